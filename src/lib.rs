@@ -4,14 +4,14 @@
 //! against it.
 
 // -- pure: no I/O, no async; randomness and time are arguments
-pub mod limits;
-pub mod kind;
 pub mod crypto;
-pub mod keyring;
-pub mod token;
-pub mod normalize;
 pub mod document;
+pub mod keyring;
+pub mod kind;
+pub mod limits;
+pub mod normalize;
 pub mod policy;
+pub mod token;
 // -- durable
 pub mod store;
 // -- authority
@@ -20,8 +20,8 @@ pub mod access;
 pub mod vault;
 // -- edges
 pub mod api;
-pub mod http;
 pub mod cli;
+pub mod http;
 // -- composition
 pub mod daemon;
 pub mod demo;

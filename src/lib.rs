@@ -9,9 +9,11 @@ pub mod document;
 pub mod keyring;
 pub mod kind;
 pub mod limits;
+pub mod code;
 pub mod normalize;
 pub mod policy;
 pub mod token;
+pub mod metrics;
 // -- durable
 pub mod store;
 // -- authority

@@ -103,6 +103,16 @@ impl<'d> Section<'d> {
         self.line
     }
 
+    /// Whether the section has a field of this name, sound or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// Whether the section has no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Notes a problem with this section.
     pub fn report(&self, line: usize, message: impl Into<String>) {
         self.document.report(line, message);
@@ -162,7 +172,7 @@ impl<'d> Section<'d> {
     }
 
     /// Notes each field that was not asked for.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         let known = self.known.borrow();
         for key in self.table.keys().filter(|key| !known.iter().any(|name| *name == key.get_ref().as_ref())) {
             let name = key.get_ref();
@@ -217,7 +227,7 @@ pub fn quoted(text: &str) -> String {
 pub fn suggestion(found: &str, names: &[&str]) -> String {
     let nearest = names.iter().map(|name| (distance(&found.to_lowercase(), &name.to_lowercase()), name)).min();
     match nearest {
-        Some((edits, name)) if edits <= (name.len() / 3).max(1) => format!("did you mean `{name}`?"),
+        Some((edits, name)) if edits <= name.len().div_ceil(3) => format!("did you mean `{name}`?"),
         Some(_) => format!("there is {}", listed(names)),
         None => "nothing can stand here".to_owned(),
     }

@@ -225,9 +225,12 @@ pub fn quoted(text: &str) -> String {
 
 /// What to write instead of `found`: the nearest of the names if one is near, else all of them.
 pub fn suggestion(found: &str, names: &[&str]) -> String {
-    let nearest = names.iter().map(|name| (distance(&found.to_lowercase(), &name.to_lowercase()), name)).min();
+    let found = found.to_lowercase();
+    let nearest = names.iter().map(|name| (distance(&found, &name.to_lowercase()), name)).min();
+    // `policies` is three edits from `policy`, and still what was meant.
+    let plural = |name: &str| name.len() > 3 && name.get(..name.len() - 1).is_some_and(|stem| found.starts_with(stem));
     match nearest {
-        Some((edits, name)) if edits <= name.len().div_ceil(3) => format!("did you mean `{name}`?"),
+        Some((edits, name)) if edits <= name.len().div_ceil(3) || plural(name) => format!("did you mean `{name}`?"),
         Some(_) => format!("there is {}", listed(names)),
         None => "nothing can stand here".to_owned(),
     }

@@ -12,6 +12,8 @@ pub mod limits;
 pub mod normalize;
 pub mod policy;
 pub mod token;
+// -- settings: files that operators write; what comes from the process is an argument
+pub mod config;
 // -- durable
 pub mod store;
 // -- authority

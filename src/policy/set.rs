@@ -13,7 +13,7 @@ pub enum PolicySetError {
     #[error("there is no policy: write one, or begin with one that comes with masker")]
     Empty,
     /// Two have one name.
-    #[error("{second}: the name `{name}` is taken by {first}: a request could not tell them apart")]
+    #[error("the name `{name}` of {second} is taken by {first}: a request could not tell them apart")]
     Duplicate {
         /// The name.
         name: String,
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "a.toml: the name `a` is taken by a.toml: a request could not tell them apart",
+                "the name `a` of a.toml is taken by a.toml: a request could not tell them apart",
                 "the default policy `c` is not there: there is `a` and `b`"
             ]
         );

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    GRACE_DAYS_MAX, GraceAction, Host, LogFormat, LogLevel, absolute,
+    GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute,
     fault::Gathered,
     text_file::{self, TextFileError},
 };
-use crate::document::{Document, Located, Problem, Section};
+use crate::{
+    document::{Document, Located, Problem, Section},
+    keyring::GraceAction,
+};
 
 /// Mode bits that a socket must have: whoever runs the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;
@@ -95,7 +98,7 @@ impl FileSettings {
             keys.finish();
         }
         if let Some(log) = root.section("log") {
-            self.log_level = log.choice("level", &LogLevel::CHOICES).map(|level| level.value);
+            self.log_level = log.choice("level", &LogLevel::choices()).map(|level| level.value);
             self.log_format = log.choice("format", &LogFormat::CHOICES).map(|format| format.value);
             log.finish();
         }

@@ -1,11 +1,14 @@
 //! What an operator can set: `masker.toml`, the variables that override it, and the policies beside it.
 //!
 //! Files are read here, but nothing is taken from the process: the environment, the user and the working directory
-//! are arguments ([`Host`]). Secrets are no settings; they have no place in a file that is this easy to read.
+//! are arguments ([`Host`]). Secrets are no settings: they have no place in a file that is this easy to read, and
+//! come by ways of their own ([`Credentials`]).
 
+mod credentials;
 mod environment;
 mod fault;
 mod file;
+mod key_file;
 mod policies;
 #[cfg(test)]
 mod tests;
@@ -16,11 +19,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+pub use credentials::{CredentialProblem, CredentialProblems, Credentials, names_secret};
 pub use environment::Environment;
 use fault::Gathered;
 pub use fault::{Fault, Faults};
 use file::FileSettings;
 pub use policies::{load_policies, load_policy};
+
+use crate::keyring::GraceAction;
 
 /// Bounds of the grace period of old keys, in days: ten years are no grace any more.
 const GRACE_DAYS_MAX: u64 = 3_650;
@@ -71,6 +77,13 @@ pub struct VaultConfig {
     pub cache_mb: u64,
 }
 
+impl VaultConfig {
+    /// Memory for the store's cache, in bytes.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_mb.saturating_mul(1_024 * 1_024)
+    }
+}
+
 /// Which policies are in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyConfig {
@@ -85,17 +98,8 @@ pub struct PolicyConfig {
 pub struct KeyConfig {
     /// Days from the moment at which a key became old: 0 to 3,650.
     pub grace_days: u32,
-    /// What happens after that.
+    /// What becomes of them after that.
     pub grace_action: GraceAction,
-}
-
-/// What becomes of old keys after their grace period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GraceAction {
-    /// They rehydrate; health and the log remind the operator.
-    Warn,
-    /// They do not rehydrate any more.
-    Refuse,
 }
 
 /// What is written to standard error.
@@ -103,8 +107,8 @@ pub enum GraceAction {
 pub struct LogConfig {
     /// The least weighty events that are written.
     pub level: LogLevel,
-    /// The form; `None` means pretty on a terminal and JSON elsewhere.
-    pub format: Option<LogFormat>,
+    /// The form. Where nothing is set, it is pretty on a terminal and JSON elsewhere.
+    pub format: LogFormat,
 }
 
 /// How weighty an event is.
@@ -123,13 +127,22 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const CHOICES: [(&str, LogLevel); 5] = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
+    const ALL: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+
+    fn choices() -> [(&'static str, LogLevel); 5] {
+        Self::ALL.map(|level| (level.as_str(), level))
+    }
+
+    /// The name that configuration uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// The form of the log.
@@ -156,6 +169,8 @@ pub struct Host<'a> {
     pub current_dir: &'a Path,
     /// Where the host keeps configuration for everybody: [`SYSTEM_DIR`].
     pub system_dir: &'a Path,
+    /// Whether the log goes to a terminal.
+    pub log_is_terminal: bool,
 }
 
 impl Config {
@@ -213,8 +228,9 @@ impl Overrides<'_> {
             self.variable("MASKER_KEY_ROTATION_GRACE_DAYS", "a whole number of days, at most 3650", |text| {
                 text.parse().ok().filter(|days| u64::from(*days) <= GRACE_DAYS_MAX)
             });
-        let level = self
-            .variable("MASKER_LOG_LEVEL", "error, warn, info, debug or trace", |text| chosen(&LogLevel::CHOICES, text));
+        let level = self.variable("MASKER_LOG_LEVEL", "error, warn, info, debug or trace", |text| {
+            chosen(&LogLevel::choices(), text)
+        });
         let format = self.variable("MASKER_LOG_FORMAT", "json or pretty", |text| chosen(&LogFormat::CHOICES, text));
         Some(Config {
             file,
@@ -231,7 +247,11 @@ impl Overrides<'_> {
             },
             log: LogConfig {
                 level: level.or(settings.log_level).unwrap_or(LogLevel::Info),
-                format: format.or(settings.log_format),
+                format: format.or(settings.log_format).unwrap_or(if self.host.log_is_terminal {
+                    LogFormat::Pretty
+                } else {
+                    LogFormat::Json
+                }),
             },
         })
     }

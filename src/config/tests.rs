@@ -42,6 +42,7 @@ impl Place {
             uid: self.uid,
             current_dir: &self.path("work"),
             system_dir: &self.path("etc"),
+            log_is_terminal: self.uid == 0,
         })
     }
 
@@ -68,7 +69,7 @@ fn without_a_file_there_are_defaults_for_the_user() {
     assert_eq!(config.vault.data_dir, place.path("home/.local/state/masker"));
     assert_eq!(config.policy, PolicyConfig { path: place.path("etc/policies"), default: None });
     assert_eq!(config.keys, KeyConfig { grace_days: 30, grace_action: GraceAction::Warn });
-    assert_eq!(config.log, LogConfig { level: LogLevel::Info, format: None });
+    assert_eq!(config.log, LogConfig { level: LogLevel::Info, format: LogFormat::Json });
 }
 
 #[test]
@@ -78,6 +79,7 @@ fn root_has_defaults_of_its_own() {
     let config = place.load().unwrap();
     assert_eq!(config.server.socket, Path::new("/run/masker/masker.sock"));
     assert_eq!(config.vault.data_dir, Path::new("/var/lib/masker"));
+    assert_eq!(config.log.format, LogFormat::Pretty, "the log goes to a terminal here");
 }
 
 #[test]
@@ -143,19 +145,20 @@ fn variables_count_before_the_file() {
         .set("MASKER_POLICY_PATH", "./p")
         .set("MASKER_KEY_ROTATION_GRACE_DAYS", "7")
         .set("MASKER_LOG_LEVEL", "debug")
-        .set("MASKER_LOG_FORMAT", "json");
+        .set("MASKER_LOG_FORMAT", "pretty");
     place.write(
         "work/masker.toml",
         "[server]\nsocket = \"/x\"\nsocket_mode = \"0600\"\n[vault]\ndata_dir = \"/x\"\ncache_mb = 64\n[policy]\npath = \"/x\"\n\
-         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\n[log]\nlevel = \"error\"\nformat = \"pretty\"\n",
+         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\n[log]\nlevel = \"error\"\nformat = \"json\"\n",
     );
     let config = place.load().unwrap();
     assert_eq!(config.server.socket, place.path("work/s"));
     assert_eq!(config.server.socket_mode, 0o600);
     assert_eq!(config.vault, VaultConfig { data_dir: "/d".into(), cache_mb: 64 });
+    assert_eq!(config.vault.cache_bytes(), 67_108_864);
     assert_eq!(config.policy.path, place.path("work/p"));
     assert_eq!(config.keys, KeyConfig { grace_days: 7, grace_action: GraceAction::Refuse });
-    assert_eq!(config.log, LogConfig { level: LogLevel::Debug, format: Some(LogFormat::Json) });
+    assert_eq!(config.log, LogConfig { level: LogLevel::Debug, format: LogFormat::Pretty });
 }
 
 #[test]

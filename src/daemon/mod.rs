@@ -1,1 +1,3 @@
 //! (not yet written)
+
+pub mod environ;

@@ -106,6 +106,41 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Points at which at least two writes of one file are not synced: where the order of the disk's work matters.
+    pub fn busy_points(&self) -> Vec<usize> {
+        let mut unsynced: HashMap<u64, usize> = HashMap::new();
+        let mut points = Vec::new();
+        for (number, event) in self.events.iter().enumerate() {
+            match event {
+                Event::Wrote { inode, durable: false, .. } => *unsynced.entry(*inode).or_default() += 1,
+                Event::SyncEnded { inode } => drop(unsynced.remove(inode)),
+                _ => {}
+            }
+            if unsynced.values().any(|writes| *writes > 1) {
+                points.push(number + 1);
+            }
+        }
+        points
+    }
+
+    /// Bytes written, and the length that the longest file ever had.
+    pub fn volume(&self) -> (u64, u64) {
+        self.events.iter().fold((0, 0), |(bytes, longest), event| match event {
+            Event::Wrote { offset, data, .. } => {
+                let length = (data.1 - data.0) as u64;
+                (bytes + length, longest.max(offset + length))
+            }
+            _ => (bytes, longest),
+        })
+    }
+
+    /// How many events are of a sort.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+}
+
 /// A change of a file that no sync has covered yet.
 #[derive(Clone)]
 enum Pending {
@@ -148,6 +183,8 @@ pub struct Disk {
     seen: BTreeMap<String, usize>,
     pending: Vec<(usize, String, EntryChange)>,
     events: usize,
+    /// A disk that says it has synced and has not: what shows that a test can fail.
+    pub lying: bool,
 }
 
 /// How much of what was not synced is there after a cut.
@@ -185,6 +222,7 @@ impl Disk {
             seen: BTreeMap::new(),
             pending: Vec::new(),
             events: 0,
+            lying: false,
         };
         disk.hold(root, String::new());
         disk.seen = disk.entries.clone();
@@ -228,8 +266,10 @@ impl Disk {
                     self.seen.insert(to.clone(), file);
                     // Some disks keep the new entry and have not yet made the old one durable.
                     self.change(event, to, EntryChange::Move { from: from.clone(), to: to.clone() });
-                    if let Some((_, _, EntryChange::Add { .. })) =
-                        self.pending.iter().find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
+                    if let Some((_, _, EntryChange::Add { .. })) = self
+                        .pending
+                        .iter()
+                        .find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
                     {
                         self.change(event, to, EntryChange::Add { path: to.clone(), file });
                     }
@@ -259,6 +299,7 @@ impl Disk {
                     file.syncs.push_back(event);
                 }
             }
+            Event::SyncEnded { .. } if self.lying => {}
             Event::SyncEnded { inode } => {
                 let Some(&file) = self.by_inode.get(inode) else { return };
                 let Some(began) = self.files[file].syncs.pop_front() else { return };
@@ -282,8 +323,9 @@ impl Disk {
     fn settle_entries(&mut self, folder: usize, before: usize) {
         let paths: Vec<String> =
             self.seen.iter().filter(|(_, file)| **file == folder).map(|(path, _)| path.clone()).collect();
-        let (settled, pending) =
-            std::mem::take(&mut self.pending).into_iter().partition(|(event, parent, _)| *event < before && paths.contains(parent));
+        let (settled, pending) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|(event, parent, _)| *event < before && paths.contains(parent));
         self.pending = pending;
         let settled: Vec<(usize, String, EntryChange)> = settled;
         settled.iter().for_each(|(_, _, change)| apply(&mut self.entries, change));
@@ -330,15 +372,15 @@ impl Disk {
                 let extra = under_way.as_ref().filter(|(of, _)| of == file).map(|(_, write)| write.clone());
                 let content = self.files[*file].content(log, cut, random, extra);
                 use std::io::Write;
-                let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(whole).expect("a file can be made");
+                let mut out = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(whole)
+                    .expect("a file can be made");
                 out.write_all(&content).expect("a file can be written");
             }
         }
-    }
-
-    /// Whether anything is left to chance.
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
     }
 }
 
@@ -361,7 +403,8 @@ fn apply(entries: &mut BTreeMap<String, usize>, change: &EntryChange) {
 impl File {
     /// Every change before this event is on the disk.
     fn settle(&mut self, before: usize, log: &Log) {
-        let (settled, pending) = std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
+        let (settled, pending) =
+            std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
         self.pending = pending;
         let settled: Vec<Pending> = settled;
         for change in &settled {

@@ -164,7 +164,7 @@ fn cut_power(recorded: Recorded, cuts: u64, seed: u64, site: &Site, folder: &Pat
     let target = folder.join("rebuilt");
     for point in points {
         disk.play(&log, point);
-        let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
+        let cut = Cut::any(&mut random);
         make(&target);
         let mut again = random.clone();
         disk.rebuild(&log, cut, &mut random, &target);

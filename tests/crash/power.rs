@@ -49,11 +49,15 @@ struct Plan {
     failing_syncs: Option<u64>,
 }
 
+/// How long a sync takes: long enough for clients to meet what is written and not yet durable.
+const SYNC_MICROSECONDS: &str = "1500";
+
 /// How often clients begin again in a session in which syncs fail.
 const FAILURES: usize = 6;
 
 fn start(site: &Site, vault: &Path, recorder: &Recorder, failing_syncs: Option<u64>) -> Daemon {
     let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", vault);
+    launch = launch.env("POWERCUT_SYNC_MICROSECONDS", SYNC_MICROSECONDS);
     for (name, path) in recorder.environment() {
         launch = launch.env(name, path);
     }

@@ -242,15 +242,16 @@ fn failing_syncs_lose_nothing_whatever_the_cache_says() {
 
 #[test]
 fn whichever_sync_fails_the_store_comes_back() {
-    // A commit has three syncs or so, and each of them is one that fails in some of these runs.
-    for every in 40..52 {
-        let plan = Plan { sessions: 1, batches_a_session: 20, fail_syncs: Some(every), ..Plan::from_environment() };
+    // A commit has three syncs or so, and each of them, in whatever order they come, is one that fails in some of these
+    // runs.
+    for every in 13..33 {
+        let plan = Plan { seed: 3, sessions: 1, batches_a_session: 40, fail_syncs: Some(every), cuts: 0 };
         let run = record(&plan);
         let answered = run.log.events.iter().fold(Answered::nothing(plan.seed), |mut answered, event| {
             answered.note(event);
             answered
         });
-        assert_eq!(answered.batches, 20);
+        assert_eq!(answered.batches, 40);
         assert_eq!(answered.holds_in(&run.folder.path().join("vault")), Ok(()), "every {every}th sync failed");
     }
 }

@@ -4,7 +4,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use masker::store::{
@@ -77,8 +77,10 @@ fn process() {
             let batch = workload.batch();
             if number >= from {
                 // A batch that failed may be there or not; done again, it is.
+                let begun = Instant::now();
                 while let Err(error) = store.apply(batch.clone()).await {
                     assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
+                    assert!(begun.elapsed() < Duration::from_secs(50), "the store does not come back: {error}");
                     mark("failed\n");
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -87,7 +89,7 @@ fn process() {
             }
         }
         if number("STORE_CHILD_CLOSES") == 1 {
-            store.close().await.unwrap();
+            assert!(store.close().await.is_ok() || fails);
         }
     });
     // As `kill -9` would: nothing is dropped, nothing flushed.

@@ -232,11 +232,26 @@ fn power_cuts_one_after_the_other_are_survived_too() {
 
 #[test]
 fn failing_syncs_lose_nothing_whatever_the_cache_says() {
-    // Of each kind of sync some fail: in commits, and in opening again after that.
     let plan = Plan { sessions: 2, batches_a_session: 60, cuts: 60, fail_syncs: Some(101), ..Plan::from_environment() };
     let run = record(&plan);
     let failed = run.log.count(|event| matches!(event, Event::Marked(text) if text == "failed\n"));
     assert!(failed > 0, "some batches failed at first");
     let failures = cut_power(&run, &plan, false);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn whichever_sync_fails_the_store_comes_back() {
+    // A commit has three syncs or so, and each of them, in whatever order they come, is one that fails in some of these
+    // runs.
+    for every in 13..33 {
+        let plan = Plan { seed: 3, sessions: 1, batches_a_session: 40, fail_syncs: Some(every), cuts: 0 };
+        let run = record(&plan);
+        let answered = run.log.events.iter().fold(Answered::nothing(plan.seed), |mut answered, event| {
+            answered.note(event);
+            answered
+        });
+        assert_eq!(answered.batches, 40);
+        assert_eq!(answered.holds_in(&run.folder.path().join("vault")), Ok(()), "every {every}th sync failed");
+    }
 }

@@ -15,6 +15,7 @@ use super::{
     books::{Books, BooksError, Position, Tally},
     panics::{Panicked, caught},
     rows::{self, Head},
+    watch::Watch,
     witness::Witness,
 };
 use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey, StoreError};
@@ -102,6 +103,7 @@ impl From<EngineError> for StoreError {
 pub(super) struct Engine {
     /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
     tree: RwLock<Option<sled::Db>>,
+    watch: Mutex<Option<Watch>>,
     /// A descriptor of our own on sled's file, to sync it by.
     file: File,
     writer: Mutex<Writer>,
@@ -136,6 +138,7 @@ impl Engine {
         // Without a flusher: what is not flushed by a commit was never answered.
         let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = caught(|| config.open())??;
+        let watch = Watch::begin(&db)?;
         let found = caught(|| db.get(rows::BOOKS_KEY))??;
         let books = match found.as_deref().map(Books::decode) {
             None => None,
@@ -146,6 +149,7 @@ impl Engine {
         let nothing = Books { vault_id: [0; 16], position: Witness::UNBORN, tally: Tally::default() };
         let engine = Engine {
             tree: RwLock::new(Some(db)),
+            watch: Mutex::new(Some(watch)),
             file: File::open(path)?,
             writer: Mutex::new(Writer { books: books.unwrap_or(nothing), witness: None, check: None, failed: false }),
             checking: Mutex::new(()),
@@ -261,6 +265,7 @@ impl Engine {
     /// Waits for the calls that run, and lets go of the database. Later calls fail.
     pub(super) fn shut(&self) {
         let db = self.tree.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
         // sled syncs when it is dropped, and panics where that fails; whatever was answered is durable by now.
         let _ = caught(|| drop(db));
     }

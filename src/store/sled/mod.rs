@@ -8,7 +8,8 @@
 //! - a witness beside the database remembers what was answered (`witness`), and books inside tell what should
 //!   be there (`books`);
 //! - the log is read before sled may repair it (`log`, `open`);
-//! - panics become errors (`panics`), and after a failure the database is opened again, by the same way.
+//! - panics become errors (`panics`), callers that it forgets are woken (`watch`), and after a failure the database is
+//!   opened again, by the same way.
 //!
 //! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
 //! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.
@@ -23,6 +24,7 @@ mod log;
 mod open;
 mod panics;
 mod rows;
+mod watch;
 mod witness;
 
 use std::{

@@ -43,7 +43,9 @@ pub const NORMALIZER_BYTES_MAX: usize = 32;
 #[non_exhaustive]
 pub enum RecordError {
     /// The row was written by a later release.
-    #[error("a row has layout {0}, and this release of masker knows layouts up to {LAYOUT_VERSION}: use a later release")]
+    #[error(
+        "a row has layout {0}, and this release of masker knows layouts up to {LAYOUT_VERSION}: use a later release"
+    )]
     NewerVersion(u8),
     /// The row is not what was written.
     #[error("a row is damaged: {0}")]

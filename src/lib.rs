@@ -5,6 +5,7 @@
 
 // -- pure: no I/O, no async; randomness and time are arguments
 pub mod limits;
+pub mod code;
 pub mod kind;
 pub mod crypto;
 pub mod keyring;
@@ -12,6 +13,9 @@ pub mod token;
 pub mod normalize;
 pub mod document;
 pub mod policy;
+pub mod metrics;
+// -- configuration: files and the environment, read and checked
+pub mod config;
 // -- durable
 pub mod store;
 // -- authority

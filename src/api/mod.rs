@@ -1,0 +1,22 @@
+//! The wire: what requests and answers look like, and the codes of every failure. Server and command line share it.
+//!
+//! Request types borrow from the body they were read from, so that a batch of values is not copied before it is
+//! worked on. Every type is in the OpenAPI document that the daemon serves.
+
+mod admin;
+mod text;
+mod values;
+
+pub use crate::code::Code;
+pub use admin::{
+    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
+    KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
+};
+pub use text::Text;
+pub use values::{
+    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
+    TokenizeItem, TokenizeRequest, TokenizeResult,
+};
+
+/// The header that carries the id of a request on every answer.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";

@@ -1,0 +1,79 @@
+//! The stable codes of failures: what clients match on.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $status:literal, $title:literal;)*) => {
+        /// A stable name for one kind of failure. Texts may change between versions; codes do not.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = concat!("`", $text, "`: ", $title)] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the reference.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The code as clients see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// The HTTP status of an answer that fails as a whole with this code.
+            pub const fn status(self) -> u16 {
+                match self { $(Code::$variant => $status,)* }
+            }
+
+            /// A short summary, the same for every occurrence (RFC 9457's `title`).
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    RequestInvalid = "request.invalid", 400, "The request cannot be understood";
+    RequestTooLarge = "request.too_large", 413, "The request is too large";
+    RequestTimeout = "request.timeout", 408, "The request did not arrive in time";
+    RouteNotFound = "route.not_found", 404, "There is no such route";
+    RouteMethod = "route.method", 405, "The route does not take this method";
+    AuthMissing = "auth.missing", 401, "A credential is needed";
+    AuthInvalid = "auth.invalid", 401, "The credential is not valid";
+    PermDenied = "perm.denied", 403, "The caller may not do this";
+    PolicyUnknown = "policy.unknown", 422, "There is no such policy";
+    PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
+    KindUnknown = "kind.unknown", 422, "The policy does not name this kind";
+    ValueInvalid = "value.invalid", 422, "The value cannot be tokenized";
+    LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";
+    ContextRequired = "context.required", 422, "A context is required";
+    TokenMalformed = "token.malformed", 422, "This is not a token";
+    TokenNotFound = "token.not_found", 404, "The token is not known";
+    KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
+    KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
+    VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
+    VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
+    Overloaded = "overloaded", 503, "The daemon is busy";
+    Internal = "internal", 500, "The daemon failed";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_distinct_and_well_formed() {
+        let texts: HashSet<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        assert!(texts.iter().all(|t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_')));
+        assert!(Code::ALL.iter().all(|c| (400..600).contains(&c.status())));
+    }
+}

@@ -1,1 +1,15 @@
-//! (not yet written)
+//! Who is calling, and what they may do.
+//!
+//! Nothing outside this module can make a [`Permit`]: an operation that takes one cannot be reached by a handler that
+//! forgot to ask.
+
+mod peer;
+mod permit;
+mod scope;
+
+pub use peer::{Peer, PeerError};
+pub use permit::{
+    Access, Denied, Forget, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead, PoliciesReload, Rehydrate,
+    Rewrap, Tokenize, VaultAdmin, VaultRead,
+};
+pub use scope::Scope;

@@ -4,15 +4,14 @@
 //! worked on. Every type is in the OpenAPI document that the daemon serves.
 
 mod admin;
-mod code;
 mod text;
 mod values;
 
+pub use crate::code::Code;
 pub use admin::{
     CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
     KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
 };
-pub use code::Code;
 pub use text::Text;
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,

@@ -46,12 +46,14 @@ codes! {
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
     KindUnknown = "kind.unknown", 422, "The policy does not name this kind";
     ValueInvalid = "value.invalid", 422, "The value cannot be tokenized";
+    LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";
     ContextRequired = "context.required", 422, "A context is required";
     TokenMalformed = "token.malformed", 422, "This is not a token";
     TokenNotFound = "token.not_found", 404, "The token is not known";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
     VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
+    VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
     Overloaded = "overloaded", 503, "The daemon is busy";
     Internal = "internal", 500, "The daemon failed";
 }

@@ -1,0 +1,270 @@
+//! The life of the daemon: start in an order in which every failure leaves nothing behind, serve, drain, stop.
+
+use std::{collections::BTreeSet, process::ExitCode, sync::Arc, thread, time::Duration};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use listenfd::ListenFd;
+use nix::unistd::{Group, geteuid};
+use sd_notify::NotifyState;
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, watch},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    harden::harden,
+    logging,
+    policies::{PolicySource, Reloader},
+};
+use crate::{
+    access::Access,
+    config::{Config, Credentials},
+    http::{self, Service, Socket, SocketOptions},
+    keyring::{Grace, Keyring, Role},
+    limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
+    metrics::Metrics,
+    policy::PolicySet,
+    store::sled::{Options as StoreOptions, SledStore},
+    vault::Vault,
+};
+
+/// Something the operator must mend before the daemon can start.
+const EXIT_FAILED: u8 = 1;
+/// A policy or the configuration does not validate.
+const EXIT_INVALID: u8 = 3;
+
+/// How often the times at which keys were last used are written down, in seconds.
+const KEY_USE_SECONDS: u64 = 60;
+/// Threads at most for calls that block on the disk.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// What an operator decides for one start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServeOptions {
+    /// Go on with a vault that has lost acknowledged commits.
+    pub accept_loss: bool,
+}
+
+/// Why the daemon did not start, and with what it exits.
+struct Refusal {
+    exit: u8,
+    problems: Vec<String>,
+}
+
+impl Refusal {
+    fn failed(problem: impl ToString) -> Self {
+        Refusal { exit: EXIT_FAILED, problems: vec![problem.to_string()] }
+    }
+}
+
+/// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
+///
+/// Returns 0 after an orderly stop, 1 if the daemon could not start or failed, 3 if policies do not validate.
+pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -> ExitCode {
+    logging::start(config.log.level, config.log.format);
+    match start(config, credentials, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            for problem in &refusal.problems {
+                error!("{problem}");
+            }
+            error!(problems = refusal.problems.len(), "masker did not start");
+            ExitCode::from(refusal.exit)
+        }
+    }
+}
+
+fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), Refusal> {
+    for failed in harden() {
+        warn!("{failed}");
+    }
+    for warning in &credentials.warnings {
+        warn!("{warning}");
+    }
+    let audit = if credentials.audit_key.is_some() {
+        "this version of masker keeps no audit log; MASKER_AUDIT_HMAC_KEY is not used"
+    } else {
+        "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log"
+    };
+    warn!("{audit}");
+
+    // Every problem of keys and policies together: an operator mends them in one go.
+    let kids: BTreeSet<_> = credentials.keys.iter().filter(|key| key.role == Role::Active).map(|key| key.kid).collect();
+    let source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone(), kids };
+    let (keyring, policies) = match (Keyring::build(credentials.keys, 1), source.load()) {
+        (Ok(keyring), Ok(policies)) => (keyring, policies),
+        (keyring, policies) => {
+            let mut problems: Vec<String> = Vec::new();
+            let exit = if keyring.is_ok() { EXIT_INVALID } else { EXIT_FAILED };
+            problems.extend(keyring.err().into_iter().flatten().map(|error| error.to_string()));
+            problems.extend(policies.err().into_iter().flatten());
+            return Err(Refusal { exit, problems });
+        }
+    };
+    for kid in source.unnamed(&policies) {
+        warn!(%kid, "this key is loaded and no policy names it; it opens what was minted under it");
+    }
+
+    // Before the first thread: making the socket narrows the umask of the whole process for a moment.
+    let socket = socket(config)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(thread::available_parallelism().map_or(2, usize::from).max(2))
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::failed(format!("threads could not be started: {error}")))?;
+    runtime.block_on(run(config, keyring, source, policies, &socket, audit, options))
+}
+
+/// The socket that systemd handed over, or one of our own.
+fn socket(config: &Config) -> Result<Socket, Refusal> {
+    let handed_over = ListenFd::from_env().take_unix_listener(0);
+    match handed_over {
+        Ok(Some(listener)) => Socket::handed_over(listener).map_err(Refusal::failed),
+        Err(error) => Err(Refusal::failed(format!(
+            "the socket that was handed over is not a listening Unix stream socket: {error}; see `ListenStream=` in masker.socket"
+        ))),
+        Ok(None) => {
+            let server = &config.server;
+            let group = server.socket_group.as_deref().map(group_id).transpose()?;
+            let options = SocketOptions { path: server.socket.clone(), mode: server.socket_mode, group };
+            Socket::bind(&options).map_err(Refusal::failed)
+        }
+    }
+}
+
+fn group_id(name: &str) -> Result<u32, Refusal> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(Refusal::failed(format!(
+            "there is no group `{name}` on this host; `groupadd --system {name}` makes it, or change `[server] socket_group`"
+        ))),
+        Err(error) => Err(Refusal::failed(format!("the group `{name}` could not be looked up: {error}"))),
+    }
+}
+
+async fn run(
+    config: &Config,
+    keyring: Keyring,
+    source: PolicySource,
+    policies: PolicySet,
+    socket: &Socket,
+    audit: &'static str,
+    options: ServeOptions,
+) -> Result<(), Refusal> {
+    let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
+    let store_options = StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
+    let data_dir = config.vault.data_dir.clone();
+    let store = tokio::task::spawn_blocking(move || SledStore::open(&data_dir, store_options))
+        .await
+        .map_err(Refusal::failed)?
+        .map_err(Refusal::failed)?;
+
+    let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
+    let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
+    let keys: usize = keyring.iter().map(|(_, pair)| pair.generations().count()).sum();
+    let vault = Vault::open(Arc::new(store), keyring, grace, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let vault = Arc::new(vault.map_err(Refusal::failed)?);
+    for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
+        warn!("{warning}");
+    }
+
+    let count = policies.len();
+    let current = Arc::new(ArcSwap::from_pointee(policies));
+    let reloader =
+        Arc::new(Reloader { source, current: Arc::clone(&current), vault: Arc::clone(&vault), turn: Mutex::new(()) });
+    let reload: http::ReloadPolicies = Box::new(move || Box::pin(Arc::clone(&reloader).reload()));
+    let group = socket.group().map_err(Refusal::failed)?;
+    let access = Access::new(geteuid().as_raw(), group);
+    let service =
+        Arc::new(Service::new(Arc::clone(&vault), current, access, metrics, reload, audit).map_err(Refusal::failed)?);
+    let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let serving = tokio::spawn(http::serve(listener, Arc::clone(&service), stopping));
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %config.server.socket.display(),
+        data_dir = %config.vault.data_dir.display(),
+        keys,
+        policies = count,
+        records = vault.records(),
+        "masker serves"
+    );
+    notify(&[NotifyState::Ready]);
+
+    signals.serve_until_stop(&service, &vault).await;
+    notify(&[NotifyState::Stopping]);
+    info!("stopping: requests in flight may end");
+    // The receiver is gone only if serving ended by a bug, which the next line reports.
+    let _ = stop.send(true);
+    match serving.await {
+        Ok(drained) if drained.cut_off > 0 => {
+            warn!(connections = drained.cut_off, "connections were cut off after {DRAIN_SECONDS_MAX} s");
+        }
+        Ok(_) => {}
+        Err(panicked) => error!(error = %panicked, "serving ended by a bug"),
+    }
+    // What was acknowledged is durable already: a store that does not close in time loses nothing.
+    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), vault.close()).await {
+        Ok(Ok(())) => info!("stopped"),
+        Ok(Err(failed)) => warn!(error = %failed, "stopped; the vault was not closed in order"),
+        Err(_) => warn!("stopped; the vault did not close in time"),
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop.
+    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault) {
+        let mut key_use = interval(Duration::from_secs(KEY_USE_SECONDS));
+        key_use.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    notify(&[NotifyState::Reloading, monotonic_now()]);
+                    // What is wrong was logged, and health says so until a reload goes well.
+                    let _ = service.reload_policies().await;
+                    notify(&[NotifyState::Ready]);
+                }
+                _ = key_use.tick() => {
+                    if let Err(failed) = vault.note_key_use().await {
+                        warn!(error = %failed, "the use of keys was not written down; it will be tried again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// systemd wants the time of a reload's start; without it the reload is reported all the same.
+fn monotonic_now() -> NotifyState<'static> {
+    NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0))
+}
+
+/// Tells systemd, if it listens. It is no reason to fail if it does not.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd could not be notified");
+    }
+}

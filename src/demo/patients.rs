@@ -1,0 +1,430 @@
+//! The patients of the demonstration: made up by a seeded generator, the same ones on every machine.
+//!
+//! Nobody can be meant by them. Telephone numbers end in 555-0100 to 555-0199, which are kept free for fiction; social
+//! security numbers begin with 666, or with 9 and a group below 50, neither of which is given to anybody; mail goes to
+//! `example.org` and its like (RFC 2606), addresses of hosts are those of documentation (RFC 5737, RFC 3849), ZIP codes
+//! begin with 000 to 004, and no such towns exist.
+//!
+//! They are as awkward as real data: separators, quotes and line ends inside of fields, letters of many scripts, accents
+//! composed and not, leading zeros, missing values, and one thing written by several systems in several ways. One value
+//! is always written in the same way, though: where two spellings of a value share a token, that gives back the spelling
+//! that came first, and a file with both would not come back byte for byte.
+
+/// Patients in the file that is shipped.
+pub const PATIENTS: usize = 1_000;
+/// The seed of the file that is shipped.
+pub const SEED: u64 = 1_996;
+
+/// A column of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// The entity kind of its values; `None` where they identify nobody and stay as they are.
+    pub kind: Option<&'static str>,
+}
+
+const fn column(name: &'static str, kind: &'static str) -> Column {
+    Column { name, kind: Some(kind) }
+}
+
+/// The columns, in their order.
+pub const COLUMNS: [Column; 14] = [
+    column("mrn", "MRN"),
+    column("name", "NAME"),
+    column("dob", "DOB"),
+    column("ssn", "SSN"),
+    column("phone", "PHONE"),
+    column("email", "EMAIL"),
+    column("address", "ADDRESS"),
+    column("zip", "ZIP"),
+    column("health_plan", "HEALTH_PLAN"),
+    column("account", "ACCOUNT"),
+    column("device", "DEVICE"),
+    column("last_login_ip", "IP_ADDRESS"),
+    column("admitted", "DATE"),
+    Column { name: "diagnosis", kind: None },
+];
+
+/// One patient: a field for each of [`COLUMNS`].
+pub type Patient = [String; COLUMNS.len()];
+
+const GIVEN_NAMES: [&str; 40] = [
+    "Ada",
+    "Aino",
+    "Amara",
+    "Ana",
+    "Björn",
+    "Carmen",
+    "Chidi",
+    "Dilşad",
+    "Elif",
+    "Émile",
+    "Fatima",
+    "Gwen",
+    "Hana",
+    "Ingrid",
+    "Iván",
+    "Jörg",
+    "José",
+    "Kofi",
+    "Lea",
+    "Lin",
+    "Łucja",
+    "Mateo",
+    "Mei",
+    "Nia",
+    "Noah",
+    "Oisín",
+    "Olga",
+    "Priya",
+    "Quentin",
+    "Rosa",
+    "Søren",
+    "Tomáš",
+    "Uma",
+    "Víctor",
+    "Wei",
+    "Ximena",
+    "Yara",
+    "Zoë",
+    "Δανάη",
+    "美咲",
+];
+
+const FAMILY_NAMES: [&str; 40] = [
+    "Abara",
+    "Ångström",
+    "Brandt",
+    "Castellanos",
+    "Çelik",
+    "D'Angelo",
+    "Dvořák",
+    "Eriksen",
+    "Fontaine",
+    "García",
+    "Große",
+    "Haddad",
+    "Ibarra",
+    "Jensen",
+    "Kowalczyk",
+    "Larsen",
+    "Lê",
+    "Mbeki",
+    "Müller",
+    "Nakamura",
+    "Nguye\u{302}\u{303}n",
+    "Núñez",
+    "O'Hara",
+    "Okafor",
+    "Öztürk",
+    "Papadopoulos",
+    "Quiroga",
+    "Rossi",
+    "Sæther",
+    "Singh",
+    "Šimić",
+    "Tanaka",
+    "Ueda",
+    "van der Berg",
+    "Weiß",
+    "Xu",
+    "Yılmaz",
+    "Zamora",
+    "Παππάς",
+    "山田",
+];
+
+const NICKNAMES: [&str; 4] = ["Bo", "Chip", "Red", "Sunny"];
+
+const STREETS: [&str; 12] = [
+    "Alder Row",
+    "Beacon Hollow",
+    "Calle de los Álamos",
+    "Drovers Way",
+    "Elm Terrace",
+    "Foundry Lane",
+    "Große Gasse",
+    "Harbour Steps",
+    "Impasse du Moulin",
+    "Juniper Court",
+    "King's Mews",
+    "Løvstien",
+];
+
+/// Towns, each with the first three digits of its ZIP codes.
+const TOWNS: [(&str, &str); 8] = [
+    ("Ashmere", "000"),
+    ("Bramblewick", "000"),
+    ("Coldwater Bend", "001"),
+    ("Dunmarrow", "001"),
+    ("Eastfold", "002"),
+    ("Fernhithe", "003"),
+    ("Greyharbor", "003"),
+    ("Hollin Cross", "004"),
+];
+
+const AREA_CODES: [u16; 10] = [206, 212, 303, 312, 404, 415, 503, 617, 713, 808];
+
+/// ICD-10-CM codes of common conditions.
+const DIAGNOSES: [&str; 12] =
+    ["E11.9", "E78.5", "F41.1", "G43.909", "I10", "I48.91", "J45.909", "K21.9", "M54.50", "N39.0", "R51.9", "Z00.00"];
+
+/// Makes patients up. The same seed gives the same ones, in any version of this program.
+pub fn patients(seed: u64, count: usize) -> Vec<Patient> {
+    let mut random = Random(seed);
+    let mut household = 0;
+    let made = (0..count).map(|index| {
+        // Members of a household follow each other and share a telephone and an address.
+        if !random.one_in(8) {
+            household = index;
+        }
+        patient(index, household, &mut random)
+    });
+    made.collect()
+}
+
+/// The file: a heading and the patients, as CSV (RFC 4180, lines ending in a line feed).
+///
+/// # Errors
+/// None that could come from writing to memory.
+pub fn csv(patients: &[Patient]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS.map(|column| column.name))?;
+    for patient in patients {
+        writer.write_record(patient)?;
+    }
+    writer.into_inner().map_err(|failed| failed.into_error().into())
+}
+
+fn patient(index: usize, household: usize, random: &mut Random) -> Patient {
+    let given = random.below(GIVEN_NAMES.len());
+    let family = random.below(FAMILY_NAMES.len());
+    let (town, zip_area) = TOWNS[household % TOWNS.len()];
+    let zip = format!("{zip_area}{:02}", scattered(household, 89));
+    [
+        mrn(index),
+        name(given, family, random),
+        date(1930 + random.below(90), random),
+        ssn(index, random),
+        phone(household),
+        if random.one_in(12) { String::new() } else { email(given, index) },
+        address(household, town),
+        if household.is_multiple_of(3) { format!("{zip}-{:04}", scattered(household, 9_973)) } else { zip },
+        format!("HP-{:03}-{:07}-{:02}", household % 7, scattered(household, 9_999_991), 1 + index - household),
+        format!("{:010}", scattered(index, 9_999_991)),
+        if random.one_in(5) { device(index) } else { String::new() },
+        ip_address(random),
+        if random.one_in(20) { String::new() } else { date(2_019 + random.below(6), random) },
+        random.pick(&DIAGNOSES).to_owned(),
+    ]
+}
+
+fn mrn(index: usize) -> String {
+    let number = scattered(index, 99_991);
+    match index % 4 {
+        0 => format!("{number:08}"),
+        1 => format!("MRN{number:07}"),
+        2 => format!("mrn-{number:07}"),
+        _ => format!("A {number:05}/07"),
+    }
+}
+
+fn name(given: usize, family: usize, random: &mut Random) -> String {
+    let (given_name, family_name) = (GIVEN_NAMES[given], FAMILY_NAMES[family]);
+    // Which of two spellings that count as one name is used depends on the name alone.
+    if (given + family) % 17 == 0 {
+        return format!("{given_name} {family_name}").to_uppercase();
+    }
+    match random.below(10) {
+        0 => format!("{family_name}, {given_name}"),
+        1 => format!("{given_name} \"{}\" {family_name}", random.pick(&NICKNAMES)),
+        2 => format!("{given_name} {family_name}, Jr."),
+        3 => format!("{given_name} {}. {family_name}", char::from(b'A' + (random.below(26) as u8))),
+        _ => format!("{given_name} {family_name}"),
+    }
+}
+
+/// A day of a year; written as the system that keeps odd or even days writes it.
+fn date(year: usize, random: &mut Random) -> String {
+    let (month, day) = (1 + random.below(12), 1 + random.below(28));
+    if day.is_multiple_of(2) { format!("{year}-{month:02}-{day:02}") } else { format!("{month:02}/{day:02}/{year}") }
+}
+
+fn ssn(index: usize, random: &mut Random) -> String {
+    let area = if random.one_in(2) { 666 } else { 900 + random.below(100) };
+    let (group, serial) = (1 + random.below(49), 1 + scattered(index, 9_973));
+    if random.one_in(10) { format!("{area}{group:02}{serial:04}") } else { format!("{area}-{group:02}-{serial:04}") }
+}
+
+fn phone(household: usize) -> String {
+    let (area, line) = (AREA_CODES[household / 100 % AREA_CODES.len()], 100 + household % 100);
+    match household % 5 {
+        0 => format!("({area}) 555-{line:04}"),
+        1 => format!("{area}-555-{line:04}"),
+        2 => format!("+1 {area} 555 {line:04}"),
+        3 => format!("{area}.555.{line:04}"),
+        _ => format!("1{area}555{line:04}"),
+    }
+}
+
+fn email(given: usize, index: usize) -> String {
+    let name: String = GIVEN_NAMES[given].chars().filter(char::is_ascii_alphabetic).collect();
+    let domain = ["example.org", "example.com", "example.net"][index % 3];
+    match index % 40 {
+        // Both are addresses: RFC 5321 allows a quoted local part, RFC 6531 letters beyond ASCII.
+        7 => format!("\"{name}, {index}\"@{domain}"),
+        23 => format!("{}.{index}@{domain}", GIVEN_NAMES[given]),
+        _ => format!("{name}.{index}@{domain}"),
+    }
+}
+
+fn address(household: usize, town: &str) -> String {
+    let street = STREETS[scattered(household, STREETS.len())];
+    let house = 1 + household;
+    match household % 9 {
+        0 => format!("{house} {street}\nApt {}\n{town}", 1 + household % 30),
+        1 => format!("{house} {street}\r\n{town}"),
+        2 => format!("c/o \"The Old Mill\", {house} {street}, {town}"),
+        3 => format!("{house}/{} {street}, {town}", 1 + household % 12),
+        _ => format!("{house} {street}, {town}"),
+    }
+}
+
+fn device(index: usize) -> String {
+    let number = scattered(index, 99_991);
+    match index % 3 {
+        0 => format!("PM#{number:05}/B"),
+        1 => format!("pump {number:05}; rev. \"C\""),
+        _ => format!("00{number:05}"),
+    }
+}
+
+fn ip_address(random: &mut Random) -> String {
+    let host = random.below(256);
+    match random.below(5) {
+        0 => format!("192.0.2.{host}"),
+        1 => format!("198.51.100.{host}"),
+        2 => format!("203.0.113.{host}"),
+        3 => format!("2001:db8::{:x}", 1 + host),
+        _ => format!("2001:DB8:0:{:X}::1", 1 + host),
+    }
+}
+
+/// A number below `prime` for each index below it, no two the same where `prime` is one.
+fn scattered(index: usize, prime: usize) -> usize {
+    // Any factor does that is no multiple of the primes in use; this one looks disorderly.
+    (index * 7_919 + 1_234) % prime
+}
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a few lines that stay the
+/// same, where the generators of libraries may change between their versions. For made-up data only.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is far below 2⁶⁴, so that the bias does not matter; 0 where `bound` is 0.
+    fn below(&mut self, bound: usize) -> usize {
+        self.next().checked_rem(bound as u64).unwrap_or(0) as usize
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices.get(self.below(choices.len())).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::policy::{Action, Policy};
+
+    const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/patients.csv");
+
+    fn made() -> Vec<Patient> {
+        patients(SEED, PATIENTS)
+    }
+
+    #[test]
+    fn the_generator_is_splitmix64() {
+        // The first values from the seed 1234567, as the authors' reference implementation gives them.
+        let mut random = Random(1_234_567);
+        assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+    }
+
+    #[test]
+    fn the_file_in_the_repository_is_what_the_generator_makes() {
+        let csv = csv(&made()).unwrap();
+        if std::env::var_os("MASKER_WRITE_PATIENTS").is_some() {
+            std::fs::write(SHIPPED, &csv).unwrap();
+        }
+        let shipped = std::fs::read(SHIPPED).unwrap();
+        assert!(shipped == csv, "demo/patients.csv differs: MASKER_WRITE_PATIENTS=1 makes this test write it anew");
+    }
+
+    #[test]
+    fn every_value_has_one_spelling() {
+        let policy = Policy::parse(include_str!("../../policies/healthcare-default.toml")).unwrap();
+        let mut spellings: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+        let made = made();
+        for patient in &made {
+            for (column, value) in COLUMNS.iter().zip(patient).filter(|(_, value)| !value.is_empty()) {
+                let Some(kind) = column.kind else { continue };
+                let (_, rule) = policy.rule(kind).unwrap();
+                let Action::Tokenize(rule) = rule.action else { panic!("{kind} is not tokenized") };
+                let normal = rule.normalizer.apply(value).unwrap().to_string();
+                spellings.entry((kind, normal)).or_default().insert(value);
+            }
+        }
+        let several: Vec<_> = spellings.iter().filter(|(_, spellings)| spellings.len() > 1).collect();
+        assert!(several.is_empty(), "{several:?}");
+        // The check can fail: these are one name to the policy.
+        let Action::Tokenize(rule) = policy.rule("NAME").unwrap().1.action else { panic!("NAME is not tokenized") };
+        assert_eq!(rule.normalizer.apply("ADA XU").unwrap(), rule.normalizer.apply("Ada  Xu").unwrap());
+    }
+
+    #[test]
+    fn nobody_can_be_meant() {
+        for [_, _, _, ssn, phone, email, _, zip, ..] in made() {
+            let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+            let (ssn, phone) = (digits(&ssn), digits(&phone));
+            assert_eq!(ssn.len(), 9);
+            assert!(ssn.starts_with("666") || (ssn.starts_with('9') && ssn[3..5] < *"50"), "{ssn}");
+            assert!(phone[phone.len() - 7..].starts_with("55501"), "{phone}");
+            assert!(email.is_empty() || email.split_once("@example.").is_some(), "{email}");
+            assert!(zip[..3] <= *"004", "{zip}");
+        }
+    }
+
+    #[test]
+    fn the_data_are_awkward() {
+        let made = made();
+        let has = |what: &dyn Fn(&str) -> bool| made.iter().flatten().filter(|value| what(value)).count();
+        for (mark, count) in [
+            ("a separator", has(&|value| value.contains(','))),
+            ("a quotation mark", has(&|value| value.contains('"'))),
+            ("a line feed", has(&|value| value.contains('\n') && !value.contains('\r'))),
+            ("a carriage return", has(&|value| value.contains("\r\n"))),
+            ("a letter beyond ASCII", has(&|value| !value.is_ascii())),
+            ("a combining accent", has(&|value| value.contains('\u{302}'))),
+            ("a leading zero", has(&|value| value.starts_with('0'))),
+            ("nothing", has(&str::is_empty)),
+        ] {
+            assert!(count >= 10, "only {count} fields have {mark}");
+        }
+        let telephones: BTreeSet<&String> = made.iter().map(|patient| &patient[4]).collect();
+        assert!(telephones.len() < made.len() - 50, "households share telephones");
+    }
+}

@@ -1,0 +1,142 @@
+//! The OpenAPI document. A test holds it against the route table, and answers of the running daemon against it.
+
+use utoipa::OpenApi;
+
+use crate::api::{
+    Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, LookupResult, PolicyDescription, PolicyList,
+    RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "masker",
+        description = "Swaps personal data for tokens and back. HTTP/1.1 over a Unix socket; every answer carries \
+                       `X-Request-Id`; failures of whole requests are RFC 9457 problem details with a stable `code`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
+    paths(
+        tokenize, rehydrate, lookup, rewrap, forget, keys, vault_stats, vault_check, policies, policy, policies_reload,
+        whoami, openapi, health, metrics,
+    ),
+)]
+struct Document;
+
+/// The document as JSON.
+///
+/// # Errors
+/// Only if it did not serialize: a bug.
+pub fn document() -> Result<String, serde_json::Error> {
+    Document::openapi().to_json()
+}
+
+macro_rules! described {
+    ($($(#[$meta:meta])* $name:ident;)*) => {$(
+        $(#[$meta])*
+        // The attribute above is the description; the handler itself is in the router's dispatch.
+        #[expect(dead_code, reason = "carries the OpenAPI description of a route")]
+        fn $name() {}
+    )*};
+}
+
+described! {
+    /// Swap values for tokens.
+    #[utoipa::path(post, path = "/api/v1/tokenize", request_body = TokenizeRequest<'_>, responses(
+        (status = 200, description = "One result for each item, in order", body = Answer<TokenizeResult<'_>>),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    tokenize;
+    /// Swap tokens back for values.
+    #[utoipa::path(post, path = "/api/v1/rehydrate", request_body = RehydrateRequest<'_>, responses(
+        (status = 200, description = "One result for each token, in order", body = Answer<RehydrateResult<'_>>),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    rehydrate;
+    /// Find every token by which values may be stored. Mints nothing.
+    #[utoipa::path(post, path = "/api/v1/lookup", request_body = TokenizeRequest<'_>, responses(
+        (status = 200, description = "One result for each item, in order", body = Answer<LookupResult>),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    lookup;
+    /// Mint tokens that carry their value again under the active key.
+    #[utoipa::path(post, path = "/api/v1/rewrap", request_body = RehydrateRequest<'_>, responses(
+        (status = 200, description = "One result for each token, in order", body = Answer<RewrapResult>),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    rewrap;
+    /// Erase vault records with their aliases.
+    #[utoipa::path(post, path = "/api/v1/forget", request_body = RehydrateRequest<'_>, responses(
+        (status = 200, description = "One result for each token, in order", body = Answer<ForgetResult>),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    forget;
+    /// List the key generations that are loaded or remembered.
+    #[utoipa::path(get, path = "/api/v1/keys", responses(
+        (status = 200, description = "Every generation, by fingerprint", body = KeyList),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    keys;
+    /// The vault in numbers.
+    #[utoipa::path(get, path = "/api/v1/vault/stats", responses(
+        (status = 200, description = "Counts and sizes", body = VaultStats),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_stats;
+    /// Read every row, open every record, verify every alias. Changes nothing.
+    #[utoipa::path(post, path = "/api/v1/vault/check", responses(
+        (status = 200, description = "What was found", body = CheckReport),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_check;
+    /// List the policies in force.
+    #[utoipa::path(get, path = "/api/v1/policies", responses(
+        (status = 200, description = "By name", body = PolicyList),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    policies;
+    /// One policy with every default filled in.
+    #[utoipa::path(get, path = "/api/v1/policies/{name}", params(("name" = String, Path, description = "The policy's name")), responses(
+        (status = 200, description = "The policy", body = PolicyDescription),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    policy;
+    /// Load the policies again, all or nothing.
+    #[utoipa::path(post, path = "/api/v1/policies/reload", responses(
+        (status = 200, description = "They are in force", body = ReloadReport),
+        (status = "default", description = "Those before stay in force", body = ErrorBody, content_type = "application/problem+json")))]
+    policies_reload;
+    /// Who the caller is, as the kernel attests it, and what it may do.
+    #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
+        (status = 200, description = "The caller", body = WhoAmI),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    whoami;
+    /// This document.
+    #[utoipa::path(get, path = "/api/v1/openapi.json", responses(
+        (status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value)))]
+    openapi;
+    /// Whether the daemon can do all of its work.
+    #[utoipa::path(get, path = "/health", responses(
+        (status = 200, description = "It can", body = Health),
+        (status = 503, description = "It is degraded; a component says why", body = Health)))]
+    health;
+    /// The daemon's counters, in Prometheus' text format.
+    #[utoipa::path(get, path = "/metrics", responses(
+        (status = 200, description = "Prometheus text", content_type = "text/plain", body = String),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    metrics;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::document;
+    use crate::http::ROUTES;
+
+    #[test]
+    fn the_document_and_the_route_table_name_the_same_routes() {
+        let document: serde_json::Value = serde_json::from_str(&document().unwrap()).unwrap();
+        let described: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                methods.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase()))
+            })
+            .collect();
+        let routed: BTreeSet<(String, String)> =
+            ROUTES.iter().map(|(_, method, path)| (path.to_string(), method.to_string())).collect();
+        assert_eq!(described, routed);
+    }
+}

@@ -1,0 +1,241 @@
+//! Connections: accepted within bounds, served, and drained at the end.
+
+use std::{
+    convert::Infallible,
+    io,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use http_body_util::Full;
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderName, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_io_timeout::TimeoutStream;
+use tracing::{debug, error, warn};
+
+use super::{
+    Service,
+    problem::Problem,
+    router::{Matched, Route},
+};
+use crate::{
+    access::Peer,
+    api::{HealthStatus, REQUEST_ID_HEADER},
+    limits::{
+        CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEAD_READ_SECONDS_MAX, HEADERS_MAX, WRITE_STALL_SECONDS_MAX,
+    },
+};
+
+/// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// How the draining of connections went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had to be cut off.
+    pub cut_off: usize,
+}
+
+/// Serves connections until `stop` says true, then lets requests in flight end for up to [`DRAIN_SECONDS_MAX`] seconds.
+pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) -> Drained {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let stopping = stop.clone();
+    let mut stopped = pin!(async move { stop.wait_for(|stop| *stop).await.is_ok() });
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = accept(&listener, &slots) => match accepted {
+                Ok((stream, slot)) => {
+                    connections.spawn(connection(stream, slot, Arc::clone(&service), stopping.clone()));
+                }
+                Err(failed) => {
+                    warn!(error = %failed, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let drain = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if timeout(Duration::from_secs(DRAIN_SECONDS_MAX), drain).await.is_err() {
+        let cut_off = connections.len();
+        connections.shutdown().await;
+        return Drained { cut_off };
+    }
+    Drained { cut_off: 0 }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(panicked) = ended {
+        error!(error = %panicked, "a connection ended by a bug");
+    }
+}
+
+/// The next connection, once there is a slot for it: until then it waits in the listen queue.
+async fn accept(listener: &UnixListener, slots: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+async fn connection(
+    stream: UnixStream,
+    slot: OwnedSemaphorePermit,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let peer = match Peer::of(&stream) {
+        Ok(peer) => Arc::new(peer),
+        Err(failed) => return warn!(error = %failed, "a connection was refused"),
+    };
+    service.metrics.connections.inc();
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(Duration::from_secs(WRITE_STALL_SECONDS_MAX)));
+    let answer = service_fn(|request| {
+        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(service.answer(&peer, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(HEAD_READ_SECONDS_MAX))
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(true)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(Box::pin(stream)), answer);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        // Only whether it is time is kept: the value borrows the channel's lock.
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(failed) = ended {
+        // A client that sends nonsense, or goes away, is its own business.
+        debug!(error = %failed, "a connection ended early");
+    }
+    service.metrics.connections.dec();
+    drop(slot);
+}
+
+impl Service {
+    /// Answers one request, whatever happens: a bug in a handler is an answer, too.
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let id = self.ids.next();
+        let matched = self.routes.find(request.method(), request.uri().path());
+        let (template, outcome) = match matched {
+            Ok(matched) => (matched.template, self.guarded(peer, matched, request).await),
+            Err(problem) => ("unmatched", Err(problem)),
+        };
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(problem) => {
+                if let Some(cause) = &problem.cause {
+                    error!(request_id = id.as_str(), route = template, code = %problem.code, cause, "a request failed");
+                }
+                problem.response(id)
+            }
+        };
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
+        }
+        let took = started.elapsed();
+        let status = response.status();
+        self.metrics.requests.with_label_values(&[template, status.as_str()]).inc();
+        self.metrics.request_duration.with_label_values(&[template]).observe(took.as_secs_f64());
+        debug!(
+            request_id = id.as_str(),
+            route = template,
+            status = status.as_u16(),
+            uid = peer.uid(),
+            microseconds = took.as_micros(),
+            "answered"
+        );
+        response
+    }
+
+    async fn guarded(
+        &self,
+        peer: &Peer,
+        matched: Matched,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
+        // Nothing of a request outlives it, so what a panic leaves behind is dropped with it; the vault's shared state
+        // changes only in its writer.
+        let answered = AssertUnwindSafe(self.dispatch(peer, matched, request)).catch_unwind().await;
+        answered.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the place stands above in the log")))
+    }
+
+    async fn dispatch(
+        &self,
+        peer: &Peer,
+        matched: Matched,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
+        if request.uri().query().is_some() {
+            let detail = "this route takes no query: everything goes in the body";
+            return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
+        }
+        let body = self.bodies.read(request.into_body()).await?;
+        let mut status = StatusCode::OK;
+        let mut content_type = JSON;
+        let answer = match matched.route {
+            Route::Tokenize => self.tokenize(peer, &body.bytes).await?,
+            Route::Rehydrate => self.rehydrate(peer, &body.bytes).await?,
+            Route::Lookup => self.lookup(peer, &body.bytes).await?,
+            Route::Rewrap => self.rewrap(peer, &body.bytes)?,
+            Route::Forget => self.forget(peer, &body.bytes).await?,
+            Route::Keys => self.keys(peer)?,
+            Route::VaultStats => self.vault_stats(peer).await?,
+            Route::VaultCheck => self.vault_check(peer).await?,
+            Route::Policies => self.policies(peer)?,
+            Route::Policy => self.policy(peer, matched.name.as_deref().unwrap_or_default())?,
+            Route::PoliciesReload => self.policies_reload(peer).await?,
+            Route::WhoAmI => self.whoami(peer)?,
+            Route::OpenApi => self.openapi.clone(),
+            Route::Health => {
+                let (health, body) = self.health().await?;
+                if health == HealthStatus::Degraded {
+                    status = StatusCode::SERVICE_UNAVAILABLE;
+                }
+                body
+            }
+            Route::Metrics => {
+                content_type = METRICS;
+                self.metrics_text(peer).await?
+            }
+        };
+        let mut response = Response::new(Full::new(answer));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+}

@@ -1,0 +1,251 @@
+//! The Unix socket: its mode and group are set before anyone can connect, and verified after.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::{
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+        stat::{Mode, umask},
+    },
+    unistd::{Gid, chown},
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// The socket's path.
+    pub path: PathBuf,
+    /// Its mode: connecting takes write permission.
+    pub mode: u32,
+    /// Its group; the daemon's own if absent.
+    pub group: Option<u32>,
+}
+
+/// Why the socket cannot be served on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// Another process answers there.
+    #[error("{0}: another process is listening on this socket; stop it, or configure another path (`[server] socket`)")]
+    Live(PathBuf),
+    /// Something that is no socket is there.
+    #[error("{0}: this is not a socket; move it away, or configure another path (`[server] socket`)")]
+    NotASocket(PathBuf),
+    /// The socket is not as it was made.
+    #[error("{path}: the socket has mode {mode:o} and group {gid} instead of those configured; who changed it?")]
+    Changed {
+        /// The socket's path.
+        path: PathBuf,
+        /// The mode found.
+        mode: u32,
+        /// The group found.
+        gid: u32,
+    },
+    /// The system refused.
+    #[error("{path}: cannot {what}: {source}")]
+    System {
+        /// The path concerned.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// A socket that listens; its file is removed when it is dropped, if it is still the one that was made.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    file: Option<(PathBuf, u64)>,
+}
+
+impl Socket {
+    /// Makes the socket. A file that a dead daemon left is replaced; one that answers is an error.
+    ///
+    /// Must be called while the process has one thread: the process's umask is narrowed for a moment.
+    ///
+    /// # Errors
+    /// [`SocketError`]: nothing was changed, but for directories that were missing.
+    pub fn bind(options: &SocketOptions) -> Result<Self, SocketError> {
+        let path = &options.path;
+        let system = |what| move |source: io::Error| SocketError::System { path: options.path.clone(), what, source };
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            fs::create_dir_all(directory).map_err(system("make its directory"))?;
+        }
+        remove_stale(path)?;
+
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let descriptor = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+            .map_err(|e| system("make a socket")(e.into()))?;
+        let address = UnixAddr::new(path).map_err(|e| system("use this path (at most 107 bytes)")(e.into()))?;
+        // Nobody can connect before `listen`, so the mode and the group are in force before the first caller. The umask
+        // keeps the file closed even to an observer in between.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = bind(descriptor.as_raw_fd(), &address);
+        umask(before);
+        bound.map_err(|e| system("bind the socket")(e.into()))?;
+        let made = fs::symlink_metadata(path).map_err(system("look at the socket"))?;
+        let mut socket = Socket { listener: UnixListener::from(descriptor), file: Some((path.clone(), made.ino())) };
+
+        chown(path, None, options.group.map(Gid::from_raw))
+            .map_err(|e| system("give the socket to its group; is the daemon's user a member of it?")(e.into()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(options.mode)).map_err(system("set the socket's mode"))?;
+        socket.verify(options)?;
+        listen(&socket.listener, Backlog::new(BACKLOG).map_err(|e| system("listen")(e.into()))?)
+            .map_err(|e| system("listen")(e.into()))?;
+        socket.verify(options)?;
+        Ok(socket)
+    }
+
+    /// A socket that a service manager handed over, already listening. Its file is the manager's.
+    ///
+    /// # Errors
+    /// [`SocketError::System`] if it cannot be used without blocking.
+    pub fn handed_over(listener: UnixListener) -> Result<Self, SocketError> {
+        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_else(|| PathBuf::from("(handed over)"));
+        listener.set_nonblocking(true).map_err(|source| SocketError::System {
+            path,
+            what: "use the socket that was handed over",
+            source,
+        })?;
+        Ok(Socket { listener, file: None })
+    }
+
+    /// The group of the socket's file, whose members may connect: the configured one, or the one that the service
+    /// manager gave it.
+    ///
+    /// # Errors
+    /// An I/O error if the file cannot be looked at.
+    pub fn group(&self) -> io::Result<Option<u32>> {
+        let address = self.listener.local_addr()?;
+        address.as_pathname().map(|path| Ok(fs::symlink_metadata(path)?.gid())).transpose()
+    }
+
+    /// A second handle to the listener, for the runtime to accept on.
+    ///
+    /// # Errors
+    /// An I/O error if the process has no more descriptors.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+
+    fn verify(&mut self, options: &SocketOptions) -> Result<(), SocketError> {
+        let found = fs::symlink_metadata(&options.path).map_err(|source| SocketError::System {
+            path: options.path.clone(),
+            what: "look at the socket",
+            source,
+        })?;
+        let ours = self.file.as_ref().is_some_and(|(_, inode)| *inode == found.ino());
+        let (mode, gid) = (found.permissions().mode() & 0o7777, found.gid());
+        if ours && found.file_type().is_socket() && mode == options.mode && options.group.is_none_or(|want| want == gid)
+        {
+            return Ok(());
+        }
+        if !ours {
+            // Somebody put another file there: it is not ours to remove.
+            self.file = None;
+        }
+        Err(SocketError::Changed { path: options.path.clone(), mode, gid })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some((path, inode)) = &self.file
+            && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
+        {
+            // Should it fail, the next start finds a stale socket and replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let system = |what| move |source| SocketError::System { path: path.to_owned(), what, source };
+    match fs::symlink_metadata(path) {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(failed) => return Err(system("look at what is there")(failed)),
+        Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Live(path.to_owned())),
+        Err(refused) if refused.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(system("remove the socket that a dead daemon left"))
+        }
+        Err(gone) if gone.kind() == ErrorKind::NotFound => Ok(()),
+        Err(failed) => Err(system("find out whether another process listens there")(failed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(directory: &tempfile::TempDir) -> SocketOptions {
+        SocketOptions { path: directory.path().join("run/masker.sock"), mode: 0o660, group: None }
+    }
+
+    #[test]
+    fn the_socket_has_its_mode_and_goes_with_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&directory);
+        let socket = Socket::bind(&options).unwrap();
+        let found = fs::metadata(&options.path).unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, 0o660);
+        assert_eq!(socket.group().unwrap(), Some(found.gid()));
+        drop(socket);
+        assert!(!options.path.exists());
+    }
+
+    #[test]
+    fn a_live_socket_is_an_error_and_a_stale_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&directory);
+        let mut live = Socket::bind(&options).unwrap();
+        assert!(matches!(Socket::bind(&options), Err(SocketError::Live(_))));
+        // As after kill -9: the file stays.
+        live.file = None;
+        drop(live);
+        assert!(options.path.exists());
+        Socket::bind(&options).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&directory);
+        fs::create_dir_all(options.path.parent().unwrap()).unwrap();
+        fs::write(&options.path, "precious").unwrap();
+        assert!(matches!(Socket::bind(&options), Err(SocketError::NotASocket(_))));
+        assert_eq!(fs::read(&options.path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_file_that_replaced_the_socket_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&directory);
+        let socket = Socket::bind(&options).unwrap();
+        fs::remove_file(&options.path).unwrap();
+        fs::write(&options.path, "another's").unwrap();
+        drop(socket);
+        assert!(options.path.exists());
+    }
+}

@@ -1,0 +1,131 @@
+//! Handlers of the operations on values.
+
+use hyper::body::Bytes;
+
+use super::{Service, body::parse, problem::Problem};
+use crate::{
+    access::{self, Peer},
+    api::{
+        Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
+        TokenizeRequest, TokenizeResult,
+    },
+    code::Code,
+    limits::ITEMS_PER_REQUEST_MAX,
+    policy::Policy,
+    vault::{Failure, Subject, TokenInput, Tokenized},
+};
+
+impl Service {
+    pub(super) async fn tokenize(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::Tokenize>(peer)?;
+        let request: TokenizeRequest<'_> = parse(body)?;
+        bounded(request.items.len())?;
+        let policies = self.policies.load_full();
+        let policy = named(policies.get(request.policy.as_deref()))?;
+        let items = subjects(&request);
+        let outcomes = self.vault.tokenize(&permit, policy, &items).await?;
+        let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
+            Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
+            Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
+            Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
+            Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
+        });
+        json(&Answer { results: results.collect() })
+    }
+
+    pub(super) async fn rehydrate(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::Rehydrate>(peer)?;
+        let request: RehydrateRequest<'_> = parse(body)?;
+        bounded(request.tokens.len())?;
+        let outcomes = self.vault.rehydrate(&permit, &tokens(&request)).await?;
+        let results = outcomes.iter().map(|outcome| match outcome {
+            Ok(rehydrated) => RehydrateResult::Value {
+                value: rehydrated.value.as_str().into(),
+                kind: rehydrated.kind.as_str().into(),
+                generation: rehydrated.role.as_str().into(),
+            },
+            Err(failure) => RehydrateResult::Error { error: error(failure) },
+        });
+        json(&Answer { results: results.collect() })
+    }
+
+    pub(super) async fn lookup(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::Lookup>(peer)?;
+        let request: TokenizeRequest<'_> = parse(body)?;
+        bounded(request.items.len())?;
+        let policies = self.policies.load_full();
+        let policy = named(policies.get(request.policy.as_deref()))?;
+        let outcomes = self.vault.lookup(&permit, policy, &subjects(&request)).await?;
+        let results = outcomes.into_iter().map(|outcome| match outcome {
+            Ok(tokens) => LookupResult::Tokens { tokens },
+            Err(failure) => LookupResult::Error { error: error(&failure) },
+        });
+        json(&Answer { results: results.collect() })
+    }
+
+    pub(super) fn rewrap(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::Rewrap>(peer)?;
+        let request: RehydrateRequest<'_> = parse(body)?;
+        bounded(request.tokens.len())?;
+        let results = self.vault.rewrap(&permit, &tokens(&request)).into_iter().map(|outcome| match outcome {
+            Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
+            Err(failure) => RewrapResult::Error { error: error(&failure) },
+        });
+        json(&Answer { results: results.collect() })
+    }
+
+    pub(super) async fn forget(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::Forget>(peer)?;
+        let request: RehydrateRequest<'_> = parse(body)?;
+        bounded(request.tokens.len())?;
+        let outcomes = self.vault.forget(&permit, &tokens(&request)).await?;
+        let results = outcomes.into_iter().map(|outcome| match outcome {
+            Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0 },
+            Err(failure) => ForgetResult::Error { error: error(&failure) },
+        });
+        json(&Answer { results: results.collect() })
+    }
+}
+
+fn bounded(items: usize) -> Result<(), Problem> {
+    if items <= ITEMS_PER_REQUEST_MAX {
+        return Ok(());
+    }
+    let detail = format!("a request has at most {ITEMS_PER_REQUEST_MAX} items; split it");
+    Err(Problem::new(Code::RequestTooLarge, detail))
+}
+
+fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
+    policy.ok_or_else(|| {
+        let detail =
+            "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";
+        Problem::new(Code::PolicyUnknown, detail)
+    })
+}
+
+fn subjects<'a>(request: &'a TokenizeRequest<'_>) -> Vec<Subject<'a>> {
+    let context = request.context.as_deref().unwrap_or_default();
+    let items = request.items.iter();
+    items
+        .map(|item| Subject {
+            kind: &item.kind,
+            value: &item.value,
+            context: item.context.as_deref().unwrap_or(context),
+        })
+        .collect()
+}
+
+fn tokens<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
+    let context = request.context.as_deref().unwrap_or_default();
+    let tokens = request.tokens.iter();
+    tokens.map(|item| TokenInput { token: item.token(), context: item.context().unwrap_or(context) }).collect()
+}
+
+fn error(failure: &Failure) -> ItemError {
+    ItemError { code: failure.code().to_string(), detail: failure.to_string() }
+}
+
+/// An answer's body.
+pub(super) fn json(answer: &impl serde::Serialize) -> Result<Bytes, Problem> {
+    serde_json::to_vec(answer).map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
+}

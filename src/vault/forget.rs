@@ -1,0 +1,94 @@
+//! Vault records erased.
+
+use super::{
+    Failure, TokenInput, Vault, VaultError,
+    rehydrate::{Parsed, open_record},
+    tally::{Outcome, Tally},
+};
+use crate::{
+    access::{Forget, Permit},
+    crypto::{Fingerprint, TokenId, World},
+    keyring::Keyring,
+    kind::{Context, EntityKind, Kid},
+    store::record::Record,
+};
+
+/// Whether a record was erased; false for tokens that no vault holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten(pub bool);
+
+/// A record to erase, as its token names it.
+pub(super) struct Erasure {
+    pub(super) world: World,
+    pub(super) kind: EntityKind,
+    pub(super) kid: Kid,
+    pub(super) id: TokenId,
+    pub(super) context: zeroize::Zeroizing<String>,
+}
+
+/// A record that was erased.
+pub(super) struct Erased {
+    pub(super) sealed_under: (Kid, Fingerprint),
+}
+
+impl Erasure {
+    /// Whether the record is the token's: a token relabelled with another kind or kid is not known.
+    pub(super) fn names(&self, record: &Record) -> bool {
+        record.kind == self.kind && record.minted_kid == self.kid
+    }
+
+    /// Whether the record is of the context that the request gave. The context is under the seal, so with a key that is
+    /// not loaded it cannot be known: forgetting needs no key, and goes on.
+    pub(super) fn context_holds(&self, ring: &Keyring, record: &Record) -> Result<(), Failure> {
+        let context = Context::new(&self.context).ok_or(Failure::ContextLength)?;
+        match open_record(ring, self.world, (self.kind, self.kid, self.id), context, record) {
+            Ok(_) | Err(Failure::KeyUnavailable(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Vault {
+    /// Erases the records of `MSKV1` tokens with their aliases. `MSK1` tokens carry their own value: there is nothing to
+    /// erase. Results keep the order of the tokens; an erasure that is returned is durable.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed or the writer is overloaded: then nothing was acknowledged.
+    pub async fn forget(
+        &self,
+        permit: &Permit<Forget>,
+        tokens: &[TokenInput<'_>],
+    ) -> Result<Vec<Result<Forgotten, Failure>>, VaultError> {
+        let mut results: Vec<Result<Forgotten, Failure>> = Vec::with_capacity(tokens.len());
+        let mut places = Vec::new();
+        let mut erasures = Vec::new();
+        for input in tokens {
+            results.push(match Parsed::parse(input) {
+                Err(failure) => Err(failure),
+                Ok(Parsed::Aead { .. }) => Ok(Forgotten(false)),
+                Ok(Parsed::Vault { kind, kid, id, context }) => {
+                    places.push(results.len());
+                    let context = context.as_str().to_owned().into();
+                    erasures.push(Erasure { world: permit.world(), kind, kid, id, context });
+                    Ok(Forgotten(true))
+                }
+            });
+        }
+        let mut tally = Tally::new("forget");
+        if !erasures.is_empty() {
+            for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
+                match erased {
+                    Ok(Erased { sealed_under: (kid, _) }) => {
+                        tally.count(Outcome { scheme: "MSKV1", kid: Some(kid), role: None, outcome: "forgotten" });
+                    }
+                    Err(failure) => {
+                        tally.count(Outcome::failed(failure.code().as_str()));
+                        results[place] = Err(failure);
+                    }
+                }
+            }
+        }
+        tally.record(&self.shared.metrics);
+        Ok(results)
+    }
+}

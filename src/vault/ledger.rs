@@ -1,0 +1,281 @@
+//! What the vault remembers beside its records: key generations with exact counts, records of each kind, the policies
+//! last in force. It changes in the same batch as the records that it counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    crypto::Fingerprint,
+    keyring::{Keyring, Role},
+    kind::{EntityKind, Kid},
+    policy::{Action, PolicySet, Scheme},
+    store::{
+        Change, Row, RowKey, Store, StoreError,
+        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, UsageRow},
+    },
+};
+
+/// Rows read at a time when the ledger is loaded.
+const PAGE_ROWS: usize = 1_000;
+
+/// The vault's memory, as it was after the last commit.
+#[derive(Clone, Default)]
+pub struct Ledger {
+    pub(super) generations: BTreeMap<(Kid, Fingerprint), GenerationRow>,
+    usage: BTreeMap<(EntityKind, Kid), u64>,
+    mappings: BTreeMap<(String, EntityKind), MappingRow>,
+    span: Option<SpanRow>,
+}
+
+impl Ledger {
+    /// Reads it from the store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row does not decode.
+    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut ledger = Ledger::default();
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::FORMAT] {
+            for (key, row) in all_rows(store, space).await? {
+                ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn take_in(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
+        match Named::parse(key)? {
+            Named::Generation(kid, fingerprint) => {
+                self.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(row)?);
+            }
+            Named::Usage(kind, kid) => {
+                self.usage.insert((kind, kid), UsageRow::decode(row)?.records);
+            }
+            Named::Mapping(policy, kind) => {
+                self.mappings.insert((policy, kind), MappingRow::decode(row)?);
+            }
+            Named::Span => self.span = Some(SpanRow::decode(row)?),
+            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+        }
+        Ok(())
+    }
+
+    /// Records in the vault.
+    pub fn records(&self) -> u64 {
+        self.generations.values().map(|row| row.records).sum()
+    }
+
+    /// Aliases in the vault.
+    pub fn aliases(&self) -> u64 {
+        self.generations.values().map(|row| row.aliases).sum()
+    }
+
+    /// When the first and the last record were minted, in milliseconds of Unix time.
+    pub fn span_ms(&self) -> Option<(u64, u64)> {
+        (self.records() > 0).then_some(self.span).flatten().map(|span| (span.oldest_ms, span.newest_ms))
+    }
+
+    /// A generation of `kid` that has records or aliases and is not loaded: while there is one, a value that is not
+    /// found may be there all the same.
+    pub(super) fn blind(&self, kid: Kid, keyring: &Keyring) -> Option<Fingerprint> {
+        self.generations
+            .range((kid, Fingerprint::from_bytes([0; 8]))..=(kid, Fingerprint::from_bytes([0xff; 8])))
+            .find(|((kid, fingerprint), row)| {
+                row.records + row.aliases > 0 && keyring.by_fingerprint(*kid, *fingerprint).is_none()
+            })
+            .map(|((_, fingerprint), _)| *fingerprint)
+    }
+}
+
+/// Every row of a small space.
+async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
+    let mut rows = Vec::new();
+    loop {
+        let after = rows.last().map(|(key, _): &(RowKey, Row)| key.clone());
+        let page = store.scan_after(space, after, PAGE_ROWS).await?;
+        rows.extend(page.rows);
+        if page.end {
+            return Ok(rows);
+        }
+    }
+}
+
+/// How a mapping's row names the vault's scheme.
+const VAULT: u8 = 1;
+/// How a mapping's row names the scheme whose tokens carry their value.
+const AEAD: u8 = 2;
+
+fn scheme_number(scheme: Scheme) -> u8 {
+    match scheme {
+        Scheme::VaultDeterministic => VAULT,
+        Scheme::ReversibleAead(_) => AEAD,
+    }
+}
+
+fn scheme_name(number: u8) -> &'static str {
+    match number {
+        VAULT => "vault-deterministic",
+        AEAD => "reversible-aead",
+        _ => "another scheme",
+    }
+}
+
+/// A ledger being changed: the changes become rows of the batch that they belong to.
+pub(super) struct Draft {
+    pub(super) ledger: Ledger,
+    generations: BTreeSet<(Kid, Fingerprint)>,
+    usage: BTreeSet<(EntityKind, Kid)>,
+    mappings: BTreeSet<(String, EntityKind)>,
+    span: bool,
+}
+
+impl Draft {
+    pub(super) fn of(ledger: &Ledger) -> Self {
+        Draft {
+            ledger: ledger.clone(),
+            generations: BTreeSet::new(),
+            usage: BTreeSet::new(),
+            mappings: BTreeSet::new(),
+            span: false,
+        }
+    }
+
+    /// Counts a record that is written.
+    pub(super) fn minted(&mut self, record: &Record) {
+        self.generation(record, |row| row.records += 1);
+        self.usage(record, |records| records + 1);
+        let at = record.minted_at_ms;
+        let span = self.ledger.span.get_or_insert(SpanRow { oldest_ms: at, newest_ms: at });
+        if at < span.oldest_ms || at > span.newest_ms || !self.span {
+            span.oldest_ms = span.oldest_ms.min(at);
+            span.newest_ms = span.newest_ms.max(at);
+            self.span = true;
+        }
+    }
+
+    /// Counts a record that is erased, with its alias.
+    pub(super) fn erased(&mut self, record: &Record) {
+        self.generation(record, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
+        });
+        self.usage(record, |records| records.saturating_sub(1));
+    }
+
+    fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
+        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
+        let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
+        change(row);
+        self.generations.insert(name);
+    }
+
+    fn usage(&mut self, record: &Record, change: impl FnOnce(u64) -> u64) {
+        let name = (record.kind, record.minted_kid);
+        let records = self.ledger.usage.entry(name).or_default();
+        *records = change(*records);
+        self.usage.insert(name);
+    }
+
+    /// Holds the loaded keys against those remembered: new generations are noted, and a generation that is not its
+    /// kid's active one any more became old now, whether or not it is loaded. Returns what an operator should know.
+    pub(super) fn keys_loaded(&mut self, keyring: &Keyring, now_ms: u64) -> Vec<String> {
+        let mut notes = Vec::new();
+        for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
+            let name = (generation.kid(), generation.fingerprint());
+            let known = self.ledger.generations.contains_key(&name);
+            let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(now_ms));
+            let old_since = match (generation.role(), row.old_since_ms) {
+                (Role::Active, Some(_)) => {
+                    notes.push(format!(
+                        "the key {} with fingerprint {} had been replaced and is active again; if `MASKER_KEY_{}` and \
+                         `MASKER_KEY_{}_OLD` were swapped by mistake, swap them back before new tokens are minted",
+                        name.0, name.1, name.0, name.0
+                    ));
+                    None
+                }
+                (Role::Active, None) => None,
+                (Role::Old, since) => since.or(Some(now_ms)),
+            };
+            if !known || old_since != row.old_since_ms {
+                row.old_since_ms = old_since;
+                self.generations.insert(name);
+            }
+        }
+        for (name, row) in &mut self.ledger.generations {
+            let replaced = keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1);
+            if replaced && row.old_since_ms.is_none() {
+                row.old_since_ms = Some(now_ms);
+                self.generations.insert(*name);
+            }
+            if row.records > 0 && keyring.by_fingerprint(name.0, name.1).is_none() {
+                notes.push(format!(
+                    "{} records need the key {} with fingerprint {}, which is not loaded: they cannot be rehydrated, \
+                     and new values of {} are refused, until it is loaded as `MASKER_KEY_{}_OLD`",
+                    row.records, name.0, name.1, name.0, name.0
+                ));
+            }
+        }
+        notes
+    }
+
+    /// Notes when a generation last opened something.
+    pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
+        if let Some(row) = self.ledger.generations.get_mut(&name)
+            && row.last_used_ms < at_ms
+        {
+            row.last_used_ms = at_ms;
+            self.generations.insert(name);
+        }
+    }
+
+    /// Holds policies against those last in force and remembers them. Returns a warning for each kind whose known
+    /// values would get new tokens.
+    pub(super) fn policies_loaded(&mut self, policies: &PolicySet) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for policy in policies.iter() {
+            for (kind, rule) in &policy.entities {
+                let Action::Tokenize(rule) = &rule.action else { continue };
+                let now = MappingRow {
+                    scheme: scheme_number(rule.scheme),
+                    kid: rule.kid,
+                    normalizer: rule.normalizer.name().to_owned(),
+                };
+                let name = (policy.name.clone(), *kind);
+                let before = self.ledger.mappings.get(&name);
+                if before == Some(&now) {
+                    continue;
+                }
+                if let Some(before) = before {
+                    let records = self.ledger.usage.get(&(*kind, before.kid)).copied().unwrap_or(0);
+                    if records > 0 && before.scheme == VAULT {
+                        warnings.push(format!(
+                            "policy `{}`: {kind} changed from {} under {} normalized as `{}` to {} under {} normalized \
+                             as `{}`; values behind up to {records} records will get new tokens beside those they have",
+                            policy.name,scheme_name(before.scheme),before.kid,before.normalizer,scheme_name(now.scheme),now.kid,now.normalizer
+                        ));
+                    }
+                }
+                self.ledger.mappings.insert(name.clone(), now);
+                self.mappings.insert(name);
+            }
+        }
+        warnings
+    }
+
+    /// The rows that the changes amount to.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let ledger = &self.ledger;
+        let generations = self.generations.iter().filter_map(|name| {
+            let row = ledger.generations.get(name)?;
+            Some(Change::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
+        });
+        let usage = self.usage.iter().filter_map(|name| {
+            let records = *ledger.usage.get(name)?;
+            Some(Change::Put(RowKey::usage(name.0, name.1), UsageRow { records }.encode()))
+        });
+        let mappings = self.mappings.iter().filter_map(|name| {
+            let row = ledger.mappings.get(name)?.encode().ok()?;
+            Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
+        });
+        let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
+        generations.chain(usage).chain(mappings).chain(span).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Every token by which a value may be stored now. Mints nothing.
+
+use super::{
+    Failure, Keys, Subject, Vault, VaultError, parallel,
+    search::{self, Query},
+    tally::{Outcome, Tally},
+    tokenize::{Verdict, check, keys_of},
+};
+use crate::{
+    access::{Lookup, Permit},
+    crypto::World,
+    policy::{Policy, Scheme},
+    token::Token,
+};
+
+/// Where an item stands after the part of the work that needs no store.
+enum Stage<'k> {
+    Done(Vec<String>),
+    Search(Query<'k>),
+}
+
+impl Vault {
+    /// The tokens of values: for vault tokens those that the vault holds, the one that tokenizing would give first; for
+    /// deterministic AEAD tokens one for each loaded key generation, active first. Results keep the order of the items.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed.
+    pub async fn lookup(
+        &self,
+        permit: &Permit<Lookup>,
+        policy: &Policy,
+        items: &[Subject<'_>],
+    ) -> Result<Vec<Result<Vec<String>, Failure>>, VaultError> {
+        let keys = self.shared.keys.load_full();
+        let world = permit.world();
+        let stages = parallel::map(items, |item| stage(&keys, world, policy, item));
+        let queries: Vec<&Query<'_>> = stages
+            .iter()
+            .filter_map(|stage| match stage {
+                Ok(Stage::Search(query)) => Some(query),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::new();
+        if !queries.is_empty() {
+            let shared = &self.shared;
+            loop {
+                found = search::find_all(shared.store.as_ref(), &queries, &|| shared.damage_seen()).await?;
+                let ids = found.iter().flatten().flatten().map(|found| found.id);
+                if !shared.in_flight.settled_after_wait(ids).await {
+                    break;
+                }
+            }
+        }
+
+        let mut found = found.into_iter();
+        let mut tally = Tally::new("lookup");
+        let mut results = Vec::with_capacity(items.len());
+        for stage in stages {
+            let tokens = match stage {
+                Ok(Stage::Done(tokens)) => Ok(tokens),
+                Ok(Stage::Search(_)) => match found.next() {
+                    Some(found) => found.map(|found| found.iter().map(search::Found::token).collect()),
+                    None => Err(Failure::NotFound),
+                },
+                Err(failure) => Err(failure),
+            };
+            tally.count(Outcome::failed(match &tokens {
+                Ok(tokens) if tokens.is_empty() => "none",
+                Ok(_) => "ok",
+                Err(failure) => failure.code().as_str(),
+            }));
+            results.push(tokens);
+        }
+        tally.record(&self.shared.metrics);
+        Ok(results)
+    }
+}
+
+fn stage<'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'_>) -> Result<Stage<'k>, Failure> {
+    let checked = match check(policy, item)? {
+        // Nothing was ever minted for these.
+        Verdict::Redact(_) | Verdict::Passthrough => return Ok(Stage::Done(Vec::new())),
+        Verdict::Tokenize(checked) => checked,
+    };
+    let (kind, kid) = (checked.kind, checked.rule.kid);
+    let pair = keys_of(keys, kid)?;
+    match checked.rule.scheme {
+        Scheme::ReversibleAead(suite) if !suite.is_deterministic() => Err(Failure::NotSearchable(kind)),
+        Scheme::ReversibleAead(suite) => {
+            let mint = |generation: &crate::keyring::Generation| {
+                let keys = generation.keys(world);
+                let body = keys.mint(suite, kind, checked.context, checked.value, &mut rand::rng());
+                Token::Aead { kind, kid, body }.to_text()
+            };
+            Ok(Stage::Done(pair.generations().map(mint).collect()))
+        }
+        Scheme::VaultDeterministic => {
+            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| Failure::ValueNormalForm)?;
+            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal)))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the vault knows of itself: key generations and counts.
+
+use jiff::Timestamp;
+
+use super::{Shared, Vault, VaultError};
+use crate::{
+    crypto::Fingerprint,
+    keyring::Role,
+    kind::Kid,
+    store::{
+        RowKey,
+        record::{GenerationRow, Record},
+    },
+    vault::Failure,
+};
+
+/// One key generation, loaded or remembered.
+#[derive(Clone, Debug)]
+pub struct GenerationStatus {
+    /// The key id.
+    pub kid: Kid,
+    /// The generation's public name.
+    pub fingerprint: Fingerprint,
+    /// Its role if it is loaded.
+    pub loaded: Option<Role>,
+    /// When the vault first saw it.
+    pub first_seen: Option<Timestamp>,
+    /// When it was replaced.
+    pub old_since: Option<Timestamp>,
+    /// When its grace period ends.
+    pub grace_ends: Option<Timestamp>,
+    /// When it last opened something.
+    pub last_used: Option<Timestamp>,
+    /// Records sealed under it.
+    pub records: u64,
+    /// Aliases made under it.
+    pub aliases: u64,
+}
+
+impl GenerationStatus {
+    /// Whether something needs this generation and the daemon does not have it.
+    pub fn missed(&self) -> bool {
+        self.loaded.is_none() && self.records + self.aliases > 0
+    }
+}
+
+/// The vault in numbers.
+#[derive(Clone, Debug)]
+pub struct StatsOutcome {
+    /// Records held.
+    pub records: u64,
+    /// Aliases held.
+    pub aliases: u64,
+    /// Bytes that the store takes on disk.
+    pub bytes_on_disk: u64,
+    /// When the oldest and the newest record were minted.
+    pub span: Option<(Timestamp, Timestamp)>,
+}
+
+impl Vault {
+    /// Every key generation that is loaded or remembered, by kid, the active one of each first. Needs no store.
+    pub fn generations(&self) -> Vec<GenerationStatus> {
+        let keys = self.shared.keys.load();
+        let ledger = self.shared.ledger.load();
+        let mut statuses: Vec<_> = ledger
+            .generations
+            .iter()
+            .map(|(name, row)| {
+                let loaded = keys.ring.by_fingerprint(name.0, name.1).map(|generation| generation.role());
+                let used = keys.last_used.get(*name).max((row.last_used_ms > 0).then_some(row.last_used_ms));
+                self.status(*name, row, loaded, used)
+            })
+            .collect();
+        statuses.sort_by_key(|s| (s.kid, s.loaded != Some(Role::Active), s.old_since.map(std::cmp::Reverse)));
+        statuses
+    }
+
+    fn status(
+        &self,
+        (kid, fingerprint): (Kid, Fingerprint),
+        row: &GenerationRow,
+        loaded: Option<Role>,
+        used_ms: Option<u64>,
+    ) -> GenerationStatus {
+        let old_since = row.old_since_ms.and_then(timestamp);
+        GenerationStatus {
+            kid,
+            fingerprint,
+            loaded,
+            first_seen: timestamp(row.first_seen_ms),
+            old_since,
+            grace_ends: old_since.map(|since| self.grace.ends(since)),
+            last_used: used_ms.and_then(timestamp),
+            records: row.records,
+            aliases: row.aliases,
+        }
+    }
+
+    /// The vault in numbers: kept with every change, not counted now.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store cannot say how large it is.
+    pub async fn stats(&self) -> Result<StatsOutcome, VaultError> {
+        let bytes_on_disk = self.shared.store.bytes_on_disk().await?;
+        let ledger = self.shared.ledger.load();
+        Ok(StatsOutcome {
+            records: ledger.records(),
+            aliases: ledger.aliases(),
+            bytes_on_disk,
+            span: ledger.span_ms().and_then(|(oldest, newest)| timestamp(oldest).zip(timestamp(newest))),
+        })
+    }
+
+    /// Whether the store answers a read now.
+    ///
+    /// # Errors
+    /// [`VaultError`] if it does not: the text says why.
+    pub async fn ping(&self) -> Result<(), VaultError> {
+        self.shared.store.get_many(vec![RowKey::span()]).await?;
+        Ok(())
+    }
+
+    /// Records in the vault.
+    pub fn records(&self) -> u64 {
+        self.shared.ledger.load().records()
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.shared.now_ms()
+    }
+
+    /// When a generation was replaced, as the vault remembers.
+    pub(super) fn old_since(&self, name: (Kid, Fingerprint)) -> Option<Timestamp> {
+        self.shared.ledger.load().generations.get(&name)?.old_since_ms.and_then(timestamp)
+    }
+}
+
+impl Shared {
+    /// Milliseconds of Unix time; 0 for a clock before 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from((self.clock)().as_millisecond()).unwrap_or(0)
+    }
+
+    /// Counts a row that is not what was written.
+    pub(super) fn damage_seen(&self) {
+        self.metrics.damaged.inc();
+    }
+
+    /// A record's row, decoded; one that does not decode is damage.
+    pub(super) fn decode(&self, row: &[u8]) -> Result<Record, Failure> {
+        Record::decode(row).map_err(|_| {
+            self.damage_seen();
+            Failure::Damaged
+        })
+    }
+}
+
+/// A time on disk; `None` if it is beyond the year 9999.
+fn timestamp(ms: u64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
+}

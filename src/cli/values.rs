@@ -143,6 +143,9 @@ impl Work<'_, '_> {
             });
             let (back, batch) = read.await.map_err(|failed| CommandError::Input(io::Error::other(failed)))?;
             reader = back;
+            // The daemon may have closed the connection meanwhile. What looks after it gets to see that first, so that
+            // the batch goes over a new one.
+            tokio::task::yield_now().await;
             match batch.map_err(CommandError::Input)? {
                 Some(lines) => self.batch(&lines).await?,
                 None => return Ok(()),

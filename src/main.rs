@@ -36,7 +36,6 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve(args) => serve(&arguments.global, args, host),
         Command::Demo => demo::run(),
-        Command::Bench(args) => cli::bench::run(&args, &arguments.global, host).into(),
         Command::Client(command) => cli::run(command, &arguments.global, host).into(),
     }
 }

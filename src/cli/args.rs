@@ -62,9 +62,6 @@ pub enum Command {
     /// Every other command.
     #[command(flatten)]
     Client(ClientCommand),
-    /// Put load on a daemon and measure it
-    #[command(hide = true, after_help = help::BENCH)]
-    Bench(BenchArgs),
 }
 
 /// The commands that ask a daemon, or work on their own.
@@ -100,6 +97,9 @@ pub enum ClientCommand {
         /// The shell
         shell: Shell,
     },
+    /// Put load on a daemon and measure it
+    #[command(hide = true, after_help = help::BENCH)]
+    Bench(BenchArgs),
 }
 
 /// `masker serve`.
@@ -204,7 +204,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t = BenchOperation::Tokenize)]
     pub op: BenchOperation,
     /// Connections at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub connections: u16,
     /// Items in a request
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -218,9 +218,9 @@ pub struct BenchArgs {
     /// How long, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: u64,
-    /// Stop after so many requests, over all connections
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub requests: Option<u64>,
+    /// Sets the values apart from those of other runs; random if it is left out
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
 }
 
 /// What `masker bench` asks for.

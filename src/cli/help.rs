@@ -164,6 +164,6 @@ pub(super) const BENCH: &str = "\
 Examples:
   masker bench --policy stateless --connections 16
   masker bench --op rehydrate --batch 1000 --duration 30
-  masker bench --op mint --connections 64 --requests 100000 --json
+  masker bench --op mint --connections 64 --json
 
-Values are made up. With --op mint each one is new, and stays in the vault.";
+Each connection keeps one request in flight. Values are made up and stay in the vault; with --op mint each one is new.";

@@ -9,6 +9,7 @@ mod exit;
 mod help;
 mod input;
 mod keys;
+mod load;
 mod output;
 mod policy;
 mod session;
@@ -34,7 +35,12 @@ use crate::config::Host;
 /// from within a tokio runtime.
 pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
     let mut session = Session::new(global, host);
-    let outcome = runtime::Builder::new_current_thread()
+    // One connection needs no second thread; load on many does.
+    let mut threads = match command {
+        ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
+        _ => runtime::Builder::new_current_thread(),
+    };
+    let outcome = threads
         .enable_io()
         .build()
         .map_err(CommandError::Output)
@@ -74,5 +80,6 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
             session.output.bytes(&script)?;
             Ok(Exit::Done)
         }
+        ClientCommand::Bench(args) => load::run(&args, session).await,
     }
 }

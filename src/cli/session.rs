@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     args::Global,
+    bench::BenchError,
     client::{Client, ClientError, Reply},
     exit::Exit,
     output::Output,
@@ -28,6 +29,8 @@ pub(super) enum CommandError {
     Input(#[source] io::Error),
     #[error("standard output cannot be written: {0}")]
     Output(#[from] io::Error),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("{0}")]
     Other(String),
 }
@@ -38,6 +41,8 @@ impl CommandError {
             CommandError::Client(error) => error.exit(),
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
+            CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
+            CommandError::Bench(_) => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
         }
     }
@@ -73,10 +78,15 @@ impl<'a> Session<'a> {
         Ok(reply)
     }
 
+    /// Where the daemon is.
+    pub(super) fn socket(&self) -> Result<PathBuf, CommandError> {
+        daemon_socket(self.global, self.host)
+    }
+
     async fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&daemon_socket(self.global, self.host)?).await?,
+            None => Client::connect(&self.socket()?).await?,
         };
         Ok(self.client.insert(client))
     }
@@ -89,7 +99,7 @@ impl<'a> Session<'a> {
 }
 
 /// Where the daemon is: `--socket` or `--server`, else `MASKER_SERVER`, else what the daemon itself would take.
-pub(super) fn daemon_socket(global: &Global, host: Host<'_>) -> Result<PathBuf, CommandError> {
+fn daemon_socket(global: &Global, host: Host<'_>) -> Result<PathBuf, CommandError> {
     let flag = global.socket_flag().map_err(CommandError::Usage)?;
     let flag = match (flag, host.environment.setting("MASKER_SERVER")) {
         (None, Some(server)) => {

@@ -107,7 +107,8 @@ impl MemoryStore {
             Some(key) if key >= first => Bound::Excluded(key),
             _ => Bound::Included(first),
         };
-        let mut rest = state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
+        let mut rest =
+            state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
         let rows = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
         Ok(Page { rows, end: rest.peek().is_none() })
     }

@@ -31,10 +31,7 @@ use crate::{
     kind::{Context, EntityKind, Kid, Value},
     limits::{COMMIT_ROWS_MAX, QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
-    store::{
-        Applied, Batch, Change, Precondition, RowKey, StoreError,
-        record::Record,
-    },
+    store::{Applied, Batch, Change, Precondition, RowKey, StoreError, record::Record},
 };
 
 /// How often a group is searched and applied again when the store says that something changed in between. With one

@@ -228,8 +228,10 @@ impl Disk {
                     self.seen.insert(to.clone(), file);
                     // Some disks keep the new entry and have not yet made the old one durable.
                     self.change(event, to, EntryChange::Move { from: from.clone(), to: to.clone() });
-                    if let Some((_, _, EntryChange::Add { .. })) =
-                        self.pending.iter().find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
+                    if let Some((_, _, EntryChange::Add { .. })) = self
+                        .pending
+                        .iter()
+                        .find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
                     {
                         self.change(event, to, EntryChange::Add { path: to.clone(), file });
                     }
@@ -282,8 +284,9 @@ impl Disk {
     fn settle_entries(&mut self, folder: usize, before: usize) {
         let paths: Vec<String> =
             self.seen.iter().filter(|(_, file)| **file == folder).map(|(path, _)| path.clone()).collect();
-        let (settled, pending) =
-            std::mem::take(&mut self.pending).into_iter().partition(|(event, parent, _)| *event < before && paths.contains(parent));
+        let (settled, pending) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|(event, parent, _)| *event < before && paths.contains(parent));
         self.pending = pending;
         let settled: Vec<(usize, String, EntryChange)> = settled;
         settled.iter().for_each(|(_, _, change)| apply(&mut self.entries, change));
@@ -330,7 +333,12 @@ impl Disk {
                 let extra = under_way.as_ref().filter(|(of, _)| of == file).map(|(_, write)| write.clone());
                 let content = self.files[*file].content(log, cut, random, extra);
                 use std::io::Write;
-                let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(whole).expect("a file can be made");
+                let mut out = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(whole)
+                    .expect("a file can be made");
                 out.write_all(&content).expect("a file can be written");
             }
         }
@@ -361,7 +369,8 @@ fn apply(entries: &mut BTreeMap<String, usize>, change: &EntryChange) {
 impl File {
     /// Every change before this event is on the disk.
     fn settle(&mut self, before: usize, log: &Log) {
-        let (settled, pending) = std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
+        let (settled, pending) =
+            std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
         self.pending = pending;
         let settled: Vec<Pending> = settled;
         for change in &settled {

@@ -32,7 +32,9 @@ impl Recorder {
     pub fn new(root: &Path, beside: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         let recorder = Recorder { root, log: beside.join("log"), marks: beside.join("marks"), shim: shim()? };
-        fs::write(&recorder.log, b"").and_then(|()| fs::write(&recorder.marks, b"")).map_err(|error| error.to_string())?;
+        fs::write(&recorder.log, b"")
+            .and_then(|()| fs::write(&recorder.marks, b""))
+            .map_err(|error| error.to_string())?;
         Ok(recorder)
     }
 

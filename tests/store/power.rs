@@ -86,14 +86,20 @@ impl Answered {
 /// Opens a rebuilt directory and holds it against the model: what was answered is there, and of the batch
 /// after that either all or nothing.
 fn verify(root: &Path, answered: &Answered, model: &Model, next: &Model) -> Result<(), String> {
-    let store = SledStore::open(root, Options { cache_bytes: 1024 * 1024, accept_loss: false }).map_err(|error| error.to_string())?;
+    let store = SledStore::open(root, Options { cache_bytes: 1024 * 1024, accept_loss: false })
+        .map_err(|error| error.to_string())?;
     runtime().block_on(async {
         let found = contents(&store).await;
         let checked = store.check().await.map_err(|error| error.to_string())?;
         store.close().await.map_err(|error| error.to_string())?;
         if found != *model && found != *next {
             let missing = model.keys().filter(|key| !found.contains_key(key)).count();
-            return Err(format!("{} rows instead of {}, {missing} missing after {} batches", found.len(), model.len(), answered.batches));
+            return Err(format!(
+                "{} rows instead of {}, {missing} missing after {} batches",
+                found.len(),
+                model.len(),
+                answered.batches
+            ));
         }
         if !checked.sound {
             return Err(format!("the books do not agree: {checked:?}"));

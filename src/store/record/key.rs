@@ -10,6 +10,9 @@ use crate::{
 /// Longest name of a policy that can have a mapping row, in bytes.
 pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 
+/// What follows the space in the key of the span.
+const SPAN: &[u8] = b"span";
+
 const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 
@@ -35,6 +38,7 @@ pub enum KeyError {
 /// | `u` usage | length of the kind (1), kind, minted kid |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` format | nothing |
+/// | `m` span | `span` |
 #[derive(Clone, PartialEq, Eq)]
 pub enum Named {
     /// A [`super::Record`], by the id of its token.
@@ -49,6 +53,8 @@ pub enum Named {
     Mapping(String, EntityKind),
     /// The [`super::FormatRow`].
     Format,
+    /// The [`super::SpanRow`].
+    Span,
 }
 
 impl Named {
@@ -62,7 +68,7 @@ impl Named {
     pub const USAGES: u8 = b'u';
     /// The space of policies' mappings.
     pub const MAPPINGS: u8 = b'p';
-    /// The space of the format row.
+    /// The space of the rows about the vault as a whole.
     pub const FORMAT: u8 = b'm';
 
     /// What the row under this key is about.
@@ -83,7 +89,8 @@ impl Named {
             Self::MAPPINGS => split_kind(rest)
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
                 .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
-            Self::FORMAT => rest.is_empty().then_some(Named::Format),
+            Self::FORMAT if rest.is_empty() => Some(Named::Format),
+            Self::FORMAT => (rest == SPAN).then_some(Named::Span),
             _ => None,
         };
         named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
@@ -138,6 +145,11 @@ impl RowKey {
     /// The key of the format row.
     pub fn format() -> Self {
         Self::of_parts(Named::FORMAT, &[])
+    }
+
+    /// The key of the span.
+    pub fn span() -> Self {
+        Self::of_parts(Named::FORMAT, &[SPAN])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

@@ -9,9 +9,10 @@
 //! |---|---|
 //! | [`Record`] | flags (bit 0: has an alias), sealing kid, its fingerprint (8), kind, minted kid, minted at (8), sealed at (8), id of the alias (16, where it has one), nonce (24), ciphertext |
 //! | [`Alias`] | target (16), tag (16) |
-//! | [`GenerationRow`] | flags (bit 0: was retired), first seen (8), old since (8, where it was retired), last used (8), records (8), aliases (8) |
+//! | [`GenerationRow`] | flags (bit 0: was retired), first seen (8), old since (8, where it was retired), last used (8, 0 for never), records (8), aliases (8) |
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
+//! | [`SpanRow`] | oldest (8), newest (8) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here seals or opens: the ciphertext is opaque. None of the
@@ -42,7 +43,9 @@ pub const NORMALIZER_BYTES_MAX: usize = 32;
 #[non_exhaustive]
 pub enum RecordError {
     /// The row was written by a later release.
-    #[error("a row has layout {0}, and this release of masker knows layouts up to {LAYOUT_VERSION}: use a later release")]
+    #[error(
+        "a row has layout {0}, and this release of masker knows layouts up to {LAYOUT_VERSION}: use a later release"
+    )]
     NewerVersion(u8),
     /// The row is not what was written.
     #[error("a row is damaged: {0}")]
@@ -156,7 +159,7 @@ pub struct GenerationRow {
     pub first_seen_ms: u64,
     /// Since when it is the old one of its kid, where it is.
     pub old_since_ms: Option<u64>,
-    /// When it last sealed or opened something.
+    /// When it last opened something; 0 for never.
     pub last_used_ms: u64,
     /// Records that it seals.
     pub records: u64,
@@ -165,6 +168,11 @@ pub struct GenerationRow {
 }
 
 impl GenerationRow {
+    /// A generation that was never seen before.
+    pub fn first_seen(now_ms: u64) -> Self {
+        GenerationRow { first_seen_ms: now_ms, old_since_ms: None, last_used_ms: 0, records: 0, aliases: 0 }
+    }
+
     /// The row of the generation.
     pub fn encode(&self) -> Row {
         let mut row = Writer::new(LAYOUT_VERSION, 48);
@@ -273,6 +281,37 @@ impl MappingRow {
 
 fn normalizer_is_named(name: &str) -> bool {
     (1..=NORMALIZER_BYTES_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Between which times the records were minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanRow {
+    /// When the oldest record was minted, or one older that has been erased since.
+    pub oldest_ms: u64,
+    /// When the newest record was minted, or one newer that has been erased since.
+    pub newest_ms: u64,
+}
+
+impl SpanRow {
+    /// The row of the span.
+    pub fn encode(&self) -> Row {
+        let mut row = Writer::new(LAYOUT_VERSION, 16);
+        row.integer(self.oldest_ms);
+        row.integer(self.newest_ms);
+        row.finish()
+    }
+
+    /// The span of a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`], as the module says.
+    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
+        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let span = SpanRow { oldest_ms: row.integer()?, newest_ms: row.integer()? };
+        row.end()?;
+        Ok(span)
+    }
 }
 
 /// The first row of a vault. Its version is that of the vault: a later one changes what other rows mean.

@@ -37,7 +37,8 @@ impl Tally {
 }
 
 fn row_hash(key: &[u8], row: &[u8]) -> u128 {
-    let hash = Sha256::new().chain_update((key.len() as u64).to_be_bytes()).chain_update(key).chain_update(row).finalize();
+    let hash =
+        Sha256::new().chain_update((key.len() as u64).to_be_bytes()).chain_update(key).chain_update(row).finalize();
     let mut half = [0; 16];
     half.copy_from_slice(&hash[..16]);
     u128::from_be_bytes(half)
@@ -167,7 +168,8 @@ mod tests {
     fn the_last_books_are_found_among_other_bytes() {
         let earlier = Books { position: Position { epoch: 2, sequence: 76 }, ..books() };
         let other = Books { vault_id: [6; 16], ..books() };
-        let log = [&[1; 40][..], &earlier.encode(), &[2; 3], &books().encode(), &[3; 9], &other.encode(), b"MSKRBOOK"].concat();
+        let log = [&[1; 40][..], &earlier.encode(), &[2; 3], &books().encode(), &[3; 9], &other.encode(), b"MSKRBOOK"]
+            .concat();
         assert_eq!(Books::find_last(&log, &[5; 16]), Some(books()));
         assert_eq!(Books::find_last(&log, &[9; 16]), None);
         assert_eq!(Books::find_last(&[], &[5; 16]), None);

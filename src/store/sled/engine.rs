@@ -113,12 +113,7 @@ impl Engine {
         let engine = Engine {
             tree: RwLock::new(Some(db)),
             file: File::open(path)?,
-            writer: Mutex::new(Writer {
-                books: books.unwrap_or(nothing),
-                witness: None,
-                check: None,
-                failed: false,
-            }),
+            writer: Mutex::new(Writer { books: books.unwrap_or(nothing), witness: None, check: None, failed: false }),
             checking: Mutex::new(()),
         };
         Ok((engine, books))

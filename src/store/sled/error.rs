@@ -18,7 +18,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Others than its owner may write into the directory.
-    #[error("the vault's directory {path} can be changed by others (its mode is {mode:04o}); take that away with `chmod go-w {path}`")]
+    #[error(
+        "the vault's directory {path} can be changed by others (its mode is {mode:04o}); take that away with `chmod go-w {path}`"
+    )]
     Exposed {
         /// The directory.
         path: PathBuf,
@@ -26,7 +28,9 @@ pub enum OpenError {
         mode: u32,
     },
     /// The directory belongs to another user.
-    #[error("the vault's directory {path} belongs to user {owner}, and masker runs as user {runs_as}; run it as the owner, or `chown` the directory and what is in it")]
+    #[error(
+        "the vault's directory {path} belongs to user {owner}, and masker runs as user {runs_as}; run it as the owner, or `chown` the directory and what is in it"
+    )]
     Owner {
         /// The directory.
         path: PathBuf,
@@ -52,7 +56,9 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// A later release wrote the vault.
-    #[error("the vault in {path} has format {version}, and this release of masker knows formats up to {known}; use a later release")]
+    #[error(
+        "the vault in {path} has format {version}, and this release of masker knows formats up to {known}; use a later release"
+    )]
     NewerVersion {
         /// The directory.
         path: PathBuf,
@@ -62,25 +68,33 @@ pub enum OpenError {
         known: u8,
     },
     /// There is a database, but no witness that could tell whether it is complete.
-    #[error("the witness file of the vault in {path} is missing, so nothing can tell whether the database is complete; put the file back, or {RESTORE}")]
+    #[error(
+        "the witness file of the vault in {path} is missing, so nothing can tell whether the database is complete; put the file back, or {RESTORE}"
+    )]
     WitnessMissing {
         /// The directory.
         path: PathBuf,
     },
     /// The witness cannot be read.
-    #[error("the witness file of the vault in {path} is damaged, so nothing can tell whether the database is complete; put a sound copy back, or {RESTORE}")]
+    #[error(
+        "the witness file of the vault in {path} is damaged, so nothing can tell whether the database is complete; put a sound copy back, or {RESTORE}"
+    )]
     WitnessDamaged {
         /// The directory.
         path: PathBuf,
     },
     /// The witness and the database are not of one vault.
-    #[error("the witness file in {path} is that of another vault than the database beside it; put the files of one vault together, or {RESTORE}")]
+    #[error(
+        "the witness file in {path} is that of another vault than the database beside it; put the files of one vault together, or {RESTORE}"
+    )]
     WitnessOfAnotherVault {
         /// The directory.
         path: PathBuf,
     },
     /// Commits that were answered are not in the database.
-    #[error("the database of the vault in {path} has lost the last {lost} commits that were answered: it was damaged, or replaced by an older copy; {RESTORE}")]
+    #[error(
+        "the database of the vault in {path} has lost the last {lost} commits that were answered: it was damaged, or replaced by an older copy; {RESTORE}"
+    )]
     BehindWitness {
         /// The directory.
         path: PathBuf,
@@ -88,7 +102,9 @@ pub enum OpenError {
         lost: u64,
     },
     /// The database is a copy from before an operator accepted a loss.
-    #[error("the database of the vault in {path} is a copy from before a loss was accepted; put the database back that was there, or {RESTORE}")]
+    #[error(
+        "the database of the vault in {path} is a copy from before a loss was accepted; put the database back that was there, or {RESTORE}"
+    )]
     Superseded {
         /// The directory.
         path: PathBuf,
@@ -112,7 +128,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The program was built such that nothing it writes would be durable. A bug of the build.
-    #[error("this build of masker cannot make the vault in {path} durable: its write barrier is not in force; use another build")]
+    #[error(
+        "this build of masker cannot make the vault in {path} durable: its write barrier is not in force; use another build"
+    )]
     NoBarrier {
         /// The directory.
         path: PathBuf,

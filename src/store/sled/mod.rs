@@ -164,7 +164,9 @@ async fn answer<T>(mut task: JoinHandle<T>) -> Result<T, &'static str> {
         match tokio::time::timeout(Duration::from_secs(1), &mut task).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => return Err("the runtime is shutting down"),
-            Err(_) if panics::lost_threads() > lost_before => return Err("a thread of the engine gave up; restart masker"),
+            Err(_) if panics::lost_threads() > lost_before => {
+                return Err("a thread of the engine gave up; restart masker");
+            }
             Err(_) if Instant::now() >= give_up_at => return Err("the engine does not answer; restart masker"),
             Err(_) => {}
         }

@@ -1,1 +1,366 @@
-//! (not yet written)
+//! Which keys there are: for every key id an active generation, and maybe the one that it replaced.
+//!
+//! A keyring is built whole and never changes; a reload builds another one with the next epoch. Prepared states alone
+//! stay: the key bytes are wiped as soon as a generation is derived.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    crypto::{Fingerprint, GenerationKeys, SecretKey, World, aead::PREFIX_BYTES, secret::LockedMemoryError},
+    kind::Kid,
+};
+
+/// What a generation is to its key id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// New tokens and records are made under it.
+    Active,
+    /// It is being replaced: it opens and finds what was made under it, and makes nothing new.
+    Old,
+}
+
+impl Role {
+    /// `active` or `old`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Active => "active",
+            Role::Old => "old",
+        }
+    }
+}
+
+/// A key as it was loaded.
+pub struct LoadedKey {
+    /// What it is a key of.
+    pub kid: Kid,
+    /// What it is to its key id.
+    pub role: Role,
+    /// Its bytes.
+    pub key: SecretKey,
+}
+
+/// One key generation of a key id, in both worlds.
+pub struct Generation {
+    role: Role,
+    live: GenerationKeys,
+    test: GenerationKeys,
+}
+
+impl Generation {
+    fn derive(kid: Kid, role: Role, key: &SecretKey) -> Result<Self, LockedMemoryError> {
+        let keys = |world| GenerationKeys::derive(kid, key, world);
+        Ok(Generation { role, live: keys(World::Live)?, test: keys(World::Test)? })
+    }
+
+    /// What it is to its key id.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The key id.
+    pub fn kid(&self) -> Kid {
+        self.live.kid()
+    }
+
+    /// Its public name, the same in both worlds.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.live.fingerprint()
+    }
+
+    /// What works with it in one world.
+    pub fn keys(&self, world: World) -> &GenerationKeys {
+        match world {
+            World::Live => &self.live,
+            World::Test => &self.test,
+        }
+    }
+}
+
+/// The generations of one key id. Having one tells you that they differ.
+pub struct KeyPair {
+    active: Generation,
+    old: Option<Generation>,
+}
+
+impl KeyPair {
+    /// The generation that makes new tokens and records.
+    pub fn active(&self) -> &Generation {
+        &self.active
+    }
+
+    /// The generation that it replaces, while that is loaded.
+    pub fn old(&self) -> Option<&Generation> {
+        self.old.as_ref()
+    }
+
+    /// Both, the active one first.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        [Some(&self.active), self.old.as_ref()].into_iter().flatten()
+    }
+}
+
+/// What is wrong with a set of keys. The operator can mend it. Nothing in it tells of a key's bytes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// Two keys for one place.
+    #[error("{kid} has more than one {} key: keep one of them", role.as_str())]
+    Duplicate {
+        /// The key id.
+        kid: Kid,
+        /// The place that both claim.
+        role: Role,
+    },
+    /// An old key that nothing replaces.
+    #[error("{kid} has an old key and no active one: load the key that replaces it, or make it the active one")]
+    OldWithoutActive {
+        /// The key id.
+        kid: Kid,
+    },
+    /// An old key that is the active one.
+    #[error("the active and the old key of {kid} are the same: load the new key as active, or remove the old one")]
+    ActiveIsOld {
+        /// The key id.
+        kid: Kid,
+    },
+    /// There is no locked memory to keep a generation in.
+    #[error("the {} key of {kid} cannot be kept: {source}", role.as_str())]
+    Memory {
+        /// The key id.
+        kid: Kid,
+        /// Which of its keys.
+        role: Role,
+        /// Why not.
+        source: LockedMemoryError,
+    },
+}
+
+/// Every key at hand. Having one tells you that each key id in it has an active generation.
+pub struct Keyring {
+    pairs: BTreeMap<Kid, KeyPair>,
+    epoch: u64,
+}
+
+impl Keyring {
+    /// Derives and prepares all keys; their bytes are wiped on the way. No keys at all are a keyring, too.
+    ///
+    /// `epoch` tells this keyring from those before and after it; each reload takes a higher one.
+    ///
+    /// # Errors
+    /// Every problem there is, so that all can be mended at once.
+    pub fn build(keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
+        let mut problems = Vec::new();
+        let mut slots = BTreeMap::new();
+        for LoadedKey { kid, role, key } in keys {
+            match slots.entry((kid, role)) {
+                Entry::Vacant(slot) => drop(slot.insert(key)),
+                Entry::Occupied(_) => problems.push(KeyringError::Duplicate { kid, role }),
+            }
+        }
+        for ((kid, role), key) in &slots {
+            if *role == Role::Old {
+                match slots.get(&(*kid, Role::Active)) {
+                    None => problems.push(KeyringError::OldWithoutActive { kid: *kid }),
+                    Some(active) if active.ct_eq(key) => problems.push(KeyringError::ActiveIsOld { kid: *kid }),
+                    Some(_) => {}
+                }
+            }
+        }
+        let mut pairs: BTreeMap<Kid, KeyPair> = BTreeMap::new();
+        // In the order of the map: a key id's active key before its old one.
+        for ((kid, role), key) in slots {
+            match Generation::derive(kid, role, &key) {
+                Err(source) => problems.push(KeyringError::Memory { kid, role, source }),
+                Ok(active) if role == Role::Active => drop(pairs.insert(kid, KeyPair { active, old: None })),
+                Ok(old) => {
+                    if let Some(pair) = pairs.get_mut(&kid) {
+                        pair.old = Some(old);
+                    }
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Keyring { pairs, epoch }) } else { Err(problems) }
+    }
+
+    /// Which keyring this is: see [`Keyring::build`].
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The generations of a key id; `None` where no key of it is loaded.
+    pub fn get(&self, kid: Kid) -> Option<&KeyPair> {
+        self.pairs.get(&kid)
+    }
+
+    /// Every key id with its generations, in the order of the key ids.
+    pub fn iter(&self) -> impl Iterator<Item = (Kid, &KeyPair)> {
+        self.pairs.iter().map(|(kid, pair)| (*kid, pair))
+    }
+
+    /// The generation of a key id that has this name; `None` where it is not loaded.
+    pub fn by_fingerprint(&self, kid: Kid, fingerprint: Fingerprint) -> Option<&Generation> {
+        self.get(kid)?.generations().find(|generation| generation.fingerprint() == fingerprint)
+    }
+
+    /// The generations of a key id that a reversible token with this prefix may be sealed by, the active one first:
+    /// none, one, or by an accident of 2^-32 two.
+    pub fn matching(&self, kid: Kid, prefix: [u8; PREFIX_BYTES]) -> impl Iterator<Item = &Generation> {
+        let generations = self.get(kid).into_iter().flat_map(KeyPair::generations);
+        generations.filter(move |generation| generation.fingerprint().prefix() == prefix)
+    }
+}
+
+/// What happens to tokens of an old key when its grace period is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraceAction {
+    /// They are rehydrated as before, and the operator is warned.
+    Warn,
+    /// They are not rehydrated any more. Searching by the old key and re-encrypting always may go on.
+    Refuse,
+}
+
+/// How long old keys may stay, and what happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    /// Length of the grace period, in days of 24 hours. With 0 it is over at once.
+    pub days: u32,
+    /// What happens when it is over.
+    pub action: GraceAction,
+}
+
+impl Grace {
+    /// When the grace period ends of a key that is old since `old_since`. An end that no calendar can tell is the last
+    /// instant that there is.
+    pub fn ends(&self, old_since: Timestamp) -> Timestamp {
+        let period = SignedDuration::from_secs(i64::from(self.days) * 24 * 60 * 60);
+        old_since.checked_add(period).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether the grace period of a key that is old since `old_since` is over at `now`: at its end, it is.
+    pub fn is_over(&self, old_since: Timestamp, now: Timestamp) -> bool {
+        self.ends(old_since) <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::kind::{Context, EntityKind};
+
+    fn kid(text: &str) -> Kid {
+        Kid::parse(text).unwrap()
+    }
+
+    fn loaded(kid_text: &str, role: Role, number: u8) -> LoadedKey {
+        let bytes = std::array::from_fn(|i| number.wrapping_mul(37).wrapping_add(i as u8));
+        LoadedKey { kid: kid(kid_text), role, key: SecretKey::from_bytes(Zeroizing::new(bytes)).unwrap() }
+    }
+
+    #[test]
+    fn a_keyring_finds_generations_by_every_name() {
+        let keys = vec![loaded("K_A", Role::Old, 1), loaded("K_B", Role::Active, 3), loaded("K_A", Role::Active, 2)];
+        let keyring = Keyring::build(keys, 7).ok().unwrap();
+        assert_eq!(keyring.epoch(), 7);
+        assert_eq!(keyring.iter().map(|(kid, _)| kid.to_string()).collect::<Vec<_>>(), ["K_A", "K_B"]);
+
+        let pair = keyring.get(kid("K_A")).unwrap();
+        let roles: Vec<_> = pair.generations().map(|generation| generation.role().as_str()).collect();
+        assert_eq!(roles, ["active", "old"]);
+        let old = pair.old().unwrap();
+        assert_ne!(old.fingerprint(), pair.active().fingerprint());
+        assert!(keyring.get(kid("K_B")).unwrap().old().is_none());
+        assert!(keyring.get(kid("K_C")).is_none());
+
+        let found = keyring.by_fingerprint(kid("K_A"), old.fingerprint()).unwrap();
+        assert_eq!((found.role(), found.kid()), (Role::Old, kid("K_A")));
+        assert!(keyring.by_fingerprint(kid("K_B"), old.fingerprint()).is_none());
+
+        let matching = |kid_text: &str, prefix| keyring.matching(kid(kid_text), prefix).map(Generation::role).collect();
+        let roles: Vec<Role> = matching("K_A", old.fingerprint().prefix());
+        assert_eq!(roles, [Role::Old]);
+        let roles: Vec<Role> = matching("K_A", pair.active().fingerprint().prefix());
+        assert_eq!(roles, [Role::Active]);
+        let roles: Vec<Role> = matching("K_A", [0; 4]);
+        assert!(roles.is_empty());
+        let roles: Vec<Role> = matching("K_C", old.fingerprint().prefix());
+        assert!(roles.is_empty());
+    }
+
+    #[test]
+    fn worlds_have_keys_of_their_own() {
+        let keyring = Keyring::build(vec![loaded("K_A", Role::Active, 1)], 0).ok().unwrap();
+        let active = keyring.get(kid("K_A")).unwrap().active();
+        let id = |world| {
+            let keys = active.keys(world);
+            assert_eq!((keys.kid(), keys.fingerprint()), (active.kid(), active.fingerprint()));
+            keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
+        };
+        assert_ne!(id(World::Live), id(World::Test));
+    }
+
+    #[test]
+    fn no_keys_are_a_keyring() {
+        assert_eq!(Keyring::build(vec![], 1).ok().unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let problems = Keyring::build(
+            vec![
+                loaded("K_TWICE", Role::Active, 1),
+                loaded("K_TWICE", Role::Active, 2),
+                loaded("K_ORPHAN", Role::Old, 3),
+                loaded("K_SAME", Role::Active, 4),
+                loaded("K_SAME", Role::Old, 4),
+                loaded("K_FINE", Role::Active, 5),
+                loaded("K_FINE", Role::Old, 6),
+            ],
+            1,
+        )
+        .err()
+        .unwrap();
+        assert!(
+            matches!(
+                problems[..],
+                [
+                    KeyringError::Duplicate { kid: twice, role: Role::Active },
+                    KeyringError::OldWithoutActive { kid: orphan },
+                    KeyringError::ActiveIsOld { kid: same },
+                ] if twice == kid("K_TWICE") && orphan == kid("K_ORPHAN") && same == kid("K_SAME")
+            ),
+            "{problems:?}"
+        );
+        assert_eq!(problems[0].to_string(), "K_TWICE has more than one active key: keep one of them");
+    }
+
+    #[test]
+    fn one_key_may_serve_two_key_ids() {
+        let keys = vec![loaded("K_A", Role::Active, 1), loaded("K_B", Role::Active, 1)];
+        let keyring = Keyring::build(keys, 1).ok().unwrap();
+        let fingerprints: Vec<_> = keyring.iter().map(|(_, pair)| pair.active().fingerprint()).collect();
+        assert_ne!(fingerprints[0], fingerprints[1]);
+    }
+
+    #[test]
+    fn grace_ends_to_the_second() {
+        let grace = Grace { days: 30, action: GraceAction::Warn };
+        let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
+        assert_eq!(grace.ends(since), "2024-03-02T12:00:00Z".parse().unwrap());
+        assert!(!grace.is_over(since, "2024-03-02T11:59:59Z".parse().unwrap()));
+        assert!(grace.is_over(since, "2024-03-02T12:00:00Z".parse().unwrap()));
+        assert!(!grace.is_over(since, since));
+    }
+
+    #[test]
+    fn grace_has_no_day_too_few_or_too_many() {
+        let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
+        assert!(Grace { days: 0, action: GraceAction::Refuse }.is_over(since, since));
+        let longest = Grace { days: u32::MAX, action: GraceAction::Refuse };
+        assert_eq!(longest.ends(since), Timestamp::MAX);
+        assert!(!longest.is_over(since, "9000-01-01T00:00:00Z".parse().unwrap()));
+    }
+}

@@ -4,16 +4,18 @@
 //! against it.
 
 // -- pure: no I/O, no async; randomness and time are arguments
-pub mod crypto;
-pub mod document;
-pub mod keyring;
-pub mod kind;
 pub mod limits;
 pub mod code;
-pub mod normalize;
-pub mod policy;
+pub mod kind;
+pub mod crypto;
+pub mod keyring;
 pub mod token;
+pub mod normalize;
+pub mod document;
+pub mod policy;
 pub mod metrics;
+// -- configuration: files and the environment, read and checked
+pub mod config;
 // -- durable
 pub mod store;
 // -- authority
@@ -22,8 +24,8 @@ pub mod access;
 pub mod vault;
 // -- edges
 pub mod api;
-pub mod cli;
 pub mod http;
+pub mod cli;
 // -- composition
 pub mod daemon;
 pub mod demo;

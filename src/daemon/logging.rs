@@ -5,12 +5,11 @@ use std::{io, panic, thread};
 use tracing::error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, LogLevel};
 
-/// Starts logging. `level` is one of `error`, `warn`, `info`, `debug`, `trace`, and holds for masker's own lines;
-/// libraries are heard from `warn` on.
-pub(super) fn start(level: &str, format: LogFormat) {
-    let filter = EnvFilter::new(format!("warn,masker={level}"));
+/// Starts logging. `level` holds for masker's own lines; libraries are heard from `warn` on.
+pub(super) fn start(level: LogLevel, format: LogFormat) {
+    let filter = EnvFilter::new(format!("warn,masker={}", level.as_str()));
     let lines = fmt::layer().with_writer(io::stderr);
     let logs = registry().with(filter);
     // A process logs once: a second start, as in a test, keeps the first.

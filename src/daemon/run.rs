@@ -65,7 +65,7 @@ impl Refusal {
 ///
 /// Returns 0 after an orderly stop, 1 if the daemon could not start or failed, 3 if policies do not validate.
 pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -> ExitCode {
-    logging::start(&config.log.level, config.log.format);
+    logging::start(config.log.level, config.log.format);
     match start(config, credentials, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
@@ -157,7 +157,7 @@ async fn run(
     options: ServeOptions,
 ) -> Result<(), Refusal> {
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let store_options = StoreOptions { cache_bytes: config.vault.cache_bytes(), accept_loss: options.accept_loss };
+    let store_options = StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
     let data_dir = config.vault.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || SledStore::open(&data_dir, store_options))
         .await
@@ -165,8 +165,8 @@ async fn run(
         .map_err(Refusal::failed)?;
 
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
-    let grace = Grace::new(config.keys.grace_days, config.keys.grace_action);
-    let keys: usize = keyring.iter().map(|pair| pair.generations().count()).sum();
+    let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
+    let keys: usize = keyring.iter().map(|(_, pair)| pair.generations().count()).sum();
     let vault = Vault::open(Arc::new(store), keyring, grace, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {

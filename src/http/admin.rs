@@ -15,7 +15,7 @@ use crate::{
     },
     code::Code,
     keyring::Role,
-    policy::{Action, EntityRule, Policy, Scheme},
+    policy::{Action, Cipher, EntityRule, Policy, Scheme},
     vault::GenerationStatus,
 };
 
@@ -231,15 +231,14 @@ fn description(rule: &EntityRule) -> EntityDescription {
         Action::Passthrough => description.action = "passthrough".to_owned(),
         Action::Tokenize(rule) => {
             description.kid = Some(rule.kid.to_string());
+            description.tokenization = Some(rule.scheme.name().to_owned());
             match rule.scheme {
                 Scheme::VaultDeterministic => {
-                    description.tokenization = Some("vault-deterministic".to_owned());
                     description.normalize = Some(rule.normalizer.name().to_owned());
                     description.deterministic = Some(true);
                 }
                 Scheme::ReversibleAead(suite) => {
-                    description.tokenization = Some("reversible-aead".to_owned());
-                    description.cipher = Some(suite.cipher_name().to_owned());
+                    description.cipher = Some(Cipher::of(suite).name().to_owned());
                     description.deterministic = Some(suite.is_deterministic());
                 }
             }

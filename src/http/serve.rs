@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     io,
     panic::AssertUnwindSafe,
     pin::pin,
@@ -132,7 +131,8 @@ async fn connection(
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        // Only whether it is time is kept: the value borrows the channel's lock.
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -204,14 +204,15 @@ impl Service {
             let detail = "this route takes no query: everything goes in the body";
             return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
         }
+        let body = self.bodies.read(request.into_body()).await?;
         let mut status = StatusCode::OK;
         let mut content_type = JSON;
-        let body = match matched.route {
-            Route::Tokenize => self.with_body(request, async |body| self.tokenize(peer, body).await).await?,
-            Route::Rehydrate => self.with_body(request, async |body| self.rehydrate(peer, body).await).await?,
-            Route::Lookup => self.with_body(request, async |body| self.lookup(peer, body).await).await?,
-            Route::Rewrap => self.with_body(request, async |body| self.rewrap(peer, body)).await?,
-            Route::Forget => self.with_body(request, async |body| self.forget(peer, body).await).await?,
+        let answer = match matched.route {
+            Route::Tokenize => self.tokenize(peer, &body.bytes).await?,
+            Route::Rehydrate => self.rehydrate(peer, &body.bytes).await?,
+            Route::Lookup => self.lookup(peer, &body.bytes).await?,
+            Route::Rewrap => self.rewrap(peer, &body.bytes)?,
+            Route::Forget => self.forget(peer, &body.bytes).await?,
             Route::Keys => self.keys(peer)?,
             Route::VaultStats => self.vault_stats(peer).await?,
             Route::VaultCheck => self.vault_check(peer).await?,
@@ -232,17 +233,9 @@ impl Service {
                 self.metrics_text(peer).await?
             }
         };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Full::new(answer));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         Ok(response)
-    }
-
-    async fn with_body<F>(&self, request: Request<Incoming>, handler: F) -> Result<Bytes, Problem>
-    where
-        F: AsyncFnOnce(&[u8]) -> Result<Bytes, Problem>,
-    {
-        let body = self.bodies.read(request.into_body()).await?;
-        handler(&body.bytes).await
     }
 }

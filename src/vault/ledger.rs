@@ -10,10 +10,7 @@ use crate::{
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{
-            self, GenerationRow, MappingRow, Record, SpanRow, UsageRow, generation_key, mapping_key, span_key,
-            usage_key,
-        },
+        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, UsageRow},
     },
 };
 
@@ -36,20 +33,29 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for (key, row) in all_rows(store, record::SPACE_GENERATIONS).await? {
-            let (kid, fingerprint) = record::parse_generation_key(&key)?;
-            ledger.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(&row)?);
-        }
-        for (key, row) in all_rows(store, record::SPACE_USAGE).await? {
-            ledger.usage.insert(record::parse_usage_key(&key)?, UsageRow::decode(&row)?.records);
-        }
-        for (key, row) in all_rows(store, record::SPACE_MAPPINGS).await? {
-            ledger.mappings.insert(record::parse_mapping_key(&key)?, MappingRow::decode(&row)?);
-        }
-        if let Some(row) = store.get_many(vec![span_key()]).await?.pop().flatten() {
-            ledger.span = Some(SpanRow::decode(&row)?);
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::FORMAT] {
+            for (key, row) in all_rows(store, space).await? {
+                ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
+            }
         }
         Ok(ledger)
+    }
+
+    fn take_in(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
+        match Named::parse(key)? {
+            Named::Generation(kid, fingerprint) => {
+                self.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(row)?);
+            }
+            Named::Usage(kind, kid) => {
+                self.usage.insert((kind, kid), UsageRow::decode(row)?.records);
+            }
+            Named::Mapping(policy, kind) => {
+                self.mappings.insert((policy, kind), MappingRow::decode(row)?);
+            }
+            Named::Span => self.span = Some(SpanRow::decode(row)?),
+            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+        }
+        Ok(())
     }
 
     /// Records in the vault.
@@ -89,6 +95,26 @@ async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, St
         if page.end {
             return Ok(rows);
         }
+    }
+}
+
+/// How a mapping's row names the vault's scheme.
+const VAULT: u8 = 1;
+/// How a mapping's row names the scheme whose tokens carry their value.
+const AEAD: u8 = 2;
+
+fn scheme_number(scheme: Scheme) -> u8 {
+    match scheme {
+        Scheme::VaultDeterministic => VAULT,
+        Scheme::ReversibleAead(_) => AEAD,
+    }
+}
+
+fn scheme_name(number: u8) -> &'static str {
+    match number {
+        VAULT => "vault-deterministic",
+        AEAD => "reversible-aead",
+        _ => "another scheme",
     }
 }
 
@@ -152,7 +178,7 @@ impl Draft {
     /// kid's active one any more became old now, whether or not it is loaded. Returns what an operator should know.
     pub(super) fn keys_loaded(&mut self, keyring: &Keyring, now_ms: u64) -> Vec<String> {
         let mut notes = Vec::new();
-        for generation in keyring.iter().flat_map(|pair| pair.generations()) {
+        for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
             let name = (generation.kid(), generation.fingerprint());
             let known = self.ledger.generations.contains_key(&name);
             let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(now_ms));
@@ -174,7 +200,7 @@ impl Draft {
             }
         }
         for (name, row) in &mut self.ledger.generations {
-            let replaced = keyring.get(name.0).is_some_and(|pair| pair.active.fingerprint() != name.1);
+            let replaced = keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1);
             if replaced && row.old_since_ms.is_none() {
                 row.old_since_ms = Some(now_ms);
                 self.generations.insert(*name);
@@ -193,9 +219,9 @@ impl Draft {
     /// Notes when a generation last opened something.
     pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(row) = self.ledger.generations.get_mut(&name)
-            && row.last_used_ms.is_none_or(|last| last < at_ms)
+            && row.last_used_ms < at_ms
         {
-            row.last_used_ms = Some(at_ms);
+            row.last_used_ms = at_ms;
             self.generations.insert(name);
         }
     }
@@ -208,11 +234,7 @@ impl Draft {
             for (kind, rule) in &policy.entities {
                 let Action::Tokenize(rule) = &rule.action else { continue };
                 let now = MappingRow {
-                    scheme: match rule.scheme {
-                        Scheme::VaultDeterministic => "vault-deterministic",
-                        Scheme::ReversibleAead(_) => "reversible-aead",
-                    }
-                    .to_owned(),
+                    scheme: scheme_number(rule.scheme),
                     kid: rule.kid,
                     normalizer: rule.normalizer.name().to_owned(),
                 };
@@ -223,17 +245,11 @@ impl Draft {
                 }
                 if let Some(before) = before {
                     let records = self.ledger.usage.get(&(*kind, before.kid)).copied().unwrap_or(0);
-                    if records > 0 && before.scheme == "vault-deterministic" {
+                    if records > 0 && before.scheme == VAULT {
                         warnings.push(format!(
                             "policy `{}`: {kind} changed from {} under {} normalized as `{}` to {} under {} normalized \
                              as `{}`; values behind up to {records} records will get new tokens beside those they have",
-                            policy.name,
-                            before.scheme,
-                            before.kid,
-                            before.normalizer,
-                            now.scheme,
-                            now.kid,
-                            now.normalizer
+                            policy.name,scheme_name(before.scheme),before.kid,before.normalizer,scheme_name(now.scheme),now.kid,now.normalizer
                         ));
                     }
                 }
@@ -249,17 +265,17 @@ impl Draft {
         let ledger = &self.ledger;
         let generations = self.generations.iter().filter_map(|name| {
             let row = ledger.generations.get(name)?;
-            Some(Change::Put(generation_key(name.0, name.1.as_bytes()), row.encode()))
+            Some(Change::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
         });
         let usage = self.usage.iter().filter_map(|name| {
             let records = *ledger.usage.get(name)?;
-            Some(Change::Put(usage_key(name.0, name.1), UsageRow { records }.encode()))
+            Some(Change::Put(RowKey::usage(name.0, name.1), UsageRow { records }.encode()))
         });
         let mappings = self.mappings.iter().filter_map(|name| {
-            let row = ledger.mappings.get(name)?;
-            Some(Change::Put(mapping_key(&name.0, name.1), row.encode()))
+            let row = ledger.mappings.get(name)?.encode().ok()?;
+            Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
-        let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(span_key(), span.encode()));
+        let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
         generations.chain(usage).chain(mappings).chain(span).collect()
     }
 }

@@ -4,7 +4,7 @@ use rand::CryptoRng;
 
 use crate::{
     crypto::{GenerationKeys, OpenError, OpenedRecord, RecordPayload, TokenId},
-    kind::{Context, EntityKind, Kid},
+    kind::{Context, EntityKind, Kid, Value},
     store::record::Record,
 };
 
@@ -42,7 +42,7 @@ pub(super) fn open(
     keys.open_record(kind, minted_kid, id, &record.nonce, &record.ciphertext)
 }
 
-/// The payload of a value under a normal form.
-pub(super) fn payload<'a>(context: Context<'a>, value: &'a str, normal: &'a str) -> RecordPayload<'a> {
-    RecordPayload { context: context.as_str(), value, normal: (normal != value).then_some(normal) }
+/// The payload of a value under a normal form, which has the bounds of a value: normalizers see to it.
+pub(super) fn payload<'a>(context: Context<'a>, value: Value<'a>, normal: &'a str) -> RecordPayload<'a> {
+    RecordPayload { context, value, normal: Value::new(normal).filter(|normal| *normal != value) }
 }

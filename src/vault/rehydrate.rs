@@ -1,5 +1,6 @@
 //! Tokens back to values.
 
+use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -12,10 +13,7 @@ use crate::{
     crypto::{Fingerprint, OpenedRecord, TokenId, World},
     keyring::{Generation, GraceAction, Keyring, Role},
     kind::{Context, EntityKind, Kid},
-    store::{
-        Row,
-        record::{Record, record_key},
-    },
+    store::{Row, RowKey, record::Record},
     token::{AeadBody, Token},
 };
 
@@ -88,7 +86,7 @@ pub(super) fn open_token<'k>(
     body: &AeadBody,
     context: Context<'_>,
 ) -> Result<(Zeroizing<String>, &'k Generation), Failure> {
-    let mut failure = Failure::KeyUnavailable(KeyName { kid, fingerprint: body.fingerprint_hex() });
+    let mut failure = Failure::KeyUnavailable(KeyName { kid, fingerprint: HEXLOWER.encode(&body.fingerprint_prefix()) });
     for generation in ring.matching(kid, body.fingerprint_prefix()) {
         match generation.keys(world).open(kind, context, body) {
             Ok(value) => return Ok((value, generation)),
@@ -137,7 +135,7 @@ impl Vault {
         let parsed = parallel::map(tokens, Parsed::parse);
         let rows = self.rows_of(&parsed).await?;
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
-        let results = parallel::map(&work, |(parsed, row)| self.open(&keys, world, parsed, row.as_ref()));
+        let results = parallel::map(&work, |(parsed, row)| self.open_one(&keys, world, parsed, row.as_ref()));
 
         let mut tally = Tally::new("rehydrate");
         let now_ms = self.now_ms();
@@ -156,7 +154,7 @@ impl Vault {
         Ok(results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect())
     }
 
-    fn open(
+    fn open_one(
         &self,
         keys: &Keys,
         world: World,
@@ -188,7 +186,7 @@ impl Vault {
             return Ok(rows);
         }
         loop {
-            let keys = ids.iter().map(|id| record_key(id.as_bytes())).collect();
+            let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
             let read = self.shared.store.get_many(keys).await?;
             if !self.shared.in_flight.settled_after_wait(ids.iter().copied()).await {
                 for (place, row) in places.into_iter().zip(read) {
@@ -201,7 +199,7 @@ impl Vault {
 
     /// Refuses an old key whose grace period is over, where the operator chose so.
     fn within_grace(&self, role: Role, name: (Kid, Fingerprint)) -> Result<(), Failure> {
-        if role == Role::Active || self.grace.action() == GraceAction::Warn {
+        if role == Role::Active || self.grace.action == GraceAction::Warn {
             return Ok(());
         }
         let over = self.old_since(name).is_some_and(|since| self.grace.is_over(since, (self.shared.clock)()));

@@ -63,7 +63,7 @@ fn rewrap(keys: &Keys, world: World, input: &TokenInput<'_>) -> Result<(Rewrappe
     let (value, generation) = open_token(&keys.ring, world, kind, kid, &body, context)?;
     let opened_by = Some(((kid, generation.fingerprint()), generation.role()));
     let active = match (generation.role(), keys.ring.get(kid)) {
-        (Role::Old, Some(pair)) => pair.active.keys(world),
+        (Role::Old, Some(pair)) => pair.active().keys(world),
         _ => return Ok((unchanged(), opened_by)),
     };
     let value = Value::new(&value).ok_or(Failure::NotFound)?;

@@ -12,7 +12,7 @@ use crate::{
     kind::{Context, EntityKind, Kid},
     store::{
         Row, RowKey, Store, StoreError,
-        record::{Alias, Record, alias_key, record_key},
+        record::{Alias, Record},
     },
     token::Token,
 };
@@ -61,7 +61,7 @@ impl<'k> Query<'k> {
     }
 
     fn row_keys(&self) -> impl Iterator<Item = RowKey> + '_ {
-        self.generations.iter().flat_map(|(_, id)| [record_key(id.as_bytes()), alias_key(id.as_bytes())])
+        self.generations.iter().flat_map(|(_, id)| [RowKey::record(id.as_bytes()), RowKey::alias(id.as_bytes())])
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn find_first(
     aliases: bool,
     damage: &impl Fn(),
 ) -> Result<Vec<Result<Option<Found>, Failure>>, StoreError> {
-    let keys = queries.iter().map(|query| record_key(query.active_id().as_bytes())).collect();
+    let keys = queries.iter().map(|query| RowKey::record(query.active_id().as_bytes())).collect();
     let mut found = Vec::with_capacity(queries.len());
     let mut places = Vec::new();
     let mut rest = Vec::new();
@@ -137,7 +137,7 @@ pub(super) async fn find_all(
 
     let mut records = HashMap::with_capacity(targets.len());
     if !targets.is_empty() {
-        let keys = targets.iter().map(|id| record_key(id.as_bytes())).collect();
+        let keys = targets.iter().map(|id| RowKey::record(id.as_bytes())).collect();
         for (id, row) in targets.into_iter().zip(store.get_many(keys).await?) {
             records.insert(id, row.and_then(|row| Found::of(id, &row)));
         }

@@ -7,7 +7,10 @@ use crate::{
     crypto::Fingerprint,
     keyring::Role,
     kind::Kid,
-    store::record::{GenerationRow, Record},
+    store::{
+        RowKey,
+        record::{GenerationRow, Record},
+    },
     vault::Failure,
 };
 
@@ -64,7 +67,7 @@ impl Vault {
             .iter()
             .map(|(name, row)| {
                 let loaded = keys.ring.by_fingerprint(name.0, name.1).map(|generation| generation.role());
-                let used = row.last_used_ms.max(keys.last_used.get(*name));
+                let used = keys.last_used.get(*name).max((row.last_used_ms > 0).then_some(row.last_used_ms));
                 self.status(*name, row, loaded, used)
             })
             .collect();
@@ -113,8 +116,13 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if it does not: the text says why.
     pub async fn ping(&self) -> Result<(), VaultError> {
-        self.shared.store.get_many(vec![crate::store::record::span_key()]).await?;
+        self.shared.store.get_many(vec![RowKey::span()]).await?;
         Ok(())
+    }
+
+    /// Records in the vault.
+    pub fn records(&self) -> u64 {
+        self.shared.ledger.load().records()
     }
 
     pub(super) fn now_ms(&self) -> u64 {

@@ -17,7 +17,7 @@ pub(super) struct LastUsed(BTreeMap<(Kid, Fingerprint), AtomicU64>);
 
 impl LastUsed {
     pub(super) fn new(keyring: &Keyring) -> Self {
-        let generations = keyring.iter().flat_map(|pair| pair.generations());
+        let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
         LastUsed(generations.map(|g| ((g.kid(), g.fingerprint()), AtomicU64::new(0))).collect())
     }
 

@@ -196,7 +196,7 @@ fn begin<'a, 'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'
     let pair = keys_of(keys, checked.rule.kid)?;
     match checked.rule.scheme {
         Scheme::ReversibleAead(suite) => {
-            let keys = pair.active.keys(world);
+            let keys = pair.active().keys(world);
             let body = keys.mint(suite, checked.kind, checked.context, checked.value, &mut rand::rng());
             let text = Token::Aead { kind: checked.kind, kid: checked.rule.kid, body }.to_text();
             Ok(Stage::Done(Tokenized::Token { text, created: None }))
@@ -214,9 +214,9 @@ fn begin<'a, 'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'
 fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u64) -> Mint {
     let Sought { checked, normal, pair, query } = sought;
     let value = checked.value.as_str();
-    let payload = records::payload(checked.context, value, normal);
+    let payload = records::payload(checked.context, checked.value, normal);
     let id = query.active_id();
-    let record = records::seal(pair.active.keys(world), checked.kind, id, &payload, now_ms, &mut rand::rng());
+    let record = records::seal(pair.active().keys(world), checked.kind, id, &payload, now_ms, &mut rand::rng());
     Mint {
         world,
         kid: checked.rule.kid,

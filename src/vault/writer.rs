@@ -28,12 +28,12 @@ use super::{
 use crate::{
     crypto::{Fingerprint, TokenId, World},
     keyring::Keyring,
-    kind::{Context, EntityKind, Kid},
+    kind::{Context, EntityKind, Kid, Value},
     limits::{COMMIT_ROWS_MAX, QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
     store::{
         Applied, Batch, Change, Precondition, RowKey, StoreError,
-        record::{Record, alias_key, record_key},
+        record::Record,
     },
 };
 
@@ -270,7 +270,7 @@ impl Writer {
         let mut found = queries.iter().map(|query| query.as_ref().and_then(|query| Some((query, hits.next()?))));
 
         let erasures = jobs.iter().flat_map(erasures);
-        let record_keys = erasures.map(|erasure| record_key(erasure.id.as_bytes())).collect();
+        let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
         let mut erased = self.shared.store.get_many(record_keys).await?.into_iter();
 
         let mut answers = Vec::with_capacity(jobs.len());
@@ -370,10 +370,11 @@ impl Group<'_> {
         } else {
             // Prepared before the keys changed: sealed again under those in force.
             let context = Context::new(&mint.context).ok_or(Failure::ContextLength)?;
-            let payload = records::payload(context, &mint.value, mint.normal());
-            records::seal(pair.active.keys(mint.world), mint.kind, id, &payload, self.now_ms, &mut rand::rng())
+            let value = Value::new(&mint.value).ok_or(Failure::ValueLength)?;
+            let payload = records::payload(context, value, mint.normal());
+            records::seal(pair.active().keys(mint.world), mint.kind, id, &payload, self.now_ms, &mut rand::rng())
         };
-        let key = record_key(id.as_bytes());
+        let key = RowKey::record(id.as_bytes());
         // A record that this group erased before is still in the store when the batch is applied.
         if !self.records.contains_key(&id) {
             self.preconditions.push(Precondition::Absent(key.clone()));
@@ -391,10 +392,10 @@ impl Group<'_> {
         };
         let record = record.filter(|record| erasure.names(record)).ok_or(Failure::NotFound)?;
         erasure.context_holds(self.keyring, &record)?;
-        let key = record_key(erasure.id.as_bytes());
+        let key = RowKey::record(erasure.id.as_bytes());
         self.changes.insert(key.clone(), Change::Remove(key));
         if let Some(alias) = record.alias {
-            let key = alias_key(&alias);
+            let key = RowKey::alias(&alias);
             self.changes.insert(key.clone(), Change::Remove(key));
         }
         self.draft.erased(&record);

@@ -1,0 +1,165 @@
+//! What one value or token costs on one core: `cargo bench --bench tokens`.
+
+use divan::{Bencher, black_box};
+use masker::{
+    crypto::{GenerationKeys, RecordPayload, SecretKey, Suite, TokenId, World},
+    kind::{Context, EntityKind, Kid, Value},
+    normalize::Normalizer,
+    token::Token,
+};
+use rand::{SeedableRng, rngs::StdRng};
+
+fn main() {
+    divan::main();
+}
+
+/// A telephone number, a longer text, and the longest value there is.
+const LENGTHS: [usize; 3] = [14, 100, 4_096];
+/// What the normalizers read, in their order: spellings as they come.
+const SPELLINGS: [&str; 8] = [
+    "Sarah Chen",
+    " Sarah Chen ",
+    "Sarah Chen",
+    "123-45-6789",
+    "mrn: 48-27 193b",
+    "(415) 555-2671",
+    "04/12/1990",
+    "2001:DB8::8a2e:370:7334",
+];
+
+struct Fixture {
+    keys: GenerationKeys,
+    kind: EntityKind,
+    kid: Kid,
+    context: Context<'static>,
+    rng: StdRng,
+}
+
+fn fixture() -> Fixture {
+    let mut rng = StdRng::seed_from_u64(0);
+    let kid = Kid::parse("K_HEALTHCARE").expect("a key id");
+    let key = SecretKey::generate(&mut rng).expect("locked memory");
+    Fixture {
+        keys: GenerationKeys::derive(kid, &key, World::Live).expect("locked memory"),
+        kind: EntityKind::parse("PHONE").expect("a kind"),
+        kid,
+        context: Context::new("tenant-7").expect("a context"),
+        rng,
+    }
+}
+
+fn text(length: usize) -> String {
+    "0123456789".chars().cycle().take(length).collect()
+}
+
+#[divan::bench(args = LENGTHS)]
+fn vault_id(bencher: Bencher, length: usize) {
+    let (f, text) = (fixture(), text(length));
+    bencher.bench_local(|| f.keys.token_id(black_box(f.kind), f.context, black_box(&text)));
+}
+
+#[divan::bench(args = Suite::ALL, consts = LENGTHS)]
+fn mint<const LENGTH: usize>(bencher: Bencher, suite: Suite) {
+    let (mut f, text) = (fixture(), text(LENGTH));
+    bencher.bench_local(|| {
+        let value = Value::new(black_box(&text)).expect("a value");
+        f.keys.mint(suite, black_box(f.kind), f.context, value, &mut f.rng)
+    });
+}
+
+#[divan::bench(args = Suite::ALL, consts = LENGTHS)]
+fn open<const LENGTH: usize>(bencher: Bencher, suite: Suite) {
+    let (mut f, text) = (fixture(), text(LENGTH));
+    let value = Value::new(&text).expect("a value");
+    let body = f.keys.mint(suite, f.kind, f.context, value, &mut f.rng);
+    bencher.bench_local(|| f.keys.open(black_box(f.kind), f.context, black_box(&body)));
+}
+
+#[divan::bench(args = Suite::ALL)]
+fn mint_and_print(bencher: Bencher, suite: Suite) {
+    let (mut f, mut out) = (fixture(), String::new());
+    bencher.bench_local(|| {
+        let value = Value::new(black_box("(415) 555-2671")).expect("a value");
+        let body = f.keys.mint(suite, f.kind, f.context, value, &mut f.rng);
+        out.clear();
+        Token::Aead { kind: f.kind, kid: f.kid, body }.write_to(&mut out);
+    });
+}
+
+#[divan::bench(args = Suite::ALL)]
+fn parse_and_open(bencher: Bencher, suite: Suite) {
+    let mut f = fixture();
+    let value = Value::new("(415) 555-2671").expect("a value");
+    let body = f.keys.mint(suite, f.kind, f.context, value, &mut f.rng);
+    let token = Token::Aead { kind: f.kind, kid: f.kid, body }.to_text();
+    bencher.bench_local(|| match Token::parse(black_box(&token)) {
+        Ok(Token::Aead { kind, body, .. }) => f.keys.open(kind, f.context, &body),
+        _ => panic!("a reversible token"),
+    });
+}
+
+#[divan::bench(args = LENGTHS)]
+fn seal_record(bencher: Bencher, length: usize) {
+    let (mut f, text) = (fixture(), text(length));
+    let id = TokenId::from_bytes([7; 16]);
+    bencher.bench_local(|| {
+        let value = Value::new(black_box(&text)).expect("a value");
+        let payload = RecordPayload { context: f.context, value, normal: None };
+        f.keys.seal_record(f.kind, f.kid, id, &payload, &mut f.rng)
+    });
+}
+
+#[divan::bench(args = LENGTHS)]
+fn open_record(bencher: Bencher, length: usize) {
+    let (mut f, text) = (fixture(), text(length));
+    let id = TokenId::from_bytes([7; 16]);
+    let value = Value::new(&text).expect("a value");
+    let payload = RecordPayload { context: f.context, value, normal: None };
+    let sealed = f.keys.seal_record(f.kind, f.kid, id, &payload, &mut f.rng);
+    bencher.bench_local(|| f.keys.open_record(f.kind, f.kid, id, &sealed.nonce, black_box(&sealed.ciphertext)));
+}
+
+fn tokens() -> [Token; 2] {
+    let mut f = fixture();
+    let value = Value::new("(415) 555-2671").expect("a value");
+    let id = f.keys.token_id(f.kind, f.context, "+14155552671");
+    let body = f.keys.mint(Suite::Xaes256Gcm, f.kind, f.context, value, &mut f.rng);
+    [Token::Vault { kind: f.kind, kid: f.kid, id }, Token::Aead { kind: f.kind, kid: f.kid, body }]
+}
+
+#[divan::bench(args = ["MSKV1", "MSK1"])]
+fn parse(bencher: Bencher, scheme: &str) {
+    let text = tokens()[usize::from(scheme == "MSK1")].to_text();
+    bencher.bench_local(|| Token::parse(black_box(&text)));
+}
+
+#[divan::bench(args = ["MSKV1", "MSK1"])]
+fn print(bencher: Bencher, scheme: &str) {
+    let (token, mut out) = (&tokens()[usize::from(scheme == "MSK1")], String::new());
+    bencher.bench_local(|| {
+        out.clear();
+        black_box(token).write_to(&mut out);
+    });
+}
+
+#[divan::bench(args = Normalizer::ALL)]
+fn normalize(bencher: Bencher, normalizer: Normalizer) {
+    let spelling = Normalizer::ALL.iter().zip(SPELLINGS).find(|(n, _)| **n == normalizer).expect("one for each").1;
+    bencher.bench_local(|| {
+        let value = Value::new(black_box(spelling)).expect("a value");
+        normalizer.apply(value).map(|normal| normal.len())
+    });
+}
+
+#[divan::bench]
+fn normalize_casefold_beyond_ascii(bencher: Bencher) {
+    let value = Value::new("Søren Müller-Straße").expect("a value");
+    bencher.bench_local(|| Normalizer::Casefold.apply(black_box(value)).map(|normal| normal.len()));
+}
+
+#[divan::bench]
+fn derive_generation(bencher: Bencher) {
+    let kid = Kid::parse("K_HEALTHCARE").expect("a key id");
+    let key = SecretKey::generate(&mut StdRng::seed_from_u64(0)).expect("locked memory");
+    bencher.bench_local(|| GenerationKeys::derive(kid, &key, World::Live).map(|keys| keys.fingerprint()));
+}

@@ -1,0 +1,209 @@
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// 32 different bytes, twice.
+const ONE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const TWO: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn collect(variables: &[(&str, &str)]) -> Result<Credentials, CredentialProblems> {
+    let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Credentials::collect(&variables.collect())
+}
+
+fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+    let problems = collect(variables).err().expect("there are problems");
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(texts.iter().all(|text| !text.contains(ONE.trim_end_matches('='))), "a key is told: {texts:?}");
+    texts
+}
+
+/// The names of the keys, and which of [`ONE`] and [`TWO`] each is.
+fn names(credentials: &Credentials) -> Vec<(String, u8)> {
+    let reference = |text: &str| SecretKey::parse_base64(text.as_bytes()).unwrap();
+    let which = |key: &SecretKey| if key.ct_eq(&reference(ONE)) { 1 } else { 2 };
+    let name = |key: &LoadedKey| (format!("{} {}", key.kid, key.role.as_str()), which(&key.key));
+    credentials.keys.iter().map(name).collect()
+}
+
+fn file(dir: &TempDir, name: &str, text: &str, mode: u32) -> String {
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn keys_come_from_variables() {
+    let credentials = collect(&[
+        ("MASKER_KEY_K", ONE),
+        ("MASKER_KEY_K_OLD", TWO),
+        ("MASKER_KEY_OLD", TWO),
+        ("MASKER_KEY_FILE", ONE),
+        ("MASKER_KEY_ROTATION_GRACE_DAYS", "30"),
+        ("MASKER_AUDIT_HMAC_KEY", TWO),
+        ("MASKER_KEYS", "x"),
+        ("PATH", "/bin"),
+    ])
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = [("FILE active", 1), ("K active", 1), ("K old", 2), ("OLD active", 2)];
+    assert_eq!(names(&credentials), expected.map(|(name, which)| (name.to_owned(), which)));
+    assert!(credentials.audit_key.is_some() && credentials.warnings.is_empty());
+}
+
+#[test]
+fn no_secrets_is_no_problem_here() {
+    let credentials = collect(&[("HOME", "/")]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(credentials.keys.is_empty() && credentials.audit_key.is_none() && credentials.warnings.is_empty());
+}
+
+#[test]
+fn keys_come_from_files_that_variables_name() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (file(&dir, "one", &format!("\n {ONE}\n"), 0o400), file(&dir, "two", TWO, 0o640));
+    let credentials =
+        collect(&[("MASKER_KEY_K_FILE", &one), ("MASKER_KEY_K_OLD_FILE", &two), ("MASKER_AUDIT_HMAC_KEY_FILE", &one)])
+            .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(names(&credentials), [("K active".to_owned(), 1), ("K old".to_owned(), 2)]);
+    assert!(credentials.audit_key.is_some());
+    assert!(
+        matches!(&credentials.warnings[..], [one] if one.contains("MASKER_KEY_K_OLD_FILE") && one.contains("chmod")),
+        "{:?}",
+        credentials.warnings
+    );
+}
+
+#[test]
+fn keys_come_from_the_credentials_directory_where_variables_are_absent() {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in [
+        ("MASKER_KEY_A", ONE),
+        ("MASKER_KEY_B", ONE),
+        ("MASKER_KEY_B_OLD", TWO),
+        ("MASKER_KEY_C", ONE),
+        ("MASKER_AUDIT_HMAC_KEY", ONE),
+        ("tls.pem", "not ours"),
+        ("MASKER_KEY_ROTATION_GRACE_DAYS", "30"),
+    ] {
+        file(&dir, name, text, 0o440);
+    }
+    let path = file(&dir, "elsewhere", TWO, 0o400);
+    let credentials = collect(&[
+        ("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()),
+        ("MASKER_KEY_A", TWO),
+        ("MASKER_KEY_C_FILE", &path),
+    ])
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = [("A active", 2), ("B active", 1), ("B old", 2), ("C active", 2)];
+    assert_eq!(names(&credentials), expected.map(|(name, which)| (name.to_owned(), which)));
+    assert!(credentials.audit_key.is_some());
+    assert!(matches!(&credentials.warnings[..], [one] if one.contains("GRACE_DAYS is not read")));
+}
+
+#[test]
+fn every_problem_is_reported_and_no_value() {
+    let dir = TempDir::new().unwrap();
+    let long = file(&dir, "long", &"A".repeat(4_097), 0o400);
+    let empty = file(&dir, "empty", " \n", 0o400);
+    let absent = dir.path().join("absent").to_str().unwrap().to_owned();
+    let texts = problems(&[
+        ("MASKER_KEY_A", "hunter2!"),
+        ("MASKER_KEY_B", "c2hvcnQ="),
+        ("MASKER_KEY_C", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="),
+        ("MASKER_KEY_D", ""),
+        ("MASKER_KEY_E", ONE),
+        ("MASKER_KEY_E_FILE", &long),
+        ("MASKER_KEY_F_FILE", &long),
+        ("MASKER_KEY_G_FILE", &empty),
+        ("MASKER_KEY_H_FILE", &absent),
+        ("MASKER_KEY_I_FILE", ONE),
+        ("MASKER_KEY_J_FILE", ""),
+        ("MASKER_KEY_K", ONE),
+        ("MASKER_KEY_K_OLD", ONE),
+        ("MASKER_KEY_L_OLD", ONE),
+        ("MASKER_KEY_M", "broken"),
+        ("MASKER_KEY_M_OLD", ONE),
+        ("MASKER_KEY_N_FILE", dir.path().to_str().unwrap()),
+        ("MASKER_KEY_", ONE),
+        ("MASKER_KEY_lower", ONE),
+        ("MASKER_KEY_X_OLD_OLD", ONE),
+        ("MASKER_KEY_X_FILE_OLD", ONE),
+        ("MASKER_KEY_ROTATION_GRACE_DAYS_OLD", ONE),
+        ("MASKER_AUDIT_HMAC_KEY", "c2hvcnQ="),
+    ]);
+    let expected = [
+        ("MASKER_KEY_ ", "names no key"),
+        ("MASKER_KEY_ROTATION_GRACE_DAYS_OLD ", "names no key"),
+        ("MASKER_KEY_X_FILE_OLD ", "names no key"),
+        ("MASKER_KEY_X_OLD_OLD ", "names no key"),
+        ("MASKER_KEY_lower ", "names no key"),
+        ("MASKER_KEY_A ", "base64"),
+        ("MASKER_KEY_B ", "5 bytes"),
+        ("MASKER_KEY_C ", "equal"),
+        ("MASKER_KEY_D ", "is empty"),
+        ("MASKER_KEY_E ", "and MASKER_KEY_E_FILE are both set"),
+        ("MASKER_KEY_F_FILE (", "over 4096 bytes"),
+        ("MASKER_KEY_G_FILE (", "is empty"),
+        ("MASKER_KEY_H_FILE (", "cannot be read"),
+        ("MASKER_KEY_I_FILE ", "leave `_FILE` out"),
+        ("MASKER_KEY_J_FILE ", "is empty"),
+        ("MASKER_KEY_M ", "base64"),
+        ("MASKER_KEY_N_FILE (", "not a regular file"),
+        ("MASKER_AUDIT_HMAC_KEY ", "5 bytes"),
+        ("MASKER_KEY_K_OLD ", "is the same key as MASKER_KEY_K:"),
+        ("MASKER_KEY_L_OLD ", "is set and MASKER_KEY_L is not"),
+    ];
+    assert_eq!(texts.len(), expected.len(), "{texts:#?}");
+    for (text, (source, part)) in texts.iter().zip(expected) {
+        assert!(text.starts_with(source) && text.contains(part), "{text:?} is not {source:?} {part:?}");
+        assert!(!text.contains("hunter2") && !text.contains("c2hvcnQ"), "{text}");
+    }
+}
+
+#[test]
+fn names_and_values_need_not_be_text() {
+    let name = OsString::from_vec(b"MASKER_KEY_\xFF".to_vec());
+    let value = OsString::from_vec(b"\xFF\xFE".to_vec());
+    let environment =
+        [(name, OsString::from(ONE)), (OsString::from("MASKER_KEY_K"), value), (OsString::from("X"), "y".into())];
+    let problems = Credentials::collect(&environment.into_iter().collect()).err().expect("there are problems");
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(texts[0].contains("not named in UTF-8") && texts[1].contains("MASKER_KEY_K is not standard base64"));
+    assert_eq!(texts.len(), 2);
+}
+
+#[test]
+fn credentials_with_names_that_say_nothing_are_problems() {
+    let dir = TempDir::new().unwrap();
+    file(&dir, "MASKER_KEY_K_FILE", ONE, 0o400);
+    file(&dir, "MASKER_KEY_k", ONE, 0o400);
+    let texts = problems(&[("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())]);
+    assert!(texts[0].contains("is a file already") && texts[0].contains("under the name MASKER_KEY_K"), "{texts:?}");
+    assert!(texts[1].contains("names no key") && texts.len() == 2, "{texts:?}");
+    let texts = problems(&[("CREDENTIALS_DIRECTORY", dir.path().join("absent").to_str().unwrap())]);
+    assert!(texts[0].contains("cannot be listed"), "{texts:?}");
+}
+
+#[test]
+fn a_pipe_is_refused_without_waiting_for_its_writer() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let texts = problems(&[("MASKER_KEY_K_FILE", path.to_str().unwrap())]);
+    assert!(texts[0].contains("not a regular file"), "{texts:?}");
+}
+
+#[test]
+fn names_of_secrets_are_told_from_others() {
+    for name in ["MASKER_KEY_K", "MASKER_KEY_K_OLD", "MASKER_KEY_k", "MASKER_KEY_", "MASKER_KEY_K_FILE"] {
+        assert!(names_secret(name.as_bytes()), "{name}");
+    }
+    for name in ["MASKER_AUDIT_HMAC_KEY", "MASKER_API_KEY", "MASKER_SESSION"] {
+        assert!(names_secret(name.as_bytes()), "{name}");
+    }
+    for name in ["MASKER_KEY_ROTATION_GRACE_DAYS", "MASKER_SOCKET", "PATH", "MASKER_AUDIT_HMAC_KEY_FILE"] {
+        assert!(!names_secret(name.as_bytes()), "{name}");
+    }
+}

@@ -1,0 +1,337 @@
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+
+const OLD: u8 = 1;
+
+fn kid(text: &str) -> Kid {
+    Kid::parse(text).unwrap()
+}
+
+fn kind(text: &str) -> EntityKind {
+    EntityKind::parse(text).unwrap()
+}
+
+fn context(text: &str) -> Context<'_> {
+    Context::new(text).unwrap()
+}
+
+fn value(text: &str) -> Value<'_> {
+    Value::new(text).unwrap()
+}
+
+fn generation(number: u8, world: World) -> GenerationKeys {
+    let key = std::array::from_fn(|i| number.wrapping_mul(31).wrapping_add(i as u8));
+    let key = SecretKey::from_bytes(Zeroizing::new(key)).unwrap();
+    GenerationKeys::derive(kid("K_A"), &key, world).unwrap()
+}
+
+/// The bytes of a body are the whole of it, so they are what is tampered with.
+fn body(bytes: &[u8]) -> Option<AeadBody> {
+    AeadBody::from_bytes(bytes.into())
+}
+
+#[test]
+fn fingerprints_are_16_lower_case_hex_digits() {
+    let fingerprint = generation(0, World::Live).fingerprint();
+    let text = fingerprint.to_string();
+    assert_eq!(text.len(), 16);
+    assert_eq!(Fingerprint::parse(&text), Some(fingerprint));
+    assert_eq!(fingerprint.prefix(), fingerprint.as_bytes()[..4]);
+    assert_eq!(generation(0, World::Test).fingerprint(), fingerprint);
+    for bad in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), "432a0c7614d2cfe ", "432A0C7614D2CFEC"] {
+        assert_eq!(Fingerprint::parse(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn ids_are_not_shown() {
+    assert_eq!(format!("{:?}", TokenId::from_bytes([7; 16])), "TokenId(…)");
+}
+
+/// Every bit of the body, every truncation, for every suite; and every bit of what is bound but not in the body.
+#[test]
+fn no_token_opens_with_anything_changed() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(1);
+    let (kind_a, context_a) = (kind("PHONE"), context("tenant-7"));
+    for suite in Suite::ALL {
+        for text in ["5", "fifteen bytes!!", "sixteen bytes!!!", "+14155552671 and an extension of 42"] {
+            let token = keys.mint(suite, kind_a, context_a, value(text), &mut rng);
+            assert_eq!(keys.open(kind_a, context_a, &token).as_deref().map(String::as_str), Ok(text));
+
+            let bytes = token.as_bytes();
+            for bit in 0..bytes.len() * 8 {
+                let mut changed = bytes.to_vec();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                // A changed suite may be none; then parsing refuses it.
+                if let Some(changed) = body(&changed) {
+                    assert_eq!(keys.open(kind_a, context_a, &changed).err(), Some(OpenError), "{suite:?} bit {bit}");
+                }
+            }
+            for length in 0..bytes.len() {
+                if let Some(cut) = body(&bytes[..length]) {
+                    assert_eq!(keys.open(kind_a, context_a, &cut).err(), Some(OpenError), "{suite:?} cut to {length}");
+                }
+                if let Some(cut) = body(&bytes[bytes.len() - length..]) {
+                    assert_eq!(keys.open(kind_a, context_a, &cut).err(), Some(OpenError), "{suite:?} last {length}");
+                }
+            }
+            let extended = [bytes, &[0; 16]].concat();
+            assert!(keys.open(kind_a, context_a, &body(&extended).unwrap()).is_err(), "{suite:?} extended");
+
+            for other in changes_of_one_bit("PHONE").filter_map(|text| EntityKind::parse(&text)) {
+                assert!(keys.open(other, context_a, &token).is_err(), "{suite:?} kind {other}");
+            }
+            for other in changes_of_one_bit("tenant-7").chain(["".into(), "tenant-".into(), "tenant-77".into()]) {
+                assert!(keys.open(kind_a, context(&other), &token).is_err(), "{suite:?} context {other:?}");
+            }
+            // What is bound does not slide from one field into the next.
+            assert!(keys.open(kind("PHONET"), context("enant-7"), &token).is_err());
+        }
+    }
+}
+
+/// Every text that differs in one bit.
+fn changes_of_one_bit(text: &str) -> impl Iterator<Item = String> + '_ {
+    (0..text.len() * 8).filter_map(move |bit| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        String::from_utf8(bytes).ok()
+    })
+}
+
+#[test]
+fn tokens_are_bound_to_key_id_generation_and_world() {
+    let mut rng = StdRng::seed_from_u64(2);
+    let keys = generation(0, World::Live);
+    let same_key = std::array::from_fn(|i| i as u8);
+    let other_kid = |kid| {
+        let key = SecretKey::from_bytes(Zeroizing::new(same_key)).unwrap();
+        GenerationKeys::derive(kid, &key, World::Live).unwrap()
+    };
+    let strangers: Vec<GenerationKeys> = changes_of_one_bit("K_A")
+        .filter_map(|text| Kid::parse(&text).map(other_kid))
+        .chain([generation(OLD, World::Live), generation(0, World::Test)])
+        .collect();
+    assert!(strangers.len() > 8);
+    let (kind, context) = (kind("NAME"), context(""));
+    let id = keys.token_id(kind, context, "n");
+    for stranger in strangers {
+        for suite in Suite::ALL {
+            let token = keys.mint(suite, kind, context, value("v"), &mut rng);
+            assert!(stranger.open(kind, context, &token).is_err(), "{suite:?} by {}", stranger.kid());
+        }
+        assert_ne!(stranger.token_id(kind, context, "n"), id);
+        assert_ne!(stranger.alias_tag(id, id), keys.alias_tag(id, id));
+        let payload = RecordPayload { context, value: value("v"), normal: None };
+        let sealed = keys.seal_record(kind, keys.kid(), id, &payload, &mut rng);
+        assert!(stranger.open_record(kind, keys.kid(), id, &sealed.nonce, &sealed.ciphertext).is_err());
+    }
+}
+
+/// Seals what no honest minter would: the key is right, the content is not.
+fn forge(keys: &GenerationKeys, suite: Suite, nonce: [u8; NONCE_BYTES], plaintext: &[u8]) -> AeadBody {
+    let [a, b, c, d] = keys.fingerprint().prefix();
+    let header = [suite.code(), a, b, c, d];
+    let aad = keys.token_aad(&header, kind("NAME"), Context::EMPTY);
+    let mut data = plaintext.to_vec();
+    let tag = match suite.cipher() {
+        Cipher::Xaes256Gcm => keys.states.xaes.seal(&nonce, aad.as_slice(), &mut data),
+        Cipher::XChaCha20Poly1305 => {
+            let data = data.as_mut_slice().into();
+            keys.states.xchacha.encrypt_inout_detached((&nonce).into(), aad.as_slice(), data).unwrap().into()
+        }
+    };
+    body(&[&header[..], &nonce, &data, &tag].concat()).unwrap()
+}
+
+#[test]
+fn what_no_one_minted_does_not_open_even_under_the_right_key() {
+    let keys = generation(0, World::Live);
+    let open = |token: &AeadBody| keys.open(kind("NAME"), Context::EMPTY, token);
+    let padded = |bytes: &[u8]| {
+        let mut plaintext = bytes.to_vec();
+        padding::pad(&mut plaintext, bytes.len());
+        plaintext
+    };
+    for suite in Suite::ALL {
+        let own_nonce = |text: &str| {
+            let [a, b, c, d] = keys.fingerprint().prefix();
+            synthetic_nonce(&keys.states.nonce, &[suite.code(), a, b, c, d], kind("NAME"), Context::EMPTY, text)
+        };
+        // The forger works: with everything as it should be, it opens.
+        let nonce = own_nonce("value");
+        assert_eq!(open(&forge(&keys, suite, nonce, &padded(b"value"))).as_deref().map(String::as_str), Ok("value"));
+
+        let mut other_nonce = nonce;
+        other_nonce[23] ^= 1;
+        let refused = open(&forge(&keys, suite, other_nonce, &padded(b"value"))).is_err();
+        assert_eq!(refused, suite.is_deterministic(), "{suite:?}: a nonce that is not the value's own");
+
+        let plaintexts: [(&str, Vec<u8>); 6] = [
+            ("zeros for padding", [&b"value"[..], &[0; 11]].concat()),
+            ("no padding", b"sixteen bytes!!!".to_vec()),
+            ("padding over a whole block", [&b"sixteen bytes!!!"[..], &[0x80], &[0; 15], &[0; 16]].concat()),
+            ("not UTF-8", padded(b"\xFF\xFE")),
+            ("an empty value", padded(b"")),
+            ("a value over 4,096 bytes", padded(&[b'x'; 4_097])),
+        ];
+        for (why, plaintext) in plaintexts {
+            assert_eq!(open(&forge(&keys, suite, nonce, &plaintext)).err(), Some(OpenError), "{suite:?}: {why}");
+        }
+    }
+}
+
+#[test]
+fn random_suites_never_mint_a_token_twice() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(3);
+    for suite in [Suite::Xaes256GcmRandom, Suite::XChaCha20Poly1305Random] {
+        let mut mint = || keys.mint(suite, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
+        assert_ne!(mint().nonce(), mint().nonce());
+    }
+}
+
+#[test]
+fn the_longest_and_the_shortest_values_come_back() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(4);
+    let longest_context = "c".repeat(CONTEXT_BYTES_MAX);
+    let longest_kind = kind(&"K".repeat(KIND_BYTES_MAX));
+    for length in [1, 15, 16, 17, 4_079, 4_080, 4_095, 4_096] {
+        let text = "x".repeat(length);
+        for suite in Suite::ALL {
+            let token = keys.mint(suite, longest_kind, context(&longest_context), value(&text), &mut rng);
+            assert_eq!(token.as_bytes().len(), 45 + 16 * (length / 16 + 1));
+            let opened = keys.open(longest_kind, context(&longest_context), &token);
+            assert_eq!(opened.as_deref().map(String::as_str), Ok(text.as_str()));
+        }
+    }
+}
+
+#[test]
+fn no_record_opens_with_anything_changed() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(5);
+    let (kind_a, kid_a) = (kind("PHONE"), kid("K_OTHER"));
+    let id = keys.token_id(kind_a, context("ctx"), "+14155552671");
+    let payload =
+        RecordPayload { context: context("ctx"), value: value("(415) 555-2671"), normal: Value::new("+14155552671") };
+    let sealed = keys.seal_record(kind_a, kid_a, id, &payload, &mut rng);
+    let open = |kind, kid, id, nonce: &[u8; 24], ciphertext: &[u8]| keys.open_record(kind, kid, id, nonce, ciphertext);
+
+    let opened = open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext).ok().expect("as it was sealed");
+    assert!(opened.payload() == payload);
+    assert_eq!((opened.context(), opened.value(), opened.normal()), ("ctx", "(415) 555-2671", "+14155552671"));
+
+    for bit in 0..24 * 8 {
+        let mut nonce = sealed.nonce;
+        nonce[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(kind_a, kid_a, id, &nonce, &sealed.ciphertext).is_err(), "nonce bit {bit}");
+    }
+    for bit in 0..sealed.ciphertext.len() * 8 {
+        let mut ciphertext = sealed.ciphertext.clone();
+        ciphertext[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(kind_a, kid_a, id, &sealed.nonce, &ciphertext).is_err(), "ciphertext bit {bit}");
+    }
+    for length in 0..sealed.ciphertext.len() {
+        assert!(open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext[..length]).is_err(), "cut to {length}");
+        assert!(open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext[length + 1..]).is_err(), "from {length}");
+    }
+    assert!(open(kind_a, kid_a, id, &sealed.nonce, &[&sealed.ciphertext[..], &[0]].concat()).is_err());
+    for bit in 0..128 {
+        let mut other = *id.as_bytes();
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(kind_a, kid_a, TokenId::from_bytes(other), &sealed.nonce, &sealed.ciphertext).is_err());
+    }
+    for other in changes_of_one_bit("PHONE").filter_map(|text| EntityKind::parse(&text)) {
+        assert!(open(other, kid_a, id, &sealed.nonce, &sealed.ciphertext).is_err(), "kind {other}");
+    }
+    for other in changes_of_one_bit("K_OTHER").filter_map(|text| Kid::parse(&text)) {
+        assert!(open(kind_a, other, id, &sealed.nonce, &sealed.ciphertext).is_err(), "kid {other}");
+    }
+    assert!(open(kind("PHONEK"), kid("OTHER"), id, &sealed.nonce, &sealed.ciphertext).is_err());
+}
+
+#[test]
+fn two_seals_of_one_record_share_nothing() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(6);
+    let payload = RecordPayload { context: Context::EMPTY, value: value("v"), normal: None };
+    let id = TokenId::from_bytes([1; 16]);
+    let mut seal = || keys.seal_record(kind("NAME"), kid("K_A"), id, &payload, &mut rng);
+    let (a, b) = (seal(), seal());
+    assert!(a.nonce != b.nonce && a.ciphertext != b.ciphertext);
+}
+
+/// A record's seal is none of a token's, although both can be XAES-256-GCM.
+#[test]
+fn a_token_is_no_record() {
+    let keys = generation(0, World::Live);
+    let mut rng = StdRng::seed_from_u64(7);
+    let token = keys.mint(Suite::Xaes256Gcm, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
+    let id = TokenId::from_bytes([0; 16]);
+    assert!(keys.open_record(kind("NAME"), kid("K_A"), id, &token.nonce(), &token.as_bytes()[29..]).is_err());
+}
+
+#[test]
+fn an_alias_verifies_as_it_was_made_and_no_other_way() {
+    let keys = generation(0, World::Live);
+    let (index, target) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
+    let tag = keys.alias_tag(index, target);
+    assert!(keys.alias_verifies(index, target, &tag));
+    assert!(!keys.alias_verifies(target, index, &tag));
+    assert!(!generation(OLD, World::Live).alias_verifies(index, target, &tag));
+    for bit in 0..128 {
+        let flipped = |bytes: &[u8; 16]| {
+            let mut bytes = *bytes;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        assert!(!keys.alias_verifies(index, target, &flipped(&tag)));
+        assert!(!keys.alias_verifies(TokenId::from_bytes(flipped(index.as_bytes())), target, &tag));
+        assert!(!keys.alias_verifies(index, TokenId::from_bytes(flipped(target.as_bytes())), &tag));
+    }
+}
+
+/// Values, kinds and contexts that are close to one another, so that equal ones occur.
+fn inputs() -> impl Strategy<Value = (String, String, String)> {
+    ("[AB]{1,2}", "[ab]{0,2}", "[ab]{1,3}|\\PC{1,40}")
+}
+
+proptest! {
+    #[test]
+    fn mint_then_open_gives_the_value(
+        kind_text in "[A-Z][A-Z0-9_]{0,31}",
+        context_text in "\\PC{0,40}",
+        text in "\\PC{1,80}",
+        seed in any::<u64>(),
+    ) {
+        let keys = generation(0, World::Live);
+        for suite in Suite::ALL {
+            let (kind, context) = (kind(&kind_text), context(&context_text));
+            let token = keys.mint(suite, kind, context, value(&text), &mut StdRng::seed_from_u64(seed));
+            prop_assert_eq!(token.suite(), suite);
+            prop_assert_eq!(token.fingerprint_prefix(), keys.fingerprint().prefix());
+            let opened = keys.open(kind, context, &token);
+            prop_assert_eq!(opened.as_deref().map(String::as_str), Ok(text.as_str()));
+        }
+    }
+
+    #[test]
+    fn equal_inputs_and_no_others_give_equal_tokens(a in inputs(), b in inputs(), seed in any::<u64>()) {
+        let keys = generation(0, World::Live);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut mint = |suite, (k, c, v): &(String, String, String)| {
+            keys.mint(suite, kind(k), context(c), value(v), &mut rng)
+        };
+        for suite in [Suite::Xaes256Gcm, Suite::XChaCha20Poly1305] {
+            prop_assert!(mint(suite, &a) == mint(suite, &a));
+            prop_assert_eq!(mint(suite, &a) == mint(suite, &b), a == b);
+        }
+        let id = |(k, c, v): &(String, String, String)| keys.token_id(kind(k), context(c), v);
+        prop_assert_eq!(id(&a) == id(&b), a == b);
+    }
+}

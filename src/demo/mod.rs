@@ -12,25 +12,25 @@ mod story;
 use std::{
     io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 use tokio::runtime;
 
-use crate::cli::client::ClientError;
+use crate::cli::{ClientError, Exit};
 
 /// Tells the story on standard output. Takes half a minute at the most on a small machine, and leaves nothing behind,
 /// however it ends.
 ///
-/// Returns 0 if everything that it claims held, 2 if something did not, 1 if it could not be told to the end.
-pub fn run() -> ExitCode {
+/// Returns [`Exit::Done`] if everything that it claims held, [`Exit::Failure`] if something did not, and
+/// [`Exit::Error`] if it could not be told to the end. It must not be called from within a tokio runtime.
+pub fn run() -> Exit {
     match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(told_or_interrupted()),
         Err(error) => ended(&DemoError::System { what: "start", source: error }),
     }
 }
 
-async fn told_or_interrupted() -> ExitCode {
+async fn told_or_interrupted() -> Exit {
     let mut out = io::stdout();
     // Whichever loses is dropped, and the daemon and the files with it.
     let told = tokio::select! {
@@ -38,17 +38,17 @@ async fn told_or_interrupted() -> ExitCode {
         _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
     };
     match told {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Exit::Done,
         Err(error) => ended(&error),
     }
 }
 
-fn ended(error: &DemoError) -> ExitCode {
+fn ended(error: &DemoError) -> Exit {
     // Nobody is left to tell if this fails.
     let _ = writeln!(io::stderr(), "\nFAIL: {error}");
     match error {
-        DemoError::Claim(_) => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
+        DemoError::Claim(_) => Exit::Failure,
+        _ => Exit::Error,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     api::{
         Answer, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
     },
-    cli::client::Client,
+    cli::Client,
 };
 
 /// Values in one request.

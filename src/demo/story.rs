@@ -15,7 +15,7 @@ use super::{
     patients::{self, COLUMNS, PATIENTS, SEED},
     sheet::{Pass, Sheet},
 };
-use crate::{api::KeyList, cli::client::Client, crypto::SecretKey};
+use crate::{api::KeyList, cli::Client, crypto::SecretKey};
 
 /// Patients that are shown before and after: by their place in the file.
 const SHOWN_ROWS: [usize; 3] = [3, 41, 108];
@@ -180,7 +180,7 @@ impl<W: Write> Story<'_, W> {
 
     fn table(&mut self, before: &Sheet, after: &Sheet) -> Result<(), DemoError> {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(["  row", "column", "before", "after"]);
+        table.load_style(presets::NOTHING).set_header(["  row", "column", "before", "after"]);
         for row in SHOWN_ROWS {
             let (Some(before), Some(after)) = (before.rows.get(row), after.rows.get(row)) else { continue };
             let fields = COLUMNS.iter().zip(before.iter().zip(after));

@@ -29,12 +29,15 @@ pub const HEADERS_MAX: usize = 64;
 /// Connections served at once; further ones wait in the listen queue.
 pub const CONNECTIONS_MAX: usize = 1_024;
 
-/// Time a client has to send a request's head, in seconds; also how long a kept-alive connection may idle.
-pub const HEAD_READ_SECONDS_MAX: u64 = 60;
-/// Time a client has to send a whole body, in seconds.
-pub const BODY_READ_SECONDS_MAX: u64 = 30;
-/// Time for which a client may refuse to take bytes of an answer, in seconds.
-pub const WRITE_STALL_SECONDS_MAX: u64 = 30;
+/// Time a client has to send a request's head where nothing else is configured, in seconds; also how long a kept-alive
+/// connection may idle.
+pub const HEAD_SECONDS_USUAL: u64 = 60;
+/// Time a client has to send a whole body where nothing else is configured, in seconds.
+pub const BODY_SECONDS_USUAL: u64 = 30;
+/// Time for which a client may refuse to take bytes of an answer where nothing else is configured, in seconds.
+pub const WRITE_STALL_SECONDS_USUAL: u64 = 30;
+/// Longest of these times that can be configured, in seconds.
+pub const CLIENT_SECONDS_MAX: u64 = 3_600;
 /// Time a request waits for a share of memory or for the writer's queue before it is turned away, in seconds.
 pub const QUEUE_WAIT_SECONDS_MAX: u64 = 5;
 /// Time in which requests in flight may end after `SIGTERM`, in seconds.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     document::{Document, Located, Problem, Section},
     keyring::GraceAction,
+    limits::CLIENT_SECONDS_MAX,
 };
 
 /// Mode bits that a socket must have: whoever runs the daemon can connect to it.
@@ -23,6 +24,9 @@ pub(super) struct FileSettings {
     pub(super) socket: Option<PathBuf>,
     pub(super) socket_mode: Option<u32>,
     pub(super) socket_group: Option<String>,
+    pub(super) head_timeout_seconds: Option<u64>,
+    pub(super) body_timeout_seconds: Option<u64>,
+    pub(super) write_timeout_seconds: Option<u64>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) cache_mb: Option<u64>,
     pub(super) policy_path: Option<PathBuf>,
@@ -78,6 +82,10 @@ impl FileSettings {
             self.socket = path(&server, "socket", base);
             self.socket_mode = server.string("socket_mode").and_then(|mode| socket_mode(&server, mode));
             self.socket_group = name(&server, "socket_group");
+            let seconds = |name| server.integer(name, 1..=CLIENT_SECONDS_MAX).map(|seconds| seconds.value);
+            self.head_timeout_seconds = seconds("head_timeout_seconds");
+            self.body_timeout_seconds = seconds("body_timeout_seconds");
+            self.write_timeout_seconds = seconds("write_timeout_seconds");
             server.finish();
         }
         if let Some(vault) = root.section("vault") {

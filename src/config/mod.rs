@@ -26,7 +26,10 @@ pub use fault::{Fault, Faults};
 use file::FileSettings;
 pub use policies::{load_policies, load_policy};
 
-use crate::keyring::GraceAction;
+use crate::{
+    keyring::GraceAction,
+    limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, WRITE_STALL_SECONDS_USUAL},
+};
 
 /// Bounds of the grace period of old keys, in days: ten years are no grace any more.
 const GRACE_DAYS_MAX: u64 = 3_650;
@@ -66,6 +69,12 @@ pub struct ServerConfig {
     pub socket_mode: u32,
     /// The group that it belongs to, by name or number; the daemon's own where `None`.
     pub socket_group: Option<String>,
+    /// Time a client has to send a request's head, and for which a kept-alive connection may idle, in seconds.
+    pub head_timeout_seconds: u64,
+    /// Time a client has to send a whole body, in seconds.
+    pub body_timeout_seconds: u64,
+    /// Time for which a client may refuse to take bytes of an answer, in seconds.
+    pub write_timeout_seconds: u64,
 }
 
 /// Where records are kept.
@@ -237,6 +246,9 @@ impl Overrides<'_> {
             server: ServerConfig {
                 socket: socket?,
                 socket_mode: settings.socket_mode.unwrap_or(0o660),
+                head_timeout_seconds: settings.head_timeout_seconds.unwrap_or(HEAD_SECONDS_USUAL),
+                body_timeout_seconds: settings.body_timeout_seconds.unwrap_or(BODY_SECONDS_USUAL),
+                write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_USUAL),
                 socket_group: settings.socket_group,
             },
             vault: VaultConfig { data_dir: data_dir?, cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT) },

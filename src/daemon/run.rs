@@ -23,7 +23,7 @@ use super::{
 use crate::{
     access::Access,
     config::{Config, Credentials},
-    http::{self, Service, Socket, SocketOptions},
+    http::{self, Service, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
@@ -137,7 +137,11 @@ fn socket(config: &Config) -> Result<Socket, Refusal> {
     }
 }
 
+/// A group by name or number.
 fn group_id(name: &str) -> Result<u32, Refusal> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => Err(Refusal::failed(format!(
@@ -157,7 +161,8 @@ async fn run(
     options: ServeOptions,
 ) -> Result<(), Refusal> {
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let store_options = StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
+    let store_options =
+        StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
     let data_dir = config.vault.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || SledStore::open(&data_dir, store_options))
         .await
@@ -180,8 +185,13 @@ async fn run(
     let reload: http::ReloadPolicies = Box::new(move || Box::pin(Arc::clone(&reloader).reload()));
     let group = socket.group().map_err(Refusal::failed)?;
     let access = Access::new(geteuid().as_raw(), group);
-    let service =
-        Arc::new(Service::new(Arc::clone(&vault), current, access, metrics, reload, audit).map_err(Refusal::failed)?);
+    let timeouts = Timeouts {
+        head: Duration::from_secs(config.server.head_timeout_seconds),
+        body: Duration::from_secs(config.server.body_timeout_seconds),
+        write: Duration::from_secs(config.server.write_timeout_seconds),
+    };
+    let service = Service::new(Arc::clone(&vault), current, access, metrics, reload, audit, timeouts);
+    let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
     let (stop, stopping) = watch::channel(false);

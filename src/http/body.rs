@@ -13,16 +13,18 @@ use tokio::{
 use super::problem::Problem;
 use crate::{
     code::Code,
-    limits::{
-        BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, BODY_READ_SECONDS_MAX, QUEUE_WAIT_SECONDS_MAX,
-    },
+    limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
 };
 
 /// One permit stands for this many bytes.
 const SHARE_BYTES: usize = 1_024;
 
 /// The memory that all bodies together may take.
-pub(super) struct BodyBudget(Semaphore);
+pub(super) struct BodyBudget {
+    shares: Semaphore,
+    /// How long a body may take to arrive.
+    patience: Duration,
+}
 
 /// A body, with its share of the budget for as long as it is worked on.
 pub(super) struct Read<'b> {
@@ -30,14 +32,12 @@ pub(super) struct Read<'b> {
     _share: Option<SemaphorePermit<'b>>,
 }
 
-impl Default for BodyBudget {
-    fn default() -> Self {
-        BodyBudget(Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES))
-    }
-}
-
 impl BodyBudget {
-    /// Reads a body: at most [`BODY_BYTES_MAX`], within [`BODY_READ_SECONDS_MAX`].
+    pub(super) fn new(patience: Duration) -> Self {
+        BodyBudget { shares: Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES), patience }
+    }
+
+    /// Reads a body: at most [`BODY_BYTES_MAX`], within the time that a client has.
     pub(super) async fn read(&self, body: Incoming) -> Result<Read<'_>, Problem> {
         // A body that does not say its length is taken to be of the largest.
         let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
@@ -49,20 +49,20 @@ impl BodyBudget {
             length => Some(self.share(length).await?),
         };
         let read = Limited::new(body, BODY_BYTES_MAX).collect();
-        match timeout(Duration::from_secs(BODY_READ_SECONDS_MAX), read).await {
+        match timeout(self.patience, read).await {
             Ok(Ok(collected)) => Ok(Read { bytes: collected.to_bytes(), _share: share }),
             Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Problem::new(Code::RequestInvalid, "the body ended before it was complete")),
             Err(_) => Err(Problem::new(
                 Code::RequestTimeout,
-                format!("the body did not arrive within {BODY_READ_SECONDS_MAX} s"),
+                format!("the body did not arrive within {} s", self.patience.as_secs()),
             )),
         }
     }
 
     async fn share(&self, length: usize) -> Result<SemaphorePermit<'_>, Problem> {
         let shares = u32::try_from(length.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
-        match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), self.0.acquire_many(shares)).await {
+        match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), self.shares.acquire_many(shares)).await {
             Ok(Ok(share)) => Ok(share),
             _ => Err(Problem::new(Code::Overloaded, "too many large requests are being worked on; try again")),
         }

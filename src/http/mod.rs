@@ -17,7 +17,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -50,6 +50,17 @@ pub enum ReloadError {
     Vault(#[from] crate::vault::VaultError),
 }
 
+/// How long a slow client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a request's head, and for the next request on a kept-alive connection.
+    pub head: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// For the client to take any bytes of an answer.
+    pub write: Duration,
+}
+
 /// What every request needs. Made once.
 pub struct Service {
     vault: Arc<Vault>,
@@ -59,6 +70,7 @@ pub struct Service {
     reload: ReloadPolicies,
     policies_problem: Mutex<Option<String>>,
     audit: &'static str,
+    timeouts: Timeouts,
     started: Instant,
     ids: RequestIds,
     bodies: BodyBudget,
@@ -78,6 +90,7 @@ impl Service {
         metrics: Arc<Metrics>,
         reload: ReloadPolicies,
         audit: &'static str,
+        timeouts: Timeouts,
     ) -> Result<Self, BuildError> {
         Ok(Service {
             vault,
@@ -87,9 +100,10 @@ impl Service {
             reload,
             policies_problem: Mutex::new(None),
             audit,
+            timeouts,
             started: Instant::now(),
             ids: RequestIds::new(),
-            bodies: BodyBudget::default(),
+            bodies: BodyBudget::new(timeouts.body),
             routes: router::Routes::new()?,
             openapi: openapi::document()?.into(),
         })

@@ -36,9 +36,7 @@ use super::{
 use crate::{
     access::Peer,
     api::{HealthStatus, REQUEST_ID_HEADER},
-    limits::{
-        CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEAD_READ_SECONDS_MAX, HEADERS_MAX, WRITE_STALL_SECONDS_MAX,
-    },
+    limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
@@ -115,14 +113,14 @@ async fn connection(
     };
     service.metrics.connections.inc();
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(Duration::from_secs(WRITE_STALL_SECONDS_MAX)));
+    stream.set_write_timeout(Some(service.timeouts.write));
     let answer = service_fn(|request| {
         let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(service.answer(&peer, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(HEAD_READ_SECONDS_MAX))
+        .header_read_timeout(service.timeouts.head)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)

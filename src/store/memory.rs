@@ -1,1 +1,165 @@
-//! (not yet written)
+//! The model: a store that forgets everything when it goes. The engines are checked against it, and the layers above
+//! are tested on it, with failures put in by hand.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+
+use super::{Applied, Batch, Change, Checked, Page, Row, RowKey, Store, StoreError, StoreFuture};
+
+/// How an [`Store::apply`] fails when told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing of the batch is there afterwards.
+    NotApplied,
+    /// The whole batch is there afterwards, though the caller was told that it failed.
+    AppliedUnanswered,
+}
+
+/// Rows in memory, in the order of their keys. Clones share their rows.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    gate: Arc<RwLock<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<RowKey, Row>,
+    faults: VecDeque<Fault>,
+    unavailable: bool,
+    closed: bool,
+}
+
+/// While one is held, calls of [`Store::apply`] wait before they return, as they would for a slow disk: readers see
+/// what they applied, and it is not durable.
+pub struct Held {
+    _gate: OwnedRwLockWriteGuard<()>,
+}
+
+impl MemoryStore {
+    /// A store without rows.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next [`Store::apply`] whose preconditions hold fails so. Called again before that, the failures queue up.
+    pub fn fail_next_apply(&self, fault: Fault) {
+        self.state().faults.push_back(fault);
+    }
+
+    /// Takes back the failures that have not happened yet.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Every call fails as [`StoreError::Unavailable`] until it is set back.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.state().unavailable = unavailable;
+    }
+
+    /// Makes calls of [`Store::apply`] wait until the answer is dropped. Waits for those that run.
+    pub async fn hold_applies(&self) -> Held {
+        Held { _gate: Arc::clone(&self.gate).write_owned().await }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code below panics with the lock held; were one to, each batch would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serving(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state();
+        if state.closed {
+            return Err(StoreError::Unavailable("it was closed".into()));
+        }
+        if state.unavailable {
+            return Err(StoreError::Unavailable("it was told to fail".into()));
+        }
+        Ok(state)
+    }
+
+    fn apply_now(&self, batch: Batch) -> Result<Applied, StoreError> {
+        batch.check_rules()?;
+        let mut state = self.serving()?;
+        for (place, precondition) in batch.preconditions.iter().enumerate() {
+            if !precondition.holds(state.rows.get(precondition.key()).map(Vec::as_slice)) {
+                return Ok(Applied::Refused(place));
+            }
+        }
+        let fault = state.faults.pop_front();
+        if fault != Some(Fault::NotApplied) {
+            for change in batch.changes {
+                match change {
+                    Change::Put(key, row) => drop(state.rows.insert(key, row)),
+                    Change::Remove(key) => drop(state.rows.remove(&key)),
+                }
+            }
+        }
+        match fault {
+            None => Ok(Applied::Durable),
+            Some(_) => Err(StoreError::Unavailable("it was told to fail".into())),
+        }
+    }
+
+    fn page(&self, space: u8, after: Option<RowKey>, limit: usize) -> Result<Page, StoreError> {
+        let state = self.serving()?;
+        let first = RowKey(Box::from([space]));
+        let from = match after {
+            Some(key) if key >= first => Bound::Excluded(key),
+            _ => Bound::Included(first),
+        };
+        let mut rest =
+            state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
+        let rows = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
+        Ok(Page { rows, end: rest.peek().is_none() })
+    }
+}
+
+impl Store for MemoryStore {
+    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
+        Box::pin(async move {
+            let state = self.serving()?;
+            Ok(keys.iter().map(|key| state.rows.get(key).cloned()).collect())
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+        Box::pin(async move {
+            // As with an engine on a disk: there for readers at once, durable later.
+            let applied = self.apply_now(batch);
+            let _open = self.gate.read().await;
+            applied
+        })
+    }
+
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+        Box::pin(async move { self.page(space, after, limit) })
+    }
+
+    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
+        Box::pin(async move { Ok(self.serving()?.rows.keys().filter(|key| key.space() == space).count() as u64) })
+    }
+
+    fn check(&self) -> StoreFuture<'_, Checked> {
+        Box::pin(async move {
+            let rows = self.serving()?.rows.len() as u64;
+            Ok(Checked { rows, rows_expected: rows, sound: true })
+        })
+    }
+
+    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
+        Box::pin(async move { self.serving().map(|_| 0) })
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.state().closed = true;
+            Ok(())
+        })
+    }
+}

@@ -4,9 +4,12 @@
 //! stand behind it. Rows are opaque to the engine; [`record`] lays out what is in them.
 
 pub mod memory;
+pub mod record;
 pub mod sled;
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{collections::HashSet, fmt, future::Future, pin::Pin};
+
+use crate::limits::ROW_BYTES_MAX;
 
 /// A future as a trait object can return it.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -29,16 +32,67 @@ impl RowKey {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The space that the row lives in: the first byte of its key.
+    pub fn space(&self) -> u8 {
+        self.0[0]
+    }
+}
+
+impl Batch {
+    /// Holds the batch against the rules of [`Store::apply`] that depend on nothing but the batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misused`], as there.
+    pub fn check_rules(&self) -> Result<(), StoreError> {
+        let mut keys = HashSet::with_capacity(self.changes.len());
+        for change in &self.changes {
+            if matches!(change, Change::Put(_, row) if row.len() > ROW_BYTES_MAX) {
+                return Err(StoreError::Misused("a row is longer than ROW_BYTES_MAX"));
+            }
+            if !keys.insert(change.key()) {
+                return Err(StoreError::Misused("a batch changes one key twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    /// The key whose row is changed.
+    pub fn key(&self) -> &RowKey {
+        match self {
+            Change::Put(key, _) | Change::Remove(key) => key,
+        }
+    }
+}
+
+impl Precondition {
+    /// The key whose row the precondition is about.
+    pub fn key(&self) -> &RowKey {
+        match self {
+            Precondition::Absent(key) | Precondition::Equals(key, _) => key,
+        }
+    }
+
+    /// Whether the precondition holds where `row` is what stands under its key.
+    pub fn holds(&self, row: Option<&[u8]>) -> bool {
+        match self {
+            Precondition::Absent(_) => row.is_none(),
+            Precondition::Equals(_, expected) => row == Some(expected.as_slice()),
+        }
+    }
 }
 
 impl fmt::Debug for RowKey {
     /// The space and the length alone: a token id is a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RowKey({:?}, {} bytes)", char::from(self.0[0]), self.0.len())
+        write!(f, "RowKey({:?}, {} bytes)", char::from(self.space()), self.0.len())
     }
 }
 
-/// The bytes of a row: at most [`crate::limits::ROW_BYTES_MAX`].
+/// The bytes of a row: at most [`ROW_BYTES_MAX`].
 pub type Row = Vec<u8>;
 
 /// What must hold, at the moment a batch is applied, for it to be applied at all.
@@ -77,6 +131,17 @@ pub enum Applied {
     Refused(usize),
 }
 
+/// What reading every row found, held against the books that the store keeps of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Rows that are there.
+    pub rows: u64,
+    /// Rows that should be there: the count that every batch keeps.
+    pub rows_expected: u64,
+    /// Whether the rows, keys and bytes, are exactly those that were applied: none lost, none stale, none added.
+    pub sound: bool,
+}
+
 /// A page of a scan.
 pub struct Page {
     /// Rows in the order of their keys.
@@ -90,24 +155,41 @@ pub struct Page {
 /// Reads may see a batch before [`Store::apply`] has made it durable; the vault's writer tells readers which rows
 /// those are. Calls never block the thread that polls them.
 pub trait Store: Send + Sync + 'static {
-    /// The rows under these keys, in this order; `None` where there is none.
+    /// The rows under these keys, in this order; `None` where there is none. Each row is whole: never part of one
+    /// batch and part of another. Two rows may come from before and after a batch that is applied meanwhile.
     fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>>;
 
     /// Applies a batch whole or not at all; durable when it returns [`Applied::Durable`].
     ///
-    /// After an error nothing was acknowledged: the batch may or may not be there once the store serves again.
+    /// Preconditions are tried in their order, against the rows as they are before the batch. A batch that changes
+    /// nothing tries them all the same.
+    ///
+    /// After an error nothing was acknowledged: the batch may or may not be there once the store serves again, but
+    /// never a part of it. A future that is dropped leaves its batch in the same state of doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misused`] for a row over [`ROW_BYTES_MAX`], or a key changed twice.
     fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied>;
 
     /// Up to `limit` rows of one space, in the order of their keys, from the first after `after` (or the first of all).
+    ///
+    /// Rows that are there all through a scan of several pages are seen once; rows that come or go meanwhile may be
+    /// seen or not.
     fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page>;
 
     /// How many rows a space holds, by counting them.
     fn count(&self, space: u8) -> StoreFuture<'_, u64>;
 
+    /// Reads every row and holds what it finds against the store's own books. Batches go on meanwhile and are
+    /// accounted for.
+    fn check(&self) -> StoreFuture<'_, Checked>;
+
     /// Bytes that the store takes on disk; 0 for one that has none.
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64>;
 
-    /// Makes everything durable and lets go of files and locks. Later calls fail as [`StoreError::Unavailable`].
+    /// Makes everything durable and lets go of files and locks. Later calls fail as [`StoreError::Unavailable`],
+    /// but for `close` itself, which then has nothing to do.
     fn close(&self) -> StoreFuture<'_, ()>;
 }
 

@@ -249,7 +249,13 @@ impl Draft {
                         warnings.push(format!(
                             "policy `{}`: {kind} changed from {} under {} normalized as `{}` to {} under {} normalized \
                              as `{}`; values behind up to {records} records will get new tokens beside those they have",
-                            policy.name,scheme_name(before.scheme),before.kid,before.normalizer,scheme_name(now.scheme),now.kid,now.normalizer
+                            policy.name,
+                            scheme_name(before.scheme),
+                            before.kid,
+                            before.normalizer,
+                            scheme_name(now.scheme),
+                            now.kid,
+                            now.normalizer
                         ));
                     }
                 }

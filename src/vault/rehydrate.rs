@@ -86,7 +86,8 @@ pub(super) fn open_token<'k>(
     body: &AeadBody,
     context: Context<'_>,
 ) -> Result<(Zeroizing<String>, &'k Generation), Failure> {
-    let mut failure = Failure::KeyUnavailable(KeyName { kid, fingerprint: HEXLOWER.encode(&body.fingerprint_prefix()) });
+    let mut failure =
+        Failure::KeyUnavailable(KeyName { kid, fingerprint: HEXLOWER.encode(&body.fingerprint_prefix()) });
     for generation in ring.matching(kid, body.fingerprint_prefix()) {
         match generation.keys(world).open(kind, context, body) {
             Ok(value) => return Ok((value, generation)),

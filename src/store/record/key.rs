@@ -1,0 +1,162 @@
+//! The keys of the vault's rows.
+
+use super::RecordError;
+use crate::{
+    kind::{EntityKind, Kid},
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX},
+    store::RowKey,
+};
+
+/// Longest name of a policy that can have a mapping row, in bytes.
+pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
+
+/// What follows the space in the key of the span.
+const SPAN: &[u8] = b"span";
+
+const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+
+/// Why a row or its key cannot be made of what was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The policy's name is empty or too long.
+    #[error("a policy's name must have 1 to {POLICY_NAME_BYTES_MAX} bytes")]
+    PolicyName,
+    /// The normalizer's name is empty, too long, or not printable ASCII.
+    #[error("a normalizer's name must have 1 to {} bytes of printable ASCII", super::NORMALIZER_BYTES_MAX)]
+    Normalizer,
+}
+
+/// What a row of the vault is about. It has no `Debug`: an id is a token.
+///
+/// | space | rest of the key |
+/// |---|---|
+/// | `r` record | id (16) |
+/// | `a` alias | index (16) |
+/// | `g` generation | fingerprint (8), kid |
+/// | `u` usage | length of the kind (1), kind, minted kid |
+/// | `p` mapping | length of the kind (1), kind, name of the policy |
+/// | `m` format | nothing |
+/// | `m` span | `span` |
+#[derive(Clone, PartialEq, Eq)]
+pub enum Named {
+    /// A [`super::Record`], by the id of its token.
+    Record([u8; 16]),
+    /// An [`super::Alias`], by its index.
+    Alias([u8; 16]),
+    /// A [`super::GenerationRow`], by kid and fingerprint.
+    Generation(Kid, [u8; 8]),
+    /// A [`super::UsageRow`], by kind and minted kid.
+    Usage(EntityKind, Kid),
+    /// A [`super::MappingRow`], by policy and kind.
+    Mapping(String, EntityKind),
+    /// The [`super::FormatRow`].
+    Format,
+    /// The [`super::SpanRow`].
+    Span,
+}
+
+impl Named {
+    /// The space of records.
+    pub const RECORDS: u8 = b'r';
+    /// The space of aliases.
+    pub const ALIASES: u8 = b'a';
+    /// The space of key generations.
+    pub const GENERATIONS: u8 = b'g';
+    /// The space of usage counts.
+    pub const USAGES: u8 = b'u';
+    /// The space of policies' mappings.
+    pub const MAPPINGS: u8 = b'p';
+    /// The space of the rows about the vault as a whole.
+    pub const FORMAT: u8 = b'm';
+
+    /// What the row under this key is about.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Damaged`] where no constructor below makes this key.
+    pub fn parse(key: &RowKey) -> Result<Self, RecordError> {
+        let bytes = key.as_bytes();
+        let rest = &bytes[1..];
+        let named = match bytes[0] {
+            Self::RECORDS => rest.try_into().ok().map(Named::Record),
+            Self::ALIASES => rest.try_into().ok().map(Named::Alias),
+            Self::GENERATIONS => rest
+                .split_first_chunk()
+                .and_then(|(fingerprint, kid)| Some(Named::Generation(Kid::parse(text(kid)?)?, *fingerprint))),
+            Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(Named::Usage(kind, Kid::parse(kid)?))),
+            Self::MAPPINGS => split_kind(rest)
+                .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
+                .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
+            Self::FORMAT if rest.is_empty() => Some(Named::Format),
+            Self::FORMAT => (rest == SPAN).then_some(Named::Span),
+            _ => None,
+        };
+        named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
+    let (&length, rest) = bytes.split_first()?;
+    let (kind, rest) = rest.split_at_checked(usize::from(length))?;
+    Some((EntityKind::parse(text(kind)?)?, text(rest)?))
+}
+
+impl RowKey {
+    /// The key of the record with this id.
+    pub fn record(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::RECORDS, &[id])
+    }
+
+    /// The key of the alias with this index.
+    pub fn alias(index: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ALIASES, &[index])
+    }
+
+    /// The key of a generation's row.
+    pub fn generation(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(Named::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// The key of the count of records of a kind that were minted under a kid.
+    pub fn usage(kind: EntityKind, minted_kid: Kid) -> Self {
+        let kind = kind.as_str().as_bytes();
+        Self::of_parts(Named::USAGES, &[&[kind.len() as u8], kind, minted_kid.as_str().as_bytes()])
+    }
+
+    /// The key of a policy's mapping of a kind.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::PolicyName`] where the name is empty or over [`POLICY_NAME_BYTES_MAX`].
+    pub fn mapping(policy: &str, kind: EntityKind) -> Result<Self, KeyError> {
+        if !(1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()) {
+            return Err(KeyError::PolicyName);
+        }
+        let kind = kind.as_str().as_bytes();
+        Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
+    }
+
+    /// The key of the format row.
+    pub fn format() -> Self {
+        Self::of_parts(Named::FORMAT, &[])
+    }
+
+    /// The key of the span.
+    pub fn span() -> Self {
+        Self::of_parts(Named::FORMAT, &[SPAN])
+    }
+
+    /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].
+    fn of_parts(space: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+        bytes.push(space);
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        RowKey(bytes.into_boxed_slice())
+    }
+}

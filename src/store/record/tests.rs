@@ -1,0 +1,164 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::RowKey;
+
+fn record(alias: Option<[u8; 16]>) -> Record {
+    Record {
+        sealing_kid: Kid::parse("K_NEW").unwrap(),
+        fingerprint: [7; 8],
+        kind: EntityKind::parse("PHONE").unwrap(),
+        minted_kid: Kid::parse("K_FIRST").unwrap(),
+        minted_at_ms: 1_700_000_000_123,
+        sealed_at_ms: 1_800_000_000_456,
+        alias,
+        nonce: [9; 24],
+        ciphertext: vec![0xC5; 48],
+    }
+}
+
+fn generation(old_since_ms: Option<u64>) -> GenerationRow {
+    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5 }
+}
+
+fn mapping() -> MappingRow {
+    MappingRow { scheme: 1, kid: Kid::parse("K").unwrap(), normalizer: "casefold".into() }
+}
+
+/// Every layout, as its row and a decoder that only tells how it went.
+fn layouts() -> Vec<(Row, fn(&[u8]) -> Result<(), RecordError>)> {
+    vec![
+        (record(None).encode(), |row| Record::decode(row).map(drop)),
+        (record(Some([3; 16])).encode(), |row| Record::decode(row).map(drop)),
+        (Alias { target: [1; 16], tag: [2; 16] }.encode(), |row| Alias::decode(row).map(drop)),
+        (generation(None).encode(), |row| GenerationRow::decode(row).map(drop)),
+        (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
+        (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
+        (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
+        (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
+    ]
+}
+
+#[test]
+fn what_is_encoded_is_decoded() {
+    for alias in [None, Some([3; 16])] {
+        assert!(Record::decode(&record(alias).encode()).is_ok_and(|back| back == record(alias)));
+    }
+    for old_since_ms in [None, Some(2)] {
+        assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
+    }
+    let alias = Alias { target: [1; 16], tag: [2; 16] };
+    assert!(Alias::decode(&alias.encode()).is_ok_and(|back| back.target == alias.target && back.tag == alias.tag));
+    assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
+    assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
+    assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
+}
+
+#[test]
+fn a_record_is_laid_out_as_documented() {
+    let row = record(Some([3; 16])).encode();
+    let mut expected = vec![1, 1, 5];
+    expected.extend_from_slice(b"K_NEW");
+    expected.extend_from_slice(&[7; 8]);
+    expected.extend_from_slice(b"\x05PHONE\x07K_FIRST");
+    expected.extend_from_slice(&1_700_000_000_123_u64.to_be_bytes());
+    expected.extend_from_slice(&1_800_000_000_456_u64.to_be_bytes());
+    expected.extend_from_slice(&[3; 16]);
+    expected.extend_from_slice(&[9; 24]);
+    expected.extend_from_slice(&[0xC5; 48]);
+    assert_eq!(row, expected);
+}
+
+#[test]
+fn every_truncation_is_damage() {
+    for (row, decode) in layouts() {
+        for length in 0..row.len() {
+            let told = decode(&row[..length]);
+            // A record's ciphertext may be any number of blocks from two.
+            let shorter_ciphertext = row.len() > 100 && length >= row.len() - 16 && (row.len() - length) % 16 == 0;
+            if shorter_ciphertext {
+                assert_eq!(told, Ok(()));
+            } else {
+                assert!(matches!(told, Err(RecordError::Damaged(_))), "{length} of {}: {told:?}", row.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_too_many_is_damage() {
+    for (mut row, decode) in layouts() {
+        row.push(0);
+        assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
+    }
+}
+
+#[test]
+fn other_versions_are_told_apart() {
+    for (mut row, decode) in layouts() {
+        row[0] = 0;
+        assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
+        for newer in [2, 255] {
+            row[0] = newer;
+            assert_eq!(decode(&row), Err(RecordError::NewerVersion(newer)));
+        }
+    }
+}
+
+#[test]
+fn unknown_flags_and_impossible_names_are_damage() {
+    let mut row = record(None).encode();
+    row[1] = 2;
+    assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
+    let mut row = record(None).encode();
+    row[3] = b'k';
+    assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
+    assert_eq!(MappingRow { normalizer: String::new(), ..mapping() }.encode(), Err(KeyError::Normalizer));
+    assert_eq!(MappingRow { normalizer: "x".repeat(33), ..mapping() }.encode(), Err(KeyError::Normalizer));
+}
+
+fn names() -> Vec<(RowKey, Named)> {
+    let kid = Kid::parse(&"K".repeat(48)).unwrap();
+    let kind = EntityKind::parse(&"P".repeat(32)).unwrap();
+    let policy = "p".repeat(POLICY_NAME_BYTES_MAX);
+    vec![
+        (RowKey::record(&[1; 16]), Named::Record([1; 16])),
+        (RowKey::alias(&[2; 16]), Named::Alias([2; 16])),
+        (RowKey::generation(kid, &[3; 8]), Named::Generation(kid, [3; 8])),
+        (RowKey::usage(kind, kid), Named::Usage(kind, kid)),
+        (RowKey::mapping(&policy, kind).unwrap(), Named::Mapping(policy, kind)),
+        (RowKey::format(), Named::Format),
+    ]
+}
+
+#[test]
+fn keys_name_what_they_were_made_of() {
+    for (key, named) in names() {
+        assert!(Named::parse(&key).is_ok_and(|back| back == named), "{key:?}");
+        assert!(RowKey::new(key.as_bytes()).is_some(), "{key:?} keeps the bound on keys");
+    }
+    assert!(RowKey::mapping("", EntityKind::parse("P").unwrap()).is_err());
+    assert!(RowKey::mapping(&"p".repeat(POLICY_NAME_BYTES_MAX + 1), EntityKind::parse("P").unwrap()).is_err());
+}
+
+#[test]
+fn keys_that_the_vault_does_not_make_are_damage() {
+    for key in [&b"x"[..], b"r", b"mx", b"g1234567", b"u", b"u\x05PHONE", b"p\x05PHONE", b"u\x09PHONEK", b"p\x01\xff"] {
+        assert!(matches!(Named::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(row in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
+        let mut versioned = vec![version];
+        versioned.extend_from_slice(&row);
+        for (_, decode) in layouts() {
+            let _ = decode(&row);
+            let _ = decode(&versioned);
+        }
+        if let Some(key) = RowKey::new(row) {
+            let _ = Named::parse(&key);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One open sled database and its witness: rows in, rows out, and a batch made durable.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    books::{Books, BooksError, Position, Tally},
+    panics::{Panicked, caught},
+    rows::{self, Head},
+    witness::Witness,
+};
+use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey, StoreError};
+
+/// How long a database that this process has just let go of may take to be free again.
+const RELEASE_SECONDS_MAX: u64 = 5;
+
+/// Rows that a check reads between two batches.
+const CHECK_ROWS: usize = 1_024;
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    #[error("{0}")]
+    Sled(#[from] sled::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    #[error("{0}")]
+    Damaged(&'static str),
+    #[error("the books have format {0}")]
+    Newer(u8),
+    #[error("it was let go of after a failure")]
+    Gone,
+    #[error(transparent)]
+    Refused(StoreError),
+}
+
+impl EngineError {
+    /// Whether what is on disk is at fault.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, EngineError::Damaged(_) | EngineError::Sled(sled::Error::Corruption { .. }))
+    }
+
+    /// Whether the call was wrong and the engine is as good as before.
+    pub(super) fn is_harmless(&self) -> bool {
+        matches!(self, EngineError::Refused(_) | EngineError::Gone)
+    }
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Refused(refused) => refused,
+            damage if damage.is_damage() => StoreError::Damaged(damage.to_string()),
+            other => StoreError::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// An open database. Every method blocks.
+pub(super) struct Engine {
+    /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
+    tree: RwLock<Option<sled::Db>>,
+    /// A descriptor of our own on sled's file.
+    file: File,
+    writer: Mutex<Writer>,
+    /// One check at a time: the writer keeps account of one.
+    checking: Mutex<()>,
+}
+
+/// What only the one who commits may touch.
+struct Writer {
+    books: Books,
+    witness: Option<Witness>,
+    check: Option<Progress>,
+    failed: bool,
+}
+
+/// A check that is under way: rows up to `cursor` are in the tally, and kept up to date.
+struct Progress {
+    cursor: Vec<u8>,
+    tally: Tally,
+}
+
+impl Engine {
+    /// Opens the database in `folder`, or makes one where there is none. sled rewrites parts of its files when it opens:
+    /// see [`super::open`] for what must be known before.
+    ///
+    /// `None` for the books of a database that has none: one just made.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<(Self, Option<Books>), EngineError> {
+        let path = folder.join("db");
+        if path.exists() {
+            wait_for_release(&path)?;
+        }
+        // Without a flusher: what is not flushed by a commit was never answered.
+        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
+        let db = caught(|| config.open())??;
+        let found = caught(|| db.get(rows::BOOKS_KEY))??;
+        let books = match found.as_deref().map(Books::decode) {
+            None => None,
+            Some(Ok(books)) => Some(books),
+            Some(Err(BooksError::Newer(version))) => return Err(EngineError::Newer(version)),
+            Some(Err(BooksError::Damaged)) => return Err(EngineError::Damaged("its books are not whole")),
+        };
+        let nothing = Books { vault_id: [0; 16], position: Witness::UNBORN, tally: Tally::default() };
+        let engine = Engine {
+            tree: RwLock::new(Some(db)),
+            file: File::open(path)?,
+            writer: Mutex::new(Writer { books: books.unwrap_or(nothing), witness: None, check: None, failed: false }),
+            checking: Mutex::new(()),
+        };
+        Ok((engine, books))
+    }
+
+    /// From now on commits are recorded by this witness.
+    pub(super) fn set_witness(&self, witness: Witness) {
+        self.writer().witness = Some(witness);
+    }
+
+    /// Begins a history: the next commit has this vault's id, the position after this one, and this tally before it.
+    pub(super) fn set_books(&self, books: Books) {
+        self.writer().books = books;
+    }
+
+    /// The books as of the last commit.
+    pub(super) fn books(&self) -> Books {
+        self.writer().books
+    }
+
+    /// The rows under these keys.
+    pub(super) fn get_many(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, EngineError> {
+        self.with_tree(|tree| keys.iter().map(|key| get(tree, key)).collect())
+    }
+
+    /// Applies a batch and makes it durable. After an error that is not harmless, the engine is to be shut: sled may
+    /// hold a part of the batch in memory.
+    pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
+        batch.check_rules().map_err(EngineError::Refused)?;
+        let mut writer = self.writer();
+        if writer.failed {
+            return Err(EngineError::Gone);
+        }
+        let outcome = self.with_tree(|tree| writer.commit(tree, batch, || nix::unistd::fdatasync(&self.file)));
+        writer.failed = outcome.as_ref().is_err_and(|error| !error.is_harmless());
+        outcome
+    }
+
+    /// Up to `limit` rows of a space, from the first after `after`.
+    pub(super) fn scan_after(&self, space: u8, after: Option<&RowKey>, limit: usize) -> Result<Page, EngineError> {
+        self.with_tree(|tree| {
+            let mut rows = Vec::new();
+            let mut heads = heads_after(tree, space, after);
+            while rows.len() < limit {
+                let Some(entry) = heads.next() else { return Ok(Page { rows, end: true }) };
+                let (physical, head) = entry?;
+                let key = rows::logical_key(&physical)?;
+                // The row can have gone since its head was read.
+                if let Some(row) = whole_row(tree, &key, head)? {
+                    rows.push((key, row));
+                }
+            }
+            Ok(Page { rows, end: heads.next().transpose()?.is_none() })
+        })
+    }
+
+    /// How many rows a space has.
+    pub(super) fn count(&self, space: u8) -> Result<u64, EngineError> {
+        self.with_tree(|tree| {
+            let mut count = 0;
+            for entry in tree.scan_prefix(rows::heads_of(space)) {
+                entry?;
+                count += 1;
+            }
+            Ok(count)
+        })
+    }
+
+    /// Reads every row, a page at a time between batches, and compares with the books.
+    pub(super) fn check(&self) -> Result<Checked, EngineError> {
+        let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.writer().check = Some(Progress { cursor: Vec::new(), tally: Tally::default() });
+        loop {
+            let mut writer = self.writer();
+            let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
+            if !self.with_tree(|tree| progress.advance(tree, CHECK_ROWS))? {
+                let (found, expected) = (progress.tally, writer.books.tally);
+                return Ok(Checked { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
+            }
+            writer.check = Some(progress);
+        }
+    }
+
+    /// What the rows that are there come to, whatever the books say.
+    pub(super) fn recount(&self) -> Result<Tally, EngineError> {
+        let mut progress = Progress { cursor: Vec::new(), tally: Tally::default() };
+        self.with_tree(|tree| {
+            while progress.advance(tree, CHECK_ROWS)? {}
+            Ok(progress.tally)
+        })
+    }
+
+    /// Makes everything that sled has written durable.
+    pub(super) fn sync(&self) -> Result<(), EngineError> {
+        self.with_tree(|tree| {
+            tree.flush()?;
+            Ok(nix::unistd::fdatasync(&self.file).map_err(io::Error::from)?)
+        })
+    }
+
+    /// Waits for the calls that run, and lets go of the database. Later calls fail.
+    pub(super) fn shut(&self) {
+        let db = self.tree.write().unwrap_or_else(PoisonError::into_inner).take();
+        // sled syncs when it is dropped, and panics where that fails; whatever was answered is durable by now.
+        let _ = caught(|| drop(db));
+    }
+
+    fn with_tree<T>(&self, call: impl FnOnce(&sled::Tree) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
+        let tree = tree.as_ref().ok_or(EngineError::Gone)?;
+        caught(|| call(tree))?
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // Panics inside are caught before they pass the guard.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    fn commit(
+        &mut self,
+        tree: &sled::Tree,
+        batch: &Batch,
+        sync: impl FnOnce() -> nix::Result<()>,
+    ) -> Result<Applied, EngineError> {
+        for (place, precondition) in batch.preconditions.iter().enumerate() {
+            if !precondition.holds(get(tree, precondition.key())?.as_deref()) {
+                return Ok(Applied::Refused(place));
+            }
+        }
+        let position = Position { sequence: self.books.position.sequence + 1, ..self.books.position };
+        let mut books = Books { position, ..self.books };
+        let mut writes = sled::Batch::default();
+        for change in &batch.changes {
+            let key = change.key();
+            let old = get(tree, key)?;
+            let new = match change {
+                Change::Put(_, row) => Some(row.as_slice()),
+                Change::Remove(_) => None,
+            };
+            account(&mut books.tally, key, old.as_deref(), new);
+            if let Some(progress) = &mut self.check
+                && rows::head_key(key) <= progress.cursor
+            {
+                account(&mut progress.tally, key, old.as_deref(), new);
+            }
+            write(&mut writes, key, old.map_or(0, |row| row.len()), new, position.sequence);
+        }
+        writes.insert(&rows::BOOKS_KEY, books.encode());
+        tree.apply_batch(writes)?;
+        tree.flush()?;
+        sync().map_err(io::Error::from)?;
+        if let Some(witness) = &mut self.witness {
+            witness.record(position)?;
+        }
+        self.books = books;
+        Ok(Applied::Durable)
+    }
+}
+
+impl Progress {
+    /// Takes up to `limit` more rows into account; whether there may be more.
+    fn advance(&mut self, tree: &sled::Tree, limit: usize) -> Result<bool, EngineError> {
+        let after = (std::ops::Bound::Excluded(self.cursor.clone()), std::ops::Bound::Unbounded);
+        let mut taken = 0;
+        for entry in tree.range::<Vec<u8>, _>(after).take(limit + 1) {
+            let (physical, head) = entry?;
+            if physical.starts_with(&rows::BOOKS_KEY) {
+                continue;
+            }
+            if !physical.starts_with(&rows::ALL_HEADS) {
+                return Ok(false);
+            }
+            let key = rows::logical_key(&physical)?;
+            let row = whole_row(tree, &key, head)?.ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
+            self.tally.add(key.as_bytes(), &row);
+            self.cursor = physical.to_vec();
+            taken += 1;
+        }
+        Ok(taken >= limit)
+    }
+}
+
+fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
+    if let Some(row) = old {
+        tally.remove(key.as_bytes(), row);
+    }
+    if let Some(row) = new {
+        tally.add(key.as_bytes(), row);
+    }
+}
+
+/// Adds to a batch what makes the row of `key` become `new`, whatever pieces the old one had.
+fn write(writes: &mut sled::Batch, key: &RowKey, old_length: usize, new: Option<&[u8]>, sequence: u64) {
+    let mut kept = 0;
+    match new {
+        None => writes.remove(rows::head_key(key)),
+        Some(row) => {
+            let (head, pieces) = rows::cut(row, sequence);
+            writes.insert(rows::head_key(key), head);
+            for piece in pieces {
+                kept += 1;
+                writes.insert(rows::piece_key(key, kept), piece);
+            }
+        }
+    }
+    for stale in kept + 1..=rows::further_pieces(old_length) {
+        writes.remove(rows::piece_key(key, stale));
+    }
+}
+
+fn get(tree: &sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
+    match tree.get(rows::head_key(key))? {
+        None => Ok(None),
+        Some(head) => whole_row(tree, key, head),
+    }
+}
+
+/// The row whose head was just read. A batch applied since can have changed the pieces; then the head has changed
+/// as well, and all is read again.
+fn whole_row(tree: &sled::Tree, key: &RowKey, mut value: sled::IVec) -> Result<Option<Row>, EngineError> {
+    loop {
+        let (sequence, length, first) = match rows::head(&value)? {
+            Head::Whole(row) => return Ok(Some(row.to_vec())),
+            Head::Cut { sequence, length, first } => (sequence, length, first),
+        };
+        if let Some(row) = rows::join((sequence, length, first), |number| tree.get(rows::piece_key(key, number)))? {
+            return Ok(Some(row));
+        }
+        match tree.get(rows::head_key(key))? {
+            None => return Ok(None),
+            Some(again) if again == value => return Err(EngineError::Damaged("a piece of a row is missing")),
+            Some(again) => value = again,
+        }
+    }
+}
+
+fn heads_after(
+    tree: &sled::Tree,
+    space: u8,
+    after: Option<&RowKey>,
+) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let space = rows::heads_of(space);
+    let from = match after.map(rows::head_key) {
+        Some(key) if key.as_slice() >= space.as_slice() => Excluded(key),
+        _ => Included(space.to_vec()),
+    };
+    let heads = tree.range((from, Unbounded));
+    heads.take_while(move |entry| entry.as_ref().map_or(true, |(physical, _)| physical.starts_with(&space)))
+}
+
+/// sled locks its file, and its last thread lets go of it some time after the database was dropped.
+fn wait_for_release(db: &Path) -> io::Result<()> {
+    let file = File::open(db)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return file.unlock(),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= RELEASE_SECONDS_MAX => {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "something else holds the database file"));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}

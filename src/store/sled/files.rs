@@ -1,0 +1,244 @@
+//! The vault's directory: who may touch it, who has it, and how its files get to the disk and out of the cache.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process,
+};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::error::OpenError;
+
+/// Where everything of a vault is.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) root: PathBuf,
+}
+
+impl Place {
+    pub(super) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(super) fn witness(&self) -> PathBuf {
+        self.root.join("witness")
+    }
+
+    /// The folder that is sled's.
+    pub(super) fn engine(&self) -> PathBuf {
+        self.root.join("sled")
+    }
+
+    /// A copy of the database on which recovery is tried before the database itself is touched.
+    pub(super) fn rehearsal(&self) -> PathBuf {
+        self.root.join("rehearsal")
+    }
+
+    /// Makes the directory, or sees to it that it is ours alone.
+    pub(super) fn prepare(&self) -> Result<(), OpenError> {
+        let path = || self.root.clone();
+        let unusable = |source| OpenError::Directory { path: path(), source };
+        match fs::metadata(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_durably(&self.root).map_err(unusable)?;
+            }
+            Err(error) => return Err(unusable(error)),
+            Ok(found) if !found.is_dir() => return Err(unusable(io::ErrorKind::NotADirectory.into())),
+            Ok(found) => {
+                let runs_as = nix::unistd::geteuid().as_raw();
+                if found.uid() != runs_as {
+                    return Err(OpenError::Owner { path: path(), owner: found.uid(), runs_as });
+                }
+                if found.mode() & 0o022 != 0 {
+                    return Err(OpenError::Exposed { path: path(), mode: found.mode() & 0o7777 });
+                }
+            }
+        }
+        fs::read_dir(&self.root).map(drop).map_err(unusable)
+    }
+
+    /// Something in the directory that is neither a vault's nor what a file system puts into its root.
+    pub(super) fn foreign_entry(&self) -> io::Result<Option<OsString>> {
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            let ours = ["lock", "witness", "witness.new", "sled", "rehearsal", "lost+found"];
+            if !ours.iter().any(|known| name == *known) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The vault's directory, held against every other process until this is dropped.
+pub(super) struct DirectoryLock {
+    file: File,
+}
+
+impl DirectoryLock {
+    /// Takes the lock. Writes nothing: a vault that then proves damaged or too new is left as it was.
+    pub(super) fn take(place: &Place) -> Result<Self, OpenError> {
+        let open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(place.lock());
+        let unusable = |source| OpenError::Io { path: place.root.clone(), doing: "take the lock", source };
+        let file = open.map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock { file }),
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let read = file.take(16).read_to_string(&mut text);
+                let pid = read.ok().and_then(|_| text.trim_end().parse().ok());
+                Err(OpenError::Locked { path: place.root.clone(), pid })
+            }
+        }
+    }
+
+    /// Writes down who holds the lock, for the message that the next comer gets. Best effort: on a full disk the vault
+    /// is locked all the same.
+    pub(super) fn sign(&self) {
+        let mut file = &self.file;
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // A stale id would mislead; where it cannot be removed, the lock itself still tells the truth.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Makes a directory, and those above it that are missing, such that they are still there after a power cut.
+fn create_durably(path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    };
+    if !above.exists() {
+        create_durably(above)?;
+    }
+    DirBuilder::new().mode(0o700).create(path)?;
+    sync_directory(above)
+}
+
+/// Makes the entries of a directory durable: files made in it, renamed or removed.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Makes a file of these bytes, in place of any that is there, durable itself (its entry in the directory is not).
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Every file under a directory.
+pub(super) fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_under(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
+}
+
+/// Makes the files of a directory, its folders and their entries durable.
+pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { sync_tree(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
+    }
+    sync_directory(path)
+}
+
+/// Takes every right away from everyone but the owner. sled makes files with the rights that the process's mask leaves.
+pub(super) fn restrict_tree(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            restrict_tree(&entry.path())?;
+        } else {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the system forget what it believes the files hold.
+///
+/// After a failed sync the page cache holds bytes that the disk never took, marked clean (Rebello et al., "Can
+/// Applications Recover from fsync Failures?", 2020). Read back, they would vouch for what is not there.
+pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
+    for file in files_under(path)? {
+        posix_fadvise(File::open(file)?, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    }
+    Ok(())
+}
+
+/// Bytes that the files under a directory take on the disk.
+pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in files_under(path)? {
+        match fs::symlink_metadata(&file) {
+            // sled removes files at any time; `blocks` counts units of 512 bytes, whatever the file system's own.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => bytes += found?.blocks() * 512,
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_until_dropped_and_names_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { root: folder.path().to_owned() };
+        let lock = DirectoryLock::take(&place).unwrap();
+        assert!(matches!(DirectoryLock::take(&place), Err(OpenError::Locked { pid: None, .. })));
+        lock.sign();
+        let refused = DirectoryLock::take(&place).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { pid: Some(pid), .. } if pid == process::id()));
+        assert!(refused.to_string().contains(&format!("process {}", process::id())));
+        drop(lock);
+        assert_eq!(fs::read(place.lock()).unwrap(), b"");
+        drop(DirectoryLock::take(&place).unwrap());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { root: folder.path().join("a/b") };
+        place.prepare().unwrap();
+        assert_eq!(fs::metadata(&place.root).unwrap().mode() & 0o777, 0o700);
+        for mode in [0o770, 0o702, 0o1777] {
+            fs::set_permissions(&place.root, Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(place.prepare(), Err(OpenError::Exposed { mode: found, .. }) if found == mode));
+        }
+        fs::set_permissions(&place.root, Permissions::from_mode(0o750)).unwrap();
+        place.prepare().unwrap();
+        let file = Place { root: folder.path().join("file") };
+        fs::write(&file.root, b"").unwrap();
+        assert!(matches!(file.prepare(), Err(OpenError::Directory { .. })));
+    }
+}

@@ -1,0 +1,299 @@
+//! The embedded store: sled 0.34, and what it needs around it to keep a promise of durability.
+//!
+//! sled is fast and survives `kill -9`. It needs help against everything else, and gets it here:
+//!
+//! - its barriers between writes become real ones ([`barrier`]);
+//! - a commit is one batch on one tree, made durable before it is answered ([`engine`]);
+//! - rows are cut so that none is moved to files that sled never syncs ([`rows`]);
+//! - a witness beside the database remembers what was answered ([`witness`]), and books inside tell what should
+//!   be there ([`books`]);
+//! - the log is read before sled may repair it ([`log`], [`open`]);
+//! - panics become errors ([`panics`]), and after a failure the database is opened again, by the same way.
+//!
+//! What an opening vault does not notice: a row whose bytes were changed together with the checksum of their message,
+//! as no accident does. [`Store::check`] does.
+
+mod barrier;
+mod books;
+mod engine;
+mod error;
+mod files;
+mod log;
+mod open;
+mod panics;
+mod rows;
+mod witness;
+
+use std::{
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::{task::JoinHandle, time::Instant};
+
+use self::{
+    engine::{Engine, EngineError},
+    files::{DirectoryLock, Place},
+    open::{Opened, Trust},
+};
+use super::{Applied, Batch, Checked, Page, Row, RowKey, Store, StoreError, StoreFuture};
+
+pub use error::OpenError;
+
+/// Shortest and longest pause between two tries to open the database again.
+const REOPEN_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Time in which the engine must answer a call; past it, it is taken for stuck.
+const ANSWER_SECONDS_MAX: u64 = 60;
+
+/// How a vault is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Memory for pages of the database, in bytes. The process takes up to about twice as much.
+    pub cache_bytes: u64,
+    /// Go on with what is there, though commits that were answered are lost or the witness is. Once only: it is
+    /// forgotten when the vault is open.
+    pub accept_loss: bool,
+}
+
+impl Options {
+    /// Default of [`Options::cache_bytes`]: 64 MiB.
+    pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { cache_bytes: Self::CACHE_BYTES, accept_loss: false }
+    }
+}
+
+/// A vault's rows in a directory of their own.
+///
+/// The methods of [`Store`] need a tokio runtime with its clock, and keep its blocking threads busy, never the one that
+/// polls. Dropping the store lets go of the vault in the background; [`Store::close`] does so before it returns.
+pub struct SledStore {
+    shared: Arc<Shared>,
+    vault_id: [u8; 16],
+    loss: Option<u64>,
+}
+
+struct Shared {
+    place: Place,
+    options: Options,
+    state: Mutex<State>,
+    changed: Condvar,
+    lock: Mutex<Option<DirectoryLock>>,
+}
+
+#[derive(Clone)]
+enum State {
+    Serving(Arc<Engine>),
+    Down(String),
+    Closed,
+}
+
+impl SledStore {
+    /// Opens the vault in this directory, or makes one where there is nothing. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: what happened and what to do. A vault that was there is then as it was.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let place = Place { root: path.as_ref().to_owned() };
+        place.prepare()?;
+        let lock = DirectoryLock::take(&place)?;
+        let Opened { engine, vault_id, loss } = open::open(&place, &options, Trust::Usual)?;
+        lock.sign();
+        let shared = Shared {
+            place,
+            options: Options { accept_loss: false, ..options },
+            state: Mutex::new(State::Serving(Arc::new(engine))),
+            changed: Condvar::new(),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(SledStore { shared: Arc::new(shared), vault_id, loss })
+    }
+
+    /// The vault's id: random, given when it was made.
+    pub fn vault_id(&self) -> [u8; 16] {
+        self.vault_id
+    }
+
+    /// How many answered commits the database had lost when it was opened, where an operator accepted that: 0 where
+    /// nobody can tell.
+    pub fn accepted_loss(&self) -> Option<u64> {
+        self.loss
+    }
+
+    /// Runs a call on a thread that may block.
+    fn run<'a, T: Send + 'static>(
+        &'a self,
+        call: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> StoreFuture<'a, T> {
+        Box::pin(async move {
+            let engine = self.shared.engine()?;
+            let task = tokio::task::spawn_blocking({
+                let engine = Arc::clone(&engine);
+                move || call(&engine)
+            });
+            let error = match answer(task).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(stuck) => {
+                    self.shared.give_up(&engine, stuck, Trust::AfterEngineFailure);
+                    return Err(StoreError::Unavailable(stuck.into()));
+                }
+            };
+            if !error.is_harmless() {
+                let io = matches!(error, EngineError::Io(_) | EngineError::Sled(sled::Error::Io(_)));
+                let trust = if io { Trust::AfterFailure } else { Trust::AfterEngineFailure };
+                self.shared.give_up(&engine, &error.to_string(), trust);
+            }
+            Err(error.into())
+        })
+    }
+}
+
+/// What came of a call, or why nothing will.
+async fn answer<T>(mut task: JoinHandle<T>) -> Result<T, &'static str> {
+    let lost_before = panics::lost_threads();
+    let give_up_at = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), &mut task).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(_)) => return Err("the runtime is shutting down"),
+            Err(_) if panics::lost_threads() > lost_before => {
+                return Err("a thread of the engine gave up; restart masker");
+            }
+            Err(_) if Instant::now() >= give_up_at => return Err("the engine does not answer; restart masker"),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        match &*self.state() {
+            State::Serving(engine) => Ok(Arc::clone(engine)),
+            State::Down(why) => Err(StoreError::Unavailable(why.clone())),
+            State::Closed => Err(StoreError::Unavailable("it was closed".into())),
+        }
+    }
+
+    /// Stops serving from this engine, unless that was done before, and tries to open another.
+    fn give_up(self: &Arc<Self>, failed: &Arc<Engine>, why: &str, trust: Trust) {
+        let mut state = self.state();
+        if !matches!(&*state, State::Serving(engine) if Arc::ptr_eq(engine, failed)) {
+            return;
+        }
+        tracing::error!(why, "the store failed; opening it again");
+        *state = State::Down(why.to_owned());
+        drop(state);
+        let (shared, failed) = (Arc::clone(self), Arc::clone(failed));
+        let reopening = thread::Builder::new().name("store-reopen".into());
+        if let Err(error) = reopening.spawn(move || shared.reopen(&failed, trust)) {
+            tracing::error!(%error, "the store cannot be opened again by itself; restart masker");
+        }
+    }
+
+    /// Opens the database again and again until it serves or the store is closed.
+    fn reopen(&self, failed: &Engine, trust: Trust) {
+        failed.shut();
+        let (mut pause, pause_max) = REOPEN_PAUSES;
+        let mut state = self.state();
+        loop {
+            if matches!(*state, State::Closed) {
+                return;
+            }
+            // Held while opening, so that `close` finds either this engine or none.
+            drop(state);
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if lock.is_none() {
+                return;
+            }
+            let opened = open::open(&self.place, &self.options, trust);
+            state = self.state();
+            match opened {
+                Ok(opened) if matches!(*state, State::Down(_)) => {
+                    tracing::info!("the store serves again");
+                    *state = State::Serving(Arc::new(opened.engine));
+                    return;
+                }
+                Ok(opened) => return opened.engine.shut(),
+                Err(error) => {
+                    tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the store cannot be opened yet");
+                    if matches!(*state, State::Down(_)) {
+                        *state = State::Down(error.to_string());
+                    }
+                }
+            }
+            drop(lock);
+            state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        let before = std::mem::replace(&mut *self.state(), State::Closed);
+        self.changed.notify_all();
+        let mut outcome = Ok(());
+        if let State::Serving(engine) = before {
+            outcome = engine.sync();
+            engine.shut();
+        }
+        // Waits for a try to open that is under way.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        outcome.map_err(StoreError::from)
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        if let State::Serving(_) | State::Down(_) = *self.shared.state() {
+            let shared = Arc::clone(&self.shared);
+            // Without a thread the process keeps the vault until it ends, which does no harm to it.
+            let _ = thread::Builder::new().name("store-close".into()).spawn(move || shared.close());
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
+        self.run(move |engine| engine.get_many(&keys))
+    }
+
+    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+        self.run(move |engine| engine.commit(&batch))
+    }
+
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+        self.run(move |engine| engine.scan_after(space, after.as_ref(), limit))
+    }
+
+    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
+        self.run(move |engine| engine.count(space))
+    }
+
+    fn check(&self) -> StoreFuture<'_, Checked> {
+        self.run(Engine::check)
+    }
+
+    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
+        let root = self.shared.place.root.clone();
+        self.run(move |_| Ok(files::bytes_on_disk(&root)?))
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let closing = tokio::task::spawn_blocking(move || shared.close());
+            closing.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
+        })
+    }
+}

@@ -1,0 +1,446 @@
+//! The disk behind a recorded run: what is certainly on it, and what may be.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: usize = 512;
+
+/// Pseudo-random numbers from a seed (SplitMix64: Steele, Lea and Flood, 2014).
+#[derive(Clone)]
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number under `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+}
+
+/// One thing that the recorded process did.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A file (or folder) was made under this path, with this inode.
+    Made { path: String, inode: u64, folder: bool },
+    /// Bytes of the log, from `data.0` to `data.1`, were written; `durable` where the descriptor was `O_DSYNC`.
+    Wrote { inode: u64, offset: u64, data: (usize, usize), durable: bool },
+    /// The file was cut or stretched to this length.
+    Truncated { inode: u64, length: u64 },
+    /// A sync began, and covers what was done before.
+    SyncBegan { inode: u64 },
+    /// A sync ended.
+    SyncEnded { inode: u64 },
+    /// `sync_file_range`: no promise.
+    RangeSynced,
+    /// A file was renamed.
+    Renamed { from: String, to: String },
+    /// A file or an empty folder was removed.
+    Removed { path: String },
+    /// The process told something.
+    Marked(String),
+}
+
+/// A recorded run.
+pub struct Log {
+    bytes: Vec<u8>,
+    pub events: Vec<Event>,
+}
+
+impl Log {
+    /// Reads a log, up to a last record that the end of the process may have cut off.
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).expect("the log can be read");
+        let mut events = Vec::new();
+        let mut at = 0;
+        while let Some(head) = bytes.get(at..at + 32) {
+            let integer = |from: usize| u64::from_le_bytes(head[from..from + 8].try_into().expect("eight bytes"));
+            let path_length = usize::from(u16::from_le_bytes([head[2], head[3]]));
+            let (inode, offset, length) = (integer(8), integer(16), integer(24) as usize);
+            let data = (at + 32 + path_length, at + 32 + path_length + length);
+            if data.1 > bytes.len() {
+                break;
+            }
+            let text = |from: usize, to: usize| String::from_utf8_lossy(&bytes[from..to]).into_owned();
+            let path = text(at + 32, at + 32 + path_length);
+            events.push(match head[0] {
+                b'O' => Event::Made { path, inode, folder: false },
+                b'M' => Event::Made { path, inode, folder: true },
+                b'W' => Event::Wrote { inode, offset, data, durable: head[1] != 0 },
+                b'T' => Event::Truncated { inode, length: offset },
+                b'S' => Event::SyncBegan { inode },
+                b'E' => Event::SyncEnded { inode },
+                b'F' => Event::RangeSynced,
+                b'R' => Event::Renamed { from: path, to: text(data.0, data.1) },
+                b'U' => Event::Removed { path },
+                b'K' => Event::Marked(text(data.0, data.1)),
+                other => panic!("the log has a record of type {other}"),
+            });
+            at = data.1;
+        }
+        Log { bytes, events }
+    }
+}
+
+/// A change of a file that no sync has covered yet.
+#[derive(Clone)]
+enum Pending {
+    Write { event: usize, offset: u64, data: (usize, usize) },
+    Length { event: usize, length: u64 },
+}
+
+impl Pending {
+    fn event(&self) -> usize {
+        match self {
+            Pending::Write { event, .. } | Pending::Length { event, .. } => *event,
+        }
+    }
+}
+
+/// A change of the entries of a folder that no sync of the folder has covered yet.
+#[derive(Clone)]
+enum EntryChange {
+    Add { path: String, file: usize },
+    Move { from: String, to: String },
+    Remove { path: String },
+}
+
+#[derive(Clone, Default)]
+struct File {
+    folder: bool,
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+    syncs: VecDeque<usize>,
+}
+
+/// The disk as of one point of a run.
+#[derive(Clone)]
+pub struct Disk {
+    files: Vec<File>,
+    by_inode: HashMap<u64, usize>,
+    /// What is certainly there.
+    entries: BTreeMap<String, usize>,
+    /// What the process sees: by path, to know which file a rename is about.
+    seen: BTreeMap<String, usize>,
+    pending: Vec<(usize, String, EntryChange)>,
+    events: usize,
+}
+
+/// How much of what was not synced is there after a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing.
+    DropAll,
+    /// Everything.
+    KeepAll,
+    /// Each change or not.
+    Reorder,
+    /// Each sector or not.
+    Tear,
+    /// The last change of each file alone.
+    LastOnly,
+    /// Everything up to some point, which is torn.
+    Prefix,
+}
+
+impl Cut {
+    pub const ALL: [Cut; 6] = [Cut::DropAll, Cut::KeepAll, Cut::Reorder, Cut::Tear, Cut::LastOnly, Cut::Prefix];
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+impl Disk {
+    /// A disk that durably holds what is below `root` now.
+    pub fn holding(root: &Path) -> Self {
+        let mut disk = Disk {
+            files: Vec::new(),
+            by_inode: HashMap::new(),
+            entries: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            pending: Vec::new(),
+            events: 0,
+        };
+        disk.hold(root, String::new());
+        disk.seen = disk.entries.clone();
+        disk
+    }
+
+    fn hold(&mut self, path: &Path, name: String) {
+        let found = fs::metadata(path).expect("it is there");
+        let durable = if found.is_dir() { Vec::new() } else { fs::read(path).expect("it can be read") };
+        self.by_inode.insert(found.ino(), self.files.len());
+        self.entries.insert(name.clone(), self.files.len());
+        self.files.push(File { folder: found.is_dir(), durable, ..File::default() });
+        if found.is_dir() {
+            for entry in fs::read_dir(path).expect("it can be read") {
+                let entry = entry.expect("it can be read");
+                let below = entry.file_name().to_string_lossy().into_owned();
+                self.hold(&entry.path(), if name.is_empty() { below } else { format!("{name}/{below}") });
+            }
+        }
+    }
+
+    /// Plays the log on, up to event `to`.
+    pub fn play(&mut self, log: &Log, to: usize) {
+        while self.events < to {
+            self.step(log, self.events);
+            self.events += 1;
+        }
+    }
+
+    fn step(&mut self, log: &Log, event: usize) {
+        match &log.events[event] {
+            Event::Made { path, inode, folder } => {
+                let file = self.files.len();
+                self.files.push(File { folder: *folder, ..File::default() });
+                self.by_inode.insert(*inode, file);
+                self.seen.insert(path.clone(), file);
+                self.change(event, path, EntryChange::Add { path: path.clone(), file });
+            }
+            Event::Renamed { from, to } => {
+                if let Some(file) = self.seen.remove(from) {
+                    self.seen.insert(to.clone(), file);
+                    // Some disks keep the new entry and have not yet made the old one durable.
+                    self.change(event, to, EntryChange::Move { from: from.clone(), to: to.clone() });
+                    if let Some((_, _, EntryChange::Add { .. })) = self
+                        .pending
+                        .iter()
+                        .find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
+                    {
+                        self.change(event, to, EntryChange::Add { path: to.clone(), file });
+                    }
+                }
+            }
+            Event::Removed { path } => {
+                self.seen.remove(path);
+                self.change(event, path, EntryChange::Remove { path: path.clone() });
+            }
+            Event::Wrote { inode, offset, data, durable } => {
+                let change = Pending::Write { event, offset: *offset, data: *data };
+                if let Some(file) = self.file(*inode) {
+                    file.pending.push(change);
+                    if *durable {
+                        file.settle(event + 1, log);
+                    }
+                }
+            }
+            Event::Truncated { inode, length } => {
+                let change = Pending::Length { event, length: *length };
+                if let Some(file) = self.file(*inode) {
+                    file.pending.push(change);
+                }
+            }
+            Event::SyncBegan { inode } => {
+                if let Some(file) = self.file(*inode) {
+                    file.syncs.push_back(event);
+                }
+            }
+            Event::SyncEnded { inode } => {
+                let Some(&file) = self.by_inode.get(inode) else { return };
+                let Some(began) = self.files[file].syncs.pop_front() else { return };
+                self.files[file].settle(began, log);
+                if self.files[file].folder {
+                    self.settle_entries(file, began);
+                }
+            }
+            Event::RangeSynced | Event::Marked(_) => {}
+        }
+    }
+
+    fn file(&mut self, inode: u64) -> Option<&mut File> {
+        self.by_inode.get(&inode).map(|file| &mut self.files[*file])
+    }
+
+    fn change(&mut self, event: usize, path: &str, change: EntryChange) {
+        self.pending.push((event, parent(path).to_owned(), change));
+    }
+
+    fn settle_entries(&mut self, folder: usize, before: usize) {
+        let paths: Vec<String> =
+            self.seen.iter().filter(|(_, file)| **file == folder).map(|(path, _)| path.clone()).collect();
+        let (settled, pending) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|(event, parent, _)| *event < before && paths.contains(parent));
+        self.pending = pending;
+        let settled: Vec<(usize, String, EntryChange)> = settled;
+        settled.iter().for_each(|(_, _, change)| apply(&mut self.entries, change));
+    }
+
+    /// Writes the disk out as a power cut before the next event could have left it. `next` is that event: where it is a
+    /// write, it may have begun.
+    pub fn rebuild(&self, log: &Log, cut: Cut, random: &mut Seeded, target: &Path) {
+        let mut entries = self.entries.clone();
+        let first_dropped = random.below(self.pending.len() as u64 + 1) as usize;
+        for (number, (_, _, change)) in self.pending.iter().enumerate() {
+            let kept = match cut {
+                Cut::DropAll => false,
+                Cut::KeepAll => true,
+                Cut::Reorder | Cut::Tear => random.chance(50),
+                Cut::LastOnly => number + 1 == self.pending.len(),
+                Cut::Prefix => number < first_dropped,
+            };
+            if kept {
+                apply(&mut entries, change);
+            }
+        }
+        let under_way = match log.events.get(self.events) {
+            Some(Event::Wrote { inode, offset, data, .. }) => self
+                .by_inode
+                .get(inode)
+                .map(|file| (*file, Pending::Write { event: self.events, offset: *offset, data: *data })),
+            _ => None,
+        };
+        for (path, file) in &entries {
+            let mut ancestor = path.as_str();
+            let mut reachable = true;
+            while !ancestor.is_empty() {
+                ancestor = parent(ancestor);
+                reachable &= entries.get(ancestor).is_some_and(|file| self.files[*file].folder);
+            }
+            if !reachable {
+                continue;
+            }
+            let whole: PathBuf = if path.is_empty() { target.to_owned() } else { target.join(path) };
+            if self.files[*file].folder {
+                fs::DirBuilder::new().mode(0o700).recursive(true).create(whole).expect("a folder can be made");
+            } else {
+                let extra = under_way.as_ref().filter(|(of, _)| of == file).map(|(_, write)| write.clone());
+                let content = self.files[*file].content(log, cut, random, extra);
+                use std::io::Write;
+                let mut out = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(whole)
+                    .expect("a file can be made");
+                out.write_all(&content).expect("a file can be written");
+            }
+        }
+    }
+
+    /// Whether anything is left to chance.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
+    }
+}
+
+fn apply(entries: &mut BTreeMap<String, usize>, change: &EntryChange) {
+    match change {
+        EntryChange::Add { path, file } => {
+            entries.insert(path.clone(), *file);
+        }
+        EntryChange::Move { from, to } => {
+            if let Some(file) = entries.remove(from) {
+                entries.insert(to.clone(), file);
+            }
+        }
+        EntryChange::Remove { path } => {
+            entries.remove(path);
+        }
+    }
+}
+
+impl File {
+    /// Every change before this event is on the disk.
+    fn settle(&mut self, before: usize, log: &Log) {
+        let (settled, pending) =
+            std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
+        self.pending = pending;
+        let settled: Vec<Pending> = settled;
+        for change in &settled {
+            write(&mut self.durable, log, change, |_| true);
+        }
+    }
+
+    fn content(&self, log: &Log, cut: Cut, random: &mut Seeded, under_way: Option<Pending>) -> Vec<u8> {
+        let mut content = self.durable.clone();
+        let changes: Vec<Pending> = self.pending.iter().cloned().chain(under_way).collect();
+        let torn = random.below(changes.len() as u64 + 1) as usize;
+        for (number, change) in changes.iter().enumerate() {
+            match cut {
+                Cut::DropAll => {}
+                Cut::KeepAll => write(&mut content, log, change, |_| true),
+                Cut::Reorder if random.chance(50) => write(&mut content, log, change, |_| true),
+                Cut::Reorder => stretch(&mut content, change, random),
+                Cut::Tear => write(&mut content, log, change, |_| random.chance(50)),
+                Cut::LastOnly if number + 1 == changes.len() => write(&mut content, log, change, |_| true),
+                Cut::LastOnly => {}
+                Cut::Prefix if number < torn => write(&mut content, log, change, |_| true),
+                Cut::Prefix if number == torn => {
+                    let mut sectors = random.below(1 + 64);
+                    write(&mut content, log, change, |_| {
+                        let kept = sectors > 0;
+                        sectors = sectors.saturating_sub(1);
+                        kept
+                    });
+                }
+                Cut::Prefix => {}
+            }
+        }
+        content
+    }
+}
+
+/// A write that is lost may still have left its length.
+fn stretch(content: &mut Vec<u8>, change: &Pending, random: &mut Seeded) {
+    if let Pending::Write { offset, data, .. } = change {
+        let end = *offset as usize + data.1 - data.0;
+        if end > content.len() && random.chance(50) {
+            content.resize(end, 0);
+        }
+    }
+}
+
+/// Carries out a change, of a write only the sectors that are kept.
+fn write(content: &mut Vec<u8>, log: &Log, change: &Pending, mut keep: impl FnMut(usize) -> bool) {
+    match *change {
+        Pending::Length { length, .. } => {
+            if keep(0) {
+                content.resize(length as usize, 0);
+            }
+        }
+        Pending::Write { offset, data, .. } => {
+            let bytes = &log.bytes[data.0..data.1];
+            let begin = offset as usize;
+            let mut at = 0;
+            while at < bytes.len() {
+                let in_file = begin + at;
+                let sector_end = ((in_file / SECTOR + 1) * SECTOR - begin).min(bytes.len());
+                if keep(in_file / SECTOR) {
+                    let end = begin + sector_end;
+                    if content.len() < end {
+                        content.resize(end, 0);
+                    }
+                    content[in_file..end].copy_from_slice(&bytes[at..sector_end]);
+                }
+                at = sector_end;
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Cutting the power of a process that writes files, at any point, on paper.
+//!
+//! A process runs with a preloaded shim that records every change below a directory, and every sync ([`Recorder`]).
+//! From the log, the disk is rebuilt as a power cut could have left it: what was synced is there, the rest is there,
+//! not there, reordered or torn ([`disk`]). A process marks in the same log what it has answered, so a test knows
+//! what must be there.
+//!
+//! The model is stricter than most disks and file systems: a file's sync promises nothing about its entry in its
+//! directory, and changes of entries that were not synced come and go independently of each other. `sync_file_range`
+//! promises nothing.
+
+pub mod disk;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// Where a run is recorded.
+pub struct Recorder {
+    root: PathBuf,
+    log: PathBuf,
+    marks: PathBuf,
+    shim: PathBuf,
+}
+
+impl Recorder {
+    /// Records what happens below `root`; its own files go to `beside`, which must not be below `root`. Fails where there
+    /// is no C compiler.
+    pub fn new(root: &Path, beside: &Path) -> Result<Self, String> {
+        let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+        let recorder = Recorder { root, log: beside.join("log"), marks: beside.join("marks"), shim: shim()? };
+        fs::write(&recorder.log, b"")
+            .and_then(|()| fs::write(&recorder.marks, b""))
+            .map_err(|error| error.to_string())?;
+        Ok(recorder)
+    }
+
+    /// Has this command recorded. Several, one after the other, are recorded in one log.
+    pub fn record<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("LD_PRELOAD", &self.shim)
+            .env("POWERCUT_ROOT", &self.root)
+            .env("POWERCUT_LOG", &self.log)
+            .env("POWERCUT_MARKS", &self.marks)
+    }
+
+    /// What was recorded until now.
+    pub fn log(&self) -> disk::Log {
+        disk::Log::read(&self.log)
+    }
+}
+
+/// Marks something in the log, from within a recorded process. Does nothing in one that is not.
+pub fn mark(text: &str) {
+    use std::io::Write;
+    if let Some(marks) = std::env::var_os("POWERCUT_MARKS") {
+        let mut file = fs::OpenOptions::new().append(true).open(marks).expect("the marks can be opened");
+        file.write_all(text.as_bytes()).expect("a mark can be written");
+    }
+}
+
+/// Compiles the shim, once a run.
+fn shim() -> Result<PathBuf, String> {
+    static SHIM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/powercut/shim.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("powercut-{}.so", std::process::id()));
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let output = Command::new(&compiler)
+            .args(["-O2", "-shared", "-fPIC", "-o"])
+            .args([library.as_path(), source.as_ref()])
+            .args(["-ldl", "-lpthread"])
+            .output()
+            .map_err(|error| format!("the power-cut tests need a C compiler ({compiler}): {error}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(library)
+    })
+    .clone()
+}

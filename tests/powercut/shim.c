@@ -1,0 +1,302 @@
+/*
+ * Records what a process does to the files below one directory, for tests that cut its power afterwards.
+ *
+ * Loaded with LD_PRELOAD. POWERCUT_ROOT is the directory, POWERCUT_LOG the file that records go to, POWERCUT_MARKS a
+ * file whose writes become marks in the log ("this was answered").
+ *
+ * Calls that change files run one at a time, each together with its record, so the order of the log is the order in
+ * which they happened. A sync is two records: its beginning and its end. What other threads write in between is
+ * not covered by it. Syncs are recorded and not carried out: the test decides what reached the disk.
+ *
+ * Record: type (1 byte), flag (1), path length (2), 4 bytes of nothing, file (8), offset (8), length (8), then the path and the
+ * data; integers in the machine's order. See disk.rs for what each type means.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { FDS = 4096 };
+
+static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t set_up = PTHREAD_ONCE_INIT;
+static char root[PATH_MAX];
+static size_t root_length;
+static char marks[PATH_MAX];
+static int log_fd = -1;
+
+/* For each descriptor: the inode below the root that it is open on, or 0; whether writes through it are durable. */
+static uint64_t inode_of[FDS];
+static char durable[FDS];
+static char marking[FDS];
+
+static void begin(void) {
+    const char *dir = getenv("POWERCUT_ROOT"), *log = getenv("POWERCUT_LOG"), *mark = getenv("POWERCUT_MARKS");
+    if (!dir || !log || !mark) return;
+    snprintf(root, sizeof root, "%s", dir);
+    snprintf(marks, sizeof marks, "%s", mark);
+    root_length = strlen(root);
+    log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static int on(void) {
+    pthread_once(&set_up, begin);
+    return log_fd >= 0;
+}
+
+static void put(const void *bytes, size_t length) {
+    const char *at = bytes;
+    while (length) {
+        ssize_t done = syscall(SYS_write, log_fd, at, length);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) abort();
+        at += done;
+        length -= (size_t)done;
+    }
+}
+
+static void record(char type, int flag, uint64_t file, uint64_t offset, const char *path, const void *data, size_t length) {
+    int saved = errno;
+    struct {
+        char type;
+        unsigned char flag;
+        uint16_t path_length;
+        uint32_t nothing;
+        uint64_t file, offset, length;
+    } head = {type, (unsigned char)flag, (uint16_t)strlen(path), 0, file, offset, length};
+    put(&head, sizeof head);
+    put(path, head.path_length);
+    if (data) put(data, length);
+    errno = saved;
+}
+
+/* The path below the root that `dir` and `path` name, into `out`; 0 where it is not below. */
+static int below(int dir, const char *path, char *out) {
+    char whole[PATH_MAX * 2];
+    if (path[0] == '/') {
+        snprintf(whole, sizeof whole, "%s", path);
+    } else {
+        char base[PATH_MAX];
+        ssize_t length;
+        if (dir == AT_FDCWD) {
+            length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", base, sizeof base - 1);
+        } else {
+            char link[64];
+            snprintf(link, sizeof link, "/proc/self/fd/%d", dir);
+            length = syscall(SYS_readlinkat, AT_FDCWD, link, base, sizeof base - 1);
+        }
+        if (length < 0) return 0;
+        base[length] = 0;
+        snprintf(whole, sizeof whole, "%s/%s", base, path);
+    }
+    size_t length = strlen(whole);
+    while (length > 1 && whole[length - 1] == '/') whole[--length] = 0;
+    if (strncmp(whole, root, root_length) != 0) return 0;
+    if (whole[root_length] != '/' && whole[root_length] != 0) return 0;
+    snprintf(out, PATH_MAX, "%s", whole[root_length] ? whole + root_length + 1 : "");
+    return 1;
+}
+
+static uint64_t tracked(int fd) {
+    return on() && fd >= 0 && fd < FDS ? inode_of[fd] : 0;
+}
+
+static int opened(int dir, const char *path, int flags, mode_t mode) {
+    char relative[PATH_MAX];
+    struct stat before, after;
+    if (!on()) return (int)syscall(SYS_openat, dir, path, flags, mode);
+    int is_mark = strcmp(path, marks) == 0;
+    if (!is_mark && !below(dir, path, relative)) return (int)syscall(SYS_openat, dir, path, flags, mode);
+    pthread_mutex_lock(&one);
+    int was_there = fstatat(dir, path, &before, 0) == 0;
+    int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
+    if (fd >= FDS) abort();
+    if (fd >= 0 && is_mark) {
+        marking[fd] = 1;
+    } else if (fd >= 0 && fstat(fd, &after) == 0) {
+        inode_of[fd] = after.st_ino;
+        durable[fd] = (flags & O_DSYNC) != 0;
+        if (!was_there) record('O', 0, after.st_ino, 0, relative, NULL, 0);
+        else if (flags & O_TRUNC) record('T', 0, after.st_ino, 0, "", NULL, 0);
+    }
+    pthread_mutex_unlock(&one);
+    return fd;
+}
+
+#define MODE(flags, mode)                                 \
+    mode_t mode = 0;                                      \
+    if ((flags) & (O_CREAT | O_TMPFILE)) {                \
+        va_list more;                                     \
+        va_start(more, flags);                            \
+        mode = (mode_t)va_arg(more, int);                 \
+        va_end(more);                                     \
+    }
+
+int open(const char *path, int flags, ...) { MODE(flags, mode) return opened(AT_FDCWD, path, flags, mode); }
+int open64(const char *path, int flags, ...) { MODE(flags, mode) return opened(AT_FDCWD, path, flags | O_LARGEFILE, mode); }
+int openat(int dir, const char *path, int flags, ...) { MODE(flags, mode) return opened(dir, path, flags, mode); }
+int openat64(int dir, const char *path, int flags, ...) { MODE(flags, mode) return opened(dir, path, flags | O_LARGEFILE, mode); }
+
+int close(int fd) {
+    if (on() && fd >= 0 && fd < FDS) {
+        pthread_mutex_lock(&one);
+        inode_of[fd] = 0;
+        durable[fd] = marking[fd] = 0;
+        pthread_mutex_unlock(&one);
+    }
+    return (int)syscall(SYS_close, fd);
+}
+
+/* The C library closes the descriptor of a directory stream by itself. */
+int closedir(DIR *stream) {
+    static int (*real)(DIR *);
+    if (!real) real = (int (*)(DIR *))dlsym(RTLD_NEXT, "closedir");
+    int fd = dirfd(stream);
+    if (on() && fd >= 0 && fd < FDS) {
+        pthread_mutex_lock(&one);
+        inode_of[fd] = 0;
+        pthread_mutex_unlock(&one);
+    }
+    return real(stream);
+}
+
+static void wrote(int fd, uint64_t inode, uint64_t offset, const void *data, size_t length) {
+    record('W', durable[fd], inode, offset, "", data, length);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
+    uint64_t inode = tracked(fd);
+    if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
+    pthread_mutex_lock(&one);
+    ssize_t done = syscall(SYS_pwrite64, fd, data, length, offset);
+    if (done > 0) wrote(fd, inode, (uint64_t)offset, data, (size_t)done);
+    pthread_mutex_unlock(&one);
+    return done;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) { return pwrite64(fd, data, length, offset); }
+
+ssize_t write(int fd, const void *data, size_t length) {
+    uint64_t inode = tracked(fd);
+    int is_mark = on() && fd >= 0 && fd < FDS && marking[fd];
+    if (!inode && !is_mark) return syscall(SYS_write, fd, data, length);
+    pthread_mutex_lock(&one);
+    off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
+    if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
+    ssize_t done = syscall(SYS_write, fd, data, length);
+    if (done > 0 && inode) wrote(fd, inode, (uint64_t)at, data, (size_t)done);
+    if (done > 0 && is_mark) record('K', 0, 0, 0, "", data, (size_t)done);
+    pthread_mutex_unlock(&one);
+    return done;
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    if (!tracked(fd)) return syscall(SYS_writev, fd, parts, count);
+    /* A short write is allowed, so one part is enough. */
+    for (int i = 0; i < count; i++)
+        if (parts[i].iov_len) return write(fd, parts[i].iov_base, parts[i].iov_len);
+    return 0;
+}
+
+/* Callers fall back to read and write. */
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t length, unsigned flags) {
+    if (tracked(to)) return errno = EXDEV, -1;
+    return syscall(SYS_copy_file_range, from, from_at, to, to_at, length, flags);
+}
+
+ssize_t sendfile64(int to, int from, off64_t *at, size_t length) {
+    if (tracked(to)) return errno = EINVAL, -1;
+    return syscall(SYS_sendfile, to, from, at, length);
+}
+
+ssize_t sendfile(int to, int from, off_t *at, size_t length) { return sendfile64(to, from, at, length); }
+
+int ftruncate64(int fd, off64_t length) {
+    uint64_t inode = tracked(fd);
+    if (!inode) return (int)syscall(SYS_ftruncate, fd, length);
+    pthread_mutex_lock(&one);
+    int answer = (int)syscall(SYS_ftruncate, fd, length);
+    if (answer == 0) record('T', 0, inode, (uint64_t)length, "", NULL, 0);
+    pthread_mutex_unlock(&one);
+    return answer;
+}
+
+int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
+
+static int synced(int fd) {
+    uint64_t inode = inode_of[fd];
+    pthread_mutex_lock(&one);
+    record('S', 0, inode, 0, "", NULL, 0);
+    pthread_mutex_unlock(&one);
+    pthread_mutex_lock(&one);
+    record('E', 0, inode, 0, "", NULL, 0);
+    pthread_mutex_unlock(&one);
+    return 0;
+}
+
+int fsync(int fd) { return tracked(fd) ? synced(fd) : (int)syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return tracked(fd) ? synced(fd) : (int)syscall(SYS_fdatasync, fd); }
+
+/* It promises nothing about a power cut, so it is not even recorded as a sync. */
+int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {
+    if (!tracked(fd)) return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
+    pthread_mutex_lock(&one);
+    record('F', 0, inode_of[fd], (uint64_t)offset, "", NULL, 0);
+    pthread_mutex_unlock(&one);
+    return 0;
+}
+
+static int moved(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
+    char source[PATH_MAX], target[PATH_MAX];
+    if (!on() || !below(from_dir, from, source) || !below(to_dir, to, target))
+        return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    pthread_mutex_lock(&one);
+    int answer = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    if (answer == 0) record('R', 0, 0, 0, source, target, strlen(target));
+    pthread_mutex_unlock(&one);
+    return answer;
+}
+
+int rename(const char *from, const char *to) { return moved(AT_FDCWD, from, AT_FDCWD, to, 0); }
+int renameat(int a, const char *from, int b, const char *to) { return moved(a, from, b, to, 0); }
+int renameat2(int a, const char *from, int b, const char *to, unsigned flags) { return moved(a, from, b, to, flags); }
+
+static int removed(int dir, const char *path, int flags) {
+    char relative[PATH_MAX];
+    if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_unlinkat, dir, path, flags);
+    pthread_mutex_lock(&one);
+    int answer = (int)syscall(SYS_unlinkat, dir, path, flags);
+    if (answer == 0) record('U', 0, 0, 0, relative, NULL, 0);
+    pthread_mutex_unlock(&one);
+    return answer;
+}
+
+int unlink(const char *path) { return removed(AT_FDCWD, path, 0); }
+int rmdir(const char *path) { return removed(AT_FDCWD, path, AT_REMOVEDIR); }
+int unlinkat(int dir, const char *path, int flags) { return removed(dir, path, flags); }
+
+static int made(int dir, const char *path, mode_t mode) {
+    char relative[PATH_MAX];
+    struct stat after;
+    if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_mkdirat, dir, path, mode);
+    pthread_mutex_lock(&one);
+    int answer = (int)syscall(SYS_mkdirat, dir, path, mode);
+    if (answer == 0 && fstatat(dir, path, &after, 0) == 0) record('M', 0, after.st_ino, 0, relative, NULL, 0);
+    pthread_mutex_unlock(&one);
+    return answer;
+}
+
+int mkdir(const char *path, mode_t mode) { return made(AT_FDCWD, path, mode); }
+int mkdirat(int dir, const char *path, mode_t mode) { return made(dir, path, mode); }

@@ -1,0 +1,98 @@
+//! A stream of batches that a seed decides, and the rows that they come to.
+
+use std::collections::BTreeMap;
+
+use masker::{
+    limits::ROW_BYTES_MAX,
+    store::{Batch, Change, Row, RowKey, Store},
+};
+
+use crate::powercut::disk::Seeded;
+
+/// The spaces that the batches write to.
+pub const SPACES: [u8; 3] = [b'a', b'r', b'u'];
+
+/// Rows as they should be.
+pub type Model = BTreeMap<RowKey, Row>;
+
+/// The batches, one after the other. They depend on the seed alone, so a process that was killed goes on
+/// from any of them, and a test knows what it wrote.
+pub struct Workload {
+    random: Seeded,
+    keys: u64,
+    large: bool,
+}
+
+impl Workload {
+    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one segment.
+    pub fn new(seed: u64, keys: u64, large: bool) -> Self {
+        Workload { random: Seeded(seed), keys, large }
+    }
+
+    /// The next batch.
+    pub fn batch(&mut self) -> Batch {
+        let rows = match self.random.below(100) {
+            0..50 => 1,
+            50..80 => 2 + self.random.below(9),
+            80..99 => 11 + self.random.below(90),
+            _ => 200 + self.random.below(100),
+        };
+        let mut changes = BTreeMap::new();
+        for _ in 0..rows {
+            let key = self.key();
+            let change = if self.random.chance(15) {
+                Change::Remove(key.clone())
+            } else {
+                let row = self.row();
+                Change::Put(key.clone(), row)
+            };
+            changes.insert(key, change);
+        }
+        Batch { preconditions: Vec::new(), changes: changes.into_values().collect() }
+    }
+
+    fn key(&mut self) -> RowKey {
+        let space = SPACES[self.random.below(3) as usize];
+        let number = self.random.below(self.keys);
+        let mut key = vec![space];
+        key.extend_from_slice(&Seeded(number).bytes(16));
+        RowKey::new(key).expect("it is short enough")
+    }
+
+    fn row(&mut self) -> Row {
+        let length = match self.random.below(100) {
+            0..2 if self.large => ROW_BYTES_MAX as u64,
+            2..12 if self.large => 3_000 + self.random.below(ROW_BYTES_MAX as u64 - 3_000),
+            12..14 => 0,
+            _ => 60 + self.random.below(140),
+        };
+        self.random.bytes(length as usize)
+    }
+}
+
+/// Does to the model what a batch does to a store.
+pub fn apply(model: &mut Model, batch: &Batch) {
+    for change in &batch.changes {
+        match change {
+            Change::Put(key, row) => drop(model.insert(key.clone(), row.clone())),
+            Change::Remove(key) => drop(model.remove(key)),
+        }
+    }
+}
+
+/// Every row that a store holds in [`SPACES`], by scans of a few pages each.
+pub async fn contents(store: &dyn Store) -> Model {
+    let mut rows = Model::new();
+    for space in SPACES {
+        let mut after = None;
+        loop {
+            let page = store.scan_after(space, after.clone(), 97).await.expect("the store serves");
+            after = page.rows.last().map(|(key, _)| key.clone()).or(after);
+            rows.extend(page.rows);
+            if page.end {
+                break;
+            }
+        }
+    }
+    rows
+}

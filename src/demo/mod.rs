@@ -12,6 +12,7 @@ mod story;
 use std::{
     io::{self, Write},
     path::PathBuf,
+    process::ExitCode,
 };
 
 use tokio::runtime;
@@ -21,13 +22,14 @@ use crate::cli::{ClientError, Exit};
 /// Tells the story on standard output. Takes half a minute at the most on a small machine, and leaves nothing behind,
 /// however it ends.
 ///
-/// Returns [`Exit::Done`] if everything that it claims held, [`Exit::Failure`] if something did not, and
-/// [`Exit::Error`] if it could not be told to the end. It must not be called from within a tokio runtime.
-pub fn run() -> Exit {
-    match runtime::Builder::new_current_thread().enable_all().build() {
+/// Returns 0 if everything that it claims held, 2 if something did not, and 1 if it could not be told to the end. It must
+/// not be called from within a tokio runtime.
+pub fn run() -> ExitCode {
+    let exit = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(told_or_interrupted()),
         Err(error) => ended(&DemoError::System { what: "start", source: error }),
-    }
+    };
+    exit.into()
 }
 
 async fn told_or_interrupted() -> Exit {

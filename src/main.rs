@@ -9,7 +9,7 @@ use std::{
 use masker::{
     cli::{
         self, Exit,
-        args::{Arguments, Command, Global, ServeArgs},
+        args::{Arguments, Command, Global},
     },
     config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret},
     daemon::{self, ServeOptions, environ},
@@ -34,22 +34,26 @@ fn main() -> ExitCode {
         log_is_terminal: io::stderr().is_terminal(),
     };
     match arguments.command {
-        Command::Serve(args) => serve(&arguments.global, args, host),
+        Command::Serve(args) => match prepare(&arguments.global, host) {
+            Ok((config, credentials)) => {
+                // Wiped now: a copy of the keys must not live as long as the daemon.
+                drop(environment);
+                daemon::serve(&config, credentials, ServeOptions { accept_loss: args.accept_loss })
+            }
+            Err(exit) => exit,
+        },
         Command::Demo => demo::run(),
         Command::Client(command) => cli::run(command, &arguments.global, host).into(),
     }
 }
 
-/// Gathers what the daemon needs, reports everything that is wrong with it at once, and runs the daemon.
-fn serve(global: &Global, args: ServeArgs, host: Host<'_>) -> ExitCode {
+/// Gathers what the daemon needs, and reports everything that is wrong with it at once.
+fn prepare(global: &Global, host: Host<'_>) -> Result<(Config, Credentials), ExitCode> {
     // Before the first thread, and whatever comes of the rest: the copy in `host` is all that is left of them.
     if let Err(error) = environ::wipe(names_secret) {
-        return fail(Exit::Error, &[error.to_string()]);
+        return Err(fail(Exit::Error, &[error.to_string()]));
     }
-    let socket = match global.socket_flag() {
-        Ok(socket) => socket,
-        Err(message) => return fail(Exit::Usage, &[message]),
-    };
+    let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
     let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
     let credentials = Credentials::collect(host.environment);
     match (config, credentials) {
@@ -57,14 +61,14 @@ fn serve(global: &Global, args: ServeArgs, host: Host<'_>) -> ExitCode {
             if let Some(level) = global.log_level() {
                 config.log.level = level;
             }
-            daemon::serve(&config, credentials, ServeOptions { accept_loss: args.accept_loss })
+            Ok((config, credentials))
         }
         (config, credentials) => {
             let exit = if config.is_err() { Exit::Invalid } else { Exit::Error };
             let mut problems: Vec<String> = Vec::new();
             problems.extend(config.err().iter().flat_map(|faults| faults.iter()).map(ToString::to_string));
             problems.extend(credentials.err().iter().flat_map(|problems| problems.iter()).map(ToString::to_string));
-            fail(exit, &problems)
+            Err(fail(exit, &problems))
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 use tracing::{error, warn};
 use zeroize::Zeroizing;
@@ -37,6 +37,9 @@ use crate::{
 /// How often a group is searched and applied again when the store says that something changed in between. With one
 /// process in front of the store nothing does.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// How many turns of the runtime's other tasks must bring nothing new before a group is closed.
+const GATHER_IDLE_TURNS: u32 = 2;
 
 /// A value to mint a token for, unless the search finds one.
 pub(super) struct Mint {
@@ -170,14 +173,7 @@ impl Writer {
     async fn run(mut self) {
         while let Some(first) = self.jobs.recv().await {
             let mut group = vec![first];
-            let mut rows = group[0].rows();
-            while rows < COMMIT_ROWS_MAX
-                && !matches!(group.last(), Some(Job::Stop(_)))
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                rows += job.rows();
-                group.push(job);
-            }
+            self.gather(&mut group).await;
             let stop = match group.pop() {
                 Some(Job::Stop(reply)) => {
                     // The last commit: when keys were last used.
@@ -202,12 +198,32 @@ impl Writer {
         }
     }
 
+    /// Takes what else is waiting. When a commit is answered, all whom it answered ask again at about the same time, so
+    /// the runtime's other tasks are let go first for as long as that brings in more: a group of one now would keep
+    /// the rest waiting for a whole commit.
+    async fn gather(&mut self, group: &mut Vec<Job>) {
+        let mut rows: usize = group.iter().map(Job::rows).sum();
+        let mut idle_turns = 0;
+        // Nothing is taken on after the order to stop.
+        while rows < COMMIT_ROWS_MAX && idle_turns < GATHER_IDLE_TURNS && !matches!(group.last(), Some(Job::Stop(_))) {
+            match self.jobs.try_recv() {
+                Ok(job) => {
+                    rows += job.rows();
+                    group.push(job);
+                    idle_turns = 0;
+                }
+                Err(_) => {
+                    idle_turns += 1;
+                    yield_now().await;
+                }
+            }
+        }
+    }
+
     /// Commits a group: durable when it returns.
     async fn commit(&mut self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
         if self.ledger_stale {
-            let ledger = Ledger::load(self.shared.store.as_ref()).await?;
-            self.shared.ledger.store(Arc::new(ledger));
-            self.ledger_stale = false;
+            self.reload_ledger().await?;
         }
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.shared.keys.load_full();
@@ -233,19 +249,27 @@ impl Writer {
                 }
                 Ok(Applied::Refused(precondition)) => {
                     warn!(precondition, "the vault changed under its writer; searching again");
-                    self.ledger_stale = true;
+                    self.reload_ledger().await?;
                 }
                 Err(failed) => {
                     error!(error = %failed, rows, "a commit failed; nothing of it was acknowledged");
-                    self.ledger_stale = true;
+                    // The batch may be there all the same. A store that does not answer now is asked again before the
+                    // next commit.
+                    drop(self.reload_ledger().await);
                     return Err(failed.into());
                 }
             }
-            let ledger = Ledger::load(self.shared.store.as_ref()).await?;
-            self.shared.ledger.store(Arc::new(ledger));
-            self.ledger_stale = false;
         }
         Err(StoreError::Unavailable("the vault kept changing under its writer".to_owned()).into())
+    }
+
+    /// Reads the books again from the store.
+    async fn reload_ledger(&mut self) -> Result<(), VaultError> {
+        self.ledger_stale = true;
+        let ledger = Ledger::load(self.shared.store.as_ref()).await?;
+        self.shared.ledger.store(Arc::new(ledger));
+        self.ledger_stale = false;
+        Ok(())
     }
 
     /// Searches for everything the group needs, and decides what becomes of each job.

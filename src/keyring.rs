@@ -302,6 +302,13 @@ mod tests {
         assert_ne!(id(World::Live), id(World::Test));
     }
 
+    /// It is shared by every thread that serves requests.
+    #[test]
+    fn a_keyring_can_be_shared() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Keyring>();
+    }
+
     #[test]
     fn no_keys_are_a_keyring() {
         assert_eq!(Keyring::build(vec![], 1).ok().unwrap().iter().count(), 0);

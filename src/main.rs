@@ -1,1 +1,82 @@
-fn main() {}
+//! The `masker` binary: the command line read, and handed to what it asks for.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use masker::{
+    cli::{
+        self, Exit,
+        args::{Arguments, Command, Global},
+    },
+    config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret},
+    daemon::{self, ServeOptions, environ},
+    demo,
+};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let current_dir = match std::env::current_dir() {
+        Ok(current_dir) => current_dir,
+        Err(error) => return fail(Exit::Error, &[format!("the working directory cannot be found: {error}")]),
+    };
+    let environment: Environment = std::env::vars_os().collect();
+    let host = Host {
+        environment: &environment,
+        uid: nix::unistd::geteuid().as_raw(),
+        current_dir: &current_dir,
+        system_dir: Path::new(SYSTEM_DIR),
+        log_is_terminal: io::stderr().is_terminal(),
+    };
+    match arguments.command {
+        Command::Serve(args) => match prepare(&arguments.global, host) {
+            Ok((config, credentials)) => {
+                // Wiped now: a copy of the keys must not live as long as the daemon.
+                drop(environment);
+                daemon::serve(&config, credentials, ServeOptions { accept_loss: args.accept_loss })
+            }
+            Err(exit) => exit,
+        },
+        Command::Demo => demo::run(),
+        Command::Client(command) => cli::run(command, &arguments.global, host).into(),
+    }
+}
+
+/// Gathers what the daemon needs, and reports everything that is wrong with it at once.
+fn prepare(global: &Global, host: Host<'_>) -> Result<(Config, Credentials), ExitCode> {
+    // Before the first thread, and whatever comes of the rest: the copy in `host` is all that is left of them.
+    if let Err(error) = environ::wipe(names_secret) {
+        return Err(fail(Exit::Error, &[error.to_string()]));
+    }
+    let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
+    let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
+    let credentials = Credentials::collect(host.environment);
+    match (config, credentials) {
+        (Ok(mut config), Ok(credentials)) => {
+            if let Some(level) = global.log_level() {
+                config.log.level = level;
+            }
+            Ok((config, credentials))
+        }
+        (config, credentials) => {
+            let exit = if config.is_err() { Exit::Invalid } else { Exit::Error };
+            let mut problems: Vec<String> = Vec::new();
+            problems.extend(config.err().iter().flat_map(|faults| faults.iter()).map(ToString::to_string));
+            problems.extend(credentials.err().iter().flat_map(|problems| problems.iter()).map(ToString::to_string));
+            Err(fail(exit, &problems))
+        }
+    }
+}
+
+fn fail(exit: Exit, problems: &[String]) -> ExitCode {
+    for problem in problems {
+        // Where standard error is closed the exit code still tells.
+        let _ = writeln!(io::stderr(), "masker: {problem}");
+    }
+    exit.into()
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// A failure of a whole request: RFC 9457 problem details, as `application/problem+json`.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ErrorBody {
     /// A URI that names the kind of problem; not meant to be fetched.
     #[serde(rename = "type")]

@@ -1,1 +1,85 @@
-//! (not yet written)
+//! The command line.
+//!
+//! It knows the daemon as every client does, by its HTTP interface, and no vault.
+
+pub mod args;
+pub mod bench;
+mod client;
+mod exit;
+mod help;
+mod input;
+mod keys;
+mod load;
+mod output;
+mod policy;
+mod session;
+mod status;
+mod values;
+mod vault;
+
+use clap::CommandFactory;
+use tokio::runtime;
+
+use self::{
+    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
+    session::{CommandError, Session},
+    values::Operation,
+};
+pub use self::{
+    client::{Client, ClientError, Reply},
+    exit::Exit,
+};
+use crate::config::Host;
+
+/// Runs a command to its end, writes its results, or why it failed, and says with what to exit. It must not be called
+/// from within a tokio runtime.
+pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
+    let mut session = Session::new(global, host);
+    // One connection needs no second thread; load on many does.
+    let mut threads = match command {
+        ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
+        _ => runtime::Builder::new_current_thread(),
+    };
+    let outcome = threads
+        .enable_io()
+        .build()
+        .map_err(CommandError::Output)
+        .and_then(|runtime| runtime.block_on(dispatch(command, &mut session)));
+    // What was made of the work so far is written also where the work failed.
+    let written = session.output.flush().map_err(CommandError::Output);
+    match outcome.and_then(|exit| written.map(|()| exit)) {
+        Ok(exit) => exit,
+        Err(error) if error.is_enough() => Exit::Done,
+        Err(error) => {
+            session.output.error(&format!("masker: {error}"));
+            error.exit()
+        }
+    }
+}
+
+async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    match command {
+        ClientCommand::Tokenize(args) => values::run(Operation::Tokenize(&args), session).await,
+        ClientCommand::Lookup(args) => values::run(Operation::Lookup(&args), session).await,
+        ClientCommand::Rehydrate(args) => values::run(Operation::Rehydrate(&args), session).await,
+        ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
+        ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
+        ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
+        ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
+        ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
+        ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),
+        ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
+        ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,
+        ClientCommand::Policy(PolicyCommand::Reload) => policy::reload(session).await,
+        ClientCommand::Health => status::health(session).await,
+        ClientCommand::Whoami => status::whoami(session).await,
+        ClientCommand::Completions { shell } => {
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "masker", &mut script);
+            session.output.bytes(&script)?;
+            Ok(Exit::Done)
+        }
+        ClientCommand::Bench(args) => load::run(&args, session).await,
+    }
+}

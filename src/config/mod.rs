@@ -167,6 +167,15 @@ impl LogFormat {
     const CHOICES: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
 }
 
+/// What the command line says before anything else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags<'a> {
+    /// `--config`: the configuration file.
+    pub config: Option<&'a Path>,
+    /// `--socket`: where the daemon listens.
+    pub socket: Option<&'a Path>,
+}
+
 /// What the configuration depends on besides its file.
 #[derive(Clone, Copy)]
 pub struct Host<'a> {
@@ -185,16 +194,15 @@ pub struct Host<'a> {
 impl Config {
     /// Finds and reads the configuration: the file given (`--config`), else that of `MASKER_CONFIG`, else
     /// `./masker.toml`, `~/.config/masker/config.toml` or `/etc/masker/masker.toml`, the first that is there; then
-    /// the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_KEY_ROTATION_GRACE_DAYS`,
+    /// `--socket` and the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_KEY_ROTATION_GRACE_DAYS`,
     /// `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
     ///
     /// # Errors
     /// Everything that is wrong with the file and the variables.
-    pub fn load(file: Option<&Path>, host: Host<'_>) -> Result<Config, Faults> {
+    pub fn load(flags: Flags<'_>, host: Host<'_>) -> Result<Config, Faults> {
         let mut faults = Gathered::default();
-        let (file, settings) = FileSettings::find(file, host, &mut faults);
-        let environment = Overrides { host, faults: &mut faults };
-        let config = environment.resolve(file, settings);
+        let (file, settings) = FileSettings::find(flags.config, host, &mut faults);
+        let config = Overrides { flags, host, faults: &mut faults }.resolve(file, settings);
         faults.or(config)
     }
 
@@ -202,19 +210,21 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with the file, or why there is no default.
-    pub fn load_socket(file: Option<&Path>, host: Host<'_>) -> Result<PathBuf, Faults> {
+    pub fn load_socket(flags: Flags<'_>, host: Host<'_>) -> Result<PathBuf, Faults> {
         let mut faults = Gathered::default();
-        let settings = match host.environment.setting("MASKER_SOCKET") {
-            Some(_) => FileSettings::default(),
-            None => FileSettings::find(file, host, &mut faults).1,
+        let settings = if flags.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
+            FileSettings::default()
+        } else {
+            FileSettings::find(flags.config, host, &mut faults).1
         };
-        let socket = Overrides { host, faults: &mut faults }.socket(settings.socket);
+        let socket = Overrides { flags, host, faults: &mut faults }.socket(settings.socket);
         faults.or(socket)
     }
 }
 
-/// Variables and defaults, over what a file says.
+/// Flags, variables and defaults, around what a file says.
 struct Overrides<'a> {
+    flags: Flags<'a>,
     host: Host<'a>,
     faults: &'a mut Gathered,
 }
@@ -269,9 +279,14 @@ impl Overrides<'_> {
     }
 
     fn socket(&mut self, configured: Option<PathBuf>) -> Option<PathBuf> {
+        let flag = self.flags.socket.map(|path| absolute(self.host.current_dir, path));
         let variable = self.path("MASKER_SOCKET");
-        let place = if variable.is_some() { "MASKER_SOCKET" } else { "[server] socket" };
-        let socket = variable.or(configured).or_else(|| self.default_socket());
+        let place = match (&flag, &variable) {
+            (Some(_), _) => "--socket",
+            (None, Some(_)) => "MASKER_SOCKET",
+            (None, None) => "[server] socket",
+        };
+        let socket = flag.or(variable).or(configured).or_else(|| self.default_socket());
         let Some(socket) = socket else {
             let message = "has no default without XDG_RUNTIME_DIR and HOME: set it, or MASKER_SOCKET";
             self.faults.add(place, message);

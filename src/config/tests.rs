@@ -51,7 +51,7 @@ impl Place {
     }
 
     fn load_from(&self, file: Option<&Path>) -> Result<Config, Faults> {
-        self.with_host(|host| Config::load(file, host))
+        self.with_host(|host| Config::load(Flags { config: file, socket: None }, host))
     }
 }
 
@@ -225,8 +225,11 @@ fn a_user_without_a_home_is_told_what_to_set() {
 fn a_client_needs_the_socket_alone() {
     let mut place = Place::new().set("MASKER_SOCKET", "/s");
     place.write("work/masker.toml", "not TOML");
-    let socket = |place: &Place| place.with_host(|host| Config::load_socket(None, host));
+    let socket = |place: &Place| place.with_host(|host| Config::load_socket(Flags::default(), host));
     assert_eq!(socket(&place).unwrap(), Path::new("/s"));
+    let flags = Flags { config: None, socket: Some(Path::new("flag")) };
+    let flag = place.with_host(|host| Config::load_socket(flags, host));
+    assert_eq!(flag.unwrap(), place.path("work/flag"));
     place.variables.clear();
     assert!(socket(&place).is_err());
     place.write("work/masker.toml", "[server]\nsocket = \"/t\"\n");

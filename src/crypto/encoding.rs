@@ -5,7 +5,7 @@
 //! computed over.
 
 /// Bytes that say how long an argument is.
-pub(super) const LENGTH_BYTES: usize = 4;
+const LENGTH_BYTES: usize = 4;
 
 /// Gives `enc(parts)` to `sink`, piece by piece, without putting it together anywhere.
 ///
@@ -23,13 +23,13 @@ pub(super) struct Encoded<const BYTES_MAX: usize> {
     len: usize,
 }
 
-impl<const BYTES_MAX: usize> Encoded<BYTES_MAX> {
-    /// Room for `enc` of `parts` arguments of together `bytes` bytes, to be used as `BYTES_MAX`.
-    pub(super) const fn room(parts: usize, bytes: usize) -> usize {
-        parts * LENGTH_BYTES + bytes
-    }
+/// The length, in bytes, of `enc` of so many arguments of together so many bytes.
+pub(super) const fn encoded_bytes(arguments: usize, bytes: usize) -> usize {
+    arguments * LENGTH_BYTES + bytes
+}
 
-    /// `enc(parts)`. Whoever names `BYTES_MAX` derives it from the bounds of the arguments, so they fit.
+impl<const BYTES_MAX: usize> Encoded<BYTES_MAX> {
+    /// `enc(parts)`. Whoever names `BYTES_MAX` takes it from [`encoded_bytes`] of the arguments' bounds, so they fit.
     pub(super) fn new(parts: &[&[u8]]) -> Self {
         let mut encoded = Encoded { bytes: [0; BYTES_MAX], len: 0 };
         enc(parts, |piece| {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     aead::{AeadBody, Cipher, HEADER_BYTES, NONCE_BYTES, OpenError, PREFIX_BYTES, Suite, TAG_BYTES},
-    encoding::Encoded,
+    encoding::{Encoded, encoded_bytes},
     kdf::{Label, Subkeys, World},
     mac::MacKey,
     padding,
@@ -30,10 +30,9 @@ const TOKEN_DOMAIN: &[u8] = b"MSK1";
 const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
 /// `enc("MSK1", header, kind, kid, context)` at its longest, in bytes.
 const TOKEN_AAD_BYTES_MAX: usize =
-    Encoded::<0>::room(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
+    encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
 /// `enc("MSKV1-record", kind, kid, id)` at its longest, in bytes.
-const RECORD_AAD_BYTES_MAX: usize =
-    Encoded::<0>::room(4, RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + ID_BYTES);
+const RECORD_AAD_BYTES_MAX: usize = encoded_bytes(4, RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + ID_BYTES);
 
 /// The public name of a key generation: the first 8 bytes of a subkey that is used for nothing else. It is written
 /// as 16 lower-case hex digits, and is the same in both worlds.

@@ -14,7 +14,7 @@ use std::{
 use nix::{
     errno::Errno,
     libc::c_void,
-    sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap_anonymous, munlock, munmap},
+    sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap_anonymous, munmap},
 };
 use zeroize::{Zeroize, optimization_barrier};
 
@@ -83,12 +83,9 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         self.wipe();
+        // Unmapping unlocks, too. A failure leaves zeroed pages mapped, which harms nobody, and there is no one to tell.
         // SAFETY: the range is the mapping that `new` made, unmapped nowhere else, and nothing refers to it any more.
-        // A failure leaves zeroed pages mapped, which harms nobody, and there is no one to tell.
-        unsafe {
-            let _ = munlock(self.start, self.length.get());
-            let _ = munmap(self.start, self.length.get());
-        }
+        let _ = unsafe { munmap(self.start, self.length.get()) };
     }
 }
 
@@ -132,7 +129,7 @@ fn build_into<T>(slot: NonNull<T>, build: impl FnOnce() -> T) {
 
 /// Overwrites the part of the stack that functions called before this one have left behind.
 #[inline(never)]
-pub(super) fn scrub_stack() {
+fn scrub_stack() {
     let mut frame = [0u8; STACK_SCRUB_BYTES];
     frame.zeroize();
     optimization_barrier(&frame);
@@ -264,6 +261,13 @@ mod tests {
     fn a_build_that_panics_leaves_nothing_mapped() {
         let result = catch_unwind(AssertUnwindSafe(|| Locked::init(|| -> [u8; 32] { panic!("on purpose") })));
         assert!(result.is_err());
+    }
+
+    #[test]
+    fn no_memory_is_an_error_that_says_what_to_do() {
+        assert!(matches!(Pages::new(NonZeroUsize::MAX), Err(LockedMemoryError::Map(_))));
+        let message = LockedMemoryError::Lock(Errno::ENOMEM.into()).to_string();
+        assert!(message.contains("LimitMEMLOCK") && message.contains("ulimit -l"), "{message}");
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub const SEALED_BYTES_MAX: usize =
     padding::padded_bytes(LENGTHS_BYTES + CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX) + TAG_BYTES;
 
 const _: () = assert!(SEALED_BYTES_MAX + NONCE_BYTES < ROW_BYTES_MAX);
-const _: () = assert!(CONTEXT_BYTES_MAX <= u16::MAX as usize && VALUE_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX <= u16::MAX as usize);
 
 /// What a record keeps under its seal. It has no `Debug`: it is the personal data itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl RecordPayload<'_> {
         let length = LENGTHS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
         let mut plaintext = Vec::with_capacity(padding::padded_bytes(length) + TAG_BYTES);
         for text in texts {
-            // Contexts and values are bounded by their types, and the bounds by the assertion above.
+            // Contexts and values are bounded by their types, and the bounds by the assertions above.
             plaintext.extend_from_slice(&(text.len() as u16).to_be_bytes());
         }
         for text in texts {

@@ -46,7 +46,7 @@ impl Xaes256Gcm {
     pub(super) fn seal(&self, nonce: &[u8; NONCE_BYTES], aad: &[u8], data: &mut [u8]) -> [u8; TAG_BYTES] {
         let (cipher, nonce) = self.for_nonce(nonce);
         cipher
-            .encrypt_inout_detached(nonce.into(), aad, data.into())
+            .encrypt_inout_detached(&nonce, aad, data.into())
             .expect("values and records are far shorter than the 64 GiB that AES-GCM can seal")
             .into()
     }
@@ -60,13 +60,12 @@ impl Xaes256Gcm {
         tag: &[u8; TAG_BYTES],
     ) -> Result<(), OpenError> {
         let (cipher, nonce) = self.for_nonce(nonce);
-        cipher.decrypt_inout_detached(nonce.into(), aad, data.into(), tag.into()).map_err(|_| OpenError)
+        cipher.decrypt_inout_detached(&nonce, aad, data.into(), tag.into()).map_err(|_| OpenError)
     }
 
     /// `(Kx prepared, Nx)`.
-    fn for_nonce<'n>(&self, nonce: &'n [u8; NONCE_BYTES]) -> (Aes256Gcm, &'n [u8; NONCE_BYTES - KEY_NONCE_BYTES]) {
-        let (key_nonce, gcm_nonce) = nonce.split_first_chunk::<KEY_NONCE_BYTES>().expect("12 of 24 bytes");
-        let gcm_nonce = gcm_nonce.try_into().expect("12 of 24 bytes");
+    fn for_nonce(&self, nonce: &[u8; NONCE_BYTES]) -> (Aes256Gcm, aes_gcm::Nonce<U12>) {
+        let (key_nonce, gcm_nonce) = nonce.split_at(KEY_NONCE_BYTES);
         let mut halves = [[0, 1, b'X', 0], [0, 2, b'X', 0]].map(|counter_and_label| {
             let mut block = Block::default();
             block[..4].copy_from_slice(&counter_and_label);
@@ -78,10 +77,12 @@ impl Xaes256Gcm {
         let mut key = [0; KEY_BYTES];
         key[..16].copy_from_slice(&halves[0]);
         key[16..].copy_from_slice(&halves[1]);
-        let cipher = Aes256Gcm::new(&key.into());
+        let cipher = Aes256Gcm::new((&key).into());
         key.zeroize();
         halves.iter_mut().for_each(|half| half.as_mut_slice().zeroize());
-        (cipher, gcm_nonce)
+        let mut nonce = aes_gcm::Nonce::default();
+        nonce.copy_from_slice(gcm_nonce);
+        (cipher, nonce)
     }
 }
 

@@ -4,8 +4,6 @@
 //! every process of the same user. Removing a variable only drops the pointer to it, so the bytes themselves are
 //! overwritten, and the variable is removed after that.
 
-#![allow(unsafe_code)]
-
 use std::{ffi::OsStr, fs, io, os::unix::ffi::OsStrExt, slice};
 
 use zeroize::Zeroize;

@@ -35,7 +35,8 @@ struct State {
     closed: bool,
 }
 
-/// While one is held, calls of [`Store::apply`] wait, as they would for a slow disk.
+/// While one is held, calls of [`Store::apply`] wait before they return, as they would for a slow disk: readers see
+/// what they applied, and it is not durable.
 pub struct Held {
     _gate: OwnedRwLockWriteGuard<()>,
 }
@@ -49,6 +50,11 @@ impl MemoryStore {
     /// The next [`Store::apply`] whose preconditions hold fails so. Called again before that, the failures queue up.
     pub fn fail_next_apply(&self, fault: Fault) {
         self.state().faults.push_back(fault);
+    }
+
+    /// Takes back the failures that have not happened yet.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
     }
 
     /// Every call fails as [`StoreError::Unavailable`] until it is set back.
@@ -124,8 +130,10 @@ impl Store for MemoryStore {
 
     fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
         Box::pin(async move {
+            // As with an engine on a disk: there for readers at once, durable later.
+            let applied = self.apply_now(batch);
             let _open = self.gate.read().await;
-            self.apply_now(batch)
+            applied
         })
     }
 

@@ -43,6 +43,9 @@ use in_flight::InFlight;
 use tally::LastUsed;
 use writer::WriterHandle;
 
+#[cfg(test)]
+mod tests;
+
 /// Where the time comes from, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 

@@ -205,9 +205,7 @@ impl Writer {
     /// Commits a group: durable when it returns.
     async fn commit(&mut self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
         if self.ledger_stale {
-            let ledger = Ledger::load(self.shared.store.as_ref()).await?;
-            self.shared.ledger.store(Arc::new(ledger));
-            self.ledger_stale = false;
+            self.reload_ledger().await?;
         }
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.shared.keys.load_full();
@@ -233,19 +231,27 @@ impl Writer {
                 }
                 Ok(Applied::Refused(precondition)) => {
                     warn!(precondition, "the vault changed under its writer; searching again");
-                    self.ledger_stale = true;
+                    self.reload_ledger().await?;
                 }
                 Err(failed) => {
                     error!(error = %failed, rows, "a commit failed; nothing of it was acknowledged");
-                    self.ledger_stale = true;
+                    // The batch may be there all the same. A store that does not answer now is asked again before the
+                    // next commit.
+                    drop(self.reload_ledger().await);
                     return Err(failed.into());
                 }
             }
-            let ledger = Ledger::load(self.shared.store.as_ref()).await?;
-            self.shared.ledger.store(Arc::new(ledger));
-            self.ledger_stale = false;
         }
         Err(StoreError::Unavailable("the vault kept changing under its writer".to_owned()).into())
+    }
+
+    /// Reads the books again from the store.
+    async fn reload_ledger(&mut self) -> Result<(), VaultError> {
+        self.ledger_stale = true;
+        let ledger = Ledger::load(self.shared.store.as_ref()).await?;
+        self.shared.ledger.store(Arc::new(ledger));
+        self.ledger_stale = false;
+        Ok(())
     }
 
     /// Searches for everything the group needs, and decides what becomes of each job.

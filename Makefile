@@ -1,0 +1,63 @@
+# `make` tells what there is. CARGO_TARGET_DIR is honoured everywhere; nothing here writes into the work tree but
+# `target/`, where that is where cargo builds.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Where rustup puts cargo, for shells that were opened before.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.PHONY: help deps toolchain build release test lint doc deny audit demo run bench clean
+
+help: ## Show this list
+	@echo 'masker: swaps personal data for tokens and back. Start with `make demo`.'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+deps: ## Install what building and testing need and this machine lacks (as root; otherwise tell what to install)
+	@scripts/deps all
+
+toolchain:
+	@scripts/deps toolchain
+
+build: toolchain ## Build for development
+	$(CARGO) build --locked
+
+release: toolchain ## Build for use: the binary is in target/release, or below CARGO_TARGET_DIR
+	$(CARGO) build --locked --release
+
+# The tests come last, so that what they say is the last thing said.
+test: toolchain lint doc deny audit ## Check everything: format, lints, documentation, dependencies, tests
+	$(CARGO) test --locked --no-fail-fast 2>&1 | scripts/sum-tests
+
+lint: toolchain ## Check format and lints
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: toolchain ## Build the documentation of the source; nothing in it may be amiss
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+	$(CARGO) deny --offline --locked check bans licenses sources
+
+# Without a network there is nothing to ask, which is no fault of the source's.
+audit: toolchain ## Ask the advisory database about the dependencies, where it can be reached
+	@if timeout 120 $(CARGO) deny fetch db >/dev/null 2>&1; then \
+	  $(CARGO) deny --locked check advisories; \
+	else \
+	  echo 'advisories: not checked, for their database cannot be reached from here'; \
+	fi
+
+demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, rotate the key, get every byte back
+	@"$$(scripts/target-dir)/release/masker" demo
+
+run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
+	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
+
+bench: toolchain ## Measure: what one core does, without a daemon
+	$(CARGO) bench --locked
+
+clean: ## Remove what was built
+	$(CARGO) clean

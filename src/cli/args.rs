@@ -1,0 +1,264 @@
+//! What can stand on the command line.
+//!
+//! Help is where people learn a command, so each one's help ends with examples, and says what cannot be guessed.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::{exit::Exit, help};
+use crate::config::LogLevel;
+
+/// Swaps personal data for tokens and back
+///
+/// masker keeps personal data out of the systems that do not need it: `masker serve` runs the daemon, which holds
+/// the keys and the vault, and the other commands ask it over its Unix socket.
+#[derive(Debug, Parser)]
+#[command(name = "masker", version, args_override_self = true, max_term_width = 100, after_help = help::MASKER)]
+pub struct Arguments {
+    /// What goes for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be said of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The configuration file; else MASKER_CONFIG, ./masker.toml, ~/.config/masker/config.toml,
+    /// /etc/masker/masker.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The daemon's socket; else MASKER_SERVER, MASKER_SOCKET, the configuration's
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The daemon's address: unix:///run/masker/masker.sock
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    pub server: Option<String>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results and errors; for serve, log warnings and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say on standard error what is asked of the daemon and how long it took; for serve, log more
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = help::SERVE)]
+    Serve(ServeArgs),
+    /// The whole story in a minute, on throwaway keys and a throwaway vault
+    #[command(after_help = help::DEMO)]
+    Demo,
+    /// Every other command.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// The commands that ask a daemon, or work on their own.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Swap values for tokens
+    #[command(after_help = help::TOKENIZE)]
+    Tokenize(TokenizeArgs),
+    /// Swap tokens back for values
+    #[command(after_help = help::REHYDRATE)]
+    Rehydrate(TokenArgs),
+    /// Say by which tokens values may be stored now, without making new ones
+    #[command(after_help = help::LOOKUP)]
+    Lookup(TokenizeArgs),
+    /// Make keys, and see how they stand
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(KeysCommand),
+    /// Look after the vault
+    #[command(subcommand, after_help = help::VAULT)]
+    Vault(VaultCommand),
+    /// Look after the policies
+    #[command(subcommand, after_help = help::POLICY)]
+    Policy(PolicyCommand),
+    /// Say whether the daemon is well
+    #[command(after_help = help::HEALTH)]
+    Health,
+    /// Say whom the daemon takes you for, and what you may do
+    #[command(after_help = help::WHOAMI)]
+    Whoami,
+    /// Write a script that completes masker's commands in a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Put load on a daemon and measure it
+    #[command(hide = true, after_help = help::BENCH)]
+    Bench(BenchArgs),
+}
+
+/// `masker serve`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ServeArgs {
+    /// Serve a vault that has lost acknowledged records, as after a restored disk
+    #[arg(long)]
+    pub accept_loss: bool,
+}
+
+/// `masker tokenize` and `masker lookup`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenizeArgs {
+    /// The kind of all the values, as the policy names it, such as PHONE
+    #[arg(long, short, value_name = "KIND")]
+    pub kind: String,
+    /// The policy; else the daemon's default
+    #[arg(long, short, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// What the tokens are bound to, such as a tenant
+    #[arg(long, short, value_name = "TEXT")]
+    pub context: Option<String>,
+    /// The values; better one a line on standard input, for arguments can be seen in the list of processes
+    #[arg(value_name = "VALUE")]
+    pub values: Vec<OsString>,
+}
+
+/// `masker rehydrate` and `masker vault forget`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    /// What the tokens are bound to: what was given when they were made
+    #[arg(long, short, value_name = "TEXT")]
+    pub context: Option<String>,
+    /// The tokens; without any, one a line from standard input
+    #[arg(value_name = "TOKEN")]
+    pub tokens: Vec<OsString>,
+}
+
+/// `masker keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it for a secret store; the daemon is not asked
+    #[command(after_help = help::KEYS_GENERATE)]
+    Generate {
+        /// The key id that a policy names
+        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
+        kid: String,
+    },
+    /// Generations, grace periods, what still needs an old key, and whether it can go
+    #[command(after_help = help::KEYS_STATUS)]
+    Status,
+}
+
+/// `masker vault`.
+#[derive(Debug, Subcommand)]
+pub enum VaultCommand {
+    /// How many records there are, and under which keys
+    #[command(after_help = help::VAULT_STATS)]
+    Stats,
+    /// Erase the records behind tokens, for good
+    #[command(after_help = help::VAULT_FORGET)]
+    Forget(TokenArgs),
+    /// Read every record and verify it
+    #[command(after_help = help::VAULT_CHECK)]
+    Check,
+}
+
+/// `masker policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what is wrong with a policy, or a directory of them; the daemon is not asked
+    #[command(after_help = help::POLICY_VALIDATE)]
+    Validate {
+        /// A policy, or a directory of *.toml
+        path: PathBuf,
+    },
+    /// Show the policies in force, or one of them
+    #[command(after_help = help::POLICY_SHOW)]
+    Show {
+        /// The policy; without it, all by name
+        name: Option<String>,
+    },
+    /// Say what changes from one policy to another, and which known values would get new tokens
+    #[command(after_help = help::POLICY_DIFF)]
+    Diff {
+        /// A file, or the name of a policy in force
+        #[arg(value_name = "A")]
+        before: String,
+        /// Another
+        #[arg(value_name = "B")]
+        after: String,
+    },
+    /// Let the daemon read its policies again: all of them, or none
+    #[command(after_help = help::POLICY_RELOAD)]
+    Reload,
+}
+
+/// `masker bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// What to ask for
+    #[arg(long, value_enum, default_value_t = BenchOperation::Tokenize)]
+    pub op: BenchOperation,
+    /// Connections at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub connections: u16,
+    /// Items in a request
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub batch: u16,
+    /// The policy; else the daemon's default
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// The kind of the values
+    #[arg(long, value_name = "KIND", default_value = "PHONE")]
+    pub kind: String,
+    /// How long, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub duration: u64,
+    /// Sets the values apart from those of other runs; random if it is left out
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+}
+
+/// What `masker bench` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchOperation {
+    /// Tokens of values that were tokenized before
+    Tokenize,
+    /// Values of tokens
+    Rehydrate,
+    /// Tokens by which values are stored
+    Lookup,
+    /// Tokens of values that are new each time
+    Mint,
+}
+
+impl Global {
+    /// The log level that the flags ask for, if they ask for one.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        match (self.quiet, self.verbose) {
+            (_, 2..) => Some(LogLevel::Trace),
+            (_, 1) => Some(LogLevel::Debug),
+            (true, 0) => Some(LogLevel::Warn),
+            (false, 0) => None,
+        }
+    }
+}
+
+impl Arguments {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// With what to exit: help and version were asked for and printed, or the command line was not understood, which
+    /// standard error says.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(words).map_err(|error| {
+            // Nobody is left to tell that nothing could be printed.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! The daemon's HTTP interface over its Unix socket, from the client's side.
+//!
+//! One client is one connection, kept alive from request to request. It is what every command uses, and what
+//! measures and tests the daemon from outside.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+
+use super::exit::Exit;
+use crate::{
+    api::{ErrorBody, REQUEST_ID_HEADER},
+    code::Code,
+    limits::BODY_BYTES_MAX,
+};
+
+/// Why the daemon gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// There is no socket.
+    #[error(
+        "the daemon cannot be reached: there is no socket {0}. Start it with `masker serve`, or say where it is: \
+         --socket, MASKER_SOCKET or `[server] socket`"
+    )]
+    NoSocket(PathBuf),
+    /// There is a socket, and nobody behind it.
+    #[error(
+        "the daemon cannot be reached: nobody listens on {0}. It has stopped; start it with `masker serve` or \
+         `systemctl start masker`"
+    )]
+    Refused(PathBuf),
+    /// The socket's mode keeps this user out.
+    #[error(
+        "the daemon cannot be reached: this user may not connect to {0}. Its group may: `ls -l` shows which it is, \
+         and an administrator can make you a member"
+    )]
+    Forbidden(PathBuf),
+    /// Another reason not to connect.
+    #[error("the daemon cannot be reached at {socket}: {source}")]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke before the answer was there. Whether the request was carried out is not known.
+    #[error(
+        "the daemon closed the connection before it answered: {0}. Try again, and look into its log if it stays so"
+    )]
+    Lost(#[source] hyper::Error),
+    /// The daemon refused the request.
+    #[error("{}", problem_text(.0))]
+    Problem(Box<ErrorBody>),
+    /// What answered does not speak like masker.
+    #[error("what listens on the socket did not answer like masker: {0}")]
+    Foreign(String),
+    /// The request could not be put together.
+    #[error("the request could not be made: {0}")]
+    Request(String),
+}
+
+fn problem_text(problem: &ErrorBody) -> String {
+    format!("{}: {} ({}, request {})", problem.title, problem.detail, problem.code, problem.request_id)
+}
+
+impl ClientError {
+    /// With what a command exits that fails so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ClientError::NoSocket(_)
+            | ClientError::Refused(_)
+            | ClientError::Forbidden(_)
+            | ClientError::Connect { .. }
+            | ClientError::Lost(_) => Exit::Unreachable,
+            ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Unauthorized,
+            ClientError::Problem(problem) if problem.code == Code::PolicyInvalid.as_str() => Exit::Invalid,
+            ClientError::Problem(_) | ClientError::Foreign(_) | ClientError::Request(_) => Exit::Error,
+        }
+    }
+}
+
+/// An answer that is no problem.
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The request's id, which finds it in the daemon's log.
+    pub request_id: String,
+    /// From the first byte sent to the last one received.
+    pub took: Duration,
+    body: Bytes,
+}
+
+impl Reply {
+    /// The body, read as JSON. What it holds may borrow from the reply.
+    ///
+    /// # Errors
+    /// [`ClientError::Foreign`] if the body is something else.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ClientError> {
+        // Of the parser's message only the place is passed on: the body may hold personal data.
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            ClientError::Foreign(format!("its answer cannot be understood (line {line}, column {column})"))
+        })
+    }
+}
+
+/// A connection to the daemon.
+pub struct Client {
+    socket: PathBuf,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Why the daemon cannot be reached, and what can be done.
+    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        Ok(Client { socket: socket.to_owned(), sender: open(socket).await? })
+    }
+
+    /// Asks for what is at a path, such as `/health`.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn get(&mut self, path: &str) -> Result<Reply, ClientError> {
+        self.request(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Sends something to a path, as JSON.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<Reply, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
+        if body.len() > BODY_BYTES_MAX {
+            let message = format!("it has {} bytes, and the daemon takes {BODY_BYTES_MAX}", body.len());
+            return Err(ClientError::Request(message));
+        }
+        self.request(Method::POST, path, body.into()).await
+    }
+
+    async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "masker")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Request(error.to_string()))?;
+        let started = Instant::now();
+        let (head, body) = self.send(request).await?.into_parts();
+        let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if text("content-type").starts_with("application/problem+json") {
+            let problem = serde_json::from_slice(&body)
+                .map_err(|_| ClientError::Foreign(format!("status {} without a reason", head.status.as_u16())))?;
+            return Err(ClientError::Problem(Box::new(problem)));
+        }
+        if !text("content-type").starts_with("application/json") {
+            return Err(ClientError::Foreign(format!("status {} and no JSON", head.status.as_u16())));
+        }
+        let request_id = text(REQUEST_ID_HEADER).to_owned();
+        Ok(Reply { status: head.status.as_u16(), request_id, took: started.elapsed(), body })
+    }
+
+    /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
+    /// of which anything was sent is never repeated.
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        if self.sender.ready().await.is_err() {
+            self.sender = open(&self.socket).await?;
+        }
+        let mut failed = match self.sender.try_send_request(request).await {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        let Some(unsent) = failed.take_message() else { return Err(ClientError::Lost(failed.into_error())) };
+        self.sender = open(&self.socket).await?;
+        self.sender.send_request(unsent).await.map_err(ClientError::Lost)
+    }
+}
+
+async fn open(socket: &Path) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
+        io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
+        io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
+        _ => ClientError::Connect { socket: socket.to_owned(), source },
+    })?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Lost)?;
+    // It ends with the sender, and whatever it fails with, the request in flight fails with too.
+    tokio::spawn(connection);
+    Ok(sender)
+}

@@ -1,0 +1,169 @@
+//! The ends of help texts: examples, and what cannot be guessed from the options. A paragraph is one line: it is broken
+//! where the terminal ends.
+
+pub(super) const MASKER: &str = "\
+Examples:
+  masker demo                              see it work, without any set-up
+  masker keys generate --kid K_HEALTHCARE  make a key for a secret store
+  masker serve                             run the daemon
+  echo 415-555-2671 | masker tokenize --kind PHONE
+  masker rehydrate < tokens.txt
+
+Exit codes:
+  0 done, 1 error, 2 the command's own failure (a token that did not rehydrate, say),
+  3 a policy or the configuration does not validate, 4 not authorized,
+  5 the daemon cannot be reached, 64 usage
+
+A flag given twice: the last one counts.";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  masker serve
+  masker serve --config ./masker.toml --socket ./masker.sock
+  MASKER_KEY_K_HEALTHCARE_FILE=./k_healthcare.key masker serve
+
+Keys come from MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD (with _FILE after either: from that file), or from the files of \
+the same names that systemd lays into $CREDENTIALS_DIRECTORY. Every kid that a policy names needs one. \
+SIGTERM stops the daemon once requests in flight are answered; SIGHUP lets it read its policies again.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  masker demo
+
+It needs no keys, no configuration and no daemon, and leaves nothing behind.";
+
+pub(super) const TOKENIZE: &str = "\
+Examples:
+  echo 415-555-2671 | masker tokenize --kind PHONE
+  masker tokenize --kind SSN --context clinic-7 < ssns.txt > tokens.txt
+  cut -f3 patients.tsv | masker tokenize --kind NAME --json
+  masker tokenize --kind PHONE 415-555-2671     (seen by every user who lists processes)
+
+A line out for each line in, in the same order, as soon as lines are there. A line that failed is empty; standard error \
+says why, and the exit code is 2. With --json each line is an object, as the daemon's API gives it. Write `--` before \
+values that begin with `-`.";
+
+pub(super) const REHYDRATE: &str = "\
+Examples:
+  masker rehydrate < tokens.txt > values.txt
+  masker rehydrate --context clinic-7 < tokens.txt
+  masker rehydrate --json MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+
+A line out for each line in, in the same order. A line that failed is empty; standard error says why, and the exit code \
+is 2. With --json each line is an object, which also carries values that have line breaks.";
+
+pub(super) const LOOKUP: &str = "\
+Examples:
+  echo 415-555-2671 | masker lookup --kind PHONE
+  masker lookup --kind CARD --policy payments --json < cards.txt
+
+A line out for each line in: the tokens of the value with tabs between, the one that tokenizing would give first; none \
+where the value has none. Tokens that the vault does not hold come once for each loaded key. Values are better given on \
+standard input, for arguments can be seen in the list of processes.";
+
+pub(super) const KEYS: &str = "\
+Examples:
+  masker keys generate --kid K_PAYMENTS
+  masker keys status";
+
+pub(super) const KEYS_GENERATE: &str = "\
+Examples:
+  masker keys generate
+  masker keys generate --kid K_PAYMENTS >> /root/masker.env
+  masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
+
+The key is 32 random bytes in base64. It is printed once and kept nowhere: whoever loses it loses what was minted under \
+it. To rotate, give the daemon the key it has as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>.";
+
+pub(super) const KEYS_STATUS: &str = "\
+Examples:
+  masker keys status
+  masker keys status --json | jq '.keys[] | select(.removable)'
+
+Keys are named by their fingerprints; none is ever shown.";
+
+pub(super) const VAULT: &str = "\
+Examples:
+  masker vault stats
+  masker vault check
+  masker vault forget < tokens.txt";
+
+pub(super) const VAULT_STATS: &str = "\
+Examples:
+  masker vault stats
+  masker vault stats --json | jq .records";
+
+pub(super) const VAULT_FORGET: &str = "\
+Examples:
+  masker vault forget MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+  masker vault forget --context clinic-7 < tokens.txt
+
+There is no way back. A line out for each line in: `forgotten`, or `not held` for tokens that carry their value \
+themselves: those can only be forgotten with their key.";
+
+pub(super) const VAULT_CHECK: &str = "\
+Examples:
+  masker vault check
+  masker vault check --json | jq .damaged_records
+
+It reads the whole vault while the daemon serves. The exit code is 2 if anything is damaged.";
+
+pub(super) const POLICY: &str = "\
+Examples:
+  masker policy validate ./policies
+  masker policy diff healthcare-default ./policies/healthcare-default.toml
+  masker policy reload";
+
+pub(super) const POLICY_VALIDATE: &str = "\
+Examples:
+  masker policy validate ./policies
+  masker policy validate --json ./policies/payments.toml
+
+Every error is reported at once as file:line: message, and the exit code is 3.";
+
+pub(super) const POLICY_SHOW: &str = "\
+Examples:
+  masker policy show
+  masker policy show healthcare-default
+  masker policy show payments --json";
+
+pub(super) const POLICY_DIFF: &str = "\
+Examples:
+  masker policy diff healthcare-default ./policies/healthcare-default.toml
+  masker policy diff old.toml new.toml --json
+
+What has a `/` in it, or ends in .toml, is a file; anything else is a policy in force. Tokens given out already go on \
+to rehydrate after any change, for as long as their keys are loaded.";
+
+pub(super) const POLICY_RELOAD: &str = "\
+Examples:
+  masker policy validate /etc/masker/policies && masker policy reload
+
+Requests in flight finish under the policies that they began with. If one policy does not validate, all stay as they \
+are, and the exit code is 3.";
+
+pub(super) const HEALTH: &str = "\
+Examples:
+  masker health
+  masker health > /dev/null || echo masker is not well
+
+The exit code is 2 if a part of the daemon is not well, and 5 if it does not answer.";
+
+pub(super) const WHOAMI: &str = "\
+Examples:
+  masker whoami
+  masker whoami --json | jq .scopes";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  masker completions bash > /usr/share/bash-completion/completions/masker
+  masker completions zsh > \"${fpath[1]}/_masker\"
+  masker completions fish > ~/.config/fish/completions/masker.fish";
+
+pub(super) const BENCH: &str = "\
+Examples:
+  masker bench --policy stateless --connections 16
+  masker bench --op rehydrate --batch 1000 --duration 30
+  masker bench --op mint --connections 64 --json
+
+Each connection keeps one request in flight. Values are made up and stay in the vault; with --op mint each one is new.";

@@ -1,0 +1,64 @@
+//! `masker vault`, but for `forget`, which works on lines like `rehydrate`.
+
+use super::{
+    exit::Exit,
+    output::yes_or_no,
+    session::{CommandError, Session},
+};
+use crate::api::{CheckReport, VaultStats};
+
+/// `masker vault stats`.
+pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let reply = session.get("/api/v1/vault/stats").await?;
+    let stats: VaultStats = reply.json()?;
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&stats)?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = vec![
+        vec!["records".to_owned(), stats.records.to_string()],
+        vec!["aliases".to_owned(), stats.aliases.to_string()],
+        vec!["bytes on disk".to_owned(), stats.bytes_on_disk.to_string()],
+    ];
+    for (name, time) in [("oldest", stats.oldest), ("newest", stats.newest)] {
+        rows.extend(time.map(|time| vec![name.to_owned(), time]));
+    }
+    for key in stats.by_kid {
+        let name = format!("records under {} {} ({})", key.kid, key.fingerprint, key.generation);
+        rows.push(vec![name, key.records.to_string()]);
+    }
+    output.table(&["VAULT", ""], rows)?;
+    Ok(Exit::Done)
+}
+
+/// `masker vault check`.
+pub(super) async fn check(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let reply = session.post("/api/v1/vault/check", &serde_json::json!({})).await?;
+    let report: CheckReport = reply.json()?;
+    let exit = if report.ok { Exit::Done } else { Exit::Failure };
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(exit);
+    }
+    let rows = [
+        ("sound", yes_or_no(report.ok)),
+        ("records read", report.records.to_string()),
+        ("records opened", report.opened.to_string()),
+        ("records whose key is not loaded", report.key_not_loaded.to_string()),
+        ("records damaged", report.damaged_records.to_string()),
+        ("aliases read", report.aliases.to_string()),
+        ("aliases damaged", report.damaged_aliases.to_string()),
+        ("counts agree", yes_or_no(report.counts_agree)),
+    ];
+    output.table(&["CHECK", ""], rows.map(|(name, value)| vec![name.to_owned(), value]).to_vec())?;
+    output.flush()?;
+    for problem in &report.problems {
+        output.error(problem);
+    }
+    if report.key_not_loaded > 0 {
+        output.note("nothing is known of records whose key is not loaded: load it and check again");
+    }
+    Ok(exit)
+}

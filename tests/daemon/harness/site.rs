@@ -160,6 +160,12 @@ impl Launch<'_> {
         Daemon::ready(self.spawn(), socket)
     }
 
+    /// Starts the daemon and waits until it is ready or has given up.
+    pub fn attempt(self) -> Result<Daemon, Ended> {
+        let socket = self.socket.clone();
+        Daemon::ready_or_gone(self.spawn(), socket)
+    }
+
     /// Starts what must not start, and waits until it has given up.
     pub fn refused(self) -> Ended {
         self.spawn().refused()

@@ -69,13 +69,15 @@ pub enum Event {
 pub struct Log {
     bytes: Vec<u8>,
     pub events: Vec<Event>,
+    /// Where each event's record ends.
+    ends: Vec<u64>,
 }
 
 impl Log {
     /// Reads a log, up to a last record that the end of the process may have cut off.
     pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).expect("the log can be read");
-        let mut events = Vec::new();
+        let (mut events, mut ends) = (Vec::new(), Vec::new());
         let mut at = 0;
         while let Some(head) = bytes.get(at..at + 32) {
             let integer = |from: usize| u64::from_le_bytes(head[from..from + 8].try_into().expect("eight bytes"));
@@ -101,8 +103,19 @@ impl Log {
                 other => panic!("the log has a record of type {other}"),
             });
             at = data.1;
+            ends.push(at as u64);
         }
-        Log { bytes, events }
+        Log { bytes, events, ends }
+    }
+
+    /// How many bytes the log had before this event.
+    pub fn length_before(&self, event: usize) -> u64 {
+        event.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    /// How many events were in the log when it had this length.
+    pub fn events_within(&self, length: u64) -> usize {
+        self.ends.partition_point(|end| *end <= length)
     }
 }
 

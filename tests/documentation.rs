@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use masker::{api::Code, limits};
+use masker::{api::Code, limits, metrics::Metrics};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -70,6 +70,14 @@ fn the_routes_are_those_that_are_served() {
     let readme = read("README.md");
     for (_, method, path) in masker::http::ROUTES {
         assert!(readme.contains(&format!("`{method} {path}`")), "the README does not name {method} {path}");
+    }
+}
+
+#[test]
+fn the_metrics_are_those_that_are_counted() {
+    let readme = read("README.md");
+    for name in Metrics::new().unwrap().names() {
+        assert!(readme.contains(&format!("`{name}`")), "the README does not explain {name}");
     }
 }
 

@@ -63,7 +63,11 @@ fn answers_to_pipelined_requests_come_in_their_order() {
     let many: Vec<Value> = (0..5_000).map(|i| item("PHONE", &i.to_string())).collect();
     let mut bytes = request("POST", "/api/v1/tokenize", json!({ "items": many }).to_string().as_bytes());
     for i in 0..100 {
-        bytes.extend(request("POST", "/api/v1/tokenize", json!({"items": [item("CITY", &i.to_string())]}).to_string().as_bytes()));
+        bytes.extend(request(
+            "POST",
+            "/api/v1/tokenize",
+            json!({"items": [item("CITY", &i.to_string())]}).to_string().as_bytes(),
+        ));
         bytes.extend(request("GET", "/nosuch", b""));
     }
     thread::scope(|scope| {
@@ -151,7 +155,10 @@ fn a_head_that_does_not_end_is_cut_off() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut client = daemon.client();
-            assert_cut_off_in_time(trickle(&mut client, &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat()));
+            assert_cut_off_in_time(trickle(
+                &mut client,
+                &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat(),
+            ));
             client.expect_end();
         });
         scope.spawn(|| {
@@ -275,7 +282,9 @@ fn a_body_is_asked_for_where_the_client_waits_for_that() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
-    client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nexpect: 100-continue\r\n\r\n").unwrap();
+    client
+        .send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
     client.receive_continue();
     client.send_raw(b"{\"items\": []}").unwrap();
     client.receive().results(0);

@@ -6,10 +6,12 @@ pub mod powercut;
 
 mod crash {
     mod canary;
+    mod disk;
     mod kill;
     mod load;
     mod power;
     mod promises;
+    mod race;
 
     /// A folder in memory where there is one: the disks of these tests are on paper.
     fn scratch() -> tempfile::TempDir {

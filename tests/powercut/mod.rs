@@ -18,6 +18,8 @@ use std::{
     sync::OnceLock,
 };
 
+use nix::errno::Errno;
+
 /// Where a run is recorded.
 pub struct Recorder {
     root: PathBuf,
@@ -27,15 +29,15 @@ pub struct Recorder {
     shim: PathBuf,
 }
 
-/// What goes wrong with files below the root, with the error number that it gives.
+/// What goes wrong with files below the root, and the error that it gives.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// Nothing can be changed, nor opened to be changed.
-    Changes(i32),
+    Changes(Errno),
     /// Nothing can be written, nor made.
-    Growth(i32),
+    Growth(Errno),
     /// Nothing can be made durable.
-    Syncs(i32),
+    Syncs(Errno),
 }
 
 impl Recorder {
@@ -87,9 +89,9 @@ impl Recorder {
     /// From now on, what recorded processes try fails; `None` for as usual.
     pub fn fail(&self, fault: Option<Fault>) {
         let text = fault.map_or(String::new(), |fault| match fault {
-            Fault::Changes(errno) => format!("C{errno}"),
-            Fault::Growth(errno) => format!("G{errno}"),
-            Fault::Syncs(errno) => format!("S{errno}"),
+            Fault::Changes(errno) => format!("C{}", errno as i32),
+            Fault::Growth(errno) => format!("G{}", errno as i32),
+            Fault::Syncs(errno) => format!("S{}", errno as i32),
         });
         // A process reads the eight bytes at once.
         fs::write(&self.fault, format!("{text:8}")).expect("the fault can be written");

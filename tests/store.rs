@@ -1,6 +1,7 @@
 //! The store: one contract for every engine, and what happens to it when machines, disks and people fail.
 
-mod powercut;
+// Shared with other tests: public, so that what only those use is not dead here.
+pub mod powercut;
 
 #[path = "store/child.rs"]
 mod child;

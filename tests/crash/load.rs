@@ -307,7 +307,7 @@ fn subject(owner: u64, number: u64) -> Subject {
             Subject { kind: "SSN", value: format!("{owner:02}{number:016}"), context: format!("clinic {}", number % 5) }
         }
         // The largest there are: value and normal form differ, and the record is cut into pieces.
-        15 if number % 5 == 0 => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
+        15 if number.is_multiple_of(5) => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
         _ => plain("NAME", format!("{owner:02} {number:016} somebody")),
     }
 }

@@ -55,6 +55,8 @@ pub enum Event {
     SyncBegan { inode: u64 },
     /// A sync ended.
     SyncEnded { inode: u64 },
+    /// A sync failed: what the file had not synced will never be written.
+    SyncFailed { inode: u64 },
     /// `sync_file_range`: no promise.
     RangeSynced,
     /// A file was renamed.
@@ -96,6 +98,7 @@ impl Log {
                 b'T' => Event::Truncated { inode, length: offset },
                 b'S' => Event::SyncBegan { inode },
                 b'E' => Event::SyncEnded { inode },
+                b'X' => Event::SyncFailed { inode },
                 b'F' => Event::RangeSynced,
                 b'R' => Event::Renamed { from: path, to: text(data.0, data.1) },
                 b'U' => Event::Removed { path },
@@ -319,6 +322,12 @@ impl Disk {
                 self.files[file].settle(began, log);
                 if self.files[file].folder {
                     self.settle_entries(file, began);
+                }
+            }
+            Event::SyncFailed { inode } => {
+                if let Some(file) = self.file(*inode) {
+                    file.pending.clear();
+                    file.syncs.clear();
                 }
             }
             Event::RangeSynced | Event::Marked(_) => {}

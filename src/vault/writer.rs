@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -74,6 +74,8 @@ enum Job {
     NoteKeys(Reply<()>),
     NoteKeyUse(Reply<()>),
     AdoptPolicies(PolicySet, Reply<Vec<String>>),
+    /// Nothing to write: the ledger is to be that of the store.
+    Settle(Reply<()>),
     Stop(Reply<()>),
 }
 
@@ -96,7 +98,7 @@ pub(super) struct WriterHandle {
 impl WriterHandle {
     pub(super) fn start(shared: Arc<Shared>) -> Self {
         let (queue, jobs) = mpsc::channel(WRITER_QUEUE_MAX);
-        let writer = Writer { shared, jobs, ledger_stale: false };
+        let writer = Writer { shared, jobs };
         WriterHandle { queue, task: Mutex::new(Some(tokio::spawn(writer.run()))) }
     }
 
@@ -118,6 +120,11 @@ impl WriterHandle {
 
     pub(super) async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
         self.ask(|reply| Job::AdoptPolicies(policies.clone(), reply)).await
+    }
+
+    /// Has the ledger read again if a failed commit has left it uncertain.
+    pub(super) async fn settle(&self) -> Result<(), VaultError> {
+        self.ask(Job::Settle).await
     }
 
     /// Lets the writer finish what it has taken on, closes the store, and waits for both.
@@ -146,8 +153,6 @@ impl WriterHandle {
 struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
-    /// A commit failed: what is in the store is uncertain until it is read again.
-    ledger_stale: bool,
 }
 
 /// A group being put together: the changes so far, over what the store holds.
@@ -221,8 +226,8 @@ impl Writer {
     }
 
     /// Commits a group: durable when it returns.
-    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
-        if self.ledger_stale {
+    async fn commit(&self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
+        if self.shared.ledger_stale.load(Ordering::Acquire) {
             self.reload_ledger().await?;
         }
         for _ in 0..ATTEMPTS_MAX {
@@ -264,11 +269,11 @@ impl Writer {
     }
 
     /// Reads the books again from the store.
-    async fn reload_ledger(&mut self) -> Result<(), VaultError> {
-        self.ledger_stale = true;
+    async fn reload_ledger(&self) -> Result<(), VaultError> {
+        self.shared.ledger_stale.store(true, Ordering::Release);
         let ledger = Ledger::load(self.shared.store.as_ref()).await?;
         self.shared.ledger.store(Arc::new(ledger));
-        self.ledger_stale = false;
+        self.shared.ledger_stale.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -327,7 +332,7 @@ impl Writer {
                     Answer::Done
                 }
                 Job::AdoptPolicies(policies, _) => Answer::Notes(group.draft.policies_loaded(policies)),
-                Job::Stop(_) => Answer::Done,
+                Job::Settle(_) | Job::Stop(_) => Answer::Done,
             });
         }
         Ok((answers, group))
@@ -439,7 +444,7 @@ fn answer(group: Vec<Job>, committed: Result<Vec<Answer>, VaultError>) {
             (Job::Mint(_, reply), Ok(Answer::Minted(results))) => drop(reply.send(Ok(results))),
             (Job::Forget(_, reply), Ok(Answer::Erased(results))) => drop(reply.send(Ok(results))),
             (Job::AdoptPolicies(_, reply), Ok(Answer::Notes(notes))) => drop(reply.send(Ok(notes))),
-            (Job::NoteKeys(reply) | Job::NoteKeyUse(reply) | Job::Stop(reply), answer) => {
+            (Job::NoteKeys(reply) | Job::NoteKeyUse(reply) | Job::Settle(reply) | Job::Stop(reply), answer) => {
                 drop(reply.send(answer.map(|_| ())));
             }
             (Job::Mint(_, reply), answer) => drop(reply.send(Err(failure(answer)))),

@@ -1,0 +1,318 @@
+//! Connections: kept, shared, cut short, and abused.
+
+use std::{
+    os::unix::net::UnixStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+
+use super::harness::{Client, Daemon, Site, item, request};
+
+/// Largest body, in bytes.
+const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// What a slow client is allowed in these tests, in seconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A site whose daemon waits for slow clients no longer than [`PATIENCE`].
+fn impatient() -> Site {
+    let mut site = Site::new();
+    for field in ["head_timeout_seconds", "body_timeout_seconds", "write_timeout_seconds"] {
+        site.set("server", field, "1");
+    }
+    site
+}
+
+fn start(site: &Site) -> Daemon {
+    site.launch().care_keys().start()
+}
+
+/// A body whose answer is `items` times 1,000 bytes and more.
+fn large_answer(items: usize) -> Vec<u8> {
+    json!({"items": vec![item("CITY", &"x".repeat(1_000)); items]}).to_string().into_bytes()
+}
+
+fn assert_serves(daemon: &Daemon) {
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "415-555-2671");
+    assert_eq!(client.value(&token), "415-555-2671");
+    assert_eq!(client.health().0, "ok");
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    for i in 0..1_000 {
+        let response = client.post("/api/v1/tokenize", &json!({"items": [item("CITY", &i.to_string())]}));
+        assert_eq!(response.results(1)[0]["value"], i.to_string());
+        assert!(!response.close);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn answers_to_pipelined_requests_come_in_their_order() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    // The first takes longest: it is written to disk.
+    let many: Vec<Value> = (0..5_000).map(|i| item("PHONE", &i.to_string())).collect();
+    let mut bytes = request("POST", "/api/v1/tokenize", json!({ "items": many }).to_string().as_bytes());
+    for i in 0..100 {
+        bytes.extend(request(
+            "POST",
+            "/api/v1/tokenize",
+            json!({"items": [item("CITY", &i.to_string())]}).to_string().as_bytes(),
+        ));
+        bytes.extend(request("GET", "/nosuch", b""));
+    }
+    thread::scope(|scope| {
+        let mut sender = client.try_clone();
+        scope.spawn(move || sender.send_raw(&bytes).expect("a client may send before it receives"));
+        client.receive().results(5_000);
+        for i in 0..100 {
+            assert_eq!(client.receive().results(1)[0]["value"], i.to_string());
+            client.receive().problem(404, "route.not_found");
+        }
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_client_that_is_done_sending_gets_every_answer() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    let body = json!({"items": (0..2_000).map(|i| item("PHONE", &i.to_string())).collect::<Vec<_>>()});
+    client.send("POST", "/api/v1/tokenize", body.to_string().as_bytes());
+    client.send("GET", "/health", b"");
+    client.finish_sending();
+    client.receive().results(2_000);
+    client.receive().ok();
+    client.expect_end();
+
+    // Done, but not with its request.
+    let mut client = daemon.client();
+    client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{\"items\"").unwrap();
+    client.finish_sending();
+    let detail = client.receive().problem(400, "request.invalid");
+    assert!(detail.contains("ended before"), "{detail}");
+    client.expect_end();
+    daemon.stop();
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let body = large_answer(10_000);
+    let whole = request("POST", "/api/v1/tokenize", &body);
+    let head_end = whole.len() - body.len();
+    for length in [0, 1, head_end - 2, head_end, head_end + body.len() / 2, whole.len()] {
+        let mut client = daemon.client();
+        client.send_raw(&whole[..length]).unwrap();
+        drop(client);
+    }
+    // In the midst of an answer: some of it was received.
+    let mut client = daemon.client();
+    client.send_raw(&whole).unwrap();
+    client.receive_head();
+    drop(client);
+    daemon.log().wait_for(7, "a connection ended");
+    let mut client = daemon.client();
+    assert_eq!(client.metric("masker_connections"), Some(1.0));
+    drop(client);
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+/// Sends `bytes` one by one until the daemon has had enough, and returns how long that took.
+fn trickle(client: &mut Client, bytes: &[u8]) -> Duration {
+    let since = Instant::now();
+    for byte in bytes {
+        // A failure shows below: the connection has ended.
+        let _ = client.send_raw(&[*byte]);
+        if !client.is_silent_for(Duration::from_millis(50)) {
+            break;
+        }
+    }
+    since.elapsed()
+}
+
+fn assert_cut_off_in_time(took: Duration) {
+    assert!(took >= PATIENCE, "{took:?}: every client has its time");
+    assert!(took < 15 * PATIENCE, "{took:?}");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_cut_off() {
+    let site = impatient();
+    let daemon = start(&site);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = daemon.client();
+            assert_cut_off_in_time(trickle(
+                &mut client,
+                &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat(),
+            ));
+            client.expect_end();
+        });
+        scope.spawn(|| {
+            let (mut client, since) = (daemon.client(), Instant::now());
+            client.expect_end();
+            assert_cut_off_in_time(since.elapsed());
+        });
+        scope.spawn(|| {
+            let mut client = daemon.client();
+            client.get("/health").ok();
+            let since = Instant::now();
+            client.expect_end();
+            assert_cut_off_in_time(since.elapsed());
+        });
+    });
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn a_body_that_does_not_arrive_is_a_time_out() {
+    let site = impatient();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n").unwrap();
+    assert_cut_off_in_time(trickle(&mut client, &[b' '; 10_000]));
+    let response = client.receive();
+    assert!(response.problem(408, "request.timeout").contains("1 s"));
+    assert!(response.close);
+    client.expect_end();
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
+    let site = impatient();
+    let daemon = start(&site);
+    let body = large_answer(4_000);
+    let mut stalled = daemon.client();
+    stalled.send("POST", "/api/v1/tokenize", &body);
+    let mut slow = daemon.client();
+    slow.send("POST", "/api/v1/tokenize", &body);
+
+    // Pieces that together take three times as long as the daemon waits for one.
+    let pieces = 24;
+    for _ in 0..pieces {
+        slow.read_up_to(4_000_000 / pieces);
+        thread::sleep(3 * PATIENCE / 24);
+    }
+    slow.receive().results(4_000);
+
+    daemon.log().wait_for(1, "a connection ended early");
+    let received = stalled.read_to_end().len();
+    assert!(received < 4_000_000, "{received} bytes");
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_however_it_comes() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let body = vec![b' '; BODY_BYTES_MAX + 1];
+    let mut announced = daemon.client();
+    // It may be cut off before all is sent; the answer is there to read.
+    let _ = announced.send_raw(&request("POST", "/api/v1/tokenize", &body));
+    announced.receive().problem(413, "request.too_large");
+
+    const HEAD: &[u8] = b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut chunked = daemon.client();
+    chunked.send_raw(HEAD).unwrap();
+    for chunk in body.chunks(1_000_000) {
+        if chunked.send_raw(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()).is_err() {
+            break;
+        }
+    }
+    chunked.receive().problem(413, "request.too_large");
+
+    let mut small = daemon.client();
+    small.send_raw(&[HEAD, b"a\r\n{\"items\": \r\n3\r\n[]}\r\n0\r\n\r\n"].concat()).unwrap();
+    small.receive().results(0);
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn what_is_not_http_is_refused_and_ends_the_connection() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let header = |i: usize| format!("x-{i}: PRIVATE\r\n");
+    let many_headers = format!("GET /health HTTP/1.1\r\n{}\r\n", (0..65).map(header).collect::<String>());
+    let long_header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "PRIVATE".repeat(3_000));
+    let long_path = format!("GET /{} HTTP/1.1\r\n\r\n", "PRIVATE".repeat(3_000));
+    let cases: [(&[u8], u16); 9] = [
+        (b"PRIVATE\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03PRIVATE", 400),
+        (b"\xff\xfe\0\0\0\0\r\n\r\n", 400),
+        (b"GET /health HTTP/9.9\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nx y: PRIVATE\r\n\r\n", 400),
+        (b"POST /api/v1/tokenize HTTP/1.1\r\ncontent-length: PRIVATE\r\n\r\n", 400),
+        (many_headers.as_bytes(), 431),
+        (long_header.as_bytes(), 431),
+        (long_path.as_bytes(), 431),
+    ];
+    for (bytes, status) in cases {
+        let mut client = daemon.client();
+        // The longest may be refused before all is sent.
+        let _ = client.send_raw(bytes);
+        let answer = String::from_utf8(client.read_to_end()).expect("an answer is text");
+        let start = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&start) && !answer.contains("PRIVATE"), "{answer:?} instead of {status}");
+    }
+    assert!(!daemon.log().text().contains("PRIVATE"), "{}", daemon.log().text());
+    assert_serves(&daemon);
+    daemon.stop();
+}
+
+#[test]
+fn a_body_is_asked_for_where_the_client_waits_for_that() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    client
+        .send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
+    client.receive_continue();
+    client.send_raw(b"{\"items\": []}").unwrap();
+    client.receive().results(0);
+    daemon.stop();
+}
+
+#[test]
+fn idle_connections_beyond_the_limit_wait_for_their_turn() {
+    const SERVED_MAX: usize = 1_024;
+    const IDLE: usize = 1_100;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if most < 2_500 {
+        eprintln!("skipped: only {most} files may be open here");
+        return;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut idle: Vec<UnixStream> = (0..IDLE).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    let mut late = daemon.client();
+    late.send("GET", "/health", b"");
+    let mut first = Client::over(idle.remove(0));
+    first.get("/health").ok();
+    assert_eq!(first.metric("masker_connections"), Some(SERVED_MAX as f64));
+    assert!(late.is_silent_for(Duration::from_millis(200)), "it is one too many");
+
+    idle.truncate(SERVED_MAX - 1 - 10);
+    late.receive().ok();
+    first.get("/health").ok();
+    daemon.stop();
+}

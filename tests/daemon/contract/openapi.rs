@@ -1,0 +1,114 @@
+//! The OpenAPI document says what is served, and what is served is as it says.
+
+use std::collections::BTreeSet;
+
+use masker::http::ROUTES;
+use serde_json::{Value, json};
+
+use super::schema::mismatch;
+use crate::daemon::harness::{Response, Site, TestKey, item};
+
+/// Holds an answer against what the document says of its route and status.
+fn check(document: &Value, method: &str, path: &str, response: &Response) {
+    let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+    let described = match &responses[response.status.to_string()] {
+        Value::Null => &responses["default"],
+        described => described,
+    };
+    let content = described["content"].as_object().unwrap_or_else(|| panic!("{method} {path} {}", response.status));
+    let media_type = response.content_type.split(';').next().unwrap();
+    let schema =
+        &content.get(media_type).unwrap_or_else(|| panic!("{method} {path} {media_type}: {described}"))["schema"];
+    let body = match media_type {
+        "text/plain" => json!(String::from_utf8_lossy(&response.body)),
+        _ => serde_json::from_slice(&response.body).expect("JSON"),
+    };
+    assert_eq!(mismatch(document, schema, &body), None, "{method} {path}: {body}\nagainst {schema}");
+}
+
+#[test]
+fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().old_key("K_CARE", &TestKey::named("care before")).start();
+    let mut client = daemon.client();
+    let document = client.get("/api/v1/openapi.json").ok();
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    let served: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|(_, method, path)| (method.to_string(), path.to_string())).collect();
+    assert_eq!(described, served);
+
+    let items = json!({"items": [
+        item("PHONE", "1"), item("NOTE", "a"), item("CITY", "a"), item("CARD", "4111"), item("NOSUCH", "a"), item("PIN", "1"),
+        {"kind": "SSN", "value": "1", "context": "ward-3"},
+    ]});
+    let minted = client.post("/api/v1/tokenize", &items).results(7);
+    let tokens = json!({"tokens": [
+        minted[0]["token"], minted[3]["token"], "rubbish", {"token": minted[6]["token"], "context": "ward-3"},
+    ]});
+    for (_, method, path) in ROUTES {
+        let (method, place) = (method.as_str(), path.replace("{name}", "care"));
+        let operation = &document["paths"][path][method.to_lowercase()];
+        assert!(operation["description"].is_string() || operation["summary"].is_string(), "{path}");
+        let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let body = match *path {
+            "/api/v1/tokenize" | "/api/v1/lookup" => items.clone(),
+            "/api/v1/rehydrate" | "/api/v1/rewrap" | "/api/v1/forget" => tokens.clone(),
+            _ => Value::Null,
+        };
+        if body.is_null() {
+            assert!(request.is_null(), "{path} takes no body");
+            let response = client.exchange(method, &place, b"");
+            assert_eq!(response.status, 200, "{path}");
+            check(&document, method, path, &response);
+        } else {
+            assert_eq!(mismatch(&document, request, &body), None, "{path}");
+            let response = client.post(&place, &body);
+            assert_eq!(response.status, 200, "{path}");
+            check(&document, method, path, &response);
+            check(&document, method, path, &client.exchange(method, &place, b"[]"));
+        }
+    }
+    check(&document, "GET", "/api/v1/policies/{name}", &client.get("/api/v1/policies/nosuch"));
+    daemon.stop();
+
+    // A degraded daemon, keys that are missing, policies that do not validate.
+    let daemon = site.launch().care_keys().key("K_CARE", &TestKey::named("care after")).start();
+    site.policy("care.toml", "name = 1");
+    let mut client = daemon.client();
+    for (method, path, status) in [
+        ("POST", "/api/v1/policies/reload", 422),
+        ("GET", "/health", 503),
+        ("GET", "/api/v1/keys", 200),
+        ("GET", "/api/v1/vault/stats", 200),
+        ("POST", "/api/v1/vault/check", 200),
+    ] {
+        let response = client.exchange(method, path, b"");
+        assert_eq!(response.status, status, "{path}");
+        check(&document, method, path, &response);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn the_schema_check_can_fail() {
+    let document =
+        json!({"components": {"A": {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}}});
+    let schema =
+        json!({"type": "array", "items": {"oneOf": [{"$ref": "#/components/A"}, {"type": ["string", "null"]}]}});
+    assert_eq!(mismatch(&document, &schema, &json!([{"a": 1}, "b", null])), None);
+    for wrong in
+        [json!({}), json!([1]), json!([{}]), json!([{"a": "1"}]), json!([{"a": 1, "b": 1}]), json!([{"a": 1.5}])]
+    {
+        assert!(mismatch(&document, &schema, &wrong).is_some(), "{wrong}");
+    }
+}

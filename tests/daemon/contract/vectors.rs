@@ -1,0 +1,118 @@
+//! The token format's vectors, through the whole daemon.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::daemon::harness::{Client, Site, TestKey};
+
+fn vectors(kind_of: &str) -> Vec<Value> {
+    let mut file: Value = serde_json::from_str(include_str!("../../vectors/tokens-v1.json")).expect("JSON");
+    let Value::Array(all) = file["vectors"].take() else { panic!("a list of vectors") };
+    all.into_iter().filter(|vector| vector["kind_of"] == kind_of).collect()
+}
+
+fn text<'v>(vector: &'v Value, field: &str) -> &'v str {
+    vector[field].as_str().unwrap_or_else(|| panic!("{field} of {vector}"))
+}
+
+/// Vectors of one set of keys.
+type ByKeys = BTreeMap<(String, String, Option<String>), Vec<Value>>;
+
+fn by_keys(vectors: Vec<Value>) -> ByKeys {
+    let mut groups = ByKeys::new();
+    for vector in vectors {
+        let old = vector["old"].as_str().map(str::to_owned);
+        groups.entry((text(&vector, "kid").to_owned(), text(&vector, "key").to_owned(), old)).or_default().push(vector);
+    }
+    groups
+}
+
+/// One policy for each normalizer or suite, all of them naming every kind that the vectors use.
+fn policy(name: &str, kid: &str, settings: &str, kinds: &[&str], of_kind: &str) -> String {
+    let head = format!("name = \"{name}\"\nversion = 1\nkid = \"{kid}\"\n{settings}\n");
+    kinds.iter().fold(head, |text, kind| format!("{text}[entities.{kind}]\n{of_kind}\n"))
+}
+
+fn tokenize(client: &mut Client, policy: &str, vector: &Value) -> Value {
+    let (kind, value, context) = (text(vector, "kind"), text(vector, "value"), text(vector, "context"));
+    let body = json!({"policy": policy, "context": context, "items": [{"kind": kind, "value": value}]});
+    client.post("/api/v1/tokenize", &body).results(1).remove(0)
+}
+
+fn rehydrate(client: &mut Client, vector: &Value) -> Value {
+    let body = json!({"context": text(vector, "context"), "tokens": [text(vector, "token")]});
+    client.post("/api/v1/rehydrate", &body).results(1).remove(0)
+}
+
+#[test]
+fn every_vector_that_mints_opens_or_is_refused() {
+    const SUITES: [(u64, &str, bool); 4] = [
+        (0x01, "aes-256-gcm", true),
+        (0x02, "xchacha20-poly1305", true),
+        (0x11, "aes-256-gcm", false),
+        (0x12, "xchacha20-poly1305", false),
+    ];
+    let all = ["mskv1", "msk1", "msk1-open", "msk1-reject"].into_iter().flat_map(vectors).collect();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for ((kid, key, old), group) in by_keys(all) {
+        let mut kinds: Vec<&str> = group.iter().filter_map(|vector| vector["kind"].as_str()).collect();
+        kinds.extend(kinds.is_empty().then_some("PHONE"));
+        kinds.sort_unstable();
+        kinds.dedup();
+        let site = Site::new();
+        std::fs::remove_file(site.path("policies/care.toml")).unwrap();
+        for normalizer in ["exact", "trim", "casefold", "digits", "alnum", "phone", "date", "ip"] {
+            let of_kind = format!("normalize = \"{normalizer}\"");
+            let settings = "tokenization = \"vault-deterministic\"";
+            site.policy(&format!("{normalizer}.toml"), &policy(normalizer, &kid, settings, &kinds, &of_kind));
+        }
+        for (suite, cipher, deterministic) in SUITES {
+            let name = format!("suite-{suite}");
+            let settings =
+                format!("tokenization = \"reversible-aead\"\ncipher = \"{cipher}\"\ndeterministic = {deterministic}");
+            site.policy(&format!("{name}.toml"), &policy(&name, &kid, &settings, &kinds, ""));
+        }
+        let mut launch = site.launch().key(&kid, &TestKey::hex(&key));
+        if let Some(old) = &old {
+            launch = launch.old_key(&kid, &TestKey::hex(old));
+        }
+        let daemon = launch.start();
+        let mut client = daemon.client();
+        for vector in &group {
+            *counts.entry(text(vector, "kind_of").to_owned()).or_default() += 1;
+            match text(vector, "kind_of") {
+                "mskv1" => {
+                    let minted = tokenize(&mut client, text(vector, "normalizer"), vector);
+                    assert_eq!(minted["token"], vector["token"], "{vector}");
+                    let opened = rehydrate(&mut client, vector);
+                    assert_eq!((&opened["kind"], opened["value"].is_string()), (&vector["kind"], true), "{vector}");
+                }
+                "msk1" => {
+                    let suite = vector["suite"].as_u64().expect("a suite");
+                    let minted = tokenize(&mut client, &format!("suite-{suite}"), vector);
+                    assert_eq!(minted["token"] == vector["token"], suite < 0x10, "{vector}");
+                    assert_eq!(rehydrate(&mut client, vector)["value"], vector["value"], "{vector}");
+                }
+                "msk1-open" => assert_eq!(rehydrate(&mut client, vector)["value"], vector["value"], "{vector}"),
+                _ => assert_eq!(rehydrate(&mut client, vector)["error"]["code"], vector["expect"], "{vector}"),
+            }
+        }
+        daemon.stop();
+    }
+    let expected = [("msk1", 78), ("msk1-open", 9), ("msk1-reject", 32), ("mskv1", 39)];
+    assert_eq!(counts, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
+}
+
+#[test]
+fn every_token_that_does_not_parse() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let rejected = vectors("parse-reject");
+    let tokens: Vec<Value> = rejected.iter().map(|vector| vector["token"].clone()).collect();
+    assert_eq!(tokens.len(), 22);
+    for (vector, result) in rejected.iter().zip(daemon.client().rehydrate(&tokens)) {
+        assert_eq!(result["error"]["code"], "token.malformed", "{vector}");
+    }
+    daemon.stop();
+}

@@ -1,0 +1,293 @@
+//! A small HTTP/1.1 client (RFC 9112) that is as strict as a client can be.
+//!
+//! Every header of an answer must be one that this interface is known to send, stand once, and have the form that it
+//! should have. So a header that nobody meant to send is a failed test, and so is a missing request id.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{LIMIT, operations::shape_of};
+
+/// Longest head of an answer, in bytes: no answer of this interface comes near.
+const HEAD_BYTES_MAX: usize = 2_048;
+
+/// A connection to the daemon.
+pub struct Client {
+    stream: UnixStream,
+    /// Read and not yet part of an answer.
+    unread: Vec<u8>,
+}
+
+/// An answer whose head was as it should be.
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// `content-type`.
+    pub content_type: String,
+    /// `x-request-id`.
+    pub request_id: String,
+    /// `allow`, which stands on 405 and nowhere else.
+    pub allow: Option<String>,
+    /// `retry-after`, which stands on some 503 and nowhere else: seconds.
+    pub retry_after: Option<String>,
+    /// Whether the daemon closes the connection after it.
+    pub close: bool,
+    /// The body, of just the announced length.
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    /// Connects. No read or write takes longer than [`LIMIT`].
+    pub fn connect(socket: &Path) -> io::Result<Self> {
+        Ok(Client::over(UnixStream::connect(socket)?))
+    }
+
+    /// Takes over a connection.
+    pub fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT))).expect("time limits");
+        Client { stream, unread: Vec::new() }
+    }
+
+    /// Sends a request and takes the answer.
+    pub fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Response {
+        self.send(method, path, body);
+        self.receive()
+    }
+
+    /// `GET`.
+    pub fn get(&mut self, path: &str) -> Response {
+        self.exchange("GET", path, b"")
+    }
+
+    /// `POST` of JSON.
+    pub fn post(&mut self, path: &str, body: &Value) -> Response {
+        self.exchange("POST", path, body.to_string().as_bytes())
+    }
+
+    /// Sends a request and waits for nothing.
+    pub fn send(&mut self, method: &str, path: &str, body: &[u8]) {
+        self.send_raw(&request(method, path, body)).expect("the daemon takes a whole request");
+    }
+
+    /// Sends bytes.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent. Answers can still be received.
+    pub fn finish_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("a connection that is open");
+    }
+
+    /// Takes the next answer.
+    pub fn receive(&mut self) -> Response {
+        let head = self.receive_head();
+        let mut response = Response::parse(&head);
+        let length = response.body.len();
+        while self.unread.len() < length {
+            assert!(self.read_more().expect("the body"), "the connection ended within a body of {length} bytes");
+        }
+        response.body = self.unread.drain(..length).collect();
+        response
+    }
+
+    /// Takes the next answer of a daemon that may be gone before it has given all of it: then there is none.
+    pub fn receive_if_whole(&mut self) -> Option<Response> {
+        while !holds_whole_answer(&self.unread) {
+            match self.read_more() {
+                Ok(true) => {}
+                Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("neither answer nor end: {error}"),
+                Ok(false) | Err(_) => return None,
+            }
+        }
+        Some(self.receive())
+    }
+
+    /// Takes the interim answer to `expect: 100-continue`: the daemon has read the head and waits for the body.
+    pub fn receive_continue(&mut self) {
+        assert_eq!(self.receive_head(), "HTTP/1.1 100 Continue");
+    }
+
+    /// The next head, without the empty line at its end.
+    pub fn receive_head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.unread.drain(..end + 4).take(end).collect();
+                return String::from_utf8(head).expect("a head is ASCII");
+            }
+            assert!(self.unread.len() < HEAD_BYTES_MAX, "the head of an answer has no end");
+            assert!(self.read_more().expect("an answer"), "the connection ended where an answer should be");
+        }
+    }
+
+    /// Reads what there is; false at the end.
+    pub fn read_more(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 64 * 1_024];
+        let read = self.stream.read(&mut buffer)?;
+        self.unread.extend_from_slice(&buffer[..read]);
+        Ok(read > 0)
+    }
+
+    /// Reads until `length` more bytes are there, and keeps them for [`Client::receive`].
+    pub fn read_up_to(&mut self, length: usize) {
+        let enough = self.unread.len() + length;
+        while self.unread.len() < enough {
+            assert!(self.read_more().expect("an answer"), "the connection ended too early");
+        }
+    }
+
+    /// Another handle to the connection, to send from another thread.
+    pub fn try_clone(&self) -> Self {
+        Client::over(self.stream.try_clone().expect("another descriptor"))
+    }
+
+    /// Waits for the daemon to end the connection, and returns everything that came before that.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        loop {
+            match self.read_more() {
+                Ok(true) => {}
+                // A socket that is closed while it holds bytes that nobody read is reset.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Ok(false) => break,
+                Err(error) => panic!("the daemon did not end the connection: {error}"),
+            }
+        }
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The daemon ends the connection and has nothing more to say.
+    pub fn expect_end(&mut self) {
+        let rest = self.read_to_end();
+        assert!(rest.is_empty(), "{} bytes came after the last answer", rest.len());
+    }
+
+    /// Whether nothing comes within a time. It can say yes too early, never no too late: for what must not happen.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("a time limit");
+        let silent = match self.read_more() {
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Ok(_) => false,
+        };
+        self.stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
+        silent
+    }
+}
+
+fn holds_whole_answer(received: &[u8]) -> bool {
+    let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&received[..end]);
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    received.len() >= end + 4 + length.unwrap_or(0)
+}
+
+/// A request as this client sends it.
+pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n");
+    if !body.is_empty() {
+        request.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
+    }
+    [request.as_bytes(), b"\r\n", body].concat()
+}
+
+impl Response {
+    /// Reads a head. The body is zeros until it is received.
+    fn parse(head: &str) -> Self {
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).unwrap_or_else(|| panic!("{head}"));
+        let (code, reason) = status.split_once(' ').unwrap_or_else(|| panic!("{head}"));
+        assert!(code.len() == 3 && !reason.is_empty(), "{head}");
+        let code: u16 = code.parse().unwrap_or_else(|_| panic!("{head}"));
+
+        let mut headers: Vec<(&str, &str)> = Vec::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} in\n{head}"));
+            assert!(headers.iter().all(|(known, _)| *known != name), "{name} stands twice in\n{head}");
+            assert!(
+                form_of(name, code).is_some_and(|is_right| is_right(value)),
+                "{line:?} was not expected in\n{head}"
+            );
+            headers.push((name, value));
+        }
+        let header = |name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let required = |name| header(name).unwrap_or_else(|| panic!("{name} is missing in\n{head}"));
+        required("date");
+        assert_eq!(code == 405, header("allow").is_some(), "{head}");
+        Response {
+            status: code,
+            content_type: required("content-type"),
+            request_id: required("x-request-id"),
+            allow: header("allow"),
+            retry_after: header("retry-after"),
+            close: header("connection").is_some(),
+            body: vec![0; required("content-length").parse().expect("a length")],
+        }
+    }
+
+    /// The body of a 200, as JSON.
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.content_type, "application/json");
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// The results of a 200, one for each item of the request.
+    pub fn results(&self, items: usize) -> Vec<Value> {
+        let Value::Object(mut answer) = self.ok() else { panic!("an object") };
+        let results = answer.remove("results");
+        assert!(answer.is_empty(), "an answer has results and nothing else: {answer:?}");
+        let Some(Value::Array(results)) = results else { panic!("results are a list") };
+        assert_eq!(results.len(), items, "one result for each item");
+        results
+    }
+
+    /// Problem details (RFC 9457) with this status and code, and no member too many. Returns `detail`.
+    pub fn problem(&self, status: u16, code: &str) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{text}");
+        let problem: Value = serde_json::from_slice(&self.body).expect("JSON");
+        assert_eq!(shape_of(&problem), ["code", "detail", "request_id", "status", "title", "type"], "{text}");
+        assert_eq!(problem["code"], code, "{text}");
+        assert_eq!(problem["status"], status, "{text}");
+        assert_eq!(problem["type"], format!("urn:masker:problem:{code}"), "{text}");
+        assert_eq!(problem["request_id"], self.request_id, "{text}");
+        for member in ["title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|words| !words.is_empty()), "{member}: {text}");
+        }
+        problem["detail"].as_str().expect("as seen above").to_owned()
+    }
+}
+
+/// What the value of a header must look like; `None` for headers that no answer with this status has.
+fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
+    let digits = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    match name {
+        "content-type" => Some(|value| {
+            matches!(
+                value,
+                "application/json" | "application/problem+json" | "text/plain; version=0.0.4; charset=utf-8"
+            )
+        }),
+        "content-length" => Some(digits),
+        // IMF-fixdate (RFC 9110 section 5.6.7): Sun, 06 Nov 1994 08:49:37 GMT
+        "date" => Some(|value| value.len() == 29 && value.ends_with(" GMT")),
+        "x-request-id" => Some(|value| {
+            value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        }),
+        "connection" => Some(|value| value == "close"),
+        "allow" if status == 405 => Some(|value| value.split(", ").all(|method| matches!(method, "GET" | "POST"))),
+        "retry-after" if status == 503 => Some(digits),
+        _ => None,
+    }
+}

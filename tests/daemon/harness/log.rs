@@ -1,0 +1,101 @@
+//! What a daemon writes to standard error, while it writes it.
+
+use std::{
+    io::Read,
+    process::ChildStderr,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::LIMIT;
+
+/// The log of one daemon. It can still be read after the daemon is gone.
+#[derive(Clone)]
+pub struct Log(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Log {
+    /// Reads standard error to its end, which comes with the end of the process; then calls `at_end`.
+    pub(super) fn follow(mut stderr: ChildStderr, at_end: impl FnOnce() + Send + 'static) -> Self {
+        let log = Log(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }));
+        let writer = log.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 8_192];
+            while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+                writer.state().bytes.extend_from_slice(&buffer[..read]);
+                writer.0.changed.notify_all();
+            }
+            writer.state().ended = true;
+            writer.0.changed.notify_all();
+            at_end();
+        });
+        log
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no reader panics while it holds the log")
+    }
+
+    /// Everything so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.state().bytes.clone()).expect("the log is UTF-8")
+    }
+
+    /// The whole lines so far, each of which must be a JSON object with a time, a level and a message.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = self.text();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(parse).collect()
+    }
+
+    /// Waits until `count` lines have this message, and returns them.
+    pub fn wait_for(&self, count: usize, message: &str) -> Vec<Value> {
+        let mut state = self.state();
+        loop {
+            let bytes = state.bytes.clone();
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &bytes[..end]);
+            let text = std::str::from_utf8(whole).expect("the log is UTF-8");
+            let found: Vec<Value> = text
+                .lines()
+                .filter(|line| line.contains(message))
+                .map(parse)
+                .filter(|line| line["message"] == message)
+                .collect();
+            if found.len() >= count {
+                return found;
+            }
+            assert!(!state.ended, "the daemon ended and had not logged {message:?} {count} times:\n{text}");
+            let (guard, waited) = self.0.changed.wait_timeout(state, LIMIT).expect("as in state()");
+            assert!(!waited.timed_out(), "{count} lines {message:?} were not logged within {LIMIT:?}:\n{text}");
+            state = guard;
+        }
+    }
+
+    /// Waits for the end of the process; false if it did not come in time.
+    pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
+        let ended = self.0.changed.wait_timeout_while(self.state(), limit, |state| !state.ended);
+        ended.expect("as in state()").0.ended
+    }
+}
+
+fn parse(line: &str) -> Value {
+    let parsed: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: a log line is JSON: {line}"));
+    for field in ["timestamp", "level", "message"] {
+        assert!(parsed[field].is_string(), "a log line has a {field}: {line}");
+    }
+    parsed
+}

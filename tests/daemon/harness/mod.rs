@@ -1,0 +1,43 @@
+//! Runs the real binary on a directory of its own, and talks to it over its real socket.
+//!
+//! A [`Site`] is all that a daemon finds on its host: configuration, policies, a place for the vault and the socket. It
+//! outlives the daemons that are started on it, so that they can be killed and started again with other keys. A
+//! [`Launch`] says what one start is given, and ends in a [`Daemon`] that is ready, or in a refusal. A [`Client`] speaks
+//! HTTP/1.1 and takes no answer that it did not expect in every header.
+//!
+//! ```ignore
+//! let site = Site::new();
+//! let daemon = site.launch().key("K_CARE", &TestKey::named("first")).start();
+//! let mut client = daemon.client();
+//! let token = client.token("PHONE", "415-555-2671");
+//! daemon.kill();
+//! let daemon = site.launch().key("K_CARE", &TestKey::named("second")).old_key("K_CARE", &TestKey::named("first")).start();
+//! assert_eq!(daemon.client().token("PHONE", "415-555-2671"), token);
+//! daemon.stop();
+//! ```
+//!
+//! Nothing here sleeps or polls. Readiness, reloads and the end come as notifications of the service manager's protocol
+//! or as the end of standard error; everything else that happens inside is waited for as a line of the log. Each wait
+//! has a limit, after which the test fails and shows the log.
+
+mod client;
+mod keys;
+mod log;
+mod notify;
+mod operations;
+mod process;
+mod site;
+mod stranger;
+
+pub use client::{Client, Response, request};
+pub use keys::TestKey;
+pub use log::Log;
+pub use operations::{error_code, item, shape_of};
+pub use process::{Daemon, Ended};
+pub use site::{CARE, Launch, Site};
+pub use stranger::connect_as;
+
+use std::time::Duration;
+
+/// How long anything may take that should take no time: on a busy machine, with several daemons at once.
+pub const LIMIT: Duration = Duration::from_secs(30);

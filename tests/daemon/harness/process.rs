@@ -1,0 +1,212 @@
+//! A running daemon, and how it ends.
+
+use std::{
+    ffi::OsString,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{self, Child, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{Client, LIMIT, Log, notify::Notifications};
+
+/// In which a daemon is gone after `SIGTERM`.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is to be run.
+pub(super) struct Command {
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Vec<(String, OsString)>,
+    /// Lines for a shell that then becomes the daemon; without any, there is no shell.
+    pub(super) prelude: Vec<&'static str>,
+    pub(super) stdin: Option<OwnedFd>,
+    /// Where notifications go.
+    pub(super) notify: PathBuf,
+}
+
+/// A process that this test started, and that goes with it.
+pub(super) struct Process {
+    child: Child,
+    log: Log,
+    notifications: Notifications,
+}
+
+/// A process that is gone.
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// How long that took from when it was told to end, or from its start.
+    pub took: Duration,
+    /// What it logged.
+    pub log: Log,
+}
+
+impl Ended {
+    /// The text of a refusal to start: exit code `code`, and every line of the log.
+    pub fn code(&self, code: i32) -> String {
+        assert_eq!(self.status.code(), Some(code), "{}:\n{}", self.status, self.log.text());
+        self.log.text()
+    }
+}
+
+impl Process {
+    pub(super) fn spawn(command: Command) -> Self {
+        let masker = env!("CARGO_BIN_EXE_masker");
+        let mut process = if command.prelude.is_empty() {
+            process::Command::new(masker)
+        } else {
+            let mut shell = process::Command::new("/bin/sh");
+            shell.arg("-c").arg(format!("{}\nexec \"$0\" \"$@\"", command.prelude.join("\n"))).arg(masker);
+            shell
+        };
+        let notifications = Notifications::bind(command.notify);
+        process
+            .args(command.arguments)
+            .env_clear()
+            .envs(command.environment)
+            .env("NOTIFY_SOCKET", notifications.path())
+            .current_dir("/")
+            .stdin(command.stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = process.spawn().expect("masker can be run");
+        let stderr = child.stderr.take().expect("a pipe, as asked for");
+        let log = Log::follow(stderr, notifications.end());
+        Process { child, log, notifications }
+    }
+
+    /// Waits for the end of what says that it is not ready.
+    pub(super) fn refused(mut self) -> Ended {
+        let started = Instant::now();
+        let next = self.notification();
+        assert_eq!(next, None, "it should not have started");
+        self.end(started, LIMIT)
+    }
+
+    fn notification(&self) -> Option<Vec<String>> {
+        self.notifications.next(LIMIT).unwrap_or_else(|nothing| panic!("{nothing}; the log:\n{}", self.log.text()))
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Not reaped yet, so the id is still this process's.
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the process can be signalled");
+    }
+
+    fn end(&mut self, since: Instant, limit: Duration) -> Ended {
+        assert!(self.log.wait_for_end(limit), "it did not end within {limit:?}:\n{}", self.log.text());
+        let status = self.child.wait().expect("the process can be waited for");
+        Ended { status, took: since.elapsed(), log: self.log.clone() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail if it is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let text = self.log.text();
+            let tail = text.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+            eprintln!("the end of the daemon's log:\n{tail}");
+        }
+    }
+}
+
+/// A daemon that is ready to serve.
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    pub(super) fn ready(process: Process, socket: PathBuf) -> Self {
+        Daemon::ready_or_gone(process, socket)
+            .unwrap_or_else(|ended| panic!("it did not start: {}\n{}", ended.status, ended.log.text()))
+    }
+
+    /// Waits for either.
+    pub(super) fn ready_or_gone(mut process: Process, socket: PathBuf) -> Result<Self, Ended> {
+        let started = Instant::now();
+        match process.notification() {
+            Some(states) => assert_eq!(states, ["READY=1"]),
+            None => return Err(process.end(started, LIMIT)),
+        }
+        Ok(Daemon { process, socket })
+    }
+
+    /// A new connection.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket).expect("a daemon that is ready can be connected to")
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// What it logs.
+    pub fn log(&self) -> &Log {
+        &self.process.log
+    }
+
+    /// The next notification to the service manager, line by line; `None` if the daemon is gone.
+    pub fn notification(&self) -> Option<Vec<String>> {
+        self.process.notification()
+    }
+
+    /// Sends a signal and waits for nothing.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// `SIGHUP`, and waits until the reload is over, however it went.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+        let began = self.notification().expect("a reload does not end the daemon");
+        let clock = began.get(1).and_then(|line| line.strip_prefix("MONOTONIC_USEC="));
+        assert!(began.len() == 2 && began[0] == "RELOADING=1", "{began:?}");
+        assert!(clock.is_some_and(|usec| usec.parse::<u64>().is_ok_and(|usec| usec > 0)), "{began:?}");
+        assert_eq!(self.notification().expect("as before"), ["READY=1"]);
+    }
+
+    /// `SIGTERM`, and waits until the daemon says that it is stopping. Returns when it was told to.
+    pub fn terminate(&self) -> Instant {
+        let since = Instant::now();
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.notification().as_deref(), Some(&["STOPPING=1".to_owned()][..]));
+        since
+    }
+
+    /// Waits for the orderly end of a daemon that was told to stop at `since`: with 0, and within 10 s.
+    pub fn stopped(mut self, since: Instant) -> Ended {
+        let ended = self.process.end(since, STOP_LIMIT.saturating_sub(since.elapsed()));
+        assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log.text());
+        ended
+    }
+
+    /// [`Daemon::terminate`], then [`Daemon::stopped`].
+    pub fn stop(self) -> Ended {
+        let since = self.terminate();
+        self.stopped(since)
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(mut self) -> Ended {
+        let since = Instant::now();
+        self.signal(Signal::SIGKILL);
+        let ended = self.process.end(since, LIMIT);
+        assert_eq!(ended.status.signal(), Some(Signal::SIGKILL as i32), "it was gone before");
+        ended
+    }
+}

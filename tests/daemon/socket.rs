@@ -1,0 +1,211 @@
+//! The socket's file: who may connect, what it replaces, and whose it is.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        net::{UnixDatagram, UnixListener},
+    },
+    path::Path,
+};
+
+use super::harness::{Client, Daemon, Site, connect_as};
+
+/// A user and a group that nobody here is.
+const STRANGER: u32 = 54_321;
+const GROUP: u32 = 54_322;
+
+fn start(site: &Site) -> Daemon {
+    site.launch().care_keys().start()
+}
+
+fn is_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {test} takes root");
+    }
+    root
+}
+
+/// Permission bits and group of a socket's file.
+fn mode_and_group(socket: &Path) -> (u32, u32) {
+    let found = fs::symlink_metadata(socket).unwrap();
+    assert!(found.file_type().is_socket());
+    (found.mode() & 0o7777, found.gid())
+}
+
+/// Lets other users come as far as the socket's file.
+fn open_the_way(site: &Site) {
+    fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).unwrap();
+}
+
+#[test]
+fn mode_and_group_are_as_configured_whatever_the_umask() {
+    let own = nix::unistd::getegid().as_raw();
+    let mut site = Site::new();
+    let daemon = start(&site);
+    assert_eq!(mode_and_group(daemon.socket()), (0o660, own), "the defaults");
+    daemon.stop();
+    for (mode, umask) in [("0600", "umask 000"), ("0640", "umask 077"), ("0660", "umask 000"), ("0660", "umask 027")] {
+        site.set("server", "socket_mode", format!("{mode:?}"));
+        let group = if nix::unistd::geteuid().is_root() { GROUP } else { own };
+        site.set("server", "socket_group", format!("\"{group}\""));
+        let daemon = site.launch().care_keys().prelude(umask).start();
+        let expected = u32::from_str_radix(mode, 8).unwrap();
+        assert_eq!(mode_and_group(daemon.socket()), (expected, group), "{mode} under {umask}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_socket_that_everybody_could_write_is_not_made() {
+    let mut site = Site::new();
+    site.set("server", "socket_mode", "\"0666\"");
+    let log = site.launch().care_keys().refused().code(3);
+    assert!(log.contains("socket_mode") && log.contains("every user"), "{log}");
+    assert!(!site.socket().exists());
+
+    site.set("server", "socket_mode", "\"0660\"");
+    site.set("server", "socket_group", "\"no-such-group\"");
+    let log = site.launch().care_keys().refused().code(1);
+    assert!(log.contains("there is no group `no-such-group`"), "{log}");
+    assert!(!site.socket().exists());
+}
+
+#[test]
+fn the_socket_goes_with_its_daemon_and_a_stale_one_is_replaced() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let inode = fs::symlink_metadata(daemon.socket()).unwrap().ino();
+    daemon.kill();
+    assert_eq!(fs::symlink_metadata(site.socket()).unwrap().ino(), inode, "kill -9 leaves it");
+    let refused = Client::connect(&site.socket()).err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::ConnectionRefused));
+
+    let daemon = start(&site);
+    daemon.client().get("/health").ok();
+    daemon.stop();
+    assert!(!site.socket().exists(), "an orderly stop removes it");
+}
+
+#[test]
+fn a_live_socket_is_an_error_and_its_daemon_goes_on() {
+    let (first, mut second) = (Site::new(), Site::new());
+    let daemon = start(&first);
+    second.set("server", "socket", format!("{:?}", first.socket()));
+    let log = second.launch().care_keys().refused().code(1);
+    assert!(log.contains("another process is listening on this socket"), "{log}");
+    assert!(!second.vault().exists(), "no vault was made for nothing");
+    daemon.client().get("/health").ok();
+    daemon.stop();
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let site = Site::new();
+    fs::write(site.socket(), "precious").unwrap();
+    let log = site.launch().care_keys().refused().code(1);
+    assert!(log.contains("this is not a socket"), "{log}");
+    assert_eq!(fs::read(site.socket()).unwrap(), b"precious");
+
+    // Not even where it leads to a socket.
+    let daemon = site.launch().care_keys().socket(&site.path("other.sock")).start();
+    let link = site.path("link.sock");
+    std::os::unix::fs::symlink(site.path("other.sock"), &link).unwrap();
+    let other = Site::new();
+    let log = other.launch().care_keys().socket(&link).refused().code(1);
+    assert!(log.contains("this is not a socket"), "{log}");
+    daemon.stop();
+}
+
+#[test]
+fn a_socket_that_was_handed_over_stays_the_managers() {
+    let site = Site::new();
+    let path = site.path("handed.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = site.launch().care_keys().handed_over(&listener).start();
+    let token = daemon.client().token("PHONE", "415-555-2671");
+    assert!(!site.socket().exists(), "the configured one is not made beside it");
+    daemon.stop();
+    assert_eq!(mode_and_group(&path).0, 0o600, "the file is the manager's to remove");
+
+    // A client that comes between two daemons waits for the second.
+    let mut early = Client::connect(&path).unwrap();
+    early.send("POST", "/api/v1/rehydrate", format!("{{\"tokens\": [\"{token}\"]}}").as_bytes());
+    let daemon = site.launch().care_keys().handed_over(&listener).start();
+    assert_eq!(early.receive().results(1)[0]["value"], "415-555-2671");
+    daemon.kill();
+    let daemon = site.launch().care_keys().handed_over(&listener).start();
+    assert_eq!(daemon.client().value(&token), "415-555-2671");
+    daemon.stop();
+}
+
+#[test]
+fn what_is_handed_over_must_be_a_listening_stream_socket() {
+    let site = Site::new();
+    let datagram = UnixDatagram::bind(site.path("datagram.sock")).unwrap();
+    let listener = UnixListener::from(std::os::fd::OwnedFd::from(datagram));
+    let log = site.launch().care_keys().handed_over(&listener).refused().code(1);
+    assert!(log.contains("is not a listening Unix stream socket"), "{log}");
+}
+
+#[test]
+fn a_stranger_who_reaches_the_socket_may_do_nothing() {
+    if !is_root("connecting as another user") {
+        return;
+    }
+    let site = Site::new();
+    open_the_way(&site);
+    let path = site.path("open.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    std::os::unix::fs::chown(&path, None, Some(GROUP)).unwrap();
+    let daemon = site.launch().care_keys().handed_over(&listener).start();
+    let token = daemon.client().token("PHONE", "415-555-2671");
+
+    let mut stranger = Client::over(connect_as(STRANGER, STRANGER, &path).unwrap());
+    let items = br#"{"items": [{"kind": "PHONE", "value": "415-555-2671"}]}"#;
+    let tokens = format!("{{\"tokens\": [\"{token}\"]}}");
+    for (method, route, body, scope) in [
+        ("POST", "/api/v1/tokenize", &items[..], "tokenize"),
+        ("POST", "/api/v1/rehydrate", tokens.as_bytes(), "rehydrate"),
+        ("POST", "/api/v1/lookup", items, "lookup"),
+        ("POST", "/api/v1/rewrap", tokens.as_bytes(), "rewrap"),
+        ("POST", "/api/v1/forget", tokens.as_bytes(), "forget"),
+        ("GET", "/api/v1/keys", b"", "keys:read"),
+        ("GET", "/api/v1/vault/stats", b"", "vault:read"),
+        ("POST", "/api/v1/vault/check", b"", "vault:admin"),
+        ("GET", "/api/v1/policies", b"", "policies:read"),
+        ("GET", "/api/v1/policies/care", b"", "policies:read"),
+        ("POST", "/api/v1/policies/reload", b"", "policies:reload"),
+        ("GET", "/metrics", b"", "metrics:read"),
+    ] {
+        let detail = stranger.exchange(method, route, body).problem(403, "perm.denied");
+        assert!(detail.contains(&format!("`{scope}`")), "{route}: {detail}");
+    }
+    let whoami = stranger.get("/api/v1/auth/whoami").ok();
+    assert_eq!((whoami["uid"].as_u64(), whoami["gid"].as_u64()), (Some(STRANGER.into()), Some(STRANGER.into())));
+    assert!(whoami["scopes"].as_object().unwrap().values().all(|allowed| *allowed == false), "{whoami}");
+
+    let mut member = Client::over(connect_as(STRANGER, GROUP, &path).unwrap());
+    assert_eq!(member.value(&token), "415-555-2671", "the socket's group may do everything");
+    assert_eq!(daemon.client().value(&token), "415-555-2671", "nothing was forgotten");
+    daemon.stop();
+}
+
+#[test]
+fn the_kernel_keeps_strangers_from_a_socket_of_our_own() {
+    if !is_root("connecting as another user") {
+        return;
+    }
+    let mut site = Site::new();
+    open_the_way(&site);
+    site.set("server", "socket_group", format!("\"{GROUP}\""));
+    let daemon = start(&site);
+    let refused = connect_as(STRANGER, STRANGER, daemon.socket()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    Client::over(connect_as(STRANGER, GROUP, daemon.socket()).unwrap()).get("/api/v1/keys").ok();
+    daemon.stop();
+}

@@ -8,5 +8,6 @@ mod daemon {
     mod keys;
     mod lifecycle;
     mod races;
+    mod secrets;
     mod socket;
 }

@@ -1,7 +1,8 @@
 //! The daemon from outside: the real binary, started on a directory of its own, over its real socket.
 
-mod daemon {
-    mod harness;
+pub mod daemon {
+    // Shared with other tests: public, so that what only those use is not dead here.
+    pub mod harness;
 
     mod connections;
     mod contract;

@@ -1,16 +1,18 @@
 //! The Unix socket: its mode and group are set before anyone can connect, and verified after.
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     os::{
         fd::AsRawFd,
         unix::{
-            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -23,6 +25,10 @@ use nix::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
+/// Time for which another daemon may be making a socket in the same place, in seconds.
+const TURN_SECONDS_MAX: u64 = 5;
+/// Pause between two looks whether it is done, in milliseconds.
+const TURN_PAUSE_MS: u64 = 5;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -77,16 +83,19 @@ pub struct Socket {
 impl Socket {
     /// Makes the socket. A file that a dead daemon left is replaced; one that answers is an error.
     ///
-    /// Must be called while the process has one thread: the process's umask is narrowed for a moment.
+    /// Must be called while the process has one thread: the process's umask is narrowed for a moment. Waits for another
+    /// daemon that is just making its own in the same place, by a lock file beside the socket, which stays.
     ///
     /// # Errors
-    /// [`SocketError`]: nothing was changed, but for directories that were missing.
+    /// [`SocketError`]: nothing was changed, but for the lock file and directories that were missing.
     pub fn bind(options: &SocketOptions) -> Result<Self, SocketError> {
         let path = &options.path;
         let system = |what| move |source: io::Error| SocketError::System { path: options.path.clone(), what, source };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             fs::create_dir_all(directory).map_err(system("make its directory"))?;
         }
+        // From the look at what is there to `listen`: another daemon meets no socket, a dead one's, or one that answers.
+        let _turn = turn(path)?;
         remove_stale(path)?;
 
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -117,14 +126,13 @@ impl Socket {
     /// # Errors
     /// [`SocketError::System`] if it cannot be used without blocking.
     pub fn handed_over(listener: UnixListener) -> Result<Self, SocketError> {
-        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-        let path = path.unwrap_or_else(|| PathBuf::from("(handed over)"));
-        listener.set_nonblocking(true).map_err(|source| SocketError::System {
-            path,
+        let socket = Socket { listener, file: None };
+        socket.listener.set_nonblocking(true).map_err(|source| SocketError::System {
+            path: socket.path(),
             what: "use the socket that was handed over",
             source,
         })?;
-        Ok(Socket { listener, file: None })
+        Ok(socket)
     }
 
     /// The group of the socket's file, whose members may connect: the configured one, or the one that the service
@@ -135,6 +143,14 @@ impl Socket {
     pub fn group(&self) -> io::Result<Option<u32>> {
         let address = self.listener.local_addr()?;
         address.as_pathname().map(|path| Ok(fs::symlink_metadata(path)?.gid())).transpose()
+    }
+
+    /// Where clients find it.
+    pub fn path(&self) -> PathBuf {
+        let address = self.listener.local_addr().ok();
+        address
+            .and_then(|address| address.as_pathname().map(Path::to_owned))
+            .unwrap_or_else(|| PathBuf::from("(no path)"))
     }
 
     /// A second handle to the listener, for the runtime to accept on.
@@ -172,6 +188,34 @@ impl Drop for Socket {
         {
             // Should it fail, the next start finds a stale socket and replaces it.
             let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Takes the turn at making a socket here, until the answer is dropped.
+fn turn(path: &Path) -> Result<File, SocketError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let system = |source| SocketError::System { path: beside.clone(), what: "take turns with other daemons", source };
+    // The file is never removed: whoever waits for the lock must wait for the same file as who comes next.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&beside)
+        .map_err(system)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(failed)) => return Err(system(failed)),
+            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= TURN_SECONDS_MAX => {
+                return Err(system(ErrorKind::TimedOut.into()));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(TURN_PAUSE_MS)),
         }
     }
 }

@@ -65,6 +65,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store failed; what is damaged is no error but in the outcome.
     pub async fn check(&self, _permit: &Permit<VaultAdmin>) -> Result<CheckOutcome, VaultError> {
+        self.settle().await?;
         let store = self.shared.store.as_ref();
         let keys = self.shared.keys.load_full();
         let before = self.shared.ledger.load_full();

@@ -19,7 +19,7 @@ mod tally;
 mod tokenize;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -60,6 +60,8 @@ struct Shared {
     store: Arc<dyn Store>,
     keys: ArcSwap<Keys>,
     ledger: ArcSwap<Ledger>,
+    /// A commit failed: what is in the store is uncertain until the writer has read it again.
+    ledger_stale: AtomicBool,
     in_flight: InFlight,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -91,6 +93,7 @@ impl Vault {
             store,
             keys: ArcSwap::from_pointee(Keys { ring: keyring, last_used }),
             ledger: ArcSwap::from_pointee(ledger),
+            ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
             metrics,
             clock,

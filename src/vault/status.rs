@@ -1,5 +1,7 @@
 //! What the vault knows of itself: key generations and counts.
 
+use std::sync::atomic::Ordering;
+
 use jiff::Timestamp;
 
 use super::{Shared, Vault, VaultError};
@@ -99,8 +101,9 @@ impl Vault {
     /// The vault in numbers: kept with every change, not counted now.
     ///
     /// # Errors
-    /// [`VaultError`] if the store cannot say how large it is.
+    /// [`VaultError`] if the store cannot say how large it is, or what became of a commit that failed.
     pub async fn stats(&self) -> Result<StatsOutcome, VaultError> {
+        self.settle().await?;
         let bytes_on_disk = self.shared.store.bytes_on_disk().await?;
         let ledger = self.shared.ledger.load();
         Ok(StatsOutcome {
@@ -123,6 +126,11 @@ impl Vault {
     /// Records in the vault.
     pub fn records(&self) -> u64 {
         self.shared.ledger.load().records()
+    }
+
+    /// Sees to it that the ledger tells what is in the store: after a commit that failed it may not.
+    pub(super) async fn settle(&self) -> Result<(), VaultError> {
+        if self.shared.ledger_stale.load(Ordering::Acquire) { self.writer.settle().await } else { Ok(()) }
     }
 
     pub(super) fn now_ms(&self) -> u64 {

@@ -7,13 +7,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 use tracing::{error, warn};
 use zeroize::Zeroizing;
@@ -37,6 +37,9 @@ use crate::{
 /// How often a group is searched and applied again when the store says that something changed in between. With one
 /// process in front of the store nothing does.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// How many turns of the runtime's other tasks must bring nothing new before a group is closed.
+const GATHER_IDLE_TURNS: u32 = 2;
 
 /// A value to mint a token for, unless the search finds one.
 pub(super) struct Mint {
@@ -71,6 +74,8 @@ enum Job {
     NoteKeys(Reply<()>),
     NoteKeyUse(Reply<()>),
     AdoptPolicies(PolicySet, Reply<Vec<String>>),
+    /// Nothing to write: the ledger is to be that of the store.
+    Settle(Reply<()>),
     Stop(Reply<()>),
 }
 
@@ -93,7 +98,7 @@ pub(super) struct WriterHandle {
 impl WriterHandle {
     pub(super) fn start(shared: Arc<Shared>) -> Self {
         let (queue, jobs) = mpsc::channel(WRITER_QUEUE_MAX);
-        let writer = Writer { shared, jobs, ledger_stale: false };
+        let writer = Writer { shared, jobs };
         WriterHandle { queue, task: Mutex::new(Some(tokio::spawn(writer.run()))) }
     }
 
@@ -115,6 +120,11 @@ impl WriterHandle {
 
     pub(super) async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
         self.ask(|reply| Job::AdoptPolicies(policies.clone(), reply)).await
+    }
+
+    /// Has the ledger read again if a failed commit has left it uncertain.
+    pub(super) async fn settle(&self) -> Result<(), VaultError> {
+        self.ask(Job::Settle).await
     }
 
     /// Lets the writer finish what it has taken on, closes the store, and waits for both.
@@ -143,8 +153,6 @@ impl WriterHandle {
 struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
-    /// A commit failed: what is in the store is uncertain until it is read again.
-    ledger_stale: bool,
 }
 
 /// A group being put together: the changes so far, over what the store holds.
@@ -170,14 +178,7 @@ impl Writer {
     async fn run(mut self) {
         while let Some(first) = self.jobs.recv().await {
             let mut group = vec![first];
-            let mut rows = group[0].rows();
-            while rows < COMMIT_ROWS_MAX
-                && !matches!(group.last(), Some(Job::Stop(_)))
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                rows += job.rows();
-                group.push(job);
-            }
+            self.gather(&mut group).await;
             let stop = match group.pop() {
                 Some(Job::Stop(reply)) => {
                     // The last commit: when keys were last used.
@@ -202,9 +203,31 @@ impl Writer {
         }
     }
 
+    /// Takes what else is waiting. When a commit is answered, all whom it answered ask again at about the same time, so
+    /// the runtime's other tasks are let go first for as long as that brings in more: a group of one now would keep
+    /// the rest waiting for a whole commit.
+    async fn gather(&mut self, group: &mut Vec<Job>) {
+        let mut rows: usize = group.iter().map(Job::rows).sum();
+        let mut idle_turns = 0;
+        // Nothing is taken on after the order to stop.
+        while rows < COMMIT_ROWS_MAX && idle_turns < GATHER_IDLE_TURNS && !matches!(group.last(), Some(Job::Stop(_))) {
+            match self.jobs.try_recv() {
+                Ok(job) => {
+                    rows += job.rows();
+                    group.push(job);
+                    idle_turns = 0;
+                }
+                Err(_) => {
+                    idle_turns += 1;
+                    yield_now().await;
+                }
+            }
+        }
+    }
+
     /// Commits a group: durable when it returns.
-    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
-        if self.ledger_stale {
+    async fn commit(&self, group: &[Job]) -> Result<Vec<Answer>, VaultError> {
+        if self.shared.ledger_stale.load(Ordering::Acquire) {
             self.reload_ledger().await?;
         }
         for _ in 0..ATTEMPTS_MAX {
@@ -246,11 +269,11 @@ impl Writer {
     }
 
     /// Reads the books again from the store.
-    async fn reload_ledger(&mut self) -> Result<(), VaultError> {
-        self.ledger_stale = true;
+    async fn reload_ledger(&self) -> Result<(), VaultError> {
+        self.shared.ledger_stale.store(true, Ordering::Release);
         let ledger = Ledger::load(self.shared.store.as_ref()).await?;
         self.shared.ledger.store(Arc::new(ledger));
-        self.ledger_stale = false;
+        self.shared.ledger_stale.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -309,7 +332,7 @@ impl Writer {
                     Answer::Done
                 }
                 Job::AdoptPolicies(policies, _) => Answer::Notes(group.draft.policies_loaded(policies)),
-                Job::Stop(_) => Answer::Done,
+                Job::Settle(_) | Job::Stop(_) => Answer::Done,
             });
         }
         Ok((answers, group))
@@ -421,7 +444,7 @@ fn answer(group: Vec<Job>, committed: Result<Vec<Answer>, VaultError>) {
             (Job::Mint(_, reply), Ok(Answer::Minted(results))) => drop(reply.send(Ok(results))),
             (Job::Forget(_, reply), Ok(Answer::Erased(results))) => drop(reply.send(Ok(results))),
             (Job::AdoptPolicies(_, reply), Ok(Answer::Notes(notes))) => drop(reply.send(Ok(notes))),
-            (Job::NoteKeys(reply) | Job::NoteKeyUse(reply) | Job::Stop(reply), answer) => {
+            (Job::NoteKeys(reply) | Job::NoteKeyUse(reply) | Job::Settle(reply) | Job::Stop(reply), answer) => {
                 drop(reply.send(answer.map(|_| ())));
             }
             (Job::Mint(_, reply), answer) => drop(reply.send(Err(failure(answer)))),

@@ -69,13 +69,15 @@ pub enum Event {
 pub struct Log {
     bytes: Vec<u8>,
     pub events: Vec<Event>,
+    /// Where each event's record ends.
+    ends: Vec<u64>,
 }
 
 impl Log {
     /// Reads a log, up to a last record that the end of the process may have cut off.
     pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).expect("the log can be read");
-        let mut events = Vec::new();
+        let (mut events, mut ends) = (Vec::new(), Vec::new());
         let mut at = 0;
         while let Some(head) = bytes.get(at..at + 32) {
             let integer = |from: usize| u64::from_le_bytes(head[from..from + 8].try_into().expect("eight bytes"));
@@ -101,8 +103,54 @@ impl Log {
                 other => panic!("the log has a record of type {other}"),
             });
             at = data.1;
+            ends.push(at as u64);
         }
-        Log { bytes, events }
+        Log { bytes, events, ends }
+    }
+
+    /// How many bytes the log had before this event.
+    pub fn length_before(&self, event: usize) -> u64 {
+        event.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    /// How many events were in the log when it had this length.
+    pub fn events_within(&self, length: u64) -> usize {
+        self.ends.partition_point(|end| *end <= length)
+    }
+}
+
+impl Log {
+    /// Points at which at least two writes of one file are not synced: where the order of the disk's work matters.
+    pub fn busy_points(&self) -> Vec<usize> {
+        let mut unsynced: HashMap<u64, usize> = HashMap::new();
+        let mut points = Vec::new();
+        for (number, event) in self.events.iter().enumerate() {
+            match event {
+                Event::Wrote { inode, durable: false, .. } => *unsynced.entry(*inode).or_default() += 1,
+                Event::SyncEnded { inode } => drop(unsynced.remove(inode)),
+                _ => {}
+            }
+            if unsynced.values().any(|writes| *writes > 1) {
+                points.push(number + 1);
+            }
+        }
+        points
+    }
+
+    /// Bytes written, and the length that the longest file ever had.
+    pub fn volume(&self) -> (u64, u64) {
+        self.events.iter().fold((0, 0), |(bytes, longest), event| match event {
+            Event::Wrote { offset, data, .. } => {
+                let length = (data.1 - data.0) as u64;
+                (bytes + length, longest.max(offset + length))
+            }
+            _ => (bytes, longest),
+        })
+    }
+
+    /// How many events are of a sort.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
     }
 }
 
@@ -148,6 +196,8 @@ pub struct Disk {
     seen: BTreeMap<String, usize>,
     pending: Vec<(usize, String, EntryChange)>,
     events: usize,
+    /// A disk that says it has synced and has not: what shows that a test can fail.
+    pub lying: bool,
 }
 
 /// How much of what was not synced is there after a cut.
@@ -185,6 +235,7 @@ impl Disk {
             seen: BTreeMap::new(),
             pending: Vec::new(),
             events: 0,
+            lying: false,
         };
         disk.hold(root, String::new());
         disk.seen = disk.entries.clone();
@@ -261,6 +312,7 @@ impl Disk {
                     file.syncs.push_back(event);
                 }
             }
+            Event::SyncEnded { .. } if self.lying => {}
             Event::SyncEnded { inode } => {
                 let Some(&file) = self.by_inode.get(inode) else { return };
                 let Some(began) = self.files[file].syncs.pop_front() else { return };
@@ -342,11 +394,6 @@ impl Disk {
                 out.write_all(&content).expect("a file can be written");
             }
         }
-    }
-
-    /// Whether anything is left to chance.
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
     }
 }
 

@@ -18,12 +18,26 @@ use std::{
     sync::OnceLock,
 };
 
+use nix::errno::Errno;
+
 /// Where a run is recorded.
 pub struct Recorder {
     root: PathBuf,
     log: PathBuf,
     marks: PathBuf,
+    fault: PathBuf,
     shim: PathBuf,
+}
+
+/// What goes wrong with files below the root, and the error that it gives.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// Nothing can be changed, nor opened to be changed.
+    Changes(Errno),
+    /// Nothing can be written, nor made.
+    Growth(Errno),
+    /// Nothing can be made durable.
+    Syncs(Errno),
 }
 
 impl Recorder {
@@ -31,25 +45,56 @@ impl Recorder {
     /// is no C compiler.
     pub fn new(root: &Path, beside: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let recorder = Recorder { root, log: beside.join("log"), marks: beside.join("marks"), shim: shim()? };
-        fs::write(&recorder.log, b"")
-            .and_then(|()| fs::write(&recorder.marks, b""))
-            .map_err(|error| error.to_string())?;
-        Ok(recorder)
+        let file = |name| {
+            let path = beside.join(name);
+            fs::write(&path, b"").map(|()| path).map_err(|error| error.to_string())
+        };
+        Ok(Recorder { root, log: file("log")?, marks: file("marks")?, fault: file("fault")?, shim: shim()? })
     }
 
     /// Has this command recorded. Several, one after the other, are recorded in one log.
     pub fn record<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("LD_PRELOAD", &self.shim)
-            .env("POWERCUT_ROOT", &self.root)
-            .env("POWERCUT_LOG", &self.log)
-            .env("POWERCUT_MARKS", &self.marks)
+        command.envs(self.environment())
+    }
+
+    /// What a process to be recorded needs in its environment.
+    pub fn environment(&self) -> [(&'static str, &Path); 5] {
+        [
+            ("LD_PRELOAD", &self.shim),
+            ("POWERCUT_ROOT", &self.root),
+            ("POWERCUT_LOG", &self.log),
+            ("POWERCUT_MARKS", &self.marks),
+            ("POWERCUT_FAULT", &self.fault),
+        ]
     }
 
     /// What was recorded until now.
     pub fn log(&self) -> disk::Log {
         disk::Log::read(&self.log)
+    }
+
+    /// How long the log is now, in bytes. What a process has told anyone by then is in it.
+    pub fn length(&self) -> u64 {
+        fs::metadata(&self.log).expect("the log is there").len()
+    }
+
+    /// Waits until no recorded process is in the middle of a change, and lets none begin until the answer is dropped.
+    /// A process that is killed meanwhile leaves files and log that agree.
+    pub fn hold_still(&self) -> fs::File {
+        let log = fs::File::open(&self.log).expect("the log is there");
+        log.lock().expect("the log can be locked");
+        log
+    }
+
+    /// From now on, what recorded processes try fails; `None` for as usual.
+    pub fn fail(&self, fault: Option<Fault>) {
+        let text = fault.map_or(String::new(), |fault| match fault {
+            Fault::Changes(errno) => format!("C{}", errno as i32),
+            Fault::Growth(errno) => format!("G{}", errno as i32),
+            Fault::Syncs(errno) => format!("S{}", errno as i32),
+        });
+        // A process reads the eight bytes at once.
+        fs::write(&self.fault, format!("{text:8}")).expect("the fault can be written");
     }
 }
 

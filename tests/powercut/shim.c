@@ -8,6 +8,10 @@
  * which they happened. A sync is two records: its beginning and its end. What other threads write in between is
  * not covered by it. Syncs are recorded and not carried out: the test decides what reached the disk.
  *
+ * Each call with its record holds a lock (flock) on the log, so that a test can kill the process between two of them.
+ * POWERCUT_FAULT is a file that tells what fails: C and an error number for every change, G for what needs room, S for
+ * syncs.
+ *
  * Record: type (1 byte), flag (1), path length (2), 4 bytes of nothing, file (8), offset (8), length (8), then the path and the
  * data; integers in the machine's order. See disk.rs for what each type means.
  */
@@ -23,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -35,7 +40,7 @@ static pthread_once_t set_up = PTHREAD_ONCE_INIT;
 static char root[PATH_MAX];
 static size_t root_length;
 static char marks[PATH_MAX];
-static int log_fd = -1;
+static int log_fd = -1, fault_fd = -1;
 
 /* For each descriptor: the inode below the root that it is open on, or 0; whether writes through it are durable. */
 static uint64_t inode_of[FDS];
@@ -48,12 +53,38 @@ static void begin(void) {
     snprintf(root, sizeof root, "%s", dir);
     snprintf(marks, sizeof marks, "%s", mark);
     root_length = strlen(root);
+    const char *fault = getenv("POWERCUT_FAULT");
+    if (fault) fault_fd = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
     log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 }
 
 static int on(void) {
     pthread_once(&set_up, begin);
     return log_fd >= 0;
+}
+
+static void enter(void) {
+    int saved = errno;
+    pthread_mutex_lock(&one);
+    while (flock(log_fd, LOCK_EX) != 0)
+        if (errno != EINTR) abort();
+    errno = saved;
+}
+
+static void leave(void) {
+    int saved = errno;
+    flock(log_fd, LOCK_UN);
+    pthread_mutex_unlock(&one);
+    errno = saved;
+}
+
+/* Whether a call of this sort is to fail; errno says with what. Within the lock. */
+static int fails(const char *sorts) {
+    char wanted[9] = {0};
+    if (fault_fd < 0 || syscall(SYS_pread64, fault_fd, wanted, 8, 0) < 2 || !strchr(sorts, wanted[0])) return 0;
+    int number = atoi(wanted + 1);
+    if (number) errno = number;
+    return number;
 }
 
 static void put(const void *bytes, size_t length) {
@@ -119,8 +150,13 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
     if (!on()) return (int)syscall(SYS_openat, dir, path, flags, mode);
     int is_mark = strcmp(path, marks) == 0;
     if (!is_mark && !below(dir, path, relative)) return (int)syscall(SYS_openat, dir, path, flags, mode);
-    pthread_mutex_lock(&one);
+    enter();
     int was_there = fstatat(dir, path, &before, 0) == 0;
+    int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+    if (!is_mark && ((writes && fails("C")) || (!was_there && (flags & O_CREAT) && fails("CG")))) {
+        leave();
+        return -1;
+    }
     int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
     if (fd >= FDS) abort();
     if (fd >= 0 && is_mark) {
@@ -131,7 +167,7 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
         if (!was_there) record('O', 0, after.st_ino, 0, relative, NULL, 0);
         else if (flags & O_TRUNC) record('T', 0, after.st_ino, 0, "", NULL, 0);
     }
-    pthread_mutex_unlock(&one);
+    leave();
     return fd;
 }
 
@@ -151,10 +187,10 @@ int openat64(int dir, const char *path, int flags, ...) { MODE(flags, mode) retu
 
 int close(int fd) {
     if (on() && fd >= 0 && fd < FDS) {
-        pthread_mutex_lock(&one);
+        enter();
         inode_of[fd] = 0;
         durable[fd] = marking[fd] = 0;
-        pthread_mutex_unlock(&one);
+        leave();
     }
     return (int)syscall(SYS_close, fd);
 }
@@ -165,9 +201,9 @@ int closedir(DIR *stream) {
     if (!real) real = (int (*)(DIR *))dlsym(RTLD_NEXT, "closedir");
     int fd = dirfd(stream);
     if (on() && fd >= 0 && fd < FDS) {
-        pthread_mutex_lock(&one);
+        enter();
         inode_of[fd] = 0;
-        pthread_mutex_unlock(&one);
+        leave();
     }
     return real(stream);
 }
@@ -179,10 +215,10 @@ static void wrote(int fd, uint64_t inode, uint64_t offset, const void *data, siz
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     uint64_t inode = tracked(fd);
     if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
-    pthread_mutex_lock(&one);
-    ssize_t done = syscall(SYS_pwrite64, fd, data, length, offset);
+    enter();
+    ssize_t done = fails("CG") ? -1 : syscall(SYS_pwrite64, fd, data, length, offset);
     if (done > 0) wrote(fd, inode, (uint64_t)offset, data, (size_t)done);
-    pthread_mutex_unlock(&one);
+    leave();
     return done;
 }
 
@@ -192,13 +228,13 @@ ssize_t write(int fd, const void *data, size_t length) {
     uint64_t inode = tracked(fd);
     int is_mark = on() && fd >= 0 && fd < FDS && marking[fd];
     if (!inode && !is_mark) return syscall(SYS_write, fd, data, length);
-    pthread_mutex_lock(&one);
+    enter();
     off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
     if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
-    ssize_t done = syscall(SYS_write, fd, data, length);
+    ssize_t done = inode && fails("CG") ? -1 : syscall(SYS_write, fd, data, length);
     if (done > 0 && inode) wrote(fd, inode, (uint64_t)at, data, (size_t)done);
     if (done > 0 && is_mark) record('K', 0, 0, 0, "", data, (size_t)done);
-    pthread_mutex_unlock(&one);
+    leave();
     return done;
 }
 
@@ -226,10 +262,10 @@ ssize_t sendfile(int to, int from, off_t *at, size_t length) { return sendfile64
 int ftruncate64(int fd, off64_t length) {
     uint64_t inode = tracked(fd);
     if (!inode) return (int)syscall(SYS_ftruncate, fd, length);
-    pthread_mutex_lock(&one);
-    int answer = (int)syscall(SYS_ftruncate, fd, length);
+    enter();
+    int answer = fails("C") ? -1 : (int)syscall(SYS_ftruncate, fd, length);
     if (answer == 0) record('T', 0, inode, (uint64_t)length, "", NULL, 0);
-    pthread_mutex_unlock(&one);
+    leave();
     return answer;
 }
 
@@ -237,12 +273,16 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 static int synced(int fd) {
     uint64_t inode = inode_of[fd];
-    pthread_mutex_lock(&one);
+    enter();
+    if (fails("S")) {
+        leave();
+        return -1;
+    }
     record('S', 0, inode, 0, "", NULL, 0);
-    pthread_mutex_unlock(&one);
-    pthread_mutex_lock(&one);
+    leave();
+    enter();
     record('E', 0, inode, 0, "", NULL, 0);
-    pthread_mutex_unlock(&one);
+    leave();
     return 0;
 }
 
@@ -252,9 +292,9 @@ int fdatasync(int fd) { return tracked(fd) ? synced(fd) : (int)syscall(SYS_fdata
 /* It promises nothing about a power cut, so it is not even recorded as a sync. */
 int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {
     if (!tracked(fd)) return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
-    pthread_mutex_lock(&one);
+    enter();
     record('F', 0, inode_of[fd], (uint64_t)offset, "", NULL, 0);
-    pthread_mutex_unlock(&one);
+    leave();
     return 0;
 }
 
@@ -262,10 +302,10 @@ static int moved(int from_dir, const char *from, int to_dir, const char *to, uns
     char source[PATH_MAX], target[PATH_MAX];
     if (!on() || !below(from_dir, from, source) || !below(to_dir, to, target))
         return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
-    pthread_mutex_lock(&one);
-    int answer = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    enter();
+    int answer = fails("C") ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
     if (answer == 0) record('R', 0, 0, 0, source, target, strlen(target));
-    pthread_mutex_unlock(&one);
+    leave();
     return answer;
 }
 
@@ -276,10 +316,10 @@ int renameat2(int a, const char *from, int b, const char *to, unsigned flags) { 
 static int removed(int dir, const char *path, int flags) {
     char relative[PATH_MAX];
     if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_unlinkat, dir, path, flags);
-    pthread_mutex_lock(&one);
-    int answer = (int)syscall(SYS_unlinkat, dir, path, flags);
+    enter();
+    int answer = fails("C") ? -1 : (int)syscall(SYS_unlinkat, dir, path, flags);
     if (answer == 0) record('U', 0, 0, 0, relative, NULL, 0);
-    pthread_mutex_unlock(&one);
+    leave();
     return answer;
 }
 
@@ -291,10 +331,10 @@ static int made(int dir, const char *path, mode_t mode) {
     char relative[PATH_MAX];
     struct stat after;
     if (!on() || !below(dir, path, relative)) return (int)syscall(SYS_mkdirat, dir, path, mode);
-    pthread_mutex_lock(&one);
-    int answer = (int)syscall(SYS_mkdirat, dir, path, mode);
+    enter();
+    int answer = fails("CG") ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
     if (answer == 0 && fstatat(dir, path, &after, 0) == 0) record('M', 0, after.st_ino, 0, relative, NULL, 0);
-    pthread_mutex_unlock(&one);
+    leave();
     return answer;
 }
 

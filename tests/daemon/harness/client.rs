@@ -35,6 +35,8 @@ pub struct Response {
     pub request_id: String,
     /// `allow`, which stands on 405 and nowhere else.
     pub allow: Option<String>,
+    /// `retry-after`, which stands on some 503 and nowhere else: seconds.
+    pub retry_after: Option<String>,
     /// Whether the daemon closes the connection after it.
     pub close: bool,
     /// The body, of just the announced length.
@@ -94,6 +96,18 @@ impl Client {
         }
         response.body = self.unread.drain(..length).collect();
         response
+    }
+
+    /// Takes the next answer of a daemon that may be gone before it has given all of it: then there is none.
+    pub fn receive_if_whole(&mut self) -> Option<Response> {
+        while !holds_whole_answer(&self.unread) {
+            match self.read_more() {
+                Ok(true) => {}
+                Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("neither answer nor end: {error}"),
+                Ok(false) | Err(_) => return None,
+            }
+        }
+        Some(self.receive())
     }
 
     /// Takes the interim answer to `expect: 100-continue`: the daemon has read the head and waits for the body.
@@ -165,6 +179,13 @@ impl Client {
     }
 }
 
+fn holds_whole_answer(received: &[u8]) -> bool {
+    let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&received[..end]);
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    received.len() >= end + 4 + length.unwrap_or(0)
+}
+
 /// A request as this client sends it.
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n");
@@ -202,6 +223,7 @@ impl Response {
             content_type: required("content-type"),
             request_id: required("x-request-id"),
             allow: header("allow"),
+            retry_after: header("retry-after"),
             close: header("connection").is_some(),
             body: vec![0; required("content-length").parse().expect("a length")],
         }

@@ -126,11 +126,18 @@ pub struct Daemon {
 
 impl Daemon {
     pub(super) fn ready(process: Process, socket: PathBuf) -> Self {
+        Daemon::ready_or_gone(process, socket)
+            .unwrap_or_else(|ended| panic!("it did not start: {}\n{}", ended.status, ended.log.text()))
+    }
+
+    /// Waits for either.
+    pub(super) fn ready_or_gone(mut process: Process, socket: PathBuf) -> Result<Self, Ended> {
+        let started = Instant::now();
         match process.notification() {
             Some(states) => assert_eq!(states, ["READY=1"]),
-            None => panic!("it did not start:\n{}", process.log.text()),
+            None => return Err(process.end(started, LIMIT)),
         }
-        Daemon { process, socket }
+        Ok(Daemon { process, socket })
     }
 
     /// A new connection.

@@ -82,7 +82,7 @@ impl Site {
         launch
     }
 
-    fn write_configuration(&self) -> PathBuf {
+    fn write_configuration(&self, launch: usize) -> PathBuf {
         let mut text = String::new();
         let mut current = "";
         for ((section, name), value) in &self.settings {
@@ -92,8 +92,9 @@ impl Site {
             }
             writeln!(text, "{name} = {value}").expect("memory");
         }
-        let path = self.path("masker.toml");
-        fs::write(&path, text).expect("the configuration is written");
+        // Two daemons can be started at once: neither sees half a file.
+        let (path, draft) = (self.path("masker.toml"), self.path(&format!("masker.toml.{launch}")));
+        fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).expect("the configuration is written");
         path
     }
 }
@@ -160,14 +161,20 @@ impl Launch<'_> {
         Daemon::ready(self.spawn(), socket)
     }
 
+    /// Starts the daemon and waits until it is ready or has given up.
+    pub fn attempt(self) -> Result<Daemon, Ended> {
+        let socket = self.socket.clone();
+        Daemon::ready_or_gone(self.spawn(), socket)
+    }
+
     /// Starts what must not start, and waits until it has given up.
     pub fn refused(self) -> Ended {
         self.spawn().refused()
     }
 
     fn spawn(self) -> Process {
-        let configuration = self.site.write_configuration();
         let launch = self.site.launches.fetch_add(1, Ordering::Relaxed);
+        let configuration = self.site.write_configuration(launch);
         Process::spawn(Command {
             arguments: vec!["serve".into(), "--config".into(), configuration.into()],
             environment: self.environment,

@@ -1,0 +1,25 @@
+//! What was answered is there: after `kill -9`, after power cuts, on disks that fail, and with two daemons at once.
+
+#[path = "daemon/harness/mod.rs"]
+pub mod harness;
+pub mod powercut;
+
+mod crash {
+    mod canary;
+    mod disk;
+    mod kill;
+    mod load;
+    mod power;
+    mod promises;
+    mod race;
+
+    /// A folder in memory where there is one: the disks of these tests are on paper.
+    fn scratch() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder can be made")
+    }
+
+    /// A number that whoever runs the tests may set.
+    fn number(name: &str, otherwise: u64) -> u64 {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    }
+}

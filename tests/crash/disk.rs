@@ -1,0 +1,282 @@
+//! A disk that fills up, or cannot be written any more: refusals, nothing lost, and service again by itself.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nix::{errno::Errno, sys::statvfs::statvfs};
+use serde_json::json;
+
+use super::{
+    kill::check_vault,
+    load::{Conduct, Load, Moment, Next},
+    promises::{Extent, Promises},
+    scratch,
+};
+use crate::{
+    harness::{Client, Daemon, Site},
+    powercut::{Fault, Recorder, disk::Seeded},
+};
+
+const CONNECTIONS: usize = 4;
+const SEED: u64 = 7;
+
+const FAILED: &str = "the store failed; opening it again";
+const SERVES: &str = "the store serves again";
+
+/// A file system of a few megabytes, gone with this.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts it in a directory that is made for it. Takes root; without, says so and is none.
+    fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
+        fs::create_dir(&path).expect("a folder can be made");
+        let options = format!("size={megabytes}m,mode=0700");
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).output();
+        match output {
+            Ok(output) if output.status.success() => Some(SmallDisk(path)),
+            Ok(output) => {
+                println!("skipped: no small file system here: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+                None
+            }
+            Err(error) => {
+                println!("skipped: no small file system here: mount: {error}");
+                None
+            }
+        }
+    }
+
+    fn remount(&self, how: &str) {
+        let output = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output();
+        let output = output.expect("mount was there before");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Makes this file, or makes it anew, so large that so many bytes are left.
+    fn leave(&self, path: &Path, bytes: u64) -> PathBuf {
+        let mut file = fs::File::create(path).expect("a file without bytes takes no room");
+        let found = statvfs(&self.0).expect("it is mounted");
+        let free = found.blocks_available() * found.fragment_size();
+        let mut take = |bytes: u64| file.write_all(&vec![1; bytes as usize]);
+        if bytes > 0 {
+            take(free.saturating_sub(bytes)).expect("there was room for it");
+        } else {
+            // The daemon may be using some of it meanwhile.
+            while take(found.fragment_size()).is_ok() {}
+        }
+        path.to_owned()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Mints until a store that fails refuses every client. Everything that was answered until then is in `promises`.
+fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises) {
+    run(load, daemon, promises, &|_| Next::GoOn);
+}
+
+fn run(load: &mut Load, daemon: &Daemon, promises: &mut Promises, at: &(dyn Fn(Moment) -> Next + Sync)) {
+    let conduct = Conduct { at, clock: &|| 0, refusals: true };
+    for step in load.run(daemon, promises, conduct).iter().flatten() {
+        promises.note(&step.told);
+    }
+    promises.assert_kept("until the disk failed");
+}
+
+/// While the store cannot be written, a token gives its value or the whole request is refused: never another answer.
+fn ask_while_down(client: &mut Client, promises: &Promises) {
+    let tokens: Vec<_> = promises.held().take(500).collect();
+    let items: Vec<_> =
+        tokens.iter().map(|(subject, token)| json!({ "token": token, "context": subject.context })).collect();
+    let response = client.post("/api/v1/rehydrate", &json!({ "tokens": items }));
+    if response.status == 503 {
+        response.problem(503, "vault.unavailable");
+        return;
+    }
+    for ((subject, _), result) in tokens.iter().zip(response.results(items.len())) {
+        assert_eq!(result["value"], subject.value);
+    }
+}
+
+/// The reason that health gives for a vault that cannot be used.
+fn why_degraded(client: &mut Client) -> String {
+    let (status, components) = client.health();
+    assert_eq!((status.as_str(), &components["vault"]["status"]), ("degraded", &json!("degraded")), "{components}");
+    components["vault"]["detail"].as_str().expect("a reason").to_owned()
+}
+
+/// Waits until the store has come back as often as it failed. Nobody may write meanwhile.
+fn wait_for_service(daemon: &Daemon) {
+    let failures = daemon.log().lines().iter().filter(|line| line["message"] == FAILED).count();
+    assert!(failures > 0, "it did not fail");
+    daemon.log().wait_for(failures, SERVES);
+}
+
+/// Everything that was answered is there, and the vault agrees with itself.
+fn check_all(client: &mut Client, promises: &mut Promises, when: &str) {
+    promises.check(client, Extent::All, &mut Seeded(SEED));
+    promises.check_count(check_vault(client));
+    promises.assert_kept(when);
+}
+
+/// Started on a disk on which it cannot work, the daemon says why and changes nothing.
+fn assert_refused(site: &Site, why: &str) {
+    let log = site.launch().care_keys().refused().code(1);
+    let told = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
+    assert!(told.clone().count() == 1 && told.clone().all(|line| line.contains(why)), "{log}");
+}
+
+const NO_ROOM: &str = "No space left on device";
+
+#[test]
+fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room() {
+    let mut site = Site::new();
+    let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
+    site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
+    let ballast = disk.0.join("ballast");
+    let (mut load, mut promises) = (Load::new(SEED, CONNECTIONS), Promises::default());
+    for start in 0..2 {
+        let daemon = site.launch().care_keys().start();
+        let mut client = daemon.client();
+        promises.check(&mut client, Extent::All, &mut Seeded(SEED));
+        for filling in 0..3 {
+            disk.leave(&ballast, 1 << 20);
+            // What is left is too little for a commit, and may be enough to open again.
+            let rest = loop {
+                mint_until_refused(&mut load, &daemon, &mut promises);
+                let rest = disk.leave(&disk.0.join("rest"), 0);
+                match client.health() {
+                    (status, _) if status == "ok" => fs::remove_file(rest).expect("it was made"),
+                    _ => break rest,
+                }
+            };
+            let why = why_degraded(&mut client);
+            assert!(why.contains(NO_ROOM), "{why}");
+            ask_while_down(&mut client, &promises);
+            fs::remove_file(&ballast).and_then(|()| fs::remove_file(rest)).expect("they were made");
+            wait_for_service(&daemon);
+            promises.check(&mut client, Extent::All, &mut Seeded(SEED));
+            promises.assert_kept(&format!("with room again, start {start}, filling {filling}"));
+        }
+        check_all(&mut client, &mut promises, &format!("with room again, start {start}"));
+        daemon.kill();
+    }
+    let daemon = site.launch().care_keys().start();
+    check_all(&mut daemon.client(), &mut promises, "after the last kill");
+    println!("{} records, {} promises looked at", promises.held().count(), promises.looked_at());
+    daemon.stop();
+}
+
+#[test]
+fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room() {
+    let mut site = Site::new();
+    let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
+    site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
+    let ballast = disk.leave(&disk.0.join("ballast"), 0);
+    assert_refused(&site, NO_ROOM);
+    // Room for a part of a new vault is not room enough, whatever part it is; what was made of it is no hindrance.
+    for pages in 1.. {
+        disk.leave(&ballast, pages << 12);
+        match site.launch().care_keys().attempt() {
+            Ok(daemon) => {
+                daemon.stop();
+                break;
+            }
+            Err(ended) => assert!(ended.code(1).contains(NO_ROOM), "{pages} pages: {}", ended.log.text()),
+        }
+    }
+    fs::remove_file(&ballast).expect("it was made");
+
+    let (mut load, mut promises) = (Load::new(SEED, CONNECTIONS), Promises::default());
+    let daemon = site.launch().care_keys().start();
+    disk.leave(&ballast, 4 << 20);
+    mint_until_refused(&mut load, &daemon, &mut promises);
+    daemon.kill();
+    disk.leave(&ballast, 0);
+    assert_refused(&site, NO_ROOM);
+    fs::remove_file(&ballast).expect("it was made");
+    let daemon = site.launch().care_keys().start();
+    check_all(&mut daemon.client(), &mut promises, "with room again");
+    daemon.stop();
+}
+
+#[test]
+fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing() {
+    let mut site = Site::new();
+    let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
+    site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
+    const WHY: &str = "Read-only file system";
+    disk.remount("ro");
+    assert_refused(&site, WHY);
+    disk.remount("rw");
+
+    let (mut load, mut promises) = (Load::new(SEED, CONNECTIONS), Promises::default());
+    let daemon = site.launch().care_keys().start();
+    disk.leave(&disk.0.join("ballast"), 2 << 20);
+    mint_until_refused(&mut load, &daemon, &mut promises);
+    daemon.kill();
+    fs::remove_file(disk.0.join("ballast")).expect("it was made");
+    disk.remount("ro");
+    assert_refused(&site, WHY);
+    disk.remount("rw");
+    let daemon = site.launch().care_keys().start();
+    check_all(&mut daemon.client(), &mut promises, "writable again");
+    daemon.stop();
+}
+
+/// The disk fails as told, under load, in each way and several times.
+#[test]
+fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again() {
+    let (site, folder) = (Site::new(), scratch());
+    let vault = folder.path().join("vault");
+    fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
+    let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
+    let start = || {
+        let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", &vault);
+        for (name, path) in recorder.environment() {
+            launch = launch.env(name, path);
+        }
+        launch.start()
+    };
+    let faults = [Fault::Growth(Errno::ENOSPC), Fault::Changes(Errno::EROFS), Fault::Syncs(Errno::EIO)];
+    let (mut load, mut promises, mut random) = (Load::new(SEED, CONNECTIONS), Promises::default(), Seeded(SEED));
+    for round in 0..3 {
+        let daemon = start();
+        let mut client = daemon.client();
+        check_all(&mut client, &mut promises, &format!("after kill {round}"));
+        for fault in faults {
+            let answers = 20 + random.below(100);
+            let at = |moment| {
+                if let Moment::Answered(answered) = moment
+                    && answered == answers
+                {
+                    recorder.fail(Some(fault));
+                }
+                Next::GoOn
+            };
+            run(&mut load, &daemon, &mut promises, &at);
+            let why = why_degraded(&mut client);
+            let (Fault::Growth(errno) | Fault::Changes(errno) | Fault::Syncs(errno)) = fault;
+            let told = std::io::Error::from(errno).to_string();
+            let told = told.split(" (os error").next().expect("a text");
+            assert!(why.contains(told), "{told} is not in: {why}");
+            ask_while_down(&mut client, &promises);
+            recorder.fail(None);
+            wait_for_service(&daemon);
+            check_all(&mut client, &mut promises, &format!("round {round}, after {fault:?}"));
+        }
+        daemon.kill();
+    }
+    let daemon = start();
+    check_all(&mut daemon.client(), &mut promises, "after the last kill");
+    println!("{} records, {} promises looked at", promises.held().count(), promises.looked_at());
+    daemon.stop();
+}

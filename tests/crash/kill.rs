@@ -1,0 +1,96 @@
+//! `kill -9`, a hundred times, in the middle of everything: what was answered is there.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{
+    load::{Conduct, Load, Moment, Next},
+    number,
+    promises::{Extent, Promises},
+};
+use crate::{
+    harness::{Client, Daemon, Site, TestKey},
+    powercut::disk::Seeded,
+};
+
+const CONNECTIONS: usize = 8;
+
+/// How many of the older promises are looked at after each kill; all of them are at the end.
+const SAMPLE: u64 = 400;
+
+/// Half of the kills come under one key, half after it was replaced: values keep the token that they have.
+fn start(site: &Site, second_half: bool) -> Daemon {
+    let launch = site.launch().care_keys();
+    if !second_half {
+        return launch.start();
+    }
+    launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care")).start()
+}
+
+#[test]
+fn what_was_answered_survives_a_hundred_kills() {
+    let (seed, kills) = (number("CRASH_SEED", 1), number("CRASH_KILLS", 100));
+    println!("seed {seed}");
+    let began = Instant::now();
+    let site = Site::new();
+    let mut random = Seeded(seed);
+    let (mut load, mut promises) = (Load::new(seed, CONNECTIONS), Promises::default());
+    let (mut steps, mut open) = (0, 0);
+    for kill in 0..kills {
+        let daemon = start(&site, kill >= kills / 2);
+        let extent = if kill == kills / 2 { Extent::All } else { Extent::Sample(SAMPLE) };
+        promises.check(&mut daemon.client(), extent, &mut random);
+        promises.assert_kept(&format!("seed {seed}, after kill {kill}"));
+
+        // Right after an answer, or while the daemon has just got another request.
+        let (answers, while_sent) = (1 + random.below(160), random.chance(50));
+        let killed = AtomicBool::new(false);
+        let at = |moment| {
+            let now = match moment {
+                Moment::Sent(answered) => while_sent && answered >= answers,
+                Moment::Answered(answered) => !while_sent && answered >= answers,
+            };
+            if now && !killed.swap(true, Ordering::SeqCst) {
+                daemon.signal(Signal::SIGKILL);
+            }
+            Next::GoOn
+        };
+        for told in load.run(&daemon, &promises, Conduct { at: &at, clock: &|| 0, refusals: false }).iter().flatten() {
+            steps += 1;
+            open += u64::from(told.told.is_open());
+            promises.note(&told.told);
+        }
+        promises.assert_kept(&format!("seed {seed}, before kill {kill}"));
+        daemon.kill();
+    }
+
+    let daemon = start(&site, true);
+    let mut client = daemon.client();
+    promises.check(&mut client, Extent::All, &mut random);
+    let records = check_vault(&mut client);
+    promises.check_count(records);
+    promises.assert_kept(&format!("seed {seed}, after the last kill"));
+    daemon.stop();
+    println!(
+        "{kills} kills: {steps} items asked, {open} of them not answered; {records} records at the end, {} promises \
+         looked at; {:.1} s",
+        promises.looked_at(),
+        began.elapsed().as_secs_f32()
+    );
+}
+
+/// `masker vault check` finds nothing wrong, and agrees with the vault's own counts. Returns the number of records.
+pub fn check_vault(client: &mut Client) -> u64 {
+    let report = client.post("/api/v1/vault/check", &json!({})).ok();
+    let stats = client.get("/api/v1/vault/stats").ok();
+    assert!(report["ok"] == true && report["counts_agree"] == true, "{report}");
+    assert_eq!(report["problems"], json!([]));
+    assert_eq!(report["opened"], report["records"], "{report}");
+    assert_eq!(stats["records"], report["records"], "{stats}");
+    report["records"].as_u64().expect("a count")
+}

@@ -1,0 +1,213 @@
+//! Power cuts under the whole daemon: a token in an answer is there, whenever the power goes after it.
+//!
+//! The real daemon serves clients while every change of its files is recorded ([`crate::powercut`]). For each answer the
+//! test knows how long that record was before it was asked for and after it was read. Then the files are rebuilt as a
+//! power cut could have left them, at many points, and a daemon is started on them. What had been answered by that point
+//! must be there. What had not even been asked for must not, and what lies between may be either, but whole.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use nix::sys::signal::Signal;
+
+use super::{
+    kill::check_vault,
+    load::{Conduct, Load, Moment, Next, Step},
+    number,
+    promises::{Extent, Promises, Told},
+    scratch,
+};
+use crate::{
+    harness::{Client, Daemon, Site},
+    powercut::{
+        Recorder,
+        disk::{Cut, Disk, Log, Seeded},
+    },
+};
+
+const CONNECTIONS: usize = 6;
+
+/// A run of several sessions of the daemon on one vault, as the disk saw it and as the clients did.
+struct Recorded {
+    disk: Disk,
+    log: Log,
+    steps: Vec<Step>,
+}
+
+struct Plan {
+    seed: u64,
+    sessions: u64,
+    /// Requests that are answered in a session.
+    answers: u64,
+}
+
+fn start(site: &Site, vault: &Path, recorder: Option<&Recorder>) -> Daemon {
+    let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", vault);
+    for (name, path) in recorder.iter().flat_map(|recorder| recorder.environment()) {
+        launch = launch.env(name, path);
+    }
+    launch.start()
+}
+
+/// Sessions end in turn by `kill -9` and in order.
+fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
+    let vault = folder.join("vault");
+    make(&vault);
+    let recorder = Recorder::new(&vault, folder).unwrap_or_else(|reason| panic!("{reason}"));
+    let disk = Disk::holding(&vault);
+    let mut random = Seeded(plan.seed);
+    let (mut load, mut promises) = (Load::new(plan.seed, CONNECTIONS), Promises::default());
+    let mut steps = Vec::new();
+    for session in 0..plan.sessions {
+        let daemon = start(site, &vault, Some(&recorder));
+        steps.extend(settle(&mut promises, &mut daemon.client(), &recorder, &mut random));
+        let kills = session % 2 == 0;
+        let killed = AtomicBool::new(false);
+        let at = |moment| match moment {
+            Moment::Answered(answered) if answered >= plan.answers && !kills => Next::Stop,
+            Moment::Answered(answered) if answered >= plan.answers => {
+                if !killed.swap(true, Ordering::SeqCst) {
+                    // No thread of it gets out of a system call any more once it has the signal.
+                    let _still = recorder.hold_still();
+                    daemon.signal(Signal::SIGKILL);
+                }
+                Next::GoOn
+            }
+            _ => Next::GoOn,
+        };
+        let clock = || recorder.length();
+        let told = load.run(&daemon, &promises, Conduct { at: &at, clock: &clock, refusals: false });
+        for step in told.into_iter().flatten() {
+            promises.note(&step.told);
+            steps.push(step);
+        }
+        promises.assert_kept("while the power is on");
+        if kills {
+            daemon.kill()
+        } else {
+            daemon.stop()
+        };
+    }
+    Recorded { disk, log: recorder.log(), steps }
+}
+
+/// Looks at everything after a restart. What nobody had been told of until then, and is there, is a promise from now on.
+fn settle(promises: &mut Promises, client: &mut Client, recorder: &Recorder, random: &mut Seeded) -> Vec<Step> {
+    let began = recorder.length();
+    let open = promises.open();
+    promises.check(client, Extent::All, random);
+    promises.assert_kept("after a restart");
+    let ended = recorder.length();
+    let found = open.into_iter().filter_map(|subject| {
+        let token = promises.token(&subject)?.to_owned();
+        Some(Step { began, ended, told: Told::Tokenized { subject, answer: Some((token, false)) } })
+    });
+    found.collect()
+}
+
+/// What had been promised when the log had this length.
+fn promised(steps: &[Step], length: u64) -> Promises {
+    let mut promises = Promises::default();
+    for step in steps.iter().filter(|step| step.began <= length) {
+        match &step.told {
+            Told::Rehydrated { .. } => {}
+            told if step.ended <= length => promises.note(told),
+            told => promises.note(&told.clone().unanswered()),
+        }
+    }
+    promises
+}
+
+/// The moments at which the power goes: half of them anywhere, half right after an answer.
+fn points(recorded: &Recorded, cuts: u64, random: &mut Seeded) -> Vec<usize> {
+    let log = &recorded.log;
+    let point = |random: &mut Seeded| {
+        let step = &recorded.steps[random.below(recorded.steps.len() as u64) as usize];
+        match step.ended {
+            u64::MAX => log.events_within(step.began),
+            ended if random.chance(50) => log.events_within(ended),
+            _ => random.below(log.events.len() as u64 + 1) as usize,
+        }
+    };
+    let mut points: Vec<usize> = (0..cuts).map(|_| point(random)).collect();
+    points.sort_unstable();
+    points
+}
+
+/// Cuts the power at many points. Returns what went wrong, and how many promises were looked at.
+fn cut_power(recorded: Recorded, cuts: u64, seed: u64, site: &Site, folder: &Path) -> (Vec<String>, u64) {
+    let mut random = Seeded(seed ^ 0xC07);
+    let points = points(&recorded, cuts, &mut random);
+    let Recorded { mut disk, log, steps } = recorded;
+    let (mut failures, mut looked_at) = (Vec::new(), 0);
+    let target = folder.join("rebuilt");
+    for point in points {
+        disk.play(&log, point);
+        let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
+        make(&target);
+        let mut again = random.clone();
+        disk.rebuild(&log, cut, &mut random, &target);
+        let mut promises = promised(&steps, log.length_before(point));
+        if let Err(what) = verify(site, &target, &mut promises, &mut random) {
+            failures.push(format!("seed {seed}, {cut:?} before event {point}: {what}"));
+            if let Some(keep) = std::env::var_os("POWERCUT_KEEP") {
+                let kept = PathBuf::from(keep).join(format!("daemon-{seed}-{point}"));
+                make(&kept);
+                disk.rebuild(&log, cut, &mut again, &kept);
+            }
+        }
+        looked_at += promises.looked_at();
+        fs::remove_dir_all(&target).expect("the folder can be removed");
+    }
+    (failures, looked_at)
+}
+
+/// Starts a daemon on what is left, and holds it against what was promised.
+fn verify(site: &Site, vault: &Path, promises: &mut Promises, random: &mut Seeded) -> Result<(), String> {
+    let launch = site.launch().care_keys().env("MASKER_DATA_DIR", vault);
+    let daemon = launch.attempt().map_err(|ended| format!("{}: {}", ended.status, ended.log.text()))?;
+    let mut client = daemon.client();
+    promises.check(&mut client, Extent::All, random);
+    promises.check_count(check_vault(&mut client));
+    daemon.kill();
+    match promises.broken() {
+        [] => Ok(()),
+        broken => Err(format!("{} broken promises, such as {}", broken.len(), broken[0])),
+    }
+}
+
+fn make(folder: &Path) {
+    fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder can be made");
+}
+
+#[test]
+fn what_was_answered_survives_power_cuts() {
+    let plan = Plan {
+        seed: number("CRASH_SEED", 1),
+        sessions: number("CRASH_SESSIONS", 4),
+        answers: number("CRASH_ANSWERS", 400),
+    };
+    let cuts = number("CRASH_CUTS", 150);
+    println!("seed {}", plan.seed);
+    let began = Instant::now();
+    let (site, folder) = (Site::new(), scratch());
+    let recorded = record(&plan, &site, folder.path());
+    println!(
+        "recorded {} changes and syncs, {} items asked, in {:.1} s",
+        recorded.log.events.len(),
+        recorded.steps.len(),
+        began.elapsed().as_secs_f32()
+    );
+    let (failures, looked_at) = cut_power(recorded, cuts, plan.seed, &site, folder.path());
+    println!(
+        "{cuts} cuts: {} failures, {looked_at} promises looked at, {:.1} s",
+        failures.len(),
+        began.elapsed().as_secs_f32()
+    );
+    assert!(failures.is_empty(), "{} of {cuts} cuts:\n{}", failures.len(), failures.join("\n"));
+}

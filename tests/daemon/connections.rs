@@ -1,7 +1,6 @@
 //! Connections: kept, shared, cut short, and abused.
 
 use std::{
-    os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
 };
@@ -83,6 +82,19 @@ fn answers_to_pipelined_requests_come_in_their_order() {
 }
 
 #[test]
+fn an_answer_does_not_wait_for_the_next_request() {
+    let site = Site::new();
+    let daemon = start(&site);
+    // With the beginning of another request, and with what can be none.
+    for follows in ["GET /hea", "\r\n\r\n \0"] {
+        let mut client = daemon.client();
+        client.send_raw(&[&request("GET", "/health", b"")[..], follows.as_bytes()].concat()).unwrap();
+        client.receive().ok();
+    }
+    daemon.stop();
+}
+
+#[test]
 fn a_client_that_is_done_sending_gets_every_answer() {
     let site = Site::new();
     let daemon = start(&site);
@@ -108,7 +120,7 @@ fn a_client_that_is_done_sending_gets_every_answer() {
 #[test]
 fn clients_that_vanish_leave_nothing_behind() {
     let site = Site::new();
-    let daemon = start(&site);
+    let daemon = site.launch().care_keys().env("MASKER_LOG_LEVEL", "trace").start();
     let body = large_answer(10_000);
     let whole = request("POST", "/api/v1/tokenize", &body);
     let head_end = whole.len() - body.len();
@@ -122,7 +134,8 @@ fn clients_that_vanish_leave_nothing_behind() {
     client.send_raw(&whole).unwrap();
     client.receive_head();
     drop(client);
-    daemon.log().wait_for(7, "a connection ended");
+    daemon.log().wait_for(1, "a connection ended");
+    daemon.log().wait_for(6, "a connection ended early");
     let mut client = daemon.client();
     assert_eq!(client.metric("masker_connections"), Some(1.0));
     drop(client);
@@ -204,10 +217,10 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
     slow.send("POST", "/api/v1/tokenize", &body);
 
     // Pieces that together take three times as long as the daemon waits for one.
-    let pieces = 24;
-    for _ in 0..pieces {
-        slow.read_up_to(4_000_000 / pieces);
-        thread::sleep(3 * PATIENCE / 24);
+    const PIECES: usize = 24;
+    for piece in 1..=PIECES {
+        slow.read_up_to(4_000_000 / PIECES * piece);
+        thread::sleep(3 * PATIENCE / PIECES as u32);
     }
     slow.receive().results(4_000);
 
@@ -303,16 +316,18 @@ fn idle_connections_beyond_the_limit_wait_for_their_turn() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let site = Site::new();
     let daemon = start(&site);
-    let mut idle: Vec<UnixStream> = (0..IDLE).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    let mut idle: Vec<Client> = (0..IDLE).map(|_| daemon.client()).collect();
+    for client in &mut idle[..SERVED_MAX] {
+        client.get("/api/v1/openapi.json").ok();
+    }
     let mut late = daemon.client();
     late.send("GET", "/health", b"");
-    let mut first = Client::over(idle.remove(0));
-    first.get("/health").ok();
-    assert_eq!(first.metric("masker_connections"), Some(SERVED_MAX as f64));
+    assert_eq!(idle[0].metric("masker_connections"), Some(SERVED_MAX as f64));
     assert!(late.is_silent_for(Duration::from_millis(200)), "it is one too many");
 
-    idle.truncate(SERVED_MAX - 1 - 10);
+    // Ten of those that are served go, and all of those that waited before it.
+    idle.truncate(SERVED_MAX - 10);
     late.receive().ok();
-    first.get("/health").ok();
+    idle[0].get("/health").ok();
     daemon.stop();
 }

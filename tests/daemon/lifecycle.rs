@@ -398,7 +398,7 @@ fn a_directory_that_is_not_the_daemons_own_is_refused() {
         refused("belongs to user 54321");
         std::os::unix::fs::chown(&vault, Some(0), None).unwrap();
     }
-    fs::remove_dir(&vault).unwrap();
+    fs::remove_dir_all(&vault).unwrap();
     fs::write(&vault, "a file").unwrap();
     refused("cannot use the vault's directory");
     assert_eq!(fs::read(&vault).unwrap(), b"a file");

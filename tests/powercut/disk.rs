@@ -221,7 +221,11 @@ pub enum Cut {
 }
 
 impl Cut {
-    pub const ALL: [Cut; 6] = [Cut::DropAll, Cut::KeepAll, Cut::Reorder, Cut::Tear, Cut::LastOnly, Cut::Prefix];
+    /// One of them, by chance.
+    pub fn any(random: &mut Seeded) -> Self {
+        let all = [Cut::DropAll, Cut::KeepAll, Cut::Reorder, Cut::Tear, Cut::LastOnly, Cut::Prefix];
+        all[random.below(all.len() as u64) as usize]
+    }
 }
 
 fn parent(path: &str) -> &str {

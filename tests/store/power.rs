@@ -28,9 +28,12 @@ struct Plan {
     fail_syncs: Option<u32>,
 }
 
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
 impl Plan {
     fn from_environment() -> Self {
-        let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
         Plan {
             seed: number("POWERCUT_SEED", 3),
             sessions: number("POWERCUT_SESSIONS", 4),
@@ -144,23 +147,29 @@ fn cut_power(run: &Run, plan: &Plan, lying: bool) -> Vec<String> {
         run.log.events[played..point].iter().for_each(|event| answered.note(event));
         played = point;
         disk.play(&run.log, point);
-        let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
-        let mut again = random.clone();
-        let target = run.folder.path().join("rebuilt");
-        make(&target);
-        disk.rebuild(&run.log, cut, &mut random, &target);
-        if let Err(what) = answered.holds_in(&target) {
-            failures.push(format!("seed {}, {cut:?} before event {point}: {what}", plan.seed));
-            if let Some(keep) = std::env::var_os("POWERCUT_KEEP") {
-                let kept = Path::new(&keep).join(format!("{}-{point}", plan.seed));
-                make(&kept);
-                disk.rebuild(&run.log, cut, &mut again, &kept);
-            }
+        if let Err(what) = cut_here(&disk, &run.log, &answered, &mut random, run.folder.path()) {
+            failures.push(format!("seed {}, event {point}: {what}", plan.seed));
         }
-        std::fs::remove_dir_all(&target).unwrap();
     }
     println!("{} cuts, {} failures, {:.1} s", plan.cuts, failures.len(), begun.elapsed().as_secs_f32());
     failures
+}
+
+/// Cuts the power at the point that the disk has come to, and sees what is there after it.
+fn cut_here(disk: &Disk, log: &Log, answered: &Answered, random: &mut Seeded, beside: &Path) -> Result<(), String> {
+    let cut = Cut::any(random);
+    let mut again = random.clone();
+    let target = beside.join("rebuilt");
+    make(&target);
+    disk.rebuild(log, cut, random, &target);
+    let held = answered.holds_in(&target).map_err(|what| format!("{cut:?}: {what}"));
+    std::fs::remove_dir_all(&target).unwrap();
+    if let (Err(_), Some(keep)) = (&held, std::env::var_os("POWERCUT_KEEP")) {
+        let kept = Path::new(&keep).join(format!("{cut:?}-{}", random.next()));
+        make(&kept);
+        disk.rebuild(log, cut, &mut again, &kept);
+    }
+    held
 }
 
 fn make(folder: &Path) {
@@ -182,42 +191,43 @@ fn what_was_answered_survives_power_cuts() {
 }
 
 #[test]
-fn a_power_cut_during_recovery_is_survived_too() {
-    let plan = Plan { sessions: 2, batches_a_session: 60, cuts: 4, ..Plan::from_environment() };
-    let run = record(&plan);
-    let mut random = Seeded(plan.seed ^ 0x2CD);
-    let busy = run.log.busy_points();
-    for round in 0..plan.cuts {
-        let point = busy[random.below(busy.len() as u64) as usize];
-        let mut disk = run.base.clone();
-        disk.play(&run.log, point);
-        let mut answered = Answered::nothing(plan.seed);
-        run.log.events[..point].iter().for_each(|event| answered.note(event));
-
-        let beside = scratch();
-        let root = beside.path().join("vault");
-        make(&root);
-        disk.rebuild(&run.log, Cut::Tear, &mut random, &root);
-        let recorder = Recorder::new(&root, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
-        let base = Disk::holding(&root);
-        Child { seed: plan.seed, keys: KEYS, from: 0, to: 0, closes: round % 2 == 0 }.run(&root, &recorder, None);
+fn power_cuts_one_after_the_other_are_survived_too() {
+    let (seed, rounds) = (number("POWERCUT_SEED", 3), number("POWERCUT_ROUNDS", 12));
+    println!("seed {seed}, {rounds} rounds");
+    let mut random = Seeded(seed ^ 0x2CD);
+    let mut answered = Answered::nothing(seed);
+    let mut folder = scratch();
+    make(&folder.path().join("vault"));
+    for round in 0..rounds {
+        // What the last cut left is recovered, and written to.
+        let root = folder.path().join("vault");
+        let recorder = Recorder::new(&root, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
+        let mut disk = Disk::holding(&root);
+        let (from, closes) = (answered.batches, round % 3 == 0);
+        Child { seed, keys: KEYS, from, to: from + 25, closes }.run(&root, &recorder, None);
         let log = recorder.log();
+        let opened = log.events.iter().position(|event| matches!(event, Event::Marked(_))).unwrap();
 
-        let mut disk = base;
-        for point in 0..=log.events.len() {
+        // Where the next round begins: as often during recovery as after it.
+        let last = if random.chance(50) { opened } else { log.events.len() };
+        let next = random.below(last as u64 + 1) as usize;
+        for point in 0..=next {
             disk.play(&log, point);
-            if !random.chance(20) {
-                continue;
+            if point > 0 {
+                answered.note(&log.events[point - 1]);
             }
-            let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
-            let target = beside.path().join("rebuilt");
-            make(&target);
-            disk.rebuild(&log, cut, &mut random, &target);
-            let held = answered.holds_in(&target);
-            assert_eq!(held, Ok(()), "seed {}, {cut:?} before event {point} of recovery {round}", plan.seed);
-            std::fs::remove_dir_all(&target).unwrap();
+            if random.chance(if point <= opened { 25 } else { 3 }) {
+                let held = cut_here(&disk, &log, &answered, &mut random, folder.path());
+                assert_eq!(held, Ok(()), "seed {seed}, round {round}, event {point} of {}", log.events.len());
+            }
         }
+        let left = scratch();
+        make(&left.path().join("vault"));
+        disk.rebuild(&log, Cut::any(&mut random), &mut random, &left.path().join("vault"));
+        folder = left;
     }
+    println!("{} batches answered", answered.batches);
+    assert_eq!(answered.holds_in(&folder.path().join("vault")), Ok(()), "seed {seed}");
 }
 
 #[test]

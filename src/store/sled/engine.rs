@@ -277,6 +277,12 @@ impl Engine {
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
 impl Writer {
     fn commit(&mut self, tree: &sled::Tree, batch: &Batch) -> Result<Applied, EngineError> {
         let mut current = HashMap::with_capacity(batch.preconditions.len());

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::store::StoreError;
+
 const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
                        `masker serve --accept-loss` to go on with what is there";
 
@@ -137,6 +139,19 @@ pub enum OpenError {
     },
 }
 
+impl From<OpenError> for StoreError {
+    /// How a store that is being opened again answers meanwhile.
+    fn from(error: OpenError) -> Self {
+        let text = error.to_string();
+        match error {
+            OpenError::Damaged { .. } | OpenError::BehindWitness { .. } | OpenError::WitnessDamaged { .. } => {
+                StoreError::Damaged(text)
+            }
+            _ => StoreError::Unavailable(text),
+        }
+    }
+}
+
 fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "another process, which is just opening it".into(), |pid| format!("process {pid}"))
+    pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
 }

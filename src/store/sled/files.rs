@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
 };
@@ -82,10 +82,12 @@ impl Place {
 /// The vault's directory, held against every other process until this is dropped.
 pub(super) struct DirectoryLock {
     file: File,
+    /// What the file held before, to be put back if the vault is not opened: that is to change nothing.
+    before: Option<Vec<u8>>,
 }
 
 impl DirectoryLock {
-    /// Takes the lock. Writes nothing: a vault that then proves damaged or too new is left as it was.
+    /// Takes the lock, and writes down who has it for the message that the next comer gets.
     pub(super) fn take(place: &Place) -> Result<Self, OpenError> {
         let open = OpenOptions::new()
             .read(true)
@@ -97,30 +99,37 @@ impl DirectoryLock {
             .open(place.lock());
         let unusable = |source| OpenError::Io { path: place.root.clone(), doing: "take the lock", source };
         let file = open.map_err(unusable)?;
+        let mut text = Vec::new();
         match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock { file }),
+            Ok(()) => {
+                (&file).take(64).read_to_end(&mut text).map_err(unusable)?;
+                let lock = DirectoryLock { file, before: Some(text) };
+                lock.write(format!("{}\n", process::id()).as_bytes());
+                Ok(lock)
+            }
             Err(TryLockError::Error(error)) => Err(unusable(error)),
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let read = file.take(16).read_to_string(&mut text);
-                let pid = read.ok().and_then(|_| text.trim_end().parse().ok());
+                let read = (&file).take(64).read_to_end(&mut text).ok();
+                let pid = read.and_then(|_| std::str::from_utf8(&text).ok()?.trim_end().parse().ok());
                 Err(OpenError::Locked { path: place.root.clone(), pid })
             }
         }
     }
 
-    /// Writes down who holds the lock, for the message that the next comer gets. Best effort: on a full disk the vault
-    /// is locked all the same.
-    pub(super) fn sign(&self) {
-        let mut file = &self.file;
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
+    /// The vault is open: from now on the lock file tells of this process alone.
+    pub(super) fn keep(&mut self) {
+        self.before = None;
+    }
+
+    /// Best effort: on a full disk the vault is locked all the same.
+    fn write(&self, text: &[u8]) {
+        let _ = self.file.set_len(0).and_then(|()| self.file.write_all_at(text, 0));
     }
 }
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // A stale id would mislead; where it cannot be removed, the lock itself still tells the truth.
-        let _ = self.file.set_len(0);
+        self.write(self.before.as_deref().unwrap_or_default());
         // A process that is just being forked has this descriptor too, until it runs its program: closing ours would
         // leave the lock with it for a moment.
         let _ = self.file.unlock();
@@ -222,15 +231,17 @@ mod tests {
     fn a_lock_is_held_until_dropped_and_names_its_holder() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place { root: folder.path().to_owned() };
-        let lock = DirectoryLock::take(&place).unwrap();
-        assert!(matches!(DirectoryLock::take(&place), Err(OpenError::Locked { pid: None, .. })));
-        lock.sign();
+        fs::write(place.lock(), b"of a process that was killed").unwrap();
+        let mut lock = DirectoryLock::take(&place).unwrap();
         let refused = DirectoryLock::take(&place).map(drop).unwrap_err();
         assert!(matches!(refused, OpenError::Locked { pid: Some(pid), .. } if pid == process::id()));
         assert!(refused.to_string().contains(&format!("process {}", process::id())));
+        lock.keep();
         drop(lock);
         assert_eq!(fs::read(place.lock()).unwrap(), b"");
+        fs::write(place.lock(), b"before").unwrap();
         drop(DirectoryLock::take(&place).unwrap());
+        assert_eq!(fs::read(place.lock()).unwrap(), b"before");
     }
 
     #[test]

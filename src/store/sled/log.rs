@@ -69,8 +69,8 @@ enum Looked {
     Unreadable,
 }
 
-/// Reads the whole log of a vault.
-pub(super) fn inspect(db: &File, vault_id: &[u8; 16]) -> io::Result<Inspection> {
+/// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
+pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<Inspection> {
     let mut out_of_order = Vec::new();
     let mut segments = BTreeMap::new();
     let mut buffer = vec![0; SEGMENT_BYTES];
@@ -92,7 +92,7 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16]) -> io::Result<Inspection> 
         offset += SEGMENT_BYTES as u64;
     }
 
-    let end = end_of_log(&segments);
+    let end = end_of_log(&segments, snapshot);
     let below = |segment: &&Segment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.whole;
     out_of_order.extend(segments.values().filter(below).map(|segment| segment.offset));
 
@@ -111,8 +111,8 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16]) -> io::Result<Inspection> 
 
 /// Where the log ends: from the last number known to be stable, segments follow each other without a gap up to one
 /// that is not whole.
-fn end_of_log(segments: &BTreeMap<i64, Segment>) -> i64 {
-    let stable = segments.values().map(|segment| segment.stable).max().unwrap_or(0).max(0);
+fn end_of_log(segments: &BTreeMap<i64, Segment>, snapshot: i64) -> i64 {
+    let stable = segments.values().map(|segment| segment.stable).max().unwrap_or(0).max(snapshot);
     let mut expected = stable / SEGMENT_BYTES as i64 * SEGMENT_BYTES as i64;
     for segment in segments.range(expected..).map(|(_, segment)| segment) {
         if segment.sequence != expected {
@@ -249,11 +249,13 @@ pub(super) struct SideFiles {
     pub(super) unfinished: Vec<PathBuf>,
     /// Files that are not what was written.
     pub(super) damaged: Vec<PathBuf>,
+    /// The number that the latest whole snapshot goes up to; 0 without one.
+    pub(super) snapshot: i64,
 }
 
 /// Looks at the side files.
 pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
-    let mut found = SideFiles { unfinished: Vec::new(), damaged: Vec::new() };
+    let mut found = SideFiles { unfinished: Vec::new(), damaged: Vec::new(), snapshot: 0 };
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -264,7 +266,13 @@ pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
                 found.unfinished.push(path);
                 continue;
             }
-            _ => snapshot_is_whole(&std::fs::read(&path)?),
+            name => {
+                let whole = snapshot_is_whole(&std::fs::read(&path)?);
+                // Its name ends in the number, in hexadecimal.
+                let number = i64::from_str_radix(&name["snap.".len()..], 16).unwrap_or(0);
+                found.snapshot = found.snapshot.max(if whole { number } else { 0 });
+                whole
+            }
         };
         if !whole {
             found.damaged.push(path);

@@ -40,7 +40,8 @@ use self::{
 };
 use super::{Applied, Batch, Checked, Page, Row, RowKey, Store, StoreError, StoreFuture};
 use crate::limits::{
-    STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
+    STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED, STORE_REOPEN_PAUSE_MILLISECONDS_MAX,
+    STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
 };
 
 pub use error::OpenError;
@@ -87,7 +88,7 @@ struct Shared {
 #[derive(Clone)]
 enum State {
     Serving(Arc<Engine>),
-    Down(String),
+    Down(StoreError),
     Closed,
 }
 
@@ -100,9 +101,9 @@ impl SledStore {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let place = Place { root: path.as_ref().to_owned() };
         place.prepare()?;
-        let lock = DirectoryLock::take(&place)?;
+        let mut lock = DirectoryLock::take(&place)?;
         let Opened { engine, vault_id, loss } = open::open(&place, &options, Trust::Usual)?;
-        lock.sign();
+        lock.keep();
         let shared = Shared {
             place,
             options: Options { accept_loss: false, ..options },
@@ -177,7 +178,7 @@ impl Shared {
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         match &*self.state() {
             State::Serving(engine) => Ok(Arc::clone(engine)),
-            State::Down(why) => Err(StoreError::Unavailable(why.clone())),
+            State::Down(why) => Err(why.clone()),
             State::Closed => Err(StoreError::Unavailable("it was closed".into())),
         }
     }
@@ -189,7 +190,7 @@ impl Shared {
             return;
         }
         tracing::error!(why, "the store failed; opening it again");
-        *state = State::Down(why.to_owned());
+        *state = State::Down(StoreError::Unavailable(why.to_owned()));
         drop(state);
         let (shared, failed) = (Arc::clone(self), Arc::clone(failed));
         let reopening = thread::Builder::new().name("store-reopen".into());
@@ -223,9 +224,13 @@ impl Shared {
                 }
                 Ok(opened) => return opened.engine.shut(),
                 Err(error) => {
+                    let error = StoreError::from(error);
+                    if matches!(error, StoreError::Damaged(_)) {
+                        pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED);
+                    }
                     tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the store cannot be opened yet");
                     if matches!(*state, State::Down(_)) {
-                        *state = State::Down(error.to_string());
+                        *state = State::Down(error);
                     }
                 }
             }

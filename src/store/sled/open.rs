@@ -127,8 +127,8 @@ impl Opening<'_> {
             io::ErrorKind::NotFound => self.damaged("its file is missing"),
             _ => looking()(source),
         })?;
-        let inspection = log::inspect(&db, &witness.vault_id()).map_err(looking())?;
         let side_files = log::inspect_side_files(&folder).map_err(looking())?;
+        let inspection = log::inspect(&db, &witness.vault_id(), side_files.snapshot).map_err(looking())?;
         let complete = inspection.books.is_some_and(|books| books.position >= witness.position());
         let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
         tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");

@@ -42,7 +42,11 @@ fn race_again_and_again(site: &Site, sockets: &[PathBuf; 2], reasons: &[&str]) {
                 assert_eq!(client.value(token), format!("winner {value}"));
             }
             // Half of them leave their socket behind.
-            if round % 2 == 0 { daemon.kill() } else { daemon.stop() };
+            if round % 2 == 0 {
+                daemon.kill()
+            } else {
+                daemon.stop()
+            };
         }
     }
 }

@@ -36,8 +36,9 @@ lint: toolchain ## Check format and lints
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
+# Private items are documented too, so links to them lead somewhere.
 doc: toolchain ## Build the documentation of the source; nothing in it may be amiss
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
 deny: toolchain ## Hold the dependencies to deny.toml; takes no network
 	$(CARGO) deny --offline --locked check bans licenses sources

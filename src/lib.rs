@@ -3,6 +3,8 @@
 //! The modules, in layers. A module uses only what stands above it in this list; a test holds the `use` lines
 //! against it.
 
+#![warn(missing_docs)]
+
 // -- pure: no I/O, no async; randomness and time are arguments
 pub mod limits;
 pub mod code;

@@ -56,6 +56,13 @@ pub const COMMIT_ROWS_MAX: usize = 8_192;
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
+/// Time in which the store's engine must answer a call before it is taken for stuck, in seconds.
+pub const STORE_ANSWER_SECONDS_MAX: u64 = 60;
+/// First pause before a store that failed is opened again, in milliseconds; each further one is twice as long.
+pub const STORE_REOPEN_PAUSE_MILLISECONDS_MIN: u64 = 100;
+/// Longest pause before a store that failed is opened again, in milliseconds.
+pub const STORE_REOPEN_PAUSE_MILLISECONDS_MAX: u64 = 5_000;
+
 /// Size of one policy or configuration file, in bytes.
 pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Size of one key or credential file, in bytes: room for white space around 44 characters.

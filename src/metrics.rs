@@ -1,7 +1,8 @@
 //! What the daemon counts, for Prometheus to scrape. No label holds anything of a request's making.
 
 use prometheus::{
-    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, histogram_opts, opts,
+    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, core::Collector,
+    histogram_opts, opts,
 };
 
 /// The daemon's counters. Cheap to update, shared by reference.
@@ -85,19 +86,33 @@ impl Metrics {
                 "Vault rows that were read and did not verify; run `masker vault check`",
             )?,
         };
-        let registry = &metrics.registry;
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.request_duration.clone()))?;
-        registry.register(Box::new(metrics.tokens.clone()))?;
-        registry.register(Box::new(metrics.vault_records.clone()))?;
-        registry.register(Box::new(metrics.vault_size_bytes.clone()))?;
-        registry.register(Box::new(metrics.key_old_age_seconds.clone()))?;
-        registry.register(Box::new(metrics.connections.clone()))?;
-        registry.register(Box::new(metrics.commit_rows.clone()))?;
-        registry.register(Box::new(metrics.commit_duration.clone()))?;
-        registry.register(Box::new(metrics.damaged.clone()))?;
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        for collector in metrics.own() {
+            metrics.registry.register(collector)?;
+        }
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
+    }
+
+    /// The metrics of masker's own: each shares its counts with the field.
+    fn own(&self) -> [Box<dyn Collector>; 10] {
+        [
+            Box::new(self.requests.clone()),
+            Box::new(self.request_duration.clone()),
+            Box::new(self.tokens.clone()),
+            Box::new(self.vault_records.clone()),
+            Box::new(self.vault_size_bytes.clone()),
+            Box::new(self.key_old_age_seconds.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.commit_rows.clone()),
+            Box::new(self.commit_duration.clone()),
+            Box::new(self.damaged.clone()),
+        ]
+    }
+
+    /// The names of masker's own metrics, also of those that have counted nothing yet.
+    pub fn names(&self) -> Vec<String> {
+        let own = self.own();
+        own.iter().flat_map(|collector| collector.desc()).map(|described| described.fq_name.clone()).collect()
     }
 
     /// Everything counted so far, in Prometheus' text format.

@@ -9,5 +9,6 @@ pub mod daemon {
     mod keys;
     mod lifecycle;
     mod races;
+    mod secrets;
     mod socket;
 }

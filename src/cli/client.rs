@@ -181,9 +181,8 @@ impl Client {
     /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
     /// of which anything was sent is never repeated.
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
-        if self.sender.ready().await.is_err() {
-            self.sender = open(&self.socket).await?;
-        }
+        // Of a connection that was closed meanwhile, the attempt gives the request back.
+        let _ = self.sender.ready().await;
         let mut failed = match self.sender.try_send_request(request).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,

@@ -198,7 +198,7 @@ async fn run(
     let serving = tokio::spawn(http::serve(listener, Arc::clone(&service), stopping));
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        socket = %config.server.socket.display(),
+        socket = %socket.path().display(),
         data_dir = %config.vault.data_dir.display(),
         keys,
         policies = count,

@@ -34,10 +34,12 @@ pub fn run() -> ExitCode {
 
 async fn told_or_interrupted() -> Exit {
     let mut out = io::stdout();
-    // Whichever loses is dropped, and the daemon and the files with it.
+    // Whichever loses is dropped, and the daemon and the files with it. The signal is listened for before the story
+    // has made anything that could be left behind.
     let told = tokio::select! {
-        told = story::tell(&mut out) => told,
+        biased;
         _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
+        told = story::tell(&mut out) => told,
     };
     match told {
         Ok(()) => Exit::Done,

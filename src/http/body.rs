@@ -52,8 +52,8 @@ impl BodyBudget {
         match timeout(self.patience, read).await {
             Ok(Ok(collected)) => Ok(Read { bytes: collected.to_bytes(), _share: share }),
             Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Problem::new(Code::RequestInvalid, "the body ended before it was complete")),
-            Err(_) => Err(Problem::new(
+            Ok(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
+            Err(_) => Err(Problem::unread(
                 Code::RequestTimeout,
                 format!("the body did not arrive within {} s", self.patience.as_secs()),
             )),
@@ -64,14 +64,14 @@ impl BodyBudget {
         let shares = u32::try_from(length.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
         match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), self.shares.acquire_many(shares)).await {
             Ok(Ok(share)) => Ok(share),
-            _ => Err(Problem::new(Code::Overloaded, "too many large requests are being worked on; try again")),
+            _ => Err(Problem::unread(Code::Overloaded, "too many large requests are being worked on; try again")),
         }
     }
 }
 
 fn too_large() -> Problem {
     let mebibytes = BODY_BYTES_MAX / (1024 * 1024);
-    Problem::new(Code::RequestTooLarge, format!("a body is at most {mebibytes} MiB; split the request"))
+    Problem::unread(Code::RequestTooLarge, format!("a body is at most {mebibytes} MiB; split the request"))
 }
 
 /// Reads JSON. What is wrong is told by position and expectation, never by quoting the text: it may be personal data.

@@ -29,11 +29,18 @@ pub(super) struct Problem {
     pub(super) cause: Option<String>,
     /// Methods that the route takes, for 405.
     pub(super) allow: Option<String>,
+    /// The rest of the request was not read, so that nothing can follow it on this connection.
+    pub(super) close: bool,
 }
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Problem { code, detail: detail.into(), cause: None, allow: None }
+        Problem { code, detail: detail.into(), cause: None, allow: None, close: false }
+    }
+
+    /// A refusal before the whole body was read.
+    pub(super) fn unread(code: Code, detail: impl Into<String>) -> Self {
+        Problem { close: true, ..Problem::new(code, detail) }
     }
 
     /// A bug: the caller learns nothing of it but the request id.
@@ -60,6 +67,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(header::ALLOW, allow);
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if matches!(self.code, Code::VaultUnavailable | Code::Overloaded) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

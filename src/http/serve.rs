@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
@@ -124,7 +124,6 @@ async fn connection(
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), answer);
     let mut served = pin!(served);
     let ended = tokio::select! {
@@ -135,12 +134,13 @@ async fn connection(
             served.await
         }
     };
-    if let Err(failed) = ended {
-        // A client that sends nonsense, or goes away, is its own business.
-        debug!(error = %failed, "a connection ended early");
-    }
     service.metrics.connections.dec();
     drop(slot);
+    match ended {
+        Ok(()) => trace!("a connection ended"),
+        // A client that sends nonsense, or goes away, is its own business.
+        Err(failed) => debug!(error = %failed, "a connection ended early"),
+    }
 }
 
 impl Service {

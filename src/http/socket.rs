@@ -126,14 +126,13 @@ impl Socket {
     /// # Errors
     /// [`SocketError::System`] if it cannot be used without blocking.
     pub fn handed_over(listener: UnixListener) -> Result<Self, SocketError> {
-        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-        let path = path.unwrap_or_else(|| PathBuf::from("(handed over)"));
-        listener.set_nonblocking(true).map_err(|source| SocketError::System {
-            path,
+        let socket = Socket { listener, file: None };
+        socket.listener.set_nonblocking(true).map_err(|source| SocketError::System {
+            path: socket.path(),
             what: "use the socket that was handed over",
             source,
         })?;
-        Ok(Socket { listener, file: None })
+        Ok(socket)
     }
 
     /// The group of the socket's file, whose members may connect: the configured one, or the one that the service
@@ -144,6 +143,14 @@ impl Socket {
     pub fn group(&self) -> io::Result<Option<u32>> {
         let address = self.listener.local_addr()?;
         address.as_pathname().map(|path| Ok(fs::symlink_metadata(path)?.gid())).transpose()
+    }
+
+    /// Where clients find it.
+    pub fn path(&self) -> PathBuf {
+        let address = self.listener.local_addr().ok();
+        address
+            .and_then(|address| address.as_pathname().map(Path::to_owned))
+            .unwrap_or_else(|| PathBuf::from("(no path)"))
     }
 
     /// A second handle to the listener, for the runtime to accept on.

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 use tracing::{error, warn};
 use zeroize::Zeroizing;
@@ -37,6 +37,9 @@ use crate::{
 /// How often a group is searched and applied again when the store says that something changed in between. With one
 /// process in front of the store nothing does.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// How many turns of the runtime's other tasks must bring nothing new before a group is closed.
+const GATHER_IDLE_TURNS: u32 = 2;
 
 /// A value to mint a token for, unless the search finds one.
 pub(super) struct Mint {
@@ -175,14 +178,7 @@ impl Writer {
     async fn run(mut self) {
         while let Some(first) = self.jobs.recv().await {
             let mut group = vec![first];
-            let mut rows = group[0].rows();
-            while rows < COMMIT_ROWS_MAX
-                && !matches!(group.last(), Some(Job::Stop(_)))
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                rows += job.rows();
-                group.push(job);
-            }
+            self.gather(&mut group).await;
             let stop = match group.pop() {
                 Some(Job::Stop(reply)) => {
                     // The last commit: when keys were last used.
@@ -203,6 +199,28 @@ impl Writer {
                 // The asker may have stopped waiting; there is nobody else to tell.
                 let _ = reply.send(closed);
                 return;
+            }
+        }
+    }
+
+    /// Takes what else is waiting. When a commit is answered, all whom it answered ask again at about the same time, so
+    /// the runtime's other tasks are let go first for as long as that brings in more: a group of one now would keep
+    /// the rest waiting for a whole commit.
+    async fn gather(&mut self, group: &mut Vec<Job>) {
+        let mut rows: usize = group.iter().map(Job::rows).sum();
+        let mut idle_turns = 0;
+        // Nothing is taken on after the order to stop.
+        while rows < COMMIT_ROWS_MAX && idle_turns < GATHER_IDLE_TURNS && !matches!(group.last(), Some(Job::Stop(_))) {
+            match self.jobs.try_recv() {
+                Ok(job) => {
+                    rows += job.rows();
+                    group.push(job);
+                    idle_turns = 0;
+                }
+                Err(_) => {
+                    idle_turns += 1;
+                    yield_now().await;
+                }
             }
         }
     }

@@ -97,7 +97,7 @@ impl Load {
                 .map(|((known, asked), number)| {
                     let client = Busy {
                         client: daemon.client(),
-                        random: Seeded(Seeded(seed ^ number).next()),
+                        random: Seeded(Seeded(seed ^ number).number()),
                         number,
                         round: rounds,
                         known,
@@ -307,7 +307,7 @@ fn subject(owner: u64, number: u64) -> Subject {
             Subject { kind: "SSN", value: format!("{owner:02}{number:016}"), context: format!("clinic {}", number % 5) }
         }
         // The largest there are: value and normal form differ, and the record is cut into pieces.
-        15 if number % 5 == 0 => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
+        15 if number.is_multiple_of(5) => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
         _ => plain("NAME", format!("{owner:02} {number:016} somebody")),
     }
 }

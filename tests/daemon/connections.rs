@@ -1,7 +1,6 @@
 //! Connections: kept, shared, cut short, and abused.
 
 use std::{
-    os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
 };
@@ -63,7 +62,11 @@ fn answers_to_pipelined_requests_come_in_their_order() {
     let many: Vec<Value> = (0..5_000).map(|i| item("PHONE", &i.to_string())).collect();
     let mut bytes = request("POST", "/api/v1/tokenize", json!({ "items": many }).to_string().as_bytes());
     for i in 0..100 {
-        bytes.extend(request("POST", "/api/v1/tokenize", json!({"items": [item("CITY", &i.to_string())]}).to_string().as_bytes()));
+        bytes.extend(request(
+            "POST",
+            "/api/v1/tokenize",
+            json!({"items": [item("CITY", &i.to_string())]}).to_string().as_bytes(),
+        ));
         bytes.extend(request("GET", "/nosuch", b""));
     }
     thread::scope(|scope| {
@@ -75,6 +78,19 @@ fn answers_to_pipelined_requests_come_in_their_order() {
             client.receive().problem(404, "route.not_found");
         }
     });
+    daemon.stop();
+}
+
+#[test]
+fn an_answer_does_not_wait_for_the_next_request() {
+    let site = Site::new();
+    let daemon = start(&site);
+    // With the beginning of another request, and with what can be none.
+    for follows in ["GET /hea", "\r\n\r\n \0"] {
+        let mut client = daemon.client();
+        client.send_raw(&[&request("GET", "/health", b"")[..], follows.as_bytes()].concat()).unwrap();
+        client.receive().ok();
+    }
     daemon.stop();
 }
 
@@ -104,7 +120,7 @@ fn a_client_that_is_done_sending_gets_every_answer() {
 #[test]
 fn clients_that_vanish_leave_nothing_behind() {
     let site = Site::new();
-    let daemon = start(&site);
+    let daemon = site.launch().care_keys().env("MASKER_LOG_LEVEL", "trace").start();
     let body = large_answer(10_000);
     let whole = request("POST", "/api/v1/tokenize", &body);
     let head_end = whole.len() - body.len();
@@ -118,7 +134,8 @@ fn clients_that_vanish_leave_nothing_behind() {
     client.send_raw(&whole).unwrap();
     client.receive_head();
     drop(client);
-    daemon.log().wait_for(7, "a connection ended");
+    daemon.log().wait_for(1, "a connection ended");
+    daemon.log().wait_for(6, "a connection ended early");
     let mut client = daemon.client();
     assert_eq!(client.metric("masker_connections"), Some(1.0));
     drop(client);
@@ -151,7 +168,10 @@ fn a_head_that_does_not_end_is_cut_off() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut client = daemon.client();
-            assert_cut_off_in_time(trickle(&mut client, &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat()));
+            assert_cut_off_in_time(trickle(
+                &mut client,
+                &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat(),
+            ));
             client.expect_end();
         });
         scope.spawn(|| {
@@ -197,10 +217,10 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
     slow.send("POST", "/api/v1/tokenize", &body);
 
     // Pieces that together take three times as long as the daemon waits for one.
-    let pieces = 24;
-    for _ in 0..pieces {
-        slow.read_up_to(4_000_000 / pieces);
-        thread::sleep(3 * PATIENCE / 24);
+    const PIECES: usize = 24;
+    for piece in 1..=PIECES {
+        slow.read_up_to(4_000_000 / PIECES * piece);
+        thread::sleep(3 * PATIENCE / PIECES as u32);
     }
     slow.receive().results(4_000);
 
@@ -275,7 +295,9 @@ fn a_body_is_asked_for_where_the_client_waits_for_that() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
-    client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nexpect: 100-continue\r\n\r\n").unwrap();
+    client
+        .send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 13\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
     client.receive_continue();
     client.send_raw(b"{\"items\": []}").unwrap();
     client.receive().results(0);
@@ -294,16 +316,18 @@ fn idle_connections_beyond_the_limit_wait_for_their_turn() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let site = Site::new();
     let daemon = start(&site);
-    let mut idle: Vec<UnixStream> = (0..IDLE).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    let mut idle: Vec<Client> = (0..IDLE).map(|_| daemon.client()).collect();
+    for client in &mut idle[..SERVED_MAX] {
+        client.get("/api/v1/openapi.json").ok();
+    }
     let mut late = daemon.client();
     late.send("GET", "/health", b"");
-    let mut first = Client::over(idle.remove(0));
-    first.get("/health").ok();
-    assert_eq!(first.metric("masker_connections"), Some(SERVED_MAX as f64));
+    assert_eq!(idle[0].metric("masker_connections"), Some(SERVED_MAX as f64));
     assert!(late.is_silent_for(Duration::from_millis(200)), "it is one too many");
 
-    idle.truncate(SERVED_MAX - 1 - 10);
+    // Ten of those that are served go, and all of those that waited before it.
+    idle.truncate(SERVED_MAX - 10);
     late.receive().ok();
-    first.get("/health").ok();
+    idle[0].get("/health").ok();
     daemon.stop();
 }

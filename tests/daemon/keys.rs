@@ -14,7 +14,9 @@ fn keys(generation: &str) -> [TestKey; 2] {
 fn start(site: &Site, active: &str, old: Option<&str>) -> Daemon {
     let mut launch = site.launch();
     for (generation, is_old) in [(Some(active), false), (old, true)] {
-        for (kid, key) in generation.map(|generation| ["K_CARE", "K_PAY"].into_iter().zip(keys(generation))).into_iter().flatten() {
+        for (kid, key) in
+            generation.map(|generation| ["K_CARE", "K_PAY"].into_iter().zip(keys(generation))).into_iter().flatten()
+        {
             launch = if is_old { launch.old_key(kid, &key) } else { launch.key(kid, &key) };
         }
     }
@@ -38,7 +40,8 @@ fn a_value_keeps_its_token_when_its_key_becomes_old() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
-    let (phone, card, pin) = (client.token("PHONE", "415-555-2671"), client.token("CARD", "4111"), client.token("PIN", "1234"));
+    let (phone, card, pin) =
+        (client.token("PHONE", "415-555-2671"), client.token("CARD", "4111"), client.token("PIN", "1234"));
     daemon.stop();
 
     let daemon = start(&site, "second", Some("first"));
@@ -111,7 +114,8 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
         assert!(detail.contains(kid) && detail.contains(fingerprint), "{detail}");
     }
     assert_eq!(error_code(&rewrap(&mut client, &card)), "key.unavailable");
-    let results = client.tokenize(&[item("PHONE", "415-555-0000"), item("PHONE", "415-555-1111"), item("CARD", "4111")]);
+    let results =
+        client.tokenize(&[item("PHONE", "415-555-0000"), item("PHONE", "415-555-1111"), item("CARD", "4111")]);
     assert_eq!(results[0], json!({"token": later, "created": false}), "what is found is found");
     assert_eq!(error_code(&results[1]), "key.unavailable", "it could be there under the missing key");
     assert!(results[1]["error"]["detail"].as_str().unwrap().contains(&full), "{}", results[1]);
@@ -120,11 +124,20 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
     let (status, components) = client.health();
     assert_eq!(status, "degraded");
     let detail = components["keys"]["detail"].as_str().unwrap();
-    assert!(detail.contains("1 records need the key K_CARE") && detail.contains(&full) && detail.contains("MASKER_KEY_K_CARE_OLD"));
+    assert!(
+        detail.contains("1 records need the key K_CARE")
+            && detail.contains(&full)
+            && detail.contains("MASKER_KEY_K_CARE_OLD")
+    );
     let stats = client.get("/api/v1/vault/stats").ok();
     let unloaded = json!({"kid": "K_CARE", "fingerprint": full, "generation": "unloaded", "records": 1});
     assert!(stats["by_kid"].as_array().unwrap().contains(&unloaded), "{stats}");
-    let key = client.get("/api/v1/keys").ok()["keys"].as_array().unwrap().iter().find(|key| key["fingerprint"] == full).cloned();
+    let key = client.get("/api/v1/keys").ok()["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["fingerprint"] == full)
+        .cloned();
     assert_eq!(key.map(|key| (key["loaded"].clone(), key["generation"].clone())), Some((json!(false), json!("old"))));
     let report = client.exchange("POST", "/api/v1/vault/check", b"").ok();
     assert_eq!((&report["ok"], &report["opened"], &report["key_not_loaded"]), (&json!(true), &json!(1), &json!(1)));
@@ -174,7 +187,9 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
     let daemon = start(&site, "second", Some("first"));
     let mut client = daemon.client();
     let [care, pay] = keys("first");
-    for (token, kid, fingerprint) in [(&phone, "K_CARE", care.fingerprint("K_CARE")), (&card, "K_PAY", pay.fingerprint("K_PAY"))] {
+    for (token, kid, fingerprint) in
+        [(&phone, "K_CARE", care.fingerprint("K_CARE")), (&card, "K_PAY", pay.fingerprint("K_PAY"))]
+    {
         let result = client.rehydrate(&[token.as_str()]).remove(0);
         assert_eq!(error_code(&result), "key.grace_expired");
         let detail = result["error"]["detail"].as_str().unwrap();
@@ -202,7 +217,8 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
     assert_eq!(client.value(&phone), "415-555-2671");
     let answer = client.get("/api/v1/keys").ok();
     let old = &answer["keys"][1];
-    let [since, ends] = ["old_since", "grace_ends"].map(|name| old[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    let [since, ends] =
+        ["old_since", "grace_ends"].map(|name| old[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
     assert_eq!(ends.duration_since(since).as_hours(), 30 * 24);
     daemon.stop();
 }
@@ -253,7 +269,8 @@ fn keys_come_from_files_and_from_the_credentials_directory_too() {
     assert_eq!(client.rehydrate(&[phone.as_str()]), [rehydrated("415-555-2671", "PHONE", "old")]);
     assert_eq!(client.rehydrate(&[card.as_str()]), [rehydrated("4111", "CARD", "old")]);
     let answer = client.get("/api/v1/keys").ok();
-    let listed: Vec<&str> = answer["keys"].as_array().unwrap().iter().map(|key| key["fingerprint"].as_str().unwrap()).collect();
+    let listed: Vec<&str> =
+        answer["keys"].as_array().unwrap().iter().map(|key| key["fingerprint"].as_str().unwrap()).collect();
     let expected = [
         care.fingerprint("K_CARE"),
         care_old.fingerprint("K_CARE"),
@@ -269,15 +286,15 @@ fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
     let site = Site::new();
     let counts = |client: &mut Client| {
         let stats = client.get("/api/v1/vault/stats").ok();
-        let keys = client.get("/api/v1/keys").ok();
+        let listed = client.get("/api/v1/keys").ok();
         let of = |list: &Value, field: &str, kid: &str, key: &TestKey| {
             let found = list.as_array().unwrap().iter().find(|row| row["fingerprint"] == key.fingerprint(kid)).cloned();
             found.map_or(0, |row| row[field].as_u64().unwrap())
         };
         let by_key = ["first", "second"].map(|generation| {
-            let [care, _] = keys_of(generation);
+            let [care, _] = keys(generation);
             let counted = of(&stats["by_kid"], "records", "K_CARE", &care);
-            assert_eq!(of(&keys["keys"], "vault_records", "K_CARE", &care), counted);
+            assert_eq!(of(&listed["keys"], "vault_records", "K_CARE", &care), counted);
             counted
         });
         assert_eq!(stats["records"], by_key[0] + by_key[1]);
@@ -286,7 +303,6 @@ fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
         assert_eq!((&report["ok"], &report["counts_agree"]), (&json!(true), &json!(true)), "{report}");
         (by_key[0], by_key[1])
     };
-    let keys_of = keys;
 
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();

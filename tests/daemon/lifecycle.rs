@@ -66,7 +66,8 @@ fn clients_that_stall_do_not_hold_up_the_end() {
     let [mut head, mut body, mut answer] = [daemon.client(), daemon.client(), daemon.client()];
     head.get("/health").ok();
     head.send_raw(b"GET /health HTTP/1.1\r\n").unwrap();
-    body.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n").unwrap();
+    body.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
     body.receive_continue();
     let items = vec![item("CITY", &"x".repeat(1_000)); 4_000];
     answer.send("POST", "/api/v1/tokenize", json!({ "items": items }).to_string().as_bytes());
@@ -127,9 +128,15 @@ fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
     let daemon = start(&site);
     let mut client = daemon.client();
     let broken = [
-        ("name = \"care\"\nversion = 1\nkid = \"K_CARE\"\n\n[entities.PHONE]\nnormalise = \"phone\"\n", "care.toml:6: "),
+        (
+            "name = \"care\"\nversion = 1\nkid = \"K_CARE\"\n\n[entities.PHONE]\nnormalise = \"phone\"\n",
+            "care.toml:6: ",
+        ),
         ("name = \"care\"\nversion = \n", "care.toml:2: "),
-        ("name = \"care\"\nversion = 1\nkid = \"K_NEW\"\ntokenization = \"vault-deterministic\"\n[entities.A]\n", "MASKER_KEY_K_NEW"),
+        (
+            "name = \"care\"\nversion = 1\nkid = \"K_NEW\"\ntokenization = \"vault-deterministic\"\n[entities.A]\n",
+            "MASKER_KEY_K_NEW",
+        ),
     ];
     for (text, expected) in broken {
         for by_signal in [true, false] {
@@ -225,9 +232,16 @@ fn everything_that_is_wrong_with_the_configuration_is_told_at_once() {
     let short = TestKey::named("short").base64()[..20].to_owned();
     let launch = site.launch().env("MASKER_KEY_K_CARE", short.clone()).env("MASKER_KEY_k_pay", "x");
     let log = launch.env("MASKER_KEY_K_PAY_OLD", TestKey::named("pay").base64()).refused().code(3);
-    for expected in
-        ["masker.toml:", "socket_mode", "grace_days", "grace_acton", "MASKER_KEY_K_CARE ", "15 bytes", "MASKER_KEY_k_pay", "MASKER_KEY_K_PAY_OLD"]
-    {
+    for expected in [
+        "masker.toml:",
+        "socket_mode",
+        "grace_days",
+        "grace_acton",
+        "MASKER_KEY_K_CARE ",
+        "15 bytes",
+        "MASKER_KEY_k_pay",
+        "MASKER_KEY_K_PAY_OLD",
+    ] {
         assert!(log.contains(expected), "{expected}: {log}");
     }
     assert!(!log.contains(&short), "{log}");
@@ -259,15 +273,24 @@ fn keys_that_are_no_keys_are_refused_by_name_and_never_shown() {
 #[test]
 fn a_policy_without_its_key_stops_the_start() {
     let site = Site::new();
-    site.policy("more.toml", "name = \"more\"\nversion = 1\nkid = \"K_MORE\"\ntokenization = \"reversible-aead\"\n[entities.A]\n");
+    site.policy(
+        "more.toml",
+        "name = \"more\"\nversion = 1\nkid = \"K_MORE\"\ntokenization = \"reversible-aead\"\n[entities.A]\n",
+    );
     let log = site.launch().key("K_CARE", &TestKey::named("care")).refused().code(3);
     for (policy, kid) in [("care", "K_PAY"), ("more", "K_MORE")] {
         assert!(log.contains(&format!("`{policy}` names the key {kid}")), "{log}");
         assert!(log.contains(&format!("set MASKER_KEY_{kid} ")), "{log}");
     }
     // The other way round is a warning: a rotation may need it.
-    let daemon = site.launch().care_keys().key("K_MORE", &TestKey::named("more")).key("K_SPARE", &TestKey::named("spare")).start();
-    let warned = daemon.log().wait_for(1, "this key is loaded and no policy names it; it opens what was minted under it");
+    let daemon = site
+        .launch()
+        .care_keys()
+        .key("K_MORE", &TestKey::named("more"))
+        .key("K_SPARE", &TestKey::named("spare"))
+        .start();
+    let warned =
+        daemon.log().wait_for(1, "this key is loaded and no policy names it; it opens what was minted under it");
     assert_eq!((warned.len(), &warned[0]["kid"]), (1, &json!("K_SPARE")));
     daemon.stop();
 }
@@ -375,7 +398,7 @@ fn a_directory_that_is_not_the_daemons_own_is_refused() {
         refused("belongs to user 54321");
         std::os::unix::fs::chown(&vault, Some(0), None).unwrap();
     }
-    fs::remove_dir(&vault).unwrap();
+    fs::remove_dir_all(&vault).unwrap();
     fs::write(&vault, "a file").unwrap();
     refused("cannot use the vault's directory");
     assert_eq!(fs::read(&vault).unwrap(), b"a file");

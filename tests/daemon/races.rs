@@ -117,6 +117,10 @@ fn minting_and_forgetting_one_value_at_once_leaves_a_sound_vault() {
     });
     let mut client = daemon.client();
     let report = client.exchange("POST", "/api/v1/vault/check", b"").ok();
-    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &client.get("/api/v1/vault/stats").ok()["records"]), "{report}");
+    assert_eq!(
+        (&report["ok"], &report["records"]),
+        (&json!(true), &client.get("/api/v1/vault/stats").ok()["records"]),
+        "{report}"
+    );
     daemon.stop();
 }

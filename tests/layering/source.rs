@@ -15,6 +15,9 @@ enum Token {
     Sign(char),
 }
 
+/// A token and its line, counted from 1.
+type Placed = (Token, usize);
+
 /// A file as far as it concerns layers.
 pub(super) struct Source {
     /// Its path below `src`.
@@ -69,7 +72,7 @@ fn is_word(token: &Token, text: &str) -> bool {
 }
 
 /// The tokens, each with its line, counted from 1.
-fn tokens(text: &str) -> Vec<(Token, usize)> {
+fn tokens(text: &str) -> Vec<Placed> {
     let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
     let mut tokens = Vec::new();
     while let Some(c) = reader.next() {
@@ -187,7 +190,7 @@ impl Reader<'_> {
 }
 
 /// The tokens without items under `#[cfg(test)]`, and the names of the modules in files of their own among those.
-fn without_tests(tokens: Vec<(Token, usize)>) -> (Vec<(Token, usize)>, Vec<String>) {
+fn without_tests(tokens: Vec<Placed>) -> (Vec<Placed>, Vec<String>) {
     const ATTRIBUTE: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let reads = |token: &Token, text: &str| match token {
         Token::Sign(sign) => text.chars().eq([*sign]),
@@ -217,7 +220,7 @@ fn without_tests(tokens: Vec<(Token, usize)>) -> (Vec<(Token, usize)>, Vec<Strin
 
 /// The item that the tokens begin with, attributes and all, and what follows it: it ends with its `;`, or with its body
 /// where that comes first. The braces of a `use` are no body.
-fn item(tokens: &[(Token, usize)]) -> (&[(Token, usize)], &[(Token, usize)]) {
+fn item(tokens: &[Placed]) -> (&[Placed], &[Placed]) {
     let (mut depth, mut in_use) = (0, false);
     for (place, (token, _)) in tokens.iter().enumerate() {
         match token {
@@ -237,7 +240,7 @@ fn item(tokens: &[(Token, usize)]) -> (&[(Token, usize)], &[(Token, usize)]) {
 }
 
 /// What follows the crate's root in the paths of a file that stands `depth` modules below it.
-fn root_names(tokens: &[(Token, usize)], depth: usize) -> Vec<(String, usize)> {
+fn root_names(tokens: &[Placed], depth: usize) -> Vec<(String, usize)> {
     let mut names = Vec::new();
     // Whether each brace that is open belongs to a module.
     let mut braces = Vec::new();
@@ -267,14 +270,14 @@ fn root_names(tokens: &[(Token, usize)], depth: usize) -> Vec<(String, usize)> {
     names
 }
 
-fn is_visibility(tokens: &[(Token, usize)], place: usize) -> bool {
+fn is_visibility(tokens: &[Placed], place: usize) -> bool {
     let public = place.checked_sub(2).and_then(|before| tokens.get(before));
     public.is_some_and(|(token, _)| is_word(token, "pub"))
 }
 
 /// Follows a path, or a tree of paths, from one of its words on; returns where it ends.
 fn path(
-    tokens: &[(Token, usize)],
+    tokens: &[Placed],
     mut place: usize,
     prefix: &mut Vec<String>,
     depth: usize,

@@ -15,7 +15,7 @@ const SECTOR: usize = 512;
 pub struct Seeded(pub u64);
 
 impl Seeded {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,7 +25,7 @@ impl Seeded {
 
     /// A number under `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {
@@ -35,7 +35,7 @@ impl Seeded {
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
+            bytes.extend_from_slice(&self.number().to_le_bytes());
         }
         bytes.truncate(length);
         bytes
@@ -55,6 +55,8 @@ pub enum Event {
     SyncBegan { inode: u64 },
     /// A sync ended.
     SyncEnded { inode: u64 },
+    /// A sync failed: what the file had not synced will never be written.
+    SyncFailed { inode: u64 },
     /// `sync_file_range`: no promise.
     RangeSynced,
     /// A file was renamed.
@@ -96,6 +98,7 @@ impl Log {
                 b'T' => Event::Truncated { inode, length: offset },
                 b'S' => Event::SyncBegan { inode },
                 b'E' => Event::SyncEnded { inode },
+                b'X' => Event::SyncFailed { inode },
                 b'F' => Event::RangeSynced,
                 b'R' => Event::Renamed { from: path, to: text(data.0, data.1) },
                 b'U' => Event::Removed { path },
@@ -116,6 +119,41 @@ impl Log {
     /// How many events were in the log when it had this length.
     pub fn events_within(&self, length: u64) -> usize {
         self.ends.partition_point(|end| *end <= length)
+    }
+}
+
+impl Log {
+    /// Points at which at least two writes of one file are not synced: where the order of the disk's work matters.
+    pub fn busy_points(&self) -> Vec<usize> {
+        let mut unsynced: HashMap<u64, usize> = HashMap::new();
+        let mut points = Vec::new();
+        for (number, event) in self.events.iter().enumerate() {
+            match event {
+                Event::Wrote { inode, durable: false, .. } => *unsynced.entry(*inode).or_default() += 1,
+                Event::SyncEnded { inode } => drop(unsynced.remove(inode)),
+                _ => {}
+            }
+            if unsynced.values().any(|writes| *writes > 1) {
+                points.push(number + 1);
+            }
+        }
+        points
+    }
+
+    /// Bytes written, and the length that the longest file ever had.
+    pub fn volume(&self) -> (u64, u64) {
+        self.events.iter().fold((0, 0), |(bytes, longest), event| match event {
+            Event::Wrote { offset, data, .. } => {
+                let length = (data.1 - data.0) as u64;
+                (bytes + length, longest.max(offset + length))
+            }
+            _ => (bytes, longest),
+        })
+    }
+
+    /// How many events are of a sort.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
     }
 }
 
@@ -161,6 +199,8 @@ pub struct Disk {
     seen: BTreeMap<String, usize>,
     pending: Vec<(usize, String, EntryChange)>,
     events: usize,
+    /// A disk that says it has synced and has not: what shows that a test can fail.
+    pub lying: bool,
 }
 
 /// How much of what was not synced is there after a cut.
@@ -198,6 +238,7 @@ impl Disk {
             seen: BTreeMap::new(),
             pending: Vec::new(),
             events: 0,
+            lying: false,
         };
         disk.hold(root, String::new());
         disk.seen = disk.entries.clone();
@@ -274,12 +315,19 @@ impl Disk {
                     file.syncs.push_back(event);
                 }
             }
+            Event::SyncEnded { .. } if self.lying => {}
             Event::SyncEnded { inode } => {
                 let Some(&file) = self.by_inode.get(inode) else { return };
                 let Some(began) = self.files[file].syncs.pop_front() else { return };
                 self.files[file].settle(began, log);
                 if self.files[file].folder {
                     self.settle_entries(file, began);
+                }
+            }
+            Event::SyncFailed { inode } => {
+                if let Some(file) = self.file(*inode) {
+                    file.pending.clear();
+                    file.syncs.clear();
                 }
             }
             Event::RangeSynced | Event::Marked(_) => {}
@@ -355,11 +403,6 @@ impl Disk {
                 out.write_all(&content).expect("a file can be written");
             }
         }
-    }
-
-    /// Whether anything is left to chance.
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
     }
 }
 

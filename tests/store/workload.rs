@@ -13,7 +13,20 @@ use crate::powercut::disk::Seeded;
 pub const SPACES: [u8; 3] = [b'a', b'r', b'u'];
 
 /// Rows as they should be.
-pub type Model = BTreeMap<RowKey, Row>;
+#[derive(Clone, Default, PartialEq)]
+pub struct Model(pub BTreeMap<RowKey, Row>);
+
+impl Model {
+    /// Does what a batch does to a store.
+    pub fn apply(&mut self, batch: &Batch) {
+        for change in &batch.changes {
+            match change {
+                Change::Put(key, row) => drop(self.0.insert(key.clone(), row.clone())),
+                Change::Remove(key) => drop(self.0.remove(key)),
+            }
+        }
+    }
+}
 
 /// The batches, one after the other. They depend on the seed alone, so a process that was killed goes on
 /// from any of them, and a test knows what it wrote.
@@ -24,7 +37,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one segment.
+    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one of sled's segments.
     pub fn new(seed: u64, keys: u64, large: bool) -> Self {
         Workload { random: Seeded(seed), keys, large }
     }
@@ -35,6 +48,7 @@ impl Workload {
             0..50 => 1,
             50..80 => 2 + self.random.below(9),
             80..99 => 11 + self.random.below(90),
+            _ if self.large => 1_000 + self.random.below(4_000),
             _ => 200 + self.random.below(100),
         };
         let mut changes = BTreeMap::new();
@@ -51,7 +65,8 @@ impl Workload {
         Batch { preconditions: Vec::new(), changes: changes.into_values().collect() }
     }
 
-    fn key(&mut self) -> RowKey {
+    /// A key that some batch may have.
+    pub fn key(&mut self) -> RowKey {
         let space = SPACES[self.random.below(3) as usize];
         let number = self.random.below(self.keys);
         let mut key = vec![space];
@@ -70,29 +85,36 @@ impl Workload {
     }
 }
 
-/// Does to the model what a batch does to a store.
-pub fn apply(model: &mut Model, batch: &Batch) {
-    for change in &batch.changes {
-        match change {
-            Change::Put(key, row) => drop(model.insert(key.clone(), row.clone())),
-            Change::Remove(key) => drop(model.remove(key)),
-        }
-    }
-}
-
-/// Every row that a store holds in [`SPACES`], by scans of a few pages each.
-pub async fn contents(store: &dyn Store) -> Model {
-    let mut rows = Model::new();
+/// Every row that a store holds in [`SPACES`], by scans of several pages each.
+pub async fn contents(store: &dyn Store) -> Result<Model, String> {
+    let mut model = Model::default();
     for space in SPACES {
         let mut after = None;
         loop {
-            let page = store.scan_after(space, after.clone(), 97).await.expect("the store serves");
+            let page = store.scan_after(space, after.clone(), 97).await.map_err(|error| error.to_string())?;
             after = page.rows.last().map(|(key, _)| key.clone()).or(after);
-            rows.extend(page.rows);
+            model.0.extend(page.rows);
             if page.end {
                 break;
             }
         }
     }
-    rows
+    Ok(model)
+}
+
+/// How a store differs from what it should hold: in its rows, or in its own books.
+pub async fn differences(store: &dyn Store, model: &Model) -> Result<(), String> {
+    let found = contents(store).await?;
+    if found != *model {
+        let missing = model.0.keys().filter(|key| !found.0.contains_key(key)).count();
+        let added = found.0.keys().filter(|key| !model.0.contains_key(key)).count();
+        let changed = found.0.iter().filter(|(key, row)| model.0.get(key).is_some_and(|other| other != *row)).count();
+        return Err(format!("{} rows: {missing} missing, {added} too many, {changed} others", found.0.len()));
+    }
+    let checked = store.check().await.map_err(|error| error.to_string())?;
+    let rows = model.0.len() as u64;
+    if !checked.sound || checked.rows != rows || checked.rows_expected != rows {
+        return Err(format!("{rows} rows, but {checked:?}"));
+    }
+    Ok(())
 }

@@ -25,8 +25,11 @@ fn mapping() -> MappingRow {
     MappingRow { scheme: 1, kid: Kid::parse("K").unwrap(), normalizer: "casefold".into() }
 }
 
-/// Every layout, as its row and a decoder that only tells how it went.
-fn layouts() -> Vec<(Row, fn(&[u8]) -> Result<(), RecordError>)> {
+/// A decoder that only tells how it went.
+type Decoder = fn(&[u8]) -> Result<(), RecordError>;
+
+/// Every layout, as its row and its decoder.
+fn layouts() -> Vec<(Row, Decoder)> {
     vec![
         (record(None).encode(), |row| Record::decode(row).map(drop)),
         (record(Some([3; 16])).encode(), |row| Record::decode(row).map(drop)),

@@ -6,8 +6,11 @@
 //! sled means is what `fdatasync(2)` does. So this module defines the symbol `sync_file_range` for the whole
 //! program, ahead of the C library's, and answers with `fdatasync`. Nothing else in the program calls it.
 //!
-//! A symbol that the linker passed over would go unnoticed, so the definition counts its calls, and a store
-//! whose first commit was not counted does not open.
+//! A symbol that the linker passed over would go unnoticed, so the definition counts its calls, and a commit that set
+//! no barrier is an error. The first one is made while the vault opens.
+//!
+//! That this is needed is shown by the power-cut tests: with a plain `fdatasync` after each batch, batches of over a
+//! megabyte lost rows that earlier batches had answered; with the barrier, none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,6 +1,7 @@
 //! One open sled database and its witness: rows in, rows out, and a batch made durable.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     fs::{File, TryLockError},
     io,
     path::Path,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use super::{
+    barrier,
     books::{Books, BooksError, Position, Tally},
     panics::{Panicked, caught},
     rows::{self, Head},
@@ -26,7 +28,7 @@ const CHECK_ROWS: usize = 1_024;
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EngineError {
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Sled(#[from] sled::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -36,21 +38,53 @@ pub(super) enum EngineError {
     Damaged(&'static str),
     #[error("the books have format {0}")]
     Newer(u8),
+    #[error("the write barrier is not in force")]
+    NoBarrier,
+    /// A batch may be there in part, in memory or on the disk.
+    #[error(transparent)]
+    Unfinished(Box<EngineError>),
     #[error("it was let go of after a failure")]
     Gone,
     #[error(transparent)]
     Refused(StoreError),
 }
 
+/// What sled says, in words for an operator. None of its messages holds rows.
+fn told(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "a page cannot be read".into(),
+        sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "a page is past the end of its file".into()
+        }
+        sled::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
 impl EngineError {
     /// Whether what is on disk is at fault.
     pub(super) fn is_damage(&self) -> bool {
-        matches!(self, EngineError::Damaged(_) | EngineError::Sled(sled::Error::Corruption { .. }))
+        match self {
+            EngineError::Damaged(_) | EngineError::Sled(sled::Error::Corruption { .. }) => true,
+            // sled looked for a page where the file has ended.
+            EngineError::Sled(sled::Error::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
     }
 
-    /// Whether the call was wrong and the engine is as good as before.
+    /// Whether the system failed, rather than the engine.
+    pub(super) fn is_io(&self) -> bool {
+        match self {
+            EngineError::Io(_) | EngineError::Sled(sled::Error::Io(_)) => !self.is_damage(),
+            EngineError::Unfinished(cause) => cause.is_io(),
+            _ => false,
+        }
+    }
+
+    /// Whether the engine is as good as before: the call was wrong, or met a row that cannot be read. Of a commit, that
+    /// is so until its batch is in sled's hands: see [`EngineError::Unfinished`].
     pub(super) fn is_harmless(&self) -> bool {
-        matches!(self, EngineError::Refused(_) | EngineError::Gone)
+        matches!(self, EngineError::Refused(_) | EngineError::Gone) || self.is_damage()
     }
 }
 
@@ -68,7 +102,7 @@ impl From<EngineError> for StoreError {
 pub(super) struct Engine {
     /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
     tree: RwLock<Option<sled::Db>>,
-    /// A descriptor of our own on sled's file.
+    /// A descriptor of our own on sled's file, to sync it by.
     file: File,
     writer: Mutex<Writer>,
     /// One check at a time: the writer keeps account of one.
@@ -119,9 +153,9 @@ impl Engine {
         Ok((engine, books))
     }
 
-    /// From now on commits are recorded by this witness.
-    pub(super) fn set_witness(&self, witness: Witness) {
-        self.writer().witness = Some(witness);
+    /// From now on commits are recorded by this witness, if any.
+    pub(super) fn set_witness(&self, witness: Option<Witness>) {
+        self.writer().witness = witness;
     }
 
     /// Begins a history: the next commit has this vault's id, the position after this one, and this tally before it.
@@ -147,7 +181,7 @@ impl Engine {
         if writer.failed {
             return Err(EngineError::Gone);
         }
-        let outcome = self.with_tree(|tree| writer.commit(tree, batch, || nix::unistd::fdatasync(&self.file)));
+        let outcome = self.with_tree(|tree| writer.commit(tree, batch));
         writer.failed = outcome.as_ref().is_err_and(|error| !error.is_harmless());
         outcome
     }
@@ -197,12 +231,22 @@ impl Engine {
         }
     }
 
-    /// What the rows that are there come to, whatever the books say.
-    pub(super) fn recount(&self) -> Result<Tally, EngineError> {
-        let mut progress = Progress { cursor: Vec::new(), tally: Tally::default() };
+    /// Removes the rows that lack a piece, and counts what is left, whatever the books say: for a database that
+    /// has lost something, and an operator who accepts that.
+    pub(super) fn salvage(&self) -> Result<Tally, EngineError> {
         self.with_tree(|tree| {
-            while progress.advance(tree, CHECK_ROWS)? {}
-            Ok(progress.tally)
+            let mut tally = Tally::default();
+            for entry in tree.scan_prefix(rows::ALL_HEADS) {
+                let (physical, head) = entry?;
+                let key = rows::logical_key(&physical)?;
+                match whole_row(tree, &key, head) {
+                    Ok(Some(row)) => tally.add(key.as_bytes(), &row),
+                    Ok(None) => {}
+                    Err(EngineError::Damaged(_)) => drop(tree.remove(physical)?),
+                    Err(other) => return Err(other),
+                }
+            }
+            Ok(tally)
         })
     }
 
@@ -234,14 +278,14 @@ impl Engine {
 }
 
 impl Writer {
-    fn commit(
-        &mut self,
-        tree: &sled::Tree,
-        batch: &Batch,
-        sync: impl FnOnce() -> nix::Result<()>,
-    ) -> Result<Applied, EngineError> {
+    fn commit(&mut self, tree: &sled::Tree, batch: &Batch) -> Result<Applied, EngineError> {
+        let mut current = HashMap::with_capacity(batch.preconditions.len());
         for (place, precondition) in batch.preconditions.iter().enumerate() {
-            if !precondition.holds(get(tree, precondition.key())?.as_deref()) {
+            let row = match current.entry(precondition.key()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(get(tree, precondition.key())?),
+            };
+            if !precondition.holds(row.as_deref()) {
                 return Ok(Applied::Refused(place));
             }
         }
@@ -250,7 +294,10 @@ impl Writer {
         let mut writes = sled::Batch::default();
         for change in &batch.changes {
             let key = change.key();
-            let old = get(tree, key)?;
+            let old = match current.remove(key) {
+                Some(known) => known,
+                None => get(tree, key)?,
+            };
             let new = match change {
                 Change::Put(_, row) => Some(row.as_slice()),
                 Change::Remove(_) => None,
@@ -264,12 +311,18 @@ impl Writer {
             write(&mut writes, key, old.map_or(0, |row| row.len()), new, position.sequence);
         }
         writes.insert(&rows::BOOKS_KEY, books.encode());
-        tree.apply_batch(writes)?;
-        tree.flush()?;
-        sync().map_err(io::Error::from)?;
-        if let Some(witness) = &mut self.witness {
-            witness.record(position)?;
-        }
+        let crossed = barrier::crossed();
+        let finish = || -> Result<(), EngineError> {
+            tree.apply_batch(writes)?;
+            // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
+            // would only cost another flush of the disk.
+            tree.flush()?;
+            if barrier::crossed() == crossed {
+                return Err(EngineError::NoBarrier);
+            }
+            Ok(self.witness.as_mut().map_or(Ok(()), |witness| witness.record(position))?)
+        };
+        finish().map_err(|error| EngineError::Unfinished(Box::new(error)))?;
         self.books = books;
         Ok(Applied::Durable)
     }

@@ -38,7 +38,7 @@ impl Place {
         self.root.join("rehearsal")
     }
 
-    /// Makes the directory, or sees to it that it is ours alone.
+    /// Makes the directory, or sees to it that it is ours alone and holds a vault or nothing.
     pub(super) fn prepare(&self) -> Result<(), OpenError> {
         let path = || self.root.clone();
         let unusable = |source| OpenError::Directory { path: path(), source };
@@ -58,11 +58,16 @@ impl Place {
                 }
             }
         }
-        fs::read_dir(&self.root).map(drop).map_err(unusable)
+        match self.foreign_entry().map_err(unusable)? {
+            Some(entry) if !self.witness().exists() && !self.engine().exists() => {
+                Err(OpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Something in the directory that is neither a vault's nor what a file system puts into its root.
-    pub(super) fn foreign_entry(&self) -> io::Result<Option<OsString>> {
+    fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
             let ours = ["lock", "witness", "witness.new", "sled", "rehearsal", "lost+found"];
@@ -116,6 +121,9 @@ impl Drop for DirectoryLock {
     fn drop(&mut self) {
         // A stale id would mislead; where it cannot be removed, the lock itself still tells the truth.
         let _ = self.file.set_len(0);
+        // A process that is just being forked has this descriptor too, until it runs its program: closing ours would
+        // leave the lock with it for a moment.
+        let _ = self.file.unlock();
     }
 }
 

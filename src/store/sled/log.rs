@@ -242,30 +242,40 @@ fn take_integer(bytes: &mut &[u8]) -> Option<u64> {
     }
 }
 
-/// sled's snapshots in its folder: files that shorten its way through the log when it opens.
-pub(super) struct Snapshots {
-    /// Never finished. sled would take one for a snapshot, and fail.
+/// Files in sled's folder that it fails on when they are not whole, and does without when they are not there:
+/// snapshots, which shorten its way through the log, and its configuration, which is always the same.
+pub(super) struct SideFiles {
+    /// Snapshots that were never finished. sled would take them for finished ones.
     pub(super) unfinished: Vec<PathBuf>,
-    /// Finished, and not what was written. sled would fail; without them it reads the whole log.
+    /// Files that are not what was written.
     pub(super) damaged: Vec<PathBuf>,
 }
 
-/// Looks at the snapshots.
-pub(super) fn inspect_snapshots(folder: &Path) -> io::Result<Snapshots> {
-    let mut found = Snapshots { unfinished: Vec::new(), damaged: Vec::new() };
+/// Looks at the side files.
+pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
+    let mut found = SideFiles { unfinished: Vec::new(), damaged: Vec::new() };
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with("snap.") {
-            continue;
-        }
-        if name.ends_with(".generating") {
-            found.unfinished.push(path);
-        } else if !snapshot_is_whole(&std::fs::read(&path)?) {
+        let whole = match &*name {
+            "conf" => configuration_is_whole(&std::fs::read(&path)?),
+            name if !name.starts_with("snap.") => continue,
+            name if name.ends_with(".generating") => {
+                found.unfinished.push(path);
+                continue;
+            }
+            _ => snapshot_is_whole(&std::fs::read(&path)?),
+        };
+        if !whole {
             found.damaged.push(path);
         }
     }
     Ok(found)
+}
+
+/// The configuration ends in its checksum (4).
+fn configuration_is_whole(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk().is_some_and(|(content, sum)| u32::from_le_bytes(*sum) == crc32fast::hash(content))
 }
 
 /// A snapshot ends in its length (8) and its checksum (4).

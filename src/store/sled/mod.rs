@@ -39,14 +39,11 @@ use self::{
     open::{Opened, Trust},
 };
 use super::{Applied, Batch, Checked, Page, Row, RowKey, Store, StoreError, StoreFuture};
+use crate::limits::{
+    STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
+};
 
 pub use error::OpenError;
-
-/// Shortest and longest pause between two tries to open the database again.
-const REOPEN_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Time in which the engine must answer a call; past it, it is taken for stuck.
-const ANSWER_SECONDS_MAX: u64 = 60;
 
 /// How a vault is opened.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +69,7 @@ impl Default for Options {
 /// A vault's rows in a directory of their own.
 ///
 /// The methods of [`Store`] need a tokio runtime with its clock, and keep its blocking threads busy, never the one that
-/// polls. Dropping the store lets go of the vault in the background; [`Store::close`] does so before it returns.
+/// polls. Dropping the store closes it, and blocks meanwhile.
 pub struct SledStore {
     shared: Arc<Shared>,
     vault_id: [u8; 16],
@@ -147,8 +144,7 @@ impl SledStore {
                 }
             };
             if !error.is_harmless() {
-                let io = matches!(error, EngineError::Io(_) | EngineError::Sled(sled::Error::Io(_)));
-                let trust = if io { Trust::AfterFailure } else { Trust::AfterEngineFailure };
+                let trust = if error.is_io() { Trust::Usual } else { Trust::AfterEngineFailure };
                 self.shared.give_up(&engine, &error.to_string(), trust);
             }
             Err(error.into())
@@ -159,7 +155,7 @@ impl SledStore {
 /// What came of a call, or why nothing will.
 async fn answer<T>(mut task: JoinHandle<T>) -> Result<T, &'static str> {
     let lost_before = panics::lost_threads();
-    let give_up_at = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
+    let give_up_at = Instant::now() + Duration::from_secs(STORE_ANSWER_SECONDS_MAX);
     loop {
         match tokio::time::timeout(Duration::from_secs(1), &mut task).await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -205,7 +201,7 @@ impl Shared {
     /// Opens the database again and again until it serves or the store is closed.
     fn reopen(&self, failed: &Engine, trust: Trust) {
         failed.shut();
-        let (mut pause, pause_max) = REOPEN_PAUSES;
+        let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MIN);
         let mut state = self.state();
         loop {
             if matches!(*state, State::Closed) {
@@ -235,7 +231,7 @@ impl Shared {
             }
             drop(lock);
             state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
-            pause = (pause * 2).min(pause_max);
+            pause = (pause * 2).min(Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MAX));
         }
     }
 
@@ -255,10 +251,8 @@ impl Shared {
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        if let State::Serving(_) | State::Down(_) = *self.shared.state() {
-            let shared = Arc::clone(&self.shared);
-            // Without a thread the process keeps the vault until it ends, which does no harm to it.
-            let _ = thread::Builder::new().name("store-close".into()).spawn(move || shared.close());
+        if let Err(error) = self.shared.close() {
+            tracing::error!(%error, "the store could not be closed cleanly");
         }
     }
 }
@@ -295,5 +289,25 @@ impl Store for SledStore {
             let closing = tokio::task::spawn_blocking(move || shared.close());
             closing.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_waits_for_a_lost_thread_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            panics::caught(|| ()).unwrap();
+            let stuck = tokio::spawn(std::future::pending::<()>());
+            let loses_one = async {
+                let thread = thread::Builder::new().name("sled-io-test".into()).spawn(|| panic!("gone")).unwrap();
+                assert!(thread.join().is_err());
+            };
+            let (told, ()) = tokio::join!(answer(stuck), loses_one);
+            assert!(told.is_err_and(|why| why.contains("restart masker")));
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a vault, so that nothing is changed before it is known to be sound.
 //!
-//! 1. The directory is ours alone and locked, and the witness is of a format that this release knows.
+//! 1. The directory is ours alone and locked, and the witness is of a format that this release knows. What the system
+//!    has cached of the files is dropped, so that all that follows is about the disk.
 //! 2. The log is inspected. If it is in order and holds the commit that the witness saw, sled may open it.
 //! 3. If not, its recovery is rehearsed on a copy, every row of the copy is read, and the result is held against
 //!    the books and the witness. What a power cut left is recovered whole; damage is an error, and the files are as
@@ -19,7 +20,7 @@ use std::{
 };
 
 use super::{
-    Options, barrier,
+    Options,
     books::{Books, Position, Tally, VERSION},
     engine::{Engine, EngineError},
     error::OpenError,
@@ -40,10 +41,8 @@ pub(super) struct Opened {
 /// How much the files are to be mistrusted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// A process ended, cleanly or not.
+    /// A process ended, cleanly or not, or the system failed it.
     Usual,
-    /// The system failed a read, a write or a sync: the page cache cannot be believed.
-    AfterFailure,
     /// The engine gave up in the middle of something: a batch may be there in part.
     AfterEngineFailure,
 }
@@ -51,9 +50,8 @@ pub(super) enum Trust {
 /// Opens the vault in a directory that is prepared and locked, or makes one in an empty directory.
 pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Opened, OpenError> {
     let opening = Opening { place, options };
-    if trust != Trust::Usual && place.engine().exists() {
-        files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
-    }
+    // A sync may have failed before, here or in a process that is gone.
+    files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
     let witness = Witness::open(&place.witness()).map_err(opening.io("read the witness file"))?;
     let has_database = place.engine().exists();
     let path = || place.root.clone();
@@ -65,12 +63,7 @@ pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Ope
         Found::Missing | Found::Damaged if has_database && options.accept_loss => opening.open_without_witness(),
         Found::Missing if has_database => Err(OpenError::WitnessMissing { path: path() }),
         Found::Damaged => Err(OpenError::WitnessDamaged { path: path() }),
-        Found::Missing => {
-            if let Some(entry) = place.foreign_entry().map_err(opening.io("read the directory"))? {
-                return Err(OpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() });
-            }
-            opening.make(rand::random())
-        }
+        Found::Missing => opening.make(rand::random()),
     }
 }
 
@@ -92,9 +85,7 @@ impl Opening<'_> {
         let (engine, _) = self.start(&folder)?;
         let unborn = Position { epoch: 1, ..Witness::UNBORN };
         engine.set_books(Books { vault_id, position: unborn, tally: Tally::default() });
-        // Before its first commit is recorded, and so before it counts as made, all of the database is durable.
-        files::restrict_tree(&folder).and_then(|()| files::sync_tree(&folder)).map_err(making())?;
-        self.first_commit(engine, witness, None)
+        self.first_commit(engine, Some(witness), None)
     }
 
     fn open_beside(&self, witness: Witness, trust: Trust) -> Result<Opened, OpenError> {
@@ -108,19 +99,19 @@ impl Opening<'_> {
             return Err(OpenError::WitnessOfAnotherVault { path: self.place.root.clone() });
         }
         if self.options.accept_loss {
-            let lost = if books.vault_id == witness.vault_id() { lost_between(&books, &witness) } else { Some(0) };
-            let sound = self.read_everything(&engine)?.sound;
-            return if lost == Some(0) && sound && books.vault_id == witness.vault_id() {
-                self.first_commit(engine, witness, None)
-            } else {
-                self.begin_epoch(engine, witness.position(), lost.unwrap_or(0))
+            let lost = lost_between(&books, &witness).filter(|_| books.vault_id == witness.vault_id());
+            // A row that lacks a piece fails the reading, and is a loss as well.
+            let sound = engine.check().is_ok_and(|checked| checked.sound);
+            return match lost {
+                Some(0) if sound => self.first_commit(engine, Some(witness), None),
+                _ => self.begin_epoch(engine, witness.position(), lost.unwrap_or(0)),
             };
         }
         self.agrees(&books, &witness)?;
         if rehearsed && !self.read_everything(&engine)?.sound {
             return Err(self.damaged("rows are missing or are not those that were written"));
         }
-        self.first_commit(engine, witness, None)
+        self.first_commit(engine, Some(witness), None)
     }
 
     fn open_without_witness(&self) -> Result<Opened, OpenError> {
@@ -137,10 +128,10 @@ impl Opening<'_> {
             _ => looking()(source),
         })?;
         let inspection = log::inspect(&db, &witness.vault_id()).map_err(looking())?;
-        let snapshots = log::inspect_snapshots(&folder).map_err(looking())?;
+        let side_files = log::inspect_side_files(&folder).map_err(looking())?;
         let complete = inspection.books.is_some_and(|books| books.position >= witness.position());
-        let in_order = inspection.out_of_order.is_empty() && snapshots.damaged.is_empty();
-        tracing::debug!(complete, ?inspection.out_of_order, damaged_snapshots = snapshots.damaged.len(), "looked at the log");
+        let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
+        tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");
         Ok(!complete || !in_order || trust == Trust::AfterEngineFailure)
     }
 
@@ -175,9 +166,9 @@ impl Opening<'_> {
     }
 
     fn start_existing(&self, folder: &Path) -> Result<(Engine, Books), OpenError> {
-        let cleaning = || self.io("remove an unfinished snapshot");
-        let snapshots = log::inspect_snapshots(folder).map_err(cleaning())?;
-        for path in snapshots.unfinished.iter().chain(&snapshots.damaged) {
+        let cleaning = || self.io("remove an unfinished or damaged side file");
+        let side_files = log::inspect_side_files(folder).map_err(cleaning())?;
+        for path in side_files.unfinished.iter().chain(&side_files.damaged) {
             fs::remove_file(path).map_err(cleaning())?;
         }
         let (engine, books) = self.start(folder)?;
@@ -193,25 +184,28 @@ impl Opening<'_> {
     fn begin_epoch(&self, engine: Engine, witnessed: Position, lost: u64) -> Result<Opened, OpenError> {
         let books = engine.books();
         let epoch = books.position.epoch.max(witnessed.epoch) + 1;
-        let tally = engine.recount().map_err(self.engine())?;
+        let tally = engine.salvage().map_err(self.engine())?;
         engine.set_books(Books { position: Position { epoch, ..books.position }, tally, ..books });
-        let witness = Witness::create(&self.place.witness(), books.vault_id, books.position);
-        self.first_commit(engine, witness.map_err(self.io("write a new witness file"))?, Some(lost))
+        self.first_commit(engine, None, Some(lost))
     }
 
-    /// Makes durable what was found, then proves that a commit gets through.
-    fn first_commit(&self, engine: Engine, witness: Witness, loss: Option<u64>) -> Result<Opened, OpenError> {
+    /// Makes durable what was found or made, before the witness vouches for it; then proves that a commit gets through.
+    ///
+    /// Without a witness, a new one is made last: until then the old one, if any, is of an earlier epoch, and an
+    /// accepted loss is either complete or to be accepted again.
+    fn first_commit(&self, engine: Engine, witness: Option<Witness>, loss: Option<u64>) -> Result<Opened, OpenError> {
         let syncing = || self.io("make the files durable");
         let folder = self.place.engine();
         engine.sync().map_err(self.engine())?;
-        files::restrict_tree(&folder).map_err(syncing())?;
-        files::sync_directory(&folder).and_then(|()| files::sync_directory(&self.place.root)).map_err(syncing())?;
+        files::restrict_tree(&folder).and_then(|()| files::sync_tree(&folder)).map_err(syncing())?;
+        files::sync_directory(&self.place.root).map_err(syncing())?;
         let vault_id = engine.books().vault_id;
+        let must_make_witness = witness.is_none();
         engine.set_witness(witness);
-        let crossed = barrier::crossed();
         engine.commit(&Batch::default()).map_err(self.engine())?;
-        if barrier::crossed() == crossed {
-            return Err(OpenError::NoBarrier { path: self.place.root.clone() });
+        if must_make_witness {
+            let witness = Witness::create(&self.place.witness(), vault_id, engine.books().position);
+            engine.set_witness(Some(witness.map_err(self.io("write a new witness file"))?));
         }
         Ok(Opened { engine, vault_id, loss })
     }
@@ -223,9 +217,12 @@ impl Opening<'_> {
 
     fn engine(&self) -> impl Fn(EngineError) -> OpenError {
         |error| match error {
+            damage if damage.is_damage() => self.damaged(&damage.to_string()),
             EngineError::Newer(version) => self.newer(version),
+            EngineError::NoBarrier => OpenError::NoBarrier { path: self.place.root.clone() },
             EngineError::Io(source) => self.io("open the database")(source),
             EngineError::Sled(sled::Error::Io(source)) => self.io("open the database")(source),
+            EngineError::Unfinished(cause) => self.engine()(*cause),
             other => self.damaged(&other.to_string()),
         }
     }
@@ -274,11 +271,11 @@ impl Drop for Scratch {
     }
 }
 
-/// Copies what sled needs, without the snapshots that would stop it.
+/// Copies what sled needs, without the side files that would stop it.
 fn copy_database(from: &Path, to: &Path) -> io::Result<()> {
-    let snapshots = log::inspect_snapshots(from)?;
+    let side_files = log::inspect_side_files(from)?;
     for file in files::files_under(from)? {
-        if snapshots.unfinished.contains(&file) || snapshots.damaged.contains(&file) {
+        if side_files.unfinished.contains(&file) || side_files.damaged.contains(&file) {
             continue;
         }
         let name = file.strip_prefix(from).unwrap_or(&file);

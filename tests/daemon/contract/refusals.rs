@@ -23,7 +23,7 @@ fn what_is_no_request_is_told_by_position_and_never_quoted() {
     let bodies = [
         (String::new(), "the body is empty"),
         (PRIVATE.to_owned(), "the body is not JSON (line 1, column 1)"),
-        (format!("{{\"items\":\n [{{\"kind\": {PRIVATE}"), "the body is not JSON (line 2, column 13)"),
+        (format!("{{\"items\":\n [{{\"kind\": {PRIVATE}"), "the body is not JSON (line 2, column 12)"),
         (format!("{{\"items\": \"{PRIVATE}\"}}"), "wrong type, expected a sequence (line 1, column "),
         (format!("{{\"items\": [], \"{PRIVATE}\": 1}}"), "unknown field, expected one of `policy`, `context`, `items`"),
         (

@@ -29,6 +29,7 @@ pub fn mismatch(document: &Value, schema: &Value, value: &Value) -> Option<Strin
             "items" => {
                 value.as_array().into_iter().flatten().find_map(|item| mismatch(document, &schema["items"], item))
             }
+            "allOf" => list(&schema["allOf"]).iter().find_map(|schema| mismatch(document, schema, value)),
             "oneOf" => {
                 let fits =
                     list(&schema["oneOf"]).iter().filter(|schema| mismatch(document, schema, value).is_none()).count();

@@ -140,10 +140,9 @@ impl Client {
         Ok(read > 0)
     }
 
-    /// Reads until `length` more bytes are there, and keeps them for [`Client::receive`].
+    /// Reads until there are `length` bytes, and keeps them for [`Client::receive`].
     pub fn read_up_to(&mut self, length: usize) {
-        let enough = self.unread.len() + length;
-        while self.unread.len() < enough {
+        while self.unread.len() < length {
             assert!(self.read_more().expect("an answer"), "the connection ended too early");
         }
     }

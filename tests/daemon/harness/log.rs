@@ -46,7 +46,7 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A test that fails while it waits still shows the log.
+        // A test that failed while it held the log still wants to show it.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,7 +79,7 @@ impl Log {
                 return found;
             }
             assert!(!state.ended, "the daemon ended and had not logged {message:?} {count} times:\n{text}");
-            let (guard, waited) = self.0.changed.wait_timeout(state, LIMIT).expect("as in state()");
+            let (guard, waited) = self.0.changed.wait_timeout(state, LIMIT).unwrap_or_else(PoisonError::into_inner);
             assert!(!waited.timed_out(), "{count} lines {message:?} were not logged within {LIMIT:?}:\n{text}");
             state = guard;
         }
@@ -88,7 +88,7 @@ impl Log {
     /// Waits for the end of the process; false if it did not come in time.
     pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
         let ended = self.0.changed.wait_timeout_while(self.state(), limit, |state| !state.ended);
-        ended.expect("as in state()").0.ended
+        ended.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 }
 

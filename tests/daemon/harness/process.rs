@@ -202,11 +202,16 @@ impl Daemon {
     }
 
     /// `kill -9`, and waits until it is gone.
-    pub fn kill(mut self) -> Ended {
+    pub fn kill(self) -> Ended {
+        self.crash(Signal::SIGKILL)
+    }
+
+    /// Ends it by a signal that it has no say in, and waits until it is gone.
+    pub fn crash(mut self, signal: Signal) -> Ended {
         let since = Instant::now();
-        self.signal(Signal::SIGKILL);
+        self.signal(signal);
         let ended = self.process.end(since, LIMIT);
-        assert_eq!(ended.status.signal(), Some(Signal::SIGKILL as i32), "it was gone before");
+        assert_eq!(ended.status.signal(), Some(signal as i32), "it was gone before");
         ended
     }
 }

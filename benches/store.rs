@@ -1,0 +1,104 @@
+//! How fast the store is on the disk under `target/`: durable rows by the size of their groups, point reads, scans.
+//!
+//! `cargo bench --bench store -- [ROWS]`: rows in the vault before measuring, 200,000 unless told. A figure is the
+//! median of several slices of time; the disk decides most of them, so compare figures of one machine and one day.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use masker::store::{
+    Batch, Change, Precondition, RowKey, Store,
+    sled::{Options, SledStore},
+};
+
+const ROW_BYTES: usize = 110;
+const SLICES: usize = 5;
+const SLICE: Duration = Duration::from_millis(1_500);
+
+/// Keys that look random and can be told again from their number.
+fn key(number: u64) -> RowKey {
+    let mut state = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut bytes = vec![b'r'];
+    for _ in 0..2 {
+        state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bytes.extend_from_slice(&(state ^ (state >> 31)).to_be_bytes());
+    }
+    RowKey::new(bytes).expect("17 bytes are a key")
+}
+
+fn group(next: &mut u64, size: u64) -> Batch {
+    let keys: Vec<RowKey> = (*next..*next + size).map(key).collect();
+    *next += size;
+    Batch {
+        preconditions: keys.iter().cloned().map(Precondition::Absent).collect(),
+        changes: keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect(),
+    }
+}
+
+/// Repeats a piece of work for a while and tells how many of its units were done in a second.
+async fn rate(mut work: impl AsyncFnMut() -> u64) -> f64 {
+    let mut rates = Vec::new();
+    for _ in 0..SLICES {
+        let (begun, mut done) = (Instant::now(), 0);
+        while begun.elapsed() < SLICE {
+            done += work().await;
+        }
+        rates.push(done as f64 / begun.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    rates[SLICES / 2]
+}
+
+async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    let mut next = 0;
+    while next < rows {
+        let size = (rows - next).min(2_000);
+        store.apply(group(&mut next, size)).await?;
+    }
+    println!("{rows} rows in the vault, {} bytes on disk", store.bytes_on_disk().await?);
+    for size in [1, 10, 32, 64, 100, 1_000] {
+        let rate = rate(async || {
+            store.apply(group(&mut next, size)).await.expect("the store serves");
+            size
+        });
+        println!("durable rows/s, groups of {size:>5}: {:>10.0}", rate.await);
+    }
+    let mut number = 0_u64;
+    for at_once in [1, 100, 1_000] {
+        let rate = rate(async || {
+            let keys = (0..at_once).map(|_| {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                key(number % rows)
+            });
+            let found = store.get_many(keys.collect()).await.expect("the store serves");
+            assert!(found.iter().all(Option::is_some));
+            at_once
+        });
+        println!("point reads/s, {at_once:>5} a call:    {:>10.0}", rate.await);
+    }
+    let begun = Instant::now();
+    let count = store.count(b'r').await?;
+    println!("rows counted/s:                  {:>10.0}", count as f64 / begun.elapsed().as_secs_f64());
+    let begun = Instant::now();
+    let checked = store.check().await?;
+    assert!(checked.sound);
+    println!("rows checked/s:                  {:>10.0}", checked.rows as f64 / begun.elapsed().as_secs_f64());
+    store.close().await?;
+    let begun = Instant::now();
+    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    println!("seconds to open:                 {:>10.2}", begun.elapsed().as_secs_f64());
+    store.close().await?;
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // `cargo bench` passes `--bench`; `cargo test` runs benches too, and a glance is enough there.
+    let mut arguments = std::env::args().skip(1);
+    let rows = arguments.find_map(|argument| argument.parse().ok()).unwrap_or(200_000);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(rows))
+}

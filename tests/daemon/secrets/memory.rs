@@ -1,0 +1,116 @@
+//! The memory of a process, as far as a core image would hold it (core(5), proc_pid_smaps(5)).
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+};
+
+use super::needles::Needles;
+
+/// A copy of the mappings that have something in memory and are not marked `dd`, for "do not dump".
+pub struct Memory {
+    mappings: Vec<Mapping>,
+    left_out: usize,
+}
+
+struct Mapping {
+    start: u64,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    /// Copies the memory of a process while it runs. It takes root where the process cannot be traced.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+        let file = File::open(format!("/proc/{pid}/mem"))?;
+        let mut memory = Memory { mappings: Vec::new(), left_out: 0 };
+        for entry in entries(&smaps) {
+            let flags = entry.field("VmFlags:").unwrap_or_default();
+            if flags.split_whitespace().any(|flag| flag == "dd") {
+                memory.left_out += 1;
+            } else if entry.kib("Rss:") + entry.kib("Swap:") > 0 {
+                let mut bytes = vec![0; usize::try_from(entry.end - entry.start).expect("a mapping of this machine")];
+                let length = read(&file, entry.start, &mut bytes)?;
+                bytes.truncate(length);
+                memory.mappings.push(Mapping { start: entry.start, name: entry.name.to_owned(), bytes });
+            }
+        }
+        assert!(!memory.mappings.is_empty(), "a process has memory");
+        Ok(memory)
+    }
+
+    /// Mappings that a core image leaves out.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// How many bytes there are.
+    pub fn bytes(&self) -> usize {
+        self.mappings.iter().map(|mapping| mapping.bytes.len()).sum()
+    }
+
+    /// Where which needle is.
+    pub fn find(&self, needles: &Needles) -> Vec<String> {
+        let found = self.mappings.iter().flat_map(|mapping| {
+            let here = needles.find(&mapping.bytes).into_iter();
+            here.map(|(name, at)| format!("{name} at {:#x} of {:#x} {}", at, mapping.start, mapping.name))
+        });
+        found.collect()
+    }
+}
+
+/// Reads what can be read: a mapping may have shrunk since it was listed.
+fn read(memory: &File, start: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < bytes.len() {
+        match memory.read_at(&mut bytes[length..], start + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// One mapping of `smaps`.
+struct Entry<'s> {
+    start: u64,
+    end: u64,
+    name: &'s str,
+    lines: Vec<&'s str>,
+}
+
+impl<'s> Entry<'s> {
+    /// Reads `00400000-00452000 r-xp 00000000 08:02 173521 /usr/bin/masker`.
+    fn head(line: &'s str) -> Option<Self> {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let [start, end] = [start, end].map(|digits| u64::from_str_radix(digits, 16).ok());
+        let name = rest.splitn(5, ' ').last().unwrap_or_default().trim();
+        Some(Entry { start: start?, end: end?, name, lines: Vec::new() })
+    }
+
+    fn field(&self, name: &str) -> Option<&'s str> {
+        self.lines.iter().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    }
+
+    fn kib(&self, name: &str) -> u64 {
+        let number = self.field(name).and_then(|text| text.strip_suffix(" kB")).map(str::trim);
+        number.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn entries(smaps: &str) -> Vec<Entry<'_>> {
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    for line in smaps.lines() {
+        match (Entry::head(line), entries.last_mut()) {
+            (Some(entry), _) => entries.push(entry),
+            (None, Some(entry)) => entry.lines.push(line),
+            (None, None) => panic!("smaps begins with a mapping: {line}"),
+        }
+    }
+    entries
+}

@@ -1,0 +1,221 @@
+//! What must not be seen, and everywhere that it could be.
+
+mod memory;
+mod needles;
+
+use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Command, thread, time::Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::harness::{Client, Daemon, Site, TestKey};
+use memory::Memory;
+use needles::{Needles, text_of_keys};
+
+const KEYS: [(&str, &str); 4] = [
+    ("K_CARE", "MASKER_KEY_K_CARE"),
+    ("K_CARE", "MASKER_KEY_K_CARE_OLD"),
+    ("K_PAY", "MASKER_KEY_K_PAY"),
+    ("K_PAY", "MASKER_KEY_K_PAY_OLD"),
+];
+const AUDIT: &str = "MASKER_AUDIT_HMAC_KEY";
+const CONTEXT: &str = "a ward that nobody may know of";
+
+fn key(variable: &str) -> TestKey {
+    TestKey::named(variable)
+}
+
+fn start(site: &Site) -> Daemon {
+    let mut launch = site.launch().env("MASKER_LOG_LEVEL", "trace").env(AUDIT, key(AUDIT).base64());
+    for (_, variable) in KEYS {
+        launch = launch.env(variable, key(variable).base64());
+    }
+    launch.env("MASKER_API_KEY", "an API key that is not the daemon's").start()
+}
+
+/// A value that stands nowhere else, and has none of a thousand others' digits in it.
+fn value(i: usize) -> String {
+    format!("secret value {i} of {}", u64::from(u32::MAX) * (i as u64 + 7))
+}
+
+/// Every operation, in requests of one item and in large ones, and every way in which they fail. Returns the tokens that
+/// were made, and the bodies of the answers that may hold no secret.
+fn traffic(daemon: &Daemon, round: usize) -> (Vec<String>, Vec<Vec<u8>>) {
+    let mut client = daemon.client();
+    let kinds = ["PHONE", "NAME", "SSN", "CARD", "IBAN", "PIN", "CVV", "NOTE", "CITY"];
+    let subject =
+        |i: usize| json!({"kind": kinds[i % kinds.len()], "value": value(1_000 * round + i), "context": CONTEXT});
+    let (mut tokens, mut answers) = (Vec::new(), Vec::new());
+    for size in [1, 900] {
+        let items: Vec<Value> = (0..size).map(subject).collect();
+        let minted = client.tokenize(&items);
+        let made: Vec<Value> =
+            minted.iter().filter(|result| result["token"].is_string()).map(|result| result["token"].clone()).collect();
+        let asked = json!({"context": CONTEXT, "tokens": made});
+        for path in ["/api/v1/rehydrate", "/api/v1/rewrap"] {
+            client.post(path, &asked).results(made.len());
+        }
+        client.ask_items("/api/v1/lookup", &items);
+        // Without their context: not found, and not told why.
+        answers.push(client.post("/api/v1/rehydrate", &json!({ "tokens": made })).body);
+        client.post("/api/v1/forget", &json!({"context": CONTEXT, "tokens": made[..made.len() / 4]})).ok();
+        tokens.extend(made.iter().map(|token| token.as_str().expect("a token").to_owned()));
+    }
+    answers.extend(failures(&mut client, &value(0), &tokens[0]));
+    for path in
+        ["/metrics", "/api/v1/keys", "/api/v1/vault/stats", "/health", "/api/v1/policies", "/api/v1/auth/whoami"]
+    {
+        answers.push(client.get(path).body);
+    }
+    answers.push(client.exchange("POST", "/api/v1/vault/check", b"").body);
+    (tokens, answers)
+}
+
+/// Secrets where they do not belong.
+fn failures(client: &mut Client, value: &str, token: &str) -> Vec<Vec<u8>> {
+    let long = value.repeat(200);
+    let bodies = [
+        value.to_owned(),
+        format!("{{\"items\": [{{\"kind\": \"{value}\", \"value\": \"{value}\"}}]}}"),
+        format!("{{\"policy\": \"{value}\", \"items\": []}}"),
+        format!("{{\"{token}\": 1}}"),
+        format!(
+            "{{\"items\": [{{\"kind\": \"PHONE\", \"value\": \"{value}\", \"context\": 1, \"{value}\": \"{CONTEXT}\"}}]}}"
+        ),
+        format!("{{\"items\": [{{\"kind\": \"PHONE\", \"value\": \"{long}\"}}]}}"),
+        format!("{{\"items\": [{{\"kind\": \"SSN\", \"value\": \"{value}\"}}]}}"),
+        format!("{{\"tokens\": [\"{token}A\", \"{value}\", {{\"token\": \"{token}\", \"context\": \"{long}\"}}]}}"),
+        format!("{{\"tokens\": [\"{token}\""),
+        format!("{{\"context\": [\"{CONTEXT}\"], \"tokens\": [\"{token}\"]}}"),
+    ];
+    let mut answers = Vec::new();
+    for path in ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1/lookup", "/api/v1/rewrap", "/api/v1/forget"] {
+        answers.extend(bodies.iter().map(|body| client.exchange("POST", path, body.as_bytes()).body));
+    }
+    let name = value.replace(' ', "%20");
+    for path in
+        [format!("/{name}"), format!("/{token}"), format!("/api/v1/policies/{token}"), format!("/health?{token}")]
+    {
+        answers.push(client.get(&path).body);
+        answers.push(client.exchange("DELETE", &path, b"").body);
+    }
+    answers
+}
+
+#[test]
+fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let (tokens, answers) = traffic(&daemon, 0);
+    let proc = |file: &str| fs::read(format!("/proc/{}/{file}", daemon.pid()));
+    let places = [("/proc/PID/environ", proc("environ")), ("/proc/PID/cmdline", proc("cmdline"))];
+
+    let mut needles = text_of_keys(KEYS.iter().map(|(_, variable)| *variable).chain([AUDIT]));
+    needles.add("an API key", b"an API key that is not the daemon's");
+    let before = needles.len();
+    for i in 0..900 {
+        needles.add("a value", value(i).as_bytes());
+    }
+    needles.add("a context", CONTEXT.as_bytes());
+    for token in &tokens {
+        needles.add("a token", token.as_bytes());
+        needles.add("a token's body", token.rsplit('.').next().expect("a body").as_bytes());
+    }
+    assert!(needles.len() > before + 900);
+
+    for (place, bytes) in places {
+        match bytes {
+            Ok(bytes) => {
+                assert!(!bytes.is_empty());
+                needles.assert_absent(place, &bytes);
+            }
+            // To others than root the process shows nothing: it cannot be traced.
+            Err(error) => eprintln!("{place} was not searched: {error}"),
+        }
+    }
+    for answer in &answers {
+        needles.assert_absent("an answer", answer);
+    }
+    let log = daemon.stop().log.text();
+    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is a talkative one");
+    needles.assert_absent("the log", log.as_bytes());
+    // The vault keeps ids of tokens in the clear, and nothing else of them.
+    for file in files_under(&site.vault()) {
+        needles.assert_absent(&file.display().to_string(), &fs::read(&file).unwrap());
+    }
+}
+
+fn files_under(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_under(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn memory_that_a_core_image_would_hold_has_no_key_in_it() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut needles = text_of_keys(KEYS.iter().map(|(_, variable)| *variable).chain([AUDIT]));
+    for (kid, variable) in KEYS {
+        needles.add_derived(variable, kid, &key(variable));
+    }
+    let search = |when: &str| -> Option<usize> {
+        let memory = match Memory::of(daemon.pid()) {
+            Ok(memory) => memory,
+            Err(error) => {
+                eprintln!("skipped: the memory of another process cannot be read here: {error}");
+                return None;
+            }
+        };
+        assert!(memory.left_out() > 0, "keys are in memory that is left out");
+        let found = memory.find(&needles);
+        assert!(found.is_empty(), "{when}:\n{}", found.join("\n"));
+        Some(memory.bytes())
+    };
+    let since = Instant::now();
+    let Some(before) = search("right after the start") else { return };
+    for round in 0..3 {
+        thread::scope(|scope| {
+            for connection in 0..4 {
+                let daemon = &daemon;
+                scope.spawn(move || traffic(daemon, 10 * connection + round));
+            }
+        });
+        daemon.reload();
+    }
+    let after = search("under load").expect("as before");
+    eprintln!("searched {before} bytes, then {after}, in {:?}", since.elapsed());
+
+    // The search can fail: a value that a request has just brought is found.
+    let mut canary = Needles::default();
+    let text = "a canary that is easily found in any buffer";
+    canary.add("the canary", text.as_bytes());
+    let mut client = daemon.client();
+    client.send_raw(format!("POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 999\r\nexpect: 100-continue\r\nx: {text}\r\n\r\n").as_bytes()).unwrap();
+    client.receive_continue();
+    assert!(!Memory::of(daemon.pid()).unwrap().find(&canary).is_empty(), "this test sees nothing");
+    drop(client);
+    daemon.stop();
+}
+
+#[test]
+fn there_are_no_core_images() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().prelude("ulimit -c unlimited 2> /dev/null").start();
+    if let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())) {
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        let numbers: Vec<&str> =
+            line.split_whitespace().filter(|word| word.bytes().all(|byte| byte.is_ascii_digit())).collect();
+        assert_eq!(numbers, ["0", "0"], "{line}");
+    }
+    assert!(!daemon.crash(Signal::SIGABRT).status.core_dumped());
+
+    // Others do leave one here, where the system is set up for it.
+    let canary = Command::new("/bin/sh")
+        .arg("-c")
+        .arg("ulimit -c unlimited && kill -ABRT $$")
+        .current_dir(site.path(""))
+        .status();
+    if !canary.unwrap().core_dumped() {
+        eprintln!("no process leaves core images on this host");
+    }
+}

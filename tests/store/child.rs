@@ -1,0 +1,95 @@
+//! A process of its own that opens a vault, writes to it and tells what was answered, so that it can be killed.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use masker::store::{
+    Store, StoreError,
+    sled::{OpenError, Options, SledStore},
+};
+
+use crate::{
+    powercut::{Recorder, mark},
+    runtime,
+    workload::Workload,
+};
+
+/// What the process is to do: batches `from` up to `to` of a workload, then an end without a farewell.
+pub struct Child {
+    pub seed: u64,
+    pub keys: u64,
+    pub from: u64,
+    pub to: u64,
+    /// Close the store before the end.
+    pub closes: bool,
+}
+
+impl Child {
+    /// The command that starts the process. It prints `answered` and a number after each batch.
+    pub fn command(&self, root: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["child::process", "--exact", "--nocapture", "--test-threads=1"])
+            .env("STORE_CHILD_ROOT", root)
+            .env("STORE_CHILD_SEED", self.seed.to_string())
+            .env("STORE_CHILD_KEYS", self.keys.to_string())
+            .env("STORE_CHILD_FROM", self.from.to_string())
+            .env("STORE_CHILD_TO", self.to.to_string())
+            .env("STORE_CHILD_CLOSES", u8::from(self.closes).to_string());
+        command
+    }
+
+    /// Runs the process to its end, recorded.
+    pub fn run(&self, root: &Path, recorder: &Recorder, fail_syncs: Option<u32>) {
+        let mut command = self.command(root);
+        match fail_syncs {
+            Some(every) => recorder.record_with_failing_syncs(&mut command, every),
+            None => recorder.record(&mut command),
+        };
+        let status = command.stdout(Stdio::null()).status().unwrap();
+        assert_eq!(status.signal(), Some(9), "the child ends by its own hand: {status}");
+    }
+}
+
+/// The process. As a test among others it does nothing.
+#[test]
+fn process() {
+    let Some(root) = std::env::var_os("STORE_CHILD_ROOT") else { return };
+    let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
+    let (from, to) = (number("STORE_CHILD_FROM"), number("STORE_CHILD_TO"));
+    let options = Options { cache_bytes: 1024 * 1024, accept_loss: false };
+    let store = match SledStore::open(&root, options) {
+        // The first sync of a new vault may be one that fails.
+        Err(OpenError::Io { .. }) => SledStore::open(&root, options).unwrap(),
+        opened => opened.unwrap(),
+    };
+    mark("open\n");
+    let fails = std::env::var_os("POWERCUT_FAIL_SYNCS").is_some();
+    // The harness has begun a line.
+    println!();
+    runtime().block_on(async {
+        let mut workload = Workload::new(number("STORE_CHILD_SEED"), number("STORE_CHILD_KEYS"), true);
+        for number in 0..to {
+            let batch = workload.batch();
+            if number >= from {
+                // A batch that failed may be there or not; done again, it is.
+                while let Err(error) = store.apply(batch.clone()).await {
+                    assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
+                    mark("failed\n");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                mark(&format!("{number}\n"));
+                println!("answered {number}");
+            }
+        }
+        if number("STORE_CHILD_CLOSES") == 1 {
+            store.close().await.unwrap();
+        }
+    });
+    // As `kill -9` would: nothing is dropped, nothing flushed.
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+}

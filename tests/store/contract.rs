@@ -1,0 +1,372 @@
+//! What `Store` promises, held against every implementation of it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use masker::{
+    limits::ROW_BYTES_MAX,
+    store::{
+        Applied, Batch, Change, Precondition, RowKey, Store, StoreError,
+        memory::MemoryStore,
+        sled::{Options, SledStore},
+    },
+};
+
+use crate::{
+    scratch,
+    workload::{Model, Workload, differences},
+};
+
+macro_rules! contract {
+    ($($clause:ident),* $(,)?) => {
+        mod memory {
+            $(#[test] fn $clause() { super::on(|_| super::Arc::new(super::MemoryStore::new()), super::$clause); })*
+        }
+        mod sled {
+            $(#[test] fn $clause() {
+                let open = |path: &std::path::Path| super::SledStore::open(path, super::Options::default()).unwrap();
+                super::on(|path| super::Arc::new(open(path)), super::$clause);
+            })*
+        }
+    };
+}
+
+contract!(
+    an_empty_store_has_nothing,
+    rows_are_put_replaced_and_removed,
+    rows_of_every_length_come_back,
+    a_refused_batch_changes_nothing,
+    preconditions_see_the_rows_before_the_batch,
+    a_batch_without_changes_is_tried_all_the_same,
+    a_wrong_call_changes_nothing,
+    scans_keep_order_and_spaces,
+    pages_follow_each_other,
+    readers_see_whole_rows,
+    writers_exclude_each_other,
+    checks_go_on_under_writers,
+    a_dropped_call_leaves_a_whole_batch_or_none,
+    a_closed_store_is_unavailable,
+    random_batches_come_to_what_the_model_says,
+);
+
+fn on<F: Future<Output = ()>>(
+    open: impl FnOnce(&std::path::Path) -> Arc<dyn Store>,
+    clause: impl FnOnce(Arc<dyn Store>) -> F,
+) {
+    let folder = scratch();
+    let store = open(&folder.path().join("vault"));
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    threads.block_on(async {
+        clause(Arc::clone(&store)).await;
+        store.close().await.unwrap();
+    });
+}
+
+fn key(bytes: &[u8]) -> RowKey {
+    RowKey::new(bytes).unwrap()
+}
+
+fn put(bytes: &[u8], row: &[u8]) -> Change {
+    Change::Put(key(bytes), row.to_vec())
+}
+
+fn remove(bytes: &[u8]) -> Change {
+    Change::Remove(key(bytes))
+}
+
+fn changes(changes: Vec<Change>) -> Batch {
+    Batch { preconditions: Vec::new(), changes }
+}
+
+async fn get(store: &Arc<dyn Store>, bytes: &[u8]) -> Option<Vec<u8>> {
+    store.get_many(vec![key(bytes)]).await.unwrap().remove(0)
+}
+
+async fn scan(store: &Arc<dyn Store>, space: u8, after: Option<&[u8]>, limit: usize) -> (Vec<Vec<u8>>, bool) {
+    let page = store.scan_after(space, after.map(key), limit).await.unwrap();
+    (page.rows.into_iter().map(|(key, _)| key.as_bytes().to_vec()).collect(), page.end)
+}
+
+async fn an_empty_store_has_nothing(store: Arc<dyn Store>) {
+    assert_eq!(get(&store, b"r1").await, None);
+    assert_eq!(scan(&store, b'r', None, 10).await, (vec![], true));
+    assert_eq!(store.count(b'r').await.unwrap(), 0);
+    assert!(store.get_many(vec![]).await.unwrap().is_empty());
+    assert!(differences(&*store, &Model::default()).await.is_ok());
+    store.bytes_on_disk().await.unwrap();
+}
+
+async fn rows_are_put_replaced_and_removed(store: Arc<dyn Store>) {
+    let both = changes(vec![put(b"r1", b"one"), put(b"r2", b"two")]);
+    assert_eq!(store.apply(both).await.unwrap(), Applied::Durable);
+    let found = store.get_many([&b"r2"[..], b"r3", b"r1", b"r2"].map(key).into()).await.unwrap();
+    assert_eq!(found, [Some(b"two".to_vec()), None, Some(b"one".to_vec()), Some(b"two".to_vec())]);
+    store.apply(changes(vec![put(b"r1", b"uno"), remove(b"r2"), remove(b"r3")])).await.unwrap();
+    assert_eq!(get(&store, b"r1").await.as_deref(), Some(&b"uno"[..]));
+    assert_eq!(get(&store, b"r2").await, None);
+    assert_eq!(store.count(b'r').await.unwrap(), 1);
+    let checked = store.check().await.unwrap();
+    assert!(checked.sound && checked.rows == 1 && checked.rows_expected == 1);
+}
+
+async fn rows_of_every_length_come_back(store: Arc<dyn Store>) {
+    let lengths = [0, 1, 100, 3_071, 3_072, 3_073, 6_144, 6_145, 9_217, ROW_BYTES_MAX - 1, ROW_BYTES_MAX];
+    // Each length after each other: nothing of a longer row stays behind, in scans and counts neither.
+    for first in lengths {
+        for second in lengths {
+            let rows = [vec![b'1'; first], (0..second).map(|i| i as u8).collect()];
+            for row in &rows {
+                store.apply(changes(vec![put(b"rx", row)])).await.unwrap();
+                assert_eq!(get(&store, b"rx").await.as_deref(), Some(row.as_slice()));
+            }
+            let page = store.scan_after(b'r', None, 10).await.unwrap();
+            assert!(page.end && page.rows.len() == 1 && page.rows[0].1 == rows[1]);
+        }
+        assert_eq!(store.count(b'r').await.unwrap(), 1);
+        store.apply(changes(vec![remove(b"rx")])).await.unwrap();
+        assert_eq!(store.count(b'r').await.unwrap(), 0);
+    }
+    assert!(differences(&*store, &Model::default()).await.is_ok());
+}
+
+async fn a_refused_batch_changes_nothing(store: Arc<dyn Store>) {
+    store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap();
+    let holds = Precondition::Equals(key(b"r1"), b"one".to_vec());
+    let fails = [
+        Precondition::Absent(key(b"r1")),
+        Precondition::Equals(key(b"r1"), b"on".to_vec()),
+        Precondition::Equals(key(b"r2"), vec![]),
+    ];
+    for fails in fails {
+        let preconditions = vec![holds.clone(), Precondition::Absent(key(b"r2")), fails.clone(), fails];
+        let batch = Batch { preconditions, changes: vec![put(b"r1", b"other"), put(b"r2", b"two")] };
+        assert_eq!(store.apply(batch).await.unwrap(), Applied::Refused(2));
+        assert_eq!(get(&store, b"r1").await.as_deref(), Some(&b"one"[..]));
+        assert_eq!(get(&store, b"r2").await, None);
+    }
+    let batch = Batch { preconditions: vec![holds], changes: vec![remove(b"r1")] };
+    assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+    assert_eq!(get(&store, b"r1").await, None);
+}
+
+async fn preconditions_see_the_rows_before_the_batch(store: Arc<dyn Store>) {
+    let batch = Batch {
+        preconditions: vec![Precondition::Absent(key(b"r1"))],
+        changes: vec![put(b"r1", b"one"), put(b"r2", b"two")],
+    };
+    assert_eq!(store.apply(batch.clone()).await.unwrap(), Applied::Durable);
+    assert_eq!(store.apply(batch).await.unwrap(), Applied::Refused(0));
+}
+
+async fn a_batch_without_changes_is_tried_all_the_same(store: Arc<dyn Store>) {
+    assert_eq!(store.apply(Batch::default()).await.unwrap(), Applied::Durable);
+    let absent = Batch { preconditions: vec![Precondition::Absent(key(b"r1"))], changes: vec![] };
+    assert_eq!(store.apply(absent.clone()).await.unwrap(), Applied::Durable);
+    store.apply(changes(vec![put(b"r1", b"")])).await.unwrap();
+    assert_eq!(store.apply(absent).await.unwrap(), Applied::Refused(0));
+}
+
+async fn a_wrong_call_changes_nothing(store: Arc<dyn Store>) {
+    let wrong = [
+        vec![put(b"r1", b"one"), put(b"r2", &vec![0; ROW_BYTES_MAX + 1])],
+        vec![put(b"r1", b"one"), put(b"r1", b"two")],
+        vec![put(b"r1", b"one"), remove(b"r1")],
+    ];
+    for wrong in wrong {
+        assert!(matches!(store.apply(changes(wrong)).await, Err(StoreError::Misused(_))));
+    }
+    assert_eq!(store.count(b'r').await.unwrap(), 0);
+    assert_eq!(store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap(), Applied::Durable);
+}
+
+async fn scans_keep_order_and_spaces(store: Arc<dyn Store>) {
+    // Keys that begin like each other, at their longest, and of spaces on both sides.
+    let longest = [&b"r"[..], &[0xFF; 95]].concat();
+    let in_order: [&[u8]; 10] =
+        [b"r", b"r\0", b"r\0\0", b"r\0\x01", b"r\x01", b"ra", b"raa", b"rb", b"r\xff", &longest];
+    let mut batch: Vec<_> = in_order.iter().rev().map(|bytes| put(bytes, &vec![7; 100 * bytes.len()])).collect();
+    batch.extend([put(b"q", b""), put(b"q\xff\xff", b""), put(b"s", b""), put(b"\0x", b""), put(b"\xff", b"")]);
+    store.apply(changes(batch)).await.unwrap();
+    let expected: Vec<Vec<u8>> = in_order.iter().map(|bytes| bytes.to_vec()).collect();
+    assert_eq!(scan(&store, b'r', None, 100).await, (expected.clone(), true));
+    for (at, bytes) in in_order.iter().enumerate() {
+        assert_eq!(scan(&store, b'r', Some(bytes), 100).await, (expected[at + 1..].to_vec(), true));
+    }
+    assert_eq!(
+        scan(&store, b'r', Some(b"r\0\0\0"), 1).await,
+        (vec![b"r\0\x01".to_vec()], false),
+        "a key that is not there"
+    );
+    assert_eq!(scan(&store, b'r', Some(b"q\xff\xff"), 1).await, (vec![b"r".to_vec()], false), "a space before");
+    assert_eq!(scan(&store, b'r', Some(b"s"), 1).await, (vec![], true), "a space after");
+    for (space, rows) in [(b'q', 2), (b'r', 10), (b's', 1), (0, 1), (0xFF, 1), (b't', 0)] {
+        assert_eq!(store.count(space).await.unwrap(), rows);
+        assert_eq!(scan(&store, space, None, 100).await.0.len() as u64, rows);
+    }
+}
+
+async fn pages_follow_each_other(store: Arc<dyn Store>) {
+    let keys: Vec<Vec<u8>> = (0..20_u8).map(|number| vec![b'r', number]).collect();
+    store.apply(changes(keys.iter().map(|key| put(key, key)).collect())).await.unwrap();
+    for limit in [1, 3, 10, 20, 21] {
+        let (mut seen, mut after) = (Vec::new(), None::<Vec<u8>>);
+        loop {
+            let (page, end) = scan(&store, b'r', after.as_deref(), limit).await;
+            assert!(page.len() == limit || end, "a page is full or the last");
+            after = page.last().cloned();
+            seen.extend(page);
+            assert_eq!(end, seen.len() == 20, "the end is told with the last row");
+            if end {
+                break;
+            }
+        }
+        assert_eq!(seen, keys);
+    }
+    assert_eq!(scan(&store, b'r', None, 0).await, (vec![], false));
+    assert_eq!(scan(&store, b'r', Some(&[b'r', 19]), 0).await, (vec![], true));
+}
+
+async fn readers_see_whole_rows(store: Arc<dyn Store>) {
+    // Rows in several pieces, each of one repeated byte: a row of two batches would show.
+    let write = |byte: u8| {
+        let rows = (0..8_u8).map(|number| put(&[b'r', number], &vec![byte; ROW_BYTES_MAX - usize::from(byte)]));
+        changes(rows.collect())
+    };
+    store.apply(write(0)).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|reader| {
+            let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut reads = 0_u64;
+                loop {
+                    let last = done.load(Ordering::Acquire);
+                    let rows = if reader == 0 {
+                        let page = store.scan_after(b'r', None, 100).await.unwrap();
+                        page.rows.into_iter().map(|(_, row)| row).collect()
+                    } else {
+                        let keys = (0..8_u8).map(|number| key(&[b'r', number])).collect();
+                        store.get_many(keys).await.unwrap().into_iter().map(Option::unwrap).collect::<Vec<_>>()
+                    };
+                    assert_eq!(rows.len(), 8);
+                    for row in rows {
+                        assert_eq!(row.len(), ROW_BYTES_MAX - usize::from(row[0]));
+                        assert!(row.iter().all(|byte| *byte == row[0]));
+                    }
+                    reads += 1;
+                    if last {
+                        return reads;
+                    }
+                }
+            })
+        })
+        .collect();
+    for byte in 1..=200 {
+        assert_eq!(store.apply(write(byte)).await.unwrap(), Applied::Durable);
+    }
+    done.store(true, Ordering::Release);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+}
+
+async fn writers_exclude_each_other(store: Arc<dyn Store>) {
+    store.apply(changes(vec![put(b"u", &0_u64.to_be_bytes())])).await.unwrap();
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut added = 0;
+                while added < 50 {
+                    let old = get(&store, b"u").await.unwrap();
+                    let new = u64::from_be_bytes(old.as_slice().try_into().unwrap()) + 1;
+                    let preconditions = vec![Precondition::Equals(key(b"u"), old)];
+                    let batch = Batch { preconditions, changes: vec![put(b"u", &new.to_be_bytes())] };
+                    if store.apply(batch).await.unwrap() == Applied::Durable {
+                        added += 1;
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(get(&store, b"u").await, Some(200_u64.to_be_bytes().to_vec()));
+}
+
+async fn checks_go_on_under_writers(store: Arc<dyn Store>) {
+    let mut workload = Workload::new(11, 5_000, false);
+    let mut model = Model::default();
+    for _ in 0..100 {
+        let batch = workload.batch();
+        model.apply(&batch);
+        store.apply(batch).await.unwrap();
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let checker = tokio::spawn({
+        let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+        async move {
+            let mut checks = 0;
+            while !done.load(Ordering::Acquire) || checks == 0 {
+                let checked = store.check().await.unwrap();
+                assert!(checked.sound, "{checked:?}");
+                checks += 1;
+            }
+        }
+    });
+    for _ in 0..150 {
+        let batch = workload.batch();
+        model.apply(&batch);
+        store.apply(batch).await.unwrap();
+    }
+    done.store(true, Ordering::Release);
+    checker.await.unwrap();
+    assert_eq!(differences(&*store, &model).await, Ok(()));
+}
+
+async fn a_dropped_call_leaves_a_whole_batch_or_none(store: Arc<dyn Store>) {
+    for round in 0..50_u8 {
+        let both = changes(vec![put(&[b'r', round, 0], &[round; 5_000]), put(&[b'r', round, 1], &[round; 50])]);
+        let mut call = store.apply(both);
+        // Polled once, so that it is under way, then dropped.
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+        drop(polled);
+        drop(call);
+        // The next batch waits for it, as all do.
+        store.apply(changes(vec![put(b"u", &[round])])).await.unwrap();
+        let rows = [get(&store, &[b'r', round, 0]).await, get(&store, &[b'r', round, 1]).await];
+        assert!(rows == [None, None] || rows == [Some(vec![round; 5_000]), Some(vec![round; 50])]);
+    }
+    assert!(store.check().await.unwrap().sound);
+}
+
+async fn a_closed_store_is_unavailable(store: Arc<dyn Store>) {
+    store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap();
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+    let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
+    assert!(unavailable(store.get_many(vec![key(b"r1")]).await.err()));
+    assert!(unavailable(store.apply(Batch::default()).await.err()));
+    assert!(unavailable(store.scan_after(b'r', None, 1).await.err()));
+    assert!(unavailable(store.count(b'r').await.err()));
+    assert!(unavailable(store.check().await.err()));
+    assert!(unavailable(store.bytes_on_disk().await.err()));
+}
+
+async fn random_batches_come_to_what_the_model_says(store: Arc<dyn Store>) {
+    let (seed, mut model) = (21, Model::default());
+    println!("seed {seed}");
+    let mut workload = Workload::new(seed, 300, true);
+    for _ in 0..150 {
+        let batch = workload.batch();
+        model.apply(&batch);
+        assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+        let keys: Vec<_> = (0..5).map(|_| workload.key()).collect();
+        let expected: Vec<_> = keys.iter().map(|key| model.0.get(key).cloned()).collect();
+        assert_eq!(store.get_many(keys).await.unwrap(), expected);
+    }
+    assert_eq!(differences(&*store, &model).await, Ok(()));
+}

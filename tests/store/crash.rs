@@ -1,0 +1,268 @@
+//! `kill -9`: of the process, at any moment, again and again.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use masker::store::{
+    Applied, Batch, Change, Checked, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
+    memory::{Fault, MemoryStore},
+    sled::{Options, SledStore},
+};
+
+use crate::{
+    child::Child,
+    powercut::disk::Seeded,
+    runtime, scratch,
+    workload::{Model, Workload, differences},
+};
+
+#[test]
+fn what_was_answered_survives_kills() {
+    let kills = std::env::var("STORE_KILLS").map_or(30, |text| text.parse().unwrap());
+    let (seed, keys) = (41, 1_500);
+    println!("seed {seed}, {kills} kills");
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let mut random = Seeded(seed);
+    let mut workload = Workload::new(seed, keys, true);
+    let (mut model, mut next, mut answered) = (Model::default(), Model::default(), 0);
+    next.apply(&workload.batch());
+    for kill in 0..kills {
+        let child = Child { seed, keys, from: answered, to: u64::MAX, closes: false };
+        let mut process = child.command(&root).stdout(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let wanted = answered + 1 + random.below(40);
+        // Killed in the middle of whatever it does after that answer; what it told until then counts.
+        let mut tell = |line: String| {
+            if let Some(number) = line.strip_prefix("answered ") {
+                assert_eq!(number.parse(), Ok(answered), "batches are answered in their order");
+                answered += 1;
+                model = next.clone();
+                next.apply(&workload.batch());
+            }
+            answered
+        };
+        while tell(told.next().expect("the child lives until it is killed")) < wanted {}
+        process.kill().unwrap();
+        process.wait().unwrap();
+        for line in told {
+            tell(line);
+        }
+
+        let store = SledStore::open(&root, Options::default()).unwrap();
+        runtime().block_on(async {
+            let (old, new) = (differences(&store, &model).await, differences(&store, &next).await);
+            assert!(old.is_ok() || new.is_ok(), "kill {kill}, after {answered} batches: {old:?}, {new:?}");
+            store.close().await.unwrap();
+        });
+    }
+}
+
+/// What a run against the model is done to: a store that can crash.
+trait Crashing {
+    fn store(&self) -> &dyn Store;
+    /// The store as it comes back after a crash, with all that was answered.
+    fn crash(self) -> Self;
+}
+
+/// sled after `kill -9`: the files as they are at this moment, copied away from the process that has them open.
+struct OnDisk {
+    store: SledStore,
+    folder: tempfile::TempDir,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let folder = scratch();
+        let store = SledStore::open(folder.path().join("vault"), Options::default()).unwrap();
+        OnDisk { store, folder }
+    }
+}
+
+impl Crashing for OnDisk {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn crash(self) -> Self {
+        let folder = scratch();
+        copy(&self.folder.path().join("vault"), &folder.path().join("vault"));
+        let store = SledStore::open(folder.path().join("vault"), Options::default()).unwrap();
+        OnDisk { store, folder }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A store in memory that one batch in some is not whole in: the canary.
+#[derive(Clone, Default)]
+struct Forgetful {
+    inner: MemoryStore,
+    batches: Arc<AtomicU64>,
+}
+
+impl Store for Forgetful {
+    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
+        self.inner.get_many(keys)
+    }
+
+    fn apply(&self, mut batch: Batch) -> StoreFuture<'_, Applied> {
+        if self.batches.fetch_add(1, Ordering::Relaxed) % 37 == 36 {
+            batch.changes.pop();
+        }
+        self.inner.apply(batch)
+    }
+
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+        self.inner.scan_after(space, after, limit)
+    }
+
+    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
+        self.inner.count(space)
+    }
+
+    fn check(&self) -> StoreFuture<'_, Checked> {
+        self.inner.check()
+    }
+
+    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
+        self.inner.bytes_on_disk()
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+struct InMemory<S>(S);
+
+impl<S: Store> Crashing for InMemory<S> {
+    fn store(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn crash(self) -> Self {
+        self
+    }
+}
+
+/// Random operations, with crashes between, on a store and on the model.
+async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u64) -> Result<(), String> {
+    let mut random = Seeded(seed);
+    let mut workload = Workload::new(seed, 300, true);
+    let mut model = Model::default();
+    let told = |error: StoreError| error.to_string();
+    for operation in 0..operations {
+        match random.below(100) {
+            0..60 => {
+                let mut batch = workload.batch();
+                for _ in 0..random.below(3) {
+                    let key = workload.key();
+                    let row = model.0.get(&key).cloned();
+                    batch.preconditions.push(match row {
+                        Some(row) if random.chance(80) => Precondition::Equals(key, row),
+                        _ => Precondition::Absent(key),
+                    });
+                }
+                let refused =
+                    batch.preconditions.iter().position(|p| !p.holds(model.0.get(p.key()).map(Vec::as_slice)));
+                let expected = refused.map_or(Applied::Durable, Applied::Refused);
+                let applied = subject.store().apply(batch.clone()).await.map_err(told)?;
+                if applied != expected {
+                    return Err(format!("operation {operation}: {applied:?} instead of {expected:?}"));
+                }
+                if applied == Applied::Durable {
+                    model.apply(&batch);
+                }
+            }
+            60..85 => {
+                let keys: Vec<_> = (0..1 + random.below(20)).map(|_| workload.key()).collect();
+                let expected: Vec<_> = keys.iter().map(|key| model.0.get(key).cloned()).collect();
+                if subject.store().get_many(keys).await.map_err(told)? != expected {
+                    return Err(format!("operation {operation}: other rows than the model's"));
+                }
+            }
+            85..97 => {
+                let (from, limit) = (workload.key(), random.below(50) as usize);
+                let page = subject.store().scan_after(from.space(), Some(from.clone()), limit).await.map_err(told)?;
+                let after = model.0.range(&from..).filter(|(key, _)| **key != from && key.space() == from.space());
+                let expected: Vec<_> = after.clone().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
+                if page.rows != expected || page.end != (after.count() <= limit) {
+                    return Err(format!("operation {operation}: another page than the model's"));
+                }
+            }
+            _ => subject = subject.crash(),
+        }
+    }
+    differences(subject.store(), &model).await
+}
+
+#[test]
+fn random_operations_with_crashes_come_to_what_the_model_says() {
+    for seed in 51..54 {
+        println!("seed {seed}");
+        assert_eq!(runtime().block_on(against_the_model(OnDisk::new(), seed, 300)), Ok(()), "seed {seed}");
+        assert_eq!(
+            runtime().block_on(against_the_model(InMemory(MemoryStore::new()), seed, 2_000)),
+            Ok(()),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_loses_a_row_is_found_out() {
+    for seed in 51..54 {
+        let outcome = runtime().block_on(against_the_model(InMemory(Forgetful::default()), seed, 300));
+        assert!(outcome.is_err(), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_model_fails_as_told() {
+    runtime().block_on(async {
+        let store = MemoryStore::new();
+        let put = |byte: u8| Batch {
+            preconditions: Vec::new(),
+            changes: vec![Change::Put(RowKey::new([byte]).unwrap(), vec![byte])],
+        };
+        store.fail_next_apply(Fault::NotApplied);
+        store.fail_next_apply(Fault::AppliedUnanswered);
+        assert!(store.apply(put(1)).await.is_err());
+        assert!(store.apply(put(2)).await.is_err());
+        assert_eq!(store.apply(put(3)).await.unwrap(), Applied::Durable);
+        let found = store.get_many((1..=3).map(|byte| RowKey::new([byte]).unwrap()).collect()).await.unwrap();
+        assert_eq!(found, [None, Some(vec![2]), Some(vec![3])]);
+
+        store.set_unavailable(true);
+        assert!(store.count(1).await.is_err());
+        store.set_unavailable(false);
+
+        let held = store.hold_applies().await;
+        let mut waiting = store.apply(put(4));
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        assert_eq!(store.count(4).await.unwrap(), 1, "there for readers, and not durable");
+        drop(held);
+        assert_eq!(waiting.await.unwrap(), Applied::Durable);
+    });
+}

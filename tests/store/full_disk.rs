@@ -1,0 +1,134 @@
+//! A disk that fills up: an error, nothing lost, and service again once there is room.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use masker::store::{
+    Applied, Store, StoreError,
+    sled::{Options, SledStore},
+};
+
+use crate::{
+    runtime, scratch,
+    workload::{Model, Workload, differences},
+};
+
+/// A file system of a few megabytes, gone with this.
+struct SmallDisk {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounting needs root's rights.
+    fn mount(megabytes: u32) -> Result<Self, String> {
+        let folder = scratch();
+        let path = folder.path().join("disk");
+        fs::create_dir(&path).unwrap();
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=0700"), "tmpfs"])
+            .arg(&path)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(SmallDisk { path, _folder: folder })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+/// Fills what is free, but for what `left` bytes take.
+fn fill(disk: &Path, left: u64) -> PathBuf {
+    let ballast = disk.join("ballast");
+    let free = nix::sys::statvfs::statvfs(disk).unwrap();
+    let bytes = (free.blocks_available() as u64 * free.fragment_size() as u64).saturating_sub(left);
+    fs::write(&ballast, vec![1; bytes as usize]).unwrap();
+    ballast
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
+    let disk = match SmallDisk::mount(24) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
+    };
+    let root = disk.path.join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    let mut workload = Workload::new(81, 2_000, false);
+    let model = runtime().block_on(async {
+        let mut model = Model::default();
+        for round in 0..3 {
+            for _ in 0..30 {
+                let batch = workload.batch();
+                model.apply(&batch);
+                assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+            }
+            let ballast = fill(&disk.path, 100_000);
+            let (failed, error) = loop {
+                let batch = workload.batch();
+                match store.apply(batch.clone()).await {
+                    Ok(_) => model.apply(&batch),
+                    Err(error) => break (batch, error),
+                }
+            };
+            assert!(matches!(error, StoreError::Unavailable(_)), "round {round}: {error}");
+            // Until there is room, writing is refused and nothing that was answered goes.
+            assert!(store.apply(workload.batch()).await.is_err());
+
+            fs::remove_file(ballast).unwrap();
+            serves_again(&store).await;
+            // What was under way when the disk filled up is there whole or not at all.
+            let mut with_failed = model.clone();
+            with_failed.apply(&failed);
+            let (old, new) = (differences(&store, &model).await, differences(&store, &with_failed).await);
+            assert!(old.is_ok() || new.is_ok(), "round {round}: {old:?}, {new:?}");
+            model = if old.is_ok() { model } else { with_failed };
+        }
+        store.close().await.unwrap();
+        model
+    });
+    drop(store);
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()));
+    runtime().block_on(store.close()).unwrap();
+}
+
+#[test]
+fn a_store_can_be_closed_while_it_tries_to_open_again() {
+    let disk = match SmallDisk::mount(16) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
+    };
+    let root = disk.path.join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    let ballast = fill(&disk.path, 50_000);
+    let mut workload = Workload::new(82, 2_000, false);
+    runtime().block_on(async {
+        while store.apply(workload.batch()).await.is_ok() {}
+        store.close().await.unwrap();
+        assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+    });
+    fs::remove_file(ballast).unwrap();
+    let again = SledStore::open(&root, Options::default()).unwrap();
+    assert!(runtime().block_on(again.check()).unwrap().sound);
+    runtime().block_on(again.close()).unwrap();
+}
+
+/// The store tries by itself, at pauses of up to 5 seconds. Asked until it answers, and never longer than a minute.
+async fn serves_again(store: &SledStore) {
+    let begun = Instant::now();
+    while store.check().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the store does not come back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,305 @@
+//! Opening: what is refused, with which words, and that nothing is changed by it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use masker::store::{
+    Store,
+    sled::{OpenError, Options, SledStore},
+};
+
+use crate::{
+    runtime, scratch,
+    workload::{Model, Workload, differences},
+};
+
+pub const ACCEPTING: Options = Options { cache_bytes: Options::CACHE_BYTES, accept_loss: true };
+
+/// A vault that was closed, with some batches of a workload in it.
+pub fn vault(path: &Path, seed: u64, batches: usize) -> Model {
+    let store = SledStore::open(path, Options::default()).unwrap();
+    let mut workload = Workload::new(seed, 600, true);
+    let mut model = Model::default();
+    runtime().block_on(async {
+        for _ in 0..batches {
+            let batch = workload.batch();
+            model.apply(&batch);
+            store.apply(batch).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    model
+}
+
+/// Every file and folder below a path, with mode and content.
+pub fn picture(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        found.insert(folder.clone(), (fs::metadata(&folder).unwrap().permissions().mode(), Vec::new()));
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(
+                    path.clone(),
+                    (fs::metadata(&path).unwrap().permissions().mode(), fs::read(&path).unwrap()),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Opening is refused, and changes nothing.
+pub fn refused(path: &Path, options: Options) -> OpenError {
+    let before = picture(path);
+    let error = SledStore::open(path, options).map(|_| "it opened").unwrap_err();
+    assert!(picture(path) == before, "a refusal changed something: {error}");
+    error
+}
+
+fn holds(path: &Path, options: Options, model: &Model) -> Option<u64> {
+    let store = SledStore::open(path, options).unwrap();
+    runtime().block_on(async {
+        assert_eq!(differences(&store, model).await, Ok(()));
+        store.close().await.unwrap();
+    });
+    store.accepted_loss()
+}
+
+#[test]
+fn a_vault_is_found_again_as_it_was() {
+    let folder = scratch();
+    let path = folder.path().join("deep/in/vault");
+    let model = vault(&path, 61, 60);
+    let id = {
+        let store = SledStore::open(&path, Options::default()).unwrap();
+        store.vault_id()
+    };
+    assert_eq!(holds(&path, Options::default(), &model), None);
+    assert_eq!(SledStore::open(&path, Options::default()).unwrap().vault_id(), id);
+    assert_eq!(holds(&path, ACCEPTING, &model), None, "there is no loss to accept");
+}
+
+#[test]
+fn files_are_the_owners_alone() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    vault(&path, 62, 10);
+    let store = SledStore::open(&path, Options::default()).unwrap();
+    for (path, (mode, _)) in picture(&path) {
+        assert_eq!(mode & 0o7777, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    drop(store);
+}
+
+#[test]
+fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
+    use masker::{
+        limits::ROW_BYTES_MAX,
+        store::{Batch, Change, RowKey},
+    };
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let store = SledStore::open(&path, Options::default()).unwrap();
+    runtime().block_on(async {
+        // Neighbours, so that leaves fill with the largest rows under the longest keys, and are rewritten.
+        for round in 0..6_u8 {
+            for first in (0..1_000_u16).step_by(100) {
+                let keys = (first..first + 100).map(|number| [&[b'r'; 94][..], &number.to_be_bytes()].concat());
+                let put = |key: Vec<u8>| Change::Put(RowKey::new(key).unwrap(), vec![round; ROW_BYTES_MAX]);
+                store.apply(Batch { preconditions: Vec::new(), changes: keys.map(put).collect() }).await.unwrap();
+            }
+            assert_eq!(fs::read_dir(path.join("sled/blobs")).unwrap().count(), 0);
+        }
+        assert!(store.bytes_on_disk().await.unwrap() > 12_000_000);
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn one_process_has_a_vault_at_a_time() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(&path, 63, 10);
+    let store = SledStore::open(&path, Options::default()).unwrap();
+    let error = refused(&path, Options::default());
+    assert!(matches!(error, OpenError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    runtime().block_on(store.close()).unwrap();
+    assert_eq!(holds(&path, Options::default(), &model), None, "a closed store has let go of everything");
+}
+
+#[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    fs::write(path.join("notes.txt"), b"mine").unwrap();
+    let error = refused(&path, Options::default());
+    assert!(matches!(&error, OpenError::Foreign { entry, .. } if entry == "notes.txt"), "{error}");
+    fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
+    assert!(matches!(refused(&path, Options::default()), OpenError::Exposed { .. }));
+}
+
+#[test]
+fn a_newer_vault_is_left_alone() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    vault(&path, 64, 10);
+    let mut witness = fs::read(path.join("witness")).unwrap();
+    witness[15] = 9;
+    fs::write(path.join("witness"), witness).unwrap();
+    for options in [Options::default(), ACCEPTING] {
+        let error = refused(&path, options);
+        assert!(matches!(error, OpenError::NewerVersion { version: 9, .. }), "{error}");
+        assert!(error.to_string().contains("later release"), "{error}");
+    }
+}
+
+#[test]
+fn an_unreadable_directory_is_an_error_that_says_so() {
+    // Root may read everything, so the refusal is asked for in a process of another user.
+    let folder = scratch();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join("vault");
+    if let Some(path) = std::env::var_os("STORE_UNREADABLE") {
+        let error = SledStore::open(path, Options::default()).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::Directory { .. } | OpenError::Owner { .. }), "{error}");
+        println!("refused: {error}");
+        return;
+    }
+    vault(&path, 65, 5);
+    if !nix::unistd::geteuid().is_root() {
+        fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+        let error = SledStore::open(&path, Options::default()).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::Directory { .. }), "{error}");
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        return;
+    }
+    // The other user must be able to run the test: from a copy that it can reach.
+    let program = folder.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let locked_away = folder.path().join("locked-away");
+    fs::create_dir(&locked_away).unwrap();
+    fs::rename(&path, locked_away.join("vault")).unwrap();
+    for (path, mode) in [(locked_away.join("vault"), 0o700), (locked_away.join("vault"), 0o755)] {
+        fs::set_permissions(&locked_away, Permissions::from_mode(mode)).unwrap();
+        let before = picture(&path);
+        let output = Command::new(&program)
+            .args(["opening::an_unreadable_directory_is_an_error_that_says_so", "--exact", "--nocapture"])
+            .env("STORE_UNREADABLE", &path)
+            .env("TMPDIR", folder.path())
+            .uid(65_534)
+            .gid(65_534)
+            .output();
+        match output {
+            Err(error) => println!("skipped: cannot run as another user here: {error}"),
+            Ok(output) => {
+                let told = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success() && told.contains("refused: "), "{told}");
+            }
+        }
+        assert!(picture(&path) == before);
+    }
+}
+
+#[test]
+fn without_its_witness_a_database_is_not_believed() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(&path, 66, 30);
+    let witness = fs::read(path.join("witness")).unwrap();
+
+    fs::remove_file(path.join("witness")).unwrap();
+    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessMissing { .. }));
+    fs::write(path.join("witness"), &witness[..100]).unwrap();
+    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessDamaged { .. }));
+    let mut neither_slot = witness.clone();
+    neither_slot[4_096..].fill(0x55);
+    fs::write(path.join("witness"), neither_slot).unwrap();
+    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessDamaged { .. }));
+
+    let other = folder.path().join("other");
+    vault(&other, 67, 30);
+    fs::copy(other.join("witness"), path.join("witness")).unwrap();
+    let error = refused(&path, Options::default());
+    assert!(matches!(error, OpenError::WitnessOfAnotherVault { .. }), "{error}");
+
+    assert_eq!(holds(&path, ACCEPTING, &model), Some(0), "an operator can go on without it");
+    assert_eq!(holds(&path, Options::default(), &model), None, "and has a witness again");
+    fs::write(path.join("witness"), &witness).unwrap();
+    assert_eq!(holds(&path, Options::default(), &model), None, "an old witness of the vault does no harm");
+}
+
+#[test]
+fn a_torn_slot_of_the_witness_does_no_harm() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(&path, 68, 30);
+    let witness = fs::read(path.join("witness")).unwrap();
+    for slot in [4_096, 8_192] {
+        let mut torn = witness.clone();
+        torn[slot + 3..slot + 20].fill(0xEE);
+        fs::write(path.join("witness"), torn).unwrap();
+        assert_eq!(holds(&path, Options::default(), &model), None);
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_database_is_behind_its_witness() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(&path, 69, 40);
+    let older = folder.path().join("older");
+    fs::rename(path.join("sled"), &older).unwrap();
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    copy(&older, &path.join("sled"));
+    let newer = {
+        let store = SledStore::open(&path, Options::default()).unwrap();
+        let mut workload = Workload::new(70, 600, false);
+        let mut newer = model.clone();
+        runtime().block_on(async {
+            for _ in 0..10 {
+                let batch = workload.batch();
+                newer.apply(&batch);
+                store.apply(batch).await.unwrap();
+            }
+            store.close().await.unwrap();
+        });
+        newer
+    };
+    let current = folder.path().join("current");
+    fs::rename(path.join("sled"), &current).unwrap();
+    copy(&older, &path.join("sled"));
+    let error = refused(&path, Options::default());
+    // Ten batches, and the one that every opening makes.
+    assert!(matches!(error, OpenError::BehindWitness { lost: 11, .. }), "{error}");
+    assert!(
+        error.to_string().contains("the last 11 commits") && error.to_string().contains("--accept-loss"),
+        "{error}"
+    );
+
+    assert_eq!(holds(&path, ACCEPTING, &model), Some(11));
+    assert_eq!(holds(&path, Options::default(), &model), None, "the loss is accepted once");
+    fs::remove_dir_all(path.join("sled")).unwrap();
+    copy(&current, &path.join("sled"));
+    let error = refused(&path, Options::default());
+    assert!(matches!(error, OpenError::Superseded { .. }), "what was lost does not come back unseen: {error}");
+    assert_eq!(holds(&path, ACCEPTING, &newer), Some(0));
+
+    fs::remove_dir_all(path.join("sled")).unwrap();
+    assert!(matches!(refused(&path, Options::default()), OpenError::Damaged { .. }));
+    assert!(matches!(refused(&path, ACCEPTING), OpenError::Damaged { .. }));
+}

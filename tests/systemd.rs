@@ -1,0 +1,152 @@
+//! The units, judged by systemd itself in a root where the binary is installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The most that `systemd-analyze security` may find fault with, in tenths of its points: 0 is the best, 100 the worst.
+const EXPOSURE_TENTHS_MAX: &str = "5";
+
+/// A root directory with the binary, the units, and the targets that they are tied to.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    /// `None`, with the reason on standard error, where there is no systemd to ask. CI has to have one.
+    fn new() -> Option<Self> {
+        let missing = Command::new("systemd-analyze").arg("--version").output().err();
+        if let Some(missing) = missing {
+            assert!(std::env::var_os("CI").is_none(), "systemd-analyze does not run: {missing}");
+            eprintln!("skipped: systemd-analyze does not run here ({missing}); `make deps` installs it");
+            return None;
+        }
+        // Beside the binary, so that it can be linked instead of copied.
+        let root = Root(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        for directory in ["usr/bin", "usr/lib/systemd/system", "etc/systemd/system"] {
+            fs::create_dir_all(root.path(directory)).unwrap();
+        }
+        std::os::unix::fs::symlink("usr/bin", root.path("bin")).unwrap();
+        fs::hard_link(env!("CARGO_BIN_EXE_masker"), root.path("usr/bin/masker")).unwrap();
+        fs::copy("/bin/kill", root.path("usr/bin/kill")).unwrap();
+        let targets = ["/usr/lib/systemd/system", "/lib/systemd/system"].map(Path::new);
+        let targets =
+            targets.iter().find(|path| path.join("sysinit.target").is_file()).expect("systemd has its targets");
+        for entry in fs::read_dir(targets).unwrap() {
+            let unit = entry.unwrap().path();
+            if unit.extension().is_some_and(|extension| extension == "target" || extension == "slice") {
+                fs::copy(&unit, root.path("usr/lib/systemd/system").join(unit.file_name().unwrap())).unwrap();
+            }
+        }
+        for unit in ["masker.service", "masker.socket"] {
+            root.install(unit, &shipped(unit));
+        }
+        Some(root)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn install(&self, unit: &str, text: &str) {
+        fs::write(self.path("etc/systemd/system").join(unit), text).unwrap();
+    }
+
+    fn analyze(&self, arguments: &[&str]) -> Output {
+        let root = format!("--root={}", self.0.path().display());
+        Command::new("systemd-analyze").args(arguments).arg(root).output().unwrap()
+    }
+
+    /// What systemd finds wrong with the units; nothing, if they are sound. Of a setting that it does not know it only
+    /// warns, and exits 0, so the output counts.
+    fn faults(&self) -> String {
+        let output = self.analyze(&["verify", "--man=no", "masker.service", "masker.socket"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { said } else { format!("{said}({})", output.status) }
+    }
+}
+
+fn shipped(unit: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit)).unwrap()
+}
+
+#[test]
+fn the_units_pass_where_the_binary_is_installed() {
+    let Some(root) = Root::new() else { return };
+    assert_eq!(root.faults(), "");
+
+    // That is said of sound units alone: a misspelt setting, a malformed value, a binary that is not there.
+    let service = shipped("masker.service");
+    for (from, to, said) in [
+        ("UMask=0077", "UMaks=0077", "Unknown key"),
+        ("PrivateTmp=yes", "PrivateTmp=perhaps", "Failed to parse boolean"),
+        ("ExecStart=/usr/bin/masker", "ExecStart=/usr/bin/maskr", "is not executable"),
+    ] {
+        assert!(service.contains(from), "{from}");
+        root.install("masker.service", &service.replace(from, to));
+        let faults = root.faults();
+        assert!(faults.contains(said), "{to}: {faults}");
+    }
+}
+
+#[test]
+fn the_sandbox_is_as_tight_as_it_was() {
+    let Some(root) = Root::new() else { return };
+    let judge = || {
+        let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
+        root.analyze(&["security", "--offline=true", "--no-pager", &threshold, "masker.service"])
+    };
+    let judged = judge();
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+
+    let service = shipped("masker.service");
+    let loose = service.replace("PrivateNetwork=yes", "").replace("NoNewPrivileges=yes", "NoNewPrivileges=no");
+    assert_ne!(loose, service);
+    root.install("masker.service", &loose);
+    assert!(!judge().status.success(), "a looser sandbox was not noticed");
+}
+
+#[test]
+fn the_configuration_beside_the_units_is_all_defaults() {
+    use masker::config::{Config, Environment, Flags, Host};
+
+    let environment: Environment = [].into_iter().collect();
+    let host = Host {
+        environment: &environment,
+        uid: 0,
+        current_dir: Path::new("/nowhere"),
+        system_dir: Path::new("/etc/masker"),
+        log_is_terminal: false,
+    };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/masker.toml");
+    let mut written = Config::load(Flags { config: Some(&file), socket: None }, host).unwrap();
+    assert_eq!(written.file.take(), Some(file.clone()));
+    // The one thing that has no default that would do for everybody.
+    assert_eq!(written.server.socket_group.take().as_deref(), Some("masker"));
+    let missing = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/nothing.toml");
+    assert!(Config::load(Flags { config: Some(&missing), socket: None }, host).is_err(), "a file that is named counts");
+    let defaults = Config::load(Flags { config: None, socket: None }, host).unwrap();
+    assert_eq!(written, defaults);
+
+    // Each setting is in the file, commented out at most.
+    let text = fs::read_to_string(&file).unwrap();
+    for setting in [
+        "socket",
+        "socket_mode",
+        "socket_group",
+        "head_timeout_seconds",
+        "body_timeout_seconds",
+        "write_timeout_seconds",
+        "data_dir",
+        "cache_mb",
+        "path",
+        "default",
+        "grace_days",
+        "grace_action",
+        "level",
+        "format",
+    ] {
+        let written = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{setting} = ")));
+        assert!(written, "{setting} is missing");
+    }
+}

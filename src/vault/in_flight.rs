@@ -1,13 +1,14 @@
 //! Which records are being written and are not durable yet.
 //!
 //! An engine shows a batch to readers before it is durable. A reader that met such a row and answered could hand out
-//! what a power cut then takes back, so it waits for the commit and reads again.
+//! what a power cut then takes back, so it waits for the commit and reads again. It also reads again if a commit failed
+//! since it began: rows that it met may have gone with the commit, which is over by the time that the reader asks.
 
 use std::{
     collections::HashSet,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,11 +21,22 @@ pub(super) struct InFlight {
     any: AtomicBool,
     ids: RwLock<HashSet<TokenId>>,
     commits: watch::Sender<u64>,
+    failures: AtomicU64,
+}
+
+/// What a reader knew before it read.
+pub(super) struct Reading {
+    failures: u64,
 }
 
 impl Default for InFlight {
     fn default() -> Self {
-        InFlight { any: AtomicBool::new(false), ids: RwLock::default(), commits: watch::Sender::new(0) }
+        InFlight {
+            any: AtomicBool::new(false),
+            ids: RwLock::default(),
+            commits: watch::Sender::new(0),
+            failures: AtomicU64::new(0),
+        }
     }
 }
 
@@ -37,27 +49,36 @@ impl InFlight {
         self.any.store(!in_flight.is_empty(), Ordering::SeqCst);
     }
 
-    /// Ends the commit, however it went. Called by the writer once the store has answered.
-    pub(super) fn end(&self) {
+    /// Ends the commit. Called by the writer once the store has answered.
+    pub(super) fn end(&self, failed: bool) {
+        // First, so that whoever sees no commit any more sees that it failed.
+        self.failures.fetch_add(u64::from(failed), Ordering::SeqCst);
         self.ids.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.any.store(false, Ordering::SeqCst);
         self.commits.send_modify(|commit| *commit += 1);
     }
 
-    /// If any of these records, read a moment ago, is being written, waits for the commit to end and returns true:
-    /// they must be read again.
-    pub(super) async fn settled_after_wait(&self, mut ids: impl Iterator<Item = TokenId>) -> bool {
-        if !self.any.load(Ordering::SeqCst) {
-            return false;
+    /// To be called before the store is read.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { failures: self.failures.load(Ordering::SeqCst) }
+    }
+
+    /// Whether these records, read since, must be read again, because what was read may not be durable: one of them is
+    /// being written, and then this waits for the end of that commit; or a commit has failed meanwhile.
+    pub(super) async fn must_read_again(&self, since: &Reading, mut ids: impl Iterator<Item = TokenId>) -> bool {
+        if self.any.load(Ordering::SeqCst) {
+            // Subscribed before looking, so that a commit that ends in between is not missed.
+            let mut commits = self.commits.subscribe();
+            let waiting = {
+                let in_flight = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+                ids.any(|id| in_flight.contains(&id))
+            };
+            // The sender lives as long as `self`, so waiting cannot fail.
+            if waiting && commits.changed().await.is_ok() {
+                return true;
+            }
         }
-        // Subscribed before looking, so that a commit that ends in between is not missed.
-        let mut commits = self.commits.subscribe();
-        let waiting = {
-            let in_flight = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-            ids.any(|id| in_flight.contains(&id))
-        };
-        // The sender lives as long as `self`, so waiting cannot fail.
-        waiting && commits.changed().await.is_ok()
+        self.failures.load(Ordering::SeqCst) != since.failures
     }
 }
 
@@ -75,13 +96,32 @@ mod tests {
         let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
         let in_flight = InFlight::default();
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(pin!(in_flight.settled_after_wait([a].into_iter())).poll(&mut cx), Poll::Ready(false));
+        let reading = in_flight.reading();
+        assert_eq!(pin!(in_flight.must_read_again(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
 
         in_flight.begin([a]);
-        assert_eq!(pin!(in_flight.settled_after_wait([b].into_iter())).poll(&mut cx), Poll::Ready(false));
-        let mut waiting = pin!(in_flight.settled_after_wait([b, a].into_iter()));
+        assert_eq!(pin!(in_flight.must_read_again(&reading, [b].into_iter())).poll(&mut cx), Poll::Ready(false));
+        let mut waiting = pin!(in_flight.must_read_again(&reading, [b, a].into_iter()));
         assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
-        in_flight.end();
+        in_flight.end(false);
         assert_eq!(waiting.poll(&mut cx), Poll::Ready(true));
+        assert_eq!(pin!(in_flight.must_read_again(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_failed_is_read_again() {
+        let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
+        let in_flight = InFlight::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut again = |reading: &Reading| pin!(in_flight.must_read_again(reading, [a].into_iter())).poll(&mut cx);
+
+        // The commit is over when the reader asks, and another one has begun.
+        in_flight.begin([a]);
+        let reading = in_flight.reading();
+        in_flight.end(true);
+        assert_eq!(again(&reading), Poll::Ready(true));
+        in_flight.begin([b]);
+        assert_eq!(again(&reading), Poll::Ready(true));
+        assert_eq!(again(&in_flight.reading()), Poll::Ready(false));
     }
 }

@@ -45,9 +45,10 @@ impl Vault {
         if !queries.is_empty() {
             let shared = &self.shared;
             loop {
+                let reading = shared.in_flight.reading();
                 found = search::find_all(shared.store.as_ref(), &queries, &|| shared.damage_seen()).await?;
                 let ids = found.iter().flatten().flatten().map(|found| found.id);
-                if !shared.in_flight.settled_after_wait(ids).await {
+                if !shared.in_flight.must_read_again(&reading, ids).await {
                     break;
                 }
             }

@@ -187,9 +187,10 @@ impl Vault {
             return Ok(rows);
         }
         loop {
+            let reading = self.shared.in_flight.reading();
             let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
             let read = self.shared.store.get_many(keys).await?;
-            if !self.shared.in_flight.settled_after_wait(ids.iter().copied()).await {
+            if !self.shared.in_flight.must_read_again(&reading, ids.iter().copied()).await {
                 for (place, row) in places.into_iter().zip(read) {
                     rows[place] = row;
                 }

@@ -171,9 +171,10 @@ impl Vault {
         let shared = &self.shared;
         let aliases = shared.ledger.load().aliases() > 0;
         loop {
+            let reading = shared.in_flight.reading();
             let found = search::find_first(shared.store.as_ref(), &queries, aliases, &|| shared.damage_seen()).await?;
             let ids = found.iter().filter_map(|found| found.as_ref().ok().copied().flatten()).map(|found| found.id);
-            if !shared.in_flight.settled_after_wait(ids).await {
+            if !shared.in_flight.must_read_again(&reading, ids).await {
                 return Ok(found);
             }
         }

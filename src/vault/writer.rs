@@ -243,7 +243,7 @@ impl Writer {
             let started = Instant::now();
             self.shared.in_flight.begin(records.into_keys());
             let applied = self.shared.store.apply(Batch { preconditions, changes }).await;
-            self.shared.in_flight.end();
+            self.shared.in_flight.end(applied.is_err());
             match applied {
                 Ok(Applied::Durable) => {
                     self.shared.metrics.commit_rows.observe(rows as f64);

@@ -25,7 +25,7 @@ const ITEMS_MAX: usize = 2_000;
 const SHARED: u64 = 99;
 
 /// A moment at which something can be done to the daemon. How many requests were answered by then, by all connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     /// A request was sent, and nobody has looked for its answer.
     Sent(u64),

@@ -130,7 +130,12 @@ impl Client {
     /// Reads what there is; false at the end.
     pub fn read_more(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 64 * 1_024];
-        let read = self.stream.read(&mut buffer)?;
+        let read = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.unread.extend_from_slice(&buffer[..read]);
         Ok(read > 0)
     }

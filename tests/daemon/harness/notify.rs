@@ -38,7 +38,14 @@ impl Notifications {
     pub(super) fn next(&self, limit: Duration) -> Result<Option<Vec<String>>, String> {
         self.socket.set_read_timeout(Some(limit)).expect("a time limit");
         let mut buffer = [0; 1_024];
-        match self.socket.recv(&mut buffer) {
+        // A call with a time limit is not taken up again by the system after the process was stopped and continued.
+        let received = loop {
+            match self.socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received,
+            }
+        };
+        match received {
             Ok(length) if &buffer[..length] == ENDED.as_bytes() => Ok(None),
             Ok(length) => {
                 let text = std::str::from_utf8(&buffer[..length]).expect("notifications are text");

@@ -8,7 +8,10 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    os::unix::{fs::symlink, net::UnixListener},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::symlink,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -19,6 +22,7 @@ use masker::{
     cli::args::Arguments,
     config::{Credentials, Environment},
 };
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use tempfile::TempDir;
 
 /// A place without configuration, and nothing of this process's environment.
@@ -56,6 +60,13 @@ impl Place {
         let _ = writer.join().unwrap();
         output
     }
+}
+
+/// A socket at a path, behind which nobody listens.
+fn bound(path: &Path) -> OwnedFd {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    socket
 }
 
 fn spawn(command: &mut Command) -> Child {
@@ -185,7 +196,9 @@ fn a_daemon_that_cannot_be_reached_has_an_exit_code_and_advice() {
     let socket = place.path("s");
     let (code, _, stderr) = run(&mut place.masker(&["health", "--socket", "s"]));
     assert!(code == Some(5) && stderr.contains("there is no socket") && stderr.contains("masker serve"), "{stderr}");
-    drop(UnixListener::bind(&socket).unwrap());
+    // Bound and not listening. A listener that was dropped would not do: a child that another test is starting holds a
+    // copy of it until it runs its program.
+    let _bound = bound(&socket);
     for words in [&["health"][..], &["tokenize", "--kind", "A", "x"], &["keys", "status"], &["policy", "show"]] {
         let (code, stdout, stderr) = run(place.masker(words).env("MASKER_SOCKET", &socket));
         assert_eq!((code, stdout.as_str()), (Some(5), ""), "{words:?}");

@@ -97,7 +97,7 @@ impl Load {
                 .map(|((known, asked), number)| {
                     let client = Busy {
                         client: daemon.client(),
-                        random: Seeded(Seeded(seed ^ number).next()),
+                        random: Seeded(Seeded(seed ^ number).number()),
                         number,
                         round: rounds,
                         known,

@@ -15,7 +15,7 @@ const SECTOR: usize = 512;
 pub struct Seeded(pub u64);
 
 impl Seeded {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,7 +25,7 @@ impl Seeded {
 
     /// A number under `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {
@@ -35,7 +35,7 @@ impl Seeded {
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
+            bytes.extend_from_slice(&self.number().to_le_bytes());
         }
         bytes.truncate(length);
         bytes
@@ -55,6 +55,8 @@ pub enum Event {
     SyncBegan { inode: u64 },
     /// A sync ended.
     SyncEnded { inode: u64 },
+    /// A sync failed: what the file had not synced will never be written.
+    SyncFailed { inode: u64 },
     /// `sync_file_range`: no promise.
     RangeSynced,
     /// A file was renamed.
@@ -96,6 +98,7 @@ impl Log {
                 b'T' => Event::Truncated { inode, length: offset },
                 b'S' => Event::SyncBegan { inode },
                 b'E' => Event::SyncEnded { inode },
+                b'X' => Event::SyncFailed { inode },
                 b'F' => Event::RangeSynced,
                 b'R' => Event::Renamed { from: path, to: text(data.0, data.1) },
                 b'U' => Event::Removed { path },
@@ -319,6 +322,12 @@ impl Disk {
                 self.files[file].settle(began, log);
                 if self.files[file].folder {
                     self.settle_entries(file, began);
+                }
+            }
+            Event::SyncFailed { inode } => {
+                if let Some(file) = self.file(*inode) {
+                    file.pending.clear();
+                    file.syncs.clear();
                 }
             }
             Event::RangeSynced | Event::Marked(_) => {}

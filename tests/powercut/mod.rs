@@ -68,6 +68,11 @@ impl Recorder {
         ]
     }
 
+    /// Has this command recorded, and every `every`-th sync of a file fail.
+    pub fn record_with_failing_syncs<'a>(&self, command: &'a mut Command, every: u32) -> &'a mut Command {
+        self.record(command).env("POWERCUT_FAIL_SYNCS", every.to_string())
+    }
+
     /// What was recorded until now.
     pub fn log(&self) -> disk::Log {
         disk::Log::read(&self.log)

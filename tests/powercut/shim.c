@@ -4,6 +4,9 @@
  * Loaded with LD_PRELOAD. POWERCUT_ROOT is the directory, POWERCUT_LOG the file that records go to, POWERCUT_MARKS a
  * file whose writes become marks in the log ("this was answered").
  *
+ * POWERCUT_FAIL_SYNCS, a number n, makes every n-th sync of a file fail, the way Linux does it: what the file's cache
+ * held is never written, and yet stays in the cache until it is dropped with POSIX_FADV_DONTNEED.
+ *
  * Calls that change files run one at a time, each together with its record, so the order of the log is the order in
  * which they happened. A sync is two records: its beginning and its end. What other threads write in between is
  * not covered by it. Syncs are recorded and not carried out: the test decides what reached the disk.
@@ -42,6 +45,19 @@ static size_t root_length;
 static char marks[PATH_MAX];
 static int log_fd = -1, fault_fd = -1;
 
+static unsigned long fail_every, syncs;
+
+/* What a change that is not synced has replaced, latest first; only kept where syncs are to fail. */
+struct before {
+    struct before *earlier;
+    uint64_t inode;
+    int lost;
+    off_t offset, file_length;
+    size_t length;
+    char data[];
+};
+static struct before *unsynced;
+
 /* For each descriptor: the inode below the root that it is open on, or 0; whether writes through it are durable. */
 static uint64_t inode_of[FDS];
 static char durable[FDS];
@@ -50,6 +66,8 @@ static char marking[FDS];
 static void begin(void) {
     const char *dir = getenv("POWERCUT_ROOT"), *log = getenv("POWERCUT_LOG"), *mark = getenv("POWERCUT_MARKS");
     if (!dir || !log || !mark) return;
+    const char *every = getenv("POWERCUT_FAIL_SYNCS");
+    if (every) fail_every = strtoul(every, NULL, 10);
     snprintf(root, sizeof root, "%s", dir);
     snprintf(marks, sizeof marks, "%s", mark);
     root_length = strlen(root);
@@ -195,6 +213,63 @@ int close(int fd) {
     return (int)syscall(SYS_close, fd);
 }
 
+static int reopened(int fd, int flags) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    return (int)syscall(SYS_openat, AT_FDCWD, link, flags | O_CLOEXEC, 0);
+}
+
+/* Called before a change of the bytes from `offset`. */
+static void keep_before(int fd, uint64_t inode, off_t offset, size_t length) {
+    struct stat now;
+    if (!fail_every || durable[fd] || fstat(fd, &now) != 0) return;
+    struct before *kept = malloc(sizeof *kept + length);
+    int reader = reopened(fd, O_RDONLY);
+    if (!kept || reader < 0) abort();
+    ssize_t read = syscall(SYS_pread64, reader, kept->data, length, offset);
+    syscall(SYS_close, reader);
+    *kept = (struct before){unsynced, inode, 0, offset, now.st_size, read > 0 ? (size_t)read : 0};
+    unsynced = kept;
+}
+
+/* Forgets what was kept for a file, or with `lost` marks it as never to be written. */
+static void settle(uint64_t inode, int lost) {
+    for (struct before **at = &unsynced; *at;) {
+        struct before *kept = *at;
+        if (kept->inode == inode && lost) kept->lost = 1;
+        if (kept->inode == inode && !lost && !kept->lost) {
+            *at = kept->earlier;
+            free(kept);
+        } else {
+            at = &kept->earlier;
+        }
+    }
+}
+
+/* The cache is dropped: the file is again what the disk holds. */
+int posix_fadvise64(int fd, off64_t offset, off64_t length, int advice) {
+    uint64_t inode = tracked(fd);
+    if (!inode || advice != POSIX_FADV_DONTNEED) return (int)syscall(SYS_fadvise64, fd, offset, length, advice);
+    enter();
+    int writer = reopened(fd, O_RDWR);
+    for (struct before **at = &unsynced; *at && writer >= 0;) {
+        struct before *kept = *at;
+        if (kept->inode != inode || !kept->lost) {
+            at = &kept->earlier;
+            continue;
+        }
+        syscall(SYS_pwrite64, writer, kept->data, kept->length, kept->offset);
+        syscall(SYS_ftruncate, writer, kept->file_length);
+        *at = kept->earlier;
+        free(kept);
+    }
+    if (writer >= 0) syscall(SYS_close, writer);
+    leave();
+    return 0;
+}
+
+int posix_fadvise(int fd, off_t offset, off_t length, int advice) { return posix_fadvise64(fd, offset, length, advice); }
+
 /* The C library closes the descriptor of a directory stream by itself. */
 int closedir(DIR *stream) {
     static int (*real)(DIR *);
@@ -216,6 +291,7 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     uint64_t inode = tracked(fd);
     if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
     enter();
+    keep_before(fd, inode, offset, length);
     ssize_t done = fails("CG") ? -1 : syscall(SYS_pwrite64, fd, data, length, offset);
     if (done > 0) wrote(fd, inode, (uint64_t)offset, data, (size_t)done);
     leave();
@@ -231,6 +307,7 @@ ssize_t write(int fd, const void *data, size_t length) {
     enter();
     off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
     if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
+    if (inode) keep_before(fd, inode, at, length);
     ssize_t done = inode && fails("CG") ? -1 : syscall(SYS_write, fd, data, length);
     if (done > 0 && inode) wrote(fd, inode, (uint64_t)at, data, (size_t)done);
     if (done > 0 && is_mark) record('K', 0, 0, 0, "", data, (size_t)done);
@@ -262,7 +339,9 @@ ssize_t sendfile(int to, int from, off_t *at, size_t length) { return sendfile64
 int ftruncate64(int fd, off64_t length) {
     uint64_t inode = tracked(fd);
     if (!inode) return (int)syscall(SYS_ftruncate, fd, length);
+    struct stat now;
     enter();
+    if (fstat(fd, &now) == 0) keep_before(fd, inode, length, now.st_size > length ? (size_t)(now.st_size - length) : 0);
     int answer = fails("C") ? -1 : (int)syscall(SYS_ftruncate, fd, length);
     if (answer == 0) record('T', 0, inode, (uint64_t)length, "", NULL, 0);
     leave();
@@ -273,13 +352,17 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 static int synced(int fd) {
     uint64_t inode = inode_of[fd];
+    struct stat now;
     enter();
     if (fails("S")) {
         leave();
         return -1;
     }
-    record('S', 0, inode, 0, "", NULL, 0);
+    int broken = fail_every && fstat(fd, &now) == 0 && S_ISREG(now.st_mode) && ++syncs % fail_every == 0;
+    record(broken ? 'X' : 'S', 0, inode, 0, "", NULL, 0);
+    settle(inode, broken);
     leave();
+    if (broken) return errno = EIO, -1;
     enter();
     record('E', 0, inode, 0, "", NULL, 0);
     leave();

@@ -4,11 +4,12 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use masker::store::{
-    Applied, Store,
-    sled::{Options, SledStore},
+    Store, StoreError,
+    sled::{OpenError, Options, SledStore},
 };
 
 use crate::{
@@ -42,12 +43,13 @@ impl Child {
         command
     }
 
-    /// Runs the process to its end.
-    pub fn run(&self, root: &Path, recorder: Option<&Recorder>) {
+    /// Runs the process to its end, recorded.
+    pub fn run(&self, root: &Path, recorder: &Recorder, fail_syncs: Option<u32>) {
         let mut command = self.command(root);
-        if let Some(recorder) = recorder {
-            recorder.record(&mut command);
-        }
+        match fail_syncs {
+            Some(every) => recorder.record_with_failing_syncs(&mut command, every),
+            None => recorder.record(&mut command),
+        };
         let status = command.stdout(Stdio::null()).status().unwrap();
         assert_eq!(status.signal(), Some(9), "the child ends by its own hand: {status}");
     }
@@ -59,8 +61,14 @@ fn process() {
     let Some(root) = std::env::var_os("STORE_CHILD_ROOT") else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
     let (from, to) = (number("STORE_CHILD_FROM"), number("STORE_CHILD_TO"));
-    let store = SledStore::open(root, Options { cache_bytes: 1024 * 1024, accept_loss: false }).unwrap();
+    let options = Options { cache_bytes: 1024 * 1024, accept_loss: false };
+    let store = match SledStore::open(&root, options) {
+        // The first sync of a new vault may be one that fails.
+        Err(OpenError::Io { .. }) => SledStore::open(&root, options).unwrap(),
+        opened => opened.unwrap(),
+    };
     mark("open\n");
+    let fails = std::env::var_os("POWERCUT_FAIL_SYNCS").is_some();
     // The harness has begun a line.
     println!();
     runtime().block_on(async {
@@ -68,7 +76,12 @@ fn process() {
         for number in 0..to {
             let batch = workload.batch();
             if number >= from {
-                assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+                // A batch that failed may be there or not; done again, it is.
+                while let Err(error) = store.apply(batch.clone()).await {
+                    assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
+                    mark("failed\n");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
                 mark(&format!("{number}\n"));
                 println!("answered {number}");
             }

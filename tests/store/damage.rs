@@ -7,7 +7,7 @@ use std::{
 };
 
 use masker::store::{
-    Store,
+    Store, StoreError,
     sled::{OpenError, Options, SledStore},
 };
 
@@ -201,4 +201,35 @@ fn an_operator_can_go_on_with_what_is_left() {
         store.close().await.unwrap();
     });
     drop(SledStore::open(&path, Options::default()).unwrap());
+}
+
+#[test]
+fn damage_under_a_running_store_is_an_error_for_what_it_hit() {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(&path, 79, 150);
+    let store = SledStore::open(&path, Options { cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    // Every other page of four kilobytes of the file turns to noise while pages of it are in use.
+    let db = OpenOptions::new().write(true).open(path.join("sled/db")).unwrap();
+    let mut random = Seeded(80);
+    for at in (4_096..length(&path.join("sled/db"))).step_by(8_192) {
+        db.write_all_at(&random.bytes(4_096), at).unwrap();
+    }
+    runtime().block_on(async {
+        let (mut hit, mut spared) = (0, 0);
+        for (key, row) in &model.0 {
+            match store.get_many(vec![key.clone()]).await {
+                Ok(found) => {
+                    assert!(found == [Some(row.clone())], "another row than the one that was answered");
+                    spared += 1;
+                }
+                Err(StoreError::Damaged(_) | StoreError::Unavailable(_)) => hit += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        println!("{hit} rows hit, {spared} spared");
+        assert!(hit > 0);
+        assert!(!store.check().await.is_ok_and(|checked| checked.sound));
+        let _ = store.close().await;
+    });
 }

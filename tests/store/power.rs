@@ -25,6 +25,7 @@ struct Plan {
     sessions: u64,
     batches_a_session: u64,
     cuts: u64,
+    fail_syncs: Option<u32>,
 }
 
 impl Plan {
@@ -35,13 +36,13 @@ impl Plan {
             sessions: number("POWERCUT_SESSIONS", 4),
             batches_a_session: number("POWERCUT_BATCHES", 120),
             cuts: number("POWERCUT_CUTS", 160),
+            fail_syncs: None,
         }
     }
 }
 
 /// What a recorded process had answered by some point of its log, and what its rows then are.
 struct Answered {
-    opened: bool,
     batches: u64,
     model: Model,
     /// With the batch that was perhaps under way.
@@ -54,19 +55,19 @@ impl Answered {
         let mut workload = Workload::new(seed, KEYS, true);
         let mut next = Model::default();
         next.apply(&workload.batch());
-        Answered { opened: false, batches: 0, model: Model::default(), next, workload }
+        Answered { batches: 0, model: Model::default(), next, workload }
     }
 
     fn note(&mut self, event: &Event) {
         let Event::Marked(text) = event else { return };
-        if text.trim_end() == "open" {
-            self.opened = true;
-        } else {
-            assert_eq!(text.trim_end().parse(), Ok(self.batches), "batches are answered in their order");
-            self.batches += 1;
-            self.model = self.next.clone();
-            self.next.apply(&self.workload.batch());
+        let text = text.trim_end();
+        if text == "open" || text == "failed" {
+            return;
         }
+        assert_eq!(text.parse(), Ok(self.batches), "batches are answered in their order");
+        self.batches += 1;
+        self.model = self.next.clone();
+        self.next.apply(&self.workload.batch());
     }
 
     /// Opens a rebuilt directory: what was answered is there, and of the batch after that either all or nothing.
@@ -104,7 +105,7 @@ fn record(plan: &Plan) -> Run {
         let from = session * plan.batches_a_session;
         let child =
             Child { seed: plan.seed, keys: KEYS, from, to: from + plan.batches_a_session, closes: session % 2 == 1 };
-        child.run(&root, Some(&recorder));
+        child.run(&root, &recorder, plan.fail_syncs);
     }
     let log = recorder.log();
     let (written, longest) = log.volume();
@@ -199,7 +200,7 @@ fn a_power_cut_during_recovery_is_survived_too() {
         disk.rebuild(&run.log, Cut::Tear, &mut random, &root);
         let recorder = Recorder::new(&root, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
         let base = Disk::holding(&root);
-        Child { seed: plan.seed, keys: KEYS, from: 0, to: 0, closes: round % 2 == 0 }.run(&root, Some(&recorder));
+        Child { seed: plan.seed, keys: KEYS, from: 0, to: 0, closes: round % 2 == 0 }.run(&root, &recorder, None);
         let log = recorder.log();
 
         let mut disk = base;
@@ -217,4 +218,15 @@ fn a_power_cut_during_recovery_is_survived_too() {
             std::fs::remove_dir_all(&target).unwrap();
         }
     }
+}
+
+#[test]
+fn failing_syncs_lose_nothing_whatever_the_cache_says() {
+    // Of each kind of sync some fail: in commits, and in opening again after that.
+    let plan = Plan { sessions: 2, batches_a_session: 60, cuts: 60, fail_syncs: Some(101), ..Plan::from_environment() };
+    let run = record(&plan);
+    let failed = run.log.count(|event| matches!(event, Event::Marked(text) if text == "failed\n"));
+    assert!(failed > 0, "some batches failed at first");
+    let failures = cut_power(&run, &plan, false);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -144,7 +144,7 @@ impl SledStore {
                 }
             };
             if !error.is_harmless() {
-                let trust = if error.is_io() { Trust::AfterFailure } else { Trust::AfterEngineFailure };
+                let trust = if error.is_io() { Trust::Usual } else { Trust::AfterEngineFailure };
                 self.shared.give_up(&engine, &error.to_string(), trust);
             }
             Err(error.into())
@@ -289,5 +289,25 @@ impl Store for SledStore {
             let closing = tokio::task::spawn_blocking(move || shared.close());
             closing.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_waits_for_a_lost_thread_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            panics::caught(|| ()).unwrap();
+            let stuck = tokio::spawn(std::future::pending::<()>());
+            let loses_one = async {
+                let thread = thread::Builder::new().name("sled-io-test".into()).spawn(|| panic!("gone")).unwrap();
+                assert!(thread.join().is_err());
+            };
+            let (told, ()) = tokio::join!(answer(stuck), loses_one);
+            assert!(told.is_err_and(|why| why.contains("restart masker")));
+        });
     }
 }

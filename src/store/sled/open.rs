@@ -1,6 +1,7 @@
 //! Opening a vault, so that nothing is changed before it is known to be sound.
 //!
-//! 1. The directory is ours alone and locked, and the witness is of a format that this release knows.
+//! 1. The directory is ours alone and locked, and the witness is of a format that this release knows. What the system
+//!    has cached of the files is dropped, so that all that follows is about the disk.
 //! 2. The log is inspected. If it is in order and holds the commit that the witness saw, sled may open it.
 //! 3. If not, its recovery is rehearsed on a copy, every row of the copy is read, and the result is held against
 //!    the books and the witness. What a power cut left is recovered whole; damage is an error, and the files are as
@@ -40,10 +41,8 @@ pub(super) struct Opened {
 /// How much the files are to be mistrusted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// A process ended, cleanly or not.
+    /// A process ended, cleanly or not, or the system failed it.
     Usual,
-    /// The system failed a read, a write or a sync: the page cache cannot be believed.
-    AfterFailure,
     /// The engine gave up in the middle of something: a batch may be there in part.
     AfterEngineFailure,
 }
@@ -51,9 +50,8 @@ pub(super) enum Trust {
 /// Opens the vault in a directory that is prepared and locked, or makes one in an empty directory.
 pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Opened, OpenError> {
     let opening = Opening { place, options };
-    if trust != Trust::Usual && place.engine().exists() {
-        files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
-    }
+    // A sync may have failed before, here or in a process that is gone.
+    files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
     let witness = Witness::open(&place.witness()).map_err(opening.io("read the witness file"))?;
     let has_database = place.engine().exists();
     let path = || place.root.clone();

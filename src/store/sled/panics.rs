@@ -18,6 +18,8 @@ use std::{
 #[error("the engine gave up at {0}")]
 pub(super) struct Panicked(String);
 
+const UNKNOWN: &str = "an unknown place";
+
 thread_local! {
     static IN_ENGINE: Cell<bool> = const { Cell::new(false) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -39,7 +41,13 @@ pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     // broken is never seen.
     let outcome = panic::catch_unwind(AssertUnwindSafe(call));
     IN_ENGINE.set(outer);
-    outcome.map_err(|_| Panicked(PLACE.take().unwrap_or_else(|| "an unknown place".into())))
+    outcome.map_err(|_| Panicked(PLACE.take().unwrap_or_else(|| UNKNOWN.into())))
+}
+
+/// A place in the source, without the path to where the source lay when this was built.
+fn in_source(file: &str, line: u32) -> String {
+    let file = file.rsplit_once("/src/").map_or(file, |(_, file)| file);
+    format!("{file}, line {line}")
 }
 
 /// Wraps the process's panic hook once. Panics of every other thread and place go to the hook that was there.
@@ -48,7 +56,7 @@ fn install_hook() {
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let place = || info.location().map_or_else(|| "an unknown place".into(), |at| format!("{at}"));
+            let place = || info.location().map_or_else(|| UNKNOWN.into(), |at| in_source(at.file(), at.line()));
             if IN_ENGINE.get() {
                 PLACE.set(Some(place()));
             } else if thread::current().name().is_some_and(|name| name.starts_with("sled-io-")) {
@@ -71,6 +79,12 @@ mod tests {
         assert!(told.contains("panics.rs"), "{told}");
         assert!(!told.contains("row bytes"), "{told}");
         assert_eq!(caught(|| 7).ok(), Some(7));
+    }
+
+    #[test]
+    fn a_place_is_told_without_the_way_to_it() {
+        assert_eq!(in_source("/home/builder/crates/sled-0.34.7/src/pagecache/mod.rs", 7), "pagecache/mod.rs, line 7");
+        assert_eq!(in_source("tree.rs", 8), "tree.rs, line 8");
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub struct Site {
     launches: AtomicUsize,
 }
 
+impl Default for Site {
+    fn default() -> Self {
+        Site::new()
+    }
+}
+
 impl Site {
     /// A site with the policy [`CARE`] and no vault yet.
     pub fn new() -> Self {

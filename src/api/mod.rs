@@ -4,6 +4,7 @@
 //! worked on. Every type is in the OpenAPI document that the daemon serves.
 
 mod admin;
+mod object;
 mod text;
 mod values;
 
@@ -12,6 +13,7 @@ pub use admin::{
     CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
     KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
 };
+pub use object::Object;
 pub use text::Text;
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,

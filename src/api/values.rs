@@ -3,9 +3,15 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder, OneOfBuilder, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
-use super::Text;
+use super::{Text, object};
 
 /// What `tokenize` and `lookup` take.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -20,7 +26,7 @@ pub struct TokenizeRequest<'a> {
     #[schema(value_type = Option<String>, example = "clinic-7")]
     pub context: Option<Text<'a>>,
     /// What to tokenize: at most 10,000 items.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "object::list")]
     pub items: Vec<TokenizeItem<'a>>,
 }
 
@@ -56,22 +62,37 @@ pub struct RehydrateRequest<'a> {
 }
 
 /// One token: a string, or `{"token": …, "context": …}`.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 pub enum TokenItem<'a> {
     /// A token under the request's context.
-    Plain(#[schema(inline)] Text<'a>),
+    Plain(Text<'a>),
     /// A token with a context of its own.
     WithContext {
         /// The token.
-        #[schema(value_type = String)]
         token: Text<'a>,
         /// Its context.
-        #[schema(value_type = Option<String>)]
         #[serde(skip_serializing_if = "Option::is_none")]
         context: Option<Text<'a>>,
     },
 }
+
+// By hand, because the derived one describes the plain string as a string and an object at once.
+impl utoipa::PartialSchema for TokenItem<'_> {
+    fn schema() -> RefOr<Schema> {
+        let with_context = ObjectBuilder::new()
+            .property("token", String::schema())
+            .required("token")
+            .property("context", Option::<String>::schema())
+            .description(Some("A token with a context of its own."));
+        let plain = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .description(Some("A token under the request's context."));
+        OneOfBuilder::new().item(plain).item(with_context).into()
+    }
+}
+
+impl ToSchema for TokenItem<'_> {}
 
 impl<'a> TokenItem<'a> {
     /// The token's text.

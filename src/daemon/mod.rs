@@ -5,5 +5,6 @@ mod harden;
 mod logging;
 mod policies;
 mod run;
+mod stack;
 
 pub use run::{ServeOptions, serve};

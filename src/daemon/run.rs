@@ -19,6 +19,7 @@ use super::{
     harden::harden,
     logging,
     policies::{PolicySource, Reloader},
+    stack,
 };
 use crate::{
     access::Access,
@@ -41,6 +42,9 @@ const EXIT_INVALID: u8 = 3;
 const KEY_USE_SECONDS: u64 = 60;
 /// Threads at most for calls that block on the disk.
 const BLOCKING_THREADS_MAX: usize = 64;
+
+/// Time that calls which block on the disk have to end once everything else has, in milliseconds.
+const ABANDON_MS: u64 = 500;
 
 /// What an operator decides for one start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,13 +115,30 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
 
     // Before the first thread: making the socket narrows the umask of the whole process for a moment.
     let socket = socket(config)?;
+    let threads =
+        |error: &dyn ToString| Refusal::failed(format!("threads could not be started: {}", error.to_string()));
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(thread::available_parallelism().map_or(2, usize::from).max(2))
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .on_thread_start(thread_started)
         .enable_all()
         .build()
-        .map_err(|error| Refusal::failed(format!("threads could not be started: {error}")))?;
-    runtime.block_on(run(config, keyring, source, policies, &socket, audit, options))
+        .map_err(|error| threads(&error))?;
+    rayon::ThreadPoolBuilder::new()
+        .start_handler(|_| thread_started())
+        .build_global()
+        .map_err(|error| threads(&error))?;
+    let outcome = runtime.block_on(run(config, keyring, source, policies, &socket, audit, options));
+    // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
+    runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
+    outcome
+}
+
+/// What every thread begins with that may compute with keys.
+fn thread_started() {
+    if let Err(error) = stack::leave_out_of_dumps() {
+        warn!(%error, "a thread's stack could not be left out of core dumps");
+    }
 }
 
 /// The socket that systemd handed over, or one of our own.
@@ -243,28 +264,37 @@ impl Signals {
         })
     }
 
-    /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop.
+    /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop: at once, whatever
+    /// is being done then.
     async fn serve_until_stop(&mut self, service: &Service, vault: &Vault) {
         let mut key_use = interval(Duration::from_secs(KEY_USE_SECONDS));
         key_use.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    notify(&[NotifyState::Reloading, monotonic_now()]);
-                    // What is wrong was logged, and health says so until a reload goes well.
-                    let _ = service.reload_policies().await;
-                    notify(&[NotifyState::Ready]);
-                }
-                _ = key_use.tick() => {
-                    if let Err(failed) = vault.note_key_use().await {
-                        warn!(error = %failed, "the use of keys was not written down; it will be tried again");
+        let Signals { terminate, interrupt, hangup } = self;
+        let chores = async {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => reload(service).await,
+                    _ = key_use.tick() => {
+                        if let Err(failed) = vault.note_key_use().await {
+                            warn!(error = %failed, "the use of keys was not written down; it will be tried again");
+                        }
                     }
                 }
             }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = chores => {}
         }
     }
+}
+
+async fn reload(service: &Service) {
+    notify(&[NotifyState::Reloading, monotonic_now()]);
+    // What is wrong was logged, and health says so until a reload goes well.
+    let _ = service.reload_policies().await;
+    notify(&[NotifyState::Ready]);
 }
 
 /// systemd wants the time of a reload's start; without it the reload is reported all the same.

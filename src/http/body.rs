@@ -12,6 +12,7 @@ use tokio::{
 
 use super::problem::Problem;
 use crate::{
+    api::Object,
     code::Code,
     limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
 };
@@ -76,7 +77,7 @@ fn too_large() -> Problem {
 
 /// Reads JSON. What is wrong is told by position and expectation, never by quoting the text: it may be personal data.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|failed| {
+    serde_json::from_slice(bytes).map(|Object(request)| request).map_err(|failed| {
         let (line, column) = (failed.line(), failed.column());
         let what = match failed.classify() {
             serde_json::error::Category::Data => expectation(&failed.to_string()),
@@ -151,6 +152,12 @@ mod tests {
             refused::<TokenizeRequest<'_>>(""),
             "the body is empty, and should be a JSON object (line 1, column 0)"
         );
+        for (body, column) in [("[null, null, []]", 0), (r#"{"items": [["PHONE", "1"]]}"#, 11)] {
+            assert_eq!(
+                refused::<TokenizeRequest<'_>>(body),
+                format!("wrong type, expected an object (line 1, column {column})")
+            );
+        }
         assert_eq!(refused::<TokenizeRequest<'_>>("{"), "the body is not JSON (line 1, column 1)");
     }
 }

@@ -49,8 +49,13 @@ impl Problem {
         Problem { cause: Some(cause.into()), ..Problem::new(Code::Internal, detail) }
     }
 
-    /// The answer.
-    pub(super) fn response(&self, id: RequestId) -> Response<Full<Bytes>> {
+    /// The answer's status.
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The answer's body.
+    pub(super) fn body(&self, id: RequestId) -> Vec<u8> {
         let body = ErrorBody {
             kind: format!("urn:masker:problem:{}", self.code),
             title: self.code.title().to_owned(),
@@ -60,9 +65,13 @@ impl Problem {
             request_id: id.as_str().to_owned(),
         };
         // Strings and a number serialize; an empty body would still carry status and request id.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(Full::new(body.into()));
-        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The answer.
+    pub(super) fn response(&self, id: RequestId) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body(id).into()));
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {

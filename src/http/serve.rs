@@ -31,6 +31,7 @@ use tracing::{debug, error, trace, warn};
 use super::{
     Service,
     problem::Problem,
+    refusal::Refusing,
     router::{Matched, Route},
 };
 use crate::{
@@ -124,7 +125,7 @@ async fn connection(
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(Box::pin(stream)), answer);
+        .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service))), answer);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

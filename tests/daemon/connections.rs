@@ -266,25 +266,37 @@ fn what_is_not_http_is_refused_and_ends_the_connection() {
     let many_headers = format!("GET /health HTTP/1.1\r\n{}\r\n", (0..65).map(header).collect::<String>());
     let long_header = format!("GET /health HTTP/1.1\r\nx: {}\r\n\r\n", "PRIVATE".repeat(3_000));
     let long_path = format!("GET /{} HTTP/1.1\r\n\r\n", "PRIVATE".repeat(3_000));
-    let cases: [(&[u8], u16); 9] = [
-        (b"PRIVATE\r\n\r\n", 400),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03PRIVATE", 400),
-        (b"\xff\xfe\0\0\0\0\r\n\r\n", 400),
-        (b"GET /health HTTP/9.9\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nx y: PRIVATE\r\n\r\n", 400),
-        (b"POST /api/v1/tokenize HTTP/1.1\r\ncontent-length: PRIVATE\r\n\r\n", 400),
-        (many_headers.as_bytes(), 431),
-        (long_header.as_bytes(), 431),
-        (long_path.as_bytes(), 431),
+    let (invalid, large) = ((400, "request.invalid"), (413, "request.too_large"));
+    let cases: [(&[u8], (u16, &str)); 10] = [
+        (b"PRIVATE\r\n\r\n", invalid),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03PRIVATE", invalid),
+        (b"\xff\xfe\0\0\0\0\r\n\r\n", invalid),
+        (b"GET /health HTTP/9.9\r\n\r\n", invalid),
+        (b"GET /health HTTP/1.1\r\nx y: PRIVATE\r\n\r\n", invalid),
+        (b"POST /api/v1/tokenize HTTP/1.1\r\ncontent-length: PRIVATE\r\n\r\n", invalid),
+        (b"GET /health HTTP/1.1\r\ntransfer-encoding: PRIVATE\r\n\r\n", invalid),
+        (many_headers.as_bytes(), large),
+        (long_header.as_bytes(), large),
+        (long_path.as_bytes(), large),
     ];
-    for (bytes, status) in cases {
+    for (bytes, (status, code)) in cases {
         let mut client = daemon.client();
         // The longest may be refused before all is sent.
         let _ = client.send_raw(bytes);
-        let answer = String::from_utf8(client.read_to_end()).expect("an answer is text");
-        let start = format!("HTTP/1.1 {status} ");
-        assert!(answer.starts_with(&start) && !answer.contains("PRIVATE"), "{answer:?} instead of {status}");
+        let response = client.receive();
+        let detail = response.problem(status, code);
+        assert!(response.close && !detail.contains("PRIVATE"), "{detail}");
+        client.expect_end();
     }
+    // After an answer, too.
+    let mut client = daemon.client();
+    client.send_raw(&[request("GET", "/health", b""), b"PRIVATE\r\n\r\n".to_vec()].concat()).unwrap();
+    client.receive().ok();
+    client.receive().problem(400, "request.invalid");
+    client.expect_end();
+
+    let mut client = daemon.client();
+    assert_eq!(client.metric("masker_requests_total{route=\"unmatched\",status=\"400\"}"), Some(8.0));
     assert!(!daemon.log().text().contains("PRIVATE"), "{}", daemon.log().text());
     assert_serves(&daemon);
     daemon.stop();

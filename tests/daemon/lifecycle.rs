@@ -187,7 +187,7 @@ fn reloads_under_load_fail_no_request_and_split_none() {
                 let mut round = 0;
                 while !done.load(Ordering::Relaxed) {
                     round += 1;
-                    let value = |i| item("PHONE", &format!("{connection} {round} {i}"));
+                    let value = |i| item("PHONE", &format!("{connection}-{round:06}-{i:02}"));
                     let results = client.tokenize(&(0..20).map(value).collect::<Vec<_>>());
                     let redacted = results.iter().filter(|result| result["redacted"] == "[REDACTED:PHONE]").count();
                     let minted = results.iter().filter(|result| result["created"] == true).count();
@@ -392,6 +392,8 @@ fn a_directory_that_is_not_the_daemons_own_is_refused() {
     fs::set_permissions(&vault, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(vault.join("letter.txt"), "Dear Ann").unwrap();
     refused("holds no vault, but \\\"letter.txt\\\"");
+    let names: Vec<_> = fs::read_dir(&vault).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["letter.txt"], "nothing was added");
     fs::remove_file(vault.join("letter.txt")).unwrap();
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(&vault, Some(54_321), None).unwrap();

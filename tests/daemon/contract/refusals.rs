@@ -33,7 +33,9 @@ fn what_is_no_request_is_told_by_position_and_never_quoted() {
         (format!("{{\"items\": [{{\"value\": \"{PRIVATE}\"}}]}}"), "missing field `kind` (line 1, column "),
         (format!("{{\"items\": [], \"items\": [\"{PRIVATE}\"]}}"), "duplicate field `items`"),
         (format!("{{\"items\": []}} {PRIVATE}"), "the body is not JSON (line 1, column 15)"),
-        (format!("[\"{PRIVATE}\"]"), "(line 1, column "),
+        (format!("[\"{PRIVATE}\"]"), "wrong type, expected an object (line 1, column "),
+        (format!("[null, null, [[\"PHONE\", \"{PRIVATE}\"]]]"), "wrong type, expected an object (line 1, column "),
+        (format!("{{\"items\": [[\"PHONE\", \"{PRIVATE}\"]]}}"), "wrong type, expected an object (line 1, column "),
         (format!("{}{PRIVATE}", "[".repeat(10_000)), "(line 1, column "),
         (format!("{{\"policy\": {{\"{PRIVATE}\": 0}}, \"items\": []}}"), "(line 1, column "),
     ];

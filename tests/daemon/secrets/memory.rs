@@ -1,4 +1,4 @@
-//! The memory of a process, as far as a core image would hold it (core(5), proc_pid_smaps(5)).
+//! The memory of a process, as far as a core image or swap space would hold it (core(5), proc_pid_smaps(5)).
 
 use std::{
     fs::{self, File},
@@ -8,15 +8,20 @@ use std::{
 
 use super::needles::Needles;
 
-/// A copy of the mappings that have something in memory and are not marked `dd`, for "do not dump".
+/// A copy of the mappings that have something in memory, but for those that are both locked and left out.
 pub struct Memory {
     mappings: Vec<Mapping>,
-    left_out: usize,
+    /// How many mappings were not copied.
+    sheltered: usize,
 }
 
 struct Mapping {
     start: u64,
     name: String,
+    /// Not marked `dd`, for "do not dump".
+    dumped: bool,
+    /// Not marked `lo`, for "locked".
+    swapped: bool,
     bytes: Vec<u8>,
 }
 
@@ -25,25 +30,32 @@ impl Memory {
     pub fn of(pid: u32) -> io::Result<Self> {
         let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
         let file = File::open(format!("/proc/{pid}/mem"))?;
-        let mut memory = Memory { mappings: Vec::new(), left_out: 0 };
+        let mut memory = Memory { mappings: Vec::new(), sheltered: 0 };
         for entry in entries(&smaps) {
-            let flags = entry.field("VmFlags:").unwrap_or_default();
-            if flags.split_whitespace().any(|flag| flag == "dd") {
-                memory.left_out += 1;
+            let has = |flag| entry.field("VmFlags:").unwrap_or_default().split_whitespace().any(|known| known == flag);
+            let (dumped, swapped) = (!has("dd"), !has("lo"));
+            if !dumped && !swapped {
+                memory.sheltered += 1;
             } else if entry.kib("Rss:") + entry.kib("Swap:") > 0 {
                 let mut bytes = vec![0; usize::try_from(entry.end - entry.start).expect("a mapping of this machine")];
                 let length = read(&file, entry.start, &mut bytes)?;
                 bytes.truncate(length);
-                memory.mappings.push(Mapping { start: entry.start, name: entry.name.to_owned(), bytes });
+                memory.mappings.push(Mapping {
+                    start: entry.start,
+                    name: entry.name.to_owned(),
+                    dumped,
+                    swapped,
+                    bytes,
+                });
             }
         }
         assert!(!memory.mappings.is_empty(), "a process has memory");
         Ok(memory)
     }
 
-    /// Mappings that a core image leaves out.
-    pub fn left_out(&self) -> usize {
-        self.left_out
+    /// Mappings that are locked and left out.
+    pub fn sheltered(&self) -> usize {
+        self.sheltered
     }
 
     /// How many bytes there are.
@@ -51,11 +63,20 @@ impl Memory {
         self.mappings.iter().map(|mapping| mapping.bytes.len()).sum()
     }
 
-    /// Where which needle is.
-    pub fn find(&self, needles: &Needles) -> Vec<String> {
-        let found = self.mappings.iter().flat_map(|mapping| {
+    /// Where a core image would hold which needle.
+    pub fn find_dumped(&self, needles: &Needles) -> Vec<String> {
+        self.find(needles, |mapping| mapping.dumped)
+    }
+
+    /// Where swap space could come to hold which needle.
+    pub fn find_swapped(&self, needles: &Needles) -> Vec<String> {
+        self.find(needles, |mapping| mapping.swapped)
+    }
+
+    fn find(&self, needles: &Needles, is_asked_for: fn(&Mapping) -> bool) -> Vec<String> {
+        let found = self.mappings.iter().filter(|mapping| is_asked_for(mapping)).flat_map(|mapping| {
             let here = needles.find(&mapping.bytes).into_iter();
-            here.map(|(name, at)| format!("{name} at {:#x} of {:#x} {}", at, mapping.start, mapping.name))
+            here.map(|(name, at)| format!("{name} at {at:#x} of {:#x} {}", mapping.start, mapping.name))
         });
         found.collect()
     }

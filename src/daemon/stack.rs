@@ -4,8 +4,6 @@
 //! than a processor has registers for, and what has no register is on the stack, where it stays until something else is
 //! written there. No code can undo that while it computes, so the stacks themselves are left out.
 
-#![allow(unsafe_code)]
-
 use std::{io, mem::MaybeUninit, ptr::NonNull};
 
 use libc::c_void;

@@ -1,7 +1,5 @@
 //! Connections made as another user.
 
-#![allow(unsafe_code)]
-
 use std::{io, os::unix::net::UnixStream, path::Path, thread};
 
 /// Connects as this user, with this group and no other, from a thread that is that user from then on.

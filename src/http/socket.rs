@@ -242,6 +242,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     fn options(directory: &tempfile::TempDir) -> SocketOptions {
         SocketOptions { path: directory.path().join("run/masker.sock"), mode: 0o660, group: None }
@@ -270,6 +271,26 @@ mod tests {
         drop(live);
         assert!(options.path.exists());
         Socket::bind(&options).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_another_daemon_is_just_making_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(&directory);
+        fs::create_dir_all(options.path.parent().unwrap()).unwrap();
+        // As far as another daemon has come: bound, and not listening yet.
+        let its_turn = turn(&options.path).unwrap();
+        let its_socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(its_socket.as_raw_fd(), &UnixAddr::new(&options.path).unwrap()).unwrap();
+        thread::scope(|scope| {
+            let (done, outcome) = mpsc::channel();
+            let options = &options;
+            scope.spawn(move || done.send(Socket::bind(options)).unwrap());
+            assert!(outcome.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
+            listen(&its_socket, Backlog::new(1).unwrap()).unwrap();
+            drop(its_turn);
+            assert!(matches!(outcome.recv().unwrap(), Err(SocketError::Live(_))));
+        });
     }
 
     #[test]

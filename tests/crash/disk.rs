@@ -117,7 +117,7 @@ fn why_degraded(client: &mut Client) -> String {
 }
 
 /// Waits until the store has come back as often as it failed. Nobody may write meanwhile.
-fn wait_for_service(daemon: &Daemon) {
+pub fn wait_for_service(daemon: &Daemon) {
     let request = daemon.client().get("/health").request_id;
     // The log comes through a pipe: what this request logged comes after what those before it did.
     let mut answers = daemon.log().wait_for(1, "answered");

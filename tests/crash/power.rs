@@ -16,6 +16,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::{
+    disk::wait_for_service,
     kill::check_vault,
     load::{Conduct, Load, Moment, Next, Step},
     number,
@@ -26,7 +27,7 @@ use crate::{
     harness::{Client, Daemon, Site},
     powercut::{
         Recorder,
-        disk::{Cut, Disk, Log, Seeded},
+        disk::{Cut, Disk, Event, Log, Seeded},
     },
 };
 
@@ -44,12 +45,24 @@ struct Plan {
     sessions: u64,
     /// Requests that are answered in a session.
     answers: u64,
+    /// In the last session one sync of so many fails.
+    failing_syncs: Option<u64>,
 }
 
-fn start(site: &Site, vault: &Path, recorder: Option<&Recorder>) -> Daemon {
+/// How long a sync takes: long enough for clients to meet what is written and not yet durable.
+const SYNC_MICROSECONDS: &str = "1500";
+
+/// How often clients begin again in a session in which syncs fail.
+const FAILURES: usize = 6;
+
+fn start(site: &Site, vault: &Path, recorder: &Recorder, failing_syncs: Option<u64>) -> Daemon {
     let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", vault);
-    for (name, path) in recorder.iter().flat_map(|recorder| recorder.environment()) {
+    launch = launch.env("POWERCUT_SYNC_MICROSECONDS", SYNC_MICROSECONDS);
+    for (name, path) in recorder.environment() {
         launch = launch.env(name, path);
+    }
+    if let Some(every) = failing_syncs {
+        launch = launch.env("POWERCUT_FAIL_SYNCS", every.to_string());
     }
     launch.start()
 }
@@ -64,7 +77,8 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
     let (mut load, mut promises) = (Load::new(plan.seed, CONNECTIONS), Promises::default());
     let mut steps = Vec::new();
     for session in 0..plan.sessions {
-        let daemon = start(site, &vault, Some(&recorder));
+        let failing_syncs = plan.failing_syncs.filter(|_| session + 1 == plan.sessions);
+        let daemon = start(site, &vault, &recorder, failing_syncs);
         steps.extend(settle(&mut promises, &mut daemon.client(), &recorder, &mut random));
         let kills = session % 2 == 0;
         let killed = AtomicBool::new(false);
@@ -81,12 +95,18 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
             _ => Next::GoOn,
         };
         let clock = || recorder.length();
-        let told = load.run(&daemon, &promises, Conduct { at: &at, clock: &clock, refusals: false });
-        for step in told.into_iter().flatten() {
-            promises.note(&step.told);
-            steps.push(step);
+        let conduct = Conduct { at: &at, clock: &clock, refusals: failing_syncs.is_some() };
+        for _ in 0..failing_syncs.map_or(1, |_| FAILURES) {
+            let told: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
+            told.iter().for_each(|step| promises.note(&step.told));
+            let refused = told.iter().any(|step| step.told.is_open());
+            steps.extend(told);
+            promises.assert_kept("while the power is on");
+            if !refused || killed.load(Ordering::SeqCst) {
+                break;
+            }
+            wait_for_service(&daemon);
         }
-        promises.assert_kept("while the power is on");
         if kills {
             daemon.kill()
         } else {
@@ -148,7 +168,7 @@ fn cut_power(recorded: Recorded, cuts: u64, seed: u64, site: &Site, folder: &Pat
     let target = folder.join("rebuilt");
     for point in points {
         disk.play(&log, point);
-        let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
+        let cut = Cut::any(&mut random);
         make(&target);
         let mut again = random.clone();
         disk.rebuild(&log, cut, &mut random, &target);
@@ -185,21 +205,16 @@ fn make(folder: &Path) {
     fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder can be made");
 }
 
-#[test]
-fn what_was_answered_survives_power_cuts() {
-    let plan = Plan {
-        seed: number("CRASH_SEED", 1),
-        sessions: number("CRASH_SESSIONS", 4),
-        answers: number("CRASH_ANSWERS", 400),
-    };
-    let cuts = number("CRASH_CUTS", 150);
+/// Records a run as planned and cuts its power so many times.
+fn survives(plan: &Plan, cuts: u64) {
     println!("seed {}", plan.seed);
     let began = Instant::now();
     let (site, folder) = (Site::new(), scratch());
-    let recorded = record(&plan, &site, folder.path());
+    let recorded = record(plan, &site, folder.path());
     println!(
-        "recorded {} changes and syncs, {} items asked, in {:.1} s",
+        "recorded {} changes and syncs, {} of them failed, and {} items asked, in {:.1} s",
         recorded.log.events.len(),
+        recorded.log.count(|event| matches!(event, Event::SyncFailed { .. })),
         recorded.steps.len(),
         began.elapsed().as_secs_f32()
     );
@@ -210,4 +225,21 @@ fn what_was_answered_survives_power_cuts() {
         began.elapsed().as_secs_f32()
     );
     assert!(failures.is_empty(), "{} of {cuts} cuts:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn what_was_answered_survives_power_cuts() {
+    let plan = Plan {
+        seed: number("CRASH_SEED", 1),
+        sessions: number("CRASH_SESSIONS", 4),
+        answers: number("CRASH_ANSWERS", 400),
+        failing_syncs: None,
+    };
+    survives(&plan, number("CRASH_CUTS", 120));
+}
+
+#[test]
+fn what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail() {
+    let plan = Plan { seed: number("CRASH_SEED", 2), sessions: 2, answers: 200, failing_syncs: Some(97) };
+    survives(&plan, number("CRASH_CUTS", 60));
 }

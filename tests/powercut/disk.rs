@@ -1,7 +1,7 @@
 //! The disk behind a recorded run: what is certainly on it, and what may be.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     fs,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -51,10 +51,12 @@ pub enum Event {
     Wrote { inode: u64, offset: u64, data: (usize, usize), durable: bool },
     /// The file was cut or stretched to this length.
     Truncated { inode: u64, length: u64 },
-    /// A sync began, and covers what was done before.
-    SyncBegan { inode: u64 },
+    /// A process began. Whatever an earlier one had begun never ends.
+    Began,
+    /// A sync began, and covers what was done before. The process counts its syncs.
+    SyncBegan { inode: u64, number: u64 },
     /// A sync ended.
-    SyncEnded { inode: u64 },
+    SyncEnded { inode: u64, number: u64 },
     /// A sync failed: what the file had not synced will never be written.
     SyncFailed { inode: u64 },
     /// `sync_file_range`: no promise.
@@ -96,8 +98,9 @@ impl Log {
                 b'M' => Event::Made { path, inode, folder: true },
                 b'W' => Event::Wrote { inode, offset, data, durable: head[1] != 0 },
                 b'T' => Event::Truncated { inode, length: offset },
-                b'S' => Event::SyncBegan { inode },
-                b'E' => Event::SyncEnded { inode },
+                b'B' => Event::Began,
+                b'S' => Event::SyncBegan { inode, number: offset },
+                b'E' => Event::SyncEnded { inode, number: offset },
                 b'X' => Event::SyncFailed { inode },
                 b'F' => Event::RangeSynced,
                 b'R' => Event::Renamed { from: path, to: text(data.0, data.1) },
@@ -130,7 +133,7 @@ impl Log {
         for (number, event) in self.events.iter().enumerate() {
             match event {
                 Event::Wrote { inode, durable: false, .. } => *unsynced.entry(*inode).or_default() += 1,
-                Event::SyncEnded { inode } => drop(unsynced.remove(inode)),
+                Event::SyncEnded { inode, .. } => drop(unsynced.remove(inode)),
                 _ => {}
             }
             if unsynced.values().any(|writes| *writes > 1) {
@@ -185,7 +188,8 @@ struct File {
     folder: bool,
     durable: Vec<u8>,
     pending: Vec<Pending>,
-    syncs: VecDeque<usize>,
+    /// Those under way: their numbers, and the events with which they began.
+    syncs: HashMap<u64, usize>,
 }
 
 /// The disk as of one point of a run.
@@ -314,15 +318,16 @@ impl Disk {
                     file.pending.push(change);
                 }
             }
-            Event::SyncBegan { inode } => {
+            Event::Began => self.files.iter_mut().for_each(|file| file.syncs.clear()),
+            Event::SyncBegan { inode, number } => {
                 if let Some(file) = self.file(*inode) {
-                    file.syncs.push_back(event);
+                    file.syncs.insert(*number, event);
                 }
             }
             Event::SyncEnded { .. } if self.lying => {}
-            Event::SyncEnded { inode } => {
+            Event::SyncEnded { inode, number } => {
                 let Some(&file) = self.by_inode.get(inode) else { return };
-                let Some(began) = self.files[file].syncs.pop_front() else { return };
+                let Some(began) = self.files[file].syncs.remove(number) else { return };
                 self.files[file].settle(began, log);
                 if self.files[file].folder {
                     self.settle_entries(file, began);

@@ -7,9 +7,12 @@
  * POWERCUT_FAIL_SYNCS, a number n, makes every n-th sync of a file fail, the way Linux does it: what the file's cache
  * held is never written, and yet stays in the cache until it is dropped with POSIX_FADV_DONTNEED.
  *
+ * POWERCUT_SYNC_MICROSECONDS is how long a sync takes. Meanwhile other threads go on, as they do beside a disk.
+ *
  * Calls that change files run one at a time, each together with its record, so the order of the log is the order in
- * which they happened. A sync is two records: its beginning and its end. What other threads write in between is
- * not covered by it. Syncs are recorded and not carried out: the test decides what reached the disk.
+ * which they happened. A process begins with a record. A sync is two records: its beginning and its end. What other
+ * threads write in between is not covered by it. Syncs are recorded and not carried out: the test decides what reached
+ * the disk.
  *
  * Each call with its record holds a lock (flock) on the log, so that a test can kill the process between two of them.
  * POWERCUT_FAULT is a file that tells what fails: C and an error number for every change, G for what needs room, S for
@@ -46,6 +49,7 @@ static char marks[PATH_MAX];
 static int log_fd = -1, fault_fd = -1;
 
 static unsigned long fail_every, syncs;
+static unsigned sync_microseconds;
 
 /* What a change that is not synced has replaced, latest first; only kept where syncs are to fail. */
 struct before {
@@ -62,24 +66,6 @@ static struct before *unsynced;
 static uint64_t inode_of[FDS];
 static char durable[FDS];
 static char marking[FDS];
-
-static void begin(void) {
-    const char *dir = getenv("POWERCUT_ROOT"), *log = getenv("POWERCUT_LOG"), *mark = getenv("POWERCUT_MARKS");
-    if (!dir || !log || !mark) return;
-    const char *every = getenv("POWERCUT_FAIL_SYNCS");
-    if (every) fail_every = strtoul(every, NULL, 10);
-    snprintf(root, sizeof root, "%s", dir);
-    snprintf(marks, sizeof marks, "%s", mark);
-    root_length = strlen(root);
-    const char *fault = getenv("POWERCUT_FAULT");
-    if (fault) fault_fd = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
-    log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-}
-
-static int on(void) {
-    pthread_once(&set_up, begin);
-    return log_fd >= 0;
-}
 
 static void enter(void) {
     int saved = errno;
@@ -129,6 +115,30 @@ static void record(char type, int flag, uint64_t file, uint64_t offset, const ch
     put(path, head.path_length);
     if (data) put(data, length);
     errno = saved;
+}
+
+static void begin(void) {
+    const char *dir = getenv("POWERCUT_ROOT"), *log = getenv("POWERCUT_LOG"), *mark = getenv("POWERCUT_MARKS");
+    if (!dir || !log || !mark) return;
+    const char *every = getenv("POWERCUT_FAIL_SYNCS");
+    if (every) fail_every = strtoul(every, NULL, 10);
+    const char *microseconds = getenv("POWERCUT_SYNC_MICROSECONDS");
+    if (microseconds) sync_microseconds = (unsigned)strtoul(microseconds, NULL, 10);
+    snprintf(root, sizeof root, "%s", dir);
+    snprintf(marks, sizeof marks, "%s", mark);
+    root_length = strlen(root);
+    const char *fault = getenv("POWERCUT_FAULT");
+    if (fault) fault_fd = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
+    log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (log_fd < 0) return;
+    enter();
+    record('B', 0, 0, 0, "", NULL, 0);
+    leave();
+}
+
+static int on(void) {
+    pthread_once(&set_up, begin);
+    return log_fd >= 0;
 }
 
 /* The path below the root that `dir` and `path` name, into `out`; 0 where it is not below. */
@@ -351,6 +361,7 @@ int ftruncate64(int fd, off64_t length) {
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 static int synced(int fd) {
+    static uint64_t begun;
     uint64_t inode = inode_of[fd];
     struct stat now;
     enter();
@@ -359,12 +370,14 @@ static int synced(int fd) {
         return -1;
     }
     int broken = fail_every && fstat(fd, &now) == 0 && S_ISREG(now.st_mode) && ++syncs % fail_every == 0;
-    record(broken ? 'X' : 'S', 0, inode, 0, "", NULL, 0);
+    uint64_t number = ++begun;
+    record(broken ? 'X' : 'S', 0, inode, number, "", NULL, 0);
     settle(inode, broken);
     leave();
     if (broken) return errno = EIO, -1;
+    if (sync_microseconds) usleep(sync_microseconds);
     enter();
-    record('E', 0, inode, 0, "", NULL, 0);
+    record('E', 0, inode, number, "", NULL, 0);
     leave();
     return 0;
 }

@@ -204,6 +204,38 @@ fn an_operator_can_go_on_with_what_is_left() {
 }
 
 #[test]
+fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
+    let folder = scratch();
+    let sound = folder.path().join("vault");
+    let model = vault(&sound, 83, 120);
+    let (mut refused, mut found, mut harmless) = (0, 0, 0);
+    for segment in 0..length(&sound.join("sled/db")) / (512 * 1024) {
+        let folder = scratch();
+        let path = folder.path().join("vault");
+        assert!(std::process::Command::new("cp").arg("-a").arg(&sound).arg(&path).status().unwrap().success());
+        let db = OpenOptions::new().write(true).open(path.join("sled/db")).unwrap();
+        db.write_all_at(&vec![0; 512 * 1024], segment * 512 * 1024).unwrap();
+        let Ok(store) = SledStore::open(&path, Options::default()) else {
+            refused += 1;
+            continue;
+        };
+        let told = runtime().block_on(store.check());
+        if runtime().block_on(differences(&store, &model)).is_ok() {
+            harmless += 1;
+        } else {
+            assert!(
+                !told.is_ok_and(|checked| checked.sound),
+                "segment {segment}: rows are missing and a check finds nothing"
+            );
+            found += 1;
+        }
+        let _ = runtime().block_on(store.close());
+    }
+    println!("{refused} refused, {found} found by a check, {harmless} not in use");
+    assert!(refused + found > 0);
+}
+
+#[test]
 fn damage_under_a_running_store_is_an_error_for_what_it_hit() {
     let folder = scratch();
     let path = folder.path().join("vault");

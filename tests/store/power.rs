@@ -165,7 +165,7 @@ fn cut_here(disk: &Disk, log: &Log, answered: &Answered, random: &mut Seeded, be
     let held = answered.holds_in(&target).map_err(|what| format!("{cut:?}: {what}"));
     std::fs::remove_dir_all(&target).unwrap();
     if let (Err(_), Some(keep)) = (&held, std::env::var_os("POWERCUT_KEEP")) {
-        let kept = Path::new(&keep).join(format!("{cut:?}-{}", random.next()));
+        let kept = Path::new(&keep).join(format!("{cut:?}-{}", random.number()));
         make(&kept);
         disk.rebuild(log, cut, &mut again, &kept);
     }

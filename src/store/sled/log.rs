@@ -23,6 +23,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use super::books::Books;
 
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -71,6 +73,8 @@ enum Looked {
 
 /// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
 pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<Inspection> {
+    // All of it is read, in its order: without being told, some systems read it eight times as slowly.
+    posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
     let mut out_of_order = Vec::new();
     let mut segments = BTreeMap::new();
     let mut buffer = vec![0; SEGMENT_BYTES];
@@ -293,4 +297,101 @@ fn snapshot_is_whole(bytes: &[u8]) -> bool {
     !content.is_empty()
         && u64::from_le_bytes(*length) == content.len() as u64
         && u32::from_le_bytes(*sum) == crc32fast::hash(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::store::{Batch, Change, RowKey, Store, sled::SledStore};
+
+    fn vault(path: &Path, batches: u8) -> [u8; 16] {
+        let store = SledStore::open(path, Default::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for number in 0..batches {
+                let put = Change::Put(RowKey::new([b'r', number]).unwrap(), vec![number; 5_000]);
+                store.apply(Batch { preconditions: Vec::new(), changes: vec![put] }).await.unwrap();
+            }
+            store.close().await.unwrap();
+        });
+        store.vault_id()
+    }
+
+    #[test]
+    fn the_last_books_of_a_log_are_found_and_every_spoilt_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault");
+        let vault_id = vault(&path, 9);
+        let db = File::options().read(true).write(true).open(path.join("sled/db")).unwrap();
+        let sound = inspect(&db, &vault_id, 0).unwrap();
+        assert!(sound.out_of_order.is_empty());
+        // The commit that opening makes, and nine batches.
+        assert_eq!(sound.books.unwrap().position.sequence, 10);
+        assert!(inspect(&db, &[0; 16], 0).unwrap().books.is_none(), "books of another vault");
+
+        let content = std::fs::read(path.join("sled/db")).unwrap();
+        let used = content.iter().rposition(|byte| *byte != 0).unwrap();
+        for at in (0..used).step_by(61) {
+            db.write_all_at(&[content[at] ^ 0x20], at as u64).unwrap();
+            let spoilt = inspect(&db, &vault_id, 0).unwrap();
+            assert!(!spoilt.out_of_order.is_empty() || spoilt.books != sound.books, "byte {at} of {used}");
+            db.write_all_at(&content[at..=at], at as u64).unwrap();
+        }
+        for length in (0..used).step_by(997) {
+            db.set_len(length as u64).unwrap();
+            assert_ne!(inspect(&db, &vault_id, 0).unwrap().books, sound.books, "cut to {length} of {used}");
+            db.write_all_at(&content[length..], length as u64).unwrap();
+        }
+    }
+
+    #[test]
+    fn integers_are_read_as_sled_writes_them() {
+        let cases: [(&[u8], u64); 6] = [
+            (&[240], 240),
+            (&[241, 1], 241),
+            (&[248, 255], 2_287),
+            (&[249, 255, 255], 67_823),
+            (&[250, 0, 0, 2], 131_072),
+            (&[255, 1, 2, 3, 4, 5, 6, 7, 8], 0x0807_0605_0403_0201),
+        ];
+        for (mut bytes, integer) in cases {
+            assert_eq!(take_integer(&mut bytes), Some(integer));
+            assert!(bytes.is_empty());
+        }
+        for mut short in [&[][..], &[241], &[249, 1], &[252, 1, 2, 3, 4]] {
+            assert_eq!(take_integer(&mut short), None);
+        }
+    }
+
+    #[test]
+    fn side_files_are_known_whole_damaged_and_unfinished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault");
+        vault(&path, 3);
+        vault(&path, 3);
+        let sled = path.join("sled");
+        let found = inspect_side_files(&sled).unwrap();
+        assert!(found.unfinished.is_empty() && found.damaged.is_empty() && found.snapshot > 0);
+        for name in std::fs::read_dir(&sled).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            if name.ends_with("db") {
+                continue;
+            }
+            let whole = std::fs::read(&name).unwrap();
+            for at in 0..whole.len() {
+                let mut spoilt = whole.clone();
+                spoilt[at] ^= 1;
+                std::fs::write(&name, spoilt).unwrap();
+                assert_eq!(
+                    inspect_side_files(&sled).unwrap().damaged.as_slice(),
+                    std::slice::from_ref(&name),
+                    "byte {at}"
+                );
+            }
+            std::fs::write(&name, whole).unwrap();
+        }
+        std::fs::write(sled.join("snap.01.generating"), b"").unwrap();
+        assert_eq!(inspect_side_files(&sled).unwrap().unfinished, [sled.join("snap.01.generating")]);
+    }
 }

@@ -10,8 +10,9 @@
 //! - the log is read before sled may repair it ([`log`], [`open`]);
 //! - panics become errors ([`panics`]), and after a failure the database is opened again, by the same way.
 //!
-//! What an opening vault does not notice: a row whose bytes were changed together with the checksum of their message,
-//! as no accident does. [`Store::check`] does.
+//! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
+//! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.
+//! [`Store::check`] does, for it reads every row and compares with the books.
 
 mod barrier;
 mod books;

@@ -57,7 +57,7 @@ pub enum Event {
     SyncBegan { inode: u64, number: u64 },
     /// A sync ended.
     SyncEnded { inode: u64, number: u64 },
-    /// A sync failed: what the file had not synced will never be written.
+    /// A sync failed: what was written and no sync had begun for will never reach the disk.
     SyncFailed { inode: u64 },
     /// `sync_file_range`: no promise.
     RangeSynced,
@@ -335,8 +335,9 @@ impl Disk {
             }
             Event::SyncFailed { inode } => {
                 if let Some(file) = self.file(*inode) {
-                    file.pending.clear();
-                    file.syncs.clear();
+                    // Another sync that is under way has taken charge of what was written before it.
+                    let in_charge = file.syncs.values().max().copied().unwrap_or(0);
+                    file.pending.retain(|change| change.event() < in_charge);
                 }
             }
             Event::RangeSynced | Event::Marked(_) => {}

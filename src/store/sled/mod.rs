@@ -2,13 +2,13 @@
 //!
 //! sled is fast and survives `kill -9`. It needs help against everything else, and gets it here:
 //!
-//! - its barriers between writes become real ones ([`barrier`]);
-//! - a commit is one batch on one tree, made durable before it is answered ([`engine`]);
-//! - rows are cut so that none is moved to files that sled never syncs ([`rows`]);
-//! - a witness beside the database remembers what was answered ([`witness`]), and books inside tell what should
-//!   be there ([`books`]);
-//! - the log is read before sled may repair it ([`log`], [`open`]);
-//! - panics become errors ([`panics`]), and after a failure the database is opened again, by the same way.
+//! - its barriers between writes become real ones (`barrier`);
+//! - a commit is one batch on one tree, made durable before it is answered (`engine`);
+//! - rows are cut so that none is moved to files that sled never syncs (`rows`);
+//! - a witness beside the database remembers what was answered (`witness`), and books inside tell what should
+//!   be there (`books`);
+//! - the log is read before sled may repair it (`log`, `open`);
+//! - panics become errors (`panics`), and after a failure the database is opened again, by the same way.
 //!
 //! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
 //! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.

@@ -11,4 +11,5 @@ pub mod daemon {
     mod races;
     mod secrets;
     mod socket;
+    mod starts;
 }

@@ -12,14 +12,14 @@ use super::harness::{Client, Daemon, Site, item, request};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-/// What a slow client is allowed in these tests, in seconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What a slow client is allowed in these tests: no less, because the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A site whose daemon waits for slow clients no longer than [`PATIENCE`].
 fn impatient() -> Site {
     let mut site = Site::new();
     for field in ["head_timeout_seconds", "body_timeout_seconds", "write_timeout_seconds"] {
-        site.set("server", field, "1");
+        site.set("server", field, PATIENCE.as_secs().to_string());
     }
     site
 }
@@ -143,9 +143,8 @@ fn clients_that_vanish_leave_nothing_behind() {
     daemon.stop();
 }
 
-/// Sends `bytes` one by one until the daemon has had enough, and returns how long that took.
-fn trickle(client: &mut Client, bytes: &[u8]) -> Duration {
-    let since = Instant::now();
+/// Sends `bytes` one by one until the daemon has had enough.
+fn trickle(client: &mut Client, bytes: &[u8]) {
     for byte in bytes {
         // A failure shows below: the connection has ended.
         let _ = client.send_raw(&[*byte]);
@@ -153,12 +152,13 @@ fn trickle(client: &mut Client, bytes: &[u8]) -> Duration {
             break;
         }
     }
-    since.elapsed()
 }
 
-fn assert_cut_off_in_time(took: Duration) {
+/// `since` is a time before the daemon began to wait.
+fn assert_cut_off_in_time(since: Instant) {
+    let took = since.elapsed();
     assert!(took >= PATIENCE, "{took:?}: every client has its time");
-    assert!(took < 15 * PATIENCE, "{took:?}");
+    assert!(took < 8 * PATIENCE, "{took:?}");
 }
 
 #[test]
@@ -167,24 +167,23 @@ fn a_head_that_does_not_end_is_cut_off() {
     let daemon = start(&site);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut client = daemon.client();
-            assert_cut_off_in_time(trickle(
-                &mut client,
-                &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat(),
-            ));
+            let (since, mut client) = (Instant::now(), daemon.client());
+            trickle(&mut client, &[b"GET /health HTTP/1.1\r\nhost: ", &[b'a'; 10_000][..]].concat());
+            assert_cut_off_in_time(since);
             client.expect_end();
         });
         scope.spawn(|| {
-            let (mut client, since) = (daemon.client(), Instant::now());
+            let (since, mut client) = (Instant::now(), daemon.client());
             client.expect_end();
-            assert_cut_off_in_time(since.elapsed());
+            assert_cut_off_in_time(since);
         });
         scope.spawn(|| {
             let mut client = daemon.client();
             client.get("/health").ok();
             let since = Instant::now();
+            client.get("/health").ok();
             client.expect_end();
-            assert_cut_off_in_time(since.elapsed());
+            assert_cut_off_in_time(since);
         });
     });
     assert_serves(&daemon);
@@ -195,11 +194,12 @@ fn a_head_that_does_not_end_is_cut_off() {
 fn a_body_that_does_not_arrive_is_a_time_out() {
     let site = impatient();
     let daemon = start(&site);
-    let mut client = daemon.client();
+    let (since, mut client) = (Instant::now(), daemon.client());
     client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n").unwrap();
-    assert_cut_off_in_time(trickle(&mut client, &[b' '; 10_000]));
+    trickle(&mut client, &[b' '; 10_000]);
+    assert_cut_off_in_time(since);
     let response = client.receive();
-    assert!(response.problem(408, "request.timeout").contains("1 s"));
+    assert!(response.problem(408, "request.timeout").contains("2 s"));
     assert!(response.close);
     client.expect_end();
     assert_serves(&daemon);
@@ -216,11 +216,11 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
     let mut slow = daemon.client();
     slow.send("POST", "/api/v1/tokenize", &body);
 
-    // Pieces that together take three times as long as the daemon waits for one.
+    // Pieces that together take twice as long as the daemon waits for one.
     const PIECES: usize = 24;
     for piece in 1..=PIECES {
         slow.read_up_to(4_000_000 / PIECES * piece);
-        thread::sleep(3 * PATIENCE / PIECES as u32);
+        thread::sleep(2 * PATIENCE / PIECES as u32);
     }
     slow.receive().results(4_000);
 

@@ -1,4 +1,8 @@
 //! What was answered is there: after `kill -9`, after power cuts, on disks that fail, and with two daemons at once.
+//!
+//! Whoever wants more of it sets `CRASH_SEED`, `CRASH_KILLS`, and for power cuts `CRASH_CUTS`, `CRASH_SESSIONS` and
+//! `CRASH_ANSWERS` (requests that are answered in a session). `POWERCUT_KEEP` names a directory in which the files of a
+//! cut that lost something stay.
 
 #[path = "daemon/harness/mod.rs"]
 pub mod harness;

@@ -172,6 +172,14 @@ fn wrong_answers_under_load_are_noticed() {
     assert_eq!(rehydrated(7, Err(NOT_FOUND)), 0);
     assert_eq!(rehydrated(7, Err("vault.damaged")), 1);
     assert_eq!(rehydrated(7, Ok("value 7")), 1);
+
+    // Minted again, as far as anybody knows.
+    let mut open = promises.clone();
+    open.note(&Told::Tokenized { subject: subject(7), answer: None });
+    for answer in [Ok("value 7".to_owned()), Err(NOT_FOUND.to_owned())] {
+        open.note(&Told::Rehydrated { subject: subject(7), token: token(7), answer: Some(answer) });
+    }
+    assert_eq!(open.broken(), [""; 0]);
 }
 
 #[test]

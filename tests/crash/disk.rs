@@ -109,11 +109,12 @@ fn ask_while_down(client: &mut Client, promises: &Promises) {
     }
 }
 
-/// The reason that health gives for a vault that cannot be used.
-fn why_degraded(client: &mut Client) -> String {
+/// The reason that health gives for a vault that cannot be used; `None` if it can.
+fn why_degraded(client: &mut Client) -> Option<String> {
     let (status, components) = client.health();
-    assert_eq!((status.as_str(), &components["vault"]["status"]), ("degraded", &json!("degraded")), "{components}");
-    components["vault"]["detail"].as_str().expect("a reason").to_owned()
+    let vault = &components["vault"];
+    assert_eq!(status, vault["status"].as_str().expect("a status"), "{components}");
+    (status == "degraded").then(|| vault["detail"].as_str().expect("a reason").to_owned())
 }
 
 /// Waits until the store has come back as often as it failed. Nobody may write meanwhile.
@@ -159,15 +160,14 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room() {
         for filling in 0..3 {
             disk.leave(&ballast, 1 << 20);
             // What is left is too little for a commit, and may be enough to open again.
-            let rest = loop {
+            let (rest, why) = loop {
                 mint_until_refused(&mut load, &daemon, &mut promises);
                 let rest = disk.leave(&disk.0.join("rest"), 0);
-                match client.health() {
-                    (status, _) if status == "ok" => fs::remove_file(rest).expect("it was made"),
-                    _ => break rest,
+                match why_degraded(&mut client) {
+                    Some(why) => break (rest, why),
+                    None => fs::remove_file(rest).expect("it was made"),
                 }
             };
-            let why = why_degraded(&mut client);
             assert!(why.contains(NO_ROOM), "{why}");
             ask_while_down(&mut client, &promises);
             fs::remove_file(&ballast).and_then(|()| fs::remove_file(rest)).expect("they were made");
@@ -272,7 +272,7 @@ fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again() {
                 if moment < Moment::Answered(ANSWERS_MAX) { Next::GoOn } else { Next::Stop }
             };
             run(&mut load, &daemon, &mut promises, &at);
-            let why = why_degraded(&mut client);
+            let why = why_degraded(&mut client).expect("it cannot open again");
             let (Fault::Growth(errno) | Fault::Changes(errno) | Fault::Syncs(errno)) = fault;
             let told = std::io::Error::from(errno).to_string();
             let told = told.split(" (os error").next().expect("a text");

@@ -14,7 +14,7 @@ use super::{
     promises::{Extent, Promises},
 };
 use crate::{
-    harness::{Client, Daemon, Site, TestKey},
+    harness::{Client, Launch, Site, TestKey},
     powercut::disk::Seeded,
 };
 
@@ -23,13 +23,16 @@ const CONNECTIONS: usize = 8;
 /// How many of the older promises are looked at after each kill; all of them are at the end.
 const SAMPLE: u64 = 400;
 
+/// What a daemon logs in the middle of opening its vault.
+const OPENING: &str = "looked at the log";
+
 /// Half of the kills come under one key, half after it was replaced: values keep the token that they have.
-fn start(site: &Site, second_half: bool) -> Daemon {
+fn launch(site: &Site, second_half: bool) -> Launch<'_> {
     let launch = site.launch().care_keys();
     if !second_half {
-        return launch.start();
+        return launch;
     }
-    launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care")).start()
+    launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care"))
 }
 
 #[test]
@@ -40,9 +43,14 @@ fn what_was_answered_survives_a_hundred_kills() {
     let site = Site::new();
     let mut random = Seeded(seed);
     let (mut load, mut promises) = (Load::new(seed, CONNECTIONS), Promises::default());
-    let (mut steps, mut open) = (0, 0);
+    let (mut steps, mut open, mut opening) = (0, 0, 0);
     for kill in 0..kills {
-        let daemon = start(&site, kill >= kills / 2);
+        // Now and then it is killed while it opens what the last kill has left.
+        if kill > 0 && random.chance(15) {
+            launch(&site, kill >= kills / 2).killed_at(OPENING);
+            opening += 1;
+        }
+        let daemon = launch(&site, kill >= kills / 2).start();
         let extent = if kill == kills / 2 { Extent::All } else { Extent::Sample(SAMPLE) };
         promises.check(&mut daemon.client(), extent, &mut random);
         promises.assert_kept(&format!("seed {seed}, after kill {kill}"));
@@ -69,7 +77,7 @@ fn what_was_answered_survives_a_hundred_kills() {
         daemon.kill();
     }
 
-    let daemon = start(&site, true);
+    let daemon = launch(&site, true).start();
     let mut client = daemon.client();
     promises.check(&mut client, Extent::All, &mut random);
     let records = check_vault(&mut client);
@@ -77,8 +85,8 @@ fn what_was_answered_survives_a_hundred_kills() {
     promises.assert_kept(&format!("seed {seed}, after the last kill"));
     daemon.stop();
     println!(
-        "{kills} kills: {steps} items asked, {open} of them not answered; {records} records at the end, {} promises \
-         looked at; {:.1} s",
+        "{kills} kills under load and {opening} while opening: {steps} items asked, {open} of them not answered; \
+         {records} records at the end, {} promises looked at; {:.1} s",
         promises.looked_at(),
         began.elapsed().as_secs_f32()
     );

@@ -22,7 +22,7 @@ use crate::{
 const ITEMS_MAX: usize = 2_000;
 
 /// Where the values stand that all clients share: no client has this number.
-const SHARED: u64 = 99;
+pub const SHARED: u64 = 99;
 
 /// A moment at which something can be done to the daemon. How many requests were answered by then, by all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,7 +313,7 @@ fn subject(owner: u64, number: u64) -> Subject {
 }
 
 /// Which client forgets a value.
-fn owner(subject: &Subject) -> u64 {
+pub fn owner(subject: &Subject) -> u64 {
     let digits = subject.value.trim_start_matches('+').get(..2).expect("as it was made");
     digits.parse().expect("as it was made")
 }

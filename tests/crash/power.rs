@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use super::{
     disk::wait_for_service,
     kill::check_vault,
-    load::{Conduct, Load, Moment, Next, Step},
+    load::{Conduct, Load, Moment, Next, SHARED, Step, owner},
     number,
     promises::{Extent, Promises, Told},
     scratch,
@@ -143,18 +143,23 @@ fn promised(steps: &[Step], length: u64) -> Promises {
     promises
 }
 
-/// The moments at which the power goes: half of them anywhere, half right after an answer.
+/// The moments at which the power goes: anywhere, right after an answer, or right after one about a token that somebody
+/// else's request has minted, perhaps a moment before.
 fn points(recorded: &Recorded, cuts: u64, random: &mut Seeded) -> Vec<usize> {
     let log = &recorded.log;
-    let point = |random: &mut Seeded| {
-        let step = &recorded.steps[random.below(recorded.steps.len() as u64) as usize];
-        match step.ended {
-            u64::MAX => log.events_within(step.began),
-            ended if random.chance(50) => log.events_within(ended),
-            _ => random.below(log.events.len() as u64 + 1) as usize,
-        }
+    let answered: Vec<&Step> = recorded.steps.iter().filter(|step| step.ended < u64::MAX).collect();
+    let of_others = |step: &&&Step| matches!(&step.told, Told::Tokenized { subject, answer: Some((_, false)) } if owner(subject) == SHARED);
+    let of_others: Vec<&Step> = answered.iter().filter(of_others).copied().collect();
+    let after = |steps: &[&Step], random: &mut Seeded| {
+        let step = steps[random.below(steps.len() as u64) as usize];
+        log.events_within(step.ended)
     };
-    let mut points: Vec<usize> = (0..cuts).map(|_| point(random)).collect();
+    let point = |number| match number % 3 {
+        0 => random.below(log.events.len() as u64 + 1) as usize,
+        1 => after(&answered, random),
+        _ => after(&of_others, random),
+    };
+    let mut points: Vec<usize> = (0..cuts).map(point).collect();
     points.sort_unstable();
     points
 }
@@ -235,7 +240,7 @@ fn what_was_answered_survives_power_cuts() {
         answers: number("CRASH_ANSWERS", 400),
         failing_syncs: None,
     };
-    survives(&plan, number("CRASH_CUTS", 120));
+    survives(&plan, number("CRASH_CUTS", 200));
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl Promises {
         let promise = self.promise(subject);
         let expected = match &promise.state {
             State::Held(held) if held == token => Ok(subject.value.clone()),
-            _ if promise.erased.contains(token) => Err(NOT_FOUND.to_owned()),
+            // Where a value was to be minted again, nobody knows.
+            State::Absent | State::Held(_) if promise.erased.contains(token) => Err(NOT_FOUND.to_owned()),
             _ => return,
         };
         if *answer != expected {

@@ -34,7 +34,7 @@ pub use keys::TestKey;
 pub use log::Log;
 pub use operations::{error_code, item, shape_of};
 pub use process::{Daemon, Ended};
-pub use site::{CARE, Site};
+pub use site::{CARE, Launch, Site};
 pub use stranger::connect_as;
 
 use std::time::Duration;

@@ -89,6 +89,14 @@ impl Process {
         self.end(started, LIMIT)
     }
 
+    /// Kills it with -9 once it has logged this.
+    pub(super) fn killed_at(mut self, message: &str) -> Ended {
+        self.log.wait_for(1, message);
+        let since = Instant::now();
+        self.signal(Signal::SIGKILL);
+        self.end(since, LIMIT)
+    }
+
     fn notification(&self) -> Option<Vec<String>> {
         self.notifications.next(LIMIT).unwrap_or_else(|nothing| panic!("{nothing}; the log:\n{}", self.log.text()))
     }

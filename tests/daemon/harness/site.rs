@@ -173,6 +173,11 @@ impl Launch<'_> {
         Daemon::ready_or_gone(self.spawn(), socket)
     }
 
+    /// Starts the daemon and kills it with -9 once it has logged this, wherever that is on its way.
+    pub fn killed_at(self, message: &str) -> Ended {
+        self.spawn().killed_at(message)
+    }
+
     /// Starts what must not start, and waits until it has given up.
     pub fn refused(self) -> Ended {
         self.spawn().refused()

@@ -30,7 +30,7 @@ use crate::{
     metrics::Metrics,
     policy::PolicySet,
     store::sled::{Options as StoreOptions, SledStore},
-    vault::Vault,
+    vault::{KeyRules, Vault},
 };
 
 /// Something the operator must mend before the daemon can start.
@@ -193,7 +193,8 @@ async fn run(
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let keys: usize = keyring.iter().map(|(_, pair)| pair.generations().count()).sum();
-    let vault = Vault::open(Arc::new(store), keyring, grace, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+    let vault = Vault::open(Arc::new(store), keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
         warn!("{warning}");

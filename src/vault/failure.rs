@@ -91,3 +91,15 @@ pub enum VaultError {
     #[error("the vault's writer has stopped")]
     Stopped,
 }
+
+/// Why keys did not come into force. Those before, if any, stay.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// They are not what the vault remembers: what to mend, for each kid.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// The vault could not take note of them.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     crypto::Fingerprint,
-    keyring::{Keyring, Role},
     kind::{EntityKind, Kid},
     policy::{Action, PolicySet, Scheme},
     store::{
@@ -72,17 +71,6 @@ impl Ledger {
     pub fn span_ms(&self) -> Option<(u64, u64)> {
         (self.records() > 0).then_some(self.span).flatten().map(|span| (span.oldest_ms, span.newest_ms))
     }
-
-    /// A generation of `kid` that has records or aliases and is not loaded: while there is one, a value that is not
-    /// found may be there all the same.
-    pub(super) fn blind(&self, kid: Kid, keyring: &Keyring) -> Option<Fingerprint> {
-        self.generations
-            .range((kid, Fingerprint::from_bytes([0; 8]))..=(kid, Fingerprint::from_bytes([0xff; 8])))
-            .find(|((kid, fingerprint), row)| {
-                row.records + row.aliases > 0 && keyring.by_fingerprint(*kid, *fingerprint).is_none()
-            })
-            .map(|((_, fingerprint), _)| *fingerprint)
-    }
 }
 
 /// Every row of a small space.
@@ -121,7 +109,7 @@ fn scheme_name(number: u8) -> &'static str {
 /// A ledger being changed: the changes become rows of the batch that they belong to.
 pub(super) struct Draft {
     pub(super) ledger: Ledger,
-    generations: BTreeSet<(Kid, Fingerprint)>,
+    pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
     span: bool,
@@ -164,6 +152,8 @@ impl Draft {
         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
         let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
         change(row);
+        // What was proven was that nothing needs it.
+        row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
         self.generations.insert(name);
     }
 
@@ -172,58 +162,6 @@ impl Draft {
         let records = self.ledger.usage.entry(name).or_default();
         *records = change(*records);
         self.usage.insert(name);
-    }
-
-    /// Holds the loaded keys against those remembered: new generations are noted, and a generation that is not its
-    /// kid's active one any more became old now, whether or not it is loaded. Returns what an operator should know.
-    pub(super) fn keys_loaded(&mut self, keyring: &Keyring, now_ms: u64) -> Vec<String> {
-        let mut notes = Vec::new();
-        for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
-            let name = (generation.kid(), generation.fingerprint());
-            let known = self.ledger.generations.contains_key(&name);
-            let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(now_ms));
-            let old_since = match (generation.role(), row.old_since_ms) {
-                (Role::Active, Some(_)) => {
-                    notes.push(format!(
-                        "the key {} with fingerprint {} had been replaced and is active again; if `MASKER_KEY_{}` and \
-                         `MASKER_KEY_{}_OLD` were swapped by mistake, swap them back before new tokens are minted",
-                        name.0, name.1, name.0, name.0
-                    ));
-                    None
-                }
-                (Role::Active, None) => None,
-                (Role::Old, since) => since.or(Some(now_ms)),
-            };
-            if !known || old_since != row.old_since_ms {
-                row.old_since_ms = old_since;
-                self.generations.insert(name);
-            }
-        }
-        for (name, row) in &mut self.ledger.generations {
-            let replaced = keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1);
-            if replaced && row.old_since_ms.is_none() {
-                row.old_since_ms = Some(now_ms);
-                self.generations.insert(*name);
-            }
-            if row.records > 0 && keyring.by_fingerprint(name.0, name.1).is_none() {
-                notes.push(format!(
-                    "{} records need the key {} with fingerprint {}, which is not loaded: they cannot be rehydrated, \
-                     and new values of {} are refused, until it is loaded as `MASKER_KEY_{}_OLD`",
-                    row.records, name.0, name.1, name.0, name.0
-                ));
-            }
-        }
-        notes
-    }
-
-    /// Notes when a generation last opened something.
-    pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(row) = self.ledger.generations.get_mut(&name)
-            && row.last_used_ms < at_ms
-        {
-            row.last_used_ms = at_ms;
-            self.generations.insert(name);
-        }
     }
 
     /// Holds policies against those last in force and remembers them. Returns a warning for each kind whose known

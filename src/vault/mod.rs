@@ -11,6 +11,7 @@ mod ledger;
 mod lookup;
 mod parallel;
 mod records;
+mod register;
 mod rehydrate;
 mod rewrap;
 mod search;
@@ -19,13 +20,17 @@ mod tally;
 mod tokenize;
 mod writer;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tracing::warn;
 
 pub use check::CheckOutcome;
-pub use failure::{Failure, KeyName, VaultError};
+pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
 pub use ledger::Ledger;
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
@@ -35,13 +40,14 @@ pub use tokenize::{Subject, Tokenized};
 
 use crate::{
     keyring::{Grace, Keyring},
+    kind::Kid,
     metrics::Metrics,
     policy::PolicySet,
     store::Store,
 };
 use in_flight::InFlight;
 use tally::LastUsed;
-use writer::WriterHandle;
+use writer::{KeyChange, WriterHandle};
 
 #[cfg(test)]
 mod tests;
@@ -59,12 +65,25 @@ struct Keys {
 struct Shared {
     store: Arc<dyn Store>,
     keys: ArcSwap<Keys>,
+    second_tokens: BTreeSet<Kid>,
     ledger: ArcSwap<Ledger>,
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
     in_flight: InFlight,
     metrics: Arc<Metrics>,
     clock: Clock,
+}
+
+/// What an operator decides about keys.
+#[derive(Clone, Debug)]
+pub struct KeyRules {
+    /// How long old keys may stay, and what happens then.
+    pub grace: Grace,
+    /// Kids whose values may get second tokens: those that the vault does not find are minted, even while it holds
+    /// records of the kid under a key that is not loaded.
+    pub second_tokens: BTreeSet<Kid>,
+    /// Whether the keys that the vault is opened with may be ones that had been replaced.
+    pub accept_rollback: bool,
 }
 
 /// The vault: keys, records and the operations on them. Made once, shared by every request.
@@ -79,28 +98,54 @@ impl Vault {
     /// and those that became old, and starts the writer. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`VaultError::Unavailable`] if the store fails; nothing was started then.
+    /// [`KeysError`] if the keys are not what the vault remembers, or the store fails; the store is closed then.
     pub async fn open(
         store: Arc<dyn Store>,
         keyring: Keyring,
-        grace: Grace,
+        rules: KeyRules,
         metrics: Arc<Metrics>,
         clock: Clock,
-    ) -> Result<Self, VaultError> {
-        let ledger = Ledger::load(store.as_ref()).await?;
-        let last_used = LastUsed::new(&keyring);
+    ) -> Result<Self, KeysError> {
+        let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let keys = Arc::new(Keys { last_used: LastUsed::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
-            keys: ArcSwap::from_pointee(Keys { ring: keyring, last_used }),
+            keys: ArcSwap::new(Arc::clone(&keys)),
+            second_tokens: rules.second_tokens,
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
             metrics,
             clock,
         });
-        let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace };
-        vault.writer.note_keys().await?;
+        let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
+        if let Err(refused) = vault.put_keys(keys, rules.accept_rollback).await {
+            // What is wrong with the keys is what the operator must know.
+            drop(vault.close().await);
+            return Err(refused);
+        }
         Ok(vault)
+    }
+
+    /// Puts other keys into force: requests in flight finish on those that they began with, and nothing that was
+    /// prepared under a key which is not active any more is written under it. `keyring` must have a higher epoch than
+    /// the one in force.
+    ///
+    /// # Errors
+    /// [`KeysError`]; those in force stay.
+    pub async fn replace_keys(&self, keyring: Keyring) -> Result<(), KeysError> {
+        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
+        self.put_keys(Arc::new(Keys { ring: keyring, last_used }), false).await
+    }
+
+    async fn put_keys(&self, keys: Arc<Keys>, accept_rollback: bool) -> Result<(), KeysError> {
+        for note in self.writer.put_keys(KeyChange { keys, accept_rollback }).await?.map_err(KeysError::Refused)? {
+            warn!("{note}");
+        }
+        for warning in self.grace_warnings() {
+            warn!("{warning}");
+        }
+        Ok(())
     }
 
     /// Holds policies against those that were in force before, and remembers them. Returns a warning for each kind

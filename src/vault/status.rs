@@ -98,6 +98,20 @@ impl Vault {
         }
     }
 
+    /// What an operator should know of old keys whose grace period is over.
+    pub(super) fn grace_warnings(&self) -> Vec<String> {
+        let now = (self.shared.clock)();
+        let over = self.generations().into_iter().filter_map(|generation| {
+            let ended = generation.grace_ends.filter(|ends| generation.loaded == Some(Role::Old) && *ends <= now)?;
+            let (kid, fingerprint) = (generation.kid, generation.fingerprint);
+            Some(format!(
+                "the grace period of the old key {kid} with fingerprint {fingerprint} ended on {ended}; see what still \
+                 needs it by `masker keys status`, and move the vault's records by `masker vault rotate-key --new-kid {kid}`"
+            ))
+        });
+        over.collect()
+    }
+
     /// The vault in numbers: kept with every change, not counted now.
     ///
     /// # Errors
@@ -164,6 +178,6 @@ impl Shared {
 }
 
 /// A time on disk; `None` if it is beyond the year 9999.
-fn timestamp(ms: u64) -> Option<Timestamp> {
+pub(super) fn timestamp(ms: u64) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
 }

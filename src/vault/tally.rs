@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -13,12 +16,21 @@ use crate::{
 };
 
 /// When each loaded generation last opened something, in milliseconds of Unix time; 0 for never.
-pub(super) struct LastUsed(BTreeMap<(Kid, Fingerprint), AtomicU64>);
+pub(super) struct LastUsed(BTreeMap<(Kid, Fingerprint), Arc<AtomicU64>>);
 
 impl LastUsed {
     pub(super) fn new(keyring: &Keyring) -> Self {
+        LastUsed(BTreeMap::new()).succeed(keyring)
+    }
+
+    /// The times of another keyring. Generations in both have one time: requests that began before go on noting it.
+    pub(super) fn succeed(&self, keyring: &Keyring) -> Self {
         let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
-        LastUsed(generations.map(|g| ((g.kid(), g.fingerprint()), AtomicU64::new(0))).collect())
+        let times = generations.map(|generation| {
+            let name = (generation.kid(), generation.fingerprint());
+            (name, self.0.get(&name).cloned().unwrap_or_default())
+        });
+        LastUsed(times.collect())
     }
 
     pub(super) fn note(&self, name: (Kid, Fingerprint), at_ms: u64) {

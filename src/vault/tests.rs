@@ -1,7 +1,7 @@
 //! The vault over the in-memory model: what must hold across failures, reloads, rotations and restarts.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::Future,
     sync::{
         Arc,
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{Failure, Keys, Subject, TokenInput, Tokenized, Vault, tally::LastUsed};
+use super::{Failure, KeyRules, Subject, TokenInput, Tokenized, Vault};
 use crate::{
     access::{self, Access, Operation, Peer, Permit},
     crypto::{SecretKey, TokenId, World},
@@ -80,7 +80,8 @@ impl Bench {
         let now_s = Arc::clone(&self.now_s);
         let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        Arc::new(Vault::open(Arc::new(self.store.clone()), ring, grace, metrics, Arc::new(clock)).await.unwrap())
+        let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+        Arc::new(Vault::open(Arc::new(self.store.clone()), ring, rules, metrics, Arc::new(clock)).await.unwrap())
     }
 
     async fn mint(&self, vault: &Vault, kind: &str, values: &[&str]) -> Vec<Result<(String, bool), Failure>> {
@@ -187,7 +188,7 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
     let vault = bench.open(ring(1, None, 1)).await;
     let known = bench.token(&vault, "known").await;
 
-    // The first mint holds the writer, so the second waits in the queue, prepared under key 1.
+    // The first mint holds the writer, so the reload and after it the second mint wait in the queue, prepared under key 1.
     let held = bench.store.hold_applies().await;
     let spawn = |text: &'static str| {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
@@ -200,20 +201,22 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
     while bench.store.count(b'r').await.unwrap() < 2 {
         tokio::task::yield_now().await;
     }
+    let reload = tokio::spawn({
+        let vault = Arc::clone(&vault);
+        async move { vault.replace_keys(ring(2, Some(1), 2)).await }
+    });
     let second = spawn("second");
-    // One thread runs both: once it has nothing left to do but this, the second mint waits in the queue.
+    // One thread runs all: once it has nothing left to do but this, the second mint waits in the queue.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let changed = ring(2, Some(1), 2);
-    let last_used = LastUsed::new(&changed);
-    vault.shared.keys.store(Arc::new(Keys { ring: changed, last_used }));
     drop(held);
     let text = |minted| match minted {
         Tokenized::Token { text, .. } => text,
         _ => panic!("not minted"),
     };
     let (first, second) = (text(first.await.unwrap()), text(second.await.unwrap()));
+    reload.await.unwrap().unwrap();
 
     assert_eq!(value(&vault, &first).await, Ok(("first".to_owned(), Role::Old)));
     assert_eq!(value(&vault, &second).await, Ok(("second".to_owned(), Role::Active)));

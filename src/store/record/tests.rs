@@ -18,7 +18,8 @@ fn record(alias: Option<[u8; 16]>) -> Record {
 }
 
 fn generation(old_since_ms: Option<u64>) -> GenerationRow {
-    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5 }
+    let proven_at_ms = old_since_ms.map(|since| since + 7);
+    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5, proven_at_ms }
 }
 
 fn mapping() -> MappingRow {

@@ -1,0 +1,167 @@
+//! One group: what its jobs want changed, decided under the keys in force over what the store holds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Job, KeyChange, Mint, Minted};
+use crate::{
+    crypto::{Fingerprint, TokenId},
+    keyring::Keyring,
+    kind::{Context, Kid, Value},
+    store::{Change, Precondition, Row, RowKey, record::Record},
+    vault::{
+        Failure, KeyName, Keys, Shared, VaultError,
+        forget::{Erased, Erasure},
+        ledger::Draft,
+        records,
+        search::{self, Found, Query},
+    },
+};
+
+/// A group being put together: the changes so far, over what the store holds.
+pub(super) struct Group<'k> {
+    keyring: &'k Keyring,
+    second_tokens: &'k BTreeSet<Kid>,
+    now_ms: u64,
+    /// `None` for a record that this group erases.
+    records: HashMap<TokenId, Option<Record>>,
+    pub(super) draft: Draft,
+    pub(super) changes: BTreeMap<RowKey, Change>,
+    pub(super) preconditions: Vec<Precondition>,
+    /// Records whose readers must wait until the group is durable.
+    pub(super) in_flight: Vec<TokenId>,
+}
+
+impl<'k> Group<'k> {
+    /// Searches for everything that the jobs need, decides what becomes of each, and gives it its outcome.
+    pub(super) async fn build(shared: &'k Shared, keys: &'k Keys, jobs: &mut [Job]) -> Result<Self, VaultError> {
+        let keyring = &keys.ring;
+        let mut group = Group {
+            keyring,
+            second_tokens: &shared.second_tokens,
+            now_ms: shared.now_ms(),
+            records: HashMap::new(),
+            draft: Draft::of(&shared.ledger.load()),
+            changes: BTreeMap::new(),
+            preconditions: Vec::new(),
+            in_flight: Vec::new(),
+        };
+
+        let queries: Vec<_> = jobs.iter().flat_map(Job::mints).map(|mint| query(keyring, mint)).collect();
+        let known: Vec<&Query<'k>> = queries.iter().flatten().collect();
+        let store = shared.store.as_ref();
+        let mut hits = search::find_all(store, &known, &|| shared.damage_seen()).await?.into_iter();
+        let mut found = queries.iter().map(|query| query.as_ref().and_then(|query| Some((query, hits.next()?))));
+
+        let erasures = jobs.iter().flat_map(Job::erasures);
+        let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
+        let mut stored = store.get_many(record_keys).await?.into_iter();
+
+        for job in jobs {
+            match job {
+                Job::Mint(asked) => {
+                    let searched = asked.work.iter().zip(found.by_ref());
+                    asked.outcome = Some(searched.map(|(mint, searched)| group.mint(mint, searched)).collect());
+                }
+                Job::Forget(asked) => {
+                    let erasures = asked.work.iter().zip(stored.by_ref());
+                    let mut erase = |(erasure, row): (&Erasure, Option<Row>)| {
+                        group.erase(erasure, row.map(|row| shared.decode(&row)).transpose()?)
+                    };
+                    asked.outcome = Some(erasures.map(&mut erase).collect());
+                }
+                Job::PutKeys(asked) => {
+                    let KeyChange { keys, accept_rollback } = &asked.work;
+                    asked.outcome = Some(group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback));
+                }
+                Job::NoteKeyUse(_) => {
+                    for (name, at_ms) in keys.last_used.iter() {
+                        group.draft.key_used(name, at_ms);
+                    }
+                }
+                Job::AdoptPolicies(asked) => asked.outcome = Some(group.draft.policies_loaded(&asked.work)),
+                Job::Settle(_) | Job::Stop(_) => {}
+            }
+        }
+        Ok(group)
+    }
+
+    fn mint(
+        &mut self,
+        mint: &Mint,
+        searched: Option<(&Query<'_>, Result<Vec<Found>, Failure>)>,
+    ) -> Result<Minted, Failure> {
+        let unavailable = |fingerprint| Failure::KeyUnavailable(KeyName { kid: mint.kid, fingerprint });
+        let (Some((query, found)), Some(pair)) = (searched, self.keyring.get(mint.kid)) else {
+            return Err(unavailable("unknown".to_owned()));
+        };
+        let found = found?;
+        // What this group has erased is gone, what it has minted is there.
+        let stands = |found: &&Found| self.records.get(&found.id).is_none_or(Option::is_some);
+        if let Some(found) = found.iter().find(stands) {
+            return Ok(Minted { found: *found, created: false });
+        }
+        let id = query.active_id();
+        if let Some(Some(record)) = self.records.get(&id) {
+            let found = Found { kind: record.kind, minted_kid: record.minted_kid, id };
+            return Ok(Minted { found, created: false });
+        }
+        if !self.second_tokens.contains(&mint.kid)
+            && let Some(fingerprint) = self.draft.ledger.blind(mint.kid, self.keyring)
+        {
+            return Err(unavailable(fingerprint.to_string()));
+        }
+
+        let record = if mint.prepared.epoch == self.keyring.epoch() && mint.prepared.id == id {
+            mint.prepared.record.clone()
+        } else {
+            // Prepared before the keys changed: sealed again under those in force.
+            let context = Context::new(&mint.context).ok_or(Failure::ContextLength)?;
+            let value = Value::new(&mint.value).ok_or(Failure::ValueLength)?;
+            let payload = records::payload(context, value, mint.normal());
+            records::seal(pair.active().keys(mint.world), mint.kind, id, &payload, self.now_ms, &mut rand::rng())
+        };
+        let key = RowKey::record(id.as_bytes());
+        // A record that this group erased before is still in the store when the batch is applied.
+        if !self.records.contains_key(&id) {
+            self.preconditions.push(Precondition::Absent(key.clone()));
+        }
+        self.changes.insert(key.clone(), Change::Put(key, record.encode()));
+        self.draft.minted(&record);
+        self.records.insert(id, Some(record));
+        self.in_flight.push(id);
+        Ok(Minted { found: Found { kind: mint.kind, minted_kid: mint.kid, id }, created: true })
+    }
+
+    fn erase(&mut self, erasure: &Erasure, stored: Option<Record>) -> Result<Erased, Failure> {
+        let record = match self.records.get(&erasure.id) {
+            Some(changed) => changed.clone(),
+            None => stored,
+        };
+        let record = record.filter(|record| erasure.names(record)).ok_or(Failure::NotFound)?;
+        erasure.context_holds(self.keyring, &record)?;
+        let key = RowKey::record(erasure.id.as_bytes());
+        self.changes.insert(key.clone(), Change::Remove(key));
+        if let Some(alias) = record.alias {
+            let key = RowKey::alias(&alias);
+            self.changes.insert(key.clone(), Change::Remove(key));
+        }
+        self.draft.erased(&record);
+        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
+        self.records.insert(erasure.id, None);
+        self.in_flight.push(erasure.id);
+        Ok(Erased { sealed_under: name })
+    }
+}
+
+/// The search for a value under the keys in force; `None` if its kid has no key any more.
+fn query<'k>(keyring: &'k Keyring, mint: &Mint) -> Option<Query<'k>> {
+    let pair = keyring.get(mint.kid)?;
+    let context = Context::new(&mint.context)?;
+    Some(Query::new(pair, mint.world, mint.kind, context, mint.normal()))
+}
+
+impl Mint {
+    fn normal(&self) -> &str {
+        self.normal.as_ref().unwrap_or(&self.value)
+    }
+}

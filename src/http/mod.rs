@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod openapi;
 mod problem;
+mod receipt;
 mod refusal;
 mod request_id;
 mod router;

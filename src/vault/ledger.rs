@@ -9,7 +9,7 @@ use crate::{
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, UsageRow},
+        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, TombstonesRow, UsageRow},
     },
 };
 
@@ -23,6 +23,7 @@ pub struct Ledger {
     usage: BTreeMap<(EntityKind, Kid), u64>,
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
+    tombstones: u64,
 }
 
 impl Ledger {
@@ -52,7 +53,8 @@ impl Ledger {
                 self.mappings.insert((policy, kind), MappingRow::decode(row)?);
             }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
-            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format => {}
         }
         Ok(())
     }
@@ -65,6 +67,11 @@ impl Ledger {
     /// Aliases in the vault.
     pub fn aliases(&self) -> u64 {
         self.generations.values().map(|row| row.aliases).sum()
+    }
+
+    /// Tombstones in the vault: records that were erased and have not come back.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones
     }
 
     /// When the first and the last record were minted, in milliseconds of Unix time.
@@ -113,6 +120,7 @@ pub(super) struct Draft {
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
     span: bool,
+    tombstones: bool,
 }
 
 impl Draft {
@@ -123,6 +131,7 @@ impl Draft {
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
             span: false,
+            tombstones: false,
         }
     }
 
@@ -146,6 +155,18 @@ impl Draft {
             row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
         });
         self.usage(record, |records| records.saturating_sub(1));
+    }
+
+    /// Counts a tombstone that is written.
+    pub(super) fn buried(&mut self) {
+        self.ledger.tombstones += 1;
+        self.tombstones = true;
+    }
+
+    /// Counts a tombstone that is removed.
+    pub(super) fn unburied(&mut self) {
+        self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
+        self.tombstones = true;
     }
 
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
@@ -220,6 +241,9 @@ impl Draft {
             Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        generations.chain(usage).chain(mappings).chain(span).collect()
+        let tombstones = self
+            .tombstones
+            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        generations.chain(usage).chain(mappings).chain(span).chain(tombstones).collect()
     }
 }

@@ -13,6 +13,8 @@
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
 //! | [`SpanRow`] | oldest (8), newest (8) |
+//! | [`TombstoneRow`] | erased at (8) |
+//! | [`TombstonesRow`] | tombstones (8) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here seals or opens: the ciphertext is opaque. None of the
@@ -20,8 +22,10 @@
 
 mod bytes;
 mod key;
+mod tombstone;
 
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
+pub use tombstone::{TombstoneRow, TombstonesRow};
 
 use crate::{
     kind::{EntityKind, Kid},

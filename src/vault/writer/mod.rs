@@ -6,6 +6,7 @@
 //! under a key that was retired since.
 
 mod commit;
+mod graves;
 mod group;
 
 use std::{

@@ -52,6 +52,8 @@ codes! {
     TokenNotFound = "token.not_found", 404, "The token is not known";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
+    ExportInvalid = "export.invalid", 422, "The export cannot be imported";
+    PurgeRefused = "purge.refused", 422, "The records of this key may not be purged";
     VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
     VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
     Overloaded = "overloaded", 503, "The daemon is busy";

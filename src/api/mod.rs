@@ -6,6 +6,7 @@
 mod admin;
 mod object;
 mod text;
+mod upkeep;
 mod values;
 
 pub use crate::code::Code;
@@ -15,6 +16,7 @@ pub use admin::{
 };
 pub use object::Object;
 pub use text::Text;
+pub use upkeep::{ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,

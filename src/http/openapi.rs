@@ -3,8 +3,9 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, LookupResult, PolicyDescription, PolicyList,
-    RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+    Answer, CheckReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, LookupResult, PolicyDescription,
+    PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult,
+    TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -17,7 +18,7 @@ use crate::api::{
     ),
     servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
     paths(
-        tokenize, rehydrate, lookup, rewrap, forget, keys, vault_stats, vault_check, policies, policy, policies_reload,
+        tokenize, rehydrate, lookup, rewrap, forget, keys, vault_stats, vault_check, vault_export, vault_import, vault_purge, policies, policy, policies_reload,
         whoami, openapi, health, metrics,
     ),
 )]
@@ -81,6 +82,23 @@ described! {
         (status = 200, description = "What was found", body = CheckReport),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     vault_check;
+    /// All records in one encrypted, authenticated file, while the daemon serves. One that is cut short is refused by an import.
+    #[utoipa::path(post, path = "/api/v1/vault/export", responses(
+        (status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_export;
+    /// Merge an export into the vault, once all of it is verified. Nothing that is there is overwritten.
+    #[utoipa::path(post, path = "/api/v1/vault/import", params(
+        ("restore_erased" = Option<bool>, Query, description = "Whether records come back that were erased")),
+        request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"), responses(
+        (status = 200, description = "What was merged", body = ImportReport),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_import;
+    /// Erase the records minted before a time, or sealed under a key that is not active; or count them.
+    #[utoipa::path(post, path = "/api/v1/vault/purge", request_body = PurgeRequest<'_>, responses(
+        (status = 200, description = "What was erased, or would be", body = PurgeReport),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_purge;
     /// List the policies in force.
     #[utoipa::path(get, path = "/api/v1/policies", responses(
         (status = 200, description = "By name", body = PolicyList),

@@ -25,6 +25,12 @@ pub enum Route {
     VaultStats,
     /// The vault checked as a whole.
     VaultCheck,
+    /// The vault's records in one file.
+    VaultExport,
+    /// Such a file merged into the vault.
+    VaultImport,
+    /// Records erased by age or key.
+    VaultPurge,
     /// The policies in force.
     Policies,
     /// One policy.
@@ -51,6 +57,9 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::Keys, Method::GET, "/api/v1/keys"),
     (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
     (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
+    (Route::VaultExport, Method::POST, "/api/v1/vault/export"),
+    (Route::VaultImport, Method::POST, "/api/v1/vault/import"),
+    (Route::VaultPurge, Method::POST, "/api/v1/vault/purge"),
     (Route::Policies, Method::GET, "/api/v1/policies"),
     (Route::Policy, Method::GET, "/api/v1/policies/{name}"),
     (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload"),

@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    crypto::{Fingerprint, GenerationKeys, SecretKey, World, aead::PREFIX_BYTES, secret::LockedMemoryError},
+    crypto::{
+        Fingerprint, GenerationKeys, SecretKey, TokenId, World,
+        aead::{PREFIX_BYTES, TAG_BYTES},
+        secret::LockedMemoryError,
+    },
     kind::Kid,
 };
 
@@ -67,6 +71,11 @@ impl Generation {
     /// Its public name, the same in both worlds.
     pub fn fingerprint(&self) -> Fingerprint {
         self.live.fingerprint()
+    }
+
+    /// Whether this key vouches, in either world, for an alias that leads from `index` to `target`.
+    pub fn vouches_for(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
+        World::ALL.into_iter().any(|world| self.keys(world).alias_verifies(index, target, tag))
     }
 
     /// What works with it in one world.

@@ -14,6 +14,7 @@ mod records;
 mod register;
 mod rehydrate;
 mod rewrap;
+mod rotation;
 mod search;
 mod status;
 mod tally;
@@ -35,6 +36,7 @@ pub use forget::Forgotten;
 pub use ledger::Ledger;
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
+pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
 
@@ -46,6 +48,7 @@ use crate::{
     store::Store,
 };
 use in_flight::InFlight;
+use rotation::Rotations;
 use tally::LastUsed;
 use writer::{KeyChange, WriterHandle};
 
@@ -70,6 +73,7 @@ struct Shared {
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
     in_flight: InFlight,
+    rotations: Rotations,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -115,6 +119,7 @@ impl Vault {
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
+            rotations: Rotations::default(),
             metrics,
             clock,
         });

@@ -37,6 +37,8 @@ pub struct GenerationStatus {
     pub records: u64,
     /// Aliases made under it.
     pub aliases: u64,
+    /// When a full pass over the vault found nothing that needs it, where nothing has come to need it since.
+    pub proven_at: Option<Timestamp>,
 }
 
 impl GenerationStatus {
@@ -95,6 +97,7 @@ impl Vault {
             last_used: used_ms.and_then(timestamp),
             records: row.records,
             aliases: row.aliases,
+            proven_at: row.proven_at_ms.and_then(timestamp),
         }
     }
 

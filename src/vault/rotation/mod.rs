@@ -15,6 +15,8 @@ mod rehearsal;
 mod reseal;
 mod status;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Mutex};
 

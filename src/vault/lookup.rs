@@ -73,7 +73,7 @@ impl Vault {
             }));
             results.push(tokens);
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }

@@ -23,7 +23,10 @@ mod writer;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -74,6 +77,8 @@ struct Shared {
     ledger_stale: AtomicBool,
     in_flight: InFlight,
     rotations: Rotations,
+    /// Requests on values so far: what a rotation makes room for.
+    requests: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -120,6 +125,7 @@ impl Vault {
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
             rotations: Rotations::default(),
+            requests: AtomicU64::new(0),
             metrics,
             clock,
         });

@@ -1,7 +1,7 @@
 //! Rotations driven to their end: step after step, at the pace that the vault's other work leaves.
 
 use std::{
-    sync::{MutexGuard, PoisonError},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,13 +13,15 @@ use tracing::{info, warn};
 
 use super::{Budget, RotationId, Rotations, RotationsState, prove::Pass, step::Stepped};
 use crate::{
-    limits::{ROTATION_RECORDS_BUSY, ROTATION_RECORDS_MAX},
+    limits::{ROTATION_RECORDS_MAX, ROTATION_RECORDS_MIN},
     store::record::RotationRow,
     vault::{Vault, VaultError},
 };
 
 /// Pause after a step that failed, such as on a full disk.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Fewer requests than these during a step are none to make room for.
+const REQUESTS_FEW: u64 = 3;
 /// Steps in which a rotation that is throttled spends what it may in a second.
 const STEPS_A_SECOND: u64 = 10;
 
@@ -64,7 +66,7 @@ impl RotationsState {
 impl Vault {
     /// Drives rotations until told to stop: those that were begun before the process started, too.
     pub async fn drive_rotations(&self, mut stop: watch::Receiver<bool>) {
-        let mut records = ROTATION_RECORDS_BUSY;
+        let mut pace = Pace::default();
         let mut failing = false;
         loop {
             if *stop.borrow() {
@@ -77,19 +79,18 @@ impl Vault {
                 }
             };
             self.note_began(id, &row);
-            let began = Instant::now();
-            let budget = Budget { records: within(records, row.rows_per_second_max) };
+            let (began, requests) = (Instant::now(), self.requests());
+            let budget = Budget { records: within(pace.records, row.rows_per_second_max) };
             let stepped = match self.shared.ledger.load().rotations.contains_key(&id) {
                 true => self.step_rotation(budget).await,
                 false => self.step_rehearsal(id, budget).await,
             };
             let pause = match stepped {
-                Ok(Stepped::Read { records: read, alone }) => {
+                Ok(Stepped::Read(read)) => {
                     failing = false;
-                    records = if alone { (records * 2).min(ROTATION_RECORDS_MAX) } else { ROTATION_RECORDS_BUSY };
-                    let pause = owed(read, row.rows_per_second_max).saturating_sub(began.elapsed());
-                    // As long as others wait for commits, they have every second one for themselves.
-                    if alone { pause } else { pause.max(began.elapsed()) }
+                    let took = began.elapsed();
+                    let rest = pace.after_step(self.requests() - requests, took);
+                    rest.max(owed(read, row.rows_per_second_max).saturating_sub(took))
                 }
                 Ok(Stepped::Idle) => Duration::ZERO,
                 Err(VaultError::Stopped) => return,
@@ -110,6 +111,10 @@ impl Vault {
         }
     }
 
+    fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
     fn note_began(&self, id: RotationId, row: &RotationRow) {
         let now_ms = self.now_ms();
         let mut state = self.shared.rotations.state();
@@ -125,6 +130,31 @@ impl Vault {
         } else {
             info!(rotation = %id, state, rows = status.rows_resealed, "a rotation has ended");
         }
+    }
+}
+
+/// How much a step does, by what else the daemon has to do.
+struct Pace {
+    records: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { records: ROTATION_RECORDS_MIN }
+    }
+}
+
+impl Pace {
+    /// Takes account of a step that took so long, and of the requests that were worked on meanwhile. Says how long to rest
+    /// before the next one.
+    fn after_step(&mut self, requests: u64, took: Duration) -> Duration {
+        if requests < REQUESTS_FEW {
+            self.records = (self.records * 2).min(ROTATION_RECORDS_MAX);
+            return Duration::ZERO;
+        }
+        self.records = (self.records / 4).max(ROTATION_RECORDS_MIN);
+        // Half of the time belongs to the requests alone.
+        took
     }
 }
 
@@ -147,6 +177,20 @@ fn owed(records: usize, a_second_max: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_shrink_beside_requests_and_grow_without_them() {
+        let (mut pace, took) = (Pace::default(), Duration::from_millis(7));
+        for _ in 0..10 {
+            assert_eq!(pace.after_step(0, took), Duration::ZERO);
+        }
+        assert_eq!(pace.records, ROTATION_RECORDS_MAX);
+        assert_eq!((pace.after_step(100, took), pace.records), (took, ROTATION_RECORDS_MAX / 4));
+        for _ in 0..10 {
+            pace.after_step(100, took);
+        }
+        assert_eq!(pace.records, ROTATION_RECORDS_MIN);
+    }
 
     #[test]
     fn a_limit_is_kept_to_by_small_steps_and_pauses() {

@@ -38,7 +38,7 @@ impl Vault {
         let mut pass = self.shared.rotations.take_pass(id);
         let space = if pass.aliases { Named::ALIASES } else { Named::RECORDS };
         let Page { rows, end } = self.shared.store.scan_after(space, pass.after.take(), PAGE_ROWS).await?;
-        let records = rows.len();
+        let read = rows.len();
         if pass.aliases {
             pass.found += self.aliases_left(&route, &rows).await?;
         } else {
@@ -53,11 +53,11 @@ impl Vault {
                 let ended = self.writer.change_rotation(id, Transition::Proven(pass.found == 0)).await?;
                 // It may have been cancelled meanwhile, which ends it as well.
                 drop(ended);
-                return Ok(Stepped::Read { records, alone: true });
+                return Ok(Stepped::Read(read));
             }
         }
         self.shared.rotations.keep_pass(id, pass);
-        Ok(Stepped::Read { records, alone: true })
+        Ok(Stepped::Read(read))
     }
 
     /// How many of these aliases are not those of their records, or of records that were to be moved.

@@ -72,7 +72,7 @@ impl Vault {
         let Some(row) = state.rehearsals.get_mut(&id).filter(|row| row.is_running()) else { return Ok(Stepped::Idle) };
         let Some(visited) = visited else {
             row.fail(RotationFault::TargetReplaced, now_ms);
-            return Ok(Stepped::Read { records: 0, alone: true });
+            return Ok(Stepped::Read(0));
         };
         row.rows_resealed += visited.resealed.len() as u64;
         row.rows_failed += visited.failed.len() as u64;
@@ -89,7 +89,7 @@ impl Vault {
                 _ => row.fail(RotationFault::Records, now_ms),
             }
         }
-        Ok(Stepped::Read { records: visited.read, alone: true })
+        Ok(Stepped::Read(visited.read))
     }
 
     /// How many of these records would get no alias, because their index belongs to another.

@@ -48,8 +48,8 @@ pub(in crate::vault) struct Step {
 /// What became of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::vault) enum StepOutcome {
-    /// It is durable. `alone` says whether no request waited for the same commit.
-    Written { alone: bool },
+    /// It is durable.
+    Written,
     /// The keys changed since it was prepared, or the rotation has ended: nothing was written.
     Stale,
 }
@@ -68,8 +68,8 @@ pub(super) struct Visited {
 pub(super) enum Stepped {
     /// There is nothing to do.
     Idle,
-    /// So many records were read, and `alone` as in [`StepOutcome::Written`].
-    Read { records: usize, alone: bool },
+    /// So many rows were read.
+    Read(usize),
 }
 
 impl RotationRow {
@@ -135,7 +135,7 @@ impl Vault {
             let replaced = self.writer.change_rotation(id, Transition::TargetReplaced).await?;
             // It may have been cancelled meanwhile, which ends it as well.
             drop(replaced);
-            return Ok(Stepped::Read { records: 0, alone: true });
+            return Ok(Stepped::Read(0));
         };
         let read = visited.read;
         let step = Step {
@@ -147,11 +147,11 @@ impl Vault {
         };
         let moved = step.resealed.len();
         match self.writer.reseal(step).await? {
-            StepOutcome::Written { alone } => {
+            StepOutcome::Written => {
                 self.shared.metrics.rotation_rows.inc_by(moved as u64);
-                Ok(Stepped::Read { records: read, alone })
+                Ok(Stepped::Read(read))
             }
-            StepOutcome::Stale => Ok(Stepped::Read { records: 0, alone: true }),
+            StepOutcome::Stale => Ok(Stepped::Read(0)),
         }
     }
 

@@ -239,6 +239,7 @@ async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
     assert_eq!(vault.step_rotation(ONE).await.unwrap(), Stepped::Idle);
     assert!(matches!(vault.cancel_rotation(&permit(), first.id).await, Err(RotationError::Ended(_))));
 
+    bench.now_s.fetch_add(1, Ordering::SeqCst);
     let status = rotate(&vault).await;
     assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 2, 2));
     let unknown = super::RotationId::from_bytes([0; 16]);

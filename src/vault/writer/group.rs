@@ -57,7 +57,6 @@ impl<'k> Group<'k> {
         let mut stored = store.get_many(record_keys).await?.into_iter();
 
         let to_step = Stored::read(shared, jobs.iter().filter_map(Job::step)).await?;
-        let alone = jobs.len() == 1;
 
         for job in jobs {
             match job {
@@ -76,7 +75,7 @@ impl<'k> Group<'k> {
                     let KeyChange { keys, accept_rollback } = &asked.work;
                     asked.outcome = Some(group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback));
                 }
-                Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step, alone)),
+                Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step)),
                 Job::Transition(asked) => {
                     asked.outcome = Some(group.transition(asked.work.0, &asked.work.1));
                 }

@@ -41,7 +41,7 @@ fn row_keys(resealed: &Resealed) -> impl Iterator<Item = RowKey> {
 
 impl Group<'_> {
     /// Adds a step, unless the keys have changed since it was prepared or its rotation has ended.
-    pub(super) fn step(&mut self, step: &Step, stored: &Stored, alone: bool) -> StepOutcome {
+    pub(super) fn step(&mut self, step: &Step, stored: &Stored) -> StepOutcome {
         let rotation = self.draft.ledger.rotations.get(&step.rotation).filter(|row| row.is_running()).cloned();
         let Some(mut row) = rotation.filter(|_| step.epoch == self.keyring.epoch()) else { return StepOutcome::Stale };
         let (mut resealed, mut conflicts) = (0, 0);
@@ -76,7 +76,7 @@ impl Group<'_> {
         let (left, _) = Route::of(&row).remaining(&self.draft.ledger);
         row.step_done(step, resealed, conflicts, left, self.now_ms);
         self.draft.set_rotation(step.rotation, Some(row));
-        StepOutcome::Written { alone }
+        StepOutcome::Written
     }
 
     fn stands_as_read(&self, one: &Resealed, stored: &Stored) -> bool {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use masker::store::{
-    Applied, Batch, Change, Checked, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
+    Applied, Batch, Change, Checked, Compacted, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
     memory::{Fault, MemoryStore},
     sled::{Options, SledStore},
 };
@@ -146,6 +146,10 @@ impl Store for Forgetful {
 
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         self.inner.bytes_on_disk()
+    }
+
+    fn compact(&self) -> StoreFuture<'_, Compacted> {
+        self.inner.compact()
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

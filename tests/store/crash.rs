@@ -18,6 +18,7 @@ use masker::store::{
 
 use crate::{
     child::Child,
+    compaction::is_left_over,
     powercut::disk::Seeded,
     runtime, scratch,
     workload::{Model, Workload, differences},
@@ -78,11 +79,6 @@ fn survives_kills(seed: u64, compacts: bool) {
     }
     println!("{compactions} compactions, {cut_off} of them cut off");
     assert_eq!(compactions > 0 && cut_off > 0, compacts);
-}
-
-/// Whether there is a database that a compaction has begun or replaced.
-fn is_left_over(root: &Path) -> bool {
-    root.join("sled.new").exists() || root.join("sled.old").exists()
 }
 
 /// What a run against the model is done to: a store that can crash.

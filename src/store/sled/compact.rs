@@ -28,7 +28,10 @@ use super::{
     files,
     open::Trust,
 };
-use crate::store::{Compacted, StoreError};
+use crate::{
+    limits::STORE_COMPACTION_ROOM_BYTES_MIN,
+    store::{Compacted, StoreError},
+};
 
 /// Rows that are copied between two batches.
 const COPY_ROWS: usize = 256;
@@ -132,8 +135,15 @@ impl Compaction<'_> {
         let (target, _) = Engine::open(&folder, self.shared.options.cache_bytes).map_err(Failure::Target)?;
         let target = Arc::new(target);
         self.engine.begin_copy(Arc::clone(&target));
-        while self.engine.copy_more(COPY_ROWS)? {
+        loop {
             self.goes_on()?;
+            // The writer goes first: a commit that fails for want of room closes the vault for a while.
+            if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
+                return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+            }
+            if !self.engine.copy_more(COPY_ROWS)? {
+                break;
+            }
         }
         let checked = target.check_while(|| self.goes_on().is_ok()).map_err(Failure::Target)?;
         if !checked.sound {

@@ -66,6 +66,8 @@ pub const STORE_ANSWER_SECONDS_MAX: u64 = 60;
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_MIN: u64 = 100;
 /// Longest pause before a store that failed is opened again, in milliseconds.
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_MAX: u64 = 5_000;
+/// Room on the disk that a compaction leaves to the writer, in bytes: with less it ends.
+pub const STORE_COMPACTION_ROOM_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a store that was found damaged is looked at again, in milliseconds: that reads all of it.
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
 

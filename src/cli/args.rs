@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// Serve a vault that has lost acknowledged records, as after a restored disk
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let a key be active again that another one had replaced
+    #[arg(long)]
+    pub accept_key_rollback: bool,
 }
 
 /// `masker tokenize` and `masker lookup`.

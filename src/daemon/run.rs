@@ -51,6 +51,8 @@ const ABANDON_MS: u64 = 500;
 pub struct ServeOptions {
     /// Go on with a vault that has lost acknowledged commits.
     pub accept_loss: bool,
+    /// Let keys be active again that had been replaced.
+    pub accept_key_rollback: bool,
 }
 
 /// Why the daemon did not start, and with what it exits.
@@ -193,7 +195,11 @@ async fn run(
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let keys: usize = keyring.iter().map(|(_, pair)| pair.generations().count()).sum();
-    let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+    let second_tokens = config.keys.accept_second_tokens.clone();
+    for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
+        warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
+    }
+    let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
     let vault = Vault::open(Arc::new(store), keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {

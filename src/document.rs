@@ -305,10 +305,7 @@ mod tests {
         let section = root.section("s").unwrap();
         assert_eq!(section.line(), 4);
         assert_eq!(section.integer("n", 0..=16), Some(Located { value: 16, line: 5 }));
-        assert_eq!(
-            section.strings("l"),
-            Some(vec![Located { value: "x", line: 6 }, Located { value: "y", line: 7 }])
-        );
+        assert_eq!(section.strings("l"), Some(vec![Located { value: "x", line: 6 }, Located { value: "y", line: 7 }]));
         section.finish();
         let below: Vec<(&str, usize)> =
             root.section("t").unwrap().sections().iter().map(|(name, section)| (*name, section.line())).collect();
@@ -319,7 +316,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_with_its_line() {
-        let document = Document::parse("a = 1\nb = \"no\"\nc = -1\nd = \"rde\"\n[s]\nx = 1\nl = \"x\"\nm = [1, \"x\",\n2]\n");
+        let document =
+            Document::parse("a = 1\nb = \"no\"\nc = -1\nd = \"rde\"\n[s]\nx = 1\nl = \"x\"\nm = [1, \"x\",\n2]\n");
         let root = document.root();
         assert_eq!(root.string("a"), None);
         assert_eq!(root.boolean("b"), None);

@@ -20,7 +20,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-pub use credentials::{CredentialProblem, CredentialProblems, Credentials, names_secret};
+pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
 pub use environment::Environment;
 use fault::Gathered;
 pub use fault::{Fault, Faults};

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub vault_size_bytes: IntGauge,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
+    /// `masker_key_grace_seconds_left{kid}`.
+    pub key_grace_seconds_left: IntGaugeVec,
     /// `masker_connections`.
     pub connections: IntGauge,
     /// `masker_vault_commit_rows`: rows of each group commit.
@@ -70,6 +72,13 @@ impl Metrics {
                 opts!("masker_key_old_age_seconds", "Time since a loaded old key was replaced"),
                 &["kid"],
             )?,
+            key_grace_seconds_left: IntGaugeVec::new(
+                opts!(
+                    "masker_key_grace_seconds_left",
+                    "Time until the grace period of a loaded old key ends; negative once it is over"
+                ),
+                &["kid"],
+            )?,
             connections: IntGauge::new("masker_connections", "Connections open now")?,
             commit_rows: prometheus::Histogram::with_opts(histogram_opts!(
                 "masker_vault_commit_rows",
@@ -94,7 +103,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 10] {
+    fn own(&self) -> [Box<dyn Collector>; 11] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -102,6 +111,7 @@ impl Metrics {
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
             Box::new(self.key_old_age_seconds.clone()),
+            Box::new(self.key_grace_seconds_left.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.commit_rows.clone()),
             Box::new(self.commit_duration.clone()),

@@ -10,8 +10,9 @@ mod values;
 
 pub use crate::code::Code;
 pub use admin::{
-    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
-    KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
+    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
+    KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
+    WhoAmI,
 };
 pub use object::Object;
 pub use text::Text;

@@ -154,6 +154,9 @@ pub enum KeysCommand {
     /// Generations, grace periods, what still needs an old key, and whether it can go
     #[command(after_help = help::KEYS_STATUS)]
     Status,
+    /// Let the daemon read its keys again where they come from files: all of them, or none
+    #[command(after_help = help::KEYS_RELOAD)]
+    Reload,
 }
 
 /// `masker vault`.

@@ -44,6 +44,7 @@ codes! {
     PermDenied = "perm.denied", 403, "The caller may not do this";
     PolicyUnknown = "policy.unknown", 422, "There is no such policy";
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
+    KeysInvalid = "keys.invalid", 422, "The keys cannot be used";
     KindUnknown = "kind.unknown", 422, "The policy does not name this kind";
     ValueInvalid = "value.invalid", 422, "The value cannot be tokenized";
     LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";

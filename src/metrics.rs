@@ -22,6 +22,8 @@ pub struct Metrics {
     pub rotation_rows: prometheus::IntCounter,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
+    /// `masker_key_grace_seconds_left{kid}`.
+    pub key_grace_seconds_left: IntGaugeVec,
     /// `masker_connections`.
     pub connections: IntGauge,
     /// `masker_vault_commit_rows`: rows of each group commit.
@@ -76,6 +78,13 @@ impl Metrics {
                 opts!("masker_key_old_age_seconds", "Time since a loaded old key was replaced"),
                 &["kid"],
             )?,
+            key_grace_seconds_left: IntGaugeVec::new(
+                opts!(
+                    "masker_key_grace_seconds_left",
+                    "Time until the grace period of a loaded old key ends; negative once it is over"
+                ),
+                &["kid"],
+            )?,
             connections: IntGauge::new("masker_connections", "Connections open now")?,
             commit_rows: prometheus::Histogram::with_opts(histogram_opts!(
                 "masker_vault_commit_rows",
@@ -109,6 +118,7 @@ impl Metrics {
             Box::new(self.vault_size_bytes.clone()),
             Box::new(self.rotation_rows.clone()),
             Box::new(self.key_old_age_seconds.clone()),
+            Box::new(self.key_grace_seconds_left.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.commit_rows.clone()),
             Box::new(self.commit_duration.clone()),

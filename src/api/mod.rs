@@ -11,8 +11,9 @@ mod values;
 
 pub use crate::code::Code;
 pub use admin::{
-    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
-    KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
+    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
+    KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
+    WhoAmI,
 };
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};

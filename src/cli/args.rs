@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// Serve a vault that has lost acknowledged records, as after a restored disk
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let a key be active again that another one had replaced
+    #[arg(long)]
+    pub accept_key_rollback: bool,
 }
 
 /// `masker tokenize` and `masker lookup`.
@@ -151,6 +154,9 @@ pub enum KeysCommand {
     /// Generations, grace periods, what still needs an old key, and whether it can go
     #[command(after_help = help::KEYS_STATUS)]
     Status,
+    /// Let the daemon read its keys again where they come from files: all of them, or none
+    #[command(after_help = help::KEYS_RELOAD)]
+    Reload,
 }
 
 /// `masker vault`.

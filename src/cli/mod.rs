@@ -71,6 +71,7 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
+        ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,
         ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),
         ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,

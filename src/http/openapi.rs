@@ -3,8 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, LookupResult, PolicyDescription, PolicyList,
-    RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList,
+    Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, KeysReloadReport, LookupResult, PolicyDescription,
+    PolicyList, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList,
     TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
@@ -18,7 +18,8 @@ use crate::api::{
     ),
     servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
     paths(
-        tokenize, rehydrate, lookup, rewrap, forget, keys, vault_stats, vault_check, rotation_begin, rotations, rotation, rotation_cancel, policies, policy, policies_reload,
+        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, rotation_begin, rotations,
+        rotation, rotation_cancel, policies, policy, policies_reload,
         whoami, openapi, health, metrics,
     ),
 )]
@@ -72,6 +73,11 @@ described! {
         (status = 200, description = "Every generation, by fingerprint", body = KeyList),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     keys;
+    /// Load the keys again that come from files, all or nothing.
+    #[utoipa::path(post, path = "/api/v1/keys/reload", responses(
+        (status = 200, description = "They are in force", body = KeysReloadReport),
+        (status = "default", description = "Those before stay in force", body = ErrorBody, content_type = "application/problem+json")))]
+    keys_reload;
     /// The vault in numbers.
     #[utoipa::path(get, path = "/api/v1/vault/stats", responses(
         (status = 200, description = "Counts and sizes", body = VaultStats),

@@ -21,6 +21,8 @@ pub enum Route {
     Forget,
     /// Key generations.
     Keys,
+    /// The keys loaded again.
+    KeysReload,
     /// The vault's counts.
     VaultStats,
     /// The vault checked as a whole.
@@ -57,6 +59,7 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::Rewrap, Method::POST, "/api/v1/rewrap"),
     (Route::Forget, Method::POST, "/api/v1/forget"),
     (Route::Keys, Method::GET, "/api/v1/keys"),
+    (Route::KeysReload, Method::POST, "/api/v1/keys/reload"),
     (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
     (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
     (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),

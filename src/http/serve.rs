@@ -213,6 +213,7 @@ impl Service {
             Route::Rewrap => self.rewrap(peer, &body.bytes)?,
             Route::Forget => self.forget(peer, &body.bytes).await?,
             Route::Keys => self.keys(peer)?,
+            Route::KeysReload => self.keys_reload(peer).await?,
             Route::VaultStats => self.vault_stats(peer).await?,
             Route::VaultCheck => self.vault_check(peer).await?,
             Route::RotationBegin => {

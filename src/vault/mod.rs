@@ -19,6 +19,7 @@ mod search;
 mod status;
 mod tally;
 mod tokenize;
+mod verdict;
 mod writer;
 
 use std::{
@@ -42,15 +43,17 @@ pub use rewrap::Rewrapped;
 pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
+pub use verdict::{Verdict, advice};
 
 use crate::{
-    keyring::{Grace, Keyring},
+    keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},
     kind::Kid,
     metrics::Metrics,
     policy::PolicySet,
     store::Store,
 };
 use in_flight::InFlight;
+use ledger::Draft;
 use rotation::Rotations;
 use tally::LastUsed;
 use writer::{KeyChange, WriterHandle};
@@ -129,8 +132,9 @@ impl Vault {
             metrics,
             clock,
         });
+        let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
         let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
-        if let Err(refused) = vault.put_keys(keys, rules.accept_rollback).await {
+        if let Err(refused) = vault.put_keys(change).await {
             // What is wrong with the keys is what the operator must know.
             drop(vault.close().await);
             return Err(refused);
@@ -140,23 +144,56 @@ impl Vault {
 
     /// Puts other keys into force: requests in flight finish on those that they began with, and nothing that was
     /// prepared under a key which is not active any more is written under it. `keyring` must have a higher epoch than
-    /// the one in force.
+    /// the one in force. Returns what an operator should know.
     ///
     /// # Errors
     /// [`KeysError`]; those in force stay.
-    pub async fn replace_keys(&self, keyring: Keyring) -> Result<(), KeysError> {
-        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
-        self.put_keys(Arc::new(Keys { ring: keyring, last_used }), false).await
+    pub async fn replace_keys(&self, keyring: Keyring) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, None).await
     }
 
-    async fn put_keys(&self, keys: Arc<Keys>, accept_rollback: bool) -> Result<(), KeysError> {
-        for note in self.writer.put_keys(KeyChange { keys, accept_rollback }).await?.map_err(KeysError::Refused)? {
+    /// [`Vault::replace_keys`] and [`Vault::adopt_policies`] in one: either both are remembered, or neither is.
+    ///
+    /// # Errors
+    /// [`KeysError`]; the keys in force stay, and the policies are not remembered.
+    pub async fn replace_keys_and_policies(
+        &self,
+        keyring: Keyring,
+        policies: &PolicySet,
+    ) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, Some(policies.clone())).await
+    }
+
+    async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
+        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
+        let keys = Arc::new(Keys { ring: keyring, last_used });
+        self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
+    }
+
+    async fn put_keys(&self, change: KeyChange) -> Result<Vec<String>, KeysError> {
+        let mut notes = self.writer.put_keys(change).await?.map_err(KeysError::Refused)?;
+        notes.extend(self.grace_warnings());
+        for note in &notes {
             warn!("{note}");
         }
-        for warning in self.grace_warnings() {
-            warn!("{warning}");
-        }
-        Ok(())
+        Ok(notes)
+    }
+
+    /// The keyring that would follow the one in force: these keys, and those of `kept` as they are.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn next_keyring(
+        &self,
+        keys: Vec<LoadedKey>,
+        kept: &BTreeSet<(Kid, Role)>,
+    ) -> Result<Keyring, Vec<KeyringError>> {
+        self.shared.keys.load().ring.successor(keys, kept)
+    }
+
+    /// What [`Vault::replace_keys`] would refuse a keyring for, as far as can be said before.
+    pub fn objections(&self, keyring: &Keyring) -> Vec<String> {
+        Draft::of(&self.shared.ledger.load()).rollbacks(keyring)
     }
 
     /// Holds policies against those that were in force before, and remembers them. Returns a warning for each kind

@@ -1,6 +1,6 @@
 //! What the vault knows of itself: key generations and counts.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use jiff::Timestamp;
 
@@ -101,9 +101,29 @@ impl Vault {
         }
     }
 
+    /// What an operator must know of each key that the vault needs and that is not loaded.
+    pub fn keys_missed(&self) -> Vec<String> {
+        self.shared.ledger.load().missed(&self.shared.keys.load().ring, &self.shared.second_tokens)
+    }
+
+    /// The kids whose keys are loaded.
+    pub fn kids(&self) -> BTreeSet<Kid> {
+        self.shared.keys.load().ring.iter().map(|(kid, _)| kid).collect()
+    }
+
+    /// How many key generations are loaded.
+    pub fn keys_loaded(&self) -> usize {
+        self.shared.keys.load().ring.iter().map(|(_, pair)| pair.generations().count()).sum()
+    }
+
+    /// What time it is for the vault.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.clock)()
+    }
+
     /// What an operator should know of old keys whose grace period is over.
     pub(super) fn grace_warnings(&self) -> Vec<String> {
-        let now = (self.shared.clock)();
+        let now = self.now();
         let over = self.generations().into_iter().filter_map(|generation| {
             let ended = generation.grace_ends.filter(|ends| generation.loaded == Some(Role::Old) && *ends <= now)?;
             let (kid, fingerprint) = (generation.kid, generation.fingerprint);

@@ -72,8 +72,13 @@ impl<'k> Group<'k> {
                     asked.outcome = Some(erasures.map(&mut erase).collect());
                 }
                 Job::PutKeys(asked) => {
-                    let KeyChange { keys, accept_rollback } = &asked.work;
-                    asked.outcome = Some(group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback));
+                    let KeyChange { keys, accept_rollback, policies } = &asked.work;
+                    let noted = group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback);
+                    asked.outcome = Some(noted.map(|mut notes| {
+                        notes.extend(group.draft.ledger.missed(&keys.ring, group.second_tokens));
+                        notes.extend(policies.iter().flat_map(|policies| group.draft.policies_loaded(policies)));
+                        notes
+                    }));
                 }
                 Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step)),
                 Job::Transition(asked) => {
@@ -111,10 +116,8 @@ impl<'k> Group<'k> {
             let found = Found { kind: record.kind, minted_kid: record.minted_kid, id };
             return Ok(Minted { found, created: false });
         }
-        if !self.second_tokens.contains(&mint.kid)
-            && let Some(fingerprint) = self.draft.ledger.blind(mint.kid, self.keyring)
-        {
-            return Err(unavailable(fingerprint.to_string()));
+        if !self.second_tokens.contains(&mint.kid) {
+            self.draft.ledger.unfound(mint.kid, self.keyring)?;
         }
 
         let record = if mint.prepared.epoch == self.keyring.epoch() && mint.prepared.id == id {

@@ -65,6 +65,8 @@ pub(super) struct KeyChange {
     pub(super) keys: Arc<Keys>,
     /// Whether a key that had been replaced may be active again.
     pub(super) accept_rollback: bool,
+    /// Policies that are to be remembered with them.
+    pub(super) policies: Option<PolicySet>,
 }
 
 /// Work for the writer, and whoever waits for what comes of it.

@@ -178,8 +178,10 @@ pub struct CheckReport {
     pub damaged_records: u64,
     /// Aliases read.
     pub aliases: u64,
-    /// Aliases that do not verify, or lead nowhere.
+    /// Aliases that do not verify, lead nowhere, or are missing.
     pub damaged_aliases: u64,
+    /// Tombstones read: what is left of erased records.
+    pub tombstones: u64,
     /// Whether the counts kept with every change agree with what was counted.
     pub counts_agree: bool,
     /// The first problems found, by row id and never by value.

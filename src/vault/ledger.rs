@@ -10,7 +10,9 @@ use crate::{
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, UsageRow},
+        record::{
+            GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow,
+        },
     },
 };
 
@@ -25,6 +27,7 @@ pub struct Ledger {
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
     pub(super) rotations: BTreeMap<RotationId, RotationRow>,
+    tombstones: u64,
 }
 
 impl Ledger {
@@ -57,7 +60,8 @@ impl Ledger {
                 self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
             }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
-            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format => {}
         }
         Ok(())
     }
@@ -70,6 +74,11 @@ impl Ledger {
     /// Aliases in the vault.
     pub fn aliases(&self) -> u64 {
         self.generations.values().map(|row| row.aliases).sum()
+    }
+
+    /// Tombstones in the vault: records that were erased and have not come back.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones
     }
 
     /// When the first and the last record were minted, in milliseconds of Unix time.
@@ -119,6 +128,7 @@ pub(super) struct Draft {
     mappings: BTreeSet<(String, EntityKind)>,
     rotations: BTreeSet<RotationId>,
     span: bool,
+    tombstones: bool,
 }
 
 impl Draft {
@@ -130,6 +140,7 @@ impl Draft {
             mappings: BTreeSet::new(),
             rotations: BTreeSet::new(),
             span: false,
+            tombstones: false,
         }
     }
 
@@ -174,6 +185,18 @@ impl Draft {
             None => drop(self.ledger.rotations.remove(&id)),
         }
         self.rotations.insert(id);
+    }
+
+    /// Counts a tombstone that is written.
+    pub(super) fn buried(&mut self) {
+        self.ledger.tombstones += 1;
+        self.tombstones = true;
+    }
+
+    /// Counts a tombstone that is removed.
+    pub(super) fn unburied(&mut self) {
+        self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
+        self.tombstones = true;
     }
 
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
@@ -255,6 +278,9 @@ impl Draft {
             }
         });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        generations.chain(usage).chain(mappings).chain(rotations).chain(span).collect()
+        let tombstones = self
+            .tombstones
+            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        generations.chain(usage).chain(mappings).chain(rotations).chain(span).chain(tombstones).collect()
     }
 }

@@ -3,12 +3,14 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod census;
 mod check;
 mod failure;
 mod forget;
 mod in_flight;
 mod ledger;
 mod lookup;
+mod pages;
 mod parallel;
 mod records;
 mod register;

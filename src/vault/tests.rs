@@ -30,6 +30,8 @@ use crate::{
     token::Token,
 };
 
+mod graves;
+
 const POLICY: &str = r#"
 name = "test"
 version = 1
@@ -116,7 +118,7 @@ pub(in crate::vault) async fn value(vault: &Vault, token: &str) -> Result<(Strin
 
 pub(in crate::vault) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
-    results.into_iter().next().unwrap().map(|forgotten| forgotten.0)
+    results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 
 /// What follows the space in the key of the span.
 const SPAN: &[u8] = b"span";
+/// What follows the space in the key of the count of tombstones.
+const TOMBSTONES: &[u8] = b"tombstones";
 
 const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
@@ -40,6 +42,8 @@ pub enum KeyError {
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` format | nothing |
 /// | `m` span | `span` |
+/// | `m` count of tombstones | `tombstones` |
+/// | `t` tombstone | id (16) |
 #[derive(Clone, PartialEq, Eq)]
 pub enum Named {
     /// A [`super::Record`], by the id of its token.
@@ -58,6 +62,10 @@ pub enum Named {
     Format,
     /// The [`super::SpanRow`].
     Span,
+    /// The [`super::TombstonesRow`].
+    Tombstones,
+    /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
+    Tombstone([u8; 16]),
 }
 
 impl Named {
@@ -75,6 +83,8 @@ impl Named {
     pub const ROTATIONS: u8 = b'o';
     /// The space of the rows about the vault as a whole.
     pub const FORMAT: u8 = b'm';
+    /// The space of tombstones.
+    pub const TOMBSTONES: u8 = b't';
 
     /// What the row under this key is about.
     ///
@@ -96,7 +106,9 @@ impl Named {
                 .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
             Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
             Self::FORMAT if rest.is_empty() => Some(Named::Format),
-            Self::FORMAT => (rest == SPAN).then_some(Named::Span),
+            Self::FORMAT if rest == SPAN => Some(Named::Span),
+            Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
+            Self::TOMBSTONES => rest.try_into().ok().map(Named::Tombstone),
             _ => None,
         };
         named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
@@ -161,6 +173,16 @@ impl RowKey {
     /// The key of the span.
     pub fn span() -> Self {
         Self::of_parts(Named::FORMAT, &[SPAN])
+    }
+
+    /// The key of the count of tombstones.
+    pub fn tombstones() -> Self {
+        Self::of_parts(Named::FORMAT, &[TOMBSTONES])
+    }
+
+    /// The key of the tombstone of the record with this id.
+    pub fn tombstone(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::TOMBSTONES, &[id])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

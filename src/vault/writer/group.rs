@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Job, KeyChange, Mint, Minted, rotate::Stored};
+use super::{Job, KeyChange, Mint, Minted, graves::Graves, rotate::Stored};
 use crate::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
@@ -24,6 +24,7 @@ pub(super) struct Group<'k> {
     pub(super) now_ms: u64,
     /// `None` for a record that this group erases.
     pub(super) records: HashMap<TokenId, Option<Record>>,
+    pub(super) graves: Graves,
     pub(super) draft: Draft,
     pub(super) changes: BTreeMap<RowKey, Change>,
     pub(super) preconditions: Vec<Precondition>,
@@ -40,6 +41,7 @@ impl<'k> Group<'k> {
             second_tokens: &shared.second_tokens,
             now_ms: shared.now_ms(),
             records: HashMap::new(),
+            graves: Graves::default(),
             draft: Draft::of(&shared.ledger.load()),
             changes: BTreeMap::new(),
             preconditions: Vec::new(),
@@ -51,6 +53,9 @@ impl<'k> Group<'k> {
         let store = shared.store.as_ref();
         let mut hits = search::find_all(store, &known, &|| shared.damage_seen()).await?.into_iter();
         let mut found = queries.iter().map(|query| query.as_ref().and_then(|query| Some((query, hits.next()?))));
+
+        let any_graves = group.draft.ledger.tombstones() > 0;
+        group.graves.look_for(store, any_graves, known.iter().map(|query| query.active_id()).collect()).await?;
 
         let erasures = jobs.iter().flat_map(Job::erasures);
         let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
@@ -83,6 +88,10 @@ impl<'k> Group<'k> {
                 Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step)),
                 Job::Transition(asked) => {
                     asked.outcome = Some(group.transition(asked.work.0, &asked.work.1));
+                }
+                Job::NoteProven(asked) => {
+                    asked.work.iter().for_each(|name| group.draft.proven(*name, group.now_ms));
+                    asked.outcome = Some(());
                 }
                 Job::NoteKeyUse(_) => {
                     for (name, at_ms) in keys.last_used.iter() {
@@ -135,6 +144,7 @@ impl<'k> Group<'k> {
             self.preconditions.push(Precondition::Absent(key.clone()));
         }
         self.changes.insert(key.clone(), Change::Put(key, record.encode()));
+        self.take_tombstone(id);
         self.draft.minted(&record);
         self.records.insert(id, Some(record));
         self.in_flight.push(id);
@@ -148,17 +158,8 @@ impl<'k> Group<'k> {
         };
         let record = record.filter(|record| erasure.names(record)).ok_or(Failure::NotFound)?;
         erasure.context_holds(self.keyring, &record)?;
-        let key = RowKey::record(erasure.id.as_bytes());
-        self.changes.insert(key.clone(), Change::Remove(key));
-        if let Some(alias) = record.alias {
-            let key = RowKey::alias(&alias);
-            self.changes.insert(key.clone(), Change::Remove(key));
-        }
-        self.draft.erased(&record);
-        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-        self.records.insert(erasure.id, None);
-        self.in_flight.push(erasure.id);
-        Ok(Erased { sealed_under: name })
+        self.bury(erasure.id, &record);
+        Ok(Erased { sealed_under: (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)) })
     }
 }
 

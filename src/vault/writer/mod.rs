@@ -6,6 +6,7 @@
 //! under a key that was retired since.
 
 mod commit;
+mod graves;
 mod group;
 mod rotate;
 
@@ -28,7 +29,7 @@ use super::{
     search::Found,
 };
 use crate::{
-    crypto::{TokenId, World},
+    crypto::{Fingerprint, TokenId, World},
     kind::{EntityKind, Kid},
     limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
@@ -103,6 +104,8 @@ enum Job {
     Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
     NoteKeyUse(Asked<(), ()>),
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
+    /// A full pass has found nothing under these generations.
+    NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
     /// Nothing to write: the ledger is to be that of the store.
     Settle(Asked<(), ()>),
     Stop(Asked<(), ()>),
@@ -153,6 +156,7 @@ impl Job {
             Job::Step(asked) => asked.answer(committed),
             Job::Transition(asked) => asked.answer(committed),
             Job::AdoptPolicies(asked) => asked.answer(committed),
+            Job::NoteProven(asked) => asked.answer(committed),
             Job::NoteKeyUse(asked) | Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
     }
@@ -181,6 +185,11 @@ impl WriterHandle {
     /// Puts keys into force: what is committed after it is written under them. Returns what an operator should know.
     pub(super) async fn put_keys(&self, change: KeyChange) -> Result<Result<Vec<String>, Vec<String>>, VaultError> {
         self.ask(change, Job::PutKeys).await
+    }
+
+    /// Notes that a full pass has found nothing under these generations, where the books agree.
+    pub(super) async fn note_proven(&self, names: Vec<(Kid, Fingerprint)>) -> Result<(), VaultError> {
+        self.ask(names, Job::NoteProven).await
     }
 
     /// Writes a step of a rotation.

@@ -21,6 +21,7 @@ mod search;
 mod status;
 mod tally;
 mod tokenize;
+mod uses;
 mod verdict;
 mod writer;
 
@@ -57,7 +58,7 @@ use crate::{
 use in_flight::InFlight;
 use ledger::Draft;
 use rotation::Rotations;
-use tally::LastUsed;
+use uses::Uses;
 use writer::{KeyChange, WriterHandle};
 
 #[cfg(test)]
@@ -66,10 +67,10 @@ mod tests;
 /// Where the time comes from, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The keys in force, with the time at which each generation last opened something.
+/// The keys in force, with the use that is made of each.
 struct Keys {
     ring: Keyring,
-    last_used: LastUsed,
+    uses: Uses,
 }
 
 /// What the requests and the writer share.
@@ -121,7 +122,7 @@ impl Vault {
         clock: Clock,
     ) -> Result<Self, KeysError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
-        let keys = Arc::new(Keys { last_used: LastUsed::new(&keyring), ring: keyring });
+        let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
             keys: ArcSwap::new(Arc::clone(&keys)),
@@ -167,8 +168,8 @@ impl Vault {
     }
 
     async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
-        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
-        let keys = Arc::new(Keys { ring: keyring, last_used });
+        let uses = self.shared.keys.load().uses.succeed(&keyring);
+        let keys = Arc::new(Keys { ring: keyring, uses });
         self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
     }
 
@@ -212,7 +213,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
-        self.writer.note_key_use().await
+        self.writer.note_key_use().await.map(drop)
     }
 
     /// Ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.

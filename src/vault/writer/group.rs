@@ -14,6 +14,7 @@ use crate::{
         ledger::Draft,
         records,
         search::{self, Found, Query},
+        uses::Used,
     },
 };
 
@@ -93,10 +94,10 @@ impl<'k> Group<'k> {
                     asked.work.iter().for_each(|name| group.draft.proven(*name, group.now_ms));
                     asked.outcome = Some(());
                 }
-                Job::NoteKeyUse(_) => {
-                    for (name, at_ms) in keys.last_used.iter() {
-                        group.draft.key_used(name, at_ms);
-                    }
+                Job::NoteKeyUse(asked) => {
+                    let noted: Vec<Used> = keys.uses.noted().collect();
+                    noted.iter().for_each(|used| group.draft.key_used(used, group.now_ms));
+                    asked.outcome = Some(noted);
                 }
                 Job::AdoptPolicies(asked) => asked.outcome = Some(group.draft.policies_loaded(&asked.work)),
                 Job::Settle(_) | Job::Stop(_) => {}

@@ -27,6 +27,7 @@ use super::{
     forget::{Erased, Erasure},
     rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
     search::Found,
+    uses::Used,
 };
 use crate::{
     crypto::{Fingerprint, TokenId, World},
@@ -102,7 +103,7 @@ enum Job {
     PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
     Step(Asked<Step, StepOutcome>),
     Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
-    NoteKeyUse(Asked<(), ()>),
+    NoteKeyUse(Asked<(), Vec<Used>>),
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
     /// A full pass has found nothing under these generations.
     NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
@@ -157,7 +158,8 @@ impl Job {
             Job::Transition(asked) => asked.answer(committed),
             Job::AdoptPolicies(asked) => asked.answer(committed),
             Job::NoteProven(asked) => asked.answer(committed),
-            Job::NoteKeyUse(asked) | Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
+            Job::NoteKeyUse(asked) => asked.answer(committed),
+            Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
     }
 }
@@ -206,7 +208,8 @@ impl WriterHandle {
         self.ask((id, transition), Job::Transition).await
     }
 
-    pub(super) async fn note_key_use(&self) -> Result<(), VaultError> {
+    /// Writes down the use of keys. Returns what was written.
+    pub(super) async fn note_key_use(&self) -> Result<Vec<Used>, VaultError> {
         self.ask((), Job::NoteKeyUse).await
     }
 

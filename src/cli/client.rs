@@ -209,6 +209,14 @@ impl Client {
         self.exchange(request(Method::POST, path, OCTETS, body)?).await
     }
 
+    /// Ends what is at a path.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn delete(&mut self, path: &str) -> Result<Reply, ClientError> {
+        self.request(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
         self.exchange(request(method, path, JSON, whole(body))?).await
     }

@@ -15,6 +15,7 @@ mod output;
 mod policy;
 mod progress;
 mod purge;
+mod rotation;
 mod session;
 mod status;
 mod upload;
@@ -45,7 +46,7 @@ pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
         _ => runtime::Builder::new_current_thread(),
     };
     let outcome = threads
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(CommandError::Output)
         .and_then(|runtime| runtime.block_on(dispatch(command, &mut session)));
@@ -72,8 +73,12 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Export(args)) => backup::export(&args, session).await,
         ClientCommand::Vault(VaultCommand::Import(args)) => backup::import(&args, session).await,
         ClientCommand::Vault(VaultCommand::Purge(args)) => purge::run(&args, session).await,
+        ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
+        ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
+        ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,
         ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),
         ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,

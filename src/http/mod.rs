@@ -6,11 +6,13 @@
 mod admin;
 mod backup;
 mod body;
+mod keys;
 mod openapi;
 mod problem;
 mod receipt;
 mod refusal;
 mod request_id;
+mod rotations;
 mod router;
 mod serve;
 mod socket;
@@ -21,7 +23,7 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,25 +37,57 @@ pub use router::{ROUTES, Route};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 
-use crate::{access::Access, api::ReloadReport, metrics::Metrics, policy::PolicySet, vault::Vault};
+use crate::{access::Access, metrics::Metrics, policy::PolicySet, vault::Vault};
 use body::BodyBudget;
 use request_id::RequestIds;
 
-/// Loads the policies again; made by the daemon, which knows where they come from. All or nothing: after an error,
-/// those in force stay.
-pub type ReloadPolicies =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<ReloadReport, ReloadError>> + Send>> + Send + Sync>;
+/// What can be loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// Keys, where they come from files.
+    Keys,
+    /// Policies.
+    Policies,
+    /// Both, or neither.
+    Both,
+}
 
-/// Why policies were not loaded again.
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// Policies in force now.
+    pub policies: usize,
+    /// What the change brings that an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Loads again; made by the daemon, which knows where things come from. All or nothing: after an error, what is in
+/// force stays.
+pub type Reloader =
+    Box<dyn Fn(Reload) -> Pin<Box<dyn Future<Output = Result<Reloaded, ReloadError>> + Send>> + Send + Sync>;
+
+/// Why nothing was loaded again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// They do not validate: every problem, with file and line.
-    #[error("{}", .0.join("\n"))]
-    Invalid(Vec<String>),
-    /// The vault could not remember them.
+    /// Something is wrong with what was read: every problem.
+    #[error("{}", [keys.as_slice(), policies.as_slice()].concat().join("\n"))]
+    Invalid {
+        /// What is wrong with the keys.
+        keys: Vec<String>,
+        /// What is wrong with the policies, with file and line.
+        policies: Vec<String>,
+    },
+    /// The vault could not take note of it.
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
+}
+
+/// What the last reloads were refused for, for `/health`.
+#[derive(Clone, Default)]
+struct Refused {
+    keys: Option<String>,
+    policies: Option<String>,
 }
 
 /// How long a slow client is waited for.
@@ -93,8 +127,8 @@ pub struct Service {
     policies: Arc<ArcSwap<PolicySet>>,
     access: Access,
     metrics: Arc<Metrics>,
-    reload: ReloadPolicies,
-    policies_problem: Mutex<Option<String>>,
+    reloader: Reloader,
+    refused: ArcSwap<Refused>,
     audit: &'static str,
     timeouts: Timeouts,
     place: Place,
@@ -117,7 +151,7 @@ impl Service {
         policies: Arc<ArcSwap<PolicySet>>,
         access: Access,
         metrics: Arc<Metrics>,
-        reload: ReloadPolicies,
+        reloader: Reloader,
         settings: Settings,
     ) -> Result<Self, BuildError> {
         let Settings { audit, timeouts, place } = settings;
@@ -126,8 +160,8 @@ impl Service {
             policies,
             access,
             metrics,
-            reload,
-            policies_problem: Mutex::new(None),
+            reloader,
+            refused: ArcSwap::default(),
             audit,
             timeouts,
             place,
@@ -140,17 +174,36 @@ impl Service {
         })
     }
 
-    /// Loads the policies again, and remembers for `/health` whether that went well.
+    /// Loads again, and remembers for `/health` whether that went well.
     ///
     /// # Errors
-    /// [`ReloadError`]; the policies in force stay.
-    pub async fn reload_policies(&self) -> Result<ReloadReport, ReloadError> {
-        let reloaded = (self.reload)().await;
-        let problem = match &reloaded {
-            Ok(_) => None,
-            Err(problem) => Some(format!("the last reload was refused, those before it are in force: {problem}")),
-        };
-        *self.policies_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    /// [`ReloadError`]; what is in force stays.
+    pub async fn reload(&self, what: Reload) -> Result<Reloaded, ReloadError> {
+        let reloaded = (self.reloader)(what).await;
+        let (keys, policies) = (what != Reload::Policies, what != Reload::Keys);
+        let refusal =
+            |problems: &str| format!("the last reload was refused, what was in force before it still is: {problems}");
+        self.refused.rcu(|before| {
+            let mut refused = Refused::clone(before);
+            match &reloaded {
+                Ok(_) => {
+                    refused.keys = refused.keys.filter(|_| !keys);
+                    refused.policies = refused.policies.filter(|_| !policies);
+                }
+                // What nothing was found wrong with stays as it was, and so does what was said of it.
+                Err(ReloadError::Invalid { keys, policies }) => {
+                    let problem = |of: &[String]| (!of.is_empty()).then(|| refusal(&of.join("; ")));
+                    refused.keys = problem(keys).or(refused.keys);
+                    refused.policies = problem(policies).or(refused.policies);
+                }
+                Err(ReloadError::Vault(failed)) => {
+                    let problem = refusal(&failed.to_string());
+                    refused.keys = keys.then(|| problem.clone()).or(refused.keys);
+                    refused.policies = policies.then_some(problem).or(refused.policies);
+                }
+            }
+            refused
+        });
         reloaded
     }
 }

@@ -16,9 +16,6 @@ use crate::{
     },
 };
 
-/// In which a row can have been sealed: it does not say so itself.
-pub(super) const WORLDS: [World; 2] = [World::Live, World::Test];
-
 /// Problems described one by one; further ones are counted.
 const PROBLEMS_MAX: usize = 100;
 
@@ -31,40 +28,48 @@ enum Verdict {
     Damaged(&'static str),
 }
 
+/// What was counted so far.
+#[derive(Default)]
+pub(super) struct Count {
+    /// Records and aliases of each key generation.
+    pub(super) by_key: BTreeMap<KeyName, (u64, u64)>,
+    pub(super) outcome: CheckOutcome,
+}
+
 /// Counts of records and aliases by key generation, while the check goes on.
 pub(super) struct Census<'a> {
     store: &'a dyn Store,
     ring: &'a Keyring,
-    pub(super) counted: BTreeMap<KeyName, (u64, u64)>,
-    pub(super) outcome: CheckOutcome,
+    pub(super) count: Count,
 }
 
 impl<'a> Census<'a> {
-    pub(super) fn new(store: &'a dyn Store, ring: &'a Keyring) -> Self {
-        Census { store, ring, counted: BTreeMap::new(), outcome: CheckOutcome::default() }
+    /// A census that goes on from a count: the one begun elsewhere, or none.
+    pub(super) fn resume(store: &'a dyn Store, ring: &'a Keyring, count: Count) -> Self {
+        Census { store, ring, count }
     }
 
     pub(super) fn problem(&mut self, text: impl FnOnce() -> String) {
-        if self.outcome.problems.len() < PROBLEMS_MAX {
-            self.outcome.problems.push(text());
+        if self.count.outcome.problems.len() < PROBLEMS_MAX {
+            self.count.outcome.problems.push(text());
         }
     }
 
     pub(super) async fn records(&mut self, rows: &[(RowKey, Row)]) -> Result<(), StoreError> {
         let verdicts = parallel::map(rows, |(key, row)| record_verdict(self.ring, key, row));
         for ((key, _), verdict) in rows.iter().zip(verdicts) {
-            self.outcome.records += 1;
+            self.count.outcome.records += 1;
             match verdict {
                 Verdict::Whole(name) => {
-                    self.outcome.opened += 1;
-                    self.counted.entry(name).or_default().0 += 1;
+                    self.count.outcome.opened += 1;
+                    self.count.by_key.entry(name).or_default().0 += 1;
                 }
                 Verdict::KeyNotLoaded(name) => {
-                    self.outcome.key_not_loaded += 1;
-                    self.counted.entry(name).or_default().0 += 1;
+                    self.count.outcome.key_not_loaded += 1;
+                    self.count.by_key.entry(name).or_default().0 += 1;
                 }
                 Verdict::Damaged(why) => {
-                    self.outcome.damaged_records += 1;
+                    self.count.outcome.damaged_records += 1;
                     self.problem(|| format!("record {}: {why}", hex(key)));
                 }
             }
@@ -74,7 +79,7 @@ impl<'a> Census<'a> {
         let found = self.store.get_many(indices.iter().map(|(_, index)| index.clone()).collect()).await?;
         for ((key, _), alias) in indices.into_iter().zip(found) {
             if !leads_to(alias.as_ref(), key) && self.lacks_alias(key).await? {
-                self.outcome.damaged_aliases += 1;
+                self.count.outcome.damaged_aliases += 1;
                 self.problem(|| format!("record {}: its alias is not there", hex(key)));
             }
         }
@@ -86,20 +91,20 @@ impl<'a> Census<'a> {
             rows.iter().map(|(key, row)| target_of(row).unwrap_or_else(|| key.clone())).collect();
         let targets = self.store.get_many(targets).await?;
         for ((key, row), target) in rows.iter().zip(targets) {
-            self.outcome.aliases += 1;
+            self.count.outcome.aliases += 1;
             let mut verdict = alias_verdict(self.ring, key, row, target.as_ref());
             if matches!(verdict, Verdict::Damaged(_)) {
                 let Some((row, target)) = self.alias_and_target(key).await? else { continue };
                 verdict = alias_verdict(self.ring, key, &row, target.as_ref());
             }
             match verdict {
-                Verdict::Whole(name) => self.counted.entry(name).or_default().1 += 1,
+                Verdict::Whole(name) => self.count.by_key.entry(name).or_default().1 += 1,
                 Verdict::KeyNotLoaded(name) => {
-                    self.outcome.key_not_loaded += 1;
-                    self.counted.entry(name).or_default().1 += 1;
+                    self.count.outcome.key_not_loaded += 1;
+                    self.count.by_key.entry(name).or_default().1 += 1;
                 }
                 Verdict::Damaged(why) => {
-                    self.outcome.damaged_aliases += 1;
+                    self.count.outcome.damaged_aliases += 1;
                     self.problem(|| format!("alias {}: {why}", hex(key)));
                 }
             }
@@ -159,7 +164,8 @@ fn record_verdict(ring: &Keyring, key: &RowKey, row: &Row) -> Verdict {
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return Verdict::KeyNotLoaded(name) };
     let id = TokenId::from_bytes(id);
-    let mut keys = WORLDS.into_iter().map(|world| generation.keys(world));
+    // The row does not say in which world it was sealed.
+    let mut keys = World::ALL.into_iter().map(|world| generation.keys(world));
     if keys.any(|keys| records::open(keys, record.kind, record.minted_kid, id, &record).is_ok()) {
         Verdict::Whole(name)
     } else {
@@ -182,8 +188,7 @@ fn alias_verdict(ring: &Keyring, key: &RowKey, row: &Row, target: Option<&Row>) 
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return Verdict::KeyNotLoaded(name) };
     let (index, target) = (TokenId::from_bytes(index), TokenId::from_bytes(alias.target));
-    let mut keys = WORLDS.into_iter().map(|world| generation.keys(world));
-    if keys.any(|keys| keys.alias_verifies(index, target, &alias.tag)) {
+    if generation.vouches_for(index, target, &alias.tag) {
         Verdict::Whole(name)
     } else {
         Verdict::Damaged("its record's key does not vouch for it")

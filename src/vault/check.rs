@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Vault, VaultError, census::Census, pages::Pages};
+use super::{
+    Vault, VaultError,
+    census::{Census, Count},
+    pages::Pages,
+};
 use crate::{
     access::{Permit, VaultAdmin},
     store::record::Named,
@@ -40,7 +44,8 @@ impl CheckOutcome {
 }
 
 impl Vault {
-    /// Reads the whole vault while it serves, and changes nothing.
+    /// Reads the whole vault while it serves. It changes nothing but what is known of old keys: where it has found all
+    /// in order and nothing under one, that this is proven.
     ///
     /// # Errors
     /// [`VaultError`] if the store failed; what is damaged is no error but in the outcome.
@@ -49,7 +54,7 @@ impl Vault {
         let store = self.shared.store.as_ref();
         let keys = self.shared.keys.load_full();
         let before = self.shared.ledger.load_full();
-        let mut census = Census::new(store, &keys.ring);
+        let mut census = Census::resume(store, &keys.ring, Count::default());
 
         let mut pages = Pages::new(Named::RECORDS);
         while let Some(rows) = pages.next(store).await? {
@@ -59,10 +64,10 @@ impl Vault {
         while let Some(rows) = pages.next(store).await? {
             census.aliases(&rows).await?;
         }
-        census.outcome.tombstones = store.count(Named::TOMBSTONES).await?;
+        census.count.outcome.tombstones = store.count(Named::TOMBSTONES).await?;
 
         let books = store.check().await?;
-        census.outcome.counts_agree = books.sound;
+        census.count.outcome.counts_agree = books.sound;
         if !books.sound {
             census.problem(|| {
                 format!(
@@ -72,12 +77,12 @@ impl Vault {
             });
         }
         if Arc::ptr_eq(&before, &self.shared.ledger.load_full()) {
-            let names: BTreeSet<_> = census.counted.keys().chain(before.generations.keys()).copied().collect();
+            let names: BTreeSet<_> = census.count.by_key.keys().chain(before.generations.keys()).copied().collect();
             for name in names {
-                let there = census.counted.get(&name).copied().unwrap_or_default();
+                let there = census.count.by_key.get(&name).copied().unwrap_or_default();
                 let kept = before.generations.get(&name).map_or((0, 0), |row| (row.records, row.aliases));
                 if there != kept {
-                    census.outcome.counts_agree = false;
+                    census.count.outcome.counts_agree = false;
                     census.problem(|| {
                         format!(
                             "{} {}: the books say {} records and {} aliases, there are {} and {}",
@@ -86,12 +91,18 @@ impl Vault {
                     });
                 }
             }
-            let (kept, there) = (before.tombstones(), census.outcome.tombstones);
+            let (kept, there) = (before.tombstones(), census.count.outcome.tombstones);
             if kept != there {
-                census.outcome.counts_agree = false;
+                census.count.outcome.counts_agree = false;
                 census.problem(|| format!("the books say {kept} tombstones, there are {there}"));
             }
         }
-        Ok(census.outcome)
+        let Count { by_key, outcome } = census.count;
+        if outcome.ok() {
+            // The writer passes over those that the books say are needed, or are no old ones.
+            let unneeded = before.generations.keys().filter(|name| !by_key.contains_key(name));
+            self.writer.note_proven(unneeded.copied().collect()).await?;
+        }
+        Ok(outcome)
     }
 }

@@ -45,7 +45,8 @@ pub enum Failure {
     NotFound,
     /// The key that this needs is not loaded.
     #[error(
-        "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and start again",
+        "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and run \
+         `masker keys reload`, or start again",
         .0.kid, .0.fingerprint, .0.kid, .0.kid
     )]
     KeyUnavailable(KeyName),

@@ -90,7 +90,7 @@ impl Vault {
                 }
             }
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }

@@ -3,13 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::rotation::RotationId;
 use crate::{
     crypto::Fingerprint,
     kind::{EntityKind, Kid},
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, TombstonesRow, UsageRow},
+        record::{
+            GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow,
+            UsesRow,
+        },
     },
 };
 
@@ -23,6 +27,8 @@ pub struct Ledger {
     usage: BTreeMap<(EntityKind, Kid), u64>,
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
+    pub(super) rotations: BTreeMap<RotationId, RotationRow>,
+    pub(super) uses: BTreeMap<(Kid, Fingerprint), UsesRow>,
     tombstones: u64,
 }
 
@@ -33,7 +39,8 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::FORMAT] {
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::USES, Named::FORMAT]
+        {
             for (key, row) in all_rows(store, space).await? {
                 ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
             }
@@ -51,6 +58,12 @@ impl Ledger {
             }
             Named::Mapping(policy, kind) => {
                 self.mappings.insert((policy, kind), MappingRow::decode(row)?);
+            }
+            Named::Rotation(id) => {
+                self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
+            }
+            Named::Uses(kid, fingerprint) => {
+                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), UsesRow::decode(row)?);
             }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
             Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
@@ -119,6 +132,8 @@ pub(super) struct Draft {
     pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
+    rotations: BTreeSet<RotationId>,
+    uses: BTreeSet<(Kid, Fingerprint)>,
     span: bool,
     tombstones: bool,
 }
@@ -130,6 +145,8 @@ impl Draft {
             generations: BTreeSet::new(),
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
+            rotations: BTreeSet::new(),
+            uses: BTreeSet::new(),
             span: false,
             tombstones: false,
         }
@@ -161,6 +178,33 @@ impl Draft {
             row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
         });
         self.usage(record, |records| records.saturating_sub(1));
+    }
+
+    /// Counts a record that was sealed again, with the alias that came or went.
+    pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
+        self.generation(before, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(before.alias.is_some()));
+        });
+        self.generation(after, |row| {
+            row.records += 1;
+            row.aliases += u64::from(after.alias.is_some());
+        });
+    }
+
+    /// Notes how a rotation stands, or forgets it.
+    pub(super) fn set_rotation(&mut self, id: RotationId, row: Option<RotationRow>) {
+        match row {
+            Some(row) => drop(self.ledger.rotations.insert(id, row)),
+            None => drop(self.ledger.rotations.remove(&id)),
+        }
+        self.rotations.insert(id);
+    }
+
+    /// Notes how many tokens that carry their own value a generation has opened.
+    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: UsesRow) {
+        self.ledger.uses.insert(name, row);
+        self.uses.insert(name);
     }
 
     /// Counts a tombstone that is written.
@@ -246,10 +290,21 @@ impl Draft {
             let row = ledger.mappings.get(name)?.encode().ok()?;
             Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
+        let rotations = self.rotations.iter().map(|id| {
+            let key = RowKey::rotation(id.as_bytes());
+            match ledger.rotations.get(id) {
+                Some(row) => Change::Put(key, row.encode()),
+                None => Change::Remove(key),
+            }
+        });
+        let uses = self.uses.iter().filter_map(|name| {
+            let row = ledger.uses.get(name)?;
+            Some(Change::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
+        });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
         let tombstones = self
             .tombstones
             .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
-        generations.chain(usage).chain(mappings).chain(span).chain(tombstones).collect()
+        generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
     }
 }

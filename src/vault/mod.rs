@@ -18,15 +18,21 @@ mod records;
 mod register;
 mod rehydrate;
 mod rewrap;
+mod rotation;
 mod search;
 mod status;
 mod tally;
 mod tokenize;
+mod uses;
+mod verdict;
 mod writer;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -41,19 +47,23 @@ pub use ledger::Ledger;
 pub use purge::{Purge, PurgeFailed, PurgeOutcome};
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
+pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
+pub use verdict::{Verdict, advice};
 pub use writer::merge::Merged;
 
 use crate::{
-    keyring::{Grace, Keyring},
+    keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},
     kind::Kid,
     metrics::Metrics,
     policy::PolicySet,
     store::Store,
 };
 use in_flight::InFlight;
-use tally::LastUsed;
+use ledger::Draft;
+use rotation::Rotations;
+use uses::Uses;
 use writer::{KeyChange, WriterHandle};
 
 #[cfg(test)]
@@ -62,10 +72,10 @@ mod tests;
 /// Where the time comes from, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The keys in force, with the time at which each generation last opened something.
+/// The keys in force, with the use that is made of each.
 struct Keys {
     ring: Keyring,
-    last_used: LastUsed,
+    uses: Uses,
 }
 
 /// What the requests and the writer share.
@@ -77,6 +87,9 @@ struct Shared {
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
     in_flight: InFlight,
+    rotations: Rotations,
+    /// Requests on values so far: what a rotation makes room for.
+    requests: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -114,7 +127,7 @@ impl Vault {
         clock: Clock,
     ) -> Result<Self, KeysError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
-        let keys = Arc::new(Keys { last_used: LastUsed::new(&keyring), ring: keyring });
+        let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
             keys: ArcSwap::new(Arc::clone(&keys)),
@@ -122,11 +135,14 @@ impl Vault {
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
+            rotations: Rotations::default(),
+            requests: AtomicU64::new(0),
             metrics,
             clock,
         });
+        let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
         let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
-        if let Err(refused) = vault.put_keys(keys, rules.accept_rollback).await {
+        if let Err(refused) = vault.put_keys(change).await {
             // What is wrong with the keys is what the operator must know.
             drop(vault.close().await);
             return Err(refused);
@@ -136,23 +152,56 @@ impl Vault {
 
     /// Puts other keys into force: requests in flight finish on those that they began with, and nothing that was
     /// prepared under a key which is not active any more is written under it. `keyring` must have a higher epoch than
-    /// the one in force.
+    /// the one in force. Returns what an operator should know.
     ///
     /// # Errors
     /// [`KeysError`]; those in force stay.
-    pub async fn replace_keys(&self, keyring: Keyring) -> Result<(), KeysError> {
-        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
-        self.put_keys(Arc::new(Keys { ring: keyring, last_used }), false).await
+    pub async fn replace_keys(&self, keyring: Keyring) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, None).await
     }
 
-    async fn put_keys(&self, keys: Arc<Keys>, accept_rollback: bool) -> Result<(), KeysError> {
-        for note in self.writer.put_keys(KeyChange { keys, accept_rollback }).await?.map_err(KeysError::Refused)? {
+    /// [`Vault::replace_keys`] and [`Vault::adopt_policies`] in one: either both are remembered, or neither is.
+    ///
+    /// # Errors
+    /// [`KeysError`]; the keys in force stay, and the policies are not remembered.
+    pub async fn replace_keys_and_policies(
+        &self,
+        keyring: Keyring,
+        policies: &PolicySet,
+    ) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, Some(policies.clone())).await
+    }
+
+    async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
+        let uses = self.shared.keys.load().uses.succeed(&keyring);
+        let keys = Arc::new(Keys { ring: keyring, uses });
+        self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
+    }
+
+    async fn put_keys(&self, change: KeyChange) -> Result<Vec<String>, KeysError> {
+        let mut notes = self.writer.put_keys(change).await?.map_err(KeysError::Refused)?;
+        notes.extend(self.grace_warnings());
+        for note in &notes {
             warn!("{note}");
         }
-        for warning in self.grace_warnings() {
-            warn!("{warning}");
-        }
-        Ok(())
+        Ok(notes)
+    }
+
+    /// The keyring that would follow the one in force: these keys, and those of `kept` as they are.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn next_keyring(
+        &self,
+        keys: Vec<LoadedKey>,
+        kept: &BTreeSet<(Kid, Role)>,
+    ) -> Result<Keyring, Vec<KeyringError>> {
+        self.shared.keys.load().ring.successor(keys, kept)
+    }
+
+    /// What [`Vault::replace_keys`] would refuse a keyring for, as far as can be said before.
+    pub fn objections(&self, keyring: &Keyring) -> Vec<String> {
+        Draft::of(&self.shared.ledger.load()).rollbacks(keyring)
     }
 
     /// Holds policies against those that were in force before, and remembers them. Returns a warning for each kind
@@ -169,7 +218,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
-        self.writer.note_key_use().await
+        self.writer.note_key_use().await.map(drop)
     }
 
     /// Ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.

@@ -3,11 +3,15 @@
 //! It knows keys by fingerprint alone. Every set of keys is held against it before it comes into force, so that a key
 //! which was replaced does not come back by mistake.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{
+    Failure, KeyName,
     ledger::{Draft, Ledger},
     status::timestamp,
+    verdict::needs,
 };
 use crate::{
     crypto::Fingerprint,
@@ -17,12 +21,18 @@ use crate::{
 };
 
 impl Ledger {
-    /// A generation of `kid` that has records or aliases and is not loaded: while there is one, a value that is not
-    /// found may be there all the same.
-    pub(super) fn blind(&self, kid: Kid, keyring: &Keyring) -> Option<Fingerprint> {
-        self.generations_of(kid)
-            .find(|(name, row)| row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none())
-            .map(|((_, fingerprint), _)| *fingerprint)
+    /// Whether a value of `kid` that was not found under these keys is not there.
+    ///
+    /// # Errors
+    /// A key that has records or aliases and is not among these: the value may be there under that.
+    pub(super) fn unfound(&self, kid: Kid, keyring: &Keyring) -> Result<(), Failure> {
+        let unseen = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
+            row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none()
+        };
+        match self.generations_of(kid).find(unseen) {
+            Some((name, _)) => Err(Failure::KeyUnavailable(KeyName { kid, fingerprint: name.1.to_string() })),
+            None => Ok(()),
+        }
     }
 
     /// Every generation of a kid that was ever seen.
@@ -45,7 +55,7 @@ impl Draft {
         now_ms: u64,
         accept_rollback: bool,
     ) -> Result<Vec<String>, Vec<String>> {
-        let rollbacks: Vec<String> = keyring.iter().filter_map(|(kid, _)| self.rollback(kid, keyring)).collect();
+        let rollbacks = self.rollbacks(keyring);
         if !rollbacks.is_empty() && !accept_rollback {
             return Err(rollbacks);
         }
@@ -80,11 +90,14 @@ impl Draft {
         for (name, row) in replaced {
             self.set_generation(name, row);
         }
-        notes.extend(self.ledger.missed(keyring));
         Ok(notes)
     }
 
-    /// What is wrong where the active key of `kid` is one that had been replaced.
+    /// What must be mended, for each kid whose active key is one that had been replaced.
+    pub(super) fn rollbacks(&self, keyring: &Keyring) -> Vec<String> {
+        keyring.iter().filter_map(|(kid, _)| self.rollback(kid, keyring)).collect()
+    }
+
     fn rollback(&self, kid: Kid, keyring: &Keyring) -> Option<String> {
         let pair = keyring.get(kid)?;
         let active = pair.active().fingerprint();
@@ -121,15 +134,6 @@ impl Draft {
         self.ledger.generations_of(kid).any(|(_, row)| row.old_since_ms.is_none())
     }
 
-    /// Notes when a generation last opened something.
-    pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(row) = self.ledger.generations.get(&name).copied()
-            && row.last_used_ms < at_ms
-        {
-            self.set_generation(name, GenerationRow { last_used_ms: at_ms, ..row });
-        }
-    }
-
     /// Notes that a full pass has found nothing that needs this generation. Does nothing where the books know better.
     pub(super) fn proven(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(row) = self.ledger.generations.get(&name).copied()
@@ -140,7 +144,7 @@ impl Draft {
         }
     }
 
-    fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
+    pub(super) fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
         if self.ledger.generations.insert(name, row) != Some(row) {
             self.generations.insert(name);
         }
@@ -154,20 +158,25 @@ fn is_replaced(name: (Kid, Fingerprint), keyring: &Keyring) -> bool {
 
 impl Ledger {
     /// What is to be said of records whose key is not among these.
-    fn missed(&self, keyring: &Keyring) -> Vec<String> {
+    pub(super) fn missed(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
         let missed = self
             .generations
             .iter()
             .filter(|(name, row)| row.is_needed() && keyring.by_fingerprint(name.0, name.1).is_none());
-        missed.map(|((kid, fingerprint), row)| missing_key(*kid, *fingerprint, row.records)).collect()
+        missed.map(|(name, row)| missing_key(*name, row, second_tokens.contains(&name.0))).collect()
     }
 }
 
 /// What an operator must know of records whose key is not loaded, and do about it.
-pub(super) fn missing_key(kid: Kid, fingerprint: Fingerprint, records: u64) -> String {
+fn missing_key((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, second_tokens: bool) -> String {
+    let unfound = if second_tokens { "get second tokens" } else { "are refused" };
     format!(
-        "{records} records need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be \
-         rehydrated, and values of {kid} that the vault does not find are refused; load it as MASKER_KEY_{kid}_OLD (or \
-         as MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`"
+        "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
+         and values of {kid} that the vault does not find {unfound}; load it as MASKER_KEY_{kid}_OLD (or as \
+         MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
+        needs(row.records, row.aliases)
     )
 }
+
+#[cfg(test)]
+mod tests;

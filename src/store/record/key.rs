@@ -38,6 +38,8 @@ pub enum KeyError {
 /// | `a` alias | index (16) |
 /// | `g` generation | fingerprint (8), kid |
 /// | `u` usage | length of the kind (1), kind, minted kid |
+/// | `d` uses | fingerprint (8), kid |
+/// | `o` rotation | id (16) |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` format | nothing |
 /// | `m` span | `span` |
@@ -55,6 +57,10 @@ pub enum Named {
     Usage(EntityKind, Kid),
     /// A [`super::MappingRow`], by policy and kind.
     Mapping(String, EntityKind),
+    /// A [`super::UsesRow`], by kid and fingerprint.
+    Uses(Kid, [u8; 8]),
+    /// A [`super::RotationRow`], by its id.
+    Rotation([u8; 16]),
     /// The [`super::FormatRow`].
     Format,
     /// The [`super::SpanRow`].
@@ -76,6 +82,10 @@ impl Named {
     pub const USAGES: u8 = b'u';
     /// The space of policies' mappings.
     pub const MAPPINGS: u8 = b'p';
+    /// The space of the uses of keys.
+    pub const USES: u8 = b'd';
+    /// The space of rotations.
+    pub const ROTATIONS: u8 = b'o';
     /// The space of the rows about the vault as a whole.
     pub const FORMAT: u8 = b'm';
     /// The space of tombstones.
@@ -92,13 +102,13 @@ impl Named {
         let named = match bytes[0] {
             Self::RECORDS => rest.try_into().ok().map(Named::Record),
             Self::ALIASES => rest.try_into().ok().map(Named::Alias),
-            Self::GENERATIONS => rest
-                .split_first_chunk()
-                .and_then(|(fingerprint, kid)| Some(Named::Generation(Kid::parse(text(kid)?)?, *fingerprint))),
+            Self::GENERATIONS => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Generation(kid, fingerprint)),
+            Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Uses(kid, fingerprint)),
             Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(Named::Usage(kind, Kid::parse(kid)?))),
             Self::MAPPINGS => split_kind(rest)
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
                 .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
+            Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
             Self::FORMAT if rest.is_empty() => Some(Named::Format),
             Self::FORMAT if rest == SPAN => Some(Named::Span),
             Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
@@ -111,6 +121,11 @@ impl Named {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
+    let (fingerprint, kid) = bytes.split_first_chunk()?;
+    Some((Kid::parse(text(kid)?)?, *fingerprint))
 }
 
 fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
@@ -152,6 +167,16 @@ impl RowKey {
         }
         let kind = kind.as_str().as_bytes();
         Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
+    }
+
+    /// The key of the row about a generation's uses.
+    pub fn uses(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(Named::USES, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// The key of a rotation's row.
+    pub fn rotation(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ROTATIONS, &[id])
     }
 
     /// The key of the format row.

@@ -9,15 +9,13 @@ use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 use super::spool::{Cursor, Graveyard, Item, Spool};
 use crate::{
     access::{Permit, VaultAdmin},
-    crypto::{Fingerprint, LockedMemoryError, TokenId},
+    crypto::{Fingerprint, LockedMemoryError, TokenId, World},
     export::ExportError,
     keyring::Keyring,
     kind::Kid,
     store::record::Record,
     vault::{
-        Failure, Vault, VaultError,
-        census::WORLDS,
-        parallel, records,
+        Failure, Vault, VaultError, parallel, records,
         writer::merge::{Incoming, Merge, Merged},
     },
 };
@@ -169,7 +167,7 @@ fn look_at(ring: &Keyring, item: &Item) -> Seen {
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return Seen::KeyNotLoaded(name) };
     let id = TokenId::from_bytes(*id);
-    let mut keys = WORLDS.into_iter().map(|world| generation.keys(world));
+    let mut keys = World::ALL.into_iter().map(|world| generation.keys(world));
     let opens = keys.any(|keys| records::open(keys, record.kind, record.minted_kid, id, &record).is_ok());
     if opens { Seen::Whole } else { Seen::Damaged }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Job, KeyChange, Mint, Minted, graves::Graves, merge};
+use super::{Job, KeyChange, Mint, Minted, graves::Graves, merge, rotate::Stored};
 use crate::{
     crypto::TokenId,
     keyring::Keyring,
@@ -15,6 +15,7 @@ use crate::{
         purge::Doomed,
         records,
         search::{self, Found, Query},
+        uses::Used,
     },
 };
 
@@ -65,6 +66,8 @@ impl<'k> Group<'k> {
         let record_keys = erased.map(|id| RowKey::record(id.as_bytes())).collect();
         let mut stored = store.get_many(record_keys).await?.into_iter();
 
+        let to_step = Stored::read(shared, jobs.iter().filter_map(Job::step)).await?;
+
         for job in jobs {
             match job {
                 Job::Mint(asked) => {
@@ -90,13 +93,26 @@ impl<'k> Group<'k> {
                     asked.outcome = Some(group.merge(&asked.work, prepared));
                 }
                 Job::PutKeys(asked) => {
-                    let KeyChange { keys, accept_rollback } = &asked.work;
-                    asked.outcome = Some(group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback));
+                    let KeyChange { keys, accept_rollback, policies } = &asked.work;
+                    let noted = group.draft.keys_loaded(&keys.ring, group.now_ms, *accept_rollback);
+                    asked.outcome = Some(noted.map(|mut notes| {
+                        notes.extend(group.draft.ledger.missed(&keys.ring, group.second_tokens));
+                        notes.extend(policies.iter().flat_map(|policies| group.draft.policies_loaded(policies)));
+                        notes
+                    }));
                 }
-                Job::NoteKeyUse(_) => {
-                    for (name, at_ms) in keys.last_used.iter() {
-                        group.draft.key_used(name, at_ms);
-                    }
+                Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step)),
+                Job::Transition(asked) => {
+                    asked.outcome = Some(group.transition(asked.work.0, &asked.work.1));
+                }
+                Job::NoteProven(asked) => {
+                    asked.work.iter().for_each(|name| group.draft.proven(*name, group.now_ms));
+                    asked.outcome = Some(());
+                }
+                Job::NoteKeyUse(asked) => {
+                    let noted: Vec<Used> = keys.uses.noted().collect();
+                    noted.iter().for_each(|used| group.draft.key_used(used, group.now_ms));
+                    asked.outcome = Some(noted);
                 }
                 Job::AdoptPolicies(asked) => asked.outcome = Some(group.draft.policies_loaded(&asked.work)),
                 Job::Settle(_) | Job::Stop(_) => {}
@@ -125,10 +141,8 @@ impl<'k> Group<'k> {
             let found = Found { kind: record.kind, minted_kid: record.minted_kid, id };
             return Ok(Minted { found, created: false });
         }
-        if !self.second_tokens.contains(&mint.kid)
-            && let Some(fingerprint) = self.draft.ledger.blind(mint.kid, self.keyring)
-        {
-            return Err(unavailable(fingerprint.to_string()));
+        if !self.second_tokens.contains(&mint.kid) {
+            self.draft.ledger.unfound(mint.kid, self.keyring)?;
         }
 
         let record = if mint.prepared.epoch == self.keyring.epoch() && mint.prepared.id == id {

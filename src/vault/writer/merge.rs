@@ -7,13 +7,13 @@ use subtle::ConstantTimeEq;
 
 use super::{Job, group::Group};
 use crate::{
-    crypto::{Fingerprint, GenerationKeys, OpenedRecord, TokenId},
+    crypto::{Fingerprint, GenerationKeys, OpenedRecord, TokenId, World},
     keyring::{Keyring, Role},
     store::{
         Change, Precondition, Row, RowKey, Store, StoreError,
         record::{Alias, Record, TombstoneRow},
     },
-    vault::{Failure, KeyName, census::WORLDS, parallel, records},
+    vault::{Failure, KeyName, parallel, records},
 };
 
 /// Something to merge.
@@ -147,7 +147,7 @@ fn open<'k>(ring: &'k Keyring, id: TokenId, record: &Record) -> Result<Opened<'k
     let unavailable = || Failure::KeyUnavailable(KeyName { kid, fingerprint: fingerprint.to_string() });
     let generation = ring.by_fingerprint(kid, fingerprint).ok_or_else(unavailable)?;
     let pair = ring.get(kid).ok_or_else(unavailable)?;
-    for world in WORLDS {
+    for world in World::ALL {
         if let Ok(payload) = records::open(generation.keys(world), record.kind, record.minted_kid, id, record) {
             let active = pair.active().keys(world);
             let context = payload.payload().context;

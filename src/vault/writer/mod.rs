@@ -9,6 +9,7 @@ mod commit;
 mod graves;
 mod group;
 pub(super) mod merge;
+mod rotate;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -27,10 +28,12 @@ use super::{
     Failure, Keys, Shared, VaultError,
     forget::{Erased, Erasure},
     purge::Doomed,
+    rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
     search::Found,
+    uses::Used,
 };
 use crate::{
-    crypto::{TokenId, World},
+    crypto::{Fingerprint, TokenId, World},
     kind::{EntityKind, Kid},
     limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
@@ -67,6 +70,8 @@ pub(super) struct KeyChange {
     pub(super) keys: Arc<Keys>,
     /// Whether a key that had been replaced may be active again.
     pub(super) accept_rollback: bool,
+    /// Policies that are to be remembered with them.
+    pub(super) policies: Option<PolicySet>,
 }
 
 /// Work for the writer, and whoever waits for what comes of it.
@@ -101,8 +106,12 @@ enum Job {
     Purge(Asked<Vec<Doomed>, Vec<Option<Erased>>>),
     Merge(Asked<Merge, Result<Merged, Failure>>),
     PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
-    NoteKeyUse(Asked<(), ()>),
+    Step(Asked<Step, StepOutcome>),
+    Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
+    NoteKeyUse(Asked<(), Vec<Used>>),
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
+    /// A full pass has found nothing under these generations.
+    NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
     /// Nothing to write: the ledger is to be that of the store.
     Settle(Asked<(), ()>),
     Stop(Asked<(), ()>),
@@ -115,6 +124,7 @@ impl Job {
             Job::Forget(asked) => asked.work.len(),
             Job::Purge(asked) => asked.work.len(),
             Job::Merge(asked) => asked.work.incoming.len(),
+            Job::Step(asked) => asked.work.resealed.len(),
             _ => 1,
         }
     }
@@ -147,6 +157,13 @@ impl Job {
         }
     }
 
+    fn step(&self) -> Option<&Step> {
+        match self {
+            Job::Step(asked) => Some(&asked.work),
+            _ => None,
+        }
+    }
+
     /// Tells whoever waits what became of it.
     fn answer(self, committed: &Result<(), VaultError>) {
         match self {
@@ -155,8 +172,12 @@ impl Job {
             Job::Purge(asked) => asked.answer(committed),
             Job::Merge(asked) => asked.answer(committed),
             Job::PutKeys(asked) => asked.answer(committed),
+            Job::Step(asked) => asked.answer(committed),
+            Job::Transition(asked) => asked.answer(committed),
             Job::AdoptPolicies(asked) => asked.answer(committed),
-            Job::NoteKeyUse(asked) | Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
+            Job::NoteProven(asked) => asked.answer(committed),
+            Job::NoteKeyUse(asked) => asked.answer(committed),
+            Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
     }
 }
@@ -195,7 +216,27 @@ impl WriterHandle {
         self.ask(change, Job::PutKeys).await
     }
 
-    pub(super) async fn note_key_use(&self) -> Result<(), VaultError> {
+    /// Notes that a full pass has found nothing under these generations, where the books agree.
+    pub(super) async fn note_proven(&self, names: Vec<(Kid, Fingerprint)>) -> Result<(), VaultError> {
+        self.ask(names, Job::NoteProven).await
+    }
+
+    /// Writes a step of a rotation.
+    pub(super) async fn reseal(&self, step: Step) -> Result<StepOutcome, VaultError> {
+        self.ask(step, Job::Step).await
+    }
+
+    /// Changes how a rotation stands.
+    pub(super) async fn change_rotation(
+        &self,
+        id: RotationId,
+        transition: Transition,
+    ) -> Result<Result<(), RotationError>, VaultError> {
+        self.ask((id, transition), Job::Transition).await
+    }
+
+    /// Writes down the use of keys. Returns what was written.
+    pub(super) async fn note_key_use(&self) -> Result<Vec<Used>, VaultError> {
         self.ask((), Job::NoteKeyUse).await
     }
 

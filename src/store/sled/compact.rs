@@ -33,7 +33,7 @@ use crate::{
     store::{Compacted, StoreError},
 };
 
-/// Rows that are copied between two batches.
+/// Rows of a page.
 const COPY_ROWS: usize = 256;
 
 /// Why there was no compaction.

@@ -199,9 +199,7 @@ impl Engine {
     /// hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
-        self.queued.fetch_add(1, Ordering::AcqRel);
-        let mut writer = self.writer();
-        self.queued.fetch_sub(1, Ordering::AcqRel);
+        let mut writer = self.writer_first();
         if writer.over {
             return Err(EngineError::Gone);
         }
@@ -210,7 +208,7 @@ impl Engine {
         if let Ok(Applied::Durable) = outcome {
             let position = writer.books.position;
             if let Some(copy) = &mut writer.copy {
-                copy.carry(batch, position);
+                copy.carry(&batch.changes, position);
             }
         }
         outcome
@@ -218,10 +216,14 @@ impl Engine {
 
     /// Applies changes at a position without making them durable, or known to the books on the disk: for a database
     /// that is not served from yet.
-    pub(super) fn absorb(&self, changes: &[&Change], position: Position) -> Result<(), EngineError> {
-        let mut writer = self.writer();
+    pub(super) fn absorb<'a>(
+        &self,
+        changes: impl Iterator<Item = &'a Change>,
+        position: Position,
+    ) -> Result<(), EngineError> {
+        let mut writer = self.writer_first();
         self.with_tree(|tree| {
-            let (books, writes) = writer.prepare(tree, changes.iter().copied(), HashMap::new(), position)?;
+            let (books, writes) = writer.prepare(tree, changes, HashMap::new(), position)?;
             tree.apply_batch(writes)?;
             writer.books = books;
             Ok(())
@@ -337,9 +339,17 @@ impl Engine {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For commits.
+    fn writer_first(&self) -> MutexGuard<'_, Writer> {
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        let writer = self.writer();
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        writer
+    }
+
     /// For work in many steps: who lets go of a lock and takes it again at once is ahead of those who wait for it, so
     /// commits are let in first. Not for ever, for they may never end.
-    pub(super) fn writer_after_commits(&self) -> MutexGuard<'_, Writer> {
+    fn writer_after_commits(&self) -> MutexGuard<'_, Writer> {
         let begun = Instant::now();
         while self.queued.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
             thread::sleep(STEP_ASIDE_MAX / 100);
@@ -427,6 +437,7 @@ impl Progress {
     fn advance(&mut self, tree: &sled::Tree, limit: usize) -> Result<bool, EngineError> {
         let rows = rows_after(tree, &self.cursor, limit)?;
         for (key, row) in &rows {
+            let row = row.as_ref().ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
             self.tally.add(key.as_bytes(), row);
         }
         if let Some((key, _)) = rows.last() {
@@ -436,8 +447,13 @@ impl Progress {
     }
 }
 
-/// Up to `limit` rows of every space whose heads come after `cursor`, while nobody writes. Fewer: there are no more.
-pub(super) fn rows_after(tree: &sled::Tree, cursor: &[u8], limit: usize) -> Result<Vec<(RowKey, Row)>, EngineError> {
+/// Up to `limit` rows of every space whose heads come after `cursor`, without those that go meanwhile. Fewer: there are
+/// no more.
+pub(super) fn rows_after(
+    tree: &sled::Tree,
+    cursor: &[u8],
+    limit: usize,
+) -> Result<Vec<(RowKey, Option<Row>)>, EngineError> {
     use std::ops::Bound::{Excluded, Unbounded};
     let mut rows = Vec::new();
     let from = cursor.max(&rows::BOOKS_KEY);
@@ -447,7 +463,7 @@ pub(super) fn rows_after(tree: &sled::Tree, cursor: &[u8], limit: usize) -> Resu
             break;
         }
         let key = rows::logical_key(&physical)?;
-        let row = whole_row(tree, &key, head)?.ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
+        let row = whole_row(tree, &key, head)?;
         rows.push((key, row));
     }
     Ok(rows)
@@ -481,7 +497,7 @@ fn write(writes: &mut sled::Batch, key: &RowKey, old_length: usize, new: Option<
     }
 }
 
-fn get(tree: &sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
+pub(super) fn get(tree: &sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
     match tree.get(rows::head_key(key))? {
         None => Ok(None),
         Some(head) => whole_row(tree, key, head),

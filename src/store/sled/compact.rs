@@ -9,7 +9,7 @@
 //!
 //! What a crash leaves is told by the names alone: while there is no `sled`, `sled.old` is the database, complete, for
 //! nothing is committed between the two renames; as soon as there is one, both others may go. What fails before the second rename
-//! is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
+//! is durable is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
 
 use std::{
     fs::{self, DirBuilder},
@@ -21,13 +21,7 @@ use std::{
     },
 };
 
-use super::{
-    Shared, State,
-    copy::CopyError,
-    engine::{Engine, EngineError},
-    files,
-    open::Trust,
-};
+use super::{Shared, State, copy::CopyError, engine::Engine, failure::EngineError, files, open::Trust};
 use crate::{
     limits::STORE_COMPACTION_ROOM_BYTES_MIN,
     store::{Compacted, StoreError},

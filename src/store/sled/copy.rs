@@ -9,8 +9,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     books::{Books, Position, Tally},
-    engine::{Engine, EngineError, Writer, get, rows_after},
+    engine::{Engine, Writer},
+    failure::EngineError,
     rows,
+    tree::{get, rows_after},
 };
 use crate::store::{Change, RowKey};
 

@@ -9,6 +9,7 @@ pub mod daemon {
     mod keys;
     mod lifecycle;
     mod races;
+    mod reload;
     mod secrets;
     mod socket;
     mod starts;

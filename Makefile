@@ -41,6 +41,7 @@ doc: toolchain ## Build the documentation of the source; nothing in it may be am
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
 deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+	$(CARGO) fetch --locked
 	$(CARGO) deny --offline --locked check bans licenses sources
 
 # Without a network there is nothing to ask, which is no fault of the source's.

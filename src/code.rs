@@ -53,6 +53,9 @@ codes! {
     TokenNotFound = "token.not_found", 404, "The token is not known";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
+    RotationRunning = "rotation.running", 409, "A rotation is running";
+    RotationEnded = "rotation.ended", 409, "The rotation has ended";
+    RotationNotFound = "rotation.not_found", 404, "There is no such rotation";
     VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
     VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
     Overloaded = "overloaded", 503, "The daemon is busy";

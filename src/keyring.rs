@@ -12,7 +12,11 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    crypto::{Fingerprint, GenerationKeys, SecretKey, World, aead::PREFIX_BYTES, secret::LockedMemoryError},
+    crypto::{
+        Fingerprint, GenerationKeys, SecretKey, TokenId, World,
+        aead::{PREFIX_BYTES, TAG_BYTES},
+        secret::LockedMemoryError,
+    },
     kind::Kid,
 };
 
@@ -81,6 +85,11 @@ impl Generation {
     /// Its public name, the same in both worlds.
     pub fn fingerprint(&self) -> Fingerprint {
         self.keys.live.fingerprint()
+    }
+
+    /// Whether this key vouches, in either world, for an alias that leads from `index` to `target`.
+    pub fn vouches_for(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
+        World::ALL.into_iter().any(|world| self.keys(world).alias_verifies(index, target, tag))
     }
 
     /// What works with it in one world.

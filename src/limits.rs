@@ -52,6 +52,10 @@ pub const PARALLEL_ITEMS_MIN: usize = 128;
 pub const WRITER_QUEUE_MAX: usize = 1_024;
 /// Rows that one group commit gathers before it stops taking more requests.
 pub const COMMIT_ROWS_MAX: usize = 8_192;
+/// Records that a step of a rotation moves at most. A request that comes meanwhile waits for its commit.
+pub const ROTATION_RECORDS_MAX: usize = 512;
+/// Records that a step of a rotation moves at least, when there are many requests beside it.
+pub const ROTATION_RECORDS_MIN: usize = 16;
 
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
@@ -62,6 +66,8 @@ pub const STORE_ANSWER_SECONDS_MAX: u64 = 60;
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_MIN: u64 = 100;
 /// Longest pause before a store that failed is opened again, in milliseconds.
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_MAX: u64 = 5_000;
+/// Room on the disk that a compaction leaves to the writer, in bytes: with less it ends.
+pub const STORE_COMPACTION_ROOM_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a store that was found damaged is looked at again, in milliseconds: that reads all of it.
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
 
@@ -71,6 +77,7 @@ pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
+const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
 const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub vault_records: IntGauge,
     /// `masker_vault_size_bytes`.
     pub vault_size_bytes: IntGauge,
+    /// `masker_rotation_rows_total`.
+    pub rotation_rows: prometheus::IntCounter,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
     /// `masker_key_grace_seconds_left{kid}`.
@@ -68,6 +70,10 @@ impl Metrics {
             )?,
             vault_records: IntGauge::new("masker_vault_records", "Records in the vault")?,
             vault_size_bytes: IntGauge::new("masker_vault_size_bytes", "Bytes that the vault takes on disk")?,
+            rotation_rows: prometheus::IntCounter::new(
+                "masker_rotation_rows_total",
+                "Records that rotations have moved to another key",
+            )?,
             key_old_age_seconds: IntGaugeVec::new(
                 opts!("masker_key_old_age_seconds", "Time since a loaded old key was replaced"),
                 &["kid"],
@@ -110,6 +116,7 @@ impl Metrics {
             Box::new(self.tokens.clone()),
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
+            Box::new(self.rotation_rows.clone()),
             Box::new(self.key_old_age_seconds.clone()),
             Box::new(self.key_grace_seconds_left.clone()),
             Box::new(self.connections.clone()),

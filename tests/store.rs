@@ -5,6 +5,8 @@ pub mod powercut;
 
 #[path = "store/child.rs"]
 mod child;
+#[path = "store/compaction.rs"]
+mod compaction;
 #[path = "store/contract.rs"]
 mod contract;
 #[path = "store/crash.rs"]

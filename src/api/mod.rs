@@ -5,6 +5,7 @@
 
 mod admin;
 mod object;
+mod rotations;
 mod text;
 mod values;
 
@@ -15,6 +16,7 @@ pub use admin::{
     WhoAmI,
 };
 pub use object::Object;
+pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,

@@ -165,12 +165,44 @@ pub enum VaultCommand {
     /// How many records there are, and under which keys
     #[command(after_help = help::VAULT_STATS)]
     Stats,
+    /// Move records to the active key of a key id, while the daemon serves
+    #[command(after_help = help::VAULT_ROTATE_KEY)]
+    RotateKey(RotateArgs),
+    /// List rotations, the latest first
+    #[command(after_help = help::VAULT_ROTATIONS)]
+    Rotations,
+    /// End a rotation before its time
+    #[command(after_help = help::VAULT_CANCEL_ROTATION)]
+    CancelRotation {
+        /// The rotation's id
+        id: String,
+    },
     /// Erase the records behind tokens, for good
     #[command(after_help = help::VAULT_FORGET)]
     Forget(TokenArgs),
     /// Read every record and verify it
     #[command(after_help = help::VAULT_CHECK)]
     Check,
+}
+
+/// `masker vault rotate-key`.
+#[derive(Clone, Debug, Args)]
+pub struct RotateArgs {
+    /// The key id whose active key records are moved to
+    #[arg(long, value_name = "KID")]
+    pub new_kid: String,
+    /// The key id whose records are moved; left out, those of the new one under its old keys
+    #[arg(long, value_name = "KID")]
+    pub old_kid: Option<String>,
+    /// Open every record and say what would happen, without writing anything
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for its end
+    #[arg(long)]
+    pub detach: bool,
+    /// Rows a second at most; 0 for as many as there is room for
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_rows_per_second: u64,
 }
 
 /// `masker policy`.

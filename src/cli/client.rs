@@ -154,6 +154,14 @@ impl Client {
         self.request(Method::POST, path, body.into()).await
     }
 
+    /// Ends what is at a path.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn delete(&mut self, path: &str) -> Result<Reply, ClientError> {
+        self.request(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
         let request = Request::builder()
             .method(method)

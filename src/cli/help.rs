@@ -103,7 +103,30 @@ pub(super) const VAULT: &str = "\
 Examples:
   masker vault stats
   masker vault check
+  masker vault rotate-key --new-kid K_HEALTHCARE
   masker vault forget < tokens.txt";
+
+pub(super) const VAULT_ROTATE_KEY: &str = "\
+Examples:
+  masker vault rotate-key --new-kid K_HEALTHCARE --dry-run
+  masker vault rotate-key --new-kid K_HEALTHCARE
+  masker vault rotate-key --new-kid K_HEALTHCARE --max-rows-per-second 2000 --detach
+  masker vault rotate-key --old-kid K_CLINIC --new-kid K_HEALTHCARE
+
+Tokens do not change. The daemon serves meanwhile, and goes on by itself after a restart; ending this command does not end \
+the rotation. It is done when a last pass over the whole vault has found nothing under the old keys. A record that does \
+not open is left alone and named by its id; the rotation then ends as failed, and the exit code is 2.";
+
+pub(super) const VAULT_ROTATIONS: &str = "\
+Examples:
+  masker vault rotations
+  masker vault rotations --json | jq '.rotations[0].rows_done'";
+
+pub(super) const VAULT_CANCEL_ROTATION: &str = "\
+Examples:
+  masker vault cancel-rotation 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+What it has moved stays moved; another rotation moves the rest.";
 
 pub(super) const VAULT_STATS: &str = "\
 Examples:

@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod output;
 mod policy;
+mod rotation;
 mod session;
 mod status;
 mod values;
@@ -41,7 +42,7 @@ pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
         _ => runtime::Builder::new_current_thread(),
     };
     let outcome = threads
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(CommandError::Output)
         .and_then(|runtime| runtime.block_on(dispatch(command, &mut session)));
@@ -65,6 +66,9 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
         ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
+        ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
+        ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
         ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,

@@ -78,6 +78,12 @@ impl<'a> Session<'a> {
         Ok(reply)
     }
 
+    pub(super) async fn delete(&mut self, path: &str) -> Result<Reply, CommandError> {
+        let reply = self.client().await?.delete(path).await?;
+        self.describe("DELETE", path, &reply);
+        Ok(reply)
+    }
+
     /// Where the daemon is.
     pub(super) fn socket(&self) -> Result<PathBuf, CommandError> {
         daemon_socket(self.global, self.host)

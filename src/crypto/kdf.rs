@@ -20,6 +20,11 @@ pub enum World {
     Test,
 }
 
+impl World {
+    /// Both.
+    pub const ALL: [World; 2] = [World::Live, World::Test];
+}
+
 /// What a subkey is for. The texts are part of the token format.
 #[derive(Clone, Copy)]
 pub(super) enum Label {

@@ -11,6 +11,7 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, watch},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
@@ -31,7 +32,7 @@ use crate::{
     metrics::Metrics,
     policy::PolicySet,
     store::sled::{Options as StoreOptions, SledStore},
-    vault::{KeyRules, Vault},
+    vault::{KeyRules, Vault, VaultError},
 };
 
 /// Something the operator must mend before the daemon can start.
@@ -233,6 +234,10 @@ async fn run(
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
     let (stop, stopping) = watch::channel(false);
+    let rotating = tokio::spawn({
+        let (vault, stopping) = (Arc::clone(&vault), stopping.clone());
+        async move { vault.drive_rotations(stopping).await }
+    });
     let serving = tokio::spawn(http::serve(listener, Arc::clone(&service), stopping));
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -258,12 +263,20 @@ async fn run(
         Err(panicked) => error!(error = %panicked, "serving ended by a bug"),
     }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
-    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), vault.close()).await {
+    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), end(rotating, &vault)).await {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(failed)) => warn!(error = %failed, "stopped; the vault was not closed in order"),
         Err(_) => warn!("stopped; the vault did not close in time"),
     }
     Ok(())
+}
+
+/// Ends the vault once nothing drives its rotations any more.
+async fn end(rotating: JoinHandle<()>, vault: &Vault) -> Result<(), VaultError> {
+    if let Err(panicked) = rotating.await {
+        error!(error = %panicked, "driving rotations ended by a bug");
+    }
+    vault.close().await
 }
 
 struct Signals {

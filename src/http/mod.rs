@@ -10,6 +10,7 @@ mod openapi;
 mod problem;
 mod refusal;
 mod request_id;
+mod rotations;
 mod router;
 mod serve;
 mod socket;

@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 
 use crate::api::{
     Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, KeysReloadReport, LookupResult, PolicyDescription,
-    PolicyList, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, TokenizeRequest, TokenizeResult,
-    VaultStats, WhoAmI,
+    PolicyList, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList,
+    TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -18,7 +18,8 @@ use crate::api::{
     ),
     servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
     paths(
-        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, policies, policy, policies_reload,
+        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, rotation_begin, rotations,
+        rotation, rotation_cancel, policies, policy, policies_reload,
         whoami, openapi, health, metrics,
     ),
 )]
@@ -87,6 +88,27 @@ described! {
         (status = 200, description = "What was found", body = CheckReport),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     vault_check;
+    /// Move records to the active key of a key id, while serving. One rotation runs at a time.
+    #[utoipa::path(post, path = "/api/v1/vault/rotations", request_body = RotationBegin, responses(
+        (status = 202, description = "It goes on by itself", body = Rotation),
+        (status = 409, description = "Another one is running", body = ErrorBody, content_type = "application/problem+json"),
+        (status = "default", description = "It was not begun", body = ErrorBody, content_type = "application/problem+json")))]
+    rotation_begin;
+    /// List the rotations that are remembered, the latest first.
+    #[utoipa::path(get, path = "/api/v1/vault/rotations", responses(
+        (status = 200, description = "The rotations", body = RotationList),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    rotations;
+    /// How a rotation stands.
+    #[utoipa::path(get, path = "/api/v1/vault/rotations/{id}", params(("id" = String, Path, description = "The rotation's id")), responses(
+        (status = 200, description = "The rotation", body = Rotation),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    rotation;
+    /// End a rotation before its time. What it has moved stays moved.
+    #[utoipa::path(delete, path = "/api/v1/vault/rotations/{id}", params(("id" = String, Path, description = "The rotation's id")), responses(
+        (status = 200, description = "The rotation, cancelled", body = Rotation),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    rotation_cancel;
     /// List the policies in force.
     #[utoipa::path(get, path = "/api/v1/policies", responses(
         (status = 200, description = "By name", body = PolicyList),

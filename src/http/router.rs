@@ -27,6 +27,14 @@ pub enum Route {
     VaultStats,
     /// The vault checked as a whole.
     VaultCheck,
+    /// A rotation begun.
+    RotationBegin,
+    /// The rotations that are remembered.
+    Rotations,
+    /// One rotation.
+    Rotation,
+    /// A rotation ended before its time.
+    RotationCancel,
     /// The policies in force.
     Policies,
     /// One policy.
@@ -54,6 +62,10 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::KeysReload, Method::POST, "/api/v1/keys/reload"),
     (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
     (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
+    (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),
+    (Route::Rotations, Method::GET, "/api/v1/vault/rotations"),
+    (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}"),
+    (Route::RotationCancel, Method::DELETE, "/api/v1/vault/rotations/{id}"),
     (Route::Policies, Method::GET, "/api/v1/policies"),
     (Route::Policy, Method::GET, "/api/v1/policies/{name}"),
     (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload"),
@@ -71,8 +83,8 @@ pub(super) struct Matched {
     pub(super) route: Route,
     /// The route's template: what logs and metrics may name.
     pub(super) template: &'static str,
-    /// What stands in the place of `{name}`.
-    pub(super) name: Option<String>,
+    /// What stands in the place of `{name}` or `{id}`; empty where the template has neither.
+    pub(super) name: String,
 }
 
 impl Routes {
@@ -99,6 +111,7 @@ impl Routes {
             let problem = Problem::new(Code::RouteMethod, format!("this route takes {allow}"));
             return Err(Problem { allow: Some(allow), ..problem });
         };
-        Ok(Matched { route: *route, template, name: matched.params.get("name").map(str::to_owned) })
+        let name = matched.params.iter().next().map_or_else(String::new, |(_, name)| name.to_owned());
+        Ok(Matched { route: *route, template, name })
     }
 }

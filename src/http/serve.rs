@@ -216,8 +216,15 @@ impl Service {
             Route::KeysReload => self.keys_reload(peer).await?,
             Route::VaultStats => self.vault_stats(peer).await?,
             Route::VaultCheck => self.vault_check(peer).await?,
+            Route::RotationBegin => {
+                status = StatusCode::ACCEPTED;
+                self.begin_rotation(peer, &body.bytes).await?
+            }
+            Route::Rotations => self.rotations(peer)?,
+            Route::Rotation => self.rotation(peer, &matched.name)?,
+            Route::RotationCancel => self.cancel_rotation(peer, &matched.name).await?,
             Route::Policies => self.policies(peer)?,
-            Route::Policy => self.policy(peer, matched.name.as_deref().unwrap_or_default())?,
+            Route::Policy => self.policy(peer, &matched.name)?,
             Route::PoliciesReload => self.policies_reload(peer).await?,
             Route::WhoAmI => self.whoami(peer)?,
             Route::OpenApi => self.openapi.clone(),

@@ -142,6 +142,15 @@ pub struct Checked {
     pub sound: bool,
 }
 
+/// What a compaction came to, in bytes on disk; 0 both times for a store that has no disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// What the store took before.
+    pub bytes_before: u64,
+    /// What it takes now.
+    pub bytes_after: u64,
+}
+
 /// A page of a scan.
 pub struct Page {
     /// Rows in the order of their keys.
@@ -188,6 +197,17 @@ pub trait Store: Send + Sync + 'static {
     /// Bytes that the store takes on disk; 0 for one that has none.
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64>;
 
+    /// Rewrites the store's files, so that they hold what is there and nothing that was removed or replaced before the
+    /// call. Reads and batches go on meanwhile; what they remove may stay in the files until the next compaction.
+    ///
+    /// After an error, and after a future that was dropped, rows and books are as if it had never been asked for. A crash
+    /// at any moment loses nothing; the next start removes what it left.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Busy`] while another compaction is under way; [`StoreError::Uncompacted`] where there is no room, say.
+    fn compact(&self) -> StoreFuture<'_, Compacted>;
+
     /// Makes everything durable and lets go of files and locks. Later calls fail as [`StoreError::Unavailable`],
     /// but for `close` itself, which then has nothing to do.
     fn close(&self) -> StoreFuture<'_, ()>;
@@ -204,6 +224,12 @@ pub enum StoreError {
     /// What is on disk is not what was written. Nothing was changed.
     #[error("the vault is damaged: {0}")]
     Damaged(String),
+    /// The store does that already, for another caller.
+    #[error("the vault's store is busy: {0}")]
+    Busy(&'static str),
+    /// A compaction came to nothing: for want of room, say. The store serves on.
+    #[error("the vault's store could not be compacted: {0}")]
+    Uncompacted(String),
     /// A call that breaks the trait's rules: a row that is too long, a key changed twice. A bug of the caller.
     #[error("the store was called wrongly: {0}")]
     Misused(&'static str),

@@ -19,8 +19,6 @@ use crate::{
 
 /// Rows read at a time: requests are served between.
 const PAGE_ROWS: usize = 1_000;
-/// In which a row can have been sealed.
-const WORLDS: [World; 2] = [World::Live, World::Test];
 /// Problems described one by one; further ones are counted.
 const PROBLEMS_MAX: usize = 100;
 
@@ -223,7 +221,7 @@ fn record_verdict(ring: &Keyring, key: &RowKey, row: &Row) -> Verdict {
         return Verdict::KeyNotLoaded(record.sealing_kid, fingerprint);
     };
     // The row does not say in which world it was sealed.
-    let opens = WORLDS.into_iter().any(|world| {
+    let opens = World::ALL.into_iter().any(|world| {
         let id = TokenId::from_bytes(id);
         records::open(generation.keys(world), record.kind, record.minted_kid, id, &record).is_ok()
     });
@@ -239,9 +237,7 @@ fn alias_generation(ring: &Keyring, index: [u8; 16], alias: &Alias) -> Option<(K
     let (index, target) = (TokenId::from_bytes(index), TokenId::from_bytes(alias.target));
     ring.iter()
         .flat_map(|(_, pair)| pair.generations())
-        .find(|generation| {
-            WORLDS.into_iter().any(|world| generation.keys(world).alias_verifies(index, target, &alias.tag))
-        })
+        .find(|generation| generation.vouches_for(index, target, &alias.tag))
         .map(|generation| (generation.kid(), generation.fingerprint()))
 }
 

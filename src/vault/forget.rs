@@ -88,7 +88,7 @@ impl Vault {
                 }
             }
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }

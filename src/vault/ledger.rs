@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::rotation::RotationId;
 use crate::{
     crypto::Fingerprint,
     kind::{EntityKind, Kid},
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, UsageRow},
+        record::{GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, UsageRow},
     },
 };
 
@@ -23,6 +24,7 @@ pub struct Ledger {
     usage: BTreeMap<(EntityKind, Kid), u64>,
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
+    pub(super) rotations: BTreeMap<RotationId, RotationRow>,
 }
 
 impl Ledger {
@@ -32,7 +34,7 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::FORMAT] {
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::FORMAT] {
             for (key, row) in all_rows(store, space).await? {
                 ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
             }
@@ -50,6 +52,9 @@ impl Ledger {
             }
             Named::Mapping(policy, kind) => {
                 self.mappings.insert((policy, kind), MappingRow::decode(row)?);
+            }
+            Named::Rotation(id) => {
+                self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
             }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
             Named::Record(_) | Named::Alias(_) | Named::Format => {}
@@ -112,6 +117,7 @@ pub(super) struct Draft {
     pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
+    rotations: BTreeSet<RotationId>,
     span: bool,
 }
 
@@ -122,6 +128,7 @@ impl Draft {
             generations: BTreeSet::new(),
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
+            rotations: BTreeSet::new(),
             span: false,
         }
     }
@@ -146,6 +153,27 @@ impl Draft {
             row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
         });
         self.usage(record, |records| records.saturating_sub(1));
+    }
+
+    /// Counts a record that was sealed again, with the alias that came or went.
+    pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
+        self.generation(before, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(before.alias.is_some()));
+        });
+        self.generation(after, |row| {
+            row.records += 1;
+            row.aliases += u64::from(after.alias.is_some());
+        });
+    }
+
+    /// Notes how a rotation stands, or forgets it.
+    pub(super) fn set_rotation(&mut self, id: RotationId, row: Option<RotationRow>) {
+        match row {
+            Some(row) => drop(self.ledger.rotations.insert(id, row)),
+            None => drop(self.ledger.rotations.remove(&id)),
+        }
+        self.rotations.insert(id);
     }
 
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
@@ -219,7 +247,14 @@ impl Draft {
             let row = ledger.mappings.get(name)?.encode().ok()?;
             Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
+        let rotations = self.rotations.iter().map(|id| {
+            let key = RowKey::rotation(id.as_bytes());
+            match ledger.rotations.get(id) {
+                Some(row) => Change::Put(key, row.encode()),
+                None => Change::Remove(key),
+            }
+        });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        generations.chain(usage).chain(mappings).chain(span).collect()
+        generations.chain(usage).chain(mappings).chain(rotations).chain(span).collect()
     }
 }

@@ -79,7 +79,7 @@ impl Vault {
             }));
             results.push(tokens);
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }

@@ -14,6 +14,7 @@ mod records;
 mod register;
 mod rehydrate;
 mod rewrap;
+mod rotation;
 mod search;
 mod status;
 mod tally;
@@ -23,7 +24,10 @@ mod writer;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -36,6 +40,7 @@ pub use forget::Forgotten;
 pub use ledger::Ledger;
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
+pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
 pub use verdict::{Verdict, advice};
@@ -49,6 +54,7 @@ use crate::{
 };
 use in_flight::InFlight;
 use ledger::Draft;
+use rotation::Rotations;
 use tally::LastUsed;
 use writer::{KeyChange, WriterHandle};
 
@@ -73,6 +79,9 @@ struct Shared {
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
     in_flight: InFlight,
+    rotations: Rotations,
+    /// Requests on values so far: what a rotation makes room for.
+    requests: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -118,6 +127,8 @@ impl Vault {
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
+            rotations: Rotations::default(),
+            requests: AtomicU64::new(0),
             metrics,
             clock,
         });

@@ -151,7 +151,7 @@ impl Vault {
             };
             tally.count(outcome);
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect())
     }
 

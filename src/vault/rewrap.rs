@@ -47,7 +47,7 @@ impl Vault {
                 Err(failure) => Outcome::failed(failure.code().as_str()),
             });
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         results.into_iter().map(|result| result.map(|(rewrapped, _)| rewrapped)).collect()
     }
 }

@@ -8,11 +8,11 @@ use std::{
     },
 };
 
+use super::Shared;
 use crate::{
     crypto::Fingerprint,
     keyring::{Keyring, Role},
     kind::Kid,
-    metrics::Metrics,
 };
 
 /// When each loaded generation last opened something, in milliseconds of Unix time; 0 for never.
@@ -84,8 +84,10 @@ impl Tally {
         }
     }
 
-    /// Adds the counts to the daemon's.
-    pub(super) fn record(self, metrics: &Metrics) {
+    /// Adds the counts to the daemon's: a request has been worked on.
+    pub(super) fn record(self, shared: &Shared) {
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+        let metrics = &shared.metrics;
         for (o, count) in self.counts {
             let kid = o.kid.as_ref().map_or("", Kid::as_str);
             let role = o.role.map_or("", Role::as_str);

@@ -43,14 +43,14 @@ normalize = "exact"
 tokenization = "reversible-aead"
 "#;
 
-const NOW_S: i64 = 1_800_000_000;
+pub(in crate::vault) const NOW_S: i64 = 1_800_000_000;
 
-fn kid() -> Kid {
+pub(in crate::vault) fn kid() -> Kid {
     Kid::parse("K_A").unwrap()
 }
 
 /// A keyring of one kid; keys are named by a number.
-fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
+pub(in crate::vault) fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
     let key = |number: u8, role| {
         let mut bytes = Zeroizing::new([number; 32]);
         bytes[0] = !number;
@@ -60,23 +60,23 @@ fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
     Keyring::build(keys.into_iter().flatten().collect(), epoch).ok().unwrap()
 }
 
-struct Bench {
-    store: MemoryStore,
-    now_s: Arc<AtomicI64>,
-    policy: Policy,
+pub(in crate::vault) struct Bench {
+    pub(in crate::vault) store: MemoryStore,
+    pub(in crate::vault) now_s: Arc<AtomicI64>,
+    pub(in crate::vault) policy: Policy,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(in crate::vault) fn new() -> Self {
         let now_s = Arc::new(AtomicI64::new(NOW_S));
         Bench { store: MemoryStore::new(), now_s, policy: Policy::parse(POLICY).unwrap() }
     }
 
-    async fn open(&self, ring: Keyring) -> Arc<Vault> {
+    pub(in crate::vault) async fn open(&self, ring: Keyring) -> Arc<Vault> {
         self.open_with_grace(ring, Grace { days: 30, action: GraceAction::Warn }).await
     }
 
-    async fn open_with_grace(&self, ring: Keyring, grace: Grace) -> Arc<Vault> {
+    pub(in crate::vault) async fn open_with_grace(&self, ring: Keyring, grace: Grace) -> Arc<Vault> {
         let now_s = Arc::clone(&self.now_s);
         let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -84,7 +84,12 @@ impl Bench {
         Arc::new(Vault::open(Arc::new(self.store.clone()), ring, rules, metrics, Arc::new(clock)).await.unwrap())
     }
 
-    async fn mint(&self, vault: &Vault, kind: &str, values: &[&str]) -> Vec<Result<(String, bool), Failure>> {
+    pub(in crate::vault) async fn mint(
+        &self,
+        vault: &Vault,
+        kind: &str,
+        values: &[&str],
+    ) -> Vec<Result<(String, bool), Failure>> {
         let items: Vec<_> = values.iter().map(|value| Subject { kind, value, context: "" }).collect();
         let minted = vault.tokenize(&permit(), &self.policy, &items).await.unwrap();
         let one = |minted| match minted {
@@ -95,21 +100,21 @@ impl Bench {
         minted.into_iter().map(one).collect()
     }
 
-    async fn token(&self, vault: &Vault, value: &str) -> String {
+    pub(in crate::vault) async fn token(&self, vault: &Vault, value: &str) -> String {
         self.mint(vault, "NOTE", &[value]).await.pop().unwrap().unwrap().0
     }
 }
 
-fn permit<O: Operation>() -> Permit<O> {
+pub(in crate::vault) fn permit<O: Operation>() -> Permit<O> {
     Access::new(0, None).permit(&Peer::for_tests(0, 0, &[])).unwrap()
 }
 
-async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
+pub(in crate::vault) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
 }
 
-async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
+pub(in crate::vault) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.into_iter().next().unwrap().map(|forgotten| forgotten.0)
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// What a disk writes whole or not at all, in bytes.
@@ -175,12 +175,15 @@ impl Pending {
     }
 }
 
+/// An entry: of which folder, and its name in it.
+type Entry = (usize, String);
+
 /// A change of the entries of a folder that no sync of the folder has covered yet.
 #[derive(Clone)]
 enum EntryChange {
-    Add { path: String, file: usize },
-    Move { from: String, to: String },
-    Remove { path: String },
+    Add { at: Entry, file: usize },
+    Move { from: Entry, to: Entry },
+    Remove { at: Entry },
 }
 
 #[derive(Clone, Default)]
@@ -198,10 +201,11 @@ pub struct Disk {
     files: Vec<File>,
     by_inode: HashMap<u64, usize>,
     /// What is certainly there.
-    entries: BTreeMap<String, usize>,
-    /// What the process sees: by path, to know which file a rename is about.
-    seen: BTreeMap<String, usize>,
-    pending: Vec<(usize, String, EntryChange)>,
+    entries: BTreeMap<Entry, usize>,
+    /// What the process sees, to know which file a path is about.
+    seen: BTreeMap<Entry, usize>,
+    /// Each with its event and the folder.
+    pending: Vec<(usize, usize, EntryChange)>,
     events: usize,
     /// A disk that says it has synced and has not: what shows that a test can fail.
     pub lying: bool,
@@ -232,9 +236,8 @@ impl Cut {
     }
 }
 
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
-}
+/// The folder that all paths begin at.
+const ROOT: usize = 0;
 
 impl Disk {
     /// A disk that durably holds what is below `root` now.
@@ -248,24 +251,35 @@ impl Disk {
             events: 0,
             lying: false,
         };
-        disk.hold(root, String::new());
+        disk.hold(root);
         disk.seen = disk.entries.clone();
         disk
     }
 
-    fn hold(&mut self, path: &Path, name: String) {
+    fn hold(&mut self, path: &Path) -> usize {
         let found = fs::metadata(path).expect("it is there");
         let durable = if found.is_dir() { Vec::new() } else { fs::read(path).expect("it can be read") };
-        self.by_inode.insert(found.ino(), self.files.len());
-        self.entries.insert(name.clone(), self.files.len());
+        let file = self.files.len();
+        self.by_inode.insert(found.ino(), file);
         self.files.push(File { folder: found.is_dir(), durable, ..File::default() });
         if found.is_dir() {
             for entry in fs::read_dir(path).expect("it can be read") {
                 let entry = entry.expect("it can be read");
-                let below = entry.file_name().to_string_lossy().into_owned();
-                self.hold(&entry.path(), if name.is_empty() { below } else { format!("{name}/{below}") });
+                let below = self.hold(&entry.path());
+                self.entries.insert((file, entry.file_name().to_string_lossy().into_owned()), below);
             }
         }
+        file
+    }
+
+    /// The entry that the process sees under this path.
+    fn entry(&self, path: &str) -> Entry {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = match folder {
+            "" => ROOT,
+            folder => self.seen[&self.entry(folder)],
+        };
+        (folder, name.to_owned())
     }
 
     /// Plays the log on, up to event `to`.
@@ -279,29 +293,29 @@ impl Disk {
     fn step(&mut self, log: &Log, event: usize) {
         match &log.events[event] {
             Event::Made { path, inode, folder } => {
-                let file = self.files.len();
+                let (at, file) = (self.entry(path), self.files.len());
                 self.files.push(File { folder: *folder, ..File::default() });
                 self.by_inode.insert(*inode, file);
-                self.seen.insert(path.clone(), file);
-                self.change(event, path, EntryChange::Add { path: path.clone(), file });
+                self.seen.insert(at.clone(), file);
+                self.change(event, at.0, EntryChange::Add { at, file });
             }
             Event::Renamed { from, to } => {
-                if let Some(file) = self.seen.remove(from) {
+                let (from, to) = (self.entry(from), self.entry(to));
+                if let Some(file) = self.seen.remove(&from) {
                     self.seen.insert(to.clone(), file);
                     // Some disks keep the new entry and have not yet made the old one durable.
-                    self.change(event, to, EntryChange::Move { from: from.clone(), to: to.clone() });
-                    if let Some((_, _, EntryChange::Add { .. })) = self
-                        .pending
-                        .iter()
-                        .find(|(_, _, change)| matches!(change, EntryChange::Add { path, .. } if path == from))
-                    {
-                        self.change(event, to, EntryChange::Add { path: to.clone(), file });
+                    let added = |change: &EntryChange| matches!(change, EntryChange::Add { at, .. } if *at == from);
+                    let not_durable = self.pending.iter().any(|(_, _, change)| added(change));
+                    self.change(event, to.0, EntryChange::Move { from, to: to.clone() });
+                    if not_durable {
+                        self.change(event, to.0, EntryChange::Add { at: to, file });
                     }
                 }
             }
             Event::Removed { path } => {
-                self.seen.remove(path);
-                self.change(event, path, EntryChange::Remove { path: path.clone() });
+                let at = self.entry(path);
+                self.seen.remove(&at);
+                self.change(event, at.0, EntryChange::Remove { at });
             }
             Event::Wrote { inode, offset, data, durable } => {
                 let change = Pending::Write { event, offset: *offset, data: *data };
@@ -348,18 +362,14 @@ impl Disk {
         self.by_inode.get(&inode).map(|file| &mut self.files[*file])
     }
 
-    fn change(&mut self, event: usize, path: &str, change: EntryChange) {
-        self.pending.push((event, parent(path).to_owned(), change));
+    fn change(&mut self, event: usize, folder: usize, change: EntryChange) {
+        self.pending.push((event, folder, change));
     }
 
     fn settle_entries(&mut self, folder: usize, before: usize) {
-        let paths: Vec<String> =
-            self.seen.iter().filter(|(_, file)| **file == folder).map(|(path, _)| path.clone()).collect();
-        let (settled, pending) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|(event, parent, _)| *event < before && paths.contains(parent));
+        let (settled, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|(event, of, _)| *event < before && *of == folder);
         self.pending = pending;
-        let settled: Vec<(usize, String, EntryChange)> = settled;
         settled.iter().for_each(|(_, _, change)| apply(&mut self.entries, change));
     }
 
@@ -387,28 +397,24 @@ impl Disk {
                 .map(|file| (*file, Pending::Write { event: self.events, offset: *offset, data: *data })),
             _ => None,
         };
-        for (path, file) in &entries {
-            let mut ancestor = path.as_str();
-            let mut reachable = true;
-            while !ancestor.is_empty() {
-                ancestor = parent(ancestor);
-                reachable &= entries.get(ancestor).is_some_and(|file| self.files[*file].folder);
-            }
-            if !reachable {
-                continue;
-            }
-            let whole: PathBuf = if path.is_empty() { target.to_owned() } else { target.join(path) };
-            if self.files[*file].folder {
-                fs::DirBuilder::new().mode(0o700).recursive(true).create(whole).expect("a folder can be made");
-            } else {
-                let extra = under_way.as_ref().filter(|(of, _)| of == file).map(|(_, write)| write.clone());
-                let content = self.files[*file].content(log, cut, random, extra);
+        let mut folders = vec![(ROOT, target.to_owned())];
+        while let Some((folder, path)) = folders.pop() {
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(&path).expect("a folder can be made");
+            let inside = entries.range((folder, String::new())..(folder + 1, String::new()));
+            for ((_, name), &file) in inside {
+                let path = path.join(name);
+                if self.files[file].folder {
+                    folders.push((file, path));
+                    continue;
+                }
+                let extra = under_way.as_ref().filter(|(of, _)| *of == file).map(|(_, write)| write.clone());
+                let content = self.files[file].content(log, cut, random, extra);
                 use std::io::Write;
                 let mut out = fs::OpenOptions::new()
                     .write(true)
                     .create_new(true)
                     .mode(0o600)
-                    .open(whole)
+                    .open(path)
                     .expect("a file can be made");
                 out.write_all(&content).expect("a file can be written");
             }
@@ -416,18 +422,18 @@ impl Disk {
     }
 }
 
-fn apply(entries: &mut BTreeMap<String, usize>, change: &EntryChange) {
+fn apply(entries: &mut BTreeMap<Entry, usize>, change: &EntryChange) {
     match change {
-        EntryChange::Add { path, file } => {
-            entries.insert(path.clone(), *file);
+        EntryChange::Add { at, file } => {
+            entries.insert(at.clone(), *file);
         }
         EntryChange::Move { from, to } => {
             if let Some(file) = entries.remove(from) {
                 entries.insert(to.clone(), file);
             }
         }
-        EntryChange::Remove { path } => {
-            entries.remove(path);
+        EntryChange::Remove { at } => {
+            entries.remove(at);
         }
     }
 }

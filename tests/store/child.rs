@@ -1,6 +1,7 @@
 //! A process of its own that opens a vault, writes to it and tells what was answered, so that it can be killed.
 
 use std::{
+    cell::Cell,
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, Stdio},
@@ -26,6 +27,8 @@ pub struct Child {
     pub to: u64,
     /// Close the store before the end.
     pub closes: bool,
+    /// Compact it again and again meanwhile.
+    pub compacts: bool,
 }
 
 impl Child {
@@ -39,7 +42,8 @@ impl Child {
             .env("STORE_CHILD_KEYS", self.keys.to_string())
             .env("STORE_CHILD_FROM", self.from.to_string())
             .env("STORE_CHILD_TO", self.to.to_string())
-            .env("STORE_CHILD_CLOSES", u8::from(self.closes).to_string());
+            .env("STORE_CHILD_CLOSES", u8::from(self.closes).to_string())
+            .env("STORE_CHILD_COMPACTS", u8::from(self.compacts).to_string());
         command
     }
 
@@ -73,21 +77,40 @@ fn process() {
     println!();
     runtime().block_on(async {
         let mut workload = Workload::new(number("STORE_CHILD_SEED"), number("STORE_CHILD_KEYS"), true);
-        for number in 0..to {
-            let batch = workload.batch();
-            if number >= from {
-                // A batch that failed may be there or not; done again, it is.
-                let begun = Instant::now();
-                while let Err(error) = store.apply(batch.clone()).await {
-                    assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
-                    assert!(begun.elapsed() < Duration::from_secs(50), "the store does not come back: {error}");
-                    mark("failed\n");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+        let done = Cell::new(false);
+        let writing = async {
+            for number in 0..to {
+                let batch = workload.batch();
+                if number >= from {
+                    // A batch that failed may be there or not; done again, it is.
+                    let begun = Instant::now();
+                    while let Err(error) = store.apply(batch.clone()).await {
+                        assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
+                        assert!(begun.elapsed() < Duration::from_secs(50), "the store does not come back: {error}");
+                        mark("failed\n");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    mark(&format!("{number}\n"));
+                    println!("answered {number}");
                 }
-                mark(&format!("{number}\n"));
-                println!("answered {number}");
             }
-        }
+            done.set(true);
+        };
+        let compacting = async {
+            while number("STORE_CHILD_COMPACTS") == 1 && !done.get() {
+                match store.compact().await {
+                    Ok(_) => {
+                        mark("compacted\n");
+                        println!("compacted");
+                    }
+                    Err(error) => {
+                        assert!(fails, "{error}");
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        };
+        tokio::join!(writing, compacting);
         if number("STORE_CHILD_CLOSES") == 1 {
             assert!(store.close().await.is_ok() || fails);
         }

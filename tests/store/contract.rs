@@ -46,6 +46,7 @@ contract!(
     readers_see_whole_rows,
     writers_exclude_each_other,
     checks_go_on_under_writers,
+    compactions_go_on_under_writers,
     a_dropped_call_leaves_a_whole_batch_or_none,
     a_closed_store_is_unavailable,
     random_batches_come_to_what_the_model_says,
@@ -327,6 +328,59 @@ async fn checks_go_on_under_writers(store: Arc<dyn Store>) {
     assert_eq!(differences(&*store, &model).await, Ok(()));
 }
 
+async fn compactions_go_on_under_writers(store: Arc<dyn Store>) {
+    let (mut workload, mut model) = (Workload::new(12, 3_000, true), Model::default());
+    for _ in 0..100 {
+        let batch = workload.batch();
+        model.apply(&batch);
+        store.apply(batch).await.unwrap();
+    }
+    store.compact().await.unwrap();
+    assert_eq!(differences(&*store, &model).await, Ok(()), "nobody wrote meanwhile");
+    let done = Arc::new(AtomicBool::new(false));
+    let compacter = tokio::spawn({
+        let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+        async move {
+            let mut compactions = 0;
+            while !done.load(Ordering::Acquire) || compactions == 0 {
+                store.compact().await.unwrap();
+                compactions += 1;
+            }
+            compactions
+        }
+    });
+    let reader = tokio::spawn({
+        let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+        async move {
+            while !done.load(Ordering::Acquire) {
+                store.scan_after(b'r', None, 50).await.unwrap();
+                assert!(store.check().await.unwrap().sound);
+                store.bytes_on_disk().await.unwrap();
+            }
+        }
+    });
+    let mut batches = 0;
+    while batches < 150 {
+        let mut batch = workload.batch();
+        // A row that is there, and one that may be: what a precondition is held against is never a row of the past.
+        let keys = [workload.key(), workload.key()];
+        batch.preconditions = keys
+            .into_iter()
+            .map(|key| match model.0.get(&key).cloned() {
+                Some(row) => Precondition::Equals(key, row),
+                None => Precondition::Absent(key),
+            })
+            .collect();
+        model.apply(&batch);
+        assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+        batches += 1;
+    }
+    done.store(true, Ordering::Release);
+    println!("{} compactions", compacter.await.unwrap());
+    reader.await.unwrap();
+    assert_eq!(differences(&*store, &model).await, Ok(()));
+}
+
 async fn a_dropped_call_leaves_a_whole_batch_or_none(store: Arc<dyn Store>) {
     for round in 0..50_u8 {
         let both = changes(vec![put(&[b'r', round, 0], &[round; 5_000]), put(&[b'r', round, 1], &[round; 50])]);
@@ -354,6 +408,7 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Store>) {
     assert!(unavailable(store.count(b'r').await.err()));
     assert!(unavailable(store.check().await.err()));
     assert!(unavailable(store.bytes_on_disk().await.err()));
+    assert!(unavailable(store.compact().await.err()));
 }
 
 async fn random_batches_come_to_what_the_model_says(store: Arc<dyn Store>) {

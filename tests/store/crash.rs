@@ -11,13 +11,14 @@ use std::{
 };
 
 use masker::store::{
-    Applied, Batch, Change, Checked, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
+    Applied, Batch, Change, Checked, Compacted, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
     memory::{Fault, MemoryStore},
     sled::{Options, SledStore},
 };
 
 use crate::{
     child::Child,
+    compaction::is_left_over,
     powercut::disk::Seeded,
     runtime, scratch,
     workload::{Model, Workload, differences},
@@ -25,17 +26,27 @@ use crate::{
 
 #[test]
 fn what_was_answered_survives_kills() {
+    survives_kills(41, false);
+}
+
+#[test]
+fn what_was_answered_survives_kills_of_compactions() {
+    survives_kills(42, true);
+}
+
+fn survives_kills(seed: u64, compacts: bool) {
     let kills = std::env::var("STORE_KILLS").map_or(30, |text| text.parse().unwrap());
-    let (seed, keys) = (41, 1_500);
+    let keys = 1_500;
     println!("seed {seed}, {kills} kills");
     let folder = scratch();
     let root = folder.path().join("vault");
     let mut random = Seeded(seed);
     let mut workload = Workload::new(seed, keys, true);
     let (mut model, mut next, mut answered) = (Model::default(), Model::default(), 0);
+    let (mut compactions, mut cut_off) = (0, 0);
     next.apply(&workload.batch());
     for kill in 0..kills {
-        let child = Child { seed, keys, from: answered, to: u64::MAX, closes: false };
+        let child = Child { seed, keys, from: answered, to: u64::MAX, closes: false, compacts };
         let mut process = child.command(&root).stdout(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let wanted = answered + 1 + random.below(40);
@@ -47,6 +58,7 @@ fn what_was_answered_survives_kills() {
                 model = next.clone();
                 next.apply(&workload.batch());
             }
+            compactions += u64::from(line == "compacted");
             answered
         };
         while tell(told.next().expect("the child lives until it is killed")) < wanted {}
@@ -56,13 +68,17 @@ fn what_was_answered_survives_kills() {
             tell(line);
         }
 
+        cut_off += u64::from(is_left_over(&root));
         let store = SledStore::open(&root, Options::default()).unwrap();
+        assert!(!is_left_over(&root));
         runtime().block_on(async {
             let (old, new) = (differences(&store, &model).await, differences(&store, &next).await);
             assert!(old.is_ok() || new.is_ok(), "kill {kill}, after {answered} batches: {old:?}, {new:?}");
             store.close().await.unwrap();
         });
     }
+    println!("{compactions} compactions, {cut_off} of them cut off");
+    assert_eq!(compactions > 0 && cut_off > 0, compacts);
 }
 
 /// What a run against the model is done to: a store that can crash.
@@ -146,6 +162,10 @@ impl Store for Forgetful {
 
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         self.inner.bytes_on_disk()
+    }
+
+    fn compact(&self) -> StoreFuture<'_, Compacted> {
+        self.inner.compact()
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -1,18 +1,22 @@
 //! A disk that fills up: an error, nothing lost, and service again once there is room.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use masker::store::{
-    Applied, Store, StoreError,
-    sled::{Options, SledStore},
+use masker::{
+    limits::STORE_COMPACTION_ROOM_BYTES_MIN,
+    store::{
+        Applied, Store, StoreError,
+        sled::{Options, SledStore},
+    },
 };
 
 use crate::{
+    compaction::{begun, is_left_over},
     runtime, scratch,
     workload::{Model, Workload, differences},
 };
@@ -47,12 +51,15 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Fills what is free, but for what `left` bytes take.
+/// Fills what is free, but for what `left` bytes take; or others do, meanwhile.
 fn fill(disk: &Path, left: u64) -> PathBuf {
     let ballast = disk.join("ballast");
     let free = nix::sys::statvfs::statvfs(disk).unwrap();
     let bytes = (free.blocks_available() as u64 * free.fragment_size() as u64).saturating_sub(left);
-    fs::write(&ballast, vec![1; bytes as usize]).unwrap();
+    match fs::write(&ballast, vec![1; bytes as usize]) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        written => written.unwrap(),
+    }
     ballast
 }
 
@@ -122,6 +129,60 @@ fn a_store_can_be_closed_while_it_tries_to_open_again() {
     let again = SledStore::open(&root, Options::default()).unwrap();
     assert!(runtime().block_on(again.check()).unwrap().sound);
     runtime().block_on(again.close()).unwrap();
+}
+
+#[test]
+fn a_compaction_without_room_changes_nothing() {
+    let disk = match SmallDisk::mount(96) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
+    };
+    let root = disk.path.join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    let (mut workload, mut model) = (Workload::new(83, 4_000, true), Model::default());
+    runtime().block_on(async {
+        for _ in 0..150 {
+            let batch = workload.batch();
+            model.apply(&batch);
+            store.apply(batch).await.unwrap();
+        }
+        let needed = store.compact().await.unwrap().bytes_after;
+        // Room for nothing, and for half of the rows beside what is the writer's.
+        for left in [0, STORE_COMPACTION_ROOM_BYTES_MIN, STORE_COMPACTION_ROOM_BYTES_MIN + needed / 2] {
+            let ballast = fill(&disk.path, left);
+            let writing = async {
+                for _ in 0..if left == 0 { 0 } else { 20 } {
+                    let batch = workload.batch();
+                    model.apply(&batch);
+                    assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable, "{left} left");
+                }
+            };
+            let (compacted, ()) = tokio::join!(store.compact(), writing);
+            let error = compacted.unwrap_err();
+            assert!(matches!(error, StoreError::Uncompacted(_)), "{left} left: {error}");
+            assert!(!is_left_over(&root), "{left} left");
+            // The store has served all the while: nothing was opened again.
+            assert_eq!(differences(&store, &model).await, Ok(()), "{left} left");
+            fs::remove_file(ballast).unwrap();
+        }
+        // And room that somebody takes away in its middle.
+        for _ in 0..5 {
+            let compacting = begun(&store, &root).await;
+            let ballast = fill(&disk.path, 0);
+            let compacted = compacting.await;
+            assert!(matches!(compacted, Ok(_) | Err(StoreError::Uncompacted(_))), "{compacted:?}");
+            assert!(!is_left_over(&root));
+            assert_eq!(differences(&store, &model).await, Ok(()));
+            fs::remove_file(ballast).unwrap();
+        }
+        store.compact().await.unwrap();
+        assert_eq!(differences(&store, &model).await, Ok(()));
+        store.close().await.unwrap();
+    });
+    drop(store);
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()));
+    runtime().block_on(store.close()).unwrap();
 }
 
 /// The store tries by itself, at pauses of up to 5 seconds. Asked until it answers, and never longer than a minute.

@@ -26,6 +26,7 @@ struct Plan {
     batches_a_session: u64,
     cuts: u64,
     fail_syncs: Option<u32>,
+    compacts: bool,
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -40,6 +41,7 @@ impl Plan {
             batches_a_session: number("POWERCUT_BATCHES", 120),
             cuts: number("POWERCUT_CUTS", 160),
             fail_syncs: None,
+            compacts: false,
         }
     }
 }
@@ -64,7 +66,7 @@ impl Answered {
     fn note(&mut self, event: &Event) {
         let Event::Marked(text) = event else { return };
         let text = text.trim_end();
-        if text == "open" || text == "failed" {
+        if ["open", "failed", "compacted"].contains(&text) {
             return;
         }
         assert_eq!(text.parse(), Ok(self.batches), "batches are answered in their order");
@@ -106,8 +108,14 @@ fn record(plan: &Plan) -> Run {
     let base = Disk::holding(&root);
     for session in 0..plan.sessions {
         let from = session * plan.batches_a_session;
-        let child =
-            Child { seed: plan.seed, keys: KEYS, from, to: from + plan.batches_a_session, closes: session % 2 == 1 };
+        let child = Child {
+            seed: plan.seed,
+            keys: KEYS,
+            from,
+            to: from + plan.batches_a_session,
+            closes: session % 2 == 1,
+            compacts: plan.compacts,
+        };
         child.run(&root, &recorder, plan.fail_syncs);
     }
     let log = recorder.log();
@@ -191,6 +199,34 @@ fn what_was_answered_survives_power_cuts() {
 }
 
 #[test]
+fn what_was_answered_survives_power_cuts_of_compactions() {
+    let plan = Plan { sessions: 3, batches_a_session: 60, compacts: true, ..Plan::from_environment() };
+    let run = record(&plan);
+    let compactions = run.log.count(|event| matches!(event, Event::Marked(text) if text == "compacted\n"));
+    println!("{compactions} compactions");
+    assert!(compactions > 3);
+    let failures = cut_power(&run, &plan, false);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // Where names change, each moment counts.
+    let mut random = Seeded(plan.seed ^ 0x4E);
+    let (mut disk, mut answered, mut played) = (run.base.clone(), Answered::nothing(plan.seed), 0);
+    for (number, event) in run.log.events.iter().enumerate() {
+        if matches!(event, Event::Renamed { from, .. } if from.starts_with("sled") && !from.contains('/')) {
+            for point in number.saturating_sub(3)..=(number + 6).min(run.log.events.len()) {
+                if point < played {
+                    continue;
+                }
+                run.log.events[played..point].iter().for_each(|event| answered.note(event));
+                played = point;
+                disk.play(&run.log, point);
+                let held = cut_here(&disk, &run.log, &answered, &mut random, run.folder.path());
+                assert_eq!(held, Ok(()), "seed {}, event {point}", plan.seed);
+            }
+        }
+    }
+}
+
+#[test]
 fn power_cuts_one_after_the_other_are_survived_too() {
     let (seed, rounds) = (number("POWERCUT_SEED", 3), number("POWERCUT_ROUNDS", 12));
     println!("seed {seed}, {rounds} rounds");
@@ -204,7 +240,7 @@ fn power_cuts_one_after_the_other_are_survived_too() {
         let recorder = Recorder::new(&root, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
         let mut disk = Disk::holding(&root);
         let (from, closes) = (answered.batches, round % 3 == 0);
-        Child { seed, keys: KEYS, from, to: from + 25, closes }.run(&root, &recorder, None);
+        Child { seed, keys: KEYS, from, to: from + 25, closes, compacts: round % 2 == 1 }.run(&root, &recorder, None);
         let log = recorder.log();
         let opened = log.events.iter().position(|event| matches!(event, Event::Marked(_))).unwrap();
 
@@ -241,11 +277,29 @@ fn failing_syncs_lose_nothing_whatever_the_cache_says() {
 }
 
 #[test]
+fn failing_syncs_of_compactions_lose_nothing() {
+    let plan = Plan {
+        sessions: 2,
+        batches_a_session: 60,
+        cuts: 60,
+        fail_syncs: Some(101),
+        compacts: true,
+        ..Plan::from_environment()
+    };
+    let run = record(&plan);
+    let compactions = run.log.count(|event| matches!(event, Event::Marked(text) if text == "compacted\n"));
+    println!("{compactions} compactions");
+    let failures = cut_power(&run, &plan, false);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn whichever_sync_fails_the_store_comes_back() {
     // A commit has three syncs or so, and each of them, in whatever order they come, is one that fails in some of these
     // runs.
     for every in 13..33 {
-        let plan = Plan { seed: 3, sessions: 1, batches_a_session: 40, fail_syncs: Some(every), cuts: 0 };
+        let plan =
+            Plan { seed: 3, sessions: 1, batches_a_session: 40, fail_syncs: Some(every), cuts: 0, compacts: false };
         let run = record(&plan);
         let answered = run.log.events.iter().fold(Answered::nothing(plan.seed), |mut answered, event| {
             answered.note(event);

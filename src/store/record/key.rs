@@ -36,6 +36,7 @@ pub enum KeyError {
 /// | `a` alias | index (16) |
 /// | `g` generation | fingerprint (8), kid |
 /// | `u` usage | length of the kind (1), kind, minted kid |
+/// | `o` rotation | id (16) |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` format | nothing |
 /// | `m` span | `span` |
@@ -51,6 +52,8 @@ pub enum Named {
     Usage(EntityKind, Kid),
     /// A [`super::MappingRow`], by policy and kind.
     Mapping(String, EntityKind),
+    /// A [`super::RotationRow`], by its id.
+    Rotation([u8; 16]),
     /// The [`super::FormatRow`].
     Format,
     /// The [`super::SpanRow`].
@@ -68,6 +71,8 @@ impl Named {
     pub const USAGES: u8 = b'u';
     /// The space of policies' mappings.
     pub const MAPPINGS: u8 = b'p';
+    /// The space of rotations.
+    pub const ROTATIONS: u8 = b'o';
     /// The space of the rows about the vault as a whole.
     pub const FORMAT: u8 = b'm';
 
@@ -89,6 +94,7 @@ impl Named {
             Self::MAPPINGS => split_kind(rest)
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
                 .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
+            Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
             Self::FORMAT if rest.is_empty() => Some(Named::Format),
             Self::FORMAT => (rest == SPAN).then_some(Named::Span),
             _ => None,
@@ -140,6 +146,11 @@ impl RowKey {
         }
         let kind = kind.as_str().as_bytes();
         Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
+    }
+
+    /// The key of a rotation's row.
+    pub fn rotation(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ROTATIONS, &[id])
     }
 
     /// The key of the format row.

@@ -12,6 +12,7 @@
 //! | [`GenerationRow`] | flags (bit 0: was retired, bit 1: was proven unneeded), first seen (8), old since (8, where it was retired), last used (8, 0 for never), records (8), aliases (8), proven at (8, where it was) |
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
+//! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, where it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, where it ended), rows a second at most, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (16, where it has one), then for each failure: why (1), id (16) |
 //! | [`SpanRow`] | oldest (8), newest (8) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
@@ -20,8 +21,10 @@
 
 mod bytes;
 mod key;
+mod rotation;
 
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
+pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState};
 
 use crate::{
     kind::{EntityKind, Kid},

@@ -26,6 +26,27 @@ fn mapping() -> MappingRow {
     MappingRow { scheme: 1, kid: Kid::parse("K").unwrap(), normalizer: "casefold".into() }
 }
 
+fn rotation(ended: bool) -> RotationRow {
+    RotationRow {
+        target_kid: Kid::parse("K_NEW").unwrap(),
+        target: [7; 8],
+        source_kid: Kid::parse("K_FIRST").unwrap(),
+        state: if ended { RotationState::Failed } else { RotationState::Running },
+        fault: ended.then_some(RotationFault::Unproven),
+        proving: ended,
+        started_at_ms: 1,
+        finished_at_ms: ended.then_some(2),
+        rows_per_second_max: 3,
+        rows_total: 4,
+        rows_resealed: 5,
+        resealed_before_pass: 6,
+        rows_failed: 7,
+        conflicts: 8,
+        cursor: (!ended).then_some([9; 16]),
+        failures: vec![([1; 16], ResealFailure::DoesNotOpen); usize::from(ended) * ROTATION_FAILURES_MAX],
+    }
+}
+
 /// A decoder that only tells how it went.
 type Decoder = fn(&[u8]) -> Result<(), RecordError>;
 
@@ -39,6 +60,7 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
         (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
         (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
+        (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
         (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
     ]
 }
@@ -50,6 +72,9 @@ fn what_is_encoded_is_decoded() {
     }
     for old_since_ms in [None, Some(2)] {
         assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
+    }
+    for ended in [false, true] {
+        assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
     }
     let alias = Alias { target: [1; 16], tag: [2; 16] };
     assert!(Alias::decode(&alias.encode()).is_ok_and(|back| back.target == alias.target && back.tag == alias.tag));

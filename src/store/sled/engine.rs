@@ -5,7 +5,10 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +16,7 @@ use std::{
 use super::{
     barrier,
     books::{Books, BooksError, Position, Tally},
+    copy::Copy,
     panics::{Panicked, caught},
     rows::{self, Head},
     watch::Watch,
@@ -22,6 +26,9 @@ use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey, StoreErro
 
 /// How long a database that this process has just let go of may take to be free again.
 const RELEASE_SECONDS_MAX: u64 = 5;
+
+/// How long work in many steps lets commits in first, before it takes a step all the same.
+const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
 
 /// Rows that a check reads between two batches.
 const CHECK_ROWS: usize = 1_024;
@@ -107,16 +114,20 @@ pub(super) struct Engine {
     /// A descriptor of our own on sled's file, to sync it by.
     file: File,
     writer: Mutex<Writer>,
+    /// Commits that wait for the writer.
+    queued: AtomicUsize,
     /// One check at a time: the writer keeps account of one.
     checking: Mutex<()>,
 }
 
 /// What only the one who commits may touch.
-struct Writer {
-    books: Books,
-    witness: Option<Witness>,
+pub(super) struct Writer {
+    pub(super) books: Books,
+    pub(super) witness: Option<Witness>,
     check: Option<Progress>,
-    failed: bool,
+    pub(super) copy: Option<Copy>,
+    /// Nothing is committed here any more.
+    pub(super) over: bool,
 }
 
 /// A check that is under way: rows up to `cursor` are in the tally, and kept up to date.
@@ -151,7 +162,14 @@ impl Engine {
             tree: RwLock::new(Some(db)),
             watch: Mutex::new(Some(watch)),
             file: File::open(path)?,
-            writer: Mutex::new(Writer { books: books.unwrap_or(nothing), witness: None, check: None, failed: false }),
+            writer: Mutex::new(Writer {
+                books: books.unwrap_or(nothing),
+                witness: None,
+                check: None,
+                copy: None,
+                over: false,
+            }),
+            queued: AtomicUsize::new(0),
             checking: Mutex::new(()),
         };
         Ok((engine, books))
@@ -181,13 +199,43 @@ impl Engine {
     /// hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
+        self.queued.fetch_add(1, Ordering::AcqRel);
         let mut writer = self.writer();
-        if writer.failed {
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        if writer.over {
             return Err(EngineError::Gone);
         }
         let outcome = self.with_tree(|tree| writer.commit(tree, batch));
-        writer.failed = outcome.as_ref().is_err_and(|error| !error.is_harmless());
+        writer.over = outcome.as_ref().is_err_and(|error| !error.is_harmless());
+        if let Ok(Applied::Durable) = outcome {
+            let position = writer.books.position;
+            if let Some(copy) = &mut writer.copy {
+                copy.carry(batch, position);
+            }
+        }
         outcome
+    }
+
+    /// Applies changes at a position without making them durable, or known to the books on the disk: for a database
+    /// that is not served from yet.
+    pub(super) fn absorb(&self, changes: &[&Change], position: Position) -> Result<(), EngineError> {
+        let mut writer = self.writer();
+        self.with_tree(|tree| {
+            let (books, writes) = writer.prepare(tree, changes.iter().copied(), HashMap::new(), position)?;
+            tree.apply_batch(writes)?;
+            writer.books = books;
+            Ok(())
+        })
+    }
+
+    /// Writes these books, durably, behind what was absorbed. They must be what it came to.
+    pub(super) fn seal(&self, books: Books) -> Result<(), EngineError> {
+        let mut writer = self.writer();
+        let copied = Books { position: books.position, ..writer.books };
+        if copied != books {
+            return Err(EngineError::Damaged("a copy of its rows does not come to what the books say"));
+        }
+        self.with_tree(|tree| writer.finish(tree, sled::Batch::default(), books))
     }
 
     /// Up to `limit` rows of a space, from the first after `after`.
@@ -222,16 +270,21 @@ impl Engine {
 
     /// Reads every row, a page at a time between batches, and compares with the books.
     pub(super) fn check(&self) -> Result<Checked, EngineError> {
+        self.check_while(|| true)
+    }
+
+    /// The same, as long as `goes_on` says so; then [`EngineError::Gone`].
+    pub(super) fn check_while(&self, goes_on: impl Fn() -> bool) -> Result<Checked, EngineError> {
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         self.writer().check = Some(Progress { cursor: Vec::new(), tally: Tally::default() });
         loop {
-            let mut writer = self.writer();
+            let mut writer = self.writer_after_commits();
             let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
             if !self.with_tree(|tree| progress.advance(tree, CHECK_ROWS))? {
                 let (found, expected) = (progress.tally, writer.books.tally);
                 return Ok(Checked { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
             }
-            writer.check = Some(progress);
+            writer.check = Some(progress).filter(|_| goes_on());
         }
     }
 
@@ -270,15 +323,28 @@ impl Engine {
         let _ = caught(|| drop(db));
     }
 
-    fn with_tree<T>(&self, call: impl FnOnce(&sled::Tree) -> Result<T, EngineError>) -> Result<T, EngineError> {
+    pub(super) fn with_tree<T>(
+        &self,
+        call: impl FnOnce(&sled::Tree) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
         let tree = tree.as_ref().ok_or(EngineError::Gone)?;
         caught(|| call(tree))?
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         // Panics inside are caught before they pass the guard.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For work in many steps: who lets go of a lock and takes it again at once is ahead of those who wait for it, so
+    /// commits are let in first. Not for ever, for they may never end.
+    pub(super) fn writer_after_commits(&self) -> MutexGuard<'_, Writer> {
+        let begun = Instant::now();
+        while self.queued.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
+            thread::sleep(STEP_ASIDE_MAX / 100);
+        }
+        self.writer()
     }
 }
 
@@ -301,11 +367,24 @@ impl Writer {
             }
         }
         let position = Position { sequence: self.books.position.sequence + 1, ..self.books.position };
+        let (books, writes) = self.prepare(tree, batch.changes.iter(), current, position)?;
+        self.finish(tree, writes, books).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
+        Ok(Applied::Durable)
+    }
+
+    /// What to write for changes, and the books after them. Of the rows that are there, some may be known.
+    fn prepare<'a>(
+        &mut self,
+        tree: &sled::Tree,
+        changes: impl Iterator<Item = &'a Change>,
+        mut known: HashMap<&RowKey, Option<Row>>,
+        position: Position,
+    ) -> Result<(Books, sled::Batch), EngineError> {
         let mut books = Books { position, ..self.books };
         let mut writes = sled::Batch::default();
-        for change in &batch.changes {
+        for change in changes {
             let key = change.key();
-            let old = match current.remove(key) {
+            let old = match known.remove(key) {
                 Some(known) => known,
                 None => get(tree, key)?,
             };
@@ -321,45 +400,57 @@ impl Writer {
             }
             write(&mut writes, key, old.map_or(0, |row| row.len()), new, position.sequence);
         }
+        Ok((books, writes))
+    }
+
+    /// Writes with these books, and makes all of it durable.
+    fn finish(&mut self, tree: &sled::Tree, mut writes: sled::Batch, books: Books) -> Result<(), EngineError> {
         writes.insert(&rows::BOOKS_KEY, books.encode());
         let crossed = barrier::crossed();
-        let finish = || -> Result<(), EngineError> {
-            tree.apply_batch(writes)?;
-            // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
-            // would only cost another flush of the disk.
-            tree.flush()?;
-            if barrier::crossed() == crossed {
-                return Err(EngineError::NoBarrier);
-            }
-            Ok(self.witness.as_mut().map_or(Ok(()), |witness| witness.record(position))?)
-        };
-        finish().map_err(|error| EngineError::Unfinished(Box::new(error)))?;
+        tree.apply_batch(writes)?;
+        // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
+        // would only cost another flush of the disk.
+        tree.flush()?;
+        if barrier::crossed() == crossed {
+            return Err(EngineError::NoBarrier);
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.record(books.position)?;
+        }
         self.books = books;
-        Ok(Applied::Durable)
+        Ok(())
     }
 }
 
 impl Progress {
     /// Takes up to `limit` more rows into account; whether there may be more.
     fn advance(&mut self, tree: &sled::Tree, limit: usize) -> Result<bool, EngineError> {
-        let after = (std::ops::Bound::Excluded(self.cursor.clone()), std::ops::Bound::Unbounded);
-        let mut taken = 0;
-        for entry in tree.range::<Vec<u8>, _>(after).take(limit + 1) {
-            let (physical, head) = entry?;
-            if physical.starts_with(&rows::BOOKS_KEY) {
-                continue;
-            }
-            if !physical.starts_with(&rows::ALL_HEADS) {
-                return Ok(false);
-            }
-            let key = rows::logical_key(&physical)?;
-            let row = whole_row(tree, &key, head)?.ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
-            self.tally.add(key.as_bytes(), &row);
-            self.cursor = physical.to_vec();
-            taken += 1;
+        let rows = rows_after(tree, &self.cursor, limit)?;
+        for (key, row) in &rows {
+            self.tally.add(key.as_bytes(), row);
         }
-        Ok(taken >= limit)
+        if let Some((key, _)) = rows.last() {
+            self.cursor = rows::head_key(key);
+        }
+        Ok(rows.len() == limit)
     }
+}
+
+/// Up to `limit` rows of every space whose heads come after `cursor`, while nobody writes. Fewer: there are no more.
+pub(super) fn rows_after(tree: &sled::Tree, cursor: &[u8], limit: usize) -> Result<Vec<(RowKey, Row)>, EngineError> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let mut rows = Vec::new();
+    let from = cursor.max(&rows::BOOKS_KEY);
+    for entry in tree.range::<&[u8], _>((Excluded(from), Unbounded)).take(limit) {
+        let (physical, head) = entry?;
+        if !physical.starts_with(&rows::ALL_HEADS) {
+            break;
+        }
+        let key = rows::logical_key(&physical)?;
+        let row = whole_row(tree, &key, head)?.ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
+        rows.push((key, row));
+    }
+    Ok(rows)
 }
 
 fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {

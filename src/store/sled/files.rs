@@ -9,7 +9,10 @@ use std::{
     process,
 };
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::{
+    fcntl::{PosixFadviseAdvice, posix_fadvise},
+    sys::statvfs::statvfs,
+};
 
 use super::error::OpenError;
 
@@ -31,6 +34,16 @@ impl Place {
     /// The folder that is sled's.
     pub(super) fn engine(&self) -> PathBuf {
         self.root.join("sled")
+    }
+
+    /// The database that a compaction makes.
+    pub(super) fn next_engine(&self) -> PathBuf {
+        self.root.join("sled.new")
+    }
+
+    /// The database that a compaction has replaced, or is about to.
+    pub(super) fn former_engine(&self) -> PathBuf {
+        self.root.join("sled.old")
     }
 
     /// A copy of the database on which recovery is tried before the database itself is touched.
@@ -70,7 +83,7 @@ impl Place {
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            let ours = ["lock", "witness", "witness.new", "sled", "rehearsal", "lost+found"];
+            let ours = ["lock", "witness", "witness.new", "sled", "sled.new", "sled.old", "rehearsal", "lost+found"];
             if !ours.iter().any(|known| name == *known) {
                 return Ok(Some(name));
             }
@@ -162,6 +175,14 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Removes a directory with everything in it, if it is there, such that it does not come back with a power cut.
+pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| sync_directory(path.parent().unwrap_or(Path::new("/")))),
+    }
+}
+
 /// Every file under a directory.
 pub(super) fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -210,14 +231,29 @@ pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that the files under a directory take on the disk.
+/// Bytes that can still be written to the disk that a file or directory is on.
+pub(super) fn bytes_free(path: &Path) -> io::Result<u64> {
+    let found = statvfs(path)?;
+    Ok(found.blocks_available() * found.fragment_size())
+}
+
+/// Bytes that the files under a directory take on the disk. Files and folders may go meanwhile: sled removes some at any
+/// time, and so does the end of a compaction.
 pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut bytes = 0;
-    for file in files_under(path)? {
-        match fs::symlink_metadata(&file) {
-            // sled removes files at any time; `blocks` counts units of 512 bytes, whatever the file system's own.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            found => bytes += found?.blocks() * 512,
+    let entries = match fs::read_dir(path) {
+        Err(error) if gone(&error) => return Ok(0),
+        found => found?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        match entry.metadata() {
+            Err(error) if gone(&error) => {}
+            Err(error) => return Err(error),
+            Ok(found) if found.is_dir() => bytes += bytes_on_disk(&entry.path())?,
+            // Units of 512 bytes, whatever the file system's own.
+            Ok(found) => bytes += found.blocks() * 512,
         }
     }
     Ok(bytes)

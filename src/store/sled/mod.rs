@@ -8,6 +8,7 @@
 //! - a witness beside the database remembers what was answered (`witness`), and books inside tell what should
 //!   be there (`books`);
 //! - the log is read before sled may repair it (`log`, `open`);
+//! - its files are written anew where they must hold nothing of the past (`compact`, `copy`);
 //! - panics become errors (`panics`), callers that it forgets are woken (`watch`), and after a failure the database is
 //!   opened again, by the same way.
 //!
@@ -17,6 +18,8 @@
 
 mod barrier;
 mod books;
+mod compact;
+mod copy;
 mod engine;
 mod error;
 mod files;
@@ -29,7 +32,10 @@ mod witness;
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -41,7 +47,7 @@ use self::{
     files::{DirectoryLock, Place},
     open::{Opened, Trust},
 };
-use super::{Applied, Batch, Checked, Page, Row, RowKey, Store, StoreError, StoreFuture};
+use super::{Applied, Batch, Checked, Compacted, Page, Row, RowKey, Store, StoreError, StoreFuture};
 use crate::limits::{
     STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED, STORE_REOPEN_PAUSE_MILLISECONDS_MAX,
     STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
@@ -85,6 +91,8 @@ struct Shared {
     options: Options,
     state: Mutex<State>,
     changed: Condvar,
+    /// Held by a compaction.
+    compacting: Mutex<()>,
     lock: Mutex<Option<DirectoryLock>>,
 }
 
@@ -112,6 +120,7 @@ impl SledStore {
             options: Options { accept_loss: false, ..options },
             state: Mutex::new(State::Serving(Arc::new(engine))),
             changed: Condvar::new(),
+            compacting: Mutex::new(()),
             lock: Mutex::new(Some(lock)),
         };
         Ok(SledStore { shared: Arc::new(shared), vault_id, loss })
@@ -128,30 +137,33 @@ impl SledStore {
         self.loss
     }
 
-    /// Runs a call on a thread that may block.
+    /// Runs a call on a thread that may block. One that met an engine which was replaced just then is run again.
     fn run<'a, T: Send + 'static>(
         &'a self,
-        call: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+        call: impl Fn(&Engine) -> Result<T, EngineError> + Send + Sync + 'static,
     ) -> StoreFuture<'a, T> {
         Box::pin(async move {
-            let engine = self.shared.engine()?;
-            let task = tokio::task::spawn_blocking({
-                let engine = Arc::clone(&engine);
-                move || call(&engine)
-            });
-            let error = match answer(task).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(error)) => error,
-                Err(stuck) => {
-                    self.shared.give_up(&engine, stuck, Trust::AfterEngineFailure);
-                    return Err(StoreError::Unavailable(stuck.into()));
+            let call = Arc::new(call);
+            loop {
+                let engine = self.shared.engine()?;
+                let task = tokio::task::spawn_blocking({
+                    let (engine, call) = (Arc::clone(&engine), Arc::clone(&call));
+                    move || call(&engine)
+                });
+                let error = match answer(task).await {
+                    Ok(Ok(done)) => return Ok(done),
+                    Ok(Err(EngineError::Gone)) if !self.shared.serves(&engine) => continue,
+                    Ok(Err(error)) => error,
+                    Err(stuck) => {
+                        self.shared.give_up(&engine, stuck, Trust::AfterEngineFailure);
+                        return Err(StoreError::Unavailable(stuck.into()));
+                    }
+                };
+                if !error.is_harmless() {
+                    self.shared.give_up(&engine, &error.to_string(), Trust::after(&error));
                 }
-            };
-            if !error.is_harmless() {
-                let trust = if error.is_io() { Trust::Usual } else { Trust::AfterEngineFailure };
-                self.shared.give_up(&engine, &error.to_string(), trust);
+                return Err(error.into());
             }
-            Err(error.into())
         })
     }
 }
@@ -186,6 +198,11 @@ impl Shared {
         }
     }
 
+    /// Whether it is this engine that serves.
+    fn serves(&self, engine: &Arc<Engine>) -> bool {
+        matches!(&*self.state(), State::Serving(serving) if Arc::ptr_eq(serving, engine))
+    }
+
     /// Stops serving from this engine, unless that was done before, and tries to open another.
     fn give_up(self: &Arc<Self>, failed: &Arc<Engine>, why: &str, trust: Trust) {
         let mut state = self.state();
@@ -205,6 +222,7 @@ impl Shared {
     /// Opens the database again and again until it serves or the store is closed.
     fn reopen(&self, failed: &Engine, trust: Trust) {
         failed.shut();
+        self.wait_for_compaction();
         let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MIN);
         let mut state = self.state();
         loop {
@@ -251,6 +269,7 @@ impl Shared {
             outcome = engine.sync();
             engine.shut();
         }
+        self.wait_for_compaction();
         // Waits for a try to open that is under way.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         outcome.map_err(StoreError::from)
@@ -289,6 +308,25 @@ impl Store for SledStore {
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         let root = self.shared.place.root.clone();
         self.run(move |_| Ok(files::bytes_on_disk(&root)?))
+    }
+
+    fn compact(&self) -> StoreFuture<'_, Compacted> {
+        /// Ends the compaction when nobody waits for it any more.
+        struct Wanted(Arc<AtomicBool>);
+        impl Drop for Wanted {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Release);
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+            let compacting = tokio::task::spawn_blocking({
+                let wanted = Arc::clone(&wanted.0);
+                move || shared.compact(&wanted)
+            });
+            compacting.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
+        })
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -47,13 +47,20 @@ pub(super) enum Trust {
     AfterEngineFailure,
 }
 
+impl Trust {
+    /// What is to be thought of the files after an engine has failed with this.
+    pub(super) fn after(error: &EngineError) -> Self {
+        if error.is_io() { Trust::Usual } else { Trust::AfterEngineFailure }
+    }
+}
+
 /// Opens the vault in a directory that is prepared and locked, or makes one in an empty directory.
 pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Opened, OpenError> {
     let opening = Opening { place, options };
     // A sync may have failed before, here or in a process that is gone.
     files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
     let witness = Witness::open(&place.witness()).map_err(opening.io("read the witness file"))?;
-    let has_database = place.engine().exists();
+    let has_database = place.engine().exists() || place.former_engine().exists();
     let path = || place.root.clone();
     match witness {
         Found::Newer(version) => Err(opening.newer(version)),
@@ -88,7 +95,24 @@ impl Opening<'_> {
         self.first_commit(engine, Some(witness), None)
     }
 
+    /// Takes back, or brings to its end, what a compaction has left: see [`super::compact`].
+    fn settle(&self) -> Result<(), OpenError> {
+        let settling = || self.io("settle what a compaction has left");
+        let (current, next, former) = (self.place.engine(), self.place.next_engine(), self.place.former_engine());
+        if !current.exists() {
+            fs::rename(&former, &current).map_err(settling())?;
+        }
+        if next.exists() || former.exists() {
+            tracing::info!("a compaction was cut off; removing what it left");
+            // The name that the database has now must not be lost while others go.
+            files::sync_directory(&self.place.root).map_err(settling())?;
+            files::remove_durably(&next).and_then(|()| files::remove_durably(&former)).map_err(settling())?;
+        }
+        Ok(())
+    }
+
     fn open_beside(&self, witness: Witness, trust: Trust) -> Result<Opened, OpenError> {
+        self.settle()?;
         let folder = self.place.engine();
         let rehearsed = !self.options.accept_loss && self.must_rehearse(&witness, trust)?;
         if rehearsed {
@@ -115,6 +139,7 @@ impl Opening<'_> {
     }
 
     fn open_without_witness(&self) -> Result<Opened, OpenError> {
+        self.settle()?;
         let (engine, _) = self.start_existing(&self.place.engine())?;
         self.begin_epoch(engine, Witness::UNBORN, 0)
     }

@@ -43,6 +43,9 @@ pub(super) fn piece_key(key: &RowKey, number: u8) -> Vec<u8> {
 /// What all heads begin with.
 pub(super) const ALL_HEADS: [u8; 1] = [HEAD];
 
+/// What comes after every head, and before every piece.
+pub(super) const AFTER_HEADS: [u8; 1] = [HEAD + 1];
+
 /// What the heads of one space begin with.
 pub(super) fn heads_of(space: u8) -> [u8; 2] {
     [HEAD, space]

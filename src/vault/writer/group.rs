@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Job, KeyChange, Mint, Minted};
+use super::{Job, KeyChange, Mint, Minted, rotate::Stored};
 use crate::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
@@ -19,11 +19,11 @@ use crate::{
 
 /// A group being put together: the changes so far, over what the store holds.
 pub(super) struct Group<'k> {
-    keyring: &'k Keyring,
+    pub(super) keyring: &'k Keyring,
     second_tokens: &'k BTreeSet<Kid>,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     /// `None` for a record that this group erases.
-    records: HashMap<TokenId, Option<Record>>,
+    pub(super) records: HashMap<TokenId, Option<Record>>,
     pub(super) draft: Draft,
     pub(super) changes: BTreeMap<RowKey, Change>,
     pub(super) preconditions: Vec<Precondition>,
@@ -56,6 +56,8 @@ impl<'k> Group<'k> {
         let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
         let mut stored = store.get_many(record_keys).await?.into_iter();
 
+        let to_step = Stored::read(shared, jobs.iter().filter_map(Job::step)).await?;
+
         for job in jobs {
             match job {
                 Job::Mint(asked) => {
@@ -77,6 +79,10 @@ impl<'k> Group<'k> {
                         notes.extend(policies.iter().flat_map(|policies| group.draft.policies_loaded(policies)));
                         notes
                     }));
+                }
+                Job::Step(asked) => asked.outcome = Some(group.step(&asked.work, &to_step)),
+                Job::Transition(asked) => {
+                    asked.outcome = Some(group.transition(asked.work.0, &asked.work.1));
                 }
                 Job::NoteKeyUse(_) => {
                     for (name, at_ms) in keys.last_used.iter() {

@@ -7,6 +7,7 @@
 
 mod commit;
 mod group;
+mod rotate;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Keys, Shared, VaultError,
     forget::{Erased, Erasure},
+    rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
     search::Found,
 };
 use crate::{
@@ -97,6 +99,8 @@ enum Job {
     Mint(Asked<Vec<Mint>, Vec<Result<Minted, Failure>>>),
     Forget(Asked<Vec<Erasure>, Vec<Result<Erased, Failure>>>),
     PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
+    Step(Asked<Step, StepOutcome>),
+    Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
     NoteKeyUse(Asked<(), ()>),
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
     /// Nothing to write: the ledger is to be that of the store.
@@ -109,6 +113,7 @@ impl Job {
         match self {
             Job::Mint(asked) => asked.work.len(),
             Job::Forget(asked) => asked.work.len(),
+            Job::Step(asked) => asked.work.resealed.len(),
             _ => 1,
         }
     }
@@ -132,12 +137,21 @@ impl Job {
         }
     }
 
+    fn step(&self) -> Option<&Step> {
+        match self {
+            Job::Step(asked) => Some(&asked.work),
+            _ => None,
+        }
+    }
+
     /// Tells whoever waits what became of it.
     fn answer(self, committed: &Result<(), VaultError>) {
         match self {
             Job::Mint(asked) => asked.answer(committed),
             Job::Forget(asked) => asked.answer(committed),
             Job::PutKeys(asked) => asked.answer(committed),
+            Job::Step(asked) => asked.answer(committed),
+            Job::Transition(asked) => asked.answer(committed),
             Job::AdoptPolicies(asked) => asked.answer(committed),
             Job::NoteKeyUse(asked) | Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
@@ -167,6 +181,20 @@ impl WriterHandle {
     /// Puts keys into force: what is committed after it is written under them. Returns what an operator should know.
     pub(super) async fn put_keys(&self, change: KeyChange) -> Result<Result<Vec<String>, Vec<String>>, VaultError> {
         self.ask(change, Job::PutKeys).await
+    }
+
+    /// Writes a step of a rotation.
+    pub(super) async fn reseal(&self, step: Step) -> Result<StepOutcome, VaultError> {
+        self.ask(step, Job::Step).await
+    }
+
+    /// Changes how a rotation stands.
+    pub(super) async fn change_rotation(
+        &self,
+        id: RotationId,
+        transition: Transition,
+    ) -> Result<Result<(), RotationError>, VaultError> {
+        self.ask((id, transition), Job::Transition).await
     }
 
     pub(super) async fn note_key_use(&self) -> Result<(), VaultError> {

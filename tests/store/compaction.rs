@@ -1,0 +1,316 @@
+//! Compaction: what is left on the disk, and what comes of one that does not get to its end.
+
+use std::{
+    fs,
+    future::Future,
+    path::Path,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use masker::store::{
+    Applied, Batch, Change, RowKey, Store, StoreError,
+    sled::{OpenError, Options, SledStore},
+};
+
+use crate::{
+    opening::{picture, refused, vault},
+    powercut::disk::Seeded,
+    runtime, scratch,
+    workload::{Model, Workload, differences},
+};
+
+fn key(space: u8, number: u64) -> RowKey {
+    RowKey::new([&[space][..], &Seeded(number).bytes(16)].concat()).unwrap()
+}
+
+async fn put(store: &SledStore, rows: impl IntoIterator<Item = (RowKey, Vec<u8>)>) {
+    let rows: Vec<_> = rows.into_iter().collect();
+    for group in rows.chunks(1_000) {
+        let changes = group.iter().map(|(key, row)| Change::Put(key.clone(), row.clone())).collect();
+        store.apply(Batch { preconditions: Vec::new(), changes }).await.unwrap();
+    }
+}
+
+/// Rows as a vault of that many records has them, sealed for the `generation`-th time.
+fn records(count: u64, generation: u64) -> impl Iterator<Item = (RowKey, Vec<u8>)> {
+    (0..count).flat_map(move |number| {
+        let content = Seeded(number ^ (generation << 40)).bytes(200);
+        let alias = content[..33].to_vec();
+        [(key(b'r', number), content), (key(b'a', number ^ (generation << 40)), alias)]
+    })
+}
+
+/// Whether there is a database that a compaction has begun or replaced.
+pub fn is_left_over(root: &Path) -> bool {
+    root.join("sled.new").exists() || root.join("sled.old").exists()
+}
+
+/// Whether some file below a folder has these bytes in it.
+fn is_somewhere(root: &Path, bytes: &[u8]) -> bool {
+    picture(root).values().any(|(_, content)| content.windows(bytes.len()).any(|window| window == bytes))
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn after_rewriting_every_row_a_compaction_brings_the_size_back() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    let fresh = SledStore::open(folder.path().join("fresh"), Options::default()).unwrap();
+    runtime().block_on(async {
+        let count = 10_000;
+        put(&store, records(count, 0)).await;
+        for generation in 1..=3 {
+            put(&store, records(count, generation)).await;
+            let old = (0..count).map(|number| Change::Remove(key(b'a', number ^ ((generation - 1) << 40))));
+            let batch = Batch { preconditions: Vec::new(), changes: old.collect() };
+            assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+        }
+        put(&fresh, records(count, 3)).await;
+        let compacted = store.compact().await.unwrap();
+        let (after, alike) = (store.bytes_on_disk().await.unwrap(), fresh.bytes_on_disk().await.unwrap());
+        println!("{compacted:?}, a fresh one has {alike}");
+        assert_eq!(compacted.bytes_after, after);
+        assert!(compacted.bytes_before * 2 > alike * 3, "or this shows nothing");
+        assert!(after * 2 <= alike * 3, "{after} bytes, and {alike} in a fresh one");
+        assert!(store.check().await.unwrap().sound);
+        store.close().await.unwrap();
+        fresh.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_was_removed_is_in_no_file_after_a_compaction() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    let (removed, replaced, kept) = (b"a row that is removed", b"a row that is replaced", b"a row that stays");
+    // In pieces, and the words in the last one.
+    let long = |words: &[u8]| [&Seeded(5).bytes(10_000), words].concat();
+    runtime().block_on(async {
+        put(&store, records(300, 0)).await;
+        for (number, words) in [&removed[..], replaced, kept].into_iter().enumerate() {
+            let number = 1_000 + 2 * number as u64;
+            put(&store, [(key(b'r', number), words.to_vec()), (key(b'r', number + 1), long(words))]).await;
+        }
+        let removes = [1_000, 1_001].map(|number| Change::Remove(key(b'r', number))).into();
+        store.apply(Batch { preconditions: Vec::new(), changes: removes }).await.unwrap();
+        put(&store, [1_002, 1_003].map(|number| (key(b'r', number), b"other words".to_vec()))).await;
+        assert!(is_somewhere(&root, removed) && is_somewhere(&root, replaced) && is_somewhere(&root, kept));
+        store.compact().await.unwrap();
+        assert!(!is_somewhere(&root, removed) && !is_somewhere(&root, replaced));
+        assert!(is_somewhere(&root, kept));
+        assert_eq!(store.get_many(vec![key(b'r', 1_005)]).await.unwrap(), [Some(long(kept))]);
+        store.close().await.unwrap();
+        assert!(!is_somewhere(&root, removed) && !is_somewhere(&root, replaced));
+    });
+    assert_eq!(names(&root), ["lock", "sled", "witness"]);
+}
+
+#[test]
+fn the_vault_goes_on_as_the_same_one() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let mut model = vault(&root, 91, 60);
+    let mut workload = Workload::new(92, 600, true);
+    let (id, older) = (SledStore::open(&root, Options::default()).unwrap().vault_id(), folder.path().join("older"));
+    for round in 0..3 {
+        let store = SledStore::open(&root, Options::default()).unwrap();
+        assert_eq!((store.vault_id(), store.accepted_loss()), (id, None));
+        runtime().block_on(async {
+            assert_eq!(differences(&store, &model).await, Ok(()), "round {round}");
+            store.compact().await.unwrap();
+            assert_eq!(differences(&store, &model).await, Ok(()), "round {round}");
+            for (path, (mode, _)) in picture(&root) {
+                assert_eq!(mode & 0o7777, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+            }
+            // Closed without one more commit, and with some.
+            for _ in 0..round * 5 {
+                let batch = workload.batch();
+                model.apply(&batch);
+                store.apply(batch).await.unwrap();
+            }
+            store.close().await.unwrap();
+        });
+        if round == 0 {
+            assert!(std::process::Command::new("cp").arg("-a").arg(&root).arg(&older).status().unwrap().success());
+        }
+    }
+    // The witness has seen the commits after the compaction.
+    fs::remove_dir_all(root.join("sled")).unwrap();
+    fs::rename(older.join("sled"), root.join("sled")).unwrap();
+    assert!(matches!(refused(&root, Options::default()), OpenError::BehindWitness { .. }));
+}
+
+#[test]
+fn what_a_compaction_left_is_settled_by_the_next_start() {
+    let copy = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    let folder = scratch();
+    let sound = folder.path().join("vault");
+    let model = vault(&sound, 93, 40);
+    let half_made = folder.path().join("half-made");
+    fs::create_dir(&half_made).unwrap();
+    fs::write(half_made.join("db"), b"the beginning of a database").unwrap();
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    // What lies where, as a crash leaves it: half of the new one, both, half of the old one.
+    let database = sound.join("sled");
+    let left: [(&str, [Option<&Path>; 3]); 7] = [
+        ("making it", [Some(&database), Some(&half_made), None]),
+        ("before it has a file", [Some(&database), Some(&empty), None]),
+        ("before the first rename", [Some(&database), Some(&database), None]),
+        ("after the first rename", [None, Some(&database), Some(&database)]),
+        ("after undoing a second rename", [None, None, Some(&database)]),
+        ("after the second rename", [Some(&database), None, Some(&database)]),
+        ("removing the old one", [Some(&database), None, Some(&half_made)]),
+    ];
+    for (moment, places) in left {
+        let root = folder.path().join("left");
+        copy(&sound, &root);
+        fs::remove_dir_all(root.join("sled")).unwrap();
+        for (name, what) in ["sled", "sled.new", "sled.old"].into_iter().zip(places) {
+            if let Some(what) = what {
+                copy(what, &root.join(name));
+            }
+        }
+        let store = SledStore::open(&root, Options::default()).unwrap_or_else(|error| panic!("{moment}: {error}"));
+        assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()), "{moment}");
+        assert_eq!(names(&root), ["lock", "sled", "witness"], "{moment}");
+        runtime().block_on(store.close()).unwrap();
+        drop(store);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    // Without a witness nothing is touched, and a new vault is not made beside an old one.
+    fs::rename(&database, sound.join("sled.old")).unwrap();
+    fs::remove_file(sound.join("witness")).unwrap();
+    assert!(matches!(refused(&sound, Options::default()), OpenError::WitnessMissing { .. }));
+    fs::remove_dir_all(sound.join("sled.old")).unwrap();
+    fs::create_dir(sound.join("sled.new")).unwrap();
+    assert_eq!(runtime().block_on(SledStore::open(&sound, Options::default()).unwrap().count(b'r')).unwrap(), 0);
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+}
+
+/// A store whose compaction takes so long that other calls come in its middle.
+fn large(root: &Path) -> SledStore {
+    let store = SledStore::open(root, Options::default()).unwrap();
+    runtime().block_on(put(&store, records(20_000, 0)));
+    store
+}
+
+/// Begins a compaction, and polls it until it has made files.
+pub async fn begun<'a>(store: &'a SledStore, root: &Path) -> masker::store::StoreFuture<'a, masker::store::Compacted> {
+    let mut compacting = store.compact();
+    let since = Instant::now();
+    while !root.join("sled.new").exists() {
+        assert!(poll_once(&mut compacting).await.is_pending(), "it had no time to begin");
+        assert!(since.elapsed() < Duration::from_secs(60), "it does not begin");
+        tokio::task::yield_now().await;
+    }
+    compacting
+}
+
+#[test]
+fn one_compaction_at_a_time() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let store = large(&root);
+    runtime().block_on(async {
+        let first = begun(&store, &root).await;
+        assert!(matches!(store.compact().await, Err(StoreError::Busy(_))));
+        let compacted = first.await.unwrap();
+        assert!(compacted.bytes_after > 0);
+        store.compact().await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_compaction_that_nobody_waits_for_ends() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let store = large(&root);
+    runtime().block_on(async {
+        drop(begun(&store, &root).await);
+        let since = Instant::now();
+        while is_left_over(&root) {
+            assert!(since.elapsed() < Duration::from_secs(60), "it does not end");
+            tokio::task::yield_now().await;
+        }
+        put(&store, records(1, 7)).await;
+        assert!(store.check().await.unwrap().sound);
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn closing_ends_a_compaction_and_leaves_nothing_of_it() {
+    let folder = scratch();
+    for round in 0..4 {
+        let root = folder.path().join(format!("vault-{round}"));
+        let store = large(&root);
+        runtime().block_on(async {
+            let compacting = begun(&store, &root).await;
+            store.close().await.unwrap();
+            assert_eq!(names(&root), ["lock", "sled", "witness"]);
+            assert!(matches!(compacting.await, Err(StoreError::Unavailable(_))));
+        });
+        let again = SledStore::open(&root, Options::default()).unwrap();
+        let checked = runtime().block_on(again.check()).unwrap();
+        assert!(checked.sound && checked.rows == 40_000);
+        runtime().block_on(again.close()).unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let model = vault(&root, 94, 150);
+    let store = SledStore::open(&root, Options { cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    let db = fs::OpenOptions::new().write(true).open(root.join("sled/db")).unwrap();
+    let length = db.metadata().unwrap().len();
+    let mut random = Seeded(95);
+    for at in (4_096..length).step_by(8_192) {
+        std::os::unix::fs::FileExt::write_all_at(&db, &random.bytes(4_096), at).unwrap();
+    }
+    runtime().block_on(async {
+        let error = store.compact().await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_) | StoreError::Unavailable(_)), "{error}");
+        assert!(!is_left_over(&root));
+        // What can be read is served as before, or not at all, and never as anything else.
+        for (key, row) in model.0.iter().take(50) {
+            if let Ok(found) = store.get_many(vec![key.clone()]).await {
+                assert!(found == [Some(row.clone())]);
+            }
+        }
+        let _ = store.close().await;
+    });
+}
+
+#[test]
+fn an_empty_store_is_compacted_too() {
+    let folder = scratch();
+    let root = folder.path().join("vault");
+    let store = SledStore::open(&root, Options::default()).unwrap();
+    runtime().block_on(async {
+        store.compact().await.unwrap();
+        assert_eq!(differences(&store, &Model::default()).await, Ok(()));
+        put(&store, records(1, 0)).await;
+        store.close().await.unwrap();
+    });
+    let again = SledStore::open(&root, Options::default()).unwrap();
+    assert_eq!(runtime().block_on(again.count(b'r')).unwrap(), 1);
+}

@@ -109,7 +109,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 11] {
+    fn own(&self) -> [Box<dyn Collector>; 12] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),

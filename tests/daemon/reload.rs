@@ -390,6 +390,40 @@ fn an_old_key_that_went_too_early_can_come_back_by_a_reload() {
 }
 
 #[test]
+fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
+    let site = Site::new();
+    let files = Files::new(&site, "1");
+    let daemon = files.launch().start();
+    let mut client = daemon.client();
+    let phone = client.token("PHONE", "415-555-2671");
+    files.rotate("2", Some("1"));
+    reload(&mut client);
+    let old = |client: &mut Client| {
+        let answer = client.get("/api/v1/keys").ok();
+        let advice = answer["advice"][0]["text"].as_str().unwrap().to_owned();
+        (answer["keys"][1]["removable"] == true, answer["keys"][1]["proven_at"].is_string(), advice)
+    };
+    let (removable, proven, advice) = old(&mut client);
+    assert!(!removable && !proven && advice.starts_with("rotate the vault's records"), "{advice}");
+
+    client.exchange("POST", "/api/v1/vault/rotations", br#"{"new_kid": "K_CARE"}"#);
+    daemon.log().wait_for(1, "a rotation has ended");
+    let (removable, proven, advice) = old(&mut client);
+    let fingerprint = key("K_CARE", "1").fingerprint("K_CARE");
+    assert!(removable && proven, "{advice}");
+    assert!(advice.starts_with(&format!("the old key {fingerprint} can be removed")), "{advice}");
+
+    files.rotate("2", None);
+    assert_eq!(loaded(&reload(&mut client)), expected("2", None));
+    assert_eq!(client.health().0, "ok");
+    assert_eq!(client.value(&phone), "415-555-2671");
+    assert_eq!(client.tokenize(&[item("PHONE", "415-555-2671")]), [json!({"token": phone, "created": false})]);
+    let answer = client.get("/api/v1/keys").ok();
+    assert_eq!(answer["advice"][0], json!({"kid": "K_CARE", "text": "nothing to do"}));
+    daemon.stop();
+}
+
+#[test]
 fn a_grace_period_is_told_in_dates_and_days_and_can_be_measured() {
     let mut site = Site::new();
     site.set("keys", "grace_days", "2");

@@ -125,6 +125,10 @@ pub struct KeyStatus {
     pub vault_aliases: u64,
     /// When it last opened something, to the minute.
     pub last_used: Option<String>,
+    /// When it last opened a token that carries its own value, to the minute.
+    pub tokens_last_opened: Option<String>,
+    /// How many such tokens it opened in the last 30 days. Those that nobody shows cannot be counted.
+    pub tokens_opened_30_days: u64,
     /// When a full pass over the vault found nothing that needs it, if nothing has come to need it since.
     pub proven_at: Option<String>,
     /// Whether it can go: it is old, and a full pass has proven that no record and no alias of the vault needs it.
@@ -178,8 +182,10 @@ pub struct CheckReport {
     pub damaged_records: u64,
     /// Aliases read.
     pub aliases: u64,
-    /// Aliases that do not verify, or lead nowhere.
+    /// Aliases that do not verify, lead nowhere, or are missing.
     pub damaged_aliases: u64,
+    /// Tombstones read: what is left of erased records.
+    pub tombstones: u64,
     /// Whether the counts kept with every change agree with what was counted.
     pub counts_agree: bool,
     /// The first problems found, by row id and never by value.

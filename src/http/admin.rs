@@ -94,6 +94,7 @@ impl Service {
             damaged_records: outcome.damaged_records,
             aliases: outcome.aliases,
             damaged_aliases: outcome.damaged_aliases,
+            tombstones: outcome.tombstones,
             counts_agree: outcome.counts_agree,
             problems: outcome.problems,
         })

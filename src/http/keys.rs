@@ -72,6 +72,8 @@ impl Service {
                 vault_records: generation.records,
                 vault_aliases: generation.aliases,
                 last_used: generation.last_used.map(|at| at.to_string()),
+                tokens_last_opened: generation.tokens_last_opened.map(|at| at.to_string()),
+                tokens_opened_30_days: generation.tokens_opened_30_days,
                 proven_at: generation.proven_at.map(|at| at.to_string()),
                 removable,
                 reason,

@@ -8,6 +8,7 @@ mod body;
 mod keys;
 mod openapi;
 mod problem;
+mod receipt;
 mod refusal;
 mod request_id;
 mod rotations;

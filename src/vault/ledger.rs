@@ -10,7 +10,10 @@ use crate::{
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, UsageRow},
+        record::{
+            GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow,
+            UsesRow,
+        },
     },
 };
 
@@ -25,6 +28,8 @@ pub struct Ledger {
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
     pub(super) rotations: BTreeMap<RotationId, RotationRow>,
+    pub(super) uses: BTreeMap<(Kid, Fingerprint), UsesRow>,
+    tombstones: u64,
 }
 
 impl Ledger {
@@ -34,7 +39,8 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::FORMAT] {
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::USES, Named::FORMAT]
+        {
             for (key, row) in all_rows(store, space).await? {
                 ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
             }
@@ -56,8 +62,12 @@ impl Ledger {
             Named::Rotation(id) => {
                 self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
             }
+            Named::Uses(kid, fingerprint) => {
+                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), UsesRow::decode(row)?);
+            }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
-            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format => {}
         }
         Ok(())
     }
@@ -70,6 +80,11 @@ impl Ledger {
     /// Aliases in the vault.
     pub fn aliases(&self) -> u64 {
         self.generations.values().map(|row| row.aliases).sum()
+    }
+
+    /// Tombstones in the vault: records that were erased and have not come back.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones
     }
 
     /// When the first and the last record were minted, in milliseconds of Unix time.
@@ -118,7 +133,9 @@ pub(super) struct Draft {
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
     rotations: BTreeSet<RotationId>,
+    uses: BTreeSet<(Kid, Fingerprint)>,
     span: bool,
+    tombstones: bool,
 }
 
 impl Draft {
@@ -129,7 +146,9 @@ impl Draft {
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
             rotations: BTreeSet::new(),
+            uses: BTreeSet::new(),
             span: false,
+            tombstones: false,
         }
     }
 
@@ -174,6 +193,24 @@ impl Draft {
             None => drop(self.ledger.rotations.remove(&id)),
         }
         self.rotations.insert(id);
+    }
+
+    /// Notes how many tokens that carry their own value a generation has opened.
+    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: UsesRow) {
+        self.ledger.uses.insert(name, row);
+        self.uses.insert(name);
+    }
+
+    /// Counts a tombstone that is written.
+    pub(super) fn buried(&mut self) {
+        self.ledger.tombstones += 1;
+        self.tombstones = true;
+    }
+
+    /// Counts a tombstone that is removed.
+    pub(super) fn unburied(&mut self) {
+        self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
+        self.tombstones = true;
     }
 
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
@@ -254,7 +291,14 @@ impl Draft {
                 None => Change::Remove(key),
             }
         });
+        let uses = self.uses.iter().filter_map(|name| {
+            let row = ledger.uses.get(name)?;
+            Some(Change::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
+        });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        generations.chain(usage).chain(mappings).chain(rotations).chain(span).collect()
+        let tombstones = self
+            .tombstones
+            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
     }
 }

@@ -3,12 +3,14 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod census;
 mod check;
 mod failure;
 mod forget;
 mod in_flight;
 mod ledger;
 mod lookup;
+mod pages;
 mod parallel;
 mod records;
 mod register;
@@ -19,6 +21,7 @@ mod search;
 mod status;
 mod tally;
 mod tokenize;
+mod uses;
 mod verdict;
 mod writer;
 
@@ -55,7 +58,7 @@ use crate::{
 use in_flight::InFlight;
 use ledger::Draft;
 use rotation::Rotations;
-use tally::LastUsed;
+use uses::Uses;
 use writer::{KeyChange, WriterHandle};
 
 #[cfg(test)]
@@ -64,10 +67,10 @@ mod tests;
 /// Where the time comes from, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The keys in force, with the time at which each generation last opened something.
+/// The keys in force, with the use that is made of each.
 struct Keys {
     ring: Keyring,
-    last_used: LastUsed,
+    uses: Uses,
 }
 
 /// What the requests and the writer share.
@@ -119,7 +122,7 @@ impl Vault {
         clock: Clock,
     ) -> Result<Self, KeysError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
-        let keys = Arc::new(Keys { last_used: LastUsed::new(&keyring), ring: keyring });
+        let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
             keys: ArcSwap::new(Arc::clone(&keys)),
@@ -172,8 +175,8 @@ impl Vault {
     }
 
     async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
-        let last_used = self.shared.keys.load().last_used.succeed(&keyring);
-        let keys = Arc::new(Keys { ring: keyring, last_used });
+        let uses = self.shared.keys.load().uses.succeed(&keyring);
+        let keys = Arc::new(Keys { ring: keyring, uses });
         self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
     }
 
@@ -214,7 +217,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
-        self.writer.note_key_use().await
+        self.writer.note_key_use().await.map(drop)
     }
 
     /// Ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.

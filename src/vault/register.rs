@@ -136,15 +136,6 @@ impl Draft {
         })
     }
 
-    /// Notes when a generation last opened something.
-    pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(row) = self.ledger.generations.get(&name).copied()
-            && row.last_used_ms < at_ms
-        {
-            self.set_generation(name, GenerationRow { last_used_ms: at_ms, ..row });
-        }
-    }
-
     /// Notes that a full pass has found nothing that needs this generation. Does nothing where the books know better.
     pub(super) fn proven(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(row) = self.ledger.generations.get(&name).copied()
@@ -155,7 +146,7 @@ impl Draft {
         }
     }
 
-    fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
+    pub(super) fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
         if self.ledger.generations.insert(name, row) != Some(row) {
             self.generations.insert(name);
         }

@@ -35,7 +35,7 @@ impl Vault {
             tally.count(match result {
                 Ok((rewrapped, opened_by)) => {
                     if let Some((name, _)) = opened_by {
-                        keys.last_used.note(*name, now_ms);
+                        keys.uses.opened_token(*name, now_ms);
                     }
                     Outcome {
                         scheme: if opened_by.is_some() { "MSK1" } else { "MSKV1" },

@@ -37,6 +37,10 @@ pub struct GenerationStatus {
     pub records: u64,
     /// Aliases made under it.
     pub aliases: u64,
+    /// When it last opened a token that carries its own value.
+    pub tokens_last_opened: Option<Timestamp>,
+    /// How many such tokens it opened on the last 30 days, today among them. Those that nobody shows are not counted.
+    pub tokens_opened_30_days: u64,
     /// When a full pass over the vault found nothing that needs it, where nothing has come to need it since.
     pub proven_at: Option<Timestamp>,
 }
@@ -71,8 +75,7 @@ impl Vault {
             .iter()
             .map(|(name, row)| {
                 let loaded = keys.ring.by_fingerprint(name.0, name.1).map(|generation| generation.role());
-                let used = keys.last_used.get(*name).max((row.last_used_ms > 0).then_some(row.last_used_ms));
-                self.status(*name, row, loaded, used)
+                self.status(*name, row, loaded)
             })
             .collect();
         statuses.sort_by_key(|s| (s.kid, s.loaded != Some(Role::Active), s.old_since.map(std::cmp::Reverse)));
@@ -84,8 +87,10 @@ impl Vault {
         (kid, fingerprint): (Kid, Fingerprint),
         row: &GenerationRow,
         loaded: Option<Role>,
-        used_ms: Option<u64>,
     ) -> GenerationStatus {
+        let used = self.shared.keys.load().uses.get((kid, fingerprint));
+        let opened = self.shared.tokens_opened((kid, fingerprint));
+        let unless_never = |ms: u64| timestamp(ms).filter(|_| ms > 0);
         let old_since = row.old_since_ms.and_then(timestamp);
         GenerationStatus {
             kid,
@@ -94,9 +99,11 @@ impl Vault {
             first_seen: timestamp(row.first_seen_ms),
             old_since,
             grace_ends: old_since.map(|since| self.grace.ends(since)),
-            last_used: used_ms.and_then(timestamp),
+            last_used: unless_never(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
             records: row.records,
             aliases: row.aliases,
+            tokens_last_opened: unless_never(opened.last_ms),
+            tokens_opened_30_days: opened.in_30_days,
             proven_at: row.proven_at_ms.and_then(timestamp),
         }
     }

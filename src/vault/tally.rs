@@ -1,53 +1,9 @@
 //! What became of a batch, counted once a request instead of once an item.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::atomic::Ordering;
 
 use super::Shared;
-use crate::{
-    crypto::Fingerprint,
-    keyring::{Keyring, Role},
-    kind::Kid,
-};
-
-/// When each loaded generation last opened something, in milliseconds of Unix time; 0 for never.
-pub(super) struct LastUsed(BTreeMap<(Kid, Fingerprint), Arc<AtomicU64>>);
-
-impl LastUsed {
-    pub(super) fn new(keyring: &Keyring) -> Self {
-        LastUsed(BTreeMap::new()).succeed(keyring)
-    }
-
-    /// The times of another keyring. Generations in both have one time: requests that began before go on noting it.
-    pub(super) fn succeed(&self, keyring: &Keyring) -> Self {
-        let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
-        let times = generations.map(|generation| {
-            let name = (generation.kid(), generation.fingerprint());
-            (name, self.0.get(&name).cloned().unwrap_or_default())
-        });
-        LastUsed(times.collect())
-    }
-
-    pub(super) fn note(&self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(last) = self.0.get(&name) {
-            last.fetch_max(at_ms, Ordering::Relaxed);
-        }
-    }
-
-    /// The generations that were used at all.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ((Kid, Fingerprint), u64)> + '_ {
-        self.0.iter().map(|(name, last)| (*name, last.load(Ordering::Relaxed))).filter(|(_, last)| *last > 0)
-    }
-
-    pub(super) fn get(&self, name: (Kid, Fingerprint)) -> Option<u64> {
-        self.0.get(&name).map(|last| last.load(Ordering::Relaxed)).filter(|last| *last > 0)
-    }
-}
+use crate::{keyring::Role, kind::Kid};
 
 /// The labels of one line of `masker_tokens_total`. A kid stands here only if it is loaded or written in a policy, so
 /// that no label is of a request's making.

@@ -30,6 +30,8 @@ use crate::{
     token::Token,
 };
 
+mod graves;
+
 const POLICY: &str = r#"
 name = "test"
 version = 1
@@ -116,7 +118,7 @@ pub(in crate::vault) async fn value(vault: &Vault, token: &str) -> Result<(Strin
 
 pub(in crate::vault) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
-    results.into_iter().next().unwrap().map(|forgotten| forgotten.0)
+    results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
 
 #[tokio::test]
@@ -336,6 +338,43 @@ async fn grace_runs_from_the_day_a_key_became_old() {
     assert!(rewrapped.changed && value(&vault, &rewrapped.token).await.is_ok());
     let patient = bench.open_with_grace(ring(2, Some(1), 2), Grace { days: 30, action: GraceAction::Warn }).await;
     assert!(value(&patient, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let token = bench.mint(&vault, "EMAIL", &["a@example.org"]).await.pop().unwrap().unwrap().0;
+    let record = bench.token(&vault, "v").await;
+    drop(vault);
+    let known = |vault: &Vault| {
+        let old = vault.generations().into_iter().find(|one| one.loaded == Some(Role::Old)).unwrap();
+        (old.tokens_last_opened.map(|at| at.as_second()), old.tokens_opened_30_days)
+    };
+    let day = 24 * 60 * 60;
+    let mut vault = bench.open(ring(2, Some(1), 2)).await;
+    assert!(value(&vault, &record).await.is_ok());
+    assert_eq!(known(&vault), (None, 0), "a record is no such token");
+    for number in 0..40 {
+        let now_s = NOW_S + number * day;
+        bench.now_s.store(now_s, Ordering::SeqCst);
+        assert!(value(&vault, &token).await.is_ok());
+        let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &token, context: "" }]);
+        assert!(rewrapped[0].as_ref().is_ok_and(|one| one.changed));
+        let counted = 2 * u64::try_from((number + 1).min(30)).unwrap();
+        // Before it is written down, after, and by another process.
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        bench.store.fail_next_apply(Fault::NotApplied);
+        assert!(vault.note_key_use().await.is_err());
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        vault.note_key_use().await.unwrap();
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        vault.note_key_use().await.unwrap();
+        vault = bench.open(ring(2, Some(1), 2)).await;
+        assert_eq!(known(&vault), (Some(now_s), counted));
+    }
+    bench.now_s.fetch_add(31 * day, Ordering::SeqCst);
+    assert_eq!(known(&vault).1, 0);
 }
 
 #[tokio::test]

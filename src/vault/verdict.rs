@@ -60,25 +60,24 @@ impl Verdict {
             ),
             (loaded, Some(at)) => (
                 format!(
-                    "a full pass on {} found no record and no alias that needs it; tokens that carry their own value \
-                     cannot be counted",
-                    day(at)
+                    "a full pass on {} found no record and no alias that needs it; {}",
+                    day(at),
+                    stateless(generation)
                 ),
                 match loaded {
                     Some(_) => Advice::Remove(format!(
-                        "the old key {fingerprint} can be removed: take MASKER_KEY_{kid}_OLD away and run `masker keys \
-                         reload`; `MSK1` tokens that were never shown cannot be counted, and it last opened something {}",
-                        generation
-                            .last_used
-                            .map_or("before anyone noted it".to_owned(), |at| format!("on {}", day(at)))
+                        "as far as the vault is concerned, the old key {fingerprint} can be removed: take \
+                         MASKER_KEY_{kid}_OLD away and run `masker keys reload`; but {}",
+                        stateless(generation)
                     )),
                     None => Advice::Nothing,
                 },
             ),
             (Some(Role::Old), None) => (
-                "the vault needs it no more as far as its books say, which no full pass has proven; tokens that carry \
-                 their own value cannot be counted"
-                    .to_owned(),
+                format!(
+                    "the vault needs it no more as far as its books say, which no full pass has proven; {}",
+                    stateless(generation)
+                ),
                 Advice::Prove(format!(
                     "keep the old key {fingerprint} until it is proven that nothing needs it: `masker vault rotate-key \
                      --new-kid {kid}` reads the whole vault and says so"
@@ -126,6 +125,19 @@ impl GenerationStatus {
         const DAY_SECONDS: i64 = 24 * 60 * 60;
         // Up to the next whole day: with one second left it is not over.
         self.grace_seconds_left(now).map(|seconds| -(-seconds).div_euclid(DAY_SECONDS))
+    }
+}
+
+/// What is known of the tokens that only this key opens and that no vault holds, in the middle of a sentence.
+fn stateless(generation: &GenerationStatus) -> String {
+    match generation.tokens_last_opened {
+        None => "it has opened no `MSK1` token yet, and those that nobody shows cannot be counted".to_owned(),
+        Some(at) => format!(
+            "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that nobody shows cannot be \
+             counted: rewrap those that you know of first",
+            day(at),
+            grouped(generation.tokens_opened_30_days)
+        ),
     }
 }
 
@@ -180,6 +192,8 @@ mod tests {
             last_used: None,
             records: 7,
             aliases: 0,
+            tokens_last_opened: None,
+            tokens_opened_30_days: 0,
             proven_at: None,
         }
     }
@@ -214,13 +228,21 @@ mod tests {
         let lost = GenerationStatus { loaded: None, ..old("K_A", 12_080, 0) };
         let needed = old("K_A", 12_080, 3);
         let unproven = old("K_A", 0, 0);
-        let last_used = Some(at(NOW - 2 * DAY));
-        let proven = GenerationStatus { proven_at: Some(at(NOW)), last_used, ..unproven.clone() };
+        let proven = GenerationStatus {
+            proven_at: Some(at(NOW)),
+            tokens_last_opened: Some(at(NOW - 2 * DAY)),
+            tokens_opened_30_days: 1_234,
+            ..unproven.clone()
+        };
         let gone = GenerationStatus { loaded: None, ..unproven.clone() };
         assert_eq!(line(&[active("K_A"), gone.clone()]), "nothing to do");
         let removable = line(&[active("K_A"), proven.clone(), gone]);
-        assert!(removable.starts_with("the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD away"));
-        assert!(removable.ends_with("it last opened something on 2027-01-13"), "{removable}");
+        assert_eq!(
+            removable,
+            "as far as the vault is concerned, the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD away \
+             and run `masker keys reload`; but it last opened an `MSK1` token on 2027-01-13, 1,234 of them in the last 30 \
+             days, and those that nobody shows cannot be counted: rewrap those that you know of first"
+        );
         let proving = line(&[proven.clone(), unproven.clone()]);
         assert!(proving.starts_with("keep the old key abababababababab until it is proven"), "{proving}");
         assert_eq!(

@@ -99,6 +99,10 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.0)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn end(self) -> Result<(), RecordError> {
         if self.0.is_empty() { Ok(()) } else { Err(RecordError::Damaged("it is longer than its layout")) }
     }

@@ -14,6 +14,9 @@
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
 //! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, where it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, where it ended), rows a second at most, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (16, where it has one), then for each failure: why (1), id (16) |
 //! | [`SpanRow`] | oldest (8), newest (8) |
+//! | [`UsesRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
+//! | [`TombstoneRow`] | erased at (8) |
+//! | [`TombstonesRow`] | tombstones (8) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here seals or opens: the ciphertext is opaque. None of the
@@ -22,9 +25,13 @@
 mod bytes;
 mod key;
 mod rotation;
+mod tombstone;
+mod uses;
 
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState};
+pub use tombstone::{TombstoneRow, TombstonesRow};
+pub use uses::{USE_DAYS, UsesRow};
 
 use crate::{
     kind::{EntityKind, Kid},

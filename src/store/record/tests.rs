@@ -62,6 +62,8 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
         (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
         (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
+        (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
+        (TombstonesRow { tombstones: 14 }.encode(), |row| TombstonesRow::decode(row).map(drop)),
     ]
 }
 
@@ -81,6 +83,10 @@ fn what_is_encoded_is_decoded() {
     assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
     assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
     assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
+    let tombstone = TombstoneRow { erased_at_ms: 13 };
+    assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
+    let count = TombstonesRow { tombstones: 14 };
+    assert_eq!(TombstonesRow::decode(&count.encode()), Ok(count));
 }
 
 #[test]
@@ -157,6 +163,9 @@ fn names() -> Vec<(RowKey, Named)> {
         (RowKey::usage(kind, kid), Named::Usage(kind, kid)),
         (RowKey::mapping(&policy, kind).unwrap(), Named::Mapping(policy, kind)),
         (RowKey::format(), Named::Format),
+        (RowKey::span(), Named::Span),
+        (RowKey::tombstones(), Named::Tombstones),
+        (RowKey::tombstone(&[4; 16]), Named::Tombstone([4; 16])),
     ]
 }
 
@@ -172,7 +181,9 @@ fn keys_name_what_they_were_made_of() {
 
 #[test]
 fn keys_that_the_vault_does_not_make_are_damage() {
-    for key in [&b"x"[..], b"r", b"mx", b"g1234567", b"u", b"u\x05PHONE", b"p\x05PHONE", b"u\x09PHONEK", b"p\x01\xff"] {
+    for key in
+        [&b"x"[..], b"r", b"mx", b"t", b"g1234567", b"u", b"u\x05PHONE", b"p\x05PHONE", b"u\x09PHONEK", b"p\x01\xff"]
+    {
         assert!(matches!(Named::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
     }
 }

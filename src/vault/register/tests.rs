@@ -8,7 +8,7 @@ use crate::{
     keyring::LoadedKey,
     kind::{Context, EntityKind},
     store::record::Record,
-    vault::records,
+    vault::{records, uses::Used},
 };
 
 fn kid() -> Kid {
@@ -199,10 +199,11 @@ fn a_value_that_is_not_found_may_be_under_a_key_that_is_not_loaded() {
 fn the_last_use_of_a_key_only_goes_forward() {
     let mut register = Register::new();
     register.load((1, None), 1).unwrap();
+    let used = |number: u8, last_ms: u64| Used { name: name(number), last_ms, token_ms: 0, tokens: 0 };
     for (at_ms, last) in [(20, 20), (10, 20), (30, 30)] {
-        register.change(|draft| draft.key_used(name(1), at_ms));
+        register.change(|draft| draft.key_used(&used(1, at_ms), 40));
         assert_eq!(register.row(1).unwrap().last_used_ms, last);
     }
-    register.change(|draft| draft.key_used(name(2), 40));
+    register.change(|draft| draft.key_used(&used(2, 40), 40));
     assert_eq!(register.row(2), None, "what was never loaded opened nothing");
 }

@@ -100,7 +100,7 @@ impl Writer {
             let mut changes: Vec<Change> = changes.into_values().collect();
             changes.extend(draft.changes());
             if changes.is_empty() {
-                self.put_into_force(jobs);
+                self.committed(jobs);
                 return Ok(());
             }
             let rows = changes.len();
@@ -114,7 +114,7 @@ impl Writer {
                     self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
                     self.shared.metrics.vault_records.set(draft.ledger.records().cast_signed());
                     self.shared.ledger.store(Arc::new(draft.ledger));
-                    self.put_into_force(jobs);
+                    self.committed(jobs);
                     return Ok(());
                 }
                 Ok(Applied::Refused(precondition)) => {
@@ -133,12 +133,19 @@ impl Writer {
         Err(StoreError::Unavailable("the vault kept changing under its writer".to_owned()).into())
     }
 
-    /// The keys that a group brought, now that the vault has taken note of them.
-    fn put_into_force(&self, jobs: &[Job]) {
-        if let [Job::PutKeys(asked)] = jobs
-            && let Some(Ok(_)) = asked.outcome
-        {
-            self.shared.keys.store(Arc::clone(&asked.work.keys));
+    /// What follows from a group's being durable: the keys that it brought come into force, and the use of keys that it
+    /// wrote down is not to be written again.
+    fn committed(&self, jobs: &[Job]) {
+        for job in jobs {
+            match job {
+                Job::PutKeys(asked) if matches!(asked.outcome, Some(Ok(_))) => {
+                    self.shared.keys.store(Arc::clone(&asked.work.keys));
+                }
+                Job::NoteKeyUse(asked) => {
+                    self.shared.keys.load().uses.written(asked.outcome.as_deref().unwrap_or_default());
+                }
+                _ => {}
+            }
         }
     }
 

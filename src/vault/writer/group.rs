@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Job, KeyChange, Mint, Minted, rotate::Stored};
+use super::{Job, KeyChange, Mint, Minted, graves::Graves, rotate::Stored};
 use crate::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
@@ -14,6 +14,7 @@ use crate::{
         ledger::Draft,
         records,
         search::{self, Found, Query},
+        uses::Used,
     },
 };
 
@@ -24,6 +25,7 @@ pub(super) struct Group<'k> {
     pub(super) now_ms: u64,
     /// `None` for a record that this group erases.
     pub(super) records: HashMap<TokenId, Option<Record>>,
+    pub(super) graves: Graves,
     pub(super) draft: Draft,
     pub(super) changes: BTreeMap<RowKey, Change>,
     pub(super) preconditions: Vec<Precondition>,
@@ -40,6 +42,7 @@ impl<'k> Group<'k> {
             second_tokens: &shared.second_tokens,
             now_ms: shared.now_ms(),
             records: HashMap::new(),
+            graves: Graves::default(),
             draft: Draft::of(&shared.ledger.load()),
             changes: BTreeMap::new(),
             preconditions: Vec::new(),
@@ -51,6 +54,9 @@ impl<'k> Group<'k> {
         let store = shared.store.as_ref();
         let mut hits = search::find_all(store, &known, &|| shared.damage_seen()).await?.into_iter();
         let mut found = queries.iter().map(|query| query.as_ref().and_then(|query| Some((query, hits.next()?))));
+
+        let any_graves = group.draft.ledger.tombstones() > 0;
+        group.graves.look_for(store, any_graves, known.iter().map(|query| query.active_id()).collect()).await?;
 
         let erasures = jobs.iter().flat_map(Job::erasures);
         let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
@@ -84,10 +90,14 @@ impl<'k> Group<'k> {
                 Job::Transition(asked) => {
                     asked.outcome = Some(group.transition(asked.work.0, &asked.work.1));
                 }
-                Job::NoteKeyUse(_) => {
-                    for (name, at_ms) in keys.last_used.iter() {
-                        group.draft.key_used(name, at_ms);
-                    }
+                Job::NoteProven(asked) => {
+                    asked.work.iter().for_each(|name| group.draft.proven(*name, group.now_ms));
+                    asked.outcome = Some(());
+                }
+                Job::NoteKeyUse(asked) => {
+                    let noted: Vec<Used> = keys.uses.noted().collect();
+                    noted.iter().for_each(|used| group.draft.key_used(used, group.now_ms));
+                    asked.outcome = Some(noted);
                 }
                 Job::AdoptPolicies(asked) => asked.outcome = Some(group.draft.policies_loaded(&asked.work)),
                 Job::Settle(_) | Job::Stop(_) => {}
@@ -135,6 +145,7 @@ impl<'k> Group<'k> {
             self.preconditions.push(Precondition::Absent(key.clone()));
         }
         self.changes.insert(key.clone(), Change::Put(key, record.encode()));
+        self.take_tombstone(id);
         self.draft.minted(&record);
         self.records.insert(id, Some(record));
         self.in_flight.push(id);
@@ -148,17 +159,8 @@ impl<'k> Group<'k> {
         };
         let record = record.filter(|record| erasure.names(record)).ok_or(Failure::NotFound)?;
         erasure.context_holds(self.keyring, &record)?;
-        let key = RowKey::record(erasure.id.as_bytes());
-        self.changes.insert(key.clone(), Change::Remove(key));
-        if let Some(alias) = record.alias {
-            let key = RowKey::alias(&alias);
-            self.changes.insert(key.clone(), Change::Remove(key));
-        }
-        self.draft.erased(&record);
-        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-        self.records.insert(erasure.id, None);
-        self.in_flight.push(erasure.id);
-        Ok(Erased { sealed_under: name })
+        self.bury(erasure.id, &record);
+        Ok(Erased { sealed_under: (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)) })
     }
 }
 

@@ -6,6 +6,7 @@
 //! under a key that was retired since.
 
 mod commit;
+mod graves;
 mod group;
 mod rotate;
 
@@ -26,9 +27,10 @@ use super::{
     forget::{Erased, Erasure},
     rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
     search::Found,
+    uses::Used,
 };
 use crate::{
-    crypto::{TokenId, World},
+    crypto::{Fingerprint, TokenId, World},
     kind::{EntityKind, Kid},
     limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
@@ -101,8 +103,10 @@ enum Job {
     PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
     Step(Asked<Step, StepOutcome>),
     Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
-    NoteKeyUse(Asked<(), ()>),
+    NoteKeyUse(Asked<(), Vec<Used>>),
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
+    /// A full pass has found nothing under these generations.
+    NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
     /// Nothing to write: the ledger is to be that of the store.
     Settle(Asked<(), ()>),
     Stop(Asked<(), ()>),
@@ -153,7 +157,9 @@ impl Job {
             Job::Step(asked) => asked.answer(committed),
             Job::Transition(asked) => asked.answer(committed),
             Job::AdoptPolicies(asked) => asked.answer(committed),
-            Job::NoteKeyUse(asked) | Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
+            Job::NoteProven(asked) => asked.answer(committed),
+            Job::NoteKeyUse(asked) => asked.answer(committed),
+            Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
     }
 }
@@ -183,6 +189,11 @@ impl WriterHandle {
         self.ask(change, Job::PutKeys).await
     }
 
+    /// Notes that a full pass has found nothing under these generations, where the books agree.
+    pub(super) async fn note_proven(&self, names: Vec<(Kid, Fingerprint)>) -> Result<(), VaultError> {
+        self.ask(names, Job::NoteProven).await
+    }
+
     /// Writes a step of a rotation.
     pub(super) async fn reseal(&self, step: Step) -> Result<StepOutcome, VaultError> {
         self.ask(step, Job::Step).await
@@ -197,7 +208,8 @@ impl WriterHandle {
         self.ask((id, transition), Job::Transition).await
     }
 
-    pub(super) async fn note_key_use(&self) -> Result<(), VaultError> {
+    /// Writes down the use of keys. Returns what was written.
+    pub(super) async fn note_key_use(&self) -> Result<Vec<Used>, VaultError> {
         self.ask((), Job::NoteKeyUse).await
     }
 

@@ -117,7 +117,7 @@ fn a_check_reads_everything() {
     client.tokens("PHONE", &["1", "2", "3"]);
     let report = client.exchange("POST", "/api/v1/vault/check", b"").ok();
     let expected = json!({"ok": true, "records": 3, "opened": 3, "key_not_loaded": 0, "damaged_records": 0, "aliases": 0,
-                          "damaged_aliases": 0, "counts_agree": true, "problems": []});
+                          "damaged_aliases": 0, "tombstones": 0, "counts_agree": true, "problems": []});
     assert_eq!(report, expected);
     daemon.stop();
 }

@@ -10,6 +10,7 @@ pub mod daemon {
     mod lifecycle;
     mod races;
     mod rotations;
+    mod reload;
     mod secrets;
     mod socket;
     mod starts;

@@ -411,7 +411,7 @@ fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
     let (removable, proven, advice) = old(&mut client);
     let fingerprint = key("K_CARE", "1").fingerprint("K_CARE");
     assert!(removable && proven, "{advice}");
-    assert!(advice.starts_with(&format!("the old key {fingerprint} can be removed")), "{advice}");
+    assert!(advice.contains(&format!("the old key {fingerprint} can be removed")), "{advice}");
 
     files.rotate("2", None);
     assert_eq!(loaded(&reload(&mut client)), expected("2", None));

@@ -158,7 +158,7 @@ impl Compaction<'_> {
 
     /// Puts the new database in the place of the old one, while nobody writes.
     fn switch(&self, target: Arc<Engine>) -> Result<(), Failure> {
-        let mut writer = self.engine.writer();
+        let mut writer = self.engine.writer_for_step();
         self.goes_on()?;
         writer.end_copy()?;
         target.seal(writer.books).map_err(Failure::Target)?;

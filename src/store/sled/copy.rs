@@ -56,7 +56,7 @@ impl Engine {
     /// Copies up to `limit` rows; whether there may be more. For one caller at a time.
     pub(super) fn copy_more(&self, limit: usize) -> Result<bool, CopyError> {
         let (target, cursor, position) = {
-            let mut writer = self.writer();
+            let mut writer = self.writer_for_step();
             let position = writer.books.position;
             let copy = writer.copy()?;
             copy.changed.clear();
@@ -71,7 +71,7 @@ impl Engine {
             found.into_iter().filter_map(|(key, row)| row.map(|row| Change::Put(key, row))).collect();
         target.absorb(page.iter(), position).map_err(CopyError::Target)?;
 
-        let mut writer = self.writer();
+        let mut writer = self.writer_for_step();
         let position = writer.books.position;
         let copy = writer.copy()?;
         let mut again = std::mem::take(&mut copy.changed);

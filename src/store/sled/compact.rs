@@ -27,9 +27,6 @@ use crate::{
     store::{Compacted, StoreError},
 };
 
-/// Rows of a page.
-const COPY_ROWS: usize = 256;
-
 /// Why there was no compaction.
 enum Failure {
     /// The database that serves, in whole or in part.
@@ -135,7 +132,7 @@ impl Compaction<'_> {
             if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
-            if !self.engine.copy_more(COPY_ROWS)? {
+            if !self.engine.copy_page()? {
                 break;
             }
         }

@@ -41,6 +41,7 @@ doc: toolchain ## Build the documentation of the source; nothing in it may be am
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
 deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+	$(CARGO) fetch --locked
 	$(CARGO) deny --offline --locked check bans licenses sources
 
 # Without a network there is nothing to ask, which is no fault of the source's.
@@ -51,7 +52,7 @@ audit: toolchain ## Ask the advisory database about the dependencies, where it c
 	  echo 'advisories: not checked, for their database cannot be reached from here'; \
 	fi
 
-demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, rotate the key, get every byte back
+demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, rotate the key and take the old one away, get every byte back
 	@"$$(scripts/target-dir)/release/masker" demo
 
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev

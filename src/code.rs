@@ -44,6 +44,7 @@ codes! {
     PermDenied = "perm.denied", 403, "The caller may not do this";
     PolicyUnknown = "policy.unknown", 422, "There is no such policy";
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
+    KeysInvalid = "keys.invalid", 422, "The keys cannot be used";
     KindUnknown = "kind.unknown", 422, "The policy does not name this kind";
     ValueInvalid = "value.invalid", 422, "The value cannot be tokenized";
     LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";
@@ -52,6 +53,11 @@ codes! {
     TokenNotFound = "token.not_found", 404, "The token is not known";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
+    ExportInvalid = "export.invalid", 422, "The export cannot be imported";
+    PurgeRefused = "purge.refused", 422, "The records of this key may not be purged";
+    RotationRunning = "rotation.running", 409, "A rotation is running";
+    RotationEnded = "rotation.ended", 409, "The rotation has ended";
+    RotationNotFound = "rotation.not_found", 404, "There is no such rotation";
     VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
     VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
     Overloaded = "overloaded", 503, "The daemon is busy";

@@ -155,6 +155,22 @@ impl<'d> Section<'d> {
         None
     }
 
+    /// A list of texts. An element that is no text is a problem, and none of the list counts then.
+    pub fn strings(&self, name: &'static str) -> Option<Vec<Located<&'d str>>> {
+        let elements = self.field(name, "a list of strings in quotes", DeValue::as_array)?.value;
+        let texts = elements.iter().map(|element| {
+            let line = self.document.line_at(element.span().start);
+            let text = element.get_ref().as_str();
+            if text.is_none() {
+                self.report(line, format!("`{name}`{} must hold strings in quotes and nothing else", self.in_path()));
+            }
+            text.map(|value| Located { value, line })
+        });
+        // Every element is looked at before it is decided.
+        let texts: Vec<_> = texts.collect();
+        texts.into_iter().collect()
+    }
+
     /// The section of this name under this one.
     pub fn section(&self, name: &'static str) -> Option<Section<'d>> {
         self.known.borrow_mut().push(name);
@@ -281,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_sound_text_gives_its_fields_with_their_lines() {
-        let document = Document::parse("a = \"x\"\nb = true\n\n[s]\nn = 0x10\n[t.u]\n");
+        let document = Document::parse("a = \"x\"\nb = true\n\n[s]\nn = 0x10\nl = [\"x\",\n  \"y\"]\n[t.u]\n");
         let root = document.root();
         assert_eq!(root.string("a"), Some(Located { value: "x", line: 1 }));
         assert_eq!(root.boolean("b"), Some(Located { value: true, line: 2 }));
@@ -289,27 +305,31 @@ mod tests {
         let section = root.section("s").unwrap();
         assert_eq!(section.line(), 4);
         assert_eq!(section.integer("n", 0..=16), Some(Located { value: 16, line: 5 }));
+        assert_eq!(section.strings("l"), Some(vec![Located { value: "x", line: 6 }, Located { value: "y", line: 7 }]));
         section.finish();
         let below: Vec<(&str, usize)> =
             root.section("t").unwrap().sections().iter().map(|(name, section)| (*name, section.line())).collect();
-        assert_eq!(below, [("u", 6)]);
+        assert_eq!(below, [("u", 8)]);
         root.finish();
         assert_eq!(document.into_problems(), []);
     }
 
     #[test]
     fn every_problem_is_reported_with_its_line() {
-        let document = Document::parse("a = 1\nb = \"no\"\nc = -1\nd = \"rde\"\n[s]\nx = 1\n");
+        let document =
+            Document::parse("a = 1\nb = \"no\"\nc = -1\nd = \"rde\"\n[s]\nx = 1\nl = \"x\"\nm = [1, \"x\",\n2]\n");
         let root = document.root();
         assert_eq!(root.string("a"), None);
         assert_eq!(root.boolean("b"), None);
         assert_eq!(root.integer("c", 0..=9), None);
         assert_eq!(root.choice("d", &[("red", 1), ("blue", 2)]), None);
         root.report_missing("e", "give it");
-        root.section("s").unwrap().finish();
+        let section = root.section("s").unwrap();
+        assert_eq!((section.strings("l"), section.strings("m")), (None, None));
+        section.finish();
         root.finish();
         let problems = document.into_problems();
-        assert_eq!(lines(&problems), [1, 1, 2, 3, 4, 6]);
+        assert_eq!(lines(&problems), [1, 1, 2, 3, 4, 6, 7, 8, 9]);
         assert!(problems[4].message.ends_with("did you mean `red`?"), "{}", problems[4]);
     }
 

@@ -1,14 +1,22 @@
 //! Which keys there are: for every key id an active generation, and maybe the one that it replaced.
 //!
 //! A keyring is built whole and never changes; a reload builds another one with the next epoch. Prepared states alone
-//! stay: the key bytes are wiped as soon as a generation is derived.
+//! stay: the key bytes are wiped as soon as a generation is derived. So a key that cannot be read a second time is
+//! carried over from one keyring to the next as the prepared states that it has become.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    crypto::{Fingerprint, GenerationKeys, SecretKey, World, aead::PREFIX_BYTES, secret::LockedMemoryError},
+    crypto::{
+        Fingerprint, GenerationKeys, SecretKey, TokenId, World,
+        aead::{PREFIX_BYTES, TAG_BYTES},
+        secret::LockedMemoryError,
+    },
     kind::Kid,
 };
 
@@ -44,6 +52,11 @@ pub struct LoadedKey {
 /// One key generation of a key id, in both worlds.
 pub struct Generation {
     role: Role,
+    keys: Arc<Worlds>,
+}
+
+/// What a key has become: shared by the keyrings that it is carried through.
+struct Worlds {
     live: GenerationKeys,
     test: GenerationKeys,
 }
@@ -51,7 +64,12 @@ pub struct Generation {
 impl Generation {
     fn derive(kid: Kid, role: Role, key: &SecretKey) -> Result<Self, LockedMemoryError> {
         let keys = |world| GenerationKeys::derive(kid, key, world);
-        Ok(Generation { role, live: keys(World::Live)?, test: keys(World::Test)? })
+        Ok(Generation { role, keys: Arc::new(Worlds { live: keys(World::Live)?, test: keys(World::Test)? }) })
+    }
+
+    /// The same generation, for another keyring.
+    fn carried(&self) -> Self {
+        Generation { role: self.role, keys: Arc::clone(&self.keys) }
     }
 
     /// What it is to its key id.
@@ -61,19 +79,24 @@ impl Generation {
 
     /// The key id.
     pub fn kid(&self) -> Kid {
-        self.live.kid()
+        self.keys.live.kid()
     }
 
     /// Its public name, the same in both worlds.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.live.fingerprint()
+        self.keys.live.fingerprint()
+    }
+
+    /// Whether this key vouches, in either world, for an alias that leads from `index` to `target`.
+    pub fn vouches_for(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
+        World::ALL.into_iter().any(|world| self.keys(world).alias_verifies(index, target, tag))
     }
 
     /// What works with it in one world.
     pub fn keys(&self, world: World) -> &GenerationKeys {
         match world {
-            World::Live => &self.live,
-            World::Test => &self.test,
+            World::Live => &self.keys.live,
+            World::Test => &self.keys.test,
         }
     }
 }
@@ -151,34 +174,50 @@ impl Keyring {
     /// # Errors
     /// Every problem there is, so that all can be mended at once.
     pub fn build(keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
+        Self::assemble(Vec::new(), keys, epoch)
+    }
+
+    /// The keyring after this one: these keys, and beside them those of `kept` that are here, in the roles that they
+    /// have. Its epoch is the next.
+    ///
+    /// # Errors
+    /// As [`Keyring::build`].
+    pub fn successor(&self, keys: Vec<LoadedKey>, kept: &BTreeSet<(Kid, Role)>) -> Result<Self, Vec<KeyringError>> {
+        let generations = self.pairs.values().flat_map(KeyPair::generations);
+        let kept = generations.filter(|generation| kept.contains(&(generation.kid(), generation.role)));
+        Self::assemble(kept.map(Generation::carried).collect(), keys, self.epoch + 1)
+    }
+
+    fn assemble(carried: Vec<Generation>, keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
         let mut problems = Vec::new();
-        let mut slots = BTreeMap::new();
+        let mut slots: BTreeMap<(Kid, Role), Generation> =
+            carried.into_iter().map(|generation| ((generation.kid(), generation.role), generation)).collect();
         for LoadedKey { kid, role, key } in keys {
             match slots.entry((kid, role)) {
-                Entry::Vacant(slot) => drop(slot.insert(key)),
+                Entry::Vacant(slot) => match Generation::derive(kid, role, &key) {
+                    Ok(generation) => drop(slot.insert(generation)),
+                    Err(source) => problems.push(KeyringError::Memory { kid, role, source }),
+                },
                 Entry::Occupied(_) => problems.push(KeyringError::Duplicate { kid, role }),
-            }
-        }
-        for ((kid, role), key) in &slots {
-            if *role == Role::Old {
-                match slots.get(&(*kid, Role::Active)) {
-                    None => problems.push(KeyringError::OldWithoutActive { kid: *kid }),
-                    Some(active) if active.ct_eq(key) => problems.push(KeyringError::ActiveIsOld { kid: *kid }),
-                    Some(_) => {}
-                }
             }
         }
         let mut pairs: BTreeMap<Kid, KeyPair> = BTreeMap::new();
         // In the order of the map: a key id's active key before its old one.
-        for ((kid, role), key) in slots {
-            match Generation::derive(kid, role, &key) {
-                Err(source) => problems.push(KeyringError::Memory { kid, role, source }),
-                Ok(active) if role == Role::Active => drop(pairs.insert(kid, KeyPair { active, old: None })),
-                Ok(old) => {
-                    if let Some(pair) = pairs.get_mut(&kid) {
-                        pair.old = Some(old);
+        for ((kid, role), generation) in slots {
+            match (role, pairs.get_mut(&kid)) {
+                (Role::Active, _) => drop(pairs.insert(kid, KeyPair { active: generation, old: None })),
+                (Role::Old, None) => {
+                    let unkept =
+                        |problem: &KeyringError| matches!(problem, KeyringError::Memory { kid: of, .. } if *of == kid);
+                    if !problems.iter().any(unkept) {
+                        problems.push(KeyringError::OldWithoutActive { kid });
                     }
                 }
+                // Two keys that cannot be told apart by name are one key to the vault, whatever their bytes.
+                (Role::Old, Some(pair)) if pair.active.fingerprint() == generation.fingerprint() => {
+                    problems.push(KeyringError::ActiveIsOld { kid });
+                }
+                (Role::Old, Some(pair)) => pair.old = Some(generation),
             }
         }
         if problems.is_empty() { Ok(Keyring { pairs, epoch }) } else { Err(problems) }
@@ -288,6 +327,49 @@ mod tests {
         assert!(roles.is_empty());
         let roles: Vec<Role> = matching("K_C", old.fingerprint().prefix());
         assert!(roles.is_empty());
+    }
+
+    #[test]
+    fn a_keyring_carries_over_what_cannot_be_read_again() {
+        let keys = vec![loaded("K_A", Role::Active, 2), loaded("K_A", Role::Old, 1), loaded("K_B", Role::Active, 3)];
+        let before = Keyring::build(keys, 7).ok().unwrap();
+        let kept = |slots: &[(&str, Role)]| slots.iter().map(|(text, role)| (kid(text), *role)).collect();
+        let names = |keyring: &Keyring| -> Vec<(Kid, Role, Fingerprint)> {
+            let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
+            generations.map(|generation| (generation.kid(), generation.role(), generation.fingerprint())).collect()
+        };
+
+        let all = kept(&[("K_A", Role::Active), ("K_A", Role::Old), ("K_B", Role::Active), ("K_C", Role::Active)]);
+        let same = before.successor(vec![], &all).ok().unwrap();
+        assert_eq!((names(&same), same.epoch()), (names(&before), 8));
+        let id = |keyring: &Keyring| {
+            let keys = keyring.get(kid("K_A")).unwrap().active().keys(World::Test);
+            keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
+        };
+        drop(before);
+        let id_before = id(&same);
+
+        // One kept, one read anew, one gone, one that is new.
+        let keys = vec![loaded("K_A", Role::Old, 4), loaded("K_C", Role::Active, 5)];
+        let after = same.successor(keys, &kept(&[("K_A", Role::Active)])).ok().unwrap();
+        assert_eq!(id(&after), id_before);
+        let roles: Vec<_> = names(&after).into_iter().map(|(kid, role, _)| (kid.to_string(), role)).collect();
+        let expected = [("K_A", Role::Active), ("K_A", Role::Old), ("K_C", Role::Active)];
+        assert_eq!(roles, expected.map(|(kid, role)| (kid.to_owned(), role)));
+        assert_ne!(names(&after)[1], names(&same)[1]);
+
+        // A key that is read may be one that was kept.
+        let keys = vec![loaded("K_A", Role::Old, 2), loaded("K_A", Role::Active, 6)];
+        let problems = same.successor(keys, &kept(&[("K_A", Role::Active), ("K_B", Role::Active)])).err().unwrap();
+        assert!(
+            matches!(
+                problems[..],
+                [KeyringError::Duplicate { role: Role::Active, .. }, KeyringError::ActiveIsOld { .. }]
+            ),
+            "{problems:?}"
+        );
+        let problems = same.successor(vec![], &kept(&[("K_A", Role::Old)])).err().unwrap();
+        assert!(matches!(problems[..], [KeyringError::OldWithoutActive { .. }]), "{problems:?}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bodies up to this size, in bytes, are read without asking for a share of [`BODIES_IN_FLIGHT_BYTES_MAX`].
 pub const BODY_BYTES_UNMETERED: usize = 64 * 1024;
+/// Size of an export that is imported, in bytes; it goes to the disk, not to memory.
+pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// Size of a request's head (request line and headers), in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers in one request.
@@ -52,6 +54,10 @@ pub const PARALLEL_ITEMS_MIN: usize = 128;
 pub const WRITER_QUEUE_MAX: usize = 1_024;
 /// Rows that one group commit gathers before it stops taking more requests.
 pub const COMMIT_ROWS_MAX: usize = 8_192;
+/// Records that a step of a rotation moves at most. A request that comes meanwhile waits for its commit.
+pub const ROTATION_RECORDS_MAX: usize = 512;
+/// Records that a step of a rotation moves at least, when there are many requests beside it.
+pub const ROTATION_RECORDS_MIN: usize = 16;
 
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
@@ -73,6 +79,7 @@ pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
+const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
 const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);

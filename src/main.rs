@@ -9,7 +9,7 @@ use std::{
 use masker::{
     cli::{
         self, Exit,
-        args::{Arguments, Command, Global},
+        args::{Arguments, Command, Global, ServeArgs},
     },
     config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret},
     daemon::{self, ServeOptions, environ},
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
             Ok((config, credentials)) => {
                 // Wiped now: a copy of the keys must not live as long as the daemon.
                 drop(environment);
-                daemon::serve(&config, credentials, ServeOptions { accept_loss: args.accept_loss })
+                let ServeArgs { accept_loss, accept_key_rollback } = args;
+                daemon::serve(&config, credentials, ServeOptions { accept_loss, accept_key_rollback })
             }
             Err(exit) => exit,
         },

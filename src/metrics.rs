@@ -18,8 +18,12 @@ pub struct Metrics {
     pub vault_records: IntGauge,
     /// `masker_vault_size_bytes`.
     pub vault_size_bytes: IntGauge,
+    /// `masker_rotation_rows_total`.
+    pub rotation_rows: prometheus::IntCounter,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
+    /// `masker_key_grace_seconds_left{kid}`.
+    pub key_grace_seconds_left: IntGaugeVec,
     /// `masker_connections`.
     pub connections: IntGauge,
     /// `masker_vault_commit_rows`: rows of each group commit.
@@ -66,8 +70,19 @@ impl Metrics {
             )?,
             vault_records: IntGauge::new("masker_vault_records", "Records in the vault")?,
             vault_size_bytes: IntGauge::new("masker_vault_size_bytes", "Bytes that the vault takes on disk")?,
+            rotation_rows: prometheus::IntCounter::new(
+                "masker_rotation_rows_total",
+                "Records that rotations have moved to another key",
+            )?,
             key_old_age_seconds: IntGaugeVec::new(
                 opts!("masker_key_old_age_seconds", "Time since a loaded old key was replaced"),
+                &["kid"],
+            )?,
+            key_grace_seconds_left: IntGaugeVec::new(
+                opts!(
+                    "masker_key_grace_seconds_left",
+                    "Time until the grace period of a loaded old key ends; negative once it is over"
+                ),
                 &["kid"],
             )?,
             connections: IntGauge::new("masker_connections", "Connections open now")?,
@@ -94,14 +109,16 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 10] {
+    fn own(&self) -> [Box<dyn Collector>; 12] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
+            Box::new(self.rotation_rows.clone()),
             Box::new(self.key_old_age_seconds.clone()),
+            Box::new(self.key_grace_seconds_left.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.commit_rows.clone()),
             Box::new(self.commit_duration.clone()),

@@ -9,7 +9,7 @@ mod scope;
 
 pub use peer::{Peer, PeerError};
 pub use permit::{
-    Access, Denied, Forget, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead, PoliciesReload, Rehydrate,
-    Rewrap, Tokenize, VaultAdmin, VaultRead,
+    Access, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead, PoliciesReload,
+    Rehydrate, Rewrap, Tokenize, VaultAdmin, VaultRead,
 };
 pub use scope::Scope;

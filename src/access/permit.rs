@@ -32,6 +32,7 @@ operations!(
     Rewrap,
     Forget,
     KeysRead,
+    KeysAdmin,
     VaultRead,
     VaultAdmin,
     PoliciesRead,

@@ -30,6 +30,7 @@ scopes! {
     Rewrap = "rewrap", "Re-mint tokens under the active key.";
     Forget = "forget", "Erase vault records.";
     KeysRead = "keys:read", "See key generations, by fingerprint.";
+    KeysAdmin = "keys:admin", "Load the keys again.";
     VaultRead = "vault:read", "See the vault's counts.";
     VaultAdmin = "vault:admin", "Check the vault as a whole.";
     PoliciesRead = "policies:read", "See the policies in force.";

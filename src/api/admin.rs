@@ -78,6 +78,26 @@ pub struct Component {
 pub struct KeyList {
     /// Every key generation that is loaded or that the vault remembers.
     pub keys: Vec<KeyStatus>,
+    /// What to do next, for each kid.
+    pub advice: Vec<KeyAdvice>,
+}
+
+/// What an operator is to do about the keys of one kid.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct KeyAdvice {
+    /// The key id.
+    pub kid: String,
+    /// One line, for a person.
+    pub text: String,
+}
+
+/// `POST /api/v1/keys/reload`.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct KeysReloadReport {
+    /// Every key generation that is loaded now or that the vault remembers.
+    pub keys: Vec<KeyStatus>,
+    /// What the change brings that an operator should know, such as records whose key is not loaded any more.
+    pub warnings: Vec<String>,
 }
 
 /// One key generation, named by its fingerprint and never by the key.
@@ -97,11 +117,21 @@ pub struct KeyStatus {
     pub old_since: Option<String>,
     /// When its grace period ends.
     pub grace_ends: Option<String>,
+    /// Days until then, a begun one counted; 0 or less once it is over. Of an old key that is loaded.
+    pub grace_days_left: Option<i64>,
     /// Vault records sealed under it.
     pub vault_records: u64,
+    /// Aliases made under it, by which records are found that were minted under another key.
+    pub vault_aliases: u64,
     /// When it last opened something, to the minute.
     pub last_used: Option<String>,
-    /// Whether it is known that nothing needs it any more.
+    /// When it last opened a token that carries its own value, to the minute.
+    pub tokens_last_opened: Option<String>,
+    /// How many such tokens it opened in the last 30 days. Those that nobody shows cannot be counted.
+    pub tokens_opened_30_days: u64,
+    /// When a full pass over the vault found nothing that needs it, if nothing has come to need it since.
+    pub proven_at: Option<String>,
+    /// Whether it can go: it is old, and a full pass has proven that no record and no alias of the vault needs it.
     pub removable: bool,
     /// Why, or why not.
     pub reason: String,
@@ -152,8 +182,10 @@ pub struct CheckReport {
     pub damaged_records: u64,
     /// Aliases read.
     pub aliases: u64,
-    /// Aliases that do not verify, or lead nowhere.
+    /// Aliases that do not verify, lead nowhere, or are missing.
     pub damaged_aliases: u64,
+    /// Tombstones read: what is left of erased records.
+    pub tombstones: u64,
     /// Whether the counts kept with every change agree with what was counted.
     pub counts_agree: bool,
     /// The first problems found, by row id and never by value.

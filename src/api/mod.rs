@@ -5,16 +5,21 @@
 
 mod admin;
 mod object;
+mod rotations;
 mod text;
+mod upkeep;
 mod values;
 
 pub use crate::code::Code;
 pub use admin::{
-    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyList, KeyStatus,
-    KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
+    CheckReport, Component, Components, EntityDescription, ErrorBody, Health, HealthStatus, KeyAdvice, KeyList,
+    KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
+    WhoAmI,
 };
 pub use object::Object;
+pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;
+pub use upkeep::{ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,

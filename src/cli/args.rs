@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// Serve a vault that has lost acknowledged records, as after a restored disk
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let a key be active again that another one had replaced
+    #[arg(long)]
+    pub accept_key_rollback: bool,
 }
 
 /// `masker tokenize` and `masker lookup`.
@@ -151,6 +154,9 @@ pub enum KeysCommand {
     /// Generations, grace periods, what still needs an old key, and whether it can go
     #[command(after_help = help::KEYS_STATUS)]
     Status,
+    /// Let the daemon read its keys again where they come from files: all of them, or none
+    #[command(after_help = help::KEYS_RELOAD)]
+    Reload,
 }
 
 /// `masker vault`.
@@ -159,12 +165,93 @@ pub enum VaultCommand {
     /// How many records there are, and under which keys
     #[command(after_help = help::VAULT_STATS)]
     Stats,
+    /// Move records to the active key of a key id, while the daemon serves
+    #[command(after_help = help::VAULT_ROTATE_KEY)]
+    RotateKey(RotateArgs),
+    /// List rotations, the latest first
+    #[command(after_help = help::VAULT_ROTATIONS)]
+    Rotations,
+    /// End a rotation before its time
+    #[command(after_help = help::VAULT_CANCEL_ROTATION)]
+    CancelRotation {
+        /// The rotation's id
+        id: String,
+    },
     /// Erase the records behind tokens, for good
     #[command(after_help = help::VAULT_FORGET)]
     Forget(TokenArgs),
     /// Read every record and verify it
     #[command(after_help = help::VAULT_CHECK)]
     Check,
+    /// Write all records into one encrypted file, while the daemon serves
+    #[command(after_help = help::VAULT_EXPORT)]
+    Export(ExportArgs),
+    /// Merge such a file into the vault, once all of it is verified
+    #[command(after_help = help::VAULT_IMPORT)]
+    Import(ImportArgs),
+    /// Erase the records minted before a time, or sealed under a key that is not active
+    #[command(after_help = help::VAULT_PURGE)]
+    Purge(PurgeArgs),
+}
+
+/// `masker vault export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The file; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `masker vault import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Bring back records that were erased
+    #[arg(long)]
+    pub restore_erased: bool,
+    /// Only say what the file's header tells; neither the daemon nor a key is needed
+    #[arg(long, conflicts_with = "restore_erased")]
+    pub inspect: bool,
+}
+
+/// `masker vault purge`.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false, args = ["before", "key"])]
+pub struct PurgeArgs {
+    /// Records minted before: a date (its first moment in UTC), or a time as in RFC 3339
+    #[arg(long, value_name = "DATE")]
+    pub before: Option<String>,
+    /// Records sealed under the key with this fingerprint; it must not be an active one
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub key: Option<String>,
+    /// Erase without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `masker vault rotate-key`.
+#[derive(Clone, Debug, Args)]
+pub struct RotateArgs {
+    /// The key id whose active key records are moved to
+    #[arg(long, value_name = "KID")]
+    pub new_kid: String,
+    /// The key id whose records are moved; left out, those of the new one under its old keys
+    #[arg(long, value_name = "KID")]
+    pub old_kid: Option<String>,
+    /// Open every record and say what would happen, without writing anything
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for its end
+    #[arg(long)]
+    pub detach: bool,
+    /// Rows a second at most; 0 for as many as there is room for
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_rows_per_second: u64,
 }
 
 /// `masker policy`.

@@ -24,7 +24,11 @@ Examples:
 
 Keys come from MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD (with _FILE after either: from that file), or from the files of \
 the same names that systemd lays into $CREDENTIALS_DIRECTORY. Every kid that a policy names needs one. \
-SIGTERM stops the daemon once requests in flight are answered; SIGHUP lets it read its policies again.";
+SIGTERM stops the daemon once requests in flight are answered; SIGHUP lets it read its keys and its policies again, both \
+or neither.
+
+The vault remembers which key replaced which. A start with a key that had been replaced is refused, for the likely cause \
+is that a key and its _OLD were swapped; where going back is meant, --accept-key-rollback says so.";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -64,7 +68,8 @@ standard input, for arguments can be seen in the list of processes.";
 pub(super) const KEYS: &str = "\
 Examples:
   masker keys generate --kid K_PAYMENTS
-  masker keys status";
+  masker keys status
+  masker keys reload";
 
 pub(super) const KEYS_GENERATE: &str = "\
 Examples:
@@ -73,20 +78,57 @@ Examples:
   masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
 
 The key is 32 random bytes in base64. It is printed once and kept nowhere: whoever loses it loses what was minted under \
-it. To rotate, give the daemon the key it has as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>.";
+it. To rotate, give the daemon the key it has as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>, and run \
+`masker keys reload`, or start it again where they are variables.";
 
 pub(super) const KEYS_STATUS: &str = "\
 Examples:
   masker keys status
   masker keys status --json | jq '.keys[] | select(.removable)'
 
-Keys are named by their fingerprints; none is ever shown.";
+Keys are named by their fingerprints; none is ever shown. A line for each kid says what to do next: at the end of the \
+table on a terminal, on standard error where other programs read the rows. Days are those of UTC; --json has the times.";
+
+pub(super) const KEYS_RELOAD: &str = "\
+Examples:
+  masker keys reload
+  masker keys reload --json | jq '.keys[] | select(.generation == \"active\") | .fingerprint'
+
+The daemon reads the files again that MASKER_KEY_<KID>_FILE and MASKER_KEY_<KID>_OLD_FILE named when it was started, and \
+those in $CREDENTIALS_DIRECTORY, with files that have come and without those that have gone. Keys that variables held \
+themselves stay what they are until the next start. If anything is wrong, all stay as they are, and the exit code is 1. \
+Requests in flight finish under the keys that they began with.";
 
 pub(super) const VAULT: &str = "\
 Examples:
   masker vault stats
   masker vault check
+  masker vault export --output masker.export
+  masker vault purge --before 2020-01-01
+  masker vault rotate-key --new-kid K_HEALTHCARE
   masker vault forget < tokens.txt";
+
+pub(super) const VAULT_ROTATE_KEY: &str = "\
+Examples:
+  masker vault rotate-key --new-kid K_HEALTHCARE --dry-run
+  masker vault rotate-key --new-kid K_HEALTHCARE
+  masker vault rotate-key --new-kid K_HEALTHCARE --max-rows-per-second 2000 --detach
+  masker vault rotate-key --old-kid K_CLINIC --new-kid K_HEALTHCARE
+
+Tokens do not change. The daemon serves meanwhile, and goes on by itself after a restart; ending this command does not end \
+the rotation. It is done when a last pass over the whole vault has found nothing under the old keys. A record that does \
+not open is left alone and named by its id; the rotation then ends as failed, and the exit code is 2.";
+
+pub(super) const VAULT_ROTATIONS: &str = "\
+Examples:
+  masker vault rotations
+  masker vault rotations --json | jq '.rotations[0].rows_done'";
+
+pub(super) const VAULT_CANCEL_ROTATION: &str = "\
+Examples:
+  masker vault cancel-rotation 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+What it has moved stays moved; another rotation moves the rest.";
 
 pub(super) const VAULT_STATS: &str = "\
 Examples:
@@ -99,7 +141,41 @@ Examples:
   masker vault forget --context clinic-7 < tokens.txt
 
 There is no way back. A line out for each line in: `forgotten`, or `not held` for tokens that carry their value \
-themselves: those can only be forgotten with their key.";
+themselves: those can only be forgotten with their key. Should the same value be given again, it gets the same token again, \
+for tokens are made from values. A later import leaves the record out, unless told otherwise. Its bytes leave the files with \
+the next `masker vault compact`.";
+
+pub(super) const VAULT_EXPORT: &str = "\
+Examples:
+  masker vault export --output masker.export
+  masker vault export --output /backup/masker.export --force
+  masker vault export --output - | ssh backup 'cat > masker.export'
+
+Everything that was answered before the export began is in it. The file opens with any key that was active then, and needs \
+the keys of its records besides: their fingerprints are printed. Until it is whole and on the disk its name is \
+FILE.partial. Keys are not in it: keep copies of them elsewhere.";
+
+pub(super) const VAULT_IMPORT: &str = "\
+Examples:
+  masker vault import masker.export
+  masker vault import --inspect masker.export
+  masker vault import --restore-erased masker.export
+
+Nothing is written before all of the file is verified, which takes the keys of all its records, loaded as active or old ones. \
+What is in the vault stays as it is. Records that were erased in the vault, or in the one that was exported, are left out \
+unless --restore-erased is given. An import that was interrupted can be made again. The exit code is 2 if the export holds \
+records that were damaged before it was made.";
+
+pub(super) const VAULT_PURGE: &str = "\
+Examples:
+  masker vault purge --before 2020-01-01
+  masker vault purge --before 2020-01-01T12:00:00Z --yes
+  masker vault purge --key 00112233aabbccdd
+
+There is no way back. The records are counted first. On a terminal you are asked; elsewhere nothing is erased without --yes, \
+and the exit code is 2 if there was something to erase. With --key, records are given up whose key is lost: then values are \
+minted again that were refused for it. Erased records are left out of later imports. Their bytes leave the files with the \
+next `masker vault compact`.";
 
 pub(super) const VAULT_CHECK: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use super::{
     session::{CommandError, Session},
 };
 use crate::{
-    api::KeyList,
+    api::{KeyList, KeyStatus, KeysReloadReport},
     crypto::{GenerationKeys, SecretKey, World},
     kind::Kid,
 };
@@ -56,35 +56,99 @@ pub(super) async fn status(session: &mut Session<'_>) -> Result<Exit, CommandErr
         output.json(&list)?;
         return Ok(Exit::Done);
     }
-    let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let rows = list.keys.into_iter().map(|key| {
-        vec![
-            key.kid,
-            key.generation,
-            key.fingerprint,
-            yes_or_no(key.loaded),
-            key.vault_records.to_string(),
-            dash(key.first_seen),
-            dash(key.old_since),
-            dash(key.grace_ends),
-            dash(key.last_used),
-            yes_or_no(key.removable),
-            key.reason,
-        ]
-    });
-    let header = [
-        "KID",
-        "GENERATION",
-        "FINGERPRINT",
-        "LOADED",
-        "RECORDS",
-        "FIRST SEEN",
-        "OLD SINCE",
-        "GRACE ENDS",
-        "LAST USED",
-        "REMOVABLE",
-        "WHY",
-    ];
-    output.table(&header, rows.collect())?;
+    output.table(&HEADER, list.keys.into_iter().map(row).collect())?;
+    let advice = list.advice.iter().map(|advice| format!("{}: {}", advice.kid, advice.text));
+    if output.is_terminal() {
+        output.line("")?;
+        for line in advice {
+            output.line(&line)?;
+        }
+    } else {
+        // Beside the rows, which another program reads.
+        output.flush()?;
+        advice.for_each(|line| output.note(&line));
+    }
     Ok(Exit::Done)
+}
+
+/// `masker keys reload`.
+pub(super) async fn reload(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let reply = session.post("/api/v1/keys/reload", &serde_json::json!({})).await?;
+    let report: KeysReloadReport = reply.json()?;
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let loaded = report.keys.into_iter().filter(|key| key.loaded);
+    let row = |key: KeyStatus| vec![key.kid, key.fingerprint, key.generation];
+    output.table(&["KID", "FINGERPRINT", "GENERATION"], loaded.map(row).collect())?;
+    output.flush()?;
+    for warning in &report.warnings {
+        output.error(&format!("warning: {warning}"));
+    }
+    Ok(Exit::Done)
+}
+
+const HEADER: [&str; 10] = [
+    "KID",
+    "FINGERPRINT",
+    "GENERATION",
+    "FIRST SEEN",
+    "OLD SINCE",
+    "GRACE",
+    "RECORDS",
+    "ALIASES",
+    "LAST USED",
+    "REMOVABLE",
+];
+
+fn row(key: KeyStatus) -> Vec<String> {
+    let generation = if key.loaded { key.generation.clone() } else { format!("{}, not loaded", key.generation) };
+    vec![
+        key.kid,
+        key.fingerprint,
+        generation,
+        day(key.first_seen),
+        day(key.old_since),
+        grace(key.grace_ends, key.grace_days_left),
+        key.vault_records.to_string(),
+        key.vault_aliases.to_string(),
+        day(key.last_used),
+        yes_or_no(key.removable),
+    ]
+}
+
+/// The day of a time, for a table; `--json` has the time.
+fn day(at: Option<String>) -> String {
+    at.and_then(|at| at.split_once('T').map(|(day, _)| day.to_owned())).unwrap_or_else(|| "-".to_owned())
+}
+
+fn grace(ends: Option<String>, days_left: Option<i64>) -> String {
+    match (days_left, day(ends)) {
+        (None, _) => "-".to_owned(),
+        (Some(..=0), day) => format!("over since {day}"),
+        (Some(1), day) => format!("to {day}, 1 day left"),
+        (Some(days), day) => format!("to {day}, {days} days left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{day, grace};
+
+    #[test]
+    fn times_are_told_by_their_day() {
+        let at = || Some("2027-02-04T08:00:00.5Z".to_owned());
+        assert_eq!((day(at()), day(None)), ("2027-02-04".to_owned(), "-".to_owned()));
+        let texts = [Some(30), Some(1), Some(0), Some(-3), None].map(|days| grace(at(), days));
+        let expected = [
+            "to 2027-02-04, 30 days left",
+            "to 2027-02-04, 1 day left",
+            "over since 2027-02-04",
+            "over since 2027-02-04",
+            "-",
+        ];
+        assert_eq!(texts, expected);
+    }
 }

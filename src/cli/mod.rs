@@ -3,6 +3,7 @@
 //! It knows the daemon as every client does, by its HTTP interface, and no vault.
 
 pub mod args;
+mod backup;
 pub mod bench;
 mod client;
 mod exit;
@@ -12,8 +13,12 @@ mod keys;
 mod load;
 mod output;
 mod policy;
+mod progress;
+mod purge;
+mod rotation;
 mod session;
 mod status;
+mod upload;
 mod values;
 mod vault;
 
@@ -41,7 +46,7 @@ pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
         _ => runtime::Builder::new_current_thread(),
     };
     let outcome = threads
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(CommandError::Output)
         .and_then(|runtime| runtime.block_on(dispatch(command, &mut session)));
@@ -65,8 +70,15 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
         ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
+        ClientCommand::Vault(VaultCommand::Export(args)) => backup::export(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Import(args)) => backup::import(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Purge(args)) => purge::run(&args, session).await,
+        ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
+        ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
+        ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,
         ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),
         ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,

@@ -36,9 +36,19 @@ impl Output {
         self.json
     }
 
+    /// Whether nothing but results and errors is wanted.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether somebody may be reading this on a screen.
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether remarks are wanted, such as how far a long command is.
+    pub(super) fn wants_remarks(&self) -> bool {
+        !self.quiet
     }
 
     /// One JSON value on a line of its own.

@@ -50,6 +50,7 @@ pub(super) async fn check(session: &mut Session<'_>) -> Result<Exit, CommandErro
         ("records damaged", report.damaged_records.to_string()),
         ("aliases read", report.aliases.to_string()),
         ("aliases damaged", report.damaged_aliases.to_string()),
+        ("tombstones read", report.tombstones.to_string()),
         ("counts agree", yes_or_no(report.counts_agree)),
     ];
     output.table(&["CHECK", ""], rows.map(|(name, value)| vec![name.to_owned(), value]).to_vec())?;

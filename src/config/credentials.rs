@@ -2,29 +2,25 @@
 //!
 //! Every problem is found before any is reported. Messages name the variable or the file, and never hold what is in
 //! it: an operator who mixes up `MASKER_KEY_K` and `MASKER_KEY_K_FILE` must not find the key in the log.
+//!
+//! Variables are wiped once they are read, so what they held cannot be read a second time; files can.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsStr,
-    fmt, fs,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+mod name;
+mod sources;
+
+use std::{collections::BTreeSet, ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
 
 use super::Environment;
 use crate::{
-    config::key_file,
+    config::key_file::{self, KeyFile, KeyFileError},
     crypto::{KeyError, SecretKey},
     keyring::{LoadedKey, Role},
     kind::Kid,
 };
-
-const KEY_PREFIX: &str = "MASKER_KEY_";
-const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
-/// Begins like a key's name and is a setting.
-const GRACE_DAYS: &str = "MASKER_KEY_ROTATION_GRACE_DAYS";
-/// Where systemd's `LoadCredential=` lays files.
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+use name::Slot;
+pub use name::names_secret;
+pub use sources::KeySources;
+use sources::{Credential, Place};
 
 /// The secrets that a daemon was given.
 pub struct Credentials {
@@ -33,6 +29,18 @@ pub struct Credentials {
     /// The key of the audit chain, if one was given.
     pub audit_key: Option<SecretKey>,
     /// What is no reason not to start, and should be mended.
+    pub warnings: Vec<String>,
+    /// Where they came from.
+    pub sources: KeySources,
+}
+
+/// What came of reading keys again.
+pub struct ReadAgain {
+    /// Those that come from files, as the files are now.
+    pub keys: Vec<LoadedKey>,
+    /// Those that came from variables, which are wiped: they stay what they were.
+    pub kept: BTreeSet<(Kid, Role)>,
+    /// What is no reason not to use them, and should be mended.
     pub warnings: Vec<String>,
 }
 
@@ -63,79 +71,6 @@ impl CredentialProblems {
     }
 }
 
-/// Whether a variable of this name holds a secret itself, so that its value must not stay in the environment.
-/// Names that only look like that are among them: whoever misspells the name of a key still puts a key there.
-pub fn names_secret(name: &[u8]) -> bool {
-    let key = name.starts_with(KEY_PREFIX.as_bytes()) && name != GRACE_DAYS.as_bytes();
-    key || [AUDIT_KEY, "MASKER_API_KEY", "MASKER_SESSION"].iter().any(|secret| name == secret.as_bytes())
-}
-
-/// What a secret is for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Slot {
-    Key(Kid, Role),
-    Audit,
-}
-
-impl Slot {
-    /// The variable that holds the secret itself.
-    fn variable(self) -> String {
-        match self {
-            Slot::Key(kid, Role::Active) => format!("{KEY_PREFIX}{kid}"),
-            Slot::Key(kid, Role::Old) => format!("{KEY_PREFIX}{kid}_OLD"),
-            Slot::Audit => AUDIT_KEY.to_owned(),
-        }
-    }
-}
-
-/// What the name of a variable or of a file of the credentials directory says.
-enum Name {
-    /// The secret itself.
-    Secret(Slot),
-    /// Where the secret is.
-    Path(Slot),
-    /// It begins like a key, and is none. The text says why, going on from the name.
-    Malformed(&'static str),
-    /// Something else's.
-    Foreign,
-}
-
-impl Name {
-    fn parse(name: &OsStr) -> Self {
-        let Some(rest) = name.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) else {
-            return match name.as_bytes().strip_prefix(AUDIT_KEY.as_bytes()) {
-                Some(b"") => Name::Secret(Slot::Audit),
-                Some(b"_FILE") => Name::Path(Slot::Audit),
-                _ => Name::Foreign,
-            };
-        };
-        if name == GRACE_DAYS {
-            return Name::Foreign;
-        }
-        let Ok(rest) = std::str::from_utf8(rest) else {
-            return Name::Malformed("is not named in UTF-8: a key id is made of A-Z, 0-9 and `_`");
-        };
-        let (rest, is_path) = rest.strip_suffix("_FILE").map_or((rest, false), |rest| (rest, true));
-        let (kid, role) = rest.strip_suffix("_OLD").map_or((rest, Role::Active), |kid| (kid, Role::Old));
-        match Kid::parse(kid) {
-            Some(kid) if is_path => Name::Path(Slot::Key(kid, role)),
-            Some(kid) => Name::Secret(Slot::Key(kid, role)),
-            None => Name::Malformed(
-                "names no key: after `MASKER_KEY_` stands a key id, which is a letter from A to Z and then at most 47 \
-                 of A to Z, 0 to 9 and `_`; after it may stand `_OLD`, then `_FILE`",
-            ),
-        }
-    }
-}
-
-/// The places where one secret was found.
-#[derive(Default)]
-struct Found<'e> {
-    variable: Option<&'e OsStr>,
-    path: Option<&'e OsStr>,
-    credential: Option<PathBuf>,
-}
-
 impl Credentials {
     /// Collects the secrets that an environment gives or names. Variables count before files of the credentials
     /// directory.
@@ -143,119 +78,106 @@ impl Credentials {
     /// # Errors
     /// Every problem of every secret.
     pub fn collect(environment: &Environment) -> Result<Credentials, CredentialProblems> {
-        let mut collector = Collector::default();
-        let mut places = collector.variables(environment);
-        if let Some(directory) = environment.setting(CREDENTIALS_DIRECTORY) {
-            collector.credentials(Path::new(directory), &mut places);
-        }
+        let mut findings = Findings::default();
+        let sources = KeySources::of(environment, &mut findings);
         let mut keys: Vec<LoadedKey> = Vec::new();
         let mut audit_key = None;
-        for (slot, found) in places {
-            let Some(key) = collector.read(slot, &found) else { continue };
-            match slot {
-                Slot::Key(kid, role) => keys.push(LoadedKey { kid, role, key }),
-                Slot::Audit => audit_key = Some(key),
+        for (slot, place) in sources.places(&mut findings) {
+            let key = match place {
+                Place::Variable => {
+                    let variable = slot.variable();
+                    environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
+                }
+                place => findings.read(slot, &place),
+            };
+            match (slot, key) {
+                (Slot::Key(kid, role), Some(key)) => keys.push(LoadedKey { kid, role, key }),
+                (Slot::Audit, Some(key)) => audit_key = Some(key),
+                (_, None) => {}
             }
         }
-        collector.compare(&keys);
-        if collector.problems.is_empty() {
-            Ok(Credentials { keys, audit_key, warnings: collector.warnings })
-        } else {
-            Err(CredentialProblems(collector.problems))
-        }
+        findings.compare(&keys, &BTreeSet::new());
+        let warnings = findings.end()?;
+        Ok(Credentials { keys, audit_key, warnings, sources })
     }
 }
 
+impl KeySources {
+    /// Reads the keys again, all but those that variables held themselves, with files that have come and without
+    /// those that have gone. The key of the audit chain is not read again.
+    ///
+    /// # Errors
+    /// Every problem of every key.
+    pub fn read_again(&self) -> Result<ReadAgain, CredentialProblems> {
+        let mut findings = Findings::default();
+        let (mut keys, mut kept) = (Vec::new(), BTreeSet::new());
+        for (slot, place) in self.places(&mut findings) {
+            match (slot, &place) {
+                (Slot::Key(kid, role), Place::Variable) => drop(kept.insert((kid, role))),
+                (Slot::Key(kid, role), place) => {
+                    keys.extend(findings.read(slot, place).map(|key| LoadedKey { kid, role, key }));
+                }
+                (Slot::Audit, _) => {}
+            }
+        }
+        findings.compare(&keys, &kept);
+        let warnings = findings.end()?;
+        Ok(ReadAgain { keys, kept, warnings })
+    }
+}
+
+/// What was found wrong so far.
 #[derive(Default)]
-struct Collector {
+struct Findings {
     problems: Vec<CredentialProblem>,
     warnings: Vec<String>,
 }
 
-impl Collector {
+impl Findings {
     fn report(&mut self, source: impl Into<String>, message: impl Into<String>) {
         self.problems.push(CredentialProblem { source: source.into(), message: message.into() });
     }
 
-    fn variables<'e>(&mut self, environment: &'e Environment) -> BTreeMap<Slot, Found<'e>> {
-        let mut places: BTreeMap<Slot, Found<'e>> = BTreeMap::new();
-        for (name, value) in environment.iter() {
-            match Name::parse(name) {
-                Name::Secret(slot) => places.entry(slot).or_default().variable = Some(value),
-                Name::Path(slot) => places.entry(slot).or_default().path = Some(value),
-                Name::Malformed(why) => self.report(printable(name), why),
-                Name::Foreign => {}
-            }
-        }
-        places
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
-    fn credentials(&mut self, directory: &Path, places: &mut BTreeMap<Slot, Found<'_>>) {
-        let names = fs::read_dir(directory)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>());
-        let mut names = match names {
-            Ok(names) => names,
-            Err(error) => {
-                let source = format!("{CREDENTIALS_DIRECTORY} ({})", directory.display());
-                return self.report(source, format!("cannot be listed: {error}"));
+    /// The warnings, if nothing is worse.
+    fn end(self) -> Result<Vec<String>, CredentialProblems> {
+        if self.problems.is_empty() { Ok(self.warnings) } else { Err(CredentialProblems(self.problems)) }
+    }
+
+    /// Reads a secret from its file.
+    fn read(&mut self, slot: Slot, place: &Place) -> Option<SecretKey> {
+        let (source, read) = match place {
+            Place::Variable => return None,
+            Place::Named(path) => {
+                let source = format!("{}_FILE ({})", slot.variable(), printable(path.as_os_str()));
+                (source, key_file::read(path))
             }
+            Place::Credential(path) => (Credential(path).to_string(), key_file::read(path)),
         };
-        names.sort();
-        for name in names {
-            let path = directory.join(&name);
-            match Name::parse(&name) {
-                Name::Secret(slot) => places.entry(slot).or_default().credential = Some(path),
-                Name::Path(slot) => self.report(
-                    credential(&path),
-                    format!("is a file already: lay the key itself there, under the name {}", slot.variable()),
-                ),
-                Name::Malformed(why) => self.report(credential(&path), why),
-                Name::Foreign if name == GRACE_DAYS => self.warnings.push(format!(
-                    "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
-                    credential(&path)
-                )),
-                Name::Foreign => {}
+        let named = matches!(place, Place::Named(_));
+        match read {
+            Ok(KeyFile { bytes, open_to_others }) => {
+                if named && open_to_others {
+                    self.warn(format!("{source} can be read by other users than its owner: `chmod 0400` it"));
+                }
+                self.parse(&source, &bytes)
             }
-        }
-    }
-
-    fn read(&mut self, slot: Slot, found: &Found<'_>) -> Option<SecretKey> {
-        let variable = slot.variable();
-        match (found.variable, found.path, &found.credential) {
-            (Some(_), Some(_), _) => {
-                self.report(variable.clone(), format!("and {variable}_FILE are both set: keep one of them"));
+            // The name of an old key's file is given once, the file comes and goes with the rotations.
+            Err(KeyFileError::NotFound) if named && matches!(slot, Slot::Key(_, Role::Old)) => {
+                self.warn(format!("{source} is not there, so there is no such key now"));
                 None
             }
-            (Some(value), None, _) => self.parse(variable, value.as_bytes()),
-            (None, Some(path), _) => self.read_named_file(&format!("{variable}_FILE"), Path::new(path)),
-            (None, None, Some(path)) => {
-                let source = credential(path);
-                let file = key_file::read(path).map_err(|why| self.report(source.clone(), why)).ok()?;
-                self.parse(source, &file.bytes)
+            Err(why) => {
+                self.report(source, why.to_string());
+                None
             }
-            (None, None, None) => None,
         }
     }
 
-    fn read_named_file(&mut self, variable: &str, path: &Path) -> Option<SecretKey> {
-        if path.as_os_str().is_empty() {
-            self.report(variable, "is empty: it must be the path of a file that holds the key, or not be set");
-            return None;
-        }
-        // Here a message would show what it takes for a path.
-        if SecretKey::parse_base64(path.as_os_str().as_bytes()).is_ok() {
-            self.report(variable, "holds a key where the path of a file belongs: leave `_FILE` out of its name");
-            return None;
-        }
-        let source = format!("{variable} ({})", printable(path.as_os_str()));
-        let file = key_file::read(path).map_err(|why| self.report(source.clone(), why)).ok()?;
-        if file.open_to_others {
-            self.warnings.push(format!("{source} can be read by other users than its owner: `chmod 0400` it"));
-        }
-        self.parse(source, &file.bytes)
-    }
-
-    fn parse(&mut self, source: String, text: &[u8]) -> Option<SecretKey> {
+    fn parse(&mut self, source: &str, text: &[u8]) -> Option<SecretKey> {
         if text.trim_ascii().is_empty() {
             self.report(source, "is empty: give it 32 bytes in base64, or leave it out");
             return None;
@@ -263,18 +185,20 @@ impl Collector {
         SecretKey::parse_base64(text).map_err(|error: KeyError| self.report(source, error.to_string())).ok()
     }
 
-    /// An active key and its old one must differ, and an old one replaces nothing where there is no active one.
-    fn compare(&mut self, keys: &[LoadedKey]) {
-        for old in keys.iter().filter(|key| key.role == Role::Old) {
+    /// An active key and its old one must differ, and an old one replaces nothing where there is no active one. Of keys
+    /// that are kept, the keyring alone can tell whether they differ from others.
+    fn compare(&mut self, keys: &[LoadedKey], kept: &BTreeSet<(Kid, Role)>) {
+        let read = |kid, role| keys.iter().find(|key| (key.kid, key.role) == (kid, role));
+        let slots = keys.iter().map(|key| (key.kid, key.role)).chain(kept.iter().copied());
+        for (kid, _) in slots.filter(|(_, role)| *role == Role::Old) {
             let (active_name, old_name) =
-                (Slot::Key(old.kid, Role::Active).variable(), Slot::Key(old.kid, Role::Old).variable());
-            let active = keys.iter().find(|key| key.kid == old.kid && key.role == Role::Active);
-            let said = self.problems.iter().any(|problem| problem.source.starts_with(&active_name));
-            match active {
-                Some(active) if active.key.ct_eq(&old.key) => {
+                (Slot::Key(kid, Role::Active).variable(), Slot::Key(kid, Role::Old).variable());
+            let said = self.problems.iter().any(|problem| problem.source.contains(&active_name));
+            match (read(kid, Role::Active), read(kid, Role::Old)) {
+                (Some(active), Some(old)) if active.key.ct_eq(&old.key) => {
                     self.report(old_name, format!("is the same key as {active_name}: a rotation needs a new one"));
                 }
-                None if !said => self.report(
+                (None, _) if !said && !kept.contains(&(kid, Role::Active)) => self.report(
                     old_name,
                     format!("is set and {active_name} is not: an old key is kept beside the one that replaced it"),
                 ),
@@ -282,10 +206,6 @@ impl Collector {
             }
         }
     }
-}
-
-fn credential(path: &Path) -> String {
-    format!("the credential {}", printable(path.as_os_str()))
 }
 
 /// A name for a message: what is not text, or would move the cursor, is escaped.

@@ -1,6 +1,9 @@
 //! `masker.toml`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
     GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute,
@@ -8,8 +11,9 @@ use super::{
     text_file::{self, TextFileError},
 };
 use crate::{
-    document::{Document, Located, Problem, Section},
+    document::{Document, Located, Problem, Section, quoted},
     keyring::GraceAction,
+    kind::Kid,
     limits::CLIENT_SECONDS_MAX,
 };
 
@@ -33,6 +37,7 @@ pub(super) struct FileSettings {
     pub(super) policy_default: Option<String>,
     pub(super) grace_days: Option<u32>,
     pub(super) grace_action: Option<GraceAction>,
+    pub(super) accept_second_tokens: BTreeSet<Kid>,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
 }
@@ -103,6 +108,7 @@ impl FileSettings {
             self.grace_days = days.and_then(|days| u32::try_from(days.value).ok());
             let choices = [("warn", GraceAction::Warn), ("refuse", GraceAction::Refuse)];
             self.grace_action = keys.choice("grace_action", &choices).map(|action| action.value);
+            self.accept_second_tokens = kids(&keys, "accept_second_tokens");
             keys.finish();
         }
         if let Some(log) = root.section("log") {
@@ -151,6 +157,21 @@ fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
         return None;
     }
     Some(value.to_owned())
+}
+
+/// Key ids, which may be written in lower case as in policies.
+fn kids(section: &Section<'_>, name: &'static str) -> BTreeSet<Kid> {
+    let mut kids = BTreeSet::new();
+    for Located { value, line } in section.strings(name).unwrap_or_default() {
+        match Kid::parse(&value.to_ascii_uppercase()) {
+            Some(kid) => drop(kids.insert(kid)),
+            None => section.report(
+                line,
+                format!("`{name}` names {}, which is no key id: write it as in MASKER_KEY_<KID>", quoted(value)),
+            ),
+        }
+    }
+    kids
 }
 
 /// Whoever can write to the socket can connect, and whoever connects can ask for every value.

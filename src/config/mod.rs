@@ -15,11 +15,12 @@ mod tests;
 mod text_file;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     path::{Component, Path, PathBuf},
 };
 
-pub use credentials::{CredentialProblem, CredentialProblems, Credentials, names_secret};
+pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
 pub use environment::Environment;
 use fault::Gathered;
 pub use fault::{Fault, Faults};
@@ -28,6 +29,7 @@ pub use policies::{load_policies, load_policy};
 
 use crate::{
     keyring::GraceAction,
+    kind::Kid,
     limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, WRITE_STALL_SECONDS_USUAL},
 };
 
@@ -54,7 +56,7 @@ pub struct Config {
     pub vault: VaultConfig,
     /// `[policy]`: which policies are in force.
     pub policy: PolicyConfig,
-    /// `[keys]`: how long old keys are good for.
+    /// `[keys]`: how long old keys are good for, and what becomes of values while one is missing.
     pub keys: KeyConfig,
     /// `[log]`: what is written to standard error.
     pub log: LogConfig,
@@ -102,13 +104,15 @@ pub struct PolicyConfig {
     pub default: Option<String>,
 }
 
-/// How long old keys are good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long old keys are good for, and what becomes of values while one is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyConfig {
     /// Days from the moment at which a key became old: 0 to 3,650.
     pub grace_days: u32,
     /// What becomes of them after that.
     pub grace_action: GraceAction,
+    /// Kids whose values may get second tokens while the vault holds records of them under a key that is not loaded.
+    pub accept_second_tokens: BTreeSet<Kid>,
 }
 
 /// What is written to standard error.
@@ -266,6 +270,7 @@ impl Overrides<'_> {
             keys: KeyConfig {
                 grace_days: grace_days.or(settings.grace_days).unwrap_or(GRACE_DAYS_DEFAULT),
                 grace_action: settings.grace_action.unwrap_or(GraceAction::Warn),
+                accept_second_tokens: settings.accept_second_tokens,
             },
             log: LogConfig {
                 level: level.or(settings.log_level).unwrap_or(LogLevel::Info),

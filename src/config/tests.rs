@@ -68,7 +68,8 @@ fn without_a_file_there_are_defaults_for_the_user() {
     assert_eq!((config.server.socket_mode, config.server.socket_group), (0o660, None));
     assert_eq!(config.vault.data_dir, place.path("home/.local/state/masker"));
     assert_eq!(config.policy, PolicyConfig { path: place.path("etc/policies"), default: None });
-    assert_eq!(config.keys, KeyConfig { grace_days: 30, grace_action: GraceAction::Warn });
+    let keys = KeyConfig { grace_days: 30, grace_action: GraceAction::Warn, accept_second_tokens: BTreeSet::new() };
+    assert_eq!(config.keys, keys);
     assert_eq!(config.log, LogConfig { level: LogLevel::Info, format: LogFormat::Json });
 }
 
@@ -149,7 +150,7 @@ fn variables_count_before_the_file() {
     place.write(
         "work/masker.toml",
         "[server]\nsocket = \"/x\"\nsocket_mode = \"0600\"\n[vault]\ndata_dir = \"/x\"\ncache_mb = 64\n[policy]\npath = \"/x\"\n\
-         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\n[log]\nlevel = \"error\"\nformat = \"json\"\n",
+         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\naccept_second_tokens = [\"K_B\", \"k_a\", \"K_A\"]\n[log]\nlevel = \"error\"\nformat = \"json\"\n",
     );
     let config = place.load().unwrap();
     assert_eq!(config.server.socket, place.path("work/s"));
@@ -157,7 +158,9 @@ fn variables_count_before_the_file() {
     assert_eq!(config.vault, VaultConfig { data_dir: "/d".into(), cache_mb: 64 });
     assert_eq!(config.vault.cache_bytes(), 67_108_864);
     assert_eq!(config.policy.path, place.path("work/p"));
-    assert_eq!(config.keys, KeyConfig { grace_days: 7, grace_action: GraceAction::Refuse });
+    assert_eq!((config.keys.grace_days, config.keys.grace_action), (7, GraceAction::Refuse));
+    let kids = ["K_A", "K_B"].into_iter().filter_map(Kid::parse).collect();
+    assert_eq!(config.keys.accept_second_tokens, kids, "a kid may be written in lower case, as in a policy");
     assert_eq!(config.log, LogConfig { level: LogLevel::Debug, format: LogFormat::Pretty });
 }
 
@@ -187,6 +190,8 @@ cache_mb = 1
 [keys]
 grace_days = -1
 grace_action = "delete"
+accept_second_tokens = ["K_A",
+  "K_A_OLD", "K-B"]
 [log]
 level = "verbose"
 "#,
@@ -194,7 +199,7 @@ level = "verbose"
     let faults = place.load().unwrap_err();
     let lines: Vec<usize> =
         faults.iter().filter(|f| f.place == file.display().to_string()).flat_map(|f| f.line).collect();
-    assert_eq!(lines, [2, 3, 4, 6, 7, 8, 10, 11, 13]);
+    assert_eq!(lines, [2, 3, 4, 6, 7, 8, 10, 11, 13, 13, 15]);
     let variables: Vec<&str> = faults.iter().filter(|f| f.line.is_none()).map(|f| f.place.as_str()).collect();
     assert_eq!(variables, ["MASKER_SOCKET", "MASKER_KEY_ROTATION_GRACE_DAYS", "MASKER_LOG_LEVEL", "MASKER_LOG_FORMAT"]);
     assert!(faults.to_string().contains("unknown field `policies`: did you mean `policy`?"), "{faults}");

@@ -4,6 +4,7 @@ pub mod environ;
 mod harden;
 mod logging;
 mod policies;
+mod reload;
 mod run;
 mod stack;
 

@@ -11,6 +11,7 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, watch},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
@@ -18,19 +19,20 @@ use tracing::{error, info, warn};
 use super::{
     harden::harden,
     logging,
-    policies::{PolicySource, Reloader},
+    policies::{PolicySource, unnamed, without_key},
+    reload::Reloader,
     stack,
 };
 use crate::{
     access::Access,
-    config::{Config, Credentials},
-    http::{self, Service, Socket, SocketOptions, Timeouts},
+    config::{Config, Credentials, KeySources},
+    http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
     policy::PolicySet,
     store::sled::{Options as StoreOptions, SledStore},
-    vault::Vault,
+    vault::{KeyRules, Vault, VaultError},
 };
 
 /// Something the operator must mend before the daemon can start.
@@ -51,6 +53,8 @@ const ABANDON_MS: u64 = 500;
 pub struct ServeOptions {
     /// Go on with a vault that has lost acknowledged commits.
     pub accept_loss: bool,
+    /// Let keys be active again that had been replaced.
+    pub accept_key_rollback: bool,
 }
 
 /// Why the daemon did not start, and with what it exits.
@@ -98,8 +102,12 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
 
     // Every problem of keys and policies together: an operator mends them in one go.
     let kids: BTreeSet<_> = credentials.keys.iter().filter(|key| key.role == Role::Active).map(|key| key.kid).collect();
-    let source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone(), kids };
-    let (keyring, policies) = match (Keyring::build(credentials.keys, 1), source.load()) {
+    let source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone() };
+    let policies = source.load().and_then(|policies| match without_key(&policies, &kids) {
+        missing if missing.is_empty() => Ok(policies),
+        missing => Err(missing),
+    });
+    let (keyring, policies) = match (Keyring::build(credentials.keys, 1), policies) {
         (Ok(keyring), Ok(policies)) => (keyring, policies),
         (keyring, policies) => {
             let mut problems: Vec<String> = Vec::new();
@@ -109,7 +117,7 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
             return Err(Refusal { exit, problems });
         }
     };
-    for kid in source.unnamed(&policies) {
+    for kid in unnamed(&policies, &kids) {
         warn!(%kid, "this key is loaded and no policy names it; it opens what was minted under it");
     }
 
@@ -128,7 +136,8 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         .start_handler(|_| thread_started())
         .build_global()
         .map_err(|error| threads(&error))?;
-    let outcome = runtime.block_on(run(config, keyring, source, policies, &socket, audit, options));
+    let sources = (credentials.sources, source);
+    let outcome = runtime.block_on(run(config, keyring, policies, sources, &socket, audit, options));
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
     outcome
@@ -175,8 +184,8 @@ fn group_id(name: &str) -> Result<u32, Refusal> {
 async fn run(
     config: &Config,
     keyring: Keyring,
-    source: PolicySource,
     policies: PolicySet,
+    (keys_from, policies_from): (KeySources, PolicySource),
     socket: &Socket,
     audit: &'static str,
     options: ServeOptions,
@@ -190,10 +199,15 @@ async fn run(
         .map_err(Refusal::failed)?
         .map_err(Refusal::failed)?;
 
+    let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
-    let keys: usize = keyring.iter().map(|(_, pair)| pair.generations().count()).sum();
-    let vault = Vault::open(Arc::new(store), keyring, grace, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let second_tokens = config.keys.accept_second_tokens.clone();
+    for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
+        warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
+    }
+    let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
+    let vault = Vault::open(Arc::new(store), keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
         warn!("{warning}");
@@ -201,9 +215,14 @@ async fn run(
 
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
-    let reloader =
-        Arc::new(Reloader { source, current: Arc::clone(&current), vault: Arc::clone(&vault), turn: Mutex::new(()) });
-    let reload: http::ReloadPolicies = Box::new(move || Box::pin(Arc::clone(&reloader).reload()));
+    let reloader = Arc::new(Reloader {
+        keys: keys_from,
+        policies: policies_from,
+        current: Arc::clone(&current),
+        vault: Arc::clone(&vault),
+        turn: Mutex::new(()),
+    });
+    let reloader: http::Reloader = Box::new(move |what| Box::pin(Arc::clone(&reloader).reload(what)));
     let group = socket.group().map_err(Refusal::failed)?;
     let access = Access::new(geteuid().as_raw(), group);
     let timeouts = Timeouts {
@@ -211,17 +230,22 @@ async fn run(
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let service = Service::new(Arc::clone(&vault), current, access, metrics, reload, audit, timeouts);
+    let settings = Settings { audit, timeouts, place };
+    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
     let (stop, stopping) = watch::channel(false);
+    let rotating = tokio::spawn({
+        let (vault, stopping) = (Arc::clone(&vault), stopping.clone());
+        async move { vault.drive_rotations(stopping).await }
+    });
     let serving = tokio::spawn(http::serve(listener, Arc::clone(&service), stopping));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %socket.path().display(),
         data_dir = %config.vault.data_dir.display(),
-        keys,
+        keys = vault.keys_loaded(),
         policies = count,
         records = vault.records(),
         "masker serves"
@@ -241,12 +265,20 @@ async fn run(
         Err(panicked) => error!(error = %panicked, "serving ended by a bug"),
     }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
-    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), vault.close()).await {
+    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), end(rotating, &vault)).await {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(failed)) => warn!(error = %failed, "stopped; the vault was not closed in order"),
         Err(_) => warn!("stopped; the vault did not close in time"),
     }
     Ok(())
+}
+
+/// Ends the vault once nothing drives its rotations any more.
+async fn end(rotating: JoinHandle<()>, vault: &Vault) -> Result<(), VaultError> {
+    if let Err(panicked) = rotating.await {
+        error!(error = %panicked, "driving rotations ended by a bug");
+    }
+    vault.close().await
 }
 
 struct Signals {
@@ -293,7 +325,7 @@ impl Signals {
 async fn reload(service: &Service) {
     notify(&[NotifyState::Reloading, monotonic_now()]);
     // What is wrong was logged, and health says so until a reload goes well.
-    let _ = service.reload_policies().await;
+    let _ = service.reload(Reload::Both).await;
     notify(&[NotifyState::Ready]);
 }
 

@@ -1,22 +1,20 @@
 //! Handlers about the daemon itself.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hyper::body::Bytes;
-use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{ReloadError, Service, problem::Problem, values::json};
+use super::{Reload, ReloadError, Reloaded, Service, problem::Problem, values::json};
 use crate::{
     access::{self, Peer, Scope},
     api::{
-        CheckReport, Component, Components, EntityDescription, Health, HealthStatus, KeyList, KeyStatus, KidRecords,
-        PolicyDescription, PolicyList, PolicySummary, VaultStats, WhoAmI,
+        CheckReport, Component, Components, EntityDescription, Health, HealthStatus, KidRecords, PolicyDescription,
+        PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
     },
     code::Code,
     keyring::Role,
     policy::{Action, Cipher, EntityRule, Policy, Scheme},
-    vault::GenerationStatus,
 };
 
 /// Time in which the store must answer for the daemon to call itself healthy, in seconds.
@@ -28,7 +26,7 @@ impl Service {
             vault: self.vault_health().await,
             keys: self.keys_health(),
             audit_log: Component { status: HealthStatus::Off, detail: Some(self.audit.to_owned()) },
-            policies: match self.policies_problem.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            policies: match self.refused.load().policies.clone() {
                 None => fine(),
                 Some(problem) => degraded(problem),
             },
@@ -53,17 +51,6 @@ impl Service {
         }
     }
 
-    fn keys_health(&self) -> Component {
-        let missed = self.vault.generations().into_iter().filter(GenerationStatus::missed).map(|generation| {
-            format!(
-                "{} records need the key {} with fingerprint {}, which is not loaded; load it as MASKER_KEY_{}_OLD",
-                generation.records, generation.kid, generation.fingerprint, generation.kid
-            )
-        });
-        let missed: Vec<String> = missed.collect();
-        if missed.is_empty() { fine() } else { degraded(missed.join("; ")) }
-    }
-
     pub(super) async fn metrics_text(&self, peer: &Peer) -> Result<Bytes, Problem> {
         self.access.permit::<access::MetricsRead>(peer)?;
         // A store that fails is no reason to hide the other counters.
@@ -71,19 +58,8 @@ impl Service {
             self.metrics.vault_records.set(stats.records.cast_signed());
             self.metrics.vault_size_bytes.set(stats.bytes_on_disk.cast_signed());
         }
-        self.metrics.key_old_age_seconds.reset();
-        for generation in self.vault.generations() {
-            if let (Some(Role::Old), Some(since)) = (generation.loaded, generation.old_since) {
-                let age = Timestamp::now().duration_since(since).as_secs();
-                self.metrics.key_old_age_seconds.with_label_values(&[generation.kid.as_str()]).set(age);
-            }
-        }
+        self.measure_keys();
         self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
-    }
-
-    pub(super) fn keys(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::KeysRead>(peer)?;
-        json(&KeyList { keys: self.vault.generations().into_iter().map(key_status).collect() })
     }
 
     pub(super) async fn vault_stats(&self, peer: &Peer) -> Result<Bytes, Problem> {
@@ -118,6 +94,7 @@ impl Service {
             damaged_records: outcome.damaged_records,
             aliases: outcome.aliases,
             damaged_aliases: outcome.damaged_aliases,
+            tombstones: outcome.tombstones,
             counts_agree: outcome.counts_agree,
             problems: outcome.problems,
         })
@@ -155,8 +132,8 @@ impl Service {
 
     pub(super) async fn policies_reload(&self, peer: &Peer) -> Result<Bytes, Problem> {
         self.access.permit::<access::PoliciesReload>(peer)?;
-        match self.reload_policies().await {
-            Ok(report) => json(&report),
+        match self.reload(Reload::Policies).await {
+            Ok(Reloaded { policies, warnings }) => json(&ReloadReport { policies, warnings }),
             Err(ReloadError::Vault(failed)) => Err(failed.into()),
             Err(invalid) => Err(Problem::new(Code::PolicyInvalid, invalid.to_string())),
         }
@@ -179,40 +156,12 @@ impl Service {
     }
 }
 
-fn fine() -> Component {
+pub(super) fn fine() -> Component {
     Component { status: HealthStatus::Ok, detail: None }
 }
 
-fn degraded(detail: String) -> Component {
+pub(super) fn degraded(detail: String) -> Component {
     Component { status: HealthStatus::Degraded, detail: Some(detail) }
-}
-
-fn key_status(generation: GenerationStatus) -> KeyStatus {
-    let role = match (generation.loaded, generation.old_since) {
-        (Some(role), _) => role,
-        (None, _) => Role::Old,
-    };
-    let needed = generation.records + generation.aliases;
-    let reason = match role {
-        Role::Active => "new tokens are minted under it".to_owned(),
-        Role::Old if needed > 0 => format!("{needed} records and aliases of the vault need it"),
-        Role::Old => "the vault needs it no more as far as its books say, which no full pass has proven; tokens that \
-                      carry their own value cannot be counted"
-            .to_owned(),
-    };
-    KeyStatus {
-        kid: generation.kid.to_string(),
-        fingerprint: generation.fingerprint.to_string(),
-        generation: role.as_str().to_owned(),
-        loaded: generation.loaded.is_some(),
-        first_seen: generation.first_seen.map(|at| at.to_string()),
-        old_since: generation.old_since.map(|at| at.to_string()),
-        grace_ends: generation.grace_ends.map(|at| at.to_string()),
-        vault_records: generation.records,
-        last_used: generation.last_used.map(|at| at.to_string()),
-        removable: false,
-        reason,
-    }
 }
 
 /// What a policy does with a kind, every default filled in.

@@ -4,25 +4,32 @@
 //! turns what comes back into the wire types of [`crate::api`]. It knows no store and no cryptography.
 
 mod admin;
+mod backup;
 mod body;
+mod keys;
 mod openapi;
 mod problem;
+mod receipt;
 mod refusal;
 mod request_id;
+mod rotations;
 mod router;
 mod serve;
 mod socket;
+mod upkeep;
 mod values;
 
 use std::{
     future::Future,
+    path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use hyper::body::Bytes;
+use tokio::sync::Semaphore;
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
@@ -30,25 +37,57 @@ pub use router::{ROUTES, Route};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 
-use crate::{access::Access, api::ReloadReport, metrics::Metrics, policy::PolicySet, vault::Vault};
+use crate::{access::Access, metrics::Metrics, policy::PolicySet, vault::Vault};
 use body::BodyBudget;
 use request_id::RequestIds;
 
-/// Loads the policies again; made by the daemon, which knows where they come from. All or nothing: after an error,
-/// those in force stay.
-pub type ReloadPolicies =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<ReloadReport, ReloadError>> + Send>> + Send + Sync>;
+/// What can be loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// Keys, where they come from files.
+    Keys,
+    /// Policies.
+    Policies,
+    /// Both, or neither.
+    Both,
+}
 
-/// Why policies were not loaded again.
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// Policies in force now.
+    pub policies: usize,
+    /// What the change brings that an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Loads again; made by the daemon, which knows where things come from. All or nothing: after an error, what is in
+/// force stays.
+pub type Reloader =
+    Box<dyn Fn(Reload) -> Pin<Box<dyn Future<Output = Result<Reloaded, ReloadError>> + Send>> + Send + Sync>;
+
+/// Why nothing was loaded again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// They do not validate: every problem, with file and line.
-    #[error("{}", .0.join("\n"))]
-    Invalid(Vec<String>),
-    /// The vault could not remember them.
+    /// Something is wrong with what was read: every problem.
+    #[error("{}", [keys.as_slice(), policies.as_slice()].concat().join("\n"))]
+    Invalid {
+        /// What is wrong with the keys.
+        keys: Vec<String>,
+        /// What is wrong with the policies, with file and line.
+        policies: Vec<String>,
+    },
+    /// The vault could not take note of it.
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
+}
+
+/// What the last reloads were refused for, for `/health`.
+#[derive(Clone, Default)]
+struct Refused {
+    keys: Option<String>,
+    policies: Option<String>,
 }
 
 /// How long a slow client is waited for.
@@ -62,16 +101,39 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
+/// What the service knows of the vault's place.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The vault's id, which its exports bear.
+    pub vault_id: [u8; 16],
+    /// The vault's directory, in which imports lie until they are merged.
+    pub data_dir: PathBuf,
+}
+
+/// What a service is made with, but for the parts that it works on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Why there is no audit log.
+    pub audit: &'static str,
+    /// How long a slow client is waited for.
+    pub timeouts: Timeouts,
+    /// Where the vault is.
+    pub place: Place,
+}
+
 /// What every request needs. Made once.
 pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
     access: Access,
     metrics: Arc<Metrics>,
-    reload: ReloadPolicies,
-    policies_problem: Mutex<Option<String>>,
+    reloader: Reloader,
+    refused: ArcSwap<Refused>,
     audit: &'static str,
     timeouts: Timeouts,
+    place: Place,
+    /// One import at a time: each takes room on the disk.
+    importing: Semaphore,
     started: Instant,
     ids: RequestIds,
     bodies: BodyBudget,
@@ -80,7 +142,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Puts the parts together. `audit` says why there is no audit log.
+    /// Puts the parts together.
     ///
     /// # Errors
     /// [`BuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
@@ -89,19 +151,21 @@ impl Service {
         policies: Arc<ArcSwap<PolicySet>>,
         access: Access,
         metrics: Arc<Metrics>,
-        reload: ReloadPolicies,
-        audit: &'static str,
-        timeouts: Timeouts,
+        reloader: Reloader,
+        settings: Settings,
     ) -> Result<Self, BuildError> {
+        let Settings { audit, timeouts, place } = settings;
         Ok(Service {
             vault,
             policies,
             access,
             metrics,
-            reload,
-            policies_problem: Mutex::new(None),
+            reloader,
+            refused: ArcSwap::default(),
             audit,
             timeouts,
+            place,
+            importing: Semaphore::new(1),
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
@@ -110,17 +174,36 @@ impl Service {
         })
     }
 
-    /// Loads the policies again, and remembers for `/health` whether that went well.
+    /// Loads again, and remembers for `/health` whether that went well.
     ///
     /// # Errors
-    /// [`ReloadError`]; the policies in force stay.
-    pub async fn reload_policies(&self) -> Result<ReloadReport, ReloadError> {
-        let reloaded = (self.reload)().await;
-        let problem = match &reloaded {
-            Ok(_) => None,
-            Err(problem) => Some(format!("the last reload was refused, those before it are in force: {problem}")),
-        };
-        *self.policies_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    /// [`ReloadError`]; what is in force stays.
+    pub async fn reload(&self, what: Reload) -> Result<Reloaded, ReloadError> {
+        let reloaded = (self.reloader)(what).await;
+        let (keys, policies) = (what != Reload::Policies, what != Reload::Keys);
+        let refusal =
+            |problems: &str| format!("the last reload was refused, what was in force before it still is: {problems}");
+        self.refused.rcu(|before| {
+            let mut refused = Refused::clone(before);
+            match &reloaded {
+                Ok(_) => {
+                    refused.keys = refused.keys.filter(|_| !keys);
+                    refused.policies = refused.policies.filter(|_| !policies);
+                }
+                // What nothing was found wrong with stays as it was, and so does what was said of it.
+                Err(ReloadError::Invalid { keys, policies }) => {
+                    let problem = |of: &[String]| (!of.is_empty()).then(|| refusal(&of.join("; ")));
+                    refused.keys = problem(keys).or(refused.keys);
+                    refused.policies = problem(policies).or(refused.policies);
+                }
+                Err(ReloadError::Vault(failed)) => {
+                    let problem = refusal(&failed.to_string());
+                    refused.keys = keys.then(|| problem.clone()).or(refused.keys);
+                    refused.policies = policies.then_some(problem).or(refused.policies);
+                }
+            }
+            refused
+        });
         reloaded
     }
 }

@@ -21,10 +21,26 @@ pub enum Route {
     Forget,
     /// Key generations.
     Keys,
+    /// The keys loaded again.
+    KeysReload,
     /// The vault's counts.
     VaultStats,
     /// The vault checked as a whole.
     VaultCheck,
+    /// The vault's records in one file.
+    VaultExport,
+    /// Such a file merged into the vault.
+    VaultImport,
+    /// Records erased by age or key.
+    VaultPurge,
+    /// A rotation begun.
+    RotationBegin,
+    /// The rotations that are remembered.
+    Rotations,
+    /// One rotation.
+    Rotation,
+    /// A rotation ended before its time.
+    RotationCancel,
     /// The policies in force.
     Policies,
     /// One policy.
@@ -49,8 +65,16 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::Rewrap, Method::POST, "/api/v1/rewrap"),
     (Route::Forget, Method::POST, "/api/v1/forget"),
     (Route::Keys, Method::GET, "/api/v1/keys"),
+    (Route::KeysReload, Method::POST, "/api/v1/keys/reload"),
     (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
     (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
+    (Route::VaultExport, Method::POST, "/api/v1/vault/export"),
+    (Route::VaultImport, Method::POST, "/api/v1/vault/import"),
+    (Route::VaultPurge, Method::POST, "/api/v1/vault/purge"),
+    (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),
+    (Route::Rotations, Method::GET, "/api/v1/vault/rotations"),
+    (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}"),
+    (Route::RotationCancel, Method::DELETE, "/api/v1/vault/rotations/{id}"),
     (Route::Policies, Method::GET, "/api/v1/policies"),
     (Route::Policy, Method::GET, "/api/v1/policies/{name}"),
     (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload"),
@@ -68,8 +92,8 @@ pub(super) struct Matched {
     pub(super) route: Route,
     /// The route's template: what logs and metrics may name.
     pub(super) template: &'static str,
-    /// What stands in the place of `{name}`.
-    pub(super) name: Option<String>,
+    /// What stands in the place of `{name}` or `{id}`; empty where the template has neither.
+    pub(super) name: String,
 }
 
 impl Routes {
@@ -96,6 +120,7 @@ impl Routes {
             let problem = Problem::new(Code::RouteMethod, format!("this route takes {allow}"));
             return Err(Problem { allow: Some(allow), ..problem });
         };
-        Ok(Matched { route: *route, template, name: matched.params.get("name").map(str::to_owned) })
+        let name = matched.params.iter().next().map_or_else(String::new, |(_, name)| name.to_owned());
+        Ok(Matched { route: *route, template, name })
     }
 }

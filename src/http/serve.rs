@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http_body_util::Full;
+use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -32,6 +32,7 @@ use super::{
     Service,
     problem::Problem,
     refusal::Refusing,
+    request_id::RequestId,
     router::{Matched, Route},
 };
 use crate::{
@@ -45,6 +46,9 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The body of an answer: at hand as a whole, or made while it is sent.
+pub(super) type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 
 /// How the draining of connections went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +150,12 @@ async fn connection(
 
 impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
-    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
         let started = Instant::now();
         let id = self.ids.next();
         let matched = self.routes.find(request.method(), request.uri().path());
         let (template, outcome) = match matched {
-            Ok(matched) => (matched.template, self.guarded(peer, matched, request).await),
+            Ok(matched) => (matched.template, self.guarded(peer, matched, request, id).await),
             Err(problem) => ("unmatched", Err(problem)),
         };
         let mut response = match outcome {
@@ -160,7 +164,7 @@ impl Service {
                 if let Some(cause) = &problem.cause {
                     error!(request_id = id.as_str(), route = template, code = %problem.code, cause, "a request failed");
                 }
-                problem.response(id)
+                problem.response(id).map(Either::Left)
             }
         };
         if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
@@ -186,10 +190,11 @@ impl Service {
         peer: &Peer,
         matched: Matched,
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
+        id: RequestId,
+    ) -> Result<Response<AnswerBody>, Problem> {
         // Nothing of a request outlives it, so what a panic leaves behind is dropped with it; the vault's shared state
         // changes only in its writer.
-        let answered = AssertUnwindSafe(self.dispatch(peer, matched, request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.dispatch(peer, matched, request, id)).catch_unwind().await;
         answered.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the place stands above in the log")))
     }
 
@@ -198,7 +203,13 @@ impl Service {
         peer: &Peer,
         matched: Matched,
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
+        id: RequestId,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        if matched.route == Route::VaultImport {
+            let (head, body) = request.into_parts();
+            let report = self.vault_import(peer, head.uri.query(), body, id).await?;
+            return Ok(whole(StatusCode::OK, JSON, report));
+        }
         if request.uri().query().is_some() {
             let detail = "this route takes no query: everything goes in the body";
             return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
@@ -211,12 +222,23 @@ impl Service {
             Route::Rehydrate => self.rehydrate(peer, &body.bytes).await?,
             Route::Lookup => self.lookup(peer, &body.bytes).await?,
             Route::Rewrap => self.rewrap(peer, &body.bytes)?,
-            Route::Forget => self.forget(peer, &body.bytes).await?,
+            Route::Forget => self.forget(peer, &body.bytes, id).await?,
             Route::Keys => self.keys(peer)?,
+            Route::KeysReload => self.keys_reload(peer).await?,
             Route::VaultStats => self.vault_stats(peer).await?,
             Route::VaultCheck => self.vault_check(peer).await?,
+            Route::VaultExport => return self.vault_export(peer, id).await,
+            Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
+            Route::VaultPurge => self.vault_purge(peer, &body.bytes, id).await?,
+            Route::RotationBegin => {
+                status = StatusCode::ACCEPTED;
+                self.begin_rotation(peer, &body.bytes).await?
+            }
+            Route::Rotations => self.rotations(peer)?,
+            Route::Rotation => self.rotation(peer, &matched.name)?,
+            Route::RotationCancel => self.cancel_rotation(peer, &matched.name).await?,
             Route::Policies => self.policies(peer)?,
-            Route::Policy => self.policy(peer, matched.name.as_deref().unwrap_or_default())?,
+            Route::Policy => self.policy(peer, &matched.name)?,
             Route::PoliciesReload => self.policies_reload(peer).await?,
             Route::WhoAmI => self.whoami(peer)?,
             Route::OpenApi => self.openapi.clone(),
@@ -232,9 +254,14 @@ impl Service {
                 self.metrics_text(peer).await?
             }
         };
-        let mut response = Response::new(Full::new(answer));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        Ok(response)
+        Ok(whole(status, content_type, answer))
     }
+}
+
+/// An answer that is at hand as a whole.
+fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<AnswerBody> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }

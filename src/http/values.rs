@@ -2,7 +2,7 @@
 
 use hyper::body::Bytes;
 
-use super::{Service, body::parse, problem::Problem};
+use super::{Service, body::parse, problem::Problem, receipt::Receipt, request_id::RequestId};
 use crate::{
     access::{self, Peer},
     api::{
@@ -74,13 +74,18 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn forget(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn forget(&self, peer: &Peer, body: &[u8], id: RequestId) -> Result<Bytes, Problem> {
         let permit = self.access.permit::<access::Forget>(peer)?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
         let outcomes = self.vault.forget(&permit, &tokens(&request)).await?;
+        let mut receipt = Receipt::default();
+        for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
+            receipt.add(kid, fingerprint, 1);
+        }
+        receipt.log(id, peer, "records were forgotten");
         let results = outcomes.into_iter().map(|outcome| match outcome {
-            Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0 },
+            Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
             Err(failure) => ForgetResult::Error { error: error(&failure) },
         });
         json(&Answer { results: results.collect() })

@@ -45,7 +45,8 @@ pub enum Failure {
     NotFound,
     /// The key that this needs is not loaded.
     #[error(
-        "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and start again",
+        "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and run \
+         `masker keys reload`, or start again",
         .0.kid, .0.fingerprint, .0.kid, .0.kid
     )]
     KeyUnavailable(KeyName),
@@ -90,4 +91,16 @@ pub enum VaultError {
     /// The daemon is stopping, or the writer ended by a bug.
     #[error("the vault's writer has stopped")]
     Stopped,
+}
+
+/// Why keys did not come into force. Those before, if any, stay.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// They are not what the vault remembers: what to mend, for each kid.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// The vault could not take note of them.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }

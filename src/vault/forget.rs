@@ -13,9 +13,9 @@ use crate::{
     store::record::Record,
 };
 
-/// Whether a record was erased; false for tokens that no vault holds.
+/// The key generation that sealed the record which was erased; none for tokens that no vault holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forgotten(pub bool);
+pub struct Forgotten(pub Option<(Kid, Fingerprint)>);
 
 /// A record to erase, as its token names it.
 pub(super) struct Erasure {
@@ -65,12 +65,12 @@ impl Vault {
         for input in tokens {
             results.push(match Parsed::parse(input) {
                 Err(failure) => Err(failure),
-                Ok(Parsed::Aead { .. }) => Ok(Forgotten(false)),
+                Ok(Parsed::Aead { .. }) => Ok(Forgotten(None)),
                 Ok(Parsed::Vault { kind, kid, id, context }) => {
                     places.push(results.len());
                     let context = context.as_str().to_owned().into();
                     erasures.push(Erasure { world: permit.world(), kind, kid, id, context });
-                    Ok(Forgotten(true))
+                    Ok(Forgotten(None))
                 }
             });
         }
@@ -78,8 +78,10 @@ impl Vault {
         if !erasures.is_empty() {
             for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
                 match erased {
-                    Ok(Erased { sealed_under: (kid, _) }) => {
-                        tally.count(Outcome { scheme: "MSKV1", kid: Some(kid), role: None, outcome: "forgotten" });
+                    Ok(Erased { sealed_under }) => {
+                        let kid = Some(sealed_under.0);
+                        tally.count(Outcome { scheme: "MSKV1", kid, role: None, outcome: "forgotten" });
+                        results[place] = Ok(Forgotten(Some(sealed_under)));
                     }
                     Err(failure) => {
                         tally.count(Outcome::failed(failure.code().as_str()));
@@ -88,7 +90,7 @@ impl Vault {
                 }
             }
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }

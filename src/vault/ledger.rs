@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::rotation::RotationId;
 use crate::{
     crypto::Fingerprint,
-    keyring::{Keyring, Role},
     kind::{EntityKind, Kid},
     policy::{Action, PolicySet, Scheme},
     store::{
         Change, Row, RowKey, Store, StoreError,
-        record::{GenerationRow, MappingRow, Named, Record, RecordError, SpanRow, UsageRow},
+        record::{
+            GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow,
+            UsesRow,
+        },
     },
 };
 
@@ -24,6 +27,9 @@ pub struct Ledger {
     usage: BTreeMap<(EntityKind, Kid), u64>,
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
+    pub(super) rotations: BTreeMap<RotationId, RotationRow>,
+    pub(super) uses: BTreeMap<(Kid, Fingerprint), UsesRow>,
+    tombstones: u64,
 }
 
 impl Ledger {
@@ -33,7 +39,8 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::FORMAT] {
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::USES, Named::FORMAT]
+        {
             for (key, row) in all_rows(store, space).await? {
                 ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
             }
@@ -52,8 +59,15 @@ impl Ledger {
             Named::Mapping(policy, kind) => {
                 self.mappings.insert((policy, kind), MappingRow::decode(row)?);
             }
+            Named::Rotation(id) => {
+                self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
+            }
+            Named::Uses(kid, fingerprint) => {
+                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), UsesRow::decode(row)?);
+            }
             Named::Span => self.span = Some(SpanRow::decode(row)?),
-            Named::Record(_) | Named::Alias(_) | Named::Format => {}
+            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format => {}
         }
         Ok(())
     }
@@ -68,20 +82,14 @@ impl Ledger {
         self.generations.values().map(|row| row.aliases).sum()
     }
 
+    /// Tombstones in the vault: records that were erased and have not come back.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones
+    }
+
     /// When the first and the last record were minted, in milliseconds of Unix time.
     pub fn span_ms(&self) -> Option<(u64, u64)> {
         (self.records() > 0).then_some(self.span).flatten().map(|span| (span.oldest_ms, span.newest_ms))
-    }
-
-    /// A generation of `kid` that has records or aliases and is not loaded: while there is one, a value that is not
-    /// found may be there all the same.
-    pub(super) fn blind(&self, kid: Kid, keyring: &Keyring) -> Option<Fingerprint> {
-        self.generations
-            .range((kid, Fingerprint::from_bytes([0; 8]))..=(kid, Fingerprint::from_bytes([0xff; 8])))
-            .find(|((kid, fingerprint), row)| {
-                row.records + row.aliases > 0 && keyring.by_fingerprint(*kid, *fingerprint).is_none()
-            })
-            .map(|((_, fingerprint), _)| *fingerprint)
     }
 }
 
@@ -121,10 +129,13 @@ fn scheme_name(number: u8) -> &'static str {
 /// A ledger being changed: the changes become rows of the batch that they belong to.
 pub(super) struct Draft {
     pub(super) ledger: Ledger,
-    generations: BTreeSet<(Kid, Fingerprint)>,
+    pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
     mappings: BTreeSet<(String, EntityKind)>,
+    rotations: BTreeSet<RotationId>,
+    uses: BTreeSet<(Kid, Fingerprint)>,
     span: bool,
+    tombstones: bool,
 }
 
 impl Draft {
@@ -134,7 +145,10 @@ impl Draft {
             generations: BTreeSet::new(),
             usage: BTreeSet::new(),
             mappings: BTreeSet::new(),
+            rotations: BTreeSet::new(),
+            uses: BTreeSet::new(),
             span: false,
+            tombstones: false,
         }
     }
 
@@ -151,6 +165,12 @@ impl Draft {
         }
     }
 
+    /// Counts a record that comes from elsewhere, with its alias.
+    pub(super) fn imported(&mut self, record: &Record) {
+        self.minted(record);
+        self.generation(record, |row| row.aliases += u64::from(record.alias.is_some()));
+    }
+
     /// Counts a record that is erased, with its alias.
     pub(super) fn erased(&mut self, record: &Record) {
         self.generation(record, |row| {
@@ -160,10 +180,51 @@ impl Draft {
         self.usage(record, |records| records.saturating_sub(1));
     }
 
+    /// Counts a record that was sealed again, with the alias that came or went.
+    pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
+        self.generation(before, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(before.alias.is_some()));
+        });
+        self.generation(after, |row| {
+            row.records += 1;
+            row.aliases += u64::from(after.alias.is_some());
+        });
+    }
+
+    /// Notes how a rotation stands, or forgets it.
+    pub(super) fn set_rotation(&mut self, id: RotationId, row: Option<RotationRow>) {
+        match row {
+            Some(row) => drop(self.ledger.rotations.insert(id, row)),
+            None => drop(self.ledger.rotations.remove(&id)),
+        }
+        self.rotations.insert(id);
+    }
+
+    /// Notes how many tokens that carry their own value a generation has opened.
+    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: UsesRow) {
+        self.ledger.uses.insert(name, row);
+        self.uses.insert(name);
+    }
+
+    /// Counts a tombstone that is written.
+    pub(super) fn buried(&mut self) {
+        self.ledger.tombstones += 1;
+        self.tombstones = true;
+    }
+
+    /// Counts a tombstone that is removed.
+    pub(super) fn unburied(&mut self) {
+        self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
+        self.tombstones = true;
+    }
+
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
         let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
         change(row);
+        // What was proven was that nothing needs it.
+        row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
         self.generations.insert(name);
     }
 
@@ -172,58 +233,6 @@ impl Draft {
         let records = self.ledger.usage.entry(name).or_default();
         *records = change(*records);
         self.usage.insert(name);
-    }
-
-    /// Holds the loaded keys against those remembered: new generations are noted, and a generation that is not its
-    /// kid's active one any more became old now, whether or not it is loaded. Returns what an operator should know.
-    pub(super) fn keys_loaded(&mut self, keyring: &Keyring, now_ms: u64) -> Vec<String> {
-        let mut notes = Vec::new();
-        for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
-            let name = (generation.kid(), generation.fingerprint());
-            let known = self.ledger.generations.contains_key(&name);
-            let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(now_ms));
-            let old_since = match (generation.role(), row.old_since_ms) {
-                (Role::Active, Some(_)) => {
-                    notes.push(format!(
-                        "the key {} with fingerprint {} had been replaced and is active again; if `MASKER_KEY_{}` and \
-                         `MASKER_KEY_{}_OLD` were swapped by mistake, swap them back before new tokens are minted",
-                        name.0, name.1, name.0, name.0
-                    ));
-                    None
-                }
-                (Role::Active, None) => None,
-                (Role::Old, since) => since.or(Some(now_ms)),
-            };
-            if !known || old_since != row.old_since_ms {
-                row.old_since_ms = old_since;
-                self.generations.insert(name);
-            }
-        }
-        for (name, row) in &mut self.ledger.generations {
-            let replaced = keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1);
-            if replaced && row.old_since_ms.is_none() {
-                row.old_since_ms = Some(now_ms);
-                self.generations.insert(*name);
-            }
-            if row.records > 0 && keyring.by_fingerprint(name.0, name.1).is_none() {
-                notes.push(format!(
-                    "{} records need the key {} with fingerprint {}, which is not loaded: they cannot be rehydrated, \
-                     and new values of {} are refused, until it is loaded as `MASKER_KEY_{}_OLD`",
-                    row.records, name.0, name.1, name.0, name.0
-                ));
-            }
-        }
-        notes
-    }
-
-    /// Notes when a generation last opened something.
-    pub(super) fn key_used(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(row) = self.ledger.generations.get_mut(&name)
-            && row.last_used_ms < at_ms
-        {
-            row.last_used_ms = at_ms;
-            self.generations.insert(name);
-        }
     }
 
     /// Holds policies against those last in force and remembers them. Returns a warning for each kind whose known
@@ -281,7 +290,21 @@ impl Draft {
             let row = ledger.mappings.get(name)?.encode().ok()?;
             Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
+        let rotations = self.rotations.iter().map(|id| {
+            let key = RowKey::rotation(id.as_bytes());
+            match ledger.rotations.get(id) {
+                Some(row) => Change::Put(key, row.encode()),
+                None => Change::Remove(key),
+            }
+        });
+        let uses = self.uses.iter().filter_map(|name| {
+            let row = ledger.uses.get(name)?;
+            Some(Change::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
+        });
         let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        generations.chain(usage).chain(mappings).chain(span).collect()
+        let tombstones = self
+            .tombstones
+            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
     }
 }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     access::{Lookup, Permit},
     crypto::World,
+    kind::Kid,
     policy::{Policy, Scheme},
     token::Token,
 };
@@ -16,12 +17,15 @@ use crate::{
 /// Where an item stands after the part of the work that needs no store.
 enum Stage<'k> {
     Done(Vec<String>),
-    Search(Query<'k>),
+    Search(Query<'k>, Kid),
 }
 
 impl Vault {
     /// The tokens of values: for vault tokens those that the vault holds, the one that tokenizing would give first; for
     /// deterministic AEAD tokens one for each loaded key generation, active first. Results keep the order of the items.
+    ///
+    /// While the vault holds records under a key that is not loaded, a value that is not found may be there all the
+    /// same, so that is no answer but a failure: also where second tokens are accepted, for that says nothing of the first.
     ///
     /// # Errors
     /// [`VaultError`] if the store failed.
@@ -37,7 +41,7 @@ impl Vault {
         let queries: Vec<&Query<'_>> = stages
             .iter()
             .filter_map(|stage| match stage {
-                Ok(Stage::Search(query)) => Some(query),
+                Ok(Stage::Search(query, _)) => Some(query),
                 _ => None,
             })
             .collect();
@@ -54,13 +58,15 @@ impl Vault {
             }
         }
 
+        let ledger = self.shared.ledger.load();
         let mut found = found.into_iter();
         let mut tally = Tally::new("lookup");
         let mut results = Vec::with_capacity(items.len());
         for stage in stages {
             let tokens = match stage {
                 Ok(Stage::Done(tokens)) => Ok(tokens),
-                Ok(Stage::Search(_)) => match found.next() {
+                Ok(Stage::Search(_, kid)) => match found.next() {
+                    Some(Ok(found)) if found.is_empty() => ledger.unfound(kid, &keys.ring).map(|()| Vec::new()),
                     Some(found) => found.map(|found| found.iter().map(search::Found::token).collect()),
                     None => Err(Failure::NotFound),
                 },
@@ -73,7 +79,7 @@ impl Vault {
             }));
             results.push(tokens);
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 }
@@ -98,7 +104,7 @@ fn stage<'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'_>) 
         }
         Scheme::VaultDeterministic => {
             let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| Failure::ValueNormalForm)?;
-            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal)))
+            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal), kid))
         }
     }
 }

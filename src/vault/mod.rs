@@ -3,45 +3,68 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod backup;
+mod census;
 mod check;
 mod failure;
 mod forget;
 mod in_flight;
 mod ledger;
 mod lookup;
+mod pages;
 mod parallel;
+mod purge;
 mod records;
+mod register;
 mod rehydrate;
 mod rewrap;
+mod rotation;
 mod search;
 mod status;
 mod tally;
 mod tokenize;
+mod uses;
+mod verdict;
 mod writer;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tracing::warn;
 
+pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
 pub use check::CheckOutcome;
-pub use failure::{Failure, KeyName, VaultError};
+pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
 pub use ledger::Ledger;
+pub use purge::{Purge, PurgeFailed, PurgeOutcome};
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
+pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
+pub use verdict::{Verdict, advice};
+pub use writer::merge::Merged;
 
 use crate::{
-    keyring::{Grace, Keyring},
+    keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},
+    kind::Kid,
     metrics::Metrics,
     policy::PolicySet,
     store::Store,
 };
 use in_flight::InFlight;
-use tally::LastUsed;
-use writer::WriterHandle;
+use ledger::Draft;
+use rotation::Rotations;
+use uses::Uses;
+use writer::{KeyChange, WriterHandle};
 
 #[cfg(test)]
 mod tests;
@@ -49,22 +72,38 @@ mod tests;
 /// Where the time comes from, so that tests can pass grace periods without waiting.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The keys in force, with the time at which each generation last opened something.
+/// The keys in force, with the use that is made of each.
 struct Keys {
     ring: Keyring,
-    last_used: LastUsed,
+    uses: Uses,
 }
 
 /// What the requests and the writer share.
 struct Shared {
     store: Arc<dyn Store>,
     keys: ArcSwap<Keys>,
+    second_tokens: BTreeSet<Kid>,
     ledger: ArcSwap<Ledger>,
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
     in_flight: InFlight,
+    rotations: Rotations,
+    /// Requests on values so far: what a rotation makes room for.
+    requests: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
+}
+
+/// What an operator decides about keys.
+#[derive(Clone, Debug)]
+pub struct KeyRules {
+    /// How long old keys may stay, and what happens then.
+    pub grace: Grace,
+    /// Kids whose values may get second tokens: those that the vault does not find are minted, even while it holds
+    /// records of the kid under a key that is not loaded.
+    pub second_tokens: BTreeSet<Kid>,
+    /// Whether the keys that the vault is opened with may be ones that had been replaced.
+    pub accept_rollback: bool,
 }
 
 /// The vault: keys, records and the operations on them. Made once, shared by every request.
@@ -79,28 +118,94 @@ impl Vault {
     /// and those that became old, and starts the writer. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`VaultError::Unavailable`] if the store fails; nothing was started then.
+    /// [`KeysError`] if the keys are not what the vault remembers, or the store fails; the store is closed then.
     pub async fn open(
         store: Arc<dyn Store>,
         keyring: Keyring,
-        grace: Grace,
+        rules: KeyRules,
         metrics: Arc<Metrics>,
         clock: Clock,
-    ) -> Result<Self, VaultError> {
-        let ledger = Ledger::load(store.as_ref()).await?;
-        let last_used = LastUsed::new(&keyring);
+    ) -> Result<Self, KeysError> {
+        let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
-            keys: ArcSwap::from_pointee(Keys { ring: keyring, last_used }),
+            keys: ArcSwap::new(Arc::clone(&keys)),
+            second_tokens: rules.second_tokens,
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
+            rotations: Rotations::default(),
+            requests: AtomicU64::new(0),
             metrics,
             clock,
         });
-        let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace };
-        vault.writer.note_keys().await?;
-        Ok(vault)
+        let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
+        let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
+        match vault.put_keys(change).await {
+            Ok(notes) => {
+                for note in notes {
+                    warn!("{note}");
+                }
+                Ok(vault)
+            }
+            Err(refused) => {
+                // What is wrong with the keys is what the operator must know.
+                drop(vault.close().await);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Puts other keys into force: requests in flight finish on those that they began with, and nothing that was
+    /// prepared under a key which is not active any more is written under it. `keyring` must have a higher epoch than
+    /// the one in force. Returns what an operator should know.
+    ///
+    /// # Errors
+    /// [`KeysError`]; those in force stay.
+    pub async fn replace_keys(&self, keyring: Keyring) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, None).await
+    }
+
+    /// [`Vault::replace_keys`] and [`Vault::adopt_policies`] in one: either both are remembered, or neither is.
+    ///
+    /// # Errors
+    /// [`KeysError`]; the keys in force stay, and the policies are not remembered.
+    pub async fn replace_keys_and_policies(
+        &self,
+        keyring: Keyring,
+        policies: &PolicySet,
+    ) -> Result<Vec<String>, KeysError> {
+        self.replace(keyring, Some(policies.clone())).await
+    }
+
+    async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
+        let uses = self.shared.keys.load().uses.succeed(&keyring);
+        let keys = Arc::new(Keys { ring: keyring, uses });
+        self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
+    }
+
+    async fn put_keys(&self, change: KeyChange) -> Result<Vec<String>, KeysError> {
+        let mut notes = self.writer.put_keys(change).await?.map_err(KeysError::Refused)?;
+        notes.extend(self.grace_warnings());
+        Ok(notes)
+    }
+
+    /// The keyring that would follow the one in force: these keys, and those of `kept` as they are.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn next_keyring(
+        &self,
+        keys: Vec<LoadedKey>,
+        kept: &BTreeSet<(Kid, Role)>,
+    ) -> Result<Keyring, Vec<KeyringError>> {
+        self.shared.keys.load().ring.successor(keys, kept)
+    }
+
+    /// What [`Vault::replace_keys`] would refuse a keyring for, as far as can be said before.
+    pub fn objections(&self, keyring: &Keyring) -> Vec<String> {
+        Draft::of(&self.shared.ledger.load()).rollbacks(keyring)
     }
 
     /// Holds policies against those that were in force before, and remembers them. Returns a warning for each kind
@@ -117,7 +222,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
-        self.writer.note_key_use().await
+        self.writer.note_key_use().await.map(drop)
     }
 
     /// Ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.

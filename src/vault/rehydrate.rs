@@ -143,15 +143,20 @@ impl Vault {
         for (parsed, result) in parsed.iter().zip(&results) {
             let outcome = match (result, parsed) {
                 (Ok((rehydrated, name)), parsed) => {
-                    keys.last_used.note(*name, now_ms);
-                    let scheme = if matches!(parsed, Ok(Parsed::Vault { .. })) { "MSKV1" } else { "MSK1" };
+                    let scheme = if matches!(parsed, Ok(Parsed::Vault { .. })) {
+                        keys.uses.opened_record(*name, now_ms);
+                        "MSKV1"
+                    } else {
+                        keys.uses.opened_token(*name, now_ms);
+                        "MSK1"
+                    };
                     Outcome { scheme, kid: Some(name.0), role: Some(rehydrated.role), outcome: "ok" }
                 }
                 (Err(failure), _) => Outcome::failed(failure.code().as_str()),
             };
             tally.count(outcome);
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect())
     }
 

@@ -35,7 +35,7 @@ impl Vault {
             tally.count(match result {
                 Ok((rewrapped, opened_by)) => {
                     if let Some((name, _)) = opened_by {
-                        keys.last_used.note(*name, now_ms);
+                        keys.uses.opened_token(*name, now_ms);
                     }
                     Outcome {
                         scheme: if opened_by.is_some() { "MSK1" } else { "MSKV1" },
@@ -47,7 +47,7 @@ impl Vault {
                 Err(failure) => Outcome::failed(failure.code().as_str()),
             });
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         results.into_iter().map(|result| result.map(|(rewrapped, _)| rewrapped)).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! A value is looked for under its id by the active key, an alias by the active key, its id by the old key, an alias by
 //! the old key, in this order. Requests search first; the writer repeats the whole search immediately before it writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Failure;
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
 /// The names under which one value can be found.
 pub(super) struct Query<'k> {
     generations: Vec<(&'k GenerationKeys, TokenId)>,
+}
+
+fn row_keys(id: TokenId) -> [RowKey; 2] {
+    [RowKey::record(id.as_bytes()), RowKey::alias(id.as_bytes())]
 }
 
 /// A record that stands for the value: what its token says.
@@ -60,8 +64,9 @@ impl<'k> Query<'k> {
         self.generations[0].1
     }
 
-    fn row_keys(&self) -> impl Iterator<Item = RowKey> + '_ {
-        self.generations.iter().flat_map(|(_, id)| [RowKey::record(id.as_bytes()), RowKey::alias(id.as_bytes())])
+    /// The keys under which the value may stand by the old key.
+    fn old_keys(&self) -> impl Iterator<Item = RowKey> + '_ {
+        self.generations.iter().skip(1).flat_map(|(_, id)| row_keys(*id))
     }
 }
 
@@ -100,7 +105,7 @@ fn damaged(damage: &impl Fn()) -> Failure {
 /// What a query met: a record, or an alias that names one which is still to be read.
 enum Hit {
     Record(Found),
-    Target(TokenId),
+    Alias { index: TokenId, target: TokenId },
 }
 
 /// What each query finds: every record that stands for the value, in the order of the search and without repeats.
@@ -112,13 +117,18 @@ pub(super) async fn find_all(
     queries: &[&Query<'_>],
     damage: &impl Fn(),
 ) -> Result<Vec<Result<Vec<Found>, Failure>>, StoreError> {
-    let keys: Vec<RowKey> = queries.iter().flat_map(|query| query.row_keys()).collect();
-    let mut rows = store.get_many(keys).await?.into_iter();
+    // A rotation moves aliases from the old key to the active one while this reads. Read in the direction of the move, one
+    // of them is met; in the other, neither may be.
+    let old_keys: Vec<RowKey> = queries.iter().flat_map(|query| query.old_keys()).collect();
+    let old_rows = if old_keys.is_empty() { Vec::new() } else { store.get_many(old_keys).await? };
+    let active_rows = store.get_many(queries.iter().flat_map(|query| row_keys(query.active_id())).collect()).await?;
+    let (mut active_rows, mut old_rows) = (active_rows.into_iter(), old_rows.into_iter());
     let mut hits: Vec<Result<Vec<Hit>, Failure>> = Vec::with_capacity(queries.len());
     let mut targets = Vec::new();
     for query in queries {
         let mut met = Ok(Vec::new());
-        for (keys, id) in &query.generations {
+        for (place, (keys, id)) in query.generations.iter().enumerate() {
+            let rows = if place == 0 { &mut active_rows } else { &mut old_rows };
             let (record, alias) = (rows.next().flatten(), rows.next().flatten());
             for hit in [record.map(|row| record_hit(*id, &row)), alias.map(|row| alias_hit(keys, *id, &row))] {
                 match (hit, &mut met) {
@@ -135,20 +145,28 @@ pub(super) async fn find_all(
         hits.push(met);
     }
 
-    let mut records = HashMap::with_capacity(targets.len());
-    if !targets.is_empty() {
-        let keys = targets.iter().map(|id| RowKey::record(id.as_bytes())).collect();
-        for (id, row) in targets.into_iter().zip(store.get_many(keys).await?) {
-            records.insert(id, row.and_then(|row| Found::of(id, &row)));
-        }
+    let records = resolve_targets(store, targets).await?;
+    // An alias and its record go in one batch. One whose record was not there has gone meanwhile, or is damage.
+    let astray = hits.iter().flatten().flatten().filter_map(|hit| match hit {
+        Hit::Alias { index, target } if !records.contains_key(target) => Some(*index),
+        _ => None,
+    });
+    let astray: Vec<TokenId> = astray.collect();
+    let mut still_there = HashSet::new();
+    if !astray.is_empty() {
+        let rows = store.get_many(astray.iter().map(|index| RowKey::alias(index.as_bytes())).collect()).await?;
+        still_there.extend(astray.into_iter().zip(rows).filter_map(|(index, row)| row.map(|_| index)));
     }
     let resolve = |met: Vec<Hit>| {
         let mut found: Vec<Found> = Vec::with_capacity(met.len());
         for hit in met {
             let hit = match hit {
                 Hit::Record(record) => record,
-                // An alias and its record come and go in one batch: an alias that leads nowhere is damage.
-                Hit::Target(id) => records.get(&id).copied().flatten().ok_or_else(|| damaged(damage))?,
+                Hit::Alias { index, target } => match records.get(&target) {
+                    Some(record) => *record,
+                    None if still_there.contains(&index) => return Err(damaged(damage)),
+                    None => continue,
+                },
             };
             if !found.contains(&hit) {
                 found.push(hit);
@@ -159,11 +177,20 @@ pub(super) async fn find_all(
     Ok(hits.into_iter().map(|met| met.and_then(resolve)).collect())
 }
 
+/// The records that aliases lead to, but for those that are not there or do not decode.
+async fn resolve_targets(store: &dyn Store, targets: Vec<TokenId>) -> Result<HashMap<TokenId, Found>, StoreError> {
+    if targets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = store.get_many(targets.iter().map(|id| RowKey::record(id.as_bytes())).collect()).await?;
+    Ok(targets.into_iter().zip(rows).filter_map(|(id, row)| Some((id, Found::of(id, &row?)?))).collect())
+}
+
 impl Hit {
     fn target(&self) -> Option<TokenId> {
         match self {
             Hit::Record(_) => None,
-            Hit::Target(id) => Some(*id),
+            Hit::Alias { target, .. } => Some(*target),
         }
     }
 }
@@ -183,5 +210,9 @@ fn record_hit(id: TokenId, row: &Row) -> Result<Hit, Unverified> {
 fn alias_hit(keys: &GenerationKeys, index: TokenId, row: &Row) -> Result<Hit, Unverified> {
     let alias = Alias::decode(row).map_err(|_| Unverified::Row)?;
     let target = TokenId::from_bytes(alias.target);
-    if keys.alias_verifies(index, target, &alias.tag) { Ok(Hit::Target(target)) } else { Err(Unverified::Alias) }
+    if keys.alias_verifies(index, target, &alias.tag) {
+        Ok(Hit::Alias { index, target })
+    } else {
+        Err(Unverified::Alias)
+    }
 }

@@ -1,6 +1,6 @@
 //! What the vault knows of itself: key generations and counts.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use jiff::Timestamp;
 
@@ -37,6 +37,12 @@ pub struct GenerationStatus {
     pub records: u64,
     /// Aliases made under it.
     pub aliases: u64,
+    /// When it last opened a token that carries its own value.
+    pub tokens_last_opened: Option<Timestamp>,
+    /// How many such tokens it opened on the last 30 days, today among them. Those that nobody shows are not counted.
+    pub tokens_opened_30_days: u64,
+    /// When a full pass over the vault found nothing that needs it, where nothing has come to need it since.
+    pub proven_at: Option<Timestamp>,
 }
 
 impl GenerationStatus {
@@ -69,8 +75,7 @@ impl Vault {
             .iter()
             .map(|(name, row)| {
                 let loaded = keys.ring.by_fingerprint(name.0, name.1).map(|generation| generation.role());
-                let used = keys.last_used.get(*name).max((row.last_used_ms > 0).then_some(row.last_used_ms));
-                self.status(*name, row, loaded, used)
+                self.status(*name, row, loaded)
             })
             .collect();
         statuses.sort_by_key(|s| (s.kid, s.loaded != Some(Role::Active), s.old_since.map(std::cmp::Reverse)));
@@ -82,8 +87,10 @@ impl Vault {
         (kid, fingerprint): (Kid, Fingerprint),
         row: &GenerationRow,
         loaded: Option<Role>,
-        used_ms: Option<u64>,
     ) -> GenerationStatus {
+        let used = self.shared.keys.load().uses.get((kid, fingerprint));
+        let opened = self.shared.tokens_opened((kid, fingerprint));
+        let unless_never = |ms: u64| timestamp(ms).filter(|_| ms > 0);
         let old_since = row.old_since_ms.and_then(timestamp);
         GenerationStatus {
             kid,
@@ -92,10 +99,47 @@ impl Vault {
             first_seen: timestamp(row.first_seen_ms),
             old_since,
             grace_ends: old_since.map(|since| self.grace.ends(since)),
-            last_used: used_ms.and_then(timestamp),
+            last_used: unless_never(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
             records: row.records,
             aliases: row.aliases,
+            tokens_last_opened: unless_never(opened.last_ms),
+            tokens_opened_30_days: opened.in_30_days,
+            proven_at: row.proven_at_ms.and_then(timestamp),
         }
+    }
+
+    /// What an operator must know of each key that the vault needs and that is not loaded.
+    pub fn keys_missed(&self) -> Vec<String> {
+        self.shared.ledger.load().missed(&self.shared.keys.load().ring, &self.shared.second_tokens)
+    }
+
+    /// The kids whose keys are loaded.
+    pub fn kids(&self) -> BTreeSet<Kid> {
+        self.shared.keys.load().ring.iter().map(|(kid, _)| kid).collect()
+    }
+
+    /// How many key generations are loaded.
+    pub fn keys_loaded(&self) -> usize {
+        self.shared.keys.load().ring.iter().map(|(_, pair)| pair.generations().count()).sum()
+    }
+
+    /// What time it is for the vault.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.clock)()
+    }
+
+    /// What an operator should know of old keys whose grace period is over.
+    pub(super) fn grace_warnings(&self) -> Vec<String> {
+        let now = self.now();
+        let over = self.generations().into_iter().filter_map(|generation| {
+            let ended = generation.grace_ends.filter(|ends| generation.loaded == Some(Role::Old) && *ends <= now)?;
+            let (kid, fingerprint) = (generation.kid, generation.fingerprint);
+            Some(format!(
+                "the grace period of the old key {kid} with fingerprint {fingerprint} ended on {ended}; see what still \
+                 needs it by `masker keys status`, and move the vault's records by `masker vault rotate-key --new-kid {kid}`"
+            ))
+        });
+        over.collect()
     }
 
     /// The vault in numbers: kept with every change, not counted now.
@@ -164,6 +208,6 @@ impl Shared {
 }
 
 /// A time on disk; `None` if it is beyond the year 9999.
-fn timestamp(ms: u64) -> Option<Timestamp> {
+pub(super) fn timestamp(ms: u64) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
 }

@@ -1,41 +1,9 @@
 //! What became of a batch, counted once a request instead of once an item.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::Ordering;
 
-use crate::{
-    crypto::Fingerprint,
-    keyring::{Keyring, Role},
-    kind::Kid,
-    metrics::Metrics,
-};
-
-/// When each loaded generation last opened something, in milliseconds of Unix time; 0 for never.
-pub(super) struct LastUsed(BTreeMap<(Kid, Fingerprint), AtomicU64>);
-
-impl LastUsed {
-    pub(super) fn new(keyring: &Keyring) -> Self {
-        let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
-        LastUsed(generations.map(|g| ((g.kid(), g.fingerprint()), AtomicU64::new(0))).collect())
-    }
-
-    pub(super) fn note(&self, name: (Kid, Fingerprint), at_ms: u64) {
-        if let Some(last) = self.0.get(&name) {
-            last.fetch_max(at_ms, Ordering::Relaxed);
-        }
-    }
-
-    /// The generations that were used at all.
-    pub(super) fn iter(&self) -> impl Iterator<Item = ((Kid, Fingerprint), u64)> + '_ {
-        self.0.iter().map(|(name, last)| (*name, last.load(Ordering::Relaxed))).filter(|(_, last)| *last > 0)
-    }
-
-    pub(super) fn get(&self, name: (Kid, Fingerprint)) -> Option<u64> {
-        self.0.get(&name).map(|last| last.load(Ordering::Relaxed)).filter(|last| *last > 0)
-    }
-}
+use super::Shared;
+use crate::{keyring::Role, kind::Kid};
 
 /// The labels of one line of `masker_tokens_total`. A kid stands here only if it is loaded or written in a policy, so
 /// that no label is of a request's making.
@@ -72,8 +40,10 @@ impl Tally {
         }
     }
 
-    /// Adds the counts to the daemon's.
-    pub(super) fn record(self, metrics: &Metrics) {
+    /// Adds the counts to the daemon's: a request has been worked on.
+    pub(super) fn record(self, shared: &Shared) {
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+        let metrics = &shared.metrics;
         for (o, count) in self.counts {
             let kid = o.kid.as_ref().map_or("", Kid::as_str);
             let role = o.role.map_or("", Role::as_str);

@@ -1,7 +1,7 @@
 //! The vault over the in-memory model: what must hold across failures, reloads, rotations and restarts.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::Future,
     sync::{
         Arc,
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{Failure, Keys, Subject, TokenInput, Tokenized, Vault, tally::LastUsed};
+use super::{Failure, KeyRules, Subject, TokenInput, Tokenized, Vault};
 use crate::{
     access::{self, Access, Operation, Peer, Permit},
     crypto::{SecretKey, TokenId, World},
@@ -30,6 +30,10 @@ use crate::{
     token::Token,
 };
 
+mod backup;
+mod graves;
+mod purge;
+
 const POLICY: &str = r#"
 name = "test"
 version = 1
@@ -43,14 +47,14 @@ normalize = "exact"
 tokenization = "reversible-aead"
 "#;
 
-const NOW_S: i64 = 1_800_000_000;
+pub(in crate::vault) const NOW_S: i64 = 1_800_000_000;
 
-fn kid() -> Kid {
+pub(in crate::vault) fn kid() -> Kid {
     Kid::parse("K_A").unwrap()
 }
 
 /// A keyring of one kid; keys are named by a number.
-fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
+pub(in crate::vault) fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
     let key = |number: u8, role| {
         let mut bytes = Zeroizing::new([number; 32]);
         bytes[0] = !number;
@@ -60,30 +64,36 @@ fn ring(active: u8, old: Option<u8>, epoch: u64) -> Keyring {
     Keyring::build(keys.into_iter().flatten().collect(), epoch).ok().unwrap()
 }
 
-struct Bench {
-    store: MemoryStore,
-    now_s: Arc<AtomicI64>,
-    policy: Policy,
+pub(in crate::vault) struct Bench {
+    pub(in crate::vault) store: MemoryStore,
+    pub(in crate::vault) now_s: Arc<AtomicI64>,
+    pub(in crate::vault) policy: Policy,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(in crate::vault) fn new() -> Self {
         let now_s = Arc::new(AtomicI64::new(NOW_S));
         Bench { store: MemoryStore::new(), now_s, policy: Policy::parse(POLICY).unwrap() }
     }
 
-    async fn open(&self, ring: Keyring) -> Arc<Vault> {
+    pub(in crate::vault) async fn open(&self, ring: Keyring) -> Arc<Vault> {
         self.open_with_grace(ring, Grace { days: 30, action: GraceAction::Warn }).await
     }
 
-    async fn open_with_grace(&self, ring: Keyring, grace: Grace) -> Arc<Vault> {
+    pub(in crate::vault) async fn open_with_grace(&self, ring: Keyring, grace: Grace) -> Arc<Vault> {
         let now_s = Arc::clone(&self.now_s);
         let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        Arc::new(Vault::open(Arc::new(self.store.clone()), ring, grace, metrics, Arc::new(clock)).await.unwrap())
+        let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+        Arc::new(Vault::open(Arc::new(self.store.clone()), ring, rules, metrics, Arc::new(clock)).await.unwrap())
     }
 
-    async fn mint(&self, vault: &Vault, kind: &str, values: &[&str]) -> Vec<Result<(String, bool), Failure>> {
+    pub(in crate::vault) async fn mint(
+        &self,
+        vault: &Vault,
+        kind: &str,
+        values: &[&str],
+    ) -> Vec<Result<(String, bool), Failure>> {
         let items: Vec<_> = values.iter().map(|value| Subject { kind, value, context: "" }).collect();
         let minted = vault.tokenize(&permit(), &self.policy, &items).await.unwrap();
         let one = |minted| match minted {
@@ -94,23 +104,23 @@ impl Bench {
         minted.into_iter().map(one).collect()
     }
 
-    async fn token(&self, vault: &Vault, value: &str) -> String {
+    pub(in crate::vault) async fn token(&self, vault: &Vault, value: &str) -> String {
         self.mint(vault, "NOTE", &[value]).await.pop().unwrap().unwrap().0
     }
 }
 
-fn permit<O: Operation>() -> Permit<O> {
+pub(in crate::vault) fn permit<O: Operation>() -> Permit<O> {
     Access::new(0, None).permit(&Peer::for_tests(0, 0, &[])).unwrap()
 }
 
-async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
+pub(in crate::vault) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
 }
 
-async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
+pub(in crate::vault) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
-    results.into_iter().next().unwrap().map(|forgotten| forgotten.0)
+    results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
 
 #[tokio::test]
@@ -187,7 +197,7 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
     let vault = bench.open(ring(1, None, 1)).await;
     let known = bench.token(&vault, "known").await;
 
-    // The first mint holds the writer, so the second waits in the queue, prepared under key 1.
+    // The first mint holds the writer, so the reload and after it the second mint wait in the queue, prepared under key 1.
     let held = bench.store.hold_applies().await;
     let spawn = |text: &'static str| {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
@@ -200,20 +210,22 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
     while bench.store.count(b'r').await.unwrap() < 2 {
         tokio::task::yield_now().await;
     }
+    let reload = tokio::spawn({
+        let vault = Arc::clone(&vault);
+        async move { vault.replace_keys(ring(2, Some(1), 2)).await }
+    });
     let second = spawn("second");
-    // One thread runs both: once it has nothing left to do but this, the second mint waits in the queue.
+    // One thread runs all: once it has nothing left to do but this, the second mint waits in the queue.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let changed = ring(2, Some(1), 2);
-    let last_used = LastUsed::new(&changed);
-    vault.shared.keys.store(Arc::new(Keys { ring: changed, last_used }));
     drop(held);
     let text = |minted| match minted {
         Tokenized::Token { text, .. } => text,
         _ => panic!("not minted"),
     };
     let (first, second) = (text(first.await.unwrap()), text(second.await.unwrap()));
+    reload.await.unwrap().unwrap();
 
     assert_eq!(value(&vault, &first).await, Ok(("first".to_owned(), Role::Old)));
     assert_eq!(value(&vault, &second).await, Ok(("second".to_owned(), Role::Active)));
@@ -328,6 +340,43 @@ async fn grace_runs_from_the_day_a_key_became_old() {
     assert!(rewrapped.changed && value(&vault, &rewrapped.token).await.is_ok());
     let patient = bench.open_with_grace(ring(2, Some(1), 2), Grace { days: 30, action: GraceAction::Warn }).await;
     assert!(value(&patient, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let token = bench.mint(&vault, "EMAIL", &["a@example.org"]).await.pop().unwrap().unwrap().0;
+    let record = bench.token(&vault, "v").await;
+    drop(vault);
+    let known = |vault: &Vault| {
+        let old = vault.generations().into_iter().find(|one| one.loaded == Some(Role::Old)).unwrap();
+        (old.tokens_last_opened.map(|at| at.as_second()), old.tokens_opened_30_days)
+    };
+    let day = 24 * 60 * 60;
+    let mut vault = bench.open(ring(2, Some(1), 2)).await;
+    assert!(value(&vault, &record).await.is_ok());
+    assert_eq!(known(&vault), (None, 0), "a record is no such token");
+    for number in 0..40 {
+        let now_s = NOW_S + number * day;
+        bench.now_s.store(now_s, Ordering::SeqCst);
+        assert!(value(&vault, &token).await.is_ok());
+        let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &token, context: "" }]);
+        assert!(rewrapped[0].as_ref().is_ok_and(|one| one.changed));
+        let counted = 2 * u64::try_from((number + 1).min(30)).unwrap();
+        // Before it is written down, after, and by another process.
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        bench.store.fail_next_apply(Fault::NotApplied);
+        assert!(vault.note_key_use().await.is_err());
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        vault.note_key_use().await.unwrap();
+        assert_eq!(known(&vault), (Some(now_s), counted));
+        vault.note_key_use().await.unwrap();
+        vault = bench.open(ring(2, Some(1), 2)).await;
+        assert_eq!(known(&vault), (Some(now_s), counted));
+    }
+    bench.now_s.fetch_add(31 * day, Ordering::SeqCst);
+    assert_eq!(known(&vault).1, 0);
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ impl Vault {
         for (item, result) in items.iter().zip(&results) {
             tally.count(outcome(policy, item, result));
         }
-        tally.record(&self.shared.metrics);
+        tally.record(&self.shared);
         Ok(results)
     }
 

@@ -1,4 +1,8 @@
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, os::unix::fs::PermissionsExt};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+};
 
 use tempfile::TempDir;
 
@@ -21,11 +25,11 @@ fn problems(variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// The names of the keys, and which of [`ONE`] and [`TWO`] each is.
-fn names(credentials: &Credentials) -> Vec<(String, u8)> {
+fn names(keys: &[LoadedKey]) -> Vec<(String, u8)> {
     let reference = |text: &str| SecretKey::parse_base64(text.as_bytes()).unwrap();
     let which = |key: &SecretKey| if key.ct_eq(&reference(ONE)) { 1 } else { 2 };
     let name = |key: &LoadedKey| (format!("{} {}", key.kid, key.role.as_str()), which(&key.key));
-    credentials.keys.iter().map(name).collect()
+    keys.iter().map(name).collect()
 }
 
 fn file(dir: &TempDir, name: &str, text: &str, mode: u32) -> String {
@@ -49,7 +53,7 @@ fn keys_come_from_variables() {
     ])
     .unwrap_or_else(|problems| panic!("{problems}"));
     let expected = [("FILE active", 1), ("K active", 1), ("K old", 2), ("OLD active", 2)];
-    assert_eq!(names(&credentials), expected.map(|(name, which)| (name.to_owned(), which)));
+    assert_eq!(names(&credentials.keys), expected.map(|(name, which)| (name.to_owned(), which)));
     assert!(credentials.audit_key.is_some() && credentials.warnings.is_empty());
 }
 
@@ -66,7 +70,7 @@ fn keys_come_from_files_that_variables_name() {
     let credentials =
         collect(&[("MASKER_KEY_K_FILE", &one), ("MASKER_KEY_K_OLD_FILE", &two), ("MASKER_AUDIT_HMAC_KEY_FILE", &one)])
             .unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(names(&credentials), [("K active".to_owned(), 1), ("K old".to_owned(), 2)]);
+    assert_eq!(names(&credentials.keys), [("K active".to_owned(), 1), ("K old".to_owned(), 2)]);
     assert!(credentials.audit_key.is_some());
     assert!(
         matches!(&credentials.warnings[..], [one] if one.contains("MASKER_KEY_K_OLD_FILE") && one.contains("chmod")),
@@ -97,7 +101,7 @@ fn keys_come_from_the_credentials_directory_where_variables_are_absent() {
     ])
     .unwrap_or_else(|problems| panic!("{problems}"));
     let expected = [("A active", 2), ("B active", 1), ("B old", 2), ("C active", 2)];
-    assert_eq!(names(&credentials), expected.map(|(name, which)| (name.to_owned(), which)));
+    assert_eq!(names(&credentials.keys), expected.map(|(name, which)| (name.to_owned(), which)));
     assert!(credentials.audit_key.is_some());
     assert!(matches!(&credentials.warnings[..], [one] if one.contains("GRACE_DAYS is not read")));
 }
@@ -135,6 +139,9 @@ fn every_problem_is_reported_and_no_value() {
     ]);
     let expected = [
         ("MASKER_KEY_ ", "names no key"),
+        ("MASKER_KEY_E ", "and MASKER_KEY_E_FILE are both set"),
+        ("MASKER_KEY_I_FILE ", "leave `_FILE` out"),
+        ("MASKER_KEY_J_FILE ", "is empty"),
         ("MASKER_KEY_ROTATION_GRACE_DAYS_OLD ", "names no key"),
         ("MASKER_KEY_X_FILE_OLD ", "names no key"),
         ("MASKER_KEY_X_OLD_OLD ", "names no key"),
@@ -143,12 +150,9 @@ fn every_problem_is_reported_and_no_value() {
         ("MASKER_KEY_B ", "5 bytes"),
         ("MASKER_KEY_C ", "equal"),
         ("MASKER_KEY_D ", "is empty"),
-        ("MASKER_KEY_E ", "and MASKER_KEY_E_FILE are both set"),
         ("MASKER_KEY_F_FILE (", "over 4096 bytes"),
         ("MASKER_KEY_G_FILE (", "is empty"),
         ("MASKER_KEY_H_FILE (", "cannot be read"),
-        ("MASKER_KEY_I_FILE ", "leave `_FILE` out"),
-        ("MASKER_KEY_J_FILE ", "is empty"),
         ("MASKER_KEY_M ", "base64"),
         ("MASKER_KEY_N_FILE (", "not a regular file"),
         ("MASKER_AUDIT_HMAC_KEY ", "5 bytes"),
@@ -160,6 +164,107 @@ fn every_problem_is_reported_and_no_value() {
         assert!(text.starts_with(source) && text.contains(part), "{text:?} is not {source:?} {part:?}");
         assert!(!text.contains("hunter2") && !text.contains("c2hvcnQ"), "{text}");
     }
+}
+
+fn set(path: &str, text: &str) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn named(kid: &str, role: Role) -> (Kid, Role) {
+    (Kid::parse(kid).unwrap(), role)
+}
+
+#[test]
+fn what_comes_from_files_is_read_again_and_what_came_from_variables_is_kept() {
+    let (dir, laid) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (care, old) = (file(&dir, "care", ONE, 0o400), dir.path().join("care-old").to_str().unwrap().to_owned());
+    let pay = file(&laid, "MASKER_KEY_PAY", ONE, 0o400);
+    file(&laid, "MASKER_KEY_GIVEN", TWO, 0o400);
+    let credentials = collect(&[
+        ("CREDENTIALS_DIRECTORY", laid.path().to_str().unwrap()),
+        ("MASKER_KEY_CARE_FILE", &care),
+        ("MASKER_KEY_CARE_OLD_FILE", &old),
+        ("MASKER_KEY_GIVEN", ONE),
+        ("MASKER_KEY_GIVEN_OLD", TWO),
+        ("MASKER_AUDIT_HMAC_KEY_FILE", &care),
+    ])
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = [("CARE active", 1), ("GIVEN active", 1), ("GIVEN old", 2), ("PAY active", 1)];
+    assert_eq!(names(&credentials.keys), expected.map(|(name, which)| (name.to_owned(), which)));
+    assert!(
+        matches!(&credentials.warnings[..], [one] if one.contains("MASKER_KEY_CARE_OLD_FILE") && one.contains("not there")),
+        "an old key's file may come later: {:?}",
+        credentials.warnings
+    );
+
+    let again = |sources: &KeySources| {
+        let read = sources.read_again().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(read.kept, BTreeSet::from([named("GIVEN", Role::Active), named("GIVEN", Role::Old)]));
+        names(&read.keys)
+    };
+    assert_eq!(again(&credentials.sources), [("CARE active".to_owned(), 1), ("PAY active".to_owned(), 1)]);
+
+    // A rotation of both, and a kid that is new.
+    set(&care, TWO);
+    file(&dir, "care-old", ONE, 0o400);
+    set(&pay, TWO);
+    file(&laid, "MASKER_KEY_PAY_OLD", ONE, 0o400);
+    file(&laid, "MASKER_KEY_NEW", ONE, 0o400);
+    let expected = [("CARE active", 2), ("CARE old", 1), ("NEW active", 1), ("PAY active", 2), ("PAY old", 1)];
+    assert_eq!(again(&credentials.sources), expected.map(|(name, which)| (name.to_owned(), which)));
+
+    // And what is gone is gone.
+    fs::remove_file(&old).unwrap();
+    fs::remove_file(laid.path().join("MASKER_KEY_PAY_OLD")).unwrap();
+    fs::remove_file(laid.path().join("MASKER_KEY_NEW")).unwrap();
+    assert_eq!(again(&credentials.sources), [("CARE active".to_owned(), 2), ("PAY active".to_owned(), 2)]);
+}
+
+#[test]
+fn every_problem_of_reading_again_is_reported_and_no_value() {
+    let [dir, laid] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let [care, old, other] = ["care", "old", "other"].map(|name| file(&dir, name, ONE, 0o400));
+    set(&old, TWO);
+    let laid_key = file(&laid, "MASKER_KEY_PAY", ONE, 0o400);
+    let credentials = collect(&[
+        ("CREDENTIALS_DIRECTORY", laid.path().to_str().unwrap()),
+        ("MASKER_KEY_CARE_FILE", &care),
+        ("MASKER_KEY_CARE_OLD_FILE", &old),
+        ("MASKER_KEY_OTHER_FILE", &other),
+        ("MASKER_KEY_GIVEN", ONE),
+    ])
+    .unwrap_or_else(|problems| panic!("{problems}"));
+    set(&old, ONE);
+    fs::remove_file(&other).unwrap();
+    set(&laid_key, "hunter2!");
+    file(&laid, "MASKER_KEY_LONE_OLD", TWO, 0o400);
+    file(&laid, "MASKER_KEY_GIVEN_OLD", ONE, 0o400);
+    let problems = credentials.sources.read_again().err().expect("there are problems");
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let expected = [
+        ("MASKER_KEY_OTHER_FILE (", "no such file"),
+        ("the credential ", "base64"),
+        ("MASKER_KEY_CARE_OLD ", "is the same key as MASKER_KEY_CARE:"),
+        ("MASKER_KEY_LONE_OLD ", "MASKER_KEY_LONE is not"),
+    ];
+    assert_eq!(texts.len(), expected.len(), "whether GIVEN's are the same is for the keyring to tell: {texts:#?}");
+    for (text, (source, part)) in texts.iter().zip(expected) {
+        assert!(text.starts_with(source) && text.contains(part), "{text:?} is not {source:?} {part:?}");
+        assert!(!text.contains("hunter2") && !text.contains(ONE.trim_end_matches('=')), "{text}");
+    }
+    drop(laid);
+    let problems = credentials.sources.read_again().err().expect("the directory is gone");
+    assert!(problems.to_string().contains("cannot be listed"), "{problems}");
+}
+
+#[test]
+fn where_keys_come_from_is_no_secret() {
+    let path = TempDir::new().unwrap();
+    let key = file(&path, "key", TWO, 0o400);
+    let credentials = collect(&[("MASKER_KEY_K", ONE), ("MASKER_KEY_L_FILE", &key)]).unwrap_or_else(|p| panic!("{p}"));
+    let shown = format!("{:?}", credentials.sources);
+    assert!(shown.contains(&key) && !shown.contains(ONE.trim_end_matches('=')), "{shown}");
 }
 
 #[test]

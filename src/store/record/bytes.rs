@@ -20,6 +20,11 @@ impl Writer {
         self.0.push(byte);
     }
 
+    /// Flags, the first in the lowest bit.
+    pub(super) fn flags<const N: usize>(&mut self, flags: [bool; N]) {
+        self.byte(flags.into_iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(flag)));
+    }
+
     pub(super) fn integer(&mut self, integer: u64) {
         self.0.extend_from_slice(&integer.to_be_bytes());
     }
@@ -56,13 +61,13 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// A byte of flags of which this layout knows one.
-    pub(super) fn flag(&mut self) -> Result<bool, RecordError> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(RecordError::Damaged("it has flags that its layout does not know")),
+    /// A byte of flags, the first in the lowest bit, of which this layout knows `N`.
+    pub(super) fn flags<const N: usize>(&mut self) -> Result<[bool; N], RecordError> {
+        let byte = self.byte()?;
+        if u32::from(byte) >> N != 0 {
+            return Err(RecordError::Damaged("it has flags that its layout does not know"));
         }
+        Ok(std::array::from_fn(|bit| byte >> bit & 1 == 1))
     }
 
     pub(super) fn integer(&mut self) -> Result<u64, RecordError> {
@@ -92,6 +97,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn end(self) -> Result<(), RecordError> {

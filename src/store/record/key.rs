@@ -12,6 +12,8 @@ pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 
 /// What follows the space in the key of the span.
 const SPAN: &[u8] = b"span";
+/// What follows the space in the key of the count of tombstones.
+const TOMBSTONES: &[u8] = b"tombstones";
 
 const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
@@ -36,9 +38,13 @@ pub enum KeyError {
 /// | `a` alias | index (16) |
 /// | `g` generation | fingerprint (8), kid |
 /// | `u` usage | length of the kind (1), kind, minted kid |
+/// | `d` uses | fingerprint (8), kid |
+/// | `o` rotation | id (16) |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
 /// | `m` format | nothing |
 /// | `m` span | `span` |
+/// | `m` count of tombstones | `tombstones` |
+/// | `t` tombstone | id (16) |
 #[derive(Clone, PartialEq, Eq)]
 pub enum Named {
     /// A [`super::Record`], by the id of its token.
@@ -51,10 +57,18 @@ pub enum Named {
     Usage(EntityKind, Kid),
     /// A [`super::MappingRow`], by policy and kind.
     Mapping(String, EntityKind),
+    /// A [`super::UsesRow`], by kid and fingerprint.
+    Uses(Kid, [u8; 8]),
+    /// A [`super::RotationRow`], by its id.
+    Rotation([u8; 16]),
     /// The [`super::FormatRow`].
     Format,
     /// The [`super::SpanRow`].
     Span,
+    /// The [`super::TombstonesRow`].
+    Tombstones,
+    /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
+    Tombstone([u8; 16]),
 }
 
 impl Named {
@@ -68,8 +82,14 @@ impl Named {
     pub const USAGES: u8 = b'u';
     /// The space of policies' mappings.
     pub const MAPPINGS: u8 = b'p';
+    /// The space of the uses of keys.
+    pub const USES: u8 = b'd';
+    /// The space of rotations.
+    pub const ROTATIONS: u8 = b'o';
     /// The space of the rows about the vault as a whole.
     pub const FORMAT: u8 = b'm';
+    /// The space of tombstones.
+    pub const TOMBSTONES: u8 = b't';
 
     /// What the row under this key is about.
     ///
@@ -82,15 +102,17 @@ impl Named {
         let named = match bytes[0] {
             Self::RECORDS => rest.try_into().ok().map(Named::Record),
             Self::ALIASES => rest.try_into().ok().map(Named::Alias),
-            Self::GENERATIONS => rest
-                .split_first_chunk()
-                .and_then(|(fingerprint, kid)| Some(Named::Generation(Kid::parse(text(kid)?)?, *fingerprint))),
+            Self::GENERATIONS => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Generation(kid, fingerprint)),
+            Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Uses(kid, fingerprint)),
             Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(Named::Usage(kind, Kid::parse(kid)?))),
             Self::MAPPINGS => split_kind(rest)
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
                 .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
+            Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
             Self::FORMAT if rest.is_empty() => Some(Named::Format),
-            Self::FORMAT => (rest == SPAN).then_some(Named::Span),
+            Self::FORMAT if rest == SPAN => Some(Named::Span),
+            Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
+            Self::TOMBSTONES => rest.try_into().ok().map(Named::Tombstone),
             _ => None,
         };
         named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
@@ -99,6 +121,11 @@ impl Named {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
+    let (fingerprint, kid) = bytes.split_first_chunk()?;
+    Some((Kid::parse(text(kid)?)?, *fingerprint))
 }
 
 fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
@@ -142,6 +169,16 @@ impl RowKey {
         Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
     }
 
+    /// The key of the row about a generation's uses.
+    pub fn uses(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(Named::USES, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// The key of a rotation's row.
+    pub fn rotation(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ROTATIONS, &[id])
+    }
+
     /// The key of the format row.
     pub fn format() -> Self {
         Self::of_parts(Named::FORMAT, &[])
@@ -150,6 +187,16 @@ impl RowKey {
     /// The key of the span.
     pub fn span() -> Self {
         Self::of_parts(Named::FORMAT, &[SPAN])
+    }
+
+    /// The key of the count of tombstones.
+    pub fn tombstones() -> Self {
+        Self::of_parts(Named::FORMAT, &[TOMBSTONES])
+    }
+
+    /// The key of the tombstone of the record with this id.
+    pub fn tombstone(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::TOMBSTONES, &[id])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

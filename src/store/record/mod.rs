@@ -9,10 +9,14 @@
 //! |---|---|
 //! | [`Record`] | flags (bit 0: has an alias), sealing kid, its fingerprint (8), kind, minted kid, minted at (8), sealed at (8), id of the alias (16, where it has one), nonce (24), ciphertext |
 //! | [`Alias`] | target (16), tag (16) |
-//! | [`GenerationRow`] | flags (bit 0: was retired), first seen (8), old since (8, where it was retired), last used (8, 0 for never), records (8), aliases (8) |
+//! | [`GenerationRow`] | flags (bit 0: was retired, bit 1: was proven unneeded), first seen (8), old since (8, where it was retired), last used (8, 0 for never), records (8), aliases (8), proven at (8, where it was) |
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
+//! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, where it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, where it ended), rows a second at most, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (16, where it has one), then for each failure: why (1), id (16) |
 //! | [`SpanRow`] | oldest (8), newest (8) |
+//! | [`UsesRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
+//! | [`TombstoneRow`] | erased at (8) |
+//! | [`TombstonesRow`] | tombstones (8) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here seals or opens: the ciphertext is opaque. None of the
@@ -20,8 +24,14 @@
 
 mod bytes;
 mod key;
+mod rotation;
+mod tombstone;
+mod uses;
 
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
+pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState};
+pub use tombstone::{TombstoneRow, TombstonesRow};
+pub use uses::{USE_DAYS, UsesRow};
 
 use crate::{
     kind::{EntityKind, Kid},
@@ -79,7 +89,7 @@ impl Record {
     /// The row of the record.
     pub fn encode(&self) -> Row {
         let mut row = Writer::new(LAYOUT_VERSION, 192 + self.ciphertext.len());
-        row.byte(u8::from(self.alias.is_some()));
+        row.flags([self.alias.is_some()]);
         row.name(self.sealing_kid.as_str());
         row.array(&self.fingerprint);
         row.name(self.kind.as_str());
@@ -101,7 +111,7 @@ impl Record {
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = Reader::new(LAYOUT_VERSION, row)?;
-        let has_alias = row.flag()?;
+        let [has_alias] = row.flags()?;
         let record = Record {
             sealing_kid: row.kid()?,
             fingerprint: row.array()?,
@@ -165,18 +175,32 @@ pub struct GenerationRow {
     pub records: u64,
     /// Aliases that it made.
     pub aliases: u64,
+    /// When a full pass over the vault found nothing that needs it, where nothing has come to need it since.
+    pub proven_at_ms: Option<u64>,
 }
 
 impl GenerationRow {
+    /// Whether a record or an alias is under it.
+    pub fn is_needed(&self) -> bool {
+        self.records > 0 || self.aliases > 0
+    }
+
     /// A generation that was never seen before.
     pub fn first_seen(now_ms: u64) -> Self {
-        GenerationRow { first_seen_ms: now_ms, old_since_ms: None, last_used_ms: 0, records: 0, aliases: 0 }
+        GenerationRow {
+            first_seen_ms: now_ms,
+            old_since_ms: None,
+            last_used_ms: 0,
+            records: 0,
+            aliases: 0,
+            proven_at_ms: None,
+        }
     }
 
     /// The row of the generation.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 48);
-        row.byte(u8::from(self.old_since_ms.is_some()));
+        let mut row = Writer::new(LAYOUT_VERSION, 56);
+        row.flags([self.old_since_ms.is_some(), self.proven_at_ms.is_some()]);
         row.integer(self.first_seen_ms);
         if let Some(old_since_ms) = self.old_since_ms {
             row.integer(old_since_ms);
@@ -184,6 +208,9 @@ impl GenerationRow {
         row.integer(self.last_used_ms);
         row.integer(self.records);
         row.integer(self.aliases);
+        if let Some(proven_at_ms) = self.proven_at_ms {
+            row.integer(proven_at_ms);
+        }
         row.finish()
     }
 
@@ -194,13 +221,14 @@ impl GenerationRow {
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = Reader::new(LAYOUT_VERSION, row)?;
-        let is_old = row.flag()?;
+        let [is_old, is_proven] = row.flags()?;
         let generation = GenerationRow {
             first_seen_ms: row.integer()?,
             old_since_ms: is_old.then(|| row.integer()).transpose()?,
             last_used_ms: row.integer()?,
             records: row.integer()?,
             aliases: row.integer()?,
+            proven_at_ms: is_proven.then(|| row.integer()).transpose()?,
         };
         row.end()?;
         Ok(generation)

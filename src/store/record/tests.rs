@@ -18,11 +18,33 @@ fn record(alias: Option<[u8; 16]>) -> Record {
 }
 
 fn generation(old_since_ms: Option<u64>) -> GenerationRow {
-    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5 }
+    let proven_at_ms = old_since_ms.map(|since| since + 7);
+    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5, proven_at_ms }
 }
 
 fn mapping() -> MappingRow {
     MappingRow { scheme: 1, kid: Kid::parse("K").unwrap(), normalizer: "casefold".into() }
+}
+
+fn rotation(ended: bool) -> RotationRow {
+    RotationRow {
+        target_kid: Kid::parse("K_NEW").unwrap(),
+        target: [7; 8],
+        source_kid: Kid::parse("K_FIRST").unwrap(),
+        state: if ended { RotationState::Failed } else { RotationState::Running },
+        fault: ended.then_some(RotationFault::Unproven),
+        proving: ended,
+        started_at_ms: 1,
+        finished_at_ms: ended.then_some(2),
+        rows_per_second_max: 3,
+        rows_total: 4,
+        rows_resealed: 5,
+        resealed_before_pass: 6,
+        rows_failed: 7,
+        conflicts: 8,
+        cursor: (!ended).then_some([9; 16]),
+        failures: vec![([1; 16], ResealFailure::DoesNotOpen); usize::from(ended) * ROTATION_FAILURES_MAX],
+    }
 }
 
 /// A decoder that only tells how it went.
@@ -38,7 +60,10 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
         (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
         (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
+        (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
         (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
+        (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
+        (TombstonesRow { tombstones: 14 }.encode(), |row| TombstonesRow::decode(row).map(drop)),
     ]
 }
 
@@ -50,11 +75,18 @@ fn what_is_encoded_is_decoded() {
     for old_since_ms in [None, Some(2)] {
         assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
     }
+    for ended in [false, true] {
+        assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
+    }
     let alias = Alias { target: [1; 16], tag: [2; 16] };
     assert!(Alias::decode(&alias.encode()).is_ok_and(|back| back.target == alias.target && back.tag == alias.tag));
     assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
     assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
     assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
+    let tombstone = TombstoneRow { erased_at_ms: 13 };
+    assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
+    let count = TombstonesRow { tombstones: 14 };
+    assert_eq!(TombstonesRow::decode(&count.encode()), Ok(count));
 }
 
 #[test]
@@ -131,6 +163,9 @@ fn names() -> Vec<(RowKey, Named)> {
         (RowKey::usage(kind, kid), Named::Usage(kind, kid)),
         (RowKey::mapping(&policy, kind).unwrap(), Named::Mapping(policy, kind)),
         (RowKey::format(), Named::Format),
+        (RowKey::span(), Named::Span),
+        (RowKey::tombstones(), Named::Tombstones),
+        (RowKey::tombstone(&[4; 16]), Named::Tombstone([4; 16])),
     ]
 }
 
@@ -146,7 +181,9 @@ fn keys_name_what_they_were_made_of() {
 
 #[test]
 fn keys_that_the_vault_does_not_make_are_damage() {
-    for key in [&b"x"[..], b"r", b"mx", b"g1234567", b"u", b"u\x05PHONE", b"p\x05PHONE", b"u\x09PHONEK", b"p\x01\xff"] {
+    for key in
+        [&b"x"[..], b"r", b"mx", b"t", b"g1234567", b"u", b"u\x05PHONE", b"p\x05PHONE", b"u\x09PHONEK", b"p\x01\xff"]
+    {
         assert!(matches!(Named::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
     }
 }

@@ -1,0 +1,150 @@
+//! The keys and the policies in force, and their reload: all or nothing.
+//!
+//! Whatever is loaded again is read and validated as a whole first, and held against what stays. What is found wrong is
+//! reported together, and then nothing has changed. Keys and policies that are loaded together come into force together:
+//! a rotation to a kid that is new needs both.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::policies::{PolicySource, unnamed, without_key};
+use crate::{
+    config::{KeySources, ReadAgain},
+    http::{Reload, ReloadError, Reloaded},
+    keyring::Keyring,
+    kind::Kid,
+    policy::PolicySet,
+    vault::{KeysError, Vault},
+};
+
+/// Loads keys and policies again into the places that requests read them from.
+pub(super) struct Reloader {
+    pub(super) keys: KeySources,
+    pub(super) policies: PolicySource,
+    pub(super) current: Arc<ArcSwap<PolicySet>>,
+    pub(super) vault: Arc<Vault>,
+    /// One reload at a time: the last to start is the last to be in force.
+    pub(super) turn: Mutex<()>,
+}
+
+/// What was read, and has nothing wrong with it.
+struct Fresh {
+    keyring: Option<Keyring>,
+    policies: Option<PolicySet>,
+    warnings: Vec<String>,
+}
+
+impl Reloader {
+    /// Reads, validates, remembers in the vault, and only then puts into force. Requests in flight finish on what they
+    /// began with.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; what is in force stays.
+    pub(super) async fn reload(self: Arc<Self>, what: Reload) -> Result<Reloaded, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let reloaded = self.attempt(what).await;
+        let (keys, policies) = (what != Reload::Policies, what != Reload::Keys);
+        match &reloaded {
+            Ok(reloaded) => {
+                if keys {
+                    info!(keys = self.vault.keys_loaded(), "the keys were reloaded");
+                }
+                if policies {
+                    info!(policies = reloaded.policies, "the policies were reloaded");
+                }
+            }
+            Err(ReloadError::Invalid { keys: of_keys, policies: of_policies }) => {
+                let problems = [of_keys.as_slice(), of_policies.as_slice()].concat();
+                if keys {
+                    warn!(?problems, "the keys were not reloaded; those before stay in force");
+                }
+                if policies {
+                    warn!(?problems, "the policies were not reloaded; those before stay in force");
+                }
+            }
+            Err(failed) => warn!(error = %failed, "nothing was reloaded; what was in force before stays so"),
+        }
+        reloaded
+    }
+
+    async fn attempt(self: &Arc<Self>, what: Reload) -> Result<Reloaded, ReloadError> {
+        let reloader = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || reloader.read(what)).await;
+        let Fresh { keyring, policies, mut warnings } = read.unwrap_or_else(|panicked| {
+            let problems = vec![format!("reading failed: {panicked}")];
+            Err(match what {
+                Reload::Policies => ReloadError::Invalid { keys: Vec::new(), policies: problems },
+                Reload::Keys | Reload::Both => ReloadError::Invalid { keys: problems, policies: Vec::new() },
+            })
+        })?;
+        let replaced = match (keyring, &policies) {
+            (Some(keyring), Some(policies)) => self.vault.replace_keys_and_policies(keyring, policies).await,
+            (Some(keyring), None) => self.vault.replace_keys(keyring).await,
+            (None, Some(policies)) => self.vault.adopt_policies(policies).await.map_err(KeysError::from),
+            (None, None) => Ok(Vec::new()),
+        };
+        warnings.extend(replaced.map_err(|refused| match refused {
+            KeysError::Vault(failed) => ReloadError::Vault(failed),
+            refused => ReloadError::Invalid { keys: vec![refused.to_string()], policies: Vec::new() },
+        })?);
+        for warning in &warnings {
+            warn!("{warning}");
+        }
+        if let Some(policies) = policies {
+            self.current.store(Arc::new(policies));
+        }
+        Ok(Reloaded { policies: self.current.load().len(), warnings })
+    }
+
+    /// Reads and validates everything that is asked for, before anything is done with it. It blocks.
+    fn read(&self, what: Reload) -> Result<Fresh, ReloadError> {
+        let (mut of_keys, mut of_policies, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+        let keyring = match what {
+            Reload::Policies => None,
+            Reload::Keys | Reload::Both => {
+                self.read_keys(&mut warnings).map_err(|problems| of_keys.extend(problems)).ok()
+            }
+        };
+        let policies = match what {
+            Reload::Keys => None,
+            Reload::Policies | Reload::Both => {
+                self.policies.load().map_err(|problems| of_policies.extend(problems)).ok()
+            }
+        };
+
+        // Each is held against its counterpart as it will be: where that could not be read, it has been said.
+        let in_force = self.current.load();
+        match (what, &keyring, &policies) {
+            (Reload::Keys, Some(keyring), _) => of_keys.extend(without_key(&in_force, &kids(keyring))),
+            (Reload::Policies, _, Some(policies)) => of_policies.extend(without_key(policies, &self.vault.kids())),
+            (Reload::Both, Some(keyring), Some(policies)) => of_policies.extend(without_key(policies, &kids(keyring))),
+            _ => {}
+        }
+        if let Some(keyring) = &keyring {
+            of_keys.extend(self.vault.objections(keyring));
+            let policies = policies.as_ref().unwrap_or(&in_force);
+            let unnamed = unnamed(policies, &kids(keyring)).into_iter();
+            warnings.extend(unnamed.map(|kid| format!("the key {kid} is loaded and no policy names it")));
+        }
+        if of_keys.is_empty() && of_policies.is_empty() {
+            Ok(Fresh { keyring, policies, warnings })
+        } else {
+            Err(ReloadError::Invalid { keys: of_keys, policies: of_policies })
+        }
+    }
+
+    fn read_keys(&self, warnings: &mut Vec<String>) -> Result<Keyring, Vec<String>> {
+        let told = |problem: &dyn ToString| problem.to_string();
+        let ReadAgain { keys, kept, warnings: of_keys } =
+            self.keys.read_again().map_err(|problems| problems.iter().map(|p| told(p)).collect::<Vec<_>>())?;
+        warnings.extend(of_keys);
+        self.vault.next_keyring(keys, &kept).map_err(|problems| problems.iter().map(|p| told(p)).collect())
+    }
+}
+
+fn kids(keyring: &Keyring) -> BTreeSet<Kid> {
+    keyring.iter().map(|(kid, _)| kid).collect()
+}

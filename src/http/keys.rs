@@ -1,0 +1,84 @@
+//! Handlers about keys.
+
+use hyper::body::Bytes;
+
+use super::{
+    Reload, ReloadError, Service,
+    admin::{degraded, fine},
+    problem::Problem,
+    values::json,
+};
+use crate::{
+    access::{self, Peer},
+    api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport},
+    code::Code,
+    keyring::Role,
+    vault::{GenerationStatus, Verdict, advice},
+};
+
+impl Service {
+    pub(super) fn keys(&self, peer: &Peer) -> Result<Bytes, Problem> {
+        self.access.permit::<access::KeysRead>(peer)?;
+        let advice = advice(&self.vault.generations(), self.vault.now());
+        let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
+        json(&KeyList { keys: self.key_statuses(), advice: advice.collect() })
+    }
+
+    pub(super) async fn keys_reload(&self, peer: &Peer) -> Result<Bytes, Problem> {
+        self.access.permit::<access::KeysAdmin>(peer)?;
+        match self.reload(Reload::Keys).await {
+            Ok(reloaded) => json(&KeysReloadReport { keys: self.key_statuses(), warnings: reloaded.warnings }),
+            Err(ReloadError::Vault(failed)) => Err(failed.into()),
+            Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
+        }
+    }
+
+    pub(super) fn keys_health(&self) -> Component {
+        let mut problems = self.vault.keys_missed();
+        problems.extend(self.refused.load().keys.clone());
+        if problems.is_empty() { fine() } else { degraded(problems.join("; ")) }
+    }
+
+    /// Brings the gauges of keys up to now.
+    pub(super) fn measure_keys(&self) {
+        let (old_age, grace_left) = (&self.metrics.key_old_age_seconds, &self.metrics.key_grace_seconds_left);
+        old_age.reset();
+        grace_left.reset();
+        let now = self.vault.now();
+        for generation in self.vault.generations() {
+            let kid = [generation.kid.as_str()];
+            if let (Some(Role::Old), Some(since)) = (generation.loaded, generation.old_since) {
+                old_age.with_label_values(&kid).set(now.duration_since(since).as_secs());
+            }
+            if let Some(left) = generation.grace_seconds_left(now) {
+                grace_left.with_label_values(&kid).set(left);
+            }
+        }
+    }
+
+    fn key_statuses(&self) -> Vec<KeyStatus> {
+        let now = self.vault.now();
+        let status = |generation: GenerationStatus| {
+            let Verdict { removable, reason, .. } = Verdict::on(&generation, now);
+            KeyStatus {
+                kid: generation.kid.to_string(),
+                fingerprint: generation.fingerprint.to_string(),
+                generation: generation.loaded.unwrap_or(Role::Old).as_str().to_owned(),
+                loaded: generation.loaded.is_some(),
+                first_seen: generation.first_seen.map(|at| at.to_string()),
+                old_since: generation.old_since.map(|at| at.to_string()),
+                grace_ends: generation.grace_ends.map(|at| at.to_string()),
+                grace_days_left: generation.grace_days_left(now),
+                vault_records: generation.records,
+                vault_aliases: generation.aliases,
+                last_used: generation.last_used.map(|at| at.to_string()),
+                tokens_last_opened: generation.tokens_last_opened.map(|at| at.to_string()),
+                tokens_opened_30_days: generation.tokens_opened_30_days,
+                proven_at: generation.proven_at.map(|at| at.to_string()),
+                removable,
+                reason,
+            }
+        };
+        self.vault.generations().into_iter().map(status).collect()
+    }
+}

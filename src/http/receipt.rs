@@ -1,0 +1,26 @@
+//! What the log keeps of every erasure: how many records, of which keys, at whose request. Never which.
+
+use std::{collections::BTreeMap, fmt::Display};
+
+use tracing::info;
+
+use super::request_id::RequestId;
+use crate::access::Peer;
+
+/// The records that one request erased, by what sealed them.
+#[derive(Default)]
+pub(super) struct Receipt(BTreeMap<String, u64>);
+
+impl Receipt {
+    /// Counts records that were sealed under this key.
+    pub(super) fn add(&mut self, kid: impl Display, fingerprint: impl Display, records: u64) {
+        *self.0.entry(format!("{kid} {fingerprint}")).or_default() += records;
+    }
+
+    /// Writes it down. A request that erased nothing leaves a receipt, too: it shows that it was made.
+    pub(super) fn log(&self, id: RequestId, peer: &Peer, what: &'static str) {
+        let keys: Vec<String> = self.0.iter().map(|(key, records)| format!("{key}: {records}")).collect();
+        let (records, keys) = (self.0.values().sum::<u64>(), keys.join(", "));
+        info!(request_id = id.as_str(), uid = peer.uid(), records, keys, "{what}");
+    }
+}

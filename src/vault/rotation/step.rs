@@ -1,0 +1,196 @@
+//! One bounded step of a rotation: some records read, sealed again, and written with how far it has come.
+
+use super::{
+    Resealed, RotationId, Route,
+    reseal::{Plan, plan},
+};
+use crate::{
+    crypto::TokenId,
+    keyring::Keyring,
+    kind::Kid,
+    store::{
+        Page, Row, RowKey, StoreError,
+        record::{Named, ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState},
+    },
+    vault::{Vault, VaultError, parallel},
+};
+
+/// How much one step may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Records that it reads at most; at least 1.
+    pub records: usize,
+}
+
+/// A change of how a rotation stands that moves no records.
+pub(in crate::vault) enum Transition {
+    /// It begins. Refused while another one runs.
+    Begin(Box<RotationRow>),
+    /// An operator ends it.
+    Cancel,
+    /// The key that it moves records to is not the active one of its kid any more.
+    TargetReplaced,
+    /// The proving pass found nothing left, or something.
+    Proven(bool),
+}
+
+/// What a step has prepared for the writer.
+pub(in crate::vault) struct Step {
+    pub(in crate::vault) rotation: RotationId,
+    /// The keyring that it was prepared under.
+    pub(in crate::vault) epoch: u64,
+    pub(in crate::vault) resealed: Vec<Resealed>,
+    pub(in crate::vault) failed: Vec<(TokenId, ResealFailure)>,
+    /// The last record that was visited; `None` where there is none after it: the pass is over.
+    pub(in crate::vault) cursor: Option<TokenId>,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::vault) enum StepOutcome {
+    /// It is durable.
+    Written,
+    /// The keys changed since it was prepared, or the rotation has ended: nothing was written.
+    Stale,
+}
+
+/// What a pass over some records found.
+pub(super) struct Visited {
+    pub(super) resealed: Vec<Resealed>,
+    pub(super) failed: Vec<(TokenId, ResealFailure)>,
+    pub(super) cursor: Option<TokenId>,
+    /// Records read.
+    pub(super) read: usize,
+}
+
+/// What a step of the driver came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stepped {
+    /// There is nothing to do.
+    Idle,
+    /// So many rows were read.
+    Read(usize),
+}
+
+impl RotationRow {
+    /// Notes what the writer has just written: the books after it tell what is left.
+    pub(in crate::vault) fn step_done(&mut self, step: &Step, resealed: u64, conflicts: u64, left: u64, now_ms: u64) {
+        self.rows_resealed += resealed;
+        self.conflicts += conflicts;
+        self.rows_failed += step.failed.len() as u64;
+        let room = ROTATION_FAILURES_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(step.failed.iter().take(room).map(|(id, why)| (*id.as_bytes(), *why)));
+        self.rows_total = self.rows_resealed + left;
+        self.cursor = step.cursor.map(|id| *id.as_bytes());
+        if self.cursor.is_none() {
+            self.pass_done(left, now_ms);
+        }
+    }
+
+    /// Every record was visited: what is left are failures, or what came behind the cursor meanwhile.
+    fn pass_done(&mut self, left: u64, now_ms: u64) {
+        if left == 0 && self.rows_failed == 0 {
+            self.proving = true;
+        } else if left <= self.rows_failed {
+            self.fail(RotationFault::Records, now_ms);
+        } else if self.rows_resealed > self.resealed_before_pass {
+            self.resealed_before_pass = self.rows_resealed;
+            self.rows_failed = 0;
+            self.failures.clear();
+        } else {
+            self.fail(RotationFault::Unproven, now_ms);
+        }
+    }
+
+    /// Ends it as failed.
+    pub(in crate::vault) fn fail(&mut self, fault: RotationFault, now_ms: u64) {
+        self.fault = Some(fault);
+        self.end(RotationState::Failed, now_ms);
+    }
+
+    /// Ends it.
+    pub(in crate::vault) fn end(&mut self, state: RotationState, now_ms: u64) {
+        self.state = state;
+        self.finished_at_ms = Some(now_ms);
+        self.cursor = None;
+    }
+}
+
+impl Vault {
+    /// The rotation that runs, if any.
+    pub(super) fn running(&self) -> Option<(RotationId, RotationRow)> {
+        let ledger = self.shared.ledger.load();
+        ledger.rotations.iter().find(|(_, row)| row.is_running()).map(|(id, row)| (*id, row.clone()))
+    }
+
+    /// Does one step of the rotation that runs: moves some records, or reads some rows of the proving pass.
+    pub(super) async fn step_rotation(&self, budget: Budget) -> Result<Stepped, VaultError> {
+        self.settle().await?;
+        let Some((id, row)) = self.running() else { return Ok(Stepped::Idle) };
+        if row.proving {
+            return self.prove_rotation(id, &row).await;
+        }
+        let keys = self.shared.keys.load_full();
+        let Some(visited) = self.visit(&keys.ring, &row, budget).await? else {
+            let replaced = self.writer.change_rotation(id, Transition::TargetReplaced).await?;
+            // It may have been cancelled meanwhile, which ends it as well.
+            drop(replaced);
+            return Ok(Stepped::Read(0));
+        };
+        let read = visited.read;
+        let step = Step {
+            rotation: id,
+            epoch: keys.ring.epoch(),
+            resealed: visited.resealed,
+            failed: visited.failed,
+            cursor: visited.cursor,
+        };
+        let moved = step.resealed.len();
+        match self.writer.reseal(step).await? {
+            StepOutcome::Written => {
+                self.shared.metrics.rotation_rows.inc_by(moved as u64);
+                Ok(Stepped::Read(read))
+            }
+            StepOutcome::Stale => Ok(Stepped::Read(0)),
+        }
+    }
+
+    /// Reads the next records of a rotation and seals again those that are to be moved. `None` where the target is not
+    /// the active key of its kid.
+    pub(super) async fn visit(
+        &self,
+        ring: &Keyring,
+        row: &RotationRow,
+        budget: Budget,
+    ) -> Result<Option<Visited>, VaultError> {
+        let route = Route::of(row);
+        let (kid, fingerprint): (Kid, _) = route.target;
+        let active = ring.get(kid).map(|pair| pair.active());
+        let Some(target) = active.filter(|active| active.fingerprint() == fingerprint) else { return Ok(None) };
+
+        let after = row.cursor.map(|id| RowKey::record(&id));
+        let Page { rows, end } = self.shared.store.scan_after(Named::RECORDS, after, budget.records.max(1)).await?;
+        let now_ms = self.now_ms();
+        let read = rows.len();
+        let rows: Vec<(TokenId, Row)> =
+            rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
+        let plans = parallel::map(&rows, |(id, row)| plan(ring, &route, target, *id, row, now_ms, &mut rand::rng()));
+        let cursor = if end { None } else { rows.last().map(|(id, _)| *id) };
+        let mut visited = Visited { resealed: Vec::new(), failed: Vec::new(), cursor, read };
+        for plan in plans {
+            match plan {
+                Plan::Leave => {}
+                Plan::Reseal(resealed) => visited.resealed.push(*resealed),
+                Plan::Fail(id, why) => visited.failed.push((id, why)),
+            }
+        }
+        Ok(Some(visited))
+    }
+}
+
+fn record_id(key: &RowKey) -> Result<TokenId, StoreError> {
+    match Named::parse(key) {
+        Ok(Named::Record(id)) => Ok(TokenId::from_bytes(id)),
+        _ => Err(StoreError::Damaged("a record stands under a key that is none".to_owned())),
+    }
+}

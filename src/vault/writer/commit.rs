@@ -1,0 +1,166 @@
+//! The loop of the writer: gather, commit, answer.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
+use tracing::{error, warn};
+
+use super::{Asked, Job, group::Group};
+use crate::{
+    limits::COMMIT_ROWS_MAX,
+    store::{Applied, Batch, Change, StoreError},
+    vault::{Ledger, Shared, VaultError},
+};
+
+/// How often a group is searched and applied again when the store says that something changed in between. With one
+/// process in front of the store nothing does.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// How many turns of the runtime's other tasks must bring nothing new before a group is closed.
+const GATHER_IDLE_TURNS: u32 = 2;
+
+/// Commits what comes through the queue, until told to stop or everybody has gone.
+pub(super) async fn run(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) {
+    Writer { shared, jobs }.run().await;
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    jobs: mpsc::Receiver<Job>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        while let Some(first) = self.jobs.recv().await {
+            let mut group = vec![first];
+            self.gather(&mut group).await;
+            let last = group.pop_if(|job| job.closes_group());
+            if !group.is_empty() {
+                self.commit_and_answer(group).await;
+            }
+            match last {
+                Some(Job::Stop(asked)) => {
+                    let noted = self.note_key_use().await;
+                    let closed = self.shared.store.close().await.map_err(VaultError::from);
+                    return asked.done(&noted.and(closed));
+                }
+                // Alone in its group: what was asked for before it is written under the keys before it, and is there.
+                Some(alone) => self.commit_and_answer(vec![alone]).await,
+                None => {}
+            }
+        }
+    }
+
+    async fn commit_and_answer(&self, mut group: Vec<Job>) {
+        let committed = self.commit(&mut group).await;
+        for job in group {
+            job.answer(&committed);
+        }
+    }
+
+    /// Takes what else is waiting. When a commit is answered, all whom it answered ask again at about the same time, so
+    /// the runtime's other tasks are let go first for as long as that brings in more: a group of one now would keep
+    /// the rest waiting for a whole commit.
+    async fn gather(&mut self, group: &mut Vec<Job>) {
+        let mut rows: usize = group.iter().map(Job::rows).sum();
+        let mut idle_turns = 0;
+        while rows < COMMIT_ROWS_MAX && idle_turns < GATHER_IDLE_TURNS && !group.last().is_some_and(Job::closes_group) {
+            match self.jobs.try_recv() {
+                Ok(job) => {
+                    rows += job.rows();
+                    group.push(job);
+                    idle_turns = 0;
+                }
+                Err(_) => {
+                    idle_turns += 1;
+                    yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Commits a group: durable when it returns, and every job has its outcome.
+    async fn commit(&self, jobs: &mut [Job]) -> Result<(), VaultError> {
+        if self.shared.ledger_stale.load(Ordering::Acquire) {
+            self.reload_ledger().await?;
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let keys = match &*jobs {
+                [Job::PutKeys(asked)] => Arc::clone(&asked.work.keys),
+                _ => self.shared.keys.load_full(),
+            };
+            let Group { draft, in_flight, changes, preconditions, .. } =
+                Group::build(&self.shared, &keys, jobs).await?;
+            let mut changes: Vec<Change> = changes.into_values().collect();
+            changes.extend(draft.changes());
+            if changes.is_empty() {
+                self.committed(jobs);
+                return Ok(());
+            }
+            let rows = changes.len();
+            let started = Instant::now();
+            self.shared.in_flight.begin(in_flight);
+            let applied = self.shared.store.apply(Batch { preconditions, changes }).await;
+            self.shared.in_flight.end(applied.is_err());
+            match applied {
+                Ok(Applied::Durable) => {
+                    self.shared.metrics.commit_rows.observe(rows as f64);
+                    self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+                    self.shared.metrics.vault_records.set(draft.ledger.records().cast_signed());
+                    self.shared.ledger.store(Arc::new(draft.ledger));
+                    self.committed(jobs);
+                    return Ok(());
+                }
+                Ok(Applied::Refused(precondition)) => {
+                    warn!(precondition, "the vault changed under its writer; searching again");
+                    self.reload_ledger().await?;
+                }
+                Err(failed) => {
+                    error!(error = %failed, rows, "a commit failed; nothing of it was acknowledged");
+                    // The batch may be there all the same. A store that does not answer now is asked again before the
+                    // next commit.
+                    drop(self.reload_ledger().await);
+                    return Err(failed.into());
+                }
+            }
+        }
+        Err(StoreError::Unavailable("the vault kept changing under its writer".to_owned()).into())
+    }
+
+    /// What follows from a group's being durable: the keys that it brought come into force, and the use of keys that it
+    /// wrote down is not to be written again.
+    fn committed(&self, jobs: &[Job]) {
+        for job in jobs {
+            match job {
+                Job::PutKeys(asked) if matches!(asked.outcome, Some(Ok(_))) => {
+                    self.shared.keys.store(Arc::clone(&asked.work.keys));
+                }
+                Job::NoteKeyUse(asked) => {
+                    self.shared.keys.load().uses.written(asked.outcome.as_deref().unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes down when keys were last used: the last commit.
+    async fn note_key_use(&self) -> Result<(), VaultError> {
+        let (reply, _) = oneshot::channel();
+        self.commit(&mut [Job::NoteKeyUse(Asked { work: (), outcome: None, reply })]).await
+    }
+
+    /// Reads the books again from the store.
+    async fn reload_ledger(&self) -> Result<(), VaultError> {
+        self.shared.ledger_stale.store(true, Ordering::Release);
+        let ledger = Ledger::load(self.shared.store.as_ref()).await?;
+        self.shared.ledger.store(Arc::new(ledger));
+        self.shared.ledger_stale.store(false, Ordering::Release);
+        Ok(())
+    }
+}

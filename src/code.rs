@@ -53,6 +53,8 @@ codes! {
     TokenNotFound = "token.not_found", 404, "The token is not known";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
+    ExportInvalid = "export.invalid", 422, "The export cannot be imported";
+    PurgeRefused = "purge.refused", 422, "The records of this key may not be purged";
     RotationRunning = "rotation.running", 409, "A rotation is running";
     RotationEnded = "rotation.ended", 409, "The rotation has ended";
     RotationNotFound = "rotation.not_found", 404, "There is no such rotation";

@@ -7,6 +7,7 @@ mod admin;
 mod object;
 mod rotations;
 mod text;
+mod upkeep;
 mod values;
 
 pub use crate::code::Code;
@@ -18,6 +19,7 @@ pub use admin::{
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;
+pub use upkeep::{ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,

@@ -151,6 +151,13 @@ pub enum KeysCommand {
         #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
         kid: String,
     },
+    /// Say which key a key is: reads it from standard input; the daemon is not asked
+    #[command(after_help = help::KEYS_FINGERPRINT)]
+    Fingerprint {
+        /// The key id that it is a key of
+        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
+        kid: String,
+    },
     /// Generations, grace periods, what still needs an old key, and whether it can go
     #[command(after_help = help::KEYS_STATUS)]
     Status,
@@ -183,6 +190,55 @@ pub enum VaultCommand {
     /// Read every record and verify it
     #[command(after_help = help::VAULT_CHECK)]
     Check,
+    /// Write all records into one encrypted file, while the daemon serves
+    #[command(after_help = help::VAULT_EXPORT)]
+    Export(ExportArgs),
+    /// Merge such a file into the vault, once all of it is verified
+    #[command(after_help = help::VAULT_IMPORT)]
+    Import(ImportArgs),
+    /// Erase the records minted before a time, or sealed under a key that is not active
+    #[command(after_help = help::VAULT_PURGE)]
+    Purge(PurgeArgs),
+}
+
+/// `masker vault export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The file; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `masker vault import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// The file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Bring back records that were erased
+    #[arg(long)]
+    pub restore_erased: bool,
+    /// Only say what the file's header tells; neither the daemon nor a key is needed
+    #[arg(long, conflicts_with = "restore_erased")]
+    pub inspect: bool,
+}
+
+/// `masker vault purge`.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false, args = ["before", "key"])]
+pub struct PurgeArgs {
+    /// Records minted before: a date (its first moment in UTC), or a time as in RFC 3339
+    #[arg(long, value_name = "DATE")]
+    pub before: Option<String>,
+    /// Records sealed under the key with this fingerprint; it must not be an active one
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub key: Option<String>,
+    /// Erase without asking
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `masker vault rotate-key`.

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
     header,
+    http::response::Parts,
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ use crate::{
     code::Code,
     limits::BODY_BYTES_MAX,
 };
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
 
 /// Why the daemon gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,10 +122,40 @@ impl Reply {
     }
 }
 
+/// The body of a request: at hand as a whole, or read while it is sent.
+pub type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// An answer that comes in pieces.
+pub struct Download {
+    body: Incoming,
+    /// The request's id.
+    pub request_id: String,
+}
+
+impl Download {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`] where the daemon ended the answer before its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(lost)) => return Err(ClientError::Lost(lost)),
+                Some(Ok(frame)) => {
+                    if let Ok(piece) = frame.into_data() {
+                        return Ok(Some(piece));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A connection to the daemon.
 pub struct Client {
     socket: PathBuf,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<RequestBody>,
 }
 
 impl Client {
@@ -154,6 +188,27 @@ impl Client {
         self.request(Method::POST, path, body.into()).await
     }
 
+    /// Asks for what comes in pieces.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn download(&mut self, path: &str) -> Result<Download, ClientError> {
+        let (head, body) = self.send(request(Method::POST, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        if text(&head, "content-type") != OCTETS {
+            let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
+            return Err(refusal(&head, &body, "no file"));
+        }
+        Ok(Download { request_id: text(&head, REQUEST_ID_HEADER).to_owned(), body })
+    }
+
+    /// Sends a file.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn upload(&mut self, path: &str, body: RequestBody) -> Result<Reply, ClientError> {
+        self.exchange(request(Method::POST, path, OCTETS, body)?).await
+    }
+
     /// Ends what is at a path.
     ///
     /// # Errors
@@ -163,32 +218,23 @@ impl Client {
     }
 
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "masker")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| ClientError::Request(error.to_string()))?;
+        self.exchange(request(method, path, JSON, whole(body))?).await
+    }
+
+    async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Reply, ClientError> {
         let started = Instant::now();
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if text("content-type").starts_with("application/problem+json") {
-            let problem = serde_json::from_slice(&body)
-                .map_err(|_| ClientError::Foreign(format!("status {} without a reason", head.status.as_u16())))?;
-            return Err(ClientError::Problem(Box::new(problem)));
+        if !text(&head, "content-type").starts_with(JSON) {
+            return Err(refusal(&head, &body, "no JSON"));
         }
-        if !text("content-type").starts_with("application/json") {
-            return Err(ClientError::Foreign(format!("status {} and no JSON", head.status.as_u16())));
-        }
-        let request_id = text(REQUEST_ID_HEADER).to_owned();
+        let request_id = text(&head, REQUEST_ID_HEADER).to_owned();
         Ok(Reply { status: head.status.as_u16(), request_id, took: started.elapsed(), body })
     }
 
     /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
     /// of which anything was sent is never repeated.
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
         // Of a connection that was closed meanwhile, the attempt gives the request back.
         let _ = self.sender.ready().await;
         let mut failed = match self.sender.try_send_request(request).await {
@@ -201,7 +247,33 @@ impl Client {
     }
 }
 
-async fn open(socket: &Path) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+fn whole(body: Bytes) -> RequestBody {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn request(method: Method, path: &str, kind: &str, body: RequestBody) -> Result<Request<RequestBody>, ClientError> {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header(header::HOST, "masker").header(header::CONTENT_TYPE, kind);
+    request.body(body).map_err(|error| ClientError::Request(error.to_string()))
+}
+
+fn text<'h>(head: &'h Parts, name: &str) -> &'h str {
+    head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Why an answer is not what was asked for.
+fn refusal(head: &Parts, body: &[u8], instead: &str) -> ClientError {
+    let status = head.status.as_u16();
+    if !text(head, "content-type").starts_with("application/problem+json") {
+        return ClientError::Foreign(format!("status {status} and {instead}"));
+    }
+    match serde_json::from_slice(body) {
+        Ok(problem) => ClientError::Problem(Box::new(problem)),
+        Err(_) => ClientError::Foreign(format!("status {status} without a reason")),
+    }
+}
+
+async fn open(socket: &Path) -> Result<SendRequest<RequestBody>, ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
         io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),

@@ -81,6 +81,13 @@ The key is 32 random bytes in base64. It is printed once and kept nowhere: whoev
 it. To rotate, give the daemon the key it has as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>, and run \
 `masker keys reload`, or start it again where they are variables.";
 
+pub(super) const KEYS_FINGERPRINT: &str = "\
+Examples:
+  masker keys fingerprint --kid K_HEALTHCARE < k_healthcare.key
+  masker keys fingerprint --kid K_HEALTHCARE < found-in-the-safe.txt && masker keys status
+
+The fingerprint is public. It is that of the key and the key id together: one key under two ids has two.";
+
 pub(super) const KEYS_STATUS: &str = "\
 Examples:
   masker keys status
@@ -103,6 +110,8 @@ pub(super) const VAULT: &str = "\
 Examples:
   masker vault stats
   masker vault check
+  masker vault export --output masker.export
+  masker vault purge --before 2020-01-01
   masker vault rotate-key --new-kid K_HEALTHCARE
   masker vault forget < tokens.txt";
 
@@ -139,7 +148,41 @@ Examples:
   masker vault forget --context clinic-7 < tokens.txt
 
 There is no way back. A line out for each line in: `forgotten`, or `not held` for tokens that carry their value \
-themselves: those can only be forgotten with their key.";
+themselves: those can only be forgotten with their key. Should the same value be given again, it gets the same token again, \
+for tokens are made from values. A later import leaves the record out, unless told otherwise. Its bytes leave the files with \
+the next `masker vault compact`.";
+
+pub(super) const VAULT_EXPORT: &str = "\
+Examples:
+  masker vault export --output masker.export
+  masker vault export --output /backup/masker.export --force
+  masker vault export --output - | ssh backup 'cat > masker.export'
+
+Everything that was answered before the export began is in it. The file opens with any key that was active then, and needs \
+the keys of its records besides: their fingerprints are printed. Until it is whole and on the disk its name is \
+FILE.partial. Keys are not in it: keep copies of them elsewhere.";
+
+pub(super) const VAULT_IMPORT: &str = "\
+Examples:
+  masker vault import masker.export
+  masker vault import --inspect masker.export
+  masker vault import --restore-erased masker.export
+
+Nothing is written before all of the file is verified, which takes the keys of all its records, loaded as active or old ones. \
+What is in the vault stays as it is. Records that were erased in the vault, or in the one that was exported, are left out \
+unless --restore-erased is given. An import that was interrupted can be made again. The exit code is 2 if the export holds \
+records that were damaged before it was made.";
+
+pub(super) const VAULT_PURGE: &str = "\
+Examples:
+  masker vault purge --before 2020-01-01
+  masker vault purge --before 2020-01-01T12:00:00Z --yes
+  masker vault purge --key 00112233aabbccdd
+
+There is no way back. The records are counted first. On a terminal you are asked; elsewhere nothing is erased without --yes, \
+and the exit code is 2 if there was something to erase. With --key, records are given up whose key is lost: then values are \
+minted again that were refused for it. Erased records are left out of later imports. Their bytes leave the files with the \
+next `masker vault compact`.";
 
 pub(super) const VAULT_CHECK: &str = "\
 Examples:

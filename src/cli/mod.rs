@@ -3,6 +3,7 @@
 //! It knows the daemon as every client does, by its HTTP interface, and no vault.
 
 pub mod args;
+mod backup;
 pub mod bench;
 mod client;
 mod exit;
@@ -12,9 +13,12 @@ mod keys;
 mod load;
 mod output;
 mod policy;
+mod progress;
+mod purge;
 mod rotation;
 mod session;
 mod status;
+mod upload;
 mod values;
 mod vault;
 
@@ -66,10 +70,14 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
         ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
+        ClientCommand::Vault(VaultCommand::Export(args)) => backup::export(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Import(args)) => backup::import(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Purge(args)) => purge::run(&args, session).await,
         ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
         ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
         ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
+        ClientCommand::Keys(KeysCommand::Fingerprint { kid }) => keys::fingerprint(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
         ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,
         ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),

@@ -36,6 +36,11 @@ impl Output {
         self.json
     }
 
+    /// Whether nothing but results and errors is wanted.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether somebody may be reading this on a screen.
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal

@@ -1,7 +1,7 @@
 //! What a command has at hand: where to write, and the daemon, reached when it is first asked.
 
 use std::{
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::{
     args::Global,
     bench::BenchError,
-    client::{Client, ClientError, Reply},
+    client::{Client, ClientError, Download, Reply},
     exit::Exit,
     output::Output,
+    progress::Progress,
+    upload,
 };
 use crate::config::{Config, Faults, Flags, Host};
 
@@ -74,6 +76,27 @@ impl<'a> Session<'a> {
 
     pub(super) async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<Reply, CommandError> {
         let reply = self.client().await?.post(path, body).await?;
+        self.describe("POST", path, &reply);
+        Ok(reply)
+    }
+
+    /// Asks for a file.
+    pub(super) async fn download(&mut self, path: &str) -> Result<Download, CommandError> {
+        let download = self.client().await?.download(path).await?;
+        self.output.detail(&format!("POST {path}: request {}", download.request_id));
+        Ok(download)
+    }
+
+    /// Sends a file, of a length that may be known.
+    pub(super) async fn upload(
+        &mut self,
+        path: &str,
+        source: Box<dyn Read + Send>,
+        length: Option<u64>,
+        progress: Progress,
+    ) -> Result<Reply, CommandError> {
+        let body = upload::body(source, length, progress);
+        let reply = self.client().await?.upload(path, body).await?;
         self.describe("POST", path, &reply);
         Ok(reply)
     }

@@ -10,24 +10,26 @@ use zeroize::Zeroizing;
 
 use super::{
     aead::{AeadBody, Cipher, HEADER_BYTES, NONCE_BYTES, OpenError, PREFIX_BYTES, Suite, TAG_BYTES},
-    encoding::{Encoded, encoded_bytes},
+    encoding::{Encoded, enc, encoded_bytes},
+    export::{WRAPPED_BYTES, WrappedKey},
     kdf::{Label, Subkeys, World},
     mac::MacKey,
     padding,
     record::{OpenedRecord, RecordPayload, SealedRecord, into_text},
-    secret::{Locked, LockedMemoryError, SecretKey},
+    secret::{KeyError, Locked, LockedMemoryError, SecretKey},
     siv::synthetic_nonce,
     xaes::Xaes256Gcm,
 };
 use crate::{
     kind::{Context, EntityKind, Kid, Value},
-    limits::{CONTEXT_BYTES_MAX, KID_BYTES_MAX, KIND_BYTES_MAX},
+    limits::{CONTEXT_BYTES_MAX, KEY_BYTES, KID_BYTES_MAX, KIND_BYTES_MAX},
 };
 
 /// Length of a vault token's id, in bytes: 128 bits.
 const ID_BYTES: usize = 16;
 const TOKEN_DOMAIN: &[u8] = b"MSK1";
 const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
+const EXPORT_DOMAIN: &[u8] = b"masker-export-key";
 /// `enc("MSK1", header, kind, kid, context)` at its longest, in bytes.
 const TOKEN_AAD_BYTES_MAX: usize =
     encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
@@ -114,6 +116,7 @@ struct States {
     xaes: Xaes256Gcm,
     xchacha: XChaCha20Poly1305,
     record: Xaes256Gcm,
+    export: Xaes256Gcm,
 }
 
 /// The states of one key generation in one world, prepared once and shared by all threads.
@@ -143,6 +146,7 @@ impl GenerationKeys {
                 xaes: Xaes256Gcm::new(&subkey(Label::AeadXaes256Gcm)),
                 xchacha: XChaCha20Poly1305::new((&*subkey(Label::AeadXChaCha20Poly1305)).into()),
                 record: Xaes256Gcm::new(&subkey(Label::Record)),
+                export: Xaes256Gcm::new(&subkey(Label::Export)),
             }
         })?;
         Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
@@ -285,6 +289,47 @@ impl GenerationKeys {
     /// Whether `tag` is the alias tag of `index` and `target`, in constant time. One that is not is damage, not a hit.
     pub fn alias_verifies(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
         self.alias_tag(index, target).ct_eq(tag).into()
+    }
+
+    /// Seals the key of an export by XAES-256-GCM under `subkey("export")`, with a random nonce and
+    /// `aad = enc("masker-export-key", kid, fingerprint, binding)`: `binding` is what tells the file from others.
+    pub fn wrap_export_key(&self, file_key: &SecretKey, binding: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
+        let nonce = random_nonce(rng);
+        let mut sealed = [0; WRAPPED_BYTES];
+        let (data, tag) = sealed.split_at_mut(KEY_BYTES);
+        data.copy_from_slice(file_key.expose());
+        tag.copy_from_slice(&self.states.export.seal(&nonce, &self.export_aad(binding), data));
+        WrappedKey { nonce, sealed }
+    }
+
+    /// Opens what [`GenerationKeys::wrap_export_key`] sealed with the same binding; `None` for anything else.
+    ///
+    /// # Errors
+    /// [`LockedMemoryError`] where there is no locked memory to keep the key in.
+    pub fn unwrap_export_key(
+        &self,
+        wrapped: &WrappedKey,
+        binding: &[u8],
+    ) -> Result<Option<SecretKey>, LockedMemoryError> {
+        let Some((data, tag)) = wrapped.sealed.split_last_chunk::<TAG_BYTES>() else { return Ok(None) };
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        key.copy_from_slice(data);
+        if self.states.export.open(&wrapped.nonce, &self.export_aad(binding), key.as_mut_slice(), tag).is_err() {
+            return Ok(None);
+        }
+        match SecretKey::from_bytes(key) {
+            Ok(key) => Ok(Some(key)),
+            Err(KeyError::Memory(memory)) => Err(memory),
+            // Nobody wraps what is no key.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn export_aad(&self, binding: &[u8]) -> Vec<u8> {
+        let mut aad = Vec::new();
+        let parts = [EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), binding];
+        enc(&parts, |piece| aad.extend_from_slice(piece));
+        aad
     }
 
     fn token_aad(

@@ -25,7 +25,7 @@ impl World {
     pub const ALL: [World; 2] = [World::Live, World::Test];
 }
 
-/// What a subkey is for. The texts are part of the token format.
+/// What a subkey is for. The texts are part of the token format, and that of exports.
 #[derive(Clone, Copy)]
 pub(super) enum Label {
     /// The HMAC key of vault token ids.
@@ -40,6 +40,8 @@ pub(super) enum Label {
     Record,
     /// The HMAC key that authenticates aliases.
     Alias,
+    /// The cipher key that wraps the keys of exports.
+    Export,
     /// Not a key: its first 8 bytes are the public name of the generation, the same in both worlds.
     Fingerprint,
 }
@@ -53,6 +55,7 @@ impl Label {
             Label::AeadXChaCha20Poly1305 => "aead/xchacha20-poly1305",
             Label::Record => "record",
             Label::Alias => "alias",
+            Label::Export => "export",
             Label::Fingerprint => "fingerprint",
         }
     }
@@ -85,14 +88,14 @@ impl Subkeys {
     }
 }
 
-fn extract(salt: &[u8], ikm: &[u8]) -> Hkdf<Sha256> {
+pub(super) fn extract(salt: &[u8], ikm: &[u8]) -> Hkdf<Sha256> {
     let (mut prk, hkdf) = Hkdf::extract(Some(salt), ikm);
     prk.as_mut_slice().zeroize();
     hkdf
 }
 
-fn expand(hkdf: &Hkdf<Sha256>, info: &[&[u8]], okm: &mut [u8]) {
-    hkdf.expand_multi_info(info, okm).expect("a subkey is one block of the 255 that HKDF-SHA256 can expand");
+pub(super) fn expand(hkdf: &Hkdf<Sha256>, info: &[&[u8]], okm: &mut [u8]) {
+    hkdf.expand_multi_info(info, okm).expect("a key is one or two blocks of the 255 that HKDF-SHA256 can expand");
 }
 
 #[cfg(test)]
@@ -185,6 +188,7 @@ mod tests {
             Label::AeadXChaCha20Poly1305,
             Label::Record,
             Label::Alias,
+            Label::Export,
         ];
         for kid in ["K", "K_9", "KK"] {
             let subkeys = Subkeys::extract(Kid::parse(kid).unwrap(), &key);

@@ -7,6 +7,7 @@
 
 pub mod aead;
 mod encoding;
+pub mod export;
 pub mod generation;
 pub mod kdf;
 mod locked;
@@ -18,6 +19,7 @@ mod siv;
 mod xaes;
 
 pub use aead::{AeadBody, OpenError, Suite};
+pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use kdf::World;
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};

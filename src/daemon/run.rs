@@ -26,7 +26,7 @@ use super::{
 use crate::{
     access::Access,
     config::{Config, Credentials, KeySources},
-    http::{self, Reload, Service, Socket, SocketOptions, Timeouts},
+    http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
@@ -199,6 +199,7 @@ async fn run(
         .map_err(Refusal::failed)?
         .map_err(Refusal::failed)?;
 
+    let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let second_tokens = config.keys.accept_second_tokens.clone();
@@ -229,7 +230,8 @@ async fn run(
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, audit, timeouts);
+    let settings = Settings { audit, timeouts, place };
+    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 

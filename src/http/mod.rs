@@ -4,6 +4,7 @@
 //! turns what comes back into the wire types of [`crate::api`]. It knows no store and no cryptography.
 
 mod admin;
+mod backup;
 mod body;
 mod keys;
 mod openapi;
@@ -15,10 +16,12 @@ mod rotations;
 mod router;
 mod serve;
 mod socket;
+mod upkeep;
 mod values;
 
 use std::{
     future::Future,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,6 +29,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper::body::Bytes;
+use tokio::sync::Semaphore;
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
@@ -97,6 +101,26 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
+/// What the service knows of the vault's place.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The vault's id, which its exports bear.
+    pub vault_id: [u8; 16],
+    /// The vault's directory, in which imports lie until they are merged.
+    pub data_dir: PathBuf,
+}
+
+/// What a service is made with, but for the parts that it works on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Why there is no audit log.
+    pub audit: &'static str,
+    /// How long a slow client is waited for.
+    pub timeouts: Timeouts,
+    /// Where the vault is.
+    pub place: Place,
+}
+
 /// What every request needs. Made once.
 pub struct Service {
     vault: Arc<Vault>,
@@ -107,6 +131,9 @@ pub struct Service {
     refused: ArcSwap<Refused>,
     audit: &'static str,
     timeouts: Timeouts,
+    place: Place,
+    /// One import at a time: each takes room on the disk.
+    importing: Semaphore,
     started: Instant,
     ids: RequestIds,
     bodies: BodyBudget,
@@ -115,7 +142,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Puts the parts together. `audit` says why there is no audit log.
+    /// Puts the parts together.
     ///
     /// # Errors
     /// [`BuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
@@ -125,9 +152,9 @@ impl Service {
         access: Access,
         metrics: Arc<Metrics>,
         reloader: Reloader,
-        audit: &'static str,
-        timeouts: Timeouts,
+        settings: Settings,
     ) -> Result<Self, BuildError> {
+        let Settings { audit, timeouts, place } = settings;
         Ok(Service {
             vault,
             policies,
@@ -137,6 +164,8 @@ impl Service {
             refused: ArcSwap::default(),
             audit,
             timeouts,
+            place,
+            importing: Semaphore::new(1),
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),

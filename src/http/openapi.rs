@@ -3,9 +3,9 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, CheckReport, ErrorBody, ForgetResult, Health, KeyList, KeysReloadReport, LookupResult, PolicyDescription,
-    PolicyList, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList,
-    TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+    Answer, CheckReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport, LookupResult,
+    PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport,
+    RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -18,7 +18,7 @@ use crate::api::{
     ),
     servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
     paths(
-        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, rotation_begin, rotations,
+        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, rotation_begin, rotations,
         rotation, rotation_cancel, policies, policy, policies_reload,
         whoami, openapi, health, metrics,
     ),
@@ -88,6 +88,23 @@ described! {
         (status = 200, description = "What was found", body = CheckReport),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     vault_check;
+    /// All records in one encrypted, authenticated file, while the daemon serves. One that is cut short is refused by an import.
+    #[utoipa::path(post, path = "/api/v1/vault/export", responses(
+        (status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_export;
+    /// Merge an export into the vault, once all of it is verified. Nothing that is there is overwritten.
+    #[utoipa::path(post, path = "/api/v1/vault/import", params(
+        ("restore_erased" = Option<bool>, Query, description = "Whether records come back that were erased")),
+        request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"), responses(
+        (status = 200, description = "What was merged", body = ImportReport),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_import;
+    /// Erase the records minted before a time, or sealed under a key that is not active; or count them.
+    #[utoipa::path(post, path = "/api/v1/vault/purge", request_body = PurgeRequest<'_>, responses(
+        (status = 200, description = "What was erased, or would be", body = PurgeReport),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_purge;
     /// Move records to the active key of a key id, while serving. One rotation runs at a time.
     #[utoipa::path(post, path = "/api/v1/vault/rotations", request_body = RotationBegin, responses(
         (status = 202, description = "It goes on by itself", body = Rotation),

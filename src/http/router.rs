@@ -27,6 +27,12 @@ pub enum Route {
     VaultStats,
     /// The vault checked as a whole.
     VaultCheck,
+    /// The vault's records in one file.
+    VaultExport,
+    /// Such a file merged into the vault.
+    VaultImport,
+    /// Records erased by age or key.
+    VaultPurge,
     /// A rotation begun.
     RotationBegin,
     /// The rotations that are remembered.
@@ -62,6 +68,9 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::KeysReload, Method::POST, "/api/v1/keys/reload"),
     (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
     (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
+    (Route::VaultExport, Method::POST, "/api/v1/vault/export"),
+    (Route::VaultImport, Method::POST, "/api/v1/vault/import"),
+    (Route::VaultPurge, Method::POST, "/api/v1/vault/purge"),
     (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),
     (Route::Rotations, Method::GET, "/api/v1/vault/rotations"),
     (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}"),

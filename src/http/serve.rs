@@ -205,6 +205,11 @@ impl Service {
         request: Request<Incoming>,
         id: RequestId,
     ) -> Result<Response<AnswerBody>, Problem> {
+        if matched.route == Route::VaultImport {
+            let (head, body) = request.into_parts();
+            let report = self.vault_import(peer, head.uri.query(), body, id).await?;
+            return Ok(whole(StatusCode::OK, JSON, report));
+        }
         if request.uri().query().is_some() {
             let detail = "this route takes no query: everything goes in the body";
             return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
@@ -222,6 +227,9 @@ impl Service {
             Route::KeysReload => self.keys_reload(peer).await?,
             Route::VaultStats => self.vault_stats(peer).await?,
             Route::VaultCheck => self.vault_check(peer).await?,
+            Route::VaultExport => return self.vault_export(peer, id).await,
+            Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
+            Route::VaultPurge => self.vault_purge(peer, &body.bytes, id).await?,
             Route::RotationBegin => {
                 status = StatusCode::ACCEPTED;
                 self.begin_rotation(peer, &body.bytes).await?
@@ -246,9 +254,14 @@ impl Service {
                 self.metrics_text(peer).await?
             }
         };
-        let mut response = Response::new(Either::Left(Full::new(answer)));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        Ok(response)
+        Ok(whole(status, content_type, answer))
     }
+}
+
+/// An answer that is at hand as a whole.
+fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<AnswerBody> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }

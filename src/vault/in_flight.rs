@@ -78,7 +78,22 @@ impl InFlight {
                 return true;
             }
         }
+        self.failed_since(since)
+    }
+
+    /// Whether a commit has failed since.
+    pub(super) fn failed_since(&self, since: &Reading) -> bool {
         self.failures.load(Ordering::SeqCst) != since.failures
+    }
+
+    /// Waits for the end of the commit that is under way, if one is.
+    pub(super) async fn quiet(&self) {
+        // Subscribed before looking, so that a commit that ends in between is not missed.
+        let mut commits = self.commits.subscribe();
+        if self.any.load(Ordering::SeqCst) {
+            // The sender lives as long as `self`, so waiting cannot fail.
+            drop(commits.changed().await);
+        }
     }
 }
 

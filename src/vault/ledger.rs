@@ -165,6 +165,12 @@ impl Draft {
         }
     }
 
+    /// Counts a record that comes from elsewhere, with its alias.
+    pub(super) fn imported(&mut self, record: &Record) {
+        self.minted(record);
+        self.generation(record, |row| row.aliases += u64::from(record.alias.is_some()));
+    }
+
     /// Counts a record that is erased, with its alias.
     pub(super) fn erased(&mut self, record: &Record) {
         self.generation(record, |row| {

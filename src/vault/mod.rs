@@ -3,6 +3,7 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod backup;
 mod census;
 mod check;
 mod failure;
@@ -12,6 +13,7 @@ mod ledger;
 mod lookup;
 mod pages;
 mod parallel;
+mod purge;
 mod records;
 mod register;
 mod rehydrate;
@@ -37,16 +39,19 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tracing::warn;
 
+pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
 pub use check::CheckOutcome;
 pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
 pub use ledger::Ledger;
+pub use purge::{Purge, PurgeFailed, PurgeOutcome};
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tokenize::{Subject, Tokenized};
 pub use verdict::{Verdict, advice};
+pub use writer::merge::Merged;
 
 use crate::{
     keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},

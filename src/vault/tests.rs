@@ -30,7 +30,9 @@ use crate::{
     token::Token,
 };
 
+mod backup;
 mod graves;
+mod purge;
 
 const POLICY: &str = r#"
 name = "test"

@@ -27,9 +27,6 @@ use crate::{
     store::{Compacted, StoreError},
 };
 
-/// Rows of a page.
-const COPY_ROWS: usize = 256;
-
 /// Why there was no compaction.
 enum Failure {
     /// The database that serves, in whole or in part.
@@ -135,7 +132,7 @@ impl Compaction<'_> {
             if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
-            if !self.engine.copy_more(COPY_ROWS)? {
+            if !self.engine.copy_page()? {
                 break;
             }
         }
@@ -158,7 +155,7 @@ impl Compaction<'_> {
 
     /// Puts the new database in the place of the old one, while nobody writes.
     fn switch(&self, target: Arc<Engine>) -> Result<(), Failure> {
-        let mut writer = self.engine.writer();
+        let mut writer = self.engine.writer_for_step();
         self.goes_on()?;
         writer.end_copy()?;
         target.seal(writer.books).map_err(Failure::Target)?;

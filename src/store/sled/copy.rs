@@ -16,6 +16,13 @@ use super::{
 };
 use crate::store::{Change, RowKey};
 
+/// Rows that are written at once: what a commit that carries something along waits for.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Bytes of rows in a page, and those that are written at once beyond. The writer is asked twice a page. Large ones, so
+/// that the copy outruns commits that make the rows more; small ones, so that little has changed in them meanwhile.
+const PAGE_BYTES: usize = 1024 * 1024;
+
 /// A copy that is being made, as the writer knows it.
 pub(super) struct Copy {
     target: Arc<Engine>,
@@ -53,25 +60,28 @@ impl Engine {
         writer.copy = Some(Copy { target, cursor: Vec::new(), changed: BTreeSet::new(), failed: None });
     }
 
-    /// Copies up to `limit` rows; whether there may be more. For one caller at a time.
-    pub(super) fn copy_more(&self, limit: usize) -> Result<bool, CopyError> {
-        let (target, cursor, position) = {
-            let mut writer = self.writer();
+    /// Copies a page; whether there may be more. For one caller at a time.
+    pub(super) fn copy_page(&self) -> Result<bool, CopyError> {
+        let (target, mut cursor, position) = {
+            let mut writer = self.writer_for_step();
             let position = writer.books.position;
             let copy = writer.copy()?;
             copy.changed.clear();
             (Arc::clone(&copy.target), copy.cursor.clone(), position)
         };
-        let found = self.with_tree(|tree| rows_after(tree, &cursor, limit)).map_err(CopyError::Source)?;
-        let cursor = match found.last() {
-            Some((key, _)) if found.len() == limit => rows::head_key(key),
-            _ => rows::AFTER_HEADS.into(),
-        };
-        let page: Vec<Change> =
-            found.into_iter().filter_map(|(key, row)| row.map(|row| Change::Put(key, row))).collect();
-        target.absorb(page.iter(), position).map_err(CopyError::Target)?;
+        let mut bytes = 0;
+        while bytes < PAGE_BYTES && cursor != rows::AFTER_HEADS {
+            let found = self.with_tree(|tree| rows_after(tree, &cursor, ROWS_AT_ONCE)).map_err(CopyError::Source)?;
+            cursor = match found.last() {
+                Some((key, _)) if found.len() == ROWS_AT_ONCE => rows::head_key(key),
+                _ => rows::AFTER_HEADS.into(),
+            };
+            let there = found.into_iter().filter_map(|(key, row)| row.map(|row| Change::Put(key, row)));
+            let changes: Vec<Change> = there.inspect(|change| bytes += bytes_of(change)).collect();
+            target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
+        }
 
-        let mut writer = self.writer();
+        let mut writer = self.writer_for_step();
         let position = writer.books.position;
         let copy = writer.copy()?;
         let mut again = std::mem::take(&mut copy.changed);
@@ -87,6 +97,10 @@ impl Engine {
     pub(super) fn end_copy(&self) {
         self.writer().copy = None;
     }
+}
+
+fn bytes_of(change: &Change) -> usize {
+    change.key().as_bytes().len() + if let Change::Put(_, row) = change { row.len() } else { 0 }
 }
 
 /// What makes the row of a key what it is here.

@@ -29,7 +29,7 @@ use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey};
 /// How long a database that this process has just let go of may take to be free again.
 const RELEASE_SECONDS_MAX: u64 = 5;
 
-/// How long work in many steps lets commits in first, before it takes a step all the same.
+/// How long a commit lets the step of a longer work in first, or the other way round, at most.
 const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
 
 /// Rows that a check reads between two batches.
@@ -44,7 +44,9 @@ pub(super) struct Engine {
     file: File,
     writer: Mutex<Writer>,
     /// Commits that wait for the writer.
-    queued: AtomicUsize,
+    commits: AtomicUsize,
+    /// Steps of longer work that wait for it, and are due.
+    steps: AtomicUsize,
     /// One check at a time: the writer keeps account of one.
     checking: Mutex<()>,
 }
@@ -98,7 +100,8 @@ impl Engine {
                 copy: None,
                 over: false,
             }),
-            queued: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+            steps: AtomicUsize::new(0),
             checking: Mutex::new(()),
         };
         Ok((engine, books))
@@ -128,7 +131,7 @@ impl Engine {
     /// hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
-        let mut writer = self.writer_first();
+        let mut writer = self.writer_for_commit();
         if writer.over {
             return Err(EngineError::Gone);
         }
@@ -150,7 +153,7 @@ impl Engine {
         changes: impl Iterator<Item = &'a Change>,
         position: Position,
     ) -> Result<(), EngineError> {
-        let mut writer = self.writer_first();
+        let mut writer = self.writer_for_commit();
         self.with_tree(|tree| {
             let (books, writes) = writer.prepare(tree, changes, HashMap::new(), position)?;
             tree.apply_batch(writes)?;
@@ -209,7 +212,8 @@ impl Engine {
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         self.writer().check = Some(Progress { cursor: Vec::new(), tally: Tally::default() });
         loop {
-            let mut writer = self.writer_after_commits();
+            step_aside(&self.commits);
+            let mut writer = self.writer_for_step();
             let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
             if !self.with_tree(|tree| progress.advance(tree, CHECK_ROWS))? {
                 let (found, expected) = (progress.tally, writer.books.tally);
@@ -268,22 +272,30 @@ impl Engine {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For commits.
-    fn writer_first(&self) -> MutexGuard<'_, Writer> {
-        self.queued.fetch_add(1, Ordering::AcqRel);
+    /// For commits. Who lets go of a lock and takes it again at once is ahead of those who wait for it, so a commit after
+    /// the other would keep the steps of longer work waiting for ever, and the other way round: each lets the other in.
+    fn writer_for_commit(&self) -> MutexGuard<'_, Writer> {
+        step_aside(&self.steps);
+        self.commits.fetch_add(1, Ordering::AcqRel);
         let writer = self.writer();
-        self.queued.fetch_sub(1, Ordering::AcqRel);
+        self.commits.fetch_sub(1, Ordering::AcqRel);
         writer
     }
 
-    /// For work in many steps: who lets go of a lock and takes it again at once is ahead of those who wait for it, so
-    /// commits are let in first. Not for ever, for they may never end.
-    fn writer_after_commits(&self) -> MutexGuard<'_, Writer> {
-        let begun = Instant::now();
-        while self.queued.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
-            thread::sleep(STEP_ASIDE_MAX / 100);
-        }
-        self.writer()
+    /// For longer work in many steps.
+    pub(super) fn writer_for_step(&self) -> MutexGuard<'_, Writer> {
+        self.steps.fetch_add(1, Ordering::AcqRel);
+        let writer = self.writer();
+        self.steps.fetch_sub(1, Ordering::AcqRel);
+        writer
+    }
+}
+
+/// Waits until nobody waits any more, but not for long.
+fn step_aside(waiting: &AtomicUsize) {
+    let begun = Instant::now();
+    while waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
+        thread::sleep(STEP_ASIDE_MAX / 100);
     }
 }
 

@@ -50,8 +50,8 @@ impl Writer {
                     let closed = self.shared.store.close().await.map_err(VaultError::from);
                     return asked.done(&noted.and(closed));
                 }
-                // Alone in its group: what was asked for before it is written under the keys before it.
-                Some(keys) => self.commit_and_answer(vec![keys]).await,
+                // Alone in its group: what was asked for before it is written under the keys before it, and is there.
+                Some(alone) => self.commit_and_answer(vec![alone]).await,
                 None => {}
             }
         }

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use super::group::Group;
 use crate::{
-    crypto::TokenId,
+    crypto::{Fingerprint, TokenId},
     store::{
         Change, RowKey, Store, StoreError,
         record::{Record, TombstoneRow},
     },
+    vault::forget::Erased,
 };
 
 /// The tombstones that a group knows of.
@@ -41,7 +42,7 @@ impl Graves {
 
 impl Group<'_> {
     /// Removes a record with its alias, and leaves a tombstone.
-    pub(super) fn bury(&mut self, id: TokenId, record: &Record) {
+    pub(super) fn bury(&mut self, id: TokenId, record: &Record) -> Erased {
         let key = RowKey::record(id.as_bytes());
         self.changes.insert(key.clone(), Change::Remove(key));
         if let Some(alias) = record.alias {
@@ -52,6 +53,7 @@ impl Group<'_> {
         self.records.insert(id, None);
         self.in_flight.push(id);
         self.put_tombstone(id, TombstoneRow { erased_at_ms: self.now_ms });
+        Erased { sealed_under: (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)) }
     }
 
     /// Leaves a tombstone under an id without one.

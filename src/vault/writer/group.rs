@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Job, KeyChange, Mint, Minted, graves::Graves, rotate::Stored};
+use super::{Job, KeyChange, Mint, Minted, graves::Graves, merge, rotate::Stored};
 use crate::{
-    crypto::{Fingerprint, TokenId},
+    crypto::TokenId,
     keyring::Keyring,
     kind::{Context, Kid, Value},
     store::{Change, Precondition, Row, RowKey, record::Record},
@@ -12,6 +12,7 @@ use crate::{
         Failure, KeyName, Keys, Shared, VaultError,
         forget::{Erased, Erasure},
         ledger::Draft,
+        purge::Doomed,
         records,
         search::{self, Found, Query},
         uses::Used,
@@ -56,10 +57,13 @@ impl<'k> Group<'k> {
         let mut found = queries.iter().map(|query| query.as_ref().and_then(|query| Some((query, hits.next()?))));
 
         let any_graves = group.draft.ledger.tombstones() > 0;
-        group.graves.look_for(store, any_graves, known.iter().map(|query| query.active_id()).collect()).await?;
+        let merged = jobs.iter().flat_map(Job::merges).map(merge::Incoming::id);
+        let ids = known.iter().map(|query| query.active_id()).chain(merged).collect();
+        group.graves.look_for(store, any_graves, ids).await?;
+        let mut merges = merge::prepare(store, keyring, jobs).await?.into_iter();
 
-        let erasures = jobs.iter().flat_map(Job::erasures);
-        let record_keys = erasures.map(|erasure| RowKey::record(erasure.id.as_bytes())).collect();
+        let erased = jobs.iter().flat_map(Job::erased_ids);
+        let record_keys = erased.map(|id| RowKey::record(id.as_bytes())).collect();
         let mut stored = store.get_many(record_keys).await?.into_iter();
 
         let to_step = Stored::read(shared, jobs.iter().filter_map(Job::step)).await?;
@@ -76,6 +80,17 @@ impl<'k> Group<'k> {
                         group.erase(erasure, row.map(|row| shared.decode(&row)).transpose()?)
                     };
                     asked.outcome = Some(erasures.map(&mut erase).collect());
+                }
+                Job::Purge(asked) => {
+                    let doomed = asked.work.iter().zip(stored.by_ref());
+                    let purge = |(doomed, row): (&Doomed, Option<Row>)| {
+                        group.purge(doomed, row.and_then(|row| shared.decode(&row).ok()))
+                    };
+                    asked.outcome = Some(doomed.map(purge).collect());
+                }
+                Job::Merge(asked) => {
+                    let prepared = merges.by_ref().take(asked.work.incoming.len()).collect();
+                    asked.outcome = Some(group.merge(&asked.work, prepared));
                 }
                 Job::PutKeys(asked) => {
                     let KeyChange { keys, accept_rollback, policies } = &asked.work;
@@ -159,8 +174,15 @@ impl<'k> Group<'k> {
         };
         let record = record.filter(|record| erasure.names(record)).ok_or(Failure::NotFound)?;
         erasure.context_holds(self.keyring, &record)?;
-        self.bury(erasure.id, &record);
-        Ok(Erased { sealed_under: (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)) })
+        Ok(self.bury(erasure.id, &record))
+    }
+
+    fn purge(&mut self, doomed: &Doomed, stored: Option<Record>) -> Option<Erased> {
+        let record = match self.records.get(&doomed.id) {
+            Some(changed) => changed.clone(),
+            None => stored,
+        };
+        record.filter(|record| doomed.purge.concerns(record)).map(|record| self.bury(doomed.id, &record))
     }
 }
 

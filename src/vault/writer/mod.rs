@@ -8,6 +8,7 @@
 mod commit;
 mod graves;
 mod group;
+pub(super) mod merge;
 mod rotate;
 
 use std::{
@@ -22,9 +23,11 @@ use tokio::{
 use tracing::error;
 use zeroize::Zeroizing;
 
+use self::merge::{Incoming, Merge, Merged};
 use super::{
     Failure, Keys, Shared, VaultError,
     forget::{Erased, Erasure},
+    purge::Doomed,
     rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
     search::Found,
     uses::Used,
@@ -100,6 +103,8 @@ impl Asked<(), ()> {
 enum Job {
     Mint(Asked<Vec<Mint>, Vec<Result<Minted, Failure>>>),
     Forget(Asked<Vec<Erasure>, Vec<Result<Erased, Failure>>>),
+    Purge(Asked<Vec<Doomed>, Vec<Option<Erased>>>),
+    Merge(Asked<Merge, Result<Merged, Failure>>),
     PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
     Step(Asked<Step, StepOutcome>),
     Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
@@ -117,14 +122,16 @@ impl Job {
         match self {
             Job::Mint(asked) => asked.work.len(),
             Job::Forget(asked) => asked.work.len(),
+            Job::Purge(asked) => asked.work.len(),
+            Job::Merge(asked) => asked.work.incoming.len(),
             Job::Step(asked) => asked.work.resealed.len(),
             _ => 1,
         }
     }
 
-    /// Whether nothing may be taken into a group after it.
+    /// Whether nothing may be taken into a group after it, and it is a group of its own.
     fn closes_group(&self) -> bool {
-        matches!(self, Job::PutKeys(_) | Job::Stop(_))
+        matches!(self, Job::Merge(_) | Job::PutKeys(_) | Job::Stop(_))
     }
 
     fn mints(&self) -> &[Mint] {
@@ -134,9 +141,18 @@ impl Job {
         }
     }
 
-    fn erasures(&self) -> &[Erasure] {
+    /// The records that are to be erased, by forgetting or by a purge.
+    fn erased_ids(&self) -> Vec<TokenId> {
         match self {
-            Job::Forget(asked) => &asked.work,
+            Job::Forget(asked) => asked.work.iter().map(|erasure| erasure.id).collect(),
+            Job::Purge(asked) => asked.work.iter().map(|doomed| doomed.id).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn merges(&self) -> &[Incoming] {
+        match self {
+            Job::Merge(asked) => &asked.work.incoming,
             _ => &[],
         }
     }
@@ -153,6 +169,8 @@ impl Job {
         match self {
             Job::Mint(asked) => asked.answer(committed),
             Job::Forget(asked) => asked.answer(committed),
+            Job::Purge(asked) => asked.answer(committed),
+            Job::Merge(asked) => asked.answer(committed),
             Job::PutKeys(asked) => asked.answer(committed),
             Job::Step(asked) => asked.answer(committed),
             Job::Transition(asked) => asked.answer(committed),
@@ -182,6 +200,15 @@ impl WriterHandle {
 
     pub(super) async fn forget(&self, erasures: Vec<Erasure>) -> Result<Vec<Result<Erased, Failure>>, VaultError> {
         self.ask(erasures, Job::Forget).await
+    }
+
+    /// Erases what still is to go. Returns which were erased.
+    pub(super) async fn purge(&self, doomed: Vec<Doomed>) -> Result<Vec<Option<Erased>>, VaultError> {
+        self.ask(doomed, Job::Purge).await
+    }
+
+    pub(super) async fn merge(&self, merge: Merge) -> Result<Result<Merged, Failure>, VaultError> {
+        self.ask(merge, Job::Merge).await
     }
 
     /// Puts keys into force: what is committed after it is written under them. Returns what an operator should know.

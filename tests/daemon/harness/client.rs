@@ -39,8 +39,10 @@ pub struct Response {
     pub retry_after: Option<String>,
     /// Whether the daemon closes the connection after it.
     pub close: bool,
-    /// The body, of just the announced length.
+    /// The body, of just the announced length, or of the chunks until their end.
     pub body: Vec<u8>,
+    /// Whether the body comes in chunks.
+    chunked: bool,
 }
 
 impl Client {
@@ -90,12 +92,39 @@ impl Client {
     pub fn receive(&mut self) -> Response {
         let head = self.receive_head();
         let mut response = Response::parse(&head);
+        if response.chunked {
+            response.body = self.receive_chunks();
+            return response;
+        }
         let length = response.body.len();
         while self.unread.len() < length {
             assert!(self.read_more().expect("the body"), "the connection ended within a body of {length} bytes");
         }
         response.body = self.unread.drain(..length).collect();
         response
+    }
+
+    /// Takes a body in chunks (RFC 9112 section 7.1): hex digits and no extensions, and no trailers.
+    fn receive_chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                match self.unread.windows(2).position(|window| window == b"\r\n") {
+                    Some(end) => break self.unread.drain(..end + 2).take(end).collect::<Vec<u8>>(),
+                    None => assert!(self.read_more().expect("a chunk"), "the connection ended between chunks"),
+                }
+            };
+            let line = String::from_utf8(line).expect("a chunk's length is ASCII");
+            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a length, not {line:?}"));
+            while self.unread.len() < length + 2 {
+                assert!(self.read_more().expect("a chunk"), "the connection ended within a chunk");
+            }
+            body.extend(self.unread.drain(..length));
+            assert_eq!(self.unread.drain(..2).collect::<Vec<u8>>(), b"\r\n", "the end of a chunk");
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     /// Takes the next answer of a daemon that may be gone before it has given all of it: then there is none.
@@ -223,6 +252,9 @@ impl Response {
         let required = |name| header(name).unwrap_or_else(|| panic!("{name} is missing in\n{head}"));
         required("date");
         assert_eq!(code == 405, header("allow").is_some(), "{head}");
+        let chunked = header("transfer-encoding").is_some();
+        assert_eq!(chunked, header("content-type").as_deref() == Some("application/octet-stream"), "{head}");
+        let length = if chunked { "0".to_owned() } else { required("content-length") };
         Response {
             status: code,
             content_type: required("content-type"),
@@ -230,7 +262,8 @@ impl Response {
             allow: header("allow"),
             retry_after: header("retry-after"),
             close: header("connection").is_some(),
-            body: vec![0; required("content-length").parse().expect("a length")],
+            body: vec![0; length.parse().expect("a length")],
+            chunked,
         }
     }
 
@@ -280,10 +313,14 @@ fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
         "content-type" => Some(|value| {
             matches!(
                 value,
-                "application/json" | "application/problem+json" | "text/plain; version=0.0.4; charset=utf-8"
+                "application/json"
+                    | "application/problem+json"
+                    | "application/octet-stream"
+                    | "text/plain; version=0.0.4; charset=utf-8"
             )
         }),
         "content-length" => Some(digits),
+        "transfer-encoding" if status == 200 => Some(|value| value == "chunked"),
         // IMF-fixdate (RFC 9110 section 5.6.7): Sun, 06 Nov 1994 08:49:37 GMT
         "date" => Some(|value| value.len() == 29 && value.ends_with(" GMT")),
         "x-request-id" => Some(|value| {

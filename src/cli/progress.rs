@@ -1,0 +1,35 @@
+//! How far a command is, for those who wait for it at a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::Output;
+
+/// A line on standard error that is drawn anew as the work goes on; nothing where that is no terminal, or with
+/// `--quiet`. It goes away at the end.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Counts bytes, of so many where that is known.
+    pub(super) fn bytes(total: Option<u64>, done: &'static str, output: &Output) -> Self {
+        let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let template = match total {
+            Some(_) => "{bar:30} {bytes} of {total_bytes} {msg}, {bytes_per_sec}",
+            None => "{bytes} {msg}, {bytes_per_sec}",
+        };
+        let bar = ProgressBar::with_draw_target(total, target).with_message(done);
+        // A template that did not parse would leave the usual one.
+        Progress(match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        })
+    }
+
+    pub(super) fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    /// Removes the line.
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -468,6 +468,33 @@ async fn what_comes_behind_the_cursor_is_found_by_another_pass() {
     assert_sound(&vault).await;
 }
 
+#[tokio::test]
+async fn damage_keeps_a_key_from_being_proven_unneeded() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let token = bench.token(&vault, "v").await;
+    drop(vault);
+    // An alias that is no record's: it may be all that is left of what needs the old key.
+    let stray = RowKey::alias(&[7; 16]);
+    let alias = Alias { target: *id_of(&token).as_bytes(), tag: [7; 16] };
+    let put = Change::Put(stray.clone(), alias.encode());
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![put] }).await.unwrap();
+
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 0));
+    assert!(status.detail.is_some_and(|detail| detail.contains("not as its books say")));
+    assert!(removable(&vault).is_empty());
+    assert!(!vault.check(&permit()).await.unwrap().ok() && removable(&vault).is_empty());
+
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![Change::Remove(stray)] }).await.unwrap();
+    // A check that finds all in order proves it as well.
+    assert_sound(&vault).await;
+    assert_eq!(removable(&vault).len(), 1);
+    bench.now_s.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(rotate(&vault).await.state, RotationState::Done);
+}
+
 /// Random mints, rehydrations, forgets, rotations in steps, reloads, failing commits and restarts, against a map of what
 /// was answered.
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
+use indicatif::HumanCount;
 use tokio::time::sleep;
 
 use super::{
@@ -299,26 +300,12 @@ fn spoken(took: Duration) -> String {
 
 /// A number with its digits in groups of three.
 fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number as u64).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        let texts = [0, 7, 999, 1_000, 12_345, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
-    }
 
     #[test]
     fn fields_are_shown_on_one_line() {

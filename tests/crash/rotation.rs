@@ -1,19 +1,14 @@
 //! `kill -9`, fifty times, in the middle of rotations under load: every token stands for its value, no value has two,
 //! each rotation goes on where it was, and the books are exact. And a rotation on a disk that fills up.
 
-use std::{
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{fs, time::Instant};
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
     disk::SmallDisk,
-    kill::check_vault,
-    load::{Conduct, Load, Moment, Next},
+    kill::{check_vault, load_until_killed},
+    load::Load,
     number,
     promises::{Extent, Promises},
 };
@@ -115,19 +110,7 @@ fn rotations_survive_fifty_kills() {
     begin(&mut daemon.client());
     let (mut in_the_middle, mut done) = (0, 0);
     for kill in 0..kills {
-        let (answers, while_sent) = (1 + random.below(120), random.chance(50));
-        let killed = AtomicBool::new(false);
-        let at = |moment| {
-            let now = match moment {
-                Moment::Sent(answered) => while_sent && answered >= answers,
-                Moment::Answered(answered) => !while_sent && answered >= answers,
-            };
-            if now && !killed.swap(true, Ordering::SeqCst) {
-                daemon.signal(Signal::SIGKILL);
-            }
-            Next::GoOn
-        };
-        for step in load.run(&daemon, &promises, Conduct { at: &at, clock: &|| 0, refusals: false }).iter().flatten() {
+        for step in load_until_killed(&daemon, &mut load, &promises, 120, &mut random) {
             promises.note(&step.told);
         }
         daemon.kill();

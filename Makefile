@@ -52,7 +52,7 @@ audit: toolchain ## Ask the advisory database about the dependencies, where it c
 	  echo 'advisories: not checked, for their database cannot be reached from here'; \
 	fi
 
-demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, rotate the key, get every byte back
+demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, rotate the key and take the old one away, get every byte back
 	@"$$(scripts/target-dir)/release/masker" demo
 
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev

@@ -1,9 +1,11 @@
-//! How fast the store is on the disk under `target/`: durable rows by the size of their groups, point reads, scans.
+//! How fast the store is on the disk under `target/`: durable rows by the size of their groups, point reads, scans,
+//! compactions alone and beside writes.
 //!
 //! `cargo bench --bench store -- [ROWS]`: rows in the vault before measuring, 200,000 unless told. A figure is the
 //! median of several slices of time; the disk decides most of them, so compare figures of one machine and one day.
 
 use std::{
+    cell::Cell,
     path::Path,
     time::{Duration, Instant},
 };
@@ -61,12 +63,14 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
         store.apply(group(&mut next, size)).await?;
     }
     println!("{rows} rows in the vault, {} bytes on disk", store.bytes_on_disk().await?);
+    let mut durable = 0.0;
     for size in [1, 10, 32, 64, 100, 1_000] {
         let rate = rate(async || {
             store.apply(group(&mut next, size)).await.expect("the store serves");
             size
         });
-        println!("durable rows/s, groups of {size:>5}: {:>10.0}", rate.await);
+        durable = rate.await;
+        println!("durable rows/s, groups of {size:>5}: {durable:>10.0}");
     }
     let mut number = 0_u64;
     for at_once in [1, 100, 1_000] {
@@ -88,6 +92,30 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let checked = store.check().await?;
     assert!(checked.sound);
     println!("rows checked/s:                  {:>10.0}", checked.rows as f64 / begun.elapsed().as_secs_f64());
+    let begun = Instant::now();
+    let compacted = store.compact().await?;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("rows compacted/s:                {rate:>10.0} ({:.2} of the durable rate)", rate / durable);
+    println!("bytes on disk before and after:  {:>10} {:>10}", compacted.bytes_before, compacted.bytes_after);
+    let (begun, first, done) = (Instant::now(), next, Cell::new(false));
+    let compacting = async {
+        let compacted = store.compact().await;
+        done.set(true);
+        compacted.map(|_| begun.elapsed())
+    };
+    let writing = async {
+        let mut slowest = Duration::ZERO;
+        while !done.get() {
+            let asked = Instant::now();
+            store.apply(group(&mut next, 1_000)).await.expect("the store serves");
+            slowest = slowest.max(asked.elapsed());
+        }
+        slowest
+    };
+    let (took, slowest) = tokio::join!(compacting, writing);
+    let (took, written) = (took?.as_secs_f64(), (next - first) as f64);
+    println!("durable rows/s, beside that:     {:>10.0} (slowest group {slowest:.1?})", written / took);
+    println!("rows compacted/s, beside those:  {:>10.0}", count as f64 / took);
     store.close().await?;
     let begun = Instant::now();
     let store = SledStore::open(folder.path().join("vault"), Options::default())?;

@@ -16,6 +16,7 @@ mod crash {
     mod power;
     mod promises;
     mod race;
+    mod rotation;
 
     /// A folder in memory where there is one: the disks of these tests are on paper.
     fn scratch() -> tempfile::TempDir {

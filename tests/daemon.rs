@@ -9,6 +9,8 @@ pub mod daemon {
     mod keys;
     mod lifecycle;
     mod races;
+    mod rotations;
+    mod reload;
     mod secrets;
     mod socket;
     mod starts;

@@ -61,10 +61,12 @@ fn the_story_ends_well() {
     assert_eq!(number_before(&told, " vault records are sealed under it.\n\n5."), minted);
     assert_eq!(number_before(&told, " opened under the old key"), values);
     assert_eq!(number_before(&told, " got the token that they had"), values);
+    assert_eq!(number_before(&told, " records were sealed again"), minted);
+    assert_eq!(number_before(&told, " tokens opened under the new key alone"), values);
     assert!(told.trim_end().lines().last().unwrap().starts_with("PASS: "), "{told}");
 
     let processes = processes(&told);
-    assert_eq!(processes.len(), 2, "one daemon before the kill and one after it:\n{told}");
+    assert_eq!(processes.len(), 3, "before the kill, after it, and without the old key:\n{told}");
     assert_gone(&told);
     assert_eq!(entries(temporary.path()), [""; 0]);
 }

@@ -118,7 +118,7 @@ fn links_lead_somewhere() {
             if file.starts_with("https://") {
                 continue;
             }
-            let target = read(folder.join(file).to_str().unwrap());
+            let target = if file.is_empty() { text.clone() } else { read(folder.join(file).to_str().unwrap()) };
             let headings = target.lines().filter_map(|line| line.strip_prefix('#'));
             let anchors: Vec<String> = headings
                 .map(|heading| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))

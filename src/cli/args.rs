@@ -151,6 +151,13 @@ pub enum KeysCommand {
         #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
         kid: String,
     },
+    /// Say which key a key is: reads it from standard input; the daemon is not asked
+    #[command(after_help = help::KEYS_FINGERPRINT)]
+    Fingerprint {
+        /// The key id that it is a key of
+        #[arg(long, value_name = "KID", default_value = "K_HEALTHCARE")]
+        kid: String,
+    },
     /// Generations, grace periods, what still needs an old key, and whether it can go
     #[command(after_help = help::KEYS_STATUS)]
     Status,

@@ -81,6 +81,13 @@ The key is 32 random bytes in base64. It is printed once and kept nowhere: whoev
 it. To rotate, give the daemon the key it has as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>, and run \
 `masker keys reload`, or start it again where they are variables.";
 
+pub(super) const KEYS_FINGERPRINT: &str = "\
+Examples:
+  masker keys fingerprint --kid K_HEALTHCARE < k_healthcare.key
+  masker keys fingerprint --kid K_HEALTHCARE < found-in-the-safe.txt && masker keys status
+
+The fingerprint is public. It is that of the key and the key id together: one key under two ids has two.";
+
 pub(super) const KEYS_STATUS: &str = "\
 Examples:
   masker keys status

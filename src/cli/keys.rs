@@ -1,5 +1,10 @@
 //! `masker keys`.
 
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -14,6 +19,9 @@ use crate::{
     kind::Kid,
 };
 
+/// Bytes of a key's text at most: room for white space around 44 characters.
+const KEY_TEXT_BYTES_MAX: usize = 4_096;
+
 #[derive(Serialize)]
 struct Generated<'a> {
     kid: &'a str,
@@ -24,17 +32,10 @@ struct Generated<'a> {
 
 /// `masker keys generate`.
 pub(super) fn generate(kid: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
-    let kid = Kid::parse(&kid.to_ascii_uppercase()).ok_or_else(|| {
-        CommandError::Usage(
-            "--kid: a key id is a letter and then at most 47 letters, digits and `_`; it does not end in `_OLD` or \
-             `_FILE`, and is not `ROTATION_GRACE_DAYS`"
-                .to_owned(),
-        )
-    })?;
-    let failed = |error: &dyn std::fmt::Display| CommandError::Other(format!("no key could be made: {error}"));
+    let kid = parse_kid(kid)?;
+    let failed = |error: &dyn fmt::Display| CommandError::Other(format!("no key could be made: {error}"));
     let key = SecretKey::generate(&mut rand::rng()).map_err(|error| failed(&error))?;
-    let fingerprint = GenerationKeys::derive(kid, &key, World::Live).map_err(|error| failed(&error))?.fingerprint();
-    let (variable, fingerprint) = (format!("MASKER_KEY_{kid}"), fingerprint.to_string());
+    let (variable, fingerprint) = (format!("MASKER_KEY_{kid}"), fingerprint_of(kid, &key)?);
     let key = key.to_base64();
     let output = &mut session.output;
     if output.is_json() {
@@ -44,6 +45,40 @@ pub(super) fn generate(kid: &str, session: &mut Session<'_>) -> Result<Exit, Com
     }
     output.flush()?;
     output.note(&format!("its fingerprint, by which `masker keys status` names it: {fingerprint}"));
+    Ok(Exit::Done)
+}
+
+fn parse_kid(text: &str) -> Result<Kid, CommandError> {
+    Kid::parse(&text.to_ascii_uppercase()).ok_or_else(|| {
+        CommandError::Usage(
+            "--kid: a key id is a letter and then at most 47 letters, digits and `_`; it does not end in `_OLD` or \
+             `_FILE`, and is not `ROTATION_GRACE_DAYS`"
+                .to_owned(),
+        )
+    })
+}
+
+fn fingerprint_of(kid: Kid, key: &SecretKey) -> Result<String, CommandError> {
+    let keys = GenerationKeys::derive(kid, key, World::Live);
+    let keys = keys.map_err(|error| CommandError::Other(format!("its fingerprint could not be told: {error}")))?;
+    Ok(keys.fingerprint().to_string())
+}
+
+/// `masker keys fingerprint`.
+pub(super) fn fingerprint(kid: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let kid = parse_kid(kid)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_TEXT_BYTES_MAX));
+    let input = io::stdin().lock();
+    input.take(KEY_TEXT_BYTES_MAX as u64).read_to_end(&mut text).map_err(CommandError::Input)?;
+    let key = SecretKey::parse_base64(&text)
+        .map_err(|error| CommandError::Other(format!("what stands on standard input {error}")))?;
+    let fingerprint = fingerprint_of(kid, &key)?;
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&serde_json::json!({ "kid": kid.as_str(), "fingerprint": fingerprint }))?;
+    } else {
+        output.line(&fingerprint)?;
+    }
     Ok(Exit::Done)
 }
 

@@ -78,6 +78,7 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
         ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
+        ClientCommand::Keys(KeysCommand::Fingerprint { kid }) => keys::fingerprint(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,
         ClientCommand::Keys(KeysCommand::Reload) => keys::reload(session).await,
         ClientCommand::Policy(PolicyCommand::Validate { path }) => policy::validate(&path, session),

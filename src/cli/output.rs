@@ -46,11 +46,6 @@ impl Output {
         self.terminal
     }
 
-    /// Whether remarks are wanted, such as how far a long command is.
-    pub(super) fn wants_remarks(&self) -> bool {
-        !self.quiet
-    }
-
     /// One JSON value on a line of its own.
     pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> io::Result<()> {
         serde_json::to_writer(&mut self.results, value)?;

@@ -11,17 +11,40 @@ pub(super) struct Progress(ProgressBar);
 impl Progress {
     /// Counts bytes, of so many where that is known.
     pub(super) fn bytes(total: Option<u64>, done: &'static str, output: &Output) -> Self {
-        let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let template = match total {
             Some(_) => "{bar:30} {bytes} of {total_bytes} {msg}, {bytes_per_sec}",
             None => "{bytes} {msg}, {bytes_per_sec}",
         };
-        let bar = ProgressBar::with_draw_target(total, target).with_message(done);
+        let progress = Progress::new(total, template, output);
+        progress.0.set_message(done);
+        progress
+    }
+
+    /// Counts records; how many there are can change on the way.
+    pub(super) fn records(output: &Output) -> Self {
+        Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} records, {msg}", output)
+    }
+
+    fn new(total: Option<u64>, template: &str, output: &Output) -> Self {
+        let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(total, target);
         // A template that did not parse would leave the usual one.
         Progress(match ProgressStyle::with_template(template) {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,
         })
+    }
+
+    /// Whether nobody sees it.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.0.is_hidden()
+    }
+
+    /// How far the work is, and what is to be said of it.
+    pub(super) fn set(&self, done: u64, total: u64, message: String) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+        self.0.set_message(message);
     }
 
     pub(super) fn advance(&self, bytes: u64) {

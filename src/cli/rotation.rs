@@ -1,16 +1,15 @@
 //! `masker vault rotate-key`, `rotations` and `cancel-rotation`.
 
-use std::{
-    io::{self, IsTerminal},
-    time::Duration,
-};
+use std::time::Duration;
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration};
 use tokio::time::{Instant, sleep};
 
 use super::{
     args::RotateArgs,
     exit::Exit,
+    output::Output,
+    progress::Progress,
     session::{CommandError, Session},
 };
 use crate::api::{Rotation, RotationBegin, RotationList};
@@ -42,7 +41,7 @@ pub(super) async fn rotate(args: &RotateArgs, session: &mut Session<'_>) -> Resu
         rotation.id,
         rotation.id
     ));
-    let mut watch = Watch::new(session.output.wants_remarks());
+    let mut watch = Watch::new(&session.output);
     while rotation.state == "running" {
         watch.show(&rotation, session);
         sleep(LOOK_PAUSE).await;
@@ -124,21 +123,15 @@ fn show(rotation: &Rotation, session: &mut Session<'_>) -> Result<(), CommandErr
 
 /// Shows how far a rotation is: by a bar on a terminal, else by a line now and then.
 struct Watch {
-    bar: Option<ProgressBar>,
-    lines: bool,
+    bar: Progress,
     last_line: Option<Instant>,
     /// Since when the daemon has not answered.
     away_since: Option<Instant>,
 }
 
 impl Watch {
-    fn new(shows: bool) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let bar = (shows && terminal).then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {percent}% {human_pos} of {human_len}, {msg}");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Watch { bar, lines: shows && !terminal, last_line: None, away_since: None }
+    fn new(output: &Output) -> Self {
+        Watch { bar: Progress::records(output), last_line: None, away_since: None }
     }
 
     /// Asks how the rotation stands now. A daemon that is being started again will go on with it, and so does this.
@@ -159,12 +152,8 @@ impl Watch {
     }
 
     fn show(&mut self, rotation: &Rotation, session: &Session<'_>) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(rotation.rows_total);
-            bar.set_position(rotation.rows_done);
-            bar.set_message(pace(rotation));
-        }
-        if self.lines && self.last_line.is_none_or(|at| at.elapsed() >= LINE_PAUSE) {
+        self.bar.set(rotation.rows_done, rotation.rows_total, pace(rotation));
+        if self.bar.is_hidden() && self.last_line.is_none_or(|at| at.elapsed() >= LINE_PAUSE) {
             self.last_line = Some(Instant::now());
             let (done, total) = (HumanCount(rotation.rows_done), HumanCount(rotation.rows_total));
             session.output.note(&format!("{done} of {total} records, {}", pace(rotation)));
@@ -172,9 +161,7 @@ impl Watch {
     }
 
     fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish();
     }
 }
 

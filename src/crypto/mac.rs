@@ -1,31 +1,41 @@
 //! HMAC-SHA256 as the one PRF of tokens: ids, synthetic nonces, alias tags.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{
+    KeyInit,
+    block_api::HmacCore,
+    digest::{
+        Output,
+        block_api::{Buffer, FixedOutputCore, UpdateCore},
+    },
+};
 use sha2::Sha256;
 
 use super::encoding::enc;
 
 /// A prepared HMAC-SHA256 key: the two states after the inner and the outer key block (RFC 2104 section 4), so that
 /// a tag costs no more than its message. It holds as much as the key, so it lives in [`super::Locked`]; the copy
-/// that computes a tag is wiped when it is done.
-pub(super) struct MacKey(Hmac<Sha256>);
+/// that computes a tag is wiped when it is done, and never moved until then: a move leaves another copy behind, which
+/// nobody wipes, and from the stack such remains get into whatever is put together there next.
+pub(super) struct MacKey(HmacCore<Sha256>);
 
 impl MacKey {
     /// Prepares a key. HMAC takes any length; those of this crate are 32 bytes.
     pub(super) fn new(key: &[u8]) -> Self {
-        MacKey(Hmac::new_from_slice(key).expect("HMAC takes keys of any length (RFC 2104 section 2)"))
+        MacKey(HmacCore::new_from_slice(key).expect("HMAC takes keys of any length (RFC 2104 section 2)"))
     }
 
     /// `HMAC-SHA256(key, enc(parts))[0..N]`. A truncated tag keeps HMAC's properties (RFC 2104 section 5).
     pub(super) fn tag<const N: usize>(&self, parts: &[&[u8]]) -> [u8; N] {
-        self.truncated(|mac| enc(parts, |piece| mac.update(piece)))
+        self.truncated(|feed| enc(parts, feed))
     }
 
-    fn truncated<const N: usize>(&self, feed: impl FnOnce(&mut Hmac<Sha256>)) -> [u8; N] {
+    fn truncated<const N: usize>(&self, message: impl FnOnce(&mut dyn FnMut(&[u8]))) -> [u8; N] {
         const { assert!(N <= 32) };
         let mut mac = self.0.clone();
-        feed(&mut mac);
-        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut buffer = Buffer::<HmacCore<Sha256>>::default();
+        message(&mut |piece| buffer.digest_blocks(piece, |blocks| mac.update_blocks(blocks)));
+        let mut whole = Output::<HmacCore<Sha256>>::default();
+        mac.finalize_fixed_core(&mut buffer, &mut whole);
         let mut tag = [0; N];
         tag.copy_from_slice(&whole[..N]);
         tag
@@ -67,9 +77,9 @@ mod tests {
         for (i, (key, data, tag)) in cases.into_iter().enumerate() {
             let key = MacKey::new(key);
             if tag.len() == 32 {
-                assert_eq!(HEXLOWER.encode(&key.truncated::<16>(|mac| mac.update(data))), tag, "case {}", i + 1);
+                assert_eq!(HEXLOWER.encode(&key.truncated::<16>(|feed| feed(data))), tag, "case {}", i + 1);
             } else {
-                assert_eq!(HEXLOWER.encode(&key.truncated::<32>(|mac| mac.update(data))), tag, "case {}", i + 1);
+                assert_eq!(HEXLOWER.encode(&key.truncated::<32>(|feed| feed(data))), tag, "case {}", i + 1);
             }
         }
     }

@@ -80,9 +80,6 @@ impl Reloader {
                 Reload::Keys | Reload::Both => ReloadError::Invalid { keys: problems, policies: Vec::new() },
             })
         })?;
-        for warning in &warnings {
-            warn!("{warning}");
-        }
         let replaced = match (keyring, &policies) {
             (Some(keyring), Some(policies)) => self.vault.replace_keys_and_policies(keyring, policies).await,
             (Some(keyring), None) => self.vault.replace_keys(keyring).await,
@@ -93,6 +90,9 @@ impl Reloader {
             KeysError::Vault(failed) => ReloadError::Vault(failed),
             refused => ReloadError::Invalid { keys: vec![refused.to_string()], policies: Vec::new() },
         })?);
+        for warning in &warnings {
+            warn!("{warning}");
+        }
         if let Some(policies) = policies {
             self.current.store(Arc::new(policies));
         }

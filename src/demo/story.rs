@@ -8,6 +8,8 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
+use indicatif::HumanCount;
+use tokio::time::sleep;
 
 use super::{
     DemoError,
@@ -15,12 +17,18 @@ use super::{
     patients::{self, COLUMNS, PATIENTS, SEED},
     sheet::{Pass, Sheet},
 };
-use crate::{api::KeyList, cli::Client, crypto::SecretKey};
+use crate::{
+    api::{KeyList, Rotation, RotationBegin},
+    cli::Client,
+    crypto::SecretKey,
+};
 
 /// Patients that are shown before and after: by their place in the file.
 const SHOWN_ROWS: [usize; 3] = [2, 14, 108];
 /// Columns that are shown.
 const SHOWN_COLUMNS: [&str; 6] = ["name", "dob", "ssn", "phone", "address", "diagnosis"];
+/// Pause between two looks at the rotation.
+const ROTATION_LOOK: Duration = Duration::from_millis(20);
 /// Characters of a field that are shown.
 const SHOWN_CHARACTERS: usize = 52;
 
@@ -114,13 +122,70 @@ pub(super) async fn tell(out: &mut impl Write) -> Result<(), DemoError> {
     ))?;
     claim(again == tokenized && known.count("new") == 0, "each value keeps its token through the rotation")?;
 
+    story.step("The vault moves to the new key")?;
+    let rotation = rotate(&mut client).await?;
+    story.line(&format!(
+        "{} records were sealed again in {} while the daemon served, and everything was read once more.",
+        grouped(count(rotation.rows_resealed)),
+        spoken(rotation.took),
+    ))?;
+    claim(rotation.rows_resealed == minted.count("new") as u64, "each record is moved")?;
+    let (removable, advice) = story.verdict(&mut client, &first_fingerprint).await?;
+    story.line(&format!("K_HEALTHCARE: {advice}."))?;
+    claim(removable, "the old key can be removed")?;
+
+    story.step("The old key is taken away")?;
+    daemon.stop()?;
+    let daemon = Daemon::start(&place, &second_key, None).await?;
+    drop(first_key);
+    story.started(&daemon)?;
+    let mut client = Client::connect(&place.socket()).await?;
+    story.keys(&mut client).await?;
+    let (rehydrated, opened) = Sheet::read(&tokens)?.rehydrate(&mut client).await?;
+    rehydrated.write(&restored)?;
+    claim(
+        bytes(&restored)? == before && opened.count("active") == opened.fields,
+        "the file comes back without the old key",
+    )?;
+    let (again, known) = patients.tokenize(&mut client).await?;
+    claim(again == tokenized && known.count("new") == 0, "each value keeps its token without the old key")?;
+    story.line(&format!(
+        "{} tokens opened under the new key alone, and every value has the token that it had in the beginning.",
+        grouped(opened.fields)
+    ))?;
+
     daemon.stop()?;
     story.line("")?;
     story.line(&format!(
-        "PASS: {} tokens outlived a kill -9 and a change of keys, and gave every byte back. It took {}.",
+        "PASS: {} tokens outlived a kill -9, a rotation and the key that they were minted under, and gave every byte back. \
+         It took {}.",
         grouped(opened.fields),
         spoken(began.elapsed()),
     ))
+}
+
+/// A rotation that was done.
+struct Rotated {
+    rows_resealed: u64,
+    took: Duration,
+}
+
+/// Moves the vault's records to the active key, and waits until that is proven to be done.
+async fn rotate(client: &mut Client) -> Result<Rotated, DemoError> {
+    let began = Instant::now();
+    let begin =
+        RotationBegin { new_kid: "K_HEALTHCARE".to_owned(), old_kid: None, dry_run: false, max_rows_per_second: 0 };
+    let mut rotation: Rotation = client.post("/api/v1/vault/rotations", &begin).await?.json()?;
+    while rotation.state == "running" {
+        sleep(ROTATION_LOOK).await;
+        rotation = client.get(&format!("/api/v1/vault/rotations/{}", rotation.id)).await?.json()?;
+    }
+    claim(rotation.state == "done" && rotation.rows_failed == 0, "the rotation is done")?;
+    Ok(Rotated { rows_resealed: rotation.rows_resealed, took: began.elapsed() })
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn generate() -> Result<SecretKey, DemoError> {
@@ -169,13 +234,21 @@ impl<W: Write> Story<'_, W> {
                 key.fingerprint,
                 key.kid,
                 key.generation,
-                grouped(usize::try_from(key.vault_records).unwrap_or(usize::MAX)),
+                grouped(count(key.vault_records)),
             ))?;
             if key.generation == "active" {
                 active = Some(key.fingerprint);
             }
         }
         active.ok_or_else(|| DemoError::Claim("there is no active key".to_owned()))
+    }
+
+    /// Whether the old key can be removed, and what the daemon advises.
+    async fn verdict(&mut self, client: &mut Client, fingerprint: &str) -> Result<(bool, String), DemoError> {
+        let list: KeyList = client.get("/api/v1/keys").await?.json()?;
+        let removable = list.keys.iter().any(|key| key.fingerprint == fingerprint && key.removable);
+        let advice = list.advice.into_iter().find(|advice| advice.kid == "K_HEALTHCARE").map(|advice| advice.text);
+        Ok((removable, advice.unwrap_or_default()))
     }
 
     fn table(&mut self, before: &Sheet, after: &Sheet) -> Result<(), DemoError> {
@@ -227,26 +300,12 @@ fn spoken(took: Duration) -> String {
 
 /// A number with its digits in groups of three.
 fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number as u64).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        let texts = [0, 7, 999, 1_000, 12_345, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
-    }
 
     #[test]
     fn fields_are_shown_on_one_line() {

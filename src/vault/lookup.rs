@@ -9,7 +9,6 @@ use super::{
 use crate::{
     access::{Lookup, Permit},
     crypto::World,
-    kind::Kid,
     policy::{Policy, Scheme},
     token::Token,
 };
@@ -17,7 +16,7 @@ use crate::{
 /// Where an item stands after the part of the work that needs no store.
 enum Stage<'k> {
     Done(Vec<String>),
-    Search(Query<'k>, Kid),
+    Search(Query<'k>),
 }
 
 impl Vault {
@@ -41,7 +40,7 @@ impl Vault {
         let queries: Vec<&Query<'_>> = stages
             .iter()
             .filter_map(|stage| match stage {
-                Ok(Stage::Search(query, _)) => Some(query),
+                Ok(Stage::Search(query)) => Some(query),
                 _ => None,
             })
             .collect();
@@ -65,8 +64,8 @@ impl Vault {
         for stage in stages {
             let tokens = match stage {
                 Ok(Stage::Done(tokens)) => Ok(tokens),
-                Ok(Stage::Search(_, kid)) => match found.next() {
-                    Some(Ok(found)) if found.is_empty() => ledger.unfound(kid, &keys.ring).map(|()| Vec::new()),
+                Ok(Stage::Search(query)) => match found.next() {
+                    Some(Ok(found)) if found.is_empty() => ledger.unfound(query.kid(), &keys.ring).map(|()| Vec::new()),
                     Some(found) => found.map(|found| found.iter().map(search::Found::token).collect()),
                     None => Err(Failure::NotFound),
                 },
@@ -104,7 +103,7 @@ fn stage<'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'_>) 
         }
         Scheme::VaultDeterministic => {
             let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| Failure::ValueNormalForm)?;
-            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal), kid))
+            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal)))
         }
     }
 }

@@ -144,12 +144,19 @@ impl Vault {
         });
         let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
         let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
-        if let Err(refused) = vault.put_keys(change).await {
-            // What is wrong with the keys is what the operator must know.
-            drop(vault.close().await);
-            return Err(refused);
+        match vault.put_keys(change).await {
+            Ok(notes) => {
+                for note in notes {
+                    warn!("{note}");
+                }
+                Ok(vault)
+            }
+            Err(refused) => {
+                // What is wrong with the keys is what the operator must know.
+                drop(vault.close().await);
+                Err(refused)
+            }
         }
-        Ok(vault)
     }
 
     /// Puts other keys into force: requests in flight finish on those that they began with, and nothing that was
@@ -183,9 +190,6 @@ impl Vault {
     async fn put_keys(&self, change: KeyChange) -> Result<Vec<String>, KeysError> {
         let mut notes = self.writer.put_keys(change).await?.map_err(KeysError::Refused)?;
         notes.extend(self.grace_warnings());
-        for note in &notes {
-            warn!("{note}");
-        }
         Ok(notes)
     }
 

@@ -61,11 +61,17 @@ impl Draft {
         }
         let mut notes: Vec<String> =
             rollbacks.into_iter().map(|problem| format!("accepted as it is: {problem}")).collect();
+        // Whose active key is no news: a new key is not meant to be an old one then.
+        let settled: BTreeSet<Kid> = keyring
+            .iter()
+            .filter(|(kid, pair)| self.ledger.generations.contains_key(&(*kid, pair.active().fingerprint())))
+            .map(|(kid, _)| kid)
+            .collect();
         for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
             let name = (generation.kid(), generation.fingerprint());
             let known = self.ledger.generations.get(&name).copied();
             let row = known.unwrap_or_else(|| GenerationRow::first_seen(now_ms));
-            if known.is_none() && generation.role() == Role::Old && self.has_active(name.0) {
+            if known.is_none() && generation.role() == Role::Old && settled.contains(&name.0) {
                 notes.push(format!(
                     "MASKER_KEY_{}_OLD holds a key with fingerprint {} that this vault has never seen; if it was meant \
                      to be the new key, swap it with MASKER_KEY_{}",
@@ -128,10 +134,6 @@ impl Draft {
                 at(since)
             ),
         })
-    }
-
-    fn has_active(&self, kid: Kid) -> bool {
-        self.ledger.generations_of(kid).any(|(_, row)| row.old_since_ms.is_none())
     }
 
     /// Notes that a full pass has found nothing that needs this generation. Does nothing where the books know better.

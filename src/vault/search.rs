@@ -59,6 +59,11 @@ impl<'k> Query<'k> {
         Query { generations }
     }
 
+    /// The kid whose keys it searches under.
+    pub(super) fn kid(&self) -> Kid {
+        self.generations[0].0.kid()
+    }
+
     /// The id under the active key: that of a token minted now.
     pub(super) fn active_id(&self) -> TokenId {
         self.generations[0].1

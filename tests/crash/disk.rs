@@ -29,11 +29,11 @@ const FAILED: &str = "the store failed; opening it again";
 const SERVES: &str = "the store serves again";
 
 /// A file system of a few megabytes, gone with this.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
     /// Mounts it in a directory that is made for it. Takes root; without, says so and is none.
-    fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
+    pub fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
         fs::create_dir(&path).expect("a folder can be made");
         let options = format!("size={megabytes}m,mode=0700");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).output();
@@ -57,7 +57,7 @@ impl SmallDisk {
     }
 
     /// Makes this file, or makes it anew, so large that so many bytes are left.
-    fn leave(&self, path: &Path, bytes: u64) -> PathBuf {
+    pub fn leave(&self, path: &Path, bytes: u64) -> PathBuf {
         let mut file = fs::File::create(path).expect("a file without bytes takes no room");
         let found = statvfs(&self.0).expect("it is mounted");
         let free = found.blocks_available() * found.fragment_size();

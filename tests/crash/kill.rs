@@ -9,12 +9,12 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
-    load::{Conduct, Load, Moment, Next},
+    load::{Conduct, Load, Moment, Next, Step},
     number,
     promises::{Extent, Promises},
 };
 use crate::{
-    harness::{Client, Launch, Site, TestKey},
+    harness::{Client, Daemon, Launch, Site, TestKey},
     powercut::disk::Seeded,
 };
 
@@ -55,20 +55,7 @@ fn what_was_answered_survives_a_hundred_kills() {
         promises.check(&mut daemon.client(), extent, &mut random);
         promises.assert_kept(&format!("seed {seed}, after kill {kill}"));
 
-        // Right after an answer, or while the daemon has just got another request.
-        let (answers, while_sent) = (1 + random.below(160), random.chance(50));
-        let killed = AtomicBool::new(false);
-        let at = |moment| {
-            let now = match moment {
-                Moment::Sent(answered) => while_sent && answered >= answers,
-                Moment::Answered(answered) => !while_sent && answered >= answers,
-            };
-            if now && !killed.swap(true, Ordering::SeqCst) {
-                daemon.signal(Signal::SIGKILL);
-            }
-            Next::GoOn
-        };
-        for told in load.run(&daemon, &promises, Conduct { at: &at, clock: &|| 0, refusals: false }).iter().flatten() {
+        for told in load_until_killed(&daemon, &mut load, &promises, 160, &mut random) {
             steps += 1;
             open += u64::from(told.told.is_open());
             promises.note(&told.told);
@@ -90,6 +77,31 @@ fn what_was_answered_survives_a_hundred_kills() {
         promises.looked_at(),
         began.elapsed().as_secs_f32()
     );
+}
+
+/// Keeps a daemon busy and kills it at some moment before so many answers: right after one, or while it has just got another
+/// request.
+pub fn load_until_killed(
+    daemon: &Daemon,
+    load: &mut Load,
+    promises: &Promises,
+    answers_max: u64,
+    random: &mut Seeded,
+) -> Vec<Step> {
+    let (answers, while_sent) = (1 + random.below(answers_max), random.chance(50));
+    let killed = AtomicBool::new(false);
+    let at = |moment| {
+        let now = match moment {
+            Moment::Sent(answered) => while_sent && answered >= answers,
+            Moment::Answered(answered) => !while_sent && answered >= answers,
+        };
+        if now && !killed.swap(true, Ordering::SeqCst) {
+            daemon.signal(Signal::SIGKILL);
+        }
+        Next::GoOn
+    };
+    let told = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: false });
+    told.into_iter().flatten().collect()
 }
 
 /// `masker vault check` finds nothing wrong, and agrees with the vault's own counts. Returns the number of records.

@@ -120,7 +120,9 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
     assert_eq!(error_code(&results[1]), "key.unavailable", "it could be there under the missing key");
     assert!(results[1]["error"]["detail"].as_str().unwrap().contains(&full), "{}", results[1]);
     assert!(results[2]["token"].is_string(), "{}", results[2]);
-    assert_eq!(lookup(&mut client, "PHONE", "415-555-2671"), json!({"tokens": []}));
+    let unseen = lookup(&mut client, "PHONE", "415-555-2671");
+    assert_eq!(error_code(&unseen), "key.unavailable", "it has a token, which cannot be found");
+    assert_eq!(lookup(&mut client, "PHONE", "415-555-0000"), json!({"tokens": [later]}));
     let (status, components) = client.health();
     assert_eq!(status, "degraded");
     let detail = components["keys"]["detail"].as_str().unwrap();
@@ -224,16 +226,78 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
 }
 
 #[test]
-fn a_key_that_comes_back_as_the_active_one_is_pointed_out() {
+fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
     daemon.stop();
     start(&site, "second", Some("first")).stop();
-    let daemon = start(&site, "first", Some("second"));
-    assert_eq!(daemon.client().rehydrate(&[phone.as_str()]), [rehydrated("415-555-2671", "PHONE", "active")]);
+    let [care_1, pay_1] = keys("first");
+    let [care_2, pay_2] = keys("second");
+    let (first, second) = (care_1.fingerprint("K_CARE"), care_2.fingerprint("K_CARE"));
+
+    // Swapped by mistake, and back without the key that came after: refused, and nothing is changed by that.
+    let launch = || site.launch().key("K_CARE", &care_1).key("K_PAY", &pay_2).old_key("K_PAY", &pay_1);
+    let log = launch().old_key("K_CARE", &care_2).refused().code(1);
+    for expected in
+        ["MASKER_KEY_K_CARE and MASKER_KEY_K_CARE_OLD are swapped", &first, &second, "--accept-key-rollback"]
+    {
+        assert!(log.contains(expected), "{expected}: {log}");
+    }
+    assert!(!log.contains("MASKER_KEY_K_PAY"), "that one is as it should be: {log}");
+    let log = launch().refused().code(1);
+    assert!(log.contains(&format!("MASKER_KEY_K_CARE holds {first}, which {second} replaced on ")), "{log}");
+    start(&site, "second", Some("first")).stop();
+
+    let daemon = launch().old_key("K_CARE", &care_2).flag("--accept-key-rollback").start();
+    let mut client = daemon.client();
+    assert_eq!(client.rehydrate(&[phone.as_str()]), [rehydrated("415-555-2671", "PHONE", "active")]);
+    assert_eq!(client.token("PHONE", "415-555-2671"), phone);
     let log = daemon.stop().log.text();
-    assert!(log.contains("had been replaced and is active again"), "{log}");
+    assert!(log.contains("accepted as it is: ") && log.contains(&second), "{log}");
+    // It is what counts now.
+    launch().old_key("K_CARE", &care_2).start().stop();
+    assert!(start_refused(&site, "second", "first").contains(&format!("{first} replaced {second} on ")));
+}
+
+fn start_refused(site: &Site, active: &str, old: &str) -> String {
+    let ([care, pay], [care_old, pay_old]) = (keys(active), keys(old));
+    let launch = site.launch().key("K_CARE", &care).key("K_PAY", &pay);
+    launch.old_key("K_CARE", &care_old).old_key("K_PAY", &pay_old).refused().code(1)
+}
+
+#[test]
+fn values_get_second_tokens_where_the_operator_accepts_that() {
+    let mut site = Site::new();
+    let daemon = start(&site, "first", None);
+    let mut client = daemon.client();
+    let first = client.token("PHONE", "415-555-2671");
+    daemon.stop();
+    site.set("keys", "accept_second_tokens", "[\"k_care\", \"K_NOWHERE\"]");
+    let daemon = start(&site, "second", None);
+    let warned = daemon.log().wait_for(1, "`[keys] accept_second_tokens` names a key that is not loaded");
+    assert_eq!(warned[0]["kid"], "K_NOWHERE");
+    let mut client = daemon.client();
+    let lost = lookup(&mut client, "PHONE", "415-555-2671");
+    assert_eq!(error_code(&lost), "key.unavailable", "a first token may be there all the same");
+    let second = client.tokenize(&[item("PHONE", "415-555-2671")]).remove(0);
+    assert_eq!(second["created"], true);
+    assert_ne!(second["token"], first);
+    assert_eq!(lookup(&mut client, "PHONE", "415-555-2671"), json!({"tokens": [second["token"]]}));
+    assert_eq!(error_code(&client.rehydrate(&[first.as_str()])[0]), "key.unavailable");
+    let (status, components) = client.health();
+    let detail = components["keys"]["detail"].as_str().unwrap();
+    assert!(status == "degraded" && detail.contains("get second tokens"), "{detail}");
+    daemon.stop();
+
+    // Both are good when the key is back, and new tokenizing gives the one under the active key.
+    site.set("keys", "accept_second_tokens", "[]");
+    let daemon = start(&site, "second", Some("first"));
+    let mut client = daemon.client();
+    assert_eq!(lookup(&mut client, "PHONE", "415-555-2671"), json!({"tokens": [second["token"], first]}));
+    assert_eq!(client.token("PHONE", "415-555-2671"), second["token"].as_str().unwrap());
+    assert_eq!(client.value(&first), "415-555-2671");
+    daemon.stop();
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //!
 //! What a crash leaves is told by the names alone: while there is no `sled`, `sled.old` is the database, complete, for
 //! nothing is committed between the two renames; as soon as there is one, both others may go. What fails before the second rename
-//! is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
+//! is durable is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
 
 use std::{
     fs::{self, DirBuilder},
@@ -21,20 +21,11 @@ use std::{
     },
 };
 
-use super::{
-    Shared, State,
-    copy::CopyError,
-    engine::{Engine, EngineError},
-    files,
-    open::Trust,
-};
+use super::{Shared, State, copy::CopyError, engine::Engine, failure::EngineError, files, open::Trust};
 use crate::{
     limits::STORE_COMPACTION_ROOM_BYTES_MIN,
     store::{Compacted, StoreError},
 };
-
-/// Rows that are copied between two batches.
-const COPY_ROWS: usize = 256;
 
 /// Why there was no compaction.
 enum Failure {
@@ -141,7 +132,7 @@ impl Compaction<'_> {
             if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
-            if !self.engine.copy_more(COPY_ROWS)? {
+            if !self.engine.copy_page()? {
                 break;
             }
         }
@@ -164,7 +155,7 @@ impl Compaction<'_> {
 
     /// Puts the new database in the place of the old one, while nobody writes.
     fn switch(&self, target: Arc<Engine>) -> Result<(), Failure> {
-        let mut writer = self.engine.writer();
+        let mut writer = self.engine.writer_for_step();
         self.goes_on()?;
         writer.end_copy()?;
         target.seal(writer.books).map_err(Failure::Target)?;
@@ -198,5 +189,69 @@ impl Compaction<'_> {
             Ok(()) => Failure::Target(error.into()),
             Err(_) => Failure::Unsettled(error),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Change, RowKey, Store, sled::SledStore};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn store_with_a_row(root: &std::path::Path) -> SledStore {
+        let store = SledStore::open(root, Default::default()).unwrap();
+        let put = Change::Put(RowKey::new(*b"r").unwrap(), b"row".to_vec());
+        runtime().block_on(store.apply(Batch { preconditions: Vec::new(), changes: vec![put] })).unwrap();
+        store
+    }
+
+    fn serves(store: &SledStore) -> bool {
+        let checked = runtime().block_on(store.check()).unwrap();
+        runtime().block_on(store.apply(Batch::default())).unwrap();
+        checked.sound && checked.rows == 1
+    }
+
+    #[test]
+    fn a_compaction_that_nobody_wants_any_more_ends_and_is_cleared_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with_a_row(&folder.path().join("vault"));
+        let engine = store.shared.engine().unwrap();
+        let ended = store.shared.compact(&AtomicBool::new(false));
+        assert!(matches!(ended, Err(StoreError::Unavailable(_))));
+        assert!(store.shared.serves(&engine) && serves(&store));
+        assert!(!store.shared.place.next_engine().exists() && !store.shared.place.former_engine().exists());
+    }
+
+    #[test]
+    fn what_fails_between_the_renames_is_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("vault");
+        let store = store_with_a_row(&root);
+        let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
+        let compaction = Compaction { shared: &store.shared, engine, wanted: &wanted };
+        // There is no new database to take the place.
+        assert!(matches!(compaction.rename(), Err(Failure::Target(_))));
+        assert!(root.join("sled/db").exists() && !root.join("sled.old").exists());
+        assert!(serves(&store));
+        // Nothing can be renamed, nor put back.
+        fs::rename(&root, folder.path().join("elsewhere")).unwrap();
+        assert!(matches!(compaction.rename(), Err(Failure::Unsettled(_))));
+        fs::rename(folder.path().join("elsewhere"), &root).unwrap();
+    }
+
+    #[test]
+    fn a_copy_that_lacks_a_row_takes_no_ones_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with_a_row(&folder.path().join("vault"));
+        let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
+        let compaction = Compaction { shared: &store.shared, engine: Arc::clone(&engine), wanted: &wanted };
+        let target = compaction.make().ok().unwrap();
+        let remove = [Change::Remove(RowKey::new(*b"r").unwrap())];
+        target.absorb(remove.iter(), engine.books().position).unwrap();
+        assert!(matches!(compaction.switch(target), Err(Failure::Target(EngineError::Damaged(_)))));
+        assert!(store.shared.serves(&engine) && serves(&store));
     }
 }

@@ -1,23 +1,35 @@
 //! Copying the rows of one database into another while batches are applied.
 //!
-//! Rows go over in the order of their keys, some at a time, under the writer's lock. A commit carries along what it
-//! changes among the rows that were copied before; the others it need not care for, for their turn comes. So, at
-//! every moment between two commits, the copy holds what the database holds up to a cursor.
+//! Rows go over in the order of their keys, a page at a time. A commit carries along what it changes among the rows
+//! that were copied before; of the others it notes the keys until the page that is being read just then is over, for
+//! nobody knows whether the page has them as they were or as they are. Then those of the page are copied again. So after
+//! each page, and each commit, the copy holds what the database holds up to a cursor.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     books::{Books, Position, Tally},
-    engine::{Engine, EngineError, Writer, rows_after},
+    engine::{Engine, Writer},
+    failure::EngineError,
     rows,
+    tree::{get, rows_after},
 };
-use crate::store::{Batch, Change};
+use crate::store::{Change, RowKey};
 
-/// A copy that is being made.
+/// Rows that are written at once: what a commit that carries something along waits for.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Bytes of rows in a page, and those that are written at once beyond. The writer is asked twice a page. Large ones, so
+/// that the copy outruns commits that make the rows more; small ones, so that little has changed in them meanwhile.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// A copy that is being made, as the writer knows it.
 pub(super) struct Copy {
     target: Arc<Engine>,
     /// The head of the last row that was copied.
     cursor: Vec<u8>,
+    /// Keys after the cursor that were changed since the page was begun.
+    changed: BTreeSet<RowKey>,
     /// Why the copy is not one any more.
     failed: Option<EngineError>,
 }
@@ -30,11 +42,12 @@ pub(super) enum CopyError {
 
 impl Copy {
     /// Carries along what a commit has changed. That the copy fails is no matter to the commit.
-    pub(super) fn carry(&mut self, batch: &Batch, position: Position) {
-        let copied = |change: &&Change| rows::head_key(change.key()) <= self.cursor;
-        let changes: Vec<&Change> = batch.changes.iter().filter(copied).collect();
-        if self.failed.is_none() && !changes.is_empty() {
-            self.failed = self.target.absorb(&changes, position).err();
+    pub(super) fn carry(&mut self, changes: &[Change], position: Position) {
+        let (copied, others): (Vec<&Change>, Vec<&Change>) =
+            changes.iter().partition(|change| rows::head_key(change.key()) <= self.cursor);
+        self.changed.extend(others.into_iter().map(|change| change.key().clone()));
+        if self.failed.is_none() && !copied.is_empty() {
+            self.failed = self.target.absorb(copied.into_iter(), position).err();
         }
     }
 }
@@ -44,27 +57,40 @@ impl Engine {
     pub(super) fn begin_copy(&self, target: Arc<Engine>) {
         let mut writer = self.writer();
         target.set_books(Books { tally: Tally::default(), ..writer.books });
-        writer.copy = Some(Copy { target, cursor: Vec::new(), failed: None });
+        writer.copy = Some(Copy { target, cursor: Vec::new(), changed: BTreeSet::new(), failed: None });
     }
 
-    /// Copies up to `limit` rows; whether there may be more.
-    pub(super) fn copy_more(&self, limit: usize) -> Result<bool, CopyError> {
-        let mut writer = self.writer_after_commits();
-        let Some(mut copy) = writer.copy.take() else { return Err(CopyError::Source(EngineError::Gone)) };
-        if let Some(failed) = copy.failed {
-            return Err(CopyError::Target(failed));
-        }
-        let found = self.with_tree(|tree| rows_after(tree, &copy.cursor, limit)).map_err(CopyError::Source)?;
-        let more = found.len() == limit;
-        copy.cursor = match found.last() {
-            Some((key, _)) if more => rows::head_key(key),
-            _ => rows::AFTER_HEADS.into(),
+    /// Copies a page; whether there may be more. For one caller at a time.
+    pub(super) fn copy_page(&self) -> Result<bool, CopyError> {
+        let (target, mut cursor, position) = {
+            let mut writer = self.writer_for_step();
+            let position = writer.books.position;
+            let copy = writer.copy()?;
+            copy.changed.clear();
+            (Arc::clone(&copy.target), copy.cursor.clone(), position)
         };
-        let changes: Vec<Change> = found.into_iter().map(|(key, row)| Change::Put(key, row)).collect();
-        let changes: Vec<&Change> = changes.iter().collect();
-        copy.target.absorb(&changes, writer.books.position).map_err(CopyError::Target)?;
-        writer.copy = Some(copy);
-        Ok(more)
+        let mut bytes = 0;
+        while bytes < PAGE_BYTES && cursor != rows::AFTER_HEADS {
+            let found = self.with_tree(|tree| rows_after(tree, &cursor, ROWS_AT_ONCE)).map_err(CopyError::Source)?;
+            cursor = match found.last() {
+                Some((key, _)) if found.len() == ROWS_AT_ONCE => rows::head_key(key),
+                _ => rows::AFTER_HEADS.into(),
+            };
+            let there = found.into_iter().filter_map(|(key, row)| row.map(|row| Change::Put(key, row)));
+            let changes: Vec<Change> = there.inspect(|change| bytes += bytes_of(change)).collect();
+            target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
+        }
+
+        let mut writer = self.writer_for_step();
+        let position = writer.books.position;
+        let copy = writer.copy()?;
+        let mut again = std::mem::take(&mut copy.changed);
+        again.retain(|key| rows::head_key(key) <= cursor);
+        let changes = self.with_tree(|tree| again.into_iter().map(|key| as_change(key, tree)).collect());
+        let changes: Vec<Change> = changes.map_err(CopyError::Source)?;
+        target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
+        copy.cursor = cursor;
+        Ok(copy.cursor != rows::AFTER_HEADS)
     }
 
     /// Lets go of the copy, if there is one.
@@ -73,13 +99,36 @@ impl Engine {
     }
 }
 
+fn bytes_of(change: &Change) -> usize {
+    change.key().as_bytes().len() + if let Change::Put(_, row) = change { row.len() } else { 0 }
+}
+
+/// What makes the row of a key what it is here.
+fn as_change(key: RowKey, tree: &sled::Tree) -> Result<Change, EngineError> {
+    Ok(match get(tree, &key)? {
+        Some(row) => Change::Put(key, row),
+        None => Change::Remove(key),
+    })
+}
+
 impl Writer {
+    /// The copy that is being made, as long as it is one.
+    fn copy(&mut self) -> Result<&mut Copy, CopyError> {
+        let failed = self.copy.as_mut().and_then(|copy| copy.failed.take());
+        // A commit that failed may be there in part.
+        if failed.is_some() || self.over {
+            self.copy = None;
+        }
+        match failed {
+            Some(failed) => Err(CopyError::Target(failed)),
+            None => self.copy.as_mut().ok_or(CopyError::Source(EngineError::Gone)),
+        }
+    }
+
     /// Lets go of a copy that is complete, for the target to go on by itself.
     pub(super) fn end_copy(&mut self) -> Result<(), CopyError> {
-        match self.copy.take() {
-            None => Err(CopyError::Source(EngineError::Gone)),
-            Some(Copy { failed: Some(failed), .. }) => Err(CopyError::Target(failed)),
-            Some(_) => Ok(()),
-        }
+        self.copy()?;
+        self.copy = None;
+        Ok(())
     }
 }

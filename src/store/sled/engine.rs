@@ -17,94 +17,23 @@ use super::{
     barrier,
     books::{Books, BooksError, Position, Tally},
     copy::Copy,
-    panics::{Panicked, caught},
-    rows::{self, Head},
+    failure::EngineError,
+    panics::caught,
+    rows,
+    tree::{get, heads_after, rows_after, whole_row, write},
     watch::Watch,
     witness::Witness,
 };
-use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey, StoreError};
+use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey};
 
 /// How long a database that this process has just let go of may take to be free again.
 const RELEASE_SECONDS_MAX: u64 = 5;
 
-/// How long work in many steps lets commits in first, before it takes a step all the same.
+/// How long a commit lets the step of a longer work in first, or the other way round, at most.
 const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
 
 /// Rows that a check reads between two batches.
 const CHECK_ROWS: usize = 1_024;
-
-/// Why the engine did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum EngineError {
-    #[error("{}", told(.0))]
-    Sled(#[from] sled::Error),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Panicked(#[from] Panicked),
-    #[error("{0}")]
-    Damaged(&'static str),
-    #[error("the books have format {0}")]
-    Newer(u8),
-    #[error("the write barrier is not in force")]
-    NoBarrier,
-    /// A batch may be there in part, in memory or on the disk.
-    #[error(transparent)]
-    Unfinished(Box<EngineError>),
-    #[error("it was let go of after a failure")]
-    Gone,
-    #[error(transparent)]
-    Refused(StoreError),
-}
-
-/// What sled says, in words for an operator. None of its messages holds rows.
-fn told(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Corruption { .. } => "a page cannot be read".into(),
-        sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "a page is past the end of its file".into()
-        }
-        sled::Error::Io(error) => error.to_string(),
-        other => other.to_string(),
-    }
-}
-
-impl EngineError {
-    /// Whether what is on disk is at fault.
-    pub(super) fn is_damage(&self) -> bool {
-        match self {
-            EngineError::Damaged(_) | EngineError::Sled(sled::Error::Corruption { .. }) => true,
-            // sled looked for a page where the file has ended.
-            EngineError::Sled(sled::Error::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
-            _ => false,
-        }
-    }
-
-    /// Whether the system failed, rather than the engine.
-    pub(super) fn is_io(&self) -> bool {
-        match self {
-            EngineError::Io(_) | EngineError::Sled(sled::Error::Io(_)) => !self.is_damage(),
-            EngineError::Unfinished(cause) => cause.is_io(),
-            _ => false,
-        }
-    }
-
-    /// Whether the engine is as good as before: the call was wrong, or met a row that cannot be read. Of a commit, that
-    /// is so until its batch is in sled's hands: see [`EngineError::Unfinished`].
-    pub(super) fn is_harmless(&self) -> bool {
-        matches!(self, EngineError::Refused(_) | EngineError::Gone) || self.is_damage()
-    }
-}
-
-impl From<EngineError> for StoreError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Refused(refused) => refused,
-            damage if damage.is_damage() => StoreError::Damaged(damage.to_string()),
-            other => StoreError::Unavailable(other.to_string()),
-        }
-    }
-}
 
 /// An open database. Every method blocks.
 pub(super) struct Engine {
@@ -115,7 +44,9 @@ pub(super) struct Engine {
     file: File,
     writer: Mutex<Writer>,
     /// Commits that wait for the writer.
-    queued: AtomicUsize,
+    commits: AtomicUsize,
+    /// Steps of longer work that wait for it, and are due.
+    steps: AtomicUsize,
     /// One check at a time: the writer keeps account of one.
     checking: Mutex<()>,
 }
@@ -169,7 +100,8 @@ impl Engine {
                 copy: None,
                 over: false,
             }),
-            queued: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+            steps: AtomicUsize::new(0),
             checking: Mutex::new(()),
         };
         Ok((engine, books))
@@ -199,9 +131,7 @@ impl Engine {
     /// hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
-        self.queued.fetch_add(1, Ordering::AcqRel);
-        let mut writer = self.writer();
-        self.queued.fetch_sub(1, Ordering::AcqRel);
+        let mut writer = self.writer_for_commit();
         if writer.over {
             return Err(EngineError::Gone);
         }
@@ -210,7 +140,7 @@ impl Engine {
         if let Ok(Applied::Durable) = outcome {
             let position = writer.books.position;
             if let Some(copy) = &mut writer.copy {
-                copy.carry(batch, position);
+                copy.carry(&batch.changes, position);
             }
         }
         outcome
@@ -218,10 +148,14 @@ impl Engine {
 
     /// Applies changes at a position without making them durable, or known to the books on the disk: for a database
     /// that is not served from yet.
-    pub(super) fn absorb(&self, changes: &[&Change], position: Position) -> Result<(), EngineError> {
-        let mut writer = self.writer();
+    pub(super) fn absorb<'a>(
+        &self,
+        changes: impl Iterator<Item = &'a Change>,
+        position: Position,
+    ) -> Result<(), EngineError> {
+        let mut writer = self.writer_for_commit();
         self.with_tree(|tree| {
-            let (books, writes) = writer.prepare(tree, changes.iter().copied(), HashMap::new(), position)?;
+            let (books, writes) = writer.prepare(tree, changes, HashMap::new(), position)?;
             tree.apply_batch(writes)?;
             writer.books = books;
             Ok(())
@@ -278,7 +212,8 @@ impl Engine {
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         self.writer().check = Some(Progress { cursor: Vec::new(), tally: Tally::default() });
         loop {
-            let mut writer = self.writer_after_commits();
+            step_aside(&self.commits);
+            let mut writer = self.writer_for_step();
             let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
             if !self.with_tree(|tree| progress.advance(tree, CHECK_ROWS))? {
                 let (found, expected) = (progress.tally, writer.books.tally);
@@ -337,14 +272,30 @@ impl Engine {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For work in many steps: who lets go of a lock and takes it again at once is ahead of those who wait for it, so
-    /// commits are let in first. Not for ever, for they may never end.
-    pub(super) fn writer_after_commits(&self) -> MutexGuard<'_, Writer> {
-        let begun = Instant::now();
-        while self.queued.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
-            thread::sleep(STEP_ASIDE_MAX / 100);
-        }
-        self.writer()
+    /// For commits. Who lets go of a lock and takes it again at once is ahead of those who wait for it, so a commit after
+    /// the other would keep the steps of longer work waiting for ever, and the other way round: each lets the other in.
+    fn writer_for_commit(&self) -> MutexGuard<'_, Writer> {
+        step_aside(&self.steps);
+        self.commits.fetch_add(1, Ordering::AcqRel);
+        let writer = self.writer();
+        self.commits.fetch_sub(1, Ordering::AcqRel);
+        writer
+    }
+
+    /// For longer work in many steps.
+    pub(super) fn writer_for_step(&self) -> MutexGuard<'_, Writer> {
+        self.steps.fetch_add(1, Ordering::AcqRel);
+        let writer = self.writer();
+        self.steps.fetch_sub(1, Ordering::AcqRel);
+        writer
+    }
+}
+
+/// Waits until nobody waits any more, but not for long.
+fn step_aside(waiting: &AtomicUsize) {
+    let begun = Instant::now();
+    while waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
+        thread::sleep(STEP_ASIDE_MAX / 100);
     }
 }
 
@@ -427,6 +378,7 @@ impl Progress {
     fn advance(&mut self, tree: &sled::Tree, limit: usize) -> Result<bool, EngineError> {
         let rows = rows_after(tree, &self.cursor, limit)?;
         for (key, row) in &rows {
+            let row = row.as_ref().ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
             self.tally.add(key.as_bytes(), row);
         }
         if let Some((key, _)) = rows.last() {
@@ -436,23 +388,6 @@ impl Progress {
     }
 }
 
-/// Up to `limit` rows of every space whose heads come after `cursor`, while nobody writes. Fewer: there are no more.
-pub(super) fn rows_after(tree: &sled::Tree, cursor: &[u8], limit: usize) -> Result<Vec<(RowKey, Row)>, EngineError> {
-    use std::ops::Bound::{Excluded, Unbounded};
-    let mut rows = Vec::new();
-    let from = cursor.max(&rows::BOOKS_KEY);
-    for entry in tree.range::<&[u8], _>((Excluded(from), Unbounded)).take(limit) {
-        let (physical, head) = entry?;
-        if !physical.starts_with(&rows::ALL_HEADS) {
-            break;
-        }
-        let key = rows::logical_key(&physical)?;
-        let row = whole_row(tree, &key, head)?.ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
-        rows.push((key, row));
-    }
-    Ok(rows)
-}
-
 fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
     if let Some(row) = old {
         tally.remove(key.as_bytes(), row);
@@ -460,66 +395,6 @@ fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8
     if let Some(row) = new {
         tally.add(key.as_bytes(), row);
     }
-}
-
-/// Adds to a batch what makes the row of `key` become `new`, whatever pieces the old one had.
-fn write(writes: &mut sled::Batch, key: &RowKey, old_length: usize, new: Option<&[u8]>, sequence: u64) {
-    let mut kept = 0;
-    match new {
-        None => writes.remove(rows::head_key(key)),
-        Some(row) => {
-            let (head, pieces) = rows::cut(row, sequence);
-            writes.insert(rows::head_key(key), head);
-            for piece in pieces {
-                kept += 1;
-                writes.insert(rows::piece_key(key, kept), piece);
-            }
-        }
-    }
-    for stale in kept + 1..=rows::further_pieces(old_length) {
-        writes.remove(rows::piece_key(key, stale));
-    }
-}
-
-fn get(tree: &sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
-    match tree.get(rows::head_key(key))? {
-        None => Ok(None),
-        Some(head) => whole_row(tree, key, head),
-    }
-}
-
-/// The row whose head was just read. A batch applied since can have changed the pieces; then the head has changed
-/// as well, and all is read again.
-fn whole_row(tree: &sled::Tree, key: &RowKey, mut value: sled::IVec) -> Result<Option<Row>, EngineError> {
-    loop {
-        let (sequence, length, first) = match rows::head(&value)? {
-            Head::Whole(row) => return Ok(Some(row.to_vec())),
-            Head::Cut { sequence, length, first } => (sequence, length, first),
-        };
-        if let Some(row) = rows::join((sequence, length, first), |number| tree.get(rows::piece_key(key, number)))? {
-            return Ok(Some(row));
-        }
-        match tree.get(rows::head_key(key))? {
-            None => return Ok(None),
-            Some(again) if again == value => return Err(EngineError::Damaged("a piece of a row is missing")),
-            Some(again) => value = again,
-        }
-    }
-}
-
-fn heads_after(
-    tree: &sled::Tree,
-    space: u8,
-    after: Option<&RowKey>,
-) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
-    use std::ops::Bound::{Excluded, Included, Unbounded};
-    let space = rows::heads_of(space);
-    let from = match after.map(rows::head_key) {
-        Some(key) if key.as_slice() >= space.as_slice() => Excluded(key),
-        _ => Included(space.to_vec()),
-    };
-    let heads = tree.range((from, Unbounded));
-    heads.take_while(move |entry| entry.as_ref().map_or(true, |(physical, _)| physical.starts_with(&space)))
 }
 
 /// sled locks its file, and its last thread lets go of it some time after the database was dropped.

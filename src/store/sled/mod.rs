@@ -22,11 +22,13 @@ mod compact;
 mod copy;
 mod engine;
 mod error;
+mod failure;
 mod files;
 mod log;
 mod open;
 mod panics;
 mod rows;
+mod tree;
 mod watch;
 mod witness;
 
@@ -43,7 +45,8 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 
 use self::{
-    engine::{Engine, EngineError},
+    engine::Engine,
+    failure::EngineError,
     files::{DirectoryLock, Place},
     open::{Opened, Trust},
 };

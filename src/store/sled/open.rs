@@ -22,8 +22,9 @@ use std::{
 use super::{
     Options,
     books::{Books, Position, Tally, VERSION},
-    engine::{Engine, EngineError},
+    engine::Engine,
     error::OpenError,
+    failure::EngineError,
     files::{self, Place},
     log,
     witness::{Found, Witness},

@@ -13,7 +13,7 @@
 //! The sequence is that of the batch that wrote the row. It is in every piece, so that a reader can tell pieces of two
 //! batches apart.
 
-use super::engine::EngineError;
+use super::failure::EngineError;
 use crate::{
     limits::ROW_BYTES_MAX,
     store::{Row, RowKey},

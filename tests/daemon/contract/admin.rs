@@ -55,7 +55,12 @@ fn keys_are_listed_by_fingerprint() {
     let token = client.token("PHONE", "415-555-2671");
     assert_eq!(client.value(&token), "415-555-2671");
     let mut answer = client.get("/api/v1/keys").ok();
-    assert_eq!(shape_of(&answer), ["keys"]);
+    assert_eq!(shape_of(&answer), ["advice", "keys"]);
+    let advice = answer["advice"].as_array().unwrap();
+    let of_kids: Vec<&Value> = advice.iter().map(|advice| &advice["kid"]).collect();
+    assert_eq!(of_kids, ["K_CARE", "K_PAY"]);
+    assert!(advice[0]["text"].as_str().unwrap().contains(&before.fingerprint("K_CARE")), "{}", advice[0]);
+    assert_eq!(advice[1], json!({"kid": "K_PAY", "text": "nothing to do"}));
     let keys = answer["keys"].as_array_mut().unwrap();
     assert_eq!(keys.len(), 3);
     for key in keys.iter_mut() {
@@ -66,13 +71,16 @@ fn keys_are_listed_by_fingerprint() {
     check_and_take(&mut keys[1], &["old_since", "grace_ends"], is_time);
     let active = |kid: &str, key: &TestKey, records: u64| {
         json!({"kid": kid, "fingerprint": key.fingerprint(kid), "generation": "active", "loaded": true, "old_since": null,
-               "grace_ends": null, "vault_records": records, "last_used": null, "removable": false})
+               "grace_ends": null, "grace_days_left": null, "vault_records": records, "vault_aliases": 0, "last_used": null,
+               "proven_at": null, "tokens_last_opened": null, "tokens_opened_30_days": 0, "removable": false})
     };
     let mut first = active("K_CARE", &care, 1);
     first.as_object_mut().unwrap().remove("last_used");
     assert_eq!(keys[0], first);
     let old = json!({"kid": "K_CARE", "fingerprint": before.fingerprint("K_CARE"), "generation": "old", "loaded": true,
-                     "vault_records": 0, "last_used": null, "removable": false});
+                     "grace_days_left": 30, "vault_records": 0, "vault_aliases": 0, "last_used": null, "proven_at": null,
+                     "tokens_last_opened": null, "tokens_opened_30_days": 0,
+                     "removable": false});
     assert_eq!(keys[1], old);
     assert_eq!(keys[2], active("K_PAY", &pay, 0));
     daemon.stop();
@@ -166,6 +174,7 @@ fn a_caller_is_who_the_kernel_says() {
     assert_eq!(whoami, expected);
     let names = [
         "forget",
+        "keys:admin",
         "keys:read",
         "lookup",
         "metrics:read",

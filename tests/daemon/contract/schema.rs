@@ -18,7 +18,8 @@ pub fn mismatch(document: &Value, schema: &Value, value: &Value) -> Option<Strin
             "enum" => {
                 (!list(&schema["enum"]).contains(value)).then(|| format!("{value} is none of {}", schema["enum"]))
             }
-            "minimum" => (value.as_f64() < schema["minimum"].as_f64()).then(|| format!("{value} is too small")),
+            "minimum" => (value.is_number() && value.as_f64() < schema["minimum"].as_f64())
+                .then(|| format!("{value} is too small")),
             "properties" | "additionalProperties" => member_mismatch(document, schema, value),
             "propertyNames" => None,
             "required" => {

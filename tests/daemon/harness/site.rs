@@ -81,8 +81,14 @@ impl Site {
 
     /// Begins a start.
     pub fn launch(&self) -> Launch<'_> {
-        let mut launch =
-            Launch { site: self, environment: Vec::new(), socket: self.socket(), prelude: Vec::new(), listener: None };
+        let mut launch = Launch {
+            site: self,
+            flags: Vec::new(),
+            environment: Vec::new(),
+            socket: self.socket(),
+            prelude: Vec::new(),
+            listener: None,
+        };
         launch.set_env("MASKER_LOG_LEVEL", "debug");
         launch.set_env("MASKER_LOG_FORMAT", "json");
         launch
@@ -108,6 +114,7 @@ impl Site {
 /// What one start is given. The environment is empty but for this.
 pub struct Launch<'s> {
     site: &'s Site,
+    flags: Vec<OsString>,
     environment: Vec<(String, OsString)>,
     socket: PathBuf,
     prelude: Vec<&'static str>,
@@ -128,6 +135,12 @@ impl Launch<'_> {
     /// Keys for every key id of [`CARE`].
     pub fn care_keys(self) -> Self {
         self.key("K_CARE", &TestKey::named("care")).key("K_PAY", &TestKey::named("pay"))
+    }
+
+    /// A flag of `masker serve`.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.into());
+        self
     }
 
     /// A variable; of a name given twice the last one counts.
@@ -187,7 +200,10 @@ impl Launch<'_> {
         let launch = self.site.launches.fetch_add(1, Ordering::Relaxed);
         let configuration = self.site.write_configuration(launch);
         Process::spawn(Command {
-            arguments: vec!["serve".into(), "--config".into(), configuration.into()],
+            arguments: ["serve".into(), "--config".into(), configuration.into()]
+                .into_iter()
+                .chain(self.flags)
+                .collect(),
             environment: self.environment,
             prelude: self.prelude,
             stdin: self.listener.map(Into::into),

@@ -1,0 +1,248 @@
+//! How fast a rotation is, and what requests feel of it: the real daemon, on the disk under `target/`.
+//!
+//! `cargo bench --bench rotation -- [RECORDS]`: records in the vault, 1,000,000 unless told. It tells
+//!
+//! - rows a rotation writes in a second, with nothing beside it, as a ratio to the rows that the store itself makes
+//!   durable in groups of 1,000, in the same run. A record is two rows: itself and its alias;
+//! - the p99 of mints and rehydrations over 8 connections, beside a rotation as a ratio to without one;
+//! - how long a start takes on that vault.
+//!
+//! The client takes its part of the same cores.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use masker::{
+    api::{Rotation, RotationBegin, RotationList},
+    cli::{
+        Client,
+        bench::{Load, Measured, Operation},
+    },
+    crypto::SecretKey,
+    store::{
+        Batch, Change, Precondition, RowKey, Store,
+        sled::{Options, SledStore},
+    },
+};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use tokio::time::sleep;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const POLICY: &str = include_str!("../policies/healthcare-default.toml");
+const ROTATIONS: &str = "/api/v1/vault/rotations";
+const KEY: &str = "MASKER_KEY_K_HEALTHCARE";
+/// How long each load and each rate is measured.
+const SLICE: Duration = Duration::from_secs(8);
+/// Rows of a group, and the bytes of one, for the store alone.
+const GROUP: usize = 1_000;
+const ROW_BYTES: usize = 150;
+/// Seeds of the loads: each gives values of its own.
+const SEED: u64 = 1;
+
+fn main() -> Outcome<()> {
+    let records = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    tokio::runtime::Runtime::new()?.block_on(measure(records))
+}
+
+async fn measure(records: u64) -> Outcome<()> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let place = Place::make(folder.path())?;
+    let (first, second, third) = (key()?, key()?, key()?);
+
+    let daemon = place.start(&first, None).await?;
+    let mut filled = 0;
+    let mut seed = SEED;
+    while filled < records {
+        seed += 1;
+        filled += place.load(Operation::Mint, 4, 1_000, Duration::from_secs(2), seed).run().await?.values;
+    }
+    daemon.stop()?;
+
+    let daemon = place.start(&second, Some(&first)).await?;
+    println!("records in the vault              {filled:>12}");
+    println!("start                             {:>12.2} s", daemon.took.as_secs_f64());
+    let (mint, rehydrate) = place.both(seed + 100).await?;
+
+    begin(&place).await?;
+    let begun = latest(&place).await?;
+    let (mint_beside, rehydrate_beside) = place.both(seed + 200).await?;
+    let ended = latest(&place).await?;
+    if ended.phase != "moving" {
+        return Err("the rotation was over before the load was: ask for more records".into());
+    }
+    println!("records moved in a second, loaded {:>12.0}", rate(&begun, &ended, SLICE));
+    for (name, before, beside) in [("mint", &mint, &mint_beside), ("rehydrate", &rehydrate, &rehydrate_beside)] {
+        println!(
+            "{name:<9} p50 {:>7.2} ms, p99 {:>7.2} ms, {:>7.0} requests/s; beside a rotation p50 {:>7.2} ms, p99 \
+             {:>7.2} ms, {:>7.0} requests/s; p99 ratio {:.2}",
+            before.p50_ms,
+            before.p99_ms,
+            before.requests_per_second,
+            beside.p50_ms,
+            beside.p99_ms,
+            beside.requests_per_second,
+            beside.p99_ms / before.p99_ms
+        );
+    }
+
+    let alone = store_rate(folder.path()).await?;
+    let (began, before) = (Instant::now(), latest(&place).await?);
+    sleep(SLICE).await;
+    let (took, after) = (began.elapsed(), latest(&place).await?);
+    let moved = rate(&before, &after, took);
+    let again = store_rate(folder.path()).await?;
+    let store = f64::midpoint(alone, again);
+    println!("store, durable rows/s in groups of {GROUP}  {alone:.0} before, {again:.0} after");
+    println!("rotation, rows/s                  {:>12.0}", 2.0 * moved);
+    println!("ratio                             {:>12.2}", 2.0 * moved / store);
+
+    let rotation = wait(&place).await?;
+    println!(
+        "rotation                          {:>12} ({} records, {} failed)",
+        rotation.state, rotation.rows_resealed, rotation.rows_failed
+    );
+    let began = Instant::now();
+    daemon.stop()?;
+    println!("stop                              {:>12.2} s", began.elapsed().as_secs_f64());
+    let daemon = place.start(&third, Some(&second)).await?;
+    println!("start, with an alias each         {:>12.2} s", daemon.took.as_secs_f64());
+    daemon.stop()
+}
+
+/// Rows that the store itself makes durable in a second, in a database of its own.
+async fn store_rate(folder: &Path) -> Outcome<f64> {
+    let path = folder.join("store");
+    let store = SledStore::open(&path, Options::default())?;
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let (began, mut rows) = (Instant::now(), 0);
+    while began.elapsed() < SLICE {
+        let mut key = || {
+            let mut bytes = vec![b'r'];
+            bytes.extend_from_slice(&random.random::<[u8; 16]>());
+            RowKey::new(bytes).expect("17 bytes are a key")
+        };
+        let keys: Vec<RowKey> = (0..GROUP).map(|_| key()).collect();
+        let preconditions = keys.iter().cloned().map(Precondition::Absent).collect();
+        let changes = keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect();
+        store.apply(Batch { preconditions, changes }).await?;
+        rows += GROUP;
+    }
+    let rate = rows as f64 / began.elapsed().as_secs_f64();
+    store.close().await?;
+    fs::remove_dir_all(path)?;
+    Ok(rate)
+}
+
+fn key() -> Outcome<String> {
+    Ok(SecretKey::generate(&mut rand::rng())?.to_base64().to_string())
+}
+
+async fn begin(place: &Place) -> Outcome<()> {
+    let begin =
+        RotationBegin { new_kid: "K_HEALTHCARE".to_owned(), old_kid: None, dry_run: false, max_rows_per_second: 0 };
+    place.client().await?.post(ROTATIONS, &begin).await?;
+    Ok(())
+}
+
+async fn latest(place: &Place) -> Outcome<Rotation> {
+    let list: RotationList = place.client().await?.get(ROTATIONS).await?.json()?;
+    list.rotations.into_iter().next().ok_or_else(|| "there is no rotation".into())
+}
+
+async fn wait(place: &Place) -> Outcome<Rotation> {
+    loop {
+        let rotation = latest(place).await?;
+        if rotation.state != "running" {
+            return Ok(rotation);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn rate(before: &Rotation, after: &Rotation, took: Duration) -> f64 {
+    (after.rows_done - before.rows_done) as f64 / took.as_secs_f64()
+}
+
+/// The files of the daemon.
+struct Place {
+    root: PathBuf,
+}
+
+impl Place {
+    fn make(root: &Path) -> Outcome<Self> {
+        let place = Place { root: root.to_owned() };
+        fs::create_dir(place.root.join("policies"))?;
+        fs::write(place.root.join("policies/healthcare-default.toml"), POLICY)?;
+        Ok(place)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.root.join("masker.sock")
+    }
+
+    async fn client(&self) -> Outcome<Client> {
+        Ok(Client::connect(&self.socket()).await?)
+    }
+
+    /// Starts the daemon and waits until it answers.
+    async fn start(&self, active: &str, old: Option<&str>) -> Outcome<Daemon> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+        command.arg("serve").env_clear().env(KEY, active);
+        if let Some(old) = old {
+            command.env(format!("{KEY}_OLD"), old);
+        }
+        command.env("MASKER_SOCKET", self.socket()).env("MASKER_DATA_DIR", self.root.join("vault"));
+        command.env("MASKER_POLICY_PATH", self.root.join("policies")).env("MASKER_LOG_LEVEL", "error");
+        let began = Instant::now();
+        let mut child = command.stdin(Stdio::null()).spawn()?;
+        while Client::connect(&self.socket()).await.is_err() {
+            if let Some(status) = child.try_wait()? {
+                return Err(format!("the daemon did not start: {status}").into());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        // The socket is there before the daemon serves; an answer is not.
+        self.client().await?.get("/api/v1/vault/stats").await?;
+        Ok(Daemon { child, took: began.elapsed() })
+    }
+
+    fn load(&self, operation: Operation, connections: usize, batch: usize, duration: Duration, seed: u64) -> Load {
+        let kind = "NAME".to_owned();
+        Load { socket: self.socket(), connections, batch, operation, policy: None, kind, duration, seed }
+    }
+
+    /// Mints and rehydrations, over four connections each, at once.
+    async fn both(&self, seed: u64) -> Outcome<(Measured, Measured)> {
+        let mint = self.load(Operation::Mint, 4, 1, SLICE, seed);
+        let rehydrate = self.load(Operation::Rehydrate, 4, 1, SLICE, seed + 1);
+        let (mint, rehydrate) = tokio::join!(mint.run(), rehydrate.run());
+        Ok((mint?, rehydrate?))
+    }
+}
+
+struct Daemon {
+    child: Child,
+    took: Duration,
+}
+
+impl Daemon {
+    fn stop(mut self) -> Outcome<()> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that was stopped is gone, and is not signalled again.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -83,7 +83,7 @@ impl Entries {
     ///
     /// # Errors
     /// [`ExportError::Damaged`] for what the format does not allow.
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, ExportError> {
+    pub fn take_next(&mut self) -> Result<Option<Entry<'_>>, ExportError> {
         let rest = &self.bytes[self.at..];
         if self.ended {
             return if rest.is_empty() { Ok(None) } else { Err(ExportError::Damaged("something follows its end")) };
@@ -143,7 +143,7 @@ mod tests {
         let mut end = None;
         for piece in bytes.chunks(piece) {
             entries.feed(piece);
-            while let Some(entry) = entries.next()? {
+            while let Some(entry) = entries.take_next()? {
                 if let Entry::End(counts) = entry {
                     end = Some(counts);
                 }

@@ -130,7 +130,7 @@ impl<'a> Census<'a> {
     async fn lacks_alias(&self, key: &RowKey) -> Result<bool, StoreError> {
         loop {
             let before = self.one(key).await?;
-            let Some(index) = before.as_ref().and_then(|row| index_of(row)) else { return Ok(false) };
+            let Some(index) = before.as_ref().and_then(index_of) else { return Ok(false) };
             let alias = self.one(&index).await?;
             if self.one(key).await? == before {
                 return Ok(!leads_to(alias.as_ref(), key));

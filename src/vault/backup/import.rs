@@ -117,7 +117,8 @@ impl Vault {
                     Item::Record(raw, row) => {
                         // One that does not decode was counted by the survey.
                         let Ok(record) = Record::decode(&row) else { continue };
-                        incoming.push(Incoming::Record { id, record, erased: graveyard.has(&raw).await? });
+                        let (record, erased) = (Box::new(record), graveyard.has(&raw).await?);
+                        incoming.push(Incoming::Record { id, record, erased });
                     }
                     Item::Tombstone(_, tombstone) => incoming.push(Incoming::Tombstone { id, tombstone }),
                 }

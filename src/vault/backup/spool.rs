@@ -100,7 +100,7 @@ impl Cursor {
     fn batch(&mut self) -> Result<Vec<Item>, ImportFailed> {
         let mut items = Vec::new();
         loop {
-            while let Some(entry) = self.entries.next()? {
+            while let Some(entry) = self.entries.take_next()? {
                 match entry {
                     Entry::Record(id, row) => items.push(Item::Record(id, row.to_vec())),
                     Entry::Tombstone(id, row) => {

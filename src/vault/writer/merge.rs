@@ -19,7 +19,7 @@ use crate::{
 /// Something to merge.
 pub(in crate::vault) enum Incoming {
     /// A record, and whether it has a tombstone where it comes from.
-    Record { id: TokenId, record: Record, erased: bool },
+    Record { id: TokenId, record: Box<Record>, erased: bool },
     /// A record that was erased.
     Tombstone { id: TokenId, tombstone: TombstoneRow },
 }
@@ -216,7 +216,7 @@ impl Group<'_> {
     }
 
     fn put_record(&mut self, id: TokenId, record: &Record, opened: &Opened<'_>, merged: &mut Merged) {
-        let mut record = record.clone();
+        let mut record = Record::clone(record);
         if !opened.is_active {
             let payload = opened.payload.payload();
             let sealed = opened.active.seal_record(record.kind, record.minted_kid, id, &payload, &mut rand::rng());

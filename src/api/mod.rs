@@ -19,7 +19,7 @@ pub use admin::{
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;
-pub use upkeep::{ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
+pub use upkeep::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,

@@ -56,6 +56,15 @@ fn yes() -> bool {
     true
 }
 
+/// `POST /api/v1/vault/compact`.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct CompactReport {
+    /// Bytes that the vault took on disk before.
+    pub bytes_before: u64,
+    /// Bytes that it takes now.
+    pub bytes_after: u64,
+}
+
 /// What a purge erased, or would erase.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PurgeReport {

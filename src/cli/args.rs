@@ -199,6 +199,9 @@ pub enum VaultCommand {
     /// Erase the records minted before a time, or sealed under a key that is not active
     #[command(after_help = help::VAULT_PURGE)]
     Purge(PurgeArgs),
+    /// Write the vault's files anew, without what was erased or replaced, while the daemon serves
+    #[command(after_help = help::VAULT_COMPACT)]
+    Compact,
 }
 
 /// `masker vault export`.

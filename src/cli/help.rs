@@ -173,6 +173,14 @@ What is in the vault stays as it is. Records that were erased in the vault, or i
 unless --restore-erased is given. An import that was interrupted can be made again. The exit code is 2 if the export holds \
 records that were damaged before it was made.";
 
+pub(super) const VAULT_COMPACT: &str = "\
+Examples:
+  masker vault compact
+  masker vault forget < tokens.txt && masker vault compact
+
+Until then the bytes of what was erased, still encrypted, may stand in the files. It takes room for a second copy of the \
+vault while it runs; where there is none, the files stay as they are.";
+
 pub(super) const VAULT_PURGE: &str = "\
 Examples:
   masker vault purge --before 2020-01-01

@@ -5,7 +5,7 @@ use super::{
     output::yes_or_no,
     session::{CommandError, Session},
 };
-use crate::api::{CheckReport, VaultStats};
+use crate::api::{CheckReport, CompactReport, VaultStats};
 
 /// `masker vault stats`.
 pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandError> {
@@ -29,6 +29,20 @@ pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandErro
         rows.push(vec![name, key.records.to_string()]);
     }
     output.table(&["VAULT", ""], rows)?;
+    Ok(Exit::Done)
+}
+
+/// `masker vault compact`.
+pub(super) async fn compact(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let reply = session.post("/api/v1/vault/compact", &serde_json::json!({})).await?;
+    let report: CompactReport = reply.json()?;
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let rows = [("bytes before", report.bytes_before), ("bytes now", report.bytes_after)];
+    output.table(&["COMPACTED", ""], rows.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string()]).to_vec())?;
     Ok(Exit::Done)
 }
 

@@ -3,9 +3,10 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, CheckReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport, LookupResult,
-    PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport,
-    RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+    Answer, CheckReport, CompactReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport,
+    LookupResult, PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult,
+    ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats,
+    WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -18,7 +19,7 @@ use crate::api::{
     ),
     servers((url = "http://localhost", description = "The Unix socket, whatever host is named")),
     paths(
-        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, rotation_begin, rotations,
+        tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, vault_compact, rotation_begin, rotations,
         rotation, rotation_cancel, policies, policy, policies_reload,
         whoami, openapi, health, metrics,
     ),
@@ -105,6 +106,11 @@ described! {
         (status = 200, description = "What was erased, or would be", body = PurgeReport),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     vault_purge;
+    /// Write the vault's files anew, while it serves: what was erased or replaced before is in none of them afterwards.
+    #[utoipa::path(post, path = "/api/v1/vault/compact", responses(
+        (status = 200, description = "What came of it", body = CompactReport),
+        (status = "default", description = "The files are as they were", body = ErrorBody, content_type = "application/problem+json")))]
+    vault_compact;
     /// Move records to the active key of a key id, while serving. One rotation runs at a time.
     #[utoipa::path(post, path = "/api/v1/vault/rotations", request_body = RotationBegin, responses(
         (status = 202, description = "It goes on by itself", body = Rotation),

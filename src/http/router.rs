@@ -33,6 +33,8 @@ pub enum Route {
     VaultImport,
     /// Records erased by age or key.
     VaultPurge,
+    /// The vault's files written anew.
+    VaultCompact,
     /// A rotation begun.
     RotationBegin,
     /// The rotations that are remembered.
@@ -71,6 +73,7 @@ pub const ROUTES: &[(Route, Method, &str)] = &[
     (Route::VaultExport, Method::POST, "/api/v1/vault/export"),
     (Route::VaultImport, Method::POST, "/api/v1/vault/import"),
     (Route::VaultPurge, Method::POST, "/api/v1/vault/purge"),
+    (Route::VaultCompact, Method::POST, "/api/v1/vault/compact"),
     (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),
     (Route::Rotations, Method::GET, "/api/v1/vault/rotations"),
     (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}"),

@@ -230,6 +230,7 @@ impl Service {
             Route::VaultExport => return self.vault_export(peer, id).await,
             Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
             Route::VaultPurge => self.vault_purge(peer, &body.bytes, id).await?,
+            Route::VaultCompact => self.vault_compact(peer, id).await?,
             Route::RotationBegin => {
                 status = StatusCode::ACCEPTED;
                 self.begin_rotation(peer, &body.bytes).await?

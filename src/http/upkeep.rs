@@ -2,13 +2,14 @@
 
 use hyper::body::Bytes;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use tracing::info;
 
 use super::{Service, body::parse, problem::Problem, receipt::Receipt, request_id::RequestId, values::json};
 use crate::{
     access::{self, Peer},
-    api::{PurgeReport, PurgeRequest, PurgedRecords},
+    api::{CompactReport, PurgeReport, PurgeRequest, PurgedRecords},
     code::Code,
-    vault::{Purge, PurgeFailed},
+    vault::{CompactFailed, Purge, PurgeFailed},
 };
 
 impl Service {
@@ -31,6 +32,14 @@ impl Service {
         let by_kid: Vec<PurgedRecords> = by_kid.collect();
         let records = by_kid.iter().map(|kid| kid.records).sum();
         json(&PurgeReport { dry_run: request.dry_run, records, damaged: outcome.damaged, by_kid })
+    }
+
+    pub(super) async fn vault_compact(&self, peer: &Peer, id: RequestId) -> Result<Bytes, Problem> {
+        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+        let compacted = self.vault.compact(&permit).await?;
+        let (bytes_before, bytes_after) = (compacted.bytes_before, compacted.bytes_after);
+        info!(request_id = id.as_str(), bytes_before, bytes_after, "the vault was compacted");
+        json(&CompactReport { bytes_before, bytes_after })
     }
 }
 
@@ -61,6 +70,20 @@ impl From<PurgeFailed> for Problem {
         match failed {
             PurgeFailed::Vault(failed) => failed.into(),
             refused => Problem::new(Code::PurgeRefused, refused.to_string()),
+        }
+    }
+}
+
+impl From<CompactFailed> for Problem {
+    fn from(failed: CompactFailed) -> Self {
+        match failed {
+            CompactFailed::Vault(failed) => failed.into(),
+            CompactFailed::Busy => Problem::new(Code::Overloaded, "another compaction is under way; wait for its end"),
+            failed => {
+                let detail = "the files stay as they were, and the vault serves on; a compaction takes room for a \
+                              second copy of the vault: the daemon's log says why there was none";
+                Problem { cause: Some(failed.to_string()), ..Problem::new(Code::VaultUnavailable, detail) }
+            }
         }
     }
 }

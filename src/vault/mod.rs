@@ -6,6 +6,7 @@
 mod backup;
 mod census;
 mod check;
+mod compact;
 mod failure;
 mod forget;
 mod in_flight;
@@ -41,6 +42,7 @@ use tracing::warn;
 
 pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
 pub use check::CheckOutcome;
+pub use compact::CompactFailed;
 pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
 pub use ledger::Ledger;

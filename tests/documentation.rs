@@ -44,6 +44,7 @@ fn the_limits_are_those_of_the_source() {
     for (what, most) in [
         ("items in a request", grouped(limits::ITEMS_PER_REQUEST_MAX)),
         ("body of a request", mebibytes(limits::BODY_BYTES_MAX)),
+        ("an export that is imported", format!("{} GiB", limits::IMPORT_BYTES_MAX >> 30)),
         ("a value, and its normal form", format!("{} bytes", grouped(limits::VALUE_BYTES_MAX))),
         ("a context", format!("{} bytes", limits::CONTEXT_BYTES_MAX)),
         ("an entity kind; a kid", format!("{}; {} characters", limits::KIND_BYTES_MAX, limits::KID_BYTES_MAX)),
@@ -110,7 +111,9 @@ fn the_tokens_that_are_shown_as_examples_of_the_format_are_vectors() {
 
 #[test]
 fn links_lead_somewhere() {
-    for document in ["README.md", "CHANGELOG.md", "docs/token-format.md", "docs/vault-layout.md"] {
+    for document in
+        ["README.md", "CHANGELOG.md", "docs/token-format.md", "docs/vault-layout.md", "docs/export-format.md"]
+    {
         let folder = Path::new(document).parent().unwrap();
         let text = read(document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

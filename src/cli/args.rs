@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::{exit::Exit, help};
@@ -196,6 +196,13 @@ pub enum VaultCommand {
     /// Merge such a file into the vault, once all of it is verified
     #[command(after_help = help::VAULT_IMPORT)]
     Import(ImportArgs),
+    /// Say what a file's header tells: whose export it is, and which keys it needs; no daemon and no key is asked
+    #[command(after_help = help::VAULT_INSPECT)]
+    Inspect {
+        /// The file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Erase the records minted before a time, or sealed under a key that is not active
     #[command(after_help = help::VAULT_PURGE)]
     Purge(PurgeArgs),
@@ -224,14 +231,11 @@ pub struct ImportArgs {
     /// Bring back records that were erased
     #[arg(long)]
     pub restore_erased: bool,
-    /// Only say what the file's header tells; neither the daemon nor a key is needed
-    #[arg(long, conflicts_with = "restore_erased")]
-    pub inspect: bool,
 }
 
 /// `masker vault purge`.
 #[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false, args = ["before", "key"])]
+#[command(group(ArgGroup::new("which").required(true).args(["before", "key"])))]
 pub struct PurgeArgs {
     /// Records minted before: a date (its first moment in UTC), or a time as in RFC 3339
     #[arg(long, value_name = "DATE")]

@@ -1,4 +1,4 @@
-//! `masker vault export` and `masker vault import`.
+//! `masker vault export`, `import` and `inspect`.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -216,11 +216,6 @@ fn cannot(path: &Path, error: &io::Error) -> CommandError {
 pub(super) async fn import(args: &ImportArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
     let from_standard_input = args.file == Path::new(STANDARD);
     let open = || File::open(&args.file).map_err(|error| unreadable(&args.file, &error));
-    if args.inspect {
-        let description =
-            if from_standard_input { Description::read(io::stdin())? } else { Description::read(open()?)? };
-        return inspect(&description, session);
-    }
     let (source, length): (Box<dyn Read + Send>, Option<u64>) = if from_standard_input {
         (Box::new(io::stdin()), None)
     } else {
@@ -246,10 +241,16 @@ fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     CommandError::Other(format!("{} cannot be read: {error}", path.display()))
 }
 
-fn inspect(description: &Description, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+/// `masker vault inspect`.
+pub(super) fn inspect(file: &Path, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let description = if file == Path::new(STANDARD) {
+        Description::read(io::stdin())?
+    } else {
+        Description::read(File::open(file).map_err(|error| unreadable(file, &error))?)?
+    };
     let output = &mut session.output;
     if output.is_json() {
-        output.json(description)?;
+        output.json(&description)?;
     } else {
         output.table(&["EXPORT", ""], description.rows())?;
     }

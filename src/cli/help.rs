@@ -165,13 +165,19 @@ FILE.partial. Keys are not in it: keep copies of them elsewhere.";
 pub(super) const VAULT_IMPORT: &str = "\
 Examples:
   masker vault import masker.export
-  masker vault import --inspect masker.export
   masker vault import --restore-erased masker.export
 
 Nothing is written before all of the file is verified, which takes the keys of all its records, loaded as active or old ones. \
 What is in the vault stays as it is. Records that were erased in the vault, or in the one that was exported, are left out \
 unless --restore-erased is given. An import that was interrupted can be made again. The exit code is 2 if the export holds \
 records that were damaged before it was made.";
+
+pub(super) const VAULT_INSPECT: &str = "\
+Examples:
+  masker vault inspect masker.export
+  masker vault inspect masker.export --json | jq -r '.keys[].fingerprint'
+
+Nothing vouches for what it says: whether the file is whole and unaltered is known to an import alone, which has the keys.";
 
 pub(super) const VAULT_COMPACT: &str = "\
 Examples:

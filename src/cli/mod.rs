@@ -72,6 +72,7 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
         ClientCommand::Vault(VaultCommand::Export(args)) => backup::export(&args, session).await,
         ClientCommand::Vault(VaultCommand::Import(args)) => backup::import(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Inspect { file }) => backup::inspect(&file, session),
         ClientCommand::Vault(VaultCommand::Compact) => vault::compact(session).await,
         ClientCommand::Vault(VaultCommand::Purge(args)) => purge::run(&args, session).await,
         ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,

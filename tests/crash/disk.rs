@@ -241,6 +241,42 @@ fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing() {
     daemon.stop();
 }
 
+/// An import that does not fit lies in no file afterwards, and has written nothing.
+#[test]
+fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room() {
+    let (here, mut there) = (Site::new(), Site::new());
+    let Some(disk) = SmallDisk::mount(there.path("disk"), 24) else { return };
+    there.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
+    let daemon = here.launch().care_keys().start();
+    let mut client = daemon.client();
+    let phones: Vec<String> = (0..10_000).map(|number| format!("+1415{number:07}")).collect();
+    let tokens = client.tokens("PHONE", &phones);
+    let export = client.exchange("POST", "/api/v1/vault/export", b"").body;
+    assert!(export.len() > 1 << 20, "{} bytes", export.len());
+    daemon.stop();
+
+    let daemon = there.launch().care_keys().start();
+    let mut client = daemon.client();
+    let free = || statvfs(&disk.0).expect("it is mounted").blocks_available();
+    let ballast = disk.leave(&disk.0.join("ballast"), 1 << 20);
+    let before = free();
+    for _ in 0..3 {
+        let refused = client.exchange("POST", "/api/v1/vault/import", &export);
+        let detail = refused.problem(503, "vault.unavailable");
+        assert!(detail.contains("nothing was imported"), "{detail}");
+        assert_eq!(free(), before, "what came of it is gone");
+    }
+    let told = daemon.log().text();
+    assert!(told.contains(NO_ROOM), "{told}");
+    assert_eq!(client.health().0, "ok", "the store has not failed");
+    assert_eq!(check_vault(&mut client), 0);
+    fs::remove_file(ballast).expect("it was made");
+    assert_eq!(client.exchange("POST", "/api/v1/vault/import", &export).ok()["imported"], 10_000);
+    assert_eq!(check_vault(&mut client), 10_000);
+    assert_eq!(client.value(&tokens[4_711]), phones[4_711]);
+    daemon.stop();
+}
+
 /// The disk fails as told, under load, in each way and several times.
 #[test]
 fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again() {

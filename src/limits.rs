@@ -57,7 +57,7 @@ pub const COMMIT_ROWS_MAX: usize = 8_192;
 /// Records that a step of a rotation moves at most. A request that comes meanwhile waits for its commit.
 pub const ROTATION_RECORDS_MAX: usize = 512;
 /// Records that a step of a rotation moves at least, when there are many requests beside it.
-pub const ROTATION_RECORDS_MIN: usize = 16;
+pub const ROTATION_RECORDS_MIN: usize = 40;
 
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;

@@ -11,7 +11,11 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Budget, RotationId, Rotations, RotationsState, prove::Pass, step::Stepped};
+use super::{
+    Budget, RotationId, Rotations, RotationsState,
+    prove::Pass,
+    step::{Ahead, Stepped},
+};
 use crate::{
     limits::{ROTATION_RECORDS_MAX, ROTATION_RECORDS_MIN},
     store::record::RotationRow,
@@ -38,6 +42,14 @@ impl Rotations {
     pub(super) fn state(&self) -> MutexGuard<'_, RotationsState> {
         // Every change is one assignment or one call on a map.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn take_ahead(&self) -> Option<Ahead> {
+        self.state().ahead.take()
+    }
+
+    pub(super) fn keep_ahead(&self, ahead: Ahead) {
+        self.state().ahead = Some(ahead);
     }
 
     pub(super) fn take_pass(&self, id: RotationId) -> Pass {

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use drive::Progress;
 pub(in crate::vault) use reseal::Resealed;
 pub use status::{RotationPhase, RotationStatus};
+use step::Ahead;
 pub use step::Budget;
 pub(in crate::vault) use step::{Step, StepOutcome, Transition};
 
@@ -174,6 +175,8 @@ pub(in crate::vault) struct Rotations {
 pub(in crate::vault) struct RotationsState {
     /// The rotation that the driver is at.
     progress: Option<(RotationId, Progress)>,
+    /// What was read ahead for the step after the last one.
+    ahead: Option<Ahead>,
     /// Dry runs, which leave no trace in the vault and are forgotten at the end of the process.
     rehearsals: BTreeMap<RotationId, RotationRow>,
 }

@@ -1,14 +1,8 @@
 //! Dry runs: every record is opened and sealed as in a rotation, and nothing is written.
 
-use super::{
-    Budget, RotationError, RotationId,
-    step::{Stepped, Visited},
-};
+use super::{Budget, RotationError, RotationId, step::Stepped};
 use crate::{
-    store::{
-        RowKey,
-        record::{Alias, ROTATION_FAILURES_MAX, RotationFault, RotationRow, RotationState},
-    },
+    store::record::{ROTATION_FAILURES_MAX, RotationFault, RotationRow, RotationState},
     vault::{Vault, VaultError},
 };
 
@@ -63,10 +57,6 @@ impl Vault {
         };
         let keys = self.shared.keys.load_full();
         let visited = self.visit(&keys.ring, &row, budget).await?;
-        let conflicts = match &visited {
-            Some(visited) => self.conflicts(visited).await?,
-            None => 0,
-        };
         let now_ms = self.now_ms();
         let mut state = self.shared.rotations.state();
         let Some(row) = state.rehearsals.get_mut(&id).filter(|row| row.is_running()) else { return Ok(Stepped::Idle) };
@@ -77,7 +67,7 @@ impl Vault {
         row.rows_resealed += visited.resealed.len() as u64;
         row.rows_failed += visited.failed.len() as u64;
         row.rows_total = row.rows_total.max(row.rows_resealed + row.rows_failed);
-        row.conflicts += conflicts;
+        row.conflicts += visited.conflicts;
         let room = ROTATION_FAILURES_MAX.saturating_sub(row.failures.len());
         row.failures.extend(visited.failed.iter().take(room).map(|(id, why)| (*id.as_bytes(), *why)));
         row.cursor = visited.cursor.map(|id| *id.as_bytes());
@@ -90,21 +80,5 @@ impl Vault {
             }
         }
         Ok(Stepped::Read(visited.read))
-    }
-
-    /// How many of these records would get no alias, because their index belongs to another.
-    async fn conflicts(&self, visited: &Visited) -> Result<u64, VaultError> {
-        let indexed: Vec<_> = visited.resealed.iter().filter_map(|one| Some((one.id, one.alias.as_ref()?.0))).collect();
-        let keys =
-            indexed.iter().flat_map(|(_, index)| [RowKey::record(index.as_bytes()), RowKey::alias(index.as_bytes())]);
-        let mut rows = self.shared.store.get_many(keys.collect()).await?.into_iter();
-        let mut conflicts = 0;
-        for (id, _) in indexed {
-            let (record, alias) = (rows.next().flatten(), rows.next().flatten());
-            let others =
-                alias.is_some_and(|row| Alias::decode(&row).map_or(true, |alias| alias.target != *id.as_bytes()));
-            conflicts += u64::from(record.is_some() || others);
-        }
-        Ok(conflicts)
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     kind::Kid,
     store::{
         Page, Row, RowKey, StoreError,
-        record::{Named, ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState},
+        record::{Alias, Named, ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState},
     },
     vault::{Vault, VaultError, parallel},
 };
@@ -61,6 +61,18 @@ pub(super) struct Visited {
     pub(super) cursor: Option<TokenId>,
     /// Records read.
     pub(super) read: usize,
+    /// Records whose index seems to belong to another: the writer has the last word.
+    pub(super) conflicts: u64,
+}
+
+/// Records visited ahead, while those before them were being written.
+pub(super) struct Ahead {
+    rotation: RotationId,
+    epoch: u64,
+    /// The record that they come after.
+    after: Option<[u8; 16]>,
+    /// As of [`Vault::visit`].
+    visited: Option<Visited>,
 }
 
 /// What a step of the driver came to.
@@ -131,22 +143,35 @@ impl Vault {
             return self.prove_rotation(id, &row).await;
         }
         let keys = self.shared.keys.load_full();
-        let Some(visited) = self.visit(&keys.ring, &row, budget).await? else {
+        let epoch = keys.ring.epoch();
+        let ahead = self.shared.rotations.take_ahead();
+        let visited = match ahead.filter(|ahead| (ahead.rotation, ahead.epoch, ahead.after) == (id, epoch, row.cursor))
+        {
+            Some(ahead) => ahead.visited,
+            None => self.visit(&keys.ring, &row, budget).await?,
+        };
+        let Some(visited) = visited else {
             let replaced = self.writer.change_rotation(id, Transition::TargetReplaced).await?;
             // It may have been cancelled meanwhile, which ends it as well.
             drop(replaced);
             return Ok(Stepped::Read(0));
         };
         let read = visited.read;
-        let step = Step {
-            rotation: id,
-            epoch: keys.ring.epoch(),
-            resealed: visited.resealed,
-            failed: visited.failed,
-            cursor: visited.cursor,
+        let step =
+            Step { rotation: id, epoch, resealed: visited.resealed, failed: visited.failed, cursor: visited.cursor };
+        let (moved, next) = (step.resealed.len(), step.cursor.map(|id| *id.as_bytes()));
+        let next_row = RotationRow { cursor: next, ..row };
+        let ahead = async {
+            match next {
+                Some(_) => self.visit(&keys.ring, &next_row, budget).await.map(Some),
+                None => Ok(None),
+            }
         };
-        let moved = step.resealed.len();
-        match self.writer.reseal(step).await? {
+        let (written, ahead) = tokio::join!(self.writer.reseal(step), ahead);
+        if let (Ok(StepOutcome::Written), Ok(Some(visited))) = (&written, ahead) {
+            self.shared.rotations.keep_ahead(Ahead { rotation: id, epoch, after: next, visited });
+        }
+        match written? {
             StepOutcome::Written => {
                 self.shared.metrics.rotation_rows.inc_by(moved as u64);
                 Ok(Stepped::Read(read))
@@ -176,7 +201,7 @@ impl Vault {
             rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
         let plans = parallel::map(&rows, |(id, row)| plan(ring, &route, target, *id, row, now_ms, &mut rand::rng()));
         let cursor = if end { None } else { rows.last().map(|(id, _)| *id) };
-        let mut visited = Visited { resealed: Vec::new(), failed: Vec::new(), cursor, read };
+        let mut visited = Visited { resealed: Vec::new(), failed: Vec::new(), cursor, read, conflicts: 0 };
         for plan in plans {
             match plan {
                 Plan::Leave => {}
@@ -184,7 +209,25 @@ impl Vault {
                 Plan::Fail(id, why) => visited.failed.push((id, why)),
             }
         }
+        // The writer asks again, and then it is in the store's memory: nothing else reads these rows.
+        visited.conflicts = self.conflicts(&visited).await?;
         Ok(Some(visited))
+    }
+
+    /// How many of these records would get no alias, because their index belongs to another.
+    async fn conflicts(&self, visited: &Visited) -> Result<u64, VaultError> {
+        let indexed: Vec<_> = visited.resealed.iter().filter_map(|one| Some((one.id, one.alias.as_ref()?.0))).collect();
+        let keys =
+            indexed.iter().flat_map(|(_, index)| [RowKey::record(index.as_bytes()), RowKey::alias(index.as_bytes())]);
+        let mut rows = self.shared.store.get_many(keys.collect()).await?.into_iter();
+        let mut conflicts = 0;
+        for (id, _) in indexed {
+            let (record, alias) = (rows.next().flatten(), rows.next().flatten());
+            let others =
+                alias.is_some_and(|row| Alias::decode(&row).map_or(true, |alias| alias.target != *id.as_bytes()));
+            conflicts += u64::from(record.is_some() || others);
+        }
+        Ok(conflicts)
     }
 }
 

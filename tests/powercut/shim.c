@@ -51,11 +51,13 @@ static int log_fd = -1, fault_fd = -1;
 static unsigned long fail_every, syncs;
 static unsigned sync_microseconds;
 
-/* What a change that is not synced has replaced, latest first; only kept where syncs are to fail. */
+/* What a change has replaced, latest first; only kept where syncs are to fail, until the change is synced and no earlier
+ * one of its file is lost. `data` is what stood from `offset`, zeros where the file had ended; `file_length` how long the
+ * file was. */
 struct before {
     struct before *earlier;
     uint64_t inode;
-    int lost;
+    int lost, synced, truncates;
     off_t offset, file_length;
     size_t length;
     char data[];
@@ -229,25 +231,42 @@ static int reopened(int fd, int flags) {
     return (int)syscall(SYS_openat, AT_FDCWD, link, flags | O_CLOEXEC, 0);
 }
 
-/* Called before a change of the bytes from `offset`. */
-static void keep_before(int fd, uint64_t inode, off_t offset, size_t length) {
+static void look_before(int reader, struct before *kept) {
     struct stat now;
-    if (!fail_every || durable[fd] || fstat(fd, &now) != 0) return;
+    if (fstat(reader, &now) != 0) abort();
+    kept->file_length = now.st_size;
+    memset(kept->data, 0, kept->length);
+    if (kept->length && syscall(SYS_pread64, reader, kept->data, kept->length, kept->offset) < 0) abort();
+}
+
+/* Called before a change of the bytes from `offset`. */
+static void keep_before(int fd, uint64_t inode, off_t offset, size_t length, int truncates) {
+    if (!fail_every || durable[fd]) return;
     struct before *kept = malloc(sizeof *kept + length);
     int reader = reopened(fd, O_RDONLY);
     if (!kept || reader < 0) abort();
-    ssize_t read = syscall(SYS_pread64, reader, kept->data, length, offset);
+    *kept = (struct before){.earlier = unsynced, .inode = inode, .truncates = truncates, .offset = offset, .length = length};
+    look_before(reader, kept);
     syscall(SYS_close, reader);
-    *kept = (struct before){unsynced, inode, 0, offset, now.st_size, read > 0 ? (size_t)read : 0};
     unsynced = kept;
 }
 
-/* Forgets what was kept for a file, or with `lost` marks it as never to be written. */
+static int any_lost(uint64_t inode) {
+    for (struct before *kept = unsynced; kept; kept = kept->earlier)
+        if (kept->inode == inode && kept->lost) return 1;
+    return 0;
+}
+
+/* A sync takes charge of what was changed before it, or with `lost` that is never to be written. What is to be undone
+ * below a change that is synced needs that change to be kept. */
 static void settle(uint64_t inode, int lost) {
+    int keep = any_lost(inode);
     for (struct before **at = &unsynced; *at;) {
         struct before *kept = *at;
-        if (kept->inode == inode && lost) kept->lost = 1;
-        if (kept->inode == inode && !lost && !kept->lost) {
+        int concerned = kept->inode == inode && !kept->lost && !kept->synced;
+        if (concerned && lost) kept->lost = 1;
+        if (concerned && !lost) kept->synced = 1;
+        if (concerned && !lost && !keep) {
             *at = kept->earlier;
             free(kept);
         } else {
@@ -256,24 +275,58 @@ static void settle(uint64_t inode, int lost) {
     }
 }
 
-/* The cache is dropped: the file is again what the disk holds. */
+static void put_back(int writer, const void *data, size_t length, off_t offset, off_t file_length) {
+    if (length && syscall(SYS_pwrite64, writer, data, length, offset) != (ssize_t)length) abort();
+    if (syscall(SYS_ftruncate, writer, file_length) != 0) abort();
+}
+
+/* Undoes every change down to the earliest that is lost, and does again those that are not. */
+static void roll_back(uint64_t inode, int writer, struct before *from) {
+    struct before *at = from, *rest;
+    while (at && at->inode != inode) at = at->earlier;
+    if (!at || !any_lost(inode)) return;
+    int more = 0;
+    for (struct before *kept = at; kept; kept = kept->earlier) more |= kept->inode == inode && kept->lost;
+    if (!more) return;
+    rest = at->earlier;
+    char *after = malloc(at->length ? at->length : 1);
+    struct stat now;
+    if (!after || fstat(writer, &now) != 0) abort();
+    memset(after, 0, at->length);
+    if (at->length && syscall(SYS_pread64, writer, after, at->length, at->offset) < 0) abort();
+    off_t length_after = now.st_size;
+    put_back(writer, at->data, at->length, at->offset, at->file_length);
+    roll_back(inode, writer, rest);
+    if (!at->lost) {
+        /* What stood there before it may be something else now. */
+        look_before(writer, at);
+        off_t end = at->offset + (off_t)at->length;
+        off_t length = at->truncates ? length_after : at->file_length > end ? at->file_length : end;
+        if (at->truncates) put_back(writer, NULL, 0, 0, length);
+        else put_back(writer, after, at->length, at->offset, length);
+    }
+    free(after);
+}
+
+/* The cache is dropped: the file is again what the disk holds. What is not synced and not lost stays in it. */
 int posix_fadvise64(int fd, off64_t offset, off64_t length, int advice) {
     uint64_t inode = tracked(fd);
     if (!inode || advice != POSIX_FADV_DONTNEED) return (int)syscall(SYS_fadvise64, fd, offset, length, advice);
     enter();
-    int writer = reopened(fd, O_RDWR);
-    for (struct before **at = &unsynced; *at && writer >= 0;) {
-        struct before *kept = *at;
-        if (kept->inode != inode || !kept->lost) {
-            at = &kept->earlier;
-            continue;
+    int writer = any_lost(inode) ? reopened(fd, O_RDWR) : -1;
+    if (writer >= 0) {
+        roll_back(inode, writer, unsynced);
+        syscall(SYS_close, writer);
+        for (struct before **at = &unsynced; *at;) {
+            struct before *kept = *at;
+            if (kept->inode == inode && (kept->lost || kept->synced)) {
+                *at = kept->earlier;
+                free(kept);
+            } else {
+                at = &kept->earlier;
+            }
         }
-        syscall(SYS_pwrite64, writer, kept->data, kept->length, kept->offset);
-        syscall(SYS_ftruncate, writer, kept->file_length);
-        *at = kept->earlier;
-        free(kept);
     }
-    if (writer >= 0) syscall(SYS_close, writer);
     leave();
     return 0;
 }
@@ -301,7 +354,7 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     uint64_t inode = tracked(fd);
     if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
     enter();
-    keep_before(fd, inode, offset, length);
+    keep_before(fd, inode, offset, length, 0);
     ssize_t done = fails("CG") ? -1 : syscall(SYS_pwrite64, fd, data, length, offset);
     if (done > 0) wrote(fd, inode, (uint64_t)offset, data, (size_t)done);
     leave();
@@ -317,7 +370,7 @@ ssize_t write(int fd, const void *data, size_t length) {
     enter();
     off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
     if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
-    if (inode) keep_before(fd, inode, at, length);
+    if (inode) keep_before(fd, inode, at, length, 0);
     ssize_t done = inode && fails("CG") ? -1 : syscall(SYS_write, fd, data, length);
     if (done > 0 && inode) wrote(fd, inode, (uint64_t)at, data, (size_t)done);
     if (done > 0 && is_mark) record('K', 0, 0, 0, "", data, (size_t)done);
@@ -351,7 +404,7 @@ int ftruncate64(int fd, off64_t length) {
     if (!inode) return (int)syscall(SYS_ftruncate, fd, length);
     struct stat now;
     enter();
-    if (fstat(fd, &now) == 0) keep_before(fd, inode, length, now.st_size > length ? (size_t)(now.st_size - length) : 0);
+    if (fstat(fd, &now) == 0) keep_before(fd, inode, length, now.st_size > length ? (size_t)(now.st_size - length) : 0, 1);
     int answer = fails("C") ? -1 : (int)syscall(SYS_ftruncate, fd, length);
     if (answer == 0) record('T', 0, inode, (uint64_t)length, "", NULL, 0);
     leave();

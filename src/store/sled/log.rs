@@ -21,21 +21,15 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
 };
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use rayon::iter::{ParallelBridge, ParallelIterator};
 
 use super::books::Books;
 
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENT_HEADER_BYTES: usize = 20;
 const MESSAGE_HEADER_BYTES_MAX: usize = 32;
-
-/// Segments that are read before they are verified, at most.
-const SEGMENTS_AHEAD: usize = 8;
 
 const KIND_CORRUPTED: u8 = 0;
 const KIND_CAP: u8 = 2;
@@ -79,10 +73,18 @@ enum Looked {
 
 /// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
 pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<Inspection> {
+    // All of it is read, in its order: without being told, some systems read it eight times as slowly.
+    posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
     let mut out_of_order = Vec::new();
     let mut segments = BTreeMap::new();
-    for (offset, looked) in look_at_all(db)? {
-        match looked {
+    let mut buffer = vec![0; SEGMENT_BYTES];
+    let mut offset = 0;
+    loop {
+        let filled = read_up_to(db, &mut buffer, offset)?;
+        if filled == 0 {
+            break;
+        }
+        match look(&buffer[..filled], offset) {
             Looked::Empty => {}
             Looked::Unreadable => out_of_order.push(offset),
             Looked::InUse(segment) => {
@@ -91,6 +93,7 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
                 }
             }
         }
+        offset += SEGMENT_BYTES as u64;
     }
 
     let end = end_of_log(&segments, snapshot);
@@ -98,7 +101,7 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
     out_of_order.extend(segments.values().filter(below).map(|segment| segment.offset));
 
     let readable_to = end_of_whole_batches(&segments, end);
-    let (mut books, mut buffer) = (None, vec![0; SEGMENT_BYTES]);
+    let mut books = None;
     for segment in segments.range(..readable_to).rev().map(|(_, segment)| segment) {
         let readable = (readable_to.min(segment.end()) - segment.sequence) as usize;
         let filled = read_up_to(db, &mut buffer[..readable.min(SEGMENT_BYTES)], segment.offset)?;
@@ -108,34 +111,6 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
         }
     }
     Ok(Inspection { out_of_order, books })
-}
-
-/// What each segment is, in the order in which they stand. One thread reads them, and the others verify what it has read:
-/// a start waits for this.
-fn look_at_all(db: &File) -> io::Result<Vec<(u64, Looked)>> {
-    // All of it is read, in its order: without being told, some systems read it eight times as slowly.
-    posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
-    let (sender, receiver) = mpsc::sync_channel(SEGMENTS_AHEAD);
-    thread::scope(|scope| {
-        let reading = scope.spawn(move || -> io::Result<()> {
-            for number in 0.. {
-                let offset = number * SEGMENT_BYTES as u64;
-                let mut bytes = vec![0; SEGMENT_BYTES];
-                let filled = read_up_to(db, &mut bytes, offset)?;
-                bytes.truncate(filled);
-                // Nobody takes it only where verifying has panicked.
-                if filled == 0 || sender.send((offset, bytes)).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        let looked = receiver.into_iter().par_bridge().map(|(offset, bytes)| (offset, look(&bytes, offset)));
-        let mut looked: Vec<(u64, Looked)> = looked.collect();
-        reading.join().unwrap_or_else(|_| Err(io::Error::other("reading the log panicked")))?;
-        looked.sort_unstable_by_key(|(offset, _)| *offset);
-        Ok(looked)
-    })
 }
 
 /// Where the log ends: from the last number known to be stable, segments follow each other without a gap up to one

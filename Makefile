@@ -58,7 +58,7 @@ demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, 
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
 	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
 
-bench: toolchain ## Measure: what one core does, without a daemon
+bench: toolchain ## Measure: cryptography, the store, and a rotation under load (a quarter of an hour)
 	$(CARGO) bench --locked
 
 clean: ## Remove what was built

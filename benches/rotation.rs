@@ -3,7 +3,7 @@
 //! `cargo bench --bench rotation -- [RECORDS]`: records in the vault, 1,000,000 unless told. It tells
 //!
 //! - rows a rotation writes in a second, with nothing beside it, as a ratio to the rows that the store itself makes
-//!   durable in groups of 1,000, in the same run. A record is two rows: itself and its alias;
+//!   durable in groups of 1,000, in the same run, with as many rows in it. A record is two rows: itself and its alias;
 //! - the p99 of mints and rehydrations over 8 connections, beside a rotation as a ratio to without one;
 //! - how long a start takes on that vault.
 //!
@@ -28,7 +28,6 @@ use masker::{
         sled::{Options, SledStore},
     },
 };
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use tokio::time::sleep;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -38,6 +37,8 @@ const ROTATIONS: &str = "/api/v1/vault/rotations";
 const KEY: &str = "MASKER_KEY_K_HEALTHCARE";
 /// How long each load and each rate is measured.
 const SLICE: Duration = Duration::from_secs(8);
+/// Memory for the store's cache, as the daemon has it.
+const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 /// Rows of a group, and the bytes of one, for the store alone.
 const GROUP: usize = 1_000;
 const ROW_BYTES: usize = 150;
@@ -90,12 +91,13 @@ async fn measure(records: u64) -> Outcome<()> {
         );
     }
 
-    let alone = store_rate(folder.path()).await?;
+    let store = Alone::fill(&folder.path().join("store"), filled).await?;
+    let alone = store.rate().await?;
     let (began, before) = (Instant::now(), latest(&place).await?);
     sleep(SLICE).await;
     let (took, after) = (began.elapsed(), latest(&place).await?);
     let moved = rate(&before, &after, took);
-    let again = store_rate(folder.path()).await?;
+    let again = store.rate().await?;
     let store = f64::midpoint(alone, again);
     println!("store, durable rows/s in groups of {GROUP}  {alone:.0} before, {again:.0} after");
     println!("rotation, rows/s                  {:>12.0}", 2.0 * moved);
@@ -114,28 +116,41 @@ async fn measure(records: u64) -> Outcome<()> {
     daemon.stop()
 }
 
-/// Rows that the store itself makes durable in a second, in a database of its own.
-async fn store_rate(folder: &Path) -> Outcome<f64> {
-    let path = folder.join("store");
-    let store = SledStore::open(&path, Options::default())?;
-    let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let (began, mut rows) = (Instant::now(), 0);
-    while began.elapsed() < SLICE {
-        let mut key = || {
+/// The store itself, in a database of its own.
+struct Alone(SledStore);
+
+impl Alone {
+    /// A store with so many rows.
+    async fn fill(path: &Path, rows: u64) -> Outcome<Self> {
+        let alone = Alone(SledStore::open(path, Options { cache_bytes: CACHE_BYTES, ..Options::default() })?);
+        let mut filled = 0;
+        while filled < rows {
+            filled += alone.group().await?;
+        }
+        Ok(alone)
+    }
+
+    /// Rows that it makes durable in a second.
+    async fn rate(&self) -> Outcome<f64> {
+        let (began, mut rows) = (Instant::now(), 0);
+        while began.elapsed() < SLICE {
+            rows += self.group().await?;
+        }
+        Ok(rows as f64 / began.elapsed().as_secs_f64())
+    }
+
+    async fn group(&self) -> Outcome<u64> {
+        let key = |_| {
             let mut bytes = vec![b'r'];
-            bytes.extend_from_slice(&random.random::<[u8; 16]>());
+            bytes.extend_from_slice(&rand::random::<[u8; 16]>());
             RowKey::new(bytes).expect("17 bytes are a key")
         };
-        let keys: Vec<RowKey> = (0..GROUP).map(|_| key()).collect();
+        let keys: Vec<RowKey> = (0..GROUP).map(key).collect();
         let preconditions = keys.iter().cloned().map(Precondition::Absent).collect();
         let changes = keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect();
-        store.apply(Batch { preconditions, changes }).await?;
-        rows += GROUP;
+        self.0.apply(Batch { preconditions, changes }).await?;
+        Ok(GROUP as u64)
     }
-    let rate = rows as f64 / began.elapsed().as_secs_f64();
-    store.close().await?;
-    fs::remove_dir_all(path)?;
-    Ok(rate)
 }
 
 fn key() -> Outcome<String> {

@@ -57,6 +57,8 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     let tokens = json!({"tokens": [
         minted[0]["token"], minted[3]["token"], "rubbish", {"token": minted[6]["token"], "context": "ward-3"},
     ]});
+    // Enough for a rotation that takes one a second to be running still when it is cancelled.
+    client.tokens("NAME", &(0..120).map(|number| format!("patient {number}")).collect::<Vec<_>>());
     let mut rotation = String::new();
     for (_, method, path) in ROUTES {
         let (method, place) = (method.as_str(), path.replace("{name}", "care").replace("{id}", &rotation));

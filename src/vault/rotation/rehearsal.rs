@@ -2,7 +2,7 @@
 
 use super::{Budget, RotationError, RotationId, step::Stepped};
 use crate::{
-    store::record::{ROTATION_FAILURES_MAX, RotationFault, RotationRow, RotationState},
+    store::record::{RotationFault, RotationRow, RotationState},
     vault::{Vault, VaultError},
 };
 
@@ -65,11 +65,9 @@ impl Vault {
             return Ok(Stepped::Read(0));
         };
         row.rows_resealed += visited.resealed.len() as u64;
-        row.rows_failed += visited.failed.len() as u64;
+        row.note_failures(&visited.failed);
         row.rows_total = row.rows_total.max(row.rows_resealed + row.rows_failed);
         row.conflicts += visited.conflicts;
-        let room = ROTATION_FAILURES_MAX.saturating_sub(row.failures.len());
-        row.failures.extend(visited.failed.iter().take(room).map(|(id, why)| (*id.as_bytes(), *why)));
         row.cursor = visited.cursor.map(|id| *id.as_bytes());
         if visited.cursor.is_none() {
             // Records that came or went meanwhile were not counted in the beginning.

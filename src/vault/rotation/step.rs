@@ -89,14 +89,19 @@ impl RotationRow {
     pub(in crate::vault) fn step_done(&mut self, step: &Step, resealed: u64, conflicts: u64, left: u64, now_ms: u64) {
         self.rows_resealed += resealed;
         self.conflicts += conflicts;
-        self.rows_failed += step.failed.len() as u64;
-        let room = ROTATION_FAILURES_MAX.saturating_sub(self.failures.len());
-        self.failures.extend(step.failed.iter().take(room).map(|(id, why)| (*id.as_bytes(), *why)));
+        self.note_failures(&step.failed);
         self.rows_total = self.rows_resealed + left;
         self.cursor = step.cursor.map(|id| *id.as_bytes());
         if self.cursor.is_none() {
             self.pass_done(left, now_ms);
         }
+    }
+
+    /// Counts records that could not be moved, and names the first of all.
+    pub(super) fn note_failures(&mut self, failed: &[(TokenId, ResealFailure)]) {
+        self.rows_failed += failed.len() as u64;
+        let room = ROTATION_FAILURES_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(failed.iter().take(room).map(|(id, why)| (*id.as_bytes(), *why)));
     }
 
     /// Every record was visited: what is left are failures, or what came behind the cursor meanwhile.

@@ -32,6 +32,7 @@ use crate::{
 
 mod backup;
 mod graves;
+mod kept;
 mod purge;
 
 const POLICY: &str = r#"

@@ -14,6 +14,7 @@ pub struct Peer {
     gid: u32,
     pid: Option<i32>,
     groups: Vec<u32>,
+    unit: Option<String>,
 }
 
 /// The kernel did not say who is calling. Such a connection is not served.
@@ -34,6 +35,7 @@ impl Peer {
             // 0 stands for a process of another pid namespace, which has no number here.
             pid: (credentials.pid() != 0).then_some(credentials.pid()),
             groups: supplementary_groups(socket)?,
+            unit: None,
         })
     }
 
@@ -52,6 +54,11 @@ impl Peer {
         self.pid
     }
 
+    /// The unit of the system's service manager that the process runs in.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
+    }
+
     /// Whether `gid` is the primary or a supplementary group.
     pub fn in_group(&self, gid: u32) -> bool {
         self.gid == gid || self.groups.contains(&gid)
@@ -59,7 +66,12 @@ impl Peer {
 
     #[cfg(test)]
     pub(crate) fn for_tests(uid: u32, gid: u32, groups: &[u32]) -> Self {
-        Peer { uid, gid, pid: Some(1), groups: groups.to_vec() }
+        Peer { uid, gid, pid: Some(1), groups: groups.to_vec(), unit: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_unit(self, unit: &str) -> Self {
+        Peer { unit: Some(unit.to_owned()), ..self }
     }
 }
 

@@ -208,7 +208,8 @@ level = "verbose"
 
 #[test]
 fn a_socket_mode_lets_the_owner_in_and_not_everybody() {
-    let mode = |mode: &str| FileSettings::parse(&format!("[server]\nsocket_mode = \"{mode}\"\n"), Path::new("/"));
+    let mode =
+        |mode: &str| FileSettings::parse(&format!("[server]\nsocket_mode = \"{mode}\"\n"), Path::new("/masker.toml"));
     for (text, bits) in [("0660", 0o660), ("600", 0o600), ("0o640", 0o640), ("0770", 0o770), ("0664", 0o664)] {
         assert_eq!(mode(text).ok().and_then(|settings| settings.socket_mode), Some(bits), "{text}");
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod backup;
 mod body;
+mod exchange;
 mod keys;
 mod openapi;
 mod problem;
@@ -33,7 +34,7 @@ use tokio::sync::Semaphore;
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
-pub use router::{ROUTES, Route};
+pub use router::{ROUTES, Route, Rule};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 
@@ -125,7 +126,7 @@ pub struct Settings {
 pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
-    access: Access,
+    access: Arc<Access>,
     metrics: Arc<Metrics>,
     reloader: Reloader,
     refused: ArcSwap<Refused>,
@@ -149,7 +150,7 @@ impl Service {
     pub fn new(
         vault: Arc<Vault>,
         policies: Arc<ArcSwap<PolicySet>>,
-        access: Access,
+        access: Arc<Access>,
         metrics: Arc<Metrics>,
         reloader: Reloader,
         settings: Settings,

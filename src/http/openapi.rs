@@ -187,7 +187,7 @@ mod tests {
             })
             .collect();
         let routed: BTreeSet<(String, String)> =
-            ROUTES.iter().map(|(_, method, path)| (path.to_string(), method.to_string())).collect();
+            ROUTES.iter().map(|(_, method, path, _)| (path.to_string(), method.to_string())).collect();
         assert_eq!(described, routed);
     }
 }

@@ -53,6 +53,7 @@ pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
+pub use tally::{Outcome, Worked};
 pub use tokenize::{Subject, Tokenized};
 pub use verdict::{Verdict, advice};
 pub use writer::merge::Merged;

@@ -15,6 +15,7 @@ pub mod token;
 pub mod normalize;
 pub mod document;
 pub mod policy;
+pub mod grant;
 pub mod export;
 pub mod metrics;
 // -- configuration: files and the environment, read and checked

@@ -3,10 +3,12 @@
 //! Nothing outside this module can make a [`Permit`]: an operation that takes one cannot be reached by a handler that
 //! forgot to ask.
 
+mod api_key;
 mod peer;
 mod permit;
 mod scope;
 
+pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
 pub use peer::{Peer, PeerError};
 pub use permit::{
     Access, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead, PoliciesReload,

@@ -59,6 +59,43 @@ pub const ROTATION_RECORDS_MAX: usize = 512;
 /// Records that a step of a rotation moves at least, when there are many requests beside it.
 pub const ROTATION_RECORDS_MIN: usize = 40;
 
+/// Highest rate to which a caller can be limited, in requests or values a second.
+pub const PER_SECOND_MAX: u64 = 1_000_000;
+/// Largest burst that a limited caller can have, in requests or values.
+pub const BURST_MAX: u64 = 1_000_000_000;
+/// Highest number to which a caller can be limited in an hour, in requests or values.
+pub const PER_HOUR_MAX: u64 = 1_000_000_000_000;
+/// Highest number to which a caller can be limited in a day, in operations.
+pub const PER_DAY_MAX: u64 = 1_000_000_000_000;
+/// Highest number of distinct values to which a caller can be limited in a day: each is remembered until its end.
+pub const DISTINCT_VALUES_PER_DAY_MAX: u64 = 1_000_000;
+
+/// Time in which failed attempts to authenticate count together, in seconds.
+pub const ATTEMPTS_WINDOW_SECONDS: u64 = 600;
+/// Failed attempts in that time that are answered at once.
+pub const ATTEMPTS_AT_ONCE_MAX: usize = 2;
+/// Delay of the answer to the first failed attempt after those, in milliseconds; each further one waits twice as long.
+pub const ATTEMPTS_DELAY_MILLISECONDS_MIN: u64 = 100;
+/// Longest delay of such an answer, in milliseconds.
+pub const ATTEMPTS_DELAY_MILLISECONDS_MAX: u64 = 2_000;
+/// Failed attempts in that time after which the pair of a uid and a key's prefix is blocked.
+pub const ATTEMPTS_BEFORE_BLOCK_MAX: usize = 10;
+/// Time of the first block, in seconds; each further one lasts twice as long.
+pub const ATTEMPTS_BLOCK_SECONDS_MIN: u64 = 300;
+/// Time of the longest block, in seconds; also how long a pair must rest until its blocks are forgotten.
+pub const ATTEMPTS_BLOCK_SECONDS_MAX: u64 = 3_600;
+/// Answers to failed attempts that are delayed at once for one uid; further ones are refused at once.
+pub const ATTEMPTS_DELAYED_MAX: usize = 4;
+/// Failed attempts in that time, under whatever prefixes, after which each answer to a uid's next is delayed.
+pub const ATTEMPTS_OF_UID_AT_ONCE_MAX: usize = 20;
+/// Prefixes of keys that failed attempts are remembered by, for one uid.
+pub const ATTEMPTS_PREFIXES_MAX: usize = 64;
+/// Uids that failed attempts are remembered by.
+pub const ATTEMPTS_UIDS_MAX: usize = 256;
+
+/// Size of what is read of a process's control groups, in bytes.
+pub const CGROUP_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
@@ -84,3 +121,8 @@ const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
+const _: () = assert!(BURST_MAX <= u64::MAX / 1_000_000_000 / 2);
+const _: () = assert!(ATTEMPTS_AT_ONCE_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
+const _: () = assert!(ATTEMPTS_DELAY_MILLISECONDS_MIN <= ATTEMPTS_DELAY_MILLISECONDS_MAX);
+const _: () = assert!(ATTEMPTS_BLOCK_SECONDS_MIN <= ATTEMPTS_BLOCK_SECONDS_MAX);
+const _: () = assert!(ATTEMPTS_DELAYED_MAX < CONNECTIONS_MAX / 16);

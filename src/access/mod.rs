@@ -3,6 +3,7 @@
 //! Nothing outside this module can make a [`Permit`]: an operation that takes one cannot be reached by a handler that
 //! forgot to ask.
 
+mod api_key;
 mod clients;
 mod peer;
 mod permit;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
 pub use clients::{Clients, HostUsers, UserDatabase};
 pub use peer::{Peer, PeerError};
 pub use permit::{

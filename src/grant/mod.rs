@@ -4,12 +4,14 @@
 //! requests all write grants in the same words, which are read here and nowhere else.
 
 mod context;
+mod limits;
 mod scope;
 mod set;
 
 use std::collections::BTreeSet;
 
 pub use context::ContextPattern;
+pub use limits::{Limit, Limits, LimitsError};
 pub use scope::Scope;
 pub use set::{ScopeError, ScopeSet};
 

@@ -1,0 +1,287 @@
+//! How much a caller may do in a time, as operators write it.
+//!
+//! A *request* is one call of the HTTP interface. A *value* is one value or token of a request. An *operation* is a
+//! value, too, but that a request without any is one.
+
+use std::{fmt, num::NonZeroU64};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Unexpected, Visitor},
+    ser::SerializeMap,
+};
+
+use crate::limits::{BURST_MAX, DISTINCT_VALUES_PER_DAY_MAX, PER_DAY_MAX, PER_HOUR_MAX, PER_SECOND_MAX};
+
+macro_rules! limits {
+    ($($variant:ident = $text:literal, $max:expr, $meaning:literal;)*) => {
+        /// One number that can be limited.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Limit {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Limit {
+            /// Every limit, in the order of the reference.
+            pub const ALL: &'static [Limit] = &[$(Limit::$variant,)*];
+            /// Their names, in the same order.
+            const NAMES: &'static [&'static str] = &[$($text,)*];
+
+            /// The limit as operators and clients write it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Limit::$variant => $text,)* }
+            }
+
+            /// The greatest number that it can be set to; the least is 1.
+            pub const fn greatest(self) -> u64 {
+                match self { $(Limit::$variant => $max,)* }
+            }
+        }
+    };
+}
+
+limits! {
+    RequestsPerSecond = "requests_per_second", PER_SECOND_MAX, "Requests in a second, over time.";
+    RequestsBurst = "requests_burst", BURST_MAX,
+        "Requests at once after a rest; where it is not given, those of one second.";
+    RequestsPerHour = "requests_per_hour", PER_HOUR_MAX, "Requests in an hour, which begins with the first.";
+    ValuesPerSecond = "values_per_second", PER_SECOND_MAX, "Values and tokens in a second, over time.";
+    ValuesBurst = "values_burst", BURST_MAX,
+        "Values and tokens at once after a rest; where it is not given, those of one second.";
+    ValuesPerHour = "values_per_hour", PER_HOUR_MAX, "Values and tokens in an hour, which begins with the first.";
+    OperationsPerDay = "operations_per_day", PER_DAY_MAX, "Operations in a day of UTC.";
+    DistinctValuesPerDay = "distinct_values_per_day", DISTINCT_VALUES_PER_DAY_MAX,
+        "Values that are tokenized or looked up for the first time in a day of UTC.";
+    RehydrationsPerDay = "rehydrations_per_day", PER_DAY_MAX, "Tokens that are rehydrated in a day of UTC.";
+}
+
+/// Bursts, and the rates without which they mean nothing.
+const BURSTS: [(Limit, Limit); 2] =
+    [(Limit::RequestsBurst, Limit::RequestsPerSecond), (Limit::ValuesBurst, Limit::ValuesPerSecond)];
+
+/// What a caller's limits are. Having some tells you that each is within its bounds and that no burst stands without
+/// its rate.
+///
+/// Written `"none"`, `"standard"`, or as an object of those that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits([Option<NonZeroU64>; Limit::ALL.len()]);
+
+/// Why numbers are no limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// One is 0, or over what it can be.
+    #[error("`{}` is a whole number from 1 to {}", .0.as_str(), .0.greatest())]
+    OutOfBounds(Limit),
+    /// A burst without its rate.
+    #[error("`{}` needs `{}` beside it", .burst.as_str(), .rate.as_str())]
+    BurstAlone {
+        /// The burst that is there.
+        burst: Limit,
+        /// The rate that is not.
+        rate: Limit,
+    },
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const fn none() -> Self {
+        Limits([None; Limit::ALL.len()])
+    }
+
+    /// The preset for API keys: 60 requests at once and 60 a minute, and 1,000 in an hour.
+    pub const fn standard() -> Self {
+        let mut limits = Limits::none();
+        limits.0[Limit::RequestsPerSecond as usize] = NonZeroU64::new(1);
+        limits.0[Limit::RequestsBurst as usize] = NonZeroU64::new(60);
+        limits.0[Limit::RequestsPerHour as usize] = NonZeroU64::new(1_000);
+        limits
+    }
+
+    /// The limits with these numbers; of a limit that is given twice, the last.
+    ///
+    /// # Errors
+    /// [`LimitsError`], for the first that cannot be.
+    pub fn new(numbers: impl IntoIterator<Item = (Limit, u64)>) -> Result<Self, LimitsError> {
+        let mut limits = Limits::none();
+        for (limit, number) in numbers {
+            let number = NonZeroU64::new(number).filter(|number| number.get() <= limit.greatest());
+            limits.0[limit as usize] = Some(number.ok_or(LimitsError::OutOfBounds(limit))?);
+        }
+        for (burst, rate) in BURSTS {
+            match (limits.0[burst as usize], limits.0[rate as usize]) {
+                (Some(_), None) => return Err(LimitsError::BurstAlone { burst, rate }),
+                (None, second) => limits.0[burst as usize] = second,
+                (Some(_), Some(_)) => {}
+            }
+        }
+        Ok(limits)
+    }
+
+    /// The number of one limit; `None` where there is none.
+    pub fn get(&self, limit: Limit) -> Option<u64> {
+        self.0[limit as usize].map(NonZeroU64::get)
+    }
+
+    /// Those that there are, in the order of the reference.
+    pub fn iter(&self) -> impl Iterator<Item = (Limit, u64)> + '_ {
+        Limit::ALL.iter().filter_map(|limit| Some((*limit, self.get(*limit)?)))
+    }
+
+    /// Whether there is no limit at all.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Limits::none()
+    }
+
+    /// The limits of a name: `none` or `standard`.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Limits::none()),
+            "standard" => Some(Limits::standard()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Limits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_unlimited() {
+            return serializer.serialize_str("none");
+        }
+        if *self == Limits::standard() {
+            return serializer.serialize_str("standard");
+        }
+        let mut map = serializer.serialize_map(Some(self.iter().count()))?;
+        for (limit, number) in self.iter() {
+            map.serialize_entry(limit.as_str(), &number)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LimitsVisitor)
+    }
+}
+
+/// Reads what [`Limits`] writes. What is wrong is told by what was expected, which an answer may repeat.
+struct LimitsVisitor;
+
+impl<'de> Visitor<'de> for LimitsVisitor {
+    type Value = Limits;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`\"none\"`, `\"standard\"` or an object of limits")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Limits, E> {
+        Limits::preset(name).ok_or_else(|| E::invalid_value(Unexpected::Other("another text"), &self))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Limits, A::Error> {
+        let mut numbers: Vec<(Limit, u64)> = Vec::new();
+        while let Some(Name(limit)) = map.next_key()? {
+            if numbers.iter().any(|(known, _)| *known == limit) {
+                return Err(de::Error::duplicate_field(limit.as_str()));
+            }
+            // `null` is how a client's library may write what is not there.
+            if let Some(number) = map.next_value::<Option<u64>>()? {
+                numbers.push((limit, number));
+            }
+        }
+        Limits::new(numbers).map_err(|wrong| {
+            let expected = match wrong {
+                LimitsError::OutOfBounds(limit) => format!("`{limit}` from 1 to {}", limit.greatest()),
+                LimitsError::BurstAlone { burst, rate } => format!("`{rate}` beside `{burst}`"),
+            };
+            de::Error::invalid_value(Unexpected::Other("limits that cannot be"), &&*expected)
+        })
+    }
+}
+
+/// A limit's name, in an object.
+struct Name(Limit);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a limit")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+                let known = Limit::ALL.iter().find(|limit| limit.as_str() == name);
+                known.map(|limit| Name(*limit)).ok_or_else(|| E::unknown_field(name, Limit::NAMES))
+            }
+        }
+        deserializer.deserialize_identifier(NameVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Limits, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn presets_and_objects_are_read_and_written() {
+        for (json, limits) in [("\"none\"", Limits::none()), ("\"standard\"", Limits::standard())] {
+            assert_eq!(read(json).unwrap(), limits);
+            assert_eq!(serde_json::to_string(&limits).unwrap(), json);
+        }
+        assert_eq!(read("{}").unwrap(), Limits::none());
+        assert!(Limits::none().is_unlimited() && !Limits::standard().is_unlimited());
+        let some = read(r#"{"values_per_hour": 7, "requests_per_second": 3, "rehydrations_per_day": null}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&some).unwrap(),
+            r#"{"requests_per_second":3,"requests_burst":3,"values_per_hour":7}"#
+        );
+        assert_eq!(read(&serde_json::to_string(&some).unwrap()).unwrap(), some);
+    }
+
+    #[test]
+    fn every_limit_is_read_by_its_name_within_its_bounds() {
+        for limit in Limit::ALL.iter().copied() {
+            let with = |number: u64| {
+                let rate = BURSTS.iter().find(|(burst, _)| *burst == limit).map(|(_, rate)| *rate);
+                let rate = rate.map(|rate| format!("\"{rate}\": 1, ")).unwrap_or_default();
+                read(&format!("{{{rate}\"{limit}\": {number}}}"))
+            };
+            for number in [1, limit.greatest()] {
+                assert_eq!(with(number).unwrap().get(limit), Some(number), "{limit}");
+            }
+            for number in [0, limit.greatest() + 1] {
+                let expected = format!("expected `{limit}` from 1 to {}", limit.greatest());
+                assert!(with(number).unwrap_err().contains(&expected), "{limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_limit_is_refused_without_quoting_a_preset() {
+        assert!(!read("\"sTandard\"").unwrap_err().contains("sTandard"));
+        for (json, reason) in [
+            ("7", "expected `\"none\"`, `\"standard\"` or an object of limits"),
+            (r#"{"requests": 1}"#, "unknown field `requests`, expected one of `requests_per_second`, "),
+            (r#"{"values_burst": 1}"#, "expected `values_per_second` beside `values_burst`"),
+            (r#"{"values_per_hour": 1, "values_per_hour": 2}"#, "duplicate field `values_per_hour`"),
+            (r#"{"values_per_hour": -1}"#, "expected u64"),
+        ] {
+            let refusal = read(json).unwrap_err();
+            assert!(refusal.contains(reason), "{json}: {refusal}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use nix::unistd::{Group, User};
 use super::{Peer, principal::Principal};
 use crate::{
     config::{AccessConfig, ClientConfig},
-    grant::{Grant, TRUSTED, UNLISTED},
+    grant::{Grant, Limits, TRUSTED, UNLISTED},
 };
 
 /// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
@@ -84,7 +84,7 @@ impl Clients {
         let unlisted = config.unlisted.clone().unwrap_or_default();
         Ok(Clients {
             rules,
-            unlisted: Principal::live(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }),
+            unlisted: Principal::local(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
             decided,
             trusted: None,
         })
@@ -93,7 +93,7 @@ impl Clients {
     /// Where the configuration says nothing of callers, root, the user that runs the daemon and the group of its socket
     /// may do everything. Where it says anything, nobody is trusted unsaid.
     pub fn trusting(self, own_uid: u32, group: Option<u32>) -> Self {
-        let trusted = Trusted { own_uid, group, principal: Principal::live(TRUSTED, Grant::all()) };
+        let trusted = Trusted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
         Clients { trusted: (!self.decided).then_some(trusted), ..self }
     }
 
@@ -139,7 +139,7 @@ impl Rule {
             uids: [user, client.uid].into_iter().flatten().collect(),
             gids: [group, client.gid].into_iter().flatten().collect(),
             unit: client.unit.clone(),
-            principal: Principal::live(&client.name, client.grant.clone()),
+            principal: Principal::local(&client.name, client.grant.clone(), client.limits),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::file::name;
 use crate::{
     document::{Located, Section, quoted},
-    grant::{ContextPattern, Grant, ScopeSet},
+    grant::{ContextPattern, Grant, Limit, Limits, LimitsError, ScopeSet},
 };
 
 /// API keys that a workspace may have at once where nothing is set.
@@ -52,6 +52,8 @@ pub struct ClientConfig {
     pub unit: Option<String>,
     /// What it may do.
     pub grant: Grant,
+    /// How much it may do.
+    pub limits: Limits,
 }
 
 #[cfg(test)]
@@ -67,6 +69,7 @@ impl ClientConfig {
             gid: None,
             unit: None,
             grant,
+            limits: Limits::none(),
         }
     }
 }
@@ -120,6 +123,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
         gid,
         unit,
         grant,
+        limits: limits(section),
     })
 }
 
@@ -173,4 +177,20 @@ fn unit(section: &Section<'_>) -> Option<String> {
     }
     section.report(line, format!("`unit` cannot be {}: it ends in .service or .scope", quoted(value)));
     None
+}
+
+/// A preset by its name, or a section of numbers: `limits = "standard"`, or `[clients.limits]`.
+fn limits(section: &Section<'_>) -> Limits {
+    if !section.is_section("limits") {
+        let presets = [("none", Limits::none()), ("standard", Limits::standard())];
+        return section.choice("limits", &presets).map_or(Limits::none(), |preset| preset.value);
+    }
+    let Some(section) = section.section("limits") else { return Limits::none() };
+    let number = |limit: &Limit| Some((*limit, section.integer(limit.as_str(), 1..=limit.greatest())?.value));
+    let numbers: Vec<(Limit, u64)> = Limit::ALL.iter().filter_map(number).collect();
+    section.finish();
+    Limits::new(numbers).unwrap_or_else(|error: LimitsError| {
+        section.report(section.line(), error.to_string());
+        Limits::none()
+    })
 }

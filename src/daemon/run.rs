@@ -25,7 +25,7 @@ use super::{
     stack,
 };
 use crate::{
-    access::{Access, Clients},
+    access::{Access, ApiKeys, Clients},
     config::{Config, Credentials, KeySources},
     http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
@@ -227,7 +227,8 @@ async fn run(
     let current = Arc::new(ArcSwap::from_pointee(policies));
     let socket_group = socket.group().map_err(Refusal::failed)?;
     let clients_from = ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw(), socket_group };
-    let access = Arc::new(Access::new(clients_from.trust(loaded.clients)));
+    let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await.map_err(Refusal::failed)?));
+    let access = Arc::new(Access::new(clients_from.trust(loaded.clients), api_keys));
     let reloader = Arc::new(Reloader {
         keys: loaded.keys_from,
         policies: loaded.policies_from,
@@ -243,7 +244,8 @@ async fn run(
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let settings = Settings { audit, timeouts, place };
+    let settings =
+        Settings { audit, timeouts, place, api_keys_per_workspace: config.access.api_keys_per_workspace as usize };
     let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;

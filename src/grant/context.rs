@@ -1,5 +1,7 @@
 //! Contexts, as a grant names them.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::limits::CONTEXT_BYTES_MAX;
 
 /// A context, or with a `*` at its end all that begin as it does. `clinic-7/*` leaves `clinic-7` itself out.
@@ -45,6 +47,19 @@ impl ContextPattern {
             ContextPattern::Exact(exact) => exact.clone(),
             ContextPattern::Prefix(prefix) => format!("{prefix}*"),
         }
+    }
+}
+
+impl Serialize for ContextPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for ContextPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        ContextPattern::parse(&text).ok_or_else(|| de::Error::custom("a context is at most 256 bytes"))
     }
 }
 

@@ -10,6 +10,8 @@ mod set;
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 pub use context::ContextPattern;
 pub use limits::{Limit, Limits, LimitsError};
 pub use scope::Scope;
@@ -21,7 +23,8 @@ pub const TRUSTED: &str = "trusted";
 pub const UNLISTED: &str = "unlisted";
 
 /// What a caller was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grant {
     /// What it may do.
     pub scopes: ScopeSet,

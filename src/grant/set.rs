@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use super::Scope;
 use crate::{
     document::{quoted, suggestion},
@@ -110,6 +112,19 @@ impl ScopeSet {
     pub fn to_texts(&self) -> Vec<String> {
         let whole = Scope::ALL.iter().filter(|scope| self.allows(**scope)).map(Scope::to_string);
         whole.chain(self.kinds().map(|(scope, kind)| format!("{scope}:{kind}"))).collect()
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_texts().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        ScopeSet::parse(&texts).map_err(de::Error::custom)
     }
 }
 

@@ -49,6 +49,18 @@ pub enum Route {
     Policy,
     /// The policies loaded again.
     PoliciesReload,
+    /// An API key made.
+    ApiKeyCreate,
+    /// The API keys.
+    ApiKeys,
+    /// One API key.
+    ApiKey,
+    /// An API key changed.
+    ApiKeyChange,
+    /// An API key given another secret.
+    ApiKeyRotate,
+    /// An API key revoked.
+    ApiKeyRevoke,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -92,6 +104,12 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
     (Route::Policies, Method::GET, "/api/v1/policies", Needs(Scope::PoliciesRead)),
     (Route::Policy, Method::GET, "/api/v1/policies/{name}", Needs(Scope::PoliciesRead)),
     (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload", Needs(Scope::PoliciesReload)),
+    (Route::ApiKeyCreate, Method::POST, "/api/v1/api-keys", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeys, Method::GET, "/api/v1/api-keys", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKey, Method::GET, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyChange, Method::PATCH, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyRevoke, Method::DELETE, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyRotate, Method::POST, "/api/v1/api-keys/{id}/rotate", Needs(Scope::ApiKeysAdmin)),
     (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
     (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
     (Route::Health, Method::GET, "/health", Open),

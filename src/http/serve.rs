@@ -250,6 +250,15 @@ impl Service {
             Route::Policies => self.policies(on)?,
             Route::Policy => self.policy(on, &matched.name)?,
             Route::PoliciesReload => self.policies_reload(on).await?,
+            Route::ApiKeyCreate => {
+                status = StatusCode::CREATED;
+                self.api_key_create(on, &body.bytes).await?
+            }
+            Route::ApiKeys => self.api_key_list(on)?,
+            Route::ApiKey => self.api_key(on, &matched.name)?,
+            Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
+            Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
+            Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
             Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {

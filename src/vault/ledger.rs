@@ -96,7 +96,7 @@ impl Ledger {
 }
 
 /// Every row of a small space.
-async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
+pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
     let mut rows = Vec::new();
     loop {
         let after = rows.last().map(|(key, _): &(RowKey, Row)| key.clone());

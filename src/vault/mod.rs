@@ -3,6 +3,8 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod api_keys;
+mod audit_head;
 mod backup;
 mod census;
 mod check;
@@ -10,7 +12,6 @@ mod compact;
 mod failure;
 mod forget;
 mod in_flight;
-mod kept;
 mod ledger;
 mod lookup;
 mod pages;
@@ -41,12 +42,12 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tracing::warn;
 
+pub use api_keys::KeepKeyError;
 pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
 pub use check::CheckOutcome;
 pub use compact::CompactFailed;
 pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
-pub use kept::KeepFailed;
 pub use ledger::Ledger;
 pub use purge::{Purge, PurgeFailed, PurgeOutcome};
 pub use rehydrate::{Opened, Rehydrated, TokenInput};

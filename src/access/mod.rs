@@ -4,11 +4,13 @@
 //! forgot to ask.
 
 mod api_key;
+mod limiter;
 mod peer;
 mod permit;
 mod scope;
 
 pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
+pub use limiter::{Limiter, Moment, Refusal, RefusalKind, Standing};
 pub use peer::{Peer, PeerError};
 pub use permit::{
     Access, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead, PoliciesReload,

@@ -4,12 +4,14 @@
 //! forgot to ask.
 
 mod api_key;
+mod budget;
 mod limiter;
 mod peer;
 mod permit;
 mod scope;
 
 pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
+pub use budget::{Budget, Crossed};
 pub use limiter::{Limiter, Moment, Refusal, RefusalKind, Standing};
 pub use peer::{Peer, PeerError};
 pub use permit::{

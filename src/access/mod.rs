@@ -4,6 +4,7 @@
 //! forgot to ask.
 
 mod api_key;
+mod attempts;
 mod budget;
 mod limiter;
 mod peer;
@@ -11,6 +12,7 @@ mod permit;
 mod scope;
 
 pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
+pub use attempts::{Attempts, Verdict};
 pub use budget::{Budget, Crossed};
 pub use limiter::{Limiter, Moment, Refusal, RefusalKind, Standing};
 pub use peer::{Peer, PeerError};

@@ -10,6 +10,7 @@ mod limiter;
 mod peer;
 mod permit;
 mod scope;
+mod unit;
 
 pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
 pub use attempts::{Attempts, Verdict};

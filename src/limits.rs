@@ -70,6 +70,9 @@ pub const PER_DAY_MAX: u64 = 1_000_000_000_000;
 /// Highest number of distinct values to which a caller can be limited in a day: each is remembered until its end.
 pub const DISTINCT_VALUES_PER_DAY_MAX: u64 = 1_000_000;
 
+/// Part of a day's budget past which a caller is reported, in percent.
+pub const BUDGET_WARNING_PERCENT: u64 = 80;
+
 /// Time in which failed attempts to authenticate count together, in seconds.
 pub const ATTEMPTS_WINDOW_SECONDS: u64 = 600;
 /// Failed attempts in that time that are answered at once.
@@ -89,12 +92,12 @@ pub const ATTEMPTS_DELAYED_MAX: usize = 4;
 /// Failed attempts in that time, under whatever prefixes, after which each answer to a uid's next is delayed.
 pub const ATTEMPTS_OF_UID_AT_ONCE_MAX: usize = 20;
 /// Prefixes of keys that failed attempts are remembered by, for one uid.
-pub const ATTEMPTS_PREFIXES_MAX: usize = 64;
+pub const ATTEMPTS_PREFIXES_MAX: usize = 32;
 /// Uids that failed attempts are remembered by.
 pub const ATTEMPTS_UIDS_MAX: usize = 256;
 
 /// Size of what is read of a process's control groups, in bytes.
-pub const CGROUP_BYTES_MAX: usize = 16 * 1024;
+pub const CGROUP_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
@@ -132,4 +135,5 @@ const _: () = assert!(BURST_MAX <= u64::MAX / 1_000_000_000 / 2);
 const _: () = assert!(ATTEMPTS_AT_ONCE_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
 const _: () = assert!(ATTEMPTS_DELAY_MILLISECONDS_MIN <= ATTEMPTS_DELAY_MILLISECONDS_MAX);
 const _: () = assert!(ATTEMPTS_BLOCK_SECONDS_MIN <= ATTEMPTS_BLOCK_SECONDS_MAX);
+const _: () = assert!(BUDGET_WARNING_PERCENT <= 100 && PER_DAY_MAX <= u64::MAX / 100);
 const _: () = assert!(ATTEMPTS_DELAYED_MAX < CONNECTIONS_MAX / 16);

@@ -4,20 +4,27 @@
 //! forgot to ask.
 
 mod api_key;
+mod attempts;
+mod budget;
 mod clients;
 mod key_record;
+mod limiter;
 mod peer;
 mod permit;
 mod principal;
 mod registry;
+mod unit;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
+pub use attempts::{Attempts, Verdict};
+pub use budget::{Budget, Crossed};
 pub use clients::{Clients, HostUsers, UserDatabase};
 pub use key_record::{ApiKey, KeyChange, KeyId, KeySpec, Lapsed, LastUse, WasRevoked};
+pub use limiter::{Limiter, Moment, Refusal, RefusalKind, Standing};
 pub use peer::{Peer, PeerError};
 pub use permit::{
     ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead,
@@ -72,7 +79,7 @@ impl Access {
 
     /// Puts other rules in force: the next request of every connection is held against them.
     pub fn replace_clients(&self, clients: Clients) {
-        self.clients.store(Arc::new(clients));
+        self.clients.rcu(|before| clients.clone().succeeding(before));
     }
 
     /// Who a process is that shows an `Authorization` header of this content: the key alone, whatever the process may do

@@ -18,11 +18,11 @@ pub mod policy;
 pub mod grant;
 pub mod export;
 pub mod metrics;
-// -- configuration: files and the environment, read and checked
-pub mod config;
 // -- durable
 pub mod store;
 pub mod audit;
+// -- configuration: files and the environment, read and checked
+pub mod config;
 // -- authority
 pub mod access;
 // -- operations

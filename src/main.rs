@@ -38,8 +38,12 @@ fn main() -> ExitCode {
             Ok((config, credentials)) => {
                 // Wiped now: a copy of the keys must not live as long as the daemon.
                 drop(environment);
-                let ServeArgs { accept_loss, accept_key_rollback } = args;
-                daemon::serve(&config, credentials, ServeOptions { accept_loss, accept_key_rollback })
+                let ServeArgs { accept_loss, accept_key_rollback, accept_audit_break } = args;
+                daemon::serve(
+                    &config,
+                    credentials,
+                    ServeOptions { accept_loss, accept_key_rollback, accept_audit_break },
+                )
             }
             Err(exit) => exit,
         },

@@ -100,6 +100,7 @@ operations! {
 }
 
 /// Something to be recorded. Its time, number and id are the log's to give.
+#[derive(Clone, Copy)]
 pub struct Event<'a> {
     /// What was done.
     pub op: Operation,
@@ -383,7 +384,10 @@ mod tests {
 
     fn assert_canonical(text: &[u8]) {
         let value: Value = serde_json::from_slice(text).unwrap();
-        assert_eq!(String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()), String::from_utf8_lossy(text));
+        assert_eq!(
+            String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()),
+            String::from_utf8_lossy(text)
+        );
     }
 
     #[test]

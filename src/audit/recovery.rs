@@ -82,12 +82,7 @@ struct Examined {
 }
 
 /// Reads what is there, cuts off what is torn, and compares with an end that was noted elsewhere.
-pub(super) fn recover(
-    directory: &Path,
-    key: &ChainKey,
-    listing: Listing,
-    anchor: Option<Head>,
-) -> io::Result<Found> {
+pub(super) fn recover(directory: &Path, key: &ChainKey, listing: Listing, anchor: Option<Head>) -> io::Result<Found> {
     for unfinished in &listing.unfinished {
         fs::remove_file(unfinished)?;
     }
@@ -166,7 +161,8 @@ enum Noted {
 
 /// Looks for a noted end, in the last segment, which was read, and in those before it.
 fn compare(key: &ChainKey, segments: &[Segment], last: &Examined, anchor: Head) -> io::Result<Noted> {
-    let Some((name, earlier)) = segments.split_last().map(|(segment, earlier)| (segment.name.to_string(), earlier)) else {
+    let Some((name, earlier)) = segments.split_last().map(|(segment, earlier)| (segment.name.to_string(), earlier))
+    else {
         return Ok(Noted::There);
     };
     if last.head.is_none_or(|head| head.sequence < anchor.sequence) {
@@ -202,9 +198,7 @@ fn compare(key: &ChainKey, segments: &[Segment], last: &Examined, anchor: Head) 
                         verdict(name, line, hash)
                     }
                     (Some((line, why)), None) => Noted::Broken(Broken { segment: name, line, why }),
-                    (None, None) => {
-                        Noted::Broken(Broken { segment: name, line: examined.lines, why: Why::Cut })
-                    }
+                    (None, None) => Noted::Broken(Broken { segment: name, line: examined.lines, why: Why::Cut }),
                 });
             }
         }

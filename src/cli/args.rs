@@ -111,6 +111,9 @@ pub struct ServeArgs {
     /// Let a key be active again that another one had replaced
     #[arg(long)]
     pub accept_key_rollback: bool,
+    /// Take note of a broken chain of the audit log, and call the log healthy again
+    #[arg(long)]
+    pub accept_audit_break: bool,
 }
 
 /// `masker tokenize` and `masker lookup`.

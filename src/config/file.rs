@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute, clients,
+    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute,
+    audit::AuditSettings,
+    clients,
     fault::Gathered,
     text_file::{self, TextFileError},
 };
@@ -38,6 +40,7 @@ pub(super) struct FileSettings {
     pub(super) grace_days: Option<u32>,
     pub(super) grace_action: Option<GraceAction>,
     pub(super) accept_second_tokens: BTreeSet<Kid>,
+    pub(super) audit: AuditSettings,
     pub(super) access: AccessConfig,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
@@ -117,6 +120,7 @@ impl FileSettings {
             self.accept_second_tokens = kids(&keys, "accept_second_tokens");
             keys.finish();
         }
+        self.audit = AuditSettings::read(root, base);
         self.access = clients::read(root, file);
         if let Some(log) = root.section("log") {
             self.log_level = log.choice("level", &LogLevel::choices()).map(|level| level.value);
@@ -142,7 +146,7 @@ impl FileError {
     }
 }
 
-fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBuf> {
+pub(super) fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBuf> {
     let Located { value, line } = section.string(name)?;
     let wrong = if value.is_empty() {
         "is empty; leave it out for the default"

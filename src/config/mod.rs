@@ -4,6 +4,7 @@
 //! are arguments ([`Host`]). Secrets are no settings: they have no place in a file that is this easy to read, and
 //! come by ways of their own ([`Credentials`]).
 
+mod audit;
 mod clients;
 mod credentials;
 mod environment;
@@ -21,6 +22,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
 pub use environment::Environment;
@@ -60,6 +62,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// `[keys]`: how long old keys are good for, and what becomes of values while one is missing.
     pub keys: KeyConfig,
+    /// `[audit]`: how the audit log is kept.
+    pub audit: AuditConfig,
     /// `[[clients]]` and `[access]`: who may do what.
     pub access: AccessConfig,
     /// `[log]`: what is written to standard error.
@@ -202,8 +206,8 @@ pub struct Host<'a> {
 impl Config {
     /// Finds and reads the configuration: the file given (`--config`), else that of `MASKER_CONFIG`, else
     /// `./masker.toml`, `~/.config/masker/config.toml` or `/etc/masker/masker.toml`, the first that is there; then
-    /// `--socket` and the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_KEY_ROTATION_GRACE_DAYS`,
-    /// `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
+    /// `--socket` and the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_AUDIT_LOG_PATH`,
+    /// `MASKER_KEY_ROTATION_GRACE_DAYS`, `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
     ///
     /// # Errors
     /// Everything that is wrong with the file and the variables.
@@ -257,6 +261,7 @@ impl Overrides<'_> {
             }
             default
         });
+        let audit_path = self.path("MASKER_AUDIT_LOG_PATH").or(settings.audit.path.clone());
         let policies = self.path("MASKER_POLICY_PATH").or(settings.policy_path).unwrap_or_else(|| {
             let beside = self.host.current_dir.join("policies");
             if beside.is_dir() { beside } else { self.host.system_dir.join("policies") }
@@ -279,6 +284,7 @@ impl Overrides<'_> {
                 write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_USUAL),
                 socket_group: settings.socket_group,
             },
+            audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join("audit")))?),
             vault: VaultConfig { data_dir: data_dir?, cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT) },
             policy: PolicyConfig { path: policies, default: settings.policy_default },
             keys: KeyConfig {

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    audit::{close_audit, open_audit, tell_reload},
     clients::{ClientSource, resolve},
     harden::harden,
     logging,
@@ -26,7 +27,9 @@ use super::{
 };
 use crate::{
     access::{Access, ApiKeys, Clients},
+    audit::AuditLog,
     config::{Config, Credentials, KeySources},
+    crypto::SecretKey,
     http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
@@ -56,16 +59,18 @@ pub struct ServeOptions {
     pub accept_loss: bool,
     /// Let keys be active again that had been replaced.
     pub accept_key_rollback: bool,
+    /// Take note of a broken chain of the audit log, and call the log healthy again.
+    pub accept_audit_break: bool,
 }
 
 /// Why the daemon did not start, and with what it exits.
-struct Refusal {
+pub(super) struct Refusal {
     exit: u8,
     problems: Vec<String>,
 }
 
 impl Refusal {
-    fn failed(problem: impl ToString) -> Self {
+    pub(super) fn failed(problem: impl ToString) -> Self {
         Refusal { exit: EXIT_FAILED, problems: vec![problem.to_string()] }
     }
 }
@@ -94,12 +99,9 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     for warning in &credentials.warnings {
         warn!("{warning}");
     }
-    let audit = if credentials.audit_key.is_some() {
-        "this version of masker keeps no audit log; MASKER_AUDIT_HMAC_KEY is not used"
-    } else {
-        "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log"
-    };
-    warn!("{audit}");
+    if credentials.audit_key.is_none() {
+        warn!("MASKER_AUDIT_HMAC_KEY is not set: there is no audit log (`masker keys generate` makes such a key, too)");
+    }
 
     // Every problem of keys and policies together: an operator mends them in one go.
     let kids: BTreeSet<_> = credentials.keys.iter().filter(|key| key.role == Role::Active).map(|key| key.kid).collect();
@@ -138,8 +140,15 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         .start_handler(|_| thread_started())
         .build_global()
         .map_err(|error| threads(&error))?;
-    let loaded = Loaded { keyring, policies, clients, keys_from: credentials.sources, policies_from: source };
-    let outcome = runtime.block_on(run(config, loaded, &socket, audit, options));
+    let loaded = Loaded {
+        keyring,
+        policies,
+        clients,
+        keys_from: credentials.sources,
+        policies_from: source,
+        audit_key: credentials.audit_key,
+    };
+    let outcome = runtime.block_on(run(config, loaded, &socket, options));
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
     outcome
@@ -190,15 +199,10 @@ struct Loaded {
     clients: Clients,
     keys_from: KeySources,
     policies_from: PolicySource,
+    audit_key: Option<SecretKey>,
 }
 
-async fn run(
-    config: &Config,
-    loaded: Loaded,
-    socket: &Socket,
-    audit: &'static str,
-    options: ServeOptions,
-) -> Result<(), Refusal> {
+async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
     let Loaded { keyring, policies, .. } = loaded;
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
     let store_options =
@@ -223,6 +227,7 @@ async fn run(
         warn!("{warning}");
     }
 
+    let audit = open_audit(&config.audit, loaded.audit_key, &vault, options.accept_audit_break).await?;
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
     let socket_group = socket.group().map_err(Refusal::failed)?;
@@ -244,9 +249,13 @@ async fn run(
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let settings =
-        Settings { audit, timeouts, place, api_keys_per_workspace: config.access.api_keys_per_workspace as usize };
-    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
+    let settings = Settings {
+        audit: audit.clone(),
+        timeouts,
+        place,
+        api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
+    };
+    let service = Service::new(Arc::clone(&vault), current, Arc::clone(&access), metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
@@ -267,7 +276,7 @@ async fn run(
     );
     notify(&[NotifyState::Ready]);
 
-    signals.serve_until_stop(&service, &vault).await;
+    signals.serve_until_stop(&service, &vault, &access, audit.as_deref()).await;
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
     // The receiver is gone only if serving ended by a bug, which the next line reports.
@@ -280,7 +289,8 @@ async fn run(
         Err(panicked) => error!(error = %panicked, "serving ended by a bug"),
     }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
-    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), end(rotating, &vault)).await {
+    let ending = end(rotating, &vault, audit.as_deref());
+    match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), ending).await {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(failed)) => warn!(error = %failed, "stopped; the vault was not closed in order"),
         Err(_) => warn!("stopped; the vault did not close in time"),
@@ -289,9 +299,12 @@ async fn run(
 }
 
 /// Ends the vault once nothing drives its rotations any more.
-async fn end(rotating: JoinHandle<()>, vault: &Vault) -> Result<(), VaultError> {
+async fn end(rotating: JoinHandle<()>, vault: &Vault, audit: Option<&AuditLog>) -> Result<(), VaultError> {
     if let Err(panicked) = rotating.await {
         error!(error = %panicked, "driving rotations ended by a bug");
+    }
+    if let Some(log) = audit {
+        close_audit(log, vault).await;
     }
     vault.close().await
 }
@@ -313,17 +326,23 @@ impl Signals {
 
     /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop: at once, whatever
     /// is being done then.
-    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault) {
+    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault, access: &Access, audit: Option<&AuditLog>) {
         let mut key_use = interval(Duration::from_secs(KEY_USE_SECONDS));
         key_use.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Signals { terminate, interrupt, hangup } = self;
         let chores = async {
             loop {
                 tokio::select! {
-                    _ = hangup.recv() => reload(service).await,
+                    _ = hangup.recv() => reload(service, audit).await,
                     _ = key_use.tick() => {
                         if let Err(failed) = vault.note_key_use().await {
                             warn!(error = %failed, "the use of keys was not written down; it will be tried again");
+                        }
+                        if let Err(failed) = note_api_key_use(vault, access).await {
+                            warn!(error = %failed, "the use of API keys was not written down; it will be tried again");
+                        }
+                        if let Err(failed) = vault.anchor_audit().await {
+                            warn!(error = %failed, "the audit log's head was not written down; it will be tried again");
                         }
                     }
                 }
@@ -337,10 +356,18 @@ impl Signals {
     }
 }
 
-async fn reload(service: &Service) {
+/// Writes down when API keys were last used.
+async fn note_api_key_use(vault: &Vault, access: &Access) -> Result<(), VaultError> {
+    vault.note_api_key_use(&access.keys().used_since_written()).await
+}
+
+async fn reload(service: &Service, audit: Option<&AuditLog>) {
     notify(&[NotifyState::Reloading, monotonic_now()]);
     // What is wrong was logged, and health says so until a reload goes well.
-    let _ = service.reload(Reload::Both).await;
+    let reloaded = service.reload(Reload::Both).await;
+    if let Some(log) = audit {
+        tell_reload(log, reloaded.is_ok()).await;
+    }
     notify(&[NotifyState::Ready]);
 }
 

@@ -166,7 +166,7 @@ mod tests {
         for (text, told) in [
             ("tokenise", "`tokenise` is no scope: did you mean `tokenize`?"),
             ("keys:PHONE", "`keys:PHONE` is no scope: there is `tokenize`"),
-            ("keys:read:PHONE", "`keys:read:PHONE` is no scope: there is"),
+            ("keys:read:PHONE", "`keys:read:PHONE` is no scope: did you mean `keys:read`?"),
             ("rehydrate:phone", "the scope `rehydrate` is given for a kind as in `rehydrate:PHONE`"),
             ("", "`` is no scope"),
         ] {

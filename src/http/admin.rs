@@ -26,7 +26,13 @@ impl Service {
         let components = Components {
             vault: self.vault_health().await,
             keys: self.keys_health(),
-            audit_log: Component { status: HealthStatus::Off, detail: Some(self.audit.to_owned()) },
+            audit_log: match &self.audit {
+                None => Component {
+                    status: HealthStatus::Off,
+                    detail: Some("MASKER_AUDIT_HMAC_KEY is not set: there is no audit log".to_owned()),
+                },
+                Some(log) => log.health().map_or_else(degraded, |()| fine()),
+            },
             policies: match self.refused.load().policies.clone() {
                 None => fine(),
                 Some(problem) => degraded(problem),

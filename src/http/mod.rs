@@ -5,6 +5,7 @@
 
 mod admin;
 mod api_keys;
+mod audit;
 mod backup;
 mod body;
 mod exchange;
@@ -42,6 +43,7 @@ pub use socket::{Socket, SocketError, SocketOptions};
 
 use crate::{
     access::{Access, Attempts},
+    audit::AuditLog,
     metrics::Metrics,
     policy::PolicySet,
     vault::Vault,
@@ -119,10 +121,10 @@ pub struct Place {
 }
 
 /// What a service is made with, but for the parts that it works on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
-    /// Why there is no audit log.
-    pub audit: &'static str,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<AuditLog>>,
     /// How long a slow client is waited for.
     pub timeouts: Timeouts,
     /// Where the vault is.
@@ -140,7 +142,7 @@ pub struct Service {
     metrics: Arc<Metrics>,
     reloader: Reloader,
     refused: ArcSwap<Refused>,
-    audit: &'static str,
+    audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
     place: Place,
     /// One import at a time: each takes room on the disk.

@@ -30,6 +30,7 @@ use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
+    audit::{Ended, operation},
     exchange::Exchange,
     gate,
     problem::Problem,
@@ -157,7 +158,17 @@ impl Service {
         let matched = self.routes.find(request.method(), request.uri().path());
         let template = matched.as_ref().map_or("unmatched", |matched| matched.template);
         let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full());
-        let outcome = self.guarded(&mut on, peer, matched, request).await;
+        let route = matched.as_ref().ok().map(|matched| matched.route);
+        let mut outcome = self.guarded(&mut on, peer, matched, request).await;
+        let ended = Ended {
+            route,
+            status: outcome.as_ref().map_or_else(Problem::status, Response::status),
+            code: outcome.as_ref().err().map(|problem| problem.code),
+            took: started.elapsed(),
+        };
+        if let Err(unrecorded) = self.record(&on, ended).await {
+            outcome = Err(unrecorded);
+        }
         let mut response = match outcome {
             Ok(response) => response,
             Err(problem) => {
@@ -211,6 +222,9 @@ impl Service {
     ) -> Result<Response<AnswerBody>, Problem> {
         self.identify(on, peer, &request).await?;
         let matched = matched?;
+        if operation(matched.route).is_some() {
+            self.audit_ready()?;
+        }
         let open = matched.rule == Rule::Open;
         if open {
             // Whoever has used up their limits may still ask what they are.

@@ -33,7 +33,7 @@ mod writer;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
 };
@@ -60,6 +60,7 @@ pub use verdict::{Verdict, advice};
 pub use writer::merge::Merged;
 
 use crate::{
+    audit::AuditLog,
     keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},
     kind::Kid,
     metrics::Metrics,
@@ -98,6 +99,9 @@ struct Shared {
     requests: AtomicU64,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// The log whose end is noted with every commit, and the number of the last event that is.
+    audit: OnceLock<Arc<AuditLog>>,
+    audit_noted: AtomicU64,
 }
 
 /// What an operator decides about keys.
@@ -145,6 +149,8 @@ impl Vault {
             requests: AtomicU64::new(0),
             metrics,
             clock,
+            audit: OnceLock::new(),
+            audit_noted: AtomicU64::new(0),
         });
         let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
         let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };

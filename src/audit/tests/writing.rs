@@ -86,7 +86,8 @@ fn ids_and_times_go_on_though_the_clock_goes_back() {
         log.close().await;
     });
     let page = read(folder.path(), &Query { limit: 10, ..Query::default() }).unwrap();
-    let ids: Vec<String> = page.events.iter().map(|event| event.split("\"id\":\"").nth(1).unwrap()[..26].into()).collect();
+    let ids: Vec<String> =
+        page.events.iter().map(|event| event.split("\"id\":\"").nth(1).unwrap()[..26].into()).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     access::{ApiKey, ApiKeySecret, KeyId, KeySpec},
+    audit::{AuditLog, Event, OnFailure, Operation, Options, Sync},
     grant::{ContextPattern, Limits},
-    store::record::AuditHeadRow,
 };
 
 /// A key with a name, and so many contexts.
@@ -31,19 +31,48 @@ async fn names(vault: &Vault) -> Vec<String> {
 async fn what_was_kept_is_there_after_a_restart() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    assert_eq!((vault.audit_head().await.unwrap(), names(&vault).await.len()), (None, 0));
+    assert!(names(&vault).await.is_empty());
     for (id, name) in [(2, "b"), (1, "a"), (2, "c")] {
         vault.keep_api_key(&permit(), &key(id, name, 1)).await.unwrap();
-    }
-    for sequence in [7, 8] {
-        vault.keep_audit_head(&AuditHeadRow { sequence, hash: [9; 32] }).await.unwrap();
     }
     let minted = bench.token(&vault, "beside them").await;
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
-    assert_eq!(vault.audit_head().await.unwrap(), Some(AuditHeadRow { sequence: 8, hash: [9; 32] }));
     assert_eq!(names(&vault).await, ["a", "c"]);
     assert_eq!((vault.records(), value(&vault, &minted).await.is_ok()), (1, true));
+}
+
+#[tokio::test]
+async fn every_commit_notes_where_the_audit_log_stands() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    assert_eq!(vault.audit_head().await.unwrap(), None);
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        directory: directory.path().join("audit"),
+        key: SecretKey::from_bytes(Zeroizing::new(*b"the key of the tests' audit log.")).unwrap(),
+        sync: Sync::Always,
+        on_failure: OnFailure::Refuse,
+        retention_days: 1,
+        segment_bytes_max: 1 << 20,
+        accept_break: false,
+    };
+    let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log);
+    vault.anchor(Arc::clone(&log));
+    bench.token(&vault, "a").await;
+    let first = vault.audit_head().await.unwrap().unwrap();
+    log.record(&Event::new(Operation::Start, "ok")).await.unwrap();
+    bench.token(&vault, "b").await;
+    let second = vault.audit_head().await.unwrap().unwrap();
+    assert_eq!((second.sequence, second.hash), (log.durable_head().sequence, log.durable_head().hash));
+    assert_eq!(second.sequence, first.sequence + 1);
+    // A failed commit has noted nothing, and what commits nothing else is told to.
+    log.record(&Event::new(Operation::Stop, "ok")).await.unwrap();
+    bench.store.fail_next_apply(Fault::NotApplied);
+    assert!(vault.anchor_audit().await.is_err());
+    assert_eq!(vault.audit_head().await.unwrap(), Some(second.clone()));
+    vault.anchor_audit().await.unwrap();
+    assert_eq!(vault.audit_head().await.unwrap().unwrap().sequence, second.sequence + 1);
 }
 
 #[tokio::test]

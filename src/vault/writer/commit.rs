@@ -95,14 +95,19 @@ impl Writer {
                 [Job::PutKeys(asked)] => Arc::clone(&asked.work.keys),
                 _ => self.shared.keys.load_full(),
             };
-            let Group { draft, in_flight, changes, preconditions, .. } =
+            let Group { draft, in_flight, mut changes, preconditions, .. } =
                 Group::build(&self.shared, &keys, jobs).await?;
-            let mut changes: Vec<Change> = changes.into_values().collect();
-            changes.extend(draft.changes());
-            if changes.is_empty() {
+            let of_draft = draft.changes();
+            if changes.is_empty() && of_draft.is_empty() {
                 self.committed(jobs);
                 return Ok(());
             }
+            let audit_noted = self.shared.audit_head().map(|(sequence, change)| {
+                changes.insert(change.key().clone(), change);
+                sequence
+            });
+            let mut changes: Vec<Change> = changes.into_values().collect();
+            changes.extend(of_draft);
             let rows = changes.len();
             let started = Instant::now();
             self.shared.in_flight.begin(in_flight);
@@ -114,6 +119,7 @@ impl Writer {
                     self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
                     self.shared.metrics.vault_records.set(draft.ledger.records().cast_signed());
                     self.shared.ledger.store(Arc::new(draft.ledger));
+                    audit_noted.into_iter().for_each(|sequence| self.shared.audit_head_noted(sequence));
                     self.committed(jobs);
                     return Ok(());
                 }

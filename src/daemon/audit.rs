@@ -1,0 +1,85 @@
+//! The audit log's part in the daemon's life.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+use super::run::Refusal;
+use crate::{
+    audit::{AuditLog, Count, Detail, Event, Head, Operation, Options},
+    config::AuditConfig,
+    crypto::SecretKey,
+    vault::{Vault, VaultError},
+};
+
+/// Opens the log and tells it of this start; `None` where there is no key for it.
+///
+/// # Errors
+/// Why the log cannot be kept, which keeps the daemon from starting: what it does would go unrecorded.
+pub(super) async fn open_audit(
+    config: &AuditConfig,
+    key: Option<SecretKey>,
+    vault: &Vault,
+    accept_break: bool,
+) -> Result<Option<Arc<AuditLog>>, Refusal> {
+    let Some(key) = key else { return Ok(None) };
+    let anchor = vault.audit_head().await.map_err(Refusal::failed)?;
+    let anchor = anchor.map(|row| Head { sequence: row.sequence, hash: row.hash });
+    let options = Options {
+        directory: config.path.clone(),
+        key,
+        sync: config.sync,
+        on_failure: config.on_failure,
+        retention_days: config.retention_days,
+        segment_bytes_max: config.segment_bytes_max(),
+        accept_break,
+    };
+    let opening = move || AuditLog::open(options, anchor, Arc::new(Timestamp::now));
+    let opened = tokio::task::spawn_blocking(opening).await.map_err(Refusal::failed)?.map_err(Refusal::failed)?;
+    for note in &opened.notes {
+        warn!("{note}");
+    }
+    let log = Arc::new(opened.log);
+    vault.anchor(Arc::clone(&log));
+    let counts = keys(vault);
+    let detail = [("version", Detail::Text(env!("CARGO_PKG_VERSION")))];
+    log.record(&Event { counts: &counts, detail: &detail, ..Event::new(Operation::Start, "ok") })
+        .await
+        .map_err(Refusal::failed)?;
+    Ok(Some(log))
+}
+
+/// The keys that are loaded, with how many records each seals.
+fn keys(vault: &Vault) -> Vec<Count> {
+    let loaded = vault.generations().into_iter().filter(|generation| generation.loaded.is_some());
+    let count = |generation: crate::vault::GenerationStatus| Count {
+        fingerprint: Some(generation.fingerprint),
+        generation: generation.loaded,
+        items: generation.records,
+        kid: Some(generation.kid),
+        kind: None,
+        outcome: "loaded",
+    };
+    loaded.map(count).collect()
+}
+
+/// Tells the log of a reload that no request asked for.
+pub(super) async fn tell_reload(log: &AuditLog, went_well: bool) {
+    let event = Event::new(Operation::Reload, if went_well { "ok" } else { "failed" });
+    if let Err(failed) = log.record(&event).await {
+        error!(error = %failed, "the audit log was not told of a reload");
+    }
+}
+
+/// Tells the log of the stop, makes it durable, and notes its end in the vault.
+pub(super) async fn close_audit(log: &AuditLog, vault: &Vault) {
+    if let Err(failed) = log.record(&Event::new(Operation::Stop, "ok")).await {
+        error!(error = %failed, "the audit log was not told of the stop");
+    }
+    log.close().await;
+    let anchored: Result<(), VaultError> = vault.anchor_audit().await;
+    if let Err(failed) = anchored {
+        warn!(error = %failed, "the vault was not told of the audit log's end");
+    }
+}

@@ -109,6 +109,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
     if !section.has("scopes") {
         section.report_missing("scopes", "say what the client may do, such as `scopes = [\"tokenize\"]`");
     }
+    let limits = limits(section);
     let grant = Grant {
         scopes: scopes(section, "scopes").unwrap_or_default(),
         policies: section.strings("policies").map(|names| names.iter().map(|name| name.value.to_owned()).collect()),
@@ -123,7 +124,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
         gid,
         unit,
         grant,
-        limits: limits(section),
+        limits,
     })
 }
 

@@ -285,7 +285,11 @@ impl<'k> Follower<'k> {
         };
         let (expected, found) = (previous.sequence + 1, facts.seq);
         if found != expected {
-            return Err(if found > expected { Why::Missing { expected, found } } else { Why::Reordered { expected, found } });
+            return Err(if found > expected {
+                Why::Missing { expected, found }
+            } else {
+                Why::Reordered { expected, found }
+            });
         }
         if self.key.link(&previous.hash, event) != hash {
             // A segment that was begun after the chain broke vouches for itself, and not for what is above it.
@@ -311,7 +315,8 @@ pub(super) fn stated_sequence(line: &[u8]) -> Option<u64> {
 }
 
 fn is_canonical(event: &[u8]) -> bool {
-    let written = serde_json::from_slice::<Value>(event).ok().and_then(|value| serde_json_canonicalizer::to_vec(&value).ok());
+    let written =
+        serde_json::from_slice::<Value>(event).ok().and_then(|value| serde_json_canonicalizer::to_vec(&value).ok());
     written.as_deref() == Some(event)
 }
 

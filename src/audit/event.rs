@@ -383,7 +383,10 @@ mod tests {
 
     fn assert_canonical(text: &[u8]) {
         let value: Value = serde_json::from_slice(text).unwrap();
-        assert_eq!(String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()), String::from_utf8_lossy(text));
+        assert_eq!(
+            String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()),
+            String::from_utf8_lossy(text)
+        );
     }
 
     #[test]

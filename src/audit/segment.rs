@@ -222,7 +222,8 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
 
 /// Compresses a closed segment and removes its original. What a crash has left of an earlier attempt is in no way.
 pub(super) fn compress(name: &SegmentName, directory: &Path) -> io::Result<()> {
-    let (plain, compressed, unfinished) = (name.plain(directory), name.compressed(directory), name.unfinished(directory));
+    let (plain, compressed, unfinished) =
+        (name.plain(directory), name.compressed(directory), name.unfinished(directory));
     let original = Segment { name: *name, path: plain.clone(), compressed: false };
     if !holds_the_same(&compressed, &original)? {
         write_compressed(&original, &unfinished)?;
@@ -332,8 +333,14 @@ mod tests {
         // What each step leaves: nothing, a part, all of it under its first name, all of it under its last.
         type Left<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
         let half = &whole[..whole.len() / 2];
-        let steps: [Left<'_>; 6] =
-            [(None, None), (Some(b""), None), (Some(half), None), (Some(&whole), None), (None, Some(&whole)), (None, Some(half))];
+        let steps: [Left<'_>; 6] = [
+            (None, None),
+            (Some(b""), None),
+            (Some(half), None),
+            (Some(&whole), None),
+            (None, Some(&whole)),
+            (None, Some(half)),
+        ];
         for (unfinished, compressed) in steps {
             fs::write(name.plain(directory), &text).unwrap();
             let _ = fs::remove_file(name.compressed(directory));

@@ -178,8 +178,8 @@ impl Shared {
     }
 
     fn write_batch(&self, writer: &mut Writer, batch: &Batch, group: Group) {
-        let written = !self.has_failed()
-            && writer.append(batch).map_err(|error| self.fail(writer, "write", &error)).is_ok();
+        let written =
+            !self.has_failed() && writer.append(batch).map_err(|error| self.fail(writer, "write", &error)).is_ok();
         if !written {
             self.lose(batch.events.len());
             return group.complete(false);
@@ -285,10 +285,8 @@ impl Shared {
             if !writer.is_open() {
                 writer.open_segment()?;
             }
-            writer.append_own(
-                Operation::Resumed,
-                &[("lost", Detail::Number(lost)), ("reason", Detail::Text(&reason))],
-            )?;
+            writer
+                .append_own(Operation::Resumed, &[("lost", Detail::Number(lost)), ("reason", Detail::Text(&reason))])?;
             writer.sync_now()
         });
         // Where it fails the reason stays what it was first: the log is written once and not at each attempt.
@@ -308,7 +306,10 @@ impl Shared {
             if self.has_failed() {
                 return false;
             }
-            writer.append_own(op, detail).map_err(|error| self.fail(&mut writer, "write", &error)).map(|()| writer.head())
+            writer
+                .append_own(op, detail)
+                .map_err(|error| self.fail(&mut writer, "write", &error))
+                .map(|()| writer.head())
         };
         self.sync();
         recorded.is_ok_and(|head| self.durable_head().sequence >= head.sequence)

@@ -122,7 +122,8 @@ struct Part {
 /// [`VerifyError::Failing`] with the first line that fails; otherwise that something cannot be read.
 pub fn verify(source: &Source, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<Verified, VerifyError> {
     let parts = parts(source)?;
-    let mut walk = Walk { follower: Follower::new(key, true), found: None, announced: false, reached: expected.is_none() };
+    let mut walk =
+        Walk { follower: Follower::new(key, true), found: None, announced: false, reached: expected.is_none() };
     let mut end = None;
     for (index, part) in parts.iter().enumerate() {
         let lines = walk.read(part, &parts[index + 1..], expected)?;
@@ -154,10 +155,14 @@ fn parts(source: &Source) -> Result<Vec<Part>, VerifyError> {
         Source::Directory(path) => {
             let io = |source| VerifyError::Io { path: path.clone(), source };
             let segments = segment::list(path).map_err(io)?.segments;
-            Ok(segments.into_iter().map(|segment| Part { path: segment.path, compressed: segment.compressed }).collect())
+            Ok(segments
+                .into_iter()
+                .map(|segment| Part { path: segment.path, compressed: segment.compressed })
+                .collect())
         }
         Source::Files(paths) => {
-            let mut named: Vec<_> = paths.iter().map(|path| (segment::segment_at(path).map(|s| s.name), path)).collect();
+            let mut named: Vec<_> =
+                paths.iter().map(|path| (segment::segment_at(path).map(|s| s.name), path)).collect();
             // Files that were given other names are taken in the order in which they were given.
             if named.iter().all(|(name, _)| name.is_some()) {
                 named.sort();

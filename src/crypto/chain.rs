@@ -38,7 +38,10 @@ mod tests {
     fn a_link_is_the_hmac_of_the_previous_hash_and_the_event() {
         let bytes = Zeroizing::new(std::array::from_fn(|i| i as u8));
         let key = ChainKey::new(&SecretKey::from_bytes(bytes).unwrap()).unwrap();
-        assert_eq!(HEXLOWER.encode(&key.link(&[0; 32], b"{}")), "90fe99f432973397aa5c5709fd2166204591b36d93fb6812ab27f4357368b931");
+        assert_eq!(
+            HEXLOWER.encode(&key.link(&[0; 32], b"{}")),
+            "90fe99f432973397aa5c5709fd2166204591b36d93fb6812ab27f4357368b931"
+        );
         assert_ne!(key.link(&[1; 32], b"{}"), key.link(&[0; 32], b"{}"));
     }
 }

@@ -136,7 +136,8 @@ fn lines_made_without_the_key_are_found() {
         let mut forged = Vec::new();
         let start = chain::begin_line(&mut forged);
         forged.extend_from_slice(
-            format!(r#"{{"op":"forget","outcome":"ok","seq":{sequence},"time":"2026-03-01T12:00:00.000Z","v":1}}"#).as_bytes(),
+            format!(r#"{{"op":"forget","outcome":"ok","seq":{sequence},"time":"2026-03-01T12:00:00.000Z","v":1}}"#)
+                .as_bytes(),
         );
         chain::seal(&mut forged, start, &other, &Head { sequence: sequence - 1, hash: [0; 32] });
         let mut inserted = lines.clone();

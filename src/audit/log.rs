@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
+
 use super::{
     chain::Head,
     directory::DirectoryLock,
@@ -118,24 +120,14 @@ impl AuditLog {
         let group = match PREPARED.with_borrow_mut(|prepared| self.shared.submit(event, prepared))? {
             Submitted::Waits(group) => group,
             Submitted::Writes(group) => {
-                if self.shared.write_queued(ROUNDS_MAX) == Written::MoreComes {
-                    self.hand_over();
-                }
+                let turn = Turn(&self.shared);
+                // Those who are ready to run hand theirs in first: one write for all costs little more than for one.
+                tokio::task::yield_now().await;
+                drop(turn);
                 group
             }
         };
         self.shared.verdict(group.wait().await)
-    }
-
-    /// Has a task of its own write what keeps coming: a request must not serve others for ever, and one that is given up
-    /// must not take the others with it.
-    fn hand_over(&self) {
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            while shared.write_queued(ROUNDS_MAX) == Written::MoreComes {
-                tokio::task::yield_now().await;
-            }
-        });
     }
 
     /// Asked before anything is done that needs a record, so that it is not half done when the record fails.
@@ -175,6 +167,32 @@ impl AuditLog {
             && tokio::task::spawn_blocking(move || threads.stop(&shared)).await.is_err()
         {
             tracing::error!("the audit log's end has panicked");
+        }
+    }
+}
+
+/// A request's turn to write what has come. It writes when it is dropped, so a request that is given up does not take
+/// the others with it.
+struct Turn<'a>(&'a Arc<Shared>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut written = self.0.write_queued(ROUNDS_MAX);
+        match Handle::try_current() {
+            // A request must not serve others for ever: a task of its own goes on.
+            Ok(runtime) if written == Written::MoreComes => {
+                let shared = self.0.clone();
+                runtime.spawn(async move {
+                    while shared.write_queued(ROUNDS_MAX) == Written::MoreComes {
+                        tokio::task::yield_now().await;
+                    }
+                });
+            }
+            _ => {
+                while written == Written::MoreComes {
+                    written = self.0.write_queued(ROUNDS_MAX);
+                }
+            }
         }
     }
 }

@@ -68,6 +68,8 @@ struct Examined {
     previous: Option<Head>,
     /// Where it stands after the last line that verifies.
     head: Option<Head>,
+    /// Whether its first line says that the chain is broken, and whether that holds at its last.
+    begun_broken: bool,
     unresolved_break: bool,
     closed: bool,
     /// Bytes of lines that verify.
@@ -172,7 +174,7 @@ fn compare(key: &ChainKey, segments: &[Segment], last: &Examined, anchor: Head) 
         let why = Why::Replaced { sequence: anchor.sequence };
         if hash == anchor.hash { Noted::There } else { Noted::Broken(Broken { segment, line, why }) }
     };
-    let (Some(mut previous), mut name, mut known_break) = (last.previous, name, last.unresolved_break) else {
+    let (Some(mut previous), mut name, mut known_break) = (last.previous, name, last.begun_broken) else {
         return Ok(Noted::There);
     };
     if previous.sequence < anchor.sequence {
@@ -203,7 +205,7 @@ fn compare(key: &ChainKey, segments: &[Segment], last: &Examined, anchor: Head) 
             }
         }
     }
-    Ok(verdict(name, 1, previous.hash))
+    Ok(if known_break { Noted::There } else { verdict(name, 1, previous.hash) })
 }
 
 /// Where the chain stood before a segment, and whether it was known to be broken; none where its first line does not
@@ -225,6 +227,7 @@ fn examine(segment: &Segment, key: &ChainKey, sought: u64) -> io::Result<Examine
     let mut examined = Examined {
         previous: None,
         head: None,
+        begun_broken: false,
         unresolved_break: false,
         closed: false,
         bytes: 0,
@@ -273,6 +276,7 @@ impl Examined {
     fn take(&mut self, line: &Verified<'_>, bytes: u64, sought: u64) {
         if let Some(opened) = line.opened {
             self.previous = self.previous.or(Some(opened.previous));
+            self.begun_broken = opened.unresolved_break;
             self.unresolved_break = opened.unresolved_break;
         }
         self.unresolved_break &= !line.is(Operation::BreakAccepted);

@@ -27,7 +27,7 @@ fn lost(directory: &std::path::Path) -> Vec<u64> {
 
 #[test]
 fn a_full_disk_refuses_and_is_over_when_there_is_room() {
-    for room in [0, 1, 50, 200] {
+    for room in [0, 1, 50, 100] {
         let folder = scratch();
         let log = open(options(folder.path()), None, &SetClock::new()).log;
         let faults = faults(&log);

@@ -21,6 +21,16 @@ fn small_log(directory: &Path) -> (Vec<u8>, Head) {
     (fs::read(&files(directory)[0]).unwrap(), head)
 }
 
+/// What a segment holds, whichever its form.
+fn text_of(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    if path.extension().is_some_and(|extension| extension == "zst") {
+        zstd::decode_all(&*bytes).unwrap()
+    } else {
+        bytes
+    }
+}
+
 #[test]
 fn a_log_goes_on_where_it_ended() {
     let folder = scratch();
@@ -114,7 +124,7 @@ fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
         assert!(!healthy, "{round}");
         assert_eq!(notes.len(), 1 - round, "{notes:?}");
     }
-    assert_eq!(fs::read(&path).unwrap(), text, "what is broken stays as evidence");
+    assert_eq!(text_of(&files(folder.path())[0]), text, "what is broken stays as evidence");
     assert_eq!(failing(folder.path(), None).1, line);
     let after = files(folder.path()).split_off(1);
     let operations = operations(folder.path());
@@ -174,11 +184,7 @@ fn a_noted_end_is_found_in_any_segment() {
     three_segments(folder.path(), &clock);
     let mut heads = vec![Head::GENESIS];
     for path in files(folder.path()) {
-        let text = if path.extension().unwrap() == "zst" {
-            zstd::decode_all(fs::File::open(&path).unwrap()).unwrap()
-        } else {
-            fs::read(&path).unwrap()
-        };
+        let text = text_of(&path);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let hash = std::str::from_utf8(&line[line.len() - 66..line.len() - 2]).unwrap();
             heads.push(Head { sequence: heads.len() as u64, hash: super::super::parse_hash(hash).unwrap() });

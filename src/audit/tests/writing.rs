@@ -1,6 +1,6 @@
 //! What is recorded is there, once and in order, whoever writes it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use super::super::{AuditError, Detail, Event, Operation, Query, Sync, keeper, read, segment, testing::*};
 use crate::limits::AUDIT_LINE_BYTES_MAX;
@@ -59,7 +59,9 @@ fn an_event_whose_request_is_given_up_is_written() {
 #[test]
 fn an_event_that_is_too_long_is_refused_alone() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let mut options = options(folder.path());
+    options.segment_bytes_max = 1 << 30;
+    let log = open(options, None, &SetClock::new()).log;
     let text = "x".repeat(AUDIT_LINE_BYTES_MAX);
     runtime().block_on(async {
         let event = Event { detail: &[("text", Detail::Text(&text))], ..Event::new(Operation::Start, "ok") };
@@ -148,12 +150,8 @@ fn segments_past_their_time_are_removed_and_the_rest_verifies() {
     assert!(operations(folder.path()).contains(&"segment.removed".to_owned()));
     // One more goes without being told.
     let second = files(folder.path()).remove(0);
-    fs_remove(&second);
+    fs::remove_file(&second).unwrap();
     assert!(verify_all(folder.path()).is_err());
-}
-
-fn fs_remove(path: &std::path::Path) {
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

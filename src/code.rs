@@ -41,7 +41,16 @@ codes! {
     RouteMethod = "route.method", 405, "The route does not take this method";
     AuthMissing = "auth.missing", 401, "A credential is needed";
     AuthInvalid = "auth.invalid", 401, "The credential is not valid";
+    AuthRevoked = "auth.revoked", 401, "The credential was revoked";
+    AuthExpired = "auth.expired", 401, "The credential has expired";
+    AuthBlocked = "auth.blocked", 429, "Too many attempts have failed";
     PermDenied = "perm.denied", 403, "The caller may not do this";
+    RateLimited = "rate.limited", 429, "The caller asks too often";
+    QuotaExceeded = "quota.exceeded", 429, "The caller has used up what it may do";
+    ApiKeyNotFound = "api_key.not_found", 404, "There is no such API key";
+    ApiKeyRevoked = "api_key.revoked", 409, "The API key was revoked";
+    ApiKeyLimit = "api_key.limit", 409, "The workspace has as many API keys as it may";
+    AuditUnavailable = "audit.unavailable", 503, "The audit log cannot be written";
     PolicyUnknown = "policy.unknown", 422, "There is no such policy";
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
     KeysInvalid = "keys.invalid", 422, "The keys cannot be used";

@@ -187,6 +187,26 @@ impl<'d> Section<'d> {
         self.table.iter().filter_map(|(key, value)| open(key, value)).collect()
     }
 
+    /// The sections of a list, each written under a header of its own: `[[name]]`.
+    pub fn list(&self, name: &'static str) -> Vec<Section<'d>> {
+        self.known.borrow_mut().push(name);
+        let Some((key, value)) = self.table.get_key_value(name) else { return Vec::new() };
+        let Some(elements) = value.get_ref().as_array() else {
+            let line = self.document.line_at(key.span().start);
+            self.report(line, format!("{} must be a list of sections: write [[{name}]]", quoted(name)));
+            return Vec::new();
+        };
+        let open = |element: &'d toml::Spanned<DeValue<'d>>| {
+            self.open(name, self.document.line_at(element.span().start), element.get_ref())
+        };
+        elements.iter().filter_map(open).collect()
+    }
+
+    /// Whether a field is a section, and not a text or a number.
+    pub fn is_section(&self, name: &str) -> bool {
+        self.table.get(name).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// Notes each field that was not asked for.
     pub fn finish(&self) {
         let known = self.known.borrow();
@@ -351,6 +371,24 @@ mod tests {
         let document = Document::parse("s = 1\n");
         assert!(document.root().section("s").is_none());
         assert_eq!(lines(&document.into_problems()), [1]);
+    }
+
+    #[test]
+    fn a_list_of_sections_gives_each_with_its_line() {
+        let document = Document::parse("[[s]]\na = 1\n\n[[s]]\nb = 2\n[s.t]\nc = 3\n");
+        let root = document.root();
+        let sections = root.list("s");
+        assert_eq!(sections.iter().map(Section::line).collect::<Vec<_>>(), [1, 4]);
+        assert!(sections[1].is_section("t") && !sections[1].is_section("b") && !sections[0].is_section("t"));
+        assert!(root.list("absent").is_empty());
+        root.finish();
+        sections[0].finish();
+        assert_eq!(lines(&document.into_problems()), [2]);
+        for text in ["s = 1\n", "[s]\na = 1\n"] {
+            let document = Document::parse(text);
+            assert!(document.root().list("s").is_empty());
+            assert_eq!(lines(&document.into_problems()), [1], "{text}");
+        }
     }
 
     #[test]

@@ -118,6 +118,13 @@ pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Size of one key or credential file, in bytes: room for white space around 44 characters.
 pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
+/// Longest time for which a replaced secret of an API key works on, in seconds: 30 days.
+pub const API_KEY_GRACE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+/// The same where nothing is said, in seconds: one day.
+pub const API_KEY_GRACE_SECONDS_USUAL: u64 = 24 * 60 * 60;
+/// Days without use after which an API key is called inactive.
+pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
+
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
 const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);

@@ -4,6 +4,7 @@ pub mod daemon {
     // Shared with other tests: public, so that what only those use is not dead here.
     pub mod harness;
 
+    mod access;
     mod backup;
     mod connections;
     mod contract;

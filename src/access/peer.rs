@@ -82,6 +82,11 @@ impl Peer {
     pub(crate) fn for_tests(uid: u32, gid: u32, groups: &[u32]) -> Self {
         Peer { uid, gid, pid: Some(1), groups: groups.to_vec(), unit: None }
     }
+
+    #[cfg(test)]
+    pub(crate) fn in_unit(self, unit: &str) -> Self {
+        Peer { unit: Some(unit.to_owned()), ..self }
+    }
 }
 
 /// `SO_PEERGROUPS`, which no crate at hand wraps. The kernel says how many there are when the room is too small.

@@ -265,6 +265,8 @@ pub struct ReloadReport {
 /// `GET /api/v1/auth/whoami`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct WhoAmI {
+    /// The name of the client or of the API key; `trusted` or `unlisted` where the caller is neither.
+    pub name: String,
     /// The user's name, where the host knows one.
     pub user: Option<String>,
     /// The user id.
@@ -275,8 +277,14 @@ pub struct WhoAmI {
     pub pid: Option<i32>,
     /// How the daemon knows: `peer-credentials`, which the kernel attests.
     pub attested_by: String,
-    /// `live`: what is minted is kept with everybody's.
+    /// The unit of the system's service manager that the process runs in.
+    pub unit: Option<String>,
+    /// `live`, or `test`: tokens of one are not known in the other.
     pub mode: String,
-    /// Each scope, and whether the caller has it.
+    /// Each scope, and whether the caller has it as a whole; and those that it has for single kinds.
     pub scopes: BTreeMap<String, bool>,
+    /// The policies that the caller is held to; absent where it may use all.
+    pub policies: Option<Vec<String>>,
+    /// The contexts that the caller is held to; absent where it may use all.
+    pub contexts: Option<Vec<String>>,
 }

@@ -4,6 +4,7 @@
 //! worked on. Every type is in the OpenAPI document that the daemon serves.
 
 mod admin;
+mod api_keys;
 mod object;
 mod rotations;
 mod text;
@@ -16,6 +17,7 @@ pub use admin::{
     KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
     WhoAmI,
 };
+pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;

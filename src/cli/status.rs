@@ -46,12 +46,18 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, CommandErr
         return Ok(Exit::Done);
     }
     let mut rows = vec![
+        vec!["name".to_owned(), caller.name],
         vec!["user".to_owned(), caller.user.unwrap_or_else(|| "-".to_owned())],
         vec!["uid".to_owned(), caller.uid.to_string()],
         vec!["gid".to_owned(), caller.gid.to_string()],
         vec!["known by".to_owned(), caller.attested_by],
         vec!["mode".to_owned(), caller.mode],
     ];
+    let limits =
+        [("unit", caller.unit.map(|unit| vec![unit])), ("policies", caller.policies), ("contexts", caller.contexts)];
+    for (name, names) in limits {
+        rows.extend(names.map(|names| vec![name.to_owned(), names.join(", ")]));
+    }
     rows.extend(caller.scopes.into_iter().map(|(scope, has)| vec![format!("may {scope}"), yes_or_no(has)]));
     output.table(&["CALLER", ""], rows)?;
     Ok(Exit::Done)

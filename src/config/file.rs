@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute,
+    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute, clients,
     fault::Gathered,
     text_file::{self, TextFileError},
 };
@@ -38,6 +38,7 @@ pub(super) struct FileSettings {
     pub(super) grace_days: Option<u32>,
     pub(super) grace_action: Option<GraceAction>,
     pub(super) accept_second_tokens: BTreeSet<Kid>,
+    pub(super) access: AccessConfig,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
 }
@@ -49,7 +50,7 @@ impl FileSettings {
         let variable = host.environment.setting("MASKER_CONFIG").map(Path::new);
         if let Some(named) = flag.or(variable) {
             let file = absolute(host.current_dir, named);
-            let settings = Self::read(&file).unwrap_or_else(|error| error.note(&file, faults));
+            let settings = Self::read_or_note(&file, faults);
             return (Some(file), settings);
         }
         let home = host.absolute("HOME").map(|home| home.join(".config/masker/config.toml"));
@@ -67,22 +68,27 @@ impl FileSettings {
         (None, FileSettings::default())
     }
 
-    fn read(file: &Path) -> Result<Self, FileError> {
-        let text = text_file::read(file).map_err(FileError::Text)?;
-        let base = file.parent().unwrap_or(Path::new("/"));
-        Self::parse(&text, base).map_err(FileError::Problems)
+    /// What a file says that must be there.
+    pub(super) fn read_or_note(file: &Path, faults: &mut Gathered) -> Self {
+        Self::read(file).unwrap_or_else(|error| error.note(file, faults))
     }
 
-    /// Reads the text. Relative paths start at `base`.
-    pub(super) fn parse(text: &str, base: &Path) -> Result<Self, Vec<Problem>> {
+    fn read(file: &Path) -> Result<Self, FileError> {
+        let text = text_file::read(file).map_err(FileError::Text)?;
+        Self::parse(&text, file).map_err(FileError::Problems)
+    }
+
+    /// Reads the text of a file. Relative paths start at its directory.
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Vec<Problem>> {
         let document = Document::parse(text);
         let mut settings = FileSettings::default();
-        settings.read_sections(&document.root(), base);
+        settings.read_sections(&document.root(), file);
         let problems = document.into_problems();
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 
-    fn read_sections(&mut self, root: &Section<'_>, base: &Path) {
+    fn read_sections(&mut self, root: &Section<'_>, file: &Path) {
+        let base = file.parent().unwrap_or(Path::new("/"));
         if let Some(server) = root.section("server") {
             self.socket = path(&server, "socket", base);
             self.socket_mode = server.string("socket_mode").and_then(|mode| socket_mode(&server, mode));
@@ -111,6 +117,7 @@ impl FileSettings {
             self.accept_second_tokens = kids(&keys, "accept_second_tokens");
             keys.finish();
         }
+        self.access = clients::read(root, file);
         if let Some(log) = root.section("log") {
             self.log_level = log.choice("level", &LogLevel::choices()).map(|level| level.value);
             self.log_format = log.choice("format", &LogFormat::CHOICES).map(|format| format.value);
@@ -150,7 +157,7 @@ fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBu
     None
 }
 
-fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
+pub(super) fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
     let Located { value, line } = section.string(name)?;
     if value.is_empty() {
         section.report(line, format!("`{name}` is empty; leave it out for the default"));

@@ -4,6 +4,7 @@
 //! are arguments ([`Host`]). Secrets are no settings: they have no place in a file that is this easy to read, and
 //! come by ways of their own ([`Credentials`]).
 
+mod clients;
 mod credentials;
 mod environment;
 mod fault;
@@ -20,6 +21,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
 pub use environment::Environment;
 use fault::Gathered;
@@ -58,6 +60,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// `[keys]`: how long old keys are good for, and what becomes of values while one is missing.
     pub keys: KeyConfig,
+    /// `[[clients]]` and `[access]`: who may do what.
+    pub access: AccessConfig,
     /// `[log]`: what is written to standard error.
     pub log: LogConfig,
 }
@@ -210,6 +214,16 @@ impl Config {
         faults.or(config)
     }
 
+    /// What a file says of clients and their access now: the rest of a configuration holds until the next start.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub fn reload_access(file: &Path) -> Result<AccessConfig, Faults> {
+        let mut faults = Gathered::default();
+        let settings = FileSettings::read_or_note(file, &mut faults);
+        faults.or(Some(settings.access))
+    }
+
     /// The socket alone, for a client: a vault or policies that it could not use do not concern it.
     ///
     /// # Errors
@@ -272,6 +286,7 @@ impl Overrides<'_> {
                 grace_action: settings.grace_action.unwrap_or(GraceAction::Warn),
                 accept_second_tokens: settings.accept_second_tokens,
             },
+            access: settings.access,
             log: LogConfig {
                 level: level.or(settings.log_level).unwrap_or(LogLevel::Info),
                 format: format.or(settings.log_format).unwrap_or(if self.host.log_is_terminal {

@@ -3,6 +3,7 @@ use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt};
 use tempfile::TempDir;
 
 use super::*;
+use crate::grant::{Grant, Limit, Limits, ScopeSet};
 
 /// A working directory, a home, and an environment in which HOME is set.
 struct Place {
@@ -71,6 +72,63 @@ fn without_a_file_there_are_defaults_for_the_user() {
     let keys = KeyConfig { grace_days: 30, grace_action: GraceAction::Warn, accept_second_tokens: BTreeSet::new() };
     assert_eq!(config.keys, keys);
     assert_eq!(config.log, LogConfig { level: LogLevel::Info, format: LogFormat::Json });
+    assert_eq!(config.access, AccessConfig::default());
+}
+
+#[test]
+fn clients_are_read_in_the_order_of_the_file() {
+    let place = Place::new();
+    let text = "[access]\nunlisted = [\"tokenize:PHONE\"]\napi_keys_per_workspace = 3\n\n[[clients]]\nname = \"billing\"\n\
+                user = \"billing\"\ngroup = \"clerks\"\nscopes = [\"tokenize\", \"rehydrate:PHONE\"]\npolicies = [\"a\"]\n\
+                contexts = [\"clinic-7\", \"clinic-7/*\"]\n\n[[clients]]\nname = \"any.unit\"\nuid = 7\ngid = 8\n\
+                unit = \"web.service\"\nscopes = [\"*\"]\nlimits = \"standard\"\n\n[[clients]]\nname = \"slow\"\nuid = 9\n\
+                scopes = []\n[clients.limits]\nvalues_per_second = 5\n";
+    let file = place.write("work/masker.toml", text);
+    let access = place.load().unwrap().access;
+    assert_eq!(access.unlisted, Some(ScopeSet::parse(&["tokenize:PHONE"]).unwrap()));
+    assert_eq!(access.api_keys_per_workspace, 3);
+    let [billing, unit, slow] = access.clients.as_slice() else { panic!("{access:?}") };
+    assert_eq!((billing.name.as_str(), billing.place.clone()), ("billing", format!("{}:5", file.display())));
+    assert_eq!((billing.user.as_deref(), billing.uid), (Some("billing"), None));
+    assert_eq!((billing.group.as_deref(), billing.gid, billing.unit.as_deref()), (Some("clerks"), None, None));
+    assert_eq!(billing.grant.scopes.to_texts(), ["tokenize", "rehydrate:PHONE"]);
+    assert!(billing.grant.allows_policy("a") && !billing.grant.allows_policy("b"));
+    assert!(billing.grant.allows_context("clinic-7/x") && !billing.grant.allows_context(""));
+    assert_eq!((unit.uid, unit.gid, unit.unit.as_deref()), (Some(7), Some(8), Some("web.service")));
+    assert_eq!(unit.grant, Grant::all());
+    assert_eq!((billing.limits, unit.limits), (Limits::none(), Limits::standard()));
+    assert_eq!(slow.limits, Limits::new([(Limit::ValuesPerSecond, 5)]).unwrap());
+    assert_eq!(Config::reload_access(&file).unwrap(), access);
+}
+
+#[test]
+fn every_problem_of_clients_is_reported_with_its_line() {
+    let place = Place::new();
+    let text = "[access]\nunlisted = [\"tokenise\"]\n[[clients]]\nname = \"Billing\"\nuid = 1\nscopes = [\"rehydrate:phone\"]\n\
+                [[clients]]\nname = \"a\"\n[[clients]]\nname = \"a\"\nuid = 1\nscopes = []\nunit = \"web\"\nscope = 1\n\
+                [[clients]]\nname = \"unlisted\"\nuid = 1\nscopes = []\n[clients.limits]\nvalues_burst = 5\nvalues_per_hour = 0\n";
+    let file = place.write("work/masker.toml", text);
+    let faults = messages(&place.load().unwrap_err());
+    let told: Vec<&str> = faults.iter().map(|fault| fault.strip_prefix(file.to_str().unwrap()).unwrap()).collect();
+    for (line, part) in [
+        (2, "did you mean `tokenize`?"),
+        (4, "`name` must be a letter or digit"),
+        (6, "`rehydrate:PHONE`"),
+        (7, "say who it is"),
+        (7, "`scopes` is missing"),
+        (9, "two clients `a`"),
+        (13, "ends in .service"),
+        (14, "unknown field `scope`"),
+        (16, "choose another"),
+        (19, "`values_burst` needs `values_per_second`"),
+        (21, "`values_per_hour` in [clients.limits] must be a whole number"),
+    ] {
+        let found = told.iter().any(|fault| fault.starts_with(&format!(":{line}: ")) && fault.contains(part));
+        assert!(found, "{line} {part}: {told:#?}");
+    }
+    assert_eq!(told.len(), 11, "{told:#?}");
+    assert!(Config::reload_access(&file).is_err());
+    assert!(Config::reload_access(&place.path("work/absent.toml")).is_err());
 }
 
 #[test]
@@ -208,7 +266,8 @@ level = "verbose"
 
 #[test]
 fn a_socket_mode_lets_the_owner_in_and_not_everybody() {
-    let mode = |mode: &str| FileSettings::parse(&format!("[server]\nsocket_mode = \"{mode}\"\n"), Path::new("/"));
+    let mode =
+        |mode: &str| FileSettings::parse(&format!("[server]\nsocket_mode = \"{mode}\"\n"), Path::new("/masker.toml"));
     for (text, bits) in [("0660", 0o660), ("600", 0o600), ("0o640", 0o640), ("0770", 0o770), ("0664", 0o664)] {
         assert_eq!(mode(text).ok().and_then(|settings| settings.socket_mode), Some(bits), "{text}");
     }

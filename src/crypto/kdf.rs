@@ -23,6 +23,14 @@ pub enum World {
 impl World {
     /// Both.
     pub const ALL: [World; 2] = [World::Live, World::Test];
+
+    /// `live` or `test`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            World::Live => "live",
+            World::Test => "test",
+        }
+    }
 }
 
 /// What a subkey is for. The texts are part of the token format, and that of exports.

@@ -1,5 +1,6 @@
 //! The daemon put together: what it is made of, and its life from start to stop.
 
+mod clients;
 pub mod environ;
 mod harden;
 mod logging;

@@ -10,8 +10,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use super::policies::{PolicySource, unnamed, without_key};
+use super::{
+    clients::ClientSource,
+    policies::{PolicySource, unnamed, without_key},
+};
 use crate::{
+    access::{Access, Clients},
     config::{KeySources, ReadAgain},
     http::{Reload, ReloadError, Reloaded},
     keyring::Keyring,
@@ -24,7 +28,9 @@ use crate::{
 pub(super) struct Reloader {
     pub(super) keys: KeySources,
     pub(super) policies: PolicySource,
+    pub(super) clients: ClientSource,
     pub(super) current: Arc<ArcSwap<PolicySet>>,
+    pub(super) access: Arc<Access>,
     pub(super) vault: Arc<Vault>,
     /// One reload at a time: the last to start is the last to be in force.
     pub(super) turn: Mutex<()>,
@@ -33,7 +39,8 @@ pub(super) struct Reloader {
 /// What was read, and has nothing wrong with it.
 struct Fresh {
     keyring: Option<Keyring>,
-    policies: Option<PolicySet>,
+    /// Policies, and the clients that were held against them.
+    policies: Option<(PolicySet, Clients)>,
     warnings: Vec<String>,
 }
 
@@ -73,13 +80,14 @@ impl Reloader {
     async fn attempt(self: &Arc<Self>, what: Reload) -> Result<Reloaded, ReloadError> {
         let reloader = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || reloader.read(what)).await;
-        let Fresh { keyring, policies, mut warnings } = read.unwrap_or_else(|panicked| {
+        let Fresh { keyring, policies: rules, mut warnings } = read.unwrap_or_else(|panicked| {
             let problems = vec![format!("reading failed: {panicked}")];
             Err(match what {
                 Reload::Policies => ReloadError::Invalid { keys: Vec::new(), policies: problems },
                 Reload::Keys | Reload::Both => ReloadError::Invalid { keys: problems, policies: Vec::new() },
             })
         })?;
+        let (policies, clients) = rules.unzip();
         let replaced = match (keyring, &policies) {
             (Some(keyring), Some(policies)) => self.vault.replace_keys_and_policies(keyring, policies).await,
             (Some(keyring), None) => self.vault.replace_keys(keyring).await,
@@ -96,6 +104,9 @@ impl Reloader {
         if let Some(policies) = policies {
             self.current.store(Arc::new(policies));
         }
+        if let Some(clients) = clients {
+            self.access.replace_clients(clients);
+        }
         Ok(Reloaded { policies: self.current.load().len(), warnings })
     }
 
@@ -108,12 +119,11 @@ impl Reloader {
                 self.read_keys(&mut warnings).map_err(|problems| of_keys.extend(problems)).ok()
             }
         };
-        let policies = match what {
+        let rules = match what {
             Reload::Keys => None,
-            Reload::Policies | Reload::Both => {
-                self.policies.load().map_err(|problems| of_policies.extend(problems)).ok()
-            }
+            Reload::Policies | Reload::Both => self.read_rules().map_err(|problems| of_policies.extend(problems)).ok(),
         };
+        let policies = rules.as_ref().map(|(policies, _)| policies);
 
         // Each is held against its counterpart as it will be: where that could not be read, it has been said.
         let in_force = self.current.load();
@@ -125,15 +135,22 @@ impl Reloader {
         }
         if let Some(keyring) = &keyring {
             of_keys.extend(self.vault.objections(keyring));
-            let policies = policies.as_ref().unwrap_or(&in_force);
+            let policies = policies.unwrap_or(&in_force);
             let unnamed = unnamed(policies, &kids(keyring)).into_iter();
             warnings.extend(unnamed.map(|kid| format!("the key {kid} is loaded and no policy names it")));
         }
         if of_keys.is_empty() && of_policies.is_empty() {
-            Ok(Fresh { keyring, policies, warnings })
+            Ok(Fresh { keyring, policies: rules, warnings })
         } else {
             Err(ReloadError::Invalid { keys: of_keys, policies: of_policies })
         }
+    }
+
+    /// The policies, and the clients with them: what a client may do can name a policy.
+    fn read_rules(&self) -> Result<(PolicySet, Clients), Vec<String>> {
+        let policies = self.policies.load()?;
+        let clients = self.clients.load(&policies)?;
+        Ok((policies, clients))
     }
 
     fn read_keys(&self, warnings: &mut Vec<String>) -> Result<Keyring, Vec<String>> {

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    clients::{ClientSource, resolve},
     harden::harden,
     logging,
     policies::{PolicySource, unnamed, without_key},
@@ -24,7 +25,7 @@ use super::{
     stack,
 };
 use crate::{
-    access::Access,
+    access::{Access, ApiKeys, Clients},
     config::{Config, Credentials, KeySources},
     http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
     keyring::{Grace, Keyring, Role},
@@ -107,8 +108,9 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         missing if missing.is_empty() => Ok(policies),
         missing => Err(missing),
     });
-    let (keyring, policies) = match (Keyring::build(credentials.keys, 1), policies) {
-        (Ok(keyring), Ok(policies)) => (keyring, policies),
+    let policies = policies.and_then(|policies| Ok((resolve(&config.access, &policies)?, policies)));
+    let (keyring, (clients, policies)) = match (Keyring::build(credentials.keys, 1), policies) {
+        (Ok(keyring), Ok(sound)) => (keyring, sound),
         (keyring, policies) => {
             let mut problems: Vec<String> = Vec::new();
             let exit = if keyring.is_ok() { EXIT_INVALID } else { EXIT_FAILED };
@@ -136,8 +138,8 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         .start_handler(|_| thread_started())
         .build_global()
         .map_err(|error| threads(&error))?;
-    let sources = (credentials.sources, source);
-    let outcome = runtime.block_on(run(config, keyring, policies, sources, &socket, audit, options));
+    let loaded = Loaded { keyring, policies, clients, keys_from: credentials.sources, policies_from: source };
+    let outcome = runtime.block_on(run(config, loaded, &socket, audit, options));
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
     outcome
@@ -181,15 +183,23 @@ fn group_id(name: &str) -> Result<u32, Refusal> {
     }
 }
 
-async fn run(
-    config: &Config,
+/// What was read and found sound before anything was opened, and where it came from.
+struct Loaded {
     keyring: Keyring,
     policies: PolicySet,
-    (keys_from, policies_from): (KeySources, PolicySource),
+    clients: Clients,
+    keys_from: KeySources,
+    policies_from: PolicySource,
+}
+
+async fn run(
+    config: &Config,
+    loaded: Loaded,
     socket: &Socket,
     audit: &'static str,
     options: ServeOptions,
 ) -> Result<(), Refusal> {
+    let Loaded { keyring, policies, .. } = loaded;
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
     let store_options =
         StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
@@ -215,22 +225,27 @@ async fn run(
 
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
+    let socket_group = socket.group().map_err(Refusal::failed)?;
+    let clients_from = ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw(), socket_group };
+    let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await.map_err(Refusal::failed)?));
+    let access = Arc::new(Access::new(clients_from.trust(loaded.clients), api_keys));
     let reloader = Arc::new(Reloader {
-        keys: keys_from,
-        policies: policies_from,
+        keys: loaded.keys_from,
+        policies: loaded.policies_from,
+        clients: clients_from,
         current: Arc::clone(&current),
+        access: Arc::clone(&access),
         vault: Arc::clone(&vault),
         turn: Mutex::new(()),
     });
     let reloader: http::Reloader = Box::new(move |what| Box::pin(Arc::clone(&reloader).reload(what)));
-    let group = socket.group().map_err(Refusal::failed)?;
-    let access = Access::new(geteuid().as_raw(), group);
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let settings = Settings { audit, timeouts, place };
+    let settings =
+        Settings { audit, timeouts, place, api_keys_per_workspace: config.access.api_keys_per_workspace as usize };
     let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;

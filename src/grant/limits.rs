@@ -128,6 +128,11 @@ impl Limits {
         Limit::ALL.iter().filter_map(|limit| Some((*limit, self.get(*limit)?)))
     }
 
+    /// Whether whoever has `other` can do no more than whoever has these.
+    pub fn covers(&self, other: &Limits) -> bool {
+        self.iter().all(|(limit, number)| other.get(limit).is_some_and(|others| others <= number))
+    }
+
     /// Whether there is no limit at all.
     pub fn is_unlimited(&self) -> bool {
         *self == Limits::none()
@@ -234,6 +239,23 @@ mod tests {
 
     fn read(json: &str) -> Result<Limits, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn limits_cover_those_that_allow_no_more() {
+        let some = |json: &str| read(json).unwrap();
+        let own = some(r#"{"requests_per_second": 3, "values_per_hour": 7}"#);
+        for (other, covered) in [
+            (own, true),
+            (some(r#"{"requests_per_second": 2, "values_per_hour": 7, "operations_per_day": 1}"#), true),
+            (some(r#"{"requests_per_second": 4, "values_per_hour": 7}"#), false),
+            (some(r#"{"requests_per_second": 3, "requests_burst": 4, "values_per_hour": 7}"#), false),
+            (some(r#"{"requests_per_second": 3}"#), false),
+            (Limits::none(), false),
+        ] {
+            assert_eq!(own.covers(&other), covered, "{other:?}");
+            assert!(Limits::none().covers(&other));
+        }
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use hyper::body::Bytes;
 use tokio::time::timeout;
 
-use super::{Reload, ReloadError, Reloaded, Service, problem::Problem, values::json};
+use super::{Reload, ReloadError, Reloaded, Service, exchange::Exchange, problem::Problem, values::json};
 use crate::{
-    access::{self, Peer, Scope},
+    access,
     api::{
         CheckReport, Component, Components, EntityDescription, Health, HealthStatus, KidRecords, PolicyDescription,
         PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
     },
     code::Code,
+    grant::{ContextPattern, Scope},
     keyring::Role,
     policy::{Action, Cipher, EntityRule, Policy, Scheme},
 };
@@ -51,8 +52,8 @@ impl Service {
         }
     }
 
-    pub(super) async fn metrics_text(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::MetricsRead>(peer)?;
+    pub(super) async fn metrics_text(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::MetricsRead>()?;
         // A store that fails is no reason to hide the other counters.
         if let Ok(stats) = self.vault.stats().await {
             self.metrics.vault_records.set(stats.records.cast_signed());
@@ -62,8 +63,8 @@ impl Service {
         self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
     }
 
-    pub(super) async fn vault_stats(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::VaultRead>(peer)?;
+    pub(super) async fn vault_stats(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::VaultRead>()?;
         let stats = self.vault.stats().await?;
         let generations = self.vault.generations().into_iter();
         json(&VaultStats {
@@ -83,8 +84,8 @@ impl Service {
         })
     }
 
-    pub(super) async fn vault_check(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn vault_check(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let outcome = self.vault.check(&permit).await?;
         json(&CheckReport {
             ok: outcome.ok(),
@@ -100,8 +101,8 @@ impl Service {
         })
     }
 
-    pub(super) fn policies(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::PoliciesRead>(peer)?;
+    pub(super) fn policies(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::PoliciesRead>()?;
         let policies = self.policies.load();
         let default = policies.get(None).map(|policy| &policy.name);
         let summary = |policy: &Policy| PolicySummary {
@@ -114,8 +115,8 @@ impl Service {
         json(&PolicyList { policies: policies.iter().map(summary).collect() })
     }
 
-    pub(super) fn policy(&self, peer: &Peer, name: &str) -> Result<Bytes, Problem> {
-        self.access.permit::<access::PoliciesRead>(peer)?;
+    pub(super) fn policy(&self, on: &mut Exchange, name: &str) -> Result<Bytes, Problem> {
+        on.permit::<access::PoliciesRead>()?;
         let policies = self.policies.load();
         let unknown =
             || Problem::new(Code::PolicyUnknown, "no policy of this name is loaded; see GET /api/v1/policies");
@@ -130,8 +131,8 @@ impl Service {
         })
     }
 
-    pub(super) async fn policies_reload(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::PoliciesReload>(peer)?;
+    pub(super) async fn policies_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::PoliciesReload>()?;
         match self.reload(Reload::Policies).await {
             Ok(Reloaded { policies, warnings }) => json(&ReloadReport { policies, warnings }),
             Err(ReloadError::Vault(failed)) => Err(failed.into()),
@@ -139,18 +140,29 @@ impl Service {
         }
     }
 
-    pub(super) fn whoami(&self, peer: &Peer) -> Result<Bytes, Problem> {
+    pub(super) fn whoami(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        let (peer, principal) = (on.caller.peer(), on.caller.principal());
         let uid = nix::unistd::Uid::from_raw(peer.uid());
-        let scopes: BTreeMap<String, bool> =
-            Scope::ALL.iter().map(|scope| (scope.to_string(), self.access.allows(peer, *scope))).collect();
+        let given = &principal.grant.scopes;
+        let mut scopes: BTreeMap<String, bool> =
+            Scope::ALL.iter().map(|scope| (scope.to_string(), given.allows(*scope))).collect();
+        scopes.extend(given.kinds().map(|(scope, kind)| (format!("{scope}:{kind}"), true)));
         json(&WhoAmI {
+            name: principal.name.clone(),
             // A user without a name, or a user database that cannot be read, is no reason to say nothing.
             user: nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name),
             uid: peer.uid(),
             gid: peer.gid(),
             pid: peer.pid(),
+            unit: peer.unit().map(str::to_owned),
             attested_by: "peer-credentials".to_owned(),
-            mode: "live".to_owned(),
+            mode: principal.world.as_str().to_owned(),
+            policies: principal.grant.policies.as_ref().map(|names| names.iter().cloned().collect()),
+            contexts: principal
+                .grant
+                .contexts
+                .as_ref()
+                .map(|patterns| patterns.iter().map(ContextPattern::to_text).collect()),
             scopes,
         })
     }

@@ -12,9 +12,9 @@ use hyper::{
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
-use super::{Service, problem::Problem, request_id::RequestId, serve::AnswerBody, values::json};
+use super::{Service, exchange::Exchange, problem::Problem, request_id::RequestId, serve::AnswerBody, values::json};
 use crate::{
-    access::{self, Peer},
+    access,
     api::ImportReport,
     code::Code,
     limits::IMPORT_BYTES_MAX,
@@ -69,10 +69,10 @@ impl Drop for Sending {
 }
 
 impl Service {
-    pub(super) async fn vault_export(&self, peer: &Peer, id: RequestId) -> Result<Response<AnswerBody>, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn vault_export(&self, on: &mut Exchange) -> Result<Response<AnswerBody>, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let exporting = self.vault.export(&permit, self.place.vault_id).await?;
-        let sending = Sending { exporting, id, bytes: 0, ended: false };
+        let sending = Sending { exporting, id: on.id, bytes: 0, ended: false };
         let body = StreamBody::new(try_unfold(sending, Sending::next));
         let mut response = Response::new(Either::Right(body.boxed_unsync()));
         response.headers_mut().insert(header::CONTENT_TYPE, OCTETS);
@@ -81,13 +81,12 @@ impl Service {
 
     pub(super) async fn vault_import(
         &self,
-        peer: &Peer,
+        on: &mut Exchange,
         query: Option<&str>,
         body: Incoming,
-        id: RequestId,
     ) -> Result<Bytes, Problem> {
         let mut body = Upload { body, patience: self.timeouts.body, received: 0 };
-        let imported = self.import(peer, query, &mut body, id).await;
+        let imported = self.import(on, query, &mut body).await;
         if let Err(problem) = &imported
             && !problem.close
         {
@@ -97,14 +96,8 @@ impl Service {
         imported
     }
 
-    async fn import(
-        &self,
-        peer: &Peer,
-        query: Option<&str>,
-        body: &mut Upload,
-        id: RequestId,
-    ) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    async fn import(&self, on: &mut Exchange, query: Option<&str>, body: &mut Upload) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let rules = rules(query)?;
         let busy = |_| Problem::new(Code::Overloaded, "another import is under way; wait for its end");
         let _turn = self.importing.try_acquire().map_err(busy)?;
@@ -112,9 +105,11 @@ impl Service {
         let bytes = body.received;
         let outcome = self.vault.import(&permit, file, rules).await?;
         let merged = outcome.merged;
+        on.number("records", outcome.records);
+        on.number("imported", merged.imported);
         info!(
-            request_id = id.as_str(),
-            uid = peer.uid(),
+            request_id = on.id.as_str(),
+            uid = on.caller.peer().uid(),
             bytes,
             records = outcome.records,
             imported = merged.imported,

@@ -5,11 +5,12 @@ use hyper::body::Bytes;
 use super::{
     Reload, ReloadError, Service,
     admin::{degraded, fine},
+    exchange::Exchange,
     problem::Problem,
     values::json,
 };
 use crate::{
-    access::{self, Peer},
+    access,
     api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport},
     code::Code,
     keyring::Role,
@@ -17,15 +18,15 @@ use crate::{
 };
 
 impl Service {
-    pub(super) fn keys(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::KeysRead>(peer)?;
+    pub(super) fn keys(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::KeysRead>()?;
         let advice = advice(&self.vault.generations(), self.vault.now());
         let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
         json(&KeyList { keys: self.key_statuses(), advice: advice.collect() })
     }
 
-    pub(super) async fn keys_reload(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        self.access.permit::<access::KeysAdmin>(peer)?;
+    pub(super) async fn keys_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::KeysAdmin>()?;
         match self.reload(Reload::Keys).await {
             Ok(reloaded) => json(&KeysReloadReport { keys: self.key_statuses(), warnings: reloaded.warnings }),
             Err(ReloadError::Vault(failed)) => Err(failed.into()),

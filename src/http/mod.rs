@@ -4,8 +4,10 @@
 //! turns what comes back into the wire types of [`crate::api`]. It knows no store and no cryptography.
 
 mod admin;
+mod api_keys;
 mod backup;
 mod body;
+mod exchange;
 mod keys;
 mod openapi;
 mod problem;
@@ -29,11 +31,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper::body::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
-pub use router::{ROUTES, Route};
+pub use router::{ROUTES, Route, Rule};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 
@@ -119,13 +121,15 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Where the vault is.
     pub place: Place,
+    /// How many API keys of a workspace may be active at once.
+    pub api_keys_per_workspace: usize,
 }
 
 /// What every request needs. Made once.
 pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
-    access: Access,
+    access: Arc<Access>,
     metrics: Arc<Metrics>,
     reloader: Reloader,
     refused: ArcSwap<Refused>,
@@ -134,6 +138,9 @@ pub struct Service {
     place: Place,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
+    /// One change of API keys at a time: each is decided on what is in force, and is in force once it is durable.
+    key_changes: Mutex<()>,
+    api_keys_per_workspace: usize,
     started: Instant,
     ids: RequestIds,
     bodies: BodyBudget,
@@ -149,12 +156,12 @@ impl Service {
     pub fn new(
         vault: Arc<Vault>,
         policies: Arc<ArcSwap<PolicySet>>,
-        access: Access,
+        access: Arc<Access>,
         metrics: Arc<Metrics>,
         reloader: Reloader,
         settings: Settings,
     ) -> Result<Self, BuildError> {
-        let Settings { audit, timeouts, place } = settings;
+        let Settings { audit, timeouts, place, api_keys_per_workspace } = settings;
         Ok(Service {
             vault,
             policies,
@@ -166,12 +173,19 @@ impl Service {
             timeouts,
             place,
             importing: Semaphore::new(1),
+            key_changes: Mutex::new(()),
+            api_keys_per_workspace,
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
             routes: router::Routes::new()?,
             openapi: openapi::document()?.into(),
         })
+    }
+
+    /// Milliseconds of Unix time; 0 for a clock before 1970.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.vault.now().as_millisecond()).unwrap_or(0)
     }
 
     /// Loads again, and remembers for `/health` whether that went well.

@@ -3,10 +3,10 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, CheckReport, CompactReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport,
-    LookupResult, PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult,
-    ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats,
-    WhoAmI,
+    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, CheckReport,
+    CompactReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport, LookupResult,
+    PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport,
+    RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use crate::api::{
     paths(
         tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, vault_compact, rotation_begin, rotations,
         rotation, rotation_cancel, policies, policy, policies_reload,
+        api_key_create, api_keys, api_key, api_key_change, api_key_revoke, api_key_rotate,
         whoami, openapi, health, metrics,
     ),
 )]
@@ -147,6 +148,36 @@ described! {
         (status = 200, description = "They are in force", body = ReloadReport),
         (status = "default", description = "Those before stay in force", body = ErrorBody, content_type = "application/problem+json")))]
     policies_reload;
+    /// Make an API key. Its secret is in this answer and in no other.
+    #[utoipa::path(post, path = "/api/v1/api-keys", request_body = ApiKeyCreate, responses(
+        (status = 201, description = "The key with its secret", body = ApiKeyIssued),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_key_create;
+    /// The API keys, without their secrets.
+    #[utoipa::path(get, path = "/api/v1/api-keys", responses(
+        (status = 200, description = "The keys", body = ApiKeyList),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_keys;
+    /// One API key.
+    #[utoipa::path(get, path = "/api/v1/api-keys/{id}", params(("id" = String, Path, description = "The key's id")), responses(
+        (status = 200, description = "The key", body = ApiKeyStatus),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_key;
+    /// Change the name, scopes, limits or end of an API key, at once.
+    #[utoipa::path(patch, path = "/api/v1/api-keys/{id}", params(("id" = String, Path, description = "The key's id")), request_body = ApiKeyPatch, responses(
+        (status = 200, description = "The key as it is now", body = ApiKeyStatus),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_key_change;
+    /// Revoke an API key, at once and for good.
+    #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", params(("id" = String, Path, description = "The key's id")), responses(
+        (status = 200, description = "The key as it is now", body = ApiKeyStatus),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_key_revoke;
+    /// Give an API key another secret. The former one works on for a grace period.
+    #[utoipa::path(post, path = "/api/v1/api-keys/{id}/rotate", params(("id" = String, Path, description = "The key's id")), request_body = ApiKeyRotate, responses(
+        (status = 200, description = "The key with its new secret", body = ApiKeyIssued),
+        (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
+    api_key_rotate;
     /// Who the caller is, as the kernel attests it, and what it may do.
     #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
         (status = 200, description = "The caller", body = WhoAmI),
@@ -187,7 +218,7 @@ mod tests {
             })
             .collect();
         let routed: BTreeSet<(String, String)> =
-            ROUTES.iter().map(|(_, method, path)| (path.to_string(), method.to_string())).collect();
+            ROUTES.iter().map(|(_, method, path, _)| (path.to_string(), method.to_string())).collect();
         assert_eq!(described, routed);
     }
 }

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use tracing::info;
 
-use super::request_id::RequestId;
-use crate::access::Peer;
+use super::exchange::Exchange;
 
 /// The records that one request erased, by what sealed them.
 #[derive(Default)]
@@ -18,9 +17,9 @@ impl Receipt {
     }
 
     /// Writes it down. A request that erased nothing leaves a receipt, too: it shows that it was made.
-    pub(super) fn log(&self, id: RequestId, peer: &Peer, what: &'static str) {
+    pub(super) fn log(&self, on: &Exchange, what: &'static str) {
         let keys: Vec<String> = self.0.iter().map(|(key, records)| format!("{key}: {records}")).collect();
         let (records, keys) = (self.0.values().sum::<u64>(), keys.join(", "));
-        info!(request_id = id.as_str(), uid = peer.uid(), records, keys, "{what}");
+        info!(request_id = on.id.as_str(), uid = on.caller.peer().uid(), records, keys, "{what}");
     }
 }

@@ -2,9 +2,9 @@
 
 use hyper::body::Bytes;
 
-use super::{Service, body::parse, problem::Problem, values::json};
+use super::{Service, body::parse, exchange::Exchange, problem::Problem, values::json};
 use crate::{
-    access::{self, Peer},
+    access,
     api::{Rotation, RotationBegin, RotationFailure, RotationList},
     code::Code,
     kind::Kid,
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Service {
-    pub(super) async fn begin_rotation(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn begin_rotation(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let request: RotationBegin = parse(body)?;
         let request = RotationRequest {
             new_kid: kid("new_kid", &request.new_kid)?,
@@ -24,18 +24,18 @@ impl Service {
         json(&rotation(self.vault.begin_rotation(&permit, request).await?))
     }
 
-    pub(super) fn rotations(&self, peer: &Peer) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultRead>(peer)?;
+    pub(super) fn rotations(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultRead>()?;
         json(&RotationList { rotations: self.vault.rotations(&permit).into_iter().map(rotation).collect() })
     }
 
-    pub(super) fn rotation(&self, peer: &Peer, id: &str) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultRead>(peer)?;
+    pub(super) fn rotation(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultRead>()?;
         json(&rotation(self.vault.rotation(&permit, rotation_id(id)?)?))
     }
 
-    pub(super) async fn cancel_rotation(&self, peer: &Peer, id: &str) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn cancel_rotation(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         json(&rotation(self.vault.cancel_rotation(&permit, rotation_id(id)?).await?))
     }
 }

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::problem::{BuildError, Problem};
-use crate::code::Code;
+use crate::{code::Code, grant::Scope};
 
 /// What a request can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,18 @@ pub enum Route {
     Policy,
     /// The policies loaded again.
     PoliciesReload,
+    /// An API key made.
+    ApiKeyCreate,
+    /// The API keys.
+    ApiKeys,
+    /// One API key.
+    ApiKey,
+    /// An API key changed.
+    ApiKeyChange,
+    /// An API key given another secret.
+    ApiKeyRotate,
+    /// An API key revoked.
+    ApiKeyRevoke,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -59,32 +71,49 @@ pub enum Route {
     Metrics,
 }
 
-/// Every route with its method and its path, as labels, logs and the OpenAPI document write it.
-pub const ROUTES: &[(Route, Method, &str)] = &[
-    (Route::Tokenize, Method::POST, "/api/v1/tokenize"),
-    (Route::Rehydrate, Method::POST, "/api/v1/rehydrate"),
-    (Route::Lookup, Method::POST, "/api/v1/lookup"),
-    (Route::Rewrap, Method::POST, "/api/v1/rewrap"),
-    (Route::Forget, Method::POST, "/api/v1/forget"),
-    (Route::Keys, Method::GET, "/api/v1/keys"),
-    (Route::KeysReload, Method::POST, "/api/v1/keys/reload"),
-    (Route::VaultStats, Method::GET, "/api/v1/vault/stats"),
-    (Route::VaultCheck, Method::POST, "/api/v1/vault/check"),
-    (Route::VaultExport, Method::POST, "/api/v1/vault/export"),
-    (Route::VaultImport, Method::POST, "/api/v1/vault/import"),
-    (Route::VaultPurge, Method::POST, "/api/v1/vault/purge"),
-    (Route::VaultCompact, Method::POST, "/api/v1/vault/compact"),
-    (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations"),
-    (Route::Rotations, Method::GET, "/api/v1/vault/rotations"),
-    (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}"),
-    (Route::RotationCancel, Method::DELETE, "/api/v1/vault/rotations/{id}"),
-    (Route::Policies, Method::GET, "/api/v1/policies"),
-    (Route::Policy, Method::GET, "/api/v1/policies/{name}"),
-    (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload"),
-    (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami"),
-    (Route::OpenApi, Method::GET, "/api/v1/openapi.json"),
-    (Route::Health, Method::GET, "/health"),
-    (Route::Metrics, Method::GET, "/metrics"),
+/// Who may take a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Everybody who can connect.
+    Open,
+    /// Callers with this scope, if only for some kind.
+    Needs(Scope),
+}
+
+use Rule::{Needs, Open};
+
+/// Every route with its method, its path, as labels, logs and the OpenAPI document write it, and who may take it.
+pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
+    (Route::Tokenize, Method::POST, "/api/v1/tokenize", Needs(Scope::Tokenize)),
+    (Route::Rehydrate, Method::POST, "/api/v1/rehydrate", Needs(Scope::Rehydrate)),
+    (Route::Lookup, Method::POST, "/api/v1/lookup", Needs(Scope::Lookup)),
+    (Route::Rewrap, Method::POST, "/api/v1/rewrap", Needs(Scope::Rewrap)),
+    (Route::Forget, Method::POST, "/api/v1/forget", Needs(Scope::Forget)),
+    (Route::Keys, Method::GET, "/api/v1/keys", Needs(Scope::KeysRead)),
+    (Route::KeysReload, Method::POST, "/api/v1/keys/reload", Needs(Scope::KeysAdmin)),
+    (Route::VaultStats, Method::GET, "/api/v1/vault/stats", Needs(Scope::VaultRead)),
+    (Route::VaultCheck, Method::POST, "/api/v1/vault/check", Needs(Scope::VaultAdmin)),
+    (Route::VaultExport, Method::POST, "/api/v1/vault/export", Needs(Scope::VaultAdmin)),
+    (Route::VaultImport, Method::POST, "/api/v1/vault/import", Needs(Scope::VaultAdmin)),
+    (Route::VaultPurge, Method::POST, "/api/v1/vault/purge", Needs(Scope::VaultAdmin)),
+    (Route::VaultCompact, Method::POST, "/api/v1/vault/compact", Needs(Scope::VaultAdmin)),
+    (Route::RotationBegin, Method::POST, "/api/v1/vault/rotations", Needs(Scope::VaultAdmin)),
+    (Route::Rotations, Method::GET, "/api/v1/vault/rotations", Needs(Scope::VaultRead)),
+    (Route::Rotation, Method::GET, "/api/v1/vault/rotations/{id}", Needs(Scope::VaultRead)),
+    (Route::RotationCancel, Method::DELETE, "/api/v1/vault/rotations/{id}", Needs(Scope::VaultAdmin)),
+    (Route::Policies, Method::GET, "/api/v1/policies", Needs(Scope::PoliciesRead)),
+    (Route::Policy, Method::GET, "/api/v1/policies/{name}", Needs(Scope::PoliciesRead)),
+    (Route::PoliciesReload, Method::POST, "/api/v1/policies/reload", Needs(Scope::PoliciesReload)),
+    (Route::ApiKeyCreate, Method::POST, "/api/v1/api-keys", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeys, Method::GET, "/api/v1/api-keys", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKey, Method::GET, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyChange, Method::PATCH, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyRevoke, Method::DELETE, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::ApiKeyRotate, Method::POST, "/api/v1/api-keys/{id}/rotate", Needs(Scope::ApiKeysAdmin)),
+    (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
+    (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
+    (Route::Health, Method::GET, "/health", Open),
+    (Route::Metrics, Method::GET, "/metrics", Needs(Scope::MetricsRead)),
 ];
 
 /// The table, compiled.
@@ -95,6 +124,7 @@ pub(super) struct Matched {
     pub(super) route: Route,
     /// The route's template: what logs and metrics may name.
     pub(super) template: &'static str,
+    pub(super) rule: Rule,
     /// What stands in the place of `{name}` or `{id}`; empty where the template has neither.
     pub(super) name: String,
 }
@@ -102,7 +132,7 @@ pub(super) struct Matched {
 impl Routes {
     pub(super) fn new() -> Result<Self, BuildError> {
         let mut router = matchit::Router::new();
-        let mut paths: Vec<&str> = ROUTES.iter().map(|(_, _, path)| *path).collect();
+        let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.2).collect();
         paths.sort_unstable();
         paths.dedup();
         for path in paths {
@@ -118,12 +148,12 @@ impl Routes {
             .at(path)
             .map_err(|_| Problem::new(Code::RouteNotFound, "see GET /api/v1/openapi.json for the routes there are"))?;
         let routes = matched.value.iter().filter_map(|place| ROUTES.get(*place));
-        let Some((route, _, template)) = routes.clone().find(|route| route.1 == *method) else {
+        let Some((route, _, template, rule)) = routes.clone().find(|route| route.1 == *method) else {
             let allow = routes.map(|route| route.1.as_str()).collect::<Vec<_>>().join(", ");
             let problem = Problem::new(Code::RouteMethod, format!("this route takes {allow}"));
             return Err(Problem { allow: Some(allow), ..problem });
         };
         let name = matched.params.iter().next().map_or_else(String::new, |(_, name)| name.to_owned());
-        Ok(Matched { route: *route, template, name })
+        Ok(Matched { route: *route, template, rule: *rule, name })
     }
 }

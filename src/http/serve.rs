@@ -30,10 +30,10 @@ use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
+    exchange::{Account, Exchange},
     problem::Problem,
     refusal::Refusing,
-    request_id::RequestId,
-    router::{Matched, Route},
+    router::{Matched, Route, Rule},
 };
 use crate::{
     access::Peer,
@@ -150,12 +150,20 @@ async fn connection(
 
 impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
-    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
         let started = Instant::now();
         let id = self.ids.next();
         let matched = self.routes.find(request.method(), request.uri().path());
         let (template, outcome) = match matched {
-            Ok(matched) => (matched.template, self.guarded(peer, matched, request, id).await),
+            Ok(matched) => {
+                let mut on = Exchange {
+                    id,
+                    caller: self.access.local(peer),
+                    policies: self.policies.load_full(),
+                    account: Account::default(),
+                };
+                (matched.template, self.guarded(&mut on, matched, request).await)
+            }
             Err(problem) => ("unmatched", Err(problem)),
         };
         let mut response = match outcome {
@@ -187,27 +195,25 @@ impl Service {
 
     async fn guarded(
         &self,
-        peer: &Peer,
+        on: &mut Exchange,
         matched: Matched,
         request: Request<Incoming>,
-        id: RequestId,
     ) -> Result<Response<AnswerBody>, Problem> {
         // Nothing of a request outlives it, so what a panic leaves behind is dropped with it; the vault's shared state
         // changes only in its writer.
-        let answered = AssertUnwindSafe(self.dispatch(peer, matched, request, id)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.dispatch(on, matched, request)).catch_unwind().await;
         answered.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the place stands above in the log")))
     }
 
     async fn dispatch(
         &self,
-        peer: &Peer,
+        on: &mut Exchange,
         matched: Matched,
         request: Request<Incoming>,
-        id: RequestId,
     ) -> Result<Response<AnswerBody>, Problem> {
         if matched.route == Route::VaultImport {
             let (head, body) = request.into_parts();
-            let report = self.vault_import(peer, head.uri.query(), body, id).await?;
+            let report = self.vault_import(on, head.uri.query(), body).await?;
             return Ok(whole(StatusCode::OK, JSON, report));
         }
         if request.uri().query().is_some() {
@@ -215,33 +221,45 @@ impl Service {
             return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
         }
         let body = self.bodies.read(request.into_body()).await?;
+        if let Rule::Needs(scope) = matched.rule {
+            on.caller.needs(scope)?;
+        }
         let mut status = StatusCode::OK;
         let mut content_type = JSON;
         let answer = match matched.route {
-            Route::Tokenize => self.tokenize(peer, &body.bytes).await?,
-            Route::Rehydrate => self.rehydrate(peer, &body.bytes).await?,
-            Route::Lookup => self.lookup(peer, &body.bytes).await?,
-            Route::Rewrap => self.rewrap(peer, &body.bytes)?,
-            Route::Forget => self.forget(peer, &body.bytes, id).await?,
-            Route::Keys => self.keys(peer)?,
-            Route::KeysReload => self.keys_reload(peer).await?,
-            Route::VaultStats => self.vault_stats(peer).await?,
-            Route::VaultCheck => self.vault_check(peer).await?,
-            Route::VaultExport => return self.vault_export(peer, id).await,
+            Route::Tokenize => self.tokenize(on, &body.bytes).await?,
+            Route::Rehydrate => self.rehydrate(on, &body.bytes).await?,
+            Route::Lookup => self.lookup(on, &body.bytes).await?,
+            Route::Rewrap => self.rewrap(on, &body.bytes)?,
+            Route::Forget => self.forget(on, &body.bytes).await?,
+            Route::Keys => self.keys(on)?,
+            Route::KeysReload => self.keys_reload(on).await?,
+            Route::VaultStats => self.vault_stats(on).await?,
+            Route::VaultCheck => self.vault_check(on).await?,
+            Route::VaultExport => return self.vault_export(on).await,
             Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
-            Route::VaultPurge => self.vault_purge(peer, &body.bytes, id).await?,
-            Route::VaultCompact => self.vault_compact(peer, id).await?,
+            Route::VaultPurge => self.vault_purge(on, &body.bytes).await?,
+            Route::VaultCompact => self.vault_compact(on).await?,
             Route::RotationBegin => {
                 status = StatusCode::ACCEPTED;
-                self.begin_rotation(peer, &body.bytes).await?
+                self.begin_rotation(on, &body.bytes).await?
             }
-            Route::Rotations => self.rotations(peer)?,
-            Route::Rotation => self.rotation(peer, &matched.name)?,
-            Route::RotationCancel => self.cancel_rotation(peer, &matched.name).await?,
-            Route::Policies => self.policies(peer)?,
-            Route::Policy => self.policy(peer, &matched.name)?,
-            Route::PoliciesReload => self.policies_reload(peer).await?,
-            Route::WhoAmI => self.whoami(peer)?,
+            Route::Rotations => self.rotations(on)?,
+            Route::Rotation => self.rotation(on, &matched.name)?,
+            Route::RotationCancel => self.cancel_rotation(on, &matched.name).await?,
+            Route::Policies => self.policies(on)?,
+            Route::Policy => self.policy(on, &matched.name)?,
+            Route::PoliciesReload => self.policies_reload(on).await?,
+            Route::ApiKeyCreate => {
+                status = StatusCode::CREATED;
+                self.api_key_create(on, &body.bytes).await?
+            }
+            Route::ApiKeys => self.api_key_list(on)?,
+            Route::ApiKey => self.api_key(on, &matched.name)?,
+            Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
+            Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
+            Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
+            Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {
                 let (health, body) = self.health().await?;
@@ -252,7 +270,7 @@ impl Service {
             }
             Route::Metrics => {
                 content_type = METRICS;
-                self.metrics_text(peer).await?
+                self.metrics_text(on).await?
             }
         };
         Ok(whole(status, content_type, answer))

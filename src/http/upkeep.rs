@@ -4,25 +4,26 @@ use hyper::body::Bytes;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::info;
 
-use super::{Service, body::parse, problem::Problem, receipt::Receipt, request_id::RequestId, values::json};
+use super::{Service, body::parse, exchange::Exchange, problem::Problem, receipt::Receipt, values::json};
 use crate::{
-    access::{self, Peer},
+    access,
     api::{CompactReport, PurgeReport, PurgeRequest, PurgedRecords},
     code::Code,
     vault::{CompactFailed, Purge, PurgeFailed},
 };
 
 impl Service {
-    pub(super) async fn vault_purge(&self, peer: &Peer, body: &[u8], id: RequestId) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn vault_purge(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let request: PurgeRequest<'_> = parse(body)?;
         let outcome = self.vault.purge(&permit, which(&request)?, request.dry_run).await?;
+        on.number("records", outcome.records.values().sum());
         if !request.dry_run {
             let mut receipt = Receipt::default();
             for ((kid, fingerprint), records) in &outcome.records {
                 receipt.add(kid, fingerprint, *records);
             }
-            receipt.log(id, peer, "records were purged");
+            receipt.log(on, "records were purged");
         }
         let by_kid = outcome.records.into_iter().map(|((kid, fingerprint), records)| PurgedRecords {
             kid: kid.to_string(),
@@ -34,11 +35,11 @@ impl Service {
         json(&PurgeReport { dry_run: request.dry_run, records, damaged: outcome.damaged, by_kid })
     }
 
-    pub(super) async fn vault_compact(&self, peer: &Peer, id: RequestId) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::VaultAdmin>(peer)?;
+    pub(super) async fn vault_compact(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::VaultAdmin>()?;
         let compacted = self.vault.compact(&permit).await?;
         let (bytes_before, bytes_after) = (compacted.bytes_before, compacted.bytes_after);
-        info!(request_id = id.as_str(), bytes_before, bytes_after, "the vault was compacted");
+        info!(request_id = on.id.as_str(), bytes_before, bytes_after, "the vault was compacted");
         json(&CompactReport { bytes_before, bytes_after })
     }
 }

@@ -1,10 +1,12 @@
 //! Handlers of the operations on values.
 
+use std::sync::Arc;
+
 use hyper::body::Bytes;
 
-use super::{Service, body::parse, problem::Problem, receipt::Receipt, request_id::RequestId};
+use super::{Service, body::parse, exchange::Exchange, problem::Problem, receipt::Receipt};
 use crate::{
-    access::{self, Peer},
+    access,
     api::{
         Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
         TokenizeRequest, TokenizeResult,
@@ -16,14 +18,16 @@ use crate::{
 };
 
 impl Service {
-    pub(super) async fn tokenize(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::Tokenize>(peer)?;
+    pub(super) async fn tokenize(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::Tokenize>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
-        let policies = self.policies.load_full();
+        let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
+        permit.for_policy(&policy.name)?;
+        on.by_policy(policy);
         let items = subjects(&request);
-        let outcomes = self.vault.tokenize(&permit, policy, &items).await?;
+        let outcomes = on.note(self.vault.tokenize(&permit, policy, &items).await?);
         let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
             Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
             Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
@@ -33,11 +37,11 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn rehydrate(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::Rehydrate>(peer)?;
+    pub(super) async fn rehydrate(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::Rehydrate>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
-        let outcomes = self.vault.rehydrate(&permit, &tokens(&request)).await?;
+        let outcomes = on.note(self.vault.rehydrate(&permit, &tokens(&request)).await?);
         let results = outcomes.iter().map(|outcome| match outcome {
             Ok(rehydrated) => RehydrateResult::Value {
                 value: rehydrated.value.as_str().into(),
@@ -49,13 +53,15 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn lookup(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::Lookup>(peer)?;
+    pub(super) async fn lookup(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::Lookup>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
-        let policies = self.policies.load_full();
+        let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
-        let outcomes = self.vault.lookup(&permit, policy, &subjects(&request)).await?;
+        permit.for_policy(&policy.name)?;
+        on.by_policy(policy);
+        let outcomes = on.note(self.vault.lookup(&permit, policy, &subjects(&request)).await?);
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(tokens) => LookupResult::Tokens { tokens },
             Err(failure) => LookupResult::Error { error: error(&failure) },
@@ -63,27 +69,28 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) fn rewrap(&self, peer: &Peer, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::Rewrap>(peer)?;
+    pub(super) fn rewrap(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::Rewrap>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
-        let results = self.vault.rewrap(&permit, &tokens(&request)).into_iter().map(|outcome| match outcome {
+        let outcomes = on.note(self.vault.rewrap(&permit, &tokens(&request)));
+        let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
             Err(failure) => RewrapResult::Error { error: error(&failure) },
         });
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn forget(&self, peer: &Peer, body: &[u8], id: RequestId) -> Result<Bytes, Problem> {
-        let permit = self.access.permit::<access::Forget>(peer)?;
+    pub(super) async fn forget(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+        let permit = on.permit::<access::Forget>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
-        let outcomes = self.vault.forget(&permit, &tokens(&request)).await?;
+        let outcomes = on.note(self.vault.forget(&permit, &tokens(&request)).await?);
         let mut receipt = Receipt::default();
         for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
             receipt.add(kid, fingerprint, 1);
         }
-        receipt.log(id, peer, "records were forgotten");
+        receipt.log(on, "records were forgotten");
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
             Err(failure) => ForgetResult::Error { error: error(&failure) },

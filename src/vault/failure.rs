@@ -1,6 +1,7 @@
 //! Why an item or a whole operation failed, by who can mend it. Nothing here holds a value or a token.
 
 use crate::{
+    access::Denied,
     code::Code,
     kind::{EntityKind, Kid},
     store::StoreError,
@@ -19,6 +20,9 @@ pub struct KeyName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// The caller may not do this with this item.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The policy does not name the item's kind.
     #[error("the policy does not name this kind; `masker policy show` lists the kinds it does")]
     KindUnknown,
@@ -65,6 +69,7 @@ impl Failure {
     /// The stable code that clients match on.
     pub fn code(&self) -> Code {
         match self {
+            Failure::Denied(_) => Code::PermDenied,
             Failure::KindUnknown => Code::KindUnknown,
             Failure::ValueLength | Failure::ValueNormalForm | Failure::ContextLength => Code::ValueInvalid,
             Failure::ContextRequired(_) => Code::ContextRequired,

@@ -2,8 +2,8 @@
 
 use super::{
     Failure, TokenInput, Vault, VaultError,
-    rehydrate::{Parsed, open_record},
-    tally::{Outcome, Tally},
+    rehydrate::{Parsed, open_record, within_reach},
+    tally::{Outcome, Tally, Worked},
 };
 use crate::{
     access::{Forget, Permit},
@@ -58,15 +58,17 @@ impl Vault {
         &self,
         permit: &Permit<Forget>,
         tokens: &[TokenInput<'_>],
-    ) -> Result<Vec<Result<Forgotten, Failure>>, VaultError> {
+    ) -> Result<Worked<Result<Forgotten, Failure>>, VaultError> {
         let mut results: Vec<Result<Forgotten, Failure>> = Vec::with_capacity(tokens.len());
         let mut places = Vec::new();
         let mut erasures = Vec::new();
-        for input in tokens {
-            results.push(match Parsed::parse(input) {
-                Err(failure) => Err(failure),
-                Ok(Parsed::Aead { .. }) => Ok(Forgotten(None)),
-                Ok(Parsed::Vault { kind, kid, id, context }) => {
+        let parsed: Vec<_> = tokens.iter().map(|input| Parsed::admit(permit, input)).collect();
+        let denied = self.out_of_reach(permit, &parsed).await?;
+        for (parsed, denied) in parsed.into_iter().zip(denied) {
+            results.push(match (parsed, denied) {
+                (Err(failure), _) | (_, Some(failure)) => Err(failure),
+                (Ok(Parsed::Aead { .. }), None) => Ok(Forgotten(None)),
+                (Ok(Parsed::Vault { kind, kid, id, context }), None) => {
                     places.push(results.len());
                     let context = context.as_str().to_owned().into();
                     erasures.push(Erasure { world: permit.world(), kind, kid, id, context });
@@ -79,18 +81,50 @@ impl Vault {
             for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
                 match erased {
                     Ok(Erased { sealed_under }) => {
-                        let kid = Some(sealed_under.0);
-                        tally.count(Outcome { scheme: "MSKV1", kid, role: None, outcome: "forgotten" });
                         results[place] = Ok(Forgotten(Some(sealed_under)));
                     }
-                    Err(failure) => {
-                        tally.count(Outcome::failed(failure.code().as_str()));
-                        results[place] = Err(failure);
-                    }
+                    Err(failure) => results[place] = Err(failure),
                 }
             }
         }
-        tally.record(&self.shared);
-        Ok(results)
+        for result in &results {
+            tally.count(match result {
+                Ok(Forgotten(Some((kid, fingerprint)))) => Outcome {
+                    scheme: "MSKV1",
+                    kind: None,
+                    kid: Some(*kid),
+                    fingerprint: Some(*fingerprint),
+                    role: None,
+                    outcome: "forgotten",
+                },
+                Ok(Forgotten(None)) => Outcome::keyless(None, "unchanged"),
+                Err(failure) => Outcome::keyless(None, failure.code().as_str()),
+            });
+        }
+        Ok(tally.record(&self.shared, results))
+    }
+
+    /// What keeps a caller whose grant lists policies from the records of these tokens. A record is read only where the
+    /// kid of its token does not decide.
+    async fn out_of_reach(
+        &self,
+        permit: &Permit<Forget>,
+        parsed: &[Result<Parsed<'_>, Failure>],
+    ) -> Result<Vec<Option<Failure>>, VaultError> {
+        let decided = |parsed: &Result<Parsed<'_>, Failure>| match parsed {
+            Ok(Parsed::Vault { kind, kid, .. }) => permit.for_token(*kind, *kid).is_ok(),
+            _ => true,
+        };
+        if parsed.iter().all(decided) {
+            return Ok(vec![None; parsed.len()]);
+        }
+        let rows = self.rows_of(parsed).await?;
+        let denied = parsed.iter().zip(rows).map(|(one, row)| match (one, row) {
+            (Ok(Parsed::Vault { kind, .. }), Some(row)) => {
+                self.shared.decode(&row).and_then(|record| within_reach(permit, *kind, &record)).err()
+            }
+            _ => None,
+        });
+        Ok(denied.collect())
     }
 }

@@ -3,12 +3,11 @@
 use super::{
     Failure, Keys, Subject, Vault, VaultError, parallel,
     search::{self, Query},
-    tally::{Outcome, Tally},
+    tally::{Outcome, Tally, Worked},
     tokenize::{Verdict, check, keys_of},
 };
 use crate::{
     access::{Lookup, Permit},
-    crypto::World,
     policy::{Policy, Scheme},
     token::Token,
 };
@@ -33,10 +32,9 @@ impl Vault {
         permit: &Permit<Lookup>,
         policy: &Policy,
         items: &[Subject<'_>],
-    ) -> Result<Vec<Result<Vec<String>, Failure>>, VaultError> {
+    ) -> Result<Worked<Result<Vec<String>, Failure>>, VaultError> {
         let keys = self.shared.keys.load_full();
-        let world = permit.world();
-        let stages = parallel::map(items, |item| stage(&keys, world, policy, item));
+        let stages = parallel::map(items, |item| stage(&keys, permit, policy, item));
         let queries: Vec<&Query<'_>> = stages
             .iter()
             .filter_map(|stage| match stage {
@@ -61,7 +59,7 @@ impl Vault {
         let mut found = found.into_iter();
         let mut tally = Tally::new("lookup");
         let mut results = Vec::with_capacity(items.len());
-        for stage in stages {
+        for (stage, item) in stages.into_iter().zip(items) {
             let tokens = match stage {
                 Ok(Stage::Done(tokens)) => Ok(tokens),
                 Ok(Stage::Search(query)) => match found.next() {
@@ -71,20 +69,26 @@ impl Vault {
                 },
                 Err(failure) => Err(failure),
             };
-            tally.count(Outcome::failed(match &tokens {
+            let outcome = match &tokens {
                 Ok(tokens) if tokens.is_empty() => "none",
                 Ok(_) => "ok",
                 Err(failure) => failure.code().as_str(),
-            }));
+            };
+            tally.count(Outcome::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
             results.push(tokens);
         }
-        tally.record(&self.shared);
-        Ok(results)
+        Ok(tally.record(&self.shared, results))
     }
 }
 
-fn stage<'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'_>) -> Result<Stage<'k>, Failure> {
-    let checked = match check(policy, item)? {
+fn stage<'k>(
+    keys: &'k Keys,
+    permit: &Permit<Lookup>,
+    policy: &Policy,
+    item: &Subject<'_>,
+) -> Result<Stage<'k>, Failure> {
+    let world = permit.world();
+    let checked = match check(permit, policy, item)? {
         // Nothing was ever minted for these.
         Verdict::Redact(_) | Verdict::Passthrough => return Ok(Stage::Done(Vec::new())),
         Verdict::Tokenize(checked) => checked,

@@ -3,6 +3,8 @@
 //! Requests read on their own and hand what they want written to one writer ([`writer`]), which repeats their search
 //! under the keys in force and commits in groups. Every operation takes a [`crate::access::Permit`].
 
+mod api_keys;
+mod audit_head;
 mod backup;
 mod census;
 mod check;
@@ -40,6 +42,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tracing::warn;
 
+pub use api_keys::KeepKeyError;
 pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
 pub use check::CheckOutcome;
 pub use compact::CompactFailed;
@@ -51,6 +54,7 @@ pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
 pub use status::{GenerationStatus, StatsOutcome};
+pub use tally::{Outcome, Worked};
 pub use tokenize::{Subject, Tokenized};
 pub use verdict::{Verdict, advice};
 pub use writer::merge::Merged;

@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, KeyName, Keys, Vault, VaultError, parallel, records,
-    tally::{Outcome, Tally},
+    tally::{Outcome, Tally, Worked},
 };
 use crate::{
-    access::{Permit, Rehydrate},
+    access::{Operation, Permit, Rehydrate},
     crypto::{Fingerprint, OpenedRecord, TokenId, World},
     keyring::{Generation, GraceAction, Keyring, Role},
     kind::{Context, EntityKind, Kid},
@@ -61,11 +61,26 @@ pub(super) enum Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    pub(super) fn parse(input: &TokenInput<'a>) -> Result<Self, Failure> {
+    /// Parses a token and holds it against the caller's permit. Whether the caller's policies make such tokens is seen
+    /// here for tokens that carry their value; for others it depends on their record: see [`within_reach`].
+    pub(super) fn admit<O: Operation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, Failure> {
         let context = Context::new(input.context).ok_or(Failure::ContextLength)?;
-        match Token::parse(input.token).map_err(|_| Failure::Malformed)? {
-            Token::Vault { kind, kid, id } => Ok(Parsed::Vault { kind, kid, id, context }),
-            Token::Aead { kind, kid, body } => Ok(Parsed::Aead { kind, kid, body, context }),
+        let parsed = match Token::parse(input.token).map_err(|_| Failure::Malformed)? {
+            Token::Vault { kind, kid, id } => Parsed::Vault { kind, kid, id, context },
+            Token::Aead { kind, kid, body } => {
+                permit.for_token(kind, kid)?;
+                Parsed::Aead { kind, kid, body, context }
+            }
+        };
+        permit.for_kind(parsed.kind())?;
+        permit.for_context(input.context)?;
+        Ok(parsed)
+    }
+
+    /// The kind that the token says.
+    pub(super) fn kind(&self) -> EntityKind {
+        match self {
+            Parsed::Vault { kind, .. } | Parsed::Aead { kind, .. } => *kind,
         }
     }
 
@@ -75,6 +90,14 @@ impl<'a> Parsed<'a> {
             Parsed::Aead { .. } => None,
         }
     }
+}
+
+/// Whether a caller whose grant lists policies may work with a record: one of them makes tokens of its kind under the kid
+/// of its token, or under the one that seals it now. After a rotation to another kid the tokens have the former, and the
+/// policies the latter.
+pub(super) fn within_reach<O: Operation>(permit: &Permit<O>, kind: EntityKind, record: &Record) -> Result<(), Failure> {
+    let minted = permit.for_token(kind, record.minted_kid);
+    minted.or_else(|_| permit.for_token(kind, record.sealing_kid)).map_err(Failure::from)
 }
 
 /// Opens a token that carries its value. Returns the generation that opened it.
@@ -130,13 +153,12 @@ impl Vault {
         &self,
         permit: &Permit<Rehydrate>,
         tokens: &[TokenInput<'_>],
-    ) -> Result<Vec<Result<Rehydrated, Failure>>, VaultError> {
+    ) -> Result<Worked<Result<Rehydrated, Failure>>, VaultError> {
         let keys = self.shared.keys.load_full();
-        let world = permit.world();
-        let parsed = parallel::map(tokens, Parsed::parse);
+        let parsed = parallel::map(tokens, |input| Parsed::admit(permit, input));
         let rows = self.rows_of(&parsed).await?;
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
-        let results = parallel::map(&work, |(parsed, row)| self.open_one(&keys, world, parsed, row.as_ref()));
+        let results = parallel::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
 
         let mut tally = Tally::new("rehydrate");
         let now_ms = self.now_ms();
@@ -150,23 +172,34 @@ impl Vault {
                         keys.uses.opened_token(*name, now_ms);
                         "MSK1"
                     };
-                    Outcome { scheme, kid: Some(name.0), role: Some(rehydrated.role), outcome: "ok" }
+                    Outcome {
+                        scheme,
+                        kind: Some(rehydrated.kind),
+                        kid: Some(name.0),
+                        fingerprint: Some(name.1),
+                        role: Some(rehydrated.role),
+                        outcome: "ok",
+                    }
                 }
-                (Err(failure), _) => Outcome::failed(failure.code().as_str()),
+                (Err(failure), parsed) => {
+                    let kind = parsed.as_ref().ok().map(Parsed::kind).filter(|kind| permit.knows(*kind));
+                    Outcome::keyless(kind, failure.code().as_str())
+                }
             };
             tally.count(outcome);
         }
-        tally.record(&self.shared);
-        Ok(results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect())
+        let results = results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect();
+        Ok(tally.record(&self.shared, results))
     }
 
     fn open_one(
         &self,
         keys: &Keys,
-        world: World,
+        permit: &Permit<Rehydrate>,
         parsed: &Result<Parsed<'_>, Failure>,
         row: Option<&Row>,
     ) -> Result<(Rehydrated, (Kid, Fingerprint)), Failure> {
+        let world = permit.world();
         let (value, kind, generation) = match parsed.as_ref().map_err(Failure::clone)? {
             Parsed::Aead { kind, kid, body, context } => {
                 let (value, generation) = open_token(&keys.ring, world, *kind, *kid, body, *context)?;
@@ -174,6 +207,7 @@ impl Vault {
             }
             Parsed::Vault { kind, kid, id, context } => {
                 let record = self.shared.decode(row.ok_or(Failure::NotFound)?)?;
+                within_reach(permit, *kind, &record)?;
                 let (opened, generation) = open_record(&keys.ring, world, (*kind, *kid, *id), *context, &record)?;
                 (Opened::Record(opened), *kind, generation)
             }

@@ -3,13 +3,13 @@
 use super::{
     Failure, Keys, TokenInput, Vault, parallel,
     rehydrate::{Parsed, open_token},
-    tally::{Outcome, Tally},
+    tally::{Outcome, Tally, Worked},
 };
 use crate::{
     access::{Permit, Rewrap},
-    crypto::{Fingerprint, World},
+    crypto::Fingerprint,
     keyring::Role,
-    kind::{Kid, Value},
+    kind::{EntityKind, Kid, Value},
     token::Token,
 };
 
@@ -25,43 +25,55 @@ impl Vault {
     /// Mints `MSK1` tokens again under the active key of their kid, in their own suite; `MSKV1` tokens come back as they
     /// are. An old key is used even when its grace period is over: this is how one gets rid of it. Results keep the
     /// order of the tokens. No store is asked.
-    pub fn rewrap(&self, permit: &Permit<Rewrap>, tokens: &[TokenInput<'_>]) -> Vec<Result<Rewrapped, Failure>> {
+    pub fn rewrap(&self, permit: &Permit<Rewrap>, tokens: &[TokenInput<'_>]) -> Worked<Result<Rewrapped, Failure>> {
         let keys = self.shared.keys.load_full();
-        let world = permit.world();
-        let results = parallel::map(tokens, |input| rewrap(&keys, world, input));
+        let results = parallel::map(tokens, |input| rewrap(&keys, permit, input));
         let now_ms = self.now_ms();
         let mut tally = Tally::new("rewrap");
         for result in &results {
             tally.count(match result {
                 Ok((rewrapped, opened_by)) => {
-                    if let Some((name, _)) = opened_by {
-                        keys.uses.opened_token(*name, now_ms);
+                    if let Some(by) = opened_by {
+                        keys.uses.opened_token(by.name, now_ms);
                     }
                     Outcome {
                         scheme: if opened_by.is_some() { "MSK1" } else { "MSKV1" },
-                        kid: opened_by.map(|(name, _)| name.0),
-                        role: opened_by.map(|(_, role)| role),
+                        kind: opened_by.map(|by| by.kind),
+                        kid: opened_by.map(|by| by.name.0),
+                        fingerprint: opened_by.map(|by| by.name.1),
+                        role: opened_by.map(|by| by.role),
                         outcome: if rewrapped.changed { "changed" } else { "unchanged" },
                     }
                 }
-                Err(failure) => Outcome::failed(failure.code().as_str()),
+                Err(failure) => Outcome::keyless(None, failure.code().as_str()),
             });
         }
-        tally.record(&self.shared);
-        results.into_iter().map(|result| result.map(|(rewrapped, _)| rewrapped)).collect()
+        let results = results.into_iter().map(|result| result.map(|(rewrapped, _)| rewrapped)).collect();
+        tally.record(&self.shared, results)
     }
 }
 
-type OpenedBy = Option<((Kid, Fingerprint), Role)>;
+/// What a token that carries its value was opened by.
+#[derive(Clone, Copy)]
+struct OpenedBy {
+    kind: EntityKind,
+    name: (Kid, Fingerprint),
+    role: Role,
+}
 
-fn rewrap(keys: &Keys, world: World, input: &TokenInput<'_>) -> Result<(Rewrapped, OpenedBy), Failure> {
+fn rewrap(
+    keys: &Keys,
+    permit: &Permit<Rewrap>,
+    input: &TokenInput<'_>,
+) -> Result<(Rewrapped, Option<OpenedBy>), Failure> {
+    let world = permit.world();
     let unchanged = || Rewrapped { token: input.token.to_owned(), changed: false };
-    let (kind, kid, body, context) = match Parsed::parse(input)? {
+    let (kind, kid, body, context) = match Parsed::admit(permit, input)? {
         Parsed::Vault { .. } => return Ok((unchanged(), None)),
         Parsed::Aead { kind, kid, body, context } => (kind, kid, body, context),
     };
     let (value, generation) = open_token(&keys.ring, world, kind, kid, &body, context)?;
-    let opened_by = Some(((kid, generation.fingerprint()), generation.role()));
+    let opened_by = Some(OpenedBy { kind, name: (kid, generation.fingerprint()), role: generation.role() });
     let active = match (generation.role(), keys.ring.get(kid)) {
         (Role::Old, Some(pair)) => pair.active().keys(world),
         _ => return Ok((unchanged(), opened_by)),

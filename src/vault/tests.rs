@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 
 use super::{Failure, KeyRules, Subject, TokenInput, Tokenized, Vault};
 use crate::{
-    access::{self, Access, Operation, Peer, Permit},
+    access::{self, Caller, Operation, Permit},
     crypto::{SecretKey, TokenId, World},
+    grant::Grant,
     keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
     kind::{Context, EntityKind, Kid},
     metrics::Metrics,
@@ -32,6 +33,7 @@ use crate::{
 
 mod backup;
 mod graves;
+mod kept;
 mod purge;
 
 const POLICY: &str = r#"
@@ -101,7 +103,7 @@ impl Bench {
             Tokenized::Failed(failure) => Err(failure),
             _ => panic!("the policy tokenizes {kind}"),
         };
-        minted.into_iter().map(one).collect()
+        minted.results.into_iter().map(one).collect()
     }
 
     pub(in crate::vault) async fn token(&self, vault: &Vault, value: &str) -> String {
@@ -110,17 +112,18 @@ impl Bench {
 }
 
 pub(in crate::vault) fn permit<O: Operation>() -> Permit<O> {
-    Access::new(0, None).permit(&Peer::for_tests(0, 0, &[])).unwrap()
+    let policies = PolicySet::build(vec![(String::new(), Policy::parse(POLICY).unwrap())], None).unwrap();
+    Caller::for_tests(Grant::all()).permit(&Arc::new(policies)).unwrap()
 }
 
 pub(in crate::vault) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
-    results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
+    results.results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
 }
 
 pub(in crate::vault) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
-    results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
+    results.results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
 
 #[tokio::test]
@@ -145,7 +148,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
         async move {
             let item = Subject { kind: "NOTE", value: "early", context: "" };
             let mut minted = vault.tokenize(&permit(), &policy, &[item]).await.unwrap();
-            let Some(Tokenized::Token { text, .. }) = minted.pop() else { panic!("not minted") };
+            let Some(Tokenized::Token { text, .. }) = minted.results.pop() else { panic!("not minted") };
             text
         }
     });
@@ -203,7 +206,7 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
         tokio::spawn(async move {
             let item = Subject { kind: "NOTE", value: text, context: "" };
-            vault.tokenize(&permit(), &policy, &[item]).await.unwrap().pop().unwrap()
+            vault.tokenize(&permit(), &policy, &[item]).await.unwrap().results.pop().unwrap()
         })
     };
     let first = spawn("first");
@@ -272,7 +275,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let item = Subject { kind: "NOTE", value: "moved", context: "" };
-    let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().remove(0).unwrap();
+    let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
     assert_eq!(found, std::slice::from_ref(&token), "one record, found by its alias and by its id under the old key");
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
     assert_eq!(value(&vault, &token).await.unwrap(), ("moved".to_owned(), Role::Active));
@@ -336,7 +339,7 @@ async fn grace_runs_from_the_day_a_key_became_old() {
     }
     // Searching by the old key and re-minting under the new one always may use it.
     assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((token.clone(), false))]);
-    let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &sealed, context: "" }]).remove(0).unwrap();
+    let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &sealed, context: "" }]).results.remove(0).unwrap();
     assert!(rewrapped.changed && value(&vault, &rewrapped.token).await.is_ok());
     let patient = bench.open_with_grace(ring(2, Some(1), 2), Grace { days: 30, action: GraceAction::Warn }).await;
     assert!(value(&patient, &token).await.is_ok());
@@ -362,7 +365,7 @@ async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() 
         bench.now_s.store(now_s, Ordering::SeqCst);
         assert!(value(&vault, &token).await.is_ok());
         let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &token, context: "" }]);
-        assert!(rewrapped[0].as_ref().is_ok_and(|one| one.changed));
+        assert!(rewrapped.results[0].as_ref().is_ok_and(|one| one.changed));
         let counted = 2 * u64::try_from((number + 1).min(30)).unwrap();
         // Before it is written down, after, and by another process.
         assert_eq!(known(&vault), (Some(now_s), counted));

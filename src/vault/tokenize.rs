@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Keys, Vault, VaultError, parallel, records,
     search::{self, Found, Query},
-    tally::{Outcome, Tally},
+    tally::{Outcome, Tally, Worked},
     writer::{Mint, Minted, Prepared},
 };
 use crate::{
-    access::{Permit, Tokenize},
+    access::{Operation, Permit, Tokenize},
     crypto::World,
     keyring::{KeyPair, Role},
     kind::{Context, EntityKind, Kid, Value},
@@ -62,10 +62,16 @@ pub(super) enum Verdict<'a> {
     Passthrough,
 }
 
-/// Holds a value against the policy.
-pub(super) fn check<'a>(policy: &Policy, subject: &Subject<'a>) -> Result<Verdict<'a>, Failure> {
+/// Holds a value against the caller's permit and the policy.
+pub(super) fn check<'a, O: Operation>(
+    permit: &Permit<O>,
+    policy: &Policy,
+    subject: &Subject<'a>,
+) -> Result<Verdict<'a>, Failure> {
     let (kind, rule) = policy.rule(subject.kind).ok_or(Failure::KindUnknown)?;
+    permit.for_kind(kind)?;
     let context = Context::new(subject.context).ok_or(Failure::ContextLength)?;
+    permit.for_context(subject.context)?;
     if rule.context_required && context.is_empty() {
         return Err(Failure::ContextRequired(kind));
     }
@@ -108,10 +114,10 @@ impl Vault {
         permit: &Permit<Tokenize>,
         policy: &Policy,
         items: &[Subject<'_>],
-    ) -> Result<Vec<Tokenized>, VaultError> {
+    ) -> Result<Worked<Tokenized>, VaultError> {
         let keys = self.shared.keys.load_full();
         let world = permit.world();
-        let stages = parallel::map(items, |item| stage(&keys, world, policy, item));
+        let stages = parallel::map(items, |item| stage(&keys, permit, policy, item));
 
         let mut tally = Tally::new("tokenize");
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
@@ -156,10 +162,9 @@ impl Vault {
         let results: Vec<Tokenized> = results.into_iter().flatten().collect();
         debug_assert_eq!(results.len(), items.len());
         for (item, result) in items.iter().zip(&results) {
-            tally.count(outcome(policy, item, result));
+            tally.count(outcome(&keys, policy, item, result));
         }
-        tally.record(&self.shared);
-        Ok(results)
+        Ok(tally.record(&self.shared, results))
     }
 
     /// The first record that stands for each value, if any. What it returns is durable.
@@ -181,15 +186,21 @@ impl Vault {
     }
 }
 
-fn stage<'a, 'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'a>) -> Stage<'a, 'k> {
-    match begin(keys, world, policy, item) {
+fn stage<'a, 'k>(keys: &'k Keys, permit: &Permit<Tokenize>, policy: &Policy, item: &Subject<'a>) -> Stage<'a, 'k> {
+    match begin(keys, permit, policy, item) {
         Ok(stage) => stage,
         Err(failure) => Stage::Done(Tokenized::Failed(failure)),
     }
 }
 
-fn begin<'a, 'k>(keys: &'k Keys, world: World, policy: &Policy, item: &Subject<'a>) -> Result<Stage<'a, 'k>, Failure> {
-    let checked = match check(policy, item)? {
+fn begin<'a, 'k>(
+    keys: &'k Keys,
+    permit: &Permit<Tokenize>,
+    policy: &Policy,
+    item: &Subject<'a>,
+) -> Result<Stage<'a, 'k>, Failure> {
+    let world = permit.world();
+    let checked = match check(permit, policy, item)? {
         Verdict::Redact(kind) => return Ok(Stage::Done(Tokenized::Redacted(kind))),
         Verdict::Passthrough => return Ok(Stage::Done(Tokenized::Passthrough)),
         Verdict::Tokenize(checked) => checked,
@@ -229,18 +240,20 @@ fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u64) -> Mint
     }
 }
 
-fn outcome(policy: &Policy, item: &Subject<'_>, result: &Tokenized) -> Outcome {
-    let (outcome, created) = match result {
-        Tokenized::Failed(failure) => return Outcome::failed(failure.code().as_str()),
-        Tokenized::Redacted(_) => return Outcome::failed("redacted"),
-        Tokenized::Passthrough => return Outcome::failed("passthrough"),
-        Tokenized::Token { created: Some(true), .. } => ("created", true),
-        Tokenized::Token { created: Some(false), .. } => ("existing", true),
-        Tokenized::Token { created: None, .. } => ("created", false),
+fn outcome(keys: &Keys, policy: &Policy, item: &Subject<'_>, result: &Tokenized) -> Outcome {
+    let (kind, rule) = policy.rule(item.kind).unzip();
+    let (scheme, outcome) = match result {
+        Tokenized::Failed(failure) => return Outcome::keyless(kind, failure.code().as_str()),
+        Tokenized::Redacted(_) => return Outcome::keyless(kind, "redacted"),
+        Tokenized::Passthrough => return Outcome::keyless(kind, "passthrough"),
+        Tokenized::Token { created: Some(true), .. } => ("MSKV1", "created"),
+        Tokenized::Token { created: Some(false), .. } => ("MSKV1", "existing"),
+        Tokenized::Token { created: None, .. } => ("MSK1", "created"),
     };
-    let kid = policy.rule(item.kind).and_then(|(_, rule)| match &rule.action {
+    let kid = rule.and_then(|rule| match &rule.action {
         Action::Tokenize(rule) => Some(rule.kid),
         _ => None,
     });
-    Outcome { scheme: if created { "MSKV1" } else { "MSK1" }, kid, role: Some(Role::Active), outcome }
+    let fingerprint = kid.and_then(|kid| keys.ring.get(kid)).map(|pair| pair.active().fingerprint());
+    Outcome { scheme, kind, kid, fingerprint, role: Some(Role::Active), outcome }
 }

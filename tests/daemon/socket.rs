@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use super::harness::{Client, Daemon, Site, connect_as};
+use super::harness::{Client, Daemon, Site, connect_as, is_root};
 
 /// A user and a group that nobody here is.
 const STRANGER: u32 = 54_321;
@@ -18,14 +18,6 @@ const GROUP: u32 = 54_322;
 
 fn start(site: &Site) -> Daemon {
     site.launch().care_keys().start()
-}
-
-fn is_root(test: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: {test} takes root");
-    }
-    root
 }
 
 /// Permission bits and group of a socket's file.

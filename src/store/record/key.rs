@@ -14,6 +14,8 @@ pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 const SPAN: &[u8] = b"span";
 /// What follows the space in the key of the count of tombstones.
 const TOMBSTONES: &[u8] = b"tombstones";
+/// What follows the space in the key of the audit log's head.
+const AUDIT_HEAD: &[u8] = b"audit";
 
 const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
@@ -28,6 +30,9 @@ pub enum KeyError {
     /// The normalizer's name is empty, too long, or not printable ASCII.
     #[error("a normalizer's name must have 1 to {} bytes of printable ASCII", super::NORMALIZER_BYTES_MAX)]
     Normalizer,
+    /// The document of an API key is empty or too long.
+    #[error("an API key's document must have 1 to {} bytes", super::API_KEY_BYTES_MAX)]
+    ApiKey,
 }
 
 /// What a row of the vault is about. It has no `Debug`: an id is a token.
@@ -44,7 +49,12 @@ pub enum KeyError {
 /// | `m` format | nothing |
 /// | `m` span | `span` |
 /// | `m` count of tombstones | `tombstones` |
+/// | `m` head of the audit log | `audit` |
 /// | `t` tombstone | id (16) |
+/// | `k` API key | id (16) |
+/// | `s` session | id (16) |
+/// | `e` token of a session | id of the session (16), tag of the token (16) |
+/// | `h` honeytoken | tag of the token (16) |
 #[derive(Clone, PartialEq, Eq)]
 pub enum Named {
     /// A [`super::Record`], by the id of its token.
@@ -69,6 +79,16 @@ pub enum Named {
     Tombstones,
     /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
     Tombstone([u8; 16]),
+    /// The [`super::AuditHeadRow`].
+    AuditHead,
+    /// An [`super::ApiKeyRow`], by the key's id.
+    ApiKey([u8; 16]),
+    /// A session, by its id.
+    Session([u8; 16]),
+    /// A token that was handed out in a session, by the session's id and the token's tag.
+    SessionToken([u8; 16], [u8; 16]),
+    /// A token that nobody should ever use, by its tag.
+    Honeytoken([u8; 16]),
 }
 
 impl Named {
@@ -90,6 +110,14 @@ impl Named {
     pub const FORMAT: u8 = b'm';
     /// The space of tombstones.
     pub const TOMBSTONES: u8 = b't';
+    /// The space of API keys.
+    pub const API_KEYS: u8 = b'k';
+    /// The space of sessions.
+    pub const SESSIONS: u8 = b's';
+    /// The space of the tokens of sessions.
+    pub const SESSION_TOKENS: u8 = b'e';
+    /// The space of honeytokens.
+    pub const HONEYTOKENS: u8 = b'h';
 
     /// What the row under this key is about.
     ///
@@ -111,8 +139,13 @@ impl Named {
             Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
             Self::FORMAT if rest.is_empty() => Some(Named::Format),
             Self::FORMAT if rest == SPAN => Some(Named::Span),
+            Self::FORMAT if rest == AUDIT_HEAD => Some(Named::AuditHead),
             Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
             Self::TOMBSTONES => rest.try_into().ok().map(Named::Tombstone),
+            Self::API_KEYS => rest.try_into().ok().map(Named::ApiKey),
+            Self::SESSIONS => rest.try_into().ok().map(Named::Session),
+            Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| Named::SessionToken(session, tag)),
+            Self::HONEYTOKENS => rest.try_into().ok().map(Named::Honeytoken),
             _ => None,
         };
         named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
@@ -126,6 +159,11 @@ fn text(bytes: &[u8]) -> Option<&str> {
 fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
     let (fingerprint, kid) = bytes.split_first_chunk()?;
     Some((Kid::parse(text(kid)?)?, *fingerprint))
+}
+
+fn split_session(bytes: &[u8]) -> Option<([u8; 16], [u8; 16])> {
+    let (session, tag) = bytes.split_first_chunk()?;
+    Some((*session, tag.try_into().ok()?))
 }
 
 fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
@@ -197,6 +235,31 @@ impl RowKey {
     /// The key of the tombstone of the record with this id.
     pub fn tombstone(id: &[u8; 16]) -> Self {
         Self::of_parts(Named::TOMBSTONES, &[id])
+    }
+
+    /// The key of the audit log's head.
+    pub fn audit_head() -> Self {
+        Self::of_parts(Named::FORMAT, &[AUDIT_HEAD])
+    }
+
+    /// The key of the row about an API key.
+    pub fn api_key(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::API_KEYS, &[id])
+    }
+
+    /// The key of a session's row.
+    pub fn session(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::SESSIONS, &[id])
+    }
+
+    /// The key of the row about a token of a session.
+    pub fn session_token(session: &[u8; 16], tag: &[u8; 16]) -> Self {
+        Self::of_parts(Named::SESSION_TOKENS, &[session, tag])
+    }
+
+    /// The key of a honeytoken's row.
+    pub fn honeytoken(tag: &[u8; 16]) -> Self {
+        Self::of_parts(Named::HONEYTOKENS, &[tag])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

@@ -17,17 +17,23 @@
 //! | [`UsesRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
 //! | [`TombstoneRow`] | erased at (8) |
 //! | [`TombstonesRow`] | tombstones (8) |
+//! | [`ApiKeyRow`] | a document |
+//! | [`AuditHeadRow`] | sequence (8), hash (32) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here seals or opens: the ciphertext is opaque. None of the
 //! rows has `Debug`: ids are tokens.
 
+mod api_key;
+mod audit;
 mod bytes;
 mod key;
 mod rotation;
 mod tombstone;
 mod uses;
 
+pub use api_key::{API_KEY_BYTES_MAX, ApiKeyRow};
+pub use audit::AuditHeadRow;
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState};
 pub use tombstone::{TombstoneRow, TombstonesRow};

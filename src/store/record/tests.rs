@@ -64,6 +64,7 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
         (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
         (TombstonesRow { tombstones: 14 }.encode(), |row| TombstonesRow::decode(row).map(drop)),
+        (AuditHeadRow { sequence: 15, hash: [16; 32] }.encode(), |row| AuditHeadRow::decode(row).map(drop)),
     ]
 }
 
@@ -87,6 +88,8 @@ fn what_is_encoded_is_decoded() {
     assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
     let count = TombstonesRow { tombstones: 14 };
     assert_eq!(TombstonesRow::decode(&count.encode()), Ok(count));
+    let head = AuditHeadRow { sequence: 15, hash: [16; 32] };
+    assert_eq!(AuditHeadRow::decode(&head.encode()), Ok(head));
 }
 
 #[test]
@@ -166,6 +169,11 @@ fn names() -> Vec<(RowKey, Named)> {
         (RowKey::span(), Named::Span),
         (RowKey::tombstones(), Named::Tombstones),
         (RowKey::tombstone(&[4; 16]), Named::Tombstone([4; 16])),
+        (RowKey::audit_head(), Named::AuditHead),
+        (RowKey::api_key(&[5; 16]), Named::ApiKey([5; 16])),
+        (RowKey::session(&[6; 16]), Named::Session([6; 16])),
+        (RowKey::session_token(&[7; 16], &[8; 16]), Named::SessionToken([7; 16], [8; 16])),
+        (RowKey::honeytoken(&[9; 16]), Named::Honeytoken([9; 16])),
     ]
 }
 

@@ -98,7 +98,7 @@ async fn a_value_keeps_its_token_over_three_rotations() {
                 assert_eq!(value(&vault, token).await.unwrap().0, *text, "{place}");
                 assert_eq!(bench.mint(&vault, "NOTE", &[text]).await, [Ok((token.clone(), false))], "{place}");
                 let item = Subject { kind: "NOTE", value: text, context: "" };
-                let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().remove(0).unwrap();
+                let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
                 assert_eq!(found, std::slice::from_ref(token), "{place}");
             }
             assert_sound(&vault).await;
@@ -315,7 +315,7 @@ async fn records_of_another_kid_keep_their_tokens() {
     )
     .unwrap();
     let item = Subject { kind: "NOTE", value: "v", context: "" };
-    let found = vault.lookup(&permit(), &renamed, &[item]).await.unwrap().remove(0).unwrap();
+    let found = vault.lookup(&permit(), &renamed, &[item]).await.unwrap().results.remove(0).unwrap();
     assert_eq!(found, [token], "found by the id under the new kid's key, with the text that it has");
     assert_sound(&vault).await;
 }

@@ -115,6 +115,11 @@ impl<'k> Group<'k> {
                     asked.outcome = Some(noted);
                 }
                 Job::AdoptPolicies(asked) => asked.outcome = Some(group.draft.policies_loaded(&asked.work)),
+                Job::Keep(asked) => {
+                    let changes = asked.work.iter().map(|change| (change.key().clone(), change.clone()));
+                    group.changes.extend(changes);
+                    asked.outcome = Some(());
+                }
                 Job::Settle(_) | Job::Stop(_) => {}
             }
         }

@@ -37,7 +37,7 @@ use crate::{
     kind::{EntityKind, Kid},
     limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
     policy::PolicySet,
-    store::record::Record,
+    store::{Change, record::Record},
 };
 
 /// A value to mint a token for, unless the search finds one.
@@ -112,6 +112,8 @@ enum Job {
     AdoptPolicies(Asked<PolicySet, Vec<String>>),
     /// A full pass has found nothing under these generations.
     NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
+    /// Rows that no search and no count concerns.
+    Keep(Asked<Vec<Change>, ()>),
     /// Nothing to write: the ledger is to be that of the store.
     Settle(Asked<(), ()>),
     Stop(Asked<(), ()>),
@@ -125,6 +127,7 @@ impl Job {
             Job::Purge(asked) => asked.work.len(),
             Job::Merge(asked) => asked.work.incoming.len(),
             Job::Step(asked) => asked.work.resealed.len(),
+            Job::Keep(asked) => asked.work.len(),
             _ => 1,
         }
     }
@@ -177,6 +180,7 @@ impl Job {
             Job::AdoptPolicies(asked) => asked.answer(committed),
             Job::NoteProven(asked) => asked.answer(committed),
             Job::NoteKeyUse(asked) => asked.answer(committed),
+            Job::Keep(asked) => asked.answer(committed),
             Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
         }
     }
@@ -242,6 +246,12 @@ impl WriterHandle {
 
     pub(super) async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
         self.ask(policies.clone(), Job::AdoptPolicies).await
+    }
+
+    /// Writes rows that no search and no count concerns: durable when it returns. Of two changes of one row, the later
+    /// counts. Rows must be within the store's bounds, for they share a batch with what others ask for.
+    pub(super) async fn keep(&self, changes: Vec<Change>) -> Result<(), VaultError> {
+        self.ask(changes, Job::Keep).await
     }
 
     /// Has the ledger read again if a failed commit has left it uncertain.

@@ -169,10 +169,15 @@ fn a_caller_is_who_the_kernel_says() {
     let scopes = whoami.as_object_mut().unwrap().remove("scopes").unwrap();
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let user = nix::unistd::User::from_uid(uid).unwrap().map(|user| user.name);
-    let expected = json!({"user": user, "uid": uid.as_raw(), "gid": gid.as_raw(), "pid": process::id(),
+    let unit = whoami.as_object_mut().unwrap().remove("unit").unwrap();
+    assert!(unit.is_null() || unit.as_str().is_some_and(|unit| unit.contains('.')), "{unit}");
+    let expected = json!({"name": "trusted", "policies": null, "contexts": null, "user": user, "uid": uid.as_raw(), "gid": gid.as_raw(), "pid": process::id(),
                           "attested_by": "peer-credentials", "mode": "live"});
     assert_eq!(whoami, expected);
     let names = [
+        "agents:read",
+        "api-keys:admin",
+        "audit:read",
         "forget",
         "keys:admin",
         "keys:read",
@@ -181,7 +186,9 @@ fn a_caller_is_who_the_kernel_says() {
         "policies:read",
         "policies:reload",
         "rehydrate",
+        "reports:read",
         "rewrap",
+        "sessions:read",
         "tokenize",
         "vault:admin",
         "vault:read",

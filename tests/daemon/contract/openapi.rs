@@ -46,7 +46,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
         })
         .collect();
     let served: BTreeSet<(String, String)> =
-        ROUTES.iter().map(|(_, method, path)| (method.to_string(), path.to_string())).collect();
+        ROUTES.iter().map(|(_, method, path, _)| (method.to_string(), path.to_string())).collect();
     assert_eq!(described, served);
 
     let items = json!({"items": [
@@ -60,7 +60,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     // Enough for a rotation that takes one a second to be running still when it is cancelled.
     client.tokens("NAME", &(0..120).map(|number| format!("patient {number}")).collect::<Vec<_>>());
     let mut rotation = String::new();
-    for (_, method, path) in ROUTES {
+    for (_, method, path, _) in ROUTES {
         let (method, place) = (method.as_str(), path.replace("{name}", "care").replace("{id}", &rotation));
         let operation = &document["paths"][path][method.to_lowercase()];
         assert!(operation["description"].is_string() || operation["summary"].is_string(), "{path}");

@@ -23,6 +23,8 @@ pub struct Client {
     stream: UnixStream,
     /// Read and not yet part of an answer.
     unread: Vec<u8>,
+    /// A credential that every request shows.
+    bearer: Option<String>,
 }
 
 /// An answer whose head was as it should be.
@@ -35,8 +37,10 @@ pub struct Response {
     pub request_id: String,
     /// `allow`, which stands on 405 and nowhere else.
     pub allow: Option<String>,
-    /// `retry-after`, which stands on some 503 and nowhere else: seconds.
+    /// `retry-after`, which stands on some 503, on 429 and nowhere else: seconds.
     pub retry_after: Option<String>,
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`, which stand on answers to limited callers: all of them or none.
+    pub rate: Option<[u64; 3]>,
     /// Whether the daemon closes the connection after it.
     pub close: bool,
     /// The body, of just the announced length, or of the chunks until their end.
@@ -54,7 +58,13 @@ impl Client {
     /// Takes over a connection.
     pub fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT))).expect("time limits");
-        Client { stream, unread: Vec::new() }
+        Client { stream, unread: Vec::new(), bearer: None }
+    }
+
+    /// Shows this credential with every request from now on.
+    pub fn show(mut self, credential: &str) -> Self {
+        self.bearer = Some(credential.to_owned());
+        self
     }
 
     /// Sends a request and takes the answer.
@@ -75,7 +85,8 @@ impl Client {
 
     /// Sends a request and waits for nothing.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) {
-        self.send_raw(&request(method, path, body)).expect("the daemon takes a whole request");
+        self.send_raw(&request_of(self.bearer.as_deref(), method, path, body))
+            .expect("the daemon takes a whole request");
     }
 
     /// Sends bytes.
@@ -222,7 +233,14 @@ fn holds_whole_answer(received: &[u8]) -> bool {
 
 /// A request as this client sends it.
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    request_of(None, method, path, body)
+}
+
+fn request_of(bearer: Option<&str>, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n");
+    if let Some(credential) = bearer {
+        request.push_str(&format!("authorization: Bearer {credential}\r\n"));
+    }
     if !body.is_empty() {
         request.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
     }
@@ -252,6 +270,10 @@ impl Response {
         let required = |name| header(name).unwrap_or_else(|| panic!("{name} is missing in\n{head}"));
         required("date");
         assert_eq!(code == 405, header("allow").is_some(), "{head}");
+        assert_eq!(code == 401, header("www-authenticate").is_some(), "{head}");
+        assert!(code != 429 || header("retry-after").is_some(), "{head}");
+        let rate = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"].map(header);
+        assert!(rate.iter().all(Option::is_some) || rate.iter().all(Option::is_none), "{head}");
         let chunked = header("transfer-encoding").is_some();
         assert_eq!(chunked, header("content-type").as_deref() == Some("application/octet-stream"), "{head}");
         let length = if chunked { "0".to_owned() } else { required("content-length") };
@@ -261,6 +283,7 @@ impl Response {
             request_id: required("x-request-id"),
             allow: header("allow"),
             retry_after: header("retry-after"),
+            rate: rate[0].is_some().then(|| rate.map(|value| value.expect("as seen above").parse().expect("digits"))),
             close: header("connection").is_some(),
             body: vec![0; length.parse().expect("a length")],
             chunked,
@@ -327,8 +350,12 @@ fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
             value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         }),
         "connection" => Some(|value| value == "close"),
-        "allow" if status == 405 => Some(|value| value.split(", ").all(|method| matches!(method, "GET" | "POST"))),
-        "retry-after" if status == 503 => Some(digits),
+        "allow" if status == 405 => {
+            Some(|value| value.split(", ").all(|method| matches!(method, "GET" | "POST" | "PATCH" | "DELETE")))
+        }
+        "retry-after" if matches!(status, 429 | 503) => Some(digits),
+        "www-authenticate" if status == 401 => Some(|value| value == "Bearer"),
+        "x-ratelimit-limit" | "x-ratelimit-remaining" | "x-ratelimit-reset" => Some(digits),
         _ => None,
     }
 }

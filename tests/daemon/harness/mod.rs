@@ -35,7 +35,7 @@ pub use log::Log;
 pub use operations::{error_code, item, shape_of};
 pub use process::{Daemon, Ended};
 pub use site::{CARE, Launch, Site};
-pub use stranger::connect_as;
+pub use stranger::{OpenDaemon, connect_as, is_root};
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ pub const CARE: &str = include_str!("../policies/care.toml");
 pub struct Site {
     root: TempDir,
     settings: BTreeMap<(&'static str, &'static str), String>,
+    clients: String,
     launches: AtomicUsize,
 }
 
@@ -38,7 +39,7 @@ impl Site {
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("mskr").tempdir().expect("a directory for the test");
         fs::create_dir(root.path().join("policies")).expect("a directory for policies");
-        let mut site = Site { root, settings: BTreeMap::new(), launches: AtomicUsize::new(0) };
+        let mut site = Site { root, settings: BTreeMap::new(), clients: String::new(), launches: AtomicUsize::new(0) };
         site.policy("care.toml", CARE);
         // Many daemons run at once; none of them has much to remember.
         site.set("vault", "cache_mb", "16");
@@ -79,6 +80,21 @@ impl Site {
         self.settings.insert((section, name), value.into());
     }
 
+    /// Adds a client: TOML, without its header. It counts from the next start on, or once it is [written](Site::write).
+    pub fn client(&mut self, text: &str) {
+        writeln!(self.clients, "[[clients]]\n{text}").expect("memory");
+    }
+
+    /// Takes all clients back.
+    pub fn forget_clients(&mut self) {
+        self.clients.clear();
+    }
+
+    /// Writes the configuration for a daemon that is to read it again.
+    pub fn write(&self) {
+        self.write_configuration(self.launches.fetch_add(1, Ordering::Relaxed));
+    }
+
     /// Begins a start.
     pub fn launch(&self) -> Launch<'_> {
         let mut launch = Launch {
@@ -104,6 +120,7 @@ impl Site {
             }
             writeln!(text, "{name} = {value}").expect("memory");
         }
+        text.push_str(&self.clients);
         // Two daemons can be started at once: neither sees half a file.
         let (path, draft) = (self.path("masker.toml"), self.path(&format!("masker.toml.{launch}")));
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).expect("the configuration is written");

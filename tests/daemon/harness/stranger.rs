@@ -1,6 +1,68 @@
 //! Connections made as another user.
 
-use std::{io, os::unix::net::UnixStream, path::Path, thread};
+use std::{
+    fs, io,
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    thread,
+};
+
+use super::{Client, Daemon, Site};
+
+/// Whether this process may become other users; says what is left out if not.
+pub fn is_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {test} takes root");
+    }
+    root
+}
+
+/// A daemon whose socket every user of the host can reach, as no configuration makes one: handed over.
+pub struct OpenDaemon {
+    daemon: Daemon,
+    socket: std::path::PathBuf,
+}
+
+impl OpenDaemon {
+    /// Starts one.
+    pub fn start(site: &Site) -> Self {
+        // Lets other users come as far as the socket's file.
+        fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).expect("a mode");
+        let socket = site.path("open.sock");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a mode");
+        OpenDaemon { daemon: site.launch().care_keys().handed_over(&listener).start(), socket }
+    }
+
+    /// A connection of this user, with a group of the same number and no other.
+    pub fn client_of(&self, uid: u32) -> Client {
+        Client::over(connect_as(uid, uid, &self.socket).expect("a connection"))
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl std::ops::Deref for OpenDaemon {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl OpenDaemon {
+    /// Stops it in order.
+    pub fn stop(self) {
+        self.daemon.stop();
+    }
+}
 
 /// Connects as this user, with this group and no other, from a thread that is that user from then on.
 ///

@@ -1,0 +1,90 @@
+//! Whom a request acts as.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{ApiKey, KeyId, KeyPrefix, Peer};
+use crate::{
+    crypto::World,
+    grant::{Grant, Limits},
+};
+
+/// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
+#[derive(Debug)]
+pub struct Principal {
+    /// The client's name, the key's, [`crate::grant::TRUSTED`] or [`crate::grant::UNLISTED`].
+    pub name: String,
+    /// What it may do.
+    pub grant: Grant,
+    /// How much it may do.
+    pub limits: Limits,
+    /// The world of tokens that it works in.
+    pub world: World,
+    /// The key that it is, if it is one.
+    pub credential: Option<Credential>,
+}
+
+/// What is public of an API key.
+#[derive(Debug)]
+pub struct Credential {
+    /// Its id.
+    pub id: KeyId,
+    /// The part of its secret that may be shown.
+    pub prefix: KeyPrefix,
+    /// The workspace that it is counted in.
+    pub workspace: String,
+    /// When it expires, in milliseconds of Unix time.
+    pub expires_at_ms: Option<u64>,
+    /// Whether it was revoked since a request began to act as it.
+    pub(super) revoked: AtomicBool,
+}
+
+impl Principal {
+    /// One of the live world that is no key.
+    pub fn local(name: &str, grant: Grant, limits: Limits) -> Arc<Self> {
+        Arc::new(Principal { name: name.to_owned(), grant, limits, world: World::Live, credential: None })
+    }
+
+    /// A key. What it has used of its limits goes on from `before`, the same key until now.
+    pub(super) fn of_key(key: &ApiKey, credential: Credential, _before: Option<&Principal>) -> Self {
+        Principal {
+            name: key.name().to_owned(),
+            grant: key.grant().clone(),
+            limits: *key.limits(),
+            world: *key.world(),
+            credential: Some(credential),
+        }
+    }
+
+    /// Whether it is a key that was revoked since: a request that began before must not succeed after.
+    pub fn is_revoked(&self) -> bool {
+        self.credential.as_ref().is_some_and(|credential| credential.revoked.load(Ordering::Acquire))
+    }
+}
+
+/// Who makes one request: the process that the kernel attests, and whom it acts as.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub(super) peer: Arc<Peer>,
+    pub(super) principal: Arc<Principal>,
+}
+
+impl Caller {
+    #[cfg(test)]
+    pub(crate) fn for_tests(grant: Grant) -> Self {
+        let peer = Arc::new(Peer::for_tests(1, 1, &[]));
+        Caller { peer, principal: Principal::local("tests", grant, Limits::none()) }
+    }
+
+    /// The process at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Whom it acts as.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+}

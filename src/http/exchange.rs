@@ -1,0 +1,69 @@
+//! One request under way: who makes it, what it was held against, and what is to be told of it afterwards.
+
+use std::sync::Arc;
+
+use super::{problem::Problem, request_id::RequestId};
+use crate::{
+    access::{Caller, Operation, Permit},
+    policy::{Policy, PolicySet},
+    vault::{Outcome, Worked},
+};
+
+/// What every handler is given, and leaves its traces in.
+pub(super) struct Exchange {
+    pub(super) id: RequestId,
+    pub(super) caller: Caller,
+    /// The policies that were in force when the request began.
+    pub(super) policies: Arc<PolicySet>,
+    pub(super) account: Account,
+}
+
+/// What was done, for the audit log: names of the operator's making and numbers, nothing else.
+#[derive(Default)]
+pub(super) struct Account {
+    /// The policy that the request was worked on by.
+    pub(super) policy: Option<String>,
+    /// How many items had which outcome.
+    pub(super) counts: Vec<(Outcome, u64)>,
+    /// Further facts, by name.
+    pub(super) facts: Vec<(&'static str, Fact)>,
+}
+
+/// A fact for the audit log.
+pub(super) enum Fact {
+    /// A name or an id that the daemon or its operator has given.
+    Text(String),
+    /// A number.
+    Number(u64),
+}
+
+impl Exchange {
+    /// A permit for the caller.
+    ///
+    /// # Errors
+    /// `perm.denied`, with the scope that is lacking.
+    pub(super) fn permit<O: Operation>(&self) -> Result<Permit<O>, Problem> {
+        Ok(self.caller.permit(&self.policies)?)
+    }
+
+    /// Notes by which policy the request is worked on.
+    pub(super) fn by_policy(&mut self, policy: &Policy) {
+        self.account.policy = Some(policy.name.clone());
+    }
+
+    /// Notes what became of the items, and gives the results.
+    pub(super) fn note<T>(&mut self, worked: Worked<T>) -> Vec<T> {
+        self.account.counts = worked.counts;
+        worked.results
+    }
+
+    /// Notes a number.
+    pub(super) fn number(&mut self, name: &'static str, number: u64) {
+        self.account.facts.push((name, Fact::Number(number)));
+    }
+
+    /// Notes a name or an id that is not of the request's making.
+    pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
+        self.account.facts.push((name, Fact::Text(text.into())));
+    }
+}

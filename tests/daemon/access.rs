@@ -1,0 +1,196 @@
+//! Who may do what: clients of the configuration, each connected as a user of its own.
+
+use masker::{
+    grant::Scope,
+    http::{ROUTES, Rule},
+};
+use serde_json::{Value, json};
+
+use super::harness::{OpenDaemon, Site, error_code, is_root, item};
+
+/// The first of the users that nobody here is: one for each client of a test.
+const USERS: u32 = 61_000;
+
+/// A user for each scope: one that has it alone, and one that has every other.
+fn users_of(scope: Scope) -> (u32, u32) {
+    let place = Scope::ALL.iter().position(|known| *known == scope).unwrap();
+    let place = u32::try_from(place).unwrap();
+    (USERS + 2 * place, USERS + 2 * place + 1)
+}
+
+#[test]
+fn every_route_takes_callers_with_its_scope_and_no_others() {
+    if !is_root("being several users") {
+        return;
+    }
+    let mut site = Site::new();
+    for scope in Scope::ALL {
+        let (has, lacks) = users_of(*scope);
+        let others: Vec<&str> = Scope::ALL.iter().filter(|other| *other != scope).map(|other| other.as_str()).collect();
+        site.client(&format!("name = \"only-{has}\"\nuid = {has}\nscopes = [\"{scope}\"]"));
+        site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
+    }
+    let daemon = OpenDaemon::start(&site);
+    for (route, method, template, rule) in ROUTES {
+        let path = template.replace("{id}", "0").replace("{name}", "care");
+        let ask = |uid: u32| daemon.client_of(uid).exchange(method.as_str(), &path, b"");
+        match rule {
+            Rule::Open => {
+                for uid in [USERS, USERS - 1] {
+                    let status = ask(uid).status;
+                    assert!(![401, 403].contains(&status), "{route:?} is open to everybody: {status}");
+                }
+            }
+            Rule::Needs(scope) => {
+                let (has, lacks) = users_of(*scope);
+                let detail = ask(lacks).problem(403, "perm.denied");
+                assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
+                let detail = ask(USERS - 1).problem(403, "perm.denied");
+                assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
+                let status = ask(has).status;
+                assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
+            }
+        }
+    }
+    // Where a rule is about anybody, nobody is trusted unsaid: not root either.
+    daemon.client().get("/api/v1/keys").problem(403, "perm.denied");
+    daemon.stop();
+}
+
+#[test]
+fn a_scope_for_one_kind_fails_the_items_of_others_alone() {
+    if !is_root("being several users") {
+        return;
+    }
+    let mut site = Site::new();
+    site.client(&format!("name = \"all\"\nuid = {USERS}\nscopes = [\"*\"]"));
+    let scopes = ["tokenize:PHONE", "rehydrate:PHONE", "lookup:PHONE", "rewrap:CARD", "forget:PHONE"];
+    site.client(&format!("name = \"phones\"\nuid = {}\nscopes = {scopes:?}", USERS + 1));
+    let daemon = OpenDaemon::start(&site);
+    let (mut all, mut phones) = (daemon.client_of(USERS), daemon.client_of(USERS + 1));
+    let (name, card) = (all.token("NAME", "Ada"), all.token("CARD", "4111"));
+
+    let items = [item("PHONE", "415-555-2671"), item("NAME", "Ada"), item("NOSUCH", "x"), item("NOTE", "x")];
+    let results = phones.tokenize(&items);
+    let phone = results[0]["token"].as_str().unwrap().to_owned();
+    assert_eq!(results[1]["error"]["detail"], "this caller lacks the scope `tokenize:NAME`");
+    let codes: Vec<&str> = results[1..].iter().map(error_code).collect();
+    assert_eq!(codes, ["perm.denied", "kind.unknown", "perm.denied"]);
+    let found = phones.ask_items("/api/v1/lookup", &items[..2]);
+    assert_eq!(found[0], json!({"tokens": [phone]}));
+    assert_eq!(error_code(&found[1]), "perm.denied");
+
+    let opened = phones.rehydrate(&[phone.as_str(), &name, &card, "rubbish"]);
+    assert_eq!(opened[0]["value"], "415-555-2671");
+    assert_eq!(
+        opened[1..].iter().map(error_code).collect::<Vec<_>>(),
+        ["perm.denied", "perm.denied", "token.malformed"]
+    );
+    // A token relabelled to a kind that is granted is not known, and one of a kind that nobody knows is not repeated.
+    let relabelled = name.replace(".NAME.", ".PHONE.");
+    assert_eq!(error_code(&phones.rehydrate(&[relabelled.as_str()])[0]), "token.not_found");
+    let unknown = phones.rehydrate(&[name.replace(".NAME.", ".MADE_UP.").as_str()]).remove(0);
+    assert_eq!(error_code(&unknown), "perm.denied");
+    assert!(!unknown.to_string().contains("MADE_UP"), "{unknown}");
+
+    let rewrapped = phones.ask_tokens("/api/v1/rewrap", &[card.as_str(), &phone]);
+    assert_eq!(rewrapped[0], json!({"token": card, "changed": false}));
+    assert_eq!(error_code(&rewrapped[1]), "perm.denied");
+    let forgotten = phones.ask_tokens("/api/v1/forget", &[name.as_str(), &phone]);
+    assert_eq!((error_code(&forgotten[0]), &forgotten[1]), ("perm.denied", &json!({"forgotten": true})));
+    assert_eq!(all.value(&name), "Ada", "what may not be forgotten is still there");
+
+    let whoami = phones.get("/api/v1/auth/whoami").ok();
+    assert_eq!(whoami["name"], "phones");
+    assert_eq!((&whoami["scopes"]["tokenize"], &whoami["scopes"]["tokenize:PHONE"]), (&json!(false), &json!(true)));
+    daemon.stop();
+}
+
+const BILL: &str = "name = \"bill\"\nversion = 1\nkid = \"K_PAY\"\ntokenization = \"vault-deterministic\"\n\
+                    [entities.PHONE]\n[entities.IBAN]\ntokenization = \"reversible-aead\"\n";
+
+#[test]
+fn policies_and_contexts_bound_what_a_client_reaches() {
+    if !is_root("being several users") {
+        return;
+    }
+    let mut site = Site::new();
+    site.policy("bill.toml", BILL);
+    site.set("policy", "default", "\"care\"");
+    site.client(&format!("name = \"all\"\nuid = {USERS}\nscopes = [\"*\"]"));
+    site.client(&format!("name = \"bill\"\nuid = {}\nscopes = [\"*\"]\npolicies = [\"bill\"]", USERS + 1));
+    let contexts = "contexts = [\"clinic-7\", \"clinic-7/*\"]";
+    site.client(&format!("name = \"clinic\"\nuid = {}\nscopes = [\"*\"]\n{contexts}", USERS + 2));
+    let daemon = OpenDaemon::start(&site);
+    let [mut all, mut bill, mut clinic] = [0, 1, 2].map(|place| daemon.client_of(USERS + place));
+    let of = |policy: &str, context: &str, value: &str| json!({"policy": policy, "context": context, "items": [item("PHONE", value)]});
+    let mint = |client: &mut super::harness::Client, body: &Value| {
+        client.post("/api/v1/tokenize", body).results(1).remove(0)["token"].as_str().unwrap().to_owned()
+    };
+    let (care, pay) = (mint(&mut all, &of("care", "", "1")), mint(&mut all, &of("bill", "", "2")));
+
+    for path in ["/api/v1/tokenize", "/api/v1/lookup"] {
+        let detail = bill.post(path, &of("care", "", "1")).problem(403, "perm.denied");
+        assert!(detail.contains("does not list this policy"), "{detail}");
+        bill.post(path, &of("bill", "", "2")).results(1);
+    }
+    let opened = bill.rehydrate(&[care.as_str(), &pay]);
+    assert_eq!((error_code(&opened[0]), &opened[1]["value"]), ("perm.denied", &json!("2")));
+    let forgotten = bill.ask_tokens("/api/v1/forget", &[care.as_str()]);
+    assert_eq!(error_code(&forgotten[0]), "perm.denied");
+    assert_eq!(all.value(&care), "1");
+
+    for (context, reached) in [("", false), ("clinic-7", true), ("clinic-7/ward", true), ("clinic-70", false)] {
+        let result = clinic.post("/api/v1/tokenize", &of("care", context, "3")).results(1).remove(0);
+        assert_eq!(result["token"].is_string(), reached, "{context:?}: {result}");
+        let token = mint(&mut all, &of("care", context, "3"));
+        let opened = clinic.post("/api/v1/rehydrate", &json!({"context": context, "tokens": [token]})).results(1);
+        assert_eq!(opened[0]["value"] == "3", reached, "{context:?}: {opened:?}");
+        if !reached {
+            assert_eq!((error_code(&result), error_code(&opened[0])), ("perm.denied", "perm.denied"));
+            assert!(context.is_empty() || !format!("{result}{opened:?}").contains(context), "{result}");
+        }
+    }
+    daemon.stop();
+}
+
+#[test]
+fn clients_are_loaded_again_with_the_policies() {
+    if !is_root("being several users") {
+        return;
+    }
+    let mut site = Site::new();
+    site.client(&format!("name = \"operator\"\nuid = {USERS}\nscopes = [\"*\"]"));
+    let daemon = OpenDaemon::start(&site);
+    let (mut operator, mut app) = (daemon.client_of(USERS), daemon.client_of(USERS + 1));
+    app.get("/api/v1/keys").problem(403, "perm.denied");
+
+    site.client(&format!("name = \"app\"\nuid = {}\nscopes = [\"keys:read\"]", USERS + 1));
+    site.write();
+    operator.exchange("POST", "/api/v1/policies/reload", b"").ok();
+    app.get("/api/v1/keys").ok();
+
+    // What is wrong changes nothing, and is told with its line.
+    site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = [\"tokenise\"]");
+    site.write();
+    let detail = operator.exchange("POST", "/api/v1/policies/reload", b"").problem(422, "policy.invalid");
+    assert!(detail.contains("did you mean `tokenize`?") && detail.contains("masker.toml:"), "{detail}");
+    app.get("/api/v1/keys").ok();
+    site.forget_clients();
+    site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = [\"tokenize\"]\npolicies = [\"nosuch\"]");
+    site.write();
+    let detail = operator.exchange("POST", "/api/v1/policies/reload", b"").problem(422, "policy.invalid");
+    assert!(detail.contains("`no-such-user`") && detail.contains("`nosuch`"), "{detail}");
+
+    site.forget_clients();
+    site.client(&format!("name = \"operator\"\nuid = {USERS}\nscopes = [\"*\"]"));
+    site.write();
+    daemon.reload();
+    app.get("/api/v1/keys").problem(403, "perm.denied");
+    operator.get("/api/v1/keys").ok();
+    daemon.stop();
+
+    site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = []");
+    let log = site.launch().care_keys().refused().code(3);
+    assert!(log.contains("names the user `no-such-user`, which this host does not have"), "{log}");
+}

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod config;
 // -- durable
 pub mod store;
+pub mod audit;
 // -- authority
 pub mod access;
 // -- operations

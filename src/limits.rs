@@ -113,6 +113,13 @@ pub const STORE_COMPACTION_ROOM_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a store that was found damaged is looked at again, in milliseconds: that reads all of it.
 pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
 
+/// Longest line of the audit log, in bytes.
+pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Events of the audit log that may be written and not yet synced, in bytes: past it the disk is taken for stuck.
+pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pause before an audit log that could not be written is tried again, in milliseconds.
+pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
+
 /// Size of one policy or configuration file, in bytes.
 pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Size of one key or credential file, in bytes: room for white space around 44 characters.

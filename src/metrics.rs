@@ -30,6 +30,12 @@ pub struct Metrics {
     pub commit_rows: prometheus::Histogram,
     /// `masker_vault_commit_duration_seconds`.
     pub commit_duration: prometheus::Histogram,
+    /// `masker_auth_failures_total{outcome}`: credentials that were not accepted.
+    pub auth_failures: IntCounterVec,
+    /// `masker_budget_crossed_total{limit}`: budgets of callers of which 80 % were used up.
+    pub budgets_crossed: IntCounterVec,
+    /// `masker_api_keys{state}`.
+    pub api_keys: IntGaugeVec,
     /// `masker_vault_damaged_total`: rows that were read and did not verify.
     pub damaged: prometheus::IntCounter,
 }
@@ -96,6 +102,27 @@ impl Metrics {
                 "Time that each commit took to become durable",
                 DURATION_BUCKETS.to_vec()
             ))?,
+            auth_failures: IntCounterVec::new(
+                opts!(
+                    "masker_auth_failures_total",
+                    "Requests whose credential was not accepted, by the code of the answer"
+                ),
+                &["outcome"],
+            )?,
+            budgets_crossed: IntCounterVec::new(
+                opts!(
+                    "masker_budget_crossed_total",
+                    "Times that a caller had used up 80 % of a day's budget, by limit"
+                ),
+                &["limit"],
+            )?,
+            api_keys: IntGaugeVec::new(
+                opts!(
+                    "masker_api_keys",
+                    "API keys, by state: active, inactive (active and unused for 90 days), expired, revoked"
+                ),
+                &["state"],
+            )?,
             damaged: prometheus::IntCounter::new(
                 "masker_vault_damaged_total",
                 "Vault rows that were read and did not verify; run `masker vault check`",
@@ -109,7 +136,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 12] {
+    fn own(&self) -> [Box<dyn Collector>; 15] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -122,6 +149,9 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.commit_rows.clone()),
             Box::new(self.commit_duration.clone()),
+            Box::new(self.auth_failures.clone()),
+            Box::new(self.budgets_crossed.clone()),
+            Box::new(self.api_keys.clone()),
             Box::new(self.damaged.clone()),
         ]
     }

@@ -12,7 +12,7 @@ use crate::{
 
 /// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
 /// made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Clients {
     rules: Vec<Rule>,
     unlisted: Arc<Principal>,
@@ -21,7 +21,7 @@ pub struct Clients {
     trusted: Option<Trusted>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Trusted {
     own_uid: u32,
     group: Option<u32>,
@@ -29,7 +29,7 @@ struct Trusted {
 }
 
 /// One client: everything that is given must hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule {
     uids: Vec<u32>,
     gids: Vec<u32>,
@@ -95,6 +95,17 @@ impl Clients {
     pub fn trusting(self, own_uid: u32, group: Option<u32>) -> Self {
         let trusted = Trusted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
         Clients { trusted: (!self.decided).then_some(trusted), ..self }
+    }
+
+    /// These rules in the place of others: what a client has used of its limits stays used.
+    pub(super) fn succeeding(mut self, before: &Clients) -> Self {
+        for rule in &mut self.rules {
+            let known = before.rules.iter().find(|known| known.principal.name == rule.principal.name);
+            if let Some(known) = known {
+                rule.principal = Arc::new(rule.principal.succeeding(&known.principal));
+            }
+        }
+        self
     }
 
     /// Whom a process acts as: the first rule that is about it decides.

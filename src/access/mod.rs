@@ -79,7 +79,7 @@ impl Access {
 
     /// Puts other rules in force: the next request of every connection is held against them.
     pub fn replace_clients(&self, clients: Clients) {
-        self.clients.store(Arc::new(clients));
+        self.clients.rcu(|before| clients.clone().succeeding(before));
     }
 
     /// Who a process is that shows an `Authorization` header of this content: the key alone, whatever the process may do

@@ -1,25 +1,30 @@
 //! Whom a request acts as.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    hash::RandomState,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use super::{ApiKey, KeyId, KeyPrefix, Peer};
+use super::{ApiKey, Budget, KeyId, KeyPrefix, Limiter, Peer};
 use crate::{
     crypto::World,
     grant::{Grant, Limits},
 };
 
 /// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
-#[derive(Debug)]
 pub struct Principal {
     /// The client's name, the key's, [`crate::grant::TRUSTED`] or [`crate::grant::UNLISTED`].
     pub name: String,
     /// What it may do.
     pub grant: Grant,
-    /// How much it may do.
-    pub limits: Limits,
+    /// How fast it may do it.
+    pub limiter: Limiter,
+    /// How much of it.
+    pub budget: Budget,
     /// The world of tokens that it works in.
     pub world: World,
     /// The key that it is, if it is one.
@@ -41,18 +46,47 @@ pub struct Credential {
     pub(super) revoked: AtomicBool,
 }
 
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal").field("name", &self.name).field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
 impl Principal {
     /// One of the live world that is no key.
     pub fn local(name: &str, grant: Grant, limits: Limits) -> Arc<Self> {
-        Arc::new(Principal { name: name.to_owned(), grant, limits, world: World::Live, credential: None })
+        Arc::new(Principal {
+            name: name.to_owned(),
+            grant,
+            limiter: Limiter::new(&limits),
+            budget: Budget::new(&limits, RandomState::new()),
+            world: World::Live,
+            credential: None,
+        })
+    }
+
+    /// The same with what `before`, who was in its place, has used of its limits.
+    pub(super) fn succeeding(&self, before: &Principal) -> Self {
+        let limits = self.limiter.limits();
+        Principal {
+            name: self.name.clone(),
+            grant: self.grant.clone(),
+            limiter: before.limiter.succeed(limits),
+            budget: before.budget.succeed(limits),
+            world: self.world,
+            credential: None,
+        }
     }
 
     /// A key. What it has used of its limits goes on from `before`, the same key until now.
-    pub(super) fn of_key(key: &ApiKey, credential: Credential, _before: Option<&Principal>) -> Self {
+    pub(super) fn of_key(key: &ApiKey, credential: Credential, before: Option<&Principal>) -> Self {
+        let limits = key.limits();
         Principal {
             name: key.name().to_owned(),
             grant: key.grant().clone(),
-            limits: *key.limits(),
+            limiter: before.map_or_else(|| Limiter::new(limits), |before| before.limiter.succeed(limits)),
+            budget: before
+                .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.succeed(limits)),
             world: *key.world(),
             credential: Some(credential),
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::grant::Limits;
+
 /// A failure of a whole request: RFC 9457 problem details, as `application/problem+json`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ErrorBody {
@@ -275,12 +277,21 @@ pub struct WhoAmI {
     pub gid: u32,
     /// The process id, at the time the connection was made.
     pub pid: Option<i32>,
-    /// How the daemon knows: `peer-credentials`, which the kernel attests.
+    /// How the daemon knows: by `peer-credentials`, which the kernel attests, or by an `api-key`.
     pub attested_by: String,
     /// The unit of the system's service manager that the process runs in.
     pub unit: Option<String>,
     /// `live`, or `test`: tokens of one are not known in the other.
     pub mode: String,
+    /// The workspace of the API key.
+    pub workspace: Option<String>,
+    /// The part of the API key that may be shown.
+    pub key_prefix: Option<String>,
+    /// The caller's limits: `"none"`, `"standard"` or an object.
+    #[schema(value_type = Object)]
+    pub limits: Limits,
+    /// What is left of each of them now.
+    pub limits_left: BTreeMap<String, u64>,
     /// Each scope, and whether the caller has it as a whole; and those that it has for single kinds.
     pub scopes: BTreeMap<String, bool>,
     /// The policies that the caller is held to; absent where it may use all.

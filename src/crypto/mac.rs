@@ -1,4 +1,4 @@
-//! HMAC-SHA256 as the one PRF of tokens: ids, synthetic nonces, alias tags.
+//! HMAC-SHA256 as the one PRF of tokens (ids, synthetic nonces, alias tags), and as the link of the audit chain.
 
 use hmac::{
     KeyInit,
@@ -27,6 +27,14 @@ impl MacKey {
     /// `HMAC-SHA256(key, enc(parts))[0..N]`. A truncated tag keeps HMAC's properties (RFC 2104 section 5).
     pub(super) fn tag<const N: usize>(&self, parts: &[&[u8]]) -> [u8; N] {
         self.truncated(|feed| enc(parts, feed))
+    }
+
+    /// `HMAC-SHA256(key, a || b)`: for a first part of fixed length, which is then told from the second without [`enc`].
+    pub(super) fn tag_of_two(&self, a: &[u8; 32], b: &[u8]) -> [u8; 32] {
+        self.truncated(|feed| {
+            feed(a);
+            feed(b);
+        })
     }
 
     fn truncated<const N: usize>(&self, message: impl FnOnce(&mut dyn FnMut(&[u8]))) -> [u8; N] {

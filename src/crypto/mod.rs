@@ -6,6 +6,7 @@
 //! [`GenerationKeys`] and never a key's bytes.
 
 pub mod aead;
+pub mod chain;
 mod encoding;
 pub mod export;
 pub mod generation;
@@ -19,6 +20,7 @@ mod siv;
 mod xaes;
 
 pub use aead::{AeadBody, OpenError, Suite};
+pub use chain::ChainKey;
 pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use kdf::World;

@@ -60,6 +60,7 @@ impl Service {
             self.metrics.vault_size_bytes.set(stats.bytes_on_disk.cast_signed());
         }
         self.measure_keys();
+        self.measure_api_keys();
         self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
     }
 
@@ -152,10 +153,20 @@ impl Service {
             // A user without a name, or a user database that cannot be read, is no reason to say nothing.
             user: nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name),
             uid: peer.uid(),
+            workspace: principal.credential.as_ref().map(|credential| credential.workspace.clone()),
+            key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str().to_owned()),
+            limits: *principal.limiter.limits(),
+            limits_left: principal
+                .limiter
+                .standings(self.moment())
+                .into_iter()
+                .chain(principal.budget.standings(self.moment()))
+                .map(|standing| (standing.which.to_string(), standing.remaining))
+                .collect(),
             gid: peer.gid(),
             pid: peer.pid(),
             unit: peer.unit().map(str::to_owned),
-            attested_by: "peer-credentials".to_owned(),
+            attested_by: if principal.credential.is_some() { "api-key" } else { "peer-credentials" }.to_owned(),
             mode: principal.world.as_str().to_owned(),
             policies: principal.grant.policies.as_ref().map(|names| names.iter().cloned().collect()),
             contexts: principal

@@ -100,6 +100,17 @@ impl Service {
         self.keep(on, &permit, revoked, None).await
     }
 
+    /// Brings the gauges of API keys up to now.
+    pub(super) fn measure_api_keys(&self) {
+        let now_ms = self.now_ms();
+        let gauge = &self.metrics.api_keys;
+        gauge.reset();
+        for key in self.access.keys().list() {
+            let state = if key.is_inactive(now_ms) { "inactive" } else { state(&key, now_ms) };
+            gauge.with_label_values(&[state]).inc();
+        }
+    }
+
     /// Writes a key down, and only then puts it in force.
     async fn keep(
         &self,
@@ -213,7 +224,7 @@ fn within_own(on: &Exchange, grant: &Grant, limits: &Limits, expires_at_ms: Opti
         Some(Beyond::Scope(scope)) => Some(format!("the scope `{scope}`")),
         Some(Beyond::Policies) => Some("these policies".to_owned()),
         Some(Beyond::Contexts) => Some("these contexts".to_owned()),
-        None if !own.limits.covers(limits) => Some("such limits".to_owned()),
+        None if !own.limiter.limits().covers(limits) => Some("such limits".to_owned()),
         None => {
             let own_end = own.credential.as_ref().and_then(|credential| credential.expires_at_ms);
             let outlives = own_end.is_some_and(|end| expires_at_ms.is_none_or(|at| at > end));
@@ -229,18 +240,21 @@ fn within_own(on: &Exchange, grant: &Grant, limits: &Limits, expires_at_ms: Opti
     }
 }
 
-fn status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
-    let state = match (key.revoked_at_ms(), key.is_active(now_ms)) {
+fn state(key: &ApiKey, now_ms: u64) -> &'static str {
+    match (key.revoked_at_ms(), key.is_active(now_ms)) {
         (Some(_), _) => "revoked",
         (None, true) => "active",
         (None, false) => "expired",
-    };
+    }
+}
+
+fn status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
     let grant = key.grant();
     ApiKeyStatus {
         id: key.id().to_string(),
         name: key.name().to_owned(),
         prefix: key.prefix().as_str().to_owned(),
-        state: state.to_owned(),
+        state: state(key, now_ms).to_owned(),
         inactive: key.is_inactive(now_ms),
         mode: key.world().as_str().to_owned(),
         workspace: key.workspace().to_owned(),

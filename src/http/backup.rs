@@ -98,6 +98,7 @@ impl Service {
 
     async fn import(&self, on: &mut Exchange, query: Option<&str>, body: &mut Upload) -> Result<Bytes, Problem> {
         let permit = on.permit::<access::VaultAdmin>()?;
+        self.admit(on, 0)?;
         let rules = rules(query)?;
         let busy = |_| Problem::new(Code::Overloaded, "another import is under way; wait for its end");
         let _turn = self.importing.try_acquire().map_err(busy)?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{problem::Problem, request_id::RequestId};
 use crate::{
-    access::{Caller, Operation, Permit},
+    access::{Caller, Crossed, KeyPrefix, Operation, Permit, Standing},
+    metrics::Metrics,
     policy::{Policy, PolicySet},
     vault::{Outcome, Worked},
 };
@@ -16,6 +17,29 @@ pub(super) struct Exchange {
     /// The policies that were in force when the request began.
     pub(super) policies: Arc<PolicySet>,
     pub(super) account: Account,
+    /// What befell the request before it came to a handler.
+    pub(super) incident: Option<Incident>,
+    /// Whether it was taken from the caller's limits, and what was left of the tightest.
+    pub(super) admitted: bool,
+    pub(super) standing: Option<Standing>,
+    /// Budgets of the caller that it has nearly used up by this request.
+    pub(super) crossed: Vec<Crossed>,
+}
+
+/// What can befall a request before it comes to a handler.
+pub(super) enum Incident {
+    /// Its credential was not accepted.
+    Unidentified {
+        /// The part of the credential that may be shown, where there is one.
+        prefix: Option<KeyPrefix>,
+    },
+    /// Its credential was not accepted, after many others.
+    Blocked {
+        /// The same.
+        prefix: Option<KeyPrefix>,
+    },
+    /// It had an API key in its URL.
+    KeyInUrl,
 }
 
 /// What was done, for the audit log: names of the operator's making and numbers, nothing else.
@@ -38,6 +62,28 @@ pub(super) enum Fact {
 }
 
 impl Exchange {
+    /// A request of which nothing is known yet but the process that makes it.
+    pub(super) fn new(id: RequestId, caller: Caller, policies: Arc<PolicySet>) -> Self {
+        Exchange {
+            id,
+            caller,
+            policies,
+            account: Account::default(),
+            incident: None,
+            admitted: false,
+            standing: None,
+            crossed: Vec::new(),
+        }
+    }
+
+    /// Notes that a budget is nearly used up.
+    pub(super) fn crossed(&mut self, crossed: Option<Crossed>, metrics: &Metrics) {
+        if let Some(crossed) = crossed {
+            metrics.budgets_crossed.with_label_values(&[crossed.which.as_str()]).inc();
+            self.crossed.push(crossed);
+        }
+    }
+
     /// A permit for the caller.
     ///
     /// # Errors

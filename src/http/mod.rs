@@ -8,6 +8,7 @@ mod api_keys;
 mod backup;
 mod body;
 mod exchange;
+mod gate;
 mod keys;
 mod openapi;
 mod problem;
@@ -39,7 +40,12 @@ pub use router::{ROUTES, Route, Rule};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 
-use crate::{access::Access, metrics::Metrics, policy::PolicySet, vault::Vault};
+use crate::{
+    access::{Access, Attempts},
+    metrics::Metrics,
+    policy::PolicySet,
+    vault::Vault,
+};
 use body::BodyBudget;
 use request_id::RequestIds;
 
@@ -130,6 +136,7 @@ pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
     access: Arc<Access>,
+    attempts: Attempts,
     metrics: Arc<Metrics>,
     reloader: Reloader,
     refused: ArcSwap<Refused>,
@@ -166,6 +173,7 @@ impl Service {
             vault,
             policies,
             access,
+            attempts: Attempts::default(),
             metrics,
             reloader,
             refused: ArcSwap::default(),

@@ -31,11 +31,13 @@ pub(super) struct Problem {
     pub(super) allow: Option<String>,
     /// The rest of the request was not read, so that nothing can follow it on this connection.
     pub(super) close: bool,
+    /// When it makes sense to ask again, in seconds.
+    pub(super) retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Problem { code, detail: detail.into(), cause: None, allow: None, close: false }
+        Problem { code, detail: detail.into(), cause: None, allow: None, close: false, retry_after_seconds: None }
     }
 
     /// A refusal before the whole body was read.
@@ -80,8 +82,12 @@ impl Problem {
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if matches!(self.code, Code::VaultUnavailable | Code::Overloaded) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let soon = matches!(self.code, Code::VaultUnavailable | Code::Overloaded | Code::AuditUnavailable).then_some(1);
+        if let Some(seconds) = self.retry_after_seconds.or(soon) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

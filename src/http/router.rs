@@ -71,6 +71,13 @@ pub enum Route {
     Metrics,
 }
 
+impl Route {
+    /// Whether a request is taken from the caller's limits only once its values are counted.
+    pub(super) fn counts_values(self) -> bool {
+        matches!(self, Route::Tokenize | Route::Rehydrate | Route::Lookup | Route::Rewrap | Route::Forget)
+    }
+}
+
 /// Who may take a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {

@@ -30,7 +30,8 @@ use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
-    exchange::{Account, Exchange},
+    exchange::Exchange,
+    gate,
     problem::Problem,
     refusal::Refusing,
     router::{Matched, Route, Rule},
@@ -154,18 +155,9 @@ impl Service {
         let started = Instant::now();
         let id = self.ids.next();
         let matched = self.routes.find(request.method(), request.uri().path());
-        let (template, outcome) = match matched {
-            Ok(matched) => {
-                let mut on = Exchange {
-                    id,
-                    caller: self.access.local(peer),
-                    policies: self.policies.load_full(),
-                    account: Account::default(),
-                };
-                (matched.template, self.guarded(&mut on, matched, request).await)
-            }
-            Err(problem) => ("unmatched", Err(problem)),
-        };
+        let template = matched.as_ref().map_or("unmatched", |matched| matched.template);
+        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full());
+        let outcome = self.guarded(&mut on, peer, matched, request).await;
         let mut response = match outcome {
             Ok(response) => response,
             Err(problem) => {
@@ -175,6 +167,9 @@ impl Service {
                 problem.response(id).map(Either::Left)
             }
         };
+        if let Some(standing) = &on.standing {
+            gate::tell(standing, response.headers_mut());
+        }
         if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
             response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
         }
@@ -196,13 +191,38 @@ impl Service {
     async fn guarded(
         &self,
         on: &mut Exchange,
-        matched: Matched,
+        peer: &Arc<Peer>,
+        matched: Result<Matched, Problem>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         // Nothing of a request outlives it, so what a panic leaves behind is dropped with it; the vault's shared state
         // changes only in its writer.
-        let answered = AssertUnwindSafe(self.dispatch(on, matched, request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.enter(on, peer, matched, request)).catch_unwind().await;
         answered.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the place stands above in the log")))
+    }
+
+    /// Lets a request in, and out again.
+    async fn enter(
+        &self,
+        on: &mut Exchange,
+        peer: &Arc<Peer>,
+        matched: Result<Matched, Problem>,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        self.identify(on, peer, &request).await?;
+        let matched = matched?;
+        let open = matched.rule == Rule::Open;
+        if open {
+            // Whoever has used up their limits may still ask what they are.
+            drop(self.admit(on, 0));
+        }
+        let answered = self.dispatch(on, matched, request).await;
+        if !on.admitted {
+            // What could not be understood was asked all the same.
+            drop(self.admit(on, 0));
+        }
+        gate::still_valid(&on.caller)?;
+        answered
     }
 
     async fn dispatch(
@@ -223,6 +243,9 @@ impl Service {
         let body = self.bodies.read(request.into_body()).await?;
         if let Rule::Needs(scope) = matched.rule {
             on.caller.needs(scope)?;
+            if !matched.route.counts_values() {
+                self.admit(on, 0)?;
+            }
         }
         let mut status = StatusCode::OK;
         let mut content_type = JSON;

@@ -22,10 +22,12 @@ impl Service {
         let permit = on.permit::<access::Tokenize>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
+        self.admit(on, request.items.len())?;
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
         permit.for_policy(&policy.name)?;
         on.by_policy(policy);
+        self.pay_for_values(on, &request)?;
         let items = subjects(&request);
         let outcomes = on.note(self.vault.tokenize(&permit, policy, &items).await?);
         let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
@@ -41,6 +43,8 @@ impl Service {
         let permit = on.permit::<access::Rehydrate>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
+        self.admit(on, request.tokens.len())?;
+        self.pay_for_tokens(on, request.tokens.len())?;
         let outcomes = on.note(self.vault.rehydrate(&permit, &tokens(&request)).await?);
         let results = outcomes.iter().map(|outcome| match outcome {
             Ok(rehydrated) => RehydrateResult::Value {
@@ -57,10 +61,12 @@ impl Service {
         let permit = on.permit::<access::Lookup>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
+        self.admit(on, request.items.len())?;
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
         permit.for_policy(&policy.name)?;
         on.by_policy(policy);
+        self.pay_for_values(on, &request)?;
         let outcomes = on.note(self.vault.lookup(&permit, policy, &subjects(&request)).await?);
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(tokens) => LookupResult::Tokens { tokens },
@@ -73,6 +79,7 @@ impl Service {
         let permit = on.permit::<access::Rewrap>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
+        self.admit(on, request.tokens.len())?;
         let outcomes = on.note(self.vault.rewrap(&permit, &tokens(&request)));
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
@@ -85,6 +92,7 @@ impl Service {
         let permit = on.permit::<access::Forget>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
+        self.admit(on, request.tokens.len())?;
         let outcomes = on.note(self.vault.forget(&permit, &tokens(&request)).await?);
         let mut receipt = Receipt::default();
         for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {

@@ -1,24 +1,39 @@
 //! Rows that the vault keeps for others.
 
 use super::*;
-use crate::store::record::{API_KEY_BYTES_MAX, ApiKeyRow, AuditHeadRow};
+use crate::{
+    access::{ApiKey, ApiKeySecret, KeyId, KeySpec},
+    grant::{ContextPattern, Limits},
+    store::record::AuditHeadRow,
+};
 
-fn key(fill: u8) -> ApiKeyRow {
-    ApiKeyRow { document: vec![fill; 3] }
+/// A key with a name, and so many contexts.
+fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
+    let shown = ApiKeySecret::generate(World::Live, &mut ChaCha8Rng::seed_from_u64(id)).presented();
+    let spec = KeySpec {
+        name: name.to_owned(),
+        workspace: "default".to_owned(),
+        owner: "ada".to_owned(),
+        grant: Grant { contexts: Some(vec![ContextPattern::Exact("x".repeat(200)); contexts]), ..Grant::all() },
+        limits: Limits::none(),
+        world: World::Live,
+        expires_at_ms: None,
+    };
+    let id = KeyId::new(id, &mut ChaCha8Rng::seed_from_u64(id));
+    ApiKey::create(id, spec, (shown.digest(), shown.prefix()), "tests", 1)
 }
 
-async fn documents(vault: &Vault) -> Vec<(u8, Vec<u8>)> {
-    let keys = vault.api_keys().await.unwrap();
-    keys.into_iter().map(|([id, ..], row)| (id, row.document)).collect()
+async fn names(vault: &Vault) -> Vec<String> {
+    vault.api_keys().await.unwrap().iter().map(|key| key.name().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn what_was_kept_is_there_after_a_restart() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    assert_eq!((vault.audit_head().await.unwrap(), documents(&vault).await), (None, vec![]));
-    for (id, fill) in [(2, 20), (1, 10), (2, 21)] {
-        vault.keep_api_key([id; 16], &key(fill)).await.unwrap();
+    assert_eq!((vault.audit_head().await.unwrap(), names(&vault).await.len()), (None, 0));
+    for (id, name) in [(2, "b"), (1, "a"), (2, "c")] {
+        vault.keep_api_key(&permit(), &key(id, name, 1)).await.unwrap();
     }
     for sequence in [7, 8] {
         vault.keep_audit_head(&AuditHeadRow { sequence, hash: [9; 32] }).await.unwrap();
@@ -27,7 +42,7 @@ async fn what_was_kept_is_there_after_a_restart() {
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
     assert_eq!(vault.audit_head().await.unwrap(), Some(AuditHeadRow { sequence: 8, hash: [9; 32] }));
-    assert_eq!(documents(&vault).await, [(1, vec![10; 3]), (2, vec![21; 3])]);
+    assert_eq!(names(&vault).await, ["a", "c"]);
     assert_eq!((vault.records(), value(&vault, &minted).await.is_ok()), (1, true));
 }
 
@@ -36,24 +51,23 @@ async fn changes_of_one_row_that_share_a_commit_count_in_their_order() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     // All are in the queue before the writer takes its first: it runs on this thread.
-    let keep = |fill| {
+    let keep = |name| {
         let vault = Arc::clone(&vault);
-        async move { vault.keep_api_key([1; 16], &key(fill)).await.is_ok() }
+        async move { vault.keep_api_key(&permit(), &key(1, name, 0)).await.is_ok() }
     };
-    let (first, second, third) = tokio::join!(keep(1), keep(2), keep(3));
+    let (first, second, third) = tokio::join!(keep("a"), keep("b"), keep("c"));
     assert!(first && second && third);
-    assert_eq!(documents(&vault).await, [(1, vec![3; 3])]);
+    assert_eq!(names(&vault).await, ["c"]);
 }
 
 #[tokio::test]
 async fn nothing_is_kept_that_the_store_refuses_or_that_is_too_long() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let long = ApiKeyRow { document: vec![0; API_KEY_BYTES_MAX + 1] };
-    assert!(vault.keep_api_key([1; 16], &long).await.is_err());
+    assert!(vault.keep_api_key(&permit(), &key(1, "long", 60)).await.is_err());
     bench.store.fail_next_apply(Fault::NotApplied);
-    assert!(vault.keep_api_key([1; 16], &key(1)).await.is_err());
-    assert_eq!(documents(&vault).await, []);
-    vault.keep_api_key([1; 16], &key(2)).await.unwrap();
-    assert_eq!(documents(&vault).await, [(1, vec![2; 3])]);
+    assert!(vault.keep_api_key(&permit(), &key(1, "a", 1)).await.is_err());
+    assert!(names(&vault).await.is_empty());
+    vault.keep_api_key(&permit(), &key(1, "b", 1)).await.unwrap();
+    assert_eq!(names(&vault).await, ["b"]);
 }

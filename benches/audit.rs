@@ -1,0 +1,115 @@
+//! What an event of the audit log costs: alone, and with 16 tasks at once on two threads, on the disk under `target/`.
+//!
+//! `cargo bench --bench audit`. The time of the processor is that of the whole process, over all events of a run. Figures
+//! are medians of several runs; compare those of one machine and one day.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use masker::{
+    audit::{AuditLog, Caller, Count, Event, OnFailure, Operation, Options, Sync},
+    crypto::{Fingerprint, SecretKey},
+    keyring::Role,
+    kind::{EntityKind, Kid},
+};
+use nix::sys::resource::{UsageWho, getrusage};
+
+const RUNS: usize = 5;
+
+fn processor() -> Duration {
+    let used = getrusage(UsageWho::RUSAGE_SELF).expect("the process's own use is known");
+    let time = |of: nix::sys::time::TimeVal| {
+        Duration::from_micros(u64::try_from(of.tv_sec() * 1_000_000 + of.tv_usec()).unwrap_or(0))
+    };
+    time(used.user_time()) + time(used.system_time())
+}
+
+async fn record(log: &AuditLog, events: usize) {
+    let counts = [Count {
+        kind: EntityKind::parse("PHONE"),
+        outcome: "ok",
+        kid: Kid::parse("K_HEALTHCARE"),
+        fingerprint: Some(Fingerprint::from_bytes([0xab; 8])),
+        generation: Some(Role::Active),
+        items: 1,
+    }];
+    let caller = Caller {
+        name: "billing",
+        uid: 1_000,
+        gid: 1_000,
+        pid: Some(12_345),
+        unit: Some("billing.service"),
+        key_id: None,
+        key_prefix: None,
+        mode: "live",
+    };
+    for _ in 0..events {
+        let event = Event {
+            caller: Some(caller),
+            request_id: Some("00112233445566778899aabbccddeeff"),
+            status: Some(200),
+            policy: Some("healthcare-default"),
+            counts: &counts,
+            duration_us: Some(17),
+            ..Event::new(Operation::Tokenize, "ok")
+        };
+        log.record(&event).await.expect("the event is recorded");
+        // As a request does, which is not over with its record.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn measure(name: &str, tasks: usize, events: usize, sync: Sync) -> Result<(), Box<dyn std::error::Error>> {
+    let mut figures = Vec::new();
+    for _ in 0..RUNS {
+        let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let options = Options {
+            directory: folder.path().join("audit"),
+            key: SecretKey::generate(&mut rand::rng())?,
+            sync,
+            on_failure: OnFailure::Refuse,
+            retention_days: 1,
+            segment_bytes_max: 1 << 30,
+            accept_break: false,
+        };
+        let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now))?.log);
+        let (begun, before) = (Instant::now(), processor());
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..tasks)
+                .map(|_| {
+                    let log = log.clone();
+                    tokio::spawn(async move { record(&log, events / tasks).await })
+                })
+                .collect();
+            for task in tasks {
+                task.await.expect("no task panics");
+            }
+        });
+        let (wall, used) = (begun.elapsed(), processor() - before);
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
+        figures.push((each(used), each(wall)));
+        runtime.block_on(log.close());
+    }
+    figures.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (used, wall) = figures[RUNS / 2];
+    println!("{name:<34} {used:>8.2} µs of processor {wall:>8.2} µs of time, an event");
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // `cargo test` builds benches and asks them for nothing.
+    if std::env::args().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    let grouped = Sync::Every(Duration::from_millis(100));
+    measure("alone, synced each 100 ms", 1, 200_000, grouped)?;
+    measure("16 at once, synced each 100 ms", 16, 400_000, grouped)?;
+    measure("alone, synced always", 1, 500, Sync::Always)?;
+    measure("16 at once, synced always", 16, 4_000, Sync::Always)?;
+    Ok(())
+}

@@ -1,0 +1,478 @@
+//! What an event of the audit log holds, and how it is written: RFC 8785, the one form that its hash covers.
+//!
+//! An event is a closed set of facts. None of them is a value, a token, a context or a digest of one, and nothing here
+//! takes such a thing: counts are by kind and outcome, keys are told by their ids and fingerprints.
+//!
+//! Canonical JSON wants its members sorted. The structures below declare theirs in that order, so that what serde writes
+//! is canonical as it comes and nothing is sorted at run time; a test and every verification hold it against an
+//! implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
+//! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{
+    crypto::Fingerprint,
+    keyring::Role,
+    kind::{EntityKind, Kid},
+};
+
+macro_rules! operations {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal;)*) => {
+        /// What was done, or what happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $($(#[$meta])* #[doc = concat!("`", $text, "`")] $variant,)*
+        }
+
+        impl Operation {
+            /// Every operation.
+            pub const ALL: &'static [Operation] = &[$(Operation::$variant,)*];
+
+            /// The operation as it stands in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Operation::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    Start = "start";
+    Stop = "stop";
+    KeysReload = "keys.reload";
+    PoliciesReload = "policies.reload";
+    /// Both, on `SIGHUP`:
+    Reload = "reload";
+    Tokenize = "tokenize";
+    Rehydrate = "rehydrate";
+    Lookup = "lookup";
+    Rewrap = "rewrap";
+    Forget = "forget";
+    KeysRead = "keys.read";
+    VaultStats = "vault.stats";
+    VaultCheck = "vault.check";
+    VaultExport = "vault.export";
+    /// The end of an export's stream:
+    VaultExported = "vault.exported";
+    VaultImport = "vault.import";
+    VaultPurge = "vault.purge";
+    VaultCompact = "vault.compact";
+    RotationBegin = "rotation.begin";
+    RotationRead = "rotation.read";
+    RotationCancel = "rotation.cancel";
+    RotationEnd = "rotation.end";
+    PoliciesRead = "policies.read";
+    ApiKeyCreate = "api_key.create";
+    ApiKeyList = "api_key.list";
+    ApiKeyChange = "api_key.change";
+    ApiKeyRotate = "api_key.rotate";
+    ApiKeyRevoke = "api_key.revoke";
+    SessionOpen = "session.open";
+    SessionRead = "session.read";
+    SessionClose = "session.close";
+    AuditRead = "audit.read";
+    HoneytokenPlant = "honeytoken.plant";
+    /// Nobody has a reason to do this:
+    HoneytokenRehydrated = "honeytoken.rehydrated";
+    BudgetCrossed = "budget.crossed";
+    AuthFailed = "auth.failed";
+    AuthBlocked = "auth.blocked";
+    Denied = "denied";
+    Refused = "refused";
+    /// The first line of every segment:
+    SegmentOpened = "segment.opened";
+    /// The last line of a segment that is full or of another day:
+    SegmentClosed = "segment.closed";
+    /// A segment is past its time and about to be removed:
+    SegmentRemoved = "segment.removed";
+    /// A torn last line was cut off:
+    LineCut = "line.cut";
+    /// The log does not verify:
+    ChainBroken = "chain.broken";
+    /// An operator has taken note of a broken chain:
+    BreakAccepted = "break.accepted";
+    /// Events can be written again:
+    Resumed = "log.resumed";
+    /// The log was told to go on where it cannot be written:
+    ContinueChosen = "continue.chosen";
+}
+
+/// Something to be recorded. Its time, number and id are the log's to give.
+pub struct Event<'a> {
+    /// What was done.
+    pub op: Operation,
+    /// `ok`, or the code of the failure.
+    pub outcome: &'static str,
+    /// Who did it; none where it was the daemon itself.
+    pub caller: Option<Caller<'a>>,
+    /// The id of the request.
+    pub request_id: Option<&'a str>,
+    /// The HTTP status of the answer.
+    pub status: Option<u16>,
+    /// The name of the policy.
+    pub policy: Option<&'a str>,
+    /// The id of the session.
+    pub session: Option<&'a str>,
+    /// What came of the items.
+    pub counts: &'a [Count],
+    /// How long it took, in microseconds.
+    pub duration_us: Option<u64>,
+    /// Further facts, by names that are in use once each.
+    pub detail: &'a [(&'static str, Detail<'a>)],
+}
+
+impl<'a> Event<'a> {
+    /// An event that is known by its operation and outcome alone.
+    pub const fn new(op: Operation, outcome: &'static str) -> Self {
+        Event {
+            op,
+            outcome,
+            caller: None,
+            request_id: None,
+            status: None,
+            policy: None,
+            session: None,
+            counts: &[],
+            duration_us: None,
+            detail: &[],
+        }
+    }
+}
+
+/// Who did something, as the kernel and the configuration say.
+#[derive(Clone, Copy, Serialize)]
+pub struct Caller<'a> {
+    /// The group.
+    pub gid: u32,
+    /// The id of the API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<&'a str>,
+    /// The part of the API key that may be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<&'a str>,
+    /// `live` or `test`.
+    pub mode: &'static str,
+    /// The client's name.
+    pub name: &'a str,
+    /// The process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// The user.
+    pub uid: u32,
+    /// The systemd unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<&'a str>,
+}
+
+/// How many items of one kind had one outcome.
+#[derive(Clone, Copy, Serialize)]
+pub struct Count {
+    /// The key generation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    pub fingerprint: Option<Fingerprint>,
+    /// What the generation is to its key.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "role")]
+    pub generation: Option<Role>,
+    /// How many.
+    #[serde(serialize_with = "number")]
+    pub items: u64,
+    /// The key.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    pub kid: Option<Kid>,
+    /// The kind.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    pub kind: Option<EntityKind>,
+    /// `ok`, or the code of the failure.
+    pub outcome: &'static str,
+}
+
+/// A further fact: a scope, a reason, a code, the id of a rotation, the path of a directory.
+#[derive(Clone, Copy)]
+pub enum Detail<'a> {
+    /// A number.
+    Number(u64),
+    /// A text, which is the operator's or masker's own.
+    Text(&'a str),
+    /// Whether something is so.
+    Flag(bool),
+}
+
+impl Serialize for Detail<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Detail::Number(count) => number(count, serializer),
+            Detail::Text(text) => serializer.serialize_str(text),
+            Detail::Flag(flag) => serializer.serialize_bool(*flag),
+        }
+    }
+}
+
+fn text<S: Serializer>(value: &Option<impl ToString>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.serialize_str(&value.to_string()),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn role<S: Serializer>(value: &Option<Role>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(Role::as_str).serialize(serializer)
+}
+
+/// RFC 8785 knows IEEE 754 doubles alone: past 2^53 - 1 a number would stand for its neighbours, too. There are no
+/// counts or durations that long.
+fn number<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64((*value).min((1 << 53) - 1))
+}
+
+/// Further facts, in the order of their names whatever order they came in.
+struct Details<'a>(&'a [(&'static str, Detail<'a>)]);
+
+impl Serialize for Details<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.0.is_sorted_by_key(|(name, _)| name) {
+            self.0.iter().try_for_each(|(name, detail)| map.serialize_entry(name, detail))?;
+        } else {
+            let mut sorted = self.0.to_vec();
+            sorted.sort_by_key(|(name, _)| *name);
+            sorted.iter().try_for_each(|(name, detail)| map.serialize_entry(name, detail))?;
+        }
+        map.end()
+    }
+}
+
+/// What stands before the id.
+#[derive(Serialize)]
+struct BeforeId<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<Caller<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    counts: &'a [Count],
+    #[serde(skip_serializing_if = "nothing")]
+    detail: Details<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_us: Option<u64>,
+}
+
+fn nothing(details: &Details<'_>) -> bool {
+    details.0.is_empty()
+}
+
+/// What stands between the id and the number.
+#[derive(Serialize)]
+struct BeforeNumber<'a> {
+    op: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+/// What stands between the number and the time.
+#[derive(Serialize)]
+struct BeforeTime<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+/// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
+/// between the id and the number, and between the number and the time. No part begins or ends with a comma.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pieces {
+    before_id: usize,
+    before_number: usize,
+    before_time: usize,
+}
+
+impl Pieces {
+    /// The length of them all.
+    pub(super) const fn bytes(&self) -> usize {
+        self.before_id + self.before_number + self.before_time
+    }
+}
+
+/// What the log gives to an event when it is its turn.
+pub(super) struct Place<'a> {
+    pub(super) id: &'a str,
+    pub(super) sequence: u64,
+    /// RFC 3339, in UTC, with milliseconds.
+    pub(super) time: &'a str,
+}
+
+impl Event<'_> {
+    /// Writes the parts that do not depend on the event's place after what `text` holds.
+    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> io::Result<Pieces> {
+        Ok(Pieces {
+            before_id: members(
+                text,
+                &BeforeId {
+                    caller: self.caller,
+                    counts: self.counts,
+                    detail: Details(self.detail),
+                    duration_us: self.duration_us,
+                },
+            )?,
+            before_number: members(
+                text,
+                &BeforeNumber {
+                    op: self.op.as_str(),
+                    outcome: self.outcome,
+                    policy: self.policy,
+                    request_id: self.request_id,
+                },
+            )?,
+            before_time: members(text, &BeforeTime { session: self.session, status: self.status })?,
+        })
+    }
+}
+
+/// Writes the members of an object without its braces; how many bytes these are.
+fn members(text: &mut Vec<u8>, object: &impl Serialize) -> io::Result<usize> {
+    let start = text.len();
+    serde_json::to_writer(&mut *text, object)?;
+    text.pop();
+    text.remove(start);
+    Ok(text.len() - start)
+}
+
+/// Puts a prepared event together at its place, after what `text` holds.
+pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: Pieces, place: &Place<'_>) {
+    let (before_id, rest) = prepared.split_at(pieces.before_id);
+    let (before_number, before_time) = rest.split_at(pieces.before_number);
+    text.push(b'{');
+    text.extend_from_slice(before_id);
+    if !before_id.is_empty() {
+        text.push(b',');
+    }
+    text.extend_from_slice(b"\"id\":\"");
+    text.extend_from_slice(place.id.as_bytes());
+    text.extend_from_slice(b"\",");
+    text.extend_from_slice(before_number);
+    text.extend_from_slice(b",\"seq\":");
+    // Writing to a vector cannot fail.
+    let _ = write!(text, "{}", place.sequence);
+    if !before_time.is_empty() {
+        text.push(b',');
+        text.extend_from_slice(before_time);
+    }
+    text.extend_from_slice(b",\"time\":\"");
+    text.extend_from_slice(place.time.as_bytes());
+    text.extend_from_slice(b"\",\"v\":1}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn written(event: &Event<'_>, sequence: u64) -> Vec<u8> {
+        let (mut prepared, mut text) = (Vec::new(), Vec::new());
+        let pieces = event.prepare(&mut prepared).unwrap();
+        assert_eq!(pieces.bytes(), prepared.len());
+        let place = Place { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
+        assemble(&mut text, &prepared, pieces, &place);
+        text
+    }
+
+    fn assert_canonical(text: &[u8]) {
+        let value: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()), String::from_utf8_lossy(text));
+    }
+
+    #[test]
+    fn an_event_is_written_as_documented() {
+        assert_eq!(
+            String::from_utf8(written(&Event::new(Operation::Start, "ok"), 1)).unwrap(),
+            r#"{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"start","outcome":"ok","seq":1,"time":"2026-03-01T12:00:00.000Z","v":1}"#
+        );
+        let counts = [Count {
+            kind: EntityKind::parse("PHONE"),
+            outcome: "ok",
+            kid: Kid::parse("K_A"),
+            fingerprint: Some(Fingerprint::from_bytes([0xab; 8])),
+            generation: Some(Role::Active),
+            items: 3,
+        }];
+        let event = Event {
+            caller: Some(Caller {
+                name: "billing",
+                uid: 1000,
+                gid: 100,
+                pid: Some(4),
+                unit: Some("billing.service"),
+                key_id: Some("k1"),
+                key_prefix: Some("masker_live_abcd"),
+                mode: "live",
+            }),
+            request_id: Some("00ff"),
+            status: Some(200),
+            policy: Some("healthcare-default"),
+            session: Some("s1"),
+            counts: &counts,
+            duration_us: Some(20),
+            detail: &[("scope", Detail::Text("rehydrate:PHONE")), ("dry_run", Detail::Flag(true))],
+            ..Event::new(Operation::Tokenize, "ok")
+        };
+        let text = written(&event, 7);
+        assert_eq!(
+            String::from_utf8(text.clone()).unwrap(),
+            concat!(
+                r#"{"caller":{"gid":100,"key_id":"k1","key_prefix":"masker_live_abcd","mode":"live","name":"billing","#,
+                r#""pid":4,"uid":1000,"unit":"billing.service"},"counts":[{"fingerprint":"abababababababab","#,
+                r#""generation":"active","items":3,"kid":"K_A","kind":"PHONE","outcome":"ok"}],"#,
+                r#""detail":{"dry_run":true,"scope":"rehydrate:PHONE"},"duration_us":20,"#,
+                r#""id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"tokenize","outcome":"ok","policy":"healthcare-default","#,
+                r#""request_id":"00ff","seq":7,"session":"s1","status":200,"time":"2026-03-01T12:00:00.000Z","v":1}"#
+            )
+        );
+        assert_canonical(&text);
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = Operation::ALL.iter().map(|op| op.as_str()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_canonical(
+            name in any::<String>(),
+            policy in proptest::option::of(any::<String>()),
+            session in proptest::option::of(any::<String>()),
+            status in proptest::option::of(any::<u16>()),
+            duration in proptest::option::of(any::<u32>()),
+            pid in proptest::option::of(any::<i32>()),
+            with_caller in any::<bool>(),
+            number in any::<u64>(),
+            items in proptest::collection::vec(any::<u64>(), 0..4),
+            sequence in 1..1u64 << 53,
+        ) {
+            let counts: Vec<Count> = items
+                .iter()
+                .map(|items| Count { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
+                .collect();
+            let caller =
+                Caller { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" };
+            let details = [("b", Detail::Text(&name)), ("c", Detail::Number(number)), ("a", Detail::Flag(with_caller))];
+            let event = Event {
+                caller: with_caller.then_some(caller),
+                policy: policy.as_deref(),
+                session: session.as_deref(),
+                status,
+                duration_us: duration.map(u64::from),
+                counts: &counts,
+                detail: if status.is_some() { &details } else { &[] },
+                ..Event::new(Operation::Rehydrate, "ok")
+            };
+            assert_canonical(&written(&event, sequence));
+        }
+    }
+}

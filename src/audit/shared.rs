@@ -1,0 +1,322 @@
+//! What requests and the log's own threads share: the queue, the writer, and what is known to be durable.
+//!
+//! Locks are taken in this order, where more than one is: `one_sync`, `writer`, `queue`; the rest stand alone. `one_sync`
+//! is the only one that is held over a sync of what requests wrote, and no request takes it.
+
+use std::{
+    mem,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    chain::Head,
+    directory::DirectoryLock,
+    error::AuditError,
+    event::{Detail, Event, Operation},
+    group::Group,
+    log::{OnFailure, Sync},
+    writer::{Batch, Writer},
+};
+use crate::{crypto::ChainKey, limits::AUDIT_LINE_BYTES_MAX};
+
+/// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
+const ADDED_BYTES_MAX: usize = 256;
+
+/// Events that have come and are not being written yet.
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// Somebody writes, and will look here again when done.
+    writing: bool,
+    /// Those who wait for what is in the batch.
+    group: Option<Group>,
+}
+
+/// What the keeper is to do.
+#[derive(Default)]
+pub(super) struct Signal {
+    pub(super) stop: bool,
+}
+
+/// The log, as everyone who works on it sees it.
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    pub(super) key: Arc<ChainKey>,
+    pub(super) sync: Sync,
+    pub(super) on_failure: OnFailure,
+    pub(super) segment_bytes_max: u64,
+    pub(super) retention_days: u32,
+    queue: Mutex<Queue>,
+    pub(super) writer: Mutex<Writer>,
+    one_sync: Mutex<()>,
+    durable: Mutex<Head>,
+    /// Why nothing can be written, while that is so. The flag says whether there is a reason, without a lock.
+    failure: Mutex<Option<String>>,
+    failed: AtomicBool,
+    lost: AtomicU64,
+    /// Something was written since the last sync began.
+    unsynced: AtomicBool,
+    pub(super) signal: Mutex<Signal>,
+    pub(super) wake: Condvar,
+    _lock: DirectoryLock,
+}
+
+/// A panic elsewhere leaves nothing half done that a lock guards: the writer moves on only after a write has ended.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of an event that was handed in.
+pub(super) enum Submitted {
+    /// Somebody else writes it.
+    Waits(Group),
+    /// The caller is to write what has come, this among it.
+    Writes(Group),
+}
+
+/// What came of writing for everyone.
+#[derive(PartialEq, Eq)]
+pub(super) enum Written {
+    /// All that had come.
+    All,
+    /// More keeps coming, and it is somebody else's turn.
+    MoreComes,
+}
+
+impl Shared {
+    pub(super) fn new(options: &super::Options, key: Arc<ChainKey>, writer: Writer, lock: DirectoryLock) -> Self {
+        Shared {
+            directory: options.directory.clone(),
+            key,
+            sync: options.sync,
+            on_failure: options.on_failure,
+            segment_bytes_max: options.segment_bytes_max,
+            retention_days: options.retention_days,
+            queue: Mutex::default(),
+            durable: Mutex::new(writer.head()),
+            writer: Mutex::new(writer),
+            one_sync: Mutex::new(()),
+            failure: Mutex::new(None),
+            failed: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            unsynced: AtomicBool::new(false),
+            signal: Mutex::default(),
+            wake: Condvar::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Whether nothing can be written.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// What the caller of an event is told that could not be written.
+    pub(super) fn verdict(&self, written: bool) -> Result<(), AuditError> {
+        if written || self.on_failure == OnFailure::Continue { Ok(()) } else { Err(AuditError::Unavailable) }
+    }
+
+    /// Counts events that are in no log.
+    pub(super) fn lose(&self, events: usize) {
+        self.lost.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    /// The last event that is known to survive a power cut.
+    pub(super) fn durable_head(&self) -> Head {
+        *lock(&self.durable)
+    }
+
+    /// Whether something is wrong, and what.
+    pub(super) fn health(&self) -> Result<(), String> {
+        match &*lock(&self.failure) {
+            Some(failure) => Err(format!("events cannot be written: {failure}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes an event into the queue.
+    pub(super) fn submit(&self, event: &Event<'_>, prepared: &mut Batch) -> Result<Submitted, AuditError> {
+        prepared.clear();
+        prepared.push(event).map_err(|_| AuditError::TooLong)?;
+        if prepared.text.len() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
+            return Err(AuditError::TooLong);
+        }
+        let mut queue = lock(&self.queue);
+        queue.batch.text.extend_from_slice(&prepared.text);
+        queue.batch.events.extend_from_slice(&prepared.events);
+        let group = queue.group.get_or_insert_default().clone();
+        Ok(if mem::replace(&mut queue.writing, true) { Submitted::Waits(group) } else { Submitted::Writes(group) })
+    }
+
+    /// Writes what has come, and what comes while that is being written, for a few rounds.
+    pub(super) fn write_queued(&self, rounds: usize) -> Written {
+        let mut batch = Batch::default();
+        for _ in 0..rounds {
+            let mut writer = lock(&self.writer);
+            let group = {
+                let mut queue = lock(&self.queue);
+                if queue.batch.events.is_empty() {
+                    // The buffers are warm: the next comer gets them back.
+                    if queue.batch.text.capacity() < batch.text.capacity() {
+                        queue.batch = batch;
+                    }
+                    queue.writing = false;
+                    return Written::All;
+                }
+                mem::swap(&mut queue.batch, &mut batch);
+                queue.group.take()
+            };
+            self.write_batch(&mut writer, &batch, group.unwrap_or_default());
+            drop(writer);
+            batch.clear();
+        }
+        Written::MoreComes
+    }
+
+    fn write_batch(&self, writer: &mut Writer, batch: &Batch, group: Group) {
+        let written = !self.has_failed()
+            && writer.append(batch).map_err(|error| self.fail(writer, "write", &error)).is_ok();
+        if !written {
+            self.lose(batch.events.len());
+            return group.complete(false);
+        }
+        match self.sync {
+            Sync::Always => writer.waiting.push(group),
+            Sync::Every(_) => group.complete(true),
+        }
+        if !self.unsynced.swap(true, Ordering::AcqRel) {
+            // Taken so that the keeper is not just between its look and its sleep.
+            drop(lock(&self.signal));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether something waits to be synced.
+    pub(super) fn has_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Acquire)
+    }
+
+    /// Nothing can be written from now on; those who wait are told.
+    fn fail(&self, writer: &mut Writer, doing: &str, error: &std::io::Error) {
+        let reason = format!("cannot {doing}: {error}");
+        tracing::error!(reason, "the audit log has failed");
+        *lock(&self.failure) = Some(reason);
+        self.failed.store(true, Ordering::Release);
+        for group in writer.waiting.drain(..) {
+            group.complete(false);
+        }
+        // The keeper is to try again.
+        drop(lock(&self.signal));
+        self.wake.notify_one();
+    }
+
+    /// Makes durable what was written until now.
+    pub(super) fn sync(&self) {
+        let _one = lock(&self.one_sync);
+        let sync = {
+            let mut writer = lock(&self.writer);
+            self.unsynced.store(false, Ordering::Release);
+            writer.begin_sync()
+        };
+        let Some(sync) = sync else { return };
+        let synced = sync.file.sync();
+        let mut writer = lock(&self.writer);
+        match &synced {
+            Ok(()) => {
+                writer.end_sync();
+                *lock(&self.durable) = sync.head;
+            }
+            Err(error) => {
+                writer.fail_sync();
+                self.fail(&mut writer, "sync", error);
+            }
+        }
+        drop(writer);
+        for group in sync.waiting {
+            group.complete(synced.is_ok());
+        }
+    }
+
+    /// Ends the segment where it has its size or its day is over, and begins the next one; whether that was done.
+    pub(super) fn rotate(&self) -> bool {
+        let _one = lock(&self.one_sync);
+        let mut writer = lock(&self.writer);
+        if self.has_failed() || !writer.is_full(self.segment_bytes_max) {
+            return false;
+        }
+        let name = writer.segment();
+        let rotated = writer.close_segment("full").and_then(|head| {
+            if let Some(name) = name {
+                announce(&head, &name.to_string(), "a segment of the audit log ends");
+            }
+            writer.open_segment()
+        });
+        match rotated {
+            Ok(head) => {
+                *lock(&self.durable) = head;
+                self.release(&mut writer);
+                true
+            }
+            Err(error) => {
+                self.fail(&mut writer, "begin a new segment", &error);
+                false
+            }
+        }
+    }
+
+    /// Tells those who wait that what they wait for is durable.
+    fn release(&self, writer: &mut Writer) {
+        for group in writer.waiting.drain(..) {
+            group.complete(true);
+        }
+    }
+
+    /// Tries whether events can be written again.
+    pub(super) fn resume(&self) {
+        let _one = lock(&self.one_sync);
+        let mut writer = lock(&self.writer);
+        let Some(reason) = lock(&self.failure).clone() else { return };
+        let lost = self.lost.load(Ordering::Relaxed);
+        let resumed = writer.rewrite().and_then(|()| {
+            if !writer.is_open() {
+                writer.open_segment()?;
+            }
+            writer.append_own(
+                Operation::Resumed,
+                &[("lost", Detail::Number(lost)), ("reason", Detail::Text(&reason))],
+            )?;
+            writer.sync_now()
+        });
+        // Where it fails the reason stays what it was first: the log is written once and not at each attempt.
+        if let Ok(head) = resumed {
+            *lock(&self.durable) = head;
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
+            *lock(&self.failure) = None;
+            self.failed.store(false, Ordering::Release);
+            tracing::info!(lost, "the audit log is written again");
+        }
+    }
+
+    /// Records something of the log's own and makes it durable; whether that was done.
+    pub(super) fn record_own(&self, op: Operation, detail: &[(&'static str, Detail<'_>)]) -> bool {
+        let recorded = {
+            let mut writer = lock(&self.writer);
+            if self.has_failed() {
+                return false;
+            }
+            writer.append_own(op, detail).map_err(|error| self.fail(&mut writer, "write", &error)).map(|()| writer.head())
+        };
+        self.sync();
+        recorded.is_ok_and(|head| self.durable_head().sequence >= head.sequence)
+    }
+}
+
+/// Tells the operator's log where the chain stands. What is kept there, away from the audit log, shows later that nothing
+/// was cut off.
+pub(super) fn announce(head: &Head, segment: &str, message: &'static str) {
+    tracing::info!(head = %head, segment, "{message}");
+}

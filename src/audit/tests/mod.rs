@@ -1,0 +1,4 @@
+mod failing;
+mod starts;
+mod tampering;
+mod writing;

@@ -1,0 +1,210 @@
+//! What a start makes of what it finds.
+
+use std::{fs, io::Write as _, path::Path};
+
+use super::super::{Head, OpenError, Options, Source, Why, testing::*, verify};
+
+/// Opens a log and closes it again: what the operator is told, and whether it is healthy.
+fn start(options: Options, anchor: Option<Head>) -> (Vec<String>, bool) {
+    let opened = open(options, anchor, &SetClock::new());
+    let healthy = opened.log.health().is_ok();
+    runtime().block_on(opened.log.close());
+    (opened.notes, healthy)
+}
+
+/// A log of one segment with a few events; its text and where it ends.
+fn small_log(directory: &Path) -> (Vec<u8>, Head) {
+    let log = open(options(directory), None, &SetClock::new()).log;
+    runtime().block_on(record(&log, 3));
+    let head = log.durable_head();
+    drop(log);
+    (fs::read(&files(directory)[0]).unwrap(), head)
+}
+
+#[test]
+fn a_log_goes_on_where_it_ended() {
+    let folder = scratch();
+    let (text, head) = small_log(folder.path());
+    assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
+    assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), text, "a start that finds all well writes nothing");
+    let log = open(options(folder.path()), Some(head), &SetClock::new()).log;
+    runtime().block_on(record(&log, 1));
+    drop(log);
+    assert_eq!(verify_all(folder.path()).unwrap().events, 5);
+}
+
+#[test]
+fn a_second_process_is_kept_out() {
+    let folder = scratch();
+    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let again = super::super::AuditLog::open(options(folder.path()), None, SetClock::new().clock());
+    assert!(matches!(again.map(drop), Err(OpenError::Locked { .. })));
+    drop(log);
+    start(options(folder.path()), None);
+}
+
+#[test]
+fn a_torn_last_line_is_cut_at_whatever_byte_and_told() {
+    let folder = scratch();
+    let (text, _) = small_log(folder.path());
+    let path = files(folder.path()).remove(0);
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let whole = lines[..2].concat().len();
+    for length in whole..lines[..3].concat().len() {
+        fs::write(&path, &text[..length]).unwrap();
+        let (notes, healthy) = start(options(folder.path()), None);
+        assert!(healthy);
+        let mut expected = vec!["segment.opened", "tokenize"];
+        if length > whole {
+            expected.push("line.cut");
+            assert!(notes[0].contains(&format!("of {} bytes", length - whole)), "{notes:?}");
+        }
+        assert_eq!(operations(folder.path()), expected, "{length}");
+        verify_all(folder.path()).unwrap();
+    }
+}
+
+#[test]
+fn what_a_power_cut_leaves_at_the_end_is_cut() {
+    for tail in [&b"\0\0\0\0"[..], b"{\"event\":", b"garbage\n", b"\0\0\0\n", b"\n", b"\xFF"] {
+        let folder = scratch();
+        small_log(folder.path());
+        fs::OpenOptions::new().append(true).open(&files(folder.path())[0]).unwrap().write_all(tail).unwrap();
+        let (notes, healthy) = start(options(folder.path()), None);
+        assert!(healthy && notes.len() == 1, "{notes:?}");
+        assert_eq!(verify_all(folder.path()).unwrap().events, 5);
+    }
+}
+
+#[test]
+fn a_segment_that_was_never_begun_is_no_segment() {
+    for header in [0, 1, 50] {
+        let folder = scratch();
+        let clock = SetClock::new();
+        let head = three_segments(folder.path(), &clock);
+        let last = files(folder.path()).remove(2);
+        let text = fs::read(&last).unwrap();
+        fs::write(&last, &text[..header]).unwrap();
+        // Its events were never durable, so the noted end is before it.
+        let anchor = verify(&Source::Files(files(folder.path())[..2].to_vec()), &key(), None).unwrap().head;
+        let opened = open(options(folder.path()), Some(anchor), &clock);
+        assert!(opened.log.health().is_ok());
+        runtime().block_on(record(&opened.log, 1));
+        drop(opened);
+        let found = verify_all(folder.path()).unwrap();
+        assert_eq!(found.segments, 3);
+        assert!(found.head.sequence < head.sequence);
+        // With it gone and noted, it is missing.
+        let (notes, healthy) = start(options(folder.path()), Some(head));
+        assert!(!healthy && notes[0].contains("cut"), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
+    let folder = scratch();
+    let (mut text, head) = small_log(folder.path());
+    let path = files(folder.path()).remove(0);
+    let at = text.len() - 300;
+    text[at] ^= 1;
+    fs::write(&path, &text).unwrap();
+    let (_, line, _) = failing(folder.path(), None);
+    for round in 0..2 {
+        let (notes, healthy) = start(options(folder.path()), Some(head));
+        assert!(!healthy, "{round}");
+        assert_eq!(notes.len(), 1 - round, "{notes:?}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), text, "what is broken stays as evidence");
+    assert_eq!(failing(folder.path(), None).1, line);
+    let after = files(folder.path()).split_off(1);
+    let operations = operations(folder.path());
+    assert_eq!(operations.iter().filter(|op| *op == "chain.broken").count(), 1);
+    // The next segment carries it on.
+    let clock = SetClock::new();
+    let log = open(options(folder.path()), None, &clock).log;
+    next_day(&log, &clock);
+    assert!(log.health().is_err());
+    drop(log);
+    assert!(!start(options(folder.path()), None).1);
+
+    let mut accepting = options(folder.path());
+    accepting.accept_break = true;
+    let (notes, healthy) = start(accepting, Some(head));
+    assert!(healthy && notes.len() == 1);
+    assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
+    // It is still where it is, and what came after verifies by itself.
+    assert_eq!(failing(folder.path(), None).1, line);
+    verify(&Source::Files(after), &key(), None).unwrap();
+}
+
+#[test]
+fn accepting_a_break_where_there_is_none_says_nothing() {
+    let folder = scratch();
+    let (text, _) = small_log(folder.path());
+    let mut accepting = options(folder.path());
+    accepting.accept_break = true;
+    assert_eq!(start(accepting, None), (vec![], true));
+    assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), text);
+}
+
+#[test]
+fn a_tail_cut_below_the_noted_end_is_found() {
+    let folder = scratch();
+    let (text, head) = small_log(folder.path());
+    let path = files(folder.path()).remove(0);
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    for kept in 0..lines.len() {
+        for file in files(folder.path()) {
+            fs::remove_file(file).unwrap();
+        }
+        fs::write(&path, lines[..kept].concat()).unwrap();
+        let (notes, healthy) = start(options(folder.path()), Some(head));
+        assert!(!healthy && notes[0].contains("cut"), "{kept}: {notes:?}");
+        // What comes later has numbers of its own.
+        let after = files(folder.path()).pop().unwrap();
+        let found = verify(&Source::Files(vec![after]), &key(), None).unwrap();
+        assert_eq!(found.removed_before, Some(head), "{kept}");
+    }
+}
+
+#[test]
+fn a_noted_end_is_found_in_any_segment() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    three_segments(folder.path(), &clock);
+    let mut heads = vec![Head::GENESIS];
+    for path in files(folder.path()) {
+        let text = if path.extension().unwrap() == "zst" {
+            zstd::decode_all(fs::File::open(&path).unwrap()).unwrap()
+        } else {
+            fs::read(&path).unwrap()
+        };
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let hash = std::str::from_utf8(&line[line.len() - 66..line.len() - 2]).unwrap();
+            heads.push(Head { sequence: heads.len() as u64, hash: super::super::parse_hash(hash).unwrap() });
+        }
+    }
+    assert_eq!(heads.len(), 18);
+    for head in &heads {
+        assert_eq!(start(options(folder.path()), Some(*head)), (vec![], true), "{}", head.sequence);
+    }
+    for head in &heads[1..] {
+        let copy = scratch();
+        for path in files(folder.path()) {
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let other = Head { hash: [7; 32], ..*head };
+        let (notes, healthy) = start(options(copy.path()), Some(other));
+        assert!(!healthy && notes[0].contains("is not the one that was noted"), "{}: {notes:?}", head.sequence);
+    }
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let folder = scratch();
+    let (_, head) = small_log(folder.path());
+    fs::remove_file(&files(folder.path())[0]).unwrap();
+    let (_, healthy) = start(options(folder.path()), Some(head));
+    assert!(!healthy);
+    assert_eq!(failing(folder.path(), None).2, Why::Beheaded { before: head.sequence });
+}

@@ -1,0 +1,44 @@
+//! The key of the audit chain.
+
+use super::{
+    mac::MacKey,
+    secret::{Locked, LockedMemoryError, SecretKey},
+};
+
+/// The key that links the events of the audit log, ready to work, in locked memory.
+///
+/// Who does not have it can neither change an event nor put one in: each hash covers the one before it. It has no
+/// `Debug` and no `Clone`.
+pub struct ChainKey(Locked<MacKey>);
+
+impl ChainKey {
+    /// Prepares the key. It is used as it is, without derivation, so that an auditor can do the same with common tools.
+    ///
+    /// # Errors
+    /// [`LockedMemoryError`] where there is no locked memory to keep it in.
+    pub fn new(key: &SecretKey) -> Result<Self, LockedMemoryError> {
+        Locked::init(|| MacKey::new(key.expose())).map(ChainKey)
+    }
+
+    /// `HMAC-SHA256(key, previous || event)`: the hash of an event that follows on the one with the hash `previous`.
+    pub fn link(&self, previous: &[u8; 32], event: &[u8]) -> [u8; 32] {
+        self.0.tag_of_two(previous, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    /// By `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`, over 32 zero bytes and `{}`.
+    #[test]
+    fn a_link_is_the_hmac_of_the_previous_hash_and_the_event() {
+        let bytes = Zeroizing::new(std::array::from_fn(|i| i as u8));
+        let key = ChainKey::new(&SecretKey::from_bytes(bytes).unwrap()).unwrap();
+        assert_eq!(HEXLOWER.encode(&key.link(&[0; 32], b"{}")), "90fe99f432973397aa5c5709fd2166204591b36d93fb6812ab27f4357368b931");
+        assert_ne!(key.link(&[1; 32], b"{}"), key.link(&[0; 32], b"{}"));
+    }
+}

@@ -231,8 +231,10 @@ mod tests {
             }
             now -= seconds(10);
             assert_eq!(attempts.failed(7, prefix(1), now), blocked(60 * minutes));
-            // Trying on makes it no longer.
-            assert_eq!(attempts.failed(7, prefix(1), now + seconds(60 * minutes - 1)), blocked(1));
+            // Trying on makes it no longer, and a block is no rest.
+            if minutes < 60 {
+                assert_eq!(attempts.failed(7, prefix(1), now + seconds(60 * minutes - 1)), blocked(1));
+            }
             now += seconds(60 * minutes);
         }
         now += seconds(3_600);

@@ -165,7 +165,9 @@ mod tests {
         for line in
             [format!("4:memory:{unit}"), format!("1:name=other:{unit}"), format!("0:x:{unit}"), format!("1::{unit}")]
         {
-            assert_eq!(of_cgroups(format!("{line}\n0::/\n").as_bytes()), None, "{line}");
+            for text in [format!("{line}\n0::/\n"), format!("0::/\n{line}\n")] {
+                assert_eq!(of_cgroups(text.as_bytes()), None, "{text}");
+            }
         }
         assert_eq!(of_cgroups(format!("1:name=systemd:/a.service\n0::{unit}\n").as_bytes()), Some("billing.service"));
         // Colons are part of paths.

@@ -16,7 +16,7 @@ fn limiter(numbers: &[(Limit, u64)]) -> Limiter {
 
 /// How many requests of so many values are admitted in a row.
 fn admitted(limiter: &Limiter, now: Moment, values: u64) -> u64 {
-    (0..).take_while(|_| limiter.admit(now, values).is_ok()).count() as u64
+    (0..100_000).take_while(|_| limiter.admit(now, values).is_ok()).count() as u64
 }
 
 fn left(standing: Standing) -> (Limit, u64, u64, u64) {
@@ -32,6 +32,11 @@ fn a_bucket_gives_its_burst_and_then_its_rate() {
     assert_eq!((refusal.kind, refusal.which), (RefusalKind::Rate, Limit::RequestsPerSecond));
     assert_eq!((refusal.retry_after_seconds, refusal.at_most), (1, None));
     assert_eq!(left(refusal.standing.unwrap()), (Limit::RequestsPerSecond, 5, 0, 3));
+    // A part of a request is none.
+    assert_eq!(
+        limiter.standings(at(499)).into_iter().map(left).collect::<Vec<_>>(),
+        [(Limit::RequestsPerSecond, 5, 0, 3)]
+    );
     for (milliseconds, expected) in [(499, 0), (500, 1), (999, 0), (1_000, 1), (2_500, 3), (100_000, 5)] {
         assert_eq!(admitted(&limiter, at(milliseconds), 0), expected, "{milliseconds}");
     }
@@ -143,11 +148,24 @@ fn other_limits_find_what_was_taken() {
 }
 
 #[test]
+fn what_takes_nothing_is_not_held_up_by_what_others_took() {
+    for limit in [Limit::ValuesPerSecond, Limit::ValuesPerHour] {
+        let before = limiter(&[(limit, 100)]);
+        assert!(before.admit(at(0), 100).is_ok());
+        let after = before.succeed(&Limits::new([(limit, 50)]).unwrap());
+        assert!(after.admit(at(0), 1).is_err());
+        assert_eq!(after.admit(at(0), 0).unwrap().unwrap().remaining, 0);
+    }
+}
+
+#[test]
 fn a_time_out_of_order_neither_gives_nor_takes() {
-    let limiter = limiter(&[(Limit::RequestsPerSecond, 1), (Limit::RequestsBurst, 5), (Limit::RequestsPerHour, 5)]);
-    assert_eq!(admitted(&limiter, at(10_000), 0), 5);
-    assert_eq!(admitted(&limiter, at(0), 0), 0);
-    assert_eq!(admitted(&limiter, at(10_999), 0), 0);
+    for limit in [Limit::RequestsPerSecond, Limit::RequestsPerHour] {
+        let limiter = limiter(&[(limit, 5)]);
+        assert_eq!(admitted(&limiter, at(10_000), 0), 5);
+        assert_eq!(admitted(&limiter, at(0), 0), 0);
+        assert_eq!(admitted(&limiter, at(10_199), 0), 0);
+    }
 }
 
 #[test]

@@ -62,4 +62,6 @@ ids! {
     RotationId;
     /// The id of a session.
     SessionId;
+    /// The id of a honeytoken's mark. It says nothing of the token.
+    HoneytokenId;
 }

@@ -9,6 +9,7 @@ mod check;
 mod compact;
 mod failure;
 mod forget;
+mod honeytokens;
 mod in_flight;
 mod ids;
 mod kept;
@@ -49,7 +50,8 @@ pub use check::CheckOutcome;
 pub use compact::CompactFailed;
 pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
-pub use ids::{RotationId, SessionId};
+pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
+pub use ids::{HoneytokenId, RotationId, SessionId};
 pub use kept::KeepFailed;
 pub use ledger::Ledger;
 pub use purge::{Purge, PurgeFailed, PurgeOutcome};
@@ -71,6 +73,7 @@ use crate::{
     policy::PolicySet,
     store::Store,
 };
+use honeytokens::Honeytokens;
 use in_flight::InFlight;
 use ledger::Draft;
 use rotation::Rotations;
@@ -101,6 +104,7 @@ struct Shared {
     in_flight: InFlight,
     rotations: Rotations,
     sessions: Sessions,
+    honeytokens: Honeytokens,
     /// Requests on values so far: what a rotation makes room for.
     requests: AtomicU64,
     metrics: Arc<Metrics>,
@@ -140,6 +144,7 @@ impl Vault {
         clock: Clock,
     ) -> Result<Self, KeysError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let honeytokens = Honeytokens::load(store.as_ref()).await.map_err(VaultError::from)?;
         let sessions = Sessions::load(store.as_ref()).await.map_err(VaultError::from)?;
         let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
@@ -151,6 +156,7 @@ impl Vault {
             in_flight: InFlight::default(),
             rotations: Rotations::default(),
             sessions,
+            honeytokens,
             requests: AtomicU64::new(0),
             metrics,
             clock,

@@ -14,7 +14,8 @@ pub const SESSION_GENERATIONS_MAX: usize = 64;
 
 const KIND_ROW_BYTES: usize = 1 + KIND_BYTES_MAX + 3 * 8;
 const NEED_ROW_BYTES: usize = 1 + KID_BYTES_MAX + 1 + 16 + 8;
-const _: () = assert!(SESSION_KINDS_MAX <= u8::MAX as usize && SESSION_GENERATIONS_MAX <= u8::MAX as usize);
+const _: () = assert!(SESSION_KINDS_MAX < 256);
+const _: () = assert!(SESSION_GENERATIONS_MAX < 256);
 const _: () = assert!(
     128 + 2 * LABEL_BYTES_MAX + SESSION_KINDS_MAX * KIND_ROW_BYTES + SESSION_GENERATIONS_MAX * NEED_ROW_BYTES
         <= ROW_BYTES_MAX

@@ -205,7 +205,7 @@ impl Session {
     /// last tokens.
     pub(super) fn take_changes(&self, limit: usize, changes: &mut Vec<Change>) -> Result<Option<Taken<'_>>, KeyError> {
         let mut state = self.state();
-        if state.phase != Phase::Open || !(state.row_changed || !state.changed.is_empty()) {
+        if state.phase != Phase::Open || (!state.row_changed && state.changed.is_empty()) {
             return Ok(None);
         }
         let row = state.row.encode()?;

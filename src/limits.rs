@@ -99,6 +99,19 @@ pub const ATTEMPTS_UIDS_MAX: usize = 256;
 /// Size of what is read of a process's control groups, in bytes.
 pub const CGROUP_BYTES_MAX: usize = 64 * 1024;
 
+/// Sessions that may be open at once.
+pub const SESSIONS_OPEN_MAX: usize = 10_000;
+/// Tokens that one session tracks; further ones it only counts.
+pub const SESSION_TOKENS_MAX: usize = 100_000;
+/// Tokens that all open sessions track together: what bounds their memory.
+pub const SESSIONS_TOKENS_MAX: usize = 1_000_000;
+/// Sessions on one page of a list.
+pub const SESSIONS_PAGE_MAX: usize = 1_000;
+/// Time for which sessions are kept where nothing else is configured, in days.
+pub const SESSION_RETENTION_DAYS_USUAL: u32 = 90;
+/// Honeytokens that may be planted.
+pub const HONEYTOKENS_MAX: usize = 10_000;
+
 /// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
@@ -134,6 +147,7 @@ pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
 
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
+const _: () = assert!(SESSION_TOKENS_MAX <= SESSIONS_TOKENS_MAX);
 const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);

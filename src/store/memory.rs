@@ -62,6 +62,11 @@ impl MemoryStore {
         self.state().unavailable = unavailable;
     }
 
+    /// Takes it back into service after it was closed, with the rows that it has.
+    pub fn reopen(&self) {
+        self.state().closed = false;
+    }
+
     /// Makes calls of [`Store::apply`] wait until the answer is dropped. Waits for those that run.
     pub async fn hold_applies(&self) -> Held {
         Held { _gate: Arc::clone(&self.gate).write_owned().await }

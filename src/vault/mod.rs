@@ -11,7 +11,9 @@ mod check;
 mod compact;
 mod failure;
 mod forget;
+mod honeytokens;
 mod in_flight;
+mod ids;
 mod ledger;
 mod lookup;
 mod pages;
@@ -23,7 +25,9 @@ mod rehydrate;
 mod rewrap;
 mod rotation;
 mod search;
+mod sessions;
 mod status;
+mod tag;
 mod tally;
 mod tokenize;
 mod uses;
@@ -48,11 +52,16 @@ pub use check::CheckOutcome;
 pub use compact::CompactFailed;
 pub use failure::{Failure, KeyName, KeysError, VaultError};
 pub use forget::Forgotten;
+pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
+pub use ids::{HoneytokenId, RotationId, SessionId};
 pub use ledger::Ledger;
 pub use purge::{Purge, PurgeFailed, PurgeOutcome};
 pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
-pub use rotation::{Budget, RotationError, RotationId, RotationPhase, RotationRequest, RotationStatus};
+pub use rotation::{Budget, RotationError, RotationPhase, RotationRequest, RotationStatus};
+pub use sessions::{
+    EnteredSession, SessionError, SessionFilter, SessionNeeds, SessionPage, SessionState, SessionStatus,
+};
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tally::{Outcome, Worked};
 pub use tokenize::{Subject, Tokenized};
@@ -67,9 +76,11 @@ use crate::{
     policy::PolicySet,
     store::Store,
 };
+use honeytokens::Honeytokens;
 use in_flight::InFlight;
 use ledger::Draft;
 use rotation::Rotations;
+use sessions::Sessions;
 use uses::Uses;
 use writer::{KeyChange, WriterHandle};
 
@@ -95,6 +106,8 @@ struct Shared {
     ledger_stale: AtomicBool,
     in_flight: InFlight,
     rotations: Rotations,
+    sessions: Sessions,
+    honeytokens: Honeytokens,
     /// Requests on values so far: what a rotation makes room for.
     requests: AtomicU64,
     metrics: Arc<Metrics>,
@@ -137,6 +150,8 @@ impl Vault {
         clock: Clock,
     ) -> Result<Self, KeysError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let honeytokens = Honeytokens::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let sessions = Sessions::load(store.as_ref()).await.map_err(VaultError::from)?;
         let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
         let shared = Arc::new(Shared {
             store,
@@ -146,6 +161,8 @@ impl Vault {
             ledger_stale: AtomicBool::new(false),
             in_flight: InFlight::default(),
             rotations: Rotations::default(),
+            sessions,
+            honeytokens,
             requests: AtomicU64::new(0),
             metrics,
             clock,
@@ -237,11 +254,12 @@ impl Vault {
         self.writer.note_key_use().await.map(drop)
     }
 
-    /// Ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.
+    /// Writes down what sessions have counted, ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.
     ///
     /// # Errors
     /// [`VaultError`] if the store could not be closed in order; what was acknowledged is durable all the same.
     pub async fn close(&self) -> Result<(), VaultError> {
-        self.writer.stop().await
+        let flushed = self.flush_sessions().await;
+        self.writer.stop().await.and(flushed)
     }
 }

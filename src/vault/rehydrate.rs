@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, KeyName, Keys, Vault, VaultError, parallel, records,
+    tag::Tag,
     tally::{Outcome, Tally, Worked},
 };
 use crate::{
@@ -52,6 +53,8 @@ pub struct Rehydrated {
     pub kind: EntityKind,
     /// Which key opened it.
     pub role: Role,
+    /// Whether nobody should have had this token.
+    pub honeytoken: bool,
 }
 
 /// A token that parsed, with a context of a legal length.
@@ -88,6 +91,13 @@ impl<'a> Parsed<'a> {
         match self {
             Parsed::Vault { id, .. } => Some(*id),
             Parsed::Aead { .. } => None,
+        }
+    }
+
+    fn tag(&self) -> Tag {
+        match self {
+            Parsed::Vault { id, .. } => Tag::of_id(*id),
+            Parsed::Aead { body, .. } => Tag::of_body(body),
         }
     }
 }
@@ -214,7 +224,8 @@ impl Vault {
         };
         let name = (generation.kid(), generation.fingerprint());
         self.within_grace(generation.role(), name)?;
-        Ok((Rehydrated { value, kind, role: generation.role() }, name))
+        let honeytoken = self.shared.honeytokens.has(|| parsed.as_ref().ok().map(Parsed::tag));
+        Ok((Rehydrated { value, kind, role: generation.role(), honeytoken }, name))
     }
 
     /// The rows of the tokens that the vault may hold, in the order of the tokens. What they say is durable.

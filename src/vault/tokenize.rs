@@ -91,16 +91,16 @@ pub(super) fn keys_of(keys: &Keys, kid: Kid) -> Result<&KeyPair, Failure> {
 }
 
 /// Where an item stands after the part of the work that needs no store.
-enum Stage<'a, 'k> {
+pub(super) enum Stage<'a, 'k> {
     Done(Tokenized),
     Search(Box<Sought<'a, 'k>>),
 }
 
-struct Sought<'a, 'k> {
-    checked: Checked<'a>,
+pub(super) struct Sought<'a, 'k> {
+    pub(super) checked: Checked<'a>,
     normal: Cow<'a, str>,
     pair: &'k KeyPair,
-    query: Query<'k>,
+    pub(super) query: Query<'k>,
 }
 
 impl Vault {
@@ -168,7 +168,7 @@ impl Vault {
     }
 
     /// The first record that stands for each value, if any. What it returns is durable.
-    async fn find<'q, 'k: 'q>(
+    pub(super) async fn find<'q, 'k: 'q>(
         &self,
         queries: impl Iterator<Item = &'q Query<'k>>,
     ) -> Result<Vec<Result<Option<Found>, Failure>>, VaultError> {
@@ -193,9 +193,10 @@ fn stage<'a, 'k>(keys: &'k Keys, permit: &Permit<Tokenize>, policy: &Policy, ite
     }
 }
 
-fn begin<'a, 'k>(
+/// Begins with an item: all that needs no store.
+pub(super) fn begin<'a, 'k, O: Operation>(
     keys: &'k Keys,
-    permit: &Permit<Tokenize>,
+    permit: &Permit<O>,
     policy: &Policy,
     item: &Subject<'a>,
 ) -> Result<Stage<'a, 'k>, Failure> {
@@ -223,7 +224,7 @@ fn begin<'a, 'k>(
 
 /// What the writer needs to mint: the value in its own memory, and the record already sealed under the keys that were
 /// in force when the request began.
-fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u64) -> Mint {
+pub(super) fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u64) -> Mint {
     let Sought { checked, normal, pair, query } = sought;
     let value = checked.value.as_str();
     let payload = records::payload(checked.context, checked.value, normal);

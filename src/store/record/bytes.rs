@@ -1,6 +1,6 @@
 //! Taking rows apart and putting them together, without a panic on any input.
 
-use super::RecordError;
+use super::{RecordError, is_caller, is_label};
 use crate::{
     kind::{EntityKind, Kid},
     store::Row,
@@ -33,7 +33,7 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Names are at most 48 bytes by their types, or checked by the caller.
+    /// Names are at most 48 bytes by their types, or checked by the caller to have no more than 255.
     pub(super) fn name(&mut self, name: &str) {
         self.0.push(name.len() as u8);
         self.0.extend_from_slice(name.as_bytes());
@@ -85,6 +85,21 @@ impl<'a> Reader<'a> {
         let (name, rest) = self.0.split_at_checked(length).ok_or(RecordError::Damaged("it ends too early"))?;
         self.0 = rest;
         std::str::from_utf8(name).map_err(|_| RecordError::Damaged("a name in it is not text"))
+    }
+
+    pub(super) fn label(&mut self) -> Result<String, RecordError> {
+        let label = self.name()?;
+        if !is_label(label) {
+            return Err(RecordError::Damaged("a label in it is not one"));
+        }
+        Ok(label.to_owned())
+    }
+
+    pub(super) fn caller(&mut self) -> Result<String, RecordError> {
+        self.label().and_then(|name| match is_caller(&name) {
+            true => Ok(name),
+            false => Err(RecordError::Damaged("it has no caller")),
+        })
     }
 
     pub(super) fn kid(&mut self) -> Result<Kid, RecordError> {

@@ -33,6 +33,9 @@ pub enum KeyError {
     /// The document of an API key is empty or too long.
     #[error("an API key's document must have 1 to {} bytes", super::API_KEY_BYTES_MAX)]
     ApiKey,
+    /// A label or the name of a caller is too long or not printable, or a caller has none.
+    #[error("a label and a caller's name must be printable and have at most {} bytes", super::LABEL_BYTES_MAX)]
+    Label,
 }
 
 /// What a row of the vault is about. It has no `Debug`: an id is a token.
@@ -54,7 +57,7 @@ pub enum KeyError {
 /// | `k` API key | id (16) |
 /// | `s` session | id (16) |
 /// | `e` token of a session | id of the session (16), tag of the token (16) |
-/// | `h` honeytoken | tag of the token (16) |
+/// | `h` honeytoken | id (16) |
 #[derive(Clone, PartialEq, Eq)]
 pub enum Named {
     /// A [`super::Record`], by the id of its token.
@@ -83,11 +86,11 @@ pub enum Named {
     AuditHead,
     /// An [`super::ApiKeyRow`], by the key's id.
     ApiKey([u8; 16]),
-    /// A session, by its id.
+    /// A [`super::SessionRow`], by its id.
     Session([u8; 16]),
-    /// A token that was handed out in a session, by the session's id and the token's tag.
+    /// A [`super::SessionTokenRow`], by the session's id and the token's tag.
     SessionToken([u8; 16], [u8; 16]),
-    /// A token that nobody should ever use, by its tag.
+    /// A [`super::HoneytokenRow`], by its id.
     Honeytoken([u8; 16]),
 }
 
@@ -258,8 +261,8 @@ impl RowKey {
     }
 
     /// The key of a honeytoken's row.
-    pub fn honeytoken(tag: &[u8; 16]) -> Self {
-        Self::of_parts(Named::HONEYTOKENS, &[tag])
+    pub fn honeytoken(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::HONEYTOKENS, &[id])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

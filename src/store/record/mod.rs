@@ -1,6 +1,6 @@
 //! What is in the vault's rows: versioned layouts, byte by byte.
 //!
-//! Integers are big-endian. A name is its length (1 byte), then its ASCII bytes. A row begins with the version of its
+//! Integers are big-endian. A name is its length (1 byte), then its bytes, ASCII but for labels and callers. A row begins with the version of its
 //! layout, 1, and a decoder takes the whole row or nothing: a row that is too short, too long, or holds what the
 //! layout does not allow is [`RecordError::Damaged`]; one of a later version is [`RecordError::NewerVersion`], because a later
 //! release wrote it and a guess would read it wrongly.
@@ -18,6 +18,9 @@
 //! | [`TombstoneRow`] | erased at (8) |
 //! | [`TombstonesRow`] | tombstones (8) |
 //! | [`ApiKeyRow`] | a document |
+//! | [`SessionRow`] | flags (bit 0: closed, 1: its opener has a uid, 2: and a key), label, opener, uid (4, where there is one), id of the key (16, where there is one), opened at (8), last used (8), closed at (8, where it is), tokens not tracked (8), tokens without a record (8), number of kinds (1), then for each: kind, minted, rehydrated, others rehydrated (8 each), number of generations (1), then for each: kid, digits of the fingerprint, tokens (8) |
+//! | [`SessionTokenRow`] | flags (bit 0: rehydrated, 1: carries its value), kind, kid, beginning of the fingerprint (4, where it carries its value) |
+//! | [`HoneytokenRow`] | flags (bit 0: carries its value), tag of the token (16), kind, kid, planted at (8), planted by, label |
 //! | [`AuditHeadRow`] | sequence (8), hash (32) |
 //! | [`FormatRow`] | id of the vault (16) |
 //!
@@ -27,15 +30,21 @@
 mod api_key;
 mod audit;
 mod bytes;
+mod honeytoken;
 mod key;
 mod rotation;
+mod session;
 mod tombstone;
 mod uses;
 
 pub use api_key::{API_KEY_BYTES_MAX, ApiKeyRow};
 pub use audit::AuditHeadRow;
+pub use honeytoken::HoneytokenRow;
 pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState};
+pub use session::{
+    SESSION_GENERATIONS_MAX, SESSION_KINDS_MAX, SessionCounts, SessionNeed, SessionOwner, SessionRow, SessionTokenRow,
+};
 pub use tombstone::{TombstoneRow, TombstonesRow};
 pub use uses::{USE_DAYS, UsesRow};
 
@@ -50,6 +59,9 @@ pub const LAYOUT_VERSION: u8 = 1;
 
 /// Shortest ciphertext, in bytes: one padded block of 16 and the tag of 16. Longer ones grow by whole blocks.
 pub const CIPHERTEXT_BYTES_MIN: usize = 32;
+
+/// Longest label, and longest name of a caller, in bytes of UTF-8.
+pub const LABEL_BYTES_MAX: usize = 128;
 
 /// Longest name of a normalizer, in bytes (it is ASCII).
 pub const NORMALIZER_BYTES_MAX: usize = 32;
@@ -311,6 +323,16 @@ impl MappingRow {
         }
         Ok(mapping)
     }
+}
+
+/// Whether a text can be a label: printable, and no longer than [`LABEL_BYTES_MAX`]. It may be empty.
+pub fn is_label(text: &str) -> bool {
+    text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// Whether a text can be the name of a caller: a label that is not empty.
+pub fn is_caller(text: &str) -> bool {
+    !text.is_empty() && is_label(text)
 }
 
 fn normalizer_is_named(name: &str) -> bool {

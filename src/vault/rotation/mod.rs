@@ -18,9 +18,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex};
 
-use data_encoding::HEXLOWER;
 use tokio::sync::Notify;
 
 use drive::Progress;
@@ -30,6 +29,7 @@ use step::Ahead;
 pub use step::Budget;
 pub(in crate::vault) use step::{Step, StepOutcome, Transition};
 
+pub use super::ids::RotationId;
 use super::{Vault, VaultError, ledger::Ledger};
 use crate::{
     access::{Permit, VaultAdmin, VaultRead},
@@ -37,54 +37,6 @@ use crate::{
     kind::Kid,
     store::record::{GenerationRow, Record, RotationRow, RotationState},
 };
-
-/// The id of a rotation: the time of its begin, in milliseconds of Unix time and 6 bytes, then 10 random bytes. It is
-/// written as 32 lower-case hex digits; ids sort by time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RotationId([u8; 16]);
-
-impl RotationId {
-    /// The id of these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        RotationId(bytes)
-    }
-
-    /// The id of a rotation that begins now.
-    pub(in crate::vault) fn new(now_ms: u64, random: [u8; 10]) -> Self {
-        let [_, _, time @ ..] = now_ms.to_be_bytes();
-        let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&time);
-        bytes[6..].copy_from_slice(&random);
-        RotationId(bytes)
-    }
-
-    /// Reads 32 lower-case hex digits; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 16];
-        if HEXLOWER.decode_len(text.len()) != Ok(bytes.len()) {
-            return None;
-        }
-        HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok()?;
-        Some(RotationId(bytes))
-    }
-
-    /// The bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for RotationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for RotationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// From where records are moved, and to which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod gate;
 mod keys;
 mod openapi;
 mod problem;
+mod query;
 mod receipt;
 mod refusal;
 mod request_id;

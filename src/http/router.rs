@@ -76,6 +76,14 @@ impl Route {
     pub(super) fn counts_values(self) -> bool {
         matches!(self, Route::Tokenize | Route::Rehydrate | Route::Lookup | Route::Rewrap | Route::Forget)
     }
+
+    /// The names that its query may have.
+    pub(super) fn query_names(self) -> &'static [&'static str] {
+        match self {
+            Route::VaultImport => &["restore_erased"],
+            _ => &[],
+        }
+    }
 }
 
 /// Who may take a route.

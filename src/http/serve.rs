@@ -34,6 +34,7 @@ use super::{
     exchange::Exchange,
     gate,
     problem::Problem,
+    query::Query,
     refusal::Refusing,
     router::{Matched, Route, Rule},
 };
@@ -250,10 +251,7 @@ impl Service {
             let report = self.vault_import(on, head.uri.query(), body).await?;
             return Ok(whole(StatusCode::OK, JSON, report));
         }
-        if request.uri().query().is_some() {
-            let detail = "this route takes no query: everything goes in the body";
-            return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
-        }
+        Query::parse(request.uri().query(), matched.route.query_names())?;
         let body = self.bodies.read(request.into_body()).await?;
         if let Rule::Needs(scope) = matched.rule {
             on.caller.needs(scope)?;

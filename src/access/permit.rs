@@ -119,6 +119,18 @@ impl Caller {
         if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
     }
 
+    /// Whether the caller has one of several scopes, if only for some kind.
+    ///
+    /// # Errors
+    /// [`Denied`] names the first of them where all are lacking.
+    pub fn needs_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
+        let has = |scope: &Scope| self.needs(*scope).is_ok();
+        match scopes.first() {
+            Some(first) if !scopes.iter().any(has) => Err(Denied::Scope { scope: *first }),
+            _ => Ok(()),
+        }
+    }
+
     /// A permit for `O`, if the caller has its scope for some kind at least. `policies` are those in force: what tokens a
     /// caller may work with can depend on them.
     ///

@@ -51,7 +51,7 @@ impl Verdict {
                 )),
             ),
             (Some(Role::Old), _) if is_needed => (
-                format!("{needs} need it"),
+                format!("{needs} need it{}", in_sessions(generation)),
                 Advice::Rotate(format!(
                     "rotate the vault's records: `masker vault rotate-key --new-kid {kid}` ({needs} still need \
                      {fingerprint}{})",
@@ -130,7 +130,7 @@ impl GenerationStatus {
 
 /// What is known of the tokens that only this key opens and that no vault holds, in the middle of a sentence.
 fn stateless(generation: &GenerationStatus) -> String {
-    match generation.tokens_last_opened {
+    let told = match generation.tokens_last_opened {
         None => "it has opened no `MSK1` token yet, and those that nobody shows cannot be counted".to_owned(),
         Some(at) => format!(
             "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that nobody shows cannot be \
@@ -138,6 +138,16 @@ fn stateless(generation: &GenerationStatus) -> String {
             day(at),
             grouped(generation.tokens_opened_30_days)
         ),
+    };
+    told + &in_sessions(generation)
+}
+
+/// How many open sessions hold tokens that need it, at the end of a sentence.
+fn in_sessions(generation: &GenerationStatus) -> String {
+    match generation.open_sessions {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 open session holds tokens that need it".to_owned(),
+        Some(sessions) => format!("; {} open sessions hold tokens that need it", grouped(sessions)),
     }
 }
 
@@ -195,6 +205,7 @@ mod tests {
             tokens_last_opened: None,
             tokens_opened_30_days: 0,
             proven_at: None,
+            open_sessions: None,
         }
     }
 

@@ -32,6 +32,18 @@ pub struct SessionOwner {
     pub key_id: Option<[u8; 16]>,
 }
 
+impl SessionOwner {
+    /// Whether both are one caller: the same API key, whatever it is called by now and whichever process shows it, or
+    /// without one the same user under the same name.
+    pub fn is_same(&self, other: &SessionOwner) -> bool {
+        match (self.key_id, other.key_id) {
+            (Some(own), Some(others)) => own == others,
+            (None, None) => (self.uid, &self.name) == (other.uid, &other.name),
+            _ => false,
+        }
+    }
+}
+
 /// What became of the tokens of one kind in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
@@ -41,6 +53,13 @@ pub struct SessionCounts {
     pub rehydrated: u64,
     /// How often it rehydrated a token that was not handed out in it, or is not tracked.
     pub others_rehydrated: u64,
+}
+
+impl SessionCounts {
+    /// How many tokens were handed out and not rehydrated.
+    pub fn not_rehydrated(&self) -> u64 {
+        self.minted.saturating_sub(self.rehydrated)
+    }
 }
 
 /// How many of a session's tokens a key generation is needed for.

@@ -54,8 +54,8 @@ fn counts(minted: u64, rehydrated: u64, others_rehydrated: u64) -> SessionCounts
     SessionCounts { minted, rehydrated, others_rehydrated }
 }
 
-fn everything(limit: usize) -> SessionFilter {
-    SessionFilter { since: None, state: None, limit, cursor: None }
+fn everything(limit: usize) -> SessionFilter<'static> {
+    SessionFilter { opened_by: None, since: None, state: None, limit, cursor: None }
 }
 
 /// A vault token that was never minted.
@@ -324,7 +324,7 @@ async fn sessions_are_listed_in_pages_by_time_and_state() {
         vault.close_session(id).await.unwrap();
     }
     let at = |second| Some(Timestamp::from_second(NOW_S + second).unwrap());
-    let list = async |filter: SessionFilter| {
+    let list = async |filter: SessionFilter<'_>| {
         let (mut found, mut pages, mut filter) = (Vec::new(), 0, filter);
         loop {
             let page = vault.sessions(&filter).await.unwrap();

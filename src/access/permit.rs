@@ -237,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_scopes_is_enough() {
+        let scopes = ScopeSet::parse(&["rehydrate:PHONE"]).unwrap();
+        let caller = Caller::for_tests(Grant { scopes, ..Grant::none() });
+        assert_eq!(caller.needs_any(&[Scope::Tokenize, Scope::Rehydrate]), Ok(()));
+        let denied = caller.needs_any(&[Scope::SessionsRead, Scope::Tokenize]);
+        assert_eq!(denied, Err(Denied::Scope { scope: Scope::SessionsRead }));
+    }
+
+    #[test]
     fn without_the_scope_there_is_no_permit() {
         let scopes = ScopeSet::parse(&["tokenize"]).unwrap();
         let denied = permit(Grant { scopes, ..Grant::none() }).err().unwrap();

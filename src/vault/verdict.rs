@@ -275,6 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn open_sessions_are_told_of_and_keep_no_key() {
+        let reason = |records: u64, open_sessions: Option<u64>| {
+            let proven_at = Some(at(NOW)).filter(|_| records == 0);
+            let verdict =
+                Verdict::on(&GenerationStatus { open_sessions, proven_at, ..old("K_A", records, 0) }, at(NOW));
+            (verdict.removable, verdict.reason)
+        };
+        assert_eq!(reason(2, Some(1)).1, "2 records need it; 1 open session holds tokens that need it");
+        let (removable, told) = reason(0, Some(1_234));
+        assert!(removable && told.ends_with("; 1,234 open sessions hold tokens that need it"), "{told}");
+        assert!([None, Some(0)].into_iter().all(|none| !reason(0, none).1.contains("session")));
+    }
+
+    #[test]
     fn days_of_grace_are_counted_until_it_is_over() {
         let generation = old("K_A", 1, 0);
         let left = |second: i64| (generation.grace_days_left(at(second)), generation.grace_seconds_left(at(second)));

@@ -288,6 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn callers_are_known_again_by_their_key_or_by_user_and_name() {
+        let owner = |name: &str, uid, key: Option<u8>| SessionOwner {
+            name: name.to_owned(),
+            uid: Some(uid),
+            key_id: key.map(|key| [key; 16]),
+        };
+        assert!(
+            owner("a", 1, None).is_same(&owner("a", 1, None))
+                && owner("a", 1, Some(1)).is_same(&owner("b", 2, Some(1)))
+        );
+        for other in [owner("a", 2, None), owner("b", 1, None), owner("a", 1, Some(1))] {
+            assert!(!owner("a", 1, None).is_same(&other) && !other.is_same(&owner("a", 1, None)), "{other:?}");
+        }
+        assert!(!owner("a", 1, Some(1)).is_same(&owner("a", 1, Some(2))));
+    }
+
+    #[test]
     fn what_no_session_counts_is_damage() {
         let short = SessionRow { kinds: vec![], ..widest() };
         for fingerprint in ["", "0123456", "0123456G", "0123456789ABCDEF"] {

@@ -171,7 +171,8 @@ fn a_caller_is_who_the_kernel_says() {
     let user = nix::unistd::User::from_uid(uid).unwrap().map(|user| user.name);
     let unit = whoami.as_object_mut().unwrap().remove("unit").unwrap();
     assert!(unit.is_null() || unit.as_str().is_some_and(|unit| unit.contains('.')), "{unit}");
-    let expected = json!({"name": "trusted", "policies": null, "contexts": null, "user": user, "uid": uid.as_raw(), "gid": gid.as_raw(), "pid": process::id(),
+    let expected = json!({"name": "trusted", "policies": null, "contexts": null, "workspace": null, "key_prefix": null, "limits": "none",
+                          "limits_left": {}, "user": user, "uid": uid.as_raw(), "gid": gid.as_raw(), "pid": process::id(),
                           "attested_by": "peer-credentials", "mode": "live"});
     assert_eq!(whoami, expected);
     let names = [

@@ -1,6 +1,6 @@
 //! The OpenAPI document says what is served, and what is served is as it says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use masker::http::ROUTES;
 use serde_json::{Value, json};
@@ -59,9 +59,12 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     ]});
     // Enough for a rotation that takes one a second to be running still when it is cancelled.
     client.tokens("NAME", &(0..120).map(|number| format!("patient {number}")).collect::<Vec<_>>());
-    let mut rotation = String::new();
+    // The ids of what was made on the way, by the path that made it.
+    let mut made: BTreeMap<&str, String> = BTreeMap::new();
     for (_, method, path, _) in ROUTES {
-        let (method, place) = (method.as_str(), path.replace("{name}", "care").replace("{id}", &rotation));
+        let (method, place) = (method.as_str(), path.replace("{name}", "care"));
+        let within = made.iter().find(|(maker, _)| path.starts_with(**maker));
+        let place = within.map_or(place.clone(), |(_, id)| place.replace("{id}", id));
         let operation = &document["paths"][path][method.to_lowercase()];
         assert!(operation["description"].is_string() || operation["summary"].is_string(), "{path}");
         let request = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -70,10 +73,21 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             "/api/v1/rehydrate" | "/api/v1/rewrap" | "/api/v1/forget" => tokens.clone(),
             // So slow that it runs until it is cancelled.
             "/api/v1/vault/rotations" if method == "POST" => json!({"new_kid": "K_CARE", "max_rows_per_second": 1}),
+            "/api/v1/api-keys" if method == "POST" => {
+                json!({"name": "billing", "scopes": ["tokenize"], "limits": "none"})
+            }
+            "/api/v1/api-keys/{id}" if method == "PATCH" => json!({"scopes": ["rehydrate:PHONE"], "expires_at": null}),
+            "/api/v1/api-keys/{id}/rotate" => json!({"grace_seconds": 60}),
+            "/api/v1/sessions" if method == "POST" => json!({"label": "night run"}),
+            "/api/v1/vault/honeytokens" if method == "POST" => json!({"kind": "PHONE", "label": "in a dump"}),
             "/api/v1/vault/purge" => json!({"before": "2001-01-01"}),
             _ => Value::Null,
         };
-        let expected = if (method, *path) == ("POST", "/api/v1/vault/rotations") { 202 } else { 200 };
+        let expected = match (method, *path) {
+            ("POST", "/api/v1/vault/rotations") => 202,
+            ("POST", "/api/v1/api-keys" | "/api/v1/sessions" | "/api/v1/vault/honeytokens") => 201,
+            _ => 200,
+        };
         if *path == "/api/v1/vault/import" {
             let bytes = &operation["requestBody"]["content"]["application/octet-stream"];
             assert!(bytes.is_object(), "{operation}");
@@ -91,8 +105,11 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             assert_eq!(mismatch(&document, request, &body), None, "{path}");
             let response = client.post(&place, &body);
             assert_eq!(response.status, expected, "{path}");
-            if expected == 202 {
-                rotation = response.json()["id"].as_str().expect("an id").to_owned();
+            if expected != 200 {
+                let answer = response.json();
+                let ids = [&answer["id"], &answer["api_key"]["id"], &answer["honeytoken"]["id"]];
+                let id = ids.into_iter().find_map(Value::as_str).expect("an id");
+                made.insert(path, id.to_owned());
             }
             check(&document, method, path, &response);
             check(&document, method, path, &client.exchange(method, &place, b"[]"));

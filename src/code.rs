@@ -50,6 +50,10 @@ codes! {
     ApiKeyNotFound = "api_key.not_found", 404, "There is no such API key";
     ApiKeyRevoked = "api_key.revoked", 409, "The API key was revoked";
     ApiKeyLimit = "api_key.limit", 409, "The workspace has as many API keys as it may";
+    SessionNotFound = "session.not_found", 404, "There is no such session";
+    SessionLimit = "session.limit", 409, "As many sessions are open as may be";
+    HoneytokenNotFound = "honeytoken.not_found", 404, "There is no such honeytoken";
+    HoneytokenRefused = "honeytoken.refused", 422, "The honeytoken cannot be planted";
     AuditUnavailable = "audit.unavailable", 503, "The audit log cannot be written";
     PolicyUnknown = "policy.unknown", 422, "There is no such policy";
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";

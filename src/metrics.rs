@@ -36,6 +36,8 @@ pub struct Metrics {
     pub budgets_crossed: IntCounterVec,
     /// `masker_api_keys{state}`.
     pub api_keys: IntGaugeVec,
+    /// `masker_honeytoken_rehydrated_total`: honeytokens that somebody showed to have them rehydrated.
+    pub honeytokens_rehydrated: prometheus::IntCounter,
     /// `masker_vault_damaged_total`: rows that were read and did not verify.
     pub damaged: prometheus::IntCounter,
 }
@@ -123,6 +125,10 @@ impl Metrics {
                 ),
                 &["state"],
             )?,
+            honeytokens_rehydrated: prometheus::IntCounter::new(
+                "masker_honeytoken_rehydrated_total",
+                "Honeytokens that somebody showed to have them rehydrated; the audit log says who",
+            )?,
             damaged: prometheus::IntCounter::new(
                 "masker_vault_damaged_total",
                 "Vault rows that were read and did not verify; run `masker vault check`",
@@ -136,7 +142,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 15] {
+    fn own(&self) -> [Box<dyn Collector>; 16] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -152,6 +158,7 @@ impl Metrics {
             Box::new(self.auth_failures.clone()),
             Box::new(self.budgets_crossed.clone()),
             Box::new(self.api_keys.clone()),
+            Box::new(self.honeytokens_rehydrated.clone()),
             Box::new(self.damaged.clone()),
         ]
     }

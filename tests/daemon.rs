@@ -8,12 +8,14 @@ pub mod daemon {
     mod backup;
     mod connections;
     mod contract;
+    mod honeytokens;
     mod keys;
     mod lifecycle;
     mod races;
     mod rotations;
     mod reload;
     mod secrets;
+    mod sessions;
     mod socket;
     mod starts;
 }

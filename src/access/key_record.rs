@@ -41,6 +41,11 @@ impl KeyId {
         HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(KeyId)
     }
 
+    /// The id of these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        KeyId(bytes)
+    }
+
     /// The bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

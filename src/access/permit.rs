@@ -119,6 +119,18 @@ impl Caller {
         if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
     }
 
+    /// Whether the caller has one of several scopes, if only for some kind.
+    ///
+    /// # Errors
+    /// [`Denied`] names the first of them where all are lacking.
+    pub fn needs_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
+        let has = |scope: &Scope| self.needs(*scope).is_ok();
+        match scopes.first() {
+            Some(first) if !scopes.iter().any(has) => Err(Denied::Scope { scope: *first }),
+            _ => Ok(()),
+        }
+    }
+
     /// A permit for `O`, if the caller has its scope for some kind at least. `policies` are those in force: what tokens a
     /// caller may work with can depend on them.
     ///
@@ -222,6 +234,15 @@ mod tests {
         assert_eq!(ssn.to_string(), "this caller lacks the scope `rehydrate:SSN`");
         let unknown = permit.for_kind(kind("MADE_UP")).unwrap_err();
         assert!(!unknown.to_string().contains("MADE_UP"), "{unknown}");
+    }
+
+    #[test]
+    fn one_of_several_scopes_is_enough() {
+        let scopes = ScopeSet::parse(&["rehydrate:PHONE"]).unwrap();
+        let caller = Caller::for_tests(Grant { scopes, ..Grant::none() });
+        assert_eq!(caller.needs_any(&[Scope::Tokenize, Scope::Rehydrate]), Ok(()));
+        let denied = caller.needs_any(&[Scope::SessionsRead, Scope::Tokenize]);
+        assert_eq!(denied, Err(Denied::Scope { scope: Scope::SessionsRead }));
     }
 
     #[test]

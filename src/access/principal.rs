@@ -13,6 +13,7 @@ use super::{ApiKey, Budget, KeyId, KeyPrefix, Limiter, Peer};
 use crate::{
     crypto::World,
     grant::{Grant, Limits},
+    store::record::LABEL_BYTES_MAX,
 };
 
 /// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
@@ -92,6 +93,13 @@ impl Principal {
         }
     }
 
+    /// Its name, as far as the vault remembers names.
+    pub fn short_name(&self) -> &str {
+        let ends = self.name.char_indices().map(|(start, character)| start + character.len_utf8());
+        let end = ends.take_while(|end| *end <= LABEL_BYTES_MAX).last().unwrap_or(0);
+        &self.name[..end]
+    }
+
     /// Whether it is a key that was revoked since: a request that began before must not succeed after.
     pub fn is_revoked(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| credential.revoked.load(Ordering::Acquire))
@@ -120,5 +128,21 @@ impl Caller {
     /// Whom it acts as.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_shortened_between_characters() {
+        for (name, short) in
+            [("billing".to_owned(), 7), ("é".repeat(64), 128), ("é".repeat(65), 128), ("x€".repeat(40), 128)]
+        {
+            let principal = Principal::local(&name, Grant::none(), Limits::none());
+            assert_eq!(principal.short_name().len(), short, "{name}");
+            assert!(name.starts_with(principal.short_name()));
+        }
     }
 }

@@ -133,6 +133,8 @@ pub struct KeyStatus {
     pub tokens_opened_30_days: u64,
     /// When a full pass over the vault found nothing that needs it, if nothing has come to need it since.
     pub proven_at: Option<String>,
+    /// Open sessions with tokens that need it; of an old key that is loaded, and not in the answer to a reload.
+    pub open_sessions: Option<u64>,
     /// Whether it can go: it is old, and a full pass has proven that no record and no alias of the vault needs it.
     pub removable: bool,
     /// Why, or why not.

@@ -5,8 +5,10 @@
 
 mod admin;
 mod api_keys;
+mod honeytokens;
 mod object;
 mod rotations;
+mod sessions;
 mod text;
 mod upkeep;
 mod values;
@@ -18,8 +20,10 @@ pub use admin::{
     WhoAmI,
 };
 pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
+pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
+pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
 pub use text::Text;
 pub use upkeep::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
@@ -27,5 +31,7 @@ pub use values::{
     TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 
+/// The header that names the session which a request works in.
+pub const SESSION_HEADER: &str = "x-masker-session";
 /// The header that carries the id of a request on every answer.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";

@@ -74,6 +74,8 @@ operations! {
     SessionClose = "session.close";
     AuditRead = "audit.read";
     HoneytokenPlant = "honeytoken.plant";
+    HoneytokenList = "honeytoken.list";
+    HoneytokenRemove = "honeytoken.remove";
     /// Nobody has a reason to do this:
     HoneytokenRehydrated = "honeytoken.rehydrated";
     BudgetCrossed = "budget.crossed";

@@ -82,6 +82,9 @@ pub enum ClientCommand {
     /// Look after the vault
     #[command(subcommand, after_help = help::VAULT)]
     Vault(VaultCommand),
+    /// See what applications were handed out, one run at a time
+    #[command(subcommand, after_help = help::SESSIONS)]
+    Sessions(SessionsCommand),
     /// Look after the policies
     #[command(subcommand, after_help = help::POLICY)]
     Policy(PolicyCommand),
@@ -209,6 +212,18 @@ pub enum VaultCommand {
     /// Erase the records minted before a time, or sealed under a key that is not active
     #[command(after_help = help::VAULT_PURGE)]
     Purge(PurgeArgs),
+    /// Make a token that nobody should ever use, to be laid where a thief would look
+    #[command(after_help = help::VAULT_PLANT_HONEYTOKEN)]
+    PlantHoneytoken(PlantArgs),
+    /// List the honeytokens, without their tokens
+    #[command(after_help = help::VAULT_HONEYTOKENS)]
+    Honeytokens,
+    /// Make a honeytoken a token like any other
+    #[command(after_help = help::VAULT_REMOVE_HONEYTOKEN)]
+    RemoveHoneytoken {
+        /// The id of its mark
+        id: String,
+    },
     /// Write the vault's files anew, without what was erased or replaced, while the daemon serves
     #[command(after_help = help::VAULT_COMPACT)]
     Compact,
@@ -269,6 +284,79 @@ pub struct RotateArgs {
     /// Rows a second at most; 0 for as many as there is room for
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_rows_per_second: u64,
+}
+
+/// `masker vault plant-honeytoken`.
+#[derive(Clone, Debug, Args)]
+pub struct PlantArgs {
+    /// The kind, as the policy names it, such as PHONE
+    #[arg(long, short, value_name = "KIND")]
+    pub kind: String,
+    /// Read the value behind it from standard input, one that nobody has; else a fictitious one is made up
+    #[arg(long)]
+    pub value_stdin: bool,
+    /// The policy; else the daemon's default
+    #[arg(long, short, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// What the token is bound to
+    #[arg(long, short, value_name = "TEXT")]
+    pub context: Option<String>,
+    /// What it is for, such as where it is laid
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+}
+
+/// `masker sessions`.
+#[derive(Debug, Subcommand)]
+pub enum SessionsCommand {
+    /// Open a session and print its id
+    #[command(after_help = help::SESSIONS_OPEN)]
+    Open {
+        /// What to call it
+        #[arg(long, value_name = "TEXT")]
+        label: Option<String>,
+    },
+    /// List sessions, those opened first first
+    #[command(after_help = help::SESSIONS_LIST)]
+    List(SessionListArgs),
+    /// One session, and the keys that its tokens need
+    #[command(after_help = help::SESSIONS_SHOW)]
+    Show {
+        /// The session's id
+        id: String,
+    },
+    /// Close a session
+    #[command(after_help = help::SESSIONS_CLOSE)]
+    Close {
+        /// The session's id
+        id: String,
+    },
+    /// Show open sessions, and then each that changes, until it is interrupted
+    #[command(after_help = help::SESSIONS_TAIL)]
+    Tail,
+}
+
+/// `masker sessions list`.
+#[derive(Clone, Debug, Args)]
+pub struct SessionListArgs {
+    /// Those opened at this time or later: a time as in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Those that stand so
+    #[arg(long, value_enum)]
+    pub status: Option<SessionStatusArg>,
+    /// So many at most; else all
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// How a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SessionStatusArg {
+    /// It goes on
+    Open,
+    /// It was closed
+    Closed,
 }
 
 /// `masker policy`.

@@ -14,7 +14,7 @@ use hyper::{
     Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
-    header,
+    header::{self, HeaderValue},
     http::response::Parts,
 };
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 
 use super::exit::Exit;
 use crate::{
-    api::{ErrorBody, REQUEST_ID_HEADER},
+    api::{ErrorBody, REQUEST_ID_HEADER, SESSION_HEADER},
     code::Code,
     limits::BODY_BYTES_MAX,
 };
@@ -180,12 +180,24 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<Reply, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            let message = format!("it has {} bytes, and the daemon takes {BODY_BYTES_MAX}", body.len());
-            return Err(ClientError::Request(message));
-        }
-        self.request(Method::POST, path, body.into()).await
+        self.request(Method::POST, path, json_of(body)?).await
+    }
+
+    /// [`Client::post`], in a session of this id.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn post_in<T: Serialize + ?Sized>(
+        &mut self,
+        session: &str,
+        path: &str,
+        body: &T,
+    ) -> Result<Reply, ClientError> {
+        let mut request = request(Method::POST, path, JSON, whole(json_of(body)?))?;
+        let session = HeaderValue::from_str(session);
+        let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
+        request.headers_mut().insert(SESSION_HEADER, session);
+        self.exchange(request).await
     }
 
     /// Asks for what comes in pieces.
@@ -245,6 +257,15 @@ impl Client {
         self.sender = open(&self.socket).await?;
         self.sender.send_request(unsent).await.map_err(ClientError::Lost)
     }
+}
+
+fn json_of<T: Serialize + ?Sized>(body: &T) -> Result<Bytes, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
+    if body.len() > BODY_BYTES_MAX {
+        let message = format!("it has {} bytes, and the daemon takes {BODY_BYTES_MAX}", body.len());
+        return Err(ClientError::Request(message));
+    }
+    Ok(body.into())
 }
 
 fn whole(body: Bytes) -> RequestBody {

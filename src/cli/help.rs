@@ -205,6 +205,68 @@ Examples:
 
 It reads the whole vault while the daemon serves. The exit code is 2 if anything is damaged.";
 
+pub(super) const VAULT_PLANT_HONEYTOKEN: &str = "\
+Examples:
+  masker vault plant-honeytoken --kind PHONE --label crm-backup
+  masker vault plant-honeytoken --kind SSN --context clinic-7
+  echo nobody@example.org | masker vault plant-honeytoken --kind EMAIL --value-stdin
+
+It prints the token, and no other command does. Whoever has it rehydrated gets a value like any other; the audit log has an \
+event of its own then, `honeytoken.rehydrated`, and `masker_honeytoken_rehydrated_total` counts it. A value that has a token \
+already is refused: somebody may hold it.";
+
+pub(super) const VAULT_HONEYTOKENS: &str = "\
+Examples:
+  masker vault honeytokens
+  masker vault honeytokens --json | jq '.honeytokens[] | select(.label == \"crm-backup\").id'
+
+The id is what the audit log names a honeytoken by.";
+
+pub(super) const VAULT_REMOVE_HONEYTOKEN: &str = "\
+Examples:
+  masker vault remove-honeytoken 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+The token goes on to rehydrate, and nothing is told of it any more; `masker vault forget` erases its record.";
+
+pub(super) const SESSIONS: &str = "\
+Examples:
+  export MASKER_SESSION=$(masker sessions open --label 'night run')
+  masker tokenize --kind PHONE < phones.txt > tokens.txt
+  masker sessions close \"$MASKER_SESSION\"
+  masker sessions list --status open";
+
+pub(super) const SESSIONS_OPEN: &str = "\
+Examples:
+  export MASKER_SESSION=$(masker sessions open --label 'night run')
+
+With MASKER_SESSION set, `masker tokenize` and `masker rehydrate` work in that session. It is of use to the caller that \
+opened it and to no other.";
+
+pub(super) const SESSIONS_LIST: &str = "\
+Examples:
+  masker sessions list --status open
+  masker sessions list --since 2026-01-31T00:00:00Z --json | jq '.sessions[].not_rehydrated'
+
+Callers with the scope `sessions:read` see all sessions, others their own.";
+
+pub(super) const SESSIONS_SHOW: &str = "\
+Examples:
+  masker sessions show 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+  masker sessions show \"$MASKER_SESSION\" --json | jq .needs";
+
+pub(super) const SESSIONS_CLOSE: &str = "\
+Examples:
+  masker sessions close \"$MASKER_SESSION\"
+
+What it counted is kept. Who opened it can close it, and whoever has the scope `vault:admin`.";
+
+pub(super) const SESSIONS_TAIL: &str = "\
+Examples:
+  masker sessions tail
+  masker sessions tail --json | jq -c '{id, status, minted, rehydrated}'
+
+It looks once a second.";
+
 pub(super) const POLICY: &str = "\
 Examples:
   masker policy validate ./policies

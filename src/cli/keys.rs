@@ -125,7 +125,7 @@ pub(super) async fn reload(session: &mut Session<'_>) -> Result<Exit, CommandErr
     Ok(Exit::Done)
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "KID",
     "FINGERPRINT",
     "GENERATION",
@@ -135,6 +135,7 @@ const HEADER: [&str; 10] = [
     "RECORDS",
     "ALIASES",
     "LAST USED",
+    "SESSIONS",
     "REMOVABLE",
 ];
 
@@ -150,6 +151,7 @@ fn row(key: KeyStatus) -> Vec<String> {
         key.vault_records.to_string(),
         key.vault_aliases.to_string(),
         day(key.last_used),
+        key.open_sessions.map_or_else(|| "-".to_owned(), |sessions| sessions.to_string()),
         yes_or_no(key.removable),
     ]
 }

@@ -8,6 +8,7 @@ pub mod bench;
 mod client;
 mod exit;
 mod help;
+mod honeytokens;
 mod input;
 mod keys;
 mod load;
@@ -17,6 +18,7 @@ mod progress;
 mod purge;
 mod rotation;
 mod session;
+mod sessions;
 mod status;
 mod upload;
 mod values;
@@ -26,7 +28,7 @@ use clap::CommandFactory;
 use tokio::runtime;
 
 use self::{
-    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
+    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand},
     session::{CommandError, Session},
     values::Operation,
 };
@@ -78,6 +80,14 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
         ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
         ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
+        ClientCommand::Vault(VaultCommand::PlantHoneytoken(args)) => honeytokens::plant(&args, session).await,
+        ClientCommand::Vault(VaultCommand::Honeytokens) => honeytokens::list(session).await,
+        ClientCommand::Vault(VaultCommand::RemoveHoneytoken { id }) => honeytokens::remove(&id, session).await,
+        ClientCommand::Sessions(SessionsCommand::Open { label }) => sessions::open(label, session).await,
+        ClientCommand::Sessions(SessionsCommand::List(args)) => sessions::list(&args, session).await,
+        ClientCommand::Sessions(SessionsCommand::Show { id }) => sessions::show(&id, session).await,
+        ClientCommand::Sessions(SessionsCommand::Close { id }) => sessions::close(&id, session).await,
+        ClientCommand::Sessions(SessionsCommand::Tail) => sessions::tail(session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Fingerprint { kid }) => keys::fingerprint(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,

@@ -80,6 +80,20 @@ impl<'a> Session<'a> {
         Ok(reply)
     }
 
+    /// [`Session::post`], in the session that `MASKER_SESSION` names, if it names one.
+    pub(super) async fn post_in_session<T: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        body: &T,
+    ) -> Result<Reply, CommandError> {
+        let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return self.post(path, body).await };
+        let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
+        let session = session.to_str().ok_or_else(not_text)?.to_owned();
+        let reply = self.client().await?.post_in(&session, path, body).await?;
+        self.describe("POST", path, &reply);
+        Ok(reply)
+    }
+
     /// Asks for a file.
     pub(super) async fn download(&mut self, path: &str) -> Result<Download, CommandError> {
         let download = self.client().await?.download(path).await?;

@@ -158,7 +158,7 @@ impl Work<'_, '_> {
         let (path, reply) = match &self.operation {
             Operation::Tokenize(args) => {
                 let path = "/api/v1/tokenize";
-                (path, self.session.post(path, &tokenize_request(args, &texts)).await?)
+                (path, self.session.post_in_session(path, &tokenize_request(args, &texts)).await?)
             }
             Operation::Lookup(args) => {
                 let path = "/api/v1/lookup";
@@ -166,7 +166,7 @@ impl Work<'_, '_> {
             }
             Operation::Rehydrate(args) => {
                 let path = "/api/v1/rehydrate";
-                (path, self.session.post(path, &token_request(args, &texts)).await?)
+                (path, self.session.post_in_session(path, &token_request(args, &texts)).await?)
             }
             Operation::Forget(args) => {
                 let path = "/api/v1/forget";

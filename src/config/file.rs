@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, absolute,
+    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX, absolute,
     audit::AuditSettings,
     clients,
     fault::Gathered,
@@ -40,6 +40,7 @@ pub(super) struct FileSettings {
     pub(super) grace_days: Option<u32>,
     pub(super) grace_action: Option<GraceAction>,
     pub(super) accept_second_tokens: BTreeSet<Kid>,
+    pub(super) session_retention_days: Option<u32>,
     pub(super) audit: AuditSettings,
     pub(super) access: AccessConfig,
     pub(super) log_level: Option<LogLevel>,
@@ -119,6 +120,11 @@ impl FileSettings {
             self.grace_action = keys.choice("grace_action", &choices).map(|action| action.value);
             self.accept_second_tokens = kids(&keys, "accept_second_tokens");
             keys.finish();
+        }
+        if let Some(sessions) = root.section("sessions") {
+            let days = sessions.integer("retention_days", 1..=SESSION_RETENTION_DAYS_MAX);
+            self.session_retention_days = days.and_then(|days| u32::try_from(days.value).ok());
+            sessions.finish();
         }
         self.audit = AuditSettings::read(root, base);
         self.access = clients::read(root, file);

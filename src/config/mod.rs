@@ -34,13 +34,15 @@ pub use policies::{load_policies, load_policy};
 use crate::{
     keyring::GraceAction,
     kind::Kid,
-    limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, WRITE_STALL_SECONDS_USUAL},
+    limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, SESSION_RETENTION_DAYS_USUAL, WRITE_STALL_SECONDS_USUAL},
 };
 
 /// Bounds of the grace period of old keys, in days: ten years are no grace any more.
 const GRACE_DAYS_MAX: u64 = 3_650;
 /// Grace period of old keys where nothing is set, in days.
 const GRACE_DAYS_DEFAULT: u32 = 30;
+/// Longest time for which sessions are remembered, in days: ten years.
+const SESSION_RETENTION_DAYS_MAX: u64 = 3_650;
 /// Memory for the vault's cache where nothing is set, in MiB.
 const CACHE_MB_DEFAULT: u64 = 128;
 /// Longest path of a Unix socket, in bytes: the size of `sun_path` without its closing zero.
@@ -62,6 +64,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// `[keys]`: how long old keys are good for, and what becomes of values while one is missing.
     pub keys: KeyConfig,
+    /// `[sessions]`: how long sessions are remembered.
+    pub sessions: SessionConfig,
     /// `[audit]`: how the audit log is kept.
     pub audit: AuditConfig,
     /// `[[clients]]` and `[access]`: who may do what.
@@ -121,6 +125,13 @@ pub struct KeyConfig {
     pub grace_action: GraceAction,
     /// Kids whose values may get second tokens while the vault holds records of them under a key that is not loaded.
     pub accept_second_tokens: BTreeSet<Kid>,
+}
+
+/// How long sessions are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Days from the moment at which a session was closed, or last used where it is open: 1 to 3,650.
+    pub retention_days: u32,
 }
 
 /// What is written to standard error.
@@ -207,7 +218,7 @@ impl Config {
     /// Finds and reads the configuration: the file given (`--config`), else that of `MASKER_CONFIG`, else
     /// `./masker.toml`, `~/.config/masker/config.toml` or `/etc/masker/masker.toml`, the first that is there; then
     /// `--socket` and the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_AUDIT_LOG_PATH`,
-    /// `MASKER_KEY_ROTATION_GRACE_DAYS`, `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
+    /// `MASKER_KEY_ROTATION_GRACE_DAYS`, `MASKER_SESSION_METADATA_RETENTION_DAYS`, `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
     ///
     /// # Errors
     /// Everything that is wrong with the file and the variables.
@@ -270,6 +281,10 @@ impl Overrides<'_> {
             self.variable("MASKER_KEY_ROTATION_GRACE_DAYS", "a whole number of days, at most 3650", |text| {
                 text.parse().ok().filter(|days| u64::from(*days) <= GRACE_DAYS_MAX)
             });
+        let session_days =
+            self.variable("MASKER_SESSION_METADATA_RETENTION_DAYS", "a whole number of days, 1 to 3650", |text| {
+                text.parse().ok().filter(|days| (1..=SESSION_RETENTION_DAYS_MAX).contains(&u64::from(*days)))
+            });
         let level = self.variable("MASKER_LOG_LEVEL", "error, warn, info, debug or trace", |text| {
             chosen(&LogLevel::choices(), text)
         });
@@ -291,6 +306,11 @@ impl Overrides<'_> {
                 grace_days: grace_days.or(settings.grace_days).unwrap_or(GRACE_DAYS_DEFAULT),
                 grace_action: settings.grace_action.unwrap_or(GraceAction::Warn),
                 accept_second_tokens: settings.accept_second_tokens,
+            },
+            sessions: SessionConfig {
+                retention_days: session_days
+                    .or(settings.session_retention_days)
+                    .unwrap_or(SESSION_RETENTION_DAYS_USUAL),
             },
             access: settings.access,
             log: LogConfig {

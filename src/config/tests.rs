@@ -71,6 +71,7 @@ fn without_a_file_there_are_defaults_for_the_user() {
     assert_eq!(config.policy, PolicyConfig { path: place.path("etc/policies"), default: None });
     let keys = KeyConfig { grace_days: 30, grace_action: GraceAction::Warn, accept_second_tokens: BTreeSet::new() };
     assert_eq!(config.keys, keys);
+    assert_eq!(config.sessions, SessionConfig { retention_days: 90 });
     assert_eq!(config.log, LogConfig { level: LogLevel::Info, format: LogFormat::Json });
     assert_eq!(config.access, AccessConfig::default());
 }
@@ -203,12 +204,14 @@ fn variables_count_before_the_file() {
         .set("MASKER_DATA_DIR", "/d")
         .set("MASKER_POLICY_PATH", "./p")
         .set("MASKER_KEY_ROTATION_GRACE_DAYS", "7")
+        .set("MASKER_SESSION_METADATA_RETENTION_DAYS", "30")
         .set("MASKER_LOG_LEVEL", "debug")
         .set("MASKER_LOG_FORMAT", "pretty");
     place.write(
         "work/masker.toml",
         "[server]\nsocket = \"/x\"\nsocket_mode = \"0600\"\n[vault]\ndata_dir = \"/x\"\ncache_mb = 64\n[policy]\npath = \"/x\"\n\
-         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\naccept_second_tokens = [\"K_B\", \"k_a\", \"K_A\"]\n[log]\nlevel = \"error\"\nformat = \"json\"\n",
+         [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\naccept_second_tokens = [\"K_B\", \"k_a\", \"K_A\"]\n[sessions]\nretention_days = 7\n\
+         [log]\nlevel = \"error\"\nformat = \"json\"\n",
     );
     let config = place.load().unwrap();
     assert_eq!(config.server.socket, place.path("work/s"));
@@ -217,6 +220,7 @@ fn variables_count_before_the_file() {
     assert_eq!(config.vault.cache_bytes(), 67_108_864);
     assert_eq!(config.policy.path, place.path("work/p"));
     assert_eq!((config.keys.grace_days, config.keys.grace_action), (7, GraceAction::Refuse));
+    assert_eq!(config.sessions, SessionConfig { retention_days: 30 });
     let kids = ["K_A", "K_B"].into_iter().filter_map(Kid::parse).collect();
     assert_eq!(config.keys.accept_second_tokens, kids, "a kid may be written in lower case, as in a policy");
     assert_eq!(config.log, LogConfig { level: LogLevel::Debug, format: LogFormat::Pretty });
@@ -353,4 +357,17 @@ fn policies_that_cannot_be_together_are_an_error() {
     let faults = load_policies(&place.path("p"), Some("c")).unwrap_err();
     assert_eq!(faults.iter().count(), 2);
     assert!(faults.to_string().contains("b.toml is taken by"), "{faults}");
+}
+
+#[test]
+fn sessions_are_remembered_for_a_day_to_ten_years() {
+    for (days, is_right) in [("0", false), ("1", true), ("3650", true), ("3651", false), ("x", false)] {
+        let place = Place::new().set("MASKER_SESSION_METADATA_RETENTION_DAYS", days);
+        assert_eq!(place.load().is_ok(), is_right, "{days}");
+        let place = Place::new();
+        place.write("work/masker.toml", &format!("[sessions]\nretention_days = {days}\n"));
+        let config = place.load();
+        assert_eq!(config.is_ok(), is_right, "{days}");
+        assert!(config.is_err() || config.unwrap().sessions.retention_days.to_string() == days);
+    }
 }

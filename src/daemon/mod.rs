@@ -1,6 +1,7 @@
 //! The daemon put together: what it is made of, and its life from start to stop.
 
 mod audit;
+mod chores;
 mod clients;
 pub mod environ;
 mod harden;

@@ -12,12 +12,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, timeout},
+    time::timeout,
 };
 use tracing::{error, info, warn};
 
 use super::{
     audit::{close_audit, open_audit, tell_reload},
+    chores::Chores,
     clients::{ClientSource, resolve},
     harden::harden,
     logging,
@@ -44,8 +45,6 @@ const EXIT_FAILED: u8 = 1;
 /// A policy or the configuration does not validate.
 const EXIT_INVALID: u8 = 3;
 
-/// How often the times at which keys were last used are written down, in seconds.
-const KEY_USE_SECONDS: u64 = 60;
 /// Threads at most for calls that block on the disk.
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -276,7 +275,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     );
     notify(&[NotifyState::Ready]);
 
-    signals.serve_until_stop(&service, &vault, &access, audit.as_deref()).await;
+    let chores = Chores { vault: &vault, access: &access, session_retention_days: config.sessions.retention_days };
+    signals.serve_until_stop(&service, chores, audit.as_deref()).await;
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
     // The receiver is gone only if serving ended by a bug, which the next line reports.
@@ -324,41 +324,23 @@ impl Signals {
         })
     }
 
-    /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop: at once, whatever
-    /// is being done then.
-    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault, access: &Access, audit: Option<&AuditLog>) {
-        let mut key_use = interval(Duration::from_secs(KEY_USE_SECONDS));
-        key_use.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Reloads on `SIGHUP`, does the chores when it is their time, and returns when told to stop: at once, whatever is being
+    /// done then.
+    async fn serve_until_stop(&mut self, service: &Service, chores: Chores<'_>, audit: Option<&AuditLog>) {
         let Signals { terminate, interrupt, hangup } = self;
-        let chores = async {
+        let reloads = async {
             loop {
-                tokio::select! {
-                    _ = hangup.recv() => reload(service, audit).await,
-                    _ = key_use.tick() => {
-                        if let Err(failed) = vault.note_key_use().await {
-                            warn!(error = %failed, "the use of keys was not written down; it will be tried again");
-                        }
-                        if let Err(failed) = note_api_key_use(vault, access).await {
-                            warn!(error = %failed, "the use of API keys was not written down; it will be tried again");
-                        }
-                        if let Err(failed) = vault.anchor_audit().await {
-                            warn!(error = %failed, "the audit log's head was not written down; it will be tried again");
-                        }
-                    }
-                }
+                let _ = hangup.recv().await;
+                reload(service, audit).await;
             }
         };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = chores => {}
+            () = reloads => {}
+            () = chores.run() => {}
         }
     }
-}
-
-/// Writes down when API keys were last used.
-async fn note_api_key_use(vault: &Vault, access: &Access) -> Result<(), VaultError> {
-    vault.note_api_key_use(&access.keys().used_since_written()).await
 }
 
 async fn reload(service: &Service, audit: Option<&AuditLog>) {

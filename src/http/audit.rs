@@ -43,6 +43,12 @@ pub(super) fn operation(route: Route) -> Option<Operation> {
         Route::ApiKeyChange => Operation::ApiKeyChange,
         Route::ApiKeyRotate => Operation::ApiKeyRotate,
         Route::ApiKeyRevoke => Operation::ApiKeyRevoke,
+        Route::SessionOpen => Operation::SessionOpen,
+        Route::Sessions | Route::Session => Operation::SessionRead,
+        Route::SessionClose => Operation::SessionClose,
+        Route::HoneytokenPlant => Operation::HoneytokenPlant,
+        Route::Honeytokens => Operation::HoneytokenList,
+        Route::HoneytokenRemove => Operation::HoneytokenRemove,
         Route::WhoAmI | Route::OpenApi | Route::Health | Route::Metrics => return None,
     })
 }
@@ -92,6 +98,7 @@ impl Service {
             uid: on.caller.peer().uid(),
             unit: on.caller.peer().unit(),
         };
+        let session = on.account.session.map(|id| id.to_string());
         let counts: Vec<Count> = on.account.counts.iter().map(count).collect();
         let mut detail: Vec<(&'static str, Detail<'_>)> = Vec::new();
         detail.extend(on.account.facts.iter().map(|(name, fact)| (*name, fact.detail())));
@@ -100,11 +107,18 @@ impl Service {
             caller: Some(caller),
             request_id: Some(on.id.as_str()),
             policy: on.account.policy.as_deref(),
+            session: session.as_deref(),
             ..Event::new(operation, ended.code.map_or("ok", Code::as_str))
         };
         for crossed in &on.crossed {
             let detail = [("limit", Detail::Number(crossed.limit)), ("which", Detail::Text(crossed.which.as_str()))];
             let event = Event { detail: &detail, op: Operation::BudgetCrossed, outcome: "warning", ..own };
+            log.record(&event).await.map_err(unavailable)?;
+        }
+        for (id, times) in &on.honeytokens {
+            let id = id.to_string();
+            let detail = [("honeytoken_id", Detail::Text(&id)), ("times", Detail::Number(*times))];
+            let event = Event { detail: &detail, op: Operation::HoneytokenRehydrated, outcome: "warning", ..own };
             log.record(&event).await.map_err(unavailable)?;
         }
         let event = Event {

@@ -1,13 +1,13 @@
 //! One request under way: who makes it, what it was held against, and what is to be told of it afterwards.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{problem::Problem, request_id::RequestId};
 use crate::{
     access::{Caller, Crossed, KeyPrefix, Operation, Permit, Standing},
     metrics::Metrics,
     policy::{Policy, PolicySet},
-    vault::{Outcome, Worked},
+    vault::{EnteredSession, HoneytokenId, Outcome, SessionId, Worked},
 };
 
 /// What every handler is given, and leaves its traces in.
@@ -24,6 +24,10 @@ pub(super) struct Exchange {
     pub(super) standing: Option<Standing>,
     /// Budgets of the caller that it has nearly used up by this request.
     pub(super) crossed: Vec<Crossed>,
+    /// The session that it works in.
+    pub(super) session: Option<EnteredSession>,
+    /// Honeytokens that it showed, with how often.
+    pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
 }
 
 /// What can befall a request before it comes to a handler.
@@ -47,6 +51,8 @@ pub(super) enum Incident {
 pub(super) struct Account {
     /// The policy that the request was worked on by.
     pub(super) policy: Option<String>,
+    /// The session that the request is about, or works in.
+    pub(super) session: Option<SessionId>,
     /// How many items had which outcome.
     pub(super) counts: Vec<(Outcome, u64)>,
     /// Further facts, by name.
@@ -73,6 +79,8 @@ impl Exchange {
             admitted: false,
             standing: None,
             crossed: Vec::new(),
+            session: None,
+            honeytokens: BTreeMap::new(),
         }
     }
 

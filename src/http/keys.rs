@@ -18,17 +18,22 @@ use crate::{
 };
 
 impl Service {
-    pub(super) fn keys(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn keys(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         on.permit::<access::KeysRead>()?;
-        let advice = advice(&self.vault.generations(), self.vault.now());
+        // A store that fails is no reason to hide the keys.
+        let generations = self.vault.generations_with_sessions().await.unwrap_or_else(|_| self.vault.generations());
+        let advice = advice(&generations, self.vault.now());
         let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
-        json(&KeyList { keys: self.key_statuses(), advice: advice.collect() })
+        json(&KeyList { advice: advice.collect(), keys: self.key_statuses(generations) })
     }
 
     pub(super) async fn keys_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         on.permit::<access::KeysAdmin>()?;
         match self.reload(Reload::Keys).await {
-            Ok(reloaded) => json(&KeysReloadReport { keys: self.key_statuses(), warnings: reloaded.warnings }),
+            Ok(reloaded) => {
+                let keys = self.key_statuses(self.vault.generations());
+                json(&KeysReloadReport { keys, warnings: reloaded.warnings })
+            }
             Err(ReloadError::Vault(failed)) => Err(failed.into()),
             Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
         }
@@ -57,7 +62,7 @@ impl Service {
         }
     }
 
-    fn key_statuses(&self) -> Vec<KeyStatus> {
+    fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {
         let now = self.vault.now();
         let status = |generation: GenerationStatus| {
             let Verdict { removable, reason, .. } = Verdict::on(&generation, now);
@@ -76,10 +81,11 @@ impl Service {
                 tokens_last_opened: generation.tokens_last_opened.map(|at| at.to_string()),
                 tokens_opened_30_days: generation.tokens_opened_30_days,
                 proven_at: generation.proven_at.map(|at| at.to_string()),
+                open_sessions: generation.open_sessions,
                 removable,
                 reason,
             }
         };
-        self.vault.generations().into_iter().map(status).collect()
+        generations.into_iter().map(status).collect()
     }
 }

@@ -4,9 +4,10 @@ use utoipa::OpenApi;
 
 use crate::api::{
     Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, CheckReport,
-    CompactReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport, LookupResult,
-    PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport,
-    RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+    CompactReport, ErrorBody, ForgetResult, Health, Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted,
+    ImportReport, KeyList, KeysReloadReport, LookupResult, PolicyDescription, PolicyList, PurgeReport, PurgeRequest,
+    RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList, SessionInfo,
+    SessionList, SessionOpen, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -22,6 +23,7 @@ use crate::api::{
         tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, vault_compact, rotation_begin, rotations,
         rotation, rotation_cancel, policies, policy, policies_reload,
         api_key_create, api_keys, api_key, api_key_change, api_key_revoke, api_key_rotate,
+        session_open, sessions, session, session_close, honeytoken_plant, honeytokens, honeytoken_remove,
         whoami, openapi, health, metrics,
     ),
 )]
@@ -46,12 +48,14 @@ macro_rules! described {
 
 described! {
     /// Swap values for tokens.
-    #[utoipa::path(post, path = "/api/v1/tokenize", request_body = TokenizeRequest<'_>, responses(
+    #[utoipa::path(post, path = "/api/v1/tokenize", params(
+        ("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")), request_body = TokenizeRequest<'_>, responses(
         (status = 200, description = "One result for each item, in order", body = Answer<TokenizeResult<'_>>),
         (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
     tokenize;
     /// Swap tokens back for values.
-    #[utoipa::path(post, path = "/api/v1/rehydrate", request_body = RehydrateRequest<'_>, responses(
+    #[utoipa::path(post, path = "/api/v1/rehydrate", params(
+        ("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")), request_body = RehydrateRequest<'_>, responses(
         (status = 200, description = "One result for each token, in order", body = Answer<RehydrateResult<'_>>),
         (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
     rehydrate;
@@ -178,6 +182,45 @@ described! {
         (status = 200, description = "The key with its new secret", body = ApiKeyIssued),
         (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
     api_key_rotate;
+    /// Open a session, to be named in requests by the header `X-Masker-Session`.
+    #[utoipa::path(post, path = "/api/v1/sessions", request_body = SessionOpen, responses(
+        (status = 201, description = "The session", body = SessionInfo),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    session_open;
+    /// List sessions: all of them for callers with `sessions:read`, else the caller's own.
+    #[utoipa::path(get, path = "/api/v1/sessions", params(
+        ("since" = Option<String>, Query, description = "Those opened at this time (RFC 3339) or later"),
+        ("status" = Option<String>, Query, description = "`open` or `closed`"),
+        ("limit" = Option<u32>, Query, description = "How many at most: 1 to 1,000; 100 where nothing is given"),
+        ("cursor" = Option<String>, Query, description = "What the page before had as `next_cursor`")), responses(
+        (status = 200, description = "A page of sessions", body = SessionList),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    sessions;
+    /// One session, with the key generations that its tokens need.
+    #[utoipa::path(get, path = "/api/v1/sessions/{id}", params(("id" = String, Path, description = "The session's id")), responses(
+        (status = 200, description = "The session", body = SessionInfo),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    session;
+    /// Close a session: it takes no requests any more, and its counts are kept.
+    #[utoipa::path(delete, path = "/api/v1/sessions/{id}", params(("id" = String, Path, description = "The session's id")), responses(
+        (status = 200, description = "The session as it is now", body = SessionInfo),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    session_close;
+    /// Mint a token that nobody should ever use. To have it rehydrated is an event of its own in the audit log.
+    #[utoipa::path(post, path = "/api/v1/vault/honeytokens", request_body = HoneytokenPlant<'_>, responses(
+        (status = 201, description = "The token", body = HoneytokenPlanted<'_>),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    honeytoken_plant;
+    /// The honeytokens, without their tokens.
+    #[utoipa::path(get, path = "/api/v1/vault/honeytokens", responses(
+        (status = 200, description = "The honeytokens", body = HoneytokenList),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    honeytokens;
+    /// Make a honeytoken a token like any other. Its record stays.
+    #[utoipa::path(delete, path = "/api/v1/vault/honeytokens/{id}", params(("id" = String, Path, description = "The id of its mark")), responses(
+        (status = 200, description = "The honeytoken that it was", body = Honeytoken),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    honeytoken_remove;
     /// Who the caller is, as the kernel attests it, and what it may do.
     #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
         (status = 200, description = "The caller", body = WhoAmI),

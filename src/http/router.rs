@@ -61,6 +61,20 @@ pub enum Route {
     ApiKeyRotate,
     /// An API key revoked.
     ApiKeyRevoke,
+    /// A session opened.
+    SessionOpen,
+    /// The sessions.
+    Sessions,
+    /// One session.
+    Session,
+    /// A session closed.
+    SessionClose,
+    /// A honeytoken planted.
+    HoneytokenPlant,
+    /// The honeytokens.
+    Honeytokens,
+    /// A honeytoken's mark removed.
+    HoneytokenRemove,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -76,6 +90,20 @@ impl Route {
     pub(super) fn counts_values(self) -> bool {
         matches!(self, Route::Tokenize | Route::Rehydrate | Route::Lookup | Route::Rewrap | Route::Forget)
     }
+
+    /// Whether a request can name the session that it works in.
+    pub(super) fn takes_session(self) -> bool {
+        matches!(self, Route::Tokenize | Route::Rehydrate)
+    }
+
+    /// The names that its query may have.
+    pub(super) fn query_names(self) -> &'static [&'static str] {
+        match self {
+            Route::VaultImport => &["restore_erased"],
+            Route::Sessions => &["since", "status", "limit", "cursor"],
+            _ => &[],
+        }
+    }
 }
 
 /// Who may take a route.
@@ -85,9 +113,18 @@ pub enum Rule {
     Open,
     /// Callers with this scope, if only for some kind.
     Needs(Scope),
+    /// Callers with one of these scopes, if only for some kind. What they reach depends on which, and on whose it is.
+    NeedsAny(&'static [Scope]),
 }
 
-use Rule::{Needs, Open};
+use Rule::{Needs, NeedsAny, Open};
+
+/// Those who can work in a session.
+const WORKERS: Rule = NeedsAny(&[Scope::Tokenize, Scope::Rehydrate]);
+/// Those who can see one of their own, and those who can see all.
+const WATCHERS: Rule = NeedsAny(&[Scope::SessionsRead, Scope::Tokenize, Scope::Rehydrate]);
+/// Those who can close one of their own, and those who can close any.
+const CLOSERS: Rule = NeedsAny(&[Scope::VaultAdmin, Scope::Tokenize, Scope::Rehydrate]);
 
 /// Every route with its method, its path, as labels, logs and the OpenAPI document write it, and who may take it.
 pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
@@ -117,6 +154,13 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
     (Route::ApiKeyChange, Method::PATCH, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
     (Route::ApiKeyRotate, Method::POST, "/api/v1/api-keys/{id}/rotate", Needs(Scope::ApiKeysAdmin)),
     (Route::ApiKeyRevoke, Method::DELETE, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::SessionOpen, Method::POST, "/api/v1/sessions", WORKERS),
+    (Route::Sessions, Method::GET, "/api/v1/sessions", WATCHERS),
+    (Route::Session, Method::GET, "/api/v1/sessions/{id}", WATCHERS),
+    (Route::SessionClose, Method::DELETE, "/api/v1/sessions/{id}", CLOSERS),
+    (Route::HoneytokenPlant, Method::POST, "/api/v1/vault/honeytokens", Needs(Scope::VaultAdmin)),
+    (Route::Honeytokens, Method::GET, "/api/v1/vault/honeytokens", Needs(Scope::VaultRead)),
+    (Route::HoneytokenRemove, Method::DELETE, "/api/v1/vault/honeytokens/{id}", Needs(Scope::VaultAdmin)),
     (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
     (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
     (Route::Health, Method::GET, "/health", Open),

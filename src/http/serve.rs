@@ -34,8 +34,10 @@ use super::{
     exchange::Exchange,
     gate,
     problem::Problem,
+    query::Query,
     refusal::Refusing,
     router::{Matched, Route, Rule},
+    sessions::SessionName,
 };
 use crate::{
     access::Peer,
@@ -250,16 +252,19 @@ impl Service {
             let report = self.vault_import(on, head.uri.query(), body).await?;
             return Ok(whole(StatusCode::OK, JSON, report));
         }
-        if request.uri().query().is_some() {
-            let detail = "this route takes no query: everything goes in the body";
-            return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
-        }
+        let query = Query::parse(request.uri().query(), matched.route.query_names())?;
+        let session = if matched.route.takes_session() { SessionName::of(request.headers())? } else { None };
         let body = self.bodies.read(request.into_body()).await?;
-        if let Rule::Needs(scope) = matched.rule {
-            on.caller.needs(scope)?;
-            if !matched.route.counts_values() {
-                self.admit(on, 0)?;
-            }
+        match matched.rule {
+            Rule::Open => {}
+            Rule::Needs(scope) => on.caller.needs(scope)?,
+            Rule::NeedsAny(scopes) => on.caller.needs_any(scopes)?,
+        }
+        if matched.rule != Rule::Open && !matched.route.counts_values() {
+            self.admit(on, 0)?;
+        }
+        if let Some(session) = session {
+            self.enter_session(on, session)?;
         }
         let mut status = StatusCode::OK;
         let mut content_type = JSON;
@@ -269,7 +274,7 @@ impl Service {
             Route::Lookup => self.lookup(on, &body.bytes).await?,
             Route::Rewrap => self.rewrap(on, &body.bytes)?,
             Route::Forget => self.forget(on, &body.bytes).await?,
-            Route::Keys => self.keys(on)?,
+            Route::Keys => self.keys(on).await?,
             Route::KeysReload => self.keys_reload(on).await?,
             Route::VaultStats => self.vault_stats(on).await?,
             Route::VaultCheck => self.vault_check(on).await?,
@@ -296,6 +301,19 @@ impl Service {
             Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
             Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
             Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
+            Route::SessionOpen => {
+                status = StatusCode::CREATED;
+                self.session_open(on, &body.bytes).await?
+            }
+            Route::Sessions => self.session_list(on, &query).await?,
+            Route::Session => self.session(on, &matched.name).await?,
+            Route::SessionClose => self.session_close(on, &matched.name).await?,
+            Route::HoneytokenPlant => {
+                status = StatusCode::CREATED;
+                self.honeytoken_plant(on, &body.bytes).await?
+            }
+            Route::Honeytokens => self.honeytokens(on)?,
+            Route::HoneytokenRemove => self.honeytoken_remove(on, &matched.name).await?,
             Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {

@@ -30,6 +30,9 @@ impl Service {
         self.pay_for_values(on, &request)?;
         let items = subjects(&request);
         let outcomes = on.note(self.vault.tokenize(&permit, policy, &items).await?);
+        if let Some(session) = &on.session {
+            session.note_minted(outcomes.iter().filter_map(Tokenized::token));
+        }
         let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
             Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
             Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
@@ -45,7 +48,13 @@ impl Service {
         bounded(request.tokens.len())?;
         self.admit(on, request.tokens.len())?;
         self.pay_for_tokens(on, request.tokens.len())?;
-        let outcomes = on.note(self.vault.rehydrate(&permit, &tokens(&request)).await?);
+        let tokens = tokens(&request);
+        let outcomes = on.note(self.vault.rehydrate(&permit, &tokens).await?);
+        self.tell_honeytokens(on, &tokens, &outcomes);
+        if let Some(session) = &on.session {
+            let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
+        }
         let results = outcomes.iter().map(|outcome| match outcome {
             Ok(rehydrated) => RehydrateResult::Value {
                 value: rehydrated.value.as_str().into(),
@@ -115,7 +124,7 @@ fn bounded(items: usize) -> Result<(), Problem> {
     Err(Problem::new(Code::RequestTooLarge, detail))
 }
 
-fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
+pub(super) fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
     policy.ok_or_else(|| {
         let detail =
             "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";

@@ -60,7 +60,8 @@ pub use rehydrate::{Opened, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{Budget, RotationError, RotationPhase, RotationRequest, RotationStatus};
 pub use sessions::{
-    EnteredSession, SessionError, SessionFilter, SessionNeeds, SessionPage, SessionState, SessionStatus,
+    EnteredSession, SessionCounts, SessionError, SessionFilter, SessionNeeds, SessionOwner, SessionPage, SessionState,
+    SessionStatus,
 };
 pub use status::{GenerationStatus, StatsOutcome};
 pub use tally::{Outcome, Worked};

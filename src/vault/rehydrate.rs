@@ -5,7 +5,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, KeyName, Keys, Vault, VaultError, parallel, records,
+    Failure, KeyName, Keys, Vault, VaultError,
+    ids::HoneytokenId,
+    parallel, records,
     tag::Tag,
     tally::{Outcome, Tally, Worked},
 };
@@ -53,8 +55,8 @@ pub struct Rehydrated {
     pub kind: EntityKind,
     /// Which key opened it.
     pub role: Role,
-    /// Whether nobody should have had this token.
-    pub honeytoken: bool,
+    /// The honeytoken that this token is: then nobody should have had it.
+    pub honeytoken: Option<HoneytokenId>,
 }
 
 /// A token that parsed, with a context of a legal length.
@@ -224,7 +226,7 @@ impl Vault {
         };
         let name = (generation.kid(), generation.fingerprint());
         self.within_grace(generation.role(), name)?;
-        let honeytoken = self.shared.honeytokens.has(|| parsed.as_ref().ok().map(Parsed::tag));
+        let honeytoken = self.shared.honeytokens.find(|| parsed.as_ref().ok().map(Parsed::tag));
         Ok((Rehydrated { value, kind, role: generation.role(), honeytoken }, name))
     }
 

@@ -43,6 +43,8 @@ pub struct GenerationStatus {
     pub tokens_opened_30_days: u64,
     /// When a full pass over the vault found nothing that needs it, where nothing has come to need it since.
     pub proven_at: Option<Timestamp>,
+    /// Open sessions with tokens that need it; of an old key that is loaded, and where they were asked for.
+    pub open_sessions: Option<u64>,
 }
 
 impl GenerationStatus {
@@ -82,6 +84,19 @@ impl Vault {
         statuses
     }
 
+    /// [`Vault::generations`], with the open sessions that need each: which takes reading.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails.
+    pub async fn generations_with_sessions(&self) -> Result<Vec<GenerationStatus>, VaultError> {
+        let sessions = self.sessions_on_old_keys().await?;
+        let mut statuses = self.generations();
+        for status in &mut statuses {
+            status.open_sessions = sessions.get(&(status.kid, status.fingerprint)).copied();
+        }
+        Ok(statuses)
+    }
+
     fn status(
         &self,
         (kid, fingerprint): (Kid, Fingerprint),
@@ -105,6 +120,7 @@ impl Vault {
             tokens_last_opened: unless_never(opened.last_ms),
             tokens_opened_30_days: opened.in_30_days,
             proven_at: row.proven_at_ms.and_then(timestamp),
+            open_sessions: None,
         }
     }
 

@@ -47,6 +47,16 @@ pub enum Tokenized {
     Failed(Failure),
 }
 
+impl Tokenized {
+    /// The token's text, where there is one.
+    pub fn token(&self) -> Option<&str> {
+        match self {
+            Tokenized::Token { text, .. } => Some(text),
+            Tokenized::Redacted(_) | Tokenized::Passthrough | Tokenized::Failed(_) => None,
+        }
+    }
+}
+
 /// A value that the policy wants tokenized, checked.
 pub(super) struct Checked<'a> {
     pub(super) kind: EntityKind,

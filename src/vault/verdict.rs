@@ -51,7 +51,7 @@ impl Verdict {
                 )),
             ),
             (Some(Role::Old), _) if is_needed => (
-                format!("{needs} need it"),
+                format!("{needs} need it{}", in_sessions(generation)),
                 Advice::Rotate(format!(
                     "rotate the vault's records: `masker vault rotate-key --new-kid {kid}` ({needs} still need \
                      {fingerprint}{})",
@@ -130,7 +130,7 @@ impl GenerationStatus {
 
 /// What is known of the tokens that only this key opens and that no vault holds, in the middle of a sentence.
 fn stateless(generation: &GenerationStatus) -> String {
-    match generation.tokens_last_opened {
+    let told = match generation.tokens_last_opened {
         None => "it has opened no `MSK1` token yet, and those that nobody shows cannot be counted".to_owned(),
         Some(at) => format!(
             "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that nobody shows cannot be \
@@ -138,6 +138,16 @@ fn stateless(generation: &GenerationStatus) -> String {
             day(at),
             grouped(generation.tokens_opened_30_days)
         ),
+    };
+    told + &in_sessions(generation)
+}
+
+/// How many open sessions hold tokens that need it, at the end of a sentence.
+fn in_sessions(generation: &GenerationStatus) -> String {
+    match generation.open_sessions {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 open session holds tokens that need it".to_owned(),
+        Some(sessions) => format!("; {} open sessions hold tokens that need it", grouped(sessions)),
     }
 }
 
@@ -195,6 +205,7 @@ mod tests {
             tokens_last_opened: None,
             tokens_opened_30_days: 0,
             proven_at: None,
+            open_sessions: None,
         }
     }
 
@@ -261,6 +272,20 @@ mod tests {
         let both = advice(&[active("K_B"), old("K_A", 1, 0), active("K_A")], at(NOW));
         let kids: Vec<String> = both.iter().map(|(kid, _)| kid.to_string()).collect();
         assert_eq!((kids, both[1].1.as_str()), (vec!["K_A".to_owned(), "K_B".to_owned()], "nothing to do"));
+    }
+
+    #[test]
+    fn open_sessions_are_told_of_and_keep_no_key() {
+        let reason = |records: u64, open_sessions: Option<u64>| {
+            let proven_at = Some(at(NOW)).filter(|_| records == 0);
+            let verdict =
+                Verdict::on(&GenerationStatus { open_sessions, proven_at, ..old("K_A", records, 0) }, at(NOW));
+            (verdict.removable, verdict.reason)
+        };
+        assert_eq!(reason(2, Some(1)).1, "2 records need it; 1 open session holds tokens that need it");
+        let (removable, told) = reason(0, Some(1_234));
+        assert!(removable && told.ends_with("; 1,234 open sessions hold tokens that need it"), "{told}");
+        assert!([None, Some(0)].into_iter().all(|none| !reason(0, none).1.contains("session")));
     }
 
     #[test]

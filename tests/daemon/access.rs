@@ -20,6 +20,11 @@ fn users_of(scope: Scope) -> (u32, u32) {
     (USERS + 2 * place, USERS + 2 * place + 1)
 }
 
+/// A user who has every scope but those of which the route at this place takes any.
+fn user_beside(place: usize) -> u32 {
+    USERS + 2 * u32::try_from(Scope::ALL.len() + place).unwrap()
+}
+
 #[test]
 fn every_route_takes_callers_with_its_scope_and_no_others() {
     if !is_root("being several users") {
@@ -32,8 +37,18 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
         site.client(&format!("name = \"only-{has}\"\nuid = {has}\nscopes = [\"{scope}\"]"));
         site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
     }
+    let any = ROUTES.iter().enumerate().filter_map(|(place, (_, _, _, rule))| match rule {
+        Rule::NeedsAny(scopes) => Some((place, *scopes)),
+        _ => None,
+    });
+    for (place, scopes) in any {
+        let others: Vec<&str> =
+            Scope::ALL.iter().filter(|other| !scopes.contains(other)).map(|other| other.as_str()).collect();
+        let lacks = user_beside(place);
+        site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
+    }
     let daemon = OpenDaemon::start(&site);
-    for (route, method, template, rule) in ROUTES {
+    for (place, (route, method, template, rule)) in ROUTES.iter().enumerate() {
         let path = template.replace("{id}", "0").replace("{name}", "care");
         let ask = |uid: u32| daemon.client_of(uid).exchange(method.as_str(), &path, b"");
         match rule {
@@ -51,6 +66,16 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
                 assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
                 let status = ask(has).status;
                 assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
+            }
+            Rule::NeedsAny(scopes) => {
+                for uid in [user_beside(place), USERS - 1] {
+                    let detail = ask(uid).problem(403, "perm.denied");
+                    assert!(detail.contains(&format!("`{}`", scopes[0])), "{route:?}: {detail}");
+                }
+                for scope in *scopes {
+                    let status = ask(users_of(*scope).0).status;
+                    assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
+                }
             }
         }
     }

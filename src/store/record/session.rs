@@ -32,6 +32,18 @@ pub struct SessionOwner {
     pub key_id: Option<[u8; 16]>,
 }
 
+impl SessionOwner {
+    /// Whether both are one caller: the same API key, whatever it is called by now and whichever process shows it, or
+    /// without one the same user under the same name.
+    pub fn is_same(&self, other: &SessionOwner) -> bool {
+        match (self.key_id, other.key_id) {
+            (Some(own), Some(others)) => own == others,
+            (None, None) => (self.uid, &self.name) == (other.uid, &other.name),
+            _ => false,
+        }
+    }
+}
+
 /// What became of the tokens of one kind in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
@@ -41,6 +53,13 @@ pub struct SessionCounts {
     pub rehydrated: u64,
     /// How often it rehydrated a token that was not handed out in it, or is not tracked.
     pub others_rehydrated: u64,
+}
+
+impl SessionCounts {
+    /// How many tokens were handed out and not rehydrated.
+    pub fn not_rehydrated(&self) -> u64 {
+        self.minted.saturating_sub(self.rehydrated)
+    }
 }
 
 /// How many of a session's tokens a key generation is needed for.
@@ -266,6 +285,23 @@ mod tests {
         }
         let opened_by = SessionOwner { name: String::new(), ..widest().opened_by };
         assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(KeyError::Label));
+    }
+
+    #[test]
+    fn callers_are_known_again_by_their_key_or_by_user_and_name() {
+        let owner = |name: &str, uid, key: Option<u8>| SessionOwner {
+            name: name.to_owned(),
+            uid: Some(uid),
+            key_id: key.map(|key| [key; 16]),
+        };
+        assert!(
+            owner("a", 1, None).is_same(&owner("a", 1, None))
+                && owner("a", 1, Some(1)).is_same(&owner("b", 2, Some(1)))
+        );
+        for other in [owner("a", 2, None), owner("b", 1, None), owner("a", 1, Some(1))] {
+            assert!(!owner("a", 1, None).is_same(&other) && !other.is_same(&owner("a", 1, None)), "{other:?}");
+        }
+        assert!(!owner("a", 1, Some(1)).is_same(&owner("a", 1, Some(2))));
     }
 
     #[test]

@@ -102,9 +102,13 @@ impl Honeytokens {
         Ok(honeytokens)
     }
 
-    /// Whether this token is one. Where there are none it is not even asked for.
-    pub(super) fn has(&self, tag: impl FnOnce() -> Option<Tag>) -> bool {
-        self.any.load(Ordering::Relaxed) && tag().is_some_and(|tag| self.marks().ids.contains_key(&tag))
+    /// Which one this token is. Where there are none it is not even asked for.
+    pub(super) fn find(&self, tag: impl FnOnce() -> Option<Tag>) -> Option<HoneytokenId> {
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let tag = tag()?;
+        self.marks().ids.get(&tag).copied()
     }
 
     fn marks(&self) -> RwLockReadGuard<'_, Marks> {
@@ -163,10 +167,10 @@ impl Drop for Mark<'_> {
 }
 
 impl Vault {
-    /// Whether a text is a honeytoken, whatever else is said of it: of another context, forgotten, or relabelled. A
+    /// Which honeytoken a text is, whatever else is said of it: of another context, forgotten, or relabelled. A
     /// rehydration that goes well tells by itself.
-    pub fn is_honeytoken(&self, token: &str) -> bool {
-        self.shared.honeytokens.has(|| Token::parse(token).ok().map(|token| Tag::of(&token)))
+    pub fn honeytoken(&self, token: &str) -> Option<HoneytokenId> {
+        self.shared.honeytokens.find(|| Token::parse(token).ok().map(|token| Tag::of(&token)))
     }
 
     /// Every honeytoken, the first planted first.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::SessionStatus;
+use super::{SessionOwner, SessionStatus};
 use crate::{
     limits::SESSIONS_PAGE_MAX,
     store::{
@@ -45,7 +45,9 @@ impl SessionStatus {
 
 /// Which sessions are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct SessionFilter {
+pub struct SessionFilter<'a> {
+    /// Those that this caller opened; those of all where `None`.
+    pub opened_by: Option<&'a SessionOwner>,
     /// Those opened at this time or later.
     pub since: Option<Timestamp>,
     /// Those that stand so.
@@ -70,7 +72,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] if the store fails.
-    pub async fn sessions(&self, filter: &SessionFilter) -> Result<SessionPage, VaultError> {
+    pub async fn sessions(&self, filter: &SessionFilter<'_>) -> Result<SessionPage, VaultError> {
         let limit = filter.limit.clamp(1, SESSIONS_PAGE_MAX);
         // The last id that could have been given out before.
         let since_ms = filter.since.and_then(|since| u64::try_from(since.as_millisecond()).ok());
@@ -85,7 +87,11 @@ impl Vault {
                 let id = SessionId::from_bytes(id);
                 after = Some(id);
                 let status = self.listed(id, &row).await?;
-                sessions.extend(status.filter(|status| filter.state.is_none_or(|state| status.state() == state)));
+                let wanted = |status: &SessionStatus| {
+                    filter.state.is_none_or(|state| status.state() == state)
+                        && filter.opened_by.is_none_or(|opener| status.opened_by.is_same(opener))
+                };
+                sessions.extend(status.filter(wanted));
                 if sessions.len() == limit {
                     return Ok(SessionPage { sessions, next: Some(id) });
                 }

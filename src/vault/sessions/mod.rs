@@ -30,9 +30,11 @@ use crate::{
     limits::SESSIONS_OPEN_MAX,
     store::{
         Change, RowKey, StoreError,
-        record::{LABEL_BYTES_MAX, SessionCounts, SessionOwner, SessionRow, is_caller, is_label},
+        record::{LABEL_BYTES_MAX, SessionRow, is_caller, is_label},
     },
 };
+
+pub use crate::store::record::{SessionCounts, SessionOwner};
 
 /// Why a session was not opened or closed. The text is for the caller.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -78,12 +78,14 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             }
             "/api/v1/api-keys/{id}" if method == "PATCH" => json!({"scopes": ["rehydrate:PHONE"], "expires_at": null}),
             "/api/v1/api-keys/{id}/rotate" => json!({"grace_seconds": 60}),
+            "/api/v1/sessions" if method == "POST" => json!({"label": "night run"}),
+            "/api/v1/vault/honeytokens" if method == "POST" => json!({"kind": "PHONE", "label": "in a dump"}),
             "/api/v1/vault/purge" => json!({"before": "2001-01-01"}),
             _ => Value::Null,
         };
         let expected = match (method, *path) {
             ("POST", "/api/v1/vault/rotations") => 202,
-            ("POST", "/api/v1/api-keys") => 201,
+            ("POST", "/api/v1/api-keys" | "/api/v1/sessions" | "/api/v1/vault/honeytokens") => 201,
             _ => 200,
         };
         if *path == "/api/v1/vault/import" {
@@ -105,7 +107,8 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             assert_eq!(response.status, expected, "{path}");
             if expected != 200 {
                 let answer = response.json();
-                let id = answer["id"].as_str().or(answer["api_key"]["id"].as_str()).expect("an id");
+                let ids = [&answer["id"], &answer["api_key"]["id"], &answer["honeytoken"]["id"]];
+                let id = ids.into_iter().find_map(Value::as_str).expect("an id");
                 made.insert(path, id.to_owned());
             }
             check(&document, method, path, &response);

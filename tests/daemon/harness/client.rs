@@ -25,6 +25,8 @@ pub struct Client {
     unread: Vec<u8>,
     /// A credential that every request shows.
     bearer: Option<String>,
+    /// A session that every request names.
+    session: Option<String>,
 }
 
 /// An answer whose head was as it should be.
@@ -58,12 +60,18 @@ impl Client {
     /// Takes over a connection.
     pub fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT))).expect("time limits");
-        Client { stream, unread: Vec::new(), bearer: None }
+        Client { stream, unread: Vec::new(), bearer: None, session: None }
     }
 
     /// Shows this credential with every request from now on.
     pub fn show(mut self, credential: &str) -> Self {
         self.bearer = Some(credential.to_owned());
+        self
+    }
+
+    /// Names this session in every request from now on.
+    pub fn within(mut self, session: &str) -> Self {
+        self.session = Some(session.to_owned());
         self
     }
 
@@ -85,7 +93,7 @@ impl Client {
 
     /// Sends a request and waits for nothing.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) {
-        self.send_raw(&request_of(self.bearer.as_deref(), method, path, body))
+        self.send_raw(&request_of(self.bearer.as_deref(), self.session.as_deref(), method, path, body))
             .expect("the daemon takes a whole request");
     }
 
@@ -233,13 +241,16 @@ fn holds_whole_answer(received: &[u8]) -> bool {
 
 /// A request as this client sends it.
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-    request_of(None, method, path, body)
+    request_of(None, None, method, path, body)
 }
 
-fn request_of(bearer: Option<&str>, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+fn request_of(bearer: Option<&str>, session: Option<&str>, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: masker\r\n");
     if let Some(credential) = bearer {
         request.push_str(&format!("authorization: Bearer {credential}\r\n"));
+    }
+    if let Some(session) = session {
+        request.push_str(&format!("x-masker-session: {session}\r\n"));
     }
     if !body.is_empty() {
         request.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));

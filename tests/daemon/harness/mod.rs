@@ -21,6 +21,7 @@
 //! has a limit, after which the test fails and shows the log.
 
 mod client;
+mod events;
 mod keys;
 mod log;
 mod notify;
@@ -30,6 +31,7 @@ mod site;
 mod stranger;
 
 pub use client::{Client, Response, request};
+pub use events::events_of;
 pub use keys::TestKey;
 pub use log::Log;
 pub use operations::{error_code, item, shape_of};

@@ -54,8 +54,8 @@ fn counts(minted: u64, rehydrated: u64, others_rehydrated: u64) -> SessionCounts
     SessionCounts { minted, rehydrated, others_rehydrated }
 }
 
-fn everything(limit: usize) -> SessionFilter {
-    SessionFilter { since: None, state: None, limit, cursor: None }
+fn everything(limit: usize) -> SessionFilter<'static> {
+    SessionFilter { opened_by: None, since: None, state: None, limit, cursor: None }
 }
 
 /// A vault token that was never minted.
@@ -210,6 +210,10 @@ fn all_sessions_together_track_so_many_tokens() {
     first.minted(&tokens, 1, &sessions.room);
     assert_eq!((first.row().kinds[0].1.minted, first.row().untracked), (3, 4));
     sessions.remove(&first, &first.end());
+    // A request that entered it before takes no room any more.
+    first.minted(&tokens, 1, &sessions.room);
+    first.rehydrated(&tokens, 1);
+    assert_eq!((first.row().kinds[0].1, first.row().untracked), (counts(3, 0, 0), 4));
     let second = session();
     second.minted(&tokens, 1, &sessions.room);
     assert_eq!((second.row().kinds[0].1.minted, second.row().untracked), (3, 4), "the room that the first one left");
@@ -320,7 +324,7 @@ async fn sessions_are_listed_in_pages_by_time_and_state() {
         vault.close_session(id).await.unwrap();
     }
     let at = |second| Some(Timestamp::from_second(NOW_S + second).unwrap());
-    let list = async |filter: SessionFilter| {
+    let list = async |filter: SessionFilter<'_>| {
         let (mut found, mut pages, mut filter) = (Vec::new(), 0, filter);
         loop {
             let page = vault.sessions(&filter).await.unwrap();
@@ -391,6 +395,25 @@ async fn sessions_tell_which_old_keys_their_tokens_need() {
     assert_eq!(needs(status(&vault, ids[2]).await), both, "the most needed first");
     assert_eq!(needs(vault.close_session(ids[2]).await.unwrap()), both);
     assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 1)].into(), "of those that are open");
+}
+
+#[tokio::test]
+async fn sessions_are_kept_for_their_days_from_when_they_were_closed_or_last_used() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (closed, open, used) = (open(&vault).await, self::open(&vault).await, self::open(&vault).await);
+    bench.now_s.store(NOW_S + 10, Ordering::SeqCst);
+    vault.close_session(closed).await.unwrap();
+    vault.enter_session(used).unwrap().note_minted([text(1).as_str()]);
+    vault.flush_sessions().await.unwrap();
+    let day = 24 * 60 * 60;
+    for (second, purged, left) in [(0, 0, 3), (1, 1, 2), (10, 0, 2), (11, 2, 0)] {
+        bench.now_s.store(NOW_S + 7 * day + second, Ordering::SeqCst);
+        assert_eq!(vault.purge_sessions(7).await.unwrap(), purged, "{second}");
+        assert_eq!(bench.store.count(Named::SESSIONS).await.unwrap(), left, "{second}");
+    }
+    assert!(vault.enter_session(open).is_none() && vault.enter_session(used).is_none());
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 0);
 }
 
 #[tokio::test]

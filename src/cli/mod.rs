@@ -3,9 +3,11 @@
 //! It knows the daemon as every client does, by its HTTP interface, and no vault.
 
 pub mod args;
+mod api_keys;
 mod backup;
 pub mod bench;
 mod client;
+mod credential;
 mod exit;
 mod help;
 mod input;
@@ -26,7 +28,7 @@ use clap::CommandFactory;
 use tokio::runtime;
 
 use self::{
-    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
+    args::{ApiKeysCommand, Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
     session::{CommandError, Session},
     values::Operation,
 };
@@ -78,6 +80,11 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
         ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,
         ClientCommand::Vault(VaultCommand::CancelRotation { id }) => rotation::cancel(&id, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(&args, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::List) => api_keys::list(session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Show { id }) => api_keys::show(&id, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Rotate(args)) => api_keys::rotate(&args, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Revoke { id }) => api_keys::revoke(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Fingerprint { kid }) => keys::fingerprint(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,

@@ -276,7 +276,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     );
     notify(&[NotifyState::Ready]);
 
-    signals.serve_until_stop(&service, &vault, &access, audit.as_deref()).await;
+    signals.serve_until_stop(&service, &vault, audit.as_deref()).await;
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
     // The receiver is gone only if serving ended by a bug, which the next line reports.
@@ -326,7 +326,7 @@ impl Signals {
 
     /// Reloads on `SIGHUP`, writes down the use of keys from time to time, and returns when told to stop: at once, whatever
     /// is being done then.
-    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault, access: &Access, audit: Option<&AuditLog>) {
+    async fn serve_until_stop(&mut self, service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
         let mut key_use = interval(Duration::from_secs(KEY_USE_SECONDS));
         key_use.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Signals { terminate, interrupt, hangup } = self;
@@ -338,7 +338,7 @@ impl Signals {
                         if let Err(failed) = vault.note_key_use().await {
                             warn!(error = %failed, "the use of keys was not written down; it will be tried again");
                         }
-                        if let Err(failed) = note_api_key_use(vault, access).await {
+                        if let Err(failed) = service.note_api_key_use().await {
                             warn!(error = %failed, "the use of API keys was not written down; it will be tried again");
                         }
                         if let Err(failed) = vault.anchor_audit().await {
@@ -354,11 +354,6 @@ impl Signals {
             () = chores => {}
         }
     }
-}
-
-/// Writes down when API keys were last used.
-async fn note_api_key_use(vault: &Vault, access: &Access) -> Result<(), VaultError> {
-    vault.note_api_key_use(&access.keys().used_since_written()).await
 }
 
 async fn reload(service: &Service, audit: Option<&AuditLog>) {

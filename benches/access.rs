@@ -121,7 +121,17 @@ impl Daemon {
 
     fn load(&self, operation: Operation, connections: usize, batch: usize) -> Load {
         let (socket, kind) = (self.socket.clone(), "PHONE".to_owned());
-        Load { socket, connections, batch, operation, policy: None, kind, duration: SLICE, seed: SEED }
+        Load {
+            socket,
+            connections,
+            batch,
+            operation,
+            policy: None,
+            kind,
+            authorization: None,
+            duration: SLICE,
+            seed: SEED,
+        }
     }
 }
 

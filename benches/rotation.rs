@@ -228,7 +228,17 @@ impl Place {
 
     fn load(&self, operation: Operation, connections: usize, batch: usize, duration: Duration, seed: u64) -> Load {
         let kind = "NAME".to_owned();
-        Load { socket: self.socket(), connections, batch, operation, policy: None, kind, duration, seed }
+        Load {
+            socket: self.socket(),
+            connections,
+            batch,
+            operation,
+            policy: None,
+            kind,
+            duration,
+            seed,
+            authorization: None,
+        }
     }
 
     /// Mints and rehydrations, over four connections each, at once.

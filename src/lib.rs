@@ -16,6 +16,7 @@ pub mod normalize;
 pub mod document;
 pub mod policy;
 pub mod grant;
+pub mod api_key;
 pub mod export;
 pub mod metrics;
 // -- durable

@@ -26,6 +26,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(Exit::Error, &[format!("the working directory cannot be found: {error}")]),
     };
     let environment: Environment = std::env::vars_os().collect();
+    // Before the first thread, and whatever comes of the rest: the copy is all that is left of them.
+    if environment.iter().any(|(name, _)| names_secret(name.as_encoded_bytes()))
+        && let Err(error) = environ::wipe(names_secret)
+    {
+        return fail(Exit::Error, &[error.to_string()]);
+    }
     let host = Host {
         environment: &environment,
         uid: nix::unistd::geteuid().as_raw(),
@@ -54,10 +60,6 @@ fn main() -> ExitCode {
 
 /// Gathers what the daemon needs, and reports everything that is wrong with it at once.
 fn prepare(global: &Global, host: Host<'_>) -> Result<(Config, Credentials), ExitCode> {
-    // Before the first thread, and whatever comes of the rest: the copy in `host` is all that is left of them.
-    if let Err(error) = environ::wipe(names_secret) {
-        return Err(fail(Exit::Error, &[error.to_string()]));
-    }
     let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
     let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
     let credentials = Credentials::collect(host.environment);

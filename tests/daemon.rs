@@ -5,12 +5,14 @@ pub mod daemon {
     pub mod harness;
 
     mod access;
+    mod api_keys;
     mod backup;
     mod connections;
     mod contract;
     mod honeytokens;
     mod keys;
     mod lifecycle;
+    mod limits;
     mod races;
     mod rotations;
     mod reload;

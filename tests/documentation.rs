@@ -2,7 +2,12 @@
 
 use std::{fs, path::Path};
 
-use masker::{api::Code, limits, metrics::Metrics};
+use masker::{
+    api::Code,
+    grant::{Limit, Scope},
+    limits,
+    metrics::Metrics,
+};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -87,15 +92,41 @@ fn every_setting_is_in_the_reference() {
     let readme = read("README.md");
     let mut section = String::new();
     for line in read("systemd/masker.toml").lines() {
+        let line = line.trim_start_matches("# ");
         if line.starts_with('[') {
             section = line.to_owned();
-        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
+        } else if let Some((key, _)) = line.split_once(" = ")
             && !key.contains(' ')
         {
             assert!(readme.contains(&format!("| `{section} {key}` |")), "the README does not explain {section} {key}");
         }
     }
     assert_eq!(section, "[log]", "every section was read");
+}
+
+#[test]
+fn the_scopes_are_those_that_can_be_given() {
+    let rows = rows(&read("README.md"));
+    let documented =
+        rows.iter().skip_while(|row| row[0] != "scope").skip(1).map(|row| (row[0].as_str(), row[1].as_str()));
+    let known: Vec<(&str, &str)> = Scope::ALL.iter().map(|scope| (scope.as_str(), scope.meaning())).collect();
+    assert_eq!(documented.take(known.len()).collect::<Vec<_>>(), known);
+}
+
+#[test]
+fn the_limits_of_callers_are_those_that_can_be_set() {
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let groups: Vec<&str> =
+            digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+        groups.join(",")
+    };
+    let rows = rows(&read("README.md"));
+    let documented =
+        rows.iter().skip_while(|row| row[0] != "limit").skip(1).map(|row| (row[0].clone(), row[2].clone()));
+    let known: Vec<(String, String)> =
+        Limit::ALL.iter().map(|limit| (limit.to_string(), grouped(limit.greatest()))).collect();
+    assert_eq!(documented.take(known.len()).collect::<Vec<_>>(), known);
 }
 
 #[test]

@@ -172,7 +172,8 @@ impl ApiKey {
     }
 
     /// The key with another secret; the one before works for `grace_seconds` more, at most
-    /// [`API_KEY_GRACE_SECONDS_MAX`], and those that were replaced before it until when they were going to.
+    /// [`API_KEY_GRACE_SECONDS_MAX`], and none that was replaced before it works any longer: which of them has leaked is
+    /// not always known, and a rotation without grace ends them all.
     ///
     /// # Errors
     /// [`WasRevoked`].
@@ -181,6 +182,7 @@ impl ApiKey {
         let until_ms = now_ms.saturating_add(grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000);
         let mut key = self.clone();
         key.replaced.push(ReplacedSecret { secret: self.secret.clone(), until_ms });
+        key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
         let forgotten = key.replaced.len().saturating_sub(REPLACED_MAX);
         key.replaced.drain(..forgotten);
         key.secret = KeptSecret { digest: secret.0, prefix: secret.1 };
@@ -420,16 +422,22 @@ mod tests {
     #[test]
     fn a_replaced_secret_works_through_its_grace_period() {
         let once = key().rotated(secret(2), 60, NOW).unwrap();
-        let twice = once.rotated(secret(3), 0, NOW + 1_000).unwrap();
+        let twice = once.rotated(secret(3), 7_200, NOW + 1_000).unwrap();
+        let at_once = once.rotated(secret(3), 0, NOW + 1_000).unwrap();
         assert_eq!(once.grace_ends_ms(NOW), Some(NOW + 60_000));
         for (seed, at, accepted) in [
             (1, NOW + 59_999, Ok(())),
             (1, NOW + 60_000, Err(Lapsed::Expired)),
-            (2, NOW + 1_000, Err(Lapsed::Expired)),
-            (3, NOW + 1_000, Ok(())),
+            (2, NOW + 7_200_999, Ok(())),
+            (2, NOW + 7_201_000, Err(Lapsed::Expired)),
+            (3, NOW + 7_201_000, Ok(())),
         ] {
             assert_eq!(twice.accepts(&secret(seed).0, at), Some(accepted), "{seed} {at}");
         }
+        // Without grace none of them works any longer.
+        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&secret(seed).0, NOW + 1_000));
+        assert_eq!(accepted, [Some(Err(Lapsed::Expired)), Some(Err(Lapsed::Expired)), Some(Ok(()))]);
+        assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
         assert_eq!(twice.digests().count(), 3);
         let long = key().rotated(secret(2), u64::MAX, NOW).unwrap();
         assert_eq!(long.grace_ends_ms(NOW), Some(NOW + API_KEY_GRACE_SECONDS_MAX * 1_000));

@@ -3,7 +3,6 @@
 //! Nothing outside this module can make a [`Permit`]: an operation that takes one cannot be reached by a handler that
 //! forgot to ask.
 
-mod api_key;
 mod attempts;
 mod budget;
 mod clients;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
 pub use attempts::{Attempts, Verdict};
 pub use budget::{Budget, Crossed};
 pub use clients::{Clients, HostUsers, UserDatabase};
@@ -33,6 +31,8 @@ pub use permit::{
 pub use principal::{Caller, Credential, Principal};
 pub use registry::{ApiKeys, Unaccepted};
 
+/// The text of API keys, which clients know as well.
+pub use crate::api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
 /// The worlds of tokens: which of them a caller works in is for this module to say.
 pub use crate::crypto::World;
 

@@ -44,7 +44,7 @@ pub struct Credential {
     /// When it expires, in milliseconds of Unix time.
     pub expires_at_ms: Option<u64>,
     /// Whether it was revoked since a request began to act as it.
-    pub(super) revoked: AtomicBool,
+    pub(super) revoked: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Principal {

@@ -40,6 +40,7 @@ struct Entry {
 #[derive(Default)]
 struct Uses {
     noted_ms: AtomicU64,
+    written_ms: AtomicU64,
     last: Mutex<Option<LastUse>>,
 }
 
@@ -69,10 +70,8 @@ impl ApiKeys {
         let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
         // The snapshot is replaced first: from then on nothing authenticates by the former entry.
         self.snapshot.store(Arc::new(Snapshot::of(others.chain([&entry]).cloned().collect())));
-        if entry.key.revoked_at_ms().is_some()
-            && let Some(before) = before
-        {
-            before.revoke();
+        if entry.key.revoked_at_ms().is_some() {
+            entry.revoke();
         }
     }
 
@@ -115,10 +114,21 @@ impl ApiKeys {
         }
     }
 
-    /// The keys whose last use is later than what is written down.
+    /// The keys whose last use is later than what is written down. Each is the whole key: while it is written, nobody may
+    /// change it.
     pub fn used_since_written(&self) -> Vec<ApiKey> {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().filter(|entry| entry.has_news()).map(|entry| entry.current()).collect()
+    }
+
+    /// Takes note that the last uses of these keys are written down.
+    pub fn uses_written(&self, keys: &[ApiKey]) {
+        let snapshot = self.snapshot.load();
+        for key in keys {
+            if let (Some(entry), Some(last)) = (snapshot.by_id.get(key.id()), key.last_use()) {
+                entry.uses.written_ms.fetch_max(last.at_ms, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -142,22 +152,28 @@ impl Entry {
             prefix: key.prefix(),
             workspace: key.workspace().to_owned(),
             expires_at_ms: *key.expires_at_ms(),
-            revoked: AtomicBool::new(key.revoked_at_ms().is_some()),
+            revoked: before.and_then(Entry::revoked).unwrap_or_default(),
         };
         let principal = Principal::of_key(&key, credential, before.map(|before| before.principal.as_ref()));
         let uses = before.map(|before| Arc::clone(&before.uses)).unwrap_or_default();
         Entry { key, principal: Arc::new(principal), uses }
     }
 
+    /// Tells every request that acts as the key, also those that began before its last change.
     fn revoke(&self) {
-        if let Some(credential) = &self.principal.credential {
-            credential.revoked.store(true, Ordering::Release);
+        if let Some(revoked) = self.revoked() {
+            revoked.store(true, Ordering::Release);
         }
+    }
+
+    fn revoked(&self) -> Option<Arc<AtomicBool>> {
+        self.principal.credential.as_ref().map(|credential| Arc::clone(&credential.revoked))
     }
 
     fn has_news(&self) -> bool {
         let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
+        let kept = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
+        let written = self.uses.written_ms.load(Ordering::Relaxed).max(kept);
         last.as_ref().is_some_and(|last| last.at_ms > written)
     }
 
@@ -185,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        access::{ApiKeySecret, KeySpec},
+        access::{ApiKeySecret, KeyChange, KeySpec},
         crypto::World,
         grant::{Grant, Limits},
     };
@@ -232,6 +248,9 @@ mod tests {
         let keys = ApiKeys::load([key(1)]);
         let under_way = keys.authenticate(&presented(1), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
         assert!(!under_way.is_revoked());
+        let renamed = KeyChange { name: Some("renamed".to_owned()), ..KeyChange::default() };
+        keys.put(key(1).changed(renamed).unwrap());
+        assert!(!under_way.is_revoked());
         keys.put(key(1).revoked(NOW));
         assert!(under_way.is_revoked());
         assert_eq!(name(&keys, 1, NOW), Err(Unaccepted::Lapsed(Lapsed::Revoked)));
@@ -245,7 +264,7 @@ mod tests {
         name(&keys, 1, NOW + 5_000).unwrap();
         let [used] = keys.used_since_written().try_into().ok().unwrap();
         assert_eq!(used.last_use().as_ref().map(|last| (last.at_ms, last.uid)), Some((NOW + 5_000, 7)));
-        keys.put(used);
+        keys.uses_written(&[used]);
         assert!(keys.used_since_written().is_empty());
         name(&keys, 1, NOW + 5_500).unwrap();
         assert!(keys.used_since_written().is_empty(), "a use within the same second is not noted again");

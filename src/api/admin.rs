@@ -290,7 +290,7 @@ pub struct WhoAmI {
     /// The part of the API key that may be shown.
     pub key_prefix: Option<String>,
     /// The caller's limits: `"none"`, `"standard"` or an object.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub limits: Limits,
     /// What is left of each of them now.
     pub limits_left: BTreeMap<String, u64>,

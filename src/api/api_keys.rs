@@ -33,7 +33,7 @@ pub struct ApiKeyCreate {
     pub mode: Option<String>,
     /// `"standard"`, where nothing is given, `"none"`, or an object of limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub limits: Option<Limits>,
 }
 
@@ -49,7 +49,7 @@ pub struct ApiKeyPatch {
     pub scopes: Option<Vec<String>>,
     /// How much it may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub limits: Option<Limits>,
     /// When it expires (RFC 3339); `null` for never.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub struct ApiKeyStatus {
     /// The contexts that it is held to; absent where it may use all.
     pub contexts: Option<Vec<String>>,
     /// How much it may do: `"none"`, `"standard"` or an object of limits.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub limits: Limits,
     /// Who created it.
     pub created_by: String,

@@ -76,6 +76,9 @@ pub enum ClientCommand {
     /// Say by which tokens values may be stored now, without making new ones
     #[command(after_help = help::LOOKUP)]
     Lookup(TokenizeArgs),
+    /// Hand out credentials for applications, change and revoke them
+    #[command(subcommand, after_help = help::API_KEYS)]
+    ApiKeys(ApiKeysCommand),
     /// Make keys, and see how they stand
     #[command(subcommand, after_help = help::KEYS)]
     Keys(KeysCommand),
@@ -170,6 +173,74 @@ pub enum KeysCommand {
     /// Let the daemon read its keys again where they come from files: all of them, or none
     #[command(after_help = help::KEYS_RELOAD)]
     Reload,
+}
+
+/// `masker api-keys`.
+#[derive(Debug, Subcommand)]
+pub enum ApiKeysCommand {
+    /// Make an API key and print it, this once
+    #[command(after_help = help::API_KEYS_CREATE)]
+    Create(ApiKeyCreateArgs),
+    /// List the API keys, without their secrets
+    #[command(after_help = help::API_KEYS_LIST)]
+    List,
+    /// Show one: what it may do, who made it, who last used it
+    #[command(after_help = help::API_KEYS_SHOW)]
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Give it another secret and print that, this once; the one before it works for a while
+    #[command(after_help = help::API_KEYS_ROTATE)]
+    Rotate(ApiKeyRotateArgs),
+    /// End it, at once and for good
+    #[command(after_help = help::API_KEYS_REVOKE)]
+    Revoke {
+        /// Its id
+        id: String,
+    },
+}
+
+/// `masker api-keys create`.
+#[derive(Clone, Debug, Args)]
+pub struct ApiKeyCreateArgs {
+    /// What people call it
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// What it may do, such as tokenize or rehydrate:PHONE; several with commas between, or --scope again
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    pub scopes: Vec<String>,
+    /// The workspace that it is counted in; else `default`
+    #[arg(long, value_name = "NAME")]
+    pub workspace: Option<String>,
+    /// Whose it is: a person, or the organization; else the caller
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// A policy that it is held to; several with commas between, or --policy again; else all
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    pub policies: Vec<String>,
+    /// A context that it is held to, or `clinic-7/*` for all that begin so; --context again for another; else all
+    #[arg(long = "context", value_name = "TEXT")]
+    pub contexts: Vec<String>,
+    /// When it expires: a date (its first moment in UTC), a time as in RFC 3339, or days from now, 90d; else never
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    /// For made-up data: its tokens and those of other keys do not know each other
+    #[arg(long)]
+    pub test: bool,
+    /// How much it may do: none, standard, or such as requests_per_hour=100,values_per_hour=5000; else standard
+    #[arg(long, value_name = "LIMITS")]
+    pub limits: Option<String>,
+}
+
+/// `masker api-keys rotate`.
+#[derive(Clone, Debug, Args)]
+pub struct ApiKeyRotateArgs {
+    /// Its id
+    pub id: String,
+    /// How long the secret before it works on: 0, 90s, 30m, 24h, up to 30d; else 24h
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<String>,
 }
 
 /// `masker vault`.

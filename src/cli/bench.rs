@@ -64,6 +64,8 @@ pub struct Load {
     pub duration: Duration,
     /// Sets the values apart from those of other runs.
     pub seed: u64,
+    /// The `Authorization` header of every request.
+    pub authorization: Option<header::HeaderValue>,
 }
 
 /// What was measured.
@@ -132,7 +134,7 @@ impl Load {
         let load = Arc::new(self.clone());
         let mut prepared = Vec::with_capacity(self.connections);
         for number in 0..self.connections {
-            let mut connection = Connection::open(&self.socket).await?;
+            let mut connection = Connection::open(&self.socket, self.authorization.clone()).await?;
             let bodies = load.bodies(number, &mut connection).await?;
             prepared.push((number, connection, bodies));
         }
@@ -236,16 +238,17 @@ fn rehydrate_body(answer: &[u8]) -> Result<Bytes, BenchError> {
 /// One connection with one request in flight.
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    authorization: Option<header::HeaderValue>,
 }
 
 impl Connection {
-    async fn open(path: &Path) -> Result<Self, BenchError> {
+    async fn open(path: &Path, authorization: Option<header::HeaderValue>) -> Result<Self, BenchError> {
         let connect = |source| BenchError::Connect { path: path.to_owned(), source };
         let stream = UnixStream::connect(path).await.map_err(connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with its sender; what goes wrong with it reaches the request in flight.
         drop(tokio::spawn(connection));
-        Ok(Connection { sender })
+        Ok(Connection { sender, authorization })
     }
 
     async fn ask(&mut self, path: &'static str, body: Bytes) -> Result<Bytes, BenchError> {
@@ -253,6 +256,9 @@ impl Connection {
         *request.method_mut() = hyper::Method::POST;
         *request.uri_mut() = hyper::Uri::from_static(path);
         request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();

@@ -91,6 +91,7 @@ impl ClientError {
             | ClientError::Connect { .. }
             | ClientError::Lost(_) => Exit::Unreachable,
             ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Unauthorized,
+            ClientError::Problem(problem) if problem.code == Code::AuthBlocked.as_str() => Exit::Unauthorized,
             ClientError::Problem(problem) if problem.code == Code::PolicyInvalid.as_str() => Exit::Invalid,
             ClientError::Problem(_) | ClientError::Foreign(_) | ClientError::Request(_) => Exit::Error,
         }
@@ -156,6 +157,7 @@ impl Download {
 pub struct Client {
     socket: PathBuf,
     sender: SendRequest<RequestBody>,
+    authorization: Option<HeaderValue>,
 }
 
 impl Client {
@@ -164,7 +166,12 @@ impl Client {
     /// # Errors
     /// Why the daemon cannot be reached, and what can be done.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        Ok(Client { socket: socket.to_owned(), sender: open(socket).await? })
+        Ok(Client { socket: socket.to_owned(), sender: open(socket).await?, authorization: None })
+    }
+
+    /// Shows this `Authorization` header with every request from now on.
+    pub fn authorized(self, authorization: Option<HeaderValue>) -> Self {
+        Client { authorization, ..self }
     }
 
     /// Asks for what is at a path, such as `/health`.
@@ -246,7 +253,10 @@ impl Client {
 
     /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
     /// of which anything was sent is never repeated.
-    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&mut self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
         // Of a connection that was closed meanwhile, the attempt gives the request back.
         let _ = self.sender.ready().await;
         let mut failed = match self.sender.try_send_request(request).await {

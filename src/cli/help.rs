@@ -65,6 +65,49 @@ A line out for each line in: the tokens of the value with tabs between, the one 
 where the value has none. Tokens that the vault does not hold come once for each loaded key. Values are better given on \
 standard input, for arguments can be seen in the list of processes.";
 
+pub(super) const API_KEYS: &str = "\
+Examples:
+  masker api-keys create --name nightly --scope tokenize,rehydrate:PHONE
+  masker api-keys list
+  masker api-keys revoke 0196c1f2a7b30d5e8a4f6c2b9e1d7a53";
+
+pub(super) const API_KEYS_CREATE: &str = "\
+Examples:
+  masker api-keys create --name nightly --scope tokenize --expires 90d > nightly.key
+  masker api-keys create --name clinic --scope tokenize,rehydrate:PHONE --context clinic-7 --context 'clinic-7/*'
+  masker api-keys create --name trial --scope tokenize --scope rehydrate --test
+  masker api-keys create --name batch --scope tokenize --limits values_per_second=500,distinct_values_per_day=20000
+
+The key is printed once and kept nowhere: whoever loses it is given another. An application shows it in the header \
+`Authorization: Bearer`, this command line finds it in MASKER_API_KEY; it never belongs in a URL or among arguments. \
+Nobody hands out more than they have.";
+
+pub(super) const API_KEYS_LIST: &str = "\
+Examples:
+  masker api-keys list
+  masker api-keys list --json | jq '.api_keys[] | select(.inactive)'
+
+INACTIVE are those that still work and that nobody has used for 90 days: revoke what is not missed.";
+
+pub(super) const API_KEYS_SHOW: &str = "\
+Examples:
+  masker api-keys show 0196c1f2a7b30d5e8a4f6c2b9e1d7a53";
+
+pub(super) const API_KEYS_ROTATE: &str = "\
+Examples:
+  masker api-keys rotate 0196c1f2a7b30d5e8a4f6c2b9e1d7a53 > nightly.key
+  masker api-keys rotate --grace 7d 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+  masker api-keys rotate --grace 0 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+The id and what it may do stay. With --grace 0 every secret before it ends at once, as \
+is right where one has leaked; with more, none works longer than that.";
+
+pub(super) const API_KEYS_REVOKE: &str = "\
+Examples:
+  masker api-keys revoke 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+There is no way back. Once this command has ended, no request with the key succeeds, whatever its secret.";
+
 pub(super) const KEYS: &str = "\
 Examples:
   masker keys generate --kid K_PAYMENTS
@@ -311,7 +354,10 @@ The exit code is 2 if a part of the daemon is not well, and 5 if it does not ans
 pub(super) const WHOAMI: &str = "\
 Examples:
   masker whoami
-  masker whoami --json | jq .scopes";
+  masker whoami --json | jq .scopes
+  MASKER_API_KEY=$(cat nightly.key) masker whoami
+
+With MASKER_API_KEY you are who that key is, here as in every command, and nobody else.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

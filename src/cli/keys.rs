@@ -157,7 +157,7 @@ fn row(key: KeyStatus) -> Vec<String> {
 }
 
 /// The day of a time, for a table; `--json` has the time.
-fn day(at: Option<String>) -> String {
+pub(super) fn day(at: Option<String>) -> String {
     at.and_then(|at| at.split_once('T').map(|(day, _)| day.to_owned())).unwrap_or_else(|| "-".to_owned())
 }
 

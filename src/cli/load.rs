@@ -25,6 +25,7 @@ pub(super) async fn run(args: &BenchArgs, session: &mut Session<'_>) -> Result<E
         kind: args.kind.clone(),
         duration: Duration::from_secs(args.duration),
         seed: args.seed.unwrap_or_else(rand::random),
+        authorization: session.authorization()?,
     };
     let measured = load.run().await?;
     let exit = if measured.failed == 0 { Exit::Done } else { Exit::Failure };

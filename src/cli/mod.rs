@@ -3,9 +3,11 @@
 //! It knows the daemon as every client does, by its HTTP interface, and no vault.
 
 pub mod args;
+mod api_keys;
 mod backup;
 pub mod bench;
 mod client;
+mod credential;
 mod exit;
 mod help;
 mod honeytokens;
@@ -28,7 +30,9 @@ use clap::CommandFactory;
 use tokio::runtime;
 
 use self::{
-    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand},
+    args::{
+        ApiKeysCommand, Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand,
+    },
     session::{CommandError, Session},
     values::Operation,
 };
@@ -88,6 +92,11 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Sessions(SessionsCommand::Show { id }) => sessions::show(&id, session).await,
         ClientCommand::Sessions(SessionsCommand::Close { id }) => sessions::close(&id, session).await,
         ClientCommand::Sessions(SessionsCommand::Tail) => sessions::tail(session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(&args, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::List) => api_keys::list(session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Show { id }) => api_keys::show(&id, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Rotate(args)) => api_keys::rotate(&args, session).await,
+        ClientCommand::ApiKeys(ApiKeysCommand::Revoke { id }) => api_keys::revoke(&id, session).await,
         ClientCommand::Keys(KeysCommand::Generate { kid }) => keys::generate(&kid, session),
         ClientCommand::Keys(KeysCommand::Fingerprint { kid }) => keys::fingerprint(&kid, session),
         ClientCommand::Keys(KeysCommand::Status) => keys::status(session).await,

@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hyper::header::HeaderValue;
 use serde::Serialize;
 
 use super::{
     args::Global,
     bench::BenchError,
     client::{Client, ClientError, Download, Reply},
+    credential::{self, CredentialError},
     exit::Exit,
     output::Output,
     progress::Progress,
@@ -23,6 +25,8 @@ use crate::config::{Config, Faults, Flags, Host};
 pub(super) enum CommandError {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error(transparent)]
     Invalid(#[from] Faults),
     #[error("{0}")]
@@ -41,6 +45,7 @@ impl CommandError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             CommandError::Client(error) => error.exit(),
+            CommandError::Credential(_) => Exit::Unauthorized,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
@@ -126,10 +131,18 @@ impl<'a> Session<'a> {
         daemon_socket(self.global, self.host)
     }
 
+    /// The credential of the environment, as requests show it.
+    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, CommandError> {
+        Ok(credential::authorization(self.host.environment)?)
+    }
+
     async fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.socket()?).await?,
+            None => {
+                let (socket, authorization) = (self.socket()?, self.authorization()?);
+                Client::connect(&socket).await?.authorized(authorization)
+            }
         };
         Ok(self.client.insert(client))
     }

@@ -1,6 +1,7 @@
 //! `masker health` and `masker whoami`.
 
 use super::{
+    api_keys::limits_text,
     exit::Exit,
     output::yes_or_no,
     session::{CommandError, Session},
@@ -53,6 +54,10 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, CommandErr
         vec!["known by".to_owned(), caller.attested_by],
         vec!["mode".to_owned(), caller.mode],
     ];
+    let of_key = [("key prefix", caller.key_prefix), ("workspace", caller.workspace)];
+    rows.extend(of_key.into_iter().filter_map(|(name, text)| Some(vec![name.to_owned(), text?])));
+    rows.push(vec!["limits".to_owned(), limits_text(&caller.limits)]);
+    rows.extend(caller.limits_left.into_iter().map(|(limit, left)| vec![format!("left of {limit}"), left.to_string()]));
     let limits =
         [("unit", caller.unit.map(|unit| vec![unit])), ("policies", caller.policies), ("contexts", caller.contexts)];
     for (name, names) in limits {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::{access::Access, vault::Vault};
+use crate::{http::Service, vault::Vault};
 
 /// How often the times at which keys were last used are written down, in seconds.
 const KEY_USE_SECONDS: u64 = 60;
@@ -17,7 +17,7 @@ const PURGE_SECONDS: u64 = 24 * 60 * 60;
 /// The chores, and what they are done on.
 pub(super) struct Chores<'d> {
     pub(super) vault: &'d Vault,
-    pub(super) access: &'d Access,
+    pub(super) service: &'d Service,
     /// How long sessions are remembered.
     pub(super) session_retention_days: u32,
 }
@@ -49,7 +49,7 @@ impl Chores<'_> {
         if let Err(failed) = self.vault.note_key_use().await {
             warn!(error = %failed, "the use of keys was not written down; it will be tried again");
         }
-        if let Err(failed) = self.vault.note_api_key_use(&self.access.keys().used_since_written()).await {
+        if let Err(failed) = self.service.note_api_key_use().await {
             warn!(error = %failed, "the use of API keys was not written down; it will be tried again");
         }
         if let Err(failed) = self.vault.anchor_audit().await {

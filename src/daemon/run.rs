@@ -254,7 +254,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         place,
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
     };
-    let service = Service::new(Arc::clone(&vault), current, Arc::clone(&access), metrics, reloader, settings);
+    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
@@ -275,7 +275,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     );
     notify(&[NotifyState::Ready]);
 
-    let chores = Chores { vault: &vault, access: &access, session_retention_days: config.sessions.retention_days };
+    let chores = Chores { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
     signals.serve_until_stop(&service, chores, audit.as_deref()).await;
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
@@ -287,6 +287,9 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         }
         Ok(_) => {}
         Err(panicked) => error!(error = %panicked, "serving ended by a bug"),
+    }
+    if let Err(failed) = service.note_api_key_use().await {
+        warn!(error = %failed, "the last use of API keys was not written down");
     }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
     let ending = end(rotating, &vault, audit.as_deref());

@@ -10,7 +10,7 @@ use crate::{
     code::Code,
     grant::{Beyond, ContextPattern, Grant, Limits, Scope, ScopeSet},
     limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_GRACE_SECONDS_USUAL},
-    vault::KeepKeyError,
+    vault::{KeepKeyError, VaultError},
 };
 
 /// Longest name of a key, in characters.
@@ -98,6 +98,20 @@ impl Service {
         let _turn = self.key_changes.lock().await;
         let revoked = self.key(on, id)?.revoked(self.now_ms());
         self.keep(on, &permit, revoked, None).await
+    }
+
+    /// Writes down when API keys were last used.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails; it can be tried again.
+    pub async fn note_api_key_use(&self) -> Result<(), VaultError> {
+        // A key is written as a whole. Without the turn, one that is revoked meanwhile would be written as it was before,
+        // and be good again after the next start.
+        let _turn = self.key_changes.lock().await;
+        let used = self.access.keys().used_since_written();
+        self.vault.note_api_key_use(&used).await?;
+        self.access.keys().uses_written(&used);
+        Ok(())
     }
 
     /// Brings the gauges of API keys up to now.

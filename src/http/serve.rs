@@ -223,22 +223,33 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         self.identify(on, peer, &request).await?;
-        let matched = matched?;
-        if operation(matched.route).is_some() {
-            self.audit_ready()?;
-        }
-        let open = matched.rule == Rule::Open;
-        if open {
-            // Whoever has used up their limits may still ask what they are.
-            drop(self.admit(on, 0));
-        }
-        let answered = self.dispatch(on, matched, request).await;
+        let answered = match matched {
+            Ok(matched) => self.attend(on, matched, request).await,
+            Err(nowhere) => Err(nowhere),
+        };
         if !on.admitted {
             // What could not be understood was asked all the same.
             drop(self.admit(on, 0));
         }
         gate::still_valid(&on.caller)?;
         answered
+    }
+
+    /// Does what is asked, unless nothing may be done now.
+    async fn attend(
+        &self,
+        on: &mut Exchange,
+        matched: Matched,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        if operation(matched.route).is_some() {
+            self.audit_ready()?;
+        }
+        if matched.rule == Rule::Open {
+            // Whoever has used up their limits may still ask what they are.
+            drop(self.admit(on, 0));
+        }
+        self.dispatch(on, matched, request).await
     }
 
     async fn dispatch(

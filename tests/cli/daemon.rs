@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 struct Seen {
     route: String,
     items: usize,
+    authorization: Option<String>,
 }
 
 /// Serves until it is dropped.
@@ -72,6 +73,11 @@ impl FakeDaemon {
         assert!(*closed >= connections);
     }
 
+    /// The credential of each request.
+    pub fn credentials(&self) -> Vec<Option<String>> {
+        self.seen.lock().unwrap().iter().map(|seen| seen.authorization.clone()).collect()
+    }
+
     /// What was asked for.
     pub fn paths(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|seen| seen.route.clone()).collect()
@@ -106,7 +112,8 @@ fn answer(reader: &mut BufReader<UnixStream>, mut stream: &UnixStream, record: &
     let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
     let route = head.split(" HTTP").next().unwrap().to_owned();
     let items = body["items"].as_array().or(body["tokens"].as_array()).map_or(0, Vec::len);
-    record.lock().unwrap().push(Seen { route: route.clone(), items });
+    let authorization = head.lines().find_map(|line| line.strip_prefix("authorization: ")).map(str::to_owned);
+    record.lock().unwrap().push(Seen { route: route.clone(), items, authorization });
     let Some((status, kind, answer)) = response(&route, &body) else { return false };
     let text = if kind == "text/html" { "<h1>hello</h1>".to_owned() } else { answer.to_string() };
     let head = format!(

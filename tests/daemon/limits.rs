@@ -1,0 +1,130 @@
+//! How much callers may do: rates, quotas and budgets.
+
+use serde_json::{Value, json};
+
+use super::{
+    api_keys::create,
+    harness::{Client, Site, item},
+};
+
+fn phones(numbers: std::ops::Range<u32>) -> Value {
+    json!({"items": numbers.map(|number| item("PHONE", &number.to_string())).collect::<Vec<Value>>()})
+}
+
+/// What is left of one limit.
+fn left(client: &mut Client, limit: &str) -> u64 {
+    client.get("/api/v1/auth/whoami").ok()["limits_left"][limit].as_u64().expect("a number")
+}
+
+#[test]
+fn every_answer_tells_a_limited_caller_what_is_left() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let scopes = ["tokenize", "rehydrate"];
+    let key = create(&mut daemon.client(), "limited", &scopes, json!({"limits": {"requests_per_hour": 5}}));
+    let mut client = key.client(&daemon);
+    let asked = [
+        client.post("/api/v1/tokenize", &phones(0..1)),
+        client.post("/api/v1/tokenize", &json!({"items": 1})),
+        client.get("/api/v1/keys"),
+        client.get("/nowhere"),
+        client.exchange("PUT", "/api/v1/tokenize", b""),
+    ];
+    assert_eq!(asked.each_ref().map(|answer| answer.status), [200, 400, 403, 404, 405]);
+    for (answer, remaining) in asked.iter().zip([4, 3, 2, 1, 0]) {
+        let [limit, left, reset] = answer.rate.expect("the headers");
+        assert_eq!((limit, left), (5, remaining), "{}", answer.status);
+        assert!((1..=3_600).contains(&reset), "{reset}");
+    }
+    let refused = client.post("/api/v1/tokenize", &phones(0..1));
+    let detail = refused.problem(429, "rate.limited");
+    assert!(detail.contains("`requests_per_hour`"), "{detail}");
+    assert_eq!(refused.rate.map(|[limit, left, _]| (limit, left)), Some((5, 0)));
+    let wait: u64 = refused.retry_after.expect("as the harness has seen").parse().unwrap();
+    assert!((1..=3_600).contains(&wait), "{wait}");
+    // Whoever has nothing left may still ask what they have.
+    assert_eq!(left(&mut client, "requests_per_hour"), 0);
+    assert!(daemon.client().get("/api/v1/keys").rate.is_none(), "nobody limits the operator");
+
+    // Other limits for the same key: what it has taken stays taken.
+    daemon.client().exchange("PATCH", &key.path(), br#"{"limits": {"requests_per_hour": 8}}"#).ok();
+    assert!(left(&mut client, "requests_per_hour") <= 2);
+    daemon.stop();
+}
+
+#[test]
+fn requests_are_admitted_with_all_their_values_or_not_at_all() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let scopes = ["tokenize", "rehydrate"];
+    for (limit, code) in [("values_per_hour", "rate.limited"), ("operations_per_day", "quota.exceeded")] {
+        let key = create(&mut daemon.client(), limit, &scopes, json!({"limits": {limit: 5}}));
+        let mut client = key.client(&daemon);
+        client.post("/api/v1/tokenize", &phones(0..3)).results(3);
+        client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
+        client.post("/api/v1/tokenize", &phones(0..2)).results(2);
+        client.post("/api/v1/rehydrate", &json!({"tokens": ["x"]})).problem(429, code);
+        let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
+        assert!(detail.contains("allows 5 at once: ask for fewer"), "{detail}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn new_values_cost_and_known_ones_do_not() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let limits = json!({"distinct_values_per_day": 10, "rehydrations_per_day": 5});
+    let key = create(&mut daemon.client(), "careful", &["tokenize", "lookup", "rehydrate"], json!({"limits": limits}));
+    let mut client = key.client(&daemon);
+    let crossed = |limit: &str| daemon.client().metric(&format!("masker_budget_crossed_total{{limit=\"{limit}\"}}"));
+    for _ in 0..5 {
+        client.post("/api/v1/tokenize", &phones(0..7)).results(7);
+        client.post("/api/v1/lookup", &phones(0..7)).results(7);
+    }
+    assert_eq!((left(&mut client, "distinct_values_per_day"), crossed("distinct_values_per_day")), (3, None));
+    // The eighth of ten is 80 %, and that is said once.
+    client.post("/api/v1/lookup", &phones(7..8)).results(1);
+    client.post("/api/v1/tokenize", &phones(8..9)).results(1);
+    assert_eq!(crossed("distinct_values_per_day"), Some(1.0));
+    let detail = client.post("/api/v1/tokenize", &phones(7..11)).problem(429, "quota.exceeded");
+    assert!(detail.contains("`distinct_values_per_day`"), "{detail}");
+    client.post("/api/v1/tokenize", &phones(7..10)).results(3);
+    client.post("/api/v1/lookup", &phones(10..11)).problem(429, "quota.exceeded");
+    client.post("/api/v1/tokenize", &phones(0..10)).results(10);
+
+    let tokens = client.tokens("PHONE", &["0", "1", "2"]);
+    client.rehydrate(&tokens);
+    assert_eq!(crossed("rehydrations_per_day"), None);
+    client.post("/api/v1/rehydrate", &json!({"tokens": tokens})).problem(429, "quota.exceeded");
+    client.rehydrate(&tokens[..2]);
+    assert_eq!(crossed("rehydrations_per_day"), Some(1.0));
+    client.post("/api/v1/rehydrate", &json!({"tokens": tokens[..1]})).problem(429, "quota.exceeded");
+    daemon.stop();
+}
+
+#[test]
+fn what_a_client_has_used_outlives_a_reload() {
+    let mut site = Site::new();
+    let own = |most: u32| {
+        let uid = nix::unistd::geteuid();
+        format!(
+            "name = \"own\"\nuid = {uid}\nscopes = [\"*\"]\n[clients.limits]\nvalues_per_hour = {most}\n\
+             distinct_values_per_day = 6"
+        )
+    };
+    site.client(&own(10));
+    let daemon = site.launch().care_keys().start();
+    let mut client = daemon.client();
+    client.post("/api/v1/tokenize", &phones(0..4)).results(4);
+    daemon.reload();
+    assert_eq!(left(&mut client, "values_per_hour"), 6);
+    client.post("/api/v1/tokenize", &phones(4..7)).problem(429, "quota.exceeded");
+    let before = left(&mut client, "values_per_hour");
+    site.forget_clients();
+    site.client(&own(20));
+    site.write();
+    daemon.reload();
+    assert_eq!((left(&mut client, "values_per_hour"), left(&mut client, "distinct_values_per_day")), (before + 10, 2));
+    daemon.stop();
+}

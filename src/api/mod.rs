@@ -5,6 +5,7 @@
 
 mod admin;
 mod api_keys;
+mod audit;
 mod object;
 mod rotations;
 mod text;
@@ -18,6 +19,7 @@ pub use admin::{
     WhoAmI,
 };
 pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
+pub use audit::AuditEvents;
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use text::Text;

@@ -15,6 +15,7 @@ use super::{
     error::{AuditError, OpenError},
     event::{Detail, Event, Operation},
     keeper::Threads,
+    read::{Page, Query, ReadError, read},
     recovery::{self, Found},
     shared::{Shared, Submitted, Written, lock},
     writer::{Batch, Clock, Writer},
@@ -151,6 +152,14 @@ impl AuditLog {
                 .into());
         }
         Ok(())
+    }
+
+    /// Reads events back. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`], where a file cannot be read.
+    pub fn read(&self, query: &Query) -> Result<Page, ReadError> {
+        read(&self.shared.directory, query)
     }
 
     /// The last event that is known to survive a power cut: what is to be noted outside of the log.

@@ -3,9 +3,11 @@
 //! It knows the daemon as every client does, by its HTTP interface, and no vault.
 
 pub mod args;
+mod audit;
 mod backup;
 pub mod bench;
 mod client;
+mod events;
 mod exit;
 mod help;
 mod input;
@@ -26,11 +28,12 @@ use clap::CommandFactory;
 use tokio::runtime;
 
 use self::{
-    args::{Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
+    args::{Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, VaultCommand},
     session::{CommandError, Session},
     values::Operation,
 };
 pub use self::{
+    audit::NotedHead,
     client::{Client, ClientError, Reply},
     exit::Exit,
 };
@@ -38,8 +41,8 @@ use crate::config::Host;
 
 /// Runs a command to its end, writes its results, or why it failed, and says with what to exit. It must not be called
 /// from within a tokio runtime.
-pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
-    let mut session = Session::new(global, host);
+pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, noted_head: NotedHead) -> Exit {
+    let mut session = Session::new(global, host, noted_head);
     // One connection needs no second thread; load on many does.
     let mut threads = match command {
         ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
@@ -86,6 +89,9 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,
         ClientCommand::Policy(PolicyCommand::Reload) => policy::reload(session).await,
+        ClientCommand::Audit(AuditCommand::Verify(args)) => audit::verify(&args, session),
+        ClientCommand::Audit(AuditCommand::Show(args)) => events::show(&args, session).await,
+        ClientCommand::Audit(AuditCommand::Tail(args)) => events::tail(&args, session).await,
         ClientCommand::Health => status::health(session).await,
         ClientCommand::Whoami => status::whoami(session).await,
         ClientCommand::Completions { shell } => {

@@ -5,9 +5,11 @@ mod clients;
 pub mod environ;
 mod harden;
 mod logging;
+mod noted;
 mod policies;
 mod reload;
 mod run;
 mod stack;
 
+pub use noted::noted_head;
 pub use run::{ServeOptions, serve};

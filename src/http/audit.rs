@@ -43,6 +43,7 @@ pub(super) fn operation(route: Route) -> Option<Operation> {
         Route::ApiKeyChange => Operation::ApiKeyChange,
         Route::ApiKeyRotate => Operation::ApiKeyRotate,
         Route::ApiKeyRevoke => Operation::ApiKeyRevoke,
+        Route::AuditEvents => Operation::AuditRead,
         Route::WhoAmI | Route::OpenApi | Route::Health | Route::Metrics => return None,
     })
 }
@@ -76,6 +77,7 @@ impl Service {
             (Some(Incident::Unidentified { .. }), _) => Operation::AuthFailed,
             (Some(Incident::Blocked { .. }), _) => Operation::AuthBlocked,
             (Some(Incident::KeyInUrl), _) => Operation::Refused,
+            (None, Some(_)) if on.untold && ended.code.is_none() => return Ok(()),
             (None, Some(operation)) => operation,
             (None, None) if ended.code == Some(Code::PermDenied) => Operation::Denied,
             (None, None) => return Ok(()),

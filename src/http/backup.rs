@@ -12,7 +12,10 @@ use hyper::{
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
-use super::{Service, exchange::Exchange, problem::Problem, request_id::RequestId, serve::AnswerBody, values::json};
+use super::{
+    Service, exchange::Exchange, problem::Problem, query::Query, request_id::RequestId, router::Route,
+    serve::AnswerBody, values::json,
+};
 use crate::{
     access,
     api::ImportReport,
@@ -136,14 +139,9 @@ impl Service {
 }
 
 fn rules(query: Option<&str>) -> Result<ImportRules, Problem> {
-    match query {
-        None | Some("restore_erased=false") => Ok(ImportRules { restore_erased: false }),
-        Some("restore_erased=true") => Ok(ImportRules { restore_erased: true }),
-        Some(_) => {
-            let detail = "this route takes the query `restore_erased=true`, or none";
-            Err(Problem::new(Code::RequestInvalid, detail))
-        }
-    }
+    let query = Query::parse(query, Route::VaultImport.query_names())?;
+    let restore_erased = query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
+    Ok(ImportRules { restore_erased: restore_erased.unwrap_or(false) })
 }
 
 /// A body that is larger than memory should hold.

@@ -24,6 +24,8 @@ pub(super) struct Exchange {
     pub(super) standing: Option<Standing>,
     /// Budgets of the caller that it has nearly used up by this request.
     pub(super) crossed: Vec<Crossed>,
+    /// Whether there is nothing in it that the audit log is to be told.
+    pub(super) untold: bool,
 }
 
 /// What can befall a request before it comes to a handler.
@@ -73,6 +75,7 @@ impl Exchange {
             admitted: false,
             standing: None,
             crossed: Vec::new(),
+            untold: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, CheckReport,
+    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, AuditEvents, CheckReport,
     CompactReport, ErrorBody, ForgetResult, Health, ImportReport, KeyList, KeysReloadReport, LookupResult,
     PolicyDescription, PolicyList, PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport,
     RewrapResult, Rotation, RotationBegin, RotationList, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
@@ -22,7 +22,7 @@ use crate::api::{
         tokenize, rehydrate, lookup, rewrap, forget, keys, keys_reload, vault_stats, vault_check, vault_export, vault_import, vault_purge, vault_compact, rotation_begin, rotations,
         rotation, rotation_cancel, policies, policy, policies_reload,
         api_key_create, api_keys, api_key, api_key_change, api_key_revoke, api_key_rotate,
-        whoami, openapi, health, metrics,
+        audit_events, whoami, openapi, health, metrics,
     ),
 )]
 struct Document;
@@ -178,6 +178,17 @@ described! {
         (status = 200, description = "The key with its new secret", body = ApiKeyIssued),
         (status = "default", description = "The request as a whole failed", body = ErrorBody, content_type = "application/problem+json")))]
     api_key_rotate;
+    /// Events of the audit log, oldest first: a page of them.
+    #[utoipa::path(get, path = "/api/v1/audit/events", params(
+        ("since" = Option<String>, Query, description = "From this time on (RFC 3339, or a date)"),
+        ("until" = Option<String>, Query, description = "Before this time"),
+        ("caller" = Option<String>, Query, description = "Of the caller with this name"),
+        ("op" = Option<String>, Query, description = "Of this operation"),
+        ("limit" = Option<usize>, Query, description = "So many at most: 1 to 1,000; 100 where nothing is said"),
+        ("cursor" = Option<String>, Query, description = "Where the page before ended")), responses(
+        (status = 200, description = "The events", body = AuditEvents),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    audit_events;
     /// Who the caller is, as the kernel attests it, and what it may do.
     #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
         (status = 200, description = "The caller", body = WhoAmI),

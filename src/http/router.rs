@@ -61,6 +61,8 @@ pub enum Route {
     ApiKeyRotate,
     /// An API key revoked.
     ApiKeyRevoke,
+    /// Events of the audit log.
+    AuditEvents,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -75,6 +77,15 @@ impl Route {
     /// Whether a request is taken from the caller's limits only once its values are counted.
     pub(super) fn counts_values(self) -> bool {
         matches!(self, Route::Tokenize | Route::Rehydrate | Route::Lookup | Route::Rewrap | Route::Forget)
+    }
+
+    /// The names that its query may have.
+    pub(super) fn query_names(self) -> &'static [&'static str] {
+        match self {
+            Route::VaultImport => &["restore_erased"],
+            Route::AuditEvents => &["since", "until", "caller", "op", "limit", "cursor"],
+            _ => &[],
+        }
     }
 }
 
@@ -117,6 +128,7 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
     (Route::ApiKeyChange, Method::PATCH, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
     (Route::ApiKeyRotate, Method::POST, "/api/v1/api-keys/{id}/rotate", Needs(Scope::ApiKeysAdmin)),
     (Route::ApiKeyRevoke, Method::DELETE, "/api/v1/api-keys/{id}", Needs(Scope::ApiKeysAdmin)),
+    (Route::AuditEvents, Method::GET, "/api/v1/audit/events", Needs(Scope::AuditRead)),
     (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
     (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
     (Route::Health, Method::GET, "/health", Open),

@@ -34,6 +34,7 @@ use super::{
     exchange::Exchange,
     gate,
     problem::Problem,
+    query::Query,
     refusal::Refusing,
     router::{Matched, Route, Rule},
 };
@@ -250,10 +251,7 @@ impl Service {
             let report = self.vault_import(on, head.uri.query(), body).await?;
             return Ok(whole(StatusCode::OK, JSON, report));
         }
-        if request.uri().query().is_some() {
-            let detail = "this route takes no query: everything goes in the body";
-            return Err(Problem::new(crate::code::Code::RequestInvalid, detail));
-        }
+        let query = Query::parse(request.uri().query(), matched.route.query_names())?;
         let body = self.bodies.read(request.into_body()).await?;
         if let Rule::Needs(scope) = matched.rule {
             on.caller.needs(scope)?;
@@ -296,6 +294,7 @@ impl Service {
             Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
             Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
             Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
+            Route::AuditEvents => self.audit_events(on, &query).await?,
             Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {

@@ -58,7 +58,7 @@ fn which(request: &PurgeRequest<'_>) -> Result<Purge, Problem> {
 }
 
 /// A time, or the first moment of a day in UTC.
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     if text.len() == "2025-01-31".len() {
         let day: Date = text.parse().ok()?;
         return Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());

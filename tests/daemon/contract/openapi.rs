@@ -73,7 +73,9 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             "/api/v1/rehydrate" | "/api/v1/rewrap" | "/api/v1/forget" => tokens.clone(),
             // So slow that it runs until it is cancelled.
             "/api/v1/vault/rotations" if method == "POST" => json!({"new_kid": "K_CARE", "max_rows_per_second": 1}),
-            "/api/v1/api-keys" if method == "POST" => json!({"name": "billing", "scopes": ["tokenize"], "limits": "none"}),
+            "/api/v1/api-keys" if method == "POST" => {
+                json!({"name": "billing", "scopes": ["tokenize"], "limits": "none"})
+            }
             "/api/v1/api-keys/{id}" if method == "PATCH" => json!({"scopes": ["rehydrate:PHONE"], "expires_at": null}),
             "/api/v1/api-keys/{id}/rotate" => json!({"grace_seconds": 60}),
             "/api/v1/vault/purge" => json!({"before": "2001-01-01"}),

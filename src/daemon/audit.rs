@@ -8,8 +8,10 @@ use tracing::{error, warn};
 use super::run::Refusal;
 use crate::{
     audit::{AuditLog, Count, Detail, Event, Head, Operation, Options},
+    code::Code,
     config::AuditConfig,
     crypto::SecretKey,
+    http::{ReloadError, Reloaded},
     vault::{Vault, VaultError},
 };
 
@@ -65,8 +67,16 @@ fn keys(vault: &Vault) -> Vec<Count> {
 }
 
 /// Tells the log of a reload that no request asked for.
-pub(super) async fn tell_reload(log: &AuditLog, went_well: bool) {
-    let event = Event::new(Operation::Reload, if went_well { "ok" } else { "failed" });
+pub(super) async fn tell_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&Reloaded, &ReloadError>) {
+    let (outcome, policies) = match reloaded {
+        Ok(reloaded) => ("ok", Some(reloaded.policies as u64)),
+        Err(ReloadError::Vault(_)) => (Code::VaultUnavailable.as_str(), None),
+        Err(ReloadError::Invalid { keys, .. }) if !keys.is_empty() => (Code::KeysInvalid.as_str(), None),
+        Err(ReloadError::Invalid { .. }) => (Code::PolicyInvalid.as_str(), None),
+    };
+    let counts = keys(vault);
+    let detail: Vec<_> = policies.map(|policies| ("policies", Detail::Number(policies))).into_iter().collect();
+    let event = Event { counts: &counts, detail: &detail, ..Event::new(Operation::Reload, outcome) };
     if let Err(failed) = log.record(&event).await {
         error!(error = %failed, "the audit log was not told of a reload");
     }

@@ -333,7 +333,7 @@ impl Signals {
         let chores = async {
             loop {
                 tokio::select! {
-                    _ = hangup.recv() => reload(service, audit).await,
+                    _ = hangup.recv() => reload(service, vault, audit).await,
                     _ = key_use.tick() => {
                         if let Err(failed) = vault.note_key_use().await {
                             warn!(error = %failed, "the use of keys was not written down; it will be tried again");
@@ -361,12 +361,12 @@ async fn note_api_key_use(vault: &Vault, access: &Access) -> Result<(), VaultErr
     vault.note_api_key_use(&access.keys().used_since_written()).await
 }
 
-async fn reload(service: &Service, audit: Option<&AuditLog>) {
+async fn reload(service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
     notify(&[NotifyState::Reloading, monotonic_now()]);
     // What is wrong was logged, and health says so until a reload goes well.
     let reloaded = service.reload(Reload::Both).await;
     if let Some(log) = audit {
-        tell_reload(log, reloaded.is_ok()).await;
+        tell_reload(log, vault, reloaded.as_ref()).await;
     }
     notify(&[NotifyState::Ready]);
 }

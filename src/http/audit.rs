@@ -136,6 +136,7 @@ impl Fact {
         match self {
             Fact::Text(text) => Detail::Text(text),
             Fact::Number(number) => Detail::Number(*number),
+            Fact::Flag(flag) => Detail::Flag(*flag),
         }
     }
 }

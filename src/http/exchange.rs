@@ -61,6 +61,8 @@ pub(super) enum Fact {
     Text(String),
     /// A number.
     Number(u64),
+    /// Whether something is so.
+    Flag(bool),
 }
 
 impl Exchange {
@@ -109,6 +111,11 @@ impl Exchange {
     /// Notes a number.
     pub(super) fn number(&mut self, name: &'static str, number: u64) {
         self.account.facts.push((name, Fact::Number(number)));
+    }
+
+    /// Notes whether something is so.
+    pub(super) fn flag(&mut self, name: &'static str, flag: bool) {
+        self.account.facts.push((name, Fact::Flag(flag)));
     }
 
     /// Notes a name or an id that is not of the request's making.

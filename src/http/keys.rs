@@ -14,7 +14,7 @@ use crate::{
     api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport},
     code::Code,
     keyring::Role,
-    vault::{GenerationStatus, Verdict, advice},
+    vault::{GenerationStatus, Outcome, Verdict, advice},
 };
 
 impl Service {
@@ -28,7 +28,14 @@ impl Service {
     pub(super) async fn keys_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         on.permit::<access::KeysAdmin>()?;
         match self.reload(Reload::Keys).await {
-            Ok(reloaded) => json(&KeysReloadReport { keys: self.key_statuses(), warnings: reloaded.warnings }),
+            Ok(reloaded) => {
+                let loaded = |key: GenerationStatus| {
+                    let role = key.loaded?;
+                    Some((Outcome::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
+                };
+                on.account.counts = self.vault.generations().into_iter().filter_map(loaded).collect();
+                json(&KeysReloadReport { keys: self.key_statuses(), warnings: reloaded.warnings })
+            }
             Err(ReloadError::Vault(failed)) => Err(failed.into()),
             Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
         }

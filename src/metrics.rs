@@ -36,6 +36,12 @@ pub struct Metrics {
     pub budgets_crossed: IntCounterVec,
     /// `masker_api_keys{state}`.
     pub api_keys: IntGaugeVec,
+    /// `masker_audit_events_total{op}`: events written to the audit log.
+    pub audit_events: IntCounterVec,
+    /// `masker_audit_failures_total`: events that could not be written.
+    pub audit_failures: prometheus::IntCounter,
+    /// `masker_audit_last_sequence`: the number of the last event that was written.
+    pub audit_last_sequence: IntGauge,
     /// `masker_vault_damaged_total`: rows that were read and did not verify.
     pub damaged: prometheus::IntCounter,
 }
@@ -123,6 +129,18 @@ impl Metrics {
                 ),
                 &["state"],
             )?,
+            audit_events: IntCounterVec::new(
+                opts!("masker_audit_events_total", "Events written to the audit log, by operation"),
+                &["op"],
+            )?,
+            audit_failures: prometheus::IntCounter::new(
+                "masker_audit_failures_total",
+                "Events that could not be written to the audit log",
+            )?,
+            audit_last_sequence: IntGauge::new(
+                "masker_audit_last_sequence",
+                "Number of the last event that was written to the audit log",
+            )?,
             damaged: prometheus::IntCounter::new(
                 "masker_vault_damaged_total",
                 "Vault rows that were read and did not verify; run `masker vault check`",
@@ -136,7 +154,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 15] {
+    fn own(&self) -> [Box<dyn Collector>; 18] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -152,6 +170,9 @@ impl Metrics {
             Box::new(self.auth_failures.clone()),
             Box::new(self.budgets_crossed.clone()),
             Box::new(self.api_keys.clone()),
+            Box::new(self.audit_events.clone()),
+            Box::new(self.audit_failures.clone()),
+            Box::new(self.audit_last_sequence.clone()),
             Box::new(self.damaged.clone()),
         ]
     }

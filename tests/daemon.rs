@@ -5,6 +5,7 @@ pub mod daemon {
     pub mod harness;
 
     mod access;
+    mod audit;
     mod backup;
     mod connections;
     mod contract;

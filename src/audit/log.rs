@@ -20,7 +20,10 @@ use super::{
     shared::{Shared, Submitted, Written, lock},
     writer::{Batch, Clock, Writer},
 };
-use crate::crypto::{ChainKey, SecretKey};
+use crate::{
+    crypto::{ChainKey, SecretKey},
+    metrics::Metrics,
+};
 
 /// Rounds that a request writes for others before somebody else takes over.
 const ROUNDS_MAX: usize = 4;
@@ -59,6 +62,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Whether the operator has taken note of a broken chain.
     pub accept_break: bool,
+    /// Where events are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A log that was opened.
@@ -99,7 +104,8 @@ impl AuditLog {
         };
         let found = recovery::recover(&options.directory, &key, listing, anchor).map_err(failed("read"))?;
         let (mut notes, position) = (found.notes(), found.position);
-        let mut writer = Writer::new(key.clone(), clock, &options.directory, position).map_err(failed("write"))?;
+        let mut writer = Writer::new(key.clone(), clock, &options.directory, position, Arc::clone(&options.metrics))
+            .map_err(failed("write"))?;
         begin(&mut writer, &found, &options, &mut notes).map_err(failed("write"))?;
         let unresolved_break = writer.unresolved_break;
         let shared = Arc::new(Shared::new(&options, key, writer, directory_lock));

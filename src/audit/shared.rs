@@ -21,7 +21,7 @@ use super::{
     log::{OnFailure, Sync},
     writer::{Batch, Writer},
 };
-use crate::{crypto::ChainKey, limits::AUDIT_LINE_BYTES_MAX};
+use crate::{crypto::ChainKey, limits::AUDIT_LINE_BYTES_MAX, metrics::Metrics};
 
 /// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
 const ADDED_BYTES_MAX: usize = 256;
@@ -58,6 +58,7 @@ pub(super) struct Shared {
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
     lost: AtomicU64,
+    metrics: Arc<Metrics>,
     /// Something was written since the last sync began.
     unsynced: AtomicBool,
     pub(super) signal: Mutex<Signal>,
@@ -103,6 +104,7 @@ impl Shared {
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             lost: AtomicU64::new(0),
+            metrics: Arc::clone(&options.metrics),
             unsynced: AtomicBool::new(false),
             signal: Mutex::default(),
             wake: Condvar::new(),
@@ -123,6 +125,7 @@ impl Shared {
     /// Counts events that are in no log.
     pub(super) fn lose(&self, events: usize) {
         self.lost.fetch_add(events as u64, Ordering::Relaxed);
+        self.metrics.audit_failures.inc_by(events as u64);
     }
 
     /// The last event that is known to survive a power cut.

@@ -12,6 +12,7 @@ use crate::{
     config::AuditConfig,
     crypto::SecretKey,
     http::{ReloadError, Reloaded},
+    metrics::Metrics,
     vault::{Vault, VaultError},
 };
 
@@ -23,6 +24,7 @@ pub(super) async fn open_audit(
     config: &AuditConfig,
     key: Option<SecretKey>,
     vault: &Vault,
+    metrics: Arc<Metrics>,
     accept_break: bool,
 ) -> Result<Option<Arc<AuditLog>>, Refusal> {
     let Some(key) = key else { return Ok(None) };
@@ -36,6 +38,7 @@ pub(super) async fn open_audit(
         retention_days: config.retention_days,
         segment_bytes_max: config.segment_bytes_max(),
         accept_break,
+        metrics,
     };
     let opening = move || AuditLog::open(options, anchor, Arc::new(Timestamp::now));
     let opened = tokio::task::spawn_blocking(opening).await.map_err(Refusal::failed)?.map_err(Refusal::failed)?;

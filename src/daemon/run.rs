@@ -227,7 +227,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         warn!("{warning}");
     }
 
-    let audit = open_audit(&config.audit, loaded.audit_key, &vault, options.accept_audit_break).await?;
+    let audit =
+        open_audit(&config.audit, loaded.audit_key, &vault, Arc::clone(&metrics), options.accept_audit_break).await?;
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
     let socket_group = socket.group().map_err(Refusal::failed)?;

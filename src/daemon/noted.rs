@@ -30,7 +30,8 @@ pub fn noted_head(data_dir: &Path) -> Result<Option<Head>, String> {
 }
 
 fn read(store: &SledStore) -> Result<Option<Head>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|failed| failed.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|failed| failed.to_string())?;
     runtime.block_on(async {
         let rows = store.get_many(vec![RowKey::audit_head()]).await.map_err(|failed| failed.to_string());
         store.close().await.map_err(|failed| failed.to_string())?;

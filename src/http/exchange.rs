@@ -110,16 +110,22 @@ impl Exchange {
 
     /// Notes a number.
     pub(super) fn number(&mut self, name: &'static str, number: u64) {
-        self.account.facts.push((name, Fact::Number(number)));
+        self.put(name, Fact::Number(number));
     }
 
     /// Notes whether something is so.
     pub(super) fn flag(&mut self, name: &'static str, flag: bool) {
-        self.account.facts.push((name, Fact::Flag(flag)));
+        self.put(name, Fact::Flag(flag));
     }
 
     /// Notes a name or an id that is not of the request's making.
     pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.account.facts.push((name, Fact::Text(text.into())));
+        self.put(name, Fact::Text(text.into()));
+    }
+
+    /// Of a name that is noted twice the last one counts: JSON that has it twice is in no canonical form.
+    fn put(&mut self, name: &'static str, fact: Fact) {
+        self.account.facts.retain(|(known, _)| *known != name);
+        self.account.facts.push((name, fact));
     }
 }

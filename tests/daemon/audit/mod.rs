@@ -5,8 +5,8 @@ mod failing;
 mod reading;
 
 use std::{
-    fs,
-    path::PathBuf,
+    fs::{self, File},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -40,9 +40,19 @@ fn segments(site: &Site) -> Vec<PathBuf> {
     segments
 }
 
-/// The events of segments that are not compressed.
+/// What a segment holds, whichever its form is by now.
+fn text_of(path: &Path) -> String {
+    let Ok(file) = File::open(path) else { return text_of(&path.with_extension("jsonl.zst")) };
+    let bytes = match path.extension().is_some_and(|extension| extension == "zst") {
+        true => zstd::decode_all(file),
+        false => fs::read(path),
+    };
+    String::from_utf8(bytes.expect("a segment")).expect("text")
+}
+
+/// The events.
 fn events(site: &Site) -> Vec<Value> {
-    let text: String = segments(site).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let text: String = segments(site).iter().map(|path| text_of(path)).collect();
     let event = |line: &str| serde_json::from_str::<Value>(line).expect("a line is JSON")["event"].clone();
     text.lines().map(event).collect()
 }

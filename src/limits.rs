@@ -130,6 +130,8 @@ pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
 pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Events of the audit log that may be written and not yet synced, in bytes: past it the disk is taken for stuck.
 pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Events that may be written and not yet synced before requests wait for the disk, in bytes.
+pub const AUDIT_UNSYNCED_BYTES_USUAL: usize = 16 * 1024 * 1024;
 /// Pause before an audit log that could not be written is tried again, in milliseconds.
 pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
 /// Events of the audit log that one call reads at most, whether they are wanted or not.
@@ -153,6 +155,7 @@ pub const API_KEY_GRACE_SECONDS_USUAL: u64 = 24 * 60 * 60;
 /// Days without use after which an API key is called inactive.
 pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
 
+const _: () = assert!(AUDIT_UNSYNCED_BYTES_USUAL + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
 const _: () = assert!(SESSION_TOKENS_MAX <= SESSIONS_TOKENS_MAX);

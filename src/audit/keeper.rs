@@ -80,7 +80,7 @@ fn wait(shared: &Shared) -> bool {
         signal = wait_for(shared, signal, Duration::from_secs(60), || shared.has_unsynced() || shared.has_failed());
     }
     if let (Sync::Every(pause), true) = (shared.sync, shared.has_unsynced()) {
-        signal = wait_for(shared, signal, pause, || shared.has_failed());
+        signal = wait_for(shared, signal, pause, || shared.has_failed() || shared.is_pressed());
     }
     signal.stop
 }

@@ -21,7 +21,11 @@ use super::{
     log::{OnFailure, Sync},
     writer::{Batch, Writer},
 };
-use crate::{crypto::ChainKey, limits::AUDIT_LINE_BYTES_MAX, metrics::Metrics};
+use crate::{
+    crypto::ChainKey,
+    limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL},
+    metrics::Metrics,
+};
 
 /// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
 const ADDED_BYTES_MAX: usize = 256;
@@ -61,6 +65,8 @@ pub(super) struct Shared {
     metrics: Arc<Metrics>,
     /// Something was written since the last sync began.
     unsynced: AtomicBool,
+    /// Somebody waits for the disk who would not otherwise: the next sync is not put off.
+    pressed: AtomicBool,
     pub(super) signal: Mutex<Signal>,
     pub(super) wake: Condvar,
     _lock: DirectoryLock,
@@ -106,6 +112,7 @@ impl Shared {
             lost: AtomicU64::new(0),
             metrics: Arc::clone(&options.metrics),
             unsynced: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
             signal: Mutex::default(),
             wake: Condvar::new(),
             _lock: lock,
@@ -187,11 +194,14 @@ impl Shared {
             self.lose(batch.events.len());
             return group.complete(false);
         }
+        // A disk that falls behind is waited for, long before it is taken for stuck.
+        let behind = writer.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_USUAL;
         match self.sync {
-            Sync::Always => writer.waiting.push(group),
-            Sync::Every(_) => group.complete(true),
+            Sync::Every(_) if !behind => group.complete(true),
+            Sync::Always | Sync::Every(_) => writer.waiting.push(group),
         }
-        if !self.unsynced.swap(true, Ordering::AcqRel) {
+        let news = !self.unsynced.swap(true, Ordering::AcqRel);
+        if news | (behind && !self.pressed.swap(true, Ordering::AcqRel)) {
             // Taken so that the keeper is not just between its look and its sleep.
             drop(lock(&self.signal));
             self.wake.notify_one();
@@ -201,6 +211,11 @@ impl Shared {
     /// Whether something waits to be synced.
     pub(super) fn has_unsynced(&self) -> bool {
         self.unsynced.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody waits for the disk that has fallen behind.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Acquire)
     }
 
     /// Nothing can be written from now on; those who wait are told.
@@ -223,6 +238,7 @@ impl Shared {
         let sync = {
             let mut writer = lock(&self.writer);
             self.unsynced.store(false, Ordering::Release);
+            self.pressed.store(false, Ordering::Release);
             writer.begin_sync()
         };
         let Some(sync) = sync else { return };

@@ -181,7 +181,7 @@ impl Writer {
     pub(super) fn append(&mut self, batch: &Batch) -> io::Result<()> {
         let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be begun"))?;
         let head = self.put_together(batch);
-        if self.unsynced.len() + self.syncing.len() + self.lines.len() > AUDIT_UNSYNCED_BYTES_MAX {
+        if self.bytes_unsynced() + self.lines.len() > AUDIT_UNSYNCED_BYTES_MAX {
             return Err(io::Error::other("the disk has not synced what was written for too long"));
         }
         if let Err(error) = file.write(&self.lines) {
@@ -202,6 +202,11 @@ impl Writer {
             self.metrics.audit_events.with_label_values(&[pieces.op.as_str()]).inc();
         }
         self.metrics.audit_last_sequence.set(self.head.sequence.cast_signed());
+    }
+
+    /// How much is written and not known to be durable, in bytes.
+    pub(super) fn bytes_unsynced(&self) -> usize {
+        self.unsynced.len() + self.syncing.len()
     }
 
     /// As [`Writer::append`], for one event of the log's own.

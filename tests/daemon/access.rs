@@ -1,5 +1,7 @@
 //! Who may do what: clients of the configuration, each connected as a user of its own.
 
+use std::{fs, path::PathBuf, process};
+
 use masker::{
     grant::Scope,
     http::{ROUTES, Rule},
@@ -193,4 +195,54 @@ fn clients_are_loaded_again_with_the_policies() {
     site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = []");
     let log = site.launch().care_keys().refused().code(3);
     assert!(log.contains("names the user `no-such-user`, which this host does not have"), "{log}");
+}
+
+/// A control group as the service manager makes one for a unit, where this host lets us make one.
+struct Unit(PathBuf);
+
+impl Unit {
+    fn make(name: &str) -> Option<Self> {
+        // Unified, as systemd has it now; of its own beside others, as before; both at once, in between.
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"].map(PathBuf::from);
+        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+        let group = root.join(name);
+        fs::create_dir(&group).ok()?;
+        Some(Unit(group))
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        // An empty group is removed as a directory is; one that is left is seen by name.
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn a_client_may_be_a_unit_whoever_runs_in_it() {
+    if !is_root("making control groups") {
+        return;
+    }
+    let name = format!("masker-test-{}.service", process::id());
+    let Some(unit) = Unit::make(&name) else {
+        eprintln!("skipped: this host lets nobody make control groups");
+        return;
+    };
+    let mut site = Site::new();
+    site.client(&format!("name = \"billing\"\nuid = 0\nunit = \"{name}\"\nscopes = [\"keys:read\"]"));
+    let daemon = OpenDaemon::start(&site);
+    let ask = |prelude: &str| {
+        let masker = env!("CARGO_BIN_EXE_masker");
+        let script = format!("{prelude} exec {masker} --socket {} --json whoami", daemon.socket().display());
+        let output = process::Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let inside = ask(&format!("echo $$ > {}/cgroup.procs &&", unit.0.display()));
+    assert_eq!((&inside["name"], &inside["unit"]), (&json!("billing"), &json!(name)), "{inside}");
+    assert_eq!(inside["scopes"]["keys:read"], true);
+    let outside = ask("");
+    assert_eq!(outside["name"], "unlisted", "{outside}");
+    assert_ne!(outside["unit"], json!(name));
+    daemon.stop();
 }

@@ -2,8 +2,8 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use super::super::{AuditError, Detail, Event, Operation, Query, Sync, keeper, read, segment, testing::*};
-use crate::limits::AUDIT_LINE_BYTES_MAX;
+use super::super::{AuditError, Detail, Event, Operation, Options, Query, Sync, keeper, read, segment, testing::*};
+use crate::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL};
 
 #[test]
 fn events_of_many_tasks_are_all_there() {
@@ -166,4 +166,20 @@ fn closed_segments_are_compressed() {
     let segments = segment::list(folder.path()).unwrap().segments;
     assert!(!segments[2].compressed);
     verify_all(folder.path()).unwrap();
+}
+
+#[test]
+fn a_disk_that_falls_behind_is_waited_for() {
+    let (folder, clock) = (scratch(), SetClock::new());
+    let hour = Sync::Every(Duration::from_secs(3_600));
+    let log = open(Options { sync: hour, segment_bytes_max: 1 << 30, ..options(folder.path()) }, None, &clock).log;
+    let begun = log.durable_head().sequence;
+    runtime().block_on(async {
+        let long = "x".repeat(AUDIT_LINE_BYTES_MAX / 2);
+        let detail = [("reason", Detail::Text(&long))];
+        for _ in 0..2 * AUDIT_UNSYNCED_BYTES_USUAL / long.len() {
+            log.record(&Event { detail: &detail, ..Event::new(Operation::Refused, "ok") }).await.unwrap();
+        }
+    });
+    assert!(log.durable_head().sequence > begun, "nobody waited for an hour's end");
 }

@@ -104,6 +104,9 @@ fn on_a_full_disk_nothing_is_done_until_there_is_room() {
     loop {
         ask_until_refused(&mut client);
         let before = times_resumed(&mut client);
+        if complaint(&daemon).is_none() {
+            continue;
+        }
         let records = client.metric("masker_vault_records").unwrap();
         client.post("/api/v1/tokenize", &json!({"items": [item("NAME", "Grace")]})).problem(503, "audit.unavailable");
         let refused = client.post("/api/v1/rehydrate", &json!({"tokens": [token]}));

@@ -24,11 +24,9 @@ impl Service {
         let page = page.map_err(|failed| unread(failed.to_string()))?;
         let events: Vec<_> = page.events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
         let answer = AuditEvents { events, cursor: page.last.to_string(), more: page.more };
-        let of_others = |event: &&std::collections::BTreeMap<String, serde_json::Value>| {
-            event.get("op").is_none_or(|op| op != Operation::AuditRead.as_str())
-        };
+        let read = Operation::AuditRead.as_str();
         // Whoever follows the log would otherwise be told of each look at it, by the next.
-        on.untold = answer.events.iter().find(of_others).is_none();
+        on.untold = answer.events.iter().all(|event| event.get("op").is_some_and(|op| op == read));
         on.number("events", answer.events.len() as u64);
         json(&answer)
     }

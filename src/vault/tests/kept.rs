@@ -71,7 +71,7 @@ async fn every_commit_notes_where_the_audit_log_stands() {
     log.record(&Event::new(Operation::Stop, "ok")).await.unwrap();
     bench.store.fail_next_apply(Fault::NotApplied);
     assert!(vault.anchor_audit().await.is_err());
-    assert_eq!(vault.audit_head().await.unwrap(), Some(second.clone()));
+    assert_eq!(vault.audit_head().await.unwrap(), Some(second));
     vault.anchor_audit().await.unwrap();
     assert_eq!(vault.audit_head().await.unwrap().unwrap().sequence, second.sequence + 1);
 }

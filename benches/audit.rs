@@ -15,6 +15,7 @@ use masker::{
     crypto::{Fingerprint, SecretKey},
     keyring::Role,
     kind::{EntityKind, Kid},
+    metrics::Metrics,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -76,6 +77,7 @@ fn measure(name: &str, tasks: usize, events: usize, sync: Sync) -> Result<(), Bo
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
+            metrics: Arc::new(Metrics::new()?),
         };
         let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now))?.log);
         let (begun, before) = (Instant::now(), processor());

@@ -134,6 +134,14 @@ pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const AUDIT_UNSYNCED_BYTES_USUAL: usize = 16 * 1024 * 1024;
 /// Pause before an audit log that could not be written is tried again, in milliseconds.
 pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
+/// Events of the audit log that one call reads at most, whether they are wanted or not.
+pub const AUDIT_EVENTS_PER_READ_MAX: usize = 100_000;
+/// Size from which on the events that one call has found are enough, in bytes.
+pub const AUDIT_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events that one answer has at most.
+pub const AUDIT_PAGE_EVENTS_MAX: usize = 1_000;
+/// The same where nothing is said.
+pub const AUDIT_PAGE_EVENTS_USUAL: usize = 100;
 
 /// Size of one policy or configuration file, in bytes.
 pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -38,6 +38,12 @@ pub struct Metrics {
     pub api_keys: IntGaugeVec,
     /// `masker_honeytoken_rehydrated_total`: honeytokens that somebody showed to have them rehydrated.
     pub honeytokens_rehydrated: prometheus::IntCounter,
+    /// `masker_audit_events_total{op}`: events written to the audit log.
+    pub audit_events: IntCounterVec,
+    /// `masker_audit_failures_total`: events that could not be written.
+    pub audit_failures: prometheus::IntCounter,
+    /// `masker_audit_last_sequence`: the number of the last event that was written.
+    pub audit_last_sequence: IntGauge,
     /// `masker_vault_damaged_total`: rows that were read and did not verify.
     pub damaged: prometheus::IntCounter,
 }
@@ -129,6 +135,18 @@ impl Metrics {
                 "masker_honeytoken_rehydrated_total",
                 "Honeytokens that somebody showed to have them rehydrated; the audit log says who",
             )?,
+            audit_events: IntCounterVec::new(
+                opts!("masker_audit_events_total", "Events written to the audit log, by operation"),
+                &["op"],
+            )?,
+            audit_failures: prometheus::IntCounter::new(
+                "masker_audit_failures_total",
+                "Events that could not be written to the audit log",
+            )?,
+            audit_last_sequence: IntGauge::new(
+                "masker_audit_last_sequence",
+                "Number of the last event that was written to the audit log",
+            )?,
             damaged: prometheus::IntCounter::new(
                 "masker_vault_damaged_total",
                 "Vault rows that were read and did not verify; run `masker vault check`",
@@ -142,7 +160,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 16] {
+    fn own(&self) -> [Box<dyn Collector>; 19] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -159,6 +177,9 @@ impl Metrics {
             Box::new(self.budgets_crossed.clone()),
             Box::new(self.api_keys.clone()),
             Box::new(self.honeytokens_rehydrated.clone()),
+            Box::new(self.audit_events.clone()),
+            Box::new(self.audit_failures.clone()),
+            Box::new(self.audit_last_sequence.clone()),
             Box::new(self.damaged.clone()),
         ]
     }

@@ -6,6 +6,7 @@ pub mod daemon {
 
     mod access;
     mod api_keys;
+    mod audit;
     mod backup;
     mod connections;
     mod contract;

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use masker::{
     api::Code,
+    audit::Operation,
     grant::{Limit, Scope},
     limits,
     metrics::Metrics,
@@ -34,6 +35,17 @@ fn the_error_codes_are_those_of_the_source() {
     for ((code, status), known) in documented.iter().zip(Code::ALL) {
         assert!(status == "item" || *status == known.status().to_string(), "{code}: {status}, not {}", known.status());
     }
+}
+
+#[test]
+fn the_operations_are_those_of_the_audit_log() {
+    let documented: Vec<String> = rows(&read("docs/audit-log.md"))
+        .into_iter()
+        .skip_while(|row| row[0] != "operation")
+        .skip(1)
+        .map(|row| row[0].clone())
+        .collect();
+    assert_eq!(documented, Operation::ALL.iter().map(|op| op.as_str()).collect::<Vec<_>>());
 }
 
 #[test]
@@ -142,9 +154,14 @@ fn the_tokens_that_are_shown_as_examples_of_the_format_are_vectors() {
 
 #[test]
 fn links_lead_somewhere() {
-    for document in
-        ["README.md", "CHANGELOG.md", "docs/token-format.md", "docs/vault-layout.md", "docs/export-format.md"]
-    {
+    for document in [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/token-format.md",
+        "docs/vault-layout.md",
+        "docs/export-format.md",
+        "docs/audit-log.md",
+    ] {
         let folder = Path::new(document).parent().unwrap();
         let text = read(document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api_keys;
+mod audit;
 mod honeytokens;
 mod object;
 mod rotations;
@@ -20,6 +21,7 @@ pub use admin::{
     WhoAmI,
 };
 pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
+pub use audit::AuditEvents;
 pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};

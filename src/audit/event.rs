@@ -287,6 +287,7 @@ struct BeforeTime<'a> {
 /// between the id and the number, and between the number and the time. No part begins or ends with a comma.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pieces {
+    pub(super) op: Operation,
     before_id: usize,
     before_number: usize,
     before_time: usize,
@@ -311,6 +312,7 @@ impl Event<'_> {
     /// Writes the parts that do not depend on the event's place after what `text` holds.
     pub(super) fn prepare(&self, text: &mut Vec<u8>) -> io::Result<Pieces> {
         Ok(Pieces {
+            op: self.op,
             before_id: members(
                 text,
                 &BeforeId {

@@ -117,6 +117,7 @@ pub(super) fn compress_closed(shared: &Shared) -> io::Result<()> {
                 return Ok(());
             }
             segment::compress(&segment.name, &shared.directory)?;
+            tracing::info!(segment = %segment.name, "a closed segment of the audit log was compressed");
         }
     }
     Ok(())

@@ -15,11 +15,15 @@ use super::{
     error::{AuditError, OpenError},
     event::{Detail, Event, Operation},
     keeper::Threads,
+    read::{Page, Query, ReadError, read},
     recovery::{self, Found},
     shared::{Shared, Submitted, Written, lock},
     writer::{Batch, Clock, Writer},
 };
-use crate::crypto::{ChainKey, SecretKey};
+use crate::{
+    crypto::{ChainKey, SecretKey},
+    metrics::Metrics,
+};
 
 /// Rounds that a request writes for others before somebody else takes over.
 const ROUNDS_MAX: usize = 4;
@@ -58,6 +62,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Whether the operator has taken note of a broken chain.
     pub accept_break: bool,
+    /// Where events are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A log that was opened.
@@ -98,7 +104,8 @@ impl AuditLog {
         };
         let found = recovery::recover(&options.directory, &key, listing, anchor).map_err(failed("read"))?;
         let (mut notes, position) = (found.notes(), found.position);
-        let mut writer = Writer::new(key.clone(), clock, &options.directory, position).map_err(failed("write"))?;
+        let mut writer = Writer::new(key.clone(), clock, &options.directory, position, Arc::clone(&options.metrics))
+            .map_err(failed("write"))?;
         begin(&mut writer, &found, &options, &mut notes).map_err(failed("write"))?;
         let unresolved_break = writer.unresolved_break;
         let shared = Arc::new(Shared::new(&options, key, writer, directory_lock));
@@ -148,6 +155,14 @@ impl AuditLog {
                 .into());
         }
         Ok(())
+    }
+
+    /// Reads events back. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`], where a file cannot be read.
+    pub fn read(&self, query: &Query) -> Result<Page, ReadError> {
+        read(&self.shared.directory, query)
     }
 
     /// The last event that is known to survive a power cut: what is to be noted outside of the log.

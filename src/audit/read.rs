@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     chain::{Facts, Line},
-    segment::{self, Lines, Next, Segment},
+    segment::{self, Lines, Next, Segment, is_damage},
 };
+use crate::limits::{AUDIT_EVENTS_PER_READ_MAX, AUDIT_READ_BYTES_MAX};
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +32,10 @@ pub struct Query {
 pub struct Page {
     /// Their texts, as they stand in the log.
     pub events: Vec<String>,
-    /// After which event the next page begins; none where there are no more for now.
-    pub next: Option<u64>,
+    /// The last event that was looked at, whether it was wanted or not: the next page is what comes after it.
+    pub last: u64,
+    /// Whether there is more to be looked at now.
+    pub more: bool,
 }
 
 /// Why events were not read.
@@ -40,14 +43,15 @@ pub struct Page {
 #[error("cannot read the audit log: {0}")]
 pub struct ReadError(#[from] io::Error);
 
-/// Reads the events of a directory that a query asks for. Lines that are none are passed over.
+/// Reads the events of a directory that a query asks for: of a long log a part, so that no call takes for ever. Lines
+/// that are none are passed over, and so is what cannot be unpacked.
 ///
 /// # Errors
 /// [`ReadError`], where a file cannot be read.
 pub fn read(directory: &Path, query: &Query) -> Result<Page, ReadError> {
     let segments = segment::list(directory)?.segments;
-    let (mut page, mut text) = (Page { events: Vec::new(), next: None }, Vec::new());
-    let mut last = query.after;
+    let mut page = Page { events: Vec::new(), last: query.after, more: false };
+    let mut room = Room { events: AUDIT_EVENTS_PER_READ_MAX, bytes: AUDIT_READ_BYTES_MAX };
     for (index, segment) in segments.iter().enumerate() {
         if let Some(next) = segments.get(index + 1) {
             let all_before = query.since.is_some_and(|since| next.name.begun < since);
@@ -55,30 +59,61 @@ pub fn read(directory: &Path, query: &Query) -> Result<Page, ReadError> {
                 continue;
             }
         }
-        let mut lines = Lines::open(&segment.path, segment.compressed)?;
-        // A last line without an end is still being written.
-        while let Next::Line = lines.next(&mut text)? {
-            let Some(line) = Line::parse(&text) else { continue };
-            if line.facts.seq <= query.after || !query.wants(&line.facts) {
-                continue;
-            }
-            if page.events.len() == query.limit {
-                page.next = Some(last);
-                return Ok(page);
-            }
-            last = line.facts.seq;
-            page.events.push(String::from_utf8_lossy(line.event).into_owned());
+        read_segment(segment, query, &mut page, &mut room)?;
+        if page.more {
+            break;
         }
     }
     Ok(page)
 }
 
+/// What a call may still do.
+struct Room {
+    events: usize,
+    bytes: usize,
+}
+
+/// Adds what is wanted of a segment.
+fn read_segment(segment: &Segment, query: &Query, page: &mut Page, room: &mut Room) -> io::Result<()> {
+    let mut text = Vec::new();
+    let mut lines = match Lines::open(&segment.path, segment.compressed) {
+        // Its time was over since the directory was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_damage(&error) => return Ok(()),
+        opened => opened?,
+    };
+    loop {
+        match lines.next(&mut text) {
+            Ok(Next::Line) => {}
+            // A last line without an end is still being written.
+            Ok(_) => return Ok(()),
+            Err(error) if is_damage(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let Some(line) = Line::parse(&text).filter(|line| line.facts.seq > query.after) else { continue };
+        let wanted = query.wants(&line.facts);
+        if room.events == 0 || (wanted && (page.events.len() == query.limit || room.bytes == 0)) {
+            page.more = true;
+            return Ok(());
+        }
+        room.events -= 1;
+        page.last = page.last.max(line.facts.seq);
+        if wanted {
+            room.bytes = room.bytes.saturating_sub(line.event.len());
+            page.events.push(String::from_utf8_lossy(line.event).into_owned());
+        }
+    }
+}
+
 /// The number of a segment's first event, where it can be told.
 fn first_number(segment: &Segment) -> io::Result<Option<u64>> {
-    let (mut lines, mut text) = (Lines::open(&segment.path, segment.compressed)?, Vec::new());
-    Ok(match lines.next(&mut text)? {
-        Next::Line => Line::parse(&text).map(|line| line.facts.seq),
-        _ => None,
+    let mut text = Vec::new();
+    let next = Lines::open(&segment.path, segment.compressed).and_then(|mut lines| lines.next(&mut text));
+    Ok(match next {
+        Ok(Next::Line) => Line::parse(&text).map(|line| line.facts.seq),
+        Ok(_) => None,
+        Err(error) if is_damage(&error) || error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
     })
 }
 

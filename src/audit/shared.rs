@@ -24,6 +24,7 @@ use super::{
 use crate::{
     crypto::ChainKey,
     limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL},
+    metrics::Metrics,
 };
 
 /// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
     lost: AtomicU64,
+    metrics: Arc<Metrics>,
     /// Something was written since the last sync began.
     unsynced: AtomicBool,
     /// Somebody waits for the disk who would not otherwise: the next sync is not put off.
@@ -108,6 +110,7 @@ impl Shared {
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             lost: AtomicU64::new(0),
+            metrics: Arc::clone(&options.metrics),
             unsynced: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             signal: Mutex::default(),
@@ -129,6 +132,7 @@ impl Shared {
     /// Counts events that are in no log.
     pub(super) fn lose(&self, events: usize) {
         self.lost.fetch_add(events as u64, Ordering::Relaxed);
+        self.metrics.audit_failures.inc_by(events as u64);
     }
 
     /// The last event that is known to survive a power cut.

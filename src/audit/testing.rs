@@ -18,7 +18,10 @@ use super::{
     AuditLog, Clock, Event, ExpectedHead, Failing, Head, OnFailure, Opened, Operation, Options, Query, Source, Sync,
     Verified, VerifyError, Why, read, segment, verify,
 };
-use crate::crypto::{ChainKey, SecretKey};
+use crate::{
+    crypto::{ChainKey, SecretKey},
+    metrics::Metrics,
+};
 
 pub(super) fn secret() -> SecretKey {
     SecretKey::from_bytes(Zeroizing::new(std::array::from_fn(|i| i as u8))).unwrap()
@@ -60,6 +63,7 @@ pub(super) fn options(directory: &Path) -> Options {
         retention_days: 2_555,
         segment_bytes_max: 1 << 20,
         accept_break: false,
+        metrics: Arc::new(Metrics::new().unwrap()),
     }
 }
 

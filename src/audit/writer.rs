@@ -24,7 +24,7 @@ use super::{
     group::Group,
     segment::{self, SegmentName},
 };
-use crate::{crypto::ChainKey, limits::AUDIT_UNSYNCED_BYTES_MAX};
+use crate::{crypto::ChainKey, limits::AUDIT_UNSYNCED_BYTES_MAX, metrics::Metrics};
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -91,6 +91,7 @@ pub(super) struct Writer {
     /// Those who wait for the next sync.
     pub(super) waiting: Vec<Group>,
     pub(super) unresolved_break: bool,
+    metrics: Arc<Metrics>,
     #[cfg(test)]
     pub(super) faults: Arc<super::file::Faults>,
 }
@@ -103,7 +104,13 @@ pub(super) struct Syncing {
 }
 
 impl Writer {
-    pub(super) fn new(key: Arc<ChainKey>, clock: Clock, directory: &Path, position: Position) -> io::Result<Self> {
+    pub(super) fn new(
+        key: Arc<ChainKey>,
+        clock: Clock,
+        directory: &Path,
+        position: Position,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
         let mut writer = Writer {
             key,
             clock,
@@ -122,6 +129,7 @@ impl Writer {
             time: String::new(),
             waiting: Vec::new(),
             unresolved_break: position.unresolved_break,
+            metrics,
             #[cfg(test)]
             faults: Arc::default(),
         };
@@ -184,7 +192,16 @@ impl Writer {
         self.bytes += self.lines.len() as u64;
         self.unsynced.extend_from_slice(&self.lines);
         self.head = head;
+        self.count(batch);
         Ok(())
+    }
+
+    /// Counts what was just written.
+    fn count(&self, batch: &Batch) {
+        for pieces in &batch.events {
+            self.metrics.audit_events.with_label_values(&[pieces.op.as_str()]).inc();
+        }
+        self.metrics.audit_last_sequence.set(self.head.sequence.cast_signed());
     }
 
     /// How much is written and not known to be durable, in bytes.
@@ -303,6 +320,7 @@ impl Writer {
         self.file = Some(Arc::new(file));
         self.name = self.next_name.take();
         self.head = head;
+        self.count(&batch);
         Ok(head)
     }
 }

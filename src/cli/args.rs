@@ -88,6 +88,9 @@ pub enum ClientCommand {
     /// See what applications were handed out, one run at a time
     #[command(subcommand, after_help = help::SESSIONS)]
     Sessions(SessionsCommand),
+    /// Read the audit log, and prove that it is whole
+    #[command(subcommand, after_help = help::AUDIT)]
+    Audit(AuditCommand),
     /// Look after the policies
     #[command(subcommand, after_help = help::POLICY)]
     Policy(PolicyCommand),
@@ -458,6 +461,48 @@ pub enum PolicyCommand {
     /// Let the daemon read its policies again: all of them, or none
     #[command(after_help = help::POLICY_RELOAD)]
     Reload,
+}
+
+/// `masker audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Prove that no event was changed, taken out, put in or cut off; the daemon is not asked
+    #[command(after_help = help::AUDIT_VERIFY)]
+    Verify(VerifyArgs),
+    /// Show events, oldest first
+    #[command(after_help = help::AUDIT_SHOW)]
+    Show(EventArgs),
+    /// Show events as they come
+    #[command(after_help = help::AUDIT_TAIL)]
+    Tail(EventArgs),
+}
+
+/// `masker audit verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The log's directory, or some of its segments; without any, the directory of the configuration
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A head that the log must have had: NUMBER:HASH, or the hash; else what the vault has noted, where it can be read
+    #[arg(long, value_name = "HEAD")]
+    pub head: Option<String>,
+}
+
+/// `masker audit show` and `masker audit tail`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct EventArgs {
+    /// From this time on: 24h for so long ago, a date, or a time as in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Of this caller: the name of a client or of an API key
+    #[arg(long, value_name = "NAME")]
+    pub caller: Option<String>,
+    /// Of this operation, such as rehydrate
+    #[arg(long, value_name = "OPERATION")]
+    pub op: Option<String>,
 }
 
 /// `masker bench`.

@@ -310,6 +310,41 @@ Examples:
 
 It looks once a second.";
 
+pub(super) const AUDIT: &str = "\
+Examples:
+  masker audit verify
+  masker audit show --since 24h --caller billing --op rehydrate
+  masker audit tail";
+
+pub(super) const AUDIT_VERIFY: &str = "\
+Examples:
+  MASKER_AUDIT_HMAC_KEY_FILE=./audit.key masker audit verify /var/lib/masker/audit
+  masker audit verify ./copy --head 81274:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  masker audit verify audit-20260301T000000Z-000061.jsonl.zst audit-20260302T000000Z-000062.jsonl
+
+It takes the key of the chain (MASKER_AUDIT_HMAC_KEY, _FILE, or the credential) and the files, and nothing else. The exit \
+code is 2 if they do not verify; the first line that fails is named with the reason: changed, missing, reordered, cut.
+
+A log that was cut off at the end of a line is a chain like any other, only shorter. So the log is held against a head that \
+was kept elsewhere: --head, as the daemon's log has it at the end of each segment and at each stop; else the one that the \
+vault has noted, where this is the configured log and no daemon has the vault open.";
+
+pub(super) const AUDIT_SHOW: &str = "\
+Examples:
+  masker audit show --since 24h --caller billing --op rehydrate
+  masker audit show --since 2026-03-01 --until 2026-03-02 --json | jq -r .request_id
+
+It takes the scope audit:read, and verifies nothing. A line is: time, operation, outcome, caller, request, and how many \
+items of which kind and key had which outcome. With --json each line is an event as it stands in the log.";
+
+pub(super) const AUDIT_TAIL: &str = "\
+Examples:
+  masker audit tail
+  masker audit tail --op honeytoken.rehydrated --json
+
+It begins ten minutes ago, or where --since says, and goes on until it is ended. Events that tell of a look at the log \
+(audit.read) are left out unless --op asks for them.";
+
 pub(super) const POLICY: &str = "\
 Examples:
   masker policy validate ./policies

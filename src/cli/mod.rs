@@ -4,10 +4,12 @@
 
 pub mod args;
 mod api_keys;
+mod audit;
 mod backup;
 pub mod bench;
 mod client;
 mod credential;
+mod events;
 mod exit;
 mod help;
 mod honeytokens;
@@ -31,12 +33,13 @@ use tokio::runtime;
 
 use self::{
     args::{
-        ApiKeysCommand, Arguments, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand,
+        ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand,
     },
     session::{CommandError, Session},
     values::Operation,
 };
 pub use self::{
+    audit::NotedHead,
     client::{Client, ClientError, Reply},
     exit::Exit,
 };
@@ -44,8 +47,8 @@ use crate::config::Host;
 
 /// Runs a command to its end, writes its results, or why it failed, and says with what to exit. It must not be called
 /// from within a tokio runtime.
-pub fn run(command: ClientCommand, global: &Global, host: Host<'_>) -> Exit {
-    let mut session = Session::new(global, host);
+pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, noted_head: NotedHead) -> Exit {
+    let mut session = Session::new(global, host, noted_head);
     // One connection needs no second thread; load on many does.
     let mut threads = match command {
         ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
@@ -105,6 +108,9 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Policy(PolicyCommand::Show { name }) => policy::show(name.as_deref(), session).await,
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,
         ClientCommand::Policy(PolicyCommand::Reload) => policy::reload(session).await,
+        ClientCommand::Audit(AuditCommand::Verify(args)) => audit::verify(&args, session),
+        ClientCommand::Audit(AuditCommand::Show(args)) => events::show(&args, session).await,
+        ClientCommand::Audit(AuditCommand::Tail(args)) => events::tail(&args, session).await,
         ClientCommand::Health => status::health(session).await,
         ClientCommand::Whoami => status::whoami(session).await,
         ClientCommand::Completions { shell } => {

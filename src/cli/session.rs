@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     args::Global,
+    audit::NotedHead,
     bench::BenchError,
     client::{Client, ClientError, Download, Reply},
     credential::{self, CredentialError},
@@ -18,7 +19,10 @@ use super::{
     progress::Progress,
     upload,
 };
-use crate::config::{Config, Faults, Flags, Host};
+use crate::{
+    audit::Head,
+    config::{Config, Environment, Faults, Flags, Host},
+};
 
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +70,12 @@ pub(super) struct Session<'a> {
     global: &'a Global,
     host: Host<'a>,
     client: Option<Client>,
+    noted_head: NotedHead,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(global: &'a Global, host: Host<'a>) -> Self {
-        Session { output: Output::new(global), global, host, client: None }
+    pub(super) fn new(global: &'a Global, host: Host<'a>, noted_head: NotedHead) -> Self {
+        Session { output: Output::new(global), global, host, client: None, noted_head }
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Reply, CommandError> {
@@ -134,6 +139,22 @@ impl<'a> Session<'a> {
     /// The credential of the environment, as requests show it.
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, CommandError> {
         Ok(credential::authorization(self.host.environment)?)
+    }
+
+    /// The whole configuration, as the daemon would read it.
+    pub(super) fn config(&self) -> Result<Config, CommandError> {
+        let socket = self.global.socket_flag().map_err(CommandError::Usage)?;
+        Ok(Config::load(Flags { config: self.global.config.as_deref(), socket: socket.as_deref() }, self.host)?)
+    }
+
+    /// The environment of this command.
+    pub(super) fn environment(&self) -> &Environment {
+        self.host.environment
+    }
+
+    /// Where the audit log stood when the vault of this directory was last told.
+    pub(super) fn noted_head(&self, data_dir: &Path) -> Result<Option<Head>, String> {
+        (self.noted_head)(data_dir)
     }
 
     async fn client(&mut self) -> Result<&mut Client, CommandError> {

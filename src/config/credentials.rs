@@ -102,6 +102,27 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// The key of the audit chain alone, for a command: what else is given does not concern it.
+    ///
+    /// # Errors
+    /// Every problem of that key.
+    pub fn audit_key(environment: &Environment) -> Result<Option<SecretKey>, CredentialProblems> {
+        let mut findings = Findings::default();
+        let place = KeySources::of(environment, &mut findings).places(&mut findings).remove(&Slot::Audit);
+        let variable = Slot::Audit.variable();
+        let key = match place {
+            None => None,
+            Some(Place::Variable) => {
+                environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
+            }
+            Some(place) => findings.read(Slot::Audit, &place),
+        };
+        findings.problems.retain(|problem| problem.source.contains(&variable));
+        findings.end().map(|_| key)
+    }
+}
+
 impl KeySources {
     /// Reads the keys again, all but those that variables held themselves, with files that have come and without
     /// those that have gone. The key of the audit chain is not read again.

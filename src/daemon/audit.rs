@@ -8,8 +8,11 @@ use tracing::{error, warn};
 use super::run::Refusal;
 use crate::{
     audit::{AuditLog, Count, Detail, Event, Head, Operation, Options},
+    code::Code,
     config::AuditConfig,
     crypto::SecretKey,
+    http::{ReloadError, Reloaded},
+    metrics::Metrics,
     vault::{Vault, VaultError},
 };
 
@@ -21,6 +24,7 @@ pub(super) async fn open_audit(
     config: &AuditConfig,
     key: Option<SecretKey>,
     vault: &Vault,
+    metrics: Arc<Metrics>,
     accept_break: bool,
 ) -> Result<Option<Arc<AuditLog>>, Refusal> {
     let Some(key) = key else { return Ok(None) };
@@ -34,6 +38,7 @@ pub(super) async fn open_audit(
         retention_days: config.retention_days,
         segment_bytes_max: config.segment_bytes_max(),
         accept_break,
+        metrics,
     };
     let opening = move || AuditLog::open(options, anchor, Arc::new(Timestamp::now));
     let opened = tokio::task::spawn_blocking(opening).await.map_err(Refusal::failed)?.map_err(Refusal::failed)?;
@@ -65,8 +70,16 @@ fn keys(vault: &Vault) -> Vec<Count> {
 }
 
 /// Tells the log of a reload that no request asked for.
-pub(super) async fn tell_reload(log: &AuditLog, went_well: bool) {
-    let event = Event::new(Operation::Reload, if went_well { "ok" } else { "failed" });
+pub(super) async fn tell_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&Reloaded, &ReloadError>) {
+    let (outcome, policies) = match reloaded {
+        Ok(reloaded) => ("ok", Some(reloaded.policies as u64)),
+        Err(ReloadError::Vault(_)) => (Code::VaultUnavailable.as_str(), None),
+        Err(ReloadError::Invalid { keys, .. }) if !keys.is_empty() => (Code::KeysInvalid.as_str(), None),
+        Err(ReloadError::Invalid { .. }) => (Code::PolicyInvalid.as_str(), None),
+    };
+    let counts = keys(vault);
+    let detail: Vec<_> = policies.map(|policies| ("policies", Detail::Number(policies))).into_iter().collect();
+    let event = Event { counts: &counts, detail: &detail, ..Event::new(Operation::Reload, outcome) };
     if let Err(failed) = log.record(&event).await {
         error!(error = %failed, "the audit log was not told of a reload");
     }

@@ -6,9 +6,11 @@ mod clients;
 pub mod environ;
 mod harden;
 mod logging;
+mod noted;
 mod policies;
 mod reload;
 mod run;
 mod stack;
 
+pub use noted::noted_head;
 pub use run::{ServeOptions, serve};

@@ -226,7 +226,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         warn!("{warning}");
     }
 
-    let audit = open_audit(&config.audit, loaded.audit_key, &vault, options.accept_audit_break).await?;
+    let audit =
+        open_audit(&config.audit, loaded.audit_key, &vault, Arc::clone(&metrics), options.accept_audit_break).await?;
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
     let socket_group = socket.group().map_err(Refusal::failed)?;
@@ -331,10 +332,11 @@ impl Signals {
     /// done then.
     async fn serve_until_stop(&mut self, service: &Service, chores: Chores<'_>, audit: Option<&AuditLog>) {
         let Signals { terminate, interrupt, hangup } = self;
+        let vault = chores.vault;
         let reloads = async {
             loop {
                 let _ = hangup.recv().await;
-                reload(service, audit).await;
+                reload(service, vault, audit).await;
             }
         };
         tokio::select! {
@@ -346,12 +348,12 @@ impl Signals {
     }
 }
 
-async fn reload(service: &Service, audit: Option<&AuditLog>) {
+async fn reload(service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
     notify(&[NotifyState::Reloading, monotonic_now()]);
     // What is wrong was logged, and health says so until a reload goes well.
     let reloaded = service.reload(Reload::Both).await;
     if let Some(log) = audit {
-        tell_reload(log, reloaded.is_ok()).await;
+        tell_reload(log, vault, reloaded.as_ref()).await;
     }
     notify(&[NotifyState::Ready]);
 }

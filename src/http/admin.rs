@@ -94,6 +94,8 @@ impl Service {
     pub(super) async fn vault_check(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         let permit = on.permit::<access::VaultAdmin>()?;
         let outcome = self.vault.check(&permit).await?;
+        on.number("records", outcome.records);
+        on.number("damaged", outcome.damaged_records + outcome.damaged_aliases);
         json(&CheckReport {
             ok: outcome.ok(),
             records: outcome.records,
@@ -128,6 +130,7 @@ impl Service {
         let unknown =
             || Problem::new(Code::PolicyUnknown, "no policy of this name is loaded; see GET /api/v1/policies");
         let policy = policies.get(Some(name)).ok_or_else(unknown)?;
+        on.by_policy(policy);
         let entities = policy.entities.iter().map(|(kind, rule)| (kind.to_string(), description(rule)));
         json(&PolicyDescription {
             name: policy.name.clone(),
@@ -141,7 +144,10 @@ impl Service {
     pub(super) async fn policies_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         on.permit::<access::PoliciesReload>()?;
         match self.reload(Reload::Policies).await {
-            Ok(Reloaded { policies, warnings }) => json(&ReloadReport { policies, warnings }),
+            Ok(Reloaded { policies, warnings }) => {
+                on.number("policies", policies as u64);
+                json(&ReloadReport { policies, warnings })
+            }
             Err(ReloadError::Vault(failed)) => Err(failed.into()),
             Err(invalid) => Err(Problem::new(Code::PolicyInvalid, invalid.to_string())),
         }

@@ -49,6 +49,7 @@ pub(super) fn operation(route: Route) -> Option<Operation> {
         Route::HoneytokenPlant => Operation::HoneytokenPlant,
         Route::Honeytokens => Operation::HoneytokenList,
         Route::HoneytokenRemove => Operation::HoneytokenRemove,
+        Route::AuditEvents => Operation::AuditRead,
         Route::WhoAmI | Route::OpenApi | Route::Health | Route::Metrics => return None,
     })
 }
@@ -82,6 +83,7 @@ impl Service {
             (Some(Incident::Unidentified { .. }), _) => Operation::AuthFailed,
             (Some(Incident::Blocked { .. }), _) => Operation::AuthBlocked,
             (Some(Incident::KeyInUrl), _) => Operation::Refused,
+            (None, Some(_)) if on.untold && ended.code.is_none() => return Ok(()),
             (None, Some(operation)) => operation,
             (None, None) if ended.code == Some(Code::PermDenied) => Operation::Denied,
             (None, None) => return Ok(()),
@@ -148,6 +150,7 @@ impl Fact {
         match self {
             Fact::Text(text) => Detail::Text(text),
             Fact::Number(number) => Detail::Number(*number),
+            Fact::Flag(flag) => Detail::Flag(*flag),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Exports and imports: bodies that no memory holds as a whole.
 
-use std::{fs::File, future::Future, io, io::Write, path::Path, time::Duration};
+use std::{fs::File, future::Future, io, io::Write, path::Path, sync::Arc, time::Duration};
 
 use futures_util::stream::try_unfold;
 use http_body_util::{BodyExt, Either, StreamBody};
@@ -9,7 +9,7 @@ use hyper::{
     body::{Body, Bytes, Frame, Incoming},
     header::{self, HeaderValue},
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     access,
     api::ImportReport,
+    audit::{AuditError, AuditLog, Detail, Event, Operation},
     code::Code,
     limits::IMPORT_BYTES_MAX,
     vault::{ExportFailed, Exporting, ImportFailed, ImportRules},
@@ -36,6 +37,7 @@ struct Sending {
     id: RequestId,
     bytes: u64,
     ended: bool,
+    audit: Option<Arc<AuditLog>>,
 }
 
 impl Sending {
@@ -51,7 +53,10 @@ impl Sending {
                 let (counts, bytes) = (self.exporting.counts(), self.bytes);
                 let (records, tombstones) = (counts.records, counts.tombstones);
                 info!(request_id = self.id.as_str(), records, tombstones, bytes, "the vault was exported");
-                Ok(None)
+                // Without its last chunk what was sent is no export: none is whole that the log does not know of.
+                let Some(log) = self.audit.take() else { return Ok(None) };
+                let recorded = record_end(&log, self.id, "ok", bytes, Some((records, tombstones))).await;
+                recorded.map(|()| None).map_err(io::Error::other)
             }
             Err(failed) => {
                 self.ended = true;
@@ -68,14 +73,39 @@ impl Drop for Sending {
         if !self.ended {
             warn!(request_id = self.id.as_str(), bytes = self.bytes, "an export was cut short; what was sent is none");
         }
+        // Still here unless it ended well.
+        if let (Some(log), Ok(runtime)) = (self.audit.take(), Handle::try_current()) {
+            let (id, bytes) = (self.id, self.bytes);
+            runtime.spawn(async move {
+                if let Err(failed) = record_end(&log, id, "incomplete", bytes, None).await {
+                    error!(request_id = id.as_str(), error = %failed, "the audit log was not told of an export's end");
+                }
+            });
+        }
     }
+}
+
+/// Tells the audit log how an export ended, of which a request began the sending.
+async fn record_end(
+    log: &AuditLog,
+    id: RequestId,
+    outcome: &'static str,
+    bytes: u64,
+    counted: Option<(u64, u64)>,
+) -> Result<(), AuditError> {
+    let mut detail = vec![("bytes", Detail::Number(bytes))];
+    if let Some((records, tombstones)) = counted {
+        detail.extend([("records", Detail::Number(records)), ("tombstones", Detail::Number(tombstones))]);
+    }
+    let request_id = Some(id.as_str());
+    log.record(&Event { request_id, detail: &detail, ..Event::new(Operation::VaultExported, outcome) }).await
 }
 
 impl Service {
     pub(super) async fn vault_export(&self, on: &mut Exchange) -> Result<Response<AnswerBody>, Problem> {
         let permit = on.permit::<access::VaultAdmin>()?;
         let exporting = self.vault.export(&permit, self.place.vault_id).await?;
-        let sending = Sending { exporting, id: on.id, bytes: 0, ended: false };
+        let sending = Sending { exporting, id: on.id, bytes: 0, ended: false, audit: self.audit.clone() };
         let body = StreamBody::new(try_unfold(sending, Sending::next));
         let mut response = Response::new(Either::Right(body.boxed_unsync()));
         response.headers_mut().insert(header::CONTENT_TYPE, OCTETS);

@@ -28,6 +28,8 @@ pub(super) struct Exchange {
     pub(super) session: Option<EnteredSession>,
     /// Honeytokens that it showed, with how often.
     pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
+    /// Whether there is nothing in it that the audit log is to be told.
+    pub(super) untold: bool,
 }
 
 /// What can befall a request before it comes to a handler.
@@ -65,6 +67,8 @@ pub(super) enum Fact {
     Text(String),
     /// A number.
     Number(u64),
+    /// Whether something is so.
+    Flag(bool),
 }
 
 impl Exchange {
@@ -81,6 +85,7 @@ impl Exchange {
             crossed: Vec::new(),
             session: None,
             honeytokens: BTreeMap::new(),
+            untold: false,
         }
     }
 
@@ -113,11 +118,22 @@ impl Exchange {
 
     /// Notes a number.
     pub(super) fn number(&mut self, name: &'static str, number: u64) {
-        self.account.facts.push((name, Fact::Number(number)));
+        self.put(name, Fact::Number(number));
+    }
+
+    /// Notes whether something is so.
+    pub(super) fn flag(&mut self, name: &'static str, flag: bool) {
+        self.put(name, Fact::Flag(flag));
     }
 
     /// Notes a name or an id that is not of the request's making.
     pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.account.facts.push((name, Fact::Text(text.into())));
+        self.put(name, Fact::Text(text.into()));
+    }
+
+    /// Of a name that is noted twice the last one counts: JSON that has it twice is in no canonical form.
+    fn put(&mut self, name: &'static str, fact: Fact) {
+        self.account.facts.retain(|(known, _)| *known != name);
+        self.account.facts.push((name, fact));
     }
 }

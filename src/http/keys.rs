@@ -14,7 +14,7 @@ use crate::{
     api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport},
     code::Code,
     keyring::Role,
-    vault::{GenerationStatus, Verdict, advice},
+    vault::{GenerationStatus, Outcome, Verdict, advice},
 };
 
 impl Service {
@@ -31,6 +31,11 @@ impl Service {
         on.permit::<access::KeysAdmin>()?;
         match self.reload(Reload::Keys).await {
             Ok(reloaded) => {
+                let loaded = |key: GenerationStatus| {
+                    let role = key.loaded?;
+                    Some((Outcome::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
+                };
+                on.account.counts = self.vault.generations().into_iter().filter_map(loaded).collect();
                 let keys = self.key_statuses(self.vault.generations());
                 json(&KeysReloadReport { keys, warnings: reloaded.warnings })
             }

@@ -6,6 +6,7 @@
 mod admin;
 mod api_keys;
 mod audit;
+mod audit_events;
 mod backup;
 mod body;
 mod exchange;
@@ -152,6 +153,8 @@ pub struct Service {
     importing: Semaphore,
     /// One change of API keys at a time: each is decided on what is in force, and is in force once it is durable.
     key_changes: Mutex<()>,
+    /// One reading of the audit log at a time.
+    reading_audit: Mutex<()>,
     api_keys_per_workspace: usize,
     started: Instant,
     ids: RequestIds,
@@ -187,6 +190,7 @@ impl Service {
             place,
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
+            reading_audit: Mutex::new(()),
             api_keys_per_workspace,
             started: Instant::now(),
             ids: RequestIds::new(),

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, CheckReport,
+    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, AuditEvents, CheckReport,
     CompactReport, ErrorBody, ForgetResult, Health, Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted,
     ImportReport, KeyList, KeysReloadReport, LookupResult, PolicyDescription, PolicyList, PurgeReport, PurgeRequest,
     RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList, SessionInfo,
@@ -24,7 +24,7 @@ use crate::api::{
         rotation, rotation_cancel, policies, policy, policies_reload,
         api_key_create, api_keys, api_key, api_key_change, api_key_revoke, api_key_rotate,
         session_open, sessions, session, session_close, honeytoken_plant, honeytokens, honeytoken_remove,
-        whoami, openapi, health, metrics,
+        audit_events, whoami, openapi, health, metrics,
     ),
 )]
 struct Document;
@@ -221,6 +221,17 @@ described! {
         (status = 200, description = "The honeytoken that it was", body = Honeytoken),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     honeytoken_remove;
+    /// Events of the audit log, oldest first: a page of them.
+    #[utoipa::path(get, path = "/api/v1/audit/events", params(
+        ("since" = Option<String>, Query, description = "From this time on (RFC 3339, or a date)"),
+        ("until" = Option<String>, Query, description = "Before this time"),
+        ("caller" = Option<String>, Query, description = "Of the caller with this name"),
+        ("op" = Option<String>, Query, description = "Of this operation"),
+        ("limit" = Option<usize>, Query, description = "So many at most: 1 to 1,000; 100 where nothing is said"),
+        ("cursor" = Option<String>, Query, description = "Where the page before ended")), responses(
+        (status = 200, description = "The events", body = AuditEvents),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    audit_events;
     /// Who the caller is, as the kernel attests it, and what it may do.
     #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
         (status = 200, description = "The caller", body = WhoAmI),

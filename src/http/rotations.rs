@@ -21,7 +21,12 @@ impl Service {
             dry_run: request.dry_run,
             rows_per_second_max: request.max_rows_per_second,
         };
-        json(&rotation(self.vault.begin_rotation(&permit, request).await?))
+        let begun = self.vault.begin_rotation(&permit, request).await?;
+        on.fact("rotation", begun.id.to_string());
+        on.fact("new_kid", begun.new_kid.to_string());
+        on.fact("old_kid", begun.old_kid.to_string());
+        on.flag("dry_run", begun.dry_run);
+        json(&rotation(begun))
     }
 
     pub(super) fn rotations(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
@@ -36,7 +41,9 @@ impl Service {
 
     pub(super) async fn cancel_rotation(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
         let permit = on.permit::<access::VaultAdmin>()?;
-        json(&rotation(self.vault.cancel_rotation(&permit, rotation_id(id)?).await?))
+        let cancelled = self.vault.cancel_rotation(&permit, rotation_id(id)?).await?;
+        on.fact("rotation", cancelled.id.to_string());
+        json(&rotation(cancelled))
     }
 }
 

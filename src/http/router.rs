@@ -75,6 +75,8 @@ pub enum Route {
     Honeytokens,
     /// A honeytoken's mark removed.
     HoneytokenRemove,
+    /// Events of the audit log.
+    AuditEvents,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -101,6 +103,7 @@ impl Route {
         match self {
             Route::VaultImport => &["restore_erased"],
             Route::Sessions => &["since", "status", "limit", "cursor"],
+            Route::AuditEvents => &["since", "until", "caller", "op", "limit", "cursor"],
             _ => &[],
         }
     }
@@ -161,6 +164,7 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
     (Route::HoneytokenPlant, Method::POST, "/api/v1/vault/honeytokens", Needs(Scope::VaultAdmin)),
     (Route::Honeytokens, Method::GET, "/api/v1/vault/honeytokens", Needs(Scope::VaultRead)),
     (Route::HoneytokenRemove, Method::DELETE, "/api/v1/vault/honeytokens/{id}", Needs(Scope::VaultAdmin)),
+    (Route::AuditEvents, Method::GET, "/api/v1/audit/events", Needs(Scope::AuditRead)),
     (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
     (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
     (Route::Health, Method::GET, "/health", Open),

@@ -325,6 +325,7 @@ impl Service {
             }
             Route::Honeytokens => self.honeytokens(on)?,
             Route::HoneytokenRemove => self.honeytoken_remove(on, &matched.name).await?,
+            Route::AuditEvents => self.audit_events(on, &query).await?,
             Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {

@@ -9,7 +9,7 @@ use crate::{
     access,
     api::{CompactReport, PurgeReport, PurgeRequest, PurgedRecords},
     code::Code,
-    vault::{CompactFailed, Purge, PurgeFailed},
+    vault::{CompactFailed, Outcome, Purge, PurgeFailed},
 };
 
 impl Service {
@@ -18,6 +18,22 @@ impl Service {
         let request: PurgeRequest<'_> = parse(body)?;
         let outcome = self.vault.purge(&permit, which(&request)?, request.dry_run).await?;
         on.number("records", outcome.records.values().sum());
+        on.flag("dry_run", request.dry_run);
+        on.account.counts = outcome
+            .records
+            .iter()
+            .map(|((kid, fingerprint), records)| {
+                (
+                    Outcome::of_generation(
+                        *kid,
+                        *fingerprint,
+                        None,
+                        if request.dry_run { "counted" } else { "erased" },
+                    ),
+                    *records,
+                )
+            })
+            .collect();
         if !request.dry_run {
             let mut receipt = Receipt::default();
             for ((kid, fingerprint), records) in &outcome.records {
@@ -39,6 +55,8 @@ impl Service {
         let permit = on.permit::<access::VaultAdmin>()?;
         let compacted = self.vault.compact(&permit).await?;
         let (bytes_before, bytes_after) = (compacted.bytes_before, compacted.bytes_after);
+        on.number("bytes_before", bytes_before);
+        on.number("bytes_after", bytes_after);
         info!(request_id = on.id.as_str(), bytes_before, bytes_after, "the vault was compacted");
         json(&CompactReport { bytes_before, bytes_after })
     }
@@ -58,7 +76,7 @@ fn which(request: &PurgeRequest<'_>) -> Result<Purge, Problem> {
 }
 
 /// A time, or the first moment of a day in UTC.
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     if text.len() == "2025-01-31".len() {
         let day: Date = text.parse().ok()?;
         return Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());

@@ -28,6 +28,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Something of one generation of a key.
+    pub fn of_generation(kid: Kid, fingerprint: Fingerprint, role: Option<Role>, outcome: &'static str) -> Self {
+        Outcome { kid: Some(kid), fingerprint: Some(fingerprint), role, ..Outcome::keyless(None, outcome) }
+    }
+
     /// An item that never came to a key.
     pub(super) fn keyless(kind: Option<EntityKind>, outcome: &'static str) -> Self {
         Outcome { scheme: "", kind, kid: None, fingerprint: None, role: None, outcome }

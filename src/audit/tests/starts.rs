@@ -214,3 +214,31 @@ fn a_log_that_is_gone_is_missed() {
     assert!(!healthy);
     assert_eq!(failing(folder.path(), None).2, Why::Beheaded { before: head.sequence });
 }
+
+#[test]
+fn what_is_above_a_break_that_was_told_is_not_told_again() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    let two_days = |log: super::super::AuditLog| {
+        runtime().block_on(async {
+            record(&log, 3).await;
+            next_day(&log, &clock);
+            record(&log, 3).await;
+            log.close().await;
+        });
+    };
+    two_days(open(options(folder.path()), None, &clock).log);
+    let second = files(folder.path()).remove(1);
+    let mut text = fs::read(&second).unwrap();
+    let middle = text.len() / 2;
+    text[middle] ^= 1;
+    fs::write(&second, text).unwrap();
+    let accepting = Options { accept_break: true, ..options(folder.path()) };
+    let opened = open(accepting, None, &clock);
+    assert!(opened.notes[0].contains("chain is broken"), "{:?}", opened.notes);
+    two_days(opened.log);
+    assert_eq!(files(folder.path()).len(), 4);
+    // An end of the first day, which is two segments above: whatever became of it, the break was found since.
+    let noted = Head { sequence: 2, hash: [7; 32] };
+    assert_eq!(start(options(folder.path()), Some(noted)), (vec![], true));
+}

@@ -99,16 +99,16 @@ fn pages_are_read_over_segments() {
     let clock = SetClock::new();
     three_segments(folder.path(), &clock);
     let whole = read(folder.path(), &Query { limit: 100, ..Query::default() }).unwrap();
-    assert_eq!((whole.events.len(), whole.next), (17, None));
+    assert_eq!((whole.events.len(), whole.last, whole.more), (17, 17, false));
     for limit in 1..=17 {
         let (mut events, mut after) = (Vec::new(), 0);
         loop {
             let page = read(folder.path(), &Query { after, limit, ..Query::default() }).unwrap();
             assert!(page.events.len() <= limit);
             events.extend(page.events);
-            match page.next {
-                Some(next) => after = next,
-                None => break,
+            after = page.last;
+            if !page.more {
+                break;
             }
         }
         assert_eq!(events, whole.events, "{limit}");

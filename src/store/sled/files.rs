@@ -79,11 +79,13 @@ impl Place {
         }
     }
 
-    /// Something in the directory that is neither a vault's nor what a file system puts into its root.
+    /// Something in the directory that is neither a vault's, nor the audit log's, nor what a file system puts into its
+    /// root.
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            let ours = ["lock", "witness", "witness.new", "sled", "sled.new", "sled.old", "rehearsal", "lost+found"];
+            let ours =
+                ["lock", "witness", "witness.new", "sled", "sled.new", "sled.old", "rehearsal", "lost+found", "audit"];
             if !ours.iter().any(|known| name == *known) {
                 return Ok(Some(name));
             }

@@ -17,6 +17,7 @@ use super::{
     step::{Ahead, Stepped},
 };
 use crate::{
+    audit::{Detail, Event, Operation},
     limits::{ROTATION_RECORDS_MAX, ROTATION_RECORDS_MIN},
     store::record::RotationRow,
     vault::{Vault, VaultError},
@@ -114,7 +115,7 @@ impl Vault {
                     PAUSE
                 }
             };
-            self.tell_of_end(id);
+            self.tell_of_end(id).await;
             if pause.is_zero() {
                 tokio::task::yield_now().await;
             } else if timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
@@ -133,14 +134,29 @@ impl Vault {
         state.progress_of(id).began.get_or_insert((now_ms, row.rows_resealed + row.rows_failed));
     }
 
-    /// Logs the end of a rotation that was just driven.
-    fn tell_of_end(&self, id: RotationId) {
+    /// Tells both logs of the end of a rotation that was just driven.
+    async fn tell_of_end(&self, id: RotationId) {
         let Some(status) = self.find_rotation(id).filter(|status| status.finished_at.is_some()) else { return };
         let state = status.state.as_str();
         if let Some(detail) = &status.detail {
             warn!(rotation = %id, state, rows = status.rows_resealed, failed = status.rows_failed, "{detail}");
         } else {
             info!(rotation = %id, state, rows = status.rows_resealed, "a rotation has ended");
+        }
+        let Some(log) = self.shared.audit.get() else { return };
+        let (id, kid, old_kid) = (id.to_string(), status.new_kid.to_string(), status.old_kid.to_string());
+        let fingerprint = status.fingerprint.to_string();
+        let detail = [
+            ("dry_run", Detail::Flag(status.dry_run)),
+            ("fingerprint", Detail::Text(&fingerprint)),
+            ("new_kid", Detail::Text(&kid)),
+            ("old_kid", Detail::Text(&old_kid)),
+            ("rotation", Detail::Text(&id)),
+            ("rows_failed", Detail::Number(status.rows_failed)),
+            ("rows_resealed", Detail::Number(status.rows_resealed)),
+        ];
+        if let Err(failed) = log.record(&Event { detail: &detail, ..Event::new(Operation::RotationEnd, state) }).await {
+            warn!(rotation = id, error = %failed, "the audit log was not told of a rotation's end");
         }
     }
 }

@@ -56,6 +56,7 @@ async fn every_commit_notes_where_the_audit_log_stands() {
         retention_days: 1,
         segment_bytes_max: 1 << 20,
         accept_break: false,
+        metrics: Arc::new(crate::metrics::Metrics::new().unwrap()),
     };
     let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log);
     vault.anchor(Arc::clone(&log));

@@ -31,7 +31,12 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
 #[test]
 fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     let site = Site::new();
-    let daemon = site.launch().care_keys().old_key("K_CARE", &TestKey::named("care before")).start();
+    let daemon = site
+        .launch()
+        .care_keys()
+        .old_key("K_CARE", &TestKey::named("care before"))
+        .env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64())
+        .start();
     let mut client = daemon.client();
     let document = client.get("/api/v1/openapi.json").ok();
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));

@@ -11,8 +11,10 @@ use std::{
     thread,
 };
 
+use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::harness::{Client, Daemon, Site, TestKey};
 use memory::Memory;
@@ -127,6 +129,11 @@ fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
         needles.add("a token", token.as_bytes());
         needles.add("a token's body", token.rsplit('.').next().expect("a body").as_bytes());
     }
+    // Who can guess a value could tell it by its digest.
+    let values = (0..900).map(value);
+    for text in values.chain(tokens.iter().cloned()).chain([CONTEXT.to_owned()]) {
+        needles.add("a digest", HEXLOWER.encode(&Sha256::digest(text)).as_bytes());
+    }
     assert!(needles.len() > before + 900);
 
     for (place, bytes) in places {
@@ -146,6 +153,7 @@ fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
     assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is a talkative one");
     needles.assert_absent("the log", log.as_bytes());
     // The vault keeps ids of tokens in the clear, and nothing else of them.
+    assert!(site.vault().join("audit").is_dir(), "and the audit log nothing at all");
     for file in files_under(&site.vault()) {
         needles.assert_absent(&file.display().to_string(), &fs::read(&file).unwrap());
     }

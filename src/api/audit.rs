@@ -1,0 +1,18 @@
+//! Answers about the audit log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// `GET /api/v1/audit/events`.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct AuditEvents {
+    /// The events, oldest first, as they stand in the log.
+    pub events: Vec<BTreeMap<String, Value>>,
+    /// Where the next page begins: give it as `cursor`. Later it begins with what was not there yet.
+    pub cursor: String,
+    /// Whether there is more now. A page can be empty and have more after it.
+    pub more: bool,
+}

@@ -1,0 +1,180 @@
+//! Somebody was at the log: what is found, where, and what an operator can do. And what is no place for a log.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use serde_json::json;
+
+use super::{assert_whole, complaint, events, launch, of, only, segments, site, text_of, verify};
+use crate::daemon::harness::Site;
+
+/// A log with a dozen events, of a daemon that was stopped; its only segment.
+fn written() -> (Site, std::path::PathBuf) {
+    let site = site();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    for number in 0..10 {
+        client.token("PHONE", &number.to_string());
+    }
+    daemon.stop();
+    assert_whole(&site);
+    let segment = segments(&site).remove(0);
+    (site, segment)
+}
+
+fn lines(segment: &Path) -> Vec<String> {
+    text_of(segment).lines().map(str::to_owned).collect()
+}
+
+fn write(segment: &Path, lines: &[String]) {
+    fs::write(segment, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
+/// What somebody does to the lines of a log, the line at which that is found, and the reason.
+type Tampering = (&'static str, fn(&mut Vec<String>), u64, &'static str);
+
+const TAMPERINGS: &[Tampering] = &[
+    ("a fact", |lines| lines[4] = lines[4].replace("\"items\":1", "\"items\":2"), 5, "changed"),
+    (
+        "a hash",
+        |lines| {
+            let at = lines[4].len() - 3;
+            let other = if lines[4][at..].starts_with('0') { "1" } else { "0" };
+            lines[4].replace_range(at..=at, other);
+        },
+        5,
+        "changed",
+    ),
+    ("a line taken out", |lines| drop(lines.remove(4)), 5, "missing"),
+    ("a line twice", |lines| lines.insert(4, lines[4].clone()), 6, "reordered"),
+    ("two lines in each other's place", |lines| lines.swap(4, 5), 5, "reordered"),
+    ("a line that is none", |lines| lines[4] = "{}".to_owned(), 5, "changed"),
+    ("the first line taken out", |lines| drop(lines.remove(0)), 1, "missing"),
+];
+
+#[test]
+fn what_was_done_to_the_log_is_found_told_and_stays() {
+    for (what, tamper, line, why) in TAMPERINGS {
+        let (site, segment) = written();
+        let mut tampered = lines(&segment);
+        tamper(&mut tampered);
+        write(&segment, &tampered);
+        let (report, code) = verify(&site, &[]);
+        assert_eq!((code, &report["line"]), (Some(2), &json!(line)), "{what}: {report}");
+        assert!(report["why"].as_str().unwrap().starts_with(why), "{what}: {report}");
+        assert!(segment.ends_with(Path::new(report["file"].as_str().unwrap()).file_name().unwrap()));
+
+        let daemon = launch(&site).start();
+        assert!(complaint(&daemon).is_some_and(|why| why.contains("chain is broken")), "{what}");
+        let log = daemon.log().text();
+        assert!(log.contains(&format!("line {line}: ")), "{what}: {log}");
+        // It serves: to find a break must not be a way to stop a host.
+        daemon.client().token("PHONE", "1");
+        daemon.stop();
+        assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start mends nothing");
+
+        let daemon = launch(&site).flag("--accept-audit-break").start();
+        assert_eq!(complaint(&daemon), None, "{what}");
+        daemon.stop();
+        let daemon = launch(&site).start();
+        assert_eq!(complaint(&daemon), None, "{what}: it stays taken note of");
+        daemon.stop();
+        assert_eq!(lines(&segment), tampered, "{what}: what is there is evidence");
+        let (report, code) = verify(&site, &[]);
+        assert_eq!((code, &report["line"]), (Some(2), &json!(line)), "{what}: {report}");
+        let after: String = segments(&site)[1..].iter().map(|path| text_of(path)).collect();
+        assert!(after.contains("\"op\":\"chain.broken\"") && after.contains("\"op\":\"break.accepted\""), "{what}");
+    }
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_missed_by_the_vault() {
+    let (site, segment) = written();
+    let whole = lines(&segment);
+    let cut = &whole[..whole.len() - 3];
+    write(&segment, cut);
+    // The chain itself is sound: without a head from elsewhere nothing can be told.
+    let copy = site.path("copy");
+    fs::create_dir(&copy).unwrap();
+    fs::copy(&segment, copy.join(segment.file_name().unwrap())).unwrap();
+    let (report, code) = verify(&site, &[copy.to_str().unwrap()]);
+    assert_eq!((code, &report["compared_with"]), (Some(0), &json!(null)), "{report}");
+    let (report, code) = verify(&site, &[]);
+    assert_eq!(
+        (code, &report["line"], &report["compared_with"]),
+        (Some(2), &json!(cut.len()), &json!("vault")),
+        "{report}"
+    );
+    assert!(report["why"].as_str().unwrap().starts_with("cut"), "{report}");
+
+    let daemon = launch(&site).start();
+    assert!(complaint(&daemon).is_some());
+    assert!(daemon.log().text().contains("cut: the log ends here, and once went on"), "{}", daemon.log().text());
+    daemon.stop();
+}
+
+#[test]
+fn a_log_that_is_gone_altogether_is_missed_too() {
+    let (site, segment) = written();
+    fs::remove_file(segment).unwrap();
+    let (report, code) = verify(&site, &[]);
+    assert_eq!((code, &report["ok"]), (Some(2), &json!(false)), "{report}");
+    let daemon = launch(&site).start();
+    assert!(complaint(&daemon).is_some());
+    daemon.stop();
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_and_noted() {
+    let (site, segment) = written();
+    let mut text = fs::read(&segment).unwrap();
+    text.extend_from_slice(b"{\"event\":{\"caller\"");
+    fs::write(&segment, &text).unwrap();
+    let daemon = launch(&site).start();
+    assert_eq!(complaint(&daemon), None);
+    daemon.stop();
+    assert_whole(&site);
+    assert_eq!(only(&events(&site), "line.cut")["detail"]["bytes"], 18);
+}
+
+#[test]
+fn a_place_that_is_none_for_a_log_is_refused_with_the_reason() {
+    let site = site();
+    let daemon = launch(&site).start();
+    let mut other = super::site();
+    other.set("audit", "path", format!("{:?}", site.path("audit")));
+    let log = launch(&other).refused().code(1);
+    assert!(log.contains("is in use"), "{log}");
+    daemon.stop();
+    let before = of(&events(&site), "start").len();
+
+    fs::write(site.path("audit/notes.txt"), b"").unwrap();
+    let log = launch(&site).refused().code(1);
+    assert!(log.contains("notes.txt") && log.contains("a directory of its own"), "{log}");
+    fs::remove_file(site.path("audit/notes.txt")).unwrap();
+
+    fs::set_permissions(site.path("audit"), fs::Permissions::from_mode(0o777)).unwrap();
+    let log = launch(&site).refused().code(1);
+    assert!(log.contains("777"), "{log}");
+    fs::set_permissions(site.path("audit"), fs::Permissions::from_mode(0o700)).unwrap();
+    launch(&site).start().stop();
+    assert_eq!(of(&events(&site), "start").len(), before + 1);
+}
+
+#[test]
+fn while_a_daemon_has_the_vault_the_log_is_verified_without_it_and_that_is_said() {
+    let site = site();
+    let daemon = launch(&site).start();
+    daemon.client().token("PHONE", "1");
+    let output = super::audit(&site, &["verify"]);
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{error}");
+    assert!(error.contains("not compared") && error.contains("--head"), "{error}");
+    let head = out.lines().find_map(|line| line.strip_prefix("head\t")).expect("a head").to_owned();
+    daemon.client().token("PHONE", "2");
+    daemon.stop();
+    let (report, code) = verify(&site, &["--head", &head]);
+    assert_eq!(code, Some(0), "{report}");
+    let elsewhere = format!("{}{}", &head[..head.len() - 1], if head.ends_with('0') { '1' } else { '0' });
+    assert_eq!(verify(&site, &["--head", &elsewhere]).1, Some(2));
+    assert_eq!(super::audit(&site, &["verify", "--head", "7"]).status.code(), Some(64));
+}

@@ -1,0 +1,213 @@
+//! A log that cannot be written, and one that was being written when the daemon was killed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use super::{assert_whole, complaint, events, launch, of, only, site};
+use crate::daemon::harness::{Client, Site, item};
+
+/// A file system of a megabyte, gone with this. It takes root.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
+            .arg(&path)
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("skipped: a small file system cannot be mounted here");
+        }
+        mounted.then_some(SmallDisk(path))
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let free = nix::sys::statvfs::statvfs(&self.0).unwrap();
+        let bytes = free.blocks_available() as u64 * free.fragment_size() as u64;
+        match fs::write(self.ballast(), vec![1; bytes as usize]) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written.unwrap(),
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A site whose log is on a disk that is soon full.
+fn on_small_disk() -> Option<(Site, SmallDisk)> {
+    let mut site = site();
+    let disk = SmallDisk::mount(site.path("disk"))?;
+    let log = disk.0.join("audit");
+    site.set("audit", "path", format!("{log:?}"));
+    Some((site, disk))
+}
+
+/// The log of such a site, where the helpers look for it.
+fn bring(site: &Site, disk: &Path) {
+    fs::create_dir(site.path("audit")).unwrap();
+    for entry in fs::read_dir(disk.join("audit")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), site.path("audit").join(entry.file_name())).unwrap();
+    }
+}
+
+/// Asks until the log has no room for another line: there is some in the file's last page.
+fn ask_until_refused(client: &mut Client) {
+    for number in 0..10_000 {
+        let answer = client.post("/api/v1/tokenize", &json!({"items": [item("PHONE", &number.to_string())]}));
+        if answer.status != 200 {
+            answer.problem(503, "audit.unavailable");
+            assert!(!String::from_utf8_lossy(&answer.body).contains("MSKV1"), "no token leaves");
+            return;
+        }
+    }
+    panic!("the disk is not full");
+}
+
+fn times_resumed(client: &mut Client) -> f64 {
+    client.metric("masker_audit_events_total{op=\"log.resumed\"}").unwrap_or_default()
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_done_until_there_is_room() {
+    let Some((site, disk)) = on_small_disk() else { return };
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let token = client.token("NAME", "Ada");
+    disk.fill();
+    // A line that tells of going on is a short one, and may find room in the file's last page: then all begins again.
+    loop {
+        ask_until_refused(&mut client);
+        let before = times_resumed(&mut client);
+        if complaint(&daemon).is_none() {
+            continue;
+        }
+        let records = client.metric("masker_vault_records").unwrap();
+        client.post("/api/v1/tokenize", &json!({"items": [item("NAME", "Grace")]})).problem(503, "audit.unavailable");
+        let refused = client.post("/api/v1/rehydrate", &json!({"tokens": [token]}));
+        refused.problem(503, "audit.unavailable");
+        assert!(!String::from_utf8_lossy(&refused.body).contains("Ada"), "no value leaves");
+        for (method, path) in
+            [("GET", "/api/v1/keys"), ("POST", "/api/v1/vault/export"), ("POST", "/api/v1/policies/reload")]
+        {
+            client.exchange(method, path, b"").problem(503, "audit.unavailable");
+        }
+        let (why, records_now) = (complaint(&daemon), client.metric("masker_vault_records").unwrap());
+        if times_resumed(&mut client) == before {
+            let why = why.expect("health says so");
+            assert!(why.contains("cannot be written") && why.contains("No space left"), "{why}");
+            assert_eq!(records_now, records, "nothing was minted");
+            break;
+        }
+    }
+    assert!(client.metric("masker_audit_failures_total").is_some_and(|failures| failures >= 1.0));
+
+    let resumed = times_resumed(&mut client);
+    disk.make_room();
+    daemon.log().wait_for(resumed as usize + 1, "the audit log is written again");
+    assert_eq!(complaint(&daemon), None);
+    assert_eq!(client.value(&token), "Ada");
+    daemon.stop();
+    bring(&site, &disk.0);
+    let resumed = events(&site);
+    assert!(
+        of(&resumed, "log.resumed").iter().all(|event| event["detail"]["lost"].as_u64().is_some_and(|lost| lost >= 1))
+    );
+    drop(disk);
+}
+
+#[test]
+fn an_operator_can_choose_to_go_on_and_the_log_says_so() {
+    let Some((mut site, disk)) = on_small_disk() else { return };
+    site.set("audit", "on_failure", "\"continue\"");
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    disk.fill();
+    let mut asked = 0;
+    while complaint(&daemon).is_none() {
+        asked += 1;
+        assert!(asked < 10_000, "the disk is not full");
+        client.token("PHONE", &asked.to_string());
+    }
+    let token = client.token("NAME", "Grace");
+    assert_eq!(client.value(&token), "Grace");
+    disk.make_room();
+    daemon.log().wait_for(1, "the audit log is written again");
+    daemon.stop();
+    bring(&site, &disk.0);
+    let events = events(&site);
+    only(&events, "continue.chosen");
+    let lost: u64 = of(&events, "log.resumed").iter().map(|event| event["detail"]["lost"].as_u64().unwrap()).sum();
+    assert!(lost >= 1, "{events:?}");
+    drop(disk);
+}
+
+#[test]
+fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
+    const CONNECTIONS: usize = 4;
+    let site = site();
+    let mut answered: Vec<String> = Vec::new();
+    for round in 0..3 {
+        let daemon = launch(&site).start();
+        let (ids, count) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for connection in 0..CONNECTIONS {
+                let (mut client, ids, count) = (daemon.client(), &ids, &count);
+                scope.spawn(move || {
+                    for number in 0.. {
+                        let value = format!("{round}{connection}{number:06}");
+                        let body = json!({"items": [item("PHONE", &value)]}).to_string();
+                        if client
+                            .send_raw(&crate::daemon::harness::request("POST", "/api/v1/tokenize", body.as_bytes()))
+                            .is_err()
+                        {
+                            return;
+                        }
+                        let Some(answer) = client.receive_if_whole() else { return };
+                        assert_eq!(answer.status, 200);
+                        ids.lock().unwrap().push(answer.request_id);
+                        count.fetch_add(1, Ordering::Release);
+                    }
+                });
+            }
+            while count.load(Ordering::Acquire) < 100 * (round + 1) {
+                thread::yield_now();
+            }
+            daemon.kill();
+        });
+        answered.extend(ids.into_inner().unwrap());
+    }
+    let daemon = launch(&site).start();
+    assert_eq!(complaint(&daemon), None);
+    daemon.stop();
+    assert_whole(&site);
+    let told: Vec<Value> = events(&site);
+    let told: std::collections::HashSet<&str> =
+        of(&told, "tokenize").into_iter().map(|event| event["request_id"].as_str().unwrap()).collect();
+    assert!(answered.len() >= 600 && answered.iter().all(|id| told.contains(&**id)), "an answer is in no line");
+}

@@ -1,0 +1,271 @@
+//! What is in the log, and reading it back.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use masker::audit::Operation;
+use serde_json::{Value, json};
+
+use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};
+use crate::daemon::harness::{Client, Daemon, Site, TestKey, item};
+
+/// Asks, and gives the request's id.
+fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, String, Value) {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let answer = client.exchange(method, path, &body);
+    let content = serde_json::from_slice(&answer.body).unwrap_or_default();
+    (answer.status, answer.request_id, content)
+}
+
+#[test]
+fn each_operation_leaves_its_line() {
+    let site = site();
+    let (key, uid) = (TestKey::named("care"), nix::unistd::getuid().as_raw());
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    let items = json!({"policy": "care", "items": [item("PHONE", "1"), item("PHONE", "2"), item("NOSUCH", "x"), item("NAME", "Ada")]});
+    let (_, minted_by, minted) = ask(&mut client, "POST", "/api/v1/tokenize", &items);
+    let phone = minted["results"][0]["token"].clone();
+    let (_, opened_by, _) = ask(&mut client, "POST", "/api/v1/rehydrate", &json!({"tokens": [phone, "rubbish"]}));
+    ask(&mut client, "POST", "/api/v1/lookup", &items);
+    ask(&mut client, "POST", "/api/v1/rewrap", &json!({"tokens": [phone]}));
+    ask(&mut client, "POST", "/api/v1/forget", &json!({"tokens": [phone]}));
+    ask(&mut client, "POST", "/api/v1/tokenize", &json!({"policy": "nosuch", "items": []}));
+    for path in
+        ["/api/v1/keys", "/api/v1/vault/stats", "/api/v1/policies", "/api/v1/policies/care", "/api/v1/vault/rotations"]
+    {
+        client.get(path).ok();
+    }
+    for path in ["/api/v1/keys/reload", "/api/v1/policies/reload", "/api/v1/vault/check", "/api/v1/vault/compact"] {
+        client.exchange("POST", path, b"").ok();
+    }
+    let export = client.exchange("POST", "/api/v1/vault/export", b"").body;
+    client.exchange("POST", "/api/v1/vault/import", &export).ok();
+    client.post("/api/v1/vault/purge", &json!({"before": "2001-01-01"})).ok();
+    let (_, _, rotation) = ask(&mut client, "POST", "/api/v1/vault/rotations", &json!({"new_kid": "K_CARE"}));
+    let (_, _, created) =
+        ask(&mut client, "POST", "/api/v1/api-keys", &json!({"name": "billing", "scopes": ["tokenize"]}));
+    let (id, secret) = (created["api_key"]["id"].as_str().unwrap(), created["key"].as_str().unwrap());
+    let mut billing = daemon.client().show(secret);
+    billing.token("PHONE", "3");
+    billing.get("/api/v1/keys").problem(403, "perm.denied");
+    client.get("/api/v1/api-keys").ok();
+    client.exchange("PATCH", &format!("/api/v1/api-keys/{id}"), b"{\"scopes\": []}").ok();
+    client.exchange("POST", &format!("/api/v1/api-keys/{id}/rotate"), b"{}").ok();
+    client.exchange("DELETE", &format!("/api/v1/api-keys/{id}"), b"").ok();
+    billing.get("/api/v1/keys").problem(401, "auth.revoked");
+    client.get(&format!("/health?key={secret}")).problem(400, "request.invalid");
+    // These touch nothing, and leave nothing.
+    for path in ["/health", "/metrics", "/api/v1/openapi.json", "/api/v1/auth/whoami"] {
+        daemon.client().get(path);
+    }
+    assert_eq!(daemon.client().metric("masker_audit_events_total{op=\"vault.purge\"}"), Some(1.0));
+    assert!(daemon.client().metric("masker_audit_last_sequence").is_some_and(|last| last > 30.0));
+    daemon.reload();
+    daemon.log().wait_for(1, "a rotation has ended");
+    daemon.stop();
+
+    let events = events(&site);
+    let minted = of(&events, "tokenize")[0];
+    assert_eq!(
+        (&minted["request_id"], &minted["policy"], &minted["status"]),
+        (&json!(minted_by), &json!("care"), &json!(200))
+    );
+    let caller = &minted["caller"];
+    assert_eq!(
+        (&caller["uid"], &caller["pid"], &caller["mode"]),
+        (&json!(uid), &json!(std::process::id()), &json!("live"))
+    );
+    let active = |kind: &str, outcome: &str, items: u64| json!({"kind": kind, "kid": "K_CARE", "fingerprint": key.fingerprint("K_CARE"), "generation": "active", "outcome": outcome, "items": items});
+    let counts = minted["counts"].as_array().unwrap();
+    for expected in
+        [active("PHONE", "created", 2), active("NAME", "created", 1), json!({"items": 1, "outcome": "kind.unknown"})]
+    {
+        assert!(counts.contains(&expected), "{expected} is not in {counts:?}");
+    }
+    assert!(minted["duration_us"].as_u64().is_some_and(|took| took > 0));
+    let opened = of(&events, "rehydrate")[0];
+    assert_eq!(opened["request_id"], json!(opened_by));
+    assert!(opened["counts"].as_array().unwrap().iter().any(|count| count["generation"] == "active"), "{opened}");
+    assert_eq!(of(&events, "tokenize")[1]["outcome"], "policy.unknown");
+
+    let start = only(&events, "start");
+    assert!(start["caller"].is_null() && start["counts"].as_array().unwrap().len() == 2, "{start}");
+    assert_eq!(start["detail"]["version"], env!("CARGO_PKG_VERSION"));
+    let exported = only(&events, "vault.exported");
+    assert_eq!(exported["request_id"], only(&events, "vault.export")["request_id"]);
+    assert_eq!((&exported["outcome"], &exported["detail"]["bytes"]), (&json!("ok"), &json!(export.len())));
+    assert_eq!(only(&events, "rotation.end")["detail"]["rotation"], rotation["id"]);
+    assert_eq!(only(&events, "rotation.begin")["detail"]["rotation"], rotation["id"]);
+    assert_eq!(only(&events, "vault.purge")["detail"]["dry_run"], true);
+    assert_eq!(only(&events, "keys.reload")["counts"].as_array().unwrap().len(), 2);
+    assert_eq!(only(&events, "reload")["counts"].as_array().unwrap().len(), 2);
+    assert_eq!(only(&events, "api_key.create")["detail"]["api_key_id"], json!(id));
+    let denied = of(&events, "keys.read");
+    let denied = denied.iter().find(|event| event["outcome"] == "perm.denied").unwrap();
+    assert_eq!(denied["caller"]["key_prefix"], json!(&secret[..16]));
+    assert_eq!(denied["caller"]["key_id"], json!(id));
+    assert_eq!(only(&events, "auth.failed")["outcome"], "auth.revoked");
+    assert_eq!(only(&events, "refused")["detail"]["reason"], "an API key in a URL");
+    let leaving = [
+        "lookup",
+        "rewrap",
+        "forget",
+        "vault.stats",
+        "vault.check",
+        "vault.compact",
+        "vault.import",
+        "policies.read",
+        "policies.reload",
+        "rotation.read",
+        "api_key.list",
+        "api_key.change",
+        "api_key.rotate",
+        "api_key.revoke",
+        "stop",
+        "segment.opened",
+    ];
+    for op in leaving {
+        assert!(!of(&events, op).is_empty(), "nothing tells of {op}");
+    }
+    let known: Vec<&str> = Operation::ALL.iter().map(|op| op.as_str()).collect();
+    let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert!(events.iter().all(|event| known.contains(&event["op"].as_str().unwrap())));
+    let log: String = segments(&site).iter().map(|path| text_of(path)).collect();
+    assert!(!log.contains(secret) && !log.contains(phone.as_str().unwrap().rsplit('.').next().unwrap()));
+    assert_eq!(assert_whole(&site)["events"], events.len());
+}
+
+/// A daemon whose log has events of two callers.
+fn two_callers(site: &Site) -> (Daemon, String) {
+    let daemon = launch(site).start();
+    let mut client = daemon.client();
+    let created =
+        client.post("/api/v1/api-keys", &json!({"name": "billing", "scopes": ["tokenize", "rehydrate"]})).json();
+    let secret = created["key"].as_str().unwrap().to_owned();
+    let token = client.token("PHONE", "1");
+    let mut billing = daemon.client().show(&secret);
+    for _ in 0..5 {
+        billing.rehydrate(&[token.as_str()]);
+    }
+    (daemon, secret)
+}
+
+fn lines(output: &std::process::Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::str::from_utf8(&output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn events_are_shown_by_time_caller_and_operation() {
+    let site = site();
+    let (daemon, secret) = two_callers(&site);
+    let shown = lines(&audit(&site, &["show", "--json", "--since", "24h", "--caller", "billing", "--op", "rehydrate"]));
+    assert_eq!(shown.len(), 5);
+    assert!(shown.iter().all(|event| event["op"] == "rehydrate" && event["caller"]["name"] == "billing"), "{shown:?}");
+    assert!(shown.iter().all(|event| events(&site).contains(event)), "as they stand in the log");
+    assert!(lines(&audit(&site, &["show", "--json", "--until", "2001-01-01"])).is_empty());
+    let text = audit(&site, &["show", "--op", "rehydrate"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.lines().count() == 5 && text.contains("\trehydrate\tok\tbilling ("), "{text}");
+    let wrong = audit(&site, &["show", "--op", "rehydrated"]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", String::from_utf8_lossy(&wrong.stderr));
+
+    // Page after page is the whole, in order, and nothing comes twice.
+    let mut client = daemon.client();
+    let (mut cursor, mut numbers) = ("0".to_owned(), Vec::new());
+    loop {
+        let page = client.get(&format!("/api/v1/audit/events?limit=2&until=2999-01-01&cursor={cursor}")).ok();
+        numbers.extend(page["events"].as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap()));
+        cursor = page["cursor"].as_str().unwrap().to_owned();
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+    for query in ["limit=0", "limit=1001", "cursor=x", "since=yesterday", "op=tokenise", "page=2"] {
+        client.get(&format!("/api/v1/audit/events?{query}")).problem(400, "request.invalid");
+    }
+    let detail = daemon.client().show(&secret).get("/api/v1/audit/events").problem(403, "perm.denied");
+    assert!(detail.contains("`audit:read`"), "{detail}");
+    // Who looked at the log is in the log, but for looks at such looks.
+    let before = of(&events(&site), "audit.read").len();
+    assert!(before > 0);
+    client.get(&format!("/api/v1/audit/events?cursor={cursor}")).ok();
+    let looks = of(&events(&site), "audit.read").len();
+    client.get("/api/v1/audit/events?op=audit.read").ok();
+    assert_eq!(of(&events(&site), "audit.read").len(), looks);
+    daemon.stop();
+}
+
+#[test]
+fn following_shows_events_as_they_come() {
+    let site = site();
+    let (daemon, _) = two_callers(&site);
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_masker"))
+        .args(["audit", "tail", "--json", "--op", "tokenize"])
+        .env_clear()
+        .env("MASKER_SOCKET", daemon.socket())
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut shown = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&shown.next().unwrap().unwrap()).unwrap();
+    let first = next();
+    let asked = daemon.client().post("/api/v1/tokenize", &json!({"items": [item("NAME", "Ada")]}));
+    let second = next();
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert_eq!(second["request_id"], asked.request_id);
+    assert!(first["seq"].as_u64() < second["seq"].as_u64());
+    daemon.stop();
+}
+
+#[test]
+fn without_a_key_there_is_no_log_and_that_is_said() {
+    let site = site();
+    let daemon = site.launch().care_keys().start();
+    daemon.client().token("PHONE", "1");
+    let (status, components) = daemon.client().health();
+    assert_eq!((status.as_str(), &components["audit_log"]["status"]), ("ok", &json!("off")));
+    let detail = daemon.client().get("/api/v1/audit/events").problem(503, "audit.unavailable");
+    assert!(detail.contains(KEY), "{detail}");
+    let log = daemon.stop().log.text();
+    assert!(log.contains("there is no audit log") && !site.path("audit").exists(), "{log}");
+}
+
+#[test]
+fn segments_end_by_size_are_compressed_and_verify_as_one_chain() {
+    let mut site = site();
+    site.set("audit", "segment_mb", "1");
+    site.set("audit", "sync", "\"100ms\"");
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    // Each is some 400 bytes in the log.
+    for _ in 0..4_000 {
+        client.get("/api/v1/keys").ok();
+    }
+    let ended = daemon.log().wait_for(1, "a segment of the audit log ends").remove(0);
+    daemon.log().wait_for(1, "a closed segment of the audit log was compressed");
+    let stopped = daemon.stop();
+    let files = segments(&site);
+    assert!(files.len() >= 2 && files[0].to_str().unwrap().ends_with(".jsonl.zst"), "{files:?}");
+    assert!(files.iter().all(|file| fs::metadata(file).unwrap().permissions().mode() & 0o7777 == 0o600));
+    let report = assert_whole(&site);
+    assert_eq!(report["segments"], files.len());
+    // What the daemon's log said at the segment's end and at the stop are heads that the chain has.
+    let last = stopped.log.wait_for(1, "the audit log ends").remove(0);
+    for line in [ended, last] {
+        let head = line["head"].as_str().expect("a head");
+        let (report, code) = super::verify(&site, &["--head", head]);
+        assert_eq!((code, &report["compared_with"]), (Some(0), &json!("argument")), "{report}");
+    }
+    let (report, code) = super::verify(&site, &[files[0].to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{report}");
+}

@@ -3,15 +3,13 @@
 //! An event is a closed set of facts. None of them is a value, a token, a context or a digest of one, and nothing here
 //! takes such a thing: counts are by kind and outcome, keys are told by their ids and fingerprints.
 //!
-//! Canonical JSON wants its members sorted. The structures below declare theirs in that order, so that what serde writes
-//! is canonical as it comes and nothing is sorted at run time; a test and every verification hold it against an
-//! implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
+//! Canonical JSON wants its members sorted. They are written in that order below, so that nothing but further facts is
+//! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
 //! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
 
 use std::io::{self, Write};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
-
+use super::members::Members;
 use crate::{
     crypto::Fingerprint,
     keyring::Role,
@@ -145,47 +143,38 @@ impl<'a> Event<'a> {
 }
 
 /// Who did something, as the kernel and the configuration say.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy)]
 pub struct Caller<'a> {
     /// The group.
     pub gid: u32,
     /// The id of the API key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
     /// The part of the API key that may be shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_prefix: Option<&'a str>,
     /// `live` or `test`.
     pub mode: &'static str,
     /// The client's name.
     pub name: &'a str,
     /// The process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// The user.
     pub uid: u32,
     /// The systemd unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<&'a str>,
 }
 
 /// How many items of one kind had one outcome.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy)]
 pub struct Count {
     /// The key generation.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub fingerprint: Option<Fingerprint>,
     /// What the generation is to its key.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "role")]
     pub generation: Option<Role>,
     /// How many.
-    #[serde(serialize_with = "number")]
     pub items: u64,
     /// The key.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub kid: Option<Kid>,
     /// The kind.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub kind: Option<EntityKind>,
     /// `ok`, or the code of the failure.
     pub outcome: &'static str,
@@ -202,86 +191,8 @@ pub enum Detail<'a> {
     Flag(bool),
 }
 
-impl Serialize for Detail<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Detail::Number(count) => number(count, serializer),
-            Detail::Text(text) => serializer.serialize_str(text),
-            Detail::Flag(flag) => serializer.serialize_bool(*flag),
-        }
-    }
-}
-
-fn text<S: Serializer>(value: &Option<impl ToString>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.serialize_str(&value.to_string()),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn role<S: Serializer>(value: &Option<Role>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.map(Role::as_str).serialize(serializer)
-}
-
-/// RFC 8785 knows IEEE 754 doubles alone: past 2^53 - 1 a number would stand for its neighbours, too. There are no
-/// counts or durations that long.
-fn number<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64((*value).min((1 << 53) - 1))
-}
-
-/// Further facts, in the order of their names whatever order they came in.
-struct Details<'a>(&'a [(&'static str, Detail<'a>)]);
-
-impl Serialize for Details<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if self.0.is_sorted_by_key(|(name, _)| name) {
-            self.0.iter().try_for_each(|(name, detail)| map.serialize_entry(name, detail))?;
-        } else {
-            let mut sorted = self.0.to_vec();
-            sorted.sort_by_key(|(name, _)| *name);
-            sorted.iter().try_for_each(|(name, detail)| map.serialize_entry(name, detail))?;
-        }
-        map.end()
-    }
-}
-
-/// What stands before the id.
-#[derive(Serialize)]
-struct BeforeId<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<Caller<'a>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    counts: &'a [Count],
-    #[serde(skip_serializing_if = "nothing")]
-    detail: Details<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_us: Option<u64>,
-}
-
-fn nothing(details: &Details<'_>) -> bool {
-    details.0.is_empty()
-}
-
-/// What stands between the id and the number.
-#[derive(Serialize)]
-struct BeforeNumber<'a> {
-    op: &'static str,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-}
-
-/// What stands between the number and the time.
-#[derive(Serialize)]
-struct BeforeTime<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-}
+/// The greatest number that an event can hold.
+pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
 /// between the id and the number, and between the number and the time. No part begins or ends with a comma.
@@ -313,36 +224,102 @@ impl Event<'_> {
     pub(super) fn prepare(&self, text: &mut Vec<u8>) -> io::Result<Pieces> {
         Ok(Pieces {
             op: self.op,
-            before_id: members(
-                text,
-                &BeforeId {
-                    caller: self.caller,
-                    counts: self.counts,
-                    detail: Details(self.detail),
-                    duration_us: self.duration_us,
-                },
-            )?,
-            before_number: members(
-                text,
-                &BeforeNumber {
-                    op: self.op.as_str(),
-                    outcome: self.outcome,
-                    policy: self.policy,
-                    request_id: self.request_id,
-                },
-            )?,
-            before_time: members(text, &BeforeTime { session: self.session, status: self.status })?,
+            before_id: self.before_id(text)?,
+            before_number: self.before_number(text)?,
+            before_time: self.before_time(text)?,
         })
+    }
+
+    fn before_id(&self, text: &mut Vec<u8>) -> io::Result<usize> {
+        let mut members = Members::begin(text);
+        if let Some(caller) = &self.caller {
+            members.name("caller");
+            members.text.push(b'{');
+            caller.write(&mut Members::begin(members.text))?;
+            members.text.push(b'}');
+        }
+        if !self.counts.is_empty() {
+            members.name("counts");
+            members.text.push(b'[');
+            for (place, count) in self.counts.iter().enumerate() {
+                members.text.extend_from_slice(if place == 0 { b"{" } else { b",{" });
+                count.write(&mut Members::begin(members.text))?;
+                members.text.push(b'}');
+            }
+            members.text.push(b']');
+        }
+        if !self.detail.is_empty() {
+            members.name("detail");
+            members.text.push(b'{');
+            write_details(self.detail, &mut Members::begin(members.text))?;
+            members.text.push(b'}');
+        }
+        if let Some(duration) = self.duration_us {
+            members.number("duration_us", duration);
+        }
+        Ok(members.bytes())
+    }
+
+    fn before_number(&self, text: &mut Vec<u8>) -> io::Result<usize> {
+        let mut members = Members::begin(text);
+        members.string("op", self.op.as_str())?;
+        members.string("outcome", self.outcome)?;
+        members.string_if("policy", self.policy)?;
+        members.string_if("request_id", self.request_id)?;
+        Ok(members.bytes())
+    }
+
+    fn before_time(&self, text: &mut Vec<u8>) -> io::Result<usize> {
+        let mut members = Members::begin(text);
+        members.string_if("session", self.session)?;
+        if let Some(status) = self.status {
+            members.number("status", u64::from(status));
+        }
+        Ok(members.bytes())
     }
 }
 
-/// Writes the members of an object without its braces; how many bytes these are.
-fn members(text: &mut Vec<u8>, object: &impl Serialize) -> io::Result<usize> {
-    let start = text.len();
-    serde_json::to_writer(&mut *text, object)?;
-    text.pop();
-    text.remove(start);
-    Ok(text.len() - start)
+impl Caller<'_> {
+    fn write(&self, members: &mut Members<'_>) -> io::Result<()> {
+        members.number("gid", u64::from(self.gid));
+        members.string_if("key_id", self.key_id)?;
+        members.string_if("key_prefix", self.key_prefix)?;
+        members.string("mode", self.mode)?;
+        members.string("name", self.name)?;
+        if let Some(pid) = self.pid {
+            members.integer("pid", pid);
+        }
+        members.number("uid", u64::from(self.uid));
+        members.string_if("unit", self.unit)
+    }
+}
+
+impl Count {
+    fn write(&self, members: &mut Members<'_>) -> io::Result<()> {
+        if let Some(fingerprint) = &self.fingerprint {
+            members.name("fingerprint");
+            write!(members.text, "\"{fingerprint}\"")?;
+        }
+        members.string_if("generation", self.generation.map(Role::as_str))?;
+        members.number("items", self.items);
+        members.string_if("kid", self.kid.as_ref().map(Kid::as_str))?;
+        members.string_if("kind", self.kind.as_ref().map(EntityKind::as_str))?;
+        members.string("outcome", self.outcome)
+    }
+}
+
+/// Further facts, in the order of their names whatever order they came in.
+fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'_>) -> io::Result<()> {
+    let mut sorted = details.to_vec();
+    sorted.sort_by_key(|(name, _)| *name);
+    for (name, detail) in sorted {
+        match detail {
+            Detail::Number(number) => members.number(name, number),
+            Detail::Text(text) => members.string(name, text)?,
+            Detail::Flag(flag) => members.flag(name, flag),
+        }
+    }
+    Ok(())
 }
 
 /// Puts a prepared event together at its place, after what `text` holds.

@@ -15,6 +15,7 @@ mod file;
 mod group;
 mod keeper;
 mod log;
+mod members;
 mod read;
 mod recovery;
 mod segment;

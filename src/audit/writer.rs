@@ -15,6 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use prometheus::IntCounter;
 use ulid::Ulid;
 
 use super::{
@@ -88,10 +89,13 @@ pub(super) struct Writer {
     /// Lines that are being put together, and the time in them.
     lines: Vec<u8>,
     time: String,
+    time_ms: Option<i64>,
     /// Those who wait for the next sync.
     pub(super) waiting: Vec<Group>,
     pub(super) unresolved_break: bool,
     metrics: Arc<Metrics>,
+    /// Of the events of each operation, in the order of [`Operation::ALL`].
+    counters: Vec<IntCounter>,
     #[cfg(test)]
     pub(super) faults: Arc<super::file::Faults>,
 }
@@ -127,8 +131,10 @@ impl Writer {
             last_id: Ulid::nil(),
             lines: Vec::new(),
             time: String::new(),
+            time_ms: None,
             waiting: Vec::new(),
             unresolved_break: position.unresolved_break,
+            counters: Operation::ALL.iter().map(|op| metrics.audit_events.with_label_values(&[op.as_str()])).collect(),
             metrics,
             #[cfg(test)]
             faults: Arc::default(),
@@ -199,7 +205,7 @@ impl Writer {
     /// Counts what was just written.
     fn count(&self, batch: &Batch) {
         for pieces in &batch.events {
-            self.metrics.audit_events.with_label_values(&[pieces.op.as_str()]).inc();
+            self.counters[pieces.op as usize].inc();
         }
         self.metrics.audit_last_sequence.set(self.head.sequence.cast_signed());
     }
@@ -220,9 +226,12 @@ impl Writer {
     fn put_together(&mut self, batch: &Batch) -> Head {
         use std::fmt::Write as _;
         let now = self.now();
-        self.time.clear();
-        // Writing to a string cannot fail.
-        let _ = write!(self.time, "{now:.3}");
+        if self.time_ms != Some(now.as_millisecond()) {
+            self.time_ms = Some(now.as_millisecond());
+            self.time.clear();
+            // Writing to a string cannot fail.
+            let _ = write!(self.time, "{now:.3}");
+        }
         self.lines.clear();
         let (mut head, mut text) = (self.head, &*batch.text);
         for pieces in &batch.events {

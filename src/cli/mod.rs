@@ -33,7 +33,8 @@ use tokio::runtime;
 
 use self::{
     args::{
-        ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand, VaultCommand,
+        ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand,
+        VaultCommand,
     },
     session::{CommandError, Session},
     values::Operation,

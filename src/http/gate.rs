@@ -163,14 +163,14 @@ fn refused(refusal: &Refusal) -> Problem {
     Problem { retry_after_seconds: Some(seconds), ..Problem::new(code, detail) }
 }
 
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
 /// The headers that tell a limited caller what is left.
 pub(super) fn tell(standing: &Standing, headers: &mut HeaderMap) {
-    let numbers = [
-        ("x-ratelimit-limit", standing.limit),
-        ("x-ratelimit-remaining", standing.remaining),
-        ("x-ratelimit-reset", standing.reset_seconds),
-    ];
+    let numbers = [(LIMIT, standing.limit), (REMAINING, standing.remaining), (RESET, standing.reset_seconds)];
     for (name, number) in numbers {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from(number));
+        headers.insert(name, HeaderValue::from(number));
     }
 }

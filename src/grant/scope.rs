@@ -41,9 +41,9 @@ scopes! {
     PoliciesRead = "policies:read", "See the policies in force.";
     PoliciesReload = "policies:reload", "Load the policies and the clients again.";
     AuditRead = "audit:read", "Read the audit log.";
-    ReportsRead = "reports:read", "Read reports.";
+    ReportsRead = "reports:read", "Read reports; this release makes none.";
     SessionsRead = "sessions:read", "See the sessions of all callers.";
-    AgentsRead = "agents:read", "See agents.";
+    AgentsRead = "agents:read", "See agents; this release knows none.";
     ApiKeysAdmin = "api-keys:admin", "Hand out, change and revoke API keys.";
     MetricsRead = "metrics:read", "Read the metrics.";
 }

@@ -59,7 +59,7 @@ mod tests {
         for (text, malformed) in [
             ("hunter2", Malformed::Prefix),
             (&KEY[..54], Malformed::Length),
-            (&KEY.replace("ke", "kf"), Malformed::Checksum),
+            (&KEY.replace("Fke", "Fkf"), Malformed::Checksum),
         ] {
             let error = of(Some(text)).unwrap_err();
             assert_eq!(error, CredentialError::Malformed(malformed));

@@ -72,14 +72,14 @@ fn keys_are_listed_by_fingerprint() {
     let active = |kid: &str, key: &TestKey, records: u64| {
         json!({"kid": kid, "fingerprint": key.fingerprint(kid), "generation": "active", "loaded": true, "old_since": null,
                "grace_ends": null, "grace_days_left": null, "vault_records": records, "vault_aliases": 0, "last_used": null,
-               "proven_at": null, "tokens_last_opened": null, "tokens_opened_30_days": 0, "removable": false})
+               "proven_at": null, "tokens_last_opened": null, "tokens_opened_30_days": 0, "open_sessions": null, "removable": false})
     };
     let mut first = active("K_CARE", &care, 1);
     first.as_object_mut().unwrap().remove("last_used");
     assert_eq!(keys[0], first);
     let old = json!({"kid": "K_CARE", "fingerprint": before.fingerprint("K_CARE"), "generation": "old", "loaded": true,
                      "grace_days_left": 30, "vault_records": 0, "vault_aliases": 0, "last_used": null, "proven_at": null,
-                     "tokens_last_opened": null, "tokens_opened_30_days": 0,
+                     "tokens_last_opened": null, "tokens_opened_30_days": 0, "open_sessions": 0,
                      "removable": false});
     assert_eq!(keys[1], old);
     assert_eq!(keys[2], active("K_PAY", &pay, 0));

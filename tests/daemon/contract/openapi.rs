@@ -108,7 +108,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
             check(&document, method, path, &response);
         } else {
             assert_eq!(mismatch(&document, request, &body), None, "{path}");
-            let response = client.post(&place, &body);
+            let response = client.exchange(method, &place, body.to_string().as_bytes());
             assert_eq!(response.status, expected, "{path}");
             if expected != 200 {
                 let answer = response.json();

@@ -127,10 +127,7 @@ impl AuditLog {
         let group = match PREPARED.with_borrow_mut(|prepared| self.shared.submit(event, prepared))? {
             Submitted::Waits(group) => group,
             Submitted::Writes(group) => {
-                let turn = Turn(&self.shared);
-                // Those who are ready to run hand theirs in first: one write for all costs little more than for one.
-                tokio::task::yield_now().await;
-                drop(turn);
+                drop(Turn(&self.shared));
                 group
             }
         };

@@ -20,6 +20,7 @@ pub mod api_key;
 pub mod export;
 pub mod metrics;
 // -- durable
+pub mod directories;
 pub mod store;
 pub mod audit;
 // -- configuration: files and the environment, read and checked

@@ -1,9 +1,9 @@
 //! The log's directory: who may touch it, and who has it.
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -11,6 +11,7 @@ use super::{
     error::OpenError,
     segment::{self, Listing},
 };
+use crate::directories;
 
 /// The directory of a log, held against every other process that would write it until this is dropped. What is locked is
 /// the directory itself, so no file of another kind stands in it.
@@ -21,7 +22,7 @@ impl DirectoryLock {
     pub(super) fn take(path: &Path) -> Result<(Self, Listing), OpenError> {
         let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
         if !path.exists() {
-            create_durably(path).map_err(unusable)?;
+            directories::create_durably(path).map_err(unusable)?;
         }
         let directory = File::open(path).map_err(unusable)?;
         let found = directory.metadata().map_err(unusable)?;
@@ -57,25 +58,12 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// Makes a directory, and those above it that are missing, such that they are still there after a power cut.
-fn create_durably(path: &Path) -> io::Result<()> {
-    let above = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => path,
-    };
-    if !above.exists() {
-        create_durably(above)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path)?.is_dir() => Ok(()),
-        created => created.and_then(|()| segment::sync_directory(above)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt,
+    };
 
     use super::*;
 

@@ -17,7 +17,7 @@ use super::{
     segment::{self, Lines, Next, Segment},
     shared::{Shared, Signal, announce, lock},
 };
-use crate::limits::AUDIT_RETRY_PAUSE_MILLISECONDS;
+use crate::{directories, limits::AUDIT_RETRY_PAUSE_MILLISECONDS};
 
 /// The threads, which end when this is asked to.
 pub(super) struct Threads {
@@ -146,7 +146,7 @@ pub(super) fn remove_expired(shared: &Shared) -> io::Result<()> {
                 removed => removed?,
             }
         }
-        segment::sync_directory(&shared.directory)?;
+        directories::sync_directory(&shared.directory)?;
     }
     Ok(())
 }

@@ -14,10 +14,10 @@ use std::{
 use super::{
     chain::{Follower, Head, Verified, Why},
     event::Operation,
-    segment::{self, Lines, Listing, Next, Segment, is_damage},
+    segment::{Lines, Listing, Next, Segment, is_damage},
     writer::Position,
 };
-use crate::crypto::ChainKey;
+use crate::{crypto::ChainKey, directories};
 
 /// What was found at the start.
 pub(super) struct Found {
@@ -102,7 +102,7 @@ pub(super) fn recover(directory: &Path, key: &ChainKey, listing: Listing, anchor
             if examined.head.is_none() {
                 // A segment that was never begun: the one before is the last.
                 fs::remove_file(&last.path)?;
-                segment::sync_directory(directory)?;
+                directories::sync_directory(directory)?;
                 segments.pop();
                 continue;
             }

@@ -18,7 +18,7 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use crate::limits::AUDIT_LINE_BYTES_MAX;
+use crate::{directories, limits::AUDIT_LINE_BYTES_MAX};
 
 const PREFIX: &str = "audit-";
 const PLAIN: &str = ".jsonl";
@@ -153,11 +153,6 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Makes the entries of a directory durable.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
 /// What stands next in a segment.
 pub(super) enum Next {
     /// A line with an end, which is not in the text.
@@ -232,10 +227,10 @@ pub(super) fn compress(name: &SegmentName, directory: &Path) -> io::Result<()> {
             return Err(io::Error::other("what was compressed reads back as something else"));
         }
         fs::rename(&unfinished, &compressed)?;
-        sync_directory(directory)?;
+        directories::sync_directory(directory)?;
     }
     fs::remove_file(plain)?;
-    sync_directory(directory)
+    directories::sync_directory(directory)
 }
 
 fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {

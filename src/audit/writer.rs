@@ -25,7 +25,7 @@ use super::{
     group::Group,
     segment::{self, SegmentName},
 };
-use crate::{crypto::ChainKey, limits::AUDIT_UNSYNCED_BYTES_MAX, metrics::Metrics};
+use crate::{crypto::ChainKey, directories, limits::AUDIT_UNSYNCED_BYTES_MAX, metrics::Metrics};
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -323,7 +323,7 @@ impl Writer {
         let file = self.file_of(segment::create(&name.plain(&self.directory))?);
         file.write(&self.lines)?;
         file.sync()?;
-        segment::sync_directory(&self.directory)?;
+        directories::sync_directory(&self.directory)?;
         self.bytes = self.lines.len() as u64;
         self.bytes_synced = self.bytes;
         self.file = Some(Arc::new(file));

@@ -1,6 +1,6 @@
 //! `masker audit show` and `masker audit tail`: events of the audit log, read through the daemon.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     args::EventArgs,
     exit::Exit,
+    query::encoded,
     session::{CommandError, Session},
 };
 use crate::{api::AuditEvents, limits::AUDIT_PAGE_EVENTS_MAX};
@@ -85,20 +86,6 @@ fn time(flag: &str, text: &str) -> Result<String, CommandError> {
         seconds.0.parse::<u32>().ok().and_then(|count| i64::from(count).checked_mul(seconds.1)).ok_or_else(wrong)?;
     let at = Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).map_err(|_| wrong())?;
     Ok(at.to_string())
-}
-
-/// Percent-encoded as in RFC 3986.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 type Event = BTreeMap<String, Value>;

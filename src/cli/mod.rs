@@ -20,6 +20,7 @@ mod output;
 mod policy;
 mod progress;
 mod purge;
+mod query;
 mod rotation;
 mod session;
 mod sessions;

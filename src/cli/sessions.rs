@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{
     args::{SessionListArgs, SessionStatusArg},
     exit::Exit,
+    query::encoded,
     session::{CommandError, Session},
 };
 use crate::{
@@ -125,19 +126,6 @@ pub(super) fn in_path(id: &str) -> Result<&str, CommandError> {
         return Ok(id);
     }
     Err(CommandError::Usage("an id is 32 hex digits".to_owned()))
-}
-
-/// A text as it can stand in a query (RFC 3986).
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 const HEADER: [&str; 9] =

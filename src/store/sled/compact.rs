@@ -23,6 +23,7 @@ use std::{
 
 use super::{Shared, State, copy::CopyError, engine::Engine, failure::EngineError, files, open::Trust};
 use crate::{
+    directories,
     limits::STORE_COMPACTION_ROOM_BYTES_MIN,
     store::{Compacted, StoreError},
 };
@@ -144,7 +145,7 @@ impl Compaction<'_> {
         target.sync().map_err(Failure::Target)?;
         files::restrict_tree(&folder)?;
         files::sync_tree(&folder)?;
-        files::sync_directory(&place.root)?;
+        directories::sync_directory(&place.root)?;
         Ok(target)
     }
 
@@ -183,7 +184,7 @@ impl Compaction<'_> {
                 }
                 fs::rename(&former, &current)?;
             }
-            files::sync_directory(&place.root)
+            directories::sync_directory(&place.root)
         };
         Err(match undo() {
             Ok(()) => Failure::Target(error.into()),

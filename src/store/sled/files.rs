@@ -2,9 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
 };
@@ -15,6 +15,7 @@ use nix::{
 };
 
 use super::error::OpenError;
+use crate::directories;
 
 /// Where everything of a vault is.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ impl Place {
         let unusable = |source| OpenError::Directory { path: path(), source };
         match fs::metadata(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create_durably(&self.root).map_err(unusable)?;
+                directories::create_durably(&self.root).map_err(unusable)?;
             }
             Err(error) => return Err(unusable(error)),
             Ok(found) if !found.is_dir() => return Err(unusable(io::ErrorKind::NotADirectory.into())),
@@ -151,25 +152,6 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// Makes a directory, and those above it that are missing, such that they are still there after a power cut.
-fn create_durably(path: &Path) -> io::Result<()> {
-    let above = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => path,
-    };
-    if !above.exists() {
-        create_durably(above)?;
-    }
-    DirBuilder::new().mode(0o700).create(path)?;
-    sync_directory(above)
-}
-
-/// Makes the entries of a directory durable: files made in it, renamed or removed.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 /// Makes a file of these bytes, in place of any that is there, durable itself (its entry in the directory is not).
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -181,7 +163,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.and_then(|()| sync_directory(path.parent().unwrap_or(Path::new("/")))),
+        removed => removed.and_then(|()| directories::sync_directory(path.parent().unwrap_or(Path::new("/")))),
     }
 }
 
@@ -205,7 +187,7 @@ pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() { sync_tree(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
     }
-    sync_directory(path)
+    directories::sync_directory(path)
 }
 
 /// Takes every right away from everyone but the owner. sled makes files with the rights that the process's mask leaves.

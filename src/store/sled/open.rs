@@ -29,7 +29,10 @@ use super::{
     log,
     witness::{Found, Witness},
 };
-use crate::store::{Batch, Checked};
+use crate::{
+    directories,
+    store::{Batch, Checked},
+};
 
 /// A vault that is open.
 pub(super) struct Opened {
@@ -89,7 +92,7 @@ impl Opening<'_> {
         }
         let witness = Witness::create(&self.place.witness(), vault_id, Witness::UNBORN).map_err(making())?;
         DirBuilder::new().mode(0o700).create(&folder).map_err(making())?;
-        files::sync_directory(&self.place.root).map_err(making())?;
+        directories::sync_directory(&self.place.root).map_err(making())?;
         let (engine, _) = self.start(&folder)?;
         let unborn = Position { epoch: 1, ..Witness::UNBORN };
         engine.set_books(Books { vault_id, position: unborn, tally: Tally::default() });
@@ -106,7 +109,7 @@ impl Opening<'_> {
         if next.exists() || former.exists() {
             tracing::info!("a compaction was cut off; removing what it left");
             // The name that the database has now must not be lost while others go.
-            files::sync_directory(&self.place.root).map_err(settling())?;
+            directories::sync_directory(&self.place.root).map_err(settling())?;
             files::remove_durably(&next).and_then(|()| files::remove_durably(&former)).map_err(settling())?;
         }
         Ok(())
@@ -224,7 +227,7 @@ impl Opening<'_> {
         let folder = self.place.engine();
         engine.sync().map_err(self.engine())?;
         files::restrict_tree(&folder).and_then(|()| files::sync_tree(&folder)).map_err(syncing())?;
-        files::sync_directory(&self.place.root).map_err(syncing())?;
+        directories::sync_directory(&self.place.root).map_err(syncing())?;
         let vault_id = engine.books().vault_id;
         let must_make_witness = witness.is_none();
         engine.set_witness(witness);

@@ -25,6 +25,7 @@ use super::{
     books::{Position, VERSION, checksum},
     files,
 };
+use crate::directories;
 
 const MARK: &[u8; 15] = b"masker witness\n";
 const SLOTS_AT: [u64; 2] = [4_096, 8_192];
@@ -58,7 +59,7 @@ impl Witness {
         let unfinished = path.with_extension("new");
         files::write_durably(&unfinished, &bytes)?;
         std::fs::rename(&unfinished, path)?;
-        files::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        directories::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
         Ok(Witness { file: writable(path)?, vault_id, position, next_slot: 1 })
     }
 

@@ -36,7 +36,7 @@ pub struct Metrics {
     pub budgets_crossed: IntCounterVec,
     /// `masker_api_keys{state}`.
     pub api_keys: IntGaugeVec,
-    /// `masker_honeytoken_rehydrated_total`: honeytokens that somebody showed to have them rehydrated.
+    /// `masker_honeytoken_rehydrated_total`: honeytokens that somebody showed to have them rehydrated or rewrapped.
     pub honeytokens_rehydrated: prometheus::IntCounter,
     /// `masker_audit_events_total{op}`: events written to the audit log.
     pub audit_events: IntCounterVec,
@@ -133,7 +133,7 @@ impl Metrics {
             )?,
             honeytokens_rehydrated: prometheus::IntCounter::new(
                 "masker_honeytoken_rehydrated_total",
-                "Honeytokens that somebody showed to have them rehydrated; the audit log says who",
+                "Honeytokens that somebody showed to have them rehydrated or rewrapped; the audit log says who",
             )?,
             audit_events: IntCounterVec::new(
                 opts!("masker_audit_events_total", "Events written to the audit log, by operation"),

@@ -16,7 +16,7 @@ use crate::{
     access,
     api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted},
     code::Code,
-    vault::{Failure, HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus, Rehydrated, TokenInput},
+    vault::{HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus},
 };
 
 impl Service {
@@ -56,26 +56,15 @@ impl Service {
 
     /// Notes which of the tokens that a request showed are honeytokens, whatever became of them: who has one has it from
     /// where it was planted.
-    pub(super) fn tell_honeytokens(
-        &self,
-        on: &mut Exchange,
-        shown: &[TokenInput<'_>],
-        outcomes: &[Result<Rehydrated, Failure>],
-    ) {
-        for (input, outcome) in shown.iter().zip(outcomes) {
-            let honeytoken = match outcome {
-                Ok(rehydrated) => rehydrated.honeytoken,
-                Err(_) => self.vault.honeytoken(input.token),
-            };
-            if let Some(id) = honeytoken {
-                *on.honeytokens.entry(id).or_default() += 1;
-            }
+    pub(super) fn tell_honeytokens(&self, on: &mut Exchange, shown: impl Iterator<Item = HoneytokenId>) {
+        for id in shown {
+            *on.honeytokens.entry(id).or_default() += 1;
         }
         for (id, times) in &on.honeytokens {
             self.metrics.honeytokens_rehydrated.inc_by(*times);
             let (uid, honeytoken) = (on.caller.peer().uid(), id.to_string());
             let caller = &on.caller.principal().name;
-            warn!(request_id = on.id.as_str(), uid, caller, honeytoken, times, "a honeytoken was rehydrated");
+            warn!(request_id = on.id.as_str(), uid, caller, honeytoken, times, "a honeytoken was shown");
         }
     }
 }

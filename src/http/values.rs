@@ -50,7 +50,11 @@ impl Service {
         self.pay_for_tokens(on, request.tokens.len())?;
         let tokens = tokens(&request);
         let outcomes = on.note(self.vault.rehydrate(&permit, &tokens).await?);
-        self.tell_honeytokens(on, &tokens, &outcomes);
+        let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
+            Ok(rehydrated) => rehydrated.honeytoken,
+            Err(_) => self.vault.honeytoken(input.token),
+        });
+        self.tell_honeytokens(on, honeytokens);
         if let Some(session) = &on.session {
             let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
             session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
@@ -89,7 +93,10 @@ impl Service {
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
         self.admit(on, request.tokens.len())?;
-        let outcomes = on.note(self.vault.rewrap(&permit, &tokens(&request)));
+        let tokens = tokens(&request);
+        let outcomes = on.note(self.vault.rewrap(&permit, &tokens));
+        // The token that comes of it carries the value, and no mark: this is the last that is seen of the honeytoken.
+        self.tell_honeytokens(on, tokens.iter().filter_map(|input| self.vault.honeytoken(input.token)));
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
             Err(failure) => RewrapResult::Error { error: error(&failure) },

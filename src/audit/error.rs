@@ -51,7 +51,10 @@ pub enum OpenError {
         runs_as: u32,
     },
     /// The directory holds something that is no part of a log.
-    #[error("the audit log's directory {path} holds {entry:?} and perhaps more; the log needs a directory of its own")]
+    #[error(
+        "the audit log's directory {path} holds {entry:?} and perhaps more, which are no part of a log; move them away, or set \
+         `[audit] path` to a directory of its own"
+    )]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -59,13 +62,17 @@ pub enum OpenError {
         entry: String,
     },
     /// Another process writes the log.
-    #[error("the audit log in {path} is in use; a log is written by one process at a time")]
+    #[error(
+        "the audit log in {path} is in use: stop the daemon that writes it, or set `[audit] path` to another directory"
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
     },
     /// The log cannot be read or written.
-    #[error("cannot {doing} the audit log in {path}: {source}")]
+    #[error(
+        "cannot {doing} the audit log in {path}: {source}; mend that and start again, for nothing is served unrecorded"
+    )]
     Io {
         /// The directory.
         path: PathBuf,

@@ -143,7 +143,9 @@ impl Shared {
     /// Whether something is wrong, and what.
     pub(super) fn health(&self) -> Result<(), String> {
         match &*lock(&self.failure) {
-            Some(failure) => Err(format!("events cannot be written: {failure}")),
+            Some(failure) => {
+                Err(format!("events cannot be written: {failure}; mend that, and the log goes on by itself"))
+            }
             None => Ok(()),
         }
     }

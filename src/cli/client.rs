@@ -69,6 +69,14 @@ pub enum ClientError {
     /// The daemon refused the request.
     #[error("{}", problem_text(.0))]
     Problem(Box<ErrorBody>),
+    /// The daemon refused the request for now, and said when it may be sent again.
+    #[error("{}", problem_text(.problem))]
+    Busy {
+        /// Why.
+        problem: Box<ErrorBody>,
+        /// After what time.
+        after: Duration,
+    },
     /// What answered does not speak like masker.
     #[error("what listens on the socket did not answer like masker: {0}")]
     Foreign(String),
@@ -91,9 +99,11 @@ impl ClientError {
             | ClientError::Connect { .. }
             | ClientError::Lost(_) => Exit::Unreachable,
             ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Unauthorized,
-            ClientError::Problem(problem) if problem.code == Code::AuthBlocked.as_str() => Exit::Unauthorized,
+            ClientError::Busy { problem, .. } if problem.code == Code::AuthBlocked.as_str() => Exit::Unauthorized,
             ClientError::Problem(problem) if problem.code == Code::PolicyInvalid.as_str() => Exit::Invalid,
-            ClientError::Problem(_) | ClientError::Foreign(_) | ClientError::Request(_) => Exit::Error,
+            ClientError::Problem(_) | ClientError::Busy { .. } | ClientError::Foreign(_) | ClientError::Request(_) => {
+                Exit::Error
+            }
         }
     }
 }
@@ -200,10 +210,20 @@ impl Client {
         path: &str,
         body: &T,
     ) -> Result<Reply, ClientError> {
-        let mut request = request(Method::POST, path, JSON, whole(json_of(body)?))?;
-        let session = HeaderValue::from_str(session);
-        let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
-        request.headers_mut().insert(SESSION_HEADER, session);
+        self.post_json(Some(session), path, json_of(body)?).await
+    }
+
+    /// [`Client::post`] of what is JSON already, in a session if one is given.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn post_json(&mut self, session: Option<&str>, path: &str, body: Bytes) -> Result<Reply, ClientError> {
+        let mut request = request(Method::POST, path, JSON, whole(body))?;
+        if let Some(session) = session {
+            let session = HeaderValue::from_str(session);
+            let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
+            request.headers_mut().insert(SESSION_HEADER, session);
+        }
         self.exchange(request).await
     }
 
@@ -298,9 +318,12 @@ fn refusal(head: &Parts, body: &[u8], instead: &str) -> ClientError {
     if !text(head, "content-type").starts_with("application/problem+json") {
         return ClientError::Foreign(format!("status {status} and {instead}"));
     }
-    match serde_json::from_slice(body) {
-        Ok(problem) => ClientError::Problem(Box::new(problem)),
-        Err(_) => ClientError::Foreign(format!("status {status} without a reason")),
+    match (serde_json::from_slice(body), text(head, header::RETRY_AFTER.as_str()).parse()) {
+        (Ok(problem), Ok(seconds)) => {
+            ClientError::Busy { problem: Box::new(problem), after: Duration::from_secs(seconds) }
+        }
+        (Ok(problem), Err(_)) => ClientError::Problem(Box::new(problem)),
+        (Err(_), _) => ClientError::Foreign(format!("status {status} without a reason")),
     }
 }
 

@@ -42,19 +42,28 @@ Examples:
   masker tokenize --kind SSN --context clinic-7 < ssns.txt > tokens.txt
   cut -f3 patients.tsv | masker tokenize --kind NAME --json
   masker tokenize --kind PHONE 415-555-2671     (seen by every user who lists processes)
+  masker tokenize --csv --column phone=PHONE --column ssn=SSN < in.csv > out.csv
+  masker tokenize --jsonl --field patient.phone=PHONE < in.jsonl > out.jsonl
 
 A line out for each line in, in the same order, as soon as lines are there. A line that failed is empty; standard error \
 says why, and the exit code is 2. With --json each line is an object, as the daemon's API gives it. Write `--` before \
-values that begin with `-`.";
+values that begin with `-`.
+
+Files of records keep their rows and everything that is not swapped. What fails is written empty in CSV, as null in JSON \
+lines, and told at the end by its row; the exit code is 2. Empty cells and null stay as they are. Should a run end early, \
+it says with which --skip-rows to go on: write what then comes after the rows that are there.";
 
 pub(super) const REHYDRATE: &str = "\
 Examples:
   masker rehydrate < tokens.txt > values.txt
   masker rehydrate --context clinic-7 < tokens.txt
+  masker rehydrate --csv --column phone --column ssn < tokens.csv > values.csv
+  masker rehydrate --jsonl --field patient.phone < tokens.jsonl
   masker rehydrate --json MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
 
 A line out for each line in, in the same order. A line that failed is empty; standard error says why, and the exit code \
-is 2. With --json each line is an object, which also carries values that have line breaks.";
+is 2. With --json each line is an object, which also carries values that have line breaks. Files of records are as for \
+`masker tokenize`; which kinds they have is in their tokens.";
 
 pub(super) const LOOKUP: &str = "\
 Examples:

@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod backup;
 pub mod bench;
+mod bulk;
 mod client;
 mod credential;
 mod events;
@@ -34,8 +35,8 @@ use tokio::runtime;
 
 use self::{
     args::{
-        ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, SessionsCommand,
-        VaultCommand,
+        ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, RehydrateArgs,
+        SessionsCommand, TokenizeArgs, VaultCommand,
     },
     session::{CommandError, Session},
     values::Operation,
@@ -52,8 +53,13 @@ use crate::config::Host;
 pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, noted_head: NotedHead) -> Exit {
     let mut session = Session::new(global, host, noted_head);
     // One connection needs no second thread; load on many does.
-    let mut threads = match command {
+    let mut threads = match &command {
         ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
+        ClientCommand::Tokenize(TokenizeArgs { bulk, .. }) | ClientCommand::Rehydrate(RehydrateArgs { bulk, .. })
+            if bulk.is_wanted() =>
+        {
+            runtime::Builder::new_multi_thread()
+        }
         _ => runtime::Builder::new_current_thread(),
     };
     let outcome = threads
@@ -75,9 +81,11 @@ pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, noted_head: 
 
 async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<Exit, CommandError> {
     match command {
-        ClientCommand::Tokenize(args) => values::run(Operation::Tokenize(&args), session).await,
+        ClientCommand::Tokenize(args) if args.bulk.is_wanted() => bulk::tokenize(&args, session).await,
+        ClientCommand::Rehydrate(args) if args.bulk.is_wanted() => bulk::rehydrate(&args, session).await,
+        ClientCommand::Tokenize(args) => values::run(Operation::Tokenize(&args.into()), session).await,
         ClientCommand::Lookup(args) => values::run(Operation::Lookup(&args), session).await,
-        ClientCommand::Rehydrate(args) => values::run(Operation::Rehydrate(&args), session).await,
+        ClientCommand::Rehydrate(args) => values::run(Operation::Rehydrate(&args.tokens), session).await,
         ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
         ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,

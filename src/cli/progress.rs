@@ -25,6 +25,15 @@ impl Progress {
         Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} records, {msg}", output)
     }
 
+    /// Rows of an input of so many bytes, where that is known.
+    pub(super) fn rows(total: Option<u64>, output: &Output) -> Self {
+        let template = match total {
+            Some(_) => "{bar:30} {percent}% {msg}, {eta} left",
+            None => "{bytes} read, {msg}",
+        };
+        Progress::new(total, template, output)
+    }
+
     fn new(total: Option<u64>, template: &str, output: &Output) -> Self {
         let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target);
@@ -43,6 +52,12 @@ impl Progress {
     /// How far the work is, and what is to be said of it.
     pub(super) fn set(&self, done: u64, total: u64, message: String) {
         self.0.set_length(total);
+        self.0.set_position(done);
+        self.0.set_message(message);
+    }
+
+    /// How far the work is, where its end does not change, and what is to be said of it.
+    pub(super) fn reach(&self, done: u64, message: String) {
         self.0.set_position(done);
         self.0.set_message(message);
     }

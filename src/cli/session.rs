@@ -41,6 +41,14 @@ pub(super) enum CommandError {
     Output(#[from] io::Error),
     #[error(transparent)]
     Bench(#[from] BenchError),
+    #[error("{text}")]
+    Refused {
+        /// Whether the caller may not do it.
+        denied: bool,
+        text: String,
+    },
+    #[error("{cause}\nThe first {rows} rows are done; --skip-rows {rows} goes on after them")]
+    Stopped { cause: Box<CommandError>, rows: u64 },
     #[error("{0}")]
     Other(String),
 }
@@ -49,11 +57,12 @@ impl CommandError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             CommandError::Client(error) => error.exit(),
-            CommandError::Credential(_) => Exit::Unauthorized,
+            CommandError::Credential(_) | CommandError::Refused { denied: true, .. } => Exit::Unauthorized,
+            CommandError::Stopped { cause, .. } => cause.exit(),
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
-            CommandError::Bench(_) => Exit::Error,
+            CommandError::Bench(_) | CommandError::Refused { denied: false, .. } => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
         }
     }
@@ -96,12 +105,17 @@ impl<'a> Session<'a> {
         path: &str,
         body: &T,
     ) -> Result<Reply, CommandError> {
-        let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return self.post(path, body).await };
-        let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
-        let session = session.to_str().ok_or_else(not_text)?.to_owned();
+        let Some(session) = self.masker_session()? else { return self.post(path, body).await };
         let reply = self.client().await?.post_in(&session, path, body).await?;
         self.describe("POST", path, &reply);
         Ok(reply)
+    }
+
+    /// The session that `MASKER_SESSION` names, if it names one.
+    pub(super) fn masker_session(&self) -> Result<Option<String>, CommandError> {
+        let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return Ok(None) };
+        let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
+        Ok(Some(session.to_str().ok_or_else(not_text)?.to_owned()))
     }
 
     /// Asks for a file.

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    args::{TokenArgs, TokenizeArgs},
+    args::{TokenArgs, ValueArgs},
     exit::Exit,
     input::{LineReader, Lines, NotText},
     session::{CommandError, Session},
@@ -25,8 +25,8 @@ use crate::{
 
 /// What is asked about every line.
 pub(super) enum Operation<'a> {
-    Tokenize(&'a TokenizeArgs),
-    Lookup(&'a TokenizeArgs),
+    Tokenize(&'a ValueArgs),
+    Lookup(&'a ValueArgs),
     Rehydrate(&'a TokenArgs),
     Forget(&'a TokenArgs),
 }
@@ -227,7 +227,7 @@ impl Work<'_, '_> {
     }
 }
 
-fn tokenize_request<'a>(args: &'a TokenizeArgs, texts: &[&'a str]) -> TokenizeRequest<'a> {
+fn tokenize_request<'a>(args: &'a ValueArgs, texts: &[&'a str]) -> TokenizeRequest<'a> {
     let item = |text: &&'a str| TokenizeItem { kind: args.kind.as_str().into(), value: (*text).into(), context: None };
     TokenizeRequest {
         policy: args.policy.as_deref().map(Into::into),

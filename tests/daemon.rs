@@ -8,6 +8,7 @@ pub mod daemon {
     mod api_keys;
     mod audit;
     mod backup;
+    mod bulk;
     mod connections;
     mod contract;
     mod honeytokens;

@@ -99,7 +99,11 @@ impl ClientError {
             | ClientError::Connect { .. }
             | ClientError::Lost(_) => Exit::Unreachable,
             ClientError::Problem(problem) if matches!(problem.status, 401 | 403) => Exit::Unauthorized,
-            ClientError::Busy { problem, .. } if problem.code == Code::AuthBlocked.as_str() => Exit::Unauthorized,
+            ClientError::Problem(problem) | ClientError::Busy { problem, .. }
+                if problem.code == Code::AuthBlocked.as_str() =>
+            {
+                Exit::Unauthorized
+            }
             ClientError::Problem(problem) if problem.code == Code::PolicyInvalid.as_str() => Exit::Invalid,
             ClientError::Problem(_) | ClientError::Busy { .. } | ClientError::Foreign(_) | ClientError::Request(_) => {
                 Exit::Error

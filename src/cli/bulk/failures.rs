@@ -75,8 +75,8 @@ impl Failures {
         Ok(())
     }
 
-    /// Says what failed, of so many values that were asked about.
-    pub(super) fn tell(&mut self, values: u64, plan: &Plan, output: &Output) -> Result<(), CommandError> {
+    /// Says what failed.
+    pub(super) fn tell(&mut self, plan: &Plan, output: &Output) -> Result<(), CommandError> {
         if let Some((path, file)) = &mut self.file {
             file.flush().map_err(|error| cannot(path, &error.into()))?;
         }
@@ -95,7 +95,7 @@ impl Failures {
             }
             None => String::new(),
         };
-        output.note(&format!("{failed} failed, of {values} values: {}{all}", codes.join(", ")));
+        output.note(&format!("{failed} failures: {}{all}", codes.join(", ")));
         Ok(())
     }
 }

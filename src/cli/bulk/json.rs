@@ -81,7 +81,9 @@ impl<'t> Search<'t, '_> {
                     }
                 }
             }
-            _ => drop(serde_json::from_str::<IgnoredAny>(value)?),
+            _ => {
+                serde_json::from_str::<IgnoredAny>(value)?;
+            }
         }
         Ok(())
     }

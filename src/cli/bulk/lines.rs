@@ -79,7 +79,7 @@ impl<R: Read + Send> Rows for Lines<R> {
     }
 
     fn has_more_at_hand(&self) -> bool {
-        !self.reader.buffer().is_empty()
+        self.reader.buffer().contains(&b'\n')
     }
 }
 

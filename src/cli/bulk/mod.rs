@@ -22,7 +22,7 @@ use std::{
     io::{self, Seek},
     os::fd::AsFd,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{signal, sync::mpsc, task::JoinHandle};
@@ -101,7 +101,7 @@ impl Work<'_> {
     async fn run(mut self, source: Source) -> Result<Exit, CommandError> {
         let pumped = self.pump(source).await;
         self.progress.finish();
-        self.failures.tell(self.values, &self.plan, self.output)?;
+        self.failures.tell(&self.plan, self.output)?;
         match pumped {
             Err(cause) if cause.is_enough() || self.rows == self.plan.skip_rows => Err(cause),
             Err(cause) => Err(CommandError::Stopped { cause: Box::new(cause), rows: self.rows }),
@@ -171,8 +171,7 @@ impl Work<'_> {
 
     /// What is for people who watch, and for those who asked for more.
     fn tell_rate(&self) {
-        let took = Duration::from_secs_f64(self.started.elapsed().as_secs_f64());
-        let text = format!("{} in {:.1} s, {} values", self.summary(), took.as_secs_f64(), self.values);
+        let text = format!("{} in {:.1} s", self.summary(), self.started.elapsed().as_secs_f64());
         if self.progress.is_hidden() { self.output.detail(&text) } else { self.output.note(&text) }
     }
 }

@@ -117,7 +117,9 @@ impl<R: Read + Send> Rows for Table<R> {
                 Some(_) if cell.is_empty() => {}
                 Some(column) => match std::str::from_utf8(cell) {
                     // What fails stays empty.
-                    Ok(value) => drop(chunk.ask(&self.plan, *column, chunk.ends.len(), value)),
+                    Ok(value) => {
+                        chunk.ask(&self.plan, *column, chunk.ends.len(), value);
+                    }
                     Err(_) => chunk.fail(Some(*column), self.plan.operation.unfit(), "it is not UTF-8 text"),
                 },
             }

@@ -43,6 +43,8 @@ pub struct RehydrateArgs {
     pub bulk: Box<BulkArgs>,
 }
 
+// What one form alone has conflicts with the other one, too: clap does not ask for what an argument requires where that
+// is in conflict with what is given.
 /// Files of records, as `masker tokenize` and `masker rehydrate` take them.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Files of records", group(ArgGroup::new("form").args(["csv", "jsonl"])))]
@@ -54,16 +56,16 @@ pub struct BulkArgs {
     #[arg(long)]
     pub jsonl: bool,
     /// A column by its name in the header: NAME=KIND, or NAME where --kind says the kind, or where tokens do
-    #[arg(long = "column", value_name = "NAME[=KIND]", requires = "csv")]
+    #[arg(long = "column", value_name = "NAME[=KIND]", requires = "csv", conflicts_with = "jsonl")]
     pub columns: Vec<String>,
     /// A field by the names that lead to it: patient.phone=PHONE
-    #[arg(long = "field", value_name = "PATH[=KIND]", requires = "jsonl")]
+    #[arg(long = "field", value_name = "PATH[=KIND]", requires = "jsonl", conflicts_with = "csv")]
     pub fields: Vec<String>,
     /// What stands between cells: one character, \t for a tab; else a comma
-    #[arg(long, value_name = "CHARACTER", requires = "csv")]
+    #[arg(long, value_name = "CHARACTER", requires = "csv", conflicts_with = "jsonl")]
     pub delimiter: Option<String>,
     /// The first line is a row; columns have numbers, from 1 on
-    #[arg(long, requires = "csv")]
+    #[arg(long, requires = "csv", conflicts_with = "jsonl")]
     pub no_header: bool,
     /// Leave out so many rows, and the header: go on where a run has ended
     #[arg(long, value_name = "N", default_value_t = 0, requires = "form")]

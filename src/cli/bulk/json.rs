@@ -4,11 +4,14 @@ use std::{borrow::Cow, ops::Range};
 
 use serde::{
     Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::api::Text;
+
+/// Lists within each other that are looked into at most: what bounds the stack.
+const LISTS_MAX: usize = 128;
 
 /// The names that lead to a field, from the outermost on.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub(super) fn paths<'p>(texts: impl Iterator<Item = &'p str>) -> Result<Vec<Path
 pub(super) fn find<'t>(text: &'t str, paths: &[Path]) -> Result<Vec<Found<'t>>, serde_json::Error> {
     let mut search = Search { text, paths, found: Vec::new() };
     let all: Vec<usize> = (0..paths.len()).collect();
-    search.descend(text.trim_ascii_start(), 0, &all)?;
+    search.descend(text.trim_ascii_start(), 0, &all, 0)?;
     Ok(search.found)
 }
 
@@ -60,12 +63,18 @@ struct Search<'t, 'p> {
 }
 
 impl<'t> Search<'t, '_> {
-    /// Looks into a value that the first `depth` names of some paths lead to.
-    fn descend(&mut self, value: &'t str, depth: usize, alive: &[usize]) -> Result<(), serde_json::Error> {
+    /// Looks into a value that the first `depth` names of some paths lead to, and which is in so many lists.
+    fn descend(
+        &mut self,
+        value: &'t str,
+        depth: usize,
+        alive: &[usize],
+        lists: usize,
+    ) -> Result<(), serde_json::Error> {
         match value.as_bytes().first() {
             Some(b'[') => {
-                for element in serde_json::from_str::<Vec<&RawValue>>(value)? {
-                    self.descend(element.get(), depth, alive)?;
+                for element in elements(value, lists)? {
+                    self.descend(element.get(), depth, alive, lists + 1)?;
                 }
             }
             Some(b'{') => {
@@ -76,8 +85,8 @@ impl<'t> Search<'t, '_> {
                         alive.iter().copied().filter(|path| self.paths[*path].0[depth] == *name).collect();
                     match next.as_slice() {
                         // No path is the beginning of another: this one is alone.
-                        [path] if self.paths[*path].0.len() == depth + 1 => self.take(*path, member)?,
-                        _ => self.descend(member.get(), depth + 1, &next)?,
+                        [path] if self.paths[*path].0.len() == depth + 1 => self.take(*path, member, lists)?,
+                        _ => self.descend(member.get(), depth + 1, &next, lists)?,
                     }
                 }
             }
@@ -88,14 +97,14 @@ impl<'t> Search<'t, '_> {
         Ok(())
     }
 
-    /// Takes the value of a field.
-    fn take(&mut self, path: usize, value: &'t RawValue) -> Result<(), serde_json::Error> {
+    /// Takes the value of a field, which is in so many lists.
+    fn take(&mut self, path: usize, value: &'t RawValue, lists: usize) -> Result<(), serde_json::Error> {
         let value = value.get();
         let string = match value.as_bytes().first() {
             Some(b'n') => return Ok(()),
             Some(b'[') => {
-                for element in serde_json::from_str::<Vec<&RawValue>>(value)? {
-                    self.take(path, element)?;
+                for element in elements(value, lists)? {
+                    self.take(path, element, lists + 1)?;
                 }
                 return Ok(());
             }
@@ -109,6 +118,14 @@ impl<'t> Search<'t, '_> {
         self.found.push(Found { path, span: start..start + value.len(), string });
         Ok(())
     }
+}
+
+/// The elements of a list that is in so many others.
+fn elements(list: &str, lists: usize) -> Result<Vec<&RawValue>, serde_json::Error> {
+    if lists == LISTS_MAX {
+        return Err(serde_json::Error::custom("too many lists are within each other"));
+    }
+    serde_json::from_str(list)
 }
 
 /// The members of an object that have a wanted name; all others are only made sure to be JSON.
@@ -195,6 +212,18 @@ mod tests {
     fn what_is_not_json_is_an_error() {
         for text in ["{", "{\"a\": \"b\"} x", "{a: 1}", "[1,]", "\"a", "{\"a\": \"\u{1}\"}", "01"] {
             assert!(find(text, &paths(["a"].into_iter()).unwrap()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_followed_so_far() {
+        let nested = |lists: usize| "[".repeat(lists) + "{\"a\": \"one\"}" + &"]".repeat(lists);
+        let deep = |lists: usize| format!("{{\"a\": {}\"one\"{} }}", "[".repeat(lists), "]".repeat(lists));
+        assert_eq!(strings(&nested(LISTS_MAX), &["a"]), ["one"]);
+        assert_eq!(strings(&deep(LISTS_MAX), &["a"]), ["one"]);
+        let paths = paths(["a"].into_iter()).unwrap();
+        for lists in [LISTS_MAX + 1, 1_000] {
+            assert!(find(&nested(lists), &paths).is_err() && find(&deep(lists), &paths).is_err(), "{lists}");
         }
     }
 

@@ -25,13 +25,17 @@ impl Progress {
         Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} records, {msg}", output)
     }
 
-    /// Rows of an input of so many bytes, where that is known.
+    /// Rows of an input of so many bytes, where that is known. Nothing is drawn among results on the same terminal.
     pub(super) fn rows(total: Option<u64>, output: &Output) -> Self {
         let template = match total {
             Some(_) => "{bar:30} {percent}% {msg}, {eta} left",
             None => "{bytes} read, {msg}",
         };
-        Progress::new(total, template, output)
+        let progress = Progress::new(total, template, output);
+        if output.is_terminal() {
+            progress.0.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        progress
     }
 
     fn new(total: Option<u64>, template: &str, output: &Output) -> Self {

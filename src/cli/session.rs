@@ -47,8 +47,12 @@ pub(super) enum CommandError {
         denied: bool,
         text: String,
     },
-    #[error("{cause}\nThe first {rows} rows are done; --skip-rows {rows} goes on after them")]
-    Stopped { cause: Box<CommandError>, rows: u64 },
+    #[error("{cause}\n{}", going_on(cause, *rows))]
+    Stopped {
+        cause: Box<CommandError>,
+        /// Rows that are done.
+        rows: u64,
+    },
     #[error("{0}")]
     Other(String),
 }
@@ -70,6 +74,17 @@ impl CommandError {
     /// Whether the reader of our results had enough of them, as `head` does: that is no failure.
     pub(super) fn is_enough(&self) -> bool {
         matches!(self, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// How to go on with a file of which so many rows are done.
+fn going_on(cause: &CommandError, rows: u64) -> String {
+    match cause {
+        CommandError::Output(_) if rows == 0 => "Nothing is done: begin again, with an empty output".to_owned(),
+        CommandError::Output(_) => format!(
+            "The first {rows} rows are done: cut the output after them, then --skip-rows {rows} goes on after them"
+        ),
+        _ => format!("The first {rows} rows are done; --skip-rows {rows} goes on after them"),
     }
 }
 

@@ -128,7 +128,7 @@ fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
         "row 4, phone: value.invalid: ",
         "row 5: value.invalid: ",
         "row 6: value.invalid: ",
-        "5 failures: value.invalid 5; all are in ",
+        "5 failed: value.invalid 5; all are in ",
     ]) {
         assert!(line.starts_with(start), "{line}");
     }
@@ -167,7 +167,7 @@ fn of_many_failures_the_first_are_told_and_the_others_counted() {
     let told: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(told.len(), 21);
     assert!(told[19].starts_with("row 20, t: token.malformed: "), "{}", told[19]);
-    assert!(told[20].starts_with("3000 failures: token.malformed 3000; "), "{}", told[20]);
+    assert!(told[20].starts_with("3000 failed: token.malformed 3000; "), "{}", told[20]);
     daemon.stop();
 }
 
@@ -218,7 +218,8 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for number in 0..3 {
-        writeln!(stdin, "{{\"p\": \"{number}\"}}\n").unwrap();
+        // Quotes that do not pair up end no line of JSON later.
+        writeln!(stdin, "{{\"p\": \"{number}\", \"q\": \"\\\"\"}}\n").unwrap();
         assert!(lines(&mut stdout, 2).starts_with("{\"p\": \"MSKV1."));
     }
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
@@ -229,13 +230,34 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
     let mut child = command(&daemon, SWAP).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdin.write_all(b"id,phone,card\n1,2,3\n").unwrap();
+    // A row is not kept waiting by half of the next one.
+    stdin.write_all(b"id,phone,card\n1,2,3\n1,").unwrap();
     assert!(lines(&mut stdout, 2).starts_with("id,phone,card\n1,MSKV1."));
     drop(stdout);
     // Nobody reads any more: as with `head`, that is no failure.
-    stdin.write_all(b"1,2,3\n").unwrap();
+    stdin.write_all(b"2,3\n").unwrap();
     let (code, stderr) = finish(child);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    daemon.stop();
+}
+
+#[test]
+fn what_an_output_that_fails_holds_is_not_taken_for_done() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for (skip, told) in
+        [("", "Nothing is done: begin again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
+    {
+        let mut command = command(&daemon, &format!("{SWAP}{skip}"));
+        command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let ended = feed(command, rows(20));
+        assert_eq!(ended.code, Some(1));
+        assert!(
+            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(told),
+            "{}",
+            ended.stderr
+        );
+    }
     daemon.stop();
 }
 
@@ -271,6 +293,11 @@ fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
     let places: Vec<&str> = ended.stderr.lines().filter_map(|line| line.split(": ").next()).collect();
     assert_eq!(places[..4], ["row 1, phone", "row 2", "row 3, phone", "row 4, phone"]);
     assert!(!ended.stderr.contains("4155550001") && !ended.stderr.contains("415-555"), "{}", ended.stderr);
+
+    // Lists without end.
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000) + "\n";
+    let ended = masker(&daemon, "tokenize --jsonl --field phone=PHONE", nested);
+    assert_eq!((ended.code, ended.text()), (Some(2), "null\n"));
 
     // More in one row than a request takes.
     let many: Vec<String> = (0..12_000).map(|number| format!("415{number:07}")).collect();
@@ -366,5 +393,8 @@ fn a_list_of_failures_goes_on_with_the_run() {
     let last = first.lines().last().unwrap();
     assert!(last.starts_with("2,t,token.malformed,"), "{last}");
     assert_eq!(second, format!("{first}{last}\n"));
+    fs::remove_file(failures).unwrap();
+    assert_eq!(masker(&daemon, &format!("{line} --skip-rows 1"), "t\nx\ny\n").code, Some(2));
+    assert_eq!(fs::read_to_string(failures).unwrap(), format!("row,column,code,detail\n{last}\n"));
     daemon.stop();
 }

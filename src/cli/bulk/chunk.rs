@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, ops::Range, vec::IntoIter};
 
+use hyper::body::Bytes;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{
     connections::Connections,
@@ -34,7 +36,7 @@ pub(super) enum Layout {
     Lines,
 }
 
-/// Rows that were read.
+/// Rows that were read. What they hold is wiped when they are dropped.
 pub(super) struct Chunk {
     layout: Layout,
     /// The number of the first row, counted from 1.
@@ -43,7 +45,7 @@ pub(super) struct Chunk {
     /// How far the input is read with these rows, in bytes.
     pub(super) read_to: u64,
     /// The rows without the values that are to be swapped, in whose places is nothing.
-    pub(super) text: Vec<u8>,
+    pub(super) text: Zeroizing<Vec<u8>>,
     /// Where the cells of a table end.
     pub(super) ends: Vec<usize>,
     gaps: Vec<Gap>,
@@ -60,13 +62,13 @@ struct Gap {
 }
 
 struct Request {
-    body: Vec<u8>,
+    body: Zeroizing<Vec<u8>>,
     items: usize,
 }
 
 /// Rows that can be written.
 pub(super) struct Swapped {
-    pub(super) text: Vec<u8>,
+    pub(super) text: Zeroizing<Vec<u8>>,
     pub(super) rows: u64,
     /// How many values were asked about.
     pub(super) values: u64,
@@ -107,7 +109,7 @@ impl Chunk {
             first_row,
             rows: 0,
             read_to: 0,
-            text: Vec::new(),
+            text: Zeroizing::default(),
             ends: Vec::new(),
             gaps: Vec::new(),
             requests: Vec::new(),
@@ -150,7 +152,7 @@ impl Chunk {
         let request = match self.requests.last_mut() {
             Some(last) if last.items < plan.batch && last.body.len() < REQUEST_BYTES => last,
             _ => {
-                self.requests.push(Request { body: plan.opening.clone(), items: 0 });
+                self.requests.push(Request { body: plan.opening.clone().into(), items: 0 });
                 let last = self.requests.len() - 1;
                 &mut self.requests[last]
             }
@@ -175,7 +177,8 @@ impl Chunk {
             let mut client = connections.take().await?;
             for Request { mut body, items } in requests {
                 body.extend_from_slice(b"]}");
-                replies.push((connections.ask(&mut client, plan.operation.path(), body.into()).await?, items));
+                let body = Bytes::from_owner(body);
+                replies.push((connections.ask(&mut client, plan.operation.path(), body).await?, items));
             }
             connections.put_back(client);
         }
@@ -215,6 +218,7 @@ impl Chunk {
             Layout::Table(dialect) => dialect.write(self.cells(), |at| filled.next_at(at))?,
             Layout::Lines => self.lines(filled),
         };
+        let text = Zeroizing::new(text);
         let (rows, read_to) = (self.rows, self.read_to);
         Ok(Swapped { text, rows, values, read_to, failures: self.failures })
     }

@@ -42,12 +42,14 @@ impl Failures {
             let options = options.create(true).mode(0o600);
             let options = if resumed { options.append(true) } else { options.write(true).truncate(true) };
             let file = options.open(path).map_err(|error| cannot(path, &error.into()))?;
+            let begun = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
             let mut file = csv::Writer::from_writer(file);
-            if !resumed {
+            if !begun {
                 file.write_record(["row", "column", "code", "detail"]).map_err(|error| cannot(path, &error))?;
             }
             failures.file = Some((path.clone(), file));
         }
+        failures.flush()?;
         Ok(failures)
     }
 
@@ -55,7 +57,8 @@ impl Failures {
         self.by_code.is_empty()
     }
 
-    /// Takes note of the failures of a chunk that was written.
+    /// Takes note of the failures of a chunk that was written. They are in the file then, too: whoever goes on after a
+    /// crash is to find them there.
     pub(super) fn note(&mut self, failures: &[Failure], plan: &Plan) -> Result<(), CommandError> {
         for failure in failures {
             let column = failure.column.map(|column| plan.name(column));
@@ -67,25 +70,26 @@ impl Failures {
                 let cells = [&failure.row.to_string(), column.unwrap_or_default(), &failure.code, &failure.detail];
                 file.write_record(cells).map_err(|error| cannot(path, &error))?;
             }
-            match self.by_code.get_mut(&*failure.code) {
-                Some(count) => *count += 1,
-                None => drop(self.by_code.insert(failure.code.to_string(), 1)),
-            }
+            *self.by_code.entry(failure.code.to_string()).or_default() += 1;
         }
-        Ok(())
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), CommandError> {
+        match &mut self.file {
+            Some((path, file)) => file.flush().map_err(|error| cannot(path, &error.into())),
+            None => Ok(()),
+        }
     }
 
     /// Says what failed.
-    pub(super) fn tell(&mut self, plan: &Plan, output: &Output) -> Result<(), CommandError> {
-        if let Some((path, file)) = &mut self.file {
-            file.flush().map_err(|error| cannot(path, &error.into()))?;
-        }
+    pub(super) fn tell(&self, plan: &Plan, output: &Output) {
         for line in &self.shown {
             output.error(line);
         }
         let failed: u64 = self.by_code.values().sum();
         if failed == 0 {
-            return Ok(());
+            return;
         }
         let codes: Vec<String> = self.by_code.iter().map(|(code, count)| format!("{code} {count}")).collect();
         let all = match &plan.failures {
@@ -95,8 +99,7 @@ impl Failures {
             }
             None => String::new(),
         };
-        output.note(&format!("{failed} failures: {}{all}", codes.join(", ")));
-        Ok(())
+        output.note(&format!("{failed} failed: {}{all}", codes.join(", ")));
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     chunk::{Chunk, Layout},
     json::{self, Found, Path},
@@ -21,7 +23,7 @@ pub(super) struct Lines<R> {
     reader: BufReader<Whole<R>>,
     plan: Arc<Plan>,
     paths: Vec<Path>,
-    line: Vec<u8>,
+    line: Zeroizing<Vec<u8>>,
     read_to: u64,
     header: &'static [u8],
 }
@@ -31,7 +33,7 @@ impl<R: Read> Lines<R> {
         let paths = json::paths(plan.columns.iter().map(|column| &*column.name)).map_err(CommandError::Usage)?;
         let header = if input.byte_order_mark { BYTE_ORDER_MARK } else { b"" };
         let reader = BufReader::with_capacity(BUFFER_BYTES, input.bytes);
-        Ok(Lines { reader, plan, paths, line: Vec::new(), read_to: 0, header })
+        Ok(Lines { reader, plan, paths, line: Zeroizing::default(), read_to: 0, header })
     }
 }
 

@@ -62,12 +62,14 @@ async fn run(plan: Plan, session: &mut Session<'_>) -> Result<Exit, CommandError
     let plan = Arc::new(plan);
     let mut source = Source::open(Arc::clone(&plan), io::stdin())?;
     source.skip()?;
+    let skipped = source.read_to();
     let work = Work {
         failures: Failures::open(&plan)?,
-        progress: Progress::rows(total, &session.output),
+        progress: Progress::rows(total.map(|total| total.saturating_sub(skipped)), &session.output),
         output: &mut session.output,
         connections: Arc::new(connections),
         header: source.header(),
+        skipped,
         rows: plan.skip_rows,
         values: 0,
         started: Instant::now(),
@@ -91,6 +93,8 @@ struct Work<'o> {
     failures: Failures,
     /// What stands before the first row; written with it, so that nothing is written before the first answer.
     header: Vec<u8>,
+    /// How much of the input was skipped, in bytes.
+    skipped: u64,
     /// Rows that are done, with those that were skipped.
     rows: u64,
     values: u64,
@@ -101,15 +105,23 @@ impl Work<'_> {
     async fn run(mut self, source: Source) -> Result<Exit, CommandError> {
         let pumped = self.pump(source).await;
         self.progress.finish();
-        self.failures.tell(&self.plan, self.output)?;
+        self.failures.tell(&self.plan, self.output);
         match pumped {
-            Err(cause) if cause.is_enough() || self.rows == self.plan.skip_rows => Err(cause),
-            Err(cause) => Err(CommandError::Stopped { cause: Box::new(cause), rows: self.rows }),
+            Err(cause) if cause.is_enough() => Err(cause),
+            // Where writing failed, a part may be written that is not done.
+            Err(cause @ CommandError::Output(_)) => Err(self.stopped(cause)),
+            Err(cause) if self.rows == self.plan.skip_rows => Err(cause),
+            Err(cause) => Err(self.stopped(cause)),
             Ok(()) => {
                 self.tell_rate();
                 Ok(if self.failures.is_empty() { Exit::Done } else { Exit::Failure })
             }
         }
+    }
+
+    /// Says how far the work is done with this.
+    fn stopped(&self, cause: CommandError) -> CommandError {
+        CommandError::Stopped { cause: Box::new(cause), rows: self.rows }
     }
 
     /// Brings everything from the source to standard output.
@@ -154,7 +166,7 @@ impl Work<'_> {
         self.values += swapped.values;
         self.failures.note(&swapped.failures, &self.plan)?;
         if !self.progress.is_hidden() {
-            self.progress.reach(swapped.read_to, self.summary());
+            self.progress.reach(swapped.read_to - self.skipped, self.summary());
         }
         Ok(())
     }

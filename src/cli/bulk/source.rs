@@ -31,7 +31,7 @@ pub(super) trait Rows: Send {
     fn add_to(&mut self, chunk: &mut Chunk);
     /// How far the input is read, in bytes.
     fn read_to(&self) -> u64;
-    /// Whether a further row can be had without waiting for it.
+    /// Whether a further row can be had without waiting for any of it.
     fn has_more_at_hand(&self) -> bool;
 }
 
@@ -47,12 +47,17 @@ pub(super) struct Source {
 impl Source {
     /// Reads as much as tells whether this is what the plan is about.
     pub(super) fn open<R: Read + Send + 'static>(plan: Arc<Plan>, source: R) -> Result<Self, CommandError> {
-        let input = Input::open(source)?;
+        let input = Input::open(source, plan.form)?;
         let rows: Box<dyn Rows> = match plan.form {
             Form::Csv { delimiter, header } => Box::new(Table::open(Arc::clone(&plan), input, delimiter, header)?),
             Form::JsonLines => Box::new(Lines::open(Arc::clone(&plan), input)?),
         };
         Ok(Source { rows, plan, next_row: 1, failed: None })
+    }
+
+    /// How far the input is read, in bytes.
+    pub(super) fn read_to(&self) -> u64 {
+        self.rows.read_to()
     }
 
     /// What is to be written before the first row, unless rows are skipped: then it was written before them.
@@ -112,11 +117,11 @@ pub(super) struct Input<R> {
 }
 
 impl<R: Read> Input<R> {
-    pub(super) fn open(mut source: R) -> Result<Self, CommandError> {
+    pub(super) fn open(mut source: R, form: Form) -> Result<Self, CommandError> {
         let mut beginning = Vec::new();
         let mut piece = [0; 8 * 1024];
         let line_end = loop {
-            let line_end = first_line_end(&beginning);
+            let line_end = first_line_end(&beginning, form);
             if line_end.is_some() || beginning.len() >= BEGINNING_BYTES_MAX {
                 break line_end;
             }
@@ -140,11 +145,11 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// Where the first line feed is that stands outside quotes.
-fn first_line_end(bytes: &[u8]) -> Option<usize> {
+/// Where the first line feed is, in CSV outside quotes.
+fn first_line_end(bytes: &[u8], form: Form) -> Option<usize> {
     let mut quoted = false;
     bytes.iter().position(|byte| {
-        quoted ^= *byte == b'"';
+        quoted ^= *byte == b'"' && form != Form::JsonLines;
         *byte == b'\n' && !quoted
     })
 }
@@ -154,11 +159,12 @@ pub(super) struct Bounded<R> {
     source: R,
     left: usize,
     given: u64,
+    lines_to: u64,
 }
 
 impl<R> Bounded<R> {
     pub(super) fn new(source: R) -> Self {
-        Bounded { source, left: ROW_BYTES_MAX, given: 0 }
+        Bounded { source, left: ROW_BYTES_MAX, given: 0, lines_to: 0 }
     }
 
     /// Begins a row.
@@ -166,9 +172,9 @@ impl<R> Bounded<R> {
         self.left = ROW_BYTES_MAX;
     }
 
-    /// How much was given out, in bytes.
-    pub(super) fn given(&self) -> u64 {
-        self.given
+    /// How much was given out up to the end of the last whole line, in bytes.
+    pub(super) fn lines_to(&self) -> u64 {
+        self.lines_to
     }
 }
 
@@ -180,6 +186,9 @@ impl<R: Read> Read for Bounded<R> {
         let room = buffer.len().min(self.left);
         let read = self.source.read(&mut buffer[..room])?;
         self.left -= read;
+        if let Some(end) = buffer[..read].iter().rposition(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.lines_to = self.given + end as u64 + 1;
+        }
         self.given += read as u64;
         Ok(read)
     }
@@ -195,11 +204,21 @@ pub(super) fn too_long(advice: &str) -> io::Error {
 mod tests {
     use super::*;
 
+    const CSV: Form = Form::Csv { delimiter: b',', header: true };
+
     #[test]
-    fn a_line_ends_outside_quotes() {
+    fn a_line_of_csv_ends_outside_quotes() {
         for (text, end) in [("a\nb", Some(1)), ("\"a\n\"\"\n\",b\r\nc\n", Some(10)), ("\"a\n", None), ("", None)] {
-            assert_eq!(first_line_end(text.as_bytes()), end, "{text:?}");
+            assert_eq!(first_line_end(text.as_bytes(), CSV), end, "{text:?}");
         }
+        assert_eq!(
+            first_line_end(
+                br#"["\""]
+            "#,
+                Form::JsonLines
+            ),
+            Some(6)
+        );
     }
 
     #[test]
@@ -210,12 +229,12 @@ mod tests {
             (b"\xEF\xBB\xBF", true, false, b""),
             (b"", false, false, b""),
         ] {
-            let mut input = Input::open(bytes).unwrap();
+            let mut input = Input::open(bytes, CSV).unwrap();
             let mut read = Vec::new();
             input.bytes.read_to_end(&mut read).unwrap();
             assert_eq!((input.byte_order_mark, input.crlf, read.as_slice()), (mark, crlf, rest));
         }
-        assert!(Input::open(&b"\xFF\xFEa\0"[..]).is_err_and(|error| error.to_string().contains("UTF-16")));
+        assert!(Input::open(&b"\xFF\xFEa\0"[..], CSV).is_err_and(|error| error.to_string().contains("UTF-16")));
     }
 
     #[test]
@@ -223,8 +242,21 @@ mod tests {
         let mut endless = Bounded::new(io::repeat(b'x'));
         let mut sink = io::sink();
         let error = io::copy(&mut endless, &mut sink).unwrap_err();
-        assert_eq!((error.kind(), endless.given()), (io::ErrorKind::InvalidData, ROW_BYTES_MAX as u64));
+        assert_eq!((error.kind(), endless.given), (io::ErrorKind::InvalidData, ROW_BYTES_MAX as u64));
         endless.begin();
         assert_eq!(endless.read(&mut [0; 7]).unwrap(), 7);
+    }
+
+    #[test]
+    fn lines_are_at_hand_up_to_the_end_of_the_last_whole_one() {
+        for (pieces, at_hand) in
+            [(&["a\nb"][..], 2), (&["a\n", "b"], 2), (&["a", "\r\n"], 3), (&["a\rb\rc"], 4), (&["a"], 0)]
+        {
+            let mut bounded = Bounded::new(pieces.concat().leak().as_bytes());
+            for piece in pieces {
+                bounded.read_exact(&mut vec![0; piece.len()]).unwrap();
+            }
+            assert_eq!(bounded.lines_to(), at_hand, "{pieces:?}");
+        }
     }
 }

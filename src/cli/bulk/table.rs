@@ -133,7 +133,7 @@ impl<R: Read + Send> Rows for Table<R> {
 
     fn has_more_at_hand(&self) -> bool {
         // Of a carriage return and a line feed the reader leaves the second one to the next row.
-        self.waiting || self.reader.get_ref().given() > self.read_to() + 1
+        self.waiting || self.reader.get_ref().lines_to() > self.read_to() + 1
     }
 }
 

@@ -177,7 +177,7 @@ fn a_run_that_ends_early_says_where_to_go_on_and_both_parts_are_the_whole() {
     let daemon = start(&site);
     let table = rows(2_500);
     let whole = masker(&daemon, SWAP, &table).whole();
-    assert_eq!(masker(&daemon, &format!("{SWAP} --batch 7 --connections 3"), &table).whole(), whole, "order is kept");
+    assert!(masker(&daemon, &format!("{SWAP} --batch 7 --connections 3"), &table).whole() == whole, "order is kept");
 
     // A quote that is not closed, so that the rest is one row.
     let broken = table.replace("\n1900,", "\n\"1900,") + &"x".repeat(5 << 20);

@@ -76,7 +76,8 @@ pub(super) struct Swapped {
     pub(super) failures: Vec<Failure>,
 }
 
-/// What became of a value: one of these.
+/// What became of a value: one of these. It stands for the results of both operations, which as serde's untagged enums
+/// would copy each text before they know it.
 #[derive(Deserialize)]
 struct Outcome<'a> {
     #[serde(borrow, default)]
@@ -121,6 +122,7 @@ impl Chunk {
         self.rows == 0
     }
 
+    /// Whether it is to be given no further row; one row can have taken it beyond every bound.
     pub(super) fn is_full(&self, plan: &Plan) -> bool {
         self.gaps.len() >= plan.batch || self.text.len() >= CHUNK_BYTES || self.requests.len() > 1
     }

@@ -343,6 +343,7 @@ fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
         ("tokenize --csv --column phone=PHONE", "", 1, "has no column"),
         ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),
         ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "from 1 on"),
+        ("tokenize --csv --no-header --column 1=PHONE --column 01=CARD", "1\n", 64, "given twice"),
         ("tokenize --csv --column a=PHONE", "\u{feff}", 1, "has no column"),
         ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: "),
         ("tokenize --csv --column a=SSN", "a\n42\n", 1, "a: context.required: "),
@@ -377,6 +378,27 @@ fn a_caller_is_held_to_its_scopes_and_waits_for_its_limits() {
     assert!(limited == masker(&daemon, "tokenize --csv --column phone=PHONE", &table).whole());
     let ended = with_key(SWAP, "id,phone,card\n1,2,3\n");
     assert!(ended.refused(4).contains("card: perm.denied: "), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn a_file_is_swapped_in_the_session_of_the_environment() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    let session = client.post("/api/v1/sessions", &json!({"label": "bulk"})).json();
+    let id = session["id"].as_str().unwrap();
+    let within = |line: &str, id: &str, table: &[u8]| {
+        let mut command = command(&daemon, line);
+        command.env("MASKER_SESSION", id);
+        feed(command, table)
+    };
+    let swapped = within("tokenize --csv --column phone=PHONE --batch 10", id, rows(30).as_bytes()).whole();
+    within("rehydrate --csv --column phone --skip-rows 9", id, &swapped).whole();
+    let session = client.get(&format!("/api/v1/sessions/{id}")).ok();
+    assert_eq!((&session["minted"], &session["rehydrated"]), (&json!(30), &json!(21)));
+    let ended = within("rehydrate --csv --column phone", "0", &swapped);
+    assert!(ended.refused(1).contains("session.not_found"), "{}", ended.stderr);
     daemon.stop();
 }
 

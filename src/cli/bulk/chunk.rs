@@ -4,13 +4,13 @@ use std::{borrow::Cow, ops::Range, vec::IntoIter};
 
 use hyper::body::Bytes;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::{
     connections::Connections,
     failures::Failure,
     plan::{Operation, Plan},
     table,
+    wiped::Wiped,
 };
 use crate::{
     api::{Answer, ItemError, Text},
@@ -45,7 +45,7 @@ pub(super) struct Chunk {
     /// How far the input is read with these rows, in bytes.
     pub(super) read_to: u64,
     /// The rows without the values that are to be swapped, in whose places is nothing.
-    pub(super) text: Zeroizing<Vec<u8>>,
+    pub(super) text: Wiped,
     /// Where the cells of a table end.
     pub(super) ends: Vec<usize>,
     gaps: Vec<Gap>,
@@ -62,13 +62,13 @@ struct Gap {
 }
 
 struct Request {
-    body: Zeroizing<Vec<u8>>,
+    body: Wiped,
     items: usize,
 }
 
 /// Rows that can be written.
 pub(super) struct Swapped {
-    pub(super) text: Zeroizing<Vec<u8>>,
+    pub(super) text: Wiped,
     pub(super) rows: u64,
     /// How many values were asked about.
     pub(super) values: u64,
@@ -110,7 +110,7 @@ impl Chunk {
             first_row,
             rows: 0,
             read_to: 0,
-            text: Zeroizing::default(),
+            text: Wiped::default(),
             ends: Vec::new(),
             gaps: Vec::new(),
             requests: Vec::new(),
@@ -220,7 +220,7 @@ impl Chunk {
             Layout::Table(dialect) => dialect.write(self.cells(), |at| filled.next_at(at))?,
             Layout::Lines => self.lines(filled),
         };
-        let text = Zeroizing::new(text);
+        let text = Wiped::from(text);
         let (rows, read_to) = (self.rows, self.read_to);
         Ok(Swapped { text, rows, values, read_to, failures: self.failures })
     }

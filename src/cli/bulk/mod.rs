@@ -15,6 +15,7 @@ mod lines;
 mod plan;
 mod source;
 mod table;
+mod wiped;
 
 use std::{
     collections::VecDeque,

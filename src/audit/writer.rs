@@ -25,7 +25,15 @@ use super::{
     group::Group,
     segment::{self, SegmentName},
 };
-use crate::{crypto::ChainKey, directories, limits::AUDIT_UNSYNCED_BYTES_MAX, metrics::Metrics};
+use crate::{
+    crypto::ChainKey,
+    directories,
+    limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_MAX},
+    metrics::Metrics,
+};
+
+/// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
+const ADDED_BYTES_MAX: usize = 256;
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -53,10 +61,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Takes an event in. Where it fails, for want of room in a line, there is nothing of the event in the batch.
     pub(super) fn push(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let pieces = event.prepare(&mut self.text)?;
-        self.events.push(pieces);
-        Ok(())
+        let start = self.text.len();
+        let prepared = event.prepare(&mut self.text).and_then(|pieces| {
+            let fits = pieces.bytes() <= AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX;
+            fits.then_some(pieces).ok_or_else(|| io::Error::other("the event is longer than a line can be"))
+        });
+        match prepared {
+            Ok(pieces) => self.events.push(pieces),
+            Err(_) => self.text.truncate(start),
+        }
+        prepared.map(drop)
     }
 
     pub(super) fn clear(&mut self) {

@@ -26,6 +26,7 @@ mod sessions;
 mod socket;
 mod upkeep;
 mod values;
+mod workers;
 
 use std::{
     future::Future,
@@ -44,6 +45,7 @@ pub use problem::BuildError;
 pub use router::{ROUTES, Route, Rule};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
+pub use workers::Workers;
 
 use crate::{
     access::{Access, Attempts},

@@ -1,7 +1,6 @@
 //! Connections: accepted within bounds, served, and drained at the end.
 
 use std::{
-    convert::Infallible,
     io,
     panic::AssertUnwindSafe,
     pin::pin,
@@ -21,8 +20,9 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -38,6 +38,7 @@ use super::{
     refusal::Refusing,
     router::{Matched, Route, Rule},
     sessions::SessionName,
+    workers::{Seat, Workers, is_brief},
 };
 use crate::{
     access::Peer,
@@ -61,8 +62,14 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// Serves connections until `stop` says true, then lets requests in flight end for up to [`DRAIN_SECONDS_MAX`] seconds.
-pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) -> Drained {
+/// Serves connections until `stop` says true, then lets requests in flight end for up to [`DRAIN_SECONDS_MAX`] seconds. To
+/// be called on a runtime of several threads, which does what takes long.
+pub async fn serve(
+    listener: UnixListener,
+    workers: Workers,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) -> Drained {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
@@ -72,9 +79,10 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
             biased;
             _ = &mut stopped => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = accept(&listener, &slots) => match accepted {
-                Ok((stream, slot)) => {
-                    connections.spawn(connection(stream, slot, Arc::clone(&service), stopping.clone()));
+            accepted = accept(&listener, &slots, &workers) => match accepted {
+                Ok((accepted, worker)) => {
+                    let main = Handle::current();
+                    connections.spawn_on(connection(accepted, main, Arc::clone(&service), stopping.clone()), worker);
                 }
                 Err(failed) => {
                     warn!(error = %failed, "a connection could not be accepted");
@@ -103,19 +111,31 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// The next connection, once there is a slot for it: until then it waits in the listen queue.
-async fn accept(listener: &UnixListener, slots: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+/// A connection, and what it holds as long as it lasts.
+struct Accepted {
+    stream: std::os::unix::net::UnixStream,
+    _slot: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
-async fn connection(
-    stream: UnixStream,
-    slot: OwnedSemaphorePermit,
-    service: Arc<Service>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// The next connection, once there is a slot for it: until then it waits in the listen queue.
+async fn accept<'w>(
+    listener: &UnixListener,
+    slots: &Arc<Semaphore>,
+    workers: &'w Workers,
+) -> io::Result<(Accepted, &'w Handle)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    let (seat, worker) = workers.seat().ok_or_else(|| io::Error::other("there is no thread to serve it"))?;
+    // It is another runtime that is to be told of what comes.
+    Ok((Accepted { stream: stream.into_std()?, _slot: slot, _seat: seat }, worker))
+}
+
+async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    let stream = match UnixStream::from_std(accepted.stream) {
+        Ok(stream) => stream,
+        Err(failed) => return warn!(error = %failed, "a connection could not be served"),
+    };
     let peer = match Peer::of(&stream) {
         Ok(peer) => Arc::new(peer),
         Err(failed) => return warn!(error = %failed, "a connection was refused"),
@@ -124,8 +144,14 @@ async fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
     let answer = service_fn(|request| {
-        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(service.answer(&peer, request).await) }
+        let (service, peer, main) = (Arc::clone(&service), Arc::clone(&peer), &main);
+        async move {
+            let matched = service.routes.find(request.method(), request.uri().path());
+            if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
+                return Ok(service.answer(&peer, matched, request).await);
+            }
+            on(main, async move { service.answer(&peer, matched, request).await }).await
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -144,7 +170,6 @@ async fn connection(
         }
     };
     service.metrics.connections.dec();
-    drop(slot);
     match ended {
         Ok(()) => trace!("a connection ended"),
         // A client that sends nonsense, or goes away, is its own business.
@@ -152,12 +177,29 @@ async fn connection(
     }
 }
 
+/// Does something on another runtime, and gives it up where nobody waits for it any more.
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let mut one = JoinSet::new();
+    one.spawn_on(work, runtime);
+    match one.join_next().await {
+        Some(done) => done,
+        None => std::future::pending().await,
+    }
+}
+
 impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
-    async fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn answer(
+        &self,
+        peer: &Arc<Peer>,
+        matched: Result<Matched, Problem>,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
         let started = Instant::now();
         let id = self.ids.next();
-        let matched = self.routes.find(request.method(), request.uri().path());
         let template = matched.as_ref().map_or("unmatched", |matched| matched.template);
         let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full());
         let route = matched.as_ref().ok().map(|matched| matched.route);

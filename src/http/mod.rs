@@ -9,10 +9,12 @@ mod audit;
 mod audit_events;
 mod backup;
 mod body;
+mod dispatch;
 mod exchange;
 mod gate;
 mod honeytokens;
 mod keys;
+mod meters;
 mod openapi;
 mod problem;
 mod query;
@@ -162,6 +164,7 @@ pub struct Service {
     ids: RequestIds,
     bodies: BodyBudget,
     routes: router::Routes,
+    meters: meters::Meters,
     openapi: Bytes,
 }
 
@@ -198,6 +201,7 @@ impl Service {
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
             routes: router::Routes::new()?,
+            meters: meters::Meters::default(),
             openapi: openapi::document()?.into(),
         })
     }

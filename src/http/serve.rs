@@ -1,19 +1,21 @@
 //! Connections: accepted within bounds, served, and drained at the end.
 
 use std::{
+    future::poll_fn,
     io,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response,
     body::{Bytes, Incoming},
-    header::{self, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -33,24 +35,20 @@ use super::{
     audit::{Ended, operation},
     exchange::Exchange,
     gate,
+    meters::UNMATCHED,
     problem::Problem,
-    query::Query,
     refusal::Refusing,
-    router::{Matched, Route, Rule},
-    sessions::SessionName,
+    router::{Matched, Rule},
     workers::{Seat, Workers, is_brief},
 };
 use crate::{
     access::Peer,
-    api::{HealthStatus, REQUEST_ID_HEADER},
+    api::REQUEST_ID_HEADER,
     limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 50;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The body of an answer: at hand as a whole, or made while it is sent.
 pub(super) type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
@@ -132,6 +130,7 @@ async fn accept<'w>(
 }
 
 async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    let stopping = stop.clone();
     let stream = match UnixStream::from_std(accepted.stream) {
         Ok(stream) => stream,
         Err(failed) => return warn!(error = %failed, "a connection could not be served"),
@@ -161,14 +160,28 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
         .half_close(true)
         .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service))), answer);
     let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
+    let mut told = pin!(async {
         // Only whether it is time is kept: the value borrows the channel's lock.
-        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-            served.as_mut().graceful_shutdown();
-            served.await
+        drop(stop.wait_for(|stop| *stop).await);
+    });
+    let (mut asked, mut stopped) = (false, false);
+    let ended = poll_fn(|task| {
+        if let Poll::Ready(ended) = served.as_mut().poll(task) {
+            return Poll::Ready(ended);
         }
-    };
+        // Once asked it wakes this task when there is news. To ask it for each request would take a lock that all
+        // connections share.
+        if !stopped && (!asked || stopping.has_changed().unwrap_or(true)) {
+            asked = true;
+            if told.as_mut().poll(task).is_ready() {
+                stopped = true;
+                served.as_mut().graceful_shutdown();
+                return served.as_mut().poll(task);
+            }
+        }
+        Poll::Pending
+    })
+    .await;
     service.metrics.connections.dec();
     match ended {
         Ok(()) => trace!("a connection ended"),
@@ -200,9 +213,9 @@ impl Service {
     ) -> Response<AnswerBody> {
         let started = Instant::now();
         let id = self.ids.next();
-        let template = matched.as_ref().map_or("unmatched", |matched| matched.template);
-        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full());
-        let route = matched.as_ref().ok().map(|matched| matched.route);
+        let template = matched.as_ref().map_or(UNMATCHED, |matched| matched.template);
+        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full(), self.moment(started));
+        let (route, place) = matched.as_ref().ok().map(|matched| (matched.route, matched.place)).unzip();
         let mut outcome = self.guarded(&mut on, peer, matched, request).await;
         let ended = Ended {
             route,
@@ -230,8 +243,7 @@ impl Service {
         }
         let took = started.elapsed();
         let status = response.status();
-        self.metrics.requests.with_label_values(&[template, status.as_str()]).inc();
-        self.metrics.request_duration.with_label_values(&[template]).observe(took.as_secs_f64());
+        self.meters.count(&self.metrics, place, status, took);
         debug!(
             request_id = id.as_str(),
             route = template,
@@ -264,7 +276,7 @@ impl Service {
         matched: Result<Matched, Problem>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        self.identify(on, peer, &request).await?;
+        self.identify(on, peer, matched.as_ref().ok(), &request).await?;
         let answered = match matched {
             Ok(matched) => self.attend(on, matched, request).await,
             Err(nowhere) => Err(nowhere),
@@ -293,103 +305,4 @@ impl Service {
         }
         self.dispatch(on, matched, request).await
     }
-
-    async fn dispatch(
-        &self,
-        on: &mut Exchange,
-        matched: Matched,
-        request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        if matched.route == Route::VaultImport {
-            let (head, body) = request.into_parts();
-            let report = self.vault_import(on, head.uri.query(), body).await?;
-            return Ok(whole(StatusCode::OK, JSON, report));
-        }
-        let query = Query::parse(request.uri().query(), matched.route.query_names())?;
-        let session = if matched.route.takes_session() { SessionName::of(request.headers())? } else { None };
-        let body = self.bodies.read(request.into_body()).await?;
-        match matched.rule {
-            Rule::Open => {}
-            Rule::Needs(scope) => on.caller.needs(scope)?,
-            Rule::NeedsAny(scopes) => on.caller.needs_any(scopes)?,
-        }
-        if matched.rule != Rule::Open && !matched.route.counts_values() {
-            self.admit(on, 0)?;
-        }
-        if let Some(session) = session {
-            self.enter_session(on, session)?;
-        }
-        let mut status = StatusCode::OK;
-        let mut content_type = JSON;
-        let answer = match matched.route {
-            Route::Tokenize => self.tokenize(on, &body.bytes).await?,
-            Route::Rehydrate => self.rehydrate(on, &body.bytes).await?,
-            Route::Lookup => self.lookup(on, &body.bytes).await?,
-            Route::Rewrap => self.rewrap(on, &body.bytes)?,
-            Route::Forget => self.forget(on, &body.bytes).await?,
-            Route::Keys => self.keys(on).await?,
-            Route::KeysReload => self.keys_reload(on).await?,
-            Route::VaultStats => self.vault_stats(on).await?,
-            Route::VaultCheck => self.vault_check(on).await?,
-            Route::VaultExport => return self.vault_export(on).await,
-            Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
-            Route::VaultPurge => self.vault_purge(on, &body.bytes).await?,
-            Route::VaultCompact => self.vault_compact(on).await?,
-            Route::RotationBegin => {
-                status = StatusCode::ACCEPTED;
-                self.begin_rotation(on, &body.bytes).await?
-            }
-            Route::Rotations => self.rotations(on)?,
-            Route::Rotation => self.rotation(on, &matched.name)?,
-            Route::RotationCancel => self.cancel_rotation(on, &matched.name).await?,
-            Route::Policies => self.policies(on)?,
-            Route::Policy => self.policy(on, &matched.name)?,
-            Route::PoliciesReload => self.policies_reload(on).await?,
-            Route::ApiKeyCreate => {
-                status = StatusCode::CREATED;
-                self.api_key_create(on, &body.bytes).await?
-            }
-            Route::ApiKeys => self.api_key_list(on)?,
-            Route::ApiKey => self.api_key(on, &matched.name)?,
-            Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
-            Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
-            Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
-            Route::SessionOpen => {
-                status = StatusCode::CREATED;
-                self.session_open(on, &body.bytes).await?
-            }
-            Route::Sessions => self.session_list(on, &query).await?,
-            Route::Session => self.session(on, &matched.name).await?,
-            Route::SessionClose => self.session_close(on, &matched.name).await?,
-            Route::HoneytokenPlant => {
-                status = StatusCode::CREATED;
-                self.honeytoken_plant(on, &body.bytes).await?
-            }
-            Route::Honeytokens => self.honeytokens(on)?,
-            Route::HoneytokenRemove => self.honeytoken_remove(on, &matched.name).await?,
-            Route::AuditEvents => self.audit_events(on, &query).await?,
-            Route::WhoAmI => self.whoami(on)?,
-            Route::OpenApi => self.openapi.clone(),
-            Route::Health => {
-                let (health, body) = self.health().await?;
-                if health == HealthStatus::Degraded {
-                    status = StatusCode::SERVICE_UNAVAILABLE;
-                }
-                body
-            }
-            Route::Metrics => {
-                content_type = METRICS;
-                self.metrics_text(on).await?
-            }
-        };
-        Ok(whole(status, content_type, answer))
-    }
-}
-
-/// An answer that is at hand as a whole.
-fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<AnswerBody> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
 }

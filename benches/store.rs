@@ -12,7 +12,7 @@ use std::{
 
 use masker::store::{
     Batch, Change, Precondition, RowKey, Store,
-    sled::{Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, Options},
 };
 
 const ROW_BYTES: usize = 110;
@@ -56,7 +56,7 @@ async fn rate(mut work: impl AsyncFnMut() -> u64) -> f64 {
 
 async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
-    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    let store = EmbeddedStore::open(folder.path().join("vault"), Options::default())?;
     let mut next = 0;
     while next < rows {
         let size = (rows - next).min(2_000);
@@ -118,7 +118,7 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     println!("rows compacted/s, beside those:  {:>10.0}", count as f64 / took);
     store.close().await?;
     let begun = Instant::now();
-    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    let store = EmbeddedStore::open(folder.path().join("vault"), Options::default())?;
     println!("seconds to open:                 {:>10.2}", begun.elapsed().as_secs_f64());
     store.close().await?;
     Ok(())

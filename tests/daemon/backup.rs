@@ -15,7 +15,7 @@ use std::{
 use masker::{
     store::{
         RowKey, Store,
-        embedded::{EmbeddedStore, EngineKind, Options},
+        embedded::{EmbeddedStore, Options},
         record::Record,
     },
     token::Token,

@@ -17,10 +17,7 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(
-    rotations_survive_fifty_kills,
-    a_rotation_waits_for_room_on_a_full_disk_and_ends,
-);
+on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk_and_ends,);
 
 const CONNECTIONS: usize = 4;
 /// Values that are there before the first rotation: enough that one takes longer than a daemon lives.

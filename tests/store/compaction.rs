@@ -10,7 +10,7 @@ use std::{
 
 use masker::store::{
     Applied, Batch, Change, RowKey, Store, StoreError,
-    embedded::{EmbeddedStore, EngineKind, OpenError},
+    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
 };
 
 use crate::{

@@ -145,7 +145,7 @@ fn a_migration_that_is_killed_loses_nothing(engine: EngineKind) {
         }
         pages += 1;
     }
-    assert!(pages > 3, "there were {pages} pages, or this shows nothing");
+    assert!(pages > 2, "it was killed after the first page and after the last");
     holds(to, &path, &model);
     assert_eq!(names(&path), settled(to));
 }

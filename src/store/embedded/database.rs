@@ -84,7 +84,7 @@ pub(in crate::store) trait Driver: Sync {
     /// must not show in the original.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes files that would keep a database from being opened, and hold nothing.
+    /// Removes what would keep a closed database from being opened, and was never answered.
     fn tidy(&self, folder: &Path) -> io::Result<()>;
 
     /// What the names of the threads begin with that the engine makes.

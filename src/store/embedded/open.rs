@@ -70,6 +70,7 @@ pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Ope
     if let Some(there) = there
         && there != place.kind
         && !unborn
+        && !matches!(witness, Found::Newer(_))
     {
         return Err(OpenError::OtherEngine { path: path(), there, asked: place.kind });
     }
@@ -168,6 +169,7 @@ impl Opening<'_> {
             return Ok(self.look_for_loss());
         }
         let look = driver.look(&self.place.engine(), &witness.vault_id(), witness.position());
+        tracing::debug!(?look, "looked at the database");
         let look = look.map_err(|error| match error {
             EngineError::Io(source) => self.io("look at the database")(source),
             other => self.engine()(other),

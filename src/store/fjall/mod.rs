@@ -4,15 +4,18 @@
 //! table in memory; tables are written out, and merged, by threads of fjall's. Blocks, journals and the files that say
 //! which tables there are have checksums, so damage is an error when it is read.
 //!
-//! It needs help in three places:
+//! It needs help in four places:
 //!
 //! - It repairs when it opens: a journal is cut off where it cannot be read, and a keyspace without its list of tables is
 //!   removed. So recovery is always tried on a copy first. Tables never change once they are written, so the copy links
 //!   to them, and only journals are copied.
 //! - It opens files by their paths at any time, and a compaction renames its folder. So it is given the folder by way of a
 //!   descriptor, `/proc/self/fd/N`, which follows.
+//! - It takes a last batch that a power cut has torn for damage. So that is cut off before (`journal`).
 //! - A writer waits without end for threads that have given up. So it waits here, before fjall would, and asks whether
 //!   they have.
+
+mod journal;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -121,11 +124,11 @@ impl Driver for Fjall {
                 copy_without_holes(&file, &target)?;
             }
         }
-        Ok(())
+        journal::cut(to)
     }
 
-    fn tidy(&self, _folder: &Path) -> io::Result<()> {
-        Ok(())
+    fn tidy(&self, folder: &Path) -> io::Result<()> {
+        journal::cut(folder)
     }
 
     fn thread_prefix(&self) -> &'static str {
@@ -262,6 +265,8 @@ impl From<::fjall::Error> for EngineError {
                 io::ErrorKind::UnexpectedEof => EngineError::Damaged("a file ends too early"),
                 io::ErrorKind::NotFound => EngineError::Damaged("a file is missing"),
                 io::ErrorKind::InvalidData => EngineError::Damaged("a file is not what it should be"),
+                // It makes a new one where a file is missing that says that there is one.
+                io::ErrorKind::AlreadyExists => EngineError::Damaged("its files do not fit each other"),
                 _ => EngineError::Io(error),
             },
             Error::Poisoned => EngineError::Failed("a write has failed, or a thread of the engine gave up".into()),

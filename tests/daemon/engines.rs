@@ -28,7 +28,7 @@ fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn a_vault_of_fjall_serves_and_survives_kills() {
     let site = Site::of("fjall");
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<String> = Vec::new();
     for number in 0..4 {
         let daemon = launch(&site).start();
         let mut client = daemon.client();

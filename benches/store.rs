@@ -19,7 +19,7 @@ use masker::store::{
 
 const ROW_BYTES: usize = 110;
 const SLICES: usize = 5;
-const SLICE: Duration = Duration::from_millis(1_500);
+const SLICE: Duration = Duration::from_millis(500);
 
 /// Keys that look random and can be told again from their number.
 fn key(number: u64) -> RowKey {

@@ -10,6 +10,7 @@ pub mod daemon {
     mod backup;
     mod connections;
     mod contract;
+    mod engines;
     mod honeytokens;
     mod keys;
     mod lifecycle;

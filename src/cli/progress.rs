@@ -25,6 +25,11 @@ impl Progress {
         Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} records, {msg}", output)
     }
 
+    /// Counts rows of a vault.
+    pub(super) fn rows(output: &Output) -> Self {
+        Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} rows, {msg}", output)
+    }
+
     fn new(total: Option<u64>, template: &str, output: &Output) -> Self {
         let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target);

@@ -37,6 +37,8 @@ use crate::{
     limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, SESSION_RETENTION_DAYS_USUAL, WRITE_STALL_SECONDS_USUAL},
 };
 
+pub use crate::store::embedded::EngineKind;
+
 /// Bounds of the grace period of old keys, in days: ten years are no grace any more.
 const GRACE_DAYS_MAX: u64 = 3_650;
 /// Grace period of old keys where nothing is set, in days.
@@ -96,6 +98,8 @@ pub struct ServerConfig {
 pub struct VaultConfig {
     /// The directory of the vault: an absolute path.
     pub data_dir: PathBuf,
+    /// Which engine keeps its rows.
+    pub engine: EngineKind,
     /// Memory for the store's cache, in MiB. The daemon's resident memory grows to about twice as much.
     pub cache_mb: u64,
 }
@@ -273,6 +277,7 @@ impl Overrides<'_> {
             default
         });
         let audit_path = self.path("MASKER_AUDIT_LOG_PATH").or(settings.audit.path.clone());
+        let engine = self.variable("MASKER_VAULT_ENGINE", "sled or fjall", |text| chosen(&EngineKind::CHOICES, text));
         let policies = self.path("MASKER_POLICY_PATH").or(settings.policy_path).unwrap_or_else(|| {
             let beside = self.host.current_dir.join("policies");
             if beside.is_dir() { beside } else { self.host.system_dir.join("policies") }
@@ -300,7 +305,11 @@ impl Overrides<'_> {
                 socket_group: settings.socket_group,
             },
             audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join("audit")))?),
-            vault: VaultConfig { data_dir: data_dir?, cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT) },
+            vault: VaultConfig {
+                data_dir: data_dir?,
+                engine: engine.or(settings.engine).unwrap_or_default(),
+                cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT),
+            },
             policy: PolicyConfig { path: policies, default: settings.policy_default },
             keys: KeyConfig {
                 grace_days: grace_days.or(settings.grace_days).unwrap_or(GRACE_DAYS_DEFAULT),

@@ -36,7 +36,7 @@ use crate::{
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
     policy::PolicySet,
-    store::sled::{Options as StoreOptions, SledStore},
+    store::embedded::{EmbeddedStore, Options as StoreOptions},
     vault::{KeyRules, Vault, VaultError},
 };
 
@@ -206,10 +206,13 @@ struct Loaded {
 async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
     let Loaded { keyring, policies, .. } = loaded;
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let store_options =
-        StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
+    let store_options = StoreOptions {
+        engine: config.vault.engine,
+        cache_bytes: config.vault.cache_bytes(),
+        accept_loss: options.accept_loss,
+    };
     let data_dir = config.vault.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || SledStore::open(&data_dir, store_options))
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, store_options))
         .await
         .map_err(Refusal::failed)?
         .map_err(Refusal::failed)?;

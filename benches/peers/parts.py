@@ -108,6 +108,7 @@ def known(bench):
             }
             title = f"{operation} of known values, {bench.records:,} records, {BATCH:,} values, 4 connections"
             rows[f"known-{operation}-{engine}"] = bench.alternate(title, cases)
+        vault.stop()
     return rows
 
 
@@ -120,10 +121,10 @@ def mint_case(server, connections, size):
     return lambda seconds: load.masker_bench(server, "mint", VAULT, connections, size, seconds)
 
 
-def fill(bench, server, records):
-    """So many records, at least: of the values that will be known, and of others."""
+def fill(bench, server, records, known=BATCH):
+    """So many records, at least: of the values that will be known, by so many a request, and of others."""
     bench.say(f"{server.name}: filling with {records:,} records")
-    load.masker_bench(server, "tokenize", VAULT, 4, BATCH, 1, seed=KNOWN_SEED)
+    load.masker_bench(server, "tokenize", VAULT, 4, known, 1, seed=KNOWN_SEED)
     while (there := server.ask("GET", "/api/v1/vault/stats")[1]["records"]) < records:
         # Some seconds at a time, and fewer when there is little left: a second of it is some ten thousand.
         load.masker_bench(server, "mint", VAULT, 4, BATCH, 10 if records - there > 500_000 else 1)

@@ -28,9 +28,11 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Server:
-    """A server that listens at `self.socket`. Who derives from it sets `name`, `socket` and `headers`, and has `ready`."""
+    """A server that listens at `self.socket`. Who derives from it sets `name`, `socket` and `headers`, and has `start`, which
+    spawns it, and `ready`."""
 
     headers = {}
+    ready_path = "/"
     process = None
 
     def spawn(self, command, log, environment=None):
@@ -48,7 +50,12 @@ class Server:
         self.started_in = time.monotonic() - began
 
     def ready(self):
-        raise NotImplementedError
+        """Whether it answers a request that any server answers."""
+        try:
+            self.ask("GET", self.ready_path)
+        except OSError:
+            return False
+        return True
 
     def stop(self):
         if self.process is None:

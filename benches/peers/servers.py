@@ -18,6 +18,9 @@ CONTEXT = base64.b64encode(b"bench").decode()
 class Masker(Server):
     """The daemon with its defaults, clients, limits and the audit log. Its vault stays when it is stopped."""
 
+    # Its socket is there before it serves; an answer is not.
+    ready_path = "/api/v1/vault/stats"
+
     def __init__(self, bench, engine="sled", name="masker"):
         self.name = name
         self.engine = engine
@@ -25,8 +28,8 @@ class Masker(Server):
         self.socket = bench.sockets / f"{self.name}.sock"
         self.root = bench.data / self.name
         self.root.mkdir()
-        key = lambda: base64.b64encode(os.urandom(32)).decode()
-        self.keys = {f"MASKER_KEY_{kid}": key() for kid in KIDS} | {"MASKER_AUDIT_HMAC_KEY": key()}
+        names = [f"MASKER_KEY_{kid}" for kid in KIDS] + ["MASKER_AUDIT_HMAC_KEY"]
+        self.keys = {name: base64.b64encode(os.urandom(32)).decode() for name in names}
         # The limits are more than is asked, so that they are kept count of and never met.
         vault = "" if engine == "sled" else f'[vault]\nengine = "{engine}"\n'
         (self.root / "masker.toml").write_text(
@@ -38,7 +41,6 @@ class Masker(Server):
             '[audit]\nsync = "100ms"\n'
         )
         self.policies = bench.source / "policies"
-        self.start()
 
     def start(self):
         paths = {
@@ -49,13 +51,6 @@ class Masker(Server):
         }
         environment = self.keys | {name: str(path) for name, path in paths.items()}
         self.spawn([self.binary, "serve", "--config", self.root / "masker.toml"], self.root / "log", environment)
-
-    def ready(self):
-        try:
-            self.ask("GET", "/api/v1/vault/stats")
-            return True
-        except OSError:
-            return False
 
     def tokenize_request(self, values, policy=STATELESS):
         items = [{"kind": KIND, "value": value} for value in values]
@@ -79,20 +74,24 @@ class OpenBao(Server):
     """
 
     name = "OpenBao"
+    ready_path = "/v1/sys/seal-status"
 
     def __init__(self, bench):
+        self.binary = bench.openbao
         self.socket = bench.sockets / "openbao.sock"
-        root = bench.data / "openbao"
-        root.mkdir()
-        (root / "openbao.hcl").write_text(
+        self.root = bench.data / "openbao"
+        self.root.mkdir()
+        (self.root / "openbao.hcl").write_text(
             'storage "inmem" {}\n'
             f'listener "unix" {{\n  address = "{self.socket}"\n'
             "  max_request_json_strings = 1000000\n  max_request_json_memory = 268435456\n}\n"
             "disable_mlock = true\ndisable_clustering = true\n"
             'api_addr = "http://127.0.0.1:1"\ncluster_addr = "https://127.0.0.1:2"\nlog_level = "error"\n'
         )
-        home = {"HOME": str(root), "PATH": os.environ["PATH"]}
-        self.spawn([bench.openbao, "server", "-config", root / "openbao.hcl"], root / "log", home)
+
+    def start(self):
+        environment = {"HOME": str(self.root), "PATH": os.environ["PATH"]}
+        self.spawn([self.binary, "server", "-config", self.root / "openbao.hcl"], self.root / "log", environment)
         secrets = self.ask("PUT", "/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1})[1]
         self.ask("PUT", "/v1/sys/unseal", {"key": secrets["keys_base64"][0]})
         # A throwaway server's: the generator takes header fields from its arguments alone.
@@ -100,13 +99,6 @@ class OpenBao(Server):
         self.ask("POST", "/v1/sys/mounts/transit", {"type": "transit"})
         key = {"type": "aes256-gcm96", "derived": True, "convergent_encryption": True}
         self.ask("POST", "/v1/transit/keys/bench", key)
-
-    def ready(self):
-        try:
-            self.ask("GET", "/v1/sys/seal-status")
-            return True
-        except OSError:
-            return False
 
     def tokenize_request(self, values):
         return "/v1/transit/encrypt/bench", self._body("plaintext", [base64.b64encode(v.encode()).decode() for v in values])
@@ -137,23 +129,24 @@ class Floor(Server):
 
     def __init__(self, bench, answers):
         """Answers by name: header fields and a body."""
+        self.binary = bench.baseline
         self.socket = bench.sockets / "floor.sock"
-        directory = bench.data / "floor"
-        directory.mkdir()
+        self.directory = bench.data / "floor"
+        self.directory.mkdir()
         for name, (fields, body) in answers.items():
             kept = [f"{field}: {value}\n" for field, value in fields if field.lower() not in ("date", "content-length")]
-            (directory / f"{name}.head").write_text("".join(kept))
-            (directory / f"{name}.body").write_text(json.dumps(body, separators=(",", ":")))
-        self.spawn([bench.baseline, "floor", self.socket, directory], bench.data / "floor.log")
+            (self.directory / f"{name}.head").write_text("".join(kept))
+            (self.directory / f"{name}.body").write_text(json.dumps(body, separators=(",", ":")))
+
+    def start(self):
+        self.spawn([self.binary, "floor", self.socket, self.directory], self.directory / "log")
 
     def ready(self):
         try:
-            self.ask("GET", "/")
+            return super().ready()
         except Failed:
+            # It answers nothing but what it was given.
             return True
-        except OSError:
-            return False
-        return True
 
 
 class StoreAlone(Server):
@@ -161,9 +154,11 @@ class StoreAlone(Server):
 
     def __init__(self, bench, engine, rows):
         self.name = f"{engine} alone"
-        command = [bench.baseline, "store", engine, bench.data / f"store-{engine}", rows]
+        self.command = [bench.baseline, "store", engine, bench.data / f"store-{engine}", rows]
+
+    def start(self):
         self.process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(word) for word in self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.filled = self._figures()
 

@@ -1,11 +1,6 @@
 //! Tokens of version 1 made and opened in a loop, on one core, without anything around it.
 
-use std::{
-    fs,
-    hint::black_box,
-    path::Path,
-    time::Instant,
-};
+use std::{fs, hint::black_box, path::Path, time::Instant};
 
 use masker::{
     crypto::{GenerationKeys, SecretKey, Suite, World},
@@ -18,7 +13,8 @@ use crate::Outcome;
 /// Measures one way for so many seconds, and prints the rate as JSON.
 pub fn run(operation: &str, values: &Path, seconds: f64) -> Outcome<()> {
     let text = fs::read_to_string(values)?;
-    let values: Vec<Value<'_>> = text.lines().map(|line| Value::new(line).ok_or("a value")).collect::<Result<_, _>>()?;
+    let values: Vec<Value<'_>> =
+        text.lines().map(|line| Value::new(line).ok_or("a value")).collect::<Result<_, _>>()?;
     let mut rng = rand::rng();
     let kid = Kid::parse("K_STATELESS").ok_or("a key id")?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;

@@ -4,11 +4,12 @@ import json
 import threading
 
 import load
+from bench import WARM_SECONDS
 from servers import STATELESS, VAULT, Floor, Masker, OpenBao, StoreAlone
 
 BATCH = 1_000
 # What OpenBao is tried with, to find the batch that suits it best.
-BAO_BATCHES = (100, 1_000, 10_000)
+BAO_BATCHES = (100, 300, 1_000, 3_000, 10_000)
 # The values that `masker bench` makes of it are known after their first time.
 KNOWN_SEED = 1
 
@@ -38,6 +39,10 @@ def floor(bench, masker, requests):
     return bench.serve(Floor, answers)
 
 
+def plural(count, what):
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def single(bench):
     """One value in a request, without the vault."""
     masker, bao = bench.serve(Masker), bench.serve(OpenBao)
@@ -53,7 +58,7 @@ def single(bench):
                 "OpenBao": case(bench, bao, name, others[name], connections, 1),
                 "floor": case(bench, nothing, name, (f"/{name}", request[1]), connections, 1),
             }
-            title = f"stateless {name}, 1 value, {connections} connection{'s' * (connections > 1)}"
+            title = f"stateless {name}, 1 value, {plural(connections, 'connection')}"
             rows[f"single-{name}-{connections}"] = bench.alternate(title, cases)
     return rows
 
@@ -88,6 +93,7 @@ def best_batch(bench, bao, name):
         many = [f"+1415{number:07}" for number in range(size)]
         request = bao.tokenize_request(many) if name == "tokenize" else bao.rehydrate_request(many)
         cases[size] = case(bench, bao, f"{name}-{size}", request, 4, size)
+        cases[size](WARM_SECONDS)
         tried[size] = cases[size](bench.seconds).values_per_second
     best = max(tried, key=tried.get)
     bench.say(f"OpenBao's best batch is {best:,}: " + ", ".join(f"{n:,}: {rate:,.0f}/s" for n, rate in tried.items()))
@@ -140,7 +146,7 @@ def mints(bench):
         cases = {f"masker, {engine}": mint_case(vault, 4, BATCH), f"{engine} alone": store.measure}
         title = f"mints of new values, {BATCH:,} values, 4 connections"
         rows[f"mint-batch-{engine}"] = bench.alternate(title, cases)
-        cases = {f"masker, {engine}, {n} connection{'s' * (n > 1)}": mint_case(vault, n, 1) for n in (64, 1)}
+        cases = {f"masker, {engine}, {plural(n, 'connection')}": mint_case(vault, n, 1) for n in (64, 1)}
         rows[f"mint-single-{engine}"] = bench.alternate("mints of new values, 1 value", cases)
         store.stop()
         vault.stop()

@@ -65,7 +65,7 @@ bench: toolchain ## Measure: cryptography, the store, and a rotation under load 
 # PEERS has options: `make bench-peers PEERS=--help` lists them.
 bench-peers: toolchain ## Measure against OpenBao, a server that does nothing and the bare cryptography: benches/peers/RESULTS.md
 	@scripts/deps bench
-	@python3 benches/peers/run.py $(PEERS)
+	@python3 -B benches/peers/run.py $(PEERS)
 
 bench-check: toolchain ## Count the instructions of the core operations; fail where one takes 5 % more than is kept
 	@scripts/deps bench

@@ -13,6 +13,10 @@ from process import Failed
 BENCH_KIND = "NAME"
 
 
+class Unanswered(Failed):
+    """A slice was over before its first answer was."""
+
+
 @dataclass
 class Slice:
     """What one server did while it was loaded. Times are in microseconds."""
@@ -49,7 +53,9 @@ def h2load(bench, server, path, body_file, connections, values, seconds):
     if done.returncode or not counts:
         raise Failed(f"h2load failed with {server.name}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
     requests, succeeded = int(counts[1]), int(counts[2])
-    if requests == 0 or succeeded != requests:
+    if requests == 0:
+        raise Unanswered(f"{server.name} answered no request of {values:,} values within {seconds} s")
+    if succeeded != requests:
         raise Failed(f"{server.name} answered {requests} requests, of which {succeeded} well:\n{done.stdout[-1000:]}")
     starts, times = array("q"), array("q")
     with open(log, encoding="ascii") as file:

@@ -8,6 +8,7 @@ such file: what stands in one was measured in one run.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def measure(options):
     run = {
         "command": " ".join(["make bench-peers", *([f'PEERS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])]),
         "about": about.machine(bench, began),
+        "cores": len(os.sched_getaffinity(0)),
         "engines": bench.engines,
         "rounds": bench.rounds,
         "seconds": bench.seconds,

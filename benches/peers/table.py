@@ -37,7 +37,7 @@ def targets_table(run):
     """A row for each target whose rows were measured."""
     figures = Figures(run["rows"])
     lines = ["| work, and what it is held to | target | reached | |", "|---|---|---|---|"]
-    for target in all_targets(run["engines"]):
+    for target in all_targets(run["engines"], run["cores"]):
         if any(row not in run["rows"] for row in target.rows):
             continue
         reached = target.reach(figures)

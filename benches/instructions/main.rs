@@ -3,14 +3,15 @@
 //! `make bench-check` fails where an operation takes 5 % more than is written there; `make bench-check-update` writes what
 //! they take now. Both run this program under valgrind, once for each operation.
 //!
-//! The crates that wrap callgrind want a runner that is installed beside them in the very same version, and tens of
-//! dependencies; all that is needed of them is below.
+//! The crates that wrap callgrind want a runner that is installed beside them in the very same version; what is needed of it
+//! is below.
 //!
 //! Times move with the machine and what else it does; counts hardly do: with how random numbers fall, by a small part of
 //! a percent. They move with the compiler, the dependencies and the C library, so an update of those may need an update
-//! of the counts. Valgrind shows programs a processor of its own: it has AES, carry-less multiplication and AVX2 where the real one has
-//! them, and neither SHA extensions nor AVX-512. SHA-256 is therefore counted as software, and AES narrower than it runs. So counts compare
-//! like with like, each operation with itself, and say nothing of time: `cargo bench` and `make bench-peers` do.
+//! of the counts. Valgrind shows programs a processor of its own: it has AES, carry-less multiplication and AVX2 where the
+//! real one has them, and neither SHA extensions nor AVX-512. SHA-256 is therefore counted as software, and AES narrower
+//! than it runs. So counts compare like with like, each operation with itself, and say nothing of time: `cargo bench` and
+//! `make bench-peers` do.
 
 mod operations;
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from load import Slice
 from process import Failed
 
 SOURCE = Path(__file__).resolve().parents[2]

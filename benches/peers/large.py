@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from parts import BATCH, KNOWN_SEED, fill, known_case, mint_case
+from parts import BATCH, fill, known_case, mint_case
 from process import Failed
 from servers import VAULT, Masker, StoreAlone
 

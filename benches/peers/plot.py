@@ -34,8 +34,9 @@ def svg(run):
             label = f"{times:.1f} ×" if times < 10 else f"{times:.0f} ×"
             y += BAR + 3
             parts.append(f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end" fill="#57606a">{name}</text>')
-            parts.append(f'<rect x="{LEFT}" y="{y}" width="{max(1, times * scale):.1f}" height="{BAR}" fill="{COLOURS[colour]}"/>')
-            parts.append(f'<text x="{LEFT + times * scale + 6:.1f}" y="{y + 12}">{label}</text>')
+            width, fill = max(1, times * scale), COLOURS[colour]
+            parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{fill}"/>')
+            parts.append(f'<text x="{LEFT + width + 6:.1f}" y="{y + 12}">{label}</text>')
         y += BAR + GAP
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '

@@ -49,7 +49,7 @@ def chosen(options):
     names = options.only.split(",") if options.only else list(parts_of)
     if unknown := [name for name in names if name not in parts_of]:
         raise Failed(f"no part is called {', '.join(unknown)}")
-    return {name: parts_of[name] for name in names}
+    return {name: part for name, part in parts_of.items() if name in names}
 
 
 def measure(options):

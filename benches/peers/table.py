@@ -9,8 +9,9 @@ SETUP = """
 
 All servers listen on Unix sockets of this machine, all of them run while one is loaded, and the slices alternate: each
 server once, and again from the first, {rounds} times, {seconds:g} s each, after a slice that does not count. A figure is the
-median of its slices; percentiles and processor time are those of single slices, too. The generator takes its part of the
-same cores.
+median of its slices; percentiles and processor time are those of single slices, too. Processor time is the server's alone.
+"The first is" says how many times a line's values a second the first line has. The generator takes its part of the same
+cores.
 
 - **masker** is a release build with its defaults, two clients of which the second is the caller, that caller's limits (never
   met), and the audit log, which is made durable each 100 ms. Without the vault it is the policy `stateless`, with it
@@ -41,9 +42,8 @@ def targets_table(run):
         if any(row not in run["rows"] for row in target.rows):
             continue
         reached = target.reach(figures)
-        bound = ("≤ " if target.at_most else "≥ ") + target.told(target.bound)
         verdict = "holds" if target.holds(reached) else "does not hold"
-        lines.append(f"| {target.what} | {bound} | {target.told(reached)} | {verdict} |")
+        lines.append(f"| {target.what} | {target.told_bound()} | {target.told(reached)} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -51,7 +51,7 @@ def row_table(row):
     """The series of a row, and how many times each of them the first is."""
     lines = [
         f"### {row['title'][0].upper()}{row['title'][1:]}\n",
-        "| | values/s | requests/s | p50, µs | p99 | p99.9 | processor, s for a million values | resident, MiB | the first is |",
+        "| | values/s | requests/s | p50, µs | p99 | p99.9 | processor, s a million values | resident, MiB | the first is |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     first = None
@@ -80,8 +80,9 @@ def facts(row):
     resident = ", ".join(f"{when} {number(much / (1 << 20))} MiB" for when, much in row["resident_bytes"].items())
     return (
         f"### {row['title']}\n\n"
-        f"It has {row['records']:,} records in {row['bytes_on_disk']:,} bytes on the disk; as many rows of the same size are "
-        f"{row['bytes_on_disk_alone']:,} bytes in the store alone. It starts in {row['start_seconds']:.2f} s. Resident: {resident}."
+        f"It has {row['records']:,} records in {row['bytes_on_disk']:,} bytes on the disk; as many rows of the same size "
+        f"are {row['bytes_on_disk_alone']:,} bytes in the store alone. It starts in {row['start_seconds']:.2f} s. "
+        f"Resident: {resident}."
     )
 
 
@@ -91,8 +92,8 @@ def document(run, commands):
     figures = "\n\n".join(row_table(row) if "series" in row else facts(row) for row in run["rows"].values())
     setup = SETUP.format(rounds=run["rounds"], seconds=run["seconds"])
     return (
-        f"# What masker was measured against, and what came of it\n\n`{run['command']}` wrote this; every figure is of that one "
-        f"run.\n\n| | |\n|---|---|\n{about}\n\n## Targets\n\n{targets_table(run)}\n{setup}\n"
+        "# What masker was measured against, and what came of it\n\n"
+        f"`{run['command']}` wrote this; every figure is of that one run.\n\n| | |\n|---|---|\n{about}\n\n## Targets\n\n{targets_table(run)}\n{setup}\n"
         f"{commands}\n\n## Figures\n\n{figures}\n"
     )
 

@@ -34,8 +34,11 @@ class Target:
         return reached <= self.bound if self.at_most else reached >= self.bound
 
     def told(self, number):
-        digits = 0 if number >= 100 else 2 if number < 10 else 1
+        digits = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
         return f"{number:,.{digits}f}{self.unit}"
+
+    def told_bound(self):
+        return f"{'≤' if self.at_most else '≥'} {self.bound:g}{self.unit}"
 
 
 def ratio(row, over, under, what="values_per_second"):

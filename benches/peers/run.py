@@ -55,7 +55,7 @@ def chosen(options):
 def measure(options):
     """A run, and the file that has its figures."""
     sizes = (
-        dict(rounds=3, seconds=1, records=300_000, large_records=600_000)
+        dict(rounds=3, seconds=1, records=300_000, large_records=300_000)
         if options.quick
         else dict(rounds=5, seconds=3, records=1_000_000, large_records=10_000_000)
     )

@@ -39,7 +39,7 @@ def arguments():
     parser.add_argument("--large", action="store_true", help="the parts that take an hour or two, in the place of the others")
     parser.add_argument("--quick", action="store_true", help="few, short slices and small vaults: to see that it works")
     parser.add_argument("--only", metavar="PART,…", help="some parts: " + ", ".join([*PARTS, *LARGE_PARTS]))
-    parser.add_argument("--engines", default="sled", metavar="ENGINE,…", help="the engines of the vault (default: sled)")
+    parser.add_argument("--engines", default="sled,fjall", metavar="ENGINE,…", help="the engines of the vault (default: sled,fjall)")
     parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: write the table of this run's figures")
     return parser.parse_args()
 

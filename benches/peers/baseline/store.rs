@@ -8,7 +8,7 @@ use std::{
 
 use masker::store::{
     Applied, Batch, Change, Precondition, RowKey, Store,
-    sled::{Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, Options},
 };
 
 use crate::Outcome;
@@ -26,7 +26,7 @@ pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
     runtime.block_on(async {
         let mut filled = 0;
         while filled < rows {
-            filled += group(&*store).await?;
+            filled += group(&store).await?;
         }
         let bytes = store.bytes_on_disk().await?;
         println!("{}", serde_json::json!({ "rows": filled, "bytes_on_disk": bytes }));
@@ -34,7 +34,7 @@ pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
             let period = Duration::from_secs_f64(line?.trim().parse()?);
             let (begun, mut written) = (Instant::now(), 0);
             while begun.elapsed() < period {
-                written += group(&*store).await?;
+                written += group(&store).await?;
             }
             let rate = written as f64 / begun.elapsed().as_secs_f64();
             println!("{}", serde_json::json!({ "rows_per_second": rate }));
@@ -45,14 +45,13 @@ pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
 }
 
 /// The engines that `[vault] engine` knows.
-fn open(engine: &str, directory: &Path) -> Outcome<Box<dyn Store>> {
-    match engine {
-        "sled" => Ok(Box::new(SledStore::open(directory, Options::default())?)),
-        _ => Err(format!("no engine is called `{engine}`").into()),
-    }
+fn open(engine: &str, directory: &Path) -> Outcome<EmbeddedStore> {
+    let known = EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine);
+    let (_, engine) = known.ok_or_else(|| format!("no engine is called `{engine}`"))?;
+    Ok(EmbeddedStore::open(directory, Options { engine, ..Options::default() })?)
 }
 
-async fn group(store: &dyn Store) -> Outcome<u64> {
+async fn group(store: &EmbeddedStore) -> Outcome<u64> {
     let key = |_| {
         let mut bytes = vec![b'r'];
         bytes.extend_from_slice(&rand::random::<[u8; 16]>());

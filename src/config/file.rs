@@ -36,6 +36,7 @@ pub(super) struct FileSettings {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) engine: Option<EngineKind>,
     pub(super) cache_mb: Option<u64>,
+    pub(super) row_cache_mb: Option<u64>,
     pub(super) policy_path: Option<PathBuf>,
     pub(super) policy_default: Option<String>,
     pub(super) grace_days: Option<u32>,
@@ -108,6 +109,7 @@ impl FileSettings {
             self.data_dir = path(&vault, "data_dir", base);
             self.engine = vault.choice("engine", &EngineKind::CHOICES).map(|engine| engine.value);
             self.cache_mb = vault.integer("cache_mb", 8..=1_048_576).map(|size| size.value);
+            self.row_cache_mb = vault.integer("row_cache_mb", 0..=1_048_576).map(|size| size.value);
             vault.finish();
         }
         if let Some(policy) = root.section("policy") {

@@ -47,6 +47,7 @@ const GRACE_DAYS_DEFAULT: u32 = 30;
 const SESSION_RETENTION_DAYS_MAX: u64 = 3_650;
 /// Memory for the vault's cache where nothing is set, in MiB.
 const CACHE_MB_DEFAULT: u64 = 128;
+const ROW_CACHE_MB_DEFAULT: u64 = 128;
 /// Longest path of a Unix socket, in bytes: the size of `sun_path` without its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -102,12 +103,19 @@ pub struct VaultConfig {
     pub engine: EngineKind,
     /// Memory for the store's cache, in MiB. The daemon's resident memory grows to about twice as much.
     pub cache_mb: u64,
+    /// MiB for rows that were read lately; 0 for none.
+    pub row_cache_mb: u64,
 }
 
 impl VaultConfig {
     /// Memory for the store's cache, in bytes.
     pub fn cache_bytes(&self) -> u64 {
         self.cache_mb.saturating_mul(1_024 * 1_024)
+    }
+
+    /// Memory for rows that were read lately, in bytes.
+    pub fn row_cache_bytes(&self) -> u64 {
+        self.row_cache_mb.saturating_mul(1_024 * 1_024)
     }
 }
 
@@ -309,6 +317,7 @@ impl Overrides<'_> {
                 data_dir: data_dir?,
                 engine: engine.or(settings.engine).unwrap_or_default(),
                 cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT),
+                row_cache_mb: settings.row_cache_mb.unwrap_or(ROW_CACHE_MB_DEFAULT),
             },
             policy: PolicyConfig { path: policies, default: settings.policy_default },
             keys: KeyConfig {

@@ -36,7 +36,10 @@ use crate::{
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
     policy::PolicySet,
-    store::embedded::{EmbeddedStore, Options as StoreOptions},
+    store::{
+        embedded::{EmbeddedStore, Options as StoreOptions},
+        row_cache::RowCache,
+    },
     vault::{KeyRules, Vault, VaultError},
 };
 
@@ -225,7 +228,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
     }
     let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
-    let vault = Vault::open(Arc::new(store), keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let store = Arc::new(RowCache::new(store, config.vault.row_cache_bytes()));
+    let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
         warn!("{warning}");

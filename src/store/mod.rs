@@ -7,6 +7,7 @@ pub mod embedded;
 mod fjall;
 pub mod memory;
 pub mod record;
+pub mod row_cache;
 mod sled;
 
 use std::{collections::HashSet, fmt, future::Future, pin::Pin};

@@ -11,6 +11,7 @@ use masker::{
         Applied, Batch, Change, Precondition, RowKey, Store, StoreError,
         embedded::{EmbeddedStore, EngineKind},
         memory::MemoryStore,
+        row_cache::RowCache,
     },
 };
 
@@ -23,6 +24,9 @@ macro_rules! contract {
     ($($clause:ident),* $(,)?) => {
         mod memory {
             $(#[test] fn $clause() { super::on(|_| super::Arc::new(super::MemoryStore::new()), super::$clause); })*
+        }
+        mod row_cache {
+            $(#[test] fn $clause() { super::cached(super::$clause); })*
         }
         mod sled {
             $(#[test] fn $clause() { super::on_disk(super::EngineKind::Sled, super::$clause); })*
@@ -51,6 +55,13 @@ contract!(
     a_closed_store_is_unavailable,
     random_batches_come_to_what_the_model_says,
 );
+
+/// Once with memory for everything, once with hardly any.
+fn cached<F: Future<Output = ()>>(clause: impl Fn(Arc<dyn Store>) -> F) {
+    for bytes in [1 << 24, 1 << 16] {
+        on(|_| Arc::new(RowCache::new(MemoryStore::new(), bytes)), &clause);
+    }
+}
 
 /// Once with memory for everything, once with hardly any.
 fn on_disk<F: Future<Output = ()>>(engine: EngineKind, clause: impl Fn(Arc<dyn Store>) -> F) {

@@ -9,12 +9,13 @@ CARGO ?= cargo
 # Where rustup puts cargo, for shells that were opened before.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help deps toolchain build release test lint doc deny audit demo run bench clean
+.PHONY: help deps toolchain build release test lint doc deny audit demo run bench bench-peers bench-check \
+	bench-check-update clean
 
 help: ## Show this list
 	@echo 'masker: swaps personal data for tokens and back. Start with `make demo`.'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 deps: ## Install what building and testing need and this machine lacks (as root; otherwise tell what to install)
 	@scripts/deps all
@@ -60,6 +61,19 @@ run: release ## Run a daemon on generated development keys, under ~/.local/state
 
 bench: toolchain ## Measure: cryptography, the store, and a rotation under load (a quarter of an hour)
 	$(CARGO) bench --locked
+
+# PEERS has options: `make bench-peers PEERS=--help` lists them.
+bench-peers: toolchain ## Measure against OpenBao, a server that does nothing and the bare cryptography: benches/peers/RESULTS.md
+	@scripts/deps bench
+	@python3 -B benches/peers/run.py $(PEERS)
+
+bench-check: toolchain ## Count the instructions of the core operations; fail where one takes 5 % more than is kept
+	@scripts/deps bench
+	$(CARGO) bench --locked --bench instructions
+
+bench-check-update: toolchain ## Count them, and keep what they are now
+	@scripts/deps bench
+	$(CARGO) bench --locked --bench instructions -- --update
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -25,7 +25,7 @@ use masker::{
     crypto::SecretKey,
     store::{
         Batch, Change, Precondition, RowKey, Store,
-        sled::{Options, SledStore},
+        embedded::{EmbeddedStore, Options},
     },
 };
 use tokio::time::sleep;
@@ -117,12 +117,12 @@ async fn measure(records: u64) -> Outcome<()> {
 }
 
 /// The store itself, in a database of its own.
-struct Alone(SledStore);
+struct Alone(EmbeddedStore);
 
 impl Alone {
     /// A store with so many rows.
     async fn fill(path: &Path, rows: u64) -> Outcome<Self> {
-        let alone = Alone(SledStore::open(path, Options { cache_bytes: CACHE_BYTES, ..Options::default() })?);
+        let alone = Alone(EmbeddedStore::open(path, Options { cache_bytes: CACHE_BYTES, ..Options::default() })?);
         let mut filled = 0;
         while filled < rows {
             filled += alone.group().await?;

@@ -1,23 +1,25 @@
-//! How fast the store is on the disk under `target/`: durable rows by the size of their groups, point reads, scans,
-//! compactions alone and beside writes.
+//! How fast the store is on the disk under `target/`, with each engine: durable rows by the size of their groups, point
+//! reads, scans, memory, compactions alone and beside writes.
 //!
-//! `cargo bench --bench store -- [ROWS]`: rows in the vault before measuring, 200,000 unless told. A figure is the
+//! `cargo bench --bench store -- [ROWS] [ENGINE]...`: rows in the vault before measuring, 200,000 unless told, and the
+//! engines, all unless told. Each engine has a process of its own, so that memory is its own. A figure is the
 //! median of several slices of time; the disk decides most of them, so compare figures of one machine and one day.
 
 use std::{
     cell::Cell,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use masker::store::{
     Batch, Change, Precondition, RowKey, Store,
-    sled::{Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, Options},
 };
 
 const ROW_BYTES: usize = 110;
 const SLICES: usize = 5;
-const SLICE: Duration = Duration::from_millis(1_500);
+const SLICE: Duration = Duration::from_millis(500);
 
 /// Keys that look random and can be told again from their number.
 fn key(number: u64) -> RowKey {
@@ -54,15 +56,24 @@ async fn rate(mut work: impl AsyncFnMut() -> u64) -> f64 {
     rates[SLICES / 2]
 }
 
-async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// Memory of this process, in MiB.
+fn resident_mb() -> Result<u64, Box<dyn std::error::Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
+
+async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options { engine, ..Options::default() };
     let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
-    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    let store = EmbeddedStore::open(folder.path().join("vault"), options)?;
     let mut next = 0;
     while next < rows {
         let size = (rows - next).min(2_000);
         store.apply(group(&mut next, size)).await?;
     }
-    println!("{rows} rows in the vault, {} bytes on disk", store.bytes_on_disk().await?);
+    let per_row = store.bytes_on_disk().await? / rows.max(1);
+    println!("{engine}: {rows} rows in the vault, {per_row} bytes on disk a row, {} MiB resident", resident_mb()?);
     let mut durable = 0.0;
     for size in [1, 10, 32, 64, 100, 1_000] {
         let rate = rate(async || {
@@ -88,6 +99,17 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     let count = store.count(b'r').await?;
     println!("rows counted/s:                  {:>10.0}", count as f64 / begun.elapsed().as_secs_f64());
+    let (begun, mut after, mut scanned) = (Instant::now(), None, 0);
+    loop {
+        let page = store.scan_after(b'r', after, 1_000).await?;
+        scanned += page.rows.len();
+        after = page.rows.into_iter().last().map(|(key, _)| key);
+        if page.end {
+            break;
+        }
+    }
+    println!("rows scanned/s:                  {:>10.0}", scanned as f64 / begun.elapsed().as_secs_f64());
+    println!("MiB resident:                    {:>10}", resident_mb()?);
     let begun = Instant::now();
     let checked = store.check().await?;
     assert!(checked.sound);
@@ -118,7 +140,7 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
     println!("rows compacted/s, beside those:  {:>10.0}", count as f64 / took);
     store.close().await?;
     let begun = Instant::now();
-    let store = SledStore::open(folder.path().join("vault"), Options::default())?;
+    let store = EmbeddedStore::open(folder.path().join("vault"), options)?;
     println!("seconds to open:                 {:>10.2}", begun.elapsed().as_secs_f64());
     store.close().await?;
     Ok(())
@@ -126,7 +148,19 @@ async fn measure(rows: u64) -> Result<(), Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `cargo bench` passes `--bench`; `cargo test` runs benches too, and a glance is enough there.
-    let mut arguments = std::env::args().skip(1);
-    let rows = arguments.find_map(|argument| argument.parse().ok()).unwrap_or(200_000);
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(rows))
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rows = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(200_000);
+    let wanted = |(name, _): &(&str, EngineKind)| arguments.iter().any(|argument| argument == name);
+    let engines: Vec<_> = EngineKind::CHOICES.into_iter().filter(wanted).collect();
+    let [(_, engine)] = *engines else {
+        let engines = if engines.is_empty() { EngineKind::CHOICES.to_vec() } else { engines };
+        for (name, _) in engines {
+            let status = Command::new(std::env::current_exe()?).args([&rows.to_string(), name]).status()?;
+            if !status.success() {
+                return Err(format!("{name}: {status}").into());
+            }
+        }
+        return Ok(());
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(engine, rows))
 }

@@ -22,6 +22,9 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bodies up to this size, in bytes, are read without asking for a share of [`BODIES_IN_FLIGHT_BYTES_MAX`].
 pub const BODY_BYTES_UNMETERED: usize = 64 * 1024;
+/// Largest body of a request that is worked off on the thread which read it, in bytes. That takes some tens of
+/// microseconds at most; other connections of the thread wait meanwhile.
+pub const IN_PLACE_BODY_BYTES_MAX: u64 = 4_096;
 /// Size of an export that is imported, in bytes; it goes to the disk, not to memory.
 pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// Size of a request's head (request line and headers), in bytes.

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             Err(exit) => exit,
         },
         Command::Demo => demo::run(),
-        Command::Client(command) => cli::run(command, &arguments.global, host, daemon::noted_head).into(),
+        Command::Client(command) => cli::run(command, &arguments.global, host, daemon::OFFLINE).into(),
     }
 }
 

@@ -9,6 +9,18 @@ pub mod harness;
 pub mod powercut;
 
 mod crash {
+    /// Tests that are given the name of an engine, run on each of them: as `sled::…` and as `fjall::…`.
+    macro_rules! on_each_engine {
+        ($($test:ident),* $(,)?) => {
+            mod sled {
+                $(#[test] fn $test() { super::$test("sled"); })*
+            }
+            mod fjall {
+                $(#[test] fn $test() { super::$test("fjall"); })*
+            }
+        };
+    }
+
     mod canary;
     mod disk;
     mod kill;

@@ -11,6 +11,7 @@ pub mod daemon {
     mod bulk;
     mod connections;
     mod contract;
+    mod engines;
     mod honeytokens;
     mod keys;
     mod lifecycle;

@@ -152,6 +152,19 @@ fn the_tokens_that_are_shown_as_examples_of_the_format_are_vectors() {
     }
 }
 
+/// A measurement that is told without what it was measured with is hearsay.
+#[test]
+fn the_ratios_are_those_that_were_measured() {
+    let ratios = |document: &str| -> Vec<Vec<String>> {
+        let rows = rows(&read(document)).into_iter();
+        let rows = rows.skip_while(|row| row[0] != "work, and what it is held to").skip(1);
+        rows.take_while(|row| row.len() == 4 && row[0].contains(", ")).collect()
+    };
+    let shown = ratios("README.md");
+    assert!(!shown.is_empty(), "the README shows ratios");
+    assert_eq!(shown, ratios("benches/peers/RESULTS.md"));
+}
+
 #[test]
 fn links_lead_somewhere() {
     for document in [

@@ -1,5 +1,19 @@
 //! The store: one contract for every engine, and what happens to it when machines, disks and people fail.
 
+use masker::store::embedded::{EngineKind, Options};
+
+/// Tests that are given an engine, run on each of them: as `sled::…` and as `fjall::…`.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod sled {
+            $(#[test] fn $test() { super::$test(masker::store::embedded::EngineKind::Sled); })*
+        }
+        mod fjall {
+            $(#[test] fn $test() { super::$test(masker::store::embedded::EngineKind::Fjall); })*
+        }
+    };
+}
+
 // Shared with other tests: public, so that what only those use is not dead here.
 pub mod powercut;
 
@@ -15,6 +29,8 @@ mod crash;
 mod damage;
 #[path = "store/full_disk.rs"]
 mod full_disk;
+#[path = "store/migration.rs"]
+mod migration;
 #[path = "store/opening.rs"]
 mod opening;
 #[path = "store/power.rs"]
@@ -24,6 +40,19 @@ mod workload;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
+}
+
+fn options(engine: EngineKind) -> Options {
+    Options { engine, ..Options::default() }
+}
+
+/// Options with so little memory that rows are soon read from the files, and written to others.
+fn small(engine: EngineKind) -> Options {
+    Options { engine, cache_bytes: 1024 * 1024, accept_loss: false }
+}
+
+fn accepting(engine: EngineKind) -> Options {
+    Options { engine, accept_loss: true, ..Options::default() }
 }
 
 /// A folder in memory where there is one: what these tests have to do with disks is on paper.

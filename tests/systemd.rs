@@ -138,6 +138,7 @@ fn the_configuration_beside_the_units_is_all_defaults() {
         "body_timeout_seconds",
         "write_timeout_seconds",
         "data_dir",
+        "engine",
         "cache_mb",
         "path",
         "default",

@@ -8,9 +8,6 @@ use tokio::sync::Notify;
 #[derive(Clone, Default)]
 pub(super) struct Group(Arc<State>);
 
-/// Looks before a request is parked. What it waits for takes a few microseconds as a rule, and so does a wake-up.
-const LOOKS: u32 = 100;
-
 #[derive(Default)]
 struct State {
     written: OnceLock<bool>,
@@ -27,12 +24,6 @@ impl Group {
 
     /// Waits for that.
     pub(super) async fn wait(&self) -> bool {
-        for _ in 0..LOOKS {
-            if let Some(written) = self.0.written.get() {
-                return *written;
-            }
-            std::hint::spin_loop();
-        }
         loop {
             // From here on a notice is not missed: it may come between the look and the wait.
             let changed = self.0.changed.notified();

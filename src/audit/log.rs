@@ -1,9 +1,10 @@
 //! The running log.
 
 use std::{
-    cell::RefCell,
+    future::poll_fn,
     path::PathBuf,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -15,10 +16,11 @@ use super::{
     error::{AuditError, OpenError},
     event::{Detail, Event, Operation},
     keeper::Threads,
+    lane::{Entered, Lane},
     read::{Page, Query, ReadError, read},
     recovery::{self, Found},
-    shared::{Shared, Submitted, Written, lock},
-    writer::{Batch, Clock, Writer},
+    shared::{Shared, Written, lock},
+    writer::{Clock, Writer},
 };
 use crate::{
     crypto::{ChainKey, SecretKey},
@@ -81,11 +83,6 @@ pub struct AuditLog {
     threads: Mutex<Option<Threads>>,
 }
 
-thread_local! {
-    /// Where an event is prepared before it goes into the queue.
-    static PREPARED: RefCell<Batch> = RefCell::default();
-}
-
 impl AuditLog {
     /// Opens a log, or makes a new one. Verifies the last segment, cuts a torn last line off, and holds the log against an
     /// end of it that was noted elsewhere. Blocks.
@@ -124,10 +121,13 @@ impl AuditLog {
             self.shared.lose(1);
             return self.shared.verdict(false);
         }
-        let group = match PREPARED.with_borrow_mut(|prepared| self.shared.submit(event, prepared))? {
-            Submitted::Waits(group) => group,
-            Submitted::Writes(group) => {
-                drop(Turn(&self.shared));
+        let lane = self.shared.lanes.of_this_thread();
+        let group = match lane.enter(event)? {
+            Entered::Later(group) => group,
+            Entered::First(group) => {
+                let turn = Turn { shared: &self.shared, lane };
+                let_others_go_ahead().await;
+                drop(turn);
                 group
             }
         };
@@ -183,26 +183,43 @@ impl AuditLog {
     }
 }
 
-/// A request's turn to write what has come. It writes when it is dropped, so a request that is given up does not take
-/// the others with it.
-struct Turn<'a>(&'a Arc<Shared>);
+/// Goes to the end of the thread's queue of tasks. Unlike [`tokio::task::yield_now`] this asks the system for nothing.
+async fn let_others_go_ahead() {
+    let mut gone = false;
+    poll_fn(|task| {
+        if gone {
+            return Poll::Ready(());
+        }
+        gone = true;
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A request's turn to write what has come to its lane. It writes when it is dropped, so a request that is given up does
+/// not take the others with it.
+struct Turn<'a> {
+    shared: &'a Arc<Shared>,
+    lane: &'a Lane,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut written = self.0.write_queued(ROUNDS_MAX);
+        let mut written = self.shared.write_lane(self.lane, ROUNDS_MAX);
         match Handle::try_current() {
             // A request must not serve others for ever: a task of its own goes on.
             Ok(runtime) if written == Written::MoreComes => {
-                let shared = self.0.clone();
+                let shared = self.shared.clone();
                 runtime.spawn(async move {
-                    while shared.write_queued(ROUNDS_MAX) == Written::MoreComes {
+                    while shared.write_left(ROUNDS_MAX) == Written::MoreComes {
                         tokio::task::yield_now().await;
                     }
                 });
             }
             _ => {
                 while written == Written::MoreComes {
-                    written = self.0.write_queued(ROUNDS_MAX);
+                    written = self.shared.write_left(ROUNDS_MAX);
                 }
             }
         }

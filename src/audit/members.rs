@@ -67,7 +67,9 @@ impl<'t> Members<'t> {
 
 /// A text in quotes.
 fn string(text: &mut Vec<u8>, value: &str) -> io::Result<()> {
-    if value.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+    // Without a way out of the loop, so that it is done for many bytes at once.
+    let escapes = value.bytes().fold(false, |any, byte| any | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
+    if escapes {
         return Ok(serde_json::to_writer(text, value)?);
     }
     text.push(b'"');

@@ -14,6 +14,7 @@ mod event;
 mod file;
 mod group;
 mod keeper;
+mod lane;
 mod log;
 mod members;
 mod read;

@@ -1,7 +1,7 @@
-//! What requests and the log's own threads share: the queue, the writer, and what is known to be durable.
+//! What requests and the log's own threads share: the lanes, the writer, and what is known to be durable.
 //!
-//! Locks are taken in this order, where more than one is: `one_sync`, `writer`, `queue`; the rest stand alone. `one_sync`
-//! is the only one that is held over a sync of what requests wrote, and no request takes it.
+//! Locks are taken in this order, where more than one is: `one_sync`, `writer`; the rest stand alone. `one_sync` is the
+//! only one that is held over a sync of what requests wrote, and no request takes it.
 
 use std::{
     mem,
@@ -16,28 +16,20 @@ use super::{
     chain::Head,
     directory::DirectoryLock,
     error::AuditError,
-    event::{Detail, Event, Operation},
+    event::{Detail, Operation},
     group::Group,
+    lane::{Lane, Lanes},
     log::{OnFailure, Sync},
     writer::{Batch, Writer},
 };
-use crate::{
-    crypto::ChainKey,
-    limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL},
-    metrics::Metrics,
-};
+use crate::{crypto::ChainKey, limits::AUDIT_UNSYNCED_BYTES_USUAL, metrics::Metrics};
 
-/// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
-const ADDED_BYTES_MAX: usize = 256;
-
-/// Events that have come and are not being written yet.
+/// What lanes have left to the one who writes.
 #[derive(Default)]
 struct Queue {
-    batch: Batch,
     /// Somebody writes, and will look here again when done.
     writing: bool,
-    /// Those who wait for what is in the batch.
-    group: Option<Group>,
+    left: Vec<(Batch, Group)>,
 }
 
 /// What the keeper is to do.
@@ -54,6 +46,7 @@ pub(super) struct Shared {
     pub(super) on_failure: OnFailure,
     pub(super) segment_bytes_max: u64,
     pub(super) retention_days: u32,
+    pub(super) lanes: Lanes,
     queue: Mutex<Queue>,
     pub(super) writer: Mutex<Writer>,
     one_sync: Mutex<()>,
@@ -77,14 +70,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of an event that was handed in.
-pub(super) enum Submitted {
-    /// Somebody else writes it.
-    Waits(Group),
-    /// The caller is to write what has come, this among it.
-    Writes(Group),
-}
-
 /// What came of writing for everyone.
 #[derive(PartialEq, Eq)]
 pub(super) enum Written {
@@ -103,6 +88,7 @@ impl Shared {
             on_failure: options.on_failure,
             segment_bytes_max: options.segment_bytes_max,
             retention_days: options.retention_days,
+            lanes: Lanes::default(),
             queue: Mutex::default(),
             durable: Mutex::new(writer.head()),
             writer: Mutex::new(writer),
@@ -150,41 +136,37 @@ impl Shared {
         }
     }
 
-    /// Takes an event into the queue.
-    pub(super) fn submit(&self, event: &Event<'_>, prepared: &mut Batch) -> Result<Submitted, AuditError> {
-        prepared.clear();
-        prepared.push(event).map_err(|_| AuditError::TooLong)?;
-        if prepared.text.len() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
-            return Err(AuditError::TooLong);
+    /// Writes what has come to a lane. Where somebody writes already, it is left to them: a thread does not wait for
+    /// another, whose disk may not answer.
+    pub(super) fn write_lane(&self, lane: &Lane, rounds: usize) -> Written {
+        let Some((batch, group)) = lane.take() else { return Written::All };
+        {
+            let mut queue = lock(&self.queue);
+            if mem::replace(&mut queue.writing, true) {
+                queue.left.push((batch, group));
+                return Written::All;
+            }
         }
-        let mut queue = lock(&self.queue);
-        queue.batch.text.extend_from_slice(&prepared.text);
-        queue.batch.events.extend_from_slice(&prepared.events);
-        let group = queue.group.get_or_insert_default().clone();
-        Ok(if mem::replace(&mut queue.writing, true) { Submitted::Waits(group) } else { Submitted::Writes(group) })
+        self.write_batch(&mut lock(&self.writer), &batch, group);
+        lane.give_back(batch);
+        self.write_left(rounds)
     }
 
-    /// Writes what has come, and what comes while that is being written, for a few rounds.
-    pub(super) fn write_queued(&self, rounds: usize) -> Written {
-        let mut batch = Batch::default();
+    /// Writes what was left, and what is left while that is being written, for a few rounds.
+    pub(super) fn write_left(&self, rounds: usize) -> Written {
         for _ in 0..rounds {
-            let mut writer = lock(&self.writer);
-            let group = {
+            let left = {
                 let mut queue = lock(&self.queue);
-                if queue.batch.events.is_empty() {
-                    // The buffers are warm: the next comer gets them back.
-                    if queue.batch.text.capacity() < batch.text.capacity() {
-                        queue.batch = batch;
-                    }
+                if queue.left.is_empty() {
                     queue.writing = false;
                     return Written::All;
                 }
-                mem::swap(&mut queue.batch, &mut batch);
-                queue.group.take()
+                mem::take(&mut queue.left)
             };
-            self.write_batch(&mut writer, &batch, group.unwrap_or_default());
-            drop(writer);
-            batch.clear();
+            let mut writer = lock(&self.writer);
+            for (batch, group) in left {
+                self.write_batch(&mut writer, &batch, group);
+            }
         }
         Written::MoreComes
     }

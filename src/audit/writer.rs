@@ -25,7 +25,15 @@ use super::{
     group::Group,
     segment::{self, SegmentName},
 };
-use crate::{crypto::ChainKey, directories, limits::AUDIT_UNSYNCED_BYTES_MAX, metrics::Metrics};
+use crate::{
+    crypto::ChainKey,
+    directories,
+    limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_MAX},
+    metrics::Metrics,
+};
+
+/// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
+const ADDED_BYTES_MAX: usize = 256;
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -53,10 +61,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Takes an event in. Where it fails, for want of room in a line, there is nothing of the event in the batch.
     pub(super) fn push(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let pieces = event.prepare(&mut self.text)?;
-        self.events.push(pieces);
-        Ok(())
+        let start = self.text.len();
+        let prepared = event.prepare(&mut self.text).and_then(|pieces| {
+            let fits = pieces.bytes() <= AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX;
+            fits.then_some(pieces).ok_or_else(|| io::Error::other("the event is longer than a line can be"))
+        });
+        match prepared {
+            Ok(pieces) => self.events.push(pieces),
+            Err(_) => self.text.truncate(start),
+        }
+        prepared.map(drop)
     }
 
     pub(super) fn clear(&mut self) {
@@ -79,15 +95,15 @@ pub(super) struct Writer {
     bytes: u64,
     /// How many of them are durable.
     bytes_synced: u64,
-    /// What was written since, and what of it is being synced: together all between the two.
+    /// What was written since, and what of it is being synced: together all between the two. Lines are put together at
+    /// the end of the first, and taken off again where they cannot be written.
     unsynced: Vec<u8>,
     syncing: Vec<u8>,
     /// What stands in the file after the last good sync cannot be relied on.
     suspect: bool,
     head: Head,
     last_id: Ulid,
-    /// Lines that are being put together, and the time in them.
-    lines: Vec<u8>,
+    /// The time in the lines that are being put together.
     time: String,
     time_ms: Option<i64>,
     /// Those who wait for the next sync.
@@ -129,7 +145,6 @@ impl Writer {
             suspect: false,
             head: position.head,
             last_id: Ulid::nil(),
-            lines: Vec::new(),
             time: String::new(),
             time_ms: None,
             waiting: Vec::new(),
@@ -186,17 +201,23 @@ impl Writer {
     /// Writes events at the end of the log. Where it fails, none of them is in it.
     pub(super) fn append(&mut self, batch: &Batch) -> io::Result<()> {
         let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be begun"))?;
-        let head = self.put_together(batch);
-        if self.bytes_unsynced() + self.lines.len() > AUDIT_UNSYNCED_BYTES_MAX {
-            return Err(io::Error::other("the disk has not synced what was written for too long"));
+        let start = self.unsynced.len();
+        let mut unsynced = std::mem::take(&mut self.unsynced);
+        let head = self.put_together(batch, &mut unsynced);
+        self.unsynced = unsynced;
+        let written = if self.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_MAX {
+            Err(io::Error::other("the disk has not synced what was written for too long"))
+        } else {
+            file.write(&self.unsynced[start..]).inspect_err(|_| {
+                // Where not even that can be done, it is done before anything else is written.
+                self.suspect |= file.cut(self.bytes).is_err();
+            })
+        };
+        if written.is_err() {
+            self.unsynced.truncate(start);
+            return written;
         }
-        if let Err(error) = file.write(&self.lines) {
-            // Where not even that can be done, it is done before anything else is written.
-            self.suspect |= file.cut(self.bytes).is_err();
-            return Err(error);
-        }
-        self.bytes += self.lines.len() as u64;
-        self.unsynced.extend_from_slice(&self.lines);
+        self.bytes += (self.unsynced.len() - start) as u64;
         self.head = head;
         self.count(batch);
         Ok(())
@@ -222,8 +243,8 @@ impl Writer {
         self.append(&batch)
     }
 
-    /// Makes lines of events; gives where the chain stands once they are written.
-    fn put_together(&mut self, batch: &Batch) -> Head {
+    /// Makes lines of events after what `lines` holds; gives where the chain stands once they are written.
+    fn put_together(&mut self, batch: &Batch, lines: &mut Vec<u8>) -> Head {
         use std::fmt::Write as _;
         let now = self.now();
         if self.time_ms != Some(now.as_millisecond()) {
@@ -232,7 +253,6 @@ impl Writer {
             // Writing to a string cannot fail.
             let _ = write!(self.time, "{now:.3}");
         }
-        self.lines.clear();
         let (mut head, mut text) = (self.head, &*batch.text);
         for pieces in &batch.events {
             let (prepared, rest) = text.split_at(pieces.bytes());
@@ -241,9 +261,9 @@ impl Writer {
             let mut digits = [0; ulid::ULID_LEN];
             let place =
                 Place { id: self.last_id.array_to_str(&mut digits), sequence: head.sequence + 1, time: &self.time };
-            let start = begin_line(&mut self.lines);
-            assemble(&mut self.lines, prepared, *pieces, &place);
-            head = seal(&mut self.lines, start, &self.key, &head);
+            let start = begin_line(lines);
+            assemble(lines, prepared, *pieces, &place);
+            head = seal(lines, start, &self.key, &head);
         }
         head
     }
@@ -319,12 +339,13 @@ impl Writer {
             ],
             ..Event::new(Operation::SegmentOpened, "ok")
         })?;
-        let head = self.put_together(&batch);
+        let mut first = Vec::new();
+        let head = self.put_together(&batch, &mut first);
         let file = self.file_of(segment::create(&name.plain(&self.directory))?);
-        file.write(&self.lines)?;
+        file.write(&first)?;
         file.sync()?;
         directories::sync_directory(&self.directory)?;
-        self.bytes = self.lines.len() as u64;
+        self.bytes = first.len() as u64;
         self.bytes_synced = self.bytes;
         self.file = Some(Arc::new(file));
         self.name = self.next_name.take();

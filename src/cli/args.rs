@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 pub use self::values::{BulkArgs, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs};
 use super::{exit::Exit, help};
-use crate::config::LogLevel;
+use crate::config::{EngineKind, LogLevel};
 
 /// Swaps personal data for tokens and back
 ///
@@ -276,6 +276,18 @@ pub enum VaultCommand {
     /// Write the vault's files anew, without what was erased or replaced, while the daemon serves
     #[command(after_help = help::VAULT_COMPACT)]
     Compact,
+    /// Move the vault to another engine, while no daemon has it
+    #[command(after_help = help::VAULT_MIGRATE)]
+    Migrate {
+        /// The engine that is to keep it: sled or fjall
+        #[arg(long, value_name = "ENGINE", value_parser = engine)]
+        to: EngineKind,
+    },
+}
+
+fn engine(name: &str) -> Result<EngineKind, String> {
+    let found = EngineKind::CHOICES.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, kind)| kind).ok_or_else(|| "it is sled or fjall".to_owned())
 }
 
 /// `masker vault export`.

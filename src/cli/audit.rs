@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Reads where the audit log stood when the vault of this directory was last told; an error says why that cannot be
-/// known. The command line knows no vault: whoever starts it gives it this.
+/// known.
 pub type NotedHead = fn(&Path) -> Result<Option<Head>, String>;
 
 /// What was found, as `--json` gives it.

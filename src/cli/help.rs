@@ -239,6 +239,15 @@ Examples:
 Until then the bytes of what was erased, still encrypted, may stand in the files. It takes room for a second copy of the \
 vault while it runs; where there is none, the files stay as they are.";
 
+pub(super) const VAULT_MIGRATE: &str = "\
+Examples:
+  systemctl stop masker && masker vault migrate --to fjall
+  masker vault migrate --to sled --config /etc/masker/masker.toml
+
+The vault is the one of the configuration, or of MASKER_DATA_DIR; run it as the user who owns it. Every row is copied into a \
+new database, read back and counted, and only then does the new one take the old one's place. Whatever cuts it off, the vault \
+is there, and it can be run again. Afterwards set `[vault] engine`: the daemon does not start with the other one.";
+
 pub(super) const VAULT_PURGE: &str = "\
 Examples:
   masker vault purge --before 2020-01-01

@@ -45,13 +45,24 @@ pub use self::{
     audit::NotedHead,
     client::{Client, ClientError, Reply},
     exit::Exit,
+    vault::{Migrate, Moved},
 };
 use crate::config::Host;
 
+/// What is done to a vault itself while no daemon has it. The command line knows no vault: whoever starts it gives it
+/// this.
+#[derive(Clone, Copy)]
+pub struct Offline {
+    /// Reads where the audit log stood.
+    pub noted_head: NotedHead,
+    /// Moves the vault to another engine.
+    pub migrate: Migrate,
+}
+
 /// Runs a command to its end, writes its results, or why it failed, and says with what to exit. It must not be called
 /// from within a tokio runtime.
-pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, noted_head: NotedHead) -> Exit {
-    let mut session = Session::new(global, host, noted_head);
+pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, offline: Offline) -> Exit {
+    let mut session = Session::new(global, host, offline);
     // One connection needs no second thread; load on many does.
     let mut threads = match &command {
         ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
@@ -93,6 +104,7 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Vault(VaultCommand::Import(args)) => backup::import(&args, session).await,
         ClientCommand::Vault(VaultCommand::Inspect { file }) => backup::inspect(&file, session),
         ClientCommand::Vault(VaultCommand::Compact) => vault::compact(session).await,
+        ClientCommand::Vault(VaultCommand::Migrate { to }) => vault::migrate(to, session),
         ClientCommand::Vault(VaultCommand::Purge(args)) => purge::run(&args, session).await,
         ClientCommand::Vault(VaultCommand::RotateKey(args)) => rotation::rotate(&args, session).await,
         ClientCommand::Vault(VaultCommand::Rotations) => rotation::list(session).await,

@@ -26,7 +26,7 @@ impl Progress {
     }
 
     /// Rows of an input of so many bytes, where that is known. Nothing is drawn among results on the same terminal.
-    pub(super) fn rows(total: Option<u64>, output: &Output) -> Self {
+    pub(super) fn input(total: Option<u64>, output: &Output) -> Self {
         let template = match total {
             Some(_) => "{bar:30} {percent}% {msg}, {eta} left",
             None => "{bytes} read, {msg}",
@@ -36,6 +36,11 @@ impl Progress {
             progress.0.set_draw_target(ProgressDrawTarget::hidden());
         }
         progress
+    }
+
+    /// Counts rows of a vault.
+    pub(super) fn rows(output: &Output) -> Self {
+        Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} rows, {msg}", output)
     }
 
     fn new(total: Option<u64>, template: &str, output: &Output) -> Self {

@@ -9,8 +9,8 @@ use hyper::header::HeaderValue;
 use serde::Serialize;
 
 use super::{
+    Offline,
     args::Global,
-    audit::NotedHead,
     bench::BenchError,
     client::{Client, ClientError, Download, Reply},
     credential::{self, CredentialError},
@@ -94,12 +94,12 @@ pub(super) struct Session<'a> {
     global: &'a Global,
     host: Host<'a>,
     client: Option<Client>,
-    noted_head: NotedHead,
+    pub(super) offline: Offline,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(global: &'a Global, host: Host<'a>, noted_head: NotedHead) -> Self {
-        Session { output: Output::new(global), global, host, client: None, noted_head }
+    pub(super) fn new(global: &'a Global, host: Host<'a>, offline: Offline) -> Self {
+        Session { output: Output::new(global), global, host, client: None, offline }
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Reply, CommandError> {
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
 
     /// Where the audit log stood when the vault of this directory was last told.
     pub(super) fn noted_head(&self, data_dir: &Path) -> Result<Option<Head>, String> {
-        (self.noted_head)(data_dir)
+        (self.offline.noted_head)(data_dir)
     }
 
     async fn client(&mut self) -> Result<&mut Client, CommandError> {

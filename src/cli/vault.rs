@@ -1,11 +1,48 @@
 //! `masker vault`, but for `forget`, which works on lines like `rehydrate`.
 
+use std::path::Path;
+
+use serde::Serialize;
+
 use super::{
     exit::Exit,
     output::yes_or_no,
+    progress::Progress,
     session::{CommandError, Session},
 };
-use crate::api::{CheckReport, CompactReport, VaultStats};
+use crate::{
+    api::{CheckReport, CompactReport, VaultStats},
+    config::EngineKind,
+};
+
+/// Moves the vault in this directory to another engine, with so much memory for its cache, and tells how many rows of how
+/// many were copied; `None` where that engine has it already. An error says what kept it.
+pub type Migrate = fn(&Path, EngineKind, u64, &dyn Fn(u64, u64)) -> Result<Option<Moved>, String>;
+
+/// What came of moving a vault.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Moved {
+    /// The engine that had it.
+    #[serde(serialize_with = "by_name")]
+    pub from: EngineKind,
+    /// How many rows it has.
+    pub rows: u64,
+    /// What it took on disk.
+    pub bytes_before: u64,
+    /// What it takes now.
+    pub bytes_after: u64,
+}
+
+/// The same, as `--json` gives it.
+#[derive(Serialize)]
+struct MigrateReport {
+    engine: &'static str,
+    moved: Option<Moved>,
+}
+
+fn by_name<S: serde::Serializer>(kind: &EngineKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
 
 /// `masker vault stats`.
 pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandError> {
@@ -43,6 +80,39 @@ pub(super) async fn compact(session: &mut Session<'_>) -> Result<Exit, CommandEr
     }
     let rows = [("bytes before", report.bytes_before), ("bytes now", report.bytes_after)];
     output.table(&["COMPACTED", ""], rows.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string()]).to_vec())?;
+    Ok(Exit::Done)
+}
+
+/// `masker vault migrate`.
+pub(super) fn migrate(to: EngineKind, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let config = session.config()?;
+    let progress = Progress::rows(&session.output);
+    let tell = |done, total| progress.set(done, total, "copied".to_owned());
+    let moved = (session.offline.migrate)(&config.vault.data_dir, to, config.vault.cache_bytes(), &tell);
+    progress.finish();
+    let moved = moved.map_err(CommandError::Other)?;
+    let output = &mut session.output;
+    match moved {
+        _ if output.is_json() => output.json(&MigrateReport { engine: to.name(), moved })?,
+        None => output.note(&format!("the vault in {} is one of {to} already", config.vault.data_dir.display())),
+        Some(moved) => {
+            let rows = [
+                ("from", moved.from.to_string()),
+                ("to", to.to_string()),
+                ("rows", moved.rows.to_string()),
+                ("bytes before", moved.bytes_before.to_string()),
+                ("bytes now", moved.bytes_after.to_string()),
+            ];
+            output.table(&["MOVED", ""], rows.map(|(name, value)| vec![name.to_owned(), value]).to_vec())?;
+        }
+    }
+    if config.vault.engine != to {
+        output.note(&format!(
+            "`[vault] engine` says {}: set it to {to:?} before the daemon starts, or it refuses to",
+            config.vault.engine,
+            to = to.name()
+        ));
+    }
     Ok(Exit::Done)
 }
 

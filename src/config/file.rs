@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    AccessConfig, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX, absolute,
+    AccessConfig, EngineKind, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX, absolute,
     audit::AuditSettings,
     clients,
     fault::Gathered,
@@ -34,7 +34,9 @@ pub(super) struct FileSettings {
     pub(super) body_timeout_seconds: Option<u64>,
     pub(super) write_timeout_seconds: Option<u64>,
     pub(super) data_dir: Option<PathBuf>,
+    pub(super) engine: Option<EngineKind>,
     pub(super) cache_mb: Option<u64>,
+    pub(super) row_cache_mb: Option<u64>,
     pub(super) policy_path: Option<PathBuf>,
     pub(super) policy_default: Option<String>,
     pub(super) grace_days: Option<u32>,
@@ -105,7 +107,9 @@ impl FileSettings {
         }
         if let Some(vault) = root.section("vault") {
             self.data_dir = path(&vault, "data_dir", base);
+            self.engine = vault.choice("engine", &EngineKind::CHOICES).map(|engine| engine.value);
             self.cache_mb = vault.integer("cache_mb", 8..=1_048_576).map(|size| size.value);
+            self.row_cache_mb = vault.integer("row_cache_mb", 0..=1_048_576).map(|size| size.value);
             vault.finish();
         }
         if let Some(policy) = root.section("policy") {

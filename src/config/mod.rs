@@ -37,6 +37,8 @@ use crate::{
     limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, SESSION_RETENTION_DAYS_USUAL, WRITE_STALL_SECONDS_USUAL},
 };
 
+pub use crate::store::embedded::EngineKind;
+
 /// Bounds of the grace period of old keys, in days: ten years are no grace any more.
 const GRACE_DAYS_MAX: u64 = 3_650;
 /// Grace period of old keys where nothing is set, in days.
@@ -45,6 +47,7 @@ const GRACE_DAYS_DEFAULT: u32 = 30;
 const SESSION_RETENTION_DAYS_MAX: u64 = 3_650;
 /// Memory for the vault's cache where nothing is set, in MiB.
 const CACHE_MB_DEFAULT: u64 = 128;
+const ROW_CACHE_MB_DEFAULT: u64 = 128;
 /// Longest path of a Unix socket, in bytes: the size of `sun_path` without its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -96,14 +99,23 @@ pub struct ServerConfig {
 pub struct VaultConfig {
     /// The directory of the vault: an absolute path.
     pub data_dir: PathBuf,
+    /// Which engine keeps its rows.
+    pub engine: EngineKind,
     /// Memory for the store's cache, in MiB. The daemon's resident memory grows to about twice as much.
     pub cache_mb: u64,
+    /// MiB for rows that were read lately; 0 for none.
+    pub row_cache_mb: u64,
 }
 
 impl VaultConfig {
     /// Memory for the store's cache, in bytes.
     pub fn cache_bytes(&self) -> u64 {
         self.cache_mb.saturating_mul(1_024 * 1_024)
+    }
+
+    /// Memory for rows that were read lately, in bytes.
+    pub fn row_cache_bytes(&self) -> u64 {
+        self.row_cache_mb.saturating_mul(1_024 * 1_024)
     }
 }
 
@@ -273,6 +285,7 @@ impl Overrides<'_> {
             default
         });
         let audit_path = self.path("MASKER_AUDIT_LOG_PATH").or(settings.audit.path.clone());
+        let engine = self.variable("MASKER_VAULT_ENGINE", "sled or fjall", |text| chosen(&EngineKind::CHOICES, text));
         let policies = self.path("MASKER_POLICY_PATH").or(settings.policy_path).unwrap_or_else(|| {
             let beside = self.host.current_dir.join("policies");
             if beside.is_dir() { beside } else { self.host.system_dir.join("policies") }
@@ -300,7 +313,12 @@ impl Overrides<'_> {
                 socket_group: settings.socket_group,
             },
             audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join("audit")))?),
-            vault: VaultConfig { data_dir: data_dir?, cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT) },
+            vault: VaultConfig {
+                data_dir: data_dir?,
+                engine: engine.or(settings.engine).unwrap_or_default(),
+                cache_mb: settings.cache_mb.unwrap_or(CACHE_MB_DEFAULT),
+                row_cache_mb: settings.row_cache_mb.unwrap_or(ROW_CACHE_MB_DEFAULT),
+            },
             policy: PolicyConfig { path: policies, default: settings.policy_default },
             keys: KeyConfig {
                 grace_days: grace_days.or(settings.grace_days).unwrap_or(GRACE_DAYS_DEFAULT),

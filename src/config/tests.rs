@@ -203,20 +203,24 @@ fn variables_count_before_the_file() {
         .set("MASKER_SOCKET", "s")
         .set("MASKER_DATA_DIR", "/d")
         .set("MASKER_POLICY_PATH", "./p")
+        .set("MASKER_VAULT_ENGINE", "fjall")
         .set("MASKER_KEY_ROTATION_GRACE_DAYS", "7")
         .set("MASKER_SESSION_METADATA_RETENTION_DAYS", "30")
         .set("MASKER_LOG_LEVEL", "debug")
         .set("MASKER_LOG_FORMAT", "pretty");
     place.write(
         "work/masker.toml",
-        "[server]\nsocket = \"/x\"\nsocket_mode = \"0600\"\n[vault]\ndata_dir = \"/x\"\ncache_mb = 64\n[policy]\npath = \"/x\"\n\
+        "[server]\nsocket = \"/x\"\nsocket_mode = \"0600\"\n[vault]\ndata_dir = \"/x\"\nengine = \"sled\"\ncache_mb = 64\nrow_cache_mb = 32\n[policy]\npath = \"/x\"\n\
          [keys]\ngrace_days = 9\ngrace_action = \"refuse\"\naccept_second_tokens = [\"K_B\", \"k_a\", \"K_A\"]\n[sessions]\nretention_days = 7\n\
          [log]\nlevel = \"error\"\nformat = \"json\"\n",
     );
     let config = place.load().unwrap();
     assert_eq!(config.server.socket, place.path("work/s"));
     assert_eq!(config.server.socket_mode, 0o600);
-    assert_eq!(config.vault, VaultConfig { data_dir: "/d".into(), cache_mb: 64 });
+    assert_eq!(
+        config.vault,
+        VaultConfig { data_dir: "/d".into(), engine: EngineKind::Fjall, cache_mb: 64, row_cache_mb: 32 }
+    );
     assert_eq!(config.vault.cache_bytes(), 67_108_864);
     assert_eq!(config.policy.path, place.path("work/p"));
     assert_eq!((config.keys.grace_days, config.keys.grace_action), (7, GraceAction::Refuse));

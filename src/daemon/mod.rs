@@ -7,10 +7,11 @@ pub mod environ;
 mod harden;
 mod logging;
 mod noted;
+mod offline;
 mod policies;
 mod reload;
 mod run;
 mod stack;
 
-pub use noted::noted_head;
+pub use offline::OFFLINE;
 pub use run::{ServeOptions, serve};

@@ -6,8 +6,8 @@ use crate::{
     audit::Head,
     store::{
         RowKey, Store,
+        embedded::{EmbeddedStore, EngineKind, Options},
         record::AuditHeadRow,
-        sled::{Options, SledStore},
     },
 };
 
@@ -23,13 +23,14 @@ pub fn noted_head(data_dir: &Path) -> Result<Option<Head>, String> {
     if !data_dir.join("witness").exists() {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
-    let options = Options { cache_bytes: CACHE_BYTES, ..Options::default() };
-    let store = SledStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
+    let engine = EngineKind::found_in(data_dir).unwrap_or_default();
+    let options = Options { engine, cache_bytes: CACHE_BYTES, accept_loss: false };
+    let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
     // On a thread of its own: whoever calls may be within another runtime.
     thread::scope(|scope| scope.spawn(|| read(&store)).join()).map_err(|_| "the vault could not be read".to_owned())?
 }
 
-fn read(store: &SledStore) -> Result<Option<Head>, String> {
+fn read(store: &EmbeddedStore) -> Result<Option<Head>, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|failed| failed.to_string())?;
     runtime.block_on(async {

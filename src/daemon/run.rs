@@ -1,6 +1,6 @@
 //! The life of the daemon: start in an order in which every failure leaves nothing behind, serve, drain, stop.
 
-use std::{collections::BTreeSet, process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -31,12 +31,15 @@ use crate::{
     audit::AuditLog,
     config::{Config, Credentials, KeySources},
     crypto::SecretKey,
-    http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts},
+    http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts, Workers},
     keyring::{Grace, Keyring, Role},
     limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
     metrics::Metrics,
     policy::PolicySet,
-    store::sled::{Options as StoreOptions, SledStore},
+    store::{
+        embedded::{EmbeddedStore, Options as StoreOptions},
+        row_cache::RowCache,
+    },
     vault::{KeyRules, Vault, VaultError},
 };
 
@@ -126,19 +129,17 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
 
     // Before the first thread: making the socket narrows the umask of the whole process for a moment.
     let socket = socket(config)?;
-    let threads =
-        |error: &dyn ToString| Refusal::failed(format!("threads could not be started: {}", error.to_string()));
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(thread::available_parallelism().map_or(2, usize::from).max(2))
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .on_thread_start(thread_started)
         .enable_all()
         .build()
-        .map_err(|error| threads(&error))?;
+        .map_err(|error| no_threads(&error))?;
     rayon::ThreadPoolBuilder::new()
         .start_handler(|_| thread_started())
         .build_global()
-        .map_err(|error| threads(&error))?;
+        .map_err(|error| no_threads(&error))?;
     let loaded = Loaded {
         keyring,
         policies,
@@ -151,6 +152,10 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
     outcome
+}
+
+fn no_threads(error: &dyn Display) -> Refusal {
+    Refusal::failed(format!("threads could not be started: {error}"))
 }
 
 /// What every thread begins with that may compute with keys.
@@ -204,10 +209,13 @@ struct Loaded {
 async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
     let Loaded { keyring, policies, .. } = loaded;
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let store_options =
-        StoreOptions { cache_bytes: config.vault.cache_mb * 1024 * 1024, accept_loss: options.accept_loss };
+    let store_options = StoreOptions {
+        engine: config.vault.engine,
+        cache_bytes: config.vault.cache_bytes(),
+        accept_loss: options.accept_loss,
+    };
     let data_dir = config.vault.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || SledStore::open(&data_dir, store_options))
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, store_options))
         .await
         .map_err(Refusal::failed)?
         .map_err(Refusal::failed)?;
@@ -220,7 +228,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
     }
     let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
-    let vault = Vault::open(Arc::new(store), keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let store = Arc::new(RowCache::new(store, config.vault.row_cache_bytes()));
+    let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
         warn!("{warning}");
@@ -259,12 +268,13 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
+    let workers = Workers::start(thread_started).map_err(|error| no_threads(&error))?;
     let (stop, stopping) = watch::channel(false);
     let rotating = tokio::spawn({
         let (vault, stopping) = (Arc::clone(&vault), stopping.clone());
         async move { vault.drive_rotations(stopping).await }
     });
-    let serving = tokio::spawn(http::serve(listener, Arc::clone(&service), stopping));
+    let serving = tokio::spawn(http::serve(listener, workers, Arc::clone(&service), stopping));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %socket.path().display(),

@@ -170,9 +170,9 @@ impl Service {
             limits: *principal.limiter.limits(),
             limits_left: principal
                 .limiter
-                .standings(self.moment())
+                .standings(on.moment)
                 .into_iter()
-                .chain(principal.budget.standings(self.moment()))
+                .chain(principal.budget.standings(on.moment))
                 .map(|standing| (standing.which.to_string(), standing.remaining))
                 .collect(),
             gid: peer.gid(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{problem::Problem, request_id::RequestId};
 use crate::{
-    access::{Caller, Crossed, KeyPrefix, Operation, Permit, Standing},
+    access::{Caller, Crossed, KeyPrefix, Moment, Operation, Permit, Standing},
     metrics::Metrics,
     policy::{Policy, PolicySet},
     vault::{EnteredSession, HoneytokenId, Outcome, SessionId, Worked},
@@ -13,6 +13,8 @@ use crate::{
 /// What every handler is given, and leaves its traces in.
 pub(super) struct Exchange {
     pub(super) id: RequestId,
+    /// When it began, for limits.
+    pub(super) moment: Moment,
     pub(super) caller: Caller,
     /// The policies that were in force when the request began.
     pub(super) policies: Arc<PolicySet>,
@@ -73,9 +75,10 @@ pub(super) enum Fact {
 
 impl Exchange {
     /// A request of which nothing is known yet but the process that makes it.
-    pub(super) fn new(id: RequestId, caller: Caller, policies: Arc<PolicySet>) -> Self {
+    pub(super) fn new(id: RequestId, caller: Caller, policies: Arc<PolicySet>, moment: Moment) -> Self {
         Exchange {
             id,
+            moment,
             caller,
             policies,
             account: Account::default(),

@@ -1,6 +1,9 @@
 //! What stands before every handler: who is asking, and whether they may ask so often.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::{
     HeaderMap, Request,
@@ -13,6 +16,7 @@ use super::{
     Service,
     exchange::{Exchange, Incident},
     problem::Problem,
+    router::Matched,
 };
 use crate::{
     access::{AuthError, Caller, KeyPrefix, Moment, Peer, Refusal, RefusalKind, Standing, Verdict, looks_like_key},
@@ -30,10 +34,12 @@ impl Service {
         &self,
         on: &mut Exchange,
         peer: &Arc<Peer>,
+        matched: Option<&Matched>,
         request: &Request<Incoming>,
     ) -> Result<(), Problem> {
         let url = request.uri().path_and_query().map_or("", |url| url.as_str());
-        if looks_like_key(url.as_bytes()) {
+        let plain = request.uri().query().is_none() && matched.is_some_and(Matched::is_verbatim);
+        if !plain && looks_like_key(url.as_bytes()) {
             on.incident = Some(Incident::KeyInUrl);
             let detail = "an API key does not belong in a URL, where logs keep it: revoke this one, and show the next in \
                           the header `Authorization: Bearer`";
@@ -50,7 +56,7 @@ impl Service {
                 on.caller = caller;
                 Ok(())
             }
-            Err((error, prefix)) => Err(unread(request, self.unidentified(on, error, prefix).await)),
+            Err((error, prefix)) => Err(unread(request, Box::pin(self.unidentified(on, error, prefix)).await)),
         }
     }
 
@@ -91,7 +97,7 @@ impl Service {
     /// # Errors
     /// `rate.limited` or `quota.exceeded`; then nothing was taken.
     pub(super) fn admit(&self, on: &mut Exchange, values: usize) -> Result<(), Problem> {
-        let admitted = on.caller.principal().limiter.admit(self.moment(), values as u64);
+        let admitted = on.caller.principal().limiter.admit(on.moment, values as u64);
         on.admitted = true;
         match admitted {
             Ok(standing) => {
@@ -115,7 +121,7 @@ impl Service {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
-        let crossed = on.caller.principal().budget.try_values(self.moment(), values);
+        let crossed = on.caller.principal().budget.try_values(on.moment, values);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
@@ -125,15 +131,15 @@ impl Service {
     /// # Errors
     /// `quota.exceeded`; then nothing was paid for.
     pub(super) fn pay_for_tokens(&self, on: &mut Exchange, tokens: usize) -> Result<(), Problem> {
-        let crossed = on.caller.principal().budget.rehydrate(self.moment(), tokens as u64);
+        let crossed = on.caller.principal().budget.rehydrate(on.moment, tokens as u64);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
 
     /// Now, for limits.
-    pub(super) fn moment(&self) -> Moment {
+    pub(super) fn moment(&self, now: Instant) -> Moment {
         let unix_seconds = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
-        Moment { elapsed: self.started.elapsed(), unix_seconds }
+        Moment { elapsed: now.saturating_duration_since(self.started), unix_seconds }
     }
 }
 

@@ -9,10 +9,12 @@ mod audit;
 mod audit_events;
 mod backup;
 mod body;
+mod dispatch;
 mod exchange;
 mod gate;
 mod honeytokens;
 mod keys;
+mod meters;
 mod openapi;
 mod problem;
 mod query;
@@ -26,6 +28,7 @@ mod sessions;
 mod socket;
 mod upkeep;
 mod values;
+mod workers;
 
 use std::{
     future::Future,
@@ -44,6 +47,7 @@ pub use problem::BuildError;
 pub use router::{ROUTES, Route, Rule};
 pub use serve::{Drained, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
+pub use workers::Workers;
 
 use crate::{
     access::{Access, Attempts},
@@ -160,6 +164,7 @@ pub struct Service {
     ids: RequestIds,
     bodies: BodyBudget,
     routes: router::Routes,
+    meters: meters::Meters,
     openapi: Bytes,
 }
 
@@ -196,6 +201,7 @@ impl Service {
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
             routes: router::Routes::new()?,
+            meters: meters::Meters::default(),
             openapi: openapi::document()?.into(),
         })
     }

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Service, problem::Problem};
+use super::{Service, meters::UNMATCHED, problem::Problem};
 use crate::{
     code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
@@ -117,7 +117,7 @@ impl Service {
         let id = self.ids.next();
         let body = problem.body(id);
         let status = problem.status();
-        self.metrics.requests.with_label_values(&["unmatched", status.as_str()]).inc();
+        self.metrics.requests.with_label_values(&[UNMATCHED, status.as_str()]).inc();
         let reason = status.canonical_reason().unwrap_or("Refused");
         let head = format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\nconnection: close\r\n\

@@ -177,11 +177,20 @@ pub(super) struct Routes(matchit::Router<Vec<usize>>);
 /// A route that was found.
 pub(super) struct Matched {
     pub(super) route: Route,
+    /// Its place in [`ROUTES`].
+    pub(super) place: usize,
     /// The route's template: what logs and metrics may name.
     pub(super) template: &'static str,
     pub(super) rule: Rule,
     /// What stands in the place of `{name}` or `{id}`; empty where the template has neither.
     pub(super) name: String,
+}
+
+impl Matched {
+    /// Whether nothing in the path is the caller's own.
+    pub(super) fn is_verbatim(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 impl Routes {
@@ -202,13 +211,13 @@ impl Routes {
             .0
             .at(path)
             .map_err(|_| Problem::new(Code::RouteNotFound, "see GET /api/v1/openapi.json for the routes there are"))?;
-        let routes = matched.value.iter().filter_map(|place| ROUTES.get(*place));
-        let Some((route, _, template, rule)) = routes.clone().find(|route| route.1 == *method) else {
-            let allow = routes.map(|route| route.1.as_str()).collect::<Vec<_>>().join(", ");
+        let routes = matched.value.iter().filter_map(|place| Some((*place, ROUTES.get(*place)?)));
+        let Some((place, (route, _, template, rule))) = routes.clone().find(|(_, route)| route.1 == *method) else {
+            let allow = routes.map(|(_, route)| route.1.as_str()).collect::<Vec<_>>().join(", ");
             let problem = Problem::new(Code::RouteMethod, format!("this route takes {allow}"));
             return Err(Problem { allow: Some(allow), ..problem });
         };
         let name = matched.params.iter().next().map_or_else(String::new, |(_, name)| name.to_owned());
-        Ok(Matched { route: *route, template, rule: *rule, name })
+        Ok(Matched { route: *route, place, template, rule: *rule, name })
     }
 }

@@ -1,28 +1,30 @@
 //! Connections: accepted within bounds, served, and drained at the end.
 
 use std::{
-    convert::Infallible,
+    future::poll_fn,
     io,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response,
     body::{Bytes, Incoming},
-    header::{self, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -33,23 +35,20 @@ use super::{
     audit::{Ended, operation},
     exchange::Exchange,
     gate,
+    meters::UNMATCHED,
     problem::Problem,
-    query::Query,
     refusal::Refusing,
-    router::{Matched, Route, Rule},
-    sessions::SessionName,
+    router::{Matched, Rule},
+    workers::{Seat, Workers, is_brief},
 };
 use crate::{
     access::Peer,
-    api::{HealthStatus, REQUEST_ID_HEADER},
+    api::REQUEST_ID_HEADER,
     limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 50;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The body of an answer: at hand as a whole, or made while it is sent.
 pub(super) type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
@@ -61,8 +60,14 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// Serves connections until `stop` says true, then lets requests in flight end for up to [`DRAIN_SECONDS_MAX`] seconds.
-pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) -> Drained {
+/// Serves connections until `stop` says true, then lets requests in flight end for up to [`DRAIN_SECONDS_MAX`] seconds. To
+/// be called on a runtime of several threads, which does what takes long.
+pub async fn serve(
+    listener: UnixListener,
+    workers: Workers,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) -> Drained {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
@@ -72,9 +77,10 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>, mut stop: watc
             biased;
             _ = &mut stopped => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = accept(&listener, &slots) => match accepted {
-                Ok((stream, slot)) => {
-                    connections.spawn(connection(stream, slot, Arc::clone(&service), stopping.clone()));
+            accepted = accept(&listener, &slots, &workers) => match accepted {
+                Ok((accepted, worker)) => {
+                    let main = Handle::current();
+                    connections.spawn_on(connection(accepted, main, Arc::clone(&service), stopping.clone()), worker);
                 }
                 Err(failed) => {
                     warn!(error = %failed, "a connection could not be accepted");
@@ -103,19 +109,32 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// The next connection, once there is a slot for it: until then it waits in the listen queue.
-async fn accept(listener: &UnixListener, slots: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+/// A connection, and what it holds as long as it lasts.
+struct Accepted {
+    stream: std::os::unix::net::UnixStream,
+    _slot: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
-async fn connection(
-    stream: UnixStream,
-    slot: OwnedSemaphorePermit,
-    service: Arc<Service>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// The next connection, once there is a slot for it: until then it waits in the listen queue.
+async fn accept<'w>(
+    listener: &UnixListener,
+    slots: &Arc<Semaphore>,
+    workers: &'w Workers,
+) -> io::Result<(Accepted, &'w Handle)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    let (seat, worker) = workers.seat().ok_or_else(|| io::Error::other("there is no thread to serve it"))?;
+    // It is another runtime that is to be told of what comes.
+    Ok((Accepted { stream: stream.into_std()?, _slot: slot, _seat: seat }, worker))
+}
+
+async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    let stopping = stop.clone();
+    let stream = match UnixStream::from_std(accepted.stream) {
+        Ok(stream) => stream,
+        Err(failed) => return warn!(error = %failed, "a connection could not be served"),
+    };
     let peer = match Peer::of(&stream) {
         Ok(peer) => Arc::new(peer),
         Err(failed) => return warn!(error = %failed, "a connection was refused"),
@@ -124,8 +143,14 @@ async fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
     let answer = service_fn(|request| {
-        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(service.answer(&peer, request).await) }
+        let (service, peer, main) = (Arc::clone(&service), Arc::clone(&peer), &main);
+        async move {
+            let matched = service.routes.find(request.method(), request.uri().path());
+            if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
+                return Ok(service.answer(&peer, matched, request).await);
+            }
+            on(main, async move { service.answer(&peer, matched, request).await }).await
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -135,16 +160,29 @@ async fn connection(
         .half_close(true)
         .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service))), answer);
     let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
+    let mut told = pin!(async {
         // Only whether it is time is kept: the value borrows the channel's lock.
-        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-            served.as_mut().graceful_shutdown();
-            served.await
+        drop(stop.wait_for(|stop| *stop).await);
+    });
+    let (mut asked, mut stopped) = (false, false);
+    let ended = poll_fn(|task| {
+        if let Poll::Ready(ended) = served.as_mut().poll(task) {
+            return Poll::Ready(ended);
         }
-    };
+        // Once asked it wakes this task when there is news. To ask it for each request would take a lock that all
+        // connections share.
+        if !stopped && (!asked || stopping.has_changed().unwrap_or(true)) {
+            asked = true;
+            if told.as_mut().poll(task).is_ready() {
+                stopped = true;
+                served.as_mut().graceful_shutdown();
+                return served.as_mut().poll(task);
+            }
+        }
+        Poll::Pending
+    })
+    .await;
     service.metrics.connections.dec();
-    drop(slot);
     match ended {
         Ok(()) => trace!("a connection ended"),
         // A client that sends nonsense, or goes away, is its own business.
@@ -152,15 +190,32 @@ async fn connection(
     }
 }
 
+/// Does something on another runtime, and gives it up where nobody waits for it any more.
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let mut one = JoinSet::new();
+    one.spawn_on(work, runtime);
+    match one.join_next().await {
+        Some(done) => done,
+        None => std::future::pending().await,
+    }
+}
+
 impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
-    async fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn answer(
+        &self,
+        peer: &Arc<Peer>,
+        matched: Result<Matched, Problem>,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
         let started = Instant::now();
         let id = self.ids.next();
-        let matched = self.routes.find(request.method(), request.uri().path());
-        let template = matched.as_ref().map_or("unmatched", |matched| matched.template);
-        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full());
-        let route = matched.as_ref().ok().map(|matched| matched.route);
+        let template = matched.as_ref().map_or(UNMATCHED, |matched| matched.template);
+        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full(), self.moment(started));
+        let (route, place) = matched.as_ref().ok().map(|matched| (matched.route, matched.place)).unzip();
         let mut outcome = self.guarded(&mut on, peer, matched, request).await;
         let ended = Ended {
             route,
@@ -188,8 +243,7 @@ impl Service {
         }
         let took = started.elapsed();
         let status = response.status();
-        self.metrics.requests.with_label_values(&[template, status.as_str()]).inc();
-        self.metrics.request_duration.with_label_values(&[template]).observe(took.as_secs_f64());
+        self.meters.count(&self.metrics, place, status, took);
         debug!(
             request_id = id.as_str(),
             route = template,
@@ -222,7 +276,7 @@ impl Service {
         matched: Result<Matched, Problem>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        self.identify(on, peer, &request).await?;
+        self.identify(on, peer, matched.as_ref().ok(), &request).await?;
         let answered = match matched {
             Ok(matched) => self.attend(on, matched, request).await,
             Err(nowhere) => Err(nowhere),
@@ -251,103 +305,4 @@ impl Service {
         }
         self.dispatch(on, matched, request).await
     }
-
-    async fn dispatch(
-        &self,
-        on: &mut Exchange,
-        matched: Matched,
-        request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Problem> {
-        if matched.route == Route::VaultImport {
-            let (head, body) = request.into_parts();
-            let report = self.vault_import(on, head.uri.query(), body).await?;
-            return Ok(whole(StatusCode::OK, JSON, report));
-        }
-        let query = Query::parse(request.uri().query(), matched.route.query_names())?;
-        let session = if matched.route.takes_session() { SessionName::of(request.headers())? } else { None };
-        let body = self.bodies.read(request.into_body()).await?;
-        match matched.rule {
-            Rule::Open => {}
-            Rule::Needs(scope) => on.caller.needs(scope)?,
-            Rule::NeedsAny(scopes) => on.caller.needs_any(scopes)?,
-        }
-        if matched.rule != Rule::Open && !matched.route.counts_values() {
-            self.admit(on, 0)?;
-        }
-        if let Some(session) = session {
-            self.enter_session(on, session)?;
-        }
-        let mut status = StatusCode::OK;
-        let mut content_type = JSON;
-        let answer = match matched.route {
-            Route::Tokenize => self.tokenize(on, &body.bytes).await?,
-            Route::Rehydrate => self.rehydrate(on, &body.bytes).await?,
-            Route::Lookup => self.lookup(on, &body.bytes).await?,
-            Route::Rewrap => self.rewrap(on, &body.bytes)?,
-            Route::Forget => self.forget(on, &body.bytes).await?,
-            Route::Keys => self.keys(on).await?,
-            Route::KeysReload => self.keys_reload(on).await?,
-            Route::VaultStats => self.vault_stats(on).await?,
-            Route::VaultCheck => self.vault_check(on).await?,
-            Route::VaultExport => return self.vault_export(on).await,
-            Route::VaultImport => return Err(Problem::internal("an import was not told from other requests")),
-            Route::VaultPurge => self.vault_purge(on, &body.bytes).await?,
-            Route::VaultCompact => self.vault_compact(on).await?,
-            Route::RotationBegin => {
-                status = StatusCode::ACCEPTED;
-                self.begin_rotation(on, &body.bytes).await?
-            }
-            Route::Rotations => self.rotations(on)?,
-            Route::Rotation => self.rotation(on, &matched.name)?,
-            Route::RotationCancel => self.cancel_rotation(on, &matched.name).await?,
-            Route::Policies => self.policies(on)?,
-            Route::Policy => self.policy(on, &matched.name)?,
-            Route::PoliciesReload => self.policies_reload(on).await?,
-            Route::ApiKeyCreate => {
-                status = StatusCode::CREATED;
-                self.api_key_create(on, &body.bytes).await?
-            }
-            Route::ApiKeys => self.api_key_list(on)?,
-            Route::ApiKey => self.api_key(on, &matched.name)?,
-            Route::ApiKeyChange => self.api_key_change(on, &matched.name, &body.bytes).await?,
-            Route::ApiKeyRotate => self.api_key_rotate(on, &matched.name, &body.bytes).await?,
-            Route::ApiKeyRevoke => self.api_key_revoke(on, &matched.name).await?,
-            Route::SessionOpen => {
-                status = StatusCode::CREATED;
-                self.session_open(on, &body.bytes).await?
-            }
-            Route::Sessions => self.session_list(on, &query).await?,
-            Route::Session => self.session(on, &matched.name).await?,
-            Route::SessionClose => self.session_close(on, &matched.name).await?,
-            Route::HoneytokenPlant => {
-                status = StatusCode::CREATED;
-                self.honeytoken_plant(on, &body.bytes).await?
-            }
-            Route::Honeytokens => self.honeytokens(on)?,
-            Route::HoneytokenRemove => self.honeytoken_remove(on, &matched.name).await?,
-            Route::AuditEvents => self.audit_events(on, &query).await?,
-            Route::WhoAmI => self.whoami(on)?,
-            Route::OpenApi => self.openapi.clone(),
-            Route::Health => {
-                let (health, body) = self.health().await?;
-                if health == HealthStatus::Degraded {
-                    status = StatusCode::SERVICE_UNAVAILABLE;
-                }
-                body
-            }
-            Route::Metrics => {
-                content_type = METRICS;
-                self.metrics_text(on).await?
-            }
-        };
-        Ok(whole(status, content_type, answer))
-    }
-}
-
-/// An answer that is at hand as a whole.
-fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<AnswerBody> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
 }

@@ -3,9 +3,12 @@
 //! The trait is narrow on purpose. Nothing above it assumes one process, a tree or a file: a networked engine can
 //! stand behind it. Rows are opaque to the engine; [`record`] lays out what is in them.
 
+pub mod embedded;
+mod fjall;
 pub mod memory;
 pub mod record;
-pub mod sled;
+pub mod row_cache;
+mod sled;
 
 use std::{collections::HashSet, fmt, future::Future, pin::Pin};
 

@@ -22,6 +22,14 @@ use crate::{
     powercut::{Fault, Recorder, disk::Seeded},
 };
 
+on_each_engine!(
+    a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room,
+    a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room,
+    a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing,
+    an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room,
+    a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again,
+);
+
 const CONNECTIONS: usize = 4;
 const SEED: u64 = 7;
 
@@ -146,9 +154,8 @@ fn assert_refused(site: &Site, why: &str) {
 
 const NO_ROOM: &str = "No space left on device";
 
-#[test]
-fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room() {
-    let mut site = Site::new();
+fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine: &str) {
+    let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     let ballast = disk.0.join("ballast");
@@ -184,9 +191,8 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room() {
     daemon.stop();
 }
 
-#[test]
-fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room() {
-    let mut site = Site::new();
+fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room(engine: &str) {
+    let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     let ballast = disk.leave(&disk.0.join("ballast"), 0);
@@ -217,9 +223,8 @@ fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room
     daemon.stop();
 }
 
-#[test]
-fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing() {
-    let mut site = Site::new();
+fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing(engine: &str) {
+    let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     const WHY: &str = "Read-only file system";
@@ -242,9 +247,8 @@ fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing() {
 }
 
 /// An import that does not fit lies in no file afterwards, and has written nothing.
-#[test]
-fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room() {
-    let (here, mut there) = (Site::new(), Site::new());
+fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room(engine: &str) {
+    let (here, mut there) = (Site::of(engine), Site::of(engine));
     let Some(disk) = SmallDisk::mount(there.path("disk"), 24) else { return };
     there.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     let daemon = here.launch().care_keys().start();
@@ -278,9 +282,8 @@ fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there
 }
 
 /// The disk fails as told, under load, in each way and several times.
-#[test]
-fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again() {
-    let (site, folder) = (Site::new(), scratch());
+fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again(engine: &str) {
+    let (site, folder) = (Site::of(engine), scratch());
     let vault = folder.path().join("vault");
     fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
     let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));

@@ -18,13 +18,15 @@ use crate::{
     powercut::disk::Seeded,
 };
 
+on_each_engine!(what_was_answered_survives_a_hundred_kills);
+
 const CONNECTIONS: usize = 8;
 
 /// How many of the older promises are looked at after each kill; all of them are at the end.
 const SAMPLE: u64 = 400;
 
 /// What a daemon logs in the middle of opening its vault.
-const OPENING: &str = "looked at the log";
+const OPENING: &str = "looked at the database";
 
 /// Half of the kills come under one key, half after it was replaced: values keep the token that they have.
 fn launch(site: &Site, second_half: bool) -> Launch<'_> {
@@ -35,12 +37,11 @@ fn launch(site: &Site, second_half: bool) -> Launch<'_> {
     launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care"))
 }
 
-#[test]
-fn what_was_answered_survives_a_hundred_kills() {
+fn what_was_answered_survives_a_hundred_kills(engine: &str) {
     let (seed, kills) = (number("CRASH_SEED", 1), number("CRASH_KILLS", 100));
     println!("seed {seed}");
     let began = Instant::now();
-    let site = Site::new();
+    let site = Site::of(engine);
     let mut random = Seeded(seed);
     let (mut load, mut promises) = (Load::new(seed, CONNECTIONS), Promises::default());
     let (mut steps, mut open, mut opening) = (0, 0, 0);

@@ -210,11 +210,16 @@ fn make(folder: &Path) {
     fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder can be made");
 }
 
+on_each_engine!(
+    what_was_answered_survives_power_cuts,
+    what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail,
+);
+
 /// Records a run as planned and cuts its power so many times.
-fn survives(plan: &Plan, cuts: u64) {
+fn survives(engine: &str, plan: &Plan, cuts: u64) {
     println!("seed {}", plan.seed);
     let began = Instant::now();
-    let (site, folder) = (Site::new(), scratch());
+    let (site, folder) = (Site::of(engine), scratch());
     let recorded = record(plan, &site, folder.path());
     println!(
         "recorded {} changes and syncs, {} of them failed, and {} items asked, in {:.1} s",
@@ -232,19 +237,17 @@ fn survives(plan: &Plan, cuts: u64) {
     assert!(failures.is_empty(), "{} of {cuts} cuts:\n{}", failures.len(), failures.join("\n"));
 }
 
-#[test]
-fn what_was_answered_survives_power_cuts() {
+fn what_was_answered_survives_power_cuts(engine: &str) {
     let plan = Plan {
         seed: number("CRASH_SEED", 1),
         sessions: number("CRASH_SESSIONS", 4),
         answers: number("CRASH_ANSWERS", 400),
         failing_syncs: None,
     };
-    survives(&plan, number("CRASH_CUTS", 200));
+    survives(engine, &plan, number("CRASH_CUTS", 200));
 }
 
-#[test]
-fn what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail() {
+fn what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail(engine: &str) {
     let plan = Plan { seed: number("CRASH_SEED", 2), sessions: 2, answers: 200, failing_syncs: Some(97) };
-    survives(&plan, number("CRASH_CUTS", 60));
+    survives(engine, &plan, number("CRASH_CUTS", 60));
 }

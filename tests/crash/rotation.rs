@@ -17,6 +17,8 @@ use crate::{
     powercut::disk::Seeded,
 };
 
+on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk_and_ends,);
+
 const CONNECTIONS: usize = 4;
 /// Values that are there before the first rotation: enough that one takes longer than a daemon lives.
 const VALUES: usize = 4_000;
@@ -92,12 +94,11 @@ fn assert_register_exact(client: &mut Client, records: u64) {
     }
 }
 
-#[test]
-fn rotations_survive_fifty_kills() {
+fn rotations_survive_fifty_kills(engine: &str) {
     let (seed, kills) = (number("CRASH_SEED", 1), number("CRASH_KILLS", 50));
     println!("seed {seed}");
     let began = Instant::now();
-    let site = Site::new();
+    let site = Site::of(engine);
     let mut random = Seeded(seed);
     let (mut load, mut promises) = (Load::new(seed, CONNECTIONS), Promises::default());
 
@@ -159,9 +160,8 @@ fn rotations_survive_fifty_kills() {
     assert!(in_the_middle >= kills / 4, "the kills missed the rotations: {in_the_middle} of {kills}");
 }
 
-#[test]
-fn a_rotation_waits_for_room_on_a_full_disk_and_ends() {
-    let mut site = Site::new();
+fn a_rotation_waits_for_room_on_a_full_disk_and_ends(engine: &str) {
+    let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     let daemon = launch(&site, 1, false).start();

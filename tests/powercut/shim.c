@@ -162,6 +162,16 @@ static int below(int dir, const char *path, char *out) {
         base[length] = 0;
         snprintf(whole, sizeof whole, "%s/%s", base, path);
     }
+    /* By way of a descriptor, whatever its directory is called now. */
+    if (strncmp(whole, "/proc/self/fd/", 14) == 0 && strchr(whole + 14, '/')) {
+        char base[PATH_MAX], rest[PATH_MAX], *slash = strchr(whole + 14, '/');
+        snprintf(rest, sizeof rest, "%s", slash);
+        *slash = 0;
+        ssize_t base_length = syscall(SYS_readlinkat, AT_FDCWD, whole, base, sizeof base - 1);
+        if (base_length < 0) return 0;
+        base[base_length] = 0;
+        snprintf(whole, sizeof whole, "%s%s", base, rest);
+    }
     size_t length = strlen(whole);
     while (length > 1 && whole[length - 1] == '/') whole[--length] = 0;
     if (strncmp(whole, root, root_length) != 0) return 0;

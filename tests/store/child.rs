@@ -10,17 +10,18 @@ use std::{
 
 use masker::store::{
     Store, StoreError,
-    sled::{OpenError, Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, OpenError},
 };
 
 use crate::{
     powercut::{Recorder, mark},
-    runtime,
+    runtime, small,
     workload::Workload,
 };
 
-/// What the process is to do: batches `from` up to `to` of a workload, then an end without a farewell.
+/// What the process is to do: with this engine, batches `from` up to `to` of a workload, then an end without a farewell.
 pub struct Child {
+    pub engine: EngineKind,
     pub seed: u64,
     pub keys: u64,
     pub from: u64,
@@ -38,6 +39,7 @@ impl Child {
         command
             .args(["child::process", "--exact", "--nocapture", "--test-threads=1"])
             .env("STORE_CHILD_ROOT", root)
+            .env("STORE_CHILD_ENGINE", self.engine.name())
             .env("STORE_CHILD_SEED", self.seed.to_string())
             .env("STORE_CHILD_KEYS", self.keys.to_string())
             .env("STORE_CHILD_FROM", self.from.to_string())
@@ -65,10 +67,11 @@ fn process() {
     let Some(root) = std::env::var_os("STORE_CHILD_ROOT") else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
     let (from, to) = (number("STORE_CHILD_FROM"), number("STORE_CHILD_TO"));
-    let options = Options { cache_bytes: 1024 * 1024, accept_loss: false };
-    let store = match SledStore::open(&root, options) {
-        // The first sync of a new vault may be one that fails.
-        Err(OpenError::Io { .. }) => SledStore::open(&root, options).unwrap(),
+    let engine = std::env::var("STORE_CHILD_ENGINE").unwrap();
+    let options = small(EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine).unwrap().1);
+    let store = match EmbeddedStore::open(&root, options) {
+        // The first syncs of a vault may be among those that fail.
+        Err(OpenError::Io { .. }) => EmbeddedStore::open(&root, options).unwrap(),
         opened => opened.unwrap(),
     };
     mark("open\n");

@@ -10,21 +10,35 @@ use std::{
 
 use masker::store::{
     Applied, Batch, Change, RowKey, Store, StoreError,
-    sled::{OpenError, Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
 };
 
 use crate::{
+    damage::spoil_every_other_page,
     opening::{picture, refused, vault},
+    options,
     powercut::disk::Seeded,
     runtime, scratch,
     workload::{Model, Workload, differences},
 };
 
+on_each_engine!(
+    after_rewriting_every_row_a_compaction_brings_the_size_back,
+    what_was_removed_is_in_no_file_after_a_compaction,
+    the_vault_goes_on_as_the_same_one,
+    what_a_compaction_left_is_settled_by_the_next_start,
+    one_compaction_at_a_time,
+    a_compaction_that_nobody_waits_for_ends,
+    closing_ends_a_compaction_and_leaves_nothing_of_it,
+    a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else,
+    an_empty_store_is_compacted_too,
+);
+
 fn key(space: u8, number: u64) -> RowKey {
     RowKey::new([&[space][..], &Seeded(number).bytes(16)].concat()).unwrap()
 }
 
-async fn put(store: &SledStore, rows: impl IntoIterator<Item = (RowKey, Vec<u8>)>) {
+async fn put(store: &EmbeddedStore, rows: impl IntoIterator<Item = (RowKey, Vec<u8>)>) {
     let rows: Vec<_> = rows.into_iter().collect();
     for group in rows.chunks(1_000) {
         let changes = group.iter().map(|(key, row)| Change::Put(key.clone(), row.clone())).collect();
@@ -43,7 +57,14 @@ fn records(count: u64, generation: u64) -> impl Iterator<Item = (RowKey, Vec<u8>
 
 /// Whether there is a database that a compaction has begun or replaced.
 pub fn is_left_over(root: &Path) -> bool {
-    root.join("sled.new").exists() || root.join("sled.old").exists()
+    names(root).iter().any(|name| name.ends_with(".new") || name.ends_with(".old"))
+}
+
+/// What the directory of a vault holds with nothing under way.
+pub fn settled(engine: EngineKind) -> Vec<String> {
+    let mut names = ["lock", engine.name(), "witness"].map(str::to_owned).to_vec();
+    names.sort();
+    names
 }
 
 /// Whether some file below a folder has these bytes in it.
@@ -51,23 +72,23 @@ fn is_somewhere(root: &Path, bytes: &[u8]) -> bool {
     picture(root).values().any(|(_, content)| content.windows(bytes.len()).any(|window| window == bytes))
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
-fn names(root: &Path) -> Vec<String> {
+/// What a directory holds.
+pub fn names(root: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-#[test]
-fn after_rewriting_every_row_a_compaction_brings_the_size_back() {
+fn after_rewriting_every_row_a_compaction_brings_the_size_back(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
-    let fresh = SledStore::open(folder.path().join("fresh"), Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
+    let fresh = EmbeddedStore::open(folder.path().join("fresh"), options(engine)).unwrap();
     runtime().block_on(async {
         let count = 10_000;
         put(&store, records(count, 0)).await;
@@ -90,11 +111,10 @@ fn after_rewriting_every_row_a_compaction_brings_the_size_back() {
     });
 }
 
-#[test]
-fn what_was_removed_is_in_no_file_after_a_compaction() {
+fn what_was_removed_is_in_no_file_after_a_compaction(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     let (removed, replaced, kept) = (b"a row that is removed", b"a row that is replaced", b"a row that stays");
     // In pieces, and the words in the last one.
     let long = |words: &[u8]| [&Seeded(5).bytes(10_000), words].concat();
@@ -115,20 +135,19 @@ fn what_was_removed_is_in_no_file_after_a_compaction() {
         store.close().await.unwrap();
         assert!(!is_somewhere(&root, removed) && !is_somewhere(&root, replaced));
     });
-    assert_eq!(names(&root), ["lock", "sled", "witness"]);
+    assert_eq!(names(&root), settled(engine));
 }
 
-#[test]
-fn the_vault_goes_on_as_the_same_one() {
+fn the_vault_goes_on_as_the_same_one(engine: EngineKind) {
     let folder = scratch();
     let (root, older) = (folder.path().join("vault"), folder.path().join("older"));
-    let mut model = vault(&root, 91, 60);
+    let mut model = vault(engine, &root, 91, 60);
     let mut workload = Workload::new(92, 600, true);
-    let id = SledStore::open(&root, Options::default()).unwrap().vault_id();
+    let id = EmbeddedStore::open(&root, options(engine)).unwrap().vault_id();
     for round in 0..3 {
-        fs::rename(root.join("sled"), &older).unwrap();
-        copy(&older, &root.join("sled"));
-        let store = SledStore::open(&root, Options::default()).unwrap();
+        fs::rename(root.join(engine.name()), &older).unwrap();
+        copy(&older, &root.join(engine.name()));
+        let store = EmbeddedStore::open(&root, options(engine)).unwrap();
         assert_eq!((store.vault_id(), store.accepted_loss()), (id, None));
         runtime().block_on(async {
             assert_eq!(differences(&store, &model).await, Ok(()), "round {round}");
@@ -147,27 +166,26 @@ fn the_vault_goes_on_as_the_same_one() {
         });
         // The witness has seen the commits before the compaction, of which the opening made one, and after it.
         let current = folder.path().join("current");
-        fs::rename(root.join("sled"), &current).unwrap();
-        fs::rename(&older, root.join("sled")).unwrap();
-        let error = refused(&root, Options::default());
+        fs::rename(root.join(engine.name()), &current).unwrap();
+        fs::rename(&older, root.join(engine.name())).unwrap();
+        let error = refused(&root, options(engine));
         assert!(matches!(error, OpenError::BehindWitness { lost, .. } if lost == 1 + round * 5), "{error}");
-        fs::remove_dir_all(root.join("sled")).unwrap();
-        fs::rename(&current, root.join("sled")).unwrap();
+        fs::remove_dir_all(root.join(engine.name())).unwrap();
+        fs::rename(&current, root.join(engine.name())).unwrap();
     }
 }
 
-#[test]
-fn what_a_compaction_left_is_settled_by_the_next_start() {
+fn what_a_compaction_left_is_settled_by_the_next_start(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 93, 40);
+    let model = vault(engine, &sound, 93, 40);
     let half_made = folder.path().join("half-made");
     fs::create_dir(&half_made).unwrap();
     fs::write(half_made.join("db"), b"the beginning of a database").unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
     // What lies where, as a crash leaves it: half of the new one, both, half of the old one.
-    let database = sound.join("sled");
+    let database = sound.join(engine.name());
     let left: [(&str, [Option<&Path>; 3]); 7] = [
         ("making it", [Some(&database), Some(&half_made), None]),
         ("before it has a file", [Some(&database), Some(&empty), None]),
@@ -180,27 +198,28 @@ fn what_a_compaction_left_is_settled_by_the_next_start() {
     for (moment, places) in left {
         let root = folder.path().join("left");
         copy(&sound, &root);
-        fs::remove_dir_all(root.join("sled")).unwrap();
-        for (name, what) in ["sled", "sled.new", "sled.old"].into_iter().zip(places) {
+        fs::remove_dir_all(root.join(engine.name())).unwrap();
+        for (suffix, what) in ["", ".new", ".old"].into_iter().zip(places) {
+            let name = format!("{}{suffix}", engine.name());
             if let Some(what) = what {
-                copy(what, &root.join(name));
+                copy(what, &root.join(&name));
             }
         }
-        let store = SledStore::open(&root, Options::default()).unwrap_or_else(|error| panic!("{moment}: {error}"));
+        let store = EmbeddedStore::open(&root, options(engine)).unwrap_or_else(|error| panic!("{moment}: {error}"));
         assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()), "{moment}");
-        assert_eq!(names(&root), ["lock", "sled", "witness"], "{moment}");
+        assert_eq!(names(&root), settled(engine), "{moment}");
         runtime().block_on(store.close()).unwrap();
         drop(store);
         fs::remove_dir_all(&root).unwrap();
     }
 
     // Without a witness nothing is touched, and a new vault is not made beside an old one.
-    fs::rename(&database, sound.join("sled.old")).unwrap();
+    fs::rename(&database, sound.join(format!("{}.old", engine.name()))).unwrap();
     fs::remove_file(sound.join("witness")).unwrap();
-    assert!(matches!(refused(&sound, Options::default()), OpenError::WitnessMissing { .. }));
-    fs::remove_dir_all(sound.join("sled.old")).unwrap();
-    fs::create_dir(sound.join("sled.new")).unwrap();
-    assert_eq!(runtime().block_on(SledStore::open(&sound, Options::default()).unwrap().count(b'r')).unwrap(), 0);
+    assert!(matches!(refused(&sound, options(engine)), OpenError::WitnessMissing { .. }));
+    fs::remove_dir_all(sound.join(format!("{}.old", engine.name()))).unwrap();
+    fs::create_dir(sound.join(format!("{}.new", engine.name()))).unwrap();
+    assert_eq!(runtime().block_on(EmbeddedStore::open(&sound, options(engine)).unwrap().count(b'r')).unwrap(), 0);
 }
 
 async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -208,17 +227,20 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 /// A store whose compaction takes so long that other calls come in its middle.
-fn large(root: &Path) -> SledStore {
-    let store = SledStore::open(root, Options::default()).unwrap();
+fn large(engine: EngineKind, root: &Path) -> EmbeddedStore {
+    let store = EmbeddedStore::open(root, options(engine)).unwrap();
     runtime().block_on(put(&store, records(20_000, 0)));
     store
 }
 
 /// Begins a compaction, and polls it until it has made files.
-pub async fn begun<'a>(store: &'a SledStore, root: &Path) -> masker::store::StoreFuture<'a, masker::store::Compacted> {
+pub async fn begun<'a>(
+    store: &'a EmbeddedStore,
+    root: &Path,
+) -> masker::store::StoreFuture<'a, masker::store::Compacted> {
     let mut compacting = store.compact();
     let since = Instant::now();
-    while !root.join("sled.new").exists() {
+    while !names(root).iter().any(|name| name.ends_with(".new")) {
         assert!(poll_once(&mut compacting).await.is_pending(), "it had no time to begin");
         assert!(since.elapsed() < Duration::from_secs(60), "it does not begin");
         tokio::task::yield_now().await;
@@ -226,11 +248,10 @@ pub async fn begun<'a>(store: &'a SledStore, root: &Path) -> masker::store::Stor
     compacting
 }
 
-#[test]
-fn one_compaction_at_a_time() {
+fn one_compaction_at_a_time(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let store = large(&root);
+    let store = large(engine, &root);
     runtime().block_on(async {
         let first = begun(&store, &root).await;
         assert!(matches!(store.compact().await, Err(StoreError::Busy(_))));
@@ -241,11 +262,10 @@ fn one_compaction_at_a_time() {
     });
 }
 
-#[test]
-fn a_compaction_that_nobody_waits_for_ends() {
+fn a_compaction_that_nobody_waits_for_ends(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let store = large(&root);
+    let store = large(engine, &root);
     runtime().block_on(async {
         drop(begun(&store, &root).await);
         let since = Instant::now();
@@ -259,37 +279,30 @@ fn a_compaction_that_nobody_waits_for_ends() {
     });
 }
 
-#[test]
-fn closing_ends_a_compaction_and_leaves_nothing_of_it() {
+fn closing_ends_a_compaction_and_leaves_nothing_of_it(engine: EngineKind) {
     let folder = scratch();
     for round in 0..4 {
         let root = folder.path().join(format!("vault-{round}"));
-        let store = large(&root);
+        let store = large(engine, &root);
         runtime().block_on(async {
             let compacting = begun(&store, &root).await;
             store.close().await.unwrap();
-            assert_eq!(names(&root), ["lock", "sled", "witness"]);
+            assert_eq!(names(&root), settled(engine));
             assert!(matches!(compacting.await, Err(StoreError::Unavailable(_))));
         });
-        let again = SledStore::open(&root, Options::default()).unwrap();
+        let again = EmbeddedStore::open(&root, options(engine)).unwrap();
         let checked = runtime().block_on(again.check()).unwrap();
         assert!(checked.sound && checked.rows == 40_000);
         runtime().block_on(again.close()).unwrap();
     }
 }
 
-#[test]
-fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else() {
+fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let model = vault(&root, 94, 150);
-    let store = SledStore::open(&root, Options { cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
-    let db = fs::OpenOptions::new().write(true).open(root.join("sled/db")).unwrap();
-    let length = db.metadata().unwrap().len();
-    let mut random = Seeded(95);
-    for at in (4_096..length).step_by(8_192) {
-        std::os::unix::fs::FileExt::write_all_at(&db, &random.bytes(4_096), at).unwrap();
-    }
+    let model = vault(engine, &root, 94, 150);
+    let store = EmbeddedStore::open(&root, Options { engine, cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    spoil_every_other_page(engine, &root, 95);
     runtime().block_on(async {
         let error = store.compact().await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_) | StoreError::Unavailable(_)), "{error}");
@@ -304,17 +317,16 @@ fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else() {
     });
 }
 
-#[test]
-fn an_empty_store_is_compacted_too() {
+fn an_empty_store_is_compacted_too(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     runtime().block_on(async {
         store.compact().await.unwrap();
         assert_eq!(differences(&store, &Model::default()).await, Ok(()));
         put(&store, records(1, 0)).await;
         store.close().await.unwrap();
     });
-    let again = SledStore::open(&root, Options::default()).unwrap();
+    let again = EmbeddedStore::open(&root, options(engine)).unwrap();
     assert_eq!(runtime().block_on(again.count(b'r')).unwrap(), 1);
 }

@@ -9,13 +9,14 @@ use masker::{
     limits::ROW_BYTES_MAX,
     store::{
         Applied, Batch, Change, Precondition, RowKey, Store, StoreError,
+        embedded::{EmbeddedStore, EngineKind},
         memory::MemoryStore,
-        sled::{Options, SledStore},
+        row_cache::RowCache,
     },
 };
 
 use crate::{
-    scratch,
+    options, scratch, small,
     workload::{Model, Workload, differences},
 };
 
@@ -24,11 +25,14 @@ macro_rules! contract {
         mod memory {
             $(#[test] fn $clause() { super::on(|_| super::Arc::new(super::MemoryStore::new()), super::$clause); })*
         }
+        mod row_cache {
+            $(#[test] fn $clause() { super::cached(super::$clause); })*
+        }
         mod sled {
-            $(#[test] fn $clause() {
-                let open = |path: &std::path::Path| super::SledStore::open(path, super::Options::default()).unwrap();
-                super::on(|path| super::Arc::new(open(path)), super::$clause);
-            })*
+            $(#[test] fn $clause() { super::on_disk(super::EngineKind::Sled, super::$clause); })*
+        }
+        mod fjall {
+            $(#[test] fn $clause() { super::on_disk(super::EngineKind::Fjall, super::$clause); })*
         }
     };
 }
@@ -51,6 +55,20 @@ contract!(
     a_closed_store_is_unavailable,
     random_batches_come_to_what_the_model_says,
 );
+
+/// Once with memory for everything, once with hardly any.
+fn cached<F: Future<Output = ()>>(clause: impl Fn(Arc<dyn Store>) -> F) {
+    for bytes in [1 << 24, 1 << 16] {
+        on(|_| Arc::new(RowCache::new(MemoryStore::new(), bytes)), &clause);
+    }
+}
+
+/// Once with memory for everything, once with hardly any.
+fn on_disk<F: Future<Output = ()>>(engine: EngineKind, clause: impl Fn(Arc<dyn Store>) -> F) {
+    for options in [options(engine), small(engine)] {
+        on(|path| Arc::new(EmbeddedStore::open(path, options).unwrap()), &clause);
+    }
+}
 
 fn on<F: Future<Output = ()>>(
     open: impl FnOnce(&std::path::Path) -> Arc<dyn Store>,

@@ -12,29 +12,34 @@ use std::{
 
 use masker::store::{
     Applied, Batch, Change, Checked, Compacted, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
+    embedded::{EmbeddedStore, EngineKind},
     memory::{Fault, MemoryStore},
-    sled::{Options, SledStore},
 };
 
 use crate::{
     child::Child,
     compaction::is_left_over,
+    options,
     powercut::disk::Seeded,
     runtime, scratch,
     workload::{Model, Workload, differences},
 };
 
-#[test]
-fn what_was_answered_survives_kills() {
-    survives_kills(41, false);
+on_each_engine!(
+    what_was_answered_survives_kills,
+    what_was_answered_survives_kills_of_compactions,
+    random_operations_with_crashes_come_to_what_the_model_says,
+);
+
+fn what_was_answered_survives_kills(engine: EngineKind) {
+    survives_kills(engine, 41, false);
 }
 
-#[test]
-fn what_was_answered_survives_kills_of_compactions() {
-    survives_kills(42, true);
+fn what_was_answered_survives_kills_of_compactions(engine: EngineKind) {
+    survives_kills(engine, 42, true);
 }
 
-fn survives_kills(seed: u64, compacts: bool) {
+fn survives_kills(engine: EngineKind, seed: u64, compacts: bool) {
     let kills = std::env::var("STORE_KILLS").map_or(30, |text| text.parse().unwrap());
     let keys = 1_500;
     println!("seed {seed}, {kills} kills");
@@ -46,7 +51,7 @@ fn survives_kills(seed: u64, compacts: bool) {
     let (mut compactions, mut cut_off) = (0, 0);
     next.apply(&workload.batch());
     for kill in 0..kills {
-        let child = Child { seed, keys, from: answered, to: u64::MAX, closes: false, compacts };
+        let child = Child { engine, seed, keys, from: answered, to: u64::MAX, closes: false, compacts };
         let mut process = child.command(&root).stdout(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let wanted = answered + 1 + random.below(40);
@@ -69,7 +74,7 @@ fn survives_kills(seed: u64, compacts: bool) {
         }
 
         cut_off += u64::from(is_left_over(&root));
-        let store = SledStore::open(&root, Options::default()).unwrap();
+        let store = EmbeddedStore::open(&root, options(engine)).unwrap();
         assert!(!is_left_over(&root));
         runtime().block_on(async {
             let (old, new) = (differences(&store, &model).await, differences(&store, &next).await);
@@ -88,17 +93,18 @@ trait Crashing {
     fn crash(self) -> Self;
 }
 
-/// sled after `kill -9`: the files as they are at this moment, copied away from the process that has them open.
+/// An engine after `kill -9`: the files as they are at this moment, copied away from the process that has them open.
 struct OnDisk {
-    store: SledStore,
+    engine: EngineKind,
+    store: EmbeddedStore,
     folder: tempfile::TempDir,
 }
 
 impl OnDisk {
-    fn new() -> Self {
+    fn new(engine: EngineKind) -> Self {
         let folder = scratch();
-        let store = SledStore::open(folder.path().join("vault"), Options::default()).unwrap();
-        OnDisk { store, folder }
+        let store = EmbeddedStore::open(folder.path().join("vault"), options(engine)).unwrap();
+        OnDisk { engine, store, folder }
     }
 }
 
@@ -108,10 +114,11 @@ impl Crashing for OnDisk {
     }
 
     fn crash(self) -> Self {
+        let engine = self.engine;
         let folder = scratch();
         copy(&self.folder.path().join("vault"), &folder.path().join("vault"));
-        let store = SledStore::open(folder.path().join("vault"), Options::default()).unwrap();
-        OnDisk { store, folder }
+        let store = EmbeddedStore::open(folder.path().join("vault"), options(engine)).unwrap();
+        OnDisk { engine, store, folder }
     }
 }
 
@@ -236,11 +243,10 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
     differences(subject.store(), &model).await
 }
 
-#[test]
-fn random_operations_with_crashes_come_to_what_the_model_says() {
+fn random_operations_with_crashes_come_to_what_the_model_says(engine: EngineKind) {
     for seed in 51..54 {
         println!("seed {seed}");
-        assert_eq!(runtime().block_on(against_the_model(OnDisk::new(), seed, 300)), Ok(()), "seed {seed}");
+        assert_eq!(runtime().block_on(against_the_model(OnDisk::new(engine), seed, 300)), Ok(()), "seed {seed}");
         assert_eq!(
             runtime().block_on(against_the_model(InMemory(MemoryStore::new()), seed, 2_000)),
             Ok(()),

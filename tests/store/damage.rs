@@ -1,39 +1,62 @@
 //! Damage to the files: never a row that was answered missing without a word.
+//!
+//! sled reads its whole log before it opens, so damage is told then. fjall reads its journals; a table is read when a row
+//! of it is wanted, and what cannot be read is an error then, and for a check.
 
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use masker::store::{
     Store, StoreError,
-    sled::{OpenError, Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
 };
 
 use crate::{
-    opening::{ACCEPTING, picture, vault},
+    accepting,
+    compaction::names,
+    opening::{picture, vault},
+    options,
     powercut::disk::Seeded,
     runtime, scratch,
     workload::{Model, Workload, differences},
 };
+
+on_each_engine!(
+    a_flipped_bit_is_an_error_or_does_no_harm,
+    a_lost_tail_is_an_error_that_tells_how_much,
+    missing_files_are_errors_or_do_no_harm,
+    an_operator_can_go_on_with_what_is_left,
+    damage_under_a_running_store_is_an_error_for_what_it_hit,
+);
 
 #[derive(Default, Debug)]
 struct Outcomes {
     behind: u32,
     damaged: u32,
     other: u32,
+    /// Told by a check, and by reading.
+    found: u32,
     whole: u32,
 }
 
 /// Spoils a copy of a vault and opens it: an error that changes nothing, or every row.
-fn spoil(sound: &Path, model: &Model, what: &str, outcomes: &mut Outcomes, how: impl FnOnce(&Path)) {
+fn spoil(
+    engine: EngineKind,
+    sound: &Path,
+    model: &Model,
+    what: &str,
+    outcomes: &mut Outcomes,
+    how: impl FnOnce(&Path),
+) {
     let folder = scratch();
     let path = folder.path().join("vault");
     assert!(std::process::Command::new("cp").arg("-a").arg(sound).arg(&path).status().unwrap().success());
     how(&path);
     let before = picture(&path);
-    match SledStore::open(&path, Options::default()) {
+    match EmbeddedStore::open(&path, options(engine)) {
         Err(error) => {
             assert!(picture(&path) == before, "{what}: a refusal changed something: {error}");
             assert!(error.to_string().contains(&path.display().to_string()), "{what}: {error}");
@@ -45,9 +68,15 @@ fn spoil(sound: &Path, model: &Model, what: &str, outcomes: &mut Outcomes, how: 
         }
         Ok(store) => {
             let held = runtime().block_on(differences(&store, model));
-            assert_eq!(held, Ok(()), "{what}: opened without a word");
-            runtime().block_on(store.close()).unwrap();
-            outcomes.whole += 1;
+            if held.is_ok() {
+                outcomes.whole += 1;
+            } else {
+                assert_eq!((engine, &held), (EngineKind::Fjall, &held), "{what}: opened without a word");
+                let checked = runtime().block_on(store.check());
+                assert!(!checked.is_ok_and(|checked| checked.sound), "{what}: {held:?}, and a check finds nothing");
+                outcomes.found += 1;
+            }
+            let _ = runtime().block_on(store.close());
         }
     }
 }
@@ -63,64 +92,100 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-#[test]
-fn a_flipped_bit_is_an_error_or_does_no_harm() {
+/// Where the last commits are, below the vault's directory.
+fn log(engine: EngineKind, root: &Path) -> PathBuf {
+    match engine {
+        EngineKind::Sled => "sled/db".into(),
+        EngineKind::Fjall => {
+            let journals = names(&root.join("fjall"));
+            let numbers = journals.iter().filter_map(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok());
+            format!("fjall/{}.jnl", numbers.max().unwrap()).into()
+        }
+    }
+}
+
+/// Noise in the place of every other page of four kilobytes, in the files that rows are read from.
+pub fn spoil_every_other_page(engine: EngineKind, root: &Path, seed: u64) {
+    let mut random = Seeded(seed);
+    let files = match engine {
+        EngineKind::Sled => vec![root.join("sled/db")],
+        EngineKind::Fjall => {
+            let tables = root.join("fjall/keyspaces/1/tables");
+            names(&tables).iter().map(|name| tables.join(name)).collect()
+        }
+    };
+    assert!(!files.is_empty());
+    for path in files {
+        // A table can go at any time, for one that it was merged into.
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+        for at in (4_096..file.metadata().unwrap().len()).step_by(8_192) {
+            file.write_all_at(&random.bytes(4_096), at).unwrap();
+        }
+    }
+}
+
+fn a_flipped_bit_is_an_error_or_does_no_harm(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 71, 120);
+    let model = vault(engine, &sound, 71, 120);
     // Opened once more, so that there is a snapshot to spoil.
-    drop(SledStore::open(&sound, Options::default()).unwrap());
+    drop(EmbeddedStore::open(&sound, options(engine)).unwrap());
     let (seed, mut outcomes) = (72, Outcomes::default());
     println!("seed {seed}");
     let mut random = Seeded(seed);
-    let db = sound.join("sled/db");
-    for _ in 0..80 {
-        let (at, bit) = (random.below(length(&db)), random.below(8) as u8);
-        spoil(&sound, &model, &format!("bit {bit} of byte {at} of db"), &mut outcomes, |path| {
-            flip(&path.join("sled/db"), at, bit)
+    let log = log(engine, &sound);
+    let whole = length(&sound.join(&log));
+    let mut places: Vec<u64> = (0..80).map(|_| random.below(whole)).collect();
+    if engine == EngineKind::Sled {
+        // The heads of segments, where sled takes a whole segment for unused.
+        places.extend((0..whole / (512 * 1024)).map(|segment| segment * 512 * 1024 + random.below(20)));
+    }
+    for at in places {
+        let bit = random.below(8) as u8;
+        spoil(engine, &sound, &model, &format!("bit {bit} of byte {at} of {log:?}"), &mut outcomes, |path| {
+            flip(&path.join(&log), at, bit)
         });
     }
-    // The heads of segments, where sled takes a whole segment for unused.
-    for segment in 0..length(&db) / (512 * 1024) {
-        let (at, bit) = (segment * 512 * 1024 + random.below(20), random.below(8) as u8);
-        spoil(&sound, &model, &format!("bit {bit} of byte {at} of db"), &mut outcomes, |path| {
-            flip(&path.join("sled/db"), at, bit)
-        });
-    }
-    println!("db: {outcomes:?}");
-    assert!(outcomes.damaged + outcomes.behind > 0 && outcomes.whole > 0, "{outcomes:?}");
+    println!("{log:?}: {outcomes:?}");
+    assert!(outcomes.damaged + outcomes.behind > 0, "{outcomes:?}");
+    // sled's log has segments that are not in use any more; every bit of fjall's journal counts.
+    assert_eq!(outcomes.whole > 0, engine == EngineKind::Sled, "{outcomes:?}");
 
     let mut outcomes = Outcomes::default();
-    for entry in fs::read_dir(sound.join("sled")).unwrap() {
-        let file = entry.unwrap().path();
-        let name = file.file_name().unwrap().to_owned();
-        for _ in 0..if file.is_file() && name != "db" { 15 } else { 0 } {
+    for file in picture(&sound.join(engine.name())).into_keys().filter(|file| file.is_file()) {
+        let name = file.strip_prefix(&sound).unwrap();
+        for _ in 0..if name == log || length(&file) == 0 { 0 } else { 15 } {
             let (at, bit) = (random.below(length(&file)), random.below(8) as u8);
-            spoil(&sound, &model, &format!("bit {bit} of byte {at} of {name:?}"), &mut outcomes, |path| {
-                flip(&path.join("sled").join(&name), at, bit);
+            spoil(engine, &sound, &model, &format!("bit {bit} of byte {at} of {name:?}"), &mut outcomes, |path| {
+                flip(&path.join(name), at, bit);
             });
         }
     }
     println!("other files: {outcomes:?}");
+    assert_eq!(outcomes.found > 0, engine == EngineKind::Fjall, "{outcomes:?}");
 }
 
-#[test]
-fn a_lost_tail_is_an_error_that_tells_how_much() {
+fn a_lost_tail_is_an_error_that_tells_how_much(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 73, 120);
+    let model = vault(engine, &sound, 73, 120);
     let (seed, mut outcomes) = (74, Outcomes::default());
     println!("seed {seed}");
     let mut random = Seeded(seed);
-    let whole = length(&sound.join("sled/db"));
+    if engine == EngineKind::Fjall {
+        // Opened once more, so that the room that was kept for more is not in the file.
+        drop(EmbeddedStore::open(&sound, options(engine)).unwrap());
+    }
+    let log = log(engine, &sound);
+    let whole = length(&sound.join(&log));
     for round in 0..40 {
         // Half of them near the end, where the last commits are.
         let kept = if round % 2 == 0 { random.below(whole) } else { whole - 1 - random.below(60_000.min(whole - 1)) };
-        spoil(&sound, &model, &format!("cut to {kept} of {whole}"), &mut outcomes, |path| {
-            OpenOptions::new().write(true).open(path.join("sled/db")).unwrap().set_len(kept).unwrap();
+        spoil(engine, &sound, &model, &format!("cut to {kept} of {whole}"), &mut outcomes, |path| {
+            OpenOptions::new().write(true).open(path.join(&log)).unwrap().set_len(kept).unwrap();
         });
-        spoil(&sound, &model, &format!("zeros from {kept} of {whole}"), &mut outcomes, |path| {
-            let file = OpenOptions::new().write(true).open(path.join("sled/db")).unwrap();
+        spoil(engine, &sound, &model, &format!("zeros from {kept} of {whole}"), &mut outcomes, |path| {
+            let file = OpenOptions::new().write(true).open(path.join(&log)).unwrap();
             file.write_all_at(&vec![0; (whole - kept) as usize], kept).unwrap();
         });
     }
@@ -128,50 +193,53 @@ fn a_lost_tail_is_an_error_that_tells_how_much() {
     assert!(outcomes.behind > 0 && outcomes.whole < 40, "{outcomes:?}");
 }
 
-#[test]
-fn missing_files_are_errors_or_do_no_harm() {
+fn missing_files_are_errors_or_do_no_harm(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 75, 60);
+    let model = vault(engine, &sound, 75, 60);
     let mut outcomes = Outcomes::default();
-    for entry in fs::read_dir(sound.join("sled")).unwrap() {
-        let name = entry.unwrap().file_name();
-        spoil(&sound, &model, &format!("{name:?} is missing"), &mut outcomes, |path| {
-            let file = path.join("sled").join(&name);
+    for file in picture(&sound.join(engine.name())).into_keys().filter(|file| *file != sound.join(engine.name())) {
+        let name = file.strip_prefix(&sound).unwrap();
+        spoil(engine, &sound, &model, &format!("{name:?} is missing"), &mut outcomes, |path| {
+            let file = path.join(name);
             if file.is_dir() { fs::remove_dir_all(file) } else { fs::remove_file(file) }.unwrap();
         });
-        spoil(&sound, &model, &format!("{name:?} is empty"), &mut outcomes, |path| {
-            let file = path.join("sled").join(&name);
+        spoil(engine, &sound, &model, &format!("{name:?} is empty"), &mut outcomes, |path| {
+            let file = path.join(name);
             if file.is_file() {
                 fs::write(file, b"").unwrap();
             }
         });
     }
     println!("{outcomes:?}");
-    assert_eq!(outcomes.damaged + outcomes.behind, 2, "a missing and an empty database: {outcomes:?}");
+    if engine == EngineKind::Sled {
+        assert_eq!(outcomes.damaged + outcomes.behind, 2, "a missing and an empty database: {outcomes:?}");
+    } else {
+        assert!(outcomes.damaged + outcomes.behind > 4, "{outcomes:?}");
+    }
 }
 
 #[test]
 fn what_a_stopped_snapshot_leaves_does_no_harm() {
+    let engine = EngineKind::Sled;
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 76, 60);
+    let model = vault(engine, &sound, 76, 60);
     let mut outcomes = Outcomes::default();
     for content in [&b""[..], b"half of a snapshot"] {
-        spoil(&sound, &model, "an unfinished snapshot", &mut outcomes, |path| {
+        spoil(engine, &sound, &model, "an unfinished snapshot", &mut outcomes, |path| {
             fs::write(path.join("sled/snap.FFFFFFFFFFFFFFF0.generating"), content).unwrap();
         });
     }
     assert_eq!(outcomes.whole, 2);
 }
 
-#[test]
-fn an_operator_can_go_on_with_what_is_left() {
+fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 77, 40);
-    let db = path.join("sled/db");
-    let store = SledStore::open(&path, Options::default()).unwrap();
+    let model = vault(engine, &path, 77, 40);
+    let store = EmbeddedStore::open(&path, options(engine)).unwrap();
+    let db = path.join(log(engine, &path));
     let before = fs::read(&db).unwrap();
     let lost = runtime().block_on(async {
         let batch = Workload::new(78, 600, false).batch();
@@ -184,30 +252,31 @@ fn an_operator_can_go_on_with_what_is_left() {
     // What that batch wrote goes again.
     let after = fs::read(&db).unwrap();
     let changed = (0..after.len()).find(|at| before.get(*at) != after.get(*at)).unwrap();
-    let end =
-        changed + after[changed..].chunks(4_096).position(|chunk| chunk.iter().all(|byte| *byte == 0)).unwrap() * 4_096;
+    let zeros = after[changed..].chunks(4_096).position(|chunk| chunk.iter().all(|byte| *byte == 0));
+    let end = zeros.map_or(after.len(), |chunk| changed + chunk * 4_096);
     let file = OpenOptions::new().write(true).open(&db).unwrap();
     file.write_all_at(&vec![0; end - changed], changed as u64).unwrap();
 
     let picture_before = picture(&path);
-    let error = SledStore::open(&path, Options::default()).map(drop).unwrap_err();
+    let error = EmbeddedStore::open(&path, options(engine)).map(drop).unwrap_err();
     assert!(matches!(error, OpenError::BehindWitness { lost: 1, .. }), "{error}");
     assert!(picture(&path) == picture_before);
-    let store = SledStore::open(&path, ACCEPTING).unwrap();
+    let store = EmbeddedStore::open(&path, accepting(engine)).unwrap();
     assert_eq!(store.accepted_loss(), Some(1));
     runtime().block_on(async {
         assert_eq!(differences(&store, &model).await, Ok(()));
         assert!(differences(&store, &lost).await.is_err());
         store.close().await.unwrap();
     });
-    drop(SledStore::open(&path, Options::default()).unwrap());
+    drop(EmbeddedStore::open(&path, options(engine)).unwrap());
 }
 
 #[test]
 fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
+    let engine = EngineKind::Sled;
     let folder = scratch();
     let sound = folder.path().join("vault");
-    let model = vault(&sound, 83, 120);
+    let model = vault(engine, &sound, 83, 120);
     let (mut refused, mut found, mut harmless) = (0, 0, 0);
     for segment in 0..length(&sound.join("sled/db")) / (512 * 1024) {
         let folder = scratch();
@@ -215,7 +284,7 @@ fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
         assert!(std::process::Command::new("cp").arg("-a").arg(&sound).arg(&path).status().unwrap().success());
         let db = OpenOptions::new().write(true).open(path.join("sled/db")).unwrap();
         db.write_all_at(&vec![0; 512 * 1024], segment * 512 * 1024).unwrap();
-        let Ok(store) = SledStore::open(&path, Options::default()) else {
+        let Ok(store) = EmbeddedStore::open(&path, options(engine)) else {
             refused += 1;
             continue;
         };
@@ -235,18 +304,13 @@ fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
     assert!(refused + found > 0);
 }
 
-#[test]
-fn damage_under_a_running_store_is_an_error_for_what_it_hit() {
+fn damage_under_a_running_store_is_an_error_for_what_it_hit(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 79, 150);
-    let store = SledStore::open(&path, Options { cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
-    // Every other page of four kilobytes of the file turns to noise while pages of it are in use.
-    let db = OpenOptions::new().write(true).open(path.join("sled/db")).unwrap();
-    let mut random = Seeded(80);
-    for at in (4_096..length(&path.join("sled/db"))).step_by(8_192) {
-        db.write_all_at(&random.bytes(4_096), at).unwrap();
-    }
+    let model = vault(engine, &path, 79, 150);
+    let store = EmbeddedStore::open(&path, Options { engine, cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    // While pages of the files are in use.
+    spoil_every_other_page(engine, &path, 80);
     runtime().block_on(async {
         let (mut hit, mut spared) = (0, 0);
         for (key, row) in &model.0 {

@@ -11,25 +11,31 @@ use masker::{
     limits::STORE_COMPACTION_ROOM_BYTES_MIN,
     store::{
         Applied, Store, StoreError,
-        sled::{Options, SledStore},
+        embedded::{EmbeddedStore, EngineKind},
     },
 };
 
 use crate::{
     compaction::{begun, is_left_over},
-    runtime, scratch,
+    options, runtime, scratch,
     workload::{Model, Workload, differences},
 };
 
+on_each_engine!(
+    a_full_disk_loses_nothing_and_is_over_when_there_is_room,
+    a_store_can_be_closed_while_it_tries_to_open_again,
+    a_compaction_without_room_changes_nothing,
+);
+
 /// A file system of a few megabytes, gone with this.
-struct SmallDisk {
-    path: PathBuf,
+pub struct SmallDisk {
+    pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// Mounting needs root's rights.
-    fn mount(megabytes: u32) -> Result<Self, String> {
+    pub fn mount(megabytes: u32) -> Result<Self, String> {
         let folder = scratch();
         let path = folder.path().join("disk");
         fs::create_dir(&path).unwrap();
@@ -52,7 +58,7 @@ impl Drop for SmallDisk {
 }
 
 /// Fills what is free, but for what `left` bytes take; or others do, meanwhile.
-fn fill(disk: &Path, left: u64) -> PathBuf {
+pub fn fill(disk: &Path, left: u64) -> PathBuf {
     let ballast = disk.join("ballast");
     let free = nix::sys::statvfs::statvfs(disk).unwrap();
     let bytes = (free.blocks_available() as u64 * free.fragment_size() as u64).saturating_sub(left);
@@ -63,14 +69,13 @@ fn fill(disk: &Path, left: u64) -> PathBuf {
     ballast
 }
 
-#[test]
-fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
+fn a_full_disk_loses_nothing_and_is_over_when_there_is_room(engine: EngineKind) {
     let disk = match SmallDisk::mount(24) {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
     };
     let root = disk.path.join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     let mut workload = Workload::new(81, 2_000, false);
     let model = runtime().block_on(async {
         let mut model = Model::default();
@@ -105,19 +110,18 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
         model
     });
     drop(store);
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()));
     runtime().block_on(store.close()).unwrap();
 }
 
-#[test]
-fn a_store_can_be_closed_while_it_tries_to_open_again() {
+fn a_store_can_be_closed_while_it_tries_to_open_again(engine: EngineKind) {
     let disk = match SmallDisk::mount(16) {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
     };
     let root = disk.path.join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     let ballast = fill(&disk.path, 50_000);
     let mut workload = Workload::new(82, 2_000, false);
     runtime().block_on(async {
@@ -126,19 +130,18 @@ fn a_store_can_be_closed_while_it_tries_to_open_again() {
         assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
     });
     fs::remove_file(ballast).unwrap();
-    let again = SledStore::open(&root, Options::default()).unwrap();
+    let again = EmbeddedStore::open(&root, options(engine)).unwrap();
     assert!(runtime().block_on(again.check()).unwrap().sound);
     runtime().block_on(again.close()).unwrap();
 }
 
-#[test]
-fn a_compaction_without_room_changes_nothing() {
+fn a_compaction_without_room_changes_nothing(engine: EngineKind) {
     let disk = match SmallDisk::mount(96) {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
     };
     let root = disk.path.join("vault");
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     let (mut workload, mut model) = (Workload::new(83, 4_000, true), Model::default());
     runtime().block_on(async {
         for _ in 0..150 {
@@ -180,13 +183,13 @@ fn a_compaction_without_room_changes_nothing() {
         store.close().await.unwrap();
     });
     drop(store);
-    let store = SledStore::open(&root, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     assert_eq!(runtime().block_on(differences(&store, &model)), Ok(()));
     runtime().block_on(store.close()).unwrap();
 }
 
 /// The store tries by itself, at pauses of up to 5 seconds. Asked until it answers, and never longer than a minute.
-async fn serves_again(store: &SledStore) {
+async fn serves_again(store: &EmbeddedStore) {
     let begun = Instant::now();
     while store.check().await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the store does not come back");

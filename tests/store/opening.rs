@@ -10,19 +10,28 @@ use std::{
 
 use masker::store::{
     Store,
-    sled::{OpenError, Options, SledStore},
+    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
 };
 
 use crate::{
-    runtime, scratch,
+    accepting, options, runtime, scratch, small,
     workload::{Model, Workload, differences},
 };
 
-pub const ACCEPTING: Options = Options { cache_bytes: Options::CACHE_BYTES, accept_loss: true };
+on_each_engine!(
+    a_vault_is_found_again_as_it_was,
+    files_are_the_owners_alone,
+    one_process_has_a_vault_at_a_time,
+    a_directory_of_something_else_is_left_alone,
+    a_newer_vault_is_left_alone,
+    without_its_witness_a_database_is_not_believed,
+    a_torn_slot_of_the_witness_does_no_harm,
+    an_older_copy_of_the_database_is_behind_its_witness,
+);
 
 /// A vault that was closed, with some batches of a workload in it.
-pub fn vault(path: &Path, seed: u64, batches: usize) -> Model {
-    let store = SledStore::open(path, Options::default()).unwrap();
+pub fn vault(engine: EngineKind, path: &Path, seed: u64, batches: usize) -> Model {
+    let store = EmbeddedStore::open(path, small(engine)).unwrap();
     let mut workload = Workload::new(seed, 600, true);
     let mut model = Model::default();
     runtime().block_on(async {
@@ -60,13 +69,13 @@ pub fn picture(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 /// Opening is refused, and changes nothing.
 pub fn refused(path: &Path, options: Options) -> OpenError {
     let before = picture(path);
-    let error = SledStore::open(path, options).map(|_| "it opened").unwrap_err();
+    let error = EmbeddedStore::open(path, options).map(|_| "it opened").unwrap_err();
     assert!(picture(path) == before, "a refusal changed something: {error}");
     error
 }
 
 fn holds(path: &Path, options: Options, model: &Model) -> Option<u64> {
-    let store = SledStore::open(path, options).unwrap();
+    let store = EmbeddedStore::open(path, options).unwrap();
     runtime().block_on(async {
         assert_eq!(differences(&store, model).await, Ok(()));
         store.close().await.unwrap();
@@ -74,26 +83,24 @@ fn holds(path: &Path, options: Options, model: &Model) -> Option<u64> {
     store.accepted_loss()
 }
 
-#[test]
-fn a_vault_is_found_again_as_it_was() {
+fn a_vault_is_found_again_as_it_was(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("deep/in/vault");
-    let model = vault(&path, 61, 60);
+    let model = vault(engine, &path, 61, 60);
     let id = {
-        let store = SledStore::open(&path, Options::default()).unwrap();
+        let store = EmbeddedStore::open(&path, options(engine)).unwrap();
         store.vault_id()
     };
-    assert_eq!(holds(&path, Options::default(), &model), None);
-    assert_eq!(SledStore::open(&path, Options::default()).unwrap().vault_id(), id);
-    assert_eq!(holds(&path, ACCEPTING, &model), None, "there is no loss to accept");
+    assert_eq!(holds(&path, options(engine), &model), None);
+    assert_eq!(EmbeddedStore::open(&path, options(engine)).unwrap().vault_id(), id);
+    assert_eq!(holds(&path, accepting(engine), &model), None, "there is no loss to accept");
 }
 
-#[test]
-fn files_are_the_owners_alone() {
+fn files_are_the_owners_alone(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    vault(&path, 62, 10);
-    let store = SledStore::open(&path, Options::default()).unwrap();
+    vault(engine, &path, 62, 10);
+    let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     for (path, (mode, _)) in picture(&path) {
         assert_eq!(mode & 0o7777, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
     }
@@ -102,13 +109,14 @@ fn files_are_the_owners_alone() {
 
 #[test]
 fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
+    let engine = EngineKind::Sled;
     use masker::{
         limits::ROW_BYTES_MAX,
         store::{Batch, Change, RowKey},
     };
     let folder = scratch();
     let path = folder.path().join("vault");
-    let store = SledStore::open(&path, Options::default()).unwrap();
+    let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     runtime().block_on(async {
         // Neighbours, so that leaves fill with the largest rows under the longest keys, and are rewritten.
         for round in 0..6_u8 {
@@ -124,41 +132,38 @@ fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
     });
 }
 
-#[test]
-fn one_process_has_a_vault_at_a_time() {
+fn one_process_has_a_vault_at_a_time(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 63, 10);
-    let store = SledStore::open(&path, Options::default()).unwrap();
-    let error = refused(&path, Options::default());
+    let model = vault(engine, &path, 63, 10);
+    let store = EmbeddedStore::open(&path, options(engine)).unwrap();
+    let error = refused(&path, options(engine));
     assert!(matches!(error, OpenError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     runtime().block_on(store.close()).unwrap();
-    assert_eq!(holds(&path, Options::default(), &model), None, "a closed store has let go of everything");
+    assert_eq!(holds(&path, options(engine), &model), None, "a closed store has let go of everything");
 }
 
-#[test]
-fn a_directory_of_something_else_is_left_alone() {
+fn a_directory_of_something_else_is_left_alone(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     fs::create_dir(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     fs::write(path.join("notes.txt"), b"mine").unwrap();
-    let error = refused(&path, Options::default());
+    let error = refused(&path, options(engine));
     assert!(matches!(&error, OpenError::Foreign { entry, .. } if entry == "notes.txt"), "{error}");
     fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
-    assert!(matches!(refused(&path, Options::default()), OpenError::Exposed { .. }));
+    assert!(matches!(refused(&path, options(engine)), OpenError::Exposed { .. }));
 }
 
-#[test]
-fn a_newer_vault_is_left_alone() {
+fn a_newer_vault_is_left_alone(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    vault(&path, 64, 10);
+    vault(engine, &path, 64, 10);
     let mut witness = fs::read(path.join("witness")).unwrap();
     witness[15] = 9;
     fs::write(path.join("witness"), witness).unwrap();
-    for options in [Options::default(), ACCEPTING] {
+    for options in [options(engine), accepting(engine)] {
         let error = refused(&path, options);
         assert!(matches!(error, OpenError::NewerVersion { version: 9, .. }), "{error}");
         assert!(error.to_string().contains("later release"), "{error}");
@@ -167,20 +172,21 @@ fn a_newer_vault_is_left_alone() {
 
 #[test]
 fn an_unreadable_directory_is_an_error_that_says_so() {
+    let engine = EngineKind::Sled;
     // Root may read everything, so the refusal is asked for in a process of another user.
     let folder = scratch();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let path = folder.path().join("vault");
     if let Some(path) = std::env::var_os("STORE_UNREADABLE") {
-        let error = SledStore::open(path, Options::default()).map(drop).unwrap_err();
+        let error = EmbeddedStore::open(path, options(engine)).map(drop).unwrap_err();
         assert!(matches!(error, OpenError::Directory { .. } | OpenError::Owner { .. }), "{error}");
         println!("refused: {error}");
         return;
     }
-    vault(&path, 65, 5);
+    vault(engine, &path, 65, 5);
     if !nix::unistd::geteuid().is_root() {
         fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
-        let error = SledStore::open(&path, Options::default()).map(drop).unwrap_err();
+        let error = EmbeddedStore::open(&path, options(engine)).map(drop).unwrap_err();
         assert!(matches!(error, OpenError::Directory { .. }), "{error}");
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
         return;
@@ -213,61 +219,58 @@ fn an_unreadable_directory_is_an_error_that_says_so() {
     }
 }
 
-#[test]
-fn without_its_witness_a_database_is_not_believed() {
+fn without_its_witness_a_database_is_not_believed(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 66, 30);
+    let model = vault(engine, &path, 66, 30);
     let witness = fs::read(path.join("witness")).unwrap();
 
     fs::remove_file(path.join("witness")).unwrap();
-    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessMissing { .. }));
+    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessMissing { .. }));
     fs::write(path.join("witness"), &witness[..100]).unwrap();
-    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessDamaged { .. }));
+    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessDamaged { .. }));
     let mut neither_slot = witness.clone();
     neither_slot[4_096..].fill(0x55);
     fs::write(path.join("witness"), neither_slot).unwrap();
-    assert!(matches!(refused(&path, Options::default()), OpenError::WitnessDamaged { .. }));
+    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessDamaged { .. }));
 
     let other = folder.path().join("other");
-    vault(&other, 67, 30);
+    vault(engine, &other, 67, 30);
     fs::copy(other.join("witness"), path.join("witness")).unwrap();
-    let error = refused(&path, Options::default());
+    let error = refused(&path, options(engine));
     assert!(matches!(error, OpenError::WitnessOfAnotherVault { .. }), "{error}");
 
-    assert_eq!(holds(&path, ACCEPTING, &model), Some(0), "an operator can go on without it");
-    assert_eq!(holds(&path, Options::default(), &model), None, "and has a witness again");
+    assert_eq!(holds(&path, accepting(engine), &model), Some(0), "an operator can go on without it");
+    assert_eq!(holds(&path, options(engine), &model), None, "and has a witness again");
     fs::write(path.join("witness"), &witness).unwrap();
-    assert_eq!(holds(&path, Options::default(), &model), None, "an old witness of the vault does no harm");
+    assert_eq!(holds(&path, options(engine), &model), None, "an old witness of the vault does no harm");
 }
 
-#[test]
-fn a_torn_slot_of_the_witness_does_no_harm() {
+fn a_torn_slot_of_the_witness_does_no_harm(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 68, 30);
+    let model = vault(engine, &path, 68, 30);
     let witness = fs::read(path.join("witness")).unwrap();
     for slot in [4_096, 8_192] {
         let mut torn = witness.clone();
         torn[slot + 3..slot + 20].fill(0xEE);
         fs::write(path.join("witness"), torn).unwrap();
-        assert_eq!(holds(&path, Options::default(), &model), None);
+        assert_eq!(holds(&path, options(engine), &model), None);
     }
 }
 
-#[test]
-fn an_older_copy_of_the_database_is_behind_its_witness() {
+fn an_older_copy_of_the_database_is_behind_its_witness(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
-    let model = vault(&path, 69, 40);
+    let model = vault(engine, &path, 69, 40);
     let older = folder.path().join("older");
-    fs::rename(path.join("sled"), &older).unwrap();
+    fs::rename(path.join(engine.name()), &older).unwrap();
     let copy = |from: &Path, to: &Path| {
         assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
     };
-    copy(&older, &path.join("sled"));
+    copy(&older, &path.join(engine.name()));
     let newer = {
-        let store = SledStore::open(&path, Options::default()).unwrap();
+        let store = EmbeddedStore::open(&path, options(engine)).unwrap();
         let mut workload = Workload::new(70, 600, false);
         let mut newer = model.clone();
         runtime().block_on(async {
@@ -281,9 +284,9 @@ fn an_older_copy_of_the_database_is_behind_its_witness() {
         newer
     };
     let current = folder.path().join("current");
-    fs::rename(path.join("sled"), &current).unwrap();
-    copy(&older, &path.join("sled"));
-    let error = refused(&path, Options::default());
+    fs::rename(path.join(engine.name()), &current).unwrap();
+    copy(&older, &path.join(engine.name()));
+    let error = refused(&path, options(engine));
     // Ten batches, and the one that every opening makes.
     assert!(matches!(error, OpenError::BehindWitness { lost: 11, .. }), "{error}");
     assert!(
@@ -291,15 +294,15 @@ fn an_older_copy_of_the_database_is_behind_its_witness() {
         "{error}"
     );
 
-    assert_eq!(holds(&path, ACCEPTING, &model), Some(11));
-    assert_eq!(holds(&path, Options::default(), &model), None, "the loss is accepted once");
-    fs::remove_dir_all(path.join("sled")).unwrap();
-    copy(&current, &path.join("sled"));
-    let error = refused(&path, Options::default());
+    assert_eq!(holds(&path, accepting(engine), &model), Some(11));
+    assert_eq!(holds(&path, options(engine), &model), None, "the loss is accepted once");
+    fs::remove_dir_all(path.join(engine.name())).unwrap();
+    copy(&current, &path.join(engine.name()));
+    let error = refused(&path, options(engine));
     assert!(matches!(error, OpenError::Superseded { .. }), "what was lost does not come back unseen: {error}");
-    assert_eq!(holds(&path, ACCEPTING, &newer), Some(0));
+    assert_eq!(holds(&path, accepting(engine), &newer), Some(0));
 
-    fs::remove_dir_all(path.join("sled")).unwrap();
-    assert!(matches!(refused(&path, Options::default()), OpenError::Damaged { .. }));
-    assert!(matches!(refused(&path, ACCEPTING), OpenError::Damaged { .. }));
+    fs::remove_dir_all(path.join(engine.name())).unwrap();
+    assert!(matches!(refused(&path, options(engine)), OpenError::Damaged { .. }));
+    assert!(matches!(refused(&path, accepting(engine)), OpenError::Damaged { .. }));
 }

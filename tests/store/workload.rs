@@ -37,7 +37,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one of sled's segments.
+    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one of sled's
+    /// segments or of fjall's tables in memory.
     pub fn new(seed: u64, keys: u64, large: bool) -> Self {
         Workload { random: Seeded(seed), keys, large }
     }

@@ -66,7 +66,7 @@ async fn run(plan: Plan, session: &mut Session<'_>) -> Result<Exit, CommandError
     let skipped = source.read_to();
     let work = Work {
         failures: Failures::open(&plan)?,
-        progress: Progress::rows(total.map(|total| total.saturating_sub(skipped)), &session.output),
+        progress: Progress::input(total.map(|total| total.saturating_sub(skipped)), &session.output),
         output: &mut session.output,
         connections: Arc::new(connections),
         header: source.header(),

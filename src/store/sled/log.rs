@@ -13,7 +13,7 @@
 //!
 //! A log is in order when every segment is either empty or whole, but for the one that ends the log. A power cut can
 //! leave it out of order without harm, in segments that were about to be reused; so a log out of order is not
-//! damage yet, it is what [`super::open`] rehearses on.
+//! damage yet, it is what `embedded::open` rehearses on.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use std::{
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::books::Books;
+use crate::store::embedded::Books;
 
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENT_HEADER_BYTES: usize = 20;
@@ -304,10 +304,10 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::store::{Batch, Change, RowKey, Store, sled::SledStore};
+    use crate::store::{Batch, Change, RowKey, Store, embedded::EmbeddedStore};
 
     fn vault(path: &Path, batches: u8) -> [u8; 16] {
-        let store = SledStore::open(path, Default::default()).unwrap();
+        let store = EmbeddedStore::open(path, Default::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for number in 0..batches {

@@ -1,362 +1,199 @@
-//! The embedded store: sled 0.34, and what it needs around it to keep a promise of durability.
-//!
-//! sled is fast and survives `kill -9`. It needs help against everything else, and gets it here:
+//! sled 0.34 as the engine of the embedded store, and the help that it needs to keep a promise of durability:
 //!
 //! - its barriers between writes become real ones (`barrier`);
-//! - a commit is one batch on one tree, made durable before it is answered (`engine`);
 //! - rows are cut so that none is moved to files that sled never syncs (`rows`);
-//! - a witness beside the database remembers what was answered (`witness`), and books inside tell what should
-//!   be there (`books`);
-//! - the log is read before sled may repair it (`log`, `open`);
-//! - its files are written anew where they must hold nothing of the past (`compact`, `copy`);
-//! - panics become errors (`panics`), callers that it forgets are woken (`watch`), and after a failure the database is
-//!   opened again, by the same way.
+//! - the log is read before sled may repair it (`log`);
+//! - callers that it forgets are woken (`watch`).
 //!
 //! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
 //! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.
-//! [`Store::check`] does, for it reads every row and compares with the books.
+//! [`Store::check`](crate::store::Store::check) does, for it reads every row and compares with the books.
 
 mod barrier;
-mod books;
-mod compact;
-mod copy;
-mod engine;
-mod error;
-mod failure;
-mod files;
 mod log;
-mod open;
-mod panics;
 mod rows;
 mod tree;
 mod watch;
-mod witness;
 
 use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{task::JoinHandle, time::Instant};
-
-use self::{
-    engine::Engine,
-    failure::EngineError,
-    files::{DirectoryLock, Place},
-    open::{Opened, Trust},
-};
-use super::{Applied, Batch, Checked, Compacted, Page, Row, RowKey, Store, StoreError, StoreFuture};
-use crate::limits::{
-    STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED, STORE_REOPEN_PAUSE_MILLISECONDS_MAX,
-    STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
+use self::watch::Watch;
+use super::{
+    Page, Row, RowKey,
+    embedded::{Books, Database, Driver, EngineError, Look, Position, Write, files_under},
 };
 
-pub use error::OpenError;
+/// How long a database that this process has just let go of may take to be free again.
+const RELEASE_SECONDS_MAX: u64 = 5;
 
-/// How a vault is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Memory for pages of the database, in bytes. The process takes up to about twice as much.
-    pub cache_bytes: u64,
-    /// Go on with what is there, though commits that were answered are lost or the witness is. Once only: it is
-    /// forgotten when the vault is open.
-    pub accept_loss: bool,
+/// The engine.
+pub(super) struct Sled;
+
+/// An open database: a batch is atomic within one tree, so there is one.
+struct Tree {
+    /// Ends before the database is let go of.
+    _watch: Watch,
+    db: ::sled::Db,
+    /// A descriptor of our own on sled's file, to sync it by.
+    file: File,
 }
 
-impl Options {
-    /// Default of [`Options::cache_bytes`]: 64 MiB.
-    pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { cache_bytes: Self::CACHE_BYTES, accept_loss: false }
-    }
-}
-
-/// A vault's rows in a directory of their own.
-///
-/// The methods of [`Store`] need a tokio runtime with its clock, and keep its blocking threads busy, never the one that
-/// polls. Dropping the store closes it, and blocks meanwhile.
-pub struct SledStore {
-    shared: Arc<Shared>,
-    vault_id: [u8; 16],
-    loss: Option<u64>,
-}
-
-struct Shared {
-    place: Place,
-    options: Options,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Held by a compaction.
-    compacting: Mutex<()>,
-    lock: Mutex<Option<DirectoryLock>>,
-}
-
-#[derive(Clone)]
-enum State {
-    Serving(Arc<Engine>),
-    Down(StoreError),
-    Closed,
-}
-
-impl SledStore {
-    /// Opens the vault in this directory, or makes one where there is nothing. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`]: what happened and what to do. A vault that was there is then as it was.
-    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
-        let place = Place { root: path.as_ref().to_owned() };
-        place.prepare()?;
-        let mut lock = DirectoryLock::take(&place)?;
-        let Opened { engine, vault_id, loss } = open::open(&place, &options, Trust::Usual)?;
-        lock.keep();
-        let shared = Shared {
-            place,
-            options: Options { accept_loss: false, ..options },
-            state: Mutex::new(State::Serving(Arc::new(engine))),
-            changed: Condvar::new(),
-            compacting: Mutex::new(()),
-            lock: Mutex::new(Some(lock)),
-        };
-        Ok(SledStore { shared: Arc::new(shared), vault_id, loss })
+impl Driver for Sled {
+    fn open(&self, folder: &Path, cache_bytes: u64) -> Result<Box<dyn Database>, EngineError> {
+        let path = folder.join("db");
+        if path.exists() {
+            wait_for_release(&path)?;
+        }
+        // Without a flusher: what is not flushed by a commit was never answered.
+        let db = ::sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
+        Ok(Box::new(Tree { _watch: Watch::begin(&db)?, db, file: File::open(path)? }))
     }
 
-    /// The vault's id: random, given when it was made.
-    pub fn vault_id(&self) -> [u8; 16] {
-        self.vault_id
+    fn look(&self, folder: &Path, vault_id: &[u8; 16], seen: Position) -> Result<Look, EngineError> {
+        let db = File::open(folder.join("db")).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => EngineError::Damaged("its file is missing"),
+            _ => error.into(),
+        })?;
+        let side_files = log::inspect_side_files(folder)?;
+        let inspection = log::inspect(&db, vault_id, side_files.snapshot)?;
+        let complete = inspection.books.is_some_and(|books| books.position >= seen);
+        let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
+        tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");
+        Ok(if complete && in_order { Look::InOrder } else { Look::OutOfOrder })
     }
 
-    /// How many answered commits the database had lost when it was opened, where an operator accepted that: 0 where
-    /// nobody can tell.
-    pub fn accepted_loss(&self) -> Option<u64> {
-        self.loss
+    fn may_wipe(&self) -> bool {
+        false
     }
 
-    /// Runs a call on a thread that may block. One that met an engine which was replaced just then is run again.
-    fn run<'a, T: Send + 'static>(
-        &'a self,
-        call: impl Fn(&Engine) -> Result<T, EngineError> + Send + Sync + 'static,
-    ) -> StoreFuture<'a, T> {
-        Box::pin(async move {
-            let call = Arc::new(call);
-            loop {
-                let engine = self.shared.engine()?;
-                let task = tokio::task::spawn_blocking({
-                    let (engine, call) = (Arc::clone(&engine), Arc::clone(&call));
-                    move || call(&engine)
-                });
-                let error = match answer(task).await {
-                    Ok(Ok(done)) => return Ok(done),
-                    Ok(Err(EngineError::Gone)) if !self.shared.serves(&engine) => continue,
-                    Ok(Err(error)) => error,
-                    Err(stuck) => {
-                        self.shared.give_up(&engine, stuck, Trust::AfterEngineFailure);
-                        return Err(StoreError::Unavailable(stuck.into()));
-                    }
-                };
-                if !error.is_harmless() {
-                    self.shared.give_up(&engine, &error.to_string(), Trust::after(&error));
-                }
-                return Err(error.into());
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // Without the side files that would stop it.
+        let side_files = log::inspect_side_files(from)?;
+        for file in files_under(from)? {
+            if side_files.unfinished.contains(&file) || side_files.damaged.contains(&file) {
+                continue;
             }
-        })
+            let name = file.strip_prefix(from).unwrap_or(&file);
+            let target = to.join(name);
+            if let Some(folder) = target.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            }
+            let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+            io::copy(&mut File::open(&file)?, &mut copy)?;
+        }
+        Ok(())
+    }
+
+    fn tidy(&self, folder: &Path) -> io::Result<()> {
+        let side_files = log::inspect_side_files(folder)?;
+        side_files.unfinished.iter().chain(&side_files.damaged).try_for_each(fs::remove_file)
+    }
+
+    fn thread_prefix(&self) -> &'static str {
+        "sled-io-"
     }
 }
 
-/// What came of a call, or why nothing will.
-async fn answer<T>(mut task: JoinHandle<T>) -> Result<T, &'static str> {
-    let lost_before = panics::lost_threads();
-    let give_up_at = Instant::now() + Duration::from_secs(STORE_ANSWER_SECONDS_MAX);
+impl Tree {
+    fn batch(writes: &[Write<'_>], sequence: u64) -> ::sled::Batch {
+        let mut batch = ::sled::Batch::default();
+        writes.iter().for_each(|write| tree::write(&mut batch, write, sequence));
+        batch
+    }
+}
+
+impl Database for Tree {
+    fn books(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.db.get(rows::BOOKS_KEY)?.map(|books| books.to_vec()))
+    }
+
+    fn get(&self, key: &RowKey) -> Result<Option<Row>, EngineError> {
+        tree::get(&self.db, key)
+    }
+
+    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<Page, EngineError> {
+        tree::rows_after(&self.db, space, after, limit)
+    }
+
+    fn count(&self, space: u8) -> Result<u64, EngineError> {
+        let mut count = 0;
+        for entry in self.db.scan_prefix(rows::heads_of(Some(space))) {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn commit(&self, writes: &[Write<'_>], books: &Books) -> Result<(), EngineError> {
+        let mut batch = Self::batch(writes, books.position.sequence);
+        batch.insert(&rows::BOOKS_KEY, books.encode());
+        let crossed = barrier::crossed();
+        self.db.apply_batch(batch)?;
+        // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
+        // would only cost another flush of the disk.
+        self.db.flush()?;
+        if barrier::crossed() == crossed {
+            return Err(EngineError::NoBarrier);
+        }
+        Ok(())
+    }
+
+    fn absorb(&self, writes: &[Write<'_>], sequence: u64) -> Result<(), EngineError> {
+        Ok(self.db.apply_batch(Self::batch(writes, sequence))?)
+    }
+
+    fn remove_broken(&self) -> Result<(), EngineError> {
+        for entry in self.db.scan_prefix(rows::heads_of(None)) {
+            let (physical, head) = entry?;
+            let key = rows::logical_key(&physical)?;
+            match tree::whole_row(&self.db, &key, head) {
+                Err(EngineError::Damaged(_)) => drop(self.db.remove(physical)?),
+                read => drop(read?),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush()?;
+        Ok(nix::unistd::fdatasync(&self.file).map_err(io::Error::from)?)
+    }
+}
+
+impl From<::sled::Error> for EngineError {
+    /// In words for an operator. None of sled's messages holds rows.
+    fn from(error: ::sled::Error) -> Self {
+        match error {
+            ::sled::Error::Corruption { .. } => EngineError::Damaged("a page cannot be read"),
+            // sled looked for a page where the file has ended.
+            ::sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                EngineError::Damaged("a page is past the end of its file")
+            }
+            ::sled::Error::Io(error) => EngineError::Io(error),
+            other => EngineError::Failed(other.to_string()),
+        }
+    }
+}
+
+/// sled locks its file, and its last thread lets go of it some time after the database was dropped.
+fn wait_for_release(db: &Path) -> io::Result<()> {
+    let file = File::open(db)?;
+    let begun = Instant::now();
     loop {
-        match tokio::time::timeout(Duration::from_secs(1), &mut task).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(_)) => return Err("the runtime is shutting down"),
-            Err(_) if panics::lost_threads() > lost_before => {
-                return Err("a thread of the engine gave up; restart masker");
+        match file.try_lock() {
+            Ok(()) => return file.unlock(),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= RELEASE_SECONDS_MAX => {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "something else holds the database file"));
             }
-            Err(_) if Instant::now() >= give_up_at => return Err("the engine does not answer; restart masker"),
-            Err(_) => {}
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
         }
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        match &*self.state() {
-            State::Serving(engine) => Ok(Arc::clone(engine)),
-            State::Down(why) => Err(why.clone()),
-            State::Closed => Err(StoreError::Unavailable("it was closed".into())),
-        }
-    }
-
-    /// Whether it is this engine that serves.
-    fn serves(&self, engine: &Arc<Engine>) -> bool {
-        matches!(&*self.state(), State::Serving(serving) if Arc::ptr_eq(serving, engine))
-    }
-
-    /// Stops serving from this engine, unless that was done before, and tries to open another.
-    fn give_up(self: &Arc<Self>, failed: &Arc<Engine>, why: &str, trust: Trust) {
-        let mut state = self.state();
-        if !matches!(&*state, State::Serving(engine) if Arc::ptr_eq(engine, failed)) {
-            return;
-        }
-        tracing::error!(why, "the store failed; opening it again");
-        *state = State::Down(StoreError::Unavailable(why.to_owned()));
-        drop(state);
-        let (shared, failed) = (Arc::clone(self), Arc::clone(failed));
-        let reopening = thread::Builder::new().name("store-reopen".into());
-        if let Err(error) = reopening.spawn(move || shared.reopen(&failed, trust)) {
-            tracing::error!(%error, "the store cannot be opened again by itself; restart masker");
-        }
-    }
-
-    /// Opens the database again and again until it serves or the store is closed.
-    fn reopen(&self, failed: &Engine, trust: Trust) {
-        failed.shut();
-        self.wait_for_compaction();
-        let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MIN);
-        let mut state = self.state();
-        loop {
-            if matches!(*state, State::Closed) {
-                return;
-            }
-            // Held while opening, so that `close` finds either this engine or none.
-            drop(state);
-            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            if lock.is_none() {
-                return;
-            }
-            let opened = open::open(&self.place, &self.options, trust);
-            state = self.state();
-            match opened {
-                Ok(opened) if matches!(*state, State::Down(_)) => {
-                    tracing::info!("the store serves again");
-                    *state = State::Serving(Arc::new(opened.engine));
-                    return;
-                }
-                Ok(opened) => return opened.engine.shut(),
-                Err(error) => {
-                    let error = StoreError::from(error);
-                    if matches!(error, StoreError::Damaged(_)) {
-                        pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED);
-                    }
-                    tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the store cannot be opened yet");
-                    if matches!(*state, State::Down(_)) {
-                        *state = State::Down(error);
-                    }
-                }
-            }
-            drop(lock);
-            state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
-            pause = (pause * 2).min(Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MAX));
-        }
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        let before = std::mem::replace(&mut *self.state(), State::Closed);
-        self.changed.notify_all();
-        let mut outcome = Ok(());
-        if let State::Serving(engine) = before {
-            outcome = engine.sync();
-            engine.shut();
-        }
-        self.wait_for_compaction();
-        // Waits for a try to open that is under way.
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        outcome.map_err(StoreError::from)
-    }
-}
-
-impl Drop for SledStore {
-    fn drop(&mut self) {
-        if let Err(error) = self.shared.close() {
-            tracing::error!(%error, "the store could not be closed cleanly");
-        }
-    }
-}
-
-impl Store for SledStore {
-    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
-        self.run(move |engine| engine.get_many(&keys))
-    }
-
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
-        self.run(move |engine| engine.commit(&batch))
-    }
-
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
-        self.run(move |engine| engine.scan_after(space, after.as_ref(), limit))
-    }
-
-    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
-        self.run(move |engine| engine.count(space))
-    }
-
-    fn check(&self) -> StoreFuture<'_, Checked> {
-        self.run(Engine::check)
-    }
-
-    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        let root = self.shared.place.root.clone();
-        self.run(move |_| Ok(files::bytes_on_disk(&root)?))
-    }
-
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        /// Ends the compaction when nobody waits for it any more.
-        struct Wanted(Arc<AtomicBool>);
-        impl Drop for Wanted {
-            fn drop(&mut self) {
-                self.0.store(false, Ordering::Release);
-            }
-        }
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-            let compacting = tokio::task::spawn_blocking({
-                let wanted = Arc::clone(&wanted.0);
-                move || shared.compact(&wanted)
-            });
-            compacting.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
-        })
-    }
-
-    fn close(&self) -> StoreFuture<'_, ()> {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            let closing = tokio::task::spawn_blocking(move || shared.close());
-            closing.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the runtime is shutting down".into())))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_that_waits_for_a_lost_thread_is_given_up() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            panics::caught(|| ()).unwrap();
-            let stuck = tokio::spawn(std::future::pending::<()>());
-            let loses_one = async {
-                let thread = thread::Builder::new().name("sled-io-test".into()).spawn(|| panic!("gone")).unwrap();
-                assert!(thread.join().is_err());
-            };
-            let (told, ()) = tokio::join!(answer(stuck), loses_one);
-            assert!(told.is_err_and(|why| why.contains("restart masker")));
-        });
     }
 }

@@ -6,17 +6,16 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `00` | the books (see [`super::books`]) |
+//! | `00` | the books (see `embedded::books`) |
 //! | `01` key | `00` row, or `01` sequence (8) length (4) first piece |
 //! | `02` length of the key (1) key number of the piece (1) | sequence (8) piece |
 //!
 //! The sequence is that of the batch that wrote the row. It is in every piece, so that a reader can tell pieces of two
 //! batches apart.
 
-use super::failure::EngineError;
 use crate::{
     limits::ROW_BYTES_MAX,
-    store::{Row, RowKey},
+    store::{Row, RowKey, embedded::EngineError},
 };
 
 /// The key of the books.
@@ -40,15 +39,9 @@ pub(super) fn piece_key(key: &RowKey, number: u8) -> Vec<u8> {
     [&[PIECE, key.as_bytes().len() as u8], key.as_bytes(), &[number]].concat()
 }
 
-/// What all heads begin with.
-pub(super) const ALL_HEADS: [u8; 1] = [HEAD];
-
-/// What comes after every head, and before every piece.
-pub(super) const AFTER_HEADS: [u8; 1] = [HEAD + 1];
-
-/// What the heads of one space begin with.
-pub(super) fn heads_of(space: u8) -> [u8; 2] {
-    [HEAD, space]
+/// What the heads of one space begin with, or of all.
+pub(super) fn heads_of(space: Option<u8>) -> Vec<u8> {
+    [HEAD].into_iter().chain(space).collect()
 }
 
 /// The key of the row whose head stands under `physical`.
@@ -109,7 +102,7 @@ pub(super) fn head(value: &[u8]) -> Result<Head<'_>, EngineError> {
 /// is damaged.
 pub(super) fn join<E>(
     (sequence, length, first): (u64, usize, &[u8]),
-    mut piece: impl FnMut(u8) -> Result<Option<sled::IVec>, E>,
+    mut piece: impl FnMut(u8) -> Result<Option<::sled::IVec>, E>,
 ) -> Result<Option<Row>, E> {
     let mut row = Row::with_capacity(length);
     row.extend_from_slice(first);
@@ -134,7 +127,7 @@ mod tests {
         match head(&head_value).unwrap() {
             Head::Whole(whole) => Some(whole.to_vec()),
             Head::Cut { sequence, length, first } => join((sequence, length, first), |number| {
-                Ok::<_, ()>(pieces.get(usize::from(number) - 1).map(|piece| sled::IVec::from(piece.as_slice())))
+                Ok::<_, ()>(pieces.get(usize::from(number) - 1).map(|piece| ::sled::IVec::from(piece.as_slice())))
             })
             .unwrap(),
         }
@@ -157,7 +150,7 @@ mod tests {
         let others: Vec<_> = cut(&row, 8).1.collect();
         let Head::Cut { sequence, length, first } = head(&head_value).unwrap() else { panic!("it is cut") };
         let joined = join((sequence, length, first), |number| {
-            Ok::<_, ()>(others.get(usize::from(number) - 1).map(|piece| sled::IVec::from(piece.as_slice())))
+            Ok::<_, ()>(others.get(usize::from(number) - 1).map(|piece| ::sled::IVec::from(piece.as_slice())))
         });
         assert_eq!(joined, Ok(None));
         assert_eq!(join((sequence, length, first), |_| Ok::<_, ()>(None)), Ok(None));

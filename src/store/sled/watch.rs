@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::panics::caught;
+use crate::store::embedded::caught;
 
 /// Pause between two looks: what a failing disk adds to the time of an answer.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to watch.
-    pub(super) fn begin(db: &sled::Db) -> io::Result<Self> {
+    pub(super) fn begin(db: &::sled::Db) -> io::Result<Self> {
         let over = Arc::new((Mutex::new(false), Condvar::new()));
         let (db, theirs) = (db.clone(), Arc::clone(&over));
         let thread = thread::Builder::new().name("store-watch".into()).spawn(move || {

@@ -53,6 +53,13 @@ impl Site {
         site
     }
 
+    /// The same, with a vault of this engine.
+    pub fn of(engine: &str) -> Self {
+        let mut site = Site::new();
+        site.set("vault", "engine", format!("{engine:?}"));
+        site
+    }
+
     /// Something in the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)

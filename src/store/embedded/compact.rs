@@ -1,14 +1,15 @@
-//! Compaction: a new database beside the old one, with the same rows and without their past.
+//! Compaction: a new database beside the old one, with the same rows and without their past. A migration is the same,
+//! with a new database of another engine.
 //!
-//! 1. An empty database is made in `sled.new`, and the rows are copied while batches are applied (`copy`).
+//! 1. An empty database is made in `sled.new`, say, and the rows are copied while batches are applied (`copy`).
 //! 2. Every row of it is read back and held against its books, and its files are made durable.
 //! 3. Under the writer's lock, it gets the books of the old one, which must be what the copy came to. Then `sled` becomes
-//!    `sled.old` and `sled.new` becomes `sled`, each durable before the next step; sled opens nothing by name once it
-//!    is open, so both go on. Witness and callers go over to the new one.
+//!    `sled.old` and `sled.new` becomes `sled`, each durable before the next step; an open database may be renamed, so both
+//!    go on. Witness and callers go over to the new one.
 //! 4. When the last call on the old one has ended, its files are removed.
 //!
-//! What a crash leaves is told by the names alone: while there is no `sled`, `sled.old` is the database, complete, for
-//! nothing is committed between the two renames; as soon as there is one, both others may go. What fails before the second rename
+//! What a crash leaves is told by the names alone: while there is no `sled`, nor one of another engine, `sled.old` is the database, complete, for
+//! nothing is committed between the two renames; as soon as there is one, all others may go. What fails before the second rename
 //! is durable is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
 
 use std::{
@@ -21,7 +22,10 @@ use std::{
     },
 };
 
-use super::{Shared, State, copy::CopyError, engine::Engine, failure::EngineError, files, open::Trust};
+use super::{
+    Shared, State, copy::CopyError, database::EngineKind, engine::Engine, failure::EngineError, files, files::Place,
+    open::Trust,
+};
 use crate::{
     directories,
     limits::STORE_COMPACTION_ROOM_BYTES_MIN,
@@ -53,16 +57,33 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Rows that were copied, and rows that there are.
+pub(super) type Progress<'a> = &'a dyn Fn(u64, u64);
+
 /// One compaction.
 struct Compaction<'a> {
     shared: &'a Shared,
     engine: Arc<Engine>,
     wanted: &'a AtomicBool,
+    /// Where the new database comes to be, and of which engine.
+    to: Place,
+    progress: Progress<'a>,
 }
 
 impl Shared {
     /// Compacts the store for as long as that is wanted. Blocks.
     pub(super) fn compact(self: &Arc<Self>, wanted: &AtomicBool) -> Result<Compacted, StoreError> {
+        self.rewrite(self.place.kind, wanted, &|_, _| ())
+    }
+
+    /// The same, with a new database of any engine. After a switch to another one the store serves from it, and is not
+    /// opened again by itself.
+    pub(super) fn rewrite(
+        self: &Arc<Self>,
+        kind: EngineKind,
+        wanted: &AtomicBool,
+        progress: Progress<'_>,
+    ) -> Result<Compacted, StoreError> {
         self.engine()?;
         let _one = match self.compacting.try_lock() {
             Ok(one) => one,
@@ -72,7 +93,8 @@ impl Shared {
         let engine = self.engine()?;
         let failed = |error: &dyn std::fmt::Display| Err(StoreError::Uncompacted(error.to_string()));
         let size = || files::bytes_on_disk(&self.place.root);
-        let compaction = Compaction { shared: self, engine: Arc::clone(&engine), wanted };
+        let to = Place { kind, ..self.place.clone() };
+        let compaction = Compaction { shared: self, engine: Arc::clone(&engine), wanted, to, progress };
         let compact = || {
             let bytes_before = size()?;
             compaction.run()?;
@@ -102,29 +124,29 @@ impl Shared {
 
 impl Compaction<'_> {
     fn run(&self) -> Result<(), Failure> {
-        let place = &self.shared.place;
         let switched = self.make().and_then(|target| self.switch(target));
         if let Err(error) = switched {
             self.engine.end_copy();
             if !matches!(error, Failure::Unsettled(_))
-                && let Err(error) = files::remove_durably(&place.next_engine())
+                && let Err(error) = files::remove_durably(&self.to.next_engine())
             {
                 tracing::warn!(%error, "what a compaction began stays until the next one, or the next start");
             }
             return Err(error);
         }
         self.engine.shut();
-        Ok(files::remove_durably(&place.former_engine())?)
+        Ok(files::remove_durably(&self.shared.place.former_engine())?)
     }
 
     /// Makes the new database: complete but for its books, and kept so by every commit.
     fn make(&self) -> Result<Arc<Engine>, Failure> {
         let place = &self.shared.place;
-        let folder = place.next_engine();
+        let folder = self.to.next_engine();
         files::remove_durably(&place.former_engine())?;
         files::remove_durably(&folder)?;
         DirBuilder::new().mode(0o700).create(&folder)?;
-        let (target, _) = Engine::open(&folder, self.shared.options.cache_bytes).map_err(Failure::Target)?;
+        let cache_bytes = self.shared.options.cache_bytes;
+        let (target, _) = Engine::open(self.to.kind.driver(), &folder, cache_bytes).map_err(Failure::Target)?;
         let target = Arc::new(target);
         self.engine.begin_copy(Arc::clone(&target));
         loop {
@@ -133,7 +155,9 @@ impl Compaction<'_> {
             if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
-            if !self.engine.copy_page()? {
+            let more = self.engine.copy_page()?;
+            (self.progress)(target.books().tally.rows, self.engine.books().tally.rows);
+            if !more {
                 break;
             }
         }
@@ -171,18 +195,20 @@ impl Compaction<'_> {
         Ok(())
     }
 
-    /// Each rename is durable when it returns, and may have happened when it fails: see `barrier`.
+    /// Each rename is durable when it returns, and may have happened when it fails: see sled's `barrier`, which is in
+    /// force for the whole program.
     fn rename(&self) -> Result<(), Failure> {
         let place = &self.shared.place;
-        let (current, next, former) = (place.engine(), place.next_engine(), place.former_engine());
-        let renamed = fs::rename(&current, &former).and_then(|()| fs::rename(&next, &current));
+        let (replaced, former) = (place.engine(), place.former_engine());
+        let (next, current) = (self.to.next_engine(), self.to.engine());
+        let renamed = fs::rename(&replaced, &former).and_then(|()| fs::rename(&next, &current));
         let Err(error) = renamed else { return Ok(()) };
         let undo = || -> io::Result<()> {
             if former.try_exists()? {
                 if current.try_exists()? {
                     fs::rename(&current, &next)?;
                 }
-                fs::rename(&former, &current)?;
+                fs::rename(&former, &replaced)?;
             }
             directories::sync_directory(&place.root)
         };
@@ -196,20 +222,25 @@ impl Compaction<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Batch, Change, RowKey, Store, sled::SledStore};
+    use crate::store::{Batch, Change, RowKey, Store, embedded::EmbeddedStore};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    fn store_with_a_row(root: &std::path::Path) -> SledStore {
-        let store = SledStore::open(root, Default::default()).unwrap();
+    fn compaction<'a>(store: &'a EmbeddedStore, wanted: &'a AtomicBool) -> Compaction<'a> {
+        let (shared, to) = (&store.shared, store.shared.place.clone());
+        Compaction { shared, engine: shared.engine().unwrap(), wanted, to, progress: &|_, _| () }
+    }
+
+    fn store_with_a_row(root: &std::path::Path) -> EmbeddedStore {
+        let store = EmbeddedStore::open(root, Default::default()).unwrap();
         let put = Change::Put(RowKey::new(*b"r").unwrap(), b"row".to_vec());
         runtime().block_on(store.apply(Batch { preconditions: Vec::new(), changes: vec![put] })).unwrap();
         store
     }
 
-    fn serves(store: &SledStore) -> bool {
+    fn serves(store: &EmbeddedStore) -> bool {
         let checked = runtime().block_on(store.check()).unwrap();
         runtime().block_on(store.apply(Batch::default())).unwrap();
         checked.sound && checked.rows == 1
@@ -231,8 +262,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("vault");
         let store = store_with_a_row(&root);
-        let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
-        let compaction = Compaction { shared: &store.shared, engine, wanted: &wanted };
+        let wanted = AtomicBool::new(true);
+        let compaction = compaction(&store, &wanted);
         // There is no new database to take the place.
         assert!(matches!(compaction.rename(), Err(Failure::Target(_))));
         assert!(root.join("sled/db").exists() && !root.join("sled.old").exists());
@@ -248,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with_a_row(&folder.path().join("vault"));
         let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
-        let compaction = Compaction { shared: &store.shared, engine: Arc::clone(&engine), wanted: &wanted };
+        let compaction = compaction(&store, &wanted);
         let target = compaction.make().ok().unwrap();
         let remove = [Change::Remove(RowKey::new(*b"r").unwrap())];
         target.absorb(remove.iter(), engine.books().position).unwrap();

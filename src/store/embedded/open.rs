@@ -2,10 +2,10 @@
 //!
 //! 1. The directory is ours alone and locked, and the witness is of a format that this release knows. What the system
 //!    has cached of the files is dropped, so that all that follows is about the disk.
-//! 2. The log is inspected. If it is in order and holds the commit that the witness saw, sled may open it.
-//! 3. If not, its recovery is rehearsed on a copy, every row of the copy is read, and the result is held against
-//!    the books and the witness. What a power cut left is recovered whole; damage is an error, and the files are as
-//!    they were.
+//! 2. The engine looks at the database. If it is in order and holds the commit that the witness saw, it may open it.
+//! 3. If not, or if only opening could tell, recovery is rehearsed on a copy, and the result is held against the books
+//!    and the witness. Where something is not in order, every row of the copy is read as well. What a power cut left is
+//!    recovered whole; damage is an error, and the files are as they were.
 //! 4. What was found is made durable before anyone is served from it, and a first commit proves that the vault can
 //!    be written.
 //!
@@ -13,20 +13,20 @@
 //! then nothing was ever answered, and the next start begins anew.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
 use super::{
     Options,
     books::{Books, Position, Tally, VERSION},
+    database::Look,
     engine::Engine,
     error::OpenError,
     failure::EngineError,
     files::{self, Place},
-    log,
     witness::{Found, Witness},
 };
 use crate::{
@@ -64,11 +64,20 @@ pub(super) fn open(place: &Place, options: &Options, trust: Trust) -> Result<Ope
     // A sync may have failed before, here or in a process that is gone.
     files::drop_cache(&place.root).map_err(opening.io("drop the cached files"))?;
     let witness = Witness::open(&place.witness()).map_err(opening.io("read the witness file"))?;
-    let has_database = place.engine().exists() || place.former_engine().exists();
     let path = || place.root.clone();
+    let unborn = matches!(&witness, Found::Witness(witness) if witness.position() == Witness::UNBORN);
+    let there = place.there();
+    if let Some(there) = there
+        && there != place.kind
+        && !unborn
+        && !matches!(witness, Found::Newer(_))
+    {
+        return Err(OpenError::OtherEngine { path: path(), there, asked: place.kind });
+    }
+    let has_database = there.is_some();
     match witness {
         Found::Newer(version) => Err(opening.newer(version)),
-        Found::Witness(witness) if witness.position() == Witness::UNBORN => opening.make(witness.vault_id()),
+        Found::Witness(witness) if unborn => opening.make(witness.vault_id()),
         Found::Witness(_) if !has_database => Err(opening.damaged("the database is missing")),
         Found::Witness(witness) => opening.open_beside(witness, trust),
         Found::Missing | Found::Damaged if has_database && options.accept_loss => opening.open_without_witness(),
@@ -86,10 +95,10 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn make(&self, vault_id: [u8; 16]) -> Result<Opened, OpenError> {
         let making = || self.io("make the files");
-        let folder = self.place.engine();
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(making())?;
+        for place in self.place.of_each_engine() {
+            files::remove_durably(&place.engine()).map_err(making())?;
         }
+        let folder = self.place.engine();
         let witness = Witness::create(&self.place.witness(), vault_id, Witness::UNBORN).map_err(making())?;
         DirBuilder::new().mode(0o700).create(&folder).map_err(making())?;
         directories::sync_directory(&self.place.root).map_err(making())?;
@@ -99,18 +108,20 @@ impl Opening<'_> {
         self.first_commit(engine, Some(witness), None)
     }
 
-    /// Takes back, or brings to its end, what a compaction has left: see [`super::compact`].
+    /// Takes back, or brings to its end, what a compaction or a migration has left: see [`super::compact`].
     fn settle(&self) -> Result<(), OpenError> {
-        let settling = || self.io("settle what a compaction has left");
-        let (current, next, former) = (self.place.engine(), self.place.next_engine(), self.place.former_engine());
+        let settling = || self.io("settle what a compaction or a migration has left");
+        let (current, former) = (self.place.engine(), self.place.former_engine());
         if !current.exists() {
             fs::rename(&former, &current).map_err(settling())?;
         }
-        if next.exists() || former.exists() {
-            tracing::info!("a compaction was cut off; removing what it left");
+        let others = self.place.of_each_engine().flat_map(|place| [place.next_engine(), place.former_engine()]);
+        let left: Vec<_> = others.filter(|folder| folder.exists()).collect();
+        if !left.is_empty() {
+            tracing::info!("a compaction or a migration was cut off; removing what it left");
             // The name that the database has now must not be lost while others go.
             directories::sync_directory(&self.place.root).map_err(settling())?;
-            files::remove_durably(&next).and_then(|()| files::remove_durably(&former)).map_err(settling())?;
+            left.iter().try_for_each(|folder| files::remove_durably(folder)).map_err(settling())?;
         }
         Ok(())
     }
@@ -118,9 +129,9 @@ impl Opening<'_> {
     fn open_beside(&self, witness: Witness, trust: Trust) -> Result<Opened, OpenError> {
         self.settle()?;
         let folder = self.place.engine();
-        let rehearsed = !self.options.accept_loss && self.must_rehearse(&witness, trust)?;
-        if rehearsed {
-            self.rehearse(&witness)?;
+        let look = self.look(&witness, trust)?;
+        if look != Look::InOrder {
+            self.rehearse(Some(&witness), look)?;
         }
         let (engine, books) = self.start_existing(&folder)?;
         if books.vault_id != witness.vault_id() && !self.options.accept_loss {
@@ -136,50 +147,65 @@ impl Opening<'_> {
             };
         }
         self.agrees(&books, &witness)?;
-        if rehearsed && !self.read_everything(&engine)?.sound {
-            return Err(self.damaged("rows are missing or are not those that were written"));
+        if look == Look::OutOfOrder {
+            self.read_everything(&engine)?;
         }
         self.first_commit(engine, Some(witness), None)
     }
 
     fn open_without_witness(&self) -> Result<Opened, OpenError> {
         self.settle()?;
+        if self.look_for_loss() != Look::InOrder {
+            self.rehearse(None, Look::Unknown)?;
+        }
         let (engine, _) = self.start_existing(&self.place.engine())?;
         self.begin_epoch(engine, Witness::UNBORN, 0)
     }
 
     /// Whether opening could destroy what it should report.
-    fn must_rehearse(&self, witness: &Witness, trust: Trust) -> Result<bool, OpenError> {
-        let looking = || self.io("look at the database");
-        let folder = self.place.engine();
-        let db = File::open(folder.join("db")).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => self.damaged("its file is missing"),
-            _ => looking()(source),
+    fn look(&self, witness: &Witness, trust: Trust) -> Result<Look, OpenError> {
+        let driver = self.place.kind.driver();
+        if self.options.accept_loss {
+            return Ok(self.look_for_loss());
+        }
+        let look = driver.look(&self.place.engine(), &witness.vault_id(), witness.position());
+        tracing::debug!(?look, "looked at the database");
+        let look = look.map_err(|error| match error {
+            EngineError::Io(source) => self.io("look at the database")(source),
+            other => self.engine()(other),
         })?;
-        let side_files = log::inspect_side_files(&folder).map_err(looking())?;
-        let inspection = log::inspect(&db, &witness.vault_id(), side_files.snapshot).map_err(looking())?;
-        let complete = inspection.books.is_some_and(|books| books.position >= witness.position());
-        let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
-        tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");
-        Ok(!complete || !in_order || trust == Trust::AfterEngineFailure)
+        Ok(if trust == Trust::AfterEngineFailure { Look::OutOfOrder } else { look })
     }
 
-    /// Lets sled recover a copy, and reads every row of what comes of it.
-    fn rehearse(&self, witness: &Witness) -> Result<(), OpenError> {
-        tracing::warn!("the store's log is not in order; recovering a copy of it first");
+    /// The same where a loss is accepted: of some commits, but not of everything.
+    fn look_for_loss(&self) -> Look {
+        if self.place.kind.driver().may_wipe() { Look::Unknown } else { Look::InOrder }
+    }
+
+    /// Lets the engine recover a copy, and sees what comes of it.
+    fn rehearse(&self, witness: Option<&Witness>, look: Look) -> Result<(), OpenError> {
+        if look == Look::OutOfOrder {
+            tracing::warn!("the store's database is not in order; recovering a copy of it first");
+        }
         let copying = || self.io("copy the database aside, to see whether it can be recovered");
         let scratch = Scratch::make(self.place).map_err(copying())?;
-        copy_database(&self.place.engine(), &scratch.folder).map_err(copying())?;
-        let (engine, books) = Engine::open(&scratch.folder, self.options.cache_bytes).map_err(self.engine())?;
+        let driver = self.place.kind.driver();
+        driver.copy(&self.place.engine(), &scratch.folder).map_err(copying())?;
+        let (engine, books) = Engine::open(driver, &scratch.folder, self.options.cache_bytes).map_err(self.engine())?;
+        let Some(witness) = witness.filter(|_| !self.options.accept_loss) else {
+            return books.map(drop).ok_or_else(|| self.damaged("it holds nothing"));
+        };
         let books = books.ok_or_else(|| self.behind(witness.position().sequence))?;
         if books.vault_id != witness.vault_id() {
             return Err(OpenError::WitnessOfAnotherVault { path: self.place.root.clone() });
         }
         self.agrees(&books, witness)?;
-        let checked = self.read_everything(&engine)?;
+        if look == Look::OutOfOrder {
+            let checked = self.read_everything(&engine)?;
+            tracing::info!(?checked, "recovered a copy of the database");
+        }
         engine.shut();
-        tracing::info!(?checked, "recovered a copy of the database");
-        if checked.sound { Ok(()) } else { Err(self.damaged("rows are missing or are not those that were written")) }
+        Ok(())
     }
 
     fn agrees(&self, books: &Books, witness: &Witness) -> Result<(), OpenError> {
@@ -191,22 +217,21 @@ impl Opening<'_> {
     }
 
     fn read_everything(&self, engine: &Engine) -> Result<Checked, OpenError> {
-        engine.check().map_err(self.engine())
+        let checked = engine.check().map_err(self.engine())?;
+        let unsound = || self.damaged("rows are missing or are not those that were written");
+        if checked.sound { Ok(checked) } else { Err(unsound()) }
     }
 
     fn start_existing(&self, folder: &Path) -> Result<(Engine, Books), OpenError> {
-        let cleaning = || self.io("remove an unfinished or damaged side file");
-        let side_files = log::inspect_side_files(folder).map_err(cleaning())?;
-        for path in side_files.unfinished.iter().chain(&side_files.damaged) {
-            fs::remove_file(path).map_err(cleaning())?;
-        }
+        let tidying = self.io("remove an unfinished or damaged side file");
+        self.place.kind.driver().tidy(folder).map_err(tidying)?;
         let (engine, books) = self.start(folder)?;
-        // sled makes an empty database of a file that lost everything; the witness has seen a commit in it.
+        // Engines make an empty database of files that lost everything; the witness has seen a commit in it.
         Ok((engine, books.ok_or_else(|| self.damaged("it holds nothing"))?))
     }
 
     fn start(&self, folder: &Path) -> Result<(Engine, Option<Books>), OpenError> {
-        Engine::open(folder, self.options.cache_bytes).map_err(self.engine())
+        Engine::open(self.place.kind.driver(), folder, self.options.cache_bytes).map_err(self.engine())
     }
 
     /// Goes on from what is there: with a new epoch, so that no copy of what was there before passes for current.
@@ -250,7 +275,6 @@ impl Opening<'_> {
             EngineError::Newer(version) => self.newer(version),
             EngineError::NoBarrier => OpenError::NoBarrier { path: self.place.root.clone() },
             EngineError::Io(source) => self.io("open the database")(source),
-            EngineError::Sled(sled::Error::Io(source)) => self.io("open the database")(source),
             EngineError::Unfinished(cause) => self.engine()(*cause),
             other => self.damaged(&other.to_string()),
         }
@@ -298,22 +322,4 @@ impl Drop for Scratch {
         // What stays is removed by the next rehearsal.
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Copies what sled needs, without the side files that would stop it.
-fn copy_database(from: &Path, to: &Path) -> io::Result<()> {
-    let side_files = log::inspect_side_files(from)?;
-    for file in files::files_under(from)? {
-        if side_files.unfinished.contains(&file) || side_files.damaged.contains(&file) {
-            continue;
-        }
-        let name = file.strip_prefix(from).unwrap_or(&file);
-        let target = to.join(name);
-        if let Some(folder) = target.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-        io::copy(&mut File::open(&file)?, &mut copy)?;
-    }
-    Ok(())
 }

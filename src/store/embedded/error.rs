@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::database::EngineKind;
 use crate::store::StoreError;
 
 const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
@@ -56,6 +57,18 @@ pub enum OpenError {
         path: PathBuf,
         /// The process, where it has told.
         pid: Option<u32>,
+    },
+    /// Another engine made the vault than the one that was asked for.
+    #[error(
+        "the vault in {path} is one of {there}, and `[vault] engine` says {asked}; set it to {there:?}, or move the vault with `masker vault migrate --to {asked}` while no daemon has it", there = .there.name()
+    )]
+    OtherEngine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine that made it.
+        there: EngineKind,
+        /// The engine that was asked for.
+        asked: EngineKind,
     },
     /// A later release wrote the vault.
     #[error(

@@ -1,13 +1,13 @@
 //! The store's own books: one row that every batch rewrites, which tells what should be there.
 //!
 //! Layout, 73 bytes: mark (8), version (1), vault id (16), epoch (8), sequence (8), rows (8), digest of the rows
-//! (16), checksum of all that (8), integers big-endian. The mark, the id and the checksum let an inspection of the
-//! log find the latest books without knowing sled's pages.
+//! (16), checksum of all that (8), integers big-endian. The mark, the id and the checksum let an inspection of
+//! sled's log find the latest books without knowing its pages.
 
 use sha2::{Digest, Sha256};
 
 /// The books and witness layout that this release writes, and the latest that it reads.
-pub(super) const VERSION: u8 = 1;
+pub(in crate::store) const VERSION: u8 = 1;
 
 const MARK: [u8; 8] = *b"MSKRBOOK";
 const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;
@@ -17,20 +17,20 @@ const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;
 /// The digest is the sum of a 128-bit hash of each row. It tells a lost, stale or added row from chance with
 /// certainty for all practical purposes; it is no defence against someone who can write the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) rows: u64,
+pub(in crate::store) struct Tally {
+    pub(in crate::store) rows: u64,
     digest: u128,
 }
 
 impl Tally {
     /// Takes account of a row that is there.
-    pub(super) fn add(&mut self, key: &[u8], row: &[u8]) {
+    pub(in crate::store) fn add(&mut self, key: &[u8], row: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
         self.digest = self.digest.wrapping_add(row_hash(key, row));
     }
 
     /// Takes account of a row that is there no more.
-    pub(super) fn remove(&mut self, key: &[u8], row: &[u8]) {
+    pub(in crate::store) fn remove(&mut self, key: &[u8], row: &[u8]) {
         self.rows = self.rows.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(row_hash(key, row));
     }
@@ -45,7 +45,7 @@ fn row_hash(key: &[u8], row: &[u8]) -> u128 {
 }
 
 /// The first 8 bytes of SHA-256: what tells a torn or rotten row of books, or witness, from a whole one.
-pub(super) fn checksum(parts: &[&[u8]]) -> [u8; 8] {
+pub(in crate::store) fn checksum(parts: &[&[u8]]) -> [u8; 8] {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
     let mut sum = [0; 8];
@@ -55,29 +55,29 @@ pub(super) fn checksum(parts: &[&[u8]]) -> [u8; 8] {
 
 /// Which commit of which history: later commits compare greater. An epoch ends when an operator accepts a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    pub(super) epoch: u64,
-    pub(super) sequence: u64,
+pub(in crate::store) struct Position {
+    pub(in crate::store) epoch: u64,
+    pub(in crate::store) sequence: u64,
 }
 
 /// The books as of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Books {
-    pub(super) vault_id: [u8; 16],
-    pub(super) position: Position,
-    pub(super) tally: Tally,
+pub(in crate::store) struct Books {
+    pub(in crate::store) vault_id: [u8; 16],
+    pub(in crate::store) position: Position,
+    pub(in crate::store) tally: Tally,
 }
 
 /// Why books could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BooksError {
+pub(in crate::store) enum BooksError {
     Newer(u8),
     Damaged,
 }
 
 impl Books {
     /// What the books of a vault begin with.
-    pub(super) fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
+    pub(in crate::store) fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
         let mut mark = [0; 25];
         mark[..8].copy_from_slice(&MARK);
         mark[8] = VERSION;
@@ -85,7 +85,7 @@ impl Books {
         mark
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::store) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(BYTES);
         bytes.extend_from_slice(&Self::mark(&self.vault_id));
         bytes.extend_from_slice(&self.position.epoch.to_be_bytes());
@@ -97,7 +97,7 @@ impl Books {
     }
 
     /// Reads books of exactly their length.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, BooksError> {
+    pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, BooksError> {
         let read = || {
             let (mark, rest) = bytes.split_first_chunk::<8>()?;
             let ([version], rest) = rest.split_first_chunk::<1>()?;
@@ -121,7 +121,7 @@ impl Books {
     }
 
     /// The last whole books of a vault in `bytes`, wherever they stand.
-    pub(super) fn find_last(bytes: &[u8], vault_id: &[u8; 16]) -> Option<Self> {
+    pub(in crate::store) fn find_last(bytes: &[u8], vault_id: &[u8; 16]) -> Option<Self> {
         let mark = Self::mark(vault_id);
         let last = bytes.len().checked_sub(BYTES)?;
         (0..=last)

@@ -1,9 +1,7 @@
-//! One open sled database and its witness: rows in, rows out, and a batch made durable.
+//! One open database and its witness: rows in, rows out, and a batch made durable.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fs::{File, TryLockError},
-    io,
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
@@ -14,20 +12,14 @@ use std::{
 };
 
 use super::{
-    barrier,
     books::{Books, BooksError, Position, Tally},
     copy::Copy,
+    database::{Database, Driver, Write},
     failure::EngineError,
     panics::caught,
-    rows,
-    tree::{get, heads_after, rows_after, whole_row, write},
-    watch::Watch,
     witness::Witness,
 };
 use crate::store::{Applied, Batch, Change, Checked, Page, Row, RowKey};
-
-/// How long a database that this process has just let go of may take to be free again.
-const RELEASE_SECONDS_MAX: u64 = 5;
 
 /// How long a commit lets the step of a longer work in first, or the other way round, at most.
 const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
@@ -35,13 +27,45 @@ const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
 /// Rows that a check reads between two batches.
 const CHECK_ROWS: usize = 1_024;
 
+/// How far a longer work has come that takes rows in the order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    Start,
+    After(RowKey),
+    End,
+}
+
+impl Cursor {
+    /// Whether the work has taken the row of this key.
+    pub(super) fn covers(&self, key: &RowKey) -> bool {
+        match self {
+            Cursor::Start => false,
+            Cursor::After(last) => key <= last,
+            Cursor::End => true,
+        }
+    }
+
+    /// The last key that was taken.
+    pub(super) fn last(&self) -> Option<&RowKey> {
+        match self {
+            Cursor::After(last) => Some(last),
+            Cursor::Start | Cursor::End => None,
+        }
+    }
+
+    /// Takes a page that follows.
+    pub(super) fn advance(&mut self, page: &Page) {
+        *self = match page.rows.last() {
+            Some((key, _)) if !page.end => Cursor::After(key.clone()),
+            _ => Cursor::End,
+        };
+    }
+}
+
 /// An open database. Every method blocks.
 pub(super) struct Engine {
     /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
-    tree: RwLock<Option<sled::Db>>,
-    watch: Mutex<Option<Watch>>,
-    /// A descriptor of our own on sled's file, to sync it by.
-    file: File,
+    database: RwLock<Option<Box<dyn Database>>>,
     writer: Mutex<Writer>,
     /// Commits that wait for the writer.
     commits: AtomicUsize,
@@ -63,26 +87,21 @@ pub(super) struct Writer {
 
 /// A check that is under way: rows up to `cursor` are in the tally, and kept up to date.
 struct Progress {
-    cursor: Vec<u8>,
+    cursor: Cursor,
     tally: Tally,
 }
 
 impl Engine {
-    /// Opens the database in `folder`, or makes one where there is none. sled rewrites parts of its files when it opens:
-    /// see [`super::open`] for what must be known before.
+    /// Opens the database in `folder`, or makes one where there is none.
     ///
     /// `None` for the books of a database that has none: one just made.
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<(Self, Option<Books>), EngineError> {
-        let path = folder.join("db");
-        if path.exists() {
-            wait_for_release(&path)?;
-        }
-        // Without a flusher: what is not flushed by a commit was never answered.
-        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None);
-        let db = caught(|| config.open())??;
-        let watch = Watch::begin(&db)?;
-        let found = caught(|| db.get(rows::BOOKS_KEY))??;
-        let books = match found.as_deref().map(Books::decode) {
+    pub(super) fn open(
+        driver: &dyn Driver,
+        folder: &Path,
+        cache_bytes: u64,
+    ) -> Result<(Self, Option<Books>), EngineError> {
+        let database = caught(|| driver.open(folder, cache_bytes))??;
+        let books = match caught(|| database.books())??.as_deref().map(Books::decode) {
             None => None,
             Some(Ok(books)) => Some(books),
             Some(Err(BooksError::Newer(version))) => return Err(EngineError::Newer(version)),
@@ -90,9 +109,7 @@ impl Engine {
         };
         let nothing = Books { vault_id: [0; 16], position: Witness::UNBORN, tally: Tally::default() };
         let engine = Engine {
-            tree: RwLock::new(Some(db)),
-            watch: Mutex::new(Some(watch)),
-            file: File::open(path)?,
+            database: RwLock::new(Some(database)),
             writer: Mutex::new(Writer {
                 books: books.unwrap_or(nothing),
                 witness: None,
@@ -124,10 +141,10 @@ impl Engine {
 
     /// The rows under these keys.
     pub(super) fn get_many(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, EngineError> {
-        self.with_tree(|tree| keys.iter().map(|key| get(tree, key)).collect())
+        self.with(|database| keys.iter().map(|key| database.get(key)).collect())
     }
 
-    /// Applies a batch and makes it durable. After an error that is not harmless, the engine is to be shut: sled may
+    /// Applies a batch and makes it durable. After an error that is not harmless, the engine is to be shut: it may
     /// hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
@@ -135,7 +152,7 @@ impl Engine {
         if writer.over {
             return Err(EngineError::Gone);
         }
-        let outcome = self.with_tree(|tree| writer.commit(tree, batch));
+        let outcome = self.with(|database| writer.commit(database, batch));
         writer.over = outcome.as_ref().is_err_and(|error| !error.is_harmless());
         if let Ok(Applied::Durable) = outcome {
             let position = writer.books.position;
@@ -154,9 +171,9 @@ impl Engine {
         position: Position,
     ) -> Result<(), EngineError> {
         let mut writer = self.writer_for_commit();
-        self.with_tree(|tree| {
-            let (books, writes) = writer.prepare(tree, changes, HashMap::new(), position)?;
-            tree.apply_batch(writes)?;
+        self.with(|database| {
+            let (books, writes) = writer.prepare(database, changes, HashMap::new(), position)?;
+            database.absorb(&writes, position.sequence)?;
             writer.books = books;
             Ok(())
         })
@@ -169,37 +186,22 @@ impl Engine {
         if copied != books {
             return Err(EngineError::Damaged("a copy of its rows does not come to what the books say"));
         }
-        self.with_tree(|tree| writer.finish(tree, sled::Batch::default(), books))
+        self.with(|database| writer.finish(database, &[], books))
     }
 
-    /// Up to `limit` rows of a space, from the first after `after`.
-    pub(super) fn scan_after(&self, space: u8, after: Option<&RowKey>, limit: usize) -> Result<Page, EngineError> {
-        self.with_tree(|tree| {
-            let mut rows = Vec::new();
-            let mut heads = heads_after(tree, space, after);
-            while rows.len() < limit {
-                let Some(entry) = heads.next() else { return Ok(Page { rows, end: true }) };
-                let (physical, head) = entry?;
-                let key = rows::logical_key(&physical)?;
-                // The row can have gone since its head was read.
-                if let Some(row) = whole_row(tree, &key, head)? {
-                    rows.push((key, row));
-                }
-            }
-            Ok(Page { rows, end: heads.next().transpose()?.is_none() })
-        })
+    /// Up to `limit` rows of one space, or of all, from the first after `after`.
+    pub(super) fn rows_after(
+        &self,
+        space: Option<u8>,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Page, EngineError> {
+        self.with(|database| database.rows_after(space, after, limit))
     }
 
     /// How many rows a space has.
     pub(super) fn count(&self, space: u8) -> Result<u64, EngineError> {
-        self.with_tree(|tree| {
-            let mut count = 0;
-            for entry in tree.scan_prefix(rows::heads_of(space)) {
-                entry?;
-                count += 1;
-            }
-            Ok(count)
-        })
+        self.with(|database| database.count(space))
     }
 
     /// Reads every row, a page at a time between batches, and compares with the books.
@@ -210,12 +212,13 @@ impl Engine {
     /// The same, as long as `goes_on` says so; then [`EngineError::Gone`].
     pub(super) fn check_while(&self, goes_on: impl Fn() -> bool) -> Result<Checked, EngineError> {
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-        self.writer().check = Some(Progress { cursor: Vec::new(), tally: Tally::default() });
+        self.writer().check = Some(Progress { cursor: Cursor::Start, tally: Tally::default() });
         loop {
             step_aside(&self.commits);
             let mut writer = self.writer_for_step();
             let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
-            if !self.with_tree(|tree| progress.advance(tree, CHECK_ROWS))? {
+            self.with(|database| progress.advance(database))?;
+            if progress.cursor == Cursor::End {
                 let (found, expected) = (progress.tally, writer.books.tally);
                 return Ok(Checked { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
             }
@@ -223,48 +226,35 @@ impl Engine {
         }
     }
 
-    /// Removes the rows that lack a piece, and counts what is left, whatever the books say: for a database that
+    /// Removes the rows of which a part is missing, and counts what is left, whatever the books say: for a database that
     /// has lost something, and an operator who accepts that.
     pub(super) fn salvage(&self) -> Result<Tally, EngineError> {
-        self.with_tree(|tree| {
-            let mut tally = Tally::default();
-            for entry in tree.scan_prefix(rows::ALL_HEADS) {
-                let (physical, head) = entry?;
-                let key = rows::logical_key(&physical)?;
-                match whole_row(tree, &key, head) {
-                    Ok(Some(row)) => tally.add(key.as_bytes(), &row),
-                    Ok(None) => {}
-                    Err(EngineError::Damaged(_)) => drop(tree.remove(physical)?),
-                    Err(other) => return Err(other),
-                }
+        self.with(|database| {
+            database.remove_broken()?;
+            let mut progress = Progress { cursor: Cursor::Start, tally: Tally::default() };
+            while progress.cursor != Cursor::End {
+                progress.advance(database)?;
             }
-            Ok(tally)
+            Ok(progress.tally)
         })
     }
 
-    /// Makes everything that sled has written durable.
+    /// Makes everything that was written durable.
     pub(super) fn sync(&self) -> Result<(), EngineError> {
-        self.with_tree(|tree| {
-            tree.flush()?;
-            Ok(nix::unistd::fdatasync(&self.file).map_err(io::Error::from)?)
-        })
+        self.with(|database| database.sync())
     }
 
     /// Waits for the calls that run, and lets go of the database. Later calls fail.
     pub(super) fn shut(&self) {
-        let db = self.tree.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // sled syncs when it is dropped, and panics where that fails; whatever was answered is durable by now.
-        let _ = caught(|| drop(db));
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        // An engine may sync when it is dropped, and panic where that fails; whatever was answered is durable by now.
+        let _ = caught(|| drop(database));
     }
 
-    pub(super) fn with_tree<T>(
-        &self,
-        call: impl FnOnce(&sled::Tree) -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
-        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
-        let tree = tree.as_ref().ok_or(EngineError::Gone)?;
-        caught(|| call(tree))?
+    pub(super) fn with<T>(&self, call: impl FnOnce(&dyn Database) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_deref().ok_or(EngineError::Gone)?;
+        caught(|| call(database))?
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -306,38 +296,38 @@ impl Drop for Engine {
 }
 
 impl Writer {
-    fn commit(&mut self, tree: &sled::Tree, batch: &Batch) -> Result<Applied, EngineError> {
+    fn commit(&mut self, database: &dyn Database, batch: &Batch) -> Result<Applied, EngineError> {
         let mut current = HashMap::with_capacity(batch.preconditions.len());
         for (place, precondition) in batch.preconditions.iter().enumerate() {
             let row = match current.entry(precondition.key()) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(get(tree, precondition.key())?),
+                Entry::Vacant(unknown) => unknown.insert(database.get(precondition.key())?),
             };
             if !precondition.holds(row.as_deref()) {
                 return Ok(Applied::Refused(place));
             }
         }
         let position = Position { sequence: self.books.position.sequence + 1, ..self.books.position };
-        let (books, writes) = self.prepare(tree, batch.changes.iter(), current, position)?;
-        self.finish(tree, writes, books).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
+        let (books, writes) = self.prepare(database, batch.changes.iter(), current, position)?;
+        self.finish(database, &writes, books).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
         Ok(Applied::Durable)
     }
 
     /// What to write for changes, and the books after them. Of the rows that are there, some may be known.
     fn prepare<'a>(
         &mut self,
-        tree: &sled::Tree,
+        database: &dyn Database,
         changes: impl Iterator<Item = &'a Change>,
         mut known: HashMap<&RowKey, Option<Row>>,
         position: Position,
-    ) -> Result<(Books, sled::Batch), EngineError> {
+    ) -> Result<(Books, Vec<Write<'a>>), EngineError> {
         let mut books = Books { position, ..self.books };
-        let mut writes = sled::Batch::default();
+        let mut writes = Vec::new();
         for change in changes {
             let key = change.key();
             let old = match known.remove(key) {
                 Some(known) => known,
-                None => get(tree, key)?,
+                None => database.get(key)?,
             };
             let new = match change {
                 Change::Put(_, row) => Some(row.as_slice()),
@@ -345,26 +335,18 @@ impl Writer {
             };
             account(&mut books.tally, key, old.as_deref(), new);
             if let Some(progress) = &mut self.check
-                && rows::head_key(key) <= progress.cursor
+                && progress.cursor.covers(key)
             {
                 account(&mut progress.tally, key, old.as_deref(), new);
             }
-            write(&mut writes, key, old.map_or(0, |row| row.len()), new, position.sequence);
+            writes.push(Write { key, old_length: old.map_or(0, |row| row.len()), row: new });
         }
         Ok((books, writes))
     }
 
     /// Writes with these books, and makes all of it durable.
-    fn finish(&mut self, tree: &sled::Tree, mut writes: sled::Batch, books: Books) -> Result<(), EngineError> {
-        writes.insert(&rows::BOOKS_KEY, books.encode());
-        let crossed = barrier::crossed();
-        tree.apply_batch(writes)?;
-        // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
-        // would only cost another flush of the disk.
-        tree.flush()?;
-        if barrier::crossed() == crossed {
-            return Err(EngineError::NoBarrier);
-        }
+    fn finish(&mut self, database: &dyn Database, writes: &[Write<'_>], books: Books) -> Result<(), EngineError> {
+        database.commit(writes, &books)?;
         if let Some(witness) = &mut self.witness {
             witness.record(books.position)?;
         }
@@ -374,17 +356,12 @@ impl Writer {
 }
 
 impl Progress {
-    /// Takes up to `limit` more rows into account; whether there may be more.
-    fn advance(&mut self, tree: &sled::Tree, limit: usize) -> Result<bool, EngineError> {
-        let rows = rows_after(tree, &self.cursor, limit)?;
-        for (key, row) in &rows {
-            let row = row.as_ref().ok_or(EngineError::Damaged("a row went while nobody wrote"))?;
-            self.tally.add(key.as_bytes(), row);
-        }
-        if let Some((key, _)) = rows.last() {
-            self.cursor = rows::head_key(key);
-        }
-        Ok(rows.len() == limit)
+    /// Takes a page more into account.
+    fn advance(&mut self, database: &dyn Database) -> Result<(), EngineError> {
+        let page = database.rows_after(None, self.cursor.last(), CHECK_ROWS)?;
+        page.rows.iter().for_each(|(key, row)| self.tally.add(key.as_bytes(), row));
+        self.cursor.advance(&page);
+        Ok(())
     }
 }
 
@@ -394,21 +371,5 @@ fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8
     }
     if let Some(row) = new {
         tally.add(key.as_bytes(), row);
-    }
-}
-
-/// sled locks its file, and its last thread lets go of it some time after the database was dropped.
-fn wait_for_release(db: &Path) -> io::Result<()> {
-    let file = File::open(db)?;
-    let begun = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return file.unlock(),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= RELEASE_SECONDS_MAX => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "something else holds the database file"));
-            }
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
-        }
     }
 }

@@ -9,10 +9,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     books::{Books, Position, Tally},
-    engine::{Engine, Writer},
+    database::Database,
+    engine::{Cursor, Engine, Writer},
     failure::EngineError,
-    rows,
-    tree::{get, rows_after},
 };
 use crate::store::{Change, RowKey};
 
@@ -26,8 +25,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// A copy that is being made, as the writer knows it.
 pub(super) struct Copy {
     target: Arc<Engine>,
-    /// The head of the last row that was copied.
-    cursor: Vec<u8>,
+    /// Which rows were copied.
+    cursor: Cursor,
     /// Keys after the cursor that were changed since the page was begun.
     changed: BTreeSet<RowKey>,
     /// Why the copy is not one any more.
@@ -44,7 +43,7 @@ impl Copy {
     /// Carries along what a commit has changed. That the copy fails is no matter to the commit.
     pub(super) fn carry(&mut self, changes: &[Change], position: Position) {
         let (copied, others): (Vec<&Change>, Vec<&Change>) =
-            changes.iter().partition(|change| rows::head_key(change.key()) <= self.cursor);
+            changes.iter().partition(|change| self.cursor.covers(change.key()));
         self.changed.extend(others.into_iter().map(|change| change.key().clone()));
         if self.failed.is_none() && !copied.is_empty() {
             self.failed = self.target.absorb(copied.into_iter(), position).err();
@@ -57,7 +56,7 @@ impl Engine {
     pub(super) fn begin_copy(&self, target: Arc<Engine>) {
         let mut writer = self.writer();
         target.set_books(Books { tally: Tally::default(), ..writer.books });
-        writer.copy = Some(Copy { target, cursor: Vec::new(), changed: BTreeSet::new(), failed: None });
+        writer.copy = Some(Copy { target, cursor: Cursor::Start, changed: BTreeSet::new(), failed: None });
     }
 
     /// Copies a page; whether there may be more. For one caller at a time.
@@ -70,14 +69,11 @@ impl Engine {
             (Arc::clone(&copy.target), copy.cursor.clone(), position)
         };
         let mut bytes = 0;
-        while bytes < PAGE_BYTES && cursor != rows::AFTER_HEADS {
-            let found = self.with_tree(|tree| rows_after(tree, &cursor, ROWS_AT_ONCE)).map_err(CopyError::Source)?;
-            cursor = match found.last() {
-                Some((key, _)) if found.len() == ROWS_AT_ONCE => rows::head_key(key),
-                _ => rows::AFTER_HEADS.into(),
-            };
-            let there = found.into_iter().filter_map(|(key, row)| row.map(|row| Change::Put(key, row)));
-            let changes: Vec<Change> = there.inspect(|change| bytes += bytes_of(change)).collect();
+        while bytes < PAGE_BYTES && cursor != Cursor::End {
+            let page = self.rows_after(None, cursor.last(), ROWS_AT_ONCE).map_err(CopyError::Source)?;
+            cursor.advance(&page);
+            let rows = page.rows.into_iter().map(|(key, row)| Change::Put(key, row));
+            let changes: Vec<Change> = rows.inspect(|change| bytes += bytes_of(change)).collect();
             target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
         }
 
@@ -85,12 +81,12 @@ impl Engine {
         let position = writer.books.position;
         let copy = writer.copy()?;
         let mut again = std::mem::take(&mut copy.changed);
-        again.retain(|key| rows::head_key(key) <= cursor);
-        let changes = self.with_tree(|tree| again.into_iter().map(|key| as_change(key, tree)).collect());
+        again.retain(|key| cursor.covers(key));
+        let changes = self.with(|database| again.into_iter().map(|key| as_change(key, database)).collect());
         let changes: Vec<Change> = changes.map_err(CopyError::Source)?;
         target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
         copy.cursor = cursor;
-        Ok(copy.cursor != rows::AFTER_HEADS)
+        Ok(copy.cursor != Cursor::End)
     }
 
     /// Lets go of the copy, if there is one.
@@ -104,8 +100,8 @@ fn bytes_of(change: &Change) -> usize {
 }
 
 /// What makes the row of a key what it is here.
-fn as_change(key: RowKey, tree: &sled::Tree) -> Result<Change, EngineError> {
-    Ok(match get(tree, &key)? {
+fn as_change(key: RowKey, database: &dyn Database) -> Result<Change, EngineError> {
+    Ok(match database.get(&key)? {
         Some(row) => Change::Put(key, row),
         None => Change::Remove(key),
     })

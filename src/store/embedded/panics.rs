@@ -1,7 +1,7 @@
-//! sled answers some damage, and its own bugs, with a panic. Here they become errors.
+//! Engines answer some damage, and their own bugs, with a panic. Here they become errors.
 //!
 //! The text of such a panic can print rows, and keys of rows are tokens. So it is never shown: what is told is the
-//! place in sled's source, which is what a maintainer needs.
+//! place in the engine's source, which is what a maintainer needs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,10 +13,12 @@ use std::{
     thread,
 };
 
+use super::database::EngineKind;
+
 /// The place in the engine's source where it gave up.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the engine gave up at {0}")]
-pub(super) struct Panicked(String);
+pub(in crate::store) struct Panicked(String);
 
 const UNKNOWN: &str = "an unknown place";
 
@@ -34,7 +36,7 @@ pub(super) fn lost_threads() -> u64 {
 }
 
 /// Calls into the engine. A panic in there is an error here, and nothing of it is printed.
-pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(in crate::store) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     install_hook();
     let outer = IN_ENGINE.replace(true);
     // A caller that gets an error lets go of the engine without using it again, so a state that the panic left
@@ -50,6 +52,10 @@ fn in_source(file: &str, line: u32) -> String {
     format!("{file}, line {line}")
 }
 
+fn is_of_an_engine(thread: &str) -> bool {
+    EngineKind::all().any(|kind| thread.starts_with(kind.driver().thread_prefix()))
+}
+
 /// Wraps the process's panic hook once. Panics of every other thread and place go to the hook that was there.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
@@ -59,7 +65,7 @@ fn install_hook() {
             let place = || info.location().map_or_else(|| UNKNOWN.into(), |at| in_source(at.file(), at.line()));
             if IN_ENGINE.get() {
                 PLACE.set(Some(place()));
-            } else if thread::current().name().is_some_and(|name| name.starts_with("sled-io-")) {
+            } else if thread::current().name().is_some_and(is_of_an_engine) {
                 LOST_THREADS.fetch_add(1, Ordering::AcqRel);
                 tracing::error!(place = place(), "a thread of the store's engine gave up");
             } else {

@@ -14,13 +14,14 @@ use nix::{
     sys::statvfs::statvfs,
 };
 
-use super::error::OpenError;
+use super::{database::EngineKind, error::OpenError};
 use crate::directories;
 
-/// Where everything of a vault is.
+/// Where everything of a vault is, as far as one engine is concerned.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) root: PathBuf,
+    pub(super) kind: EngineKind,
 }
 
 impl Place {
@@ -32,19 +33,32 @@ impl Place {
         self.root.join("witness")
     }
 
-    /// The folder that is sled's.
+    /// The folder that is the engine's.
     pub(super) fn engine(&self) -> PathBuf {
-        self.root.join("sled")
+        self.root.join(self.kind.name())
     }
 
-    /// The database that a compaction makes.
+    /// The database that a compaction or a migration makes.
     pub(super) fn next_engine(&self) -> PathBuf {
-        self.root.join("sled.new")
+        self.root.join(format!("{}.new", self.kind))
     }
 
-    /// The database that a compaction has replaced, or is about to.
+    /// The database that a compaction or a migration has replaced, or is about to.
     pub(super) fn former_engine(&self) -> PathBuf {
-        self.root.join("sled.old")
+        self.root.join(format!("{}.old", self.kind))
+    }
+
+    /// The same vault, as far as each engine is concerned.
+    pub(super) fn of_each_engine(&self) -> impl Iterator<Item = Place> {
+        EngineKind::all().map(|kind| Place { root: self.root.clone(), kind })
+    }
+
+    /// The engine whose database the directory holds: this one where there are two. Between the two renames of a
+    /// switch it is the one that is about to be replaced.
+    pub(super) fn there(&self) -> Option<EngineKind> {
+        let places = || std::iter::once(self.clone()).chain(self.of_each_engine());
+        let current = places().find(|place| place.engine().exists());
+        current.or_else(|| places().find(|place| place.former_engine().exists())).map(|place| place.kind)
     }
 
     /// A copy of the database on which recovery is tried before the database itself is touched.
@@ -73,7 +87,7 @@ impl Place {
             }
         }
         match self.foreign_entry().map_err(unusable)? {
-            Some(entry) if !self.witness().exists() && !self.engine().exists() => {
+            Some(entry) if !self.witness().exists() && self.there().is_none() => {
                 Err(OpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() })
             }
             _ => Ok(()),
@@ -85,9 +99,13 @@ impl Place {
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            let ours =
-                ["lock", "witness", "witness.new", "sled", "sled.new", "sled.old", "rehearsal", "lost+found", "audit"];
-            if !ours.iter().any(|known| name == *known) {
+            let ours = ["lock", "witness", "witness.new", "rehearsal", "lost+found", "audit"].map(OsString::from);
+            let databases =
+                self.of_each_engine().flat_map(|place| [place.engine(), place.next_engine(), place.former_engine()]);
+            if databases.into_iter().any(|database| database.file_name() == Some(&name)) {
+                continue;
+            }
+            if !ours.contains(&name) {
                 return Ok(Some(name));
             }
         }
@@ -168,7 +186,7 @@ pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
 }
 
 /// Every file under a directory.
-pub(super) fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(in crate::store) fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -181,27 +199,40 @@ pub(super) fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Makes the files of a directory, its folders and their entries durable.
+/// Makes the files of a directory, its folders and their entries durable. What goes meanwhile is left out: an open
+/// database may remove files of its own at any time.
 pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() { sync_tree(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
+        unless_gone(|| {
+            if entry.file_type()?.is_dir() { sync_tree(&entry.path()) } else { File::open(entry.path())?.sync_all() }
+        })?;
     }
     directories::sync_directory(path)
 }
 
-/// Takes every right away from everyone but the owner. sled makes files with the rights that the process's mask leaves.
+/// Takes every right away from everyone but the owner: engines make files with the rights that the process's mask
+/// leaves. What goes meanwhile is left out.
 pub(super) fn restrict_tree(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            restrict_tree(&entry.path())?;
-        } else {
-            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
-        }
+        unless_gone(|| {
+            if entry.file_type()?.is_dir() {
+                restrict_tree(&entry.path())
+            } else {
+                fs::set_permissions(entry.path(), Permissions::from_mode(0o600))
+            }
+        })?;
     }
     Ok(())
+}
+
+fn unless_gone(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match work() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Makes the system forget what it believes the files hold.
@@ -221,7 +252,7 @@ pub(super) fn bytes_free(path: &Path) -> io::Result<u64> {
     Ok(found.blocks_available() * found.fragment_size())
 }
 
-/// Bytes that the files under a directory take on the disk. Files and folders may go meanwhile: sled removes some at any
+/// Bytes that the files under a directory take on the disk. Files and folders may go meanwhile: engines remove some at any
 /// time, and so does the end of a compaction.
 pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
@@ -250,7 +281,7 @@ mod tests {
     #[test]
     fn a_lock_is_held_until_dropped_and_names_its_holder() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place { root: folder.path().to_owned() };
+        let place = Place { root: folder.path().to_owned(), kind: EngineKind::Sled };
         fs::write(place.lock(), b"of a process that was killed").unwrap();
         let mut lock = DirectoryLock::take(&place).unwrap();
         let refused = DirectoryLock::take(&place).map(drop).unwrap_err();
@@ -267,7 +298,7 @@ mod tests {
     #[test]
     fn a_directory_that_others_can_write_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place { root: folder.path().join("a/b") };
+        let place = Place { root: folder.path().join("a/b"), kind: EngineKind::Sled };
         place.prepare().unwrap();
         assert_eq!(fs::metadata(&place.root).unwrap().mode() & 0o777, 0o700);
         for mode in [0o770, 0o702, 0o1777] {
@@ -276,7 +307,7 @@ mod tests {
         }
         fs::set_permissions(&place.root, Permissions::from_mode(0o750)).unwrap();
         place.prepare().unwrap();
-        let file = Place { root: folder.path().join("file") };
+        let file = Place { root: folder.path().join("file"), kind: EngineKind::Sled };
         fs::write(&file.root, b"").unwrap();
         assert!(matches!(file.prepare(), Err(OpenError::Directory { .. })));
     }

@@ -1,0 +1,276 @@
+//! The operations that are counted, on one thread and with all their state in memory but for the audit log's file.
+
+use std::{
+    collections::BTreeSet, fs, hint::black_box, os::unix::net::UnixStream, path::Path, sync::Arc, time::Duration,
+};
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use masker::{
+    access::{self, Access, ApiKeys, Clients, HostUsers, Moment, Peer},
+    api::{Answer, Object, RehydrateRequest, TokenizeRequest, TokenizeResult},
+    audit::{self, AuditLog, Count, Event, OnFailure},
+    config::{Config, load_policies},
+    crypto::{Fingerprint, GenerationKeys, SecretKey, World},
+    keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
+    kind::{Context, EntityKind, Kid, Value},
+    metrics::Metrics,
+    normalize::Normalizer,
+    policy::{Policy, PolicySet},
+    store::memory::MemoryStore,
+    token::Token,
+    vault::{KeyRules, Subject, TokenInput, Tokenized, Vault},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+
+/// Values of a large request: fewer than are worked on by several threads.
+const BATCH: usize = 100;
+/// The numbers that random keys and values are made from do not change.
+const SEED: u64 = 5;
+const CLIENTS: &str = "[[clients]]\nname = \"other\"\nuid = 65533\nscopes = [\"*\"]\n\
+                       [[clients]]\nname = \"bench\"\nuid = UID\nscopes = [\"tokenize\", \"rehydrate\"]\n\
+                       [clients.limits]\nrequests_per_second = 1000000\nvalues_per_hour = 1000000000000\n";
+
+/// A piece of work, and how often it is done.
+pub struct Operation {
+    pub calls: u64,
+    pub work: Box<dyn FnMut()>,
+}
+
+/// Every operation by its name, in the order in which they are counted.
+pub fn all() -> Outcome<Vec<(&'static str, Operation)>> {
+    let bed = Arc::new(Bed::new()?);
+    let mut all = Vec::new();
+    for (single, many, of) in [
+        ("stateless tokenize", "stateless tokenize, 100 values", tokenize as fn(&Arc<Bed>, usize) -> Operation),
+        ("stateless rehydrate", "stateless rehydrate, 100 values", rehydrate),
+        ("tokenize request, read", "tokenize request of 100, read", read_tokenize),
+        ("rehydrate request, read", "rehydrate request of 100, read", read_rehydrate),
+        ("tokenize answer, written", "tokenize answer of 100, written", write_tokenize),
+    ] {
+        all.push((single, of(&bed, 1)));
+        all.push((many, of(&bed, BATCH)));
+    }
+    all.push(("vault id", vault_id()?));
+    all.push(("policy and kind, looked up", lookup(&bed)));
+    all.push(("access and limits", access_and_limits(&bed)));
+    all.push(("audit event, written", audit_event(&bed)));
+    for (name, token) in
+        [("vault token, parsed", vault_token()?), ("reversible token, parsed", bed.tokens(1).remove(0))]
+    {
+        all.push((name, often(move || assert!(Token::parse(black_box(&token)).is_ok()))));
+    }
+    Ok(all)
+}
+
+fn often(work: impl FnMut() + 'static) -> Operation {
+    Operation { calls: 50, work: Box::new(work) }
+}
+
+fn sometimes(values: usize, work: impl FnMut() + 'static) -> Operation {
+    Operation { calls: if values == 1 { 50 } else { 5 }, work: Box::new(work) }
+}
+
+/// What the operations work on.
+struct Bed {
+    vault: Vault,
+    policies: Arc<PolicySet>,
+    access: Access,
+    peer: Arc<Peer>,
+    audit: AuditLog,
+    // Dropped last: the others use them to their ends.
+    runtime: Runtime,
+    _folder: TempDir,
+}
+
+impl Bed {
+    fn new() -> Outcome<Self> {
+        // Large requests are worked where they are, should they be worked by several threads one day.
+        rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?;
+        let folder = tempfile::tempdir()?;
+        let policies = load_policies(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), Some("stateless"))?;
+        let policies = Arc::new(policies);
+        let keys: BTreeSet<Kid> = policies.kids().map(|(_, kid)| kid).collect();
+        let keys = keys.into_iter().map(|kid| Ok(LoadedKey { kid, role: Role::Active, key: key()? }));
+        let keyring = Keyring::build(keys.collect::<Outcome<_>>()?, 1).map_err(|_| "the keys make no keyring")?;
+        let rules = KeyRules {
+            grace: Grace { days: 30, action: GraceAction::Warn },
+            second_tokens: BTreeSet::new(),
+            accept_rollback: false,
+        };
+        let metrics = Arc::new(Metrics::new()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let store = Arc::new(MemoryStore::new());
+        let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now));
+        let vault = runtime.block_on(vault)?;
+        let file = folder.path().join("masker.toml");
+        fs::write(&file, CLIENTS.replace("UID", &nix::unistd::geteuid().to_string()))?;
+        let names = policies.iter().map(|policy| policy.name.as_str()).collect();
+        let clients = Clients::resolve(&Config::reload_access(&file)?, &HostUsers, &names);
+        let access = Access::new(clients.map_err(|problems| problems.join("; "))?, Arc::new(ApiKeys::load([])));
+        let (socket, _other) = UnixStream::pair()?;
+        let options = audit::Options {
+            directory: folder.path().join("audit"),
+            key: key()?,
+            // What makes it durable is a thread's business, and not counted.
+            sync: audit::Sync::Every(Duration::from_secs(3_600)),
+            on_failure: OnFailure::Refuse,
+            retention_days: 1,
+            segment_bytes_max: 1 << 30,
+            accept_break: false,
+            metrics,
+        };
+        let audit = AuditLog::open(options, None, Arc::new(Timestamp::now))?.log;
+        Ok(Bed { vault, policies, access, peer: Arc::new(Peer::of(&socket)?), audit, runtime, _folder: folder })
+    }
+
+    fn policy(&self) -> &Policy {
+        self.policies.get(None).expect("the default policy is loaded")
+    }
+
+    fn permit<O: access::Operation>(&self) -> access::Permit<O> {
+        self.access.local(&self.peer).permit(&self.policies).expect("the client may do this")
+    }
+
+    fn tokenize(&self, values: &[String]) -> Vec<Tokenized> {
+        let _within = self.runtime.enter();
+        let subject = |value| Subject { kind: "PHONE", value, context: "" };
+        let subjects: Vec<Subject<'_>> = values.iter().map(|value| subject(value.as_str())).collect();
+        let done = self.vault.tokenize(&self.permit(), self.policy(), &subjects).now_or_never();
+        done.and_then(Result::ok).expect("nothing is waited for without the vault").results
+    }
+
+    fn tokens(&self, count: usize) -> Vec<String> {
+        let tokens = self.tokenize(&values(count));
+        tokens.iter().map(|token| token.token().expect("a token").to_owned()).collect()
+    }
+}
+
+fn values(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("+1415555{number:04}")).collect()
+}
+
+fn key() -> Outcome<SecretKey> {
+    Ok(SecretKey::generate(&mut StdRng::seed_from_u64(SEED))?)
+}
+
+fn tokenize(bed: &Arc<Bed>, count: usize) -> Operation {
+    let (bed, values) = (Arc::clone(bed), values(count));
+    sometimes(count, move || drop(black_box(bed.tokenize(black_box(&values)))))
+}
+
+fn rehydrate(bed: &Arc<Bed>, count: usize) -> Operation {
+    let (bed, tokens) = (Arc::clone(bed), bed.tokens(count));
+    sometimes(count, move || {
+        let _within = bed.runtime.enter();
+        let inputs: Vec<TokenInput<'_>> =
+            tokens.iter().map(|token| TokenInput { token: token.as_str(), context: "" }).collect();
+        let done = bed.vault.rehydrate(&bed.permit(), black_box(&inputs)).now_or_never();
+        let done = done.and_then(Result::ok).expect("nothing is waited for without the vault").results;
+        assert!(black_box(done).iter().all(Result::is_ok));
+    })
+}
+
+fn read_tokenize(_: &Arc<Bed>, count: usize) -> Operation {
+    let items: Vec<_> =
+        values(count).iter().map(|value| serde_json::json!({ "kind": "PHONE", "value": value })).collect();
+    let body = serde_json::json!({ "items": items }).to_string();
+    sometimes(count, move || {
+        let read: Object<TokenizeRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
+        assert_eq!(black_box(read).0.items.len(), count);
+    })
+}
+
+fn read_rehydrate(bed: &Arc<Bed>, count: usize) -> Operation {
+    let body = serde_json::json!({ "tokens": bed.tokens(count) }).to_string();
+    sometimes(count, move || {
+        let read: Object<RehydrateRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
+        assert_eq!(black_box(read).0.tokens.len(), count);
+    })
+}
+
+fn write_tokenize(bed: &Arc<Bed>, count: usize) -> Operation {
+    let tokens = bed.tokens(count);
+    sometimes(count, move || {
+        let results = tokens.iter().map(|token| TokenizeResult::Token { token: token.as_str().into(), created: None });
+        let answer = Answer { results: results.collect() };
+        black_box(serde_json::to_vec(black_box(&answer)).expect("an answer"));
+    })
+}
+
+/// The id of a value in the vault, from its spelling.
+fn vault_id() -> Outcome<Operation> {
+    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, World::Live)?;
+    let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
+    Ok(often(move || {
+        let value = Value::new(black_box("(415) 555-2671")).expect("a value");
+        let normal = Normalizer::Phone.apply(value).expect("a number");
+        black_box(keys.token_id(kind, Context::new("").expect("a context"), &normal));
+    }))
+}
+
+fn lookup(bed: &Arc<Bed>) -> Operation {
+    let bed = Arc::clone(bed);
+    often(move || {
+        let policy = bed.policies.get(Some(black_box("healthcare-default"))).expect("a policy");
+        black_box(policy.rule(black_box("PHONE")).expect("a kind"));
+    })
+}
+
+/// What a request goes through before its items: who is calling, whether they may, and whether they may so often.
+fn access_and_limits(bed: &Arc<Bed>) -> Operation {
+    let (bed, mut seconds) = (Arc::clone(bed), 0);
+    often(move || {
+        seconds += 1;
+        let caller = bed.access.local(black_box(&bed.peer));
+        black_box(caller.permit::<access::Tokenize>(&bed.policies).is_ok());
+        let now = Moment { elapsed: Duration::from_secs(seconds), unix_seconds: seconds };
+        black_box(caller.principal().limiter.admit(now, 1).is_ok());
+    })
+}
+
+fn audit_event(bed: &Arc<Bed>) -> Operation {
+    let bed = Arc::clone(bed);
+    let counts = [Count {
+        kind: EntityKind::parse("PHONE"),
+        outcome: "ok",
+        kid: Kid::parse("K_STATELESS"),
+        fingerprint: Some(Fingerprint::from_bytes([0xab; 8])),
+        generation: Some(Role::Active),
+        items: 1,
+    }];
+    let caller = audit::Caller {
+        name: "billing",
+        uid: 1_000,
+        gid: 1_000,
+        pid: Some(12_345),
+        unit: Some("billing.service"),
+        key_id: None,
+        key_prefix: None,
+        mode: "live",
+    };
+    often(move || {
+        let event = Event {
+            caller: Some(caller),
+            request_id: Some("00112233445566778899aabbccddeeff"),
+            status: Some(200),
+            policy: Some("stateless"),
+            counts: &counts,
+            duration_us: Some(17),
+            ..Event::new(audit::Operation::Tokenize, "ok")
+        };
+        let recorded = bed.audit.record(black_box(&event)).now_or_never();
+        assert!(matches!(recorded, Some(Ok(()))), "who comes first writes at once");
+    })
+}
+
+fn vault_token() -> Outcome<String> {
+    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, World::Live)?;
+    let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
+    let id = keys.token_id(kind, Context::new("").ok_or("a context")?, "+14155552671");
+    Ok(Token::Vault { kind, kid: keys.kid(), id }.to_text())
+}

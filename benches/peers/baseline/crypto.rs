@@ -1,0 +1,58 @@
+//! Tokens of version 1 made and opened in a loop, on one core, without anything around it.
+
+use std::{fs, hint::black_box, path::Path, time::Instant};
+
+use masker::{
+    crypto::{GenerationKeys, SecretKey, Suite, World},
+    kind::{Context, EntityKind, Kid, Value},
+    token::Token,
+};
+
+use crate::Outcome;
+
+/// Measures one way for so many seconds, and prints the rate as JSON.
+pub fn run(operation: &str, values: &Path, seconds: f64) -> Outcome<()> {
+    let text = fs::read_to_string(values)?;
+    let values: Vec<Value<'_>> =
+        text.lines().map(|line| Value::new(line).ok_or("a value")).collect::<Result<_, _>>()?;
+    let mut rng = rand::rng();
+    let kid = Kid::parse("K_STATELESS").ok_or("a key id")?;
+    let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
+    let context = Context::new("").ok_or("a context")?;
+    let keys = GenerationKeys::derive(kid, &SecretKey::generate(&mut rng)?, World::Live)?;
+    let mut tokens = vec![String::new(); values.len()];
+    let mut mint = |number: usize| {
+        let body = keys.mint(Suite::Xaes256Gcm, kind, context, values[number], &mut rng);
+        tokens[number].clear();
+        Token::Aead { kind, kid, body }.write_to(&mut tokens[number]);
+        true
+    };
+    let minted = rate(if operation == "tokenize" { seconds } else { 0.0 }, values.len(), &mut mint)?;
+    let rate = match operation {
+        "tokenize" => minted,
+        "rehydrate" => rate(seconds, values.len(), |number| match Token::parse(black_box(&tokens[number])) {
+            Ok(Token::Aead { kind, body, .. }) => black_box(keys.open(kind, context, &body)).is_ok(),
+            _ => false,
+        })?,
+        _ => return Err("tokenize or rehydrate".into()),
+    };
+    println!("{}", serde_json::json!({ "values_per_second": rate }));
+    Ok(())
+}
+
+/// Values a second, over whole rounds of them all: at least one.
+fn rate(seconds: f64, values: usize, mut work: impl FnMut(usize) -> bool) -> Outcome<f64> {
+    let (begun, mut done) = (Instant::now(), 0_usize);
+    loop {
+        for number in 0..values {
+            if !work(number) {
+                return Err("a value does not come back".into());
+            }
+        }
+        done += values;
+        let took = begun.elapsed().as_secs_f64();
+        if took >= seconds {
+            return Ok(done as f64 / took);
+        }
+    }
+}

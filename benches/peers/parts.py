@@ -1,0 +1,191 @@
+"""The parts of a run: each starts the servers that it needs, measures, and gives its rows by their names."""
+
+import json
+import threading
+
+import load
+from servers import STATELESS, VAULT, Floor, Masker, OpenBao, StoreAlone
+
+BATCH = 1_000
+# What OpenBao is tried with, to find the batch that suits it best.
+BAO_BATCHES = (100, 300, 1_000, 3_000, 10_000)
+TRY_SECONDS = 3
+# The values that `masker bench` makes of it are known after their first time.
+KNOWN_SEED = 1
+
+
+def values(count):
+    """Telephone numbers, each once."""
+    return [f"+1415555{number:04}" for number in range(count)]
+
+
+def request_file(bench, name, body):
+    """A request's body as a file, which is how the generator takes it."""
+    file = bench.data / f"{name}.json"
+    file.write_text(json.dumps(body, separators=(",", ":")))
+    return file
+
+
+def case(bench, server, name, request, connections, count):
+    """A server under one request, as a function of seconds."""
+    path, body = request
+    file = request_file(bench, f"{server.name}-{name}", body)
+    return lambda seconds: load.h2load(bench, server, path, file, connections, count, seconds)
+
+
+def floor(bench, masker, requests):
+    """The floor, with masker's own answers to these requests; and its paths by their names."""
+    answers = {name: masker.ask("POST", *request) for name, request in requests.items()}
+    return bench.serve(Floor, answers)
+
+
+def plural(count, what):
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def single(bench):
+    """One value in a request, without the vault."""
+    masker, bao = bench.serve(Masker), bench.serve(OpenBao)
+    one = values(1)
+    requests = {"tokenize": masker.tokenize_request(one), "rehydrate": masker.rehydrate_request(one)}
+    others = {"tokenize": bao.tokenize_request(one), "rehydrate": bao.rehydrate_request(one)}
+    nothing = floor(bench, masker, requests)
+    rows = {}
+    for connections in (16, 1):
+        for name, request in requests.items():
+            cases = {
+                "masker": case(bench, masker, name, request, connections, 1),
+                "OpenBao": case(bench, bao, name, others[name], connections, 1),
+                "floor": case(bench, nothing, name, (f"/{name}", request[1]), connections, 1),
+            }
+            title = f"stateless {name}, 1 value, {plural(connections, 'connection')}"
+            rows[f"single-{name}-{connections}"] = bench.alternate(title, cases)
+    return rows
+
+
+def batch(bench):
+    """A thousand values in a request, without the vault; OpenBao with as many as suit it best."""
+    masker, bao = bench.serve(Masker), bench.serve(OpenBao)
+    many = values(BATCH)
+    requests = {"tokenize": masker.tokenize_request(many), "rehydrate": masker.rehydrate_request(many)}
+    nothing = floor(bench, masker, requests)
+    plain = bench.data / "values"
+    plain.write_text("\n".join(many))
+    rows = {}
+    for name, request in requests.items():
+        bao_case, tried = best_batch(bench, bao, name)
+        cases = {
+            "masker": case(bench, masker, name, request, 4, BATCH),
+            "OpenBao": bao_case,
+            "floor": case(bench, nothing, name, (f"/{name}", request[1]), 4, BATCH),
+            "crypto, one core": lambda seconds, name=name: load.crypto(bench, plain, name, seconds),
+        }
+        row = bench.alternate(f"stateless {name}, {BATCH:,} values, 4 connections", cases)
+        rows[f"batch-{name}"] = row | {"OpenBao's batches": tried}
+    return rows
+
+
+def best_batch(bench, bao, name):
+    """OpenBao under the batch that it does the most values in a second with, and what it did with each."""
+    tried = {}
+    cases = {}
+    for size in BAO_BATCHES:
+        many = [f"+1415{number:07}" for number in range(size)]
+        request = bao.tokenize_request(many) if name == "tokenize" else bao.rehydrate_request(many)
+        cases[size] = case(bench, bao, f"{name}-{size}", request, 4, size)
+        try:
+            tried[size] = cases[size](TRY_SECONDS).values_per_second
+        except load.Unanswered:
+            tried[size] = 0.0
+    best = max(tried, key=tried.get)
+    bench.say(f"OpenBao's best batch is {best:,}: " + ", ".join(f"{n:,}: {rate:,.0f}/s" for n, rate in tried.items()))
+    return cases[best], tried
+
+
+def known(bench):
+    """Values that the vault has, and their tokens, a thousand in a request, beside the same without the vault."""
+    rows = {}
+    stateless = bench.serve(Masker)
+    for engine in bench.engines:
+        vault = bench.serve(Masker, engine, f"vault-{engine}")
+        fill(bench, vault, bench.records)
+        for operation in ("tokenize", "rehydrate"):
+            cases = {
+                f"masker, {engine}": known_case(vault, operation, VAULT),
+                "masker, stateless": known_case(stateless, operation, STATELESS),
+            }
+            title = f"{operation} of known values, {bench.records:,} records, {BATCH:,} values, 4 connections"
+            rows[f"known-{operation}-{engine}"] = bench.alternate(title, cases)
+        vault.stop()
+    return rows
+
+
+def known_case(server, operation, policy, size=BATCH):
+    """256 requests of different values, in turn, as `masker bench` makes them."""
+    return lambda seconds: load.masker_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED)
+
+
+def mint_case(server, connections, size):
+    return lambda seconds: load.masker_bench(server, "mint", VAULT, connections, size, seconds)
+
+
+def fill(bench, server, records, known=BATCH):
+    """So many records, at least: of the values that will be known, by so many a request, and of others."""
+    bench.say(f"{server.name}: filling with {records:,} records")
+    load.masker_bench(server, "tokenize", VAULT, 4, known, 1, seed=KNOWN_SEED)
+    while (there := server.ask("GET", "/api/v1/vault/stats")[1]["records"]) < records:
+        # Some seconds at a time, and fewer when there is little left: a second of it is some ten thousand.
+        load.masker_bench(server, "mint", VAULT, 4, BATCH, 10 if records - there > 500_000 else 1)
+
+
+def mints(bench):
+    """Values that the vault has not, durable when they are answered, beside what the store alone makes durable."""
+    rows = {}
+    for engine in bench.engines:
+        vault = bench.serve(Masker, engine)
+        store = bench.serve(StoreAlone, engine, bench.records // 5)
+        fill(bench, vault, bench.records // 5)
+        cases = {f"masker, {engine}": mint_case(vault, 4, BATCH), f"{engine} alone": store.measure}
+        title = f"mints of new values, {BATCH:,} values, 4 connections"
+        rows[f"mint-batch-{engine}"] = bench.alternate(title, cases)
+        cases = {f"masker, {engine}, {plural(n, 'connection')}": mint_case(vault, n, 1) for n in (64, 1)}
+        rows[f"mint-single-{engine}"] = bench.alternate("mints of new values, 1 value", cases)
+        store.stop()
+        vault.stop()
+    return rows
+
+
+def metrics(bench):
+    """What requests feel of somebody who asks for metrics."""
+    masker = bench.serve(Masker)
+    request = masker.tokenize_request(values(1))
+    plain = case(bench, masker, "tokenize", request, 16, 1)
+    cases = {"masker": plain}
+    for often in (1, 10):
+        cases[f"masker, metrics asked for {often} × a second"] = lambda seconds, often=often: scraped(
+            masker, plain, seconds, often
+        )
+    return {"metrics": bench.alternate("stateless tokenize, 1 value, 16 connections", cases)}
+
+
+def scraped(server, run, seconds, often):
+    """A slice beside which metrics are asked for so often in a second."""
+    done = threading.Event()
+    failures = []
+
+    def scrape():
+        while not done.wait(1 / often):
+            try:
+                server.ask("GET", "/metrics")
+            except Exception as failed:
+                failures.append(failed)
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        return run(seconds)
+    finally:
+        done.set()
+        scraper.join()
+        if failures:
+            raise failures[0]

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Measures masker against OpenBao, against a server that does nothing, and against its own cryptography and store: on one
+machine, in one run, in turn, over Unix sockets. `make bench-peers` runs it, and RESULTS.md is what it writes.
+
+Every run keeps its raw figures in a file of its own below the target directory, part by part. A table is made of one
+such file: what stands in one was measured in one run.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import about
+import large
+import parts
+import plot
+import table
+from bench import SOURCE, Bench
+from process import Failed
+
+PARTS = {
+    "single": parts.single,
+    "batch": parts.batch,
+    "known": parts.known,
+    "mints": parts.mints,
+    "metrics": parts.metrics,
+}
+LARGE_PARTS = {"growth": large.growth, "rotation": large.rotation}
+HERE = Path(__file__).resolve().parent
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="the parts that take an hour or two, in the place of the others")
+    parser.add_argument("--quick", action="store_true", help="few, short slices and small vaults: to see that it works")
+    parser.add_argument("--only", metavar="PART,…", help="some parts: " + ", ".join([*PARTS, *LARGE_PARTS]))
+    parser.add_argument("--engines", default="sled,fjall", metavar="ENGINE,…", help="the engines of the vault (default: sled,fjall)")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: write the table of this run's figures")
+    return parser.parse_args()
+
+
+def chosen(options):
+    parts_of = PARTS | LARGE_PARTS if options.only else LARGE_PARTS if options.large else PARTS
+    names = options.only.split(",") if options.only else list(parts_of)
+    if unknown := [name for name in names if name not in parts_of]:
+        raise Failed(f"no part is called {', '.join(unknown)}")
+    return {name: part for name, part in parts_of.items() if name in names}
+
+
+def measure(options):
+    """A run, and the file that has its figures."""
+    sizes = (
+        dict(rounds=3, seconds=1, records=300_000, large_records=300_000)
+        if options.quick
+        else dict(rounds=5, seconds=3, records=1_000_000, large_records=10_000_000)
+    )
+    bench = Bench(engines=options.engines.split(","), **sizes)
+    began = datetime.now(timezone.utc)
+    file = bench.home / f"figures-{began:%Y%m%d-%H%M%S}.json"
+    bench.build()
+    run = {
+        "command": " ".join(["make bench-peers", *([f'PEERS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else [])]),
+        "about": about.machine(bench, began),
+        "cores": len(os.sched_getaffinity(0)),
+        "engines": bench.engines,
+        "rounds": bench.rounds,
+        "seconds": bench.seconds,
+        "quick": options.quick,
+        "parts": [],
+        "rows": {},
+    }
+    for name, part in chosen(options).items():
+        with bench.place():
+            run["rows"] |= part(bench)
+        run["parts"].append(name)
+        file.write_text(json.dumps(run, indent=1, ensure_ascii=False))
+    bench.say(f"the figures of this run are in {file}")
+    return run, file
+
+
+def write(run, file, whole):
+    """The documents of a whole run; of any other, a table beside its figures."""
+    text = table.document(run, about.commands(run))
+    if not whole:
+        place = file.with_suffix(".md")
+        place.write_text(text)
+        print(f"\n{table.targets_table(run)}\n\n-- not a whole run: its table is {place}")
+        return
+    if "growth" in whole:
+        (HERE / "RESULTS-large.md").write_text(text)
+    else:
+        (HERE / "RESULTS.md").write_text(text)
+        (SOURCE / "docs/peers.svg").write_text(plot.svg(run))
+        readme = SOURCE / "README.md"
+        readme.write_text(table.into_readme(readme.read_text(), run))
+    print(f"\n{table.targets_table(run)}")
+
+
+def main():
+    # Ended by a signal, it ends its servers as it does otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = arguments()
+    if options.table:
+        run, file = json.loads(options.table.read_text()), options.table
+    else:
+        run, file = measure(options)
+    whole = next((of for of in (PARTS, LARGE_PARTS) if set(run["parts"]) == set(of) and not run["quick"]), None)
+    write(run, file, whole)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as failed:
+        sys.exit(f"bench-peers: {failed}")
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"bench-peers: {failed}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,91 @@
+//! Engines: which one keeps the vault is configured, and a vault can be moved from one to the other.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::harness::{Launch, Site};
+
+const PHONES: [&str; 3] = ["415-555-2671", "415-555-2672", "415-555-2673"];
+
+fn launch(site: &Site) -> Launch<'_> {
+    site.launch().care_keys()
+}
+
+fn phones() -> Vec<String> {
+    PHONES.map(str::to_owned).to_vec()
+}
+
+/// `masker vault migrate`, with the site's configuration: what it exits with, and writes to its outputs.
+fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+    command.args(["vault", "migrate", "--config"]).arg(site.path("masker.toml")).args(words).env_clear();
+    let output = command.output().expect("masker can be run");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_vault_of_fjall_serves_and_survives_kills() {
+    let site = Site::of("fjall");
+    let mut tokens: Vec<String> = Vec::new();
+    for number in 0..4 {
+        let daemon = launch(&site).start();
+        let mut client = daemon.client();
+        for (phone, token) in phones().iter().zip(&tokens) {
+            assert_eq!(&client.value(token), phone, "after {number} kills");
+        }
+        tokens = client.tokens("PHONE", &phones());
+        daemon.kill();
+    }
+    assert!(site.vault().join("fjall").is_dir() && !site.vault().join("sled").exists());
+}
+
+#[test]
+fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
+    for (made, other) in [("sled", "fjall"), ("fjall", "sled")] {
+        let mut site = Site::of(made);
+        let daemon = launch(&site).start();
+        let token = daemon.client().token("PHONE", PHONES[0]);
+        daemon.stop();
+        site.set("vault", "engine", format!("{other:?}"));
+        let log = launch(&site).refused().code(1);
+        assert!(log.contains(&format!("masker vault migrate --to {other}")), "{log}");
+        // The variable counts before the file.
+        let daemon = launch(&site).env("MASKER_VAULT_ENGINE", made).start();
+        assert_eq!(daemon.client().value(&token), PHONES[0]);
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_vault_is_moved_while_no_daemon_has_it() {
+    let mut site = Site::of("sled");
+    let daemon = launch(&site).start();
+    let tokens = daemon.client().tokens("PHONE", &phones());
+
+    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(1) && told.contains("is in use by process"), "{told}");
+    assert_eq!(daemon.client().value(&tokens[0]), PHONES[0], "it serves on");
+    daemon.stop();
+    let (code, _, told) = migrate(&site, &["--to", "rocksdb"]);
+    assert!(code == Some(64) && told.contains("sled or fjall"), "{told}");
+
+    let (code, report, told) = migrate(&site, &["--to", "fjall", "--json"]);
+    assert!(code == Some(0) && told.contains("`[vault] engine` says sled: set it to \"fjall\""), "{told}");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["engine"], &report["moved"]["from"]), (&"fjall".into(), &"sled".into()));
+    assert!(report["moved"]["rows"].as_u64().is_some_and(|rows| rows >= 6), "{report}");
+    launch(&site).refused().code(1);
+
+    site.set("vault", "engine", "\"fjall\"");
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    for (phone, token) in phones().iter().zip(&tokens) {
+        assert_eq!(&client.value(token), phone);
+    }
+    assert_eq!(client.tokens("PHONE", &phones()), tokens);
+    daemon.stop();
+    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(0) && told.contains("is one of fjall already"), "{told}");
+}

@@ -1,0 +1,249 @@
+//! Moving a vault from one engine to another: nothing is lost, whatever cuts it off.
+
+use std::{
+    cell::Cell,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use masker::store::embedded::{EmbeddedStore, EngineKind, MigrateError, Migrated, OpenError, migrate};
+
+use crate::{
+    compaction::{copy, names, settled},
+    full_disk::{SmallDisk, fill},
+    opening::{picture, refused, vault},
+    options,
+    powercut::{
+        Recorder,
+        disk::{Cut, Disk, Event, Seeded},
+        mark,
+    },
+    runtime, scratch, small,
+    workload::{Model, differences},
+};
+
+on_each_engine!(
+    a_vault_moves_and_comes_back,
+    a_vault_of_another_engine_is_left_alone,
+    a_migration_that_is_killed_loses_nothing,
+    what_a_migration_left_is_settled_by_the_next_start,
+    a_migration_survives_power_cuts,
+    what_cannot_be_moved_is_left_alone,
+);
+
+const CACHE_BYTES: u64 = 1024 * 1024;
+
+fn other(engine: EngineKind) -> EngineKind {
+    match engine {
+        EngineKind::Sled => EngineKind::Fjall,
+        EngineKind::Fjall => EngineKind::Sled,
+    }
+}
+
+/// Holds the rows in the vault against the model, and tells the vault's id.
+fn holds(engine: EngineKind, path: &Path, model: &Model) -> [u8; 16] {
+    let store = EmbeddedStore::open(path, small(engine)).unwrap();
+    runtime().block_on(async {
+        assert_eq!(differences(&store, model).await, Ok(()));
+        masker::store::Store::close(&store).await.unwrap();
+    });
+    assert_eq!(store.accepted_loss(), None);
+    store.vault_id()
+}
+
+fn a_vault_moves_and_comes_back(engine: EngineKind) {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(engine, &path, 101, 80);
+    let id = holds(engine, &path, &model);
+    for (from, to) in [(engine, other(engine)), (other(engine), engine)] {
+        let told = Cell::new((0, 0));
+        let moved = migrate(&path, to, CACHE_BYTES, |done, total| told.set((done, total))).unwrap();
+        let rows = model.0.len() as u64;
+        assert!(matches!(moved, Migrated::Moved { from: was, rows: moved, .. } if was == from && moved == rows));
+        assert_eq!(told.get(), (rows, rows), "the last that is told is all of it");
+        assert_eq!(names(&path), settled(to));
+        assert_eq!(EngineKind::found_in(&path), Some(to));
+        let error = refused(&path, options(from));
+        assert!(matches!(error, OpenError::OtherEngine { there, asked, .. } if there == to && asked == from));
+        assert_eq!(migrate(&path, to, CACHE_BYTES, |_, _| ()).unwrap(), Migrated::Already);
+        assert_eq!(holds(to, &path, &model), id, "it is the same vault");
+    }
+}
+
+fn a_vault_of_another_engine_is_left_alone(engine: EngineKind) {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    let model = vault(engine, &path, 102, 20);
+    let witness = fs::read(path.join("witness")).unwrap();
+    for damage in ["", "its witness is damaged", "its witness is gone"] {
+        match damage {
+            "" => {}
+            "its witness is gone" => fs::remove_file(path.join("witness")).unwrap(),
+            _ => fs::write(path.join("witness"), &witness[..100]).unwrap(),
+        }
+        for accept_loss in [false, true] {
+            let error = refused(&path, masker::store::embedded::Options { accept_loss, ..options(other(engine)) });
+            assert!(matches!(error, OpenError::OtherEngine { .. }), "{damage}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("`masker vault migrate --to {}`", other(engine))), "{text}");
+            assert!(text.contains(&format!("set it to \"{engine}\"")), "{text}");
+        }
+    }
+    fs::write(path.join("witness"), witness).unwrap();
+    holds(engine, &path, &model);
+}
+
+/// A process of its own that moves a vault, and ends without a farewell once so many pages are copied. As a test among
+/// others it does nothing.
+#[test]
+fn process() {
+    let Some(root) = std::env::var_os("MIGRATION_CHILD_ROOT") else { return };
+    let text = |name: &str| std::env::var(name).unwrap();
+    let (to, pages) = (text("MIGRATION_CHILD_TO"), text("MIGRATION_CHILD_PAGES").parse::<u32>().unwrap());
+    let to = EngineKind::CHOICES.into_iter().find(|(name, _)| *name == to).unwrap().1;
+    let copied = Cell::new(0);
+    let tell = |_, _| {
+        copied.set(copied.get() + 1);
+        if copied.get() == pages {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+    };
+    migrate(root, to, CACHE_BYTES, tell).unwrap();
+    mark("moved\n");
+    println!("pages {}", copied.get());
+}
+
+fn child(root: &Path, to: EngineKind, pages: u32) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["migration::process", "--exact", "--nocapture", "--test-threads=1"])
+        .env("MIGRATION_CHILD_ROOT", root)
+        .env("MIGRATION_CHILD_TO", to.name())
+        .env("MIGRATION_CHILD_PAGES", pages.to_string());
+    command
+}
+
+fn a_migration_that_is_killed_loses_nothing(engine: EngineKind) {
+    let folder = scratch();
+    let (path, to) = (folder.path().join("vault"), other(engine));
+    let model = vault(engine, &path, 103, 120);
+    let mut pages = 1;
+    loop {
+        let output = child(&path, to, pages).stderr(Stdio::null()).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        assert_eq!(output.status.signal(), Some(9));
+        assert!(path.join(format!("{to}.new")).exists(), "it was cut off in its middle");
+        assert!(matches!(refused(&path, options(to)), OpenError::OtherEngine { .. }));
+        if pages % 2 == 1 {
+            holds(engine, &path, &model);
+            assert_eq!(names(&path), settled(engine));
+        }
+        pages += 1;
+    }
+    assert!(pages > 2, "it was killed after the first page and after the last");
+    holds(to, &path, &model);
+    assert_eq!(names(&path), settled(to));
+}
+
+fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
+    let folder = scratch();
+    let (sound, moved, to) = (folder.path().join("sound"), folder.path().join("moved"), other(engine));
+    let model = vault(engine, &sound, 104, 40);
+    copy(&sound, &moved);
+    migrate(&moved, to, CACHE_BYTES, |_, _| ()).unwrap();
+    let (before, after) = (sound.join(engine.name()), moved.join(to.name()));
+    let name = |kind: EngineKind, suffix: &str| format!("{kind}{suffix}");
+    // What lies where, and whose the vault then is.
+    let left = [
+        ("making it", vec![(name(engine, ""), &before), (name(to, ".new"), &after)], engine),
+        ("between the renames", vec![(name(engine, ".old"), &before), (name(to, ".new"), &after)], engine),
+        ("removing the old one", vec![(name(engine, ".old"), &before), (name(to, ""), &after)], to),
+    ];
+    for (moment, places, whose) in left {
+        let root = folder.path().join("left");
+        copy(if whose == engine { &sound } else { &moved }, &root);
+        fs::remove_dir_all(root.join(whose.name())).unwrap();
+        for (name, what) in places {
+            copy(what, &root.join(name));
+        }
+        assert_eq!(EngineKind::found_in(&root), Some(whose), "{moment}");
+        assert!(matches!(refused(&root, options(other(whose))), OpenError::OtherEngine { .. }), "{moment}");
+        let again = folder.path().join("again");
+        copy(&root, &again);
+        holds(whose, &root, &model);
+        assert_eq!(names(&root), settled(whose), "{moment}");
+        // Or by the next migration.
+        let migrated = migrate(&again, to, CACHE_BYTES, |_, _| ()).unwrap();
+        assert_eq!(migrated == Migrated::Already, whose == to, "{moment}");
+        holds(to, &again, &model);
+        assert_eq!(names(&again), settled(to), "{moment}");
+        fs::remove_dir_all(&root).unwrap();
+        fs::remove_dir_all(&again).unwrap();
+    }
+}
+
+fn a_migration_survives_power_cuts(engine: EngineKind) {
+    let folder = scratch();
+    let (path, to, seed) = (folder.path().join("vault"), other(engine), 105);
+    let model = vault(engine, &path, seed, 40);
+    let recorder = Recorder::new(&path, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
+    let mut disk = Disk::holding(&path);
+    assert!(recorder.record(&mut child(&path, to, u32::MAX)).stdout(Stdio::null()).status().unwrap().success());
+    let log = recorder.log();
+    let mut random = Seeded(seed);
+    // Where names change each moment counts; elsewhere some do.
+    let switches = |number: usize| {
+        let near = number.saturating_sub(6)..(number + 6).min(log.events.len());
+        log.events[near].iter().any(|event| matches!(event, Event::Renamed { to, .. } if !to.contains('/')))
+    };
+    let percent = 60 * 100 / log.events.len() as u64 + 1;
+    let (mut cuts, mut as_before) = (0, 0);
+    for point in 0..=log.events.len() {
+        disk.play(&log, point);
+        if !switches(point) && !random.chance(percent.min(100)) {
+            continue;
+        }
+        let (cut, target) = (Cut::any(&mut random), folder.path().join("rebuilt"));
+        disk.rebuild(&log, cut, &mut random, &target);
+        let whose = EngineKind::found_in(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
+        holds(whose, &target, &model);
+        (cuts, as_before) = (cuts + 1, as_before + u32::from(whose == engine));
+        fs::remove_dir_all(&target).unwrap();
+    }
+    println!("{cuts} cuts, {as_before} of them before the switch");
+    assert!(cuts > 20 && as_before > 0 && as_before < cuts);
+}
+
+fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
+    let folder = scratch();
+    let (path, to) = (folder.path().join("vault"), other(engine));
+    assert!(matches!(migrate(&path, to, CACHE_BYTES, |_, _| ()), Err(MigrateError::NoVault { .. })));
+    assert!(!path.exists(), "looking makes nothing");
+
+    let model = vault(engine, &path, 106, 20);
+    let store = EmbeddedStore::open(&path, options(engine)).unwrap();
+    let before = picture(&path);
+    let error = migrate(&path, to, CACHE_BYTES, |_, _| ()).unwrap_err();
+    assert!(matches!(error, MigrateError::Open(OpenError::Locked { .. })), "{error}");
+    assert!(picture(&path) == before);
+    drop(store);
+
+    let disk = match SmallDisk::mount(48) {
+        Ok(disk) => disk,
+        Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
+    };
+    let full = disk.path.join("vault");
+    copy(&path, &full);
+    let ballast = fill(&disk.path, 4 * 1024 * 1024);
+    let error = migrate(&full, to, CACHE_BYTES, |_, _| ()).unwrap_err();
+    assert!(matches!(error, MigrateError::NoRoom { .. }), "{error}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    assert_eq!(names(&full), settled(engine));
+    fs::remove_file(ballast).unwrap();
+    holds(engine, &full, &model);
+}

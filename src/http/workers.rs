@@ -1,4 +1,5 @@
-//! Threads that serve connections: one for each core, each with a runtime of its own.
+//! Threads that serve connections: one for every other core, each with a runtime of its own. Whoever asks is on the same
+//! host, and takes the rest.
 //!
 //! A request that is worked off in microseconds should not be moved between threads: a wake-up on another core costs as
 //! much as the work. So a connection stays on the thread that it was given, and so does what is done for it, but for what
@@ -14,6 +15,9 @@ use tokio::{
 
 use super::router::Route;
 use crate::limits::IN_PLACE_BODY_BYTES_MAX;
+
+/// Workers at least: where one waits for the audit log's disk, the others go on.
+const WORKERS_MIN: usize = 2;
 
 /// Threads at most for calls of one worker's connections that block on the disk.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -35,13 +39,14 @@ struct Worker {
 pub(super) struct Seat(#[expect(dead_code, reason = "is counted, not read")] Arc<()>);
 
 impl Workers {
-    /// Starts one worker for each core; each begins with `on_start`.
+    /// Starts the workers; each begins with `on_start`.
     ///
     /// # Errors
     /// What the system said, where it gives no more threads or descriptors.
     pub fn start(on_start: fn()) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        (0..cores).map(|number| Worker::start(number, on_start)).collect::<io::Result<_>>().map(Workers)
+        let workers = (cores / 2).max(WORKERS_MIN);
+        (0..workers).map(|number| Worker::start(number, on_start)).collect::<io::Result<_>>().map(Workers)
     }
 
     /// A seat on the worker with the fewest connections, and the runtime that the connection is to be served on.

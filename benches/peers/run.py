@@ -20,7 +20,7 @@ import large
 import parts
 import plot
 import table
-from bench import SOURCE, Bench
+from bench import SOURCE, Bench, awake
 from process import Failed
 
 PARTS = {
@@ -75,7 +75,8 @@ def measure(options):
         "rows": {},
     }
     for name, part in chosen(options).items():
-        with bench.place():
+        with awake() as kept, bench.place():
+            run["about"]["idle processors"] = "kept awake" if kept else "may sleep"
             run["rows"] |= part(bench)
         run["parts"].append(name)
         file.write_text(json.dumps(run, indent=1, ensure_ascii=False))

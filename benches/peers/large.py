@@ -17,8 +17,8 @@ def growth(bench):
     """A large vault and a small one under the same load in turn, and what the large one takes."""
     rows = {}
     for engine in bench.engines:
-        large = bench.serve(Masker, engine, "large")
-        small = bench.serve(Masker, engine, "small")
+        large = bench.serve(Masker, engine, f"large-{engine}")
+        small = bench.serve(Masker, engine, f"small-{engine}")
         facts = {"title": f"a vault of {bench.large_records:,} records on {engine}", "resident_bytes": {}}
         fill(bench, large, bench.large_records, BATCH_OF_SMALL)
         fill(bench, small, SMALL, BATCH_OF_SMALL)

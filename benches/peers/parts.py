@@ -142,7 +142,7 @@ def mints(bench):
     """Values that the vault has not, durable when they are answered, beside what the store alone makes durable."""
     rows = {}
     for engine in bench.engines:
-        vault = bench.serve(Masker, engine)
+        vault = bench.serve(Masker, engine, f"mints-{engine}")
         store = bench.serve(StoreAlone, engine, bench.records // 5)
         fill(bench, vault, bench.records // 5)
         cases = {f"masker, {engine}": mint_case(vault, 4, BATCH), f"{engine} alone": store.measure}

@@ -91,24 +91,21 @@ impl Load {
         let seed = self.seed ^ (self.rounds << 32);
         self.rounds += 1;
         let rounds = self.rounds;
+        // All are connected before the first of them asks: its request may be the one that the daemon is killed at.
+        let busy = known.into_iter().zip(&mut self.asked).zip(0..).map(|((known, asked), number)| Busy {
+            client: daemon.client(),
+            random: Seeded(Seeded(seed ^ number).number()),
+            number,
+            round: rounds,
+            known,
+            asked,
+            answered: &answered,
+            conduct,
+            steps: Vec::new(),
+        });
+        let busy: Vec<_> = busy.collect();
         thread::scope(|scope| {
-            let clients = known.into_iter().zip(&mut self.asked).zip(0..);
-            let clients: Vec<_> = clients
-                .map(|((known, asked), number)| {
-                    let client = Busy {
-                        client: daemon.client(),
-                        random: Seeded(Seeded(seed ^ number).number()),
-                        number,
-                        round: rounds,
-                        known,
-                        asked,
-                        answered: &answered,
-                        conduct,
-                        steps: Vec::new(),
-                    };
-                    scope.spawn(move || client.run())
-                })
-                .collect();
+            let clients: Vec<_> = busy.into_iter().map(|client| scope.spawn(move || client.run())).collect();
             clients.into_iter().map(|client| client.join().expect("what it saw stands above")).collect()
         })
     }

@@ -26,14 +26,14 @@ fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
     let daemon = launch(&site).start();
     let mut client = daemon.client();
     let ordinary = client.token("PHONE", "415-555-2671");
-    let (token, mark) = plant(&mut client, &json!({"kind": "PHONE", "label": "the CRM's backup"}));
+    let (token, mark) = plant(&mut client, &json!({"kind": "PHONE", "label": "the customers' backup"}));
     let (card, _) = plant(&mut client, &json!({"kind": "CARD", "value": "4000-nobody"}));
     let listed = client.get(HONEYTOKENS).ok();
     assert_eq!((&listed["honeytokens"][0], listed["honeytokens"].as_array().unwrap().len()), (&mark, 2));
     assert!(!listed.to_string().contains(&token[token.len() - 26..]), "a list has no tokens");
     assert_eq!(
         (&mark["kind"], &mark["label"], &mark["carries_value"]),
-        (&json!("PHONE"), &json!("the CRM's backup"), &json!(false))
+        (&json!("PHONE"), &json!("the customers' backup"), &json!(false))
     );
 
     client.rehydrate(&[ordinary.as_str()]);
@@ -59,7 +59,7 @@ fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
     assert_eq!((&first["caller"]["name"], &first["outcome"]), (&json!("trusted"), &json!("warning")), "{first}");
     assert_eq!(events_of(&events, "honeytoken.plant").len(), 2);
     let text = serde_json::to_string(&events).unwrap();
-    for secret in [&token[token.len() - 26..], "4000-nobody", "CRM"] {
+    for secret in [&token[token.len() - 26..], "4000-nobody", "customers"] {
         assert!(!text.contains(secret), "{secret}");
     }
 }

@@ -172,8 +172,17 @@ pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendE
         // No memory that is written and then run. A library that looks up users is mapped as code, and not written to.
         (libc::SYS_mmap, any([has_none(2, exec)?, has_none(2, write)?])?),
         (libc::SYS_mprotect, any([has_none(2, exec)?])?),
-        // Names of threads and of mappings; nothing that would undo what the process has refused.
-        (libc::SYS_prctl, any([is(0, libc::PR_SET_NAME)?, is(0, libc::PR_GET_NAME)?, is(0, libc::PR_SET_VMA)?])?),
+        // Names of threads and of mappings, and what a library asks that looks up users; nothing that would undo what the
+        // process has refused.
+        (
+            libc::SYS_prctl,
+            any([
+                is(0, libc::PR_SET_NAME)?,
+                is(0, libc::PR_GET_NAME)?,
+                is(0, libc::PR_SET_VMA)?,
+                is(0, libc::PR_CAPBSET_READ)?,
+            ])?,
+        ),
         // Limits are read, and not set.
         (libc::SYS_prlimit64, any([long(2, 0)?])?),
         // A thread that compresses gives way to the others.

@@ -104,6 +104,7 @@ fn forbidden_calls_kill() {
 }
 
 fn forbidden_calls_are_only_logged_where_that_is_asked_for() {
+    let kernel = kernel();
     for mode in ["log", "off"] {
         for (attempt, _) in attempts::CALLS {
             let (_folder, scene) = scene();
@@ -111,7 +112,7 @@ fn forbidden_calls_are_only_logged_where_that_is_asked_for() {
             assert_eq!(output.status.signal(), None, "{mode} {attempt}: {output:?}");
         }
         // What is not of the filter is in force all the same.
-        for attempt in ["run-a-program", "read-elsewhere"] {
+        for attempt in ["run-a-program", "read-elsewhere"].iter().filter(|_| kernel.landlock.is_some()) {
             assert_eq!(outcome(mode, attempt), format!("errno {}", libc::EACCES), "{mode} {attempt}");
         }
     }
@@ -133,12 +134,13 @@ fn what_the_daemon_does_is_let_through() {
     }
     assert_eq!(outcome("enforce", "look-up-a-user"), "ok Some(0) true");
     assert_eq!(outcome("enforce", "read-policy-that-was-renewed"), "ok renewed");
+    // As an older kernel would have answered.
     assert_eq!(outcome("enforce", "newer-call"), format!("ok {}", libc::ENOSYS));
     assert_eq!(outcome("enforce", "no-new-privileges"), "ok 1");
     assert_eq!(outcome("enforce", "core-limit"), "ok 0 0");
     let none = format!("ok {}", ["0000000000000000"; 4].join(" "));
     assert_eq!(outcome("enforce", "capabilities"), none);
-    assert_eq!(outcome("enforce", "filter"), "ok 2");
+    assert_eq!(outcome("enforce", "filter"), if kernel().seccomp { "ok 2" } else { "ok 0" });
     assert_eq!(outcome("off", "filter"), "ok 0");
 }
 
@@ -152,7 +154,7 @@ fn what_was_given_up_does_not_come_back() {
     }
 }
 
-/// A process of another test's that waits until its input ends.
+/// A process that waits until its input ends.
 struct Waiting(Child);
 
 impl Waiting {

@@ -186,12 +186,12 @@ pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendE
         // Limits are read, and not set.
         (libc::SYS_prlimit64, any([long(2, 0)?])?),
         // A thread that compresses gives way to the others.
-        (libc::SYS_setpriority, any([is(0, libc::PRIO_PROCESS.cast_signed())?])?),
+        (libc::SYS_setpriority, any([number(0, SeccompCmpOp::Eq, wide(libc::PRIO_PROCESS))?])?),
         (
             libc::SYS_ioctl,
             [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS]
                 .into_iter()
-                .map(|request| SeccompRule::new(vec![number(1, SeccompCmpOp::Eq, request)?]))
+                .map(|request| SeccompRule::new(vec![number(1, SeccompCmpOp::Eq, wide(request))?]))
                 .collect::<Result<_, _>>()?,
         ),
     ])
@@ -200,6 +200,11 @@ pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendE
 /// One rule for each condition.
 fn any<const N: usize>(conditions: [SeccompCondition; N]) -> Result<Vec<SeccompRule>, BackendError> {
     conditions.into_iter().map(|condition| SeccompRule::new(vec![condition])).collect()
+}
+
+/// A constant that C libraries give one type or another, and that is never negative.
+fn wide(constant: impl TryInto<u64>) -> u64 {
+    constant.try_into().unwrap_or(u64::MAX)
 }
 
 /// The kernel takes this argument as 32 bits.

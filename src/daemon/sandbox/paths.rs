@@ -5,9 +5,9 @@
 //! it should.
 
 use std::{
-    env, fs, io,
+    env, fs,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use landlock::{
@@ -149,13 +149,16 @@ fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
 /// Where a path is found that is read again after somebody has renewed it: a directory itself, and the directory that a
 /// file is in, also the one that a link leads to. Where that would be the root of everything, it is the file alone.
 fn renewed_in(path: &Path) -> Vec<PathBuf> {
-    let real = fs::canonicalize(path);
     if path.is_dir() {
         return vec![path.to_owned()];
     }
-    let directory = |path: &Path| path.parent().filter(|above| above.parent().is_some()).map(Path::to_owned);
-    let real = real.unwrap_or_else(|_: io::Error| path.to_owned());
-    [directory(path).unwrap_or_else(|| path.to_owned()), directory(&real).unwrap_or(real)].into()
+    let directory = |path: PathBuf| match path.parent() {
+        Some(above) if above.parent().is_some() => above.to_owned(),
+        _ => path,
+    };
+    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let real = fs::canonicalize(path).unwrap_or_else(|_| absolute.clone());
+    vec![directory(absolute), directory(real)]
 }
 
 #[cfg(test)]

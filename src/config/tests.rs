@@ -239,7 +239,10 @@ fn the_sandbox_is_closed_unless_the_file_says_otherwise() {
         ("[sandbox]\n", closed),
         ("[sandbox]\nlandlock = \"off\"\n", SandboxConfig { landlock: false, ..closed }),
         ("[sandbox]\nseccomp = \"log\"\n", SandboxConfig { seccomp: SeccompMode::Log, ..closed }),
-        ("[sandbox]\nseccomp = \"off\"\nlandlock = \"enforce\"\n", SandboxConfig { seccomp: SeccompMode::Off, ..closed }),
+        (
+            "[sandbox]\nseccomp = \"off\"\nlandlock = \"enforce\"\n",
+            SandboxConfig { seccomp: SeccompMode::Off, ..closed },
+        ),
     ] {
         place.write("work/masker.toml", text);
         assert_eq!(place.load().unwrap().sandbox, expected, "{text}");

@@ -8,13 +8,23 @@ use std::{
     ptr, thread,
 };
 
+use nix::sys::resource::{Resource, setrlimit};
+use rustix::thread::CapabilitySet;
+
 use super::inside::{Scene, status};
 
 type Attempt = fn(&Path) -> io::Result<String>;
 
 /// An attempt by its name.
 pub fn one(name: &str) -> Option<Attempt> {
-    CALLS.iter().chain(FILES).chain(HARMLESS).chain(BY_PID).find(|(known, _)| *known == name).map(|(_, tries)| *tries)
+    CALLS
+        .iter()
+        .chain(FILES)
+        .chain(PRIVILEGED)
+        .chain(HARMLESS)
+        .chain(BY_PID)
+        .find(|(known, _)| *known == name)
+        .map(|(_, tries)| *tries)
 }
 
 /// Calls that no daemon makes: each ends the process where the filter is in force.
@@ -80,6 +90,22 @@ pub const FILES: &[(&str, Attempt)] = &[
     ("remove-policy", |root| fs::remove_file(root.join("policies/victim")).map(done)),
     ("make-beside-socket", |root| fs::write(root.join("run/new"), "x").map(done)),
     ("climb-out-by-a-link", |root| read(&root.join("vault/way-out"))),
+];
+
+/// What takes a privilege: each is refused with `EPERM`, to root as to anybody, also without a filter.
+pub const PRIVILEGED: &[(&str, Attempt)] = &[
+    ("regain-capabilities", |_| {
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.effective |= CapabilitySet::CHOWN;
+        sets.permitted |= CapabilitySet::CHOWN;
+        rustix::thread::set_capabilities(None, sets)?;
+        Ok(String::new())
+    }),
+    ("give-away", |root| std::os::unix::fs::chown(root.join("vault"), Some(1), None).map(done)),
+    ("raise-core-limit", |_| {
+        setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+        Ok(String::new())
+    }),
 ];
 
 /// What the daemon does: each attempt goes well.

@@ -174,7 +174,7 @@ mod tests {
         fs::create_dir(root.join("elsewhere")).unwrap();
         fs::write(root.join("elsewhere/key"), "").unwrap();
         symlink(root.join("elsewhere/key"), root.join("key")).unwrap();
-        assert_eq!(renewed_in(&root), [root.clone()]);
+        assert_eq!(renewed_in(&root), std::slice::from_ref(&root));
         assert_eq!(renewed_in(&root.join("key")), [root.clone(), root.join("elsewhere")]);
         // One that is not there yet.
         assert_eq!(renewed_in(&root.join("old")), [root.clone(), root.clone()]);

@@ -18,6 +18,7 @@ pub mod daemon {
     mod limits;
     mod races;
     mod rotations;
+    mod sandbox;
     mod reload;
     mod secrets;
     mod sessions;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hyper::body::Bytes;
+use nix::sys::statvfs::statvfs;
 use tokio::time::timeout;
 
 use super::{Reload, ReloadError, Reloaded, Service, exchange::Exchange, problem::Problem, values::json};
@@ -64,6 +65,11 @@ impl Service {
         if let Ok(stats) = self.vault.stats().await {
             self.metrics.vault_records.set(stats.records.cast_signed());
             self.metrics.vault_size_bytes.set(stats.bytes_on_disk.cast_signed());
+        }
+        // Each time anew, and only where it can be told: a figure of another hour would hide a disk that fills up.
+        if let Ok(room) = statvfs(&self.place.data_dir) {
+            let free = room.blocks_available().saturating_mul(room.fragment_size());
+            self.metrics.vault_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
         self.measure_keys();
         self.measure_api_keys();

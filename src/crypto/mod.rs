@@ -17,6 +17,7 @@ mod padding;
 pub mod record;
 pub mod secret;
 mod siv;
+mod weakness;
 mod xaes;
 
 pub use aead::{AeadBody, OpenError, Suite};
@@ -25,4 +26,4 @@ pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use kdf::World;
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
-pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey};
+pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey, Weakness};

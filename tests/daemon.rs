@@ -23,4 +23,5 @@ pub mod daemon {
     mod sessions;
     mod socket;
     mod starts;
+    mod status;
 }

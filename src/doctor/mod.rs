@@ -151,7 +151,8 @@ fn own_directory(id: &'static str, path: &Path, look: &Look, runs_as: &units::Ru
         return Finding::error(id, format!("{shown} is no directory"), "move it away, or configure another path");
     }
     if let Err((found, remedy)) = runs_as.owns(path, facts) {
-        return Finding::error(id, found, remedy);
+        // No unit says as whom it runs, and root can start it as anybody.
+        return if runs_as.unsaid { Finding::warning(id, found, remedy) } else { Finding::error(id, found, remedy) };
     }
     let mode = facts.mode;
     if mode & 0o022 != 0 {

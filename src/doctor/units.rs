@@ -153,7 +153,7 @@ impl Installed {
 impl RunsAs {
     /// Whether a file belongs to the daemon's user; else what is wrong, and the remedy.
     pub(super) fn owns(&self, path: &Path, facts: &Facts) -> Result<(), (String, String)> {
-        if facts.uid == self.uid || self.unsaid {
+        if facts.uid == self.uid {
             return Ok(());
         }
         let (shown, owner, user) = (path.display(), user_name(facts.uid), user_name(self.uid));
@@ -296,10 +296,9 @@ mod tests {
     #[test]
     fn an_owner_is_the_daemons_user_or_a_fault() {
         let facts = Facts { kind: Kind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
-        let owns = |uid, unsaid| RunsAs { uid, unit: None, unsaid }.owns(Path::new("/v"), &facts);
-        assert_eq!(owns(4_321, false), Ok(()));
-        assert_eq!(owns(0, true), Ok(()));
-        let (found, remedy) = owns(0, false).unwrap_err();
+        let owns = |uid| RunsAs { uid, unit: None, unsaid: false }.owns(Path::new("/v"), &facts);
+        assert_eq!(owns(4_321), Ok(()));
+        let (found, remedy) = owns(0).unwrap_err();
         assert!(found.starts_with("/v belongs to uid 4321"), "{found}");
         assert_eq!(remedy, "chown --recursive root /v");
     }

@@ -66,7 +66,7 @@ mod tests {
         let counting = |step: u8| std::array::from_fn(|place| 7u8.wrapping_add(step.wrapping_mul(place as u8)));
         let half: [u8; 16] = std::array::from_fn(|place| (place as u8).wrapping_mul(37) ^ 0x9C);
         let repeated: [u8; 32] = std::array::from_fn(|place| half[place % 16]);
-        let few = std::array::from_fn(|place| [0x00, 0x80, 0xFF][(place * place) % 7 % 3]);
+        let few = std::array::from_fn(|place| [0x00, 0x80][(0x9E37_79B9_usize >> place) & 1]);
         for (bytes, weakness) in [
             (*b"correct horse battery staple !!!", Weakness::Text),
             (*b"00112233445566778899aabbccddeeff", Weakness::Text),

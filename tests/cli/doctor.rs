@@ -21,7 +21,8 @@ use serde_json::Value;
 
 use super::{Place, bound, run};
 
-const POLICY: &str = "name = \"care\"\nversion = 1\nkid = \"K_CARE\"\n\n[entities.PHONE]\n";
+const POLICY: &str =
+    "name = \"care\"\nversion = 1\nkid = \"K_CARE\"\ntokenization = \"vault-deterministic\"\n\n[entities.PHONE]\n";
 const KEY_FILE: &str = "MASKER_KEY_K_CARE_FILE";
 const AUDIT_FILE: &str = "MASKER_AUDIT_HMAC_KEY_FILE";
 

@@ -47,7 +47,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let Some(picture) = scene.picture else { return };
     let thirds = [Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(1)];
     let [vault_area, audit_area, rotation_area] = Layout::horizontal(thirds).areas(middle);
-    let [keys_area, callers_area] = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).areas(low);
+    let [keys_area, callers_area] = Layout::horizontal([Constraint::Fill(5), Constraint::Fill(3)]).areas(low);
     draw_requests(frame, requests, picture);
     let vault = match &picture.vault {
         Part::Seen(vault) => facts(vault_facts(vault)),
@@ -208,8 +208,8 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
             (false, ..) => ("not loaded".to_owned(), Color::Reset),
             (true, true, _) => ("can go".to_owned(), Color::Green),
             (true, false, Some(..=0)) => ("grace is over".to_owned(), Color::Red),
-            (true, false, Some(1)) => ("old, 1 day left".to_owned(), Color::Yellow),
-            (true, false, Some(days)) => (format!("old, {days} days left"), Color::Yellow),
+            (true, false, Some(1)) => ("old, 1 d left".to_owned(), Color::Yellow),
+            (true, false, Some(days)) => (format!("old, {days} d left"), Color::Yellow),
             (true, false, None) => (key.generation.clone(), Color::Reset),
         };
         Row::new([
@@ -220,7 +220,7 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
         ])
     };
     let header = Row::new([Cell::from("KID"), "KEY".into(), "".into(), Line::from("RECORDS").right_aligned().into()]);
-    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(17), Constraint::Length(11)];
+    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(14), Constraint::Length(10)];
     let table = Table::new(keys.iter().map(row), widths).header(header.style(dim()));
     frame.render_widget(table.block(block("Keys")), area);
 }

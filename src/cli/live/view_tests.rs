@@ -62,37 +62,30 @@ fn everything_fits_on_a_small_terminal() {
  masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
 
 ┌ Requests, over 3 connections ────────────────────────────────────────────────┐
-│ROUTE                               OK/S REFUSED/S  FAILED/S      P50      P99│
-│all                                9,300        20        10   517 µs   9.7 ms│
-│tokenize                           9,000         0        10   501 µs   991 µs│
-│rehydrate                            300        20         0   5.4 ms   9.9 ms│
+│ROUTE                                OK/S REFUSED/S FAILED/S      P50      P99│
+│all                                 9,300        20       10   518 µs   7.4 ms│
+│tokenize                            9,000         0       10   501 µs   991 µs│
+│rehydrate                             300        20        0   5.4 ms   9.9 ms│
+│                                                                              │
 │                                                                              │
 │                                                                              │
 └──────────────────────────────────────────────────────────────────────────────┘
+┌ Vault ──────────────────┐┌ Audit log ─────────────┐┌ Rotation ───────────────┐
+│records  1,234,567       ││last    81,274          ││none                     │
+│size     2.0 GiB (fjall) ││hash    9f86d081884c7d65││                         │
+│free     50.0 GiB        ││age     9 s             ││                         │
+│written  45 rows/s       ││events  0/s             ││                         │
+└─────────────────────────┘└────────────────────────┘└─────────────────────────┘
+┌ Keys ──────────────────────────────────────────┐┌ Callers ───────────────────┐
+│KID           KEY                        RECORDS││CALLER       REQ/S       ALL│
+│K_HEALTHCARE  00112233 active          1,234,000││billing      9,330     9,330│
+│K_HEALTHCARE  00112233 old, 12 d left        567││trusted          0         9│
+│                                                ││                            │
+└────────────────────────────────────────────────┘└────────────────────────────┘
+ q, Esc or Ctrl-C: leave
 ";
-    let found = screen(80, 24, &scene);
-    assert_eq!(found[..10].join("\n") + "\n", expected, "{}", found.join("\n"));
-    let rest = found[10..].join("\n");
-    for part in [
-        "1,234,567",
-        "2.0 GiB (fjall)",
-        "50.0 GiB",
-        "45 rows/s",
-        "81,274",
-        "9f86d081884c7d65",
-        "9 s",
-        "none",
-        "K_HEALTHCARE",
-        "active",
-        "old, 12 days left",
-        "567",
-        "billing",
-        "9,330",
-        "trusted",
-        "q, Esc or Ctrl-C: leave",
-    ] {
-        assert!(rest.contains(part), "{part} is not in\n{}", found.join("\n"));
-    }
+    let found = screen(80, 24, &scene).join("\n") + "\n";
+    assert_eq!(found, expected, "{found}");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hyper::body::Bytes;
-use nix::sys::statvfs::statvfs;
 use tokio::time::timeout;
 
 use super::{Reload, ReloadError, Reloaded, Service, exchange::Exchange, problem::Problem, values::json};
@@ -57,23 +56,6 @@ impl Service {
             Ok(Err(failed)) => degraded(failed.to_string()),
             Err(_) => degraded(format!("the store did not answer within {PING_SECONDS_MAX} s")),
         }
-    }
-
-    pub(super) async fn metrics_text(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
-        on.permit::<access::MetricsRead>()?;
-        // A store that fails is no reason to hide the other counters.
-        if let Ok(stats) = self.vault.stats().await {
-            self.metrics.vault_records.set(stats.records.cast_signed());
-            self.metrics.vault_size_bytes.set(stats.bytes_on_disk.cast_signed());
-        }
-        // Each time anew, and only where it can be told: a figure of another hour would hide a disk that fills up.
-        if let Ok(room) = statvfs(&self.place.data_dir) {
-            let free = room.blocks_available().saturating_mul(room.fragment_size());
-            self.metrics.vault_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
-        }
-        self.measure_keys();
-        self.measure_api_keys();
-        self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
     }
 
     pub(super) async fn vault_stats(&self, on: &mut Exchange) -> Result<Bytes, Problem> {

@@ -159,12 +159,14 @@ fn rotating(rotation: &crate::api::Rotation, before: Option<&Sample>, now: &Samp
         Some((moved(now)? - moved(before)?).max(0.0) / seconds)
     });
     let rate = counted.filter(|_| running && !rotation.dry_run).unwrap_or(rotation.rows_per_second);
-    let left = rotation.rows_total.saturating_sub(rotation.rows_done);
+    // How much is left is counted at each look; the rest is what it was when it was asked for.
+    let counted = now.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_left"));
+    let left = counted.filter(|_| running).map_or(rotation.rows_total.saturating_sub(rotation.rows_done), whole);
     Rotating {
         kid: rotation.new_kid.clone(),
         state: if rotation.dry_run { format!("{} (dry run)", rotation.state) } else { rotation.state.clone() },
         phase: rotation.phase.clone(),
-        rows_done: rotation.rows_done,
+        rows_done: rotation.rows_total.saturating_sub(left),
         rows_total: rotation.rows_total,
         rows_failed: rotation.rows_failed,
         rows_per_second: rate,
@@ -263,7 +265,11 @@ impl Between<'_> {
             engine: self.now.of("masker_vault_info").next().map_or("", |info| info.label("engine")).to_owned(),
             records: value("masker_vault_records"),
             bytes: value("masker_vault_size_bytes"),
-            free_bytes: self.now.value("masker_vault_free_bytes").filter(|free| *free > 0.0).map(whole),
+            free_bytes: self
+                .now
+                .of("masker_disk_free_bytes")
+                .find(|disk| disk.label("of") == "vault")
+                .map(|disk| whole(disk.value)),
             rows_per_second: self.rate("masker_vault_commit_rows_sum"),
         }
     }

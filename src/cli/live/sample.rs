@@ -78,7 +78,7 @@ pub(super) struct Sample {
     pub(super) metrics: Part<Scrape>,
     pub(super) head: Part<AuditHead>,
     pub(super) keys: Part<Vec<Key>>,
-    /// The latest rotation, if there was one, and what the counter of moved records said then.
+    /// The latest rotation, if there was one, as it was when it was asked for.
     pub(super) rotation: Part<Option<Rotation>>,
 }
 
@@ -102,14 +102,12 @@ pub(super) struct Watcher {
     authorization: Option<HeaderValue>,
     client: Option<Client>,
     seldom: Option<Seldom>,
-    /// The counter of moved records at the last look.
-    moved: Option<f64>,
     started: Instant,
 }
 
 impl Watcher {
     pub(super) fn new(socket: PathBuf, authorization: Option<HeaderValue>) -> Self {
-        Watcher { socket, authorization, client: None, seldom: None, moved: None, started: Instant::now() }
+        Watcher { socket, authorization, client: None, seldom: None, started: Instant::now() }
     }
 
     /// One look.
@@ -123,7 +121,7 @@ impl Watcher {
             Err(_) => Err(ClientError::Foreign(format!("there was no answer within {ANSWER_SECONDS_MAX} s"))),
         };
         if looked.is_err() {
-            (self.client, self.seldom, self.moved) = (None, None, None);
+            (self.client, self.seldom) = (None, None);
         }
         looked
     }
@@ -144,11 +142,9 @@ impl Watcher {
         Ok(Sample { at, time, health, metrics, head, keys, rotation })
     }
 
-    /// What is asked for seldom: anew where it is time, or where a rotation has begun.
+    /// What is asked for seldom: anew where it is time, or where a rotation has begun or ended.
     async fn seldom(&mut self, client: &mut Client, metrics: &Part<Scrape>) -> Result<Seldom, ClientError> {
-        let moved = metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_total"));
-        let has_begun = self.moved.is_some() && moved > self.moved;
-        self.moved = moved;
+        let running = metrics.seen().and_then(|metrics| metrics.value("masker_rotation_running"));
         let now = Instant::now();
         let is_due = |asked: Instant, seconds| now.duration_since(asked) >= Duration::from_secs(seconds);
         let Some(mut seldom) = self.seldom.take() else {
@@ -160,7 +156,9 @@ impl Watcher {
         }
         let rotating = seldom.is_rotating();
         let every = if rotating { ROTATING_SECONDS } else { SELDOM_SECONDS };
-        if (has_begun && !rotating) || is_due(seldom.rotation_asked, every) {
+        let has_changed =
+            seldom.rotation.seen().is_some() && running.is_some_and(|running| (running > 0.0) != rotating);
+        if has_changed || is_due(seldom.rotation_asked, every) {
             (seldom.rotation, seldom.rotation_asked) = (rotation(client).await?, now);
         }
         Ok(seldom)

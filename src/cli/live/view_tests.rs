@@ -26,7 +26,7 @@ fn busy() -> Picture {
             "masker_caller_requests_total{{caller=\"billing\"}} {count}\nmasker_caller_requests_total{{caller=\"trusted\"}} 9\n"
         )
     };
-    let vault = "masker_vault_records 1234567\nmasker_vault_size_bytes 2147483648\nmasker_vault_free_bytes 53687091200\n\
+    let vault = "masker_vault_records 1234567\nmasker_vault_size_bytes 2147483648\nmasker_disk_free_bytes{of=\"audit\"} 7\nmasker_disk_free_bytes{of=\"vault\"} 53687091200\n\
                  masker_vault_info{engine=\"fjall\"} 1\nmasker_connections 3\n";
     let audit = "masker_audit_last_sequence 81274\nmasker_audit_last_event_timestamp_seconds 1799999990.5\n";
     let before = [&*route("/api/v1/tokenize", [0; 3], [0; 3]), &caller(0), vault, audit].concat();

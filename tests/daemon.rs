@@ -24,4 +24,5 @@ pub mod daemon {
     mod sessions;
     mod socket;
     mod starts;
+    mod status;
 }

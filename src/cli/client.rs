@@ -29,6 +29,7 @@ use crate::{
 };
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 const OCTETS: &str = "application/octet-stream";
 
 /// Why the daemon gave no answer that can be used.
@@ -194,6 +195,19 @@ impl Client {
     /// Every [`ClientError`].
     pub async fn get(&mut self, path: &str) -> Result<Reply, ClientError> {
         self.request(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Asks for a text, such as `/metrics`.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn text(&mut self, path: &str) -> Result<String, ClientError> {
+        let (head, body) = self.send(request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
+        if !text(&head, "content-type").starts_with(TEXT) {
+            return Err(refusal(&head, &body, "no text"));
+        }
+        String::from_utf8(body.into()).map_err(|_| ClientError::Foreign("its answer is not UTF-8".to_owned()))
     }
 
     /// Sends something to a path, as JSON.

@@ -8,7 +8,7 @@ mod materials;
 
 use std::{error::Error, fs, path::Path};
 
-pub use dependencies::Dependencies;
+use dependencies::Dependencies;
 
 /// What lies below the root of the source.
 pub fn source(name: &str) -> Result<String, Box<dyn Error>> {

@@ -71,7 +71,29 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{ErrorKind, Read, Write},
+        net::Shutdown,
+        os::unix::net::UnixStream,
+    };
+
     use super::*;
+
+    #[test]
+    fn what_came_before_the_end_is_read_and_what_comes_after_is_refused() {
+        let (mut client, mut daemon) = UnixStream::pair().unwrap();
+        client.write_all(b"before").unwrap();
+        daemon.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(client.write(b"after").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let mut heard = String::new();
+        daemon.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "before");
+        daemon.write_all(b"answer").unwrap();
+        drop(daemon);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+    }
 
     #[test]
     fn a_request_that_is_under_way_is_not_cut() {

@@ -12,6 +12,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -192,6 +193,38 @@ fn who_was_accepted_before_the_end_may_still_ask() {
     let daemon = start(&site, &listener);
     late.receive().ok();
     daemon.stop();
+}
+
+#[test]
+fn what_the_kernel_takes_is_answered() {
+    const IDLE: usize = 500;
+    let (site, listener, path) = activated();
+    let daemon = start(&site, &listener);
+    let mut clients: Vec<Client> = (0..IDLE).map(|_| Client::connect(&path).unwrap()).collect();
+    for client in &mut clients {
+        client.get("/health").ok();
+    }
+    let since = daemon.terminate();
+    // They are ended some time within this, while they are asked something one after the other: before, then, and after.
+    let (mut heard, mut refused) = (Vec::new(), 0);
+    for (place, mut client) in clients.into_iter().enumerate() {
+        let turn = Duration::from_millis(100) + Duration::from_micros(600) * u32::try_from(place).unwrap();
+        while since.elapsed() < turn {
+            std::hint::spin_loop();
+        }
+        match client.send_raw(&request("GET", "/health", b"")) {
+            Ok(()) => heard.push(client),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+                refused += 1;
+            }
+        }
+    }
+    println!("{} were heard, {refused} were refused", heard.len());
+    for mut client in heard {
+        assert!(client.receive().close, "there will be no other answer on this connection");
+    }
+    daemon.stopped(since);
 }
 
 #[test]

@@ -36,11 +36,12 @@ fn component(made: &Crate, kind: &str) -> Value {
         "purl": purl(&made.name, &made.version),
     });
     if let Some(description) = &made.description {
-        component["description"] = json!(description.split_whitespace().collect::<Vec<_>>().join(" "));
+        component["description"] = json!(one_line(description));
     }
     if let Some(licence) = &made.licence {
         // The slash is what cargo took before there were SPDX expressions.
-        component["licenses"] = json!([{"expression": licence.replace('/', " OR ")}]);
+        let licence = licence.replace('/', " OR ");
+        component["licenses"] = json!([{"expression": one_line(&licence)}]);
     }
     if let Some(checksum) = &made.checksum {
         component["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
@@ -49,6 +50,10 @@ fn component(made: &Crate, kind: &str) -> Value {
         component["externalReferences"] = json!([{"type": "vcs", "url": repository}]);
     }
     component
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A crate's package URL.

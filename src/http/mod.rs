@@ -13,6 +13,7 @@ mod dispatch;
 mod ending;
 mod exchange;
 mod gate;
+mod gauges;
 mod honeytokens;
 mod keys;
 mod meters;
@@ -183,6 +184,7 @@ impl Service {
         settings: Settings,
     ) -> Result<Self, BuildError> {
         let Settings { audit, timeouts, place, api_keys_per_workspace } = settings;
+        gauges::begin_at_zero(&metrics);
         Ok(Service {
             vault,
             policies,

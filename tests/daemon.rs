@@ -12,6 +12,7 @@ pub mod daemon {
     mod connections;
     mod contract;
     mod engines;
+    mod handover;
     mod honeytokens;
     mod keys;
     mod lifecycle;
@@ -24,4 +25,5 @@ pub mod daemon {
     mod sessions;
     mod socket;
     mod starts;
+    mod status;
 }

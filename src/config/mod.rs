@@ -25,7 +25,9 @@ use std::{
 
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
-pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
+pub use credentials::{
+    CredentialProblem, CredentialProblems, Credentials, Given, GivenBy, KeySources, ReadAgain, Survey, names_secret,
+};
 pub use environment::Environment;
 use fault::Gathered;
 pub use fault::{Fault, Faults};

@@ -240,6 +240,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
 
     let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
+    metrics.vault_info.with_label_values(&[config.vault.engine.name()]).set(1);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {

@@ -13,7 +13,7 @@ use super::{
     name::{GRACE_DAYS, Name, Slot},
     printable,
 };
-use crate::crypto::SecretKey;
+use crate::{crypto::SecretKey, kind::Kid};
 
 /// Where systemd's `LoadCredential=` lays files.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -46,6 +46,43 @@ pub(super) enum Place {
     Named(PathBuf),
     /// In the credentials directory.
     Credential(PathBuf),
+}
+
+/// Where a secret was given, for those who judge that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The variable that it has or would have, such as `MASKER_KEY_K_HEALTHCARE_OLD`.
+    pub name: String,
+    /// The key id, where it is no key of the audit chain.
+    pub kid: Option<Kid>,
+    /// How it was given.
+    pub by: GivenBy,
+}
+
+/// How a secret was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenBy {
+    /// A variable holds it.
+    Variable,
+    /// A variable names this file.
+    File(PathBuf),
+    /// It is this file of the credentials directory.
+    Credential(PathBuf),
+}
+
+impl Given {
+    pub(super) fn at(slot: Slot, place: &Place) -> Self {
+        let by = match place {
+            Place::Variable => GivenBy::Variable,
+            Place::Named(path) => GivenBy::File(path.clone()),
+            Place::Credential(path) => GivenBy::Credential(path.clone()),
+        };
+        let kid = match slot {
+            Slot::Key(kid, _) => Some(kid),
+            Slot::Audit => None,
+        };
+        Given { name: slot.variable(), kid, by }
+    }
 }
 
 impl KeySources {

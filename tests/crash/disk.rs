@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     kill::check_vault,
-    load::{Conduct, Load, Moment, Next},
+    load::{Conduct, Load, Moment, Next, Refusals},
     promises::{Extent, Promises},
     scratch,
 };
@@ -58,7 +58,8 @@ impl SmallDisk {
         }
     }
 
-    fn remount(&self, how: &str) {
+    /// Changes how it is mounted.
+    pub fn remount(&self, how: &str) {
         let output = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output();
         let output = output.expect("mount was there before");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -95,7 +96,7 @@ fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises)
 }
 
 fn run(load: &mut Load, daemon: &Daemon, promises: &mut Promises, at: &(dyn Fn(Moment) -> Next + Sync)) {
-    let conduct = Conduct { at, clock: &|| 0, refusals: true };
+    let conduct = Conduct { at, clock: &|| 0, refusals: Refusals::Stop };
     for step in load.run(daemon, promises, conduct).iter().flatten() {
         promises.note(&step.told);
     }

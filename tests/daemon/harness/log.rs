@@ -85,6 +85,27 @@ impl Log {
         }
     }
 
+    /// How much was logged so far, in bytes.
+    pub fn length(&self) -> usize {
+        self.state().bytes.len()
+    }
+
+    /// What was logged after that many bytes.
+    pub fn text_after(&self, length: usize) -> String {
+        String::from_utf8(self.state().bytes[length..].to_vec()).expect("the log is UTF-8")
+    }
+
+    /// Waits until one of these texts stands after that many bytes; `None` if it does not in time, or the process ended.
+    pub fn find_after<'t>(&self, length: usize, texts: &[&'t str], limit: Duration) -> Option<&'t str> {
+        let found = |state: &State| {
+            let rest = String::from_utf8_lossy(&state.bytes[length..]);
+            texts.iter().find(|text| rest.contains(**text)).copied()
+        };
+        let wait = |state: &mut State| !state.ended && found(state).is_none();
+        let waited = self.0.changed.wait_timeout_while(self.state(), limit, wait);
+        found(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
     /// Waits for the end of the process; false if it did not come in time.
     pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
         let ended = self.0.changed.wait_timeout_while(self.state(), limit, |state| !state.ended);

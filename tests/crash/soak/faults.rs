@@ -68,7 +68,7 @@ impl Fault {
             Fault::VanishingClients => strikes::vanishing_clients(daemon, told, random),
             Fault::NoDescriptors => strikes::no_descriptors(daemon, random),
             Fault::ScarceMemory => strikes::scarce_memory(around, daemon, random),
-            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, random),
+            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, told, random),
             Fault::Rotation => strikes::rotation(daemon),
         }
     }

@@ -69,6 +69,8 @@ impl Drop for Limited {
 pub struct Group {
     path: PathBuf,
     limit: PathBuf,
+    /// Tells how often it had no memory left.
+    felt: PathBuf,
     /// Where its processes go back to.
     home: PathBuf,
 }
@@ -77,11 +79,15 @@ impl Group {
     /// Makes it, in either version of control groups. Takes root; without, says so.
     pub fn make(name: &str) -> Result<Self, String> {
         let mut why = "there are no control groups".to_owned();
-        for (root, limit) in [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")] {
+        for (root, limit, felt) in [
+            ("/sys/fs/cgroup", "memory.max", "memory.events"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.failcnt"),
+        ] {
             let path = Path::new(root).join(format!("masker-soak-{}-{name}", std::process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    let group = Group { limit: path.join(limit), home: PathBuf::from(root).join("cgroup.procs"), path };
+                    let home = PathBuf::from(root).join("cgroup.procs");
+                    let group = Group { limit: path.join(limit), felt: path.join(felt), home, path };
                     if group.limit.exists() {
                         return Ok(group);
                     }
@@ -96,9 +102,16 @@ impl Group {
     /// Lets this process have so many bytes more, with all files that it writes from now on. Where they do not suffice,
     /// the system kills it.
     pub fn squeeze(&self, pid: u32, bytes: u64) -> Squeezed<'_> {
+        let felt_before = self.times_felt();
         fs::write(&self.limit, bytes.to_string()).expect("a group of ours");
         fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("a process of ours");
-        Squeezed { group: self, pid }
+        Squeezed { group: self, pid, felt_before }
+    }
+
+    fn times_felt(&self) -> u64 {
+        let text = fs::read_to_string(&self.felt).expect("a group of ours");
+        let number = text.lines().find_map(|line| line.strip_prefix("max ")).unwrap_or(&text);
+        number.trim().parse().expect("a number")
     }
 }
 
@@ -112,6 +125,14 @@ impl Drop for Group {
 pub struct Squeezed<'g> {
     group: &'g Group,
     pid: u32,
+    felt_before: u64,
+}
+
+impl Squeezed<'_> {
+    /// Whether there was too little memory once.
+    pub fn was_felt(&self) -> bool {
+        self.group.times_felt() > self.felt_before
+    }
 }
 
 impl Drop for Squeezed<'_> {

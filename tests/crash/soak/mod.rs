@@ -12,7 +12,11 @@ mod strikes;
 use std::{
     collections::BTreeMap,
     io::Write,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -225,8 +229,11 @@ struct Busy {
 impl Busy {
     /// Keeps the daemon busy while this goes on, and takes note of all that was answered, there too.
     fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Told>) -> T) -> T {
-        let over = AtomicBool::new(false);
+        let (over, all_connected) = (AtomicBool::new(false), Once::new());
+        let (connected, connecting) = mpsc::channel();
         let at = |moment| {
+            // Whoever waits for it has given up, if it does not any more.
+            all_connected.call_once(|| drop(connected.send(())));
             if let Moment::Sent(_) = moment {
                 thread::sleep(PACE);
             }
@@ -238,6 +245,7 @@ impl Busy {
         let (done, steps) = thread::scope(|scope| {
             let running = scope.spawn(move || load.run(daemon, promises, conduct));
             let over = Over(&over);
+            connecting.recv_timeout(LIMIT).expect("the clients connect, and one of them asks");
             let done = meanwhile(&mut told);
             drop(over);
             (done, running.join().expect("what it saw stands above"))

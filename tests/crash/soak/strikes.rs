@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::net::UnixStream,
     thread,
     time::{Duration, Instant},
@@ -34,7 +34,8 @@ use crate::{
 /// What a daemon logs that cannot write what it must.
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
 const NOT_ACCEPTED: &str = "a connection could not be accepted";
-const REFUSED: &str = "were not reloaded; those before stay in force";
+const RELOADED: &str = "the policies were reloaded";
+const REFUSED: &str = "the policies were not reloaded; those before stay in force";
 
 /// Whose values those are that nobody waits for an answer for.
 const VANISHED: u64 = 98;
@@ -102,9 +103,8 @@ pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outc
         let before = daemon.log().length();
         daemon.signal(Signal::SIGHUP);
         daemon.wait_for_notification("READY=1");
-        let text = daemon.log().text_after(before);
-        let line = text.lines().find(|line| line.contains("were reloaded")).unwrap_or_else(|| panic!("{text}"));
-        let line: Value = serde_json::from_str(line).expect("JSON");
+        let line = daemon.log().find_after(before, &[RELOADED], LIMIT);
+        let line = line.unwrap_or_else(|| panic!("no reload:\n{}", daemon.log().text_after(before)));
         let told: jiff::Timestamp = line["timestamp"].as_str().expect("a time").parse().expect("a time");
         let wrong = told.as_second() - right.as_second() - seconds;
         assert!((-1..=LIMIT.as_secs() as i64).contains(&wrong), "by {seconds} s: {told}, when it was {right}");
@@ -214,15 +214,39 @@ pub fn no_descriptors(daemon: &Daemon, random: &mut Seeded) -> Outcome {
 
 pub fn scarce_memory(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outcome {
     let group = around.group.as_ref().expect("it is skipped otherwise");
-    let squeezed = group.squeeze(daemon.pid(), (1 + random.below(16)) << 20);
-    dwell(random, 1_000, 3_000);
+    let began = Instant::now();
+    let squeezed = group.squeeze(daemon.pid(), (64 + random.below(2_048)) << 10);
+    while !squeezed.was_felt() {
+        assert!(began.elapsed() < LIMIT, "there was memory enough");
+        dwell(random, 5, 20);
+    }
+    dwell(random, 50, 1_500);
     drop(squeezed);
     Outcome::MayHaveEnded
 }
 
-pub fn scarce_addresses(daemon: &Daemon, random: &mut Seeded) -> Outcome {
-    let limited = Limited::to(daemon.pid(), Resource::As, address_space(daemon.pid()) + (random.below(16) << 20));
-    dwell(random, 1_000, 3_000);
+/// Values of a request for which there may be no memory.
+const MANY: u64 = 2_000;
+
+pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+    let limited = Limited::to(daemon.pid(), Resource::As, address_space(daemon.pid()) + (random.below(4) << 20));
+    for _ in 0..4 {
+        let first = random.below(1 << 40);
+        let subjects: Vec<_> = (first..first + MANY).map(|number| load::subject(VANISHED, number)).collect();
+        let items: Vec<Value> = subjects.iter().map(load::item).collect();
+        let body = json!({ "items": items }).to_string();
+        let asked = UnixStream::connect(daemon.socket()).and_then(|mut stream| {
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(&request("POST", "/api/v1/tokenize", body.as_bytes()))?;
+            // An answer, or the end of the daemon.
+            stream.read(&mut [0; 16])
+        });
+        told.extend(subjects.into_iter().map(|subject| Told::Tokenized { subject, answer: None }));
+        if asked.is_err() {
+            break;
+        }
+        dwell(random, 50, 400);
+    }
     drop(limited);
     Outcome::MayHaveEnded
 }

@@ -95,11 +95,14 @@ impl Log {
         String::from_utf8(self.state().bytes[length..].to_vec()).expect("the log is UTF-8")
     }
 
-    /// Waits until one of these texts stands after that many bytes; `None` if it does not in time, or the process ended.
-    pub fn find_after<'t>(&self, length: usize, texts: &[&'t str], limit: Duration) -> Option<&'t str> {
+    /// The first line after that many bytes that has one of these messages, once there is one; `None` if there is none in
+    /// time, or the process ended.
+    pub fn find_after(&self, length: usize, messages: &[&str], limit: Duration) -> Option<Value> {
         let found = |state: &State| {
             let rest = String::from_utf8_lossy(&state.bytes[length..]);
-            texts.iter().find(|text| rest.contains(**text)).copied()
+            let whole = rest.rfind('\n').map_or("", |end| &rest[..end]);
+            let mut lines = whole.lines().filter(|line| messages.iter().any(|message| line.contains(message))).map(parse);
+            lines.find(|line| messages.iter().any(|message| line["message"] == *message))
         };
         let wait = |state: &mut State| !state.ended && found(state).is_none();
         let waited = self.0.changed.wait_timeout_while(self.state(), limit, wait);

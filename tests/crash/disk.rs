@@ -60,9 +60,14 @@ impl SmallDisk {
 
     /// Changes how it is mounted.
     pub fn remount(&self, how: &str) {
+        self.try_remount(how).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The same, where it may not be possible: for less room than is in use.
+    pub fn try_remount(&self, how: &str) -> Result<(), String> {
         let output = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output();
         let output = output.expect("mount was there before");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
     /// Makes this file, or makes it anew, so large that so many bytes are left.

@@ -102,16 +102,11 @@ impl Group {
     /// Lets this process have so many bytes more, with all files that it writes from now on. Where they do not suffice,
     /// the system kills it.
     pub fn squeeze(&self, pid: u32, bytes: u64) -> Squeezed<'_> {
-        let felt_before = self.times_felt();
+        // A new one: what was written to files in it before counts for as long as the files are there.
+        fs::remove_dir(&self.path).and_then(|()| fs::create_dir(&self.path)).expect("a group of ours");
         fs::write(&self.limit, bytes.to_string()).expect("a group of ours");
         fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("a process of ours");
-        Squeezed { group: self, pid, felt_before }
-    }
-
-    fn times_felt(&self) -> u64 {
-        let text = fs::read_to_string(&self.felt).expect("a group of ours");
-        let number = text.lines().find_map(|line| line.strip_prefix("max ")).unwrap_or(&text);
-        number.trim().parse().expect("a number")
+        Squeezed { group: self, pid }
     }
 }
 
@@ -125,13 +120,14 @@ impl Drop for Group {
 pub struct Squeezed<'g> {
     group: &'g Group,
     pid: u32,
-    felt_before: u64,
 }
 
 impl Squeezed<'_> {
     /// Whether there was too little memory once.
     pub fn was_felt(&self) -> bool {
-        self.group.times_felt() > self.felt_before
+        let text = fs::read_to_string(&self.group.felt).expect("a group of ours");
+        let number = text.lines().find_map(|line| line.strip_prefix("max ")).unwrap_or(&text);
+        number.trim() != "0"
     }
 }
 

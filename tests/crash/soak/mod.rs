@@ -24,7 +24,6 @@ use std::{
 use self::{
     around::{Around, Life},
     faults::{Fault, Outcome},
-    host::Footprint,
 };
 use super::{
     kill::check_vault,
@@ -124,8 +123,7 @@ impl Soak {
         self.starts += 1;
         let daemon = self.around.launch().start();
         self.busy.during(&daemon, |_| thread::sleep(WARM_UP));
-        let at_first = Footprint::of(daemon.pid(), self.around.place());
-        Life { daemon, at_first }
+        Life::warm(daemon, self.around.place())
     }
 
     /// One thing happens to the daemon. Returns the daemon, or the one that was started after it.
@@ -233,7 +231,9 @@ impl Busy {
         let (connected, connecting) = mpsc::channel();
         let at = |moment| {
             // Whoever waits for it has given up, if it does not any more.
-            all_connected.call_once(|| drop(connected.send(())));
+            all_connected.call_once(|| {
+                let _ = connected.send(());
+            });
             if let Moment::Sent(_) = moment {
                 thread::sleep(PACE);
             }

@@ -54,9 +54,16 @@ pub fn kill(daemon: &Daemon, random: &mut Seeded) -> Outcome {
 pub fn full_disk(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outcome {
     let disk = around.disk.as_ref().expect("it is skipped otherwise");
     let before = daemon.log().length();
-    let found = statvfs(&disk.0).expect("it is mounted");
-    let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
-    disk.remount(&format!("size={}k", (used >> 10) + random.below(512)));
+    let (spare_kib, began) = (random.below(512), Instant::now());
+    loop {
+        let found = statvfs(&disk.0).expect("it is mounted");
+        let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
+        // What is written meanwhile may be more than is spared.
+        match disk.try_remount(&format!("size={}k", (used >> 10) + spare_kib)) {
+            Ok(()) => break,
+            Err(why) => assert!(began.elapsed() < LIMIT, "{why}"),
+        }
+    }
     assert_fails(daemon, before);
     dwell(random, 50, 1_000);
     disk.remount(&format!("size={DISK_MB}m"));

@@ -64,17 +64,19 @@ impl Log {
                 accept_break: false,
                 metrics: Arc::new(Metrics::new().expect("metrics")),
             };
-            let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).ok().expect("a log").log;
+            let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).expect("a log").log;
             for number in 0..6 {
-                log.record(&event(number)).await.ok().expect("an event");
+                log.record(&event(number)).await.expect("an event");
             }
             log.close().await;
         });
         let files = fs::read_dir(folder.path()).expect("a folder of ours").map(|file| file.expect("a file").path());
-        let name = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).expect("a segment");
+        let name =
+            files.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).expect("a segment");
         let text = fs::read(&name).expect("a segment");
-        let key = ChainKey::new(&key(9)).ok().expect("a key");
-        let verified = verify(&Source::Directory(folder.path().to_owned()), &key, None).expect("it is as it was written");
+        let key = ChainKey::new(&key(9)).expect("a key");
+        let verified =
+            verify(&Source::Directory(folder.path().to_owned()), &key, None).expect("it is as it was written");
         Log { folder, name, text, head: verified.head, key }
     }
 

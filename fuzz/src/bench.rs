@@ -105,7 +105,7 @@ impl Drop for Bench {
 async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let policy = Policy::parse(POLICY).expect("a policy");
     let keys = policy.kids().zip(1..).map(|(kid, number)| LoadedKey { kid, role: Role::Active, key: key(number) });
-    let ring = Keyring::build(keys.collect(), 1).ok().expect("keys");
+    let ring = Keyring::build(keys.collect(), 1).expect("keys");
     let name = policy.name.clone();
     let policies = PolicySet::build(vec![("text".to_owned(), policy)], Some(&name)).expect("policies");
     let rules = KeyRules {
@@ -116,12 +116,11 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let store = Arc::new(MemoryStore::new());
     let vault = Vault::open(store, ring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
-    let vault = Arc::new(vault.ok().expect("a vault"));
-    vault.adopt_policies(&policies).await.ok().expect("policies that can be in force");
+    let vault = Arc::new(vault.expect("a vault"));
+    vault.adopt_policies(&policies).await.expect("policies that can be in force");
     let clients = Clients::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
     let access = Access::new(clients.trusting(nix::unistd::geteuid().as_raw(), None), Arc::new(ApiKeys::load([])));
-    let reloader: Reloader =
-        Box::new(|_| Box::pin(async { Ok(Reloaded { policies: 1, warnings: Vec::new() }) }));
+    let reloader: Reloader = Box::new(|_| Box::pin(async { Ok(Reloaded { policies: 1, warnings: Vec::new() }) }));
     let settings = Settings {
         audit: None,
         timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },

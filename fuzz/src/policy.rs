@@ -18,7 +18,9 @@ pub fn holds(bytes: &[u8]) {
         }
     };
     assert!(!policy.entities.is_empty() && policy.version >= 1);
-    assert!(policy.name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) && !policy.name.is_empty());
+    assert!(
+        policy.name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) && !policy.name.is_empty()
+    );
     assert!(policy.name.len() <= 64 && !policy.name.starts_with('-'), "{:?}", policy.name);
     for (kind, rule) in &policy.entities {
         assert_eq!(policy.rule(kind.as_str()), Some((*kind, rule)));

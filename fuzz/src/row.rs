@@ -3,8 +3,8 @@
 use masker::store::{
     RowKey,
     record::{
-        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, HoneytokenRow, MappingRow, Named, Record, RotationRow,
-        SessionRow, SessionTokenRow, SpanRow, TombstoneRow, TombstonesRow, UsageRow, UsesRow,
+        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, HoneytokenRow, MappingRow, Named, Record,
+        RotationRow, SessionRow, SessionTokenRow, SpanRow, TombstoneRow, TombstonesRow, UsageRow, UsesRow,
     },
 };
 

@@ -77,7 +77,8 @@ impl Around {
     /// A start in the weather there is.
     pub fn launch(&self) -> Launch<'_> {
         let launch = rotation::launch(&self.site, self.generation, self.generation > 1);
-        let launch = launch.env(AUDIT_KEY, TestKey::named("the audit chain's").base64()).env("MASKER_LOG_LEVEL", "info");
+        let launch =
+            launch.env(AUDIT_KEY, TestKey::named("the audit chain's").base64()).env("MASKER_LOG_LEVEL", "info");
         self.weather.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
     }
 

@@ -129,7 +129,8 @@ impl Soak {
     /// One thing happens to the daemon. Returns the daemon, or the one that was started after it.
     fn round(&mut self, life: Life, fault: Fault) -> Life {
         let began = self.began.elapsed();
-        let when = format!("{}, seed {}, {:.0} s after the start, {fault}", self.engine, self.seed, began.as_secs_f32());
+        let when =
+            format!("{}, seed {}, {:.0} s after the start, {fault}", self.engine, self.seed, began.as_secs_f32());
         let mut random = Seeded(self.random.number());
         let Life { daemon, at_first } = life;
         let outcome = self.busy.during(&daemon, |told| fault.strike(&self.around, &daemon, told, &mut random));

@@ -101,7 +101,8 @@ impl Log {
         let found = |state: &State| {
             let rest = String::from_utf8_lossy(&state.bytes[length..]);
             let whole = rest.rfind('\n').map_or("", |end| &rest[..end]);
-            let mut lines = whole.lines().filter(|line| messages.iter().any(|message| line.contains(message))).map(parse);
+            let mut lines =
+                whole.lines().filter(|line| messages.iter().any(|message| line.contains(message))).map(parse);
             lines.find(|line| messages.iter().any(|message| line["message"] == *message))
         };
         let wait = |state: &mut State| !state.ended && found(state).is_none();

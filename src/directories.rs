@@ -1,4 +1,4 @@
-//! Directories whose entries survive a power cut.
+//! Directories: whose entries survive a power cut, and what room there is for more.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::Path,
 };
+
+use nix::sys::statvfs::statvfs;
 
 /// Makes a directory, and those above it that are missing, for this user alone, such that they are still there after a
 /// power cut. One that is there already stays as it is.
@@ -33,4 +35,13 @@ pub fn create_durably(path: &Path) -> io::Result<()> {
 /// Why the directory could not be opened or synced.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Bytes that this user can still write to the disk that a file or directory is on.
+///
+/// # Errors
+/// Why the disk could not be asked.
+pub fn bytes_free(path: &Path) -> io::Result<u64> {
+    let found = statvfs(path)?;
+    Ok(found.blocks_available() * found.fragment_size())
 }

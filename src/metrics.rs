@@ -20,6 +20,14 @@ pub struct Metrics {
     pub vault_size_bytes: IntGauge,
     /// `masker_rotation_rows_total`.
     pub rotation_rows: prometheus::IntCounter,
+    /// `masker_rotation_running`: 1 while a rotation is under way.
+    pub rotation_running: IntGauge,
+    /// `masker_rotation_rows_left`: records that it has not yet moved.
+    pub rotation_rows_left: IntGauge,
+    /// `masker_disk_free_bytes{of}`: of the vault and of the audit log.
+    pub disk_free_bytes: IntGaugeVec,
+    /// `masker_key_missing_records{kid}`: records and aliases under keys that are not loaded.
+    pub key_missing_records: IntGaugeVec,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
     /// `masker_key_grace_seconds_left{kid}`.
@@ -87,6 +95,25 @@ impl Metrics {
             rotation_rows: prometheus::IntCounter::new(
                 "masker_rotation_rows_total",
                 "Records that rotations have moved to another key",
+            )?,
+            rotation_running: IntGauge::new("masker_rotation_running", "1 while a rotation is under way, else 0")?,
+            rotation_rows_left: IntGauge::new(
+                "masker_rotation_rows_left",
+                "Records that the rotation under way has not yet moved to the other key",
+            )?,
+            disk_free_bytes: IntGaugeVec::new(
+                opts!(
+                    "masker_disk_free_bytes",
+                    "Bytes that can still be written to the disk of the vault, and to that of the audit log"
+                ),
+                &["of"],
+            )?,
+            key_missing_records: IntGaugeVec::new(
+                opts!(
+                    "masker_key_missing_records",
+                    "Records and aliases that need a key which is not loaded, by its kid"
+                ),
+                &["kid"],
             )?,
             key_old_age_seconds: IntGaugeVec::new(
                 opts!("masker_key_old_age_seconds", "Time since a loaded old key was replaced"),
@@ -160,7 +187,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 19] {
+    fn own(&self) -> [Box<dyn Collector>; 23] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -168,6 +195,10 @@ impl Metrics {
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
             Box::new(self.rotation_rows.clone()),
+            Box::new(self.rotation_running.clone()),
+            Box::new(self.rotation_rows_left.clone()),
+            Box::new(self.disk_free_bytes.clone()),
+            Box::new(self.key_missing_records.clone()),
             Box::new(self.key_old_age_seconds.clone()),
             Box::new(self.key_grace_seconds_left.clone()),
             Box::new(self.connections.clone()),

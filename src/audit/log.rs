@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
@@ -163,6 +163,11 @@ impl AuditLog {
     /// [`ReadError`], where a file cannot be read.
     pub fn read(&self, query: &Query) -> Result<Page, ReadError> {
         read(&self.shared.directory, query)
+    }
+
+    /// The directory that it is in.
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
     }
 
     /// The last event that is known to survive a power cut: what is to be noted outside of the log.

@@ -39,6 +39,7 @@ use crate::{
     store::{
         embedded::{EmbeddedStore, Options as StoreOptions},
         row_cache::RowCache,
+        shared_reads::SharedReads,
     },
     vault::{KeyRules, Vault, VaultError},
 };
@@ -228,7 +229,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
     }
     let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
-    let store = Arc::new(RowCache::new(store, config.vault.row_cache_bytes()));
+    let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {

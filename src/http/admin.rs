@@ -58,18 +58,6 @@ impl Service {
         }
     }
 
-    pub(super) async fn metrics_text(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
-        on.permit::<access::MetricsRead>()?;
-        // A store that fails is no reason to hide the other counters.
-        if let Ok(stats) = self.vault.stats().await {
-            self.metrics.vault_records.set(stats.records.cast_signed());
-            self.metrics.vault_size_bytes.set(stats.bytes_on_disk.cast_signed());
-        }
-        self.measure_keys();
-        self.measure_api_keys();
-        self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
-    }
-
     pub(super) async fn vault_stats(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
         on.permit::<access::VaultRead>()?;
         let stats = self.vault.stats().await?;

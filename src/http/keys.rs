@@ -50,23 +50,6 @@ impl Service {
         if problems.is_empty() { fine() } else { degraded(problems.join("; ")) }
     }
 
-    /// Brings the gauges of keys up to now.
-    pub(super) fn measure_keys(&self) {
-        let (old_age, grace_left) = (&self.metrics.key_old_age_seconds, &self.metrics.key_grace_seconds_left);
-        old_age.reset();
-        grace_left.reset();
-        let now = self.vault.now();
-        for generation in self.vault.generations() {
-            let kid = [generation.kid.as_str()];
-            if let (Some(Role::Old), Some(since)) = (generation.loaded, generation.old_since) {
-                old_age.with_label_values(&kid).set(now.duration_since(since).as_secs());
-            }
-            if let Some(left) = generation.grace_seconds_left(now) {
-                grace_left.with_label_values(&kid).set(left);
-            }
-        }
-    }
-
     fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {
         let now = self.vault.now();
         let status = |generation: GenerationStatus| {

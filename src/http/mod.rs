@@ -12,6 +12,7 @@ mod body;
 mod dispatch;
 mod exchange;
 mod gate;
+mod gauges;
 mod honeytokens;
 mod keys;
 mod meters;
@@ -182,6 +183,7 @@ impl Service {
         settings: Settings,
     ) -> Result<Self, BuildError> {
         let Settings { audit, timeouts, place, api_keys_per_workspace } = settings;
+        gauges::begin_at_zero(&metrics);
         Ok(Service {
             vault,
             policies,

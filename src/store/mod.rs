@@ -8,6 +8,7 @@ mod fjall;
 pub mod memory;
 pub mod record;
 pub mod row_cache;
+pub mod shared_reads;
 mod sled;
 
 use std::{collections::HashSet, fmt, future::Future, pin::Pin};

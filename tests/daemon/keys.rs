@@ -123,6 +123,8 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
     let unseen = lookup(&mut client, "PHONE", "415-555-2671");
     assert_eq!(error_code(&unseen), "key.unavailable", "it has a token, which cannot be found");
     assert_eq!(lookup(&mut client, "PHONE", "415-555-0000"), json!({"tokens": [later]}));
+    let missing = ["K_CARE", "K_PAY"].map(|kid| client.metric(&format!("masker_key_missing_records{{kid=\"{kid}\"}}")));
+    assert_eq!(missing, [Some(1.0), Some(0.0)]);
     let (status, components) = client.health();
     assert_eq!(status, "degraded");
     let detail = components["keys"]["detail"].as_str().unwrap();

@@ -157,10 +157,14 @@ fn a_rotation_goes_on_after_a_restart_and_can_be_cancelled() {
     let mut client = daemon.client();
     let resumed = get(&mut client, &begun);
     assert_eq!((&resumed["state"], &resumed["rows_total"]), (&json!("running"), &json!(20)), "{resumed}");
+    assert_eq!(client.metric("masker_rotation_running"), Some(1.0));
+    assert!(client.metric("masker_rotation_rows_left").is_some_and(|left| (1.0..=20.0).contains(&left)));
     let path = format!("/api/v1/vault/rotations/{}", begun["id"].as_str().unwrap());
     let cancelled = client.exchange("DELETE", &path, b"").ok();
     assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
     client.exchange("DELETE", &path, b"").problem(409, "rotation.ended");
+    assert_eq!(client.metric("masker_rotation_running"), Some(0.0));
+    assert_eq!(client.metric("masker_rotation_rows_left"), Some(0.0));
     let moved = cancelled["rows_resealed"].as_u64().unwrap();
     let listed = client.get("/api/v1/vault/rotations").ok();
     assert_eq!(listed["rotations"].as_array().unwrap().len(), 1, "{listed}");

@@ -12,6 +12,7 @@ use masker::{
         embedded::{EmbeddedStore, EngineKind},
         memory::MemoryStore,
         row_cache::RowCache,
+        shared_reads::SharedReads,
     },
 };
 
@@ -59,7 +60,7 @@ contract!(
 /// Once with memory for everything, once with hardly any.
 fn cached<F: Future<Output = ()>>(clause: impl Fn(Arc<dyn Store>) -> F) {
     for bytes in [1 << 24, 1 << 16] {
-        on(|_| Arc::new(RowCache::new(MemoryStore::new(), bytes)), &clause);
+        on(|_| Arc::new(RowCache::new(SharedReads::new(MemoryStore::new()), bytes)), &clause);
     }
 }
 

@@ -152,7 +152,7 @@ impl Compaction<'_> {
         loop {
             self.goes_on()?;
             // The writer goes first: a commit that fails for want of room closes the vault for a while.
-            if files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
+            if directories::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
             let more = self.engine.copy_page()?;

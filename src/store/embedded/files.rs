@@ -9,10 +9,7 @@ use std::{
     process,
 };
 
-use nix::{
-    fcntl::{PosixFadviseAdvice, posix_fadvise},
-    sys::statvfs::statvfs,
-};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::{database::EngineKind, error::OpenError};
 use crate::directories;
@@ -244,12 +241,6 @@ pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
         posix_fadvise(File::open(file)?, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
     }
     Ok(())
-}
-
-/// Bytes that can still be written to the disk that a file or directory is on.
-pub(super) fn bytes_free(path: &Path) -> io::Result<u64> {
-    let found = statvfs(path)?;
-    Ok(found.blocks_available() * found.fragment_size())
 }
 
 /// Bytes that the files under a directory take on the disk. Files and folders may go meanwhile: engines remove some at any

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{EmbeddedStore, EngineKind, OpenError, Options, Place, files};
-use crate::{limits::STORE_COMPACTION_ROOM_BYTES_MIN, store::StoreError};
+use crate::{directories, limits::STORE_COMPACTION_ROOM_BYTES_MIN, store::StoreError};
 
 /// What came of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub fn migrate(
 
     let asking = |source| MigrateError::Disk { path: path(), source };
     let there = files::bytes_on_disk(&place.root.join(from.name())).map_err(asking)?;
-    let free = files::bytes_free(&place.root).map_err(asking)?;
+    let free = directories::bytes_free(&place.root).map_err(asking)?;
     let needed = there.saturating_mul(growth(to)) + 2 * STORE_COMPACTION_ROOM_BYTES_MIN;
     if free < needed {
         return Err(MigrateError::NoRoom { path: path(), needed, free });

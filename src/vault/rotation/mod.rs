@@ -206,6 +206,12 @@ impl Vault {
         self.find_rotation(id).ok_or(RotationError::NotFound)
     }
 
+    /// The rotation that is under way, if one is. Rehearsals do not count. Needs no store.
+    pub fn rotation_running(&self) -> Option<RotationStatus> {
+        let mut all = self.all_rotations().into_iter();
+        all.find(|rotation| rotation.state == RotationState::Running && !rotation.dry_run)
+    }
+
     /// The rotations that are remembered, the latest first.
     pub fn rotations(&self, _permit: &Permit<VaultRead>) -> Vec<RotationStatus> {
         self.all_rotations()

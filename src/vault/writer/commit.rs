@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Instant,
 };
 
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use super::{Asked, Job, group::Group};
+use super::{Asked, Job, callers::Callers, group::Group};
 use crate::{
     limits::COMMIT_ROWS_MAX,
     store::{Applied, Batch, Change, StoreError},
@@ -22,17 +23,15 @@ use crate::{
 /// process in front of the store nothing does.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// How many turns of the runtime's other tasks must bring nothing new before a group is closed.
-const GATHER_IDLE_TURNS: u32 = 2;
-
 /// Commits what comes through the queue, until told to stop or everybody has gone.
 pub(super) async fn run(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) {
-    Writer { shared, jobs }.run().await;
+    Writer { shared, jobs, callers: Callers::default() }.run().await;
 }
 
 struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
+    callers: Callers,
 }
 
 impl Writer {
@@ -57,30 +56,30 @@ impl Writer {
         }
     }
 
-    async fn commit_and_answer(&self, mut group: Vec<Job>) {
+    async fn commit_and_answer(&mut self, mut group: Vec<Job>) {
         let committed = self.commit(&mut group).await;
+        self.callers.answered(group.len(), self.jobs.len());
         for job in group {
             job.answer(&committed);
         }
     }
 
-    /// Takes what else is waiting. When a commit is answered, all whom it answered ask again at about the same time, so
-    /// the runtime's other tasks are let go first for as long as that brings in more: a group of one now would keep
-    /// the rest waiting for a whole commit.
+    /// Takes what else is waiting, and what is about to come. The runtime's clock is too coarse for the wait, so the
+    /// runtime's other tasks and then other threads are let go ahead as often as it takes.
     async fn gather(&mut self, group: &mut Vec<Job>) {
         let mut rows: usize = group.iter().map(Job::rows).sum();
-        let mut idle_turns = 0;
-        while rows < COMMIT_ROWS_MAX && idle_turns < GATHER_IDLE_TURNS && !group.last().is_some_and(Job::closes_group) {
-            match self.jobs.try_recv() {
-                Ok(job) => {
-                    rows += job.rows();
-                    group.push(job);
-                    idle_turns = 0;
-                }
-                Err(_) => {
-                    idle_turns += 1;
-                    yield_now().await;
-                }
+        let began = Instant::now();
+        let mut came = began;
+        while rows < COMMIT_ROWS_MAX && !group.last().is_some_and(Job::closes_group) {
+            if let Ok(job) = self.jobs.try_recv() {
+                rows += job.rows();
+                group.push(job);
+                came = Instant::now();
+            } else if self.callers.are_worth_waiting_for(group.len(), began.elapsed(), came.elapsed()) {
+                yield_now().await;
+                thread::yield_now();
+            } else {
+                break;
             }
         }
     }

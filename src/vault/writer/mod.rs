@@ -5,6 +5,7 @@
 //! answers all. So two requests for one value get one token, and nothing prepared before the keys changed is written
 //! under a key that was retired since.
 
+mod callers;
 mod commit;
 mod graves;
 mod group;

@@ -241,6 +241,10 @@ fn metrics_count_requests_by_route_and_tokens_by_outcome() {
     ] {
         assert_eq!(client.metric(&line), Some(f64::from(count)), "{line}");
     }
+    assert!(client.metric("masker_disk_free_bytes{of=\"vault\"}").is_some_and(|bytes| bytes > 0.0));
+    for limit in ["distinct_values_per_day", "rehydrations_per_day"] {
+        assert_eq!(client.metric(&format!("masker_budget_crossed_total{{limit=\"{limit}\"}}")), Some(0.0));
+    }
     for name in
         ["masker_vault_size_bytes", "process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"]
     {

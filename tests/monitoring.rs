@@ -1,0 +1,145 @@
+//! What operators load into Prometheus and Grafana: that it asks for metrics which are there, and that alerts ring.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use masker::metrics::Metrics;
+use serde_json::Value;
+
+const RULES: &str = "masker.rules.yml";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(root().join("docs/monitoring").join(name)).unwrap()
+}
+
+/// Every name of masker's own or of the process's in a query.
+fn metrics_of(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("masker_") || word.starts_with("process_"))
+}
+
+/// What a scrape has: masker's own, with the three series of each histogram, and the process's.
+fn served() -> BTreeSet<String> {
+    let metrics = Metrics::new().unwrap();
+    let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+    let of_process = text.lines().filter_map(|line| line.strip_prefix("# TYPE process_")?.split(' ').next());
+    let mut served: BTreeSet<String> = of_process.map(|name| format!("process_{name}")).collect();
+    for name in metrics.names() {
+        let parts =
+            ["_bucket", "_sum", "_count"].iter().filter(|_| name.ends_with("_seconds") || name.ends_with("_rows"));
+        served.extend(parts.map(|part| format!("{name}{part}")));
+        served.insert(name);
+    }
+    served
+}
+
+/// The queries of the dashboard's panels.
+fn queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&shipped("masker-dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Prometheus' own checker. `None`, with the reason on standard error, where there is none; CI has to have it.
+fn promtool() -> Option<PathBuf> {
+    let of_target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools/promtool");
+    let found = [PathBuf::from("promtool"), of_target]
+        .into_iter()
+        .find(|tool| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success()));
+    if found.is_none() {
+        assert!(env::var_os("CI").is_none(), "promtool does not run");
+        eprintln!("skipped: promtool does not run here; `make deps` gets it");
+    }
+    found
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_dashboard_asks_for_what_is_served_and_shows_all_of_it() {
+    let (queries, served) = (queries(), served());
+    let asked: BTreeSet<&str> = queries.iter().flat_map(|query| metrics_of(query)).collect();
+    for name in &asked {
+        assert!(served.contains(*name), "the dashboard asks for {name}, which is not served");
+    }
+    for name in Metrics::new().unwrap().names() {
+        assert!(asked.iter().any(|asked| asked.starts_with(&name)), "the dashboard does not show {name}");
+    }
+}
+
+#[test]
+fn no_two_panels_lie_on_each_other() {
+    let dashboard: Value = serde_json::from_str(&shipped("masker-dashboard.json")).unwrap();
+    let mut taken = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24, "{} is wider than the page", panel["title"]);
+        for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(place), "{} lies on another", panel["title"]);
+        }
+    }
+}
+
+#[test]
+fn the_alerts_ask_for_what_is_served() {
+    let served = served();
+    for name in shipped(RULES).lines().flat_map(metrics_of) {
+        assert!(served.contains(name), "an alert asks for {name}, which is not served");
+    }
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let guide = fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
+    for line in shipped(RULES).lines() {
+        if let Some(name) = line.trim_start().strip_prefix("- alert: ") {
+            assert!(guide.contains(&format!("| `{name}` |")), "docs/monitoring.md does not explain {name}");
+        }
+    }
+}
+
+#[test]
+fn prometheus_accepts_the_alerts_and_rings_each_in_its_own_trouble() {
+    let Some(promtool) = promtool() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(RULES), shipped(RULES)).unwrap();
+    fs::copy(root().join("tests/monitoring/alerts.yml"), folder.path().join("alerts.yml")).unwrap();
+    succeeds(Command::new(&promtool).args(["check", "rules", RULES]).current_dir(folder.path()));
+    succeeds(Command::new(&promtool).args(["test", "rules", "alerts.yml"]).current_dir(folder.path()));
+}
+
+#[test]
+fn prometheus_accepts_what_the_dashboard_asks() {
+    let Some(promtool) = promtool() else { return };
+    // As rules, which is where the checker reads queries; Grafana puts times in the place of its variables.
+    let rules: Vec<Value> = queries()
+        .iter()
+        .enumerate()
+        .map(|(place, query)| {
+            let query = query.replace("$__rate_interval", "5m").replace("$__range", "1h");
+            serde_json::json!({"record": format!("panel:{place}"), "expr": query})
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("panels.json");
+    // JSON is YAML.
+    fs::write(&file, serde_json::json!({"groups": [{"name": "panels", "rules": rules}]}).to_string()).unwrap();
+    succeeds(Command::new(promtool).args(["check", "rules"]).arg(file));
+}

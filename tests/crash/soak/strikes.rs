@@ -21,7 +21,7 @@ use super::{
         promises::Told,
         rotation::{latest, wait_within},
     },
-    ROTATION_LIMIT,
+    END_LIMIT,
     around::{Around, DISK_MB},
     faults::Outcome,
     host::{Footprint, Limited, address_space},
@@ -262,7 +262,7 @@ pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seed
 pub fn rotation(daemon: &Daemon) -> Outcome {
     let mut client = daemon.client();
     if !latest(&mut client).is_null() {
-        assert_eq!(wait_within(&mut client, ROTATION_LIMIT)["state"], "done");
+        assert_eq!(wait_within(&mut client, END_LIMIT)["state"], "done");
     }
     drop(client);
     let since = Instant::now();

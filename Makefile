@@ -41,9 +41,10 @@ lint: toolchain ## Check format and lints
 doc: toolchain ## Build the documentation of the source; nothing in it may be amiss
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
-deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+deny: toolchain ## Hold the dependencies to deny.toml, and their versions to supply-chain/; takes no network
 	$(CARGO) fetch --locked
 	$(CARGO) deny --offline --locked check bans licenses sources
+	$(CARGO) vet --locked --frozen
 
 # Without a network there is nothing to ask, which is no fault of the source's.
 audit: toolchain ## Ask the advisory database about the dependencies, where it can be reached

@@ -10,7 +10,7 @@ CARGO ?= cargo
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: help deps toolchain build release test lint doc deny audit demo run bench bench-peers bench-check \
-	bench-check-update clean
+	bench-check-update deb test-deb reproducible clean
 
 help: ## Show this list
 	@echo 'masker: swaps personal data for tokens and back. Start with `make demo`.'
@@ -74,6 +74,22 @@ bench-check: toolchain ## Count the instructions of the core operations; fail wh
 bench-check-update: toolchain ## Count them, and keep what they are now
 	@scripts/deps bench
 	$(CARGO) bench --locked --bench instructions -- --update
+
+deb: toolchain ## Make the Debian package: target/debian/masker_VERSION_ARCHITECTURE.deb
+	@directory="$$(scripts/target-dir)" && \
+	  scripts/build-release . "$$directory/package" && \
+	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  scripts/deb --binary "$$directory/package/release/masker" --papers "$$directory/debian/papers" --output "$$directory/debian"
+
+# The binary for development does: what is tested is the package around it.
+test-deb: build ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
+	@scripts/deps deb
+	@directory="$$(scripts/target-dir)" && \
+	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
+
+reproducible: toolchain ## Build the package's binary twice, in different places, and compare (a quarter of an hour)
+	@scripts/reproducible
 
 clean: ## Remove what was built
 	$(CARGO) clean

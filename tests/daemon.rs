@@ -12,12 +12,14 @@ pub mod daemon {
     mod connections;
     mod contract;
     mod engines;
+    mod handover;
     mod honeytokens;
     mod keys;
     mod lifecycle;
     mod limits;
     mod races;
     mod rotations;
+    mod sandbox;
     mod reload;
     mod secrets;
     mod sessions;

@@ -25,5 +25,6 @@ pub use chain::ChainKey;
 pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use kdf::World;
+pub use locked::{KeyMemory, key_memory};
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
 pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey, Weakness};

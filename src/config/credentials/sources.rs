@@ -107,6 +107,19 @@ impl KeySources {
         KeySources { variables, directory: environment.setting(CREDENTIALS_DIRECTORY).map(PathBuf::from) }
     }
 
+    /// The files that variables name.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.variables.values().filter_map(|variable| match variable {
+            Variable::File(path) => Some(path.as_path()),
+            Variable::Secret | Variable::Unusable => None,
+        })
+    }
+
+    /// The directory of files that are named as variables are, where there is one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
     /// Where each secret is now, in the order of their names: the files of the directory are those that are there now.
     pub(super) fn places(&self, findings: &mut Findings) -> BTreeMap<Slot, Place> {
         let mut places = BTreeMap::new();

@@ -126,5 +126,6 @@ fn show(report: &Report<'_>, session: &mut Session<'_>) -> io::Result<()> {
             output.line(&format!("{:<8}{:<width$}  → {remedy}", "", ""))?;
         }
     }
-    output.line(&format!("\n{} errors, {} warnings", report.errors, report.warnings))
+    output.line("")?;
+    output.line(&format!("errors: {}, warnings: {}", report.errors, report.warnings))
 }

@@ -49,7 +49,7 @@ pub fn keys(list: &KeyList) -> Vec<Finding> {
     let mut findings: Vec<Finding> = list.keys.iter().filter_map(key).collect();
     if findings.is_empty() {
         let loaded = list.keys.iter().filter(|key| key.loaded).count();
-        findings.push(Finding::ok("daemon.keys", format!("{loaded} keys are loaded, and none is missing")));
+        findings.push(Finding::ok("daemon.keys", format!("keys that are loaded: {loaded}; none is missing")));
     }
     findings
 }
@@ -91,7 +91,7 @@ pub fn counters(scrape: &Scrape) -> Vec<Finding> {
     ];
     let counted = bad.into_iter().filter_map(|(name, what, remedy)| {
         let count = scrape.value(name).filter(|count| *count > 0.0)?;
-        Some(Finding::error("daemon.counters", format!("{count} {what} since the daemon has started"), remedy))
+        Some(Finding::error("daemon.counters", format!("since the daemon has started, {what}: {count}"), remedy))
     });
     let mut findings: Vec<Finding> = counted.collect();
     if findings.is_empty() {

@@ -152,7 +152,7 @@ fn read(secrets: &Secrets) -> Vec<Finding> {
     }
     if findings.iter().all(|finding| finding.status != Status::Error) && !survey.keys.is_empty() {
         let from = secrets.unit.as_ref().map_or_else(String::new, |unit| format!(", as {} lays them", unit.display()));
-        findings.push(Finding::ok("keys.read", format!("{} keys can be read{from}", survey.keys.len())));
+        findings.push(Finding::ok("keys.read", format!("keys that can be read: {}{from}", survey.keys.len())));
     }
     findings
 }
@@ -206,7 +206,7 @@ fn files(files: &[KeyFile]) -> Vec<Finding> {
         }
     }
     if findings.is_empty() && !files.is_empty() {
-        findings.push(Finding::ok("keys.files", format!("the {} files of keys are their owner's alone", files.len())));
+        findings.push(Finding::ok("keys.files", "the files of keys are their owner's alone"));
     }
     findings
 }

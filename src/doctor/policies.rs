@@ -23,7 +23,7 @@ pub(super) fn judge(policies: &Result<PolicySet, Faults>, secrets: &Secrets, ser
             return faults.iter().map(|fault| Finding::error("policies.read", fault.to_string(), remedy)).collect();
         }
     };
-    let mut findings = vec![Finding::ok("policies.read", format!("{} policies are sound", policies.len()))];
+    let mut findings = vec![Finding::ok("policies.read", format!("sound policies: {}", policies.len()))];
     match secrets.any() || !serving {
         true => findings.extend(kids(policies.kids(), &secrets.kids())),
         false => {

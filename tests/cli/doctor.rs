@@ -232,6 +232,26 @@ fn findings_are_lines_with_tabs_and_quiet_leaves_out_what_is_ok() {
 }
 
 #[test]
+fn on_a_terminal_findings_are_aligned_and_colored() {
+    let site = Site::new();
+    mode(&site.place.path("keys/care"), 0o444);
+    let on_terminal = |variables: &[(&str, &str)]| {
+        let mut command = Command::new("script");
+        let line = format!("exec {} doctor --config masker.toml", env!("CARGO_BIN_EXE_masker"));
+        command.args(["--quiet", "--command", &line, "/dev/null"]).env_clear().current_dir(site.place.path(""));
+        command.envs(site.variables.iter().map(|(name, value)| (name, value))).envs(variables.iter().copied());
+        let (_, shown, _) = run(command.env("SHELL", "/bin/sh").stdin(Stdio::null()));
+        shown
+    };
+    let shown = on_terminal(&[]);
+    assert!(shown.contains("\x1b[1;31merror   \x1b[0mkeys.files  ") && shown.contains("→ chmod 0400 "), "{shown}");
+    assert!(shown.trim_end().lines().last().unwrap().starts_with("errors: 1, warnings: "), "{shown}");
+    assert!(!shown.contains('\t') && !shown.contains("\\n"), "{shown}");
+    let plain = on_terminal(&[("NO_COLOR", "1")]);
+    assert!(plain.contains("error   keys.files  ") && !plain.contains('\x1b'), "{plain}");
+}
+
+#[test]
 fn faults_of_keys_are_found() {
     let mut site = Site::new();
     mode(&site.place.path("keys/care"), 0o440);

@@ -58,8 +58,7 @@ fn busy() -> Picture {
 fn everything_fits_on_a_small_terminal() {
     let picture = busy();
     let scene = Scene { socket: "/run/masker/masker.sock", picture: Some(&picture), gone: None };
-    let expected = "\
- masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
+    let expected = " masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
 
 ┌ Requests, over 3 connections ────────────────────────────────────────────────┐
 │ROUTE                                OK/S REFUSED/S FAILED/S      P50      P99│

@@ -37,7 +37,10 @@ pub fn statuses(mut answers: &[u8], framed: bool) -> Vec<u16> {
             panic!("an answer without an end: {}", shown())
         };
         let head = std::str::from_utf8(&answers[..end]).expect("a head is ASCII");
-        let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+        // Whoever asks in the words of 1.0 is answered in them.
+        let of_old = head.starts_with("HTTP/1.0 ");
+        let line = head.strip_prefix("HTTP/1.1 ").or_else(|| head.strip_prefix("HTTP/1.0 "));
+        let status = line.and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
         let status = status.unwrap_or_else(|| panic!("no status: {}", shown()));
         answers = &answers[end + 4..];
         if status == 100 {
@@ -58,6 +61,10 @@ pub fn statuses(mut answers: &[u8], framed: bool) -> Vec<u16> {
         }
         if header("transfer-encoding").is_some() {
             assert!(answers.ends_with(b"0\r\n\r\n"), "chunks without an end: {head}");
+            break;
+        }
+        if of_old && header("content-length").is_none() {
+            // The end of the connection is the body's.
             break;
         }
         let length: usize = header("content-length").and_then(|text| text.parse().ok()).expect("a length");

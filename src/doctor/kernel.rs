@@ -36,6 +36,16 @@ impl Kernel {
             peer_pidfd: probe::peer_pidfd().unwrap_or(false),
         }
     }
+
+    /// Asks the kernel that this process runs on.
+    pub fn here() -> Self {
+        Kernel::probe(Path::new("/"))
+    }
+
+    /// Whether a filter of system calls can end the whole process, which began with Linux 4.14.
+    pub fn filters(&self) -> bool {
+        self.seccomp.iter().any(|action| action == "kill_process")
+    }
 }
 
 /// Every check of the kernel. What is missing makes a daemon no less right, only less fenced in.
@@ -55,12 +65,11 @@ pub(super) fn judge(kernel: &Kernel) -> Vec<Finding> {
             LANDLOCK_SINCE,
         ),
     };
-    let filters = kernel.seccomp.iter().any(|action| action == "kill_process");
     vec![
         landlock,
         told(
             "kernel.seccomp",
-            filters,
+            kernel.filters(),
             "system calls can be filtered",
             "system calls cannot be filtered with an end of the process",
             "Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER",

@@ -3,6 +3,53 @@
 //! The trait is narrow on purpose. Nothing above it assumes one process, a tree or a file: a networked engine can
 //! stand behind it. Rows are opaque to the engine; [`record`] lays out what is in them.
 
+/// Methods of [`Store`] that a decorator passes on, as they are, to its field `store`.
+macro_rules! pass_on {
+    (@ apply) => {
+        fn apply(&self, batch: $crate::store::Batch) -> $crate::store::StoreFuture<'_, $crate::store::Applied> {
+            self.store.apply(batch)
+        }
+    };
+    (@ scan_after) => {
+        fn scan_after(
+            &self,
+            space: u8,
+            after: Option<$crate::store::RowKey>,
+            limit: usize,
+        ) -> $crate::store::StoreFuture<'_, $crate::store::Page> {
+            self.store.scan_after(space, after, limit)
+        }
+    };
+    (@ count) => {
+        fn count(&self, space: u8) -> $crate::store::StoreFuture<'_, u64> {
+            self.store.count(space)
+        }
+    };
+    (@ check) => {
+        fn check(&self) -> $crate::store::StoreFuture<'_, $crate::store::Checked> {
+            self.store.check()
+        }
+    };
+    (@ bytes_on_disk) => {
+        fn bytes_on_disk(&self) -> $crate::store::StoreFuture<'_, u64> {
+            self.store.bytes_on_disk()
+        }
+    };
+    (@ compact) => {
+        fn compact(&self) -> $crate::store::StoreFuture<'_, $crate::store::Compacted> {
+            self.store.compact()
+        }
+    };
+    (@ close) => {
+        fn close(&self) -> $crate::store::StoreFuture<'_, ()> {
+            self.store.close()
+        }
+    };
+    ($($method:ident),+) => {
+        $(pass_on!(@ $method);)+
+    };
+}
+
 pub mod embedded;
 mod fjall;
 pub mod memory;

@@ -15,7 +15,7 @@ use std::{
 
 use quick_cache::{Weighter, unsync::Cache};
 
-use super::{Applied, Batch, Change, Checked, Compacted, Page, Row, RowKey, Store, StoreError, StoreFuture};
+use super::{Applied, Batch, Change, Row, RowKey, Store, StoreError, StoreFuture};
 
 /// Parts that are locked apart from each other.
 const SHARDS: usize = 64;
@@ -172,25 +172,7 @@ impl<S: Store> Store for RowCache<S> {
         })
     }
 
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
-        self.store.scan_after(space, after, limit)
-    }
-
-    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
-        self.store.count(space)
-    }
-
-    fn check(&self) -> StoreFuture<'_, Checked> {
-        self.store.check()
-    }
-
-    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        self.store.bytes_on_disk()
-    }
-
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        self.store.compact()
-    }
+    pass_on!(scan_after, count, check, bytes_on_disk, compact);
 
     fn close(&self) -> StoreFuture<'_, ()> {
         self.bypass();

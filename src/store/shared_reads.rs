@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::task::yield_now;
 
-use super::{Applied, Batch, Checked, Compacted, Page, Row, RowKey, Store, StoreFuture};
+use super::{Row, RowKey, Store, StoreFuture};
 
 /// Keys of a read at most for it to be made together with others: what takes long is not made to wait, nor waited for.
 const KEYS_MAX: usize = 4;
@@ -104,33 +104,7 @@ impl<S: Store + 'static> Store for SharedReads<S> {
         })
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
-        self.store.apply(batch)
-    }
-
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
-        self.store.scan_after(space, after, limit)
-    }
-
-    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
-        self.store.count(space)
-    }
-
-    fn check(&self) -> StoreFuture<'_, Checked> {
-        self.store.check()
-    }
-
-    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        self.store.bytes_on_disk()
-    }
-
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        self.store.compact()
-    }
-
-    fn close(&self) -> StoreFuture<'_, ()> {
-        self.store.close()
-    }
+    pass_on!(apply, scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use masker::daemon::sandbox::kernel;
+use masker::doctor::kernel::Kernel;
 
 use super::{
     attempts,
@@ -22,11 +22,11 @@ const SIGSYS: i32 = libc::SIGSYS;
 
 /// Everything.
 pub fn run() {
-    let kernel = kernel();
+    let kernel = Kernel::here();
     println!("{kernel:?}");
     report_says_what_is_in_force();
     what_the_daemon_does_is_let_through();
-    if kernel.seccomp {
+    if kernel.filters() {
         forbidden_calls_kill();
         forbidden_calls_are_only_logged_where_that_is_asked_for();
     } else {
@@ -87,7 +87,7 @@ fn report_says_what_is_in_force() {
     for mechanism in ["CoreDumps", "Tracing", "NewPrivileges", "KeyMemory", "Landlock", "Capabilities", "Seccomp"] {
         assert!(report.contains(&format!("({mechanism}, ")), "{report}");
     }
-    assert_eq!(report.contains("(Seccomp, Active(\"violations kill\"))"), kernel().seccomp, "{report}");
+    assert_eq!(report.contains("(Seccomp, Active(\"violations kill\"))"), Kernel::here().filters(), "{report}");
     assert!(outcome("off", "report").contains("(Seccomp, Off)"));
 }
 
@@ -104,7 +104,7 @@ fn forbidden_calls_kill() {
 }
 
 fn forbidden_calls_are_only_logged_where_that_is_asked_for() {
-    let kernel = kernel();
+    let kernel = Kernel::here();
     for mode in ["log", "off"] {
         for (attempt, _) in attempts::CALLS {
             let (_folder, scene) = scene();
@@ -140,7 +140,7 @@ fn what_the_daemon_does_is_let_through() {
     assert_eq!(outcome("enforce", "core-limit"), "ok 0 0");
     let none = format!("ok {}", ["0000000000000000"; 4].join(" "));
     assert_eq!(outcome("enforce", "capabilities"), none);
-    assert_eq!(outcome("enforce", "filter"), if kernel().seccomp { "ok 2" } else { "ok 0" });
+    assert_eq!(outcome("enforce", "filter"), if Kernel::here().filters() { "ok 2" } else { "ok 0" });
     assert_eq!(outcome("off", "filter"), "ok 0");
 }
 

@@ -8,7 +8,6 @@
 //! A step that this kernel cannot take is told of ([`Report`]), and the daemon goes on with the others.
 
 mod calls;
-mod kernel;
 mod paths;
 mod process;
 mod report;
@@ -21,7 +20,6 @@ use crate::{
     crypto::{KeyMemory, key_memory},
 };
 
-pub use kernel::{Kernel, kernel};
 pub use paths::Places;
 pub use report::{Mechanism, Outcome, Report};
 

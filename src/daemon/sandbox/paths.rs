@@ -63,16 +63,7 @@ pub(super) fn confine(places: &Places) -> Outcome {
     }
 }
 
-/// Landlock as this kernel has it; `None` where it has none. Asked by a thread that ends with the answer, since only who
-/// restricts itself is told.
-pub(super) fn version() -> Option<i32> {
-    let asking = std::thread::spawn(|| {
-        Ruleset::default().handle_access(AccessFs::from_all(ABI_KNOWN))?.create()?.restrict_self()
-    });
-    let status = asking.join().ok()?.ok()?;
-    abi(&status)
-}
-
+/// The kernel's version of Landlock; `None` where it has none.
 fn abi(status: &RestrictionStatus) -> Option<i32> {
     match status.landlock {
         LandlockStatus::Available { effective_abi, kernel_abi } => Some(kernel_abi.unwrap_or(effective_abi as i32)),

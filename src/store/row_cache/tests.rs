@@ -57,29 +57,7 @@ impl Store for Gated {
         })
     }
 
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
-        self.store.scan_after(space, after, limit)
-    }
-
-    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
-        self.store.count(space)
-    }
-
-    fn check(&self) -> StoreFuture<'_, Checked> {
-        self.store.check()
-    }
-
-    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        self.store.bytes_on_disk()
-    }
-
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        self.store.compact()
-    }
-
-    fn close(&self) -> StoreFuture<'_, ()> {
-        self.store.close()
-    }
+    pass_on!(scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 fn cache() -> RowCache<Gated> {

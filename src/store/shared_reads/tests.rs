@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::store::{Change, StoreError, memory::MemoryStore};
+use crate::store::{Batch, Change, StoreError, memory::MemoryStore};
 
 /// A store that remembers how many keys each read asked for, and can fail once.
 struct Watched {
@@ -21,33 +21,7 @@ impl Store for Watched {
         self.store.get_many(keys)
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
-        self.store.apply(batch)
-    }
-
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
-        self.store.scan_after(space, after, limit)
-    }
-
-    fn count(&self, space: u8) -> StoreFuture<'_, u64> {
-        self.store.count(space)
-    }
-
-    fn check(&self) -> StoreFuture<'_, Checked> {
-        self.store.check()
-    }
-
-    fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
-        self.store.bytes_on_disk()
-    }
-
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        self.store.compact()
-    }
-
-    fn close(&self) -> StoreFuture<'_, ()> {
-        self.store.close()
-    }
+    pass_on!(apply, scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 fn key(number: u8) -> RowKey {

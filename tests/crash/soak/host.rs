@@ -61,7 +61,7 @@ impl Limited {
 impl Drop for Limited {
     fn drop(&mut self) {
         // The process may have ended by it.
-        let _ = prlimit(Some(self.pid), self.resource, self.before.clone());
+        let _ = prlimit(Some(self.pid), self.resource, self.before);
     }
 }
 

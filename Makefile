@@ -10,7 +10,7 @@ CARGO ?= cargo
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: help deps toolchain build release test lint doc deny audit demo run soak fuzz bench bench-peers bench-check \
-	bench-check-update clean
+	bench-check-update deb test-deb reproducible clean
 
 help: ## Show this list
 	@echo 'masker: swaps personal data for tokens and back. Start with `make demo`.'
@@ -41,9 +41,10 @@ lint: toolchain ## Check format and lints
 doc: toolchain ## Build the documentation of the source; nothing in it may be amiss
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
-deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+deny: toolchain ## Hold the dependencies to deny.toml, and their versions to supply-chain/; takes no network
 	$(CARGO) fetch --locked
 	$(CARGO) deny --offline --locked check bans licenses sources
+	$(CARGO) vet --locked --frozen
 
 # Without a network there is nothing to ask, which is no fault of the source's.
 audit: toolchain ## Ask the advisory database about the dependencies, where it can be reached
@@ -84,6 +85,22 @@ bench-check: toolchain ## Count the instructions of the core operations; fail wh
 bench-check-update: toolchain ## Count them, and keep what they are now
 	@scripts/deps bench
 	$(CARGO) bench --locked --bench instructions -- --update
+
+deb: toolchain ## Make the Debian package: target/debian/masker_VERSION_ARCHITECTURE.deb
+	@directory="$$(scripts/target-dir)" && \
+	  scripts/build-release . "$$directory/package" && \
+	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  scripts/deb --binary "$$directory/package/release/masker" --papers "$$directory/debian/papers" --output "$$directory/debian"
+
+# The binary for development does: what is tested is the package around it.
+test-deb: build ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
+	@scripts/deps deb
+	@directory="$$(scripts/target-dir)" && \
+	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
+
+reproducible: toolchain ## Build the package's binary twice, in different places, and compare (a quarter of an hour)
+	@scripts/reproducible
 
 clean: ## Remove what was built
 	$(CARGO) clean

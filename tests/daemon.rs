@@ -12,15 +12,18 @@ pub mod daemon {
     mod connections;
     mod contract;
     mod engines;
+    mod handover;
     mod honeytokens;
     mod keys;
     mod lifecycle;
     mod limits;
     mod races;
     mod rotations;
+    mod sandbox;
     mod reload;
     mod secrets;
     mod sessions;
     mod socket;
     mod starts;
+    mod status;
 }

@@ -4,6 +4,7 @@
 //! measures and tests the daemon from outside.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -29,7 +30,10 @@ use crate::{
 };
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 const OCTETS: &str = "application/octet-stream";
+/// What is sent by POST and comes to the same when it is sent twice; limits count it twice.
+const REPEATABLE: [&str; 4] = ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1/lookup", "/api/v1/rewrap"];
 
 /// Why the daemon gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +65,8 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
-    /// The connection broke before the answer was there. Whether the request was carried out is not known.
+    /// The connection broke before the answer was there, again if the request could be repeated. Whether it was carried
+    /// out is not known.
     #[error(
         "the daemon closed the connection before it answered: {0}. Try again, and look into its log if it stays so"
     )]
@@ -196,6 +201,19 @@ impl Client {
         self.request(Method::GET, path, Bytes::new()).await
     }
 
+    /// Asks for a text, such as `/metrics`.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn text(&mut self, path: &str) -> Result<String, ClientError> {
+        let (head, body) = self.send(request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
+        if !text(&head, "content-type").starts_with(TEXT) {
+            return Err(refusal(&head, &body, "no text"));
+        }
+        String::from_utf8(body.into()).map_err(|_| ClientError::Foreign("its answer is not UTF-8".to_owned()))
+    }
+
     /// Sends something to a path, as JSON.
     ///
     /// # Errors
@@ -222,13 +240,9 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn post_json(&mut self, session: Option<&str>, path: &str, body: Bytes) -> Result<Reply, ClientError> {
-        let mut request = request(Method::POST, path, JSON, whole(body))?;
-        if let Some(session) = session {
-            let session = HeaderValue::from_str(session);
-            let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
-            request.headers_mut().insert(SESSION_HEADER, session);
-        }
-        self.exchange(request).await
+        let session = session.map(HeaderValue::from_str).transpose();
+        let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
+        self.exchange_surely(Method::POST, path, session, body).await
     }
 
     /// Asks for what comes in pieces.
@@ -261,7 +275,34 @@ impl Client {
     }
 
     async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
-        self.exchange(request(method, path, JSON, whole(body))?).await
+        self.exchange_surely(method, path, None, body).await
+    }
+
+    /// Sends a request, and once again over a new connection where the first ended without an answer: if it was not
+    /// heard, or if to be heard twice does no harm (RFC 9110 section 9.2.2).
+    async fn exchange_surely(
+        &mut self,
+        method: Method,
+        path: &str,
+        session: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let made = || {
+            let mut request = request(method.clone(), path, JSON, whole(body.clone()))?;
+            if let Some(session) = &session {
+                request.headers_mut().insert(SESSION_HEADER, session.clone());
+            }
+            Ok(request)
+        };
+        match self.exchange(made()?).await {
+            Err(ClientError::Lost(lost))
+                if method == Method::GET || REPEATABLE.contains(&path) || was_not_heard(&lost) =>
+            {
+                self.sender = open(&self.socket).await?;
+                self.exchange(made()?).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Reply, ClientError> {
@@ -276,7 +317,7 @@ impl Client {
     }
 
     /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
-    /// of which anything was sent is never repeated.
+    /// of which anything was sent is not repeated here.
     async fn send(&mut self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
@@ -291,6 +332,12 @@ impl Client {
         self.sender = open(&self.socket).await?;
         self.sender.send_request(unsent).await.map_err(ClientError::Lost)
     }
+}
+
+/// Whether the kernel refused a part of the request, so that the daemon never had the whole of it.
+fn was_not_heard(lost: &hyper::Error) -> bool {
+    let cause = lost.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn json_of<T: Serialize + ?Sized>(body: &T) -> Result<Bytes, ClientError> {
@@ -342,4 +389,62 @@ async fn open(socket: &Path) -> Result<SendRequest<RequestBody>, ClientError> {
     // It ends with the sender, and whatever it fails with, the request in flight fails with too.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use tokio::runtime;
+
+    use super::*;
+
+    /// Asks a daemon that ends its first connection once it has the head of a request, and answers on the next, if there
+    /// is one.
+    fn asked_of_a_dying_daemon(method: Method, path: &str) -> Result<u16, ClientError> {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("masker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            for answer in ["", "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+                while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                // Whoever made the second connection for it to be there has not waited.
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let mut client = Client::connect(&socket).await?;
+            client.request(method, path, Bytes::new()).await.map(|reply| reply.status)
+        });
+        if outcome.is_err() {
+            // What waits for a second connection has one.
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+        }
+        daemon.join().unwrap();
+        outcome
+    }
+
+    #[test]
+    fn what_may_be_sent_twice_is_sent_again() {
+        assert_eq!(asked_of_a_dying_daemon(Method::GET, "/health").unwrap(), 200);
+        for path in REPEATABLE {
+            assert_eq!(asked_of_a_dying_daemon(Method::POST, path).unwrap(), 200);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_sent_again() {
+        for (method, path) in [(Method::POST, "/api/v1/api-keys"), (Method::DELETE, "/api/v1/vault/rotations/a")] {
+            let outcome = asked_of_a_dying_daemon(method, path);
+            assert!(matches!(outcome, Err(ClientError::Lost(_))), "{outcome:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod audit_events;
 mod backup;
 mod body;
 mod dispatch;
+mod ending;
 mod exchange;
 mod gate;
 mod gauges;

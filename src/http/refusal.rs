@@ -5,28 +5,32 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use hyper::StatusCode;
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Service, meters::UNMATCHED, problem::Problem};
+use super::{Service, ending::Progress, meters::UNMATCHED, problem::Problem};
 use crate::{
     code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
-/// A connection on which no answer goes out without a request id.
+/// A connection on which no answer goes out without a request id, and which is shut for reading when it is to end.
 pub(super) struct Refusing {
     stream: Pin<Box<TimeoutStream<UnixStream>>>,
     service: Arc<Service>,
+    progress: Arc<Progress>,
+    is_shut: bool,
     /// What goes out in the place of `replaced` bytes of hyper's, and how much of it has gone.
     refusal: Option<Refusal>,
 }
@@ -38,8 +42,8 @@ struct Refusal {
 }
 
 impl Refusing {
-    pub(super) fn new(stream: TimeoutStream<UnixStream>, service: Arc<Service>) -> Self {
-        Refusing { stream: Box::pin(stream), service, refusal: None }
+    pub(super) fn new(stream: TimeoutStream<UnixStream>, service: Arc<Service>, progress: Arc<Progress>) -> Self {
+        Refusing { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
     }
 
     /// Sends what is left of a refusal; then hyper may believe that its own answer was sent.
@@ -100,7 +104,17 @@ impl AsyncWrite for Refusing {
 
 impl AsyncRead for Refusing {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(cx, buffer)
+        if !self.is_shut && self.progress.is_ended() {
+            self.is_shut = true;
+            // It fails where the client is gone, as the next read will tell.
+            let _ = shutdown(self.stream.get_ref().as_raw_fd(), Shutdown::Read);
+        }
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.progress.hear();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

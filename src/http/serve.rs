@@ -15,7 +15,7 @@ use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
-    header::{HeaderName, HeaderValue},
+    header::{CONNECTION, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -33,6 +33,7 @@ use tracing::{debug, error, trace, warn};
 use super::{
     Service,
     audit::{Ended, operation},
+    ending::Progress,
     exchange::Exchange,
     gate,
     meters::UNMATCHED,
@@ -142,14 +143,26 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
     service.metrics.connections.inc();
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
+    let progress = Arc::new(Progress::default());
     let answer = service_fn(|request| {
         let (service, peer, main) = (Arc::clone(&service), Arc::clone(&peer), &main);
+        let (progress, stopping) = (&progress, &stopping);
         async move {
+            progress.begin();
             let matched = service.routes.find(request.method(), request.uri().path());
-            if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
-                return Ok(service.answer(&peer, matched, request).await);
+            let mut answered = if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
+                Ok(service.answer(&peer, matched, request).await)
+            } else {
+                on(main, async move { service.answer(&peer, matched, request).await }).await
+            };
+            progress.finish();
+            // Once there is news this daemon stops: there is no other.
+            if let Ok(response) = &mut answered
+                && stopping.has_changed().unwrap_or(true)
+            {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            on(main, async move { service.answer(&peer, matched, request).await }).await
+            answered
         }
     });
     let served = http1::Builder::new()
@@ -158,28 +171,29 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service))), answer);
+        .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service), Arc::clone(&progress))), answer);
     let mut served = pin!(served);
-    let mut told = pin!(async {
+    let mut last_call = pin!(async {
         // Only whether it is time is kept: the value borrows the channel's lock.
         drop(stop.wait_for(|stop| *stop).await);
+        tokio::time::sleep(progress.last_call()).await;
     });
-    let (mut asked, mut stopped) = (false, false);
+    let (mut asked, mut over) = (false, false);
     let ended = poll_fn(|task| {
-        if let Poll::Ready(ended) = served.as_mut().poll(task) {
-            return Poll::Ready(ended);
-        }
-        // Once asked it wakes this task when there is news. To ask it for each request would take a lock that all
-        // connections share.
-        if !stopped && (!asked || stopping.has_changed().unwrap_or(true)) {
-            asked = true;
-            if told.as_mut().poll(task).is_ready() {
-                stopped = true;
-                served.as_mut().graceful_shutdown();
-                return served.as_mut().poll(task);
+        loop {
+            if let Poll::Ready(ended) = served.as_mut().poll(task) {
+                return Poll::Ready(ended);
+            }
+            // Once asked it wakes this task when there is news. To ask it for each request would take a lock that all
+            // connections share.
+            if !over && (!asked || stopping.has_changed().unwrap_or(true)) {
+                asked = true;
+                over = last_call.as_mut().poll(task).is_ready();
+            }
+            if !over || !progress.end() {
+                return Poll::Pending;
             }
         }
-        Poll::Pending
     })
     .await;
     service.metrics.connections.dec();
@@ -244,6 +258,7 @@ impl Service {
         let took = started.elapsed();
         let status = response.status();
         self.meters.count(&self.metrics, place, status, took);
+        on.caller.principal().counted_in(&self.metrics).inc();
         debug!(
             request_id = id.as_str(),
             route = template,

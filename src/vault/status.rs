@@ -9,7 +9,10 @@ use crate::{
     crypto::Fingerprint,
     keyring::Role,
     kind::Kid,
-    store::record::{GenerationRow, Named, Record},
+    store::{
+        RowKey,
+        record::{GenerationRow, Record},
+    },
     vault::Failure,
 };
 
@@ -176,8 +179,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if it does not: the text says why.
     pub async fn ping(&self) -> Result<(), VaultError> {
-        // A row by its key may be one that is kept in memory, which says nothing of the store.
-        self.shared.store.scan_after(Named::FORMAT, None, 1).await?;
+        self.shared.store.get_many(vec![RowKey::nobodys()]).await?;
         Ok(())
     }
 

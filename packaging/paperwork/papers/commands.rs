@@ -1,0 +1,84 @@
+//! A man page for each command, from what `--help` says.
+
+use std::{error::Error, fs, path::Path};
+
+use clap::{Command, CommandFactory};
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
+use masker::cli::args::Arguments;
+
+/// Writes a page for the program and for each command that is shown.
+pub fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let mut program = Arguments::command().disable_help_subcommand(true);
+    program.build();
+    pages(&program, directory)
+}
+
+fn pages(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let man = Man::new(command.clone()).manual("masker").source(concat!("masker ", env!("CARGO_PKG_VERSION")));
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.get_subcommands().any(|command| !command.is_hide_set()) {
+        man.render_subcommands_section(&mut page)?;
+    }
+    let mut rest = Roff::new();
+    if let Some(help) = command.get_after_help() {
+        after_help(&mut rest, &help.to_string());
+    }
+    see_also(&mut rest);
+    rest.to_writer(&mut page)?;
+    fs::write(directory.join(man.get_filename()), page)?;
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        pages(command, directory)?;
+    }
+    Ok(())
+}
+
+/// Paragraphs, of which some begin with a heading over lines that are indented.
+fn after_help(roff: &mut Roff, help: &str) {
+    let mut noted = false;
+    for paragraph in help.split("\n\n") {
+        match paragraph.split_once(":\n") {
+            Some((heading, lines)) if !heading.contains('\n') => {
+                roff.control("SH", [heading.to_uppercase().as_str()]);
+                verbatim(roff, lines.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)));
+            }
+            _ => {
+                if !noted {
+                    roff.control("SH", ["NOTES"]);
+                    noted = true;
+                }
+                roff.control("PP", []);
+                roff.text([roman(paragraph.replace('\n', " "))]);
+            }
+        }
+    }
+}
+
+/// Lines as they stand.
+pub fn verbatim<'l>(roff: &mut Roff, lines: impl Iterator<Item = &'l str>) {
+    roff.control("PP", []).control("RS", ["4"]).control("EX", []);
+    for line in lines {
+        roff.text([roman(line)]);
+    }
+    roff.control("EE", []).control("RE", []);
+}
+
+/// The other pages.
+pub fn see_also(roff: &mut Roff) {
+    roff.control("SH", ["SEE ALSO"]);
+    let others = ["masker(1)", "masker-serve(1)", "masker.toml(5)", "masker-policy(5)"];
+    for (place, name) in others.iter().enumerate() {
+        let (name, section) = name.split_at(name.len() - 3);
+        let comma = if place + 1 < others.len() { "," } else { "" };
+        roff.text([bold(name), roman(format!("{section}{comma}"))]);
+    }
+    roff.control("PP", []);
+    roff.text([roman("/usr/share/doc/masker/README.md")]);
+}

@@ -19,7 +19,7 @@ use super::{
     host::{Footprint, Group},
 };
 use crate::{
-    harness::{Daemon, LIMIT, Launch, Site, TestKey, masker},
+    harness::{Client, Daemon, LIMIT, Launch, Site, TestKey, masker},
     powercut::weather::Weather,
 };
 
@@ -151,13 +151,19 @@ impl Life {
     }
 }
 
-/// What a daemon holds that has seen the end of every connection but one, which is this function's own.
-fn footprint(daemon: &Daemon, place: &Path) -> Footprint {
+/// A client, once the daemon has seen the end of every other's connection.
+pub fn alone(daemon: &Daemon) -> Client {
     let (mut client, began) = (daemon.client(), Instant::now());
     while client.metric("masker_connections") != Some(1.0) {
         assert!(began.elapsed() < LIMIT, "connections have no end");
         thread::sleep(PAUSE);
     }
+    client
+}
+
+/// What a daemon holds that nobody but this function is connected to.
+fn footprint(daemon: &Daemon, place: &Path) -> Footprint {
+    let (_client, began) = (alone(daemon), Instant::now());
     // A connection is counted as ended a moment before its descriptor is closed.
     loop {
         let before = Footprint::of(daemon.pid(), place);

@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     kill::check_vault,
-    load::{Conduct, Load, Moment, Next, Refusals},
+    load::{self, Conduct, Load, Moment, Next, Refusals},
     number,
     promises::{Extent, Promises, Told},
     rotation,
@@ -46,6 +46,8 @@ const PACE: Duration = Duration::from_millis(15);
 const WARM_UP: Duration = Duration::from_millis(1_500);
 /// Older promises that are looked at after each fault; all of them are at the end.
 const SAMPLE: u64 = 200;
+/// Whose values those are that are minted when nobody else asks.
+const LAST: u64 = 97;
 /// In which a rotation of everything ends beside the load, and everything is looked at once: the vault may be large by then,
 /// and the machine busy.
 const END_LIMIT: Duration = Duration::from_secs(600);
@@ -101,7 +103,13 @@ impl Soak {
             began: Instant::now(),
             random: Seeded(seed),
             around,
-            busy: Busy { load: Load::new(seed, CONNECTIONS), promises: Promises::default(), answered: 0, refused: 0 },
+            busy: Busy {
+                load: Load::new(seed, CONNECTIONS),
+                promises: Promises::default(),
+                answered: 0,
+                refused: 0,
+                last_words: 0,
+            },
             survived: BTreeMap::new(),
             skipped: skipped.into_iter().map(|(fault, _)| fault).collect(),
             starts: 0,
@@ -165,6 +173,7 @@ impl Soak {
         life.wait_until_well(&when);
         let log = life.daemon.log().text();
         assert!(!log.contains("a bug") && !log.contains("panicked"), "{when}:\n{log}");
+        self.busy.wait_for_the_writer(&life.daemon);
         self.busy.promises.check(&mut life.daemon.client(), Extent::Sample(SAMPLE), &mut random);
         self.busy.promises.assert_kept(&when);
         self.grown = self.grown.max(life.assert_nothing_stays(self.around.place(), &when));
@@ -224,9 +233,21 @@ struct Busy {
     promises: Promises,
     answered: u64,
     refused: u64,
+    /// Values that were minted when nobody else asked.
+    last_words: u64,
 }
 
 impl Busy {
+    /// What was asked by clients that are gone is done or will not be, once the one writer has done what came after it.
+    fn wait_for_the_writer(&mut self, daemon: &Daemon) {
+        let mut client = around::alone(daemon);
+        self.last_words += 1;
+        let subject = load::subject(LAST, self.last_words);
+        let result = client.tokenize(&[load::item(&subject)]).remove(0);
+        let token = result["token"].as_str().unwrap_or_else(|| panic!("no token: {result}")).to_owned();
+        self.promises.note(&Told::Tokenized { subject, answer: Some((token, true)) });
+    }
+
     /// Keeps the daemon busy while this goes on, and takes note of all that was answered, there too.
     fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Told>) -> T) -> T {
         let (over, all_connected) = (AtomicBool::new(false), Once::new());

@@ -9,7 +9,7 @@ CARGO ?= cargo
 # Where rustup puts cargo, for shells that were opened before.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help deps toolchain build release test lint doc deny audit demo run bench bench-peers bench-check \
+.PHONY: help deps toolchain build release test lint doc deny audit demo run soak fuzz bench bench-peers bench-check \
 	bench-check-update deb test-deb reproducible clean
 
 help: ## Show this list
@@ -41,9 +41,10 @@ lint: toolchain ## Check format and lints
 doc: toolchain ## Build the documentation of the source; nothing in it may be amiss
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --no-deps --document-private-items
 
-deny: toolchain ## Hold the dependencies to deny.toml; takes no network
+deny: toolchain ## Hold the dependencies to deny.toml, and their versions to supply-chain/; takes no network
 	$(CARGO) fetch --locked
 	$(CARGO) deny --offline --locked check bans licenses sources
+	$(CARGO) vet --locked --frozen
 
 # Without a network there is nothing to ask, which is no fault of the source's.
 audit: toolchain ## Ask the advisory database about the dependencies, where it can be reached
@@ -58,6 +59,16 @@ demo: release ## The whole story in a minute: tokenize 1,000 patients, kill -9, 
 
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
 	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
+
+# On both engines at once. The tests have a minute of it, on the build for development.
+soak: release ## Let everything happen to a daemon under load, for SOAK_SECONDS (1200) and by SOAK_SEED; tell what it survived
+	MASKER_BINARY="$$(scripts/target-dir)/release/masker" SOAK_SECONDS="$${SOAK_SECONDS:-1200}" \
+	  $(CARGO) test --locked --test crash soak -- --nocapture
+
+# FUZZ names targets: `make fuzz FUZZ="token row"`.
+fuzz: toolchain ## Look for bytes that break the readers of bytes: each target for FUZZ_SECONDS (60)
+	@scripts/deps fuzz
+	@scripts/fuzz $(FUZZ)
 
 bench: toolchain ## Measure: cryptography, the store, and a rotation under load (a quarter of an hour)
 	$(CARGO) bench --locked

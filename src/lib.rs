@@ -32,6 +32,7 @@ pub mod vault;
 // -- edges
 pub mod api;
 pub mod http;
+pub mod doctor;
 pub mod cli;
 // -- composition
 pub mod daemon;

@@ -1,5 +1,7 @@
 //! What the daemon counts, for Prometheus to scrape. No label holds anything of a request's making.
 
+pub mod scrape;
+
 use prometheus::{
     Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, core::Collector,
     histogram_opts, opts,
@@ -18,6 +20,10 @@ pub struct Metrics {
     pub vault_records: IntGauge,
     /// `masker_vault_size_bytes`.
     pub vault_size_bytes: IntGauge,
+    /// `masker_vault_info{engine}`: always 1.
+    pub vault_info: IntGaugeVec,
+    /// `masker_caller_requests_total{caller}`: a client's name, or the part of an API key that may be shown.
+    pub caller_requests: IntCounterVec,
     /// `masker_rotation_rows_total`.
     pub rotation_rows: prometheus::IntCounter,
     /// `masker_rotation_running`: 1 while a rotation is under way.
@@ -52,6 +58,8 @@ pub struct Metrics {
     pub audit_failures: prometheus::IntCounter,
     /// `masker_audit_last_sequence`: the number of the last event that was written.
     pub audit_last_sequence: IntGauge,
+    /// `masker_audit_last_event_timestamp_seconds`: when that was, in seconds of Unix time.
+    pub audit_last_event_timestamp_seconds: prometheus::Gauge,
     /// `masker_vault_damaged_total`: rows that were read and did not verify.
     pub damaged: prometheus::IntCounter,
 }
@@ -92,6 +100,17 @@ impl Metrics {
             )?,
             vault_records: IntGauge::new("masker_vault_records", "Records in the vault")?,
             vault_size_bytes: IntGauge::new("masker_vault_size_bytes", "Bytes that the vault takes on disk")?,
+            vault_info: IntGaugeVec::new(
+                opts!("masker_vault_info", "Always 1; the label says which engine keeps the vault"),
+                &["engine"],
+            )?,
+            caller_requests: IntCounterVec::new(
+                opts!(
+                    "masker_caller_requests_total",
+                    "Requests answered, by caller: a client's name, or the part of an API key that may be shown"
+                ),
+                &["caller"],
+            )?,
             rotation_rows: prometheus::IntCounter::new(
                 "masker_rotation_rows_total",
                 "Records that rotations have moved to another key",
@@ -174,6 +193,10 @@ impl Metrics {
                 "masker_audit_last_sequence",
                 "Number of the last event that was written to the audit log",
             )?,
+            audit_last_event_timestamp_seconds: prometheus::Gauge::new(
+                "masker_audit_last_event_timestamp_seconds",
+                "When the last event was written to the audit log, in seconds of Unix time",
+            )?,
             damaged: prometheus::IntCounter::new(
                 "masker_vault_damaged_total",
                 "Vault rows that were read and did not verify; run `masker vault check`",
@@ -187,13 +210,15 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 23] {
+    fn own(&self) -> [Box<dyn Collector>; 26] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
+            Box::new(self.vault_info.clone()),
+            Box::new(self.caller_requests.clone()),
             Box::new(self.rotation_rows.clone()),
             Box::new(self.rotation_running.clone()),
             Box::new(self.rotation_rows_left.clone()),
@@ -211,6 +236,7 @@ impl Metrics {
             Box::new(self.audit_events.clone()),
             Box::new(self.audit_failures.clone()),
             Box::new(self.audit_last_sequence.clone()),
+            Box::new(self.audit_last_event_timestamp_seconds.clone()),
             Box::new(self.damaged.clone()),
         ]
     }

@@ -5,6 +5,8 @@
 mod credentials;
 #[path = "cli/daemon.rs"]
 mod daemon;
+#[path = "cli/doctor.rs"]
+mod doctor;
 
 use std::{
     ffi::OsString,

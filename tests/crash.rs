@@ -2,7 +2,8 @@
 //!
 //! Whoever wants more of it sets `CRASH_SEED`, `CRASH_KILLS`, and for power cuts `CRASH_CUTS`, `CRASH_SESSIONS` and
 //! `CRASH_ANSWERS` (requests that are answered in a session). `POWERCUT_KEEP` names a directory in which the files of a
-//! cut that lost something stay.
+//! cut that lost something stay. How long the soak lasts, on each engine, is `SOAK_SECONDS`, and `SOAK_SEED` what befalls
+//! the daemon; `MASKER_BINARY` is the program that all of this is done to, where it is not the one built for the tests.
 
 #[path = "daemon/harness/mod.rs"]
 pub mod harness;
@@ -29,6 +30,7 @@ mod crash {
     mod promises;
     mod race;
     mod rotation;
+    mod soak;
 
     /// A folder in memory where there is one: the disks of these tests are on paper.
     fn scratch() -> tempfile::TempDir {

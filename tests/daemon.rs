@@ -19,9 +19,11 @@ pub mod daemon {
     mod limits;
     mod races;
     mod rotations;
+    mod sandbox;
     mod reload;
     mod secrets;
     mod sessions;
     mod socket;
     mod starts;
+    mod status;
 }

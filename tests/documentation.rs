@@ -191,3 +191,28 @@ fn links_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_doctors_checks_are_those_of_the_source() {
+    let readme = read("README.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut text = fs::read_to_string(root.join("cli/doctor.rs")).unwrap();
+    for entry in fs::read_dir(root.join("doctor")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            // What tests say of checks is no check.
+            let source = fs::read_to_string(path).unwrap();
+            text.push_str(source.split("#[cfg(test)]").next().unwrap());
+        }
+    }
+    let groups = ["keys", "environment", "policies", "socket", "vault", "audit", "clock", "host", "kernel", "daemon"];
+    let named = text.split('"').filter(|word| {
+        let parts: Vec<&str> = word.split('.').collect();
+        parts.len() == 2 && groups.contains(&parts[0]) && parts[1].bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    });
+    let checks: std::collections::BTreeSet<&str> = named.collect();
+    assert!(checks.len() > 25, "{checks:?}");
+    for check in checks {
+        assert!(readme.contains(&format!("`{check}`")), "the README does not explain {check}");
+    }
+}

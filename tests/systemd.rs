@@ -144,6 +144,8 @@ fn the_configuration_beside_the_units_is_all_defaults() {
         "default",
         "grace_days",
         "grace_action",
+        "landlock",
+        "seccomp",
         "level",
         "format",
     ] {

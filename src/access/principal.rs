@@ -4,15 +4,18 @@ use std::{
     fmt,
     hash::RandomState,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use prometheus::IntCounter;
 
 use super::{ApiKey, Budget, KeyId, KeyPrefix, Limiter, Peer};
 use crate::{
     crypto::World,
     grant::{Grant, Limits},
+    metrics::Metrics,
     store::record::LABEL_BYTES_MAX,
 };
 
@@ -30,6 +33,8 @@ pub struct Principal {
     pub world: World,
     /// The key that it is, if it is one.
     pub credential: Option<Credential>,
+    /// Counts its requests, once it has made one: no request pays for finding the counter.
+    pub(super) requests: OnceLock<IntCounter>,
 }
 
 /// What is public of an API key.
@@ -63,6 +68,7 @@ impl Principal {
             budget: Budget::new(&limits, RandomState::new()),
             world: World::Live,
             credential: None,
+            requests: OnceLock::new(),
         })
     }
 
@@ -76,6 +82,7 @@ impl Principal {
             budget: before.budget.succeed(limits),
             world: self.world,
             credential: None,
+            requests: OnceLock::new(),
         }
     }
 
@@ -90,6 +97,7 @@ impl Principal {
                 .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.succeed(limits)),
             world: *key.world(),
             credential: Some(credential),
+            requests: OnceLock::new(),
         }
     }
 
@@ -98,6 +106,12 @@ impl Principal {
         let ends = self.name.char_indices().map(|(start, character)| start + character.len_utf8());
         let end = ends.take_while(|end| *end <= LABEL_BYTES_MAX).last().unwrap_or(0);
         &self.name[..end]
+    }
+
+    /// Where its requests are counted: under a client's name, or under the part of a key that may be shown.
+    pub fn counted_in(&self, metrics: &Metrics) -> &IntCounter {
+        let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
+        self.requests.get_or_init(|| metrics.caller_requests.with_label_values(&[label]))
     }
 
     /// Whether it is a key that was revoked since: a request that began before must not succeed after.

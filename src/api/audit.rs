@@ -16,3 +16,12 @@ pub struct AuditEvents {
     /// Whether there is more now. A page can be empty and have more after it.
     pub more: bool,
 }
+
+/// `GET /api/v1/audit/head`: what `masker audit verify --head` takes, if it is kept elsewhere.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct AuditHead {
+    /// The number of the last event that is known to survive a power cut.
+    pub sequence: u64,
+    /// Its hash: 64 hex digits.
+    pub hash: String,
+}

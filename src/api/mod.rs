@@ -21,7 +21,7 @@ pub use admin::{
     WhoAmI,
 };
 pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
-pub use audit::AuditEvents;
+pub use audit::{AuditEvents, AuditHead};
 pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 pub use object::Object;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};

@@ -39,6 +39,11 @@ impl Threads {
         Ok(Threads { keeper, housekeeper })
     }
 
+    /// Whether what syncs, and tries again what failed, has not ended.
+    pub(super) fn is_running(&self) -> bool {
+        !self.keeper.is_finished()
+    }
+
     /// Waits until everything written is synced and both have ended. Blocks.
     pub(super) fn stop(self, shared: &Shared) {
         lock(&shared.signal).stop = true;

@@ -157,6 +157,13 @@ impl AuditLog {
         Ok(())
     }
 
+    /// Whether the thread that keeps the log runs. Waits for whoever writes or syncs at this moment, so it does not return
+    /// while the disk does not answer. Blocks. Events that cannot be written are no matter here: see [`AuditLog::health`].
+    pub fn is_kept(&self) -> bool {
+        self.shared.wait_for_the_disk();
+        lock(&self.threads).as_ref().is_some_and(Threads::is_running)
+    }
+
     /// Reads events back. Blocks.
     ///
     /// # Errors

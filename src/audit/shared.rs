@@ -136,6 +136,12 @@ impl Shared {
         }
     }
 
+    /// Waits for whoever writes or syncs.
+    pub(super) fn wait_for_the_disk(&self) {
+        let _one_sync = lock(&self.one_sync);
+        drop(lock(&self.writer));
+    }
+
     /// Writes what has come to a lane. Where somebody writes already, it is left to them: a thread does not wait for
     /// another, whose disk may not answer.
     pub(super) fn write_lane(&self, lane: &Lane, rounds: usize) -> Written {

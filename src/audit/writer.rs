@@ -229,6 +229,10 @@ impl Writer {
             self.counters[pieces.op as usize].inc();
         }
         self.metrics.audit_last_sequence.set(self.head.sequence.cast_signed());
+        if let Some(milliseconds) = self.time_ms {
+            // Exact up to the year 287,396.
+            self.metrics.audit_last_event_timestamp_seconds.set(milliseconds as f64 / 1_000.0);
+        }
     }
 
     /// How much is written and not known to be durable, in bytes.

@@ -100,6 +100,12 @@ pub enum ClientCommand {
     /// Say whether the daemon is well
     #[command(after_help = help::HEALTH)]
     Health,
+    /// Watch the daemon at work; one line where there is no terminal
+    #[command(after_help = help::STATUS)]
+    Status(StatusArgs),
+    /// Say what is wrong with masker on this host, or is about to be
+    #[command(after_help = help::DOCTOR)]
+    Doctor,
     /// Say whom the daemon takes you for, and what you may do
     #[command(after_help = help::WHOAMI)]
     Whoami,
@@ -126,6 +132,14 @@ pub struct ServeArgs {
     /// Take note of a broken chain of the audit log, and call the log healthy again
     #[arg(long)]
     pub accept_audit_break: bool,
+}
+
+/// `masker status`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// Seconds from one look to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub interval: u64,
 }
 
 /// `masker keys`.

@@ -30,6 +30,7 @@ use crate::{
 };
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 const OCTETS: &str = "application/octet-stream";
 /// What is sent by POST and comes to the same when it is sent twice; limits count it twice.
 const REPEATABLE: [&str; 4] = ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1/lookup", "/api/v1/rewrap"];
@@ -198,6 +199,19 @@ impl Client {
     /// Every [`ClientError`].
     pub async fn get(&mut self, path: &str) -> Result<Reply, ClientError> {
         self.request(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Asks for a text, such as `/metrics`.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn text(&mut self, path: &str) -> Result<String, ClientError> {
+        let (head, body) = self.send(request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
+        if !text(&head, "content-type").starts_with(TEXT) {
+            return Err(refusal(&head, &body, "no text"));
+        }
+        String::from_utf8(body.into()).map_err(|_| ClientError::Foreign("its answer is not UTF-8".to_owned()))
     }
 
     /// Sends something to a path, as JSON.
@@ -400,7 +414,8 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
                 while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-                stream.write_all(answer.as_bytes()).unwrap();
+                // Whoever made the second connection for it to be there has not waited.
+                let _ = stream.write_all(answer.as_bytes());
             }
         });
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();

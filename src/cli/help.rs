@@ -404,6 +404,31 @@ Examples:
 
 The exit code is 2 if a part of the daemon is not well, and 5 if it does not answer.";
 
+pub(super) const STATUS: &str = "\
+Examples:
+  masker status
+  masker status --interval 5
+  masker status --json | jq .requests_per_second
+
+On a terminal it shows what happens, until q, Esc or Ctrl-C. Elsewhere it looks twice and writes one line, or one object with \
+--json; the exit code is 2 if a part of the daemon is not well, and 5 if it does not answer.
+
+It takes the scope metrics:read. Keys take keys:read, rotations vault:read and the audit log's hash audit:read; what you may \
+not see is left out, with a word. Keys and rotations are asked for once a minute, for each time is in the audit log.";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  sudo masker doctor
+  masker doctor --config ./masker.toml
+  sudo masker doctor --json | jq '.checks[] | select(.status != \"ok\")'
+
+It looks at keys, credentials, the socket, the vault, the audit log, the clock, the host and the policies, before the daemon \
+starts and while it serves, and changes nothing. Keys are those of this environment; where it has none, those that the \
+installed unit lays. What this user may not look at is a warning: run it as root, or as the user that runs the daemon.
+
+Each line is ok, a warning or an error, the check, what was found, and what to do; --quiet leaves out what is ok. The exit code \
+is 1 if there is an error.";
+
 pub(super) const WHOAMI: &str = "\
 Examples:
   masker whoami

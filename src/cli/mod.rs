@@ -10,12 +10,14 @@ pub mod bench;
 mod bulk;
 mod client;
 mod credential;
+mod doctor;
 mod events;
 mod exit;
 mod help;
 mod honeytokens;
 mod input;
 mod keys;
+mod live;
 mod load;
 mod output;
 mod policy;
@@ -134,6 +136,8 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Audit(AuditCommand::Show(args)) => events::show(&args, session).await,
         ClientCommand::Audit(AuditCommand::Tail(args)) => events::tail(&args, session).await,
         ClientCommand::Health => status::health(session).await,
+        ClientCommand::Status(args) => live::run(&args, session).await,
+        ClientCommand::Doctor => doctor::run(session).await,
         ClientCommand::Whoami => status::whoami(session).await,
         ClientCommand::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.

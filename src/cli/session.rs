@@ -176,6 +176,11 @@ impl<'a> Session<'a> {
         Ok(Config::load(Flags { config: self.global.config.as_deref(), socket: socket.as_deref() }, self.host)?)
     }
 
+    /// What this command runs on.
+    pub(super) fn host(&self) -> Host<'a> {
+        self.host
+    }
+
     /// The environment of this command.
     pub(super) fn environment(&self) -> &Environment {
         self.host.environment
@@ -186,7 +191,8 @@ impl<'a> Session<'a> {
         (self.offline.noted_head)(data_dir)
     }
 
-    async fn client(&mut self) -> Result<&mut Client, CommandError> {
+    /// The connection to the daemon, made when it is first asked for.
+    pub(super) async fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
             None => {

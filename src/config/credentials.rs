@@ -19,8 +19,8 @@ use crate::{
 };
 use name::Slot;
 pub use name::names_secret;
-pub use sources::KeySources;
 use sources::{Credential, Place};
+pub use sources::{Given, GivenBy, KeySources};
 
 /// The secrets that a daemon was given.
 pub struct Credentials {
@@ -71,6 +71,21 @@ impl CredentialProblems {
     }
 }
 
+/// Everything that could be read of the secrets, and everything that is wrong with the rest.
+pub struct Survey {
+    /// The keys that could be read.
+    pub keys: Vec<LoadedKey>,
+    /// The key of the audit chain, if one was given that could be read.
+    pub audit_key: Option<SecretKey>,
+    /// What is wrong.
+    pub problems: Vec<CredentialProblem>,
+    /// What is no reason not to start, and should be mended.
+    pub warnings: Vec<String>,
+    /// Where each secret was looked for.
+    pub given: Vec<Given>,
+    sources: KeySources,
+}
+
 impl Credentials {
     /// Collects the secrets that an environment gives or names. Variables count before files of the credentials
     /// directory.
@@ -78,11 +93,22 @@ impl Credentials {
     /// # Errors
     /// Every problem of every secret.
     pub fn collect(environment: &Environment) -> Result<Credentials, CredentialProblems> {
+        let Survey { keys, audit_key, problems, warnings, sources, .. } = Survey::of(environment);
+        let warnings = Findings { problems, warnings }.end()?;
+        Ok(Credentials { keys, audit_key, warnings, sources })
+    }
+}
+
+impl Survey {
+    /// Reads the secrets that an environment gives or names, as far as they can be read.
+    pub fn of(environment: &Environment) -> Survey {
         let mut findings = Findings::default();
         let sources = KeySources::of(environment, &mut findings);
         let mut keys: Vec<LoadedKey> = Vec::new();
         let mut audit_key = None;
+        let mut given = Vec::new();
         for (slot, place) in sources.places(&mut findings) {
+            given.push(Given::at(slot, &place));
             let key = match place {
                 Place::Variable => {
                     let variable = slot.variable();
@@ -97,8 +123,8 @@ impl Credentials {
             }
         }
         findings.compare(&keys, &BTreeSet::new());
-        let warnings = findings.end()?;
-        Ok(Credentials { keys, audit_key, warnings, sources })
+        let Findings { problems, warnings } = findings;
+        Survey { keys, audit_key, problems, warnings, given, sources }
     }
 }
 

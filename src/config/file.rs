@@ -10,6 +10,7 @@ use super::{
     audit::AuditSettings,
     clients,
     fault::Gathered,
+    sandbox::SandboxConfig,
     text_file::{self, TextFileError},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct FileSettings {
     pub(super) session_retention_days: Option<u32>,
     pub(super) audit: AuditSettings,
     pub(super) access: AccessConfig,
+    pub(super) sandbox: SandboxConfig,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
 }
@@ -132,6 +134,7 @@ impl FileSettings {
         }
         self.audit = AuditSettings::read(root, base);
         self.access = clients::read(root, file);
+        self.sandbox = SandboxConfig::read(root);
         if let Some(log) = root.section("log") {
             self.log_level = log.choice("level", &LogLevel::choices()).map(|level| level.value);
             self.log_format = log.choice("format", &LogFormat::CHOICES).map(|format| format.value);

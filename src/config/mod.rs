@@ -12,6 +12,7 @@ mod fault;
 mod file;
 mod key_file;
 mod policies;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 mod text_file;
@@ -24,12 +25,15 @@ use std::{
 
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
-pub use credentials::{CredentialProblem, CredentialProblems, Credentials, KeySources, ReadAgain, names_secret};
+pub use credentials::{
+    CredentialProblem, CredentialProblems, Credentials, Given, GivenBy, KeySources, ReadAgain, Survey, names_secret,
+};
 pub use environment::Environment;
 use fault::Gathered;
 pub use fault::{Fault, Faults};
 use file::FileSettings;
 pub use policies::{load_policies, load_policy};
+pub use sandbox::{SandboxConfig, SeccompMode};
 
 use crate::{
     keyring::GraceAction,
@@ -73,6 +77,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// `[[clients]]` and `[access]`: who may do what.
     pub access: AccessConfig,
+    /// `[sandbox]`: what the daemon gives up once it has started.
+    pub sandbox: SandboxConfig,
     /// `[log]`: what is written to standard error.
     pub log: LogConfig,
 }
@@ -331,6 +337,7 @@ impl Overrides<'_> {
                     .unwrap_or(SESSION_RETENTION_DAYS_USUAL),
             },
             access: settings.access,
+            sandbox: settings.sandbox,
             log: LogConfig {
                 level: level.or(settings.log_level).unwrap_or(LogLevel::Info),
                 format: format.or(settings.log_format).unwrap_or(if self.host.log_is_terminal {

@@ -231,6 +231,27 @@ fn variables_count_before_the_file() {
 }
 
 #[test]
+fn the_sandbox_is_closed_unless_the_file_says_otherwise() {
+    let place = Place::new();
+    let closed = SandboxConfig { landlock: true, seccomp: SeccompMode::Enforce };
+    assert_eq!(place.load().unwrap().sandbox, closed);
+    for (text, expected) in [
+        ("[sandbox]\n", closed),
+        ("[sandbox]\nlandlock = \"off\"\n", SandboxConfig { landlock: false, ..closed }),
+        ("[sandbox]\nseccomp = \"log\"\n", SandboxConfig { seccomp: SeccompMode::Log, ..closed }),
+        (
+            "[sandbox]\nseccomp = \"off\"\nlandlock = \"enforce\"\n",
+            SandboxConfig { seccomp: SeccompMode::Off, ..closed },
+        ),
+    ] {
+        place.write("work/masker.toml", text);
+        assert_eq!(place.load().unwrap().sandbox, expected, "{text}");
+    }
+    place.write("work/masker.toml", "[sandbox]\nlandlock = false\nseccomp = \"never\"\nenabled = true\n");
+    assert_eq!(place.load().unwrap_err().iter().flat_map(|fault| fault.line).collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+#[test]
 fn an_empty_variable_counts_as_absent() {
     let place = Place::new().set("MASKER_SOCKET", "").set("MASKER_CONFIG", "").set("MASKER_LOG_LEVEL", "");
     assert_eq!(place.load(), Place { dir: place.dir, variables: place.variables[..1].to_vec(), uid: 1_000 }.load());

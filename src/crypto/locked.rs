@@ -1,5 +1,8 @@
 //! Memory for keys: pages of their own, locked against swapping, left out of core dumps and of child processes.
 //!
+//! Where the kernel has secret memory (memfd_secret(2)) they are of that: pages that no other mapping leads to, the kernel's
+//! own included, so that neither a tracer nor a fault in the kernel reads them. Elsewhere they are ordinary ones.
+//!
 //! This is the one module of the cryptography that needs `unsafe`: the system calls want addresses.
 
 use std::{
@@ -8,13 +11,16 @@ use std::{
     mem::{align_of, size_of},
     num::NonZeroUsize,
     ops::Deref,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
     ptr::{self, NonNull},
+    sync::OnceLock,
 };
 
 use nix::{
     errno::Errno,
-    libc::c_void,
-    sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap_anonymous, munmap},
+    libc::{self, c_void},
+    sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap},
+    unistd::ftruncate,
 };
 use zeroize::{Zeroize, optimization_barrier};
 
@@ -41,6 +47,45 @@ pub enum LockedMemoryError {
     Advise(#[source] io::Error),
 }
 
+/// What the memory of keys is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyMemory {
+    /// Secret memory: only this process's own accesses reach it.
+    Secret,
+    /// Ordinary pages, locked.
+    Locked,
+}
+
+/// What the memory of keys is made of on this host. A single mapping may still be of ordinary pages, where no descriptor is
+/// left to ask for a secret one with.
+pub fn key_memory() -> KeyMemory {
+    static FOUND: OnceLock<KeyMemory> = OnceLock::new();
+    *FOUND.get_or_init(|| if secret_file().is_ok() { KeyMemory::Secret } else { KeyMemory::Locked })
+}
+
+/// memfd_secret(2), which no crate at hand wraps. Kernels before 5.14 do not have it, and those before 6.5 have it where
+/// `secretmem.enable=1` was given at boot.
+fn secret_file() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes flags and touches no memory.
+    let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it for this call, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Maps secret memory. It is locked, and left out of core dumps, from the beginning.
+fn map_secret(length: NonZeroUsize) -> io::Result<NonNull<c_void>> {
+    let file = secret_file()?;
+    ftruncate(&file, i64::try_from(length.get()).map_err(io::Error::other)?)?;
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: without an address hint and without MAP_FIXED the mapping lands on addresses that nothing else uses; the
+    // file has no name and its only descriptor ends with this function, so nobody else maps it or changes its length.
+    Ok(unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, &file, 0) }?)
+}
+
 /// Pages of our own: mapped, locked and kept private for as long as this lives; wiped before they go back.
 struct Pages {
     start: NonNull<c_void>,
@@ -50,6 +95,17 @@ struct Pages {
 impl Pages {
     /// Pages for `length` bytes, all of them zero.
     fn new(length: NonZeroUsize) -> Result<Self, LockedMemoryError> {
+        let secret = if key_memory() == KeyMemory::Secret { map_secret(length).ok() } else { None };
+        if let Some(start) = secret {
+            let pages = Pages { start, length };
+            pages.keep_private()?;
+            return Ok(pages);
+        }
+        Self::ordinary(length)
+    }
+
+    /// The same of ordinary memory.
+    fn ordinary(length: NonZeroUsize) -> Result<Self, LockedMemoryError> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: without an address hint and without MAP_FIXED, a private anonymous mapping lands on addresses that
         // nothing else uses, so no memory of the program changes meaning.
@@ -57,17 +113,22 @@ impl Pages {
             .map_err(|errno| LockedMemoryError::Map(errno.into()))?;
         // From here on an early return unmaps again.
         let pages = Pages { start, length };
-
-        // DONTFORK and not WIPEONFORK: a child that touched the keys then dies, where zeros would have it mint tokens
-        // under a key that everybody knows.
-        for advice in [MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_DONTFORK] {
-            // SAFETY: the range is the mapping made above, and neither advice changes what this process reads there.
-            unsafe { madvise(start, length.get(), advice) }
-                .map_err(|errno: Errno| LockedMemoryError::Advise(errno.into()))?;
-        }
+        pages.keep_private()?;
         // SAFETY: the range is the mapping made above; locking it does not change what is read there.
         unsafe { mlock(start, length.get()) }.map_err(|errno| LockedMemoryError::Lock(errno.into()))?;
         Ok(pages)
+    }
+
+    /// Keeps them out of core dumps and of child processes.
+    fn keep_private(&self) -> Result<(), LockedMemoryError> {
+        // DONTFORK and not WIPEONFORK: a child that touched the keys then dies, where zeros would have it mint tokens
+        // under a key that everybody knows.
+        for advice in [MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_DONTFORK] {
+            // SAFETY: the range is the mapping of these pages, and neither advice changes what this process reads there.
+            unsafe { madvise(self.start, self.length.get(), advice) }
+                .map_err(|errno: Errno| LockedMemoryError::Advise(errno.into()))?;
+        }
+        Ok(())
     }
 
     /// Writes zeros over all of it.
@@ -160,6 +221,7 @@ unsafe impl<T: Sync> Sync for Locked<T> {}
 mod tests {
     use std::{
         fs,
+        os::unix::fs::FileExt,
         panic::{AssertUnwindSafe, catch_unwind},
         sync::atomic::{AtomicUsize, Ordering},
     };
@@ -200,6 +262,26 @@ mod tests {
         let ordinary = Box::new([7u8; 32]);
         let flags = vm_flags(ptr::from_ref(&*ordinary).addr()).expect("the heap is mapped");
         assert!(!flags.iter().any(|f| f == "dd"), "{flags:?}");
+    }
+
+    #[test]
+    fn ordinary_pages_are_kept_as_well_as_secret_ones() {
+        for pages in [Pages::new(NonZeroUsize::MIN).unwrap(), Pages::ordinary(NonZeroUsize::MIN).unwrap()] {
+            let flags = vm_flags(pages.start.addr().get()).expect("the pages are mapped");
+            assert!(["lo", "dd", "dc"].iter().all(|wanted| flags.iter().any(|flag| flag == wanted)), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_reads_secret_memory_but_by_its_address() {
+        let (secret, ordinary) = (Pages::new(NonZeroUsize::MIN).unwrap(), Pages::ordinary(NonZeroUsize::MIN).unwrap());
+        let memory = fs::File::open("/proc/self/mem").expect("Linux has /proc/self/mem");
+        let read = |pages: &Pages| memory.read_at(&mut [0], pages.start.addr().get() as u64);
+        assert_eq!(read(&ordinary).unwrap(), 1);
+        match key_memory() {
+            KeyMemory::Secret => assert_eq!(read(&secret).unwrap_err().raw_os_error(), Some(libc::EIO)),
+            KeyMemory::Locked => eprintln!("skipped: this kernel has no secret memory"),
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod padding;
 pub mod record;
 pub mod secret;
 mod siv;
+mod weakness;
 mod xaes;
 
 pub use aead::{AeadBody, OpenError, Suite};
@@ -24,5 +25,6 @@ pub use chain::ChainKey;
 pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use kdf::World;
+pub use locked::{KeyMemory, key_memory};
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
-pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey};
+pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey, Weakness};

@@ -5,7 +5,11 @@ use rand::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-pub use super::locked::{Locked, LockedMemoryError};
+use super::weakness::weakness_of;
+pub use super::{
+    locked::{Locked, LockedMemoryError},
+    weakness::Weakness,
+};
 use crate::limits::KEY_BYTES;
 
 /// Characters of a padded key: RFC 4648 section 4, four for every three bytes.
@@ -98,7 +102,12 @@ impl SecretKey {
         self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
 
-    /// The bytes, for key derivation alone.
+    /// What shows that the key was not drawn at random, if anything does.
+    pub fn weakness(&self) -> Option<Weakness> {
+        weakness_of(self.expose())
+    }
+
+    /// The bytes, for key derivation and judging them alone.
     pub(super) fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }

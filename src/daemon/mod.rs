@@ -4,14 +4,15 @@ mod audit;
 mod chores;
 mod clients;
 pub mod environ;
-mod harden;
 mod logging;
 mod noted;
 mod offline;
 mod policies;
 mod reload;
 mod run;
+pub mod sandbox;
 mod stack;
+mod watchdog;
 
 pub use offline::OFFLINE;
 pub use run::{ServeOptions, serve};

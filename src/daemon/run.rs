@@ -1,6 +1,6 @@
 //! The life of the daemon: start in an order in which every failure leaves nothing behind, serve, drain, stop.
 
-use std::{collections::BTreeSet, fmt::Display, process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -20,11 +20,12 @@ use super::{
     audit::{close_audit, open_audit, tell_reload},
     chores::Chores,
     clients::{ClientSource, resolve},
-    harden::harden,
     logging,
     policies::{PolicySource, unnamed, without_key},
     reload::Reloader,
+    sandbox::{self, Places, Sandbox},
     stack,
+    watchdog::Watched,
 };
 use crate::{
     access::{Access, ApiKeys, Clients},
@@ -96,9 +97,7 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
 }
 
 fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), Refusal> {
-    for failed in harden() {
-        warn!("{failed}");
-    }
+    let mut sandbox = Sandbox::begin(config.sandbox);
     for warning in &credentials.warnings {
         warn!("{warning}");
     }
@@ -130,6 +129,7 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
 
     // Before the first thread: making the socket narrows the umask of the whole process for a moment.
     let socket = socket(config)?;
+    sandbox.confine(&places(config, &credentials.sources, credentials.audit_key.is_some(), &socket));
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(thread::available_parallelism().map_or(2, usize::from).max(2))
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -148,11 +148,27 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         keys_from: credentials.sources,
         policies_from: source,
         audit_key: credentials.audit_key,
+        sandbox,
     };
     let outcome = runtime.block_on(run(config, loaded, &socket, options));
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
     outcome
+}
+
+/// What the daemon needs of the file system from now on.
+fn places(config: &Config, keys: &KeySources, audited: bool, socket: &Socket) -> Places {
+    let mut own = vec![config.vault.data_dir.clone()];
+    own.extend(audited.then(|| config.audit.path.clone()));
+    let mut read = vec![config.policy.path.clone()];
+    read.extend(config.file.clone());
+    read.extend(keys.files().map(Path::to_owned));
+    if let Some(directory) = keys.directory() {
+        read.push(directory.to_owned());
+        // A service manager may lay credentials again as a whole directory.
+        read.extend(directory.parent().filter(|above| above.parent().is_some()).map(Path::to_owned));
+    }
+    Places { own, read, socket: socket.own_file().map(Path::to_owned) }
 }
 
 fn no_threads(error: &dyn Display) -> Refusal {
@@ -205,6 +221,7 @@ struct Loaded {
     keys_from: KeySources,
     policies_from: PolicySource,
     audit_key: Option<SecretKey>,
+    sandbox: Sandbox,
 }
 
 async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
@@ -223,6 +240,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
 
     let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
+    metrics.vault_info.with_label_values(&[config.vault.engine.name()]).set(1);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
@@ -270,6 +288,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
     let workers = Workers::start(thread_started).map_err(|error| no_threads(&error))?;
+    // Nothing is asked for yet, and everything is open.
+    sandbox::tell(&loaded.sandbox.close());
     let (stop, stopping) = watch::channel(false);
     let rotating = tokio::spawn({
         let (vault, stopping) = (Arc::clone(&vault), stopping.clone());
@@ -288,7 +308,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     notify(&[NotifyState::Ready]);
 
     let chores = Chores { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
-    signals.serve_until_stop(&service, chores, audit.as_deref()).await;
+    let watched = Watched { vault: Arc::clone(&vault), audit: audit.clone() };
+    signals.serve_until_stop(&service, chores, &watched).await;
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
     // The receiver is gone only if serving ended by a bug, which the next line reports.
@@ -339,11 +360,11 @@ impl Signals {
         })
     }
 
-    /// Reloads on `SIGHUP`, does the chores when it is their time, and returns when told to stop: at once, whatever is being
+    /// Reloads on `SIGHUP`, does the chores when it is their time, feeds the watchdog, and returns when told to stop: at once, whatever is being
     /// done then.
-    async fn serve_until_stop(&mut self, service: &Service, chores: Chores<'_>, audit: Option<&AuditLog>) {
+    async fn serve_until_stop(&mut self, service: &Service, chores: Chores<'_>, watched: &Watched) {
         let Signals { terminate, interrupt, hangup } = self;
-        let vault = chores.vault;
+        let (vault, audit) = (chores.vault, watched.audit.as_deref());
         let reloads = async {
             loop {
                 let _ = hangup.recv().await;
@@ -355,6 +376,7 @@ impl Signals {
             _ = interrupt.recv() => {}
             () = reloads => {}
             () = chores.run() => {}
+            () = watched.feed_watchdog() => {}
         }
     }
 }
@@ -375,7 +397,7 @@ fn monotonic_now() -> NotifyState<'static> {
 }
 
 /// Tells systemd, if it listens. It is no reason to fail if it does not.
-fn notify(states: &[NotifyState<'_>]) {
+pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!(%error, "systemd could not be notified");
     }

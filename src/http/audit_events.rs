@@ -1,12 +1,13 @@
 //! Reading the audit log back.
 
+use data_encoding::HEXLOWER;
 use hyper::body::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::{Service, exchange::Exchange, problem::Problem, query::Query, upkeep::time, values::json};
 use crate::{
     access,
-    api::AuditEvents,
+    api::{AuditEvents, AuditHead},
     audit::{self, Operation},
     code::Code,
     limits::{AUDIT_PAGE_EVENTS_MAX, AUDIT_PAGE_EVENTS_USUAL},
@@ -15,7 +16,6 @@ use crate::{
 impl Service {
     pub(super) async fn audit_events(&self, on: &mut Exchange, query: &Query) -> Result<Bytes, Problem> {
         on.permit::<access::AuditRead>()?;
-        let absent = || Problem::new(Code::AuditUnavailable, "there is no audit log: MASKER_AUDIT_HMAC_KEY is not set");
         let log = self.audit.clone().ok_or_else(absent)?;
         let query = wanted(query)?;
         // One at a time: each takes a while of a disk and a processor.
@@ -30,6 +30,16 @@ impl Service {
         on.number("events", answer.events.len() as u64);
         json(&answer)
     }
+
+    pub(super) fn audit_head(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+        on.permit::<access::AuditRead>()?;
+        let head = self.audit.as_ref().ok_or_else(absent)?.durable_head();
+        json(&AuditHead { sequence: head.sequence, hash: HEXLOWER.encode(&head.hash) })
+    }
+}
+
+fn absent() -> Problem {
+    Problem::new(Code::AuditUnavailable, "there is no audit log: MASKER_AUDIT_HMAC_KEY is not set")
 }
 
 /// What a query asks for.

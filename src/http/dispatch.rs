@@ -114,6 +114,7 @@ impl Service {
             Route::Honeytokens => self.honeytokens(on)?,
             Route::HoneytokenRemove => self.honeytoken_remove(on, &matched.name).await?,
             Route::AuditEvents => self.audit_events(on, query).await?,
+            Route::AuditHead => self.audit_head(on)?,
             Route::WhoAmI => self.whoami(on)?,
             Route::OpenApi => self.openapi.clone(),
             Route::Health => {

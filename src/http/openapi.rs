@@ -3,11 +3,11 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, AuditEvents, CheckReport,
-    CompactReport, ErrorBody, ForgetResult, Health, Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted,
-    ImportReport, KeyList, KeysReloadReport, LookupResult, PolicyDescription, PolicyList, PurgeReport, PurgeRequest,
-    RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin, RotationList, SessionInfo,
-    SessionList, SessionOpen, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
+    Answer, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, AuditEvents, AuditHead,
+    CheckReport, CompactReport, ErrorBody, ForgetResult, Health, Honeytoken, HoneytokenList, HoneytokenPlant,
+    HoneytokenPlanted, ImportReport, KeyList, KeysReloadReport, LookupResult, PolicyDescription, PolicyList,
+    PurgeReport, PurgeRequest, RehydrateRequest, RehydrateResult, ReloadReport, RewrapResult, Rotation, RotationBegin,
+    RotationList, SessionInfo, SessionList, SessionOpen, TokenizeRequest, TokenizeResult, VaultStats, WhoAmI,
 };
 
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use crate::api::{
         rotation, rotation_cancel, policies, policy, policies_reload,
         api_key_create, api_keys, api_key, api_key_change, api_key_revoke, api_key_rotate,
         session_open, sessions, session, session_close, honeytoken_plant, honeytokens, honeytoken_remove,
-        audit_events, whoami, openapi, health, metrics,
+        audit_events, audit_head, whoami, openapi, health, metrics,
     ),
 )]
 struct Document;
@@ -232,6 +232,11 @@ described! {
         (status = 200, description = "The events", body = AuditEvents),
         (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
     audit_events;
+    /// The last event of the audit log: its number and its hash, to be kept where the log is not.
+    #[utoipa::path(get, path = "/api/v1/audit/head", responses(
+        (status = 200, description = "Where the log stands", body = AuditHead),
+        (status = "default", description = "The request failed", body = ErrorBody, content_type = "application/problem+json")))]
+    audit_head;
     /// Who the caller is, as the kernel attests it, and what it may do.
     #[utoipa::path(get, path = "/api/v1/auth/whoami", responses(
         (status = 200, description = "The caller", body = WhoAmI),

@@ -77,6 +77,8 @@ pub enum Route {
     HoneytokenRemove,
     /// Events of the audit log.
     AuditEvents,
+    /// Where the audit log stands.
+    AuditHead,
     /// Who the caller is.
     WhoAmI,
     /// This interface, described.
@@ -165,6 +167,7 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
     (Route::Honeytokens, Method::GET, "/api/v1/vault/honeytokens", Needs(Scope::VaultRead)),
     (Route::HoneytokenRemove, Method::DELETE, "/api/v1/vault/honeytokens/{id}", Needs(Scope::VaultAdmin)),
     (Route::AuditEvents, Method::GET, "/api/v1/audit/events", Needs(Scope::AuditRead)),
+    (Route::AuditHead, Method::GET, "/api/v1/audit/head", Needs(Scope::AuditRead)),
     (Route::WhoAmI, Method::GET, "/api/v1/auth/whoami", Open),
     (Route::OpenApi, Method::GET, "/api/v1/openapi.json", Open),
     (Route::Health, Method::GET, "/health", Open),

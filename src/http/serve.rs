@@ -258,6 +258,7 @@ impl Service {
         let took = started.elapsed();
         let status = response.status();
         self.meters.count(&self.metrics, place, status, took);
+        on.caller.principal().counted_in(&self.metrics).inc();
         debug!(
             request_id = id.as_str(),
             route = template,

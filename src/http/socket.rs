@@ -153,6 +153,11 @@ impl Socket {
             .unwrap_or_else(|| PathBuf::from("(no path)"))
     }
 
+    /// Its file, where this made it.
+    pub fn own_file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// A second handle to the listener, for the runtime to accept on.
     ///
     /// # Errors

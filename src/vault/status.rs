@@ -179,7 +179,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if it does not: the text says why.
     pub async fn ping(&self) -> Result<(), VaultError> {
-        self.shared.store.get_many(vec![RowKey::span()]).await?;
+        self.shared.store.get_many(vec![RowKey::nobodys()]).await?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     kill::check_vault,
-    load::{Conduct, Load, Moment, Next},
+    load::{Conduct, Load, Moment, Next, Refusals},
     promises::{Extent, Promises},
     scratch,
 };
@@ -58,10 +58,16 @@ impl SmallDisk {
         }
     }
 
-    fn remount(&self, how: &str) {
+    /// Changes how it is mounted.
+    pub fn remount(&self, how: &str) {
+        self.try_remount(how).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The same, where it may not be possible: for less room than is in use.
+    pub fn try_remount(&self, how: &str) -> Result<(), String> {
         let output = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output();
         let output = output.expect("mount was there before");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
     /// Makes this file, or makes it anew, so large that so many bytes are left.
@@ -95,7 +101,7 @@ fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises)
 }
 
 fn run(load: &mut Load, daemon: &Daemon, promises: &mut Promises, at: &(dyn Fn(Moment) -> Next + Sync)) {
-    let conduct = Conduct { at, clock: &|| 0, refusals: true };
+    let conduct = Conduct { at, clock: &|| 0, refusals: Refusals::Stop };
     for step in load.run(daemon, promises, conduct).iter().flatten() {
         promises.note(&step.told);
     }

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
-    load::{Conduct, Load, Moment, Next, Step},
+    load::{Conduct, Load, Moment, Next, Refusals, Step},
     number,
     promises::{Extent, Promises},
 };
@@ -101,7 +101,7 @@ pub fn load_until_killed(
         }
         Next::GoOn
     };
-    let told = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: false });
+    let told = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: Refusals::Never });
     told.into_iter().flatten().collect()
 }
 

@@ -47,8 +47,18 @@ pub struct Conduct<'a> {
     pub at: &'a (dyn Fn(Moment) -> Next + Sync),
     /// What time it is by the test's own clock.
     pub clock: &'a (dyn Fn() -> u64 + Sync),
-    /// Whether the store may refuse a request (503) and the client then stops.
-    pub refusals: bool,
+    pub refusals: Refusals,
+}
+
+/// Whether the daemon may refuse a request (503), and what the client does then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusals {
+    /// There are none.
+    Never,
+    /// The vault may, and it stops.
+    Stop,
+    /// The vault or the audit log may, and it goes on.
+    GoOn,
 }
 
 /// Something that a client was told, by the test's clock.
@@ -149,8 +159,9 @@ impl Busy<'_> {
                     self.tokenize_new(items)
                 }
                 46..60 => self.tokenize_shared(),
-                60..72 => self.tokenize_known(),
-                72..88 => self.rehydrate(),
+                60..70 => self.tokenize_known(),
+                70..76 => self.look_up(),
+                76..88 => self.rehydrate(),
                 _ => self.forget(),
             };
             if next == Next::Stop {
@@ -202,6 +213,24 @@ impl Busy<'_> {
                 }
             }
             self.note(times, Told::Tokenized { subject, answer });
+        }
+        next
+    }
+
+    /// A value that nobody forgets meanwhile has the token that was answered, and no other.
+    fn look_up(&mut self) -> Next {
+        let known = self.some_known(8);
+        if known.is_empty() {
+            return self.tokenize_new(1);
+        }
+        let items: Vec<Value> = known.iter().map(|(subject, _)| item(subject)).collect();
+        let (times, reply, next) = self.ask("/api/v1/lookup", &json!({ "items": items }), items.len());
+        let answers = reply.each(items.len(), |result| result["tokens"].clone());
+        for ((subject, token), answer) in known.into_iter().zip(answers) {
+            if let Some(tokens) = answer {
+                assert_eq!(tokens, json!([token]), "{subject:?}");
+                self.note(times, Told::Tokenized { subject, answer: Some((token, false)) });
+            }
         }
         next
     }
@@ -273,10 +302,12 @@ impl Busy<'_> {
         };
         let Some(response) = response else { return ((began, u64::MAX), Reply::Nothing, Next::Stop) };
         let ended = (self.conduct.clock)();
-        if response.status == 503 && self.conduct.refusals {
-            response.problem(503, "vault.unavailable");
+        if response.status == 503 && self.conduct.refusals != Refusals::Never {
+            let goes_on = self.conduct.refusals == Refusals::GoOn;
+            let of_audit = goes_on && String::from_utf8_lossy(&response.body).contains("audit.unavailable");
+            response.problem(503, if of_audit { "audit.unavailable" } else { "vault.unavailable" });
             assert!(response.retry_after.is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|s| s > 0)));
-            return ((began, u64::MAX), Reply::Nothing, Next::Stop);
+            return ((began, u64::MAX), Reply::Nothing, if goes_on { told } else { Next::Stop });
         }
         let results = response.results(items);
         let answered = self.answered.fetch_add(1, Ordering::SeqCst) + 1;
@@ -296,7 +327,7 @@ impl Reply {
 }
 
 /// A value of a client: of several kinds and sizes, with and without a context. Equal numbers make equal values.
-fn subject(owner: u64, number: u64) -> Subject {
+pub fn subject(owner: u64, number: u64) -> Subject {
     let plain = |kind, value| Subject { kind, value, context: String::new() };
     match number % 16 {
         0..3 => plain("PHONE", format!("+{owner:02}{number:016}")),
@@ -315,7 +346,7 @@ pub fn owner(subject: &Subject) -> u64 {
     digits.parse().expect("as it was made")
 }
 
-fn item(subject: &Subject) -> Value {
+pub fn item(subject: &Subject) -> Value {
     json!({ "kind": subject.kind, "value": subject.value, "context": subject.context })
 }
 

@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use super::{
     disk::wait_for_service,
     kill::check_vault,
-    load::{Conduct, Load, Moment, Next, SHARED, Step, owner},
+    load::{Conduct, Load, Moment, Next, Refusals, SHARED, Step, owner},
     number,
     promises::{Extent, Promises, Told},
     scratch,
@@ -95,7 +95,8 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
             _ => Next::GoOn,
         };
         let clock = || recorder.length();
-        let conduct = Conduct { at: &at, clock: &clock, refusals: failing_syncs.is_some() };
+        let refusals = if failing_syncs.is_some() { Refusals::Stop } else { Refusals::Never };
+        let conduct = Conduct { at: &at, clock: &clock, refusals };
         for _ in 0..failing_syncs.map_or(1, |_| FAILURES) {
             let told: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
             told.iter().for_each(|step| promises.note(&step.told));

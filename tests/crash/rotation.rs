@@ -1,7 +1,10 @@
 //! `kill -9`, fifty times, in the middle of rotations under load: every token stands for its value, no value has two,
 //! each rotation goes on where it was, and the books are exact. And a rotation on a disk that fills up.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -26,7 +29,7 @@ const VALUES: usize = 4_000;
 const CHUNK: usize = 1_000;
 
 /// The keys of a start: a generation is named by its number, and the one before it is the old one.
-fn launch(site: &Site, generation: u64, with_old: bool) -> Launch<'_> {
+pub fn launch(site: &Site, generation: u64, with_old: bool) -> Launch<'_> {
     let key = |generation: u64| TestKey::named(&format!("care {generation}"));
     let launch = site.launch().care_keys().key("K_CARE", &key(generation));
     if with_old { launch.old_key("K_CARE", &key(generation - 1)) } else { launch }
@@ -53,18 +56,25 @@ fn assert_kept(client: &mut Client, minted: &[(String, String)]) {
     }
 }
 
-fn begin(client: &mut Client) -> String {
+/// Begins a rotation of the key's records to its active generation. Returns its id.
+pub fn begin(client: &mut Client) -> String {
     let response = client.post("/api/v1/vault/rotations", &json!({"new_kid": "K_CARE"}));
     assert_eq!(response.status, 202);
     response.json()["id"].as_str().expect("an id").to_owned()
 }
 
-fn latest(client: &mut Client) -> Value {
+/// The latest rotation.
+pub fn latest(client: &mut Client) -> Value {
     client.get("/api/v1/vault/rotations").ok()["rotations"][0].clone()
 }
 
 /// Asks until the latest rotation has ended.
 fn wait(client: &mut Client) -> Value {
+    wait_within(client, LIMIT)
+}
+
+/// The same, where it may take longer.
+pub fn wait_within(client: &mut Client, limit: Duration) -> Value {
     let began = Instant::now();
     loop {
         let rotation = latest(client);
@@ -72,7 +82,7 @@ fn wait(client: &mut Client) -> Value {
             return rotation;
         }
         // Each question is a round trip to the daemon, which works on the rotation meanwhile.
-        assert!(began.elapsed() < LIMIT, "it does not end: {rotation}");
+        assert!(began.elapsed() < limit, "it does not end: {rotation}");
     }
 }
 
@@ -81,7 +91,7 @@ fn count(value: &Value) -> u64 {
 }
 
 /// The active generation seals everything, and what is old can go.
-fn assert_register_exact(client: &mut Client, records: u64) {
+pub fn assert_register_exact(client: &mut Client, records: u64) {
     let keys = client.get("/api/v1/keys").ok();
     let of_kid: Vec<&Value> =
         keys["keys"].as_array().expect("keys").iter().filter(|key| key["kid"] == "K_CARE").collect();

@@ -10,9 +10,11 @@
 //! promises nothing.
 
 pub mod disk;
+pub mod weather;
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -93,19 +95,23 @@ impl Recorder {
 
     /// From now on, what recorded processes try fails; `None` for as usual.
     pub fn fail(&self, fault: Option<Fault>) {
-        let text = fault.map_or(String::new(), |fault| match fault {
-            Fault::Changes(errno) => format!("C{}", errno as i32),
-            Fault::Growth(errno) => format!("G{}", errno as i32),
-            Fault::Syncs(errno) => format!("S{}", errno as i32),
-        });
-        // A process reads the eight bytes at once.
-        fs::write(&self.fault, format!("{text:8}")).expect("the fault can be written");
+        tell(&self.fault, fault);
     }
+}
+
+fn tell(path: &Path, fault: Option<Fault>) {
+    let text = fault.map_or(String::new(), |fault| match fault {
+        Fault::Changes(errno) => format!("C{}", errno as i32),
+        Fault::Growth(errno) => format!("G{}", errno as i32),
+        Fault::Syncs(errno) => format!("S{}", errno as i32),
+    });
+    // A process reads the eight bytes at once, so they are written in place: there is never none of them.
+    let mut file = fs::OpenOptions::new().write(true).open(path).expect("the fault can be opened");
+    file.write_all(format!("{text:8}").as_bytes()).expect("the fault can be written");
 }
 
 /// Marks something in the log, from within a recorded process. Does nothing in one that is not.
 pub fn mark(text: &str) {
-    use std::io::Write;
     if let Some(marks) = std::env::var_os("POWERCUT_MARKS") {
         let mut file = fs::OpenOptions::new().append(true).open(marks).expect("the marks can be opened");
         file.write_all(text.as_bytes()).expect("a mark can be written");

@@ -18,6 +18,10 @@
  * POWERCUT_FAULT is a file that tells what fails: C and an error number for every change, G for what needs room, S for
  * syncs.
  *
+ * Without POWERCUT_LOG nothing is recorded, and syncs are carried out: then faults are all that this brings, and
+ * POWERCUT_WEATHER, a file that is mapped: three numbers of 8 bytes that a test changes while the process runs. How long a
+ * sync takes longer and how long a write does, in microseconds, and by how many seconds CLOCK_REALTIME is wrong.
+ *
  * Record: type (1 byte), flag (1), path length (2), 4 bytes of nothing, file (8), offset (8), length (8), then the path and the
  * data; integers in the machine's order. See disk.rs for what each type means.
  */
@@ -34,9 +38,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { FDS = 4096 };
@@ -47,6 +53,13 @@ static char root[PATH_MAX];
 static size_t root_length;
 static char marks[PATH_MAX];
 static int log_fd = -1, fault_fd = -1;
+static int preloaded;
+
+static struct weather {
+    int64_t sync_microseconds, write_microseconds, clock_seconds;
+} fair, *weather = &fair;
+
+static int (*real_clock)(clockid_t, struct timespec *);
 
 static unsigned long fail_every, syncs;
 static unsigned sync_microseconds;
@@ -72,14 +85,14 @@ static char marking[FDS];
 static void enter(void) {
     int saved = errno;
     pthread_mutex_lock(&one);
-    while (flock(log_fd, LOCK_EX) != 0)
+    while (log_fd >= 0 && flock(log_fd, LOCK_EX) != 0)
         if (errno != EINTR) abort();
     errno = saved;
 }
 
 static void leave(void) {
     int saved = errno;
-    flock(log_fd, LOCK_UN);
+    if (log_fd >= 0) flock(log_fd, LOCK_UN);
     pthread_mutex_unlock(&one);
     errno = saved;
 }
@@ -105,6 +118,7 @@ static void put(const void *bytes, size_t length) {
 }
 
 static void record(char type, int flag, uint64_t file, uint64_t offset, const char *path, const void *data, size_t length) {
+    if (log_fd < 0) return;
     int saved = errno;
     struct {
         char type;
@@ -121,18 +135,28 @@ static void record(char type, int flag, uint64_t file, uint64_t offset, const ch
 
 static void begin(void) {
     const char *dir = getenv("POWERCUT_ROOT"), *log = getenv("POWERCUT_LOG"), *mark = getenv("POWERCUT_MARKS");
-    if (!dir || !log || !mark) return;
+    real_clock = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    if (!dir || !log != !mark) return;
     const char *every = getenv("POWERCUT_FAIL_SYNCS");
     if (every) fail_every = strtoul(every, NULL, 10);
     const char *microseconds = getenv("POWERCUT_SYNC_MICROSECONDS");
     if (microseconds) sync_microseconds = (unsigned)strtoul(microseconds, NULL, 10);
     snprintf(root, sizeof root, "%s", dir);
-    snprintf(marks, sizeof marks, "%s", mark);
+    snprintf(marks, sizeof marks, "%s", mark ? mark : "");
     root_length = strlen(root);
     const char *fault = getenv("POWERCUT_FAULT");
     if (fault) fault_fd = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
+    const char *sky = getenv("POWERCUT_WEATHER");
+    int sky_fd = sky ? (int)syscall(SYS_openat, AT_FDCWD, sky, O_RDONLY | O_CLOEXEC, 0) : -1;
+    if (sky_fd >= 0) {
+        weather = mmap(NULL, sizeof *weather, PROT_READ, MAP_SHARED, sky_fd, 0);
+        if (weather == MAP_FAILED) abort();
+        syscall(SYS_close, sky_fd);
+    }
+    preloaded = 1;
+    if (!log) return;
     log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (log_fd < 0) return;
+    if (log_fd < 0) abort();
     enter();
     record('B', 0, 0, 0, "", NULL, 0);
     leave();
@@ -140,7 +164,22 @@ static void begin(void) {
 
 static int on(void) {
     pthread_once(&set_up, begin);
-    return log_fd >= 0;
+    return preloaded;
+}
+
+static void take(const volatile int64_t *microseconds) {
+    int64_t wanted = *microseconds;
+    int saved = errno;
+    if (wanted > 0) usleep((useconds_t)wanted);
+    errno = saved;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    on();
+    int answer = real_clock(clock, now);
+    if (answer == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += *(const volatile int64_t *)&weather->clock_seconds;
+    return answer;
 }
 
 /* The path below the root that `dir` and `path` name, into `out`; 0 where it is not below. */
@@ -363,6 +402,7 @@ static void wrote(int fd, uint64_t inode, uint64_t offset, const void *data, siz
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     uint64_t inode = tracked(fd);
     if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
+    take(&weather->write_microseconds);
     enter();
     keep_before(fd, inode, offset, length, 0);
     ssize_t done = fails("CG") ? -1 : syscall(SYS_pwrite64, fd, data, length, offset);
@@ -377,6 +417,7 @@ ssize_t write(int fd, const void *data, size_t length) {
     uint64_t inode = tracked(fd);
     int is_mark = on() && fd >= 0 && fd < FDS && marking[fd];
     if (!inode && !is_mark) return syscall(SYS_write, fd, data, length);
+    take(&weather->write_microseconds);
     enter();
     off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
     if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
@@ -423,14 +464,19 @@ int ftruncate64(int fd, off64_t length) {
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
-static int synced(int fd) {
+static int synced(int fd, long call) {
     static uint64_t begun;
     uint64_t inode = inode_of[fd];
     struct stat now;
+    take(&weather->sync_microseconds);
     enter();
     if (fails("S")) {
         leave();
         return -1;
+    }
+    if (log_fd < 0) {
+        leave();
+        return (int)syscall(call, fd);
     }
     int broken = fail_every && fstat(fd, &now) == 0 && S_ISREG(now.st_mode) && ++syncs % fail_every == 0;
     uint64_t number = ++begun;
@@ -445,8 +491,8 @@ static int synced(int fd) {
     return 0;
 }
 
-int fsync(int fd) { return tracked(fd) ? synced(fd) : (int)syscall(SYS_fsync, fd); }
-int fdatasync(int fd) { return tracked(fd) ? synced(fd) : (int)syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { return tracked(fd) ? synced(fd, SYS_fsync) : (int)syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return tracked(fd) ? synced(fd, SYS_fdatasync) : (int)syscall(SYS_fdatasync, fd); }
 
 /* It promises nothing about a power cut, so it is not even recorded as a sync. */
 int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {

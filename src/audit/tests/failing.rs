@@ -1,6 +1,11 @@
 //! Disks that are full or broken: the chain stays whole, nobody is told what is not so, and it is over when it is over.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use super::super::{
     AuditError, AuditLog, Event, OnFailure, Operation, Query, chain::stated_sequence, file::Faults, read, shared::lock,
@@ -176,4 +181,28 @@ fn a_log_that_ends_while_it_fails_is_whole() {
     drop(log);
     assert_eq!(verify_all(folder.path()).unwrap().events, 3);
     assert!(open(options(folder.path()), None, &SetClock::new()).notes.is_empty());
+}
+
+#[test]
+fn a_log_is_kept_until_it_is_closed_and_does_not_say_so_while_the_disk_is_waited_for() {
+    let folder = scratch();
+    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    assert!(log.is_kept());
+    // A full disk is an answer.
+    faults(&log).limit_writes(0);
+    runtime().block_on(async { assert!(try_record(&log).await.is_err()) });
+    assert!(log.is_kept());
+    faults(&log).end();
+
+    thread::scope(|scope| {
+        let (asked, kept) = mpsc::channel();
+        let writing = lock(&log.shared.writer);
+        let log = &log;
+        scope.spawn(move || asked.send(log.is_kept()).unwrap());
+        assert!(kept.recv_timeout(Duration::from_millis(20)).is_err(), "somebody writes still");
+        drop(writing);
+        assert!(kept.recv().unwrap());
+    });
+    runtime().block_on(log.close());
+    assert!(!log.is_kept());
 }

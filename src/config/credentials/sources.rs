@@ -13,7 +13,7 @@ use super::{
     name::{GRACE_DAYS, Name, Slot},
     printable,
 };
-use crate::crypto::SecretKey;
+use crate::{crypto::SecretKey, kind::Kid};
 
 /// Where systemd's `LoadCredential=` lays files.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -48,6 +48,43 @@ pub(super) enum Place {
     Credential(PathBuf),
 }
 
+/// Where a secret was given, for those who judge that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The variable that it has or would have, such as `MASKER_KEY_K_HEALTHCARE_OLD`.
+    pub name: String,
+    /// The key id, where it is no key of the audit chain.
+    pub kid: Option<Kid>,
+    /// How it was given.
+    pub by: GivenBy,
+}
+
+/// How a secret was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenBy {
+    /// A variable holds it.
+    Variable,
+    /// A variable names this file.
+    File(PathBuf),
+    /// It is this file of the credentials directory.
+    Credential(PathBuf),
+}
+
+impl Given {
+    pub(super) fn at(slot: Slot, place: &Place) -> Self {
+        let by = match place {
+            Place::Variable => GivenBy::Variable,
+            Place::Named(path) => GivenBy::File(path.clone()),
+            Place::Credential(path) => GivenBy::Credential(path.clone()),
+        };
+        let kid = match slot {
+            Slot::Key(kid, _) => Some(kid),
+            Slot::Audit => None,
+        };
+        Given { name: slot.variable(), kid, by }
+    }
+}
+
 impl KeySources {
     pub(super) fn of(environment: &Environment, findings: &mut Findings) -> Self {
         let mut variables: BTreeMap<Slot, Variable> = BTreeMap::new();
@@ -68,6 +105,19 @@ impl KeySources {
             }
         }
         KeySources { variables, directory: environment.setting(CREDENTIALS_DIRECTORY).map(PathBuf::from) }
+    }
+
+    /// The files that variables name.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.variables.values().filter_map(|variable| match variable {
+            Variable::File(path) => Some(path.as_path()),
+            Variable::Secret | Variable::Unusable => None,
+        })
+    }
+
+    /// The directory of files that are named as variables are, where there is one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// Where each secret is now, in the order of their names: the files of the directory are those that are there now.

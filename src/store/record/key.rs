@@ -12,6 +12,8 @@ pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 
 /// What follows the space in the key of the span.
 const SPAN: &[u8] = b"span";
+/// Of the key that no row has.
+const NOBODYS: &[u8] = b"-";
 /// What follows the space in the key of the count of tombstones.
 const TOMBSTONES: &[u8] = b"tombstones";
 /// What follows the space in the key of the audit log's head.
@@ -228,6 +230,11 @@ impl RowKey {
     /// The key of the span.
     pub fn span() -> Self {
         Self::of_parts(Named::FORMAT, &[SPAN])
+    }
+
+    /// A key that no row has. No cache remembers that, so whoever asks for it asks the store itself.
+    pub fn nobodys() -> Self {
+        Self::of_parts(Named::FORMAT, &[NOBODYS])
     }
 
     /// The key of the count of tombstones.

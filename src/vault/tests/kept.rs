@@ -5,6 +5,7 @@ use crate::{
     access::{ApiKey, ApiKeySecret, KeyId, KeySpec},
     audit::{AuditLog, Event, OnFailure, Operation, Options, Sync},
     grant::{ContextPattern, Limits},
+    store::row_cache::RowCache,
 };
 
 /// A key with a name, and so many contexts.
@@ -40,6 +41,22 @@ async fn what_was_kept_is_there_after_a_restart() {
     let vault = bench.open(ring(1, None, 2)).await;
     assert_eq!(names(&vault).await, ["a", "c"]);
     assert_eq!((vault.records(), value(&vault, &minted).await.is_ok()), (1, true));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_told_of_though_its_rows_are_kept_in_memory() {
+    let (store, metrics) = (MemoryStore::new(), Arc::new(Metrics::new().unwrap()));
+    let cached = Arc::new(RowCache::new(store.clone(), 1 << 20));
+    let grace = Grace { days: 30, action: GraceAction::Warn };
+    let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+    let vault = Vault::open(cached, ring(1, None, 1), rules, metrics, Arc::new(Timestamp::now)).await.unwrap();
+    for _ in 0..3 {
+        vault.ping().await.unwrap();
+    }
+    store.set_unavailable(true);
+    assert!(vault.ping().await.is_err());
+    store.set_unavailable(false);
+    vault.ping().await.unwrap();
 }
 
 #[tokio::test]

@@ -63,6 +63,12 @@ impl Client {
         Client { stream, unread: Vec::new(), bearer: None, session: None }
     }
 
+    /// Waits so long for an answer.
+    pub fn patient(self, limit: Duration) -> Self {
+        self.stream.set_read_timeout(Some(limit)).expect("a time limit");
+        self
+    }
+
     /// Shows this credential with every request from now on.
     pub fn show(mut self, credential: &str) -> Self {
         self.bearer = Some(credential.to_owned());

@@ -85,6 +85,31 @@ impl Log {
         }
     }
 
+    /// How much was logged so far, in bytes.
+    pub fn length(&self) -> usize {
+        self.state().bytes.len()
+    }
+
+    /// What was logged after that many bytes.
+    pub fn text_after(&self, length: usize) -> String {
+        String::from_utf8(self.state().bytes[length..].to_vec()).expect("the log is UTF-8")
+    }
+
+    /// The first line after that many bytes that has one of these messages, once there is one; `None` if there is none in
+    /// time, or the process ended.
+    pub fn find_after(&self, length: usize, messages: &[&str], limit: Duration) -> Option<Value> {
+        let found = |state: &State| {
+            let rest = String::from_utf8_lossy(&state.bytes[length..]);
+            let whole = rest.rfind('\n').map_or("", |end| &rest[..end]);
+            let mut lines =
+                whole.lines().filter(|line| messages.iter().any(|message| line.contains(message))).map(parse);
+            lines.find(|line| messages.iter().any(|message| line["message"] == *message))
+        };
+        let wait = |state: &mut State| !state.ended && found(state).is_none();
+        let waited = self.0.changed.wait_timeout_while(self.state(), limit, wait);
+        found(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
     /// Waits for the end of the process; false if it did not come in time.
     pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
         let ended = self.0.changed.wait_timeout_while(self.state(), limit, |state| !state.ended);

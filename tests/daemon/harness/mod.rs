@@ -35,7 +35,7 @@ pub use events::events_of;
 pub use keys::TestKey;
 pub use log::Log;
 pub use operations::{error_code, item, shape_of};
-pub use process::{Daemon, Ended};
+pub use process::{Daemon, Ended, masker};
 pub use site::{CARE, Launch, Site};
 pub use stranger::{OpenDaemon, connect_as, is_root};
 

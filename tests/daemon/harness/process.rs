@@ -30,6 +30,11 @@ pub(super) struct Command {
     pub(super) notify: PathBuf,
 }
 
+/// The program under test: the one that was built with the tests, or the one that `MASKER_BINARY` names.
+pub fn masker() -> PathBuf {
+    std::env::var_os("MASKER_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_masker").into(), PathBuf::from)
+}
+
 /// A process that this test started, and that goes with it.
 pub(super) struct Process {
     child: Child,
@@ -57,7 +62,7 @@ impl Ended {
 
 impl Process {
     pub(super) fn spawn(command: Command) -> Self {
-        let masker = env!("CARGO_BIN_EXE_masker");
+        let masker = masker();
         let mut process = if command.prelude.is_empty() {
             process::Command::new(masker)
         } else {
@@ -171,6 +176,21 @@ impl Daemon {
     /// The next notification to the service manager, line by line; `None` if the daemon is gone.
     pub fn notification(&self) -> Option<Vec<String>> {
         self.process.notification()
+    }
+
+    /// Takes notifications until this one comes: several reloads at once tell of themselves in what order they like.
+    pub fn wait_for_notification(&self, state: &str) {
+        while !self.notification().expect("the daemon is not gone").iter().any(|line| line == state) {}
+    }
+
+    /// Takes the notifications that are there, and those that come within a time after each. It can be over too early.
+    pub fn take_notifications(&self, pause: Duration) {
+        while let Ok(Some(_)) = self.process.notifications.next(pause) {}
+    }
+
+    /// How it ended, if it did within a time by itself.
+    pub fn ended_within(mut self, limit: Duration) -> Result<Ended, Self> {
+        if self.process.log.wait_for_end(limit) { Ok(self.process.end(Instant::now(), LIMIT)) } else { Err(self) }
     }
 
     /// Sends a signal and waits for nothing.

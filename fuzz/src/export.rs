@@ -1,0 +1,121 @@
+//! Exports: one that was changed in any way is refused as a whole.
+
+use std::sync::{Mutex, PoisonError};
+
+use masker::export::{Entries, Entry, ExportError, Header, PREFIX_BYTES};
+
+use super::{bench::Bench, edits::edited, request::statuses};
+
+/// The first byte says what the others are: a header, entries, or changes of an export that is taken unchanged.
+pub fn holds(bytes: &[u8]) {
+    match bytes.split_first() {
+        Some((b'h', header)) => header_holds(header),
+        Some((b'e', entries)) => entries_hold(entries),
+        Some((b'f', file)) => import_holds(|_| file.to_vec()),
+        Some((_, edits)) => import_holds(|export| edited(export, edits)),
+        None => {}
+    }
+}
+
+/// What is read as a header is written as the same bytes.
+fn header_holds(bytes: &[u8]) {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return };
+    let Ok(length) = Header::fields_bytes(prefix) else { return };
+    let Some(fields) = rest.get(..length) else { return };
+    if let Ok(header) = Header::parse_fields(fields) {
+        assert!(header.encode() == bytes[..PREFIX_BYTES + length], "a header has one layout");
+    }
+}
+
+/// Entries are the same in whatever pieces they come.
+fn entries_hold(bytes: &[u8]) {
+    let Some((&piece, bytes)) = bytes.split_first() else { return };
+    assert_eq!(read(bytes, bytes.len().max(1)), read(bytes, usize::from(piece).max(1)));
+}
+
+type Told = (u8, [u8; 16], Vec<u8>);
+
+fn read(bytes: &[u8], piece: usize) -> (Vec<Told>, Option<ExportError>, bool) {
+    let (mut entries, mut told) = (Entries::default(), Vec::new());
+    for piece in bytes.chunks(piece) {
+        entries.feed(piece);
+        loop {
+            match entries.take_next() {
+                Ok(Some(Entry::Record(id, row))) => told.push((b'r', id, row.to_vec())),
+                Ok(Some(Entry::Tombstone(id, row))) => told.push((b't', id, row.to_vec())),
+                Ok(Some(Entry::End(counts))) => {
+                    let as_told = told.iter().filter(|(kind, ..)| *kind == b'r').count() as u64;
+                    assert_eq!(counts.records, as_told, "it counts what it has");
+                }
+                Ok(None) => break,
+                Err(error) => return (told, Some(error), false),
+            }
+        }
+    }
+    (told, None, entries.is_at_end())
+}
+
+/// A service that has imported nothing but its own export, and that.
+struct Imports {
+    bench: Bench,
+    export: Vec<u8>,
+}
+
+fn import_holds(change: impl FnOnce(&[u8]) -> Vec<u8>) {
+    static IMPORTS: Mutex<Option<Imports>> = Mutex::new(None);
+    let mut place = IMPORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let imports = place.take().unwrap_or_else(Imports::new);
+    let file = change(&imports.export);
+    let before = imports.bench.records();
+    let answer = imports.bench.exchange(&request("/api/v1/vault/import", &file));
+    let expected = if file == imports.export { 200 } else { 422 };
+    let statuses = statuses(&answer, true);
+    let told = String::from_utf8_lossy(&answer);
+    // What has no bytes is no file.
+    assert!(statuses == [expected] || (file.is_empty() && statuses == [400]), "{expected}, not {told}");
+    assert_eq!(imports.bench.records(), before, "nothing is new");
+    *place = Some(imports);
+}
+
+impl Imports {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let items: Vec<String> =
+            (0..12).map(|number| format!(r#"{{"kind":"NAME","value":"somebody {number}"}}"#)).collect();
+        let body = format!(r#"{{"items":[{}]}}"#, items.join(","));
+        let tokens = body_of(&bench.exchange(&request("/api/v1/tokenize", body.as_bytes())));
+        let tokens: serde_json::Value = serde_json::from_slice(&tokens).expect("tokens");
+        let forget = format!(r#"{{"tokens":[{}]}}"#, tokens["results"][0]["token"]);
+        assert!(bench.exchange(&request("/api/v1/forget", forget.as_bytes())).starts_with(b"HTTP/1.1 200 "));
+        assert_eq!(bench.records(), 11);
+        let export = body_of(&bench.exchange(&request("/api/v1/vault/export", b"")));
+        Imports { bench, export }
+    }
+}
+
+fn request(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: masker\r\ncontent-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// The body of an answer that is whole.
+fn body_of(answer: &[u8]) -> Vec<u8> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let (head, mut rest) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    if !head.to_ascii_lowercase().contains("transfer-encoding") {
+        return rest.to_vec();
+    }
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|window| window == b"\r\n").expect("a chunk");
+        let length = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let length = length.expect("the length of a chunk");
+        if length == 0 {
+            return body;
+        }
+        rest = &rest[end + 2..];
+        body.extend_from_slice(&rest[..length]);
+        rest = &rest[length + 2..];
+    }
+}

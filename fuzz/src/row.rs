@@ -1,0 +1,70 @@
+//! Rows of the vault: one is read as what was written, or not at all.
+
+use masker::store::{
+    RowKey,
+    record::{
+        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, HoneytokenRow, MappingRow, Named, Record,
+        RotationRow, SessionRow, SessionTokenRow, SpanRow, TombstoneRow, TombstonesRow, UsageRow, UsesRow,
+    },
+};
+
+/// The first byte says which row the others are; what is read as one is written as the same bytes.
+pub fn holds(bytes: &[u8]) {
+    let Some((&which, row)) = bytes.split_first() else { return };
+    macro_rules! written_again {
+        ($row:ty) => {
+            if let Ok(read) = <$row>::decode(row) {
+                assert!(read.encode()[..] == *row, "a row has one layout");
+            }
+        };
+        (may fail: $row:ty) => {
+            if let Ok(read) = <$row>::decode(row) {
+                assert!(read.encode().is_ok_and(|written| written[..] == *row), "a row has one layout");
+            }
+        };
+    }
+    match which {
+        b'r' => written_again!(Record),
+        b'a' => written_again!(Alias),
+        b'g' => written_again!(GenerationRow),
+        b'u' => written_again!(UsageRow),
+        b'p' => written_again!(may fail: MappingRow),
+        b'o' => written_again!(RotationRow),
+        b'd' => written_again!(UsesRow),
+        b't' => written_again!(TombstoneRow),
+        b'T' => written_again!(TombstonesRow),
+        b'k' => written_again!(may fail: ApiKeyRow),
+        b's' => written_again!(may fail: SessionRow),
+        b'e' => written_again!(SessionTokenRow),
+        b'h' => written_again!(may fail: HoneytokenRow),
+        b'A' => written_again!(AuditHeadRow),
+        b'S' => written_again!(SpanRow),
+        b'm' => written_again!(FormatRow),
+        _ => name(row),
+    }
+}
+
+/// A row has one key.
+fn name(key: &[u8]) {
+    let Some(key) = RowKey::new(key) else { return };
+    let Ok(named) = Named::parse(&key) else { return };
+    let again = match named {
+        Named::Record(id) => RowKey::record(&id),
+        Named::Alias(index) => RowKey::alias(&index),
+        Named::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
+        Named::Usage(kind, kid) => RowKey::usage(kind, kid),
+        Named::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("it was read from one"),
+        Named::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),
+        Named::Rotation(id) => RowKey::rotation(&id),
+        Named::Format => RowKey::format(),
+        Named::Span => RowKey::span(),
+        Named::Tombstones => RowKey::tombstones(),
+        Named::Tombstone(id) => RowKey::tombstone(&id),
+        Named::AuditHead => RowKey::audit_head(),
+        Named::ApiKey(id) => RowKey::api_key(&id),
+        Named::Session(id) => RowKey::session(&id),
+        Named::SessionToken(session, tag) => RowKey::session_token(&session, &tag),
+        Named::Honeytoken(id) => RowKey::honeytoken(&id),
+    };
+    assert!(again.as_bytes() == key.as_bytes(), "a row has one key");
+}

@@ -1,0 +1,223 @@
+//! The host: where memory can end up on a disk.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::{
+    resource::{Resource, getrlimit},
+    stat::{major, minor},
+};
+
+use super::Finding;
+
+/// How deep block devices may stand on each other: an encrypted partition under a volume under a volume.
+const DEVICES_DEEP_MAX: u32 = 8;
+/// Locked memory that a daemon needs, in bytes: a page for each of its keys and some to spare.
+const LOCKED_BYTES_MIN: u64 = 1 << 20;
+
+/// What is told of a host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    /// What is swapped to; `None` where the host does not say.
+    swaps: Option<Vec<Swap>>,
+    /// What happens with a core dump; `None` where the host does not say.
+    core_pattern: Option<String>,
+    /// Bytes that a core dump of a process started here has at most.
+    core_bytes_max: u64,
+    /// Bytes that a process started here may lock.
+    locked_bytes_max: u64,
+}
+
+/// A place that memory is swapped to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Swap {
+    path: String,
+    /// Whether what is written there can be read without a key.
+    plain: bool,
+}
+
+/// Looks at what the kernel tells, below a root.
+pub(super) fn gather(root: &Path) -> Host {
+    let swaps = fs::read_to_string(root.join("proc/swaps")).ok();
+    let swaps = swaps.map(|text| {
+        let swap = |path: String| Swap { plain: !is_kept(root, &path), path };
+        swap_paths(&text).into_iter().map(swap).collect()
+    });
+    let soft = |resource| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft);
+    Host {
+        swaps,
+        core_pattern: fs::read_to_string(root.join("proc/sys/kernel/core_pattern")).ok(),
+        core_bytes_max: soft(Resource::RLIMIT_CORE),
+        locked_bytes_max: soft(Resource::RLIMIT_MEMLOCK),
+    }
+}
+
+/// The paths of `/proc/swaps`, in which white space and backslashes are written in octal (proc(5)).
+fn swap_paths(text: &str) -> Vec<String> {
+    let paths = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    paths
+        .map(|path| {
+            [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+                .iter()
+                .fold(path.to_owned(), |path, (written, meant)| path.replace(written, meant))
+        })
+        .collect()
+}
+
+/// Whether what is swapped there is encrypted, or stays in memory.
+fn is_kept(root: &Path, path: &str) -> bool {
+    let path = Path::new(path);
+    let Ok(path) = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path))) else { return false };
+    let device = match path.file_name() {
+        Some(name) if path.starts_with(root.join("dev")) => root.join("sys/class/block").join(name),
+        // A file: what counts is the device that it is on.
+        _ => match fs::metadata(&path) {
+            Ok(found) => root.join(format!("sys/dev/block/{}:{}", major(found.dev()), minor(found.dev()))),
+            Err(_) => return false,
+        },
+    };
+    is_encrypted(&device, DEVICES_DEEP_MAX)
+}
+
+/// Whether a block device, as sysfs shows it, is encrypted, stands on encrypted ones alone, or is memory.
+fn is_encrypted(device: &Path, deep: u32) -> bool {
+    let Ok(device) = fs::canonicalize(device) else { return false };
+    let uuid = fs::read_to_string(device.join("dm/uuid")).unwrap_or_default();
+    // The device-mapper's own prefix for dm-crypt (cryptsetup(8)).
+    if uuid.starts_with("CRYPT-") || device.file_name().is_some_and(|name| name.to_string_lossy().starts_with("zram")) {
+        return true;
+    }
+    let below = fs::read_dir(device.join("slaves")).into_iter().flatten();
+    let below: Vec<PathBuf> = below.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    deep > 0 && !below.is_empty() && below.iter().all(|device| is_encrypted(device, deep - 1))
+}
+
+/// Every check of the host.
+pub(super) fn judge(host: &Host) -> Vec<Finding> {
+    let mut findings = swap(host.swaps.as_deref());
+    findings.extend(core_dumps(host.core_pattern.as_deref(), host.core_bytes_max));
+    findings.push(locked_memory(host.locked_bytes_max));
+    findings
+}
+
+/// `host.swap`: nothing is swapped to a disk in the clear. Keys are locked, but values pass through memory too.
+fn swap(swaps: Option<&[Swap]>) -> Vec<Finding> {
+    let Some(swaps) = swaps else {
+        return vec![Finding::warning("host.swap", "/proc/swaps cannot be read", "mount /proc")];
+    };
+    let plain: Vec<&str> = swaps.iter().filter(|swap| swap.plain).map(|swap| &*swap.path).collect();
+    vec![match (plain.is_empty(), swaps.is_empty()) {
+        (_, true) => Finding::ok("host.swap", "there is no swap"),
+        (true, false) => Finding::ok("host.swap", "what is swapped is encrypted, or stays in memory"),
+        (false, _) => {
+            let found = format!(
+                "memory is swapped to {} in the clear: keys are locked in memory, values on their way are not",
+                plain.join(", ")
+            );
+            let remedy =
+                "swapoff --all, or encrypt it with a key of each boot: `swap` and /dev/urandom in /etc/crypttab";
+            Finding::warning("host.swap", found, remedy)
+        }
+    }]
+}
+
+/// `host.core`: no dump of a process with values in it is written. The daemon refuses to be dumped; its clients do not.
+fn core_dumps(pattern: Option<&str>, bytes_max: u64) -> Vec<Finding> {
+    let remedy = "sysctl kernel.core_pattern=, and `LimitCORE=0` in the units of applications";
+    let Some(pattern) = pattern.map(str::trim) else {
+        return vec![Finding::warning("host.core", "/proc/sys/kernel/core_pattern cannot be read", "mount /proc")];
+    };
+    vec![if let Some(program) = pattern.strip_prefix('|') {
+        let program = program.split_whitespace().next().unwrap_or_default().escape_debug();
+        let found = format!(
+            "core dumps are handed to {program}, whatever the limit says: the daemon refuses to be dumped, programs that \
+             hold values do not"
+        );
+        Finding::warning("host.core", found, remedy)
+    } else if pattern.is_empty() || bytes_max == 0 {
+        Finding::ok("host.core", "processes that are started from here write no core dumps")
+    } else {
+        let found = "processes that are started from here write core dumps: the daemon refuses to be dumped, programs \
+                     that hold values do not";
+        Finding::warning("host.core", found, "ulimit -c 0, and `LimitCORE=0` in the units of applications")
+    }]
+}
+
+/// `host.locked_memory`: there is room for keys that are locked in memory.
+fn locked_memory(bytes_max: u64) -> Finding {
+    if bytes_max >= LOCKED_BYTES_MIN {
+        return Finding::ok("host.locked_memory", "keys can be locked in memory");
+    }
+    let found = format!("a process that is started from here may lock {} of memory", super::files::bytes(bytes_max));
+    let remedy = "ulimit -l 16384, or `LimitMEMLOCK=16M` in the unit";
+    Finding::warning("host.locked_memory", found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn swap_is_told_by_what_it_stands_on() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        let device = |name: &str, uuid: Option<&str>, below: &[&str]| {
+            let device = at("sys/class/block").join(name);
+            fs::create_dir_all(device.join("slaves")).unwrap();
+            if let Some(uuid) = uuid {
+                fs::create_dir_all(device.join("dm")).unwrap();
+                fs::write(device.join("dm/uuid"), uuid).unwrap();
+            }
+            for slave in below {
+                symlink(at("sys/class/block").join(slave), device.join("slaves").join(slave)).unwrap();
+            }
+            fs::create_dir_all(at("dev")).unwrap();
+            fs::write(at("dev").join(name), "").unwrap();
+        };
+        device("sda2", None, &[]);
+        device("zram0", None, &[]);
+        device("dm-0", Some("CRYPT-LUKS2-x\n"), &["sda2"]);
+        device("dm-1", Some("LVM-x\n"), &["dm-0"]);
+        device("dm-2", Some("LVM-x\n"), &["dm-0", "sda2"]);
+        symlink(at("dev/dm-1"), at("dev/vg-swap")).unwrap();
+        let kept = ["/dev/sda2", "/dev/zram0", "/dev/dm-0", "/dev/vg-swap", "/dev/dm-2", "/dev/none"]
+            .map(|path| is_kept(root.path(), path));
+        assert_eq!(kept, [false, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn swap_paths_are_read_as_the_kernel_writes_them() {
+        let text =
+            "Filename\t\t\tType\tSize\tUsed\tPriority\n/dev/dm-1   partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
+        assert_eq!(swap_paths(text), ["/dev/dm-1", "/swap file"]);
+        let one = |plain| Swap { path: "/s".to_owned(), plain };
+        let status = |swaps: Option<&[Swap]>| swap(swaps)[0].status;
+        assert_eq!(status(None), Status::Warning);
+        assert_eq!(status(Some(&[])), Status::Ok);
+        assert_eq!(status(Some(&[one(false)])), Status::Ok);
+        assert_eq!(status(Some(&[one(false), one(true)])), Status::Warning);
+    }
+
+    #[test]
+    fn core_dumps_are_told_by_pattern_and_limit() {
+        let status = |pattern, bytes| core_dumps(pattern, bytes)[0].status;
+        assert_eq!(status(Some("core\n"), 0), Status::Ok);
+        assert_eq!(status(Some("\n"), u64::MAX), Status::Ok);
+        assert_eq!(status(Some("core\n"), 1), Status::Warning);
+        // A program is handed dumps of any limit.
+        assert_eq!(status(Some("|/usr/lib/systemd/systemd-coredump %P\n"), 0), Status::Warning);
+        assert_eq!(status(None, 0), Status::Warning);
+    }
+
+    #[test]
+    fn little_locked_memory_is_a_warning() {
+        assert_eq!(locked_memory(u64::MAX).status, Status::Ok);
+        assert_eq!(locked_memory(65_536).status, Status::Warning);
+    }
+}

@@ -1,0 +1,115 @@
+//! Reading back what [`Metrics::text`](super::Metrics::text) writes: Prometheus' text format, as far as masker uses it.
+
+use std::collections::BTreeMap;
+
+/// The numbers of one answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scrape(Vec<Series>);
+
+/// One number, with what it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The metric, with `_bucket`, `_sum` or `_count` after it where it is a part of a histogram.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The number.
+    pub value: f64,
+}
+
+impl Series {
+    /// A label's value; empty where there is no such label.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Scrape {
+    /// Reads a text. Lines that are no numbers are passed over.
+    pub fn parse(text: &str) -> Self {
+        Scrape(text.lines().filter_map(series).collect())
+    }
+
+    /// Every number of a metric.
+    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Series> {
+        self.0.iter().filter(move |series| series.name == name)
+    }
+
+    /// The number of a metric without labels.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.of(name).next().map(|series| series.value)
+    }
+}
+
+fn series(line: &str) -> Option<Series> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let end = line.find(['{', ' '])?;
+    let (name, rest) = line.split_at(end);
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        None => (BTreeMap::new(), rest),
+    };
+    let value = rest.trim_start().split(' ').next()?;
+    Some(Series { name: name.to_owned(), labels, value: value.parse().ok()? })
+}
+
+/// Labels up to their closing brace, and what comes after it.
+fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    loop {
+        rest = rest.trim_start_matches(',');
+        if let Some(rest) = rest.strip_prefix('}') {
+            return Some((labels, rest));
+        }
+        let (name, after) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        let mut characters = after.char_indices();
+        let end = loop {
+            match characters.next()? {
+                (at, '"') => break at + 1,
+                (_, '\\') => match characters.next()?.1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (_, character) => value.push(character),
+            }
+        };
+        labels.insert(name.to_owned(), value);
+        rest = &after[end..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let metrics = Metrics::new().unwrap();
+        metrics.requests.with_label_values(&["/health", "200"]).inc_by(3);
+        metrics.caller_requests.with_label_values(&["a \"b\" \\ c,d={}\n"]).inc();
+        metrics.request_duration.with_label_values(&["/health"]).observe(0.3);
+        metrics.vault_records.set(7);
+        let scrape = Scrape::parse(&String::from_utf8(metrics.text().unwrap()).unwrap());
+        let requests = scrape.of("masker_requests_total").next().unwrap();
+        assert_eq!((requests.label("route"), requests.label("status"), requests.value), ("/health", "200", 3.0));
+        let caller = scrape.of("masker_caller_requests_total").next().unwrap();
+        assert_eq!(caller.label("caller"), "a \"b\" \\ c,d={}\n");
+        assert_eq!(scrape.value("masker_vault_records"), Some(7.0));
+        let buckets: Vec<_> = scrape.of("masker_request_duration_seconds_bucket").collect();
+        let last = buckets.last().unwrap();
+        assert_eq!((last.label("le").parse::<f64>().unwrap(), last.value), (f64::INFINITY, 1.0));
+        assert_eq!(scrape.value("masker_request_duration_seconds_count"), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_passed_over() {
+        let text = "# HELP x y\nx\nx{a=\"b\" 1\nx{a=\"b\"} one\nx{a=\"\\\n\nx{a=\"b\",} 2 1700000000\n";
+        let scrape = Scrape::parse(text);
+        assert_eq!(scrape.0.len(), 1);
+        assert_eq!(scrape.0[0].value, 2.0);
+    }
+}

@@ -1,0 +1,108 @@
+//! What can befall a daemon.
+
+use std::{fmt, time::Instant};
+
+use super::{super::promises::Told, around::Around, strikes};
+use crate::{harness::Daemon, powercut::disk::Seeded};
+
+/// One thing that can happen to a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// `kill -9`.
+    Kill,
+    /// The file system of vault and audit log has no room.
+    FullDisk,
+    /// Nothing can be changed there.
+    ReadOnlyDisk,
+    /// Nothing can be made durable there.
+    FailingDisk,
+    /// Writes and syncs take long.
+    SlowDisk,
+    /// The clock jumps ahead or back, and then is right again.
+    ClockJump,
+    /// Many `SIGHUP`, while policies change.
+    HangupStorm,
+    /// A reload finds half of a policy file.
+    HalfAPolicy,
+    /// Clients leave in the middle of requests, or do not wait for answers.
+    VanishingClients,
+    /// No more files can be opened, and many clients come.
+    NoDescriptors,
+    /// A control group has little memory left.
+    ScarceMemory,
+    /// The address space has an end.
+    ScarceAddresses,
+    /// A stop, a start with a new key, and a rotation to it.
+    Rotation,
+}
+
+impl Fault {
+    /// Each of them.
+    pub const ALL: [Fault; 13] = [
+        Fault::Kill,
+        Fault::FullDisk,
+        Fault::ReadOnlyDisk,
+        Fault::FailingDisk,
+        Fault::SlowDisk,
+        Fault::ClockJump,
+        Fault::HangupStorm,
+        Fault::HalfAPolicy,
+        Fault::VanishingClients,
+        Fault::NoDescriptors,
+        Fault::ScarceMemory,
+        Fault::ScarceAddresses,
+        Fault::Rotation,
+    ];
+
+    /// Lets it happen, while the daemon is under load, and has it over. What was asked beside the load goes to `told`.
+    pub fn strike(self, around: &Around, daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+        match self {
+            Fault::Kill => strikes::kill(daemon, random),
+            Fault::FullDisk => strikes::full_disk(around, daemon, random),
+            Fault::ReadOnlyDisk => strikes::read_only_disk(around, daemon, random),
+            Fault::FailingDisk => strikes::failing_disk(around, daemon, random),
+            Fault::SlowDisk => strikes::slow_disk(around, random),
+            Fault::ClockJump => strikes::clock_jump(around, daemon, random),
+            Fault::HangupStorm => strikes::hangup_storm(around, daemon, random),
+            Fault::HalfAPolicy => strikes::half_a_policy(around, daemon, random),
+            Fault::VanishingClients => strikes::vanishing_clients(daemon, told, random),
+            Fault::NoDescriptors => strikes::no_descriptors(daemon, random),
+            Fault::ScarceMemory => strikes::scarce_memory(around, daemon, random),
+            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, told, random),
+            Fault::Rotation => strikes::rotation(daemon),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Fault::Kill => "kill -9",
+            Fault::FullDisk => "full disk",
+            Fault::ReadOnlyDisk => "read-only disk",
+            Fault::FailingDisk => "disk that fails to sync",
+            Fault::SlowDisk => "slow disk",
+            Fault::ClockJump => "clock jump",
+            Fault::HangupStorm => "storm of SIGHUP",
+            Fault::HalfAPolicy => "half-written policy",
+            Fault::VanishingClients => "clients that vanish",
+            Fault::NoDescriptors => "no descriptors left",
+            Fault::ScarceMemory => "memory pressure (control group)",
+            Fault::ScarceAddresses => "memory pressure (address space)",
+            Fault::Rotation => "stop, new key and rotation",
+        })
+    }
+}
+
+/// What became of the daemon.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// It serves.
+    Serves,
+    /// It serves, or the system has ended it.
+    MayHaveEnded,
+    /// It was killed.
+    Killed,
+    /// It was told to stop then, and the next one has a new key to rotate to.
+    ToldToRotate(Instant),
+}

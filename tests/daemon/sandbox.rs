@@ -1,0 +1,133 @@
+//! The sandbox of the running daemon, as the system sees it.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::harness::{Daemon, Site, TestKey};
+use masker::daemon::sandbox::kernel;
+
+/// A field of the status of each thread.
+fn of_threads(daemon: &Daemon, field: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let values = threads.filter_map(|thread| {
+        // One may end meanwhile.
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+        Some(line.trim().to_owned())
+    });
+    let mut values: Vec<String> = values.collect();
+    values.sort();
+    values.dedup();
+    values
+}
+
+#[test]
+fn every_thread_of_a_daemon_is_held() {
+    for engine in ["sled", "fjall"] {
+        let site = Site::of(engine);
+        let daemon = site.launch().care_keys().start();
+        let mut client = daemon.client();
+        client.token("PHONE", "415-555-2671");
+        let filter = if kernel().seccomp { "2" } else { "0" };
+        for (field, value) in [
+            ("NoNewPrivs", "1"),
+            ("Seccomp", filter),
+            ("CapPrm", "0000000000000000"),
+            ("CapEff", "0000000000000000"),
+            ("CapInh", "0000000000000000"),
+            ("CapAmb", "0000000000000000"),
+        ] {
+            assert_eq!(of_threads(&daemon, field), [value], "{engine} {field}");
+        }
+        let said = daemon.log().wait_for(1, "the sandbox is closed");
+        assert_eq!(said[0]["capabilities"], "none");
+        if kernel().seccomp {
+            assert_eq!(said[0]["seccomp"], "violations kill");
+        }
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_violation_ends_nothing_where_it_is_only_logged() {
+    let mut site = Site::new();
+    for (mode, filter, said) in [("log", "2", "violations are logged"), ("off", "0", "off")] {
+        site.set("sandbox", "seccomp", format!("{mode:?}"));
+        site.set("sandbox", "landlock", "\"off\"");
+        let daemon = site.launch().care_keys().start();
+        if kernel().seccomp {
+            assert_eq!(of_threads(&daemon, "Seccomp"), [filter]);
+            let line = &daemon.log().wait_for(1, "the sandbox is closed")[0];
+            assert_eq!((&line["seccomp"], &line["landlock"]), (&json!(said), &json!("off")));
+        }
+        daemon.client().token("PHONE", "415-555-2671");
+        daemon.stop();
+    }
+    let refused = {
+        site.set("sandbox", "seccomp", "\"perhaps\"");
+        site.launch().care_keys().refused().code(3)
+    };
+    assert!(refused.contains("seccomp"), "{refused}");
+}
+
+#[test]
+fn what_is_renewed_by_a_rename_is_read_again_from_within() {
+    let mut site = Site::new();
+    fs::create_dir(site.path("keys")).unwrap();
+    let key = |name: &str| TestKey::named(name).base64();
+    let lay = |file: &str, text: String| {
+        fs::write(site.path("keys/draft"), text).unwrap();
+        fs::rename(site.path("keys/draft"), site.path("keys").join(file)).unwrap();
+    };
+    lay("care", key("care"));
+    let daemon = site
+        .launch()
+        .key("K_PAY", &TestKey::named("pay"))
+        .env("MASKER_KEY_K_CARE_FILE", site.path("keys/care"))
+        .env("MASKER_KEY_K_CARE_OLD_FILE", site.path("keys/care-old"))
+        .start();
+    let mut client = daemon.client();
+    let token = client.token("PHONE", "415-555-2671");
+
+    lay("care-old", key("care"));
+    lay("care", key("care-2"));
+    site.policy("more.toml", "name = \"more\"\nversion = 1\n[entities.NOTE]\naction = \"redact\"\n");
+    // Looked up by whatever the host knows users with.
+    site.client("name = \"operator\"\nuser = \"root\"\nscopes = [\"*\"]");
+    site.client("name = \"tests\"\nuid = 0\nscopes = [\"*\"]");
+    let own = nix::unistd::geteuid().as_raw();
+    site.client(&format!("name = \"own\"\nuid = {own}\nscopes = [\"*\"]"));
+    site.write();
+    daemon.reload();
+    assert_eq!(client.get("/api/v1/policies").ok()["policies"].as_array().unwrap().len(), 2);
+    assert_eq!(client.value(&token), "415-555-2671");
+    assert_eq!(client.get("/health").ok()["status"], "ok");
+
+    // Nobody is called that: every source of users was asked, and none of it was a forbidden call.
+    site.client("name = \"ghost\"\nuser = \"masker-no-such-user\"\nscopes = [\"*\"]");
+    site.write();
+    daemon.reload();
+    let components = client.get("/health").json()["components"].clone();
+    assert!(components["policies"]["detail"].as_str().unwrap().contains("masker-no-such-user"), "{components}");
+    assert_eq!(client.value(&token), "415-555-2671", "what was in force before stays so");
+    daemon.stop();
+}
+
+#[test]
+fn the_watchdog_is_fed_where_there_is_one() {
+    let site = Site::new();
+    let audit = TestKey::named("audit").base64();
+    let daemon = site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", audit).env("WATCHDOG_USEC", "20000").start();
+    for _ in 0..3 {
+        assert_eq!(daemon.notification().unwrap(), ["WATCHDOG=1"]);
+    }
+    // Notifications that are under way are no concern of this test.
+    daemon.signal(Signal::SIGKILL);
+
+    // One that is meant for another process is not fed.
+    let daemon = site.launch().care_keys().env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1").start();
+    daemon.client().get("/health").ok();
+    daemon.stop();
+}

@@ -414,8 +414,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
                 while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-                // Whoever made the second connection for it to be there has not waited.
-                let _ = stream.write_all(answer.as_bytes());
+                stream.write_all(answer.as_bytes()).unwrap();
             }
         });
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What makes another key.
-const GENERATE: &str = "`masker keys generate --kid KID` makes a key; README.md, \"Changing a key\", says how records move \
+const GENERATE: &str = "`masker keys generate --kid KID` makes a key; README.md, \"Rotating a key\", says how records move \
                         to it";
 
 /// What was given of keys, read as far as this user may.

@@ -45,17 +45,18 @@ async fn what_was_kept_is_there_after_a_restart() {
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_told_of_though_its_rows_are_kept_in_memory() {
-    let (store, metrics) = (MemoryStore::new(), Arc::new(Metrics::new().unwrap()));
-    let cached = Arc::new(RowCache::new(store.clone(), 1 << 20));
+    let (bench, metrics) = (Bench::new(), Arc::new(Metrics::new().unwrap()));
+    let cached = Arc::new(RowCache::new(bench.store.clone(), 1 << 20));
     let grace = Grace { days: 30, action: GraceAction::Warn };
     let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
     let vault = Vault::open(cached, ring(1, None, 1), rules, metrics, Arc::new(Timestamp::now)).await.unwrap();
+    bench.token(&vault, "so that there are rows").await;
     for _ in 0..3 {
         vault.ping().await.unwrap();
     }
-    store.set_unavailable(true);
+    bench.store.set_unavailable(true);
     assert!(vault.ping().await.is_err());
-    store.set_unavailable(false);
+    bench.store.set_unavailable(false);
     vault.ping().await.unwrap();
 }
 

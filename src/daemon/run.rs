@@ -310,10 +310,11 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     let chores = Chores { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
     let watched = Watched { vault: Arc::clone(&vault), audit: audit.clone() };
     signals.serve_until_stop(&service, chores, &watched).await;
+    // The receiver is gone only if serving ended by a bug, which is reported below. Whoever is told of the end finds that it
+    // has begun.
+    let _ = stop.send(true);
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
-    // The receiver is gone only if serving ended by a bug, which the next line reports.
-    let _ = stop.send(true);
     match serving.await {
         Ok(drained) if drained.cut_off > 0 => {
             warn!(connections = drained.cut_off, "connections were cut off after {DRAIN_SECONDS_MAX} s");

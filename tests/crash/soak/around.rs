@@ -27,7 +27,7 @@ const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
 /// The file system of vault and audit log, in MiB, where it is not full.
 pub const DISK_MB: u32 = 6_144;
 /// Between two looks at something that takes a moment.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const PAUSE: Duration = Duration::from_millis(20);
 /// What a daemon may hold more than when it was warm, in KiB: what its caches take that are not full by then (twice 16
 /// MiB and 8 MiB), what an engine keeps of what it has not written to its files yet, and what the allocator keeps of what a
 /// rotation or an opening worked with. With sled and 417,000 records, six openings came to 38, 57, 58, 59, 61 and 61 MiB

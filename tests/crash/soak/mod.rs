@@ -21,6 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use self::{
     around::{Around, Life},
     faults::{Fault, Outcome},
@@ -171,9 +173,9 @@ impl Soak {
         };
         self.around.calm();
         life.wait_until_well(&when);
+        self.busy.wait_for_the_writer(&life.daemon, &when);
         let log = life.daemon.log().text();
         assert!(!log.contains("a bug") && !log.contains("panicked"), "{when}:\n{log}");
-        self.busy.wait_for_the_writer(&life.daemon);
         self.busy.promises.check(&mut life.daemon.client(), Extent::Sample(SAMPLE), &mut random);
         self.busy.promises.assert_kept(&when);
         self.grown = self.grown.max(life.assert_nothing_stays(self.around.place(), &when));
@@ -238,14 +240,29 @@ struct Busy {
 }
 
 impl Busy {
-    /// What was asked by clients that are gone is done or will not be, once the one writer has done what came after it.
-    fn wait_for_the_writer(&mut self, daemon: &Daemon) {
-        let mut client = around::alone(daemon);
-        self.last_words += 1;
-        let subject = load::subject(LAST, self.last_words);
-        let result = client.tokenize(&[load::item(&subject)]).remove(0);
-        let token = result["token"].as_str().unwrap_or_else(|| panic!("no token: {result}")).to_owned();
-        self.promises.note(&Told::Tokenized { subject, answer: Some((token, true)) });
+    /// What was asked by clients that are gone is done or will not be, once the one writer has done what came after it. It
+    /// may be this that finds a store that has failed, and is refused until that is open again.
+    fn wait_for_the_writer(&mut self, daemon: &Daemon, when: &str) {
+        let (mut client, began) = (around::alone(daemon), Instant::now());
+        loop {
+            self.last_words += 1;
+            let subject = load::subject(LAST, self.last_words);
+            let response = client.post("/api/v1/tokenize", &json!({ "items": [load::item(&subject)] }));
+            let answer = (response.status == 200).then(|| {
+                let result = response.results(1).remove(0);
+                let token = result["token"].as_str().unwrap_or_else(|| panic!("{when}: no token: {result}"));
+                (token.to_owned(), true)
+            });
+            let done = answer.is_some();
+            self.promises.note(&Told::Tokenized { subject, answer });
+            if done {
+                return;
+            }
+            let of_audit = String::from_utf8_lossy(&response.body).contains("audit.unavailable");
+            response.problem(503, if of_audit { "audit.unavailable" } else { "vault.unavailable" });
+            assert!(began.elapsed() < LIMIT, "{when}: it does not write again");
+            thread::sleep(around::PAUSE);
+        }
     }
 
     /// Keeps the daemon busy while this goes on, and takes note of all that was answered, there too.

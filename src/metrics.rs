@@ -22,6 +22,8 @@ pub struct Metrics {
     pub vault_size_bytes: IntGauge,
     /// `masker_vault_info{engine}`: always 1.
     pub vault_info: IntGaugeVec,
+    /// `masker_sandbox_in_force{part,state}`: 1 where a part of the daemon's own sandbox stops what it is there to stop.
+    pub sandbox_in_force: IntGaugeVec,
     /// `masker_caller_requests_total{caller}`: a client's name, or the part of an API key that may be shown.
     pub caller_requests: IntCounterVec,
     /// `masker_rotation_rows_total`.
@@ -103,6 +105,13 @@ impl Metrics {
             vault_info: IntGaugeVec::new(
                 opts!("masker_vault_info", "Always 1; the label says which engine keeps the vault"),
                 &["engine"],
+            )?,
+            sandbox_in_force: IntGaugeVec::new(
+                opts!(
+                    "masker_sandbox_in_force",
+                    "1 where a part of the daemon's own sandbox stops what it is there to stop, 0 where it does not, or not all of it"
+                ),
+                &["part", "state"],
             )?,
             caller_requests: IntCounterVec::new(
                 opts!(
@@ -210,7 +219,7 @@ impl Metrics {
     }
 
     /// The metrics of masker's own: each shares its counts with the field.
-    fn own(&self) -> [Box<dyn Collector>; 26] {
+    fn own(&self) -> [Box<dyn Collector>; 27] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.request_duration.clone()),
@@ -218,6 +227,7 @@ impl Metrics {
             Box::new(self.vault_records.clone()),
             Box::new(self.vault_size_bytes.clone()),
             Box::new(self.vault_info.clone()),
+            Box::new(self.sandbox_in_force.clone()),
             Box::new(self.caller_requests.clone()),
             Box::new(self.rotation_rows.clone()),
             Box::new(self.rotation_running.clone()),

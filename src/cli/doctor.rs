@@ -75,14 +75,15 @@ async fn answers(session: &mut Session<'_>) -> Result<Vec<Finding>, CommandError
         Err(refused) => Err(refused),
     };
     findings.extend(unless_refused("daemon.keys", keys)?);
-    let counters = counters(client).await;
-    findings.extend(unless_refused("daemon.counters", counters)?);
+    let measured = measured(client).await;
+    findings.extend(unless_refused("daemon.counters", measured)?);
     Ok(findings)
 }
 
-async fn counters(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
+async fn measured(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
     let text = client.text("/metrics").await?;
-    Ok(doctor::daemon::counters(&Scrape::parse(&text)))
+    let scrape = Scrape::parse(&text);
+    Ok([doctor::daemon::counters(&scrape), doctor::daemon::sandbox(&scrape)].concat())
 }
 
 /// What a caller may not ask for is left out, with a word.

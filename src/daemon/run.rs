@@ -283,13 +283,13 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         place,
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
     };
-    let service = Service::new(Arc::clone(&vault), current, access, metrics, reloader, settings);
+    let service = Service::new(Arc::clone(&vault), current, access, Arc::clone(&metrics), reloader, settings);
     let service = Arc::new(service.map_err(Refusal::failed)?);
     let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
 
     let workers = Workers::start(thread_started).map_err(|error| no_threads(&error))?;
     // Nothing is asked for yet, and everything is open.
-    sandbox::tell(&loaded.sandbox.close());
+    sandbox::tell(&loaded.sandbox.close(), &metrics);
     let (stop, stopping) = watch::channel(false);
     let rotating = tokio::spawn({
         let (vault, stopping) = (Arc::clone(&vault), stopping.clone());

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::{
     api::{Component, Health, HealthStatus, KeyList, KeyStatus},
-    metrics::scrape::Scrape,
+    metrics::scrape::{Scrape, Series},
 };
 
 /// `daemon.health` and `daemon.version`.
@@ -101,6 +101,20 @@ pub fn counters(scrape: &Scrape) -> Vec<Finding> {
     findings
 }
 
+/// `daemon.sandbox`: each part of the daemon's own sandbox, as it closed it.
+pub fn sandbox(scrape: &Scrape) -> Vec<Finding> {
+    let part = |series: &Series| {
+        let found = format!("{}: {}", series.label("part"), series.label("state"));
+        if series.value == 1.0 {
+            return Finding::ok("daemon.sandbox", found);
+        }
+        let remedy = "the daemon's log says why, at its start: `journalctl --unit masker --grep sandbox`; `[sandbox]` in the \
+                      configuration turns parts off";
+        Finding::warning("daemon.sandbox", found, remedy)
+    };
+    scrape.of("masker_sandbox_in_force").map(part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +184,14 @@ mod tests {
             ),
             [Status::Error; 3]
         );
+    }
+
+    #[test]
+    fn a_part_of_the_sandbox_that_is_not_in_force_is_a_warning() {
+        let text = "masker_sandbox_in_force{part=\"landlock\",state=\"off\"} 0\n\
+                    masker_sandbox_in_force{part=\"seccomp\",state=\"violations kill\"} 1\n";
+        let findings = sandbox(&Scrape::parse(text));
+        let told: Vec<_> = findings.iter().map(|finding| (finding.status, finding.found.as_str())).collect();
+        assert_eq!(told, [(Status::Warning, "landlock: off"), (Status::Ok, "seccomp: violations kill")]);
     }
 }

@@ -360,3 +360,31 @@ fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
     assert!(health[0]["found"].as_str().unwrap().starts_with("policies: the last reload was refused"), "{health:#?}");
     daemon.stop();
 }
+
+#[test]
+fn the_doctor_tells_each_part_of_the_sandbox_as_the_daemon_did() {
+    const PARTS: [&str; 7] =
+        ["core dumps", "tracing", "new privileges", "key memory", "landlock", "capabilities", "seccomp"];
+    let mut site = Site::new();
+    for mode in ["enforce", "log"] {
+        site.set("sandbox", "seccomp", format!("{mode:?}"));
+        let daemon = site.launch().care_keys().start();
+        let closed = daemon.log().wait_for(1, "the sandbox is closed").remove(0);
+        let said = PARTS.map(|part| format!("{part}: {}", closed[part.replace(' ', "_")].as_str().unwrap()));
+
+        let config = site.path("masker.toml");
+        let output = masker(&site.socket(), &["doctor", "--json", "--config", config.to_str().unwrap()]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut told = Vec::new();
+        for check in report["checks"].as_array().unwrap().iter().filter(|check| check["id"] == "daemon.sandbox") {
+            let found = check["found"].as_str().unwrap();
+            let idle = ["degraded", "off", "logged"].iter().any(|word| found.ends_with(word));
+            assert_eq!(check["status"], if idle { "warning" } else { "ok" }, "{check}");
+            assert_eq!(check["remedy"].is_string(), idle, "{check}");
+            told.push(found.to_owned());
+        }
+        told.sort_by_key(|told| PARTS.iter().position(|part| told.starts_with(part)));
+        assert_eq!(told, said);
+        daemon.stop();
+    }
+}

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::{
     config::SandboxConfig,
     crypto::{KeyMemory, key_memory},
+    metrics::Metrics,
 };
 
 pub use paths::Places;
@@ -48,7 +49,7 @@ impl Sandbox {
     /// The second step, to be taken while the process has one thread: from then on only these places are within reach, and
     /// no capability is left. Directories that are written to are made where they are missing.
     pub fn confine(&mut self, places: &Places) {
-        let confined = if self.settings.landlock { paths::confine(places) } else { Outcome::Off };
+        let confined = if self.settings.landlock { paths::confine(places) } else { Outcome::Off("off") };
         self.report.note(Mechanism::Landlock, confined);
         self.report.note(Mechanism::Capabilities, process::drop_capabilities());
     }
@@ -61,8 +62,12 @@ impl Sandbox {
     }
 }
 
-/// Tells the operator what came of it.
-pub(super) fn tell(report: &Report) {
+/// Tells the operator what came of it: now in the log, and whoever asks later by the metrics.
+pub(super) fn tell(report: &Report, metrics: &Metrics) {
+    for (mechanism, outcome) in report.outcomes() {
+        let gauge = metrics.sandbox_in_force.with_label_values(&[mechanism.as_str(), &outcome.to_string()]);
+        gauge.set(outcome.in_force().into());
+    }
     let outcome = |mechanism| report.outcome(mechanism).map(ToString::to_string).unwrap_or_default();
     info!(
         core_dumps = outcome(Mechanism::CoreDumps),

@@ -60,8 +60,15 @@ pub enum Outcome {
     Active(String),
     /// It is not in force, or not all of it; the text says why and what would help.
     Degraded(String),
-    /// The configuration turns it off.
-    Off,
+    /// The configuration has it stop nothing; the text says what it does instead.
+    Off(&'static str),
+}
+
+impl Outcome {
+    /// Whether it stops what it is there to stop, all of it.
+    pub fn in_force(&self) -> bool {
+        matches!(self, Outcome::Active(_))
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -69,7 +76,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Active(how) => f.write_str(how),
             Outcome::Degraded(_) => f.write_str("degraded"),
-            Outcome::Off => f.write_str("off"),
+            Outcome::Off(instead) => f.write_str(instead),
         }
     }
 }
@@ -88,11 +95,16 @@ impl Report {
         self.0.iter().find(|(noted, _)| *noted == mechanism).map(|(_, outcome)| outcome)
     }
 
+    /// What came of every part that was tried.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Mechanism, &Outcome)> {
+        self.0.iter().map(|(mechanism, outcome)| (*mechanism, outcome))
+    }
+
     /// The parts that are not, or not wholly, in force though they should be, and why.
     pub fn degraded(&self) -> impl Iterator<Item = (Mechanism, &str)> {
         self.0.iter().filter_map(|(mechanism, outcome)| match outcome {
             Outcome::Degraded(why) => Some((*mechanism, why.as_str())),
-            Outcome::Active(_) | Outcome::Off => None,
+            Outcome::Active(_) | Outcome::Off(_) => None,
         })
     }
 }
@@ -106,9 +118,10 @@ mod tests {
         let mut report = Report::default();
         report.note(Mechanism::CoreDumps, Outcome::Active("refused".into()));
         report.note(Mechanism::Landlock, Outcome::Degraded("too old".into()));
-        report.note(Mechanism::Seccomp, Outcome::Off);
+        report.note(Mechanism::Seccomp, Outcome::Off("off"));
         assert_eq!(report.degraded().collect::<Vec<_>>(), [(Mechanism::Landlock, "too old")]);
-        assert_eq!(report.outcome(Mechanism::Seccomp), Some(&Outcome::Off));
+        assert_eq!(report.outcome(Mechanism::Seccomp), Some(&Outcome::Off("off")));
         assert_eq!(report.outcome(Mechanism::Tracing), None);
+        assert_eq!(report.outcomes().map(|(_, outcome)| outcome.in_force()).collect::<Vec<_>>(), [true, false, false]);
     }
 }

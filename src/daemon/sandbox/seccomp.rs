@@ -16,13 +16,13 @@ const FIRST_UNKNOWN: u32 = 470;
 
 /// Filters the calls of every thread of the process, and of all that will be.
 pub(super) fn close(mode: SeccompMode) -> Outcome {
-    let (violation, active) = match mode {
-        SeccompMode::Off => return Outcome::Off,
-        SeccompMode::Log => (SeccompAction::Log, "violations are logged"),
-        SeccompMode::Enforce => (SeccompAction::KillProcess, "violations kill"),
+    let (violation, closed) = match mode {
+        SeccompMode::Off => return Outcome::Off("off"),
+        SeccompMode::Log => (SeccompAction::Log, Outcome::Off("violations are logged")),
+        SeccompMode::Enforce => (SeccompAction::KillProcess, Outcome::Active("violations kill".to_owned())),
     };
     match program(violation).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
-        Ok(()) => Outcome::Active(active.to_owned()),
+        Ok(()) => closed,
         Err(error) => Outcome::Degraded(format!("system calls are not filtered ({error}); Linux 4.14 and later can")),
     }
 }

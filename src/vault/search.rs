@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::Failure;
 use crate::{
     crypto::{GenerationKeys, TokenId, World},
-    keyring::KeyPair,
+    keyring::{Generation, KeyPair},
     kind::{Context, EntityKind, Kid},
     store::{
         Row, RowKey, Store, StoreError,
@@ -19,7 +19,17 @@ use crate::{
 
 /// The names under which one value can be found.
 pub(super) struct Query<'k> {
-    generations: Vec<(&'k GenerationKeys, TokenId)>,
+    pair: &'k KeyPair,
+    world: World,
+    ids: Ids,
+}
+
+/// The ids of a value under the generations of a key.
+#[derive(Clone, Copy)]
+pub(super) struct Ids {
+    /// By the active key: that of a token minted now.
+    active: TokenId,
+    old: Option<TokenId>,
 }
 
 fn row_keys(id: TokenId) -> [RowKey; 2] {
@@ -49,29 +59,34 @@ impl Found {
 impl<'k> Query<'k> {
     /// The names of a value under every loaded generation of its kid.
     pub(super) fn new(keys: &'k KeyPair, world: World, kind: EntityKind, context: Context<'_>, normal: &str) -> Self {
-        let generations = keys
-            .generations()
-            .map(|generation| {
-                let keys = generation.keys(world);
-                (keys, keys.token_id(kind, context, normal))
-            })
-            .collect();
-        Query { generations }
+        let id = |generation: &Generation| generation.keys(world).token_id(kind, context, normal);
+        Query::of(keys, world, Ids { active: id(keys.active()), old: keys.old().map(id) })
+    }
+
+    /// The same names, once they are known: they must be those by these very keys.
+    pub(super) fn of(pair: &'k KeyPair, world: World, ids: Ids) -> Self {
+        Query { pair, world, ids }
+    }
+
+    /// Its names, to be kept.
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
     }
 
     /// The kid whose keys it searches under.
     pub(super) fn kid(&self) -> Kid {
-        self.generations[0].0.kid()
+        self.pair.active().kid()
     }
 
     /// The id under the active key: that of a token minted now.
     pub(super) fn active_id(&self) -> TokenId {
-        self.generations[0].1
+        self.ids.active
     }
 
-    /// The keys under which the value may stand by the old key.
-    fn old_keys(&self) -> impl Iterator<Item = RowKey> + '_ {
-        self.generations.iter().skip(1).flat_map(|(_, id)| row_keys(*id))
+    /// The loaded keys, the active one first, each with the id by it.
+    fn generations(&self) -> impl Iterator<Item = (&'k GenerationKeys, TokenId)> {
+        let (world, ids) = (self.world, [Some(self.ids.active), self.ids.old]);
+        self.pair.generations().map(move |generation| generation.keys(world)).zip(ids.into_iter().flatten())
     }
 }
 
@@ -88,7 +103,7 @@ pub(super) async fn find_first(
     let mut places = Vec::new();
     let mut rest = Vec::new();
     for (query, row) in queries.iter().zip(store.get_many(keys).await?) {
-        if row.is_none() && (aliases || query.generations.len() > 1) {
+        if row.is_none() && (aliases || query.ids.old.is_some()) {
             places.push(found.len());
             rest.push(*query);
         }
@@ -124,7 +139,7 @@ pub(super) async fn find_all(
 ) -> Result<Vec<Result<Vec<Found>, Failure>>, StoreError> {
     // A rotation moves aliases from the old key to the active one while this reads. Read in the direction of the move, one
     // of them is met; in the other, neither may be.
-    let old_keys: Vec<RowKey> = queries.iter().flat_map(|query| query.old_keys()).collect();
+    let old_keys: Vec<RowKey> = queries.iter().filter_map(|query| query.ids.old).flat_map(row_keys).collect();
     let old_rows = if old_keys.is_empty() { Vec::new() } else { store.get_many(old_keys).await? };
     let active_rows = store.get_many(queries.iter().flat_map(|query| row_keys(query.active_id())).collect()).await?;
     let (mut active_rows, mut old_rows) = (active_rows.into_iter(), old_rows.into_iter());
@@ -132,10 +147,10 @@ pub(super) async fn find_all(
     let mut targets = Vec::new();
     for query in queries {
         let mut met = Ok(Vec::new());
-        for (place, (keys, id)) in query.generations.iter().enumerate() {
+        for (place, (keys, id)) in query.generations().enumerate() {
             let rows = if place == 0 { &mut active_rows } else { &mut old_rows };
             let (record, alias) = (rows.next().flatten(), rows.next().flatten());
-            for hit in [record.map(|row| record_hit(*id, &row)), alias.map(|row| alias_hit(keys, *id, &row))] {
+            for hit in [record.map(|row| record_hit(id, &row)), alias.map(|row| alias_hit(keys, id, &row))] {
                 match (hit, &mut met) {
                     (Some(Ok(hit)), Ok(met)) => {
                         targets.extend(hit.target());

@@ -247,7 +247,7 @@ pub(super) fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u
         context: Zeroizing::new(checked.context.as_str().to_owned()),
         value: Zeroizing::new(value.to_owned()),
         normal: (normal != value).then(|| Zeroizing::new(normal.to_string())),
-        prepared: Prepared { epoch: keys.ring.epoch(), id, record },
+        prepared: Prepared { epoch: keys.ring.epoch(), ids: query.ids(), record },
     }
 }
 

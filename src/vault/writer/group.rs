@@ -150,7 +150,7 @@ impl<'k> Group<'k> {
             self.draft.ledger.unfound(mint.kid, self.keyring)?;
         }
 
-        let record = if mint.prepared.epoch == self.keyring.epoch() && mint.prepared.id == id {
+        let record = if mint.is_prepared(self.keyring) {
             mint.prepared.record.clone()
         } else {
             // Prepared before the keys changed: sealed again under those in force.
@@ -194,11 +194,19 @@ impl<'k> Group<'k> {
 /// The search for a value under the keys in force; `None` if its kid has no key any more.
 fn query<'k>(keyring: &'k Keyring, mint: &Mint) -> Option<Query<'k>> {
     let pair = keyring.get(mint.kid)?;
+    if mint.is_prepared(keyring) {
+        return Some(Query::of(pair, mint.world, mint.prepared.ids));
+    }
     let context = Context::new(&mint.context)?;
     Some(Query::new(pair, mint.world, mint.kind, context, mint.normal()))
 }
 
 impl Mint {
+    /// Whether what the request prepared is good under these keys.
+    fn is_prepared(&self, keyring: &Keyring) -> bool {
+        self.prepared.epoch == keyring.epoch()
+    }
+
     fn normal(&self) -> &str {
         self.normal.as_ref().unwrap_or(&self.value)
     }

@@ -30,7 +30,7 @@ use super::{
     forget::{Erased, Erasure},
     purge::Doomed,
     rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
-    search::Found,
+    search::{Found, Ids},
     uses::Used,
 };
 use crate::{
@@ -53,10 +53,10 @@ pub(super) struct Mint {
     pub(super) prepared: Prepared,
 }
 
-/// The record as the request prepared it, good for as long as the keys have not changed.
+/// What the request prepared: the value's names and its record, good for as long as the keys have not changed.
 pub(super) struct Prepared {
     pub(super) epoch: u64,
-    pub(super) id: TokenId,
+    pub(super) ids: Ids,
     pub(super) record: Record,
 }
 

@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="the parts that take an hour or two, in the place of the others")
+    parser.add_argument("--large", action="store_true", help="the parts that take an hour, in the place of the others")
     parser.add_argument("--quick", action="store_true", help="few, short slices and small vaults: to see that it works")
     parser.add_argument("--only", metavar="PART,…", help="some parts: " + ", ".join([*PARTS, *LARGE_PARTS]))
     parser.add_argument("--engines", default="sled,fjall", metavar="ENGINE,…", help="the engines of the vault (default: sled,fjall)")

@@ -107,7 +107,8 @@ pub struct VaultConfig {
     pub data_dir: PathBuf,
     /// Which engine keeps its rows.
     pub engine: EngineKind,
-    /// Memory for the store's cache, in MiB. The daemon's resident memory grows to about twice as much.
+    /// What the store's cache holds, in MiB. With sled, which counts what lies on the disk, resident memory grows to several
+    /// times as much.
     pub cache_mb: u64,
     /// MiB for rows that were read lately; 0 for none.
     pub row_cache_mb: u64,

@@ -66,7 +66,8 @@ pub(in crate::store) use self::{
 pub struct Options {
     /// Which engine keeps the rows.
     pub engine: EngineKind,
-    /// Memory for pages of the database, in bytes. With sled the process takes up to about twice as much.
+    /// Pages of the database that are kept, in bytes. With sled, which counts what lies on the disk, the process takes
+    /// several times as much.
     pub cache_bytes: u64,
     /// Go on with what is there, though commits that were answered are lost or the witness is. Once only: it is
     /// forgotten when the vault is open.

@@ -88,7 +88,10 @@ fn report_says_what_is_in_force() {
         assert!(report.contains(&format!("({mechanism}, ")), "{report}");
     }
     assert_eq!(report.contains("(Seccomp, Active(\"violations kill\"))"), Kernel::here().filters(), "{report}");
-    assert!(outcome("off", "report").contains("(Seccomp, Off)"));
+    for (mode, instead) in [("off", "off"), ("log", "violations are logged")] {
+        let report = outcome(mode, "report");
+        assert!(report.contains(&format!("(Seccomp, Off({instead:?}))")), "{mode}: {report}");
+    }
 }
 
 fn forbidden_calls_kill() {

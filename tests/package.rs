@@ -127,6 +127,20 @@ fn the_package_holds_what_it_should_and_the_same_each_time() {
 }
 
 #[test]
+fn libraries_that_crates_carry_have_their_licences_too() {
+    let papers = directory();
+    papers::write(papers.path()).unwrap();
+    let licences = fs::read_to_string(papers.path().join("licences-of-dependencies")).unwrap();
+    let texts: Vec<&str> = licences.split(&"=".repeat(80)).skip(1).collect();
+    let of = |name: &str| -> Vec<&str> { texts.iter().copied().filter(|text| text.contains(name)).collect() };
+    // It lies beside jemalloc's source only.
+    assert!(of("\ntikv-jemalloc-sys ").iter().any(|text| text.contains("Jason Evans")));
+    // zstd leaves the choice.
+    let zstd = of("zstd-sys ");
+    assert!(!zstd.is_empty() && zstd.iter().all(|text| !text.contains("GNU GENERAL PUBLIC LICENSE")));
+}
+
+#[test]
 fn each_command_has_a_page_that_can_be_read() {
     fn names(command: &clap::Command, name: &str, into: &mut BTreeSet<String>) {
         into.insert(format!("{name}.1"));

@@ -107,8 +107,7 @@ pub struct VaultConfig {
     pub data_dir: PathBuf,
     /// Which engine keeps its rows.
     pub engine: EngineKind,
-    /// What the store's cache holds, in MiB. With sled, which counts what lies on the disk, resident memory grows to several
-    /// times as much.
+    /// What the store's cache holds, in MiB. sled counts what lies on the disk, and takes about twice that in memory.
     pub cache_mb: u64,
     /// MiB for rows that were read lately; 0 for none.
     pub row_cache_mb: u64,

@@ -6,7 +6,7 @@ use std::{
     error::Error,
     ffi::OsString,
     fmt::Write,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -159,16 +159,9 @@ impl Dependencies {
     pub fn licences(&self) -> Result<String, Box<dyn Error>> {
         let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for made in self.crates.values() {
-            for entry in fs::read_dir(&made.directory)? {
-                let path = entry?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_uppercase();
-                let is_licence = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"]
-                    .iter()
-                    .any(|begin| name.starts_with(begin));
-                if is_licence && path.is_file() {
-                    let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
-                    texts.entry(text.trim_matches('\n').to_owned()).or_default().insert(title(made));
-                }
+            for path in licence_files(&made.directory)? {
+                let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
+                texts.entry(text.trim_matches('\n').to_owned()).or_default().insert(title(made));
             }
         }
         let mut out = String::from("The crates that masker is made of, and the licences that they come under.\n\n");
@@ -183,6 +176,31 @@ impl Dependencies {
         }
         Ok(out)
     }
+}
+
+/// The licences of a crate, and of libraries in other languages that it carries in folders of its own.
+fn licence_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = |directory: &Path| -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    };
+    let named = |paths: &[PathBuf], begins: &[&str]| -> Vec<PathBuf> {
+        let begin = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_ascii_uppercase();
+        let matches = |path: &&PathBuf| {
+            let sourceless = path.extension().is_none_or(|extension| extension != "rs");
+            sourceless && begins.iter().any(|name| begin(path).starts_with(name)) && path.is_file()
+        };
+        paths.iter().filter(matches).cloned().collect()
+    };
+    let own = entries(directory)?;
+    let mut found = named(&own, &["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"]);
+    for folder in own.iter().filter(|path| path.is_dir()) {
+        let carried = entries(folder)?;
+        // One of the two: zstd leaves the choice between them, and its LICENSE is the one that its crate has chosen.
+        let licence = named(&carried, &["LICENSE"]);
+        found.extend(if licence.is_empty() { named(&carried, &["COPYING"]) } else { licence });
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn title(made: &Crate) -> String {

@@ -66,8 +66,8 @@ pub(in crate::store) use self::{
 pub struct Options {
     /// Which engine keeps the rows.
     pub engine: EngineKind,
-    /// Pages of the database that are kept, in bytes. With sled, which counts what lies on the disk, the process takes
-    /// several times as much.
+    /// Pages of the database that are kept, in bytes. sled counts what lies on the disk, and takes about twice that in
+    /// memory.
     pub cache_bytes: u64,
     /// Go on with what is there, though commits that were answered are lost or the witness is. Once only: it is
     /// forgotten when the vault is open.

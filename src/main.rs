@@ -1,5 +1,7 @@
 //! The `masker` binary: the command line read, and handed to what it asks for.
 
+mod allocator;
+
 use std::{
     io::{self, IsTerminal, Write},
     path::Path,
@@ -16,11 +18,8 @@ use masker::{
     demo,
 };
 
-// Pages of a store's cache come and go on every thread. The C library has up to eight heaps for each core, and what is free in
-// one is of no use to another: rotations and checks of 300,000 records left 390 MiB behind, of which 160 were in use. jemalloc
-// gives back what is free; `.cargo/config.toml` says when.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read(std::env::args_os()) {

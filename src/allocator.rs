@@ -38,7 +38,9 @@ unsafe impl GlobalAlloc for JemallocOrAbort {
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: as for the implementation.
-        there(unsafe { Jemalloc.realloc(memory, layout, new_size) }, layout)
+        let moved = unsafe { Jemalloc.realloc(memory, layout, new_size) };
+        // What the last words name is the size that was asked for.
+        there(moved, Layout::from_size_align(new_size, layout.align()).unwrap_or(layout))
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {

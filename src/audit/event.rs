@@ -7,9 +7,9 @@
 //! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
 //! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
 
-use std::io::{self, Write};
+use std::io;
 
-use super::members::Members;
+use super::members::{Members, name};
 use crate::{
     crypto::Fingerprint,
     keyring::Role,
@@ -108,7 +108,7 @@ pub struct Event<'a> {
     pub outcome: &'static str,
     /// Who did it; none where it was the daemon itself.
     pub caller: Option<Caller<'a>>,
-    /// The id of the request.
+    /// The id of the request, of masker's own making.
     pub request_id: Option<&'a str>,
     /// The HTTP status of the answer.
     pub status: Option<u16>,
@@ -195,7 +195,7 @@ pub enum Detail<'a> {
 pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
-/// between the id and the number, and between the number and the time. No part begins or ends with a comma.
+/// between the id and the number, and between the number and the time. Each ends with a comma, unless it is empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pieces {
     pub(super) op: Operation,
@@ -222,89 +222,84 @@ pub(super) struct Place<'a> {
 impl Event<'_> {
     /// Writes the parts that do not depend on the event's place after what `text` holds.
     pub(super) fn prepare(&self, text: &mut Vec<u8>) -> io::Result<Pieces> {
-        Ok(Pieces {
-            op: self.op,
-            before_id: self.before_id(text)?,
-            before_number: self.before_number(text)?,
-            before_time: self.before_time(text)?,
-        })
+        let start = text.len();
+        self.before_id(&mut Members(text))?;
+        let id = text.len();
+        self.before_number(&mut Members(text))?;
+        let number = text.len();
+        self.before_time(&mut Members(text))?;
+        let before_time = text.len() - number;
+        Ok(Pieces { op: self.op, before_id: id - start, before_number: number - id, before_time })
     }
 
-    fn before_id(&self, text: &mut Vec<u8>) -> io::Result<usize> {
-        let mut members = Members::begin(text);
+    fn before_id(&self, members: &mut Members<'_>) -> io::Result<()> {
         if let Some(caller) = &self.caller {
-            members.name("caller");
-            members.text.push(b'{');
-            caller.write(&mut Members::begin(members.text))?;
-            members.text.push(b'}');
+            members.open(concat!(name!("caller"), "{"));
+            caller.write(members)?;
+            members.close(b'}');
         }
         if !self.counts.is_empty() {
-            members.name("counts");
-            members.text.push(b'[');
-            for (place, count) in self.counts.iter().enumerate() {
-                members.text.extend_from_slice(if place == 0 { b"{" } else { b",{" });
-                count.write(&mut Members::begin(members.text))?;
-                members.text.push(b'}');
+            members.open(concat!(name!("counts"), "["));
+            for count in self.counts {
+                members.open("{");
+                count.write(members);
+                members.close(b'}');
             }
-            members.text.push(b']');
+            members.close(b']');
         }
         if !self.detail.is_empty() {
-            members.name("detail");
-            members.text.push(b'{');
-            write_details(self.detail, &mut Members::begin(members.text))?;
-            members.text.push(b'}');
+            members.open(concat!(name!("detail"), "{"));
+            write_details(self.detail, members)?;
+            members.close(b'}');
         }
         if let Some(duration) = self.duration_us {
-            members.number("duration_us", duration);
+            members.number(name!("duration_us"), duration);
         }
-        Ok(members.bytes())
+        Ok(())
     }
 
-    fn before_number(&self, text: &mut Vec<u8>) -> io::Result<usize> {
-        let mut members = Members::begin(text);
-        members.string("op", self.op.as_str())?;
-        members.string("outcome", self.outcome)?;
-        members.string_if("policy", self.policy)?;
-        members.string_if("request_id", self.request_id)?;
-        Ok(members.bytes())
+    fn before_number(&self, members: &mut Members<'_>) -> io::Result<()> {
+        members.plain(name!("op"), self.op.as_str());
+        members.plain(name!("outcome"), self.outcome);
+        members.text_if(name!("policy"), self.policy)?;
+        members.plain_if(name!("request_id"), self.request_id);
+        Ok(())
     }
 
-    fn before_time(&self, text: &mut Vec<u8>) -> io::Result<usize> {
-        let mut members = Members::begin(text);
-        members.string_if("session", self.session)?;
+    fn before_time(&self, members: &mut Members<'_>) -> io::Result<()> {
+        members.text_if(name!("session"), self.session)?;
         if let Some(status) = self.status {
-            members.number("status", u64::from(status));
+            members.number(name!("status"), u64::from(status));
         }
-        Ok(members.bytes())
+        Ok(())
     }
 }
 
 impl Caller<'_> {
     fn write(&self, members: &mut Members<'_>) -> io::Result<()> {
-        members.number("gid", u64::from(self.gid));
-        members.string_if("key_id", self.key_id)?;
-        members.string_if("key_prefix", self.key_prefix)?;
-        members.string("mode", self.mode)?;
-        members.string("name", self.name)?;
+        members.number(name!("gid"), u64::from(self.gid));
+        members.text_if(name!("key_id"), self.key_id)?;
+        members.text_if(name!("key_prefix"), self.key_prefix)?;
+        members.plain(name!("mode"), self.mode);
+        members.text(name!("name"), self.name)?;
         if let Some(pid) = self.pid {
-            members.integer("pid", pid);
+            members.integer(name!("pid"), pid);
         }
-        members.number("uid", u64::from(self.uid));
-        members.string_if("unit", self.unit)
+        members.number(name!("uid"), u64::from(self.uid));
+        members.text_if(name!("unit"), self.unit)
     }
 }
 
 impl Count {
-    fn write(&self, members: &mut Members<'_>) -> io::Result<()> {
+    fn write(&self, members: &mut Members<'_>) {
         if let Some(fingerprint) = &self.fingerprint {
-            members.name("fingerprint");
-            write!(members.text, "\"{fingerprint}\"")?;
+            members.fingerprint(name!("fingerprint"), fingerprint);
         }
-        members.string_if("generation", self.generation.map(Role::as_str))?;
-        members.number("items", self.items);
-        members.string_if("kid", self.kid.as_ref().map(Kid::as_str))?;
-        members.string_if("kind", self.kind.as_ref().map(EntityKind::as_str))?;
-        members.string("outcome", self.outcome)
+        members.plain_if(name!("generation"), self.generation.map(Role::as_str));
+        members.number(name!("items"), self.items);
+        members.plain_if(name!("kid"), self.kid.as_ref().map(Kid::as_str));
+        members.plain_if(name!("kind"), self.kind.as_ref().map(EntityKind::as_str));
+        members.plain(name!("outcome"), self.outcome);
     }
 }
 
@@ -313,10 +308,11 @@ fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'
     let mut sorted = details.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
     for (name, detail) in sorted {
+        members.name(name);
         match detail {
-            Detail::Number(number) => members.number(name, number),
-            Detail::Text(text) => members.string(name, text)?,
-            Detail::Flag(flag) => members.flag(name, flag),
+            Detail::Number(number) => members.number_value(number),
+            Detail::Text(text) => members.text_value(text)?,
+            Detail::Flag(flag) => members.flag_value(flag),
         }
     }
     Ok(())
@@ -328,23 +324,13 @@ pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: Pieces, plac
     let (before_number, before_time) = rest.split_at(pieces.before_number);
     text.push(b'{');
     text.extend_from_slice(before_id);
-    if !before_id.is_empty() {
-        text.push(b',');
-    }
-    text.extend_from_slice(b"\"id\":\"");
-    text.extend_from_slice(place.id.as_bytes());
-    text.extend_from_slice(b"\",");
-    text.extend_from_slice(before_number);
-    text.extend_from_slice(b",\"seq\":");
-    // Writing to a vector cannot fail.
-    let _ = write!(text, "{}", place.sequence);
-    if !before_time.is_empty() {
-        text.push(b',');
-        text.extend_from_slice(before_time);
-    }
-    text.extend_from_slice(b",\"time\":\"");
-    text.extend_from_slice(place.time.as_bytes());
-    text.extend_from_slice(b"\",\"v\":1}");
+    let mut members = Members(text);
+    members.plain(name!("id"), place.id);
+    members.0.extend_from_slice(before_number);
+    members.number(name!("seq"), place.sequence);
+    members.0.extend_from_slice(before_time);
+    members.plain(name!("time"), place.time);
+    text.extend_from_slice(b"\"v\":1}");
 }
 
 #[cfg(test)]

@@ -177,6 +177,9 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 pub(super) fn tell(standing: &Standing, headers: &mut HeaderMap) {
     let numbers = [(LIMIT, standing.limit), (REMAINING, standing.remaining), (RESET, standing.reset_seconds)];
     for (name, number) in numbers {
-        headers.insert(name, HeaderValue::from(number));
+        // Not from the number itself: that takes two allocations.
+        if let Ok(number) = HeaderValue::from_str(itoa::Buffer::new().format(number)) {
+            headers.insert(name, number);
+        }
     }
 }

@@ -9,19 +9,16 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use rustix::process::setpriority_process;
 
 use super::{
     chain::{Follower, Head},
     event::{Detail, Operation},
+    leisure::at_leisure,
     log::Sync,
     segment::{self, Lines, Next, Segment},
     shared::{Shared, Signal, announce, lock},
 };
 use crate::{directories, limits::AUDIT_RETRY_PAUSE_MILLISECONDS};
-
-/// The nice value of what has all the time in the world.
-const LOWEST_PRIORITY: i32 = 19;
 
 /// The threads, which end when this is asked to.
 pub(super) struct Threads {
@@ -130,20 +127,6 @@ pub(super) fn compress_closed(shared: &Shared) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Does something on a thread that gives way to every other: requests do not wait for a compression. A thread of its own,
-/// since there is no way back for one without privileges, and what takes the log's locks must not give way.
-fn at_leisure<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let leisurely = thread::Builder::new().name("audit-compress".into()).spawn_scoped(scope, || {
-            if let Err(error) = setpriority_process(None, LOWEST_PRIORITY) {
-                tracing::debug!(%error, "a compression does not give way to requests");
-            }
-            work()
-        })?;
-        leisurely.join().unwrap_or_else(|_| Err(io::Error::other("the compression has panicked")))
-    })
 }
 
 /// Removes the segments that are past their time, oldest first, each only after the log says so durably. A segment's time

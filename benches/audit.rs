@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use masker::{
-    audit::{AuditLog, Caller, Count, Event, OnFailure, Operation, Options, Sync},
+    audit::{AuditLog, Caller, CallerText, Count, Event, OnFailure, Operation, Options, Sync},
     crypto::{Fingerprint, SecretKey},
     keyring::Role,
     kind::{EntityKind, Kid},
@@ -38,7 +38,7 @@ async fn record(log: &AuditLog, events: usize) {
         generation: Some(Role::Active),
         items: 1,
     }];
-    let caller = Caller {
+    let caller = CallerText::new(&Caller {
         name: "billing",
         uid: 1_000,
         gid: 1_000,
@@ -47,10 +47,10 @@ async fn record(log: &AuditLog, events: usize) {
         key_id: None,
         key_prefix: None,
         mode: "live",
-    };
+    });
     for _ in 0..events {
         let event = Event {
-            caller: Some(caller),
+            caller: Some(&caller),
             request_id: Some("00112233445566778899aabbccddeeff"),
             status: Some(200),
             policy: Some("healthcare-default"),

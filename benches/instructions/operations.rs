@@ -251,7 +251,7 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
         generation: Some(Role::Active),
         items: 1,
     }];
-    let caller = audit::Caller {
+    let caller = audit::CallerText::new(&audit::Caller {
         name: "billing",
         uid: 1_000,
         gid: 1_000,
@@ -260,10 +260,10 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
         key_id: None,
         key_prefix: None,
         mode: "live",
-    };
+    });
     often(move || {
         let event = Event {
-            caller: Some(caller),
+            caller: Some(&caller),
             request_id: Some("00112233445566778899aabbccddeeff"),
             status: Some(200),
             policy: Some("stateless"),

@@ -3,15 +3,15 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use masker::{
     audit::{
-        AuditLog, Caller, Count, Detail, Event, ExpectedHead, Head, OnFailure, Operation, Options, Query, Source, Sync,
-        parse_hash, read, verify,
+        AuditLog, Caller, CallerText, Count, Detail, Event, ExpectedHead, Head, OnFailure, Operation, Options, Query,
+        Source, Sync, parse_hash, read, verify,
     },
     crypto::ChainKey,
     metrics::Metrics,
@@ -117,21 +117,23 @@ impl Log {
 fn event(number: u64) -> Event<'static> {
     const COUNTS: [Count; 1] =
         [Count { fingerprint: None, generation: None, items: 3, kid: None, kind: None, outcome: "minted" }];
-    const CALLER: Caller<'static> = Caller {
-        gid: 7,
-        key_id: Some("0123456789abcdef"),
-        key_prefix: Some("mskr_prefix"),
-        mode: "local",
-        name: "billing",
-        pid: Some(4_711),
-        uid: 6,
-        unit: Some("billing.service"),
-    };
+    static CALLER: LazyLock<CallerText> = LazyLock::new(|| {
+        CallerText::new(&Caller {
+            gid: 7,
+            key_id: Some("0123456789abcdef"),
+            key_prefix: Some("mskr_prefix"),
+            mode: "local",
+            name: "billing",
+            pid: Some(4_711),
+            uid: 6,
+            unit: Some("billing.service"),
+        })
+    });
     const DETAIL: [(&str, Detail<'static>); 3] =
         [("a", Detail::Number(1)), ("b", Detail::Text("\"quoted\" \\ ü")), ("c", Detail::Flag(true))];
     let operation = Operation::ALL[number as usize % Operation::ALL.len()];
     Event {
-        caller: Some(CALLER),
+        caller: Some(&CALLER),
         request_id: Some("0123456789abcdef0123456789abcdef"),
         status: Some(200),
         policy: Some("care"),

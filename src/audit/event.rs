@@ -7,8 +7,6 @@
 //! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
 //! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
 
-use std::io;
-
 use super::members::{Members, name};
 use crate::{
     crypto::Fingerprint,
@@ -107,7 +105,7 @@ pub struct Event<'a> {
     /// `ok`, or the code of the failure.
     pub outcome: &'static str,
     /// Who did it; none where it was the daemon itself.
-    pub caller: Option<Caller<'a>>,
+    pub caller: Option<&'a CallerText>,
     /// The id of the request, of masker's own making.
     pub request_id: Option<&'a str>,
     /// The HTTP status of the answer.
@@ -139,6 +137,21 @@ impl<'a> Event<'a> {
             duration_us: None,
             detail: &[],
         }
+    }
+}
+
+/// Who did something, as it stands in the log: made once for all events of a caller.
+pub struct CallerText(Box<[u8]>);
+
+impl CallerText {
+    /// The text of a caller.
+    pub fn new(caller: &Caller<'_>) -> Self {
+        let mut text = Vec::new();
+        let mut members = Members(&mut text);
+        members.open(concat!(name!("caller"), "{"));
+        caller.write(&mut members);
+        members.close(b'}');
+        CallerText(text.into())
     }
 }
 
@@ -221,22 +234,20 @@ pub(super) struct Place<'a> {
 
 impl Event<'_> {
     /// Writes the parts that do not depend on the event's place after what `text` holds.
-    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> io::Result<Pieces> {
+    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> Pieces {
         let start = text.len();
-        self.before_id(&mut Members(text))?;
+        self.before_id(&mut Members(text));
         let id = text.len();
-        self.before_number(&mut Members(text))?;
+        self.before_number(&mut Members(text));
         let number = text.len();
-        self.before_time(&mut Members(text))?;
+        self.before_time(&mut Members(text));
         let before_time = text.len() - number;
-        Ok(Pieces { op: self.op, before_id: id - start, before_number: number - id, before_time })
+        Pieces { op: self.op, before_id: id - start, before_number: number - id, before_time }
     }
 
-    fn before_id(&self, members: &mut Members<'_>) -> io::Result<()> {
-        if let Some(caller) = &self.caller {
-            members.open(concat!(name!("caller"), "{"));
-            caller.write(members)?;
-            members.close(b'}');
+    fn before_id(&self, members: &mut Members<'_>) {
+        if let Some(caller) = self.caller {
+            members.written(&caller.0);
         }
         if !self.counts.is_empty() {
             members.open(concat!(name!("counts"), "["));
@@ -249,44 +260,41 @@ impl Event<'_> {
         }
         if !self.detail.is_empty() {
             members.open(concat!(name!("detail"), "{"));
-            write_details(self.detail, members)?;
+            write_details(self.detail, members);
             members.close(b'}');
         }
         if let Some(duration) = self.duration_us {
             members.number(name!("duration_us"), duration);
         }
-        Ok(())
     }
 
-    fn before_number(&self, members: &mut Members<'_>) -> io::Result<()> {
+    fn before_number(&self, members: &mut Members<'_>) {
         members.plain(name!("op"), self.op.as_str());
         members.plain(name!("outcome"), self.outcome);
-        members.text_if(name!("policy"), self.policy)?;
+        members.text_if(name!("policy"), self.policy);
         members.plain_if(name!("request_id"), self.request_id);
-        Ok(())
     }
 
-    fn before_time(&self, members: &mut Members<'_>) -> io::Result<()> {
-        members.text_if(name!("session"), self.session)?;
+    fn before_time(&self, members: &mut Members<'_>) {
+        members.text_if(name!("session"), self.session);
         if let Some(status) = self.status {
             members.number(name!("status"), u64::from(status));
         }
-        Ok(())
     }
 }
 
 impl Caller<'_> {
-    fn write(&self, members: &mut Members<'_>) -> io::Result<()> {
+    fn write(&self, members: &mut Members<'_>) {
         members.number(name!("gid"), u64::from(self.gid));
-        members.text_if(name!("key_id"), self.key_id)?;
-        members.text_if(name!("key_prefix"), self.key_prefix)?;
+        members.text_if(name!("key_id"), self.key_id);
+        members.text_if(name!("key_prefix"), self.key_prefix);
         members.plain(name!("mode"), self.mode);
-        members.text(name!("name"), self.name)?;
+        members.text(name!("name"), self.name);
         if let Some(pid) = self.pid {
             members.integer(name!("pid"), pid);
         }
         members.number(name!("uid"), u64::from(self.uid));
-        members.text_if(name!("unit"), self.unit)
+        members.text_if(name!("unit"), self.unit);
     }
 }
 
@@ -304,18 +312,17 @@ impl Count {
 }
 
 /// Further facts, in the order of their names whatever order they came in.
-fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'_>) -> io::Result<()> {
+fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'_>) {
     let mut sorted = details.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
     for (name, detail) in sorted {
         members.name(name);
         match detail {
             Detail::Number(number) => members.number_value(number),
-            Detail::Text(text) => members.text_value(text)?,
+            Detail::Text(text) => members.text_value(text),
             Detail::Flag(flag) => members.flag_value(flag),
         }
     }
-    Ok(())
 }
 
 /// Puts a prepared event together at its place, after what `text` holds.
@@ -326,9 +333,9 @@ pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: Pieces, plac
     text.extend_from_slice(before_id);
     let mut members = Members(text);
     members.plain(name!("id"), place.id);
-    members.0.extend_from_slice(before_number);
+    members.written(before_number);
     members.number(name!("seq"), place.sequence);
-    members.0.extend_from_slice(before_time);
+    members.written(before_time);
     members.plain(name!("time"), place.time);
     text.extend_from_slice(b"\"v\":1}");
 }
@@ -342,7 +349,7 @@ mod tests {
 
     fn written(event: &Event<'_>, sequence: u64) -> Vec<u8> {
         let (mut prepared, mut text) = (Vec::new(), Vec::new());
-        let pieces = event.prepare(&mut prepared).unwrap();
+        let pieces = event.prepare(&mut prepared);
         assert_eq!(pieces.bytes(), prepared.len());
         let place = Place { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
         assemble(&mut text, &prepared, pieces, &place);
@@ -371,17 +378,18 @@ mod tests {
             generation: Some(Role::Active),
             items: 3,
         }];
+        let caller = CallerText::new(&Caller {
+            name: "billing",
+            uid: 1000,
+            gid: 100,
+            pid: Some(4),
+            unit: Some("billing.service"),
+            key_id: Some("k1"),
+            key_prefix: Some("masker_live_abcd"),
+            mode: "live",
+        });
         let event = Event {
-            caller: Some(Caller {
-                name: "billing",
-                uid: 1000,
-                gid: 100,
-                pid: Some(4),
-                unit: Some("billing.service"),
-                key_id: Some("k1"),
-                key_prefix: Some("masker_live_abcd"),
-                mode: "live",
-            }),
+            caller: Some(&caller),
             request_id: Some("00ff"),
             status: Some(200),
             policy: Some("healthcare-default"),
@@ -430,11 +438,12 @@ mod tests {
                 .iter()
                 .map(|items| Count { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
                 .collect();
-            let caller =
-                Caller { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" };
+            let caller = CallerText::new(
+                &Caller { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
+            );
             let details = [("b", Detail::Text(&name)), ("c", Detail::Number(number)), ("a", Detail::Flag(with_caller))];
             let event = Event {
-                caller: with_caller.then_some(caller),
+                caller: with_caller.then_some(&caller),
                 policy: policy.as_deref(),
                 session: session.as_deref(),
                 status,

@@ -56,7 +56,7 @@ impl Lane {
     /// Takes an event in.
     pub(super) fn enter(&self, event: &Event<'_>) -> Result<Entered, AuditError> {
         let mut waiting = lock(&self.0);
-        waiting.batch.push(event).map_err(|_| AuditError::TooLong)?;
+        waiting.batch.push(event)?;
         Ok(match &waiting.group {
             Some(group) => Entered::Later(group.clone()),
             None => Entered::First(waiting.group.insert(Group::default()).clone()),

@@ -6,8 +6,6 @@
 //!
 //! Every member ends with a comma, the last one of an object too, until [`Members::close`] takes it away.
 
-use std::io;
-
 use data_encoding::HEXLOWER;
 
 use super::event::NUMBER_MAX;
@@ -21,11 +19,12 @@ macro_rules! name {
 }
 pub(super) use name;
 
-/// Members of objects, at the end of a text.
+/// Members of objects, at the end of a text. What has a literal for a name is inlined, so that its length is known.
 pub(super) struct Members<'t>(pub(super) &'t mut Vec<u8>);
 
 impl Members<'_> {
     /// Begins a member that is an object or an array: `name` has the bracket at its end.
+    #[inline]
     pub(super) fn open(&mut self, name: &'static str) {
         self.0.extend_from_slice(name.as_bytes());
     }
@@ -39,17 +38,22 @@ impl Members<'_> {
     }
 
     /// A text that may need escapes.
-    pub(super) fn text(&mut self, name: &'static str, value: &str) -> io::Result<()> {
+    #[inline]
+    pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
-        self.text_value(value)
+        self.text_value(value);
     }
 
     /// A text, if there is one.
-    pub(super) fn text_if(&mut self, name: &'static str, value: Option<&str>) -> io::Result<()> {
-        value.map_or(Ok(()), |value| self.text(name, value))
+    #[inline]
+    pub(super) fn text_if(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
     }
 
     /// A name of masker's own, of a key or of a kind, or digits: none of them has anything that needs an escape.
+    #[inline]
     pub(super) fn plain(&mut self, name: &'static str, value: &str) {
         debug_assert!(!needs_escapes(value));
         self.0.extend_from_slice(name.as_bytes());
@@ -59,13 +63,21 @@ impl Members<'_> {
     }
 
     /// Such a text, if there is one.
+    #[inline]
     pub(super) fn plain_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.plain(name, value);
         }
     }
 
+    /// What was written before.
+    #[inline]
+    pub(super) fn written(&mut self, members: &[u8]) {
+        self.0.extend_from_slice(members);
+    }
+
     /// The fingerprint of a key.
+    #[inline]
     pub(super) fn fingerprint(&mut self, name: &'static str, value: &Fingerprint) {
         let mut digits = [0; 16];
         HEXLOWER.encode_mut(value.as_bytes(), &mut digits);
@@ -77,12 +89,14 @@ impl Members<'_> {
 
     /// A number that is not negative. Past 2^53 - 1 it would stand for its neighbours, too: RFC 8785 knows IEEE 754 doubles
     /// alone. There are no counts or durations that long.
+    #[inline]
     pub(super) fn number(&mut self, name: &'static str, value: u64) {
         self.0.extend_from_slice(name.as_bytes());
         self.number_value(value);
     }
 
     /// A number of 32 bits.
+    #[inline]
     pub(super) fn integer(&mut self, name: &'static str, value: i32) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -108,16 +122,16 @@ impl Members<'_> {
     }
 
     /// The value of a member: a text that may need escapes.
-    pub(super) fn text_value(&mut self, value: &str) -> io::Result<()> {
+    pub(super) fn text_value(&mut self, value: &str) {
         if needs_escapes(value) {
-            serde_json::to_writer(&mut *self.0, value)?;
+            // Writing a text to a vector cannot fail.
+            let _ = serde_json::to_writer(&mut *self.0, value);
             self.0.push(b',');
-            return Ok(());
+            return;
         }
         self.0.push(b'"');
         self.0.extend_from_slice(value.as_bytes());
         self.0.extend_from_slice(b"\",");
-        Ok(())
     }
 }
 

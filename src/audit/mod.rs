@@ -15,6 +15,7 @@ mod file;
 mod group;
 mod keeper;
 mod lane;
+mod leisure;
 mod log;
 mod members;
 mod read;
@@ -30,7 +31,7 @@ mod writer;
 
 pub use chain::{Head, NoHead, Why, parse_hash};
 pub use error::{AuditError, OpenError};
-pub use event::{Caller, Count, Detail, Event, Operation};
+pub use event::{Caller, CallerText, Count, Detail, Event, Operation};
 pub use log::{AuditLog, OnFailure, Opened, Options, Sync};
 pub use read::{Page, Query, ReadError, read};
 pub use verify::{ExpectedHead, Failing, Source, Verified, VerifyError, verify};

@@ -20,6 +20,7 @@ use ulid::Ulid;
 
 use super::{
     chain::{Head, begin_line, seal},
+    error::AuditError,
     event::{Detail, Event, Operation, Pieces, Place, assemble},
     file::SegmentFile,
     group::Group,
@@ -62,17 +63,15 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Takes an event in. Where it fails, for want of room in a line, there is nothing of the event in the batch.
-    pub(super) fn push(&mut self, event: &Event<'_>) -> io::Result<()> {
+    pub(super) fn push(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
         let start = self.text.len();
-        let prepared = event.prepare(&mut self.text).and_then(|pieces| {
-            let fits = pieces.bytes() <= AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX;
-            fits.then_some(pieces).ok_or_else(|| io::Error::other("the event is longer than a line can be"))
-        });
-        match prepared {
-            Ok(pieces) => self.events.push(pieces),
-            Err(_) => self.text.truncate(start),
+        let pieces = event.prepare(&mut self.text);
+        if pieces.bytes() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
+            self.text.truncate(start);
+            return Err(AuditError::TooLong);
         }
-        prepared.map(drop)
+        self.events.push(pieces);
+        Ok(())
     }
 
     pub(super) fn clear(&mut self) {
@@ -243,7 +242,7 @@ impl Writer {
     /// As [`Writer::append`], for one event of the log's own.
     pub(super) fn append_own(&mut self, op: Operation, detail: &[(&'static str, Detail<'_>)]) -> io::Result<()> {
         let mut batch = Batch::default();
-        batch.push(&Event { detail, ..Event::new(op, "ok") })?;
+        batch.push(&Event { detail, ..Event::new(op, "ok") }).map_err(io::Error::other)?;
         self.append(&batch)
     }
 
@@ -335,14 +334,16 @@ impl Writer {
         let name = *self.next_name.get_or_insert(following);
         let previous = self.head.to_string();
         let mut batch = Batch::default();
-        batch.push(&Event {
-            detail: &[
-                ("previous", Detail::Text(&previous)),
-                ("segment", Detail::Number(name.number)),
-                ("unresolved_break", Detail::Flag(self.unresolved_break)),
-            ],
-            ..Event::new(Operation::SegmentOpened, "ok")
-        })?;
+        batch
+            .push(&Event {
+                detail: &[
+                    ("previous", Detail::Text(&previous)),
+                    ("segment", Detail::Number(name.number)),
+                    ("unresolved_break", Detail::Flag(self.unresolved_break)),
+                ],
+                ..Event::new(Operation::SegmentOpened, "ok")
+            })
+            .map_err(io::Error::other)?;
         let mut first = Vec::new();
         let head = self.put_together(&batch, &mut first);
         let file = self.file_of(segment::create(&name.plain(&self.directory))?);

@@ -1,6 +1,9 @@
 //! What the audit log is told of a request, before its answer leaves.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use hyper::StatusCode;
 
@@ -11,8 +14,8 @@ use super::{
     router::Route,
 };
 use crate::{
-    access::KeyPrefix,
-    audit::{self, AuditError, Count, Detail, Event, Operation},
+    access::{Caller, KeyPrefix, Principal},
+    audit::{self, AuditError, CallerText, Count, Detail, Event, Operation},
     code::Code,
     vault::Outcome,
 };
@@ -78,7 +81,7 @@ impl Service {
     ///
     /// # Errors
     /// `audit.unavailable`: the answer must not leave.
-    pub(super) async fn record(&self, on: &Exchange, ended: Ended) -> Result<(), Problem> {
+    pub(super) async fn record(&self, known: &Known, on: &Exchange, ended: Ended) -> Result<(), Problem> {
         let Some(log) = &self.audit else { return Ok(()) };
         let operation = match (&on.incident, ended.route.and_then(operation)) {
             (Some(Incident::Unidentified { .. }), _) => Operation::AuthFailed,
@@ -89,25 +92,14 @@ impl Service {
             (None, None) if ended.code == Some(Code::PermDenied) => Operation::Denied,
             (None, None) => return Ok(()),
         };
-        let principal = on.caller.principal();
-        let key_id = principal.credential.as_ref().map(|credential| credential.id.to_string());
-        let caller = audit::Caller {
-            gid: on.caller.peer().gid(),
-            key_id: key_id.as_deref(),
-            key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str()),
-            mode: principal.world.as_str(),
-            name: &principal.name,
-            pid: on.caller.peer().pid(),
-            uid: on.caller.peer().uid(),
-            unit: on.caller.peer().unit(),
-        };
+        let caller = known.text(&on.caller);
         let session = on.account.session.map(|id| id.to_string());
         let counts: Vec<Count> = on.account.counts.iter().map(count).collect();
         let mut detail: Vec<(&'static str, Detail<'_>)> = Vec::new();
         detail.extend(on.account.facts.iter().map(|(name, fact)| (*name, fact.detail())));
         detail.extend(on.incident.iter().flat_map(Incident::facts));
         let own = Event {
-            caller: Some(caller),
+            caller: Some(&caller),
             request_id: Some(on.id.as_str()),
             policy: on.account.policy.as_deref(),
             session: session.as_deref(),
@@ -133,6 +125,40 @@ impl Service {
         };
         log.record(&event).await.map_err(unavailable)
     }
+}
+
+/// The caller of a connection as it stands in the log. Nearly always it is the same for all requests.
+#[derive(Default)]
+pub(super) struct Known(Mutex<Option<(Arc<Principal>, Arc<CallerText>)>>);
+
+impl Known {
+    fn text(&self, caller: &Caller) -> Arc<CallerText> {
+        let principal = caller.principal();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, text)) if Arc::ptr_eq(of, principal) => Arc::clone(text),
+            _ => {
+                let text = Arc::new(text(caller));
+                *known = Some((Arc::clone(principal), Arc::clone(&text)));
+                text
+            }
+        }
+    }
+}
+
+fn text(caller: &Caller) -> CallerText {
+    let (peer, principal) = (caller.peer(), caller.principal());
+    let key_id = principal.credential.as_ref().map(|credential| credential.id.to_string());
+    CallerText::new(&audit::Caller {
+        gid: peer.gid(),
+        key_id: key_id.as_deref(),
+        key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str()),
+        mode: principal.world.as_str(),
+        name: &principal.name,
+        pid: peer.pid(),
+        uid: peer.uid(),
+        unit: peer.unit(),
+    })
 }
 
 fn count((outcome, items): &(Outcome, u64)) -> Count {

@@ -77,6 +77,7 @@ pub const CALLS: &[(&str, Attempt)] = &[
         call(libc::SYS_mknodat, [libc::AT_FDCWD as usize, path.as_ptr().addr(), (libc::S_IFIFO | 0o600) as usize])
     }),
     ("bind", |_| call(libc::SYS_bind, [0, 0, 0])),
+    ("run-before-all-others", |_| schedule(libc::SCHED_FIFO, 1)),
 ];
 
 /// Files that are out of reach: each attempt is refused with `EACCES`.
@@ -131,6 +132,7 @@ pub const HARMLESS: &[(&str, Attempt)] = &[
         Ok(format!("{:?} {}", user.map(|user| user.uid.as_raw()), nobody.is_none()))
     }),
     ("thread", |_| Ok(thread::spawn(|| 7).join().map_err(|_| io::Error::other("panicked"))?.to_string())),
+    ("give-way-to-others", |_| schedule(libc::SCHED_IDLE, 0)),
     ("newer-call", |_| {
         let error = call(500, [0; 3]).unwrap_err();
         Ok(error.raw_os_error().unwrap_or(0).to_string())
@@ -196,6 +198,11 @@ fn map(protection: libc::c_int) -> io::Result<String> {
         libc::mmap(ptr::null_mut(), 4_096, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, zero.as_raw_fd(), 0)
     };
     if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address.addr().to_string()) }
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<String> {
+    let parameter = libc::sched_param { sched_priority: priority };
+    call(libc::SYS_sched_setscheduler, [0, policy as usize, ptr::from_ref(&parameter).addr()])
 }
 
 /// Makes a system call as it is, past the C library.

@@ -22,6 +22,41 @@ fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, Str
 }
 
 #[test]
+fn each_request_of_a_connection_is_its_own_callers() {
+    let site = site();
+    let daemon = launch(&site).start();
+    let mut admin = daemon.client();
+    let mut issue = |name: &str| {
+        let (_, _, made) = ask(&mut admin, "POST", "/api/v1/api-keys", &json!({"name": name, "scopes": ["tokenize"]}));
+        (made["api_key"]["id"].as_str().unwrap().to_owned(), made["key"].as_str().unwrap().to_owned())
+    };
+    let ((id, one), (_, other)) = (issue("one"), issue("other"));
+    let mut client = daemon.client();
+    client.token("PHONE", "1");
+    for key in [&one, &other, &one] {
+        client = client.show(key);
+        client.token("PHONE", "1");
+    }
+    admin.exchange("PATCH", &format!("/api/v1/api-keys/{id}"), b"{\"name\": \"renamed\"}").ok();
+    client.token("PHONE", "1");
+    daemon.stop();
+
+    let events = events(&site);
+    let callers: Vec<_> = of(&events, "tokenize")
+        .iter()
+        .map(|event| {
+            let caller = &event["caller"];
+            (caller["name"].as_str().unwrap(), caller["key_prefix"].as_str(), caller["pid"].as_u64().unwrap())
+        })
+        .collect();
+    let (one, other, pid) = (Some(&one[..16]), Some(&other[..16]), u64::from(std::process::id()));
+    assert_eq!(
+        callers,
+        [("trusted", None, pid), ("one", one, pid), ("other", other, pid), ("one", one, pid), ("renamed", one, pid)]
+    );
+}
+
+#[test]
 fn each_operation_leaves_its_line() {
     let site = site();
     let (key, uid) = (TestKey::named("care"), nix::unistd::getuid().as_raw());

@@ -117,8 +117,8 @@ struct Accepted {
     _seat: Seat,
 }
 
-/// What is known of a connection as long as it lasts: who is at its other end.
-struct Line {
+/// Who is at the other end of a connection, as long as it lasts: as the kernel says, and as the log has it.
+struct Remote {
     peer: Arc<Peer>,
     known: Known,
 }
@@ -142,8 +142,8 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
         Ok(stream) => stream,
         Err(failed) => return warn!(error = %failed, "a connection could not be served"),
     };
-    let line = match Peer::of(&stream) {
-        Ok(peer) => Arc::new(Line { peer: Arc::new(peer), known: Known::default() }),
+    let remote = match Peer::of(&stream) {
+        Ok(peer) => Arc::new(Remote { peer: Arc::new(peer), known: Known::default() }),
         Err(failed) => return warn!(error = %failed, "a connection was refused"),
     };
     service.metrics.connections.inc();
@@ -151,15 +151,15 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
     stream.set_write_timeout(Some(service.timeouts.write));
     let progress = Arc::new(Progress::default());
     let answer = service_fn(|request| {
-        let (service, line, main) = (Arc::clone(&service), Arc::clone(&line), &main);
+        let (service, remote, main) = (Arc::clone(&service), Arc::clone(&remote), &main);
         let (progress, stopping) = (&progress, &stopping);
         async move {
             progress.begin();
             let matched = service.routes.find(request.method(), request.uri().path());
             let mut answered = if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
-                Ok(service.answer(&line, matched, request).await)
+                Ok(service.answer(&remote, matched, request).await)
             } else {
-                on(main, async move { service.answer(&line, matched, request).await }).await
+                on(main, async move { service.answer(&remote, matched, request).await }).await
             };
             progress.finish();
             // Once there is news this daemon stops: there is no other.
@@ -227,11 +227,11 @@ impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
     async fn answer(
         &self,
-        line: &Line,
+        remote: &Remote,
         matched: Result<Matched, Problem>,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let peer = &line.peer;
+        let peer = &remote.peer;
         let started = Instant::now();
         let id = self.ids.next();
         let template = matched.as_ref().map_or(UNMATCHED, |matched| matched.template);
@@ -244,7 +244,7 @@ impl Service {
             code: outcome.as_ref().err().map(|problem| problem.code),
             took: started.elapsed(),
         };
-        if let Err(unrecorded) = self.record(&line.known, &on, ended).await {
+        if let Err(unrecorded) = self.record(&remote.known, &on, ended).await {
             outcome = Err(unrecorded);
         }
         let mut response = match outcome {

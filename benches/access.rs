@@ -12,13 +12,9 @@ use std::{
     time::Duration,
 };
 
-use masker::{
-    cli::{
-        Client,
-        bench::{Load, Measured, Operation},
-    },
-    crypto::SecretKey,
-};
+use masker_cli::bench::{Load, Measured, Operation};
+use masker_client::Client;
+use masker_core::crypto::SecretKey;
 use tokio::time::sleep;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

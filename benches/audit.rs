@@ -10,12 +10,15 @@ use std::{
 };
 
 use jiff::Timestamp;
-use masker::{
-    audit::{AuditLog, Caller, CallerText, Count, Event, OnFailure, Operation, Options, Sync},
+use masker_audit::AuditMetrics;
+use masker_audit::{AuditLog, Caller, CallerText, Count, Event, Operation, Options};
+use masker_core::{
     crypto::{Fingerprint, SecretKey},
     keyring::Role,
+};
+use masker_types::{
+    audit::{OnFailure, Sync},
     kind::{EntityKind, Kid},
-    metrics::Metrics,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -77,7 +80,7 @@ fn measure(name: &str, tasks: usize, events: usize, sync: Sync) -> Result<(), Bo
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
-            metrics: Arc::new(Metrics::new()?),
+            metrics: Arc::new(AuditMetrics::new()?),
         };
         let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now))?.log);
         let (begun, before) = (Instant::now(), processor());

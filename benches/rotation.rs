@@ -16,17 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::{
-    api::{Rotation, RotationBegin, RotationList},
-    cli::{
-        Client,
-        bench::{Load, Measured, Operation},
-    },
-    crypto::SecretKey,
-    store::{
-        Batch, Change, Precondition, RowKey, Store,
-        embedded::{EmbeddedStore, Options},
-    },
+use masker_api::{Rotation, RotationBegin, RotationList};
+use masker_cli::bench::{Load, Measured, Operation};
+use masker_client::Client;
+use masker_core::crypto::SecretKey;
+use masker_store::{
+    Batch, Change, Precondition, RowKey, Store,
+    embedded::{EmbeddedStore, Options},
 };
 use tokio::time::sleep;
 

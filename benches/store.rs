@@ -12,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::store::{
+use masker_store::{
     Batch, Change, Precondition, RowKey, Store,
-    embedded::{EmbeddedStore, EngineKind, Options},
+    embedded::{EmbeddedStore, Options},
 };
+use masker_types::engine::EngineKind;
 
 const ROW_BYTES: usize = 110;
 const SLICES: usize = 5;
@@ -64,7 +65,8 @@ fn resident_mb() -> Result<u64, Box<dyn std::error::Error>> {
 }
 
 async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options { engine, ..Options::default() };
+    let options =
+        Options { engine: masker::daemon::engines::driver(Some(engine), Path::new(""))?, ..Options::default() };
     let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
     let store = EmbeddedStore::open(folder.path().join("vault"), options)?;
     let mut next = 0;

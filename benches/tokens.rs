@@ -1,11 +1,14 @@
 //! What one value or token costs on one core: `cargo bench --bench tokens`.
 
 use divan::{Bencher, black_box};
-use masker::{
-    crypto::{GenerationKeys, RecordPayload, SecretKey, Suite, TokenId, World},
-    kind::{Context, EntityKind, Kid, Value},
+use masker_core::{
+    crypto::{GenerationKeys, RecordPayload, SecretKey, Suite, TokenId},
     normalize::Normalizer,
     token::Token,
+};
+use masker_types::{
+    kind::{Context, EntityKind, Kid, Value},
+    mode::World,
 };
 use rand::{SeedableRng, rngs::StdRng};
 

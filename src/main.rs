@@ -9,14 +9,15 @@ use std::{
 };
 
 use masker::{
-    cli::{
-        self, Exit,
-        args::{Arguments, Command, Global, ServeArgs},
-    },
-    config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret},
     daemon::{self, ServeOptions, environ},
     demo,
 };
+use masker_cli as cli;
+use masker_cli::{
+    Exit,
+    args::{Arguments, Command, Global, ServeArgs},
+};
+use masker_config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret};
 
 #[global_allocator]
 static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;

@@ -22,10 +22,8 @@ use std::{
 
 use clap::CommandFactory;
 use daemon::FakeDaemon;
-use masker::{
-    cli::args::Arguments,
-    config::{Credentials, Environment},
-};
+use masker_cli::args::Arguments;
+use masker_config::{Credentials, Environment};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use tempfile::TempDir;
 

@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path};
 
-use masker::{
-    api::Code,
-    audit::Operation,
+use masker_api::Code;
+use masker_audit::Operation;
+use masker_http::metrics::Metrics;
+use masker_types::{
     grant::{Limit, Scope},
     limits,
-    metrics::Metrics,
 };
 
 fn read(name: &str) -> String {
@@ -86,7 +86,7 @@ fn the_limits_are_those_of_the_source() {
 #[test]
 fn the_routes_are_those_that_are_served() {
     let readme = read("README.md");
-    for (_, method, path, _) in masker::http::ROUTES {
+    for (_, method, path, _) in masker_http::ROUTES {
         assert!(readme.contains(&format!("`{method} {path}`")), "the README does not name {method} {path}");
     }
 }

@@ -5,7 +5,8 @@
 
 use std::{fs, process::Command, sync::Barrier, thread};
 
-use masker::{config::names_secret, daemon::environ};
+use masker::daemon::environ;
+use masker_config::names_secret;
 
 const SECRETS: [(&str, &str); 5] = [
     ("MASKER_KEY_K_TEST", "c2VjcmV0LW9uZS1zZWNyZXQtb25lLXNlY3JldC1vbmU"),

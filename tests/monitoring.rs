@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use masker::metrics::Metrics;
+use masker_http::metrics::Metrics;
 use serde_json::Value;
 
 const RULES: &str = "masker.rules.yml";
@@ -36,7 +36,7 @@ fn served() -> BTreeSet<String> {
         let parts =
             ["_bucket", "_sum", "_count"].iter().filter(|_| name.ends_with("_seconds") || name.ends_with("_rows"));
         served.extend(parts.map(|part| format!("{name}{part}")));
-        served.insert(name);
+        served.insert(name.clone());
     }
     served
 }
@@ -80,7 +80,7 @@ fn the_dashboard_asks_for_what_is_served_and_shows_all_of_it() {
         assert!(served.contains(*name), "the dashboard asks for {name}, which is not served");
     }
     for name in Metrics::new().unwrap().names() {
-        assert!(asked.iter().any(|asked| asked.starts_with(&name)), "the dashboard does not show {name}");
+        assert!(asked.iter().any(|asked| asked.starts_with(name)), "the dashboard does not show {name}");
     }
 }
 
@@ -142,4 +142,23 @@ fn prometheus_accepts_what_the_dashboard_asks() {
     // JSON is YAML.
     fs::write(&file, serde_json::json!({"groups": [{"name": "panels", "rules": rules}]}).to_string()).unwrap();
     succeeds(Command::new(promtool).args(["check", "rules"]).arg(file));
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let metrics = Metrics::new().unwrap();
+    metrics.http.requests.with_label_values(&["/health", "200"]).inc_by(3);
+    metrics.access.caller_requests.with_label_values(&["a \"b\" \\ c,d={}\n"]).inc();
+    metrics.http.request_duration.with_label_values(&["/health"]).observe(0.3);
+    metrics.vault.records.set(7);
+    let scrape = masker_cli::scrape::Scrape::parse(&String::from_utf8(metrics.text().unwrap()).unwrap());
+    let requests = scrape.of("masker_requests_total").next().unwrap();
+    assert_eq!((requests.label("route"), requests.label("status"), requests.value), ("/health", "200", 3.0));
+    let caller = scrape.of("masker_caller_requests_total").next().unwrap();
+    assert_eq!(caller.label("caller"), "a \"b\" \\ c,d={}\n");
+    assert_eq!(scrape.value("masker_vault_records"), Some(7.0));
+    let buckets: Vec<_> = scrape.of("masker_request_duration_seconds_bucket").collect();
+    let last = buckets.last().unwrap();
+    assert_eq!((last.label("le").parse::<f64>().unwrap(), last.value), (f64::INFINITY, 1.0));
+    assert_eq!(scrape.value("masker_request_duration_seconds_count"), Some(1.0));
 }

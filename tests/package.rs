@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::CommandFactory;
-use masker::cli::args::Arguments;
+use masker_cli::args::Arguments;
 use tempfile::TempDir;
 
 fn root() -> &'static Path {

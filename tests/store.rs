@@ -1,15 +1,18 @@
 //! The store: one contract for every engine, and what happens to it when machines, disks and people fail.
 
-use masker::store::embedded::{EngineKind, Options};
+use std::path::Path;
+
+use masker_store::embedded::{Driver, Options};
+use masker_types::engine::EngineKind;
 
 /// Tests that are given an engine, run on each of them: as `sled::…` and as `fjall::…`.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {
         mod sled {
-            $(#[test] fn $test() { super::$test(masker::store::embedded::EngineKind::Sled); })*
+            $(#[test] fn $test() { super::$test(masker_types::engine::EngineKind::Sled); })*
         }
         mod fjall {
-            $(#[test] fn $test() { super::$test(masker::store::embedded::EngineKind::Fjall); })*
+            $(#[test] fn $test() { super::$test(masker_types::engine::EngineKind::Fjall); })*
         }
     };
 }
@@ -42,17 +45,22 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
+/// The driver of an engine: this build has both.
+fn driver(engine: EngineKind) -> &'static dyn Driver {
+    masker::daemon::engines::driver(Some(engine), Path::new("")).unwrap()
+}
+
 fn options(engine: EngineKind) -> Options {
-    Options { engine, ..Options::default() }
+    Options { engine: driver(engine), ..Options::default() }
 }
 
 /// Options with so little memory that rows are soon read from the files, and written to others.
 fn small(engine: EngineKind) -> Options {
-    Options { engine, cache_bytes: 1024 * 1024, accept_loss: false }
+    Options { engine: driver(engine), cache_bytes: 1024 * 1024, accept_loss: false }
 }
 
 fn accepting(engine: EngineKind) -> Options {
-    Options { engine, accept_loss: true, ..Options::default() }
+    Options { engine: driver(engine), accept_loss: true, ..Options::default() }
 }
 
 /// A folder in memory where there is one: what these tests have to do with disks is on paper.

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
-use masker::{
-    crypto::{SecretKey, Suite, World},
+use masker_core::{
+    crypto::{SecretKey, Suite},
     keyring::{Keyring, LoadedKey, Role},
-    kind::{Context, EntityKind, Kid, Value},
     normalize::Normalizer,
     token::{Malformed, Token},
+};
+use masker_types::{
+    kind::{Context, EntityKind, Kid, Value},
+    mode::World,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;

@@ -14,21 +14,27 @@ use std::{
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use masker::{
-    access::{self, Access, ApiKeys, Clients, HostUsers, Moment, Peer},
-    api::{Answer, Object, RehydrateRequest, TokenizeRequest, TokenizeResult},
-    audit::{self, AuditLog, Count, Event, OnFailure},
-    config::{Config, load_policies},
-    crypto::{Fingerprint, GenerationKeys, SecretKey, World},
+use masker_access as access;
+use masker_access::{Access, ApiKeys, Clients, HostUsers, Moment, Peer};
+use masker_api::{Answer, Object, RehydrateRequest, TokenizeRequest, TokenizeResult};
+use masker_audit as audit;
+use masker_audit::{AuditLog, Count, Event};
+use masker_config::{Config, load_policies};
+use masker_core::{
+    crypto::{Fingerprint, GenerationKeys, SecretKey},
     keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
-    kind::{Context, EntityKind, Kid, Value},
-    metrics::Metrics,
     normalize::Normalizer,
     policy::{Policy, PolicySet},
-    store::memory::MemoryStore,
     token::Token,
-    vault::{KeyRules, Subject, TokenInput, Tokenized, Vault},
 };
+use masker_http::metrics::Metrics;
+use masker_store::memory::MemoryStore;
+use masker_types::{
+    audit::OnFailure,
+    kind::{Context, EntityKind, Kid, Value},
+    mode::World,
+};
+use masker_vault::{KeyRules, Subject, TokenInput, Tokenized, Vault};
 use rand::{SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

@@ -8,14 +8,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use masker::{
-    audit::{
-        AuditLog, Caller, CallerText, Count, Detail, Event, ExpectedHead, Head, OnFailure, Operation, Options, Query,
-        Source, Sync, parse_hash, read, verify,
-    },
-    crypto::ChainKey,
-    metrics::Metrics,
+use masker_audit::AuditMetrics;
+use masker_audit::{
+    AuditLog, Caller, CallerText, Count, Detail, Event, ExpectedHead, Head, Operation, Options, Query, Source,
+    parse_hash, read, verify,
 };
+use masker_core::crypto::ChainKey;
+use masker_types::audit::{OnFailure, Sync};
 use tempfile::TempDir;
 
 use super::{
@@ -62,7 +61,7 @@ impl Log {
                 retention_days: 1,
                 segment_bytes_max: 1 << 30,
                 accept_break: false,
-                metrics: Arc::new(Metrics::new().expect("metrics")),
+                metrics: Arc::new(AuditMetrics::new().expect("metrics")),
             };
             let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).expect("a log").log;
             for number in 0..6 {

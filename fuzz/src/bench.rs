@@ -12,17 +12,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use masker::{
-    access::{Access, ApiKeys, Clients, HostUsers},
-    config::AccessConfig,
+use masker_access::{Access, ApiKeys, Clients, HostUsers};
+use masker_config::AccessConfig;
+use masker_core::{
     crypto::SecretKey,
-    http::{Place, Reloaded, Reloader, Service, Settings, Timeouts, Workers, serve},
     keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
-    metrics::Metrics,
     policy::{Policy, PolicySet},
-    store::memory::MemoryStore,
-    vault::{KeyRules, Vault},
 };
+use masker_http::{Place, Reloaded, Reloader, Service, Settings, Timeouts, Workers, metrics::Metrics, serve};
+use masker_store::memory::MemoryStore;
+use masker_vault::{KeyRules, Vault};
 use tempfile::TempDir;
 use tokio::{net::UnixListener, runtime, sync::watch};
 use zeroize::Zeroizing;
@@ -115,7 +114,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     };
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let store = Arc::new(MemoryStore::new());
-    let vault = Vault::open(store, ring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let vault = Vault::open(store, ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.expect("a vault"));
     vault.adopt_policies(&policies).await.expect("policies that can be in force");
     let clients = Clients::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");

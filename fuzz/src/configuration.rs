@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::OnceLock};
 
-use masker::config::{Config, Environment, Flags, Host};
+use masker_config::{Config, Environment, Flags, Host};
 use tempfile::TempDir;
 
 /// What is loaded is within bounds and the same each time; what is not has a fault that names the file.

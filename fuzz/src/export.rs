@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use masker::export::{Entries, Entry, ExportError, Header, PREFIX_BYTES};
+use masker_core::export::{Entries, Entry, ExportError, Header, PREFIX_BYTES};
 
 use super::{bench::Bench, edits::edited, request::statuses};
 

@@ -1,6 +1,6 @@
 //! Policies: a text is one that can be in force, or every problem of it is told with its place.
 
-use masker::policy::{Policy, PolicySet, changes};
+use masker_core::policy::{Policy, PolicySet, changes};
 
 /// A sound policy keeps to what its type says; an unsound one has a problem, at a line of the text.
 pub fn holds(bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! Rows of the vault: one is read as what was written, or not at all.
 
-use masker::store::{
+use masker_store::{
     RowKey,
     record::{
         Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, HoneytokenRow, MappingRow, Named, Record,

@@ -1,6 +1,6 @@
 //! Tokens: a text is a token or none, and a token has one text.
 
-use masker::token::Token;
+use masker_core::token::Token;
 
 /// Whatever is taken as a token is written as the same text, and nothing near it is the same token.
 pub fn holds(bytes: &[u8]) {

@@ -6,15 +6,12 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use super::run::Refusal;
-use crate::{
-    audit::{AuditLog, Count, Detail, Event, Head, Operation, Options},
-    code::Code,
-    config::AuditConfig,
-    crypto::SecretKey,
-    http::{ReloadError, Reloaded},
-    metrics::Metrics,
-    vault::{Vault, VaultError},
-};
+use masker_audit::{AuditLog, AuditMetrics, Count, Detail, Event, Head, Operation, Options};
+use masker_config::AuditConfig;
+use masker_core::crypto::SecretKey;
+use masker_http::{ReloadError, Reloaded};
+use masker_types::code::Code;
+use masker_vault::{Vault, VaultError};
 
 /// Opens the log and tells it of this start; `None` where there is no key for it.
 ///
@@ -24,7 +21,7 @@ pub(super) async fn open_audit(
     config: &AuditConfig,
     key: Option<SecretKey>,
     vault: &Vault,
-    metrics: Arc<Metrics>,
+    metrics: Arc<AuditMetrics>,
     accept_break: bool,
 ) -> Result<Option<Arc<AuditLog>>, Refusal> {
     let Some(key) = key else { return Ok(None) };
@@ -58,7 +55,7 @@ pub(super) async fn open_audit(
 /// The keys that are loaded, with how many records each seals.
 fn keys(vault: &Vault) -> Vec<Count> {
     let loaded = vault.generations().into_iter().filter(|generation| generation.loaded.is_some());
-    let count = |generation: crate::vault::GenerationStatus| Count {
+    let count = |generation: masker_vault::GenerationStatus| Count {
         fingerprint: Some(generation.fingerprint),
         generation: generation.loaded,
         items: generation.records,

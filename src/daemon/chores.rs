@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::{http::Service, vault::Vault};
+use masker_http::Service;
+use masker_vault::Vault;
 
 /// How often the times at which keys were last used are written down, in seconds.
 const KEY_USE_SECONDS: u64 = 60;

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use crate::{
-    access::{Clients, HostUsers},
-    config::{AccessConfig, Config},
-    policy::PolicySet,
-};
+use masker_access::{Clients, HostUsers};
+use masker_config::{AccessConfig, Config};
+use masker_core::policy::PolicySet;
 
 /// Where the clients come from, and whom the daemon trusts where there are none.
 pub(super) struct ClientSource {

@@ -24,7 +24,7 @@ pub enum WipeError {
 }
 
 /// Overwrites the value of each variable whose name `is_secret` with zeros, where the kernel laid it, and removes the
-/// variable. Variables that were copied before, as into [`Environment`](crate::config::Environment), are not touched.
+/// variable. Variables that were copied before, as into [`Environment`](masker_config::Environment), are not touched.
 ///
 /// # Errors
 /// [`WipeError`] unless the calling thread is the only one.

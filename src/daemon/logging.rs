@@ -5,7 +5,7 @@ use std::{any::Any, io, panic, thread};
 use tracing::error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use crate::config::{LogFormat, LogLevel};
+use masker_config::{LogFormat, LogLevel};
 
 /// Starts logging. `level` holds for masker's own lines; libraries are heard from `warn` on.
 pub(super) fn start(level: LogLevel, format: LogFormat) {

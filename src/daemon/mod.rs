@@ -3,6 +3,7 @@
 mod audit;
 mod chores;
 mod clients;
+pub mod engines;
 pub mod environ;
 mod logging;
 mod noted;

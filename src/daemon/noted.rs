@@ -2,13 +2,11 @@
 
 use std::{path::Path, thread};
 
-use crate::{
-    audit::Head,
-    store::{
-        RowKey, Store,
-        embedded::{EmbeddedStore, EngineKind, Options},
-        record::AuditHeadRow,
-    },
+use masker_audit::Head;
+use masker_store::{
+    RowKey, Store,
+    embedded::{EmbeddedStore, Options},
+    record::AuditHeadRow,
 };
 
 /// Memory for the store's cache: one row is read.
@@ -23,7 +21,7 @@ pub fn noted_head(data_dir: &Path) -> Result<Option<Head>, String> {
     if !data_dir.join("witness").exists() {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
-    let engine = EngineKind::found_in(data_dir).unwrap_or_default();
+    let engine = super::engines::driver(None, data_dir)?;
     let options = Options { engine, cache_bytes: CACHE_BYTES, accept_loss: false };
     let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
     // On a thread of its own: whoever calls may be within another runtime.

@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use super::noted::noted_head;
-use crate::{
-    cli::{Moved, Offline},
-    config::EngineKind,
-    store::embedded::{self, Migrated},
-};
+use masker_cli::{Moved, Offline};
+use masker_store::embedded::{self, Migrated};
+use masker_types::engine::EngineKind;
 
 /// All of it, for the command line.
 pub const OFFLINE: Offline = Offline { noted_head, migrate };
@@ -18,7 +16,9 @@ fn migrate(
     cache_bytes: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Option<Moved>, String> {
-    match embedded::migrate(data_dir, to, cache_bytes, progress).map_err(|failed| failed.to_string())? {
+    match embedded::migrate(data_dir, super::engines::ENGINES, to, cache_bytes, progress)
+        .map_err(|failed| failed.to_string())?
+    {
         Migrated::Already => Ok(None),
         Migrated::Moved { from, rows, bytes_before, bytes_after } => {
             Ok(Some(Moved { from, rows, bytes_before, bytes_after }))

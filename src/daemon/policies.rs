@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use crate::{config::load_policies, kind::Kid, policy::PolicySet};
+use masker_config::load_policies;
+use masker_core::policy::PolicySet;
+use masker_types::kind::Kid;
 
 /// Where the policies come from.
 pub(super) struct PolicySource {

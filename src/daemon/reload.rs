@@ -14,15 +14,12 @@ use super::{
     clients::ClientSource,
     policies::{PolicySource, unnamed, without_key},
 };
-use crate::{
-    access::{Access, Clients},
-    config::{KeySources, ReadAgain},
-    http::{Reload, ReloadError, Reloaded},
-    keyring::Keyring,
-    kind::Kid,
-    policy::PolicySet,
-    vault::{KeysError, Vault},
-};
+use masker_access::{Access, Clients};
+use masker_config::{KeySources, ReadAgain};
+use masker_core::{keyring::Keyring, policy::PolicySet};
+use masker_http::{Reload, ReloadError, Reloaded};
+use masker_types::kind::Kid;
+use masker_vault::{KeysError, Vault};
 
 /// Loads keys and policies again into the places that requests read them from.
 pub(super) struct Reloader {

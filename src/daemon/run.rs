@@ -20,6 +20,7 @@ use super::{
     audit::{close_audit, open_audit, tell_reload},
     chores::Chores,
     clients::{ClientSource, resolve},
+    engines::driver,
     logging,
     policies::{PolicySource, unnamed, without_key},
     reload::Reloader,
@@ -27,23 +28,23 @@ use super::{
     stack,
     watchdog::Watched,
 };
-use crate::{
-    access::{Access, ApiKeys, Clients},
-    audit::AuditLog,
-    config::{Config, Credentials, KeySources},
+use masker_access::{Access, ApiKeys, Clients};
+use masker_audit::AuditLog;
+use masker_config::{Config, Credentials, KeySources};
+use masker_core::{
     crypto::SecretKey,
-    http::{self, Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts, Workers},
     keyring::{Grace, Keyring, Role},
-    limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX},
-    metrics::Metrics,
     policy::PolicySet,
-    store::{
-        embedded::{EmbeddedStore, Options as StoreOptions},
-        row_cache::RowCache,
-        shared_reads::SharedReads,
-    },
-    vault::{KeyRules, Vault, VaultError},
 };
+use masker_http as http;
+use masker_http::{Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts, Workers, metrics::Metrics};
+use masker_store::{
+    embedded::{EmbeddedStore, Options as StoreOptions},
+    row_cache::RowCache,
+    shared_reads::SharedReads,
+};
+use masker_types::limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX};
+use masker_vault::{KeyRules, Vault, VaultError};
 
 /// Something the operator must mend before the daemon can start.
 const EXIT_FAILED: u8 = 1;
@@ -227,11 +228,9 @@ struct Loaded {
 async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
     let Loaded { keyring, policies, .. } = loaded;
     let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let store_options = StoreOptions {
-        engine: config.vault.engine,
-        cache_bytes: config.vault.cache_bytes(),
-        accept_loss: options.accept_loss,
-    };
+    let engine = driver(config.vault.engine, &config.vault.data_dir).map_err(Refusal::failed)?;
+    let store_options =
+        StoreOptions { engine, cache_bytes: config.vault.cache_bytes(), accept_loss: options.accept_loss };
     let data_dir = config.vault.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, store_options))
         .await
@@ -240,7 +239,7 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
 
     let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
-    metrics.vault_info.with_label_values(&[config.vault.engine.name()]).set(1);
+    metrics.http.vault_info.with_label_values(&[engine.kind().name()]).set(1);
     let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
@@ -248,14 +247,15 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     }
     let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
     let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
-    let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now)).await;
+    let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.map_err(Refusal::failed)?);
     for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
         warn!("{warning}");
     }
 
     let audit =
-        open_audit(&config.audit, loaded.audit_key, &vault, Arc::clone(&metrics), options.accept_audit_break).await?;
+        open_audit(&config.audit, loaded.audit_key, &vault, Arc::clone(&metrics.audit), options.accept_audit_break)
+            .await?;
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
     let socket_group = socket.group().map_err(Refusal::failed)?;

@@ -11,7 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::run::notify;
-use crate::{audit::AuditLog, vault::Vault};
+use masker_audit::AuditLog;
+use masker_vault::Vault;
 
 /// What has to answer.
 pub(super) struct Watched {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::DemoError;
-use crate::crypto::SecretKey;
+use masker_core::crypto::SecretKey;
 
 /// The only policy of the demonstration: the one that is shipped for health care.
 pub(super) const POLICY: &str = include_str!("../../policies/healthcare-default.toml");

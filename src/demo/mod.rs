@@ -17,7 +17,8 @@ use std::{
 
 use tokio::runtime;
 
-use crate::cli::{ClientError, Exit};
+use masker_cli::Exit;
+use masker_client::ClientError;
 
 /// Tells the story on standard output. Takes half a minute at the most on a small machine, and leaves nothing behind,
 /// however it ends.
@@ -76,7 +77,7 @@ enum DemoError {
     Client(#[from] ClientError),
     /// No key could be made.
     #[error("a key could not be made: {0}")]
-    Key(#[from] crate::crypto::LockedMemoryError),
+    Key(#[from] masker_core::crypto::LockedMemoryError),
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; nothing was left behind")]
     Interrupted,

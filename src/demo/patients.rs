@@ -270,10 +270,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::{
-        kind::Value,
-        policy::{Action, Policy, TokenizeRule},
-    };
+    use masker_core::policy::{Action, Policy, TokenizeRule};
+    use masker_types::kind::Value;
 
     const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/patients.csv");
 

@@ -11,12 +11,10 @@ use super::{
     DemoError,
     patients::{self, COLUMNS, Patient},
 };
-use crate::{
-    api::{
-        Answer, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
-    },
-    cli::Client,
+use masker_api::{
+    Answer, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
 };
+use masker_client::Client;
 
 /// Values in one request.
 const BATCH: usize = 1_000;

@@ -17,11 +17,9 @@ use super::{
     patients::{self, COLUMNS, PATIENTS, SEED},
     sheet::{Pass, Sheet},
 };
-use crate::{
-    api::{KeyList, Rotation, RotationBegin},
-    cli::Client,
-    crypto::SecretKey,
-};
+use masker_api::{KeyList, Rotation, RotationBegin};
+use masker_client::Client;
+use masker_core::crypto::SecretKey;
 
 /// Patients that are shown before and after: by their place in the file.
 const SHOWN_ROWS: [usize; 3] = [2, 14, 108];

@@ -11,11 +11,10 @@ use std::{
 
 use data_encoding::BASE64;
 use jiff::Timestamp;
-use masker::{
-    audit::{AuditLog, Event, OnFailure, Operation, Options, Sync},
-    crypto::SecretKey,
-    metrics::Metrics,
-};
+use masker_audit::AuditMetrics;
+use masker_audit::{AuditLog, Event, Operation, Options};
+use masker_core::crypto::SecretKey;
+use masker_types::audit::{OnFailure, Sync};
 use rand::RngExt;
 use serde_json::Value;
 
@@ -128,7 +127,7 @@ impl Site {
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(AuditMetrics::new().unwrap()),
         };
         let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -2,10 +2,8 @@
 
 use std::{fs, path::PathBuf, process};
 
-use masker::{
-    grant::Scope,
-    http::{ROUTES, Rule},
-};
+use masker_http::{ROUTES, Rule};
+use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
 use super::harness::{OpenDaemon, Site, error_code, is_root, item};

@@ -12,13 +12,11 @@ use std::{
     thread,
 };
 
-use masker::{
-    store::{
-        RowKey, Store,
-        embedded::{EmbeddedStore, Options},
-        record::Record,
-    },
-    token::Token,
+use masker_core::token::Token;
+use masker_store::{
+    RowKey, Store,
+    embedded::{EmbeddedStore, Options},
+    record::Record,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};

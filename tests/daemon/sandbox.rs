@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::harness::{Daemon, Site, TestKey};
-use masker::doctor::kernel::Kernel;
+use masker_cli::doctor::kernel::Kernel;
 
 /// A field of the status of each thread.
 fn of_threads(daemon: &Daemon, field: &str) -> Vec<String> {

@@ -9,10 +9,8 @@ use std::{
     thread,
 };
 
-use masker::{
-    config::{SandboxConfig, SeccompMode},
-    daemon::sandbox::{Places, Report, Sandbox},
-};
+use masker::daemon::sandbox::{Places, Report, Sandbox};
+use masker_config::{SandboxConfig, SeccompMode};
 
 use super::attempts;
 

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use masker::doctor::kernel::Kernel;
+use masker_cli::doctor::kernel::Kernel;
 
 use super::{
     attempts,

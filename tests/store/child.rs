@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::store::{
+use masker_store::{
     Store, StoreError,
-    embedded::{EmbeddedStore, EngineKind, OpenError},
+    embedded::{EmbeddedStore, OpenError},
 };
+use masker_types::engine::EngineKind;
 
 use crate::{
     powercut::{Recorder, mark},

@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::store::{
+use masker_store::{
     Applied, Batch, Change, RowKey, Store, StoreError,
-    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
+    embedded::{EmbeddedStore, OpenError, Options},
 };
+use masker_types::engine::EngineKind;
 
 use crate::{
     damage::spoil_every_other_page,
@@ -237,7 +238,7 @@ fn large(engine: EngineKind, root: &Path) -> EmbeddedStore {
 pub async fn begun<'a>(
     store: &'a EmbeddedStore,
     root: &Path,
-) -> masker::store::StoreFuture<'a, masker::store::Compacted> {
+) -> masker_store::StoreFuture<'a, masker_store::Compacted> {
     let mut compacting = store.compact();
     let since = Instant::now();
     while !names(root).iter().any(|name| name.ends_with(".new")) {
@@ -301,7 +302,11 @@ fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKi
     let folder = scratch();
     let root = folder.path().join("vault");
     let model = vault(engine, &root, 94, 150);
-    let store = EmbeddedStore::open(&root, Options { engine, cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    let store = EmbeddedStore::open(
+        &root,
+        Options { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+    )
+    .unwrap();
     spoil_every_other_page(engine, &root, 95);
     runtime().block_on(async {
         let error = store.compact().await.unwrap_err();

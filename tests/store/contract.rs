@@ -5,16 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use masker::{
-    limits::ROW_BYTES_MAX,
-    store::{
-        Applied, Batch, Change, Precondition, RowKey, Store, StoreError,
-        embedded::{EmbeddedStore, EngineKind},
-        memory::MemoryStore,
-        row_cache::RowCache,
-        shared_reads::SharedReads,
-    },
+use masker_store::{
+    Applied, Batch, Change, Precondition, RowKey, Store, StoreError, embedded::EmbeddedStore, memory::MemoryStore,
+    row_cache::RowCache, shared_reads::SharedReads,
 };
+use masker_types::{engine::EngineKind, limits::ROW_BYTES_MAX};
 
 use crate::{
     options, scratch, small,

@@ -10,11 +10,12 @@ use std::{
     },
 };
 
-use masker::store::{
+use masker_store::{
     Applied, Batch, Change, Checked, Compacted, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
-    embedded::{EmbeddedStore, EngineKind},
+    embedded::EmbeddedStore,
     memory::{Fault, MemoryStore},
 };
+use masker_types::engine::EngineKind;
 
 use crate::{
     child::Child,

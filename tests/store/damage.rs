@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use masker::store::{
+use masker_store::{
     Store, StoreError,
-    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
+    embedded::{EmbeddedStore, OpenError, Options},
 };
+use masker_types::engine::EngineKind;
 
 use crate::{
     accepting,
@@ -308,7 +309,11 @@ fn damage_under_a_running_store_is_an_error_for_what_it_hit(engine: EngineKind) 
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 79, 150);
-    let store = EmbeddedStore::open(&path, Options { engine, cache_bytes: 64 * 1024, accept_loss: false }).unwrap();
+    let store = EmbeddedStore::open(
+        &path,
+        Options { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+    )
+    .unwrap();
     // While pages of the files are in use.
     spoil_every_other_page(engine, &path, 80);
     runtime().block_on(async {

@@ -7,13 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::{
-    limits::STORE_COMPACTION_ROOM_BYTES_MIN,
-    store::{
-        Applied, Store, StoreError,
-        embedded::{EmbeddedStore, EngineKind},
-    },
-};
+use masker_store::{Applied, Store, StoreError, embedded::EmbeddedStore};
+use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
 use crate::{
     compaction::{begun, is_left_over},

@@ -8,7 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use masker::store::embedded::{EmbeddedStore, EngineKind, MigrateError, Migrated, OpenError, migrate};
+use masker::daemon::engines::ENGINES;
+use masker_store::embedded::{EmbeddedStore, MigrateError, Migrated, OpenError, engine_of, migrate};
+use masker_types::engine::EngineKind;
 
 use crate::{
     compaction::{copy, names, settled},
@@ -47,7 +49,7 @@ fn holds(engine: EngineKind, path: &Path, model: &Model) -> [u8; 16] {
     let store = EmbeddedStore::open(path, small(engine)).unwrap();
     runtime().block_on(async {
         assert_eq!(differences(&store, model).await, Ok(()));
-        masker::store::Store::close(&store).await.unwrap();
+        masker_store::Store::close(&store).await.unwrap();
     });
     assert_eq!(store.accepted_loss(), None);
     store.vault_id()
@@ -60,15 +62,15 @@ fn a_vault_moves_and_comes_back(engine: EngineKind) {
     let id = holds(engine, &path, &model);
     for (from, to) in [(engine, other(engine)), (other(engine), engine)] {
         let told = Cell::new((0, 0));
-        let moved = migrate(&path, to, CACHE_BYTES, |done, total| told.set((done, total))).unwrap();
+        let moved = migrate(&path, ENGINES, to, CACHE_BYTES, |done, total| told.set((done, total))).unwrap();
         let rows = model.0.len() as u64;
         assert!(matches!(moved, Migrated::Moved { from: was, rows: moved, .. } if was == from && moved == rows));
         assert_eq!(told.get(), (rows, rows), "the last that is told is all of it");
         assert_eq!(names(&path), settled(to));
-        assert_eq!(EngineKind::found_in(&path), Some(to));
+        assert_eq!(engine_of(&path), Some(to));
         let error = refused(&path, options(from));
         assert!(matches!(error, OpenError::OtherEngine { there, asked, .. } if there == to && asked == from));
-        assert_eq!(migrate(&path, to, CACHE_BYTES, |_, _| ()).unwrap(), Migrated::Already);
+        assert_eq!(migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap(), Migrated::Already);
         assert_eq!(holds(to, &path, &model), id, "it is the same vault");
     }
 }
@@ -85,7 +87,7 @@ fn a_vault_of_another_engine_is_left_alone(engine: EngineKind) {
             _ => fs::write(path.join("witness"), &witness[..100]).unwrap(),
         }
         for accept_loss in [false, true] {
-            let error = refused(&path, masker::store::embedded::Options { accept_loss, ..options(other(engine)) });
+            let error = refused(&path, masker_store::embedded::Options { accept_loss, ..options(other(engine)) });
             assert!(matches!(error, OpenError::OtherEngine { .. }), "{damage}: {error}");
             let text = error.to_string();
             assert!(text.contains(&format!("`masker vault migrate --to {}`", other(engine))), "{text}");
@@ -111,7 +113,7 @@ fn process() {
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
         }
     };
-    migrate(root, to, CACHE_BYTES, tell).unwrap();
+    migrate(root, ENGINES, to, CACHE_BYTES, tell).unwrap();
     mark("moved\n");
     println!("pages {}", copied.get());
 }
@@ -155,7 +157,7 @@ fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
     let (sound, moved, to) = (folder.path().join("sound"), folder.path().join("moved"), other(engine));
     let model = vault(engine, &sound, 104, 40);
     copy(&sound, &moved);
-    migrate(&moved, to, CACHE_BYTES, |_, _| ()).unwrap();
+    migrate(&moved, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
     let (before, after) = (sound.join(engine.name()), moved.join(to.name()));
     let name = |kind: EngineKind, suffix: &str| format!("{kind}{suffix}");
     // What lies where, and whose the vault then is.
@@ -171,14 +173,14 @@ fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
         for (name, what) in places {
             copy(what, &root.join(name));
         }
-        assert_eq!(EngineKind::found_in(&root), Some(whose), "{moment}");
+        assert_eq!(engine_of(&root), Some(whose), "{moment}");
         assert!(matches!(refused(&root, options(other(whose))), OpenError::OtherEngine { .. }), "{moment}");
         let again = folder.path().join("again");
         copy(&root, &again);
         holds(whose, &root, &model);
         assert_eq!(names(&root), settled(whose), "{moment}");
         // Or by the next migration.
-        let migrated = migrate(&again, to, CACHE_BYTES, |_, _| ()).unwrap();
+        let migrated = migrate(&again, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
         assert_eq!(migrated == Migrated::Already, whose == to, "{moment}");
         holds(to, &again, &model);
         assert_eq!(names(&again), settled(to), "{moment}");
@@ -210,7 +212,7 @@ fn a_migration_survives_power_cuts(engine: EngineKind) {
         }
         let (cut, target) = (Cut::any(&mut random), folder.path().join("rebuilt"));
         disk.rebuild(&log, cut, &mut random, &target);
-        let whose = EngineKind::found_in(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
+        let whose = engine_of(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
         holds(whose, &target, &model);
         (cuts, as_before) = (cuts + 1, as_before + u32::from(whose == engine));
         fs::remove_dir_all(&target).unwrap();
@@ -222,13 +224,13 @@ fn a_migration_survives_power_cuts(engine: EngineKind) {
 fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
     let folder = scratch();
     let (path, to) = (folder.path().join("vault"), other(engine));
-    assert!(matches!(migrate(&path, to, CACHE_BYTES, |_, _| ()), Err(MigrateError::NoVault { .. })));
+    assert!(matches!(migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()), Err(MigrateError::NoVault { .. })));
     assert!(!path.exists(), "looking makes nothing");
 
     let model = vault(engine, &path, 106, 20);
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     let before = picture(&path);
-    let error = migrate(&path, to, CACHE_BYTES, |_, _| ()).unwrap_err();
+    let error = migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap_err();
     assert!(matches!(error, MigrateError::Open(OpenError::Locked { .. })), "{error}");
     assert!(picture(&path) == before);
     drop(store);
@@ -240,7 +242,7 @@ fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
     let full = disk.path.join("vault");
     copy(&path, &full);
     let ballast = fill(&disk.path, 4 * 1024 * 1024);
-    let error = migrate(&full, to, CACHE_BYTES, |_, _| ()).unwrap_err();
+    let error = migrate(&full, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap_err();
     assert!(matches!(error, MigrateError::NoRoom { .. }), "{error}");
     assert!(error.to_string().contains("make room"), "{error}");
     assert_eq!(names(&full), settled(engine));

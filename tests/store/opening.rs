@@ -8,10 +8,11 @@ use std::{
     process::Command,
 };
 
-use masker::store::{
+use masker_store::{
     Store,
-    embedded::{EmbeddedStore, EngineKind, OpenError, Options},
+    embedded::{EmbeddedStore, OpenError, Options},
 };
+use masker_types::engine::EngineKind;
 
 use crate::{
     accepting, options, runtime, scratch, small,
@@ -110,10 +111,8 @@ fn files_are_the_owners_alone(engine: EngineKind) {
 #[test]
 fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
     let engine = EngineKind::Sled;
-    use masker::{
-        limits::ROW_BYTES_MAX,
-        store::{Batch, Change, RowKey},
-    };
+    use masker_store::{Batch, Change, RowKey};
+    use masker_types::limits::ROW_BYTES_MAX;
     let folder = scratch();
     let path = folder.path().join("vault");
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();

@@ -5,7 +5,8 @@
 
 use std::{path::Path, time::Instant};
 
-use masker::store::embedded::{EmbeddedStore, EngineKind};
+use masker_store::embedded::EmbeddedStore;
+use masker_types::engine::EngineKind;
 
 use crate::{
     child::Child,
@@ -96,7 +97,7 @@ impl Answered {
             {
                 return Err(format!("after {} batches: {old}; with the one under way: {new}", self.batches));
             }
-            masker::store::Store::close(&store).await.map_err(|error| error.to_string())
+            masker_store::Store::close(&store).await.map_err(|error| error.to_string())
         })
     }
 }

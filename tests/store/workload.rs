@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use masker::{
-    limits::ROW_BYTES_MAX,
-    store::{Batch, Change, Row, RowKey, Store},
-};
+use masker_store::{Batch, Change, Row, RowKey, Store};
+use masker_types::limits::ROW_BYTES_MAX;
 
 use crate::powercut::disk::Seeded;
 

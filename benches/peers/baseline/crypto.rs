@@ -2,10 +2,13 @@
 
 use std::{fs, hint::black_box, path::Path, time::Instant};
 
-use masker::{
-    crypto::{GenerationKeys, SecretKey, Suite, World},
-    kind::{Context, EntityKind, Kid, Value},
+use masker_core::{
+    crypto::{GenerationKeys, SecretKey, Suite},
     token::Token,
+};
+use masker_types::{
+    kind::{Context, EntityKind, Kid, Value},
+    mode::World,
 };
 
 use crate::Outcome;

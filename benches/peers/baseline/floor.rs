@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use masker::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use masker_types::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use tokio::{net::UnixListener, runtime};
 
 use crate::Outcome;

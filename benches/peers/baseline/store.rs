@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker::store::{
+use masker_store::{
     Applied, Batch, Change, Precondition, RowKey, Store,
-    embedded::{EmbeddedStore, EngineKind, Options},
+    embedded::{EmbeddedStore, Options},
 };
+use masker_types::engine::EngineKind;
 
 use crate::Outcome;
 
@@ -48,7 +49,10 @@ pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
 fn open(engine: &str, directory: &Path) -> Outcome<EmbeddedStore> {
     let known = EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine);
     let (_, engine) = known.ok_or_else(|| format!("no engine is called `{engine}`"))?;
-    Ok(EmbeddedStore::open(directory, Options { engine, ..Options::default() })?)
+    Ok(EmbeddedStore::open(
+        directory,
+        Options { engine: masker::daemon::engines::driver(Some(engine), directory)?, ..Options::default() },
+    )?)
 }
 
 async fn group(store: &EmbeddedStore) -> Outcome<u64> {

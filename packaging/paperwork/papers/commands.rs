@@ -7,7 +7,7 @@ use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
-use masker::cli::args::Arguments;
+use masker_cli::args::Arguments;
 
 /// Writes a page for the program and for each command that is shown.
 pub fn write(directory: &Path) -> Result<(), Box<dyn Error>> {

@@ -66,7 +66,7 @@ fn page(page: &Page) -> Result<String, Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
-    use masker::normalize::Normalizer;
+    use masker_core::normalize::Normalizer;
 
     use super::*;
 

@@ -15,11 +15,9 @@ mod seccomp;
 
 use tracing::{info, warn};
 
-use crate::{
-    config::SandboxConfig,
-    crypto::{KeyMemory, key_memory},
-    metrics::Metrics,
-};
+use masker_config::SandboxConfig;
+use masker_core::crypto::{KeyMemory, key_memory};
+use masker_http::metrics::Metrics;
 
 pub use paths::Places;
 pub use report::{Mechanism, Outcome, Report};
@@ -65,7 +63,7 @@ impl Sandbox {
 /// Tells the operator what came of it: now in the log, and whoever asks later by the metrics.
 pub(super) fn tell(report: &Report, metrics: &Metrics) {
     for (mechanism, outcome) in report.outcomes() {
-        let gauge = metrics.sandbox_in_force.with_label_values(&[mechanism.as_str(), &outcome.to_string()]);
+        let gauge = metrics.http.sandbox_in_force.with_label_values(&[mechanism.as_str(), &outcome.to_string()]);
         gauge.set(outcome.in_force().into());
     }
     let outcome = |mechanism| report.outcome(mechanism).map(ToString::to_string).unwrap_or_default();

@@ -17,7 +17,6 @@ use landlock::{
 use nix::unistd::geteuid;
 
 use super::report::Outcome;
-use crate::directories;
 
 /// The Landlock that all of this is written for; older kernels hold what they know of it.
 const ABI_KNOWN: ABI = ABI::V6;
@@ -100,7 +99,7 @@ fn restrict(places: &Places) -> Result<RestrictionStatus, String> {
     for directory in &places.own {
         // Without its directories a daemon does not start; it says so better than a rule that could not be made.
         let failed = |error: &dyn std::fmt::Display| format!("{} cannot be allowed: {error}", directory.display());
-        directories::create_durably(directory).map_err(|error| failed(&error))?;
+        masker_files::create_durably(directory).map_err(|error| failed(&error))?;
         let opened = PathFd::new(directory).map_err(|error| failed(&error))?;
         rules = rules.add_rule(PathBeneath::new(opened, own())).map_err(refused)?;
     }

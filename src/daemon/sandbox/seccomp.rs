@@ -8,7 +8,7 @@ use seccompiler::{
 };
 
 use super::{calls, report::Outcome};
-use crate::config::SeccompMode;
+use masker_config::SeccompMode;
 
 /// The first number of a system call that was not given when the list was written. A C library that tries one is told what
 /// an older kernel would have told it, and goes on with what it knows.

@@ -1,7 +1,7 @@
 //! What a key reaches, and what it can hand out.
 
 use jiff::{SignedDuration, Timestamp};
-use masker::grant::Scope;
+use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
 use super::{create, outcome};

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use masker::audit::Operation;
+use masker_audit::Operation;
 use serde_json::{Value, json};
 
 use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};

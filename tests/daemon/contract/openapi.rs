@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use masker::http::ROUTES;
+use masker_http::ROUTES;
 use serde_json::{Value, json};
 
 use super::schema::mismatch;

@@ -1,0 +1,264 @@
+//! The clients of the configuration: which local processes are whom.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use nix::unistd::{Group, User};
+
+use super::{Peer, principal::Principal};
+use masker_config::{AccessConfig, ClientConfig};
+use masker_types::grant::{Grant, Limits, TRUSTED, UNLISTED};
+
+/// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
+/// made.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    rules: Vec<Rule>,
+    unlisted: Arc<Principal>,
+    /// Whether the configuration says anything of callers.
+    decided: bool,
+    trusted: Option<Trusted>,
+}
+
+#[derive(Clone, Debug)]
+struct Trusted {
+    own_uid: u32,
+    group: Option<u32>,
+    principal: Arc<Principal>,
+}
+
+/// One client: everything that is given must hold.
+#[derive(Clone, Debug)]
+struct Rule {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+    unit: Option<String>,
+    principal: Arc<Principal>,
+}
+
+/// The host's users and groups, so that what depends on them can be tested without changing a host.
+pub trait UserDatabase {
+    /// The number of a user; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// Why the database could not be asked.
+    fn uid(&self, name: &str) -> Result<Option<u32>, String>;
+
+    /// The number of a group; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// Why the database could not be asked.
+    fn gid(&self, name: &str) -> Result<Option<u32>, String>;
+}
+
+/// The database of this host: `getpwnam(3)` and `getgrnam(3)`.
+pub struct HostUsers;
+
+impl UserDatabase for HostUsers {
+    fn uid(&self, name: &str) -> Result<Option<u32>, String> {
+        User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())).map_err(|error| error.to_string())
+    }
+
+    fn gid(&self, name: &str) -> Result<Option<u32>, String> {
+        Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())).map_err(|error| error.to_string())
+    }
+}
+
+impl Clients {
+    /// Makes rules of what the configuration says. `policies` are those that will be in force.
+    ///
+    /// # Errors
+    /// Every name that nothing is behind.
+    pub fn resolve(
+        config: &AccessConfig,
+        users: &dyn UserDatabase,
+        policies: &BTreeSet<&str>,
+    ) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let rules = config.clients.iter().map(|client| Rule::resolve(client, users, policies, &mut problems)).collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let decided = config.unlisted.is_some() || !config.clients.is_empty();
+        let unlisted = config.unlisted.clone().unwrap_or_default();
+        Ok(Clients {
+            rules,
+            unlisted: Principal::local(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
+            decided,
+            trusted: None,
+        })
+    }
+
+    /// Where the configuration says nothing of callers, root, the user that runs the daemon and the group of its socket
+    /// may do everything. Where it says anything, nobody is trusted unsaid.
+    pub fn trusting(self, own_uid: u32, group: Option<u32>) -> Self {
+        let trusted = Trusted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
+        Clients { trusted: (!self.decided).then_some(trusted), ..self }
+    }
+
+    /// These rules in the place of others: what a client has used of its limits stays used.
+    pub(super) fn succeeding(mut self, before: &Clients) -> Self {
+        for rule in &mut self.rules {
+            let known = before.rules.iter().find(|known| known.principal.name == rule.principal.name);
+            if let Some(known) = known {
+                rule.principal = Arc::new(rule.principal.succeeding(&known.principal));
+            }
+        }
+        self
+    }
+
+    /// Whom a process acts as: the first rule that is about it decides.
+    pub(super) fn principal(&self, peer: &Peer) -> &Arc<Principal> {
+        let rule = self.rules.iter().find(|rule| rule.matches(peer)).map(|rule| &rule.principal);
+        let trusted =
+            || self.trusted.as_ref().filter(|trusted| trusted.matches(peer)).map(|trusted| &trusted.principal);
+        rule.or_else(trusted).unwrap_or(&self.unlisted)
+    }
+}
+
+impl Trusted {
+    fn matches(&self, peer: &Peer) -> bool {
+        peer.uid() == 0 || peer.uid() == self.own_uid || self.group.is_some_and(|gid| peer.in_group(gid))
+    }
+}
+
+impl Rule {
+    fn resolve(
+        client: &ClientConfig,
+        users: &dyn UserDatabase,
+        policies: &BTreeSet<&str>,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let mut problem =
+            |text: String| problems.push(format!("{}: the client `{}` {text}", client.place, client.name));
+        let mut number = |what: &str, name: &Option<String>, found: &dyn Fn(&str) -> Result<Option<u32>, String>| {
+            let name = name.as_deref()?;
+            match found(name) {
+                Ok(Some(number)) => return Some(number),
+                Ok(None) => problem(format!("names the {what} `{name}`, which this host does not have")),
+                Err(error) => problem(format!("names the {what} `{name}`, which could not be looked up: {error}")),
+            }
+            None
+        };
+        let user = number("user", &client.user, &|name| users.uid(name));
+        let group = number("group", &client.group, &|name| users.gid(name));
+        for name in client.grant.policies.iter().flatten().filter(|name| !policies.contains(name.as_str())) {
+            problem(format!("names the policy `{name}`, which is not loaded"));
+        }
+        Rule {
+            uids: [user, client.uid].into_iter().flatten().collect(),
+            gids: [group, client.gid].into_iter().flatten().collect(),
+            unit: client.unit.clone(),
+            principal: Principal::local(&client.name, client.grant.clone(), client.limits),
+        }
+    }
+
+    fn matches(&self, peer: &Peer) -> bool {
+        self.uids.iter().all(|uid| *uid == peer.uid())
+            && self.gids.iter().all(|gid| peer.in_group(*gid))
+            && self.unit.as_deref().is_none_or(|unit| peer.unit() == Some(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use masker_types::grant::{Scope, ScopeSet};
+
+    struct Users;
+
+    impl UserDatabase for Users {
+        fn uid(&self, name: &str) -> Result<Option<u32>, String> {
+            if name == "broken" { Err("out of order".to_owned()) } else { Ok((name == "billing").then_some(1_000)) }
+        }
+
+        fn gid(&self, name: &str) -> Result<Option<u32>, String> {
+            Ok((name == "clerks").then_some(2_000))
+        }
+    }
+
+    fn client(name: &str, scope: &str) -> ClientConfig {
+        let grant = Grant { scopes: ScopeSet::parse(&[scope]).unwrap(), ..Grant::none() };
+        ClientConfig::for_tests(name, grant)
+    }
+
+    fn resolve(config: &AccessConfig) -> Result<Clients, Vec<String>> {
+        Clients::resolve(config, &Users, &BTreeSet::from(["a"])).map(|clients| clients.trusting(100, Some(500)))
+    }
+
+    fn name<'c>(clients: &'c Clients, peer: &Peer) -> &'c str {
+        &clients.principal(peer).name
+    }
+
+    #[test]
+    fn without_rules_the_owner_root_and_the_group_may_do_everything_and_others_nothing() {
+        let clients = resolve(&AccessConfig::default()).unwrap();
+        let trusted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
+        for (uid, gid, groups) in trusted {
+            let principal = clients.principal(&Peer::for_tests(uid, gid, groups));
+            assert_eq!((principal.name.as_str(), &principal.grant), (TRUSTED, &Grant::all()));
+        }
+        let stranger = clients.principal(&Peer::for_tests(7, 7, &[9]));
+        assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED, &Grant::none()));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_in_everything_decides() {
+        let config = AccessConfig {
+            clients: vec![
+                ClientConfig {
+                    user: Some("billing".into()),
+                    group: Some("clerks".into()),
+                    ..client("both", "tokenize")
+                },
+                ClientConfig { user: Some("billing".into()), ..client("user", "rehydrate") },
+                ClientConfig { uid: Some(1_001), unit: Some("web.service".into()), ..client("unit", "lookup") },
+                ClientConfig { gid: Some(2_000), ..client("group", "forget") },
+            ],
+            unlisted: None,
+            ..AccessConfig::default()
+        };
+        let clients = resolve(&config).unwrap();
+        assert_eq!(name(&clients, &Peer::for_tests(1_000, 1, &[2_000])), "both");
+        assert_eq!(name(&clients, &Peer::for_tests(1_000, 2_000, &[])), "both");
+        assert_eq!(name(&clients, &Peer::for_tests(1_000, 1, &[])), "user");
+        assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[]).in_unit("web.service")), "unit");
+        assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[])), UNLISTED);
+        assert_eq!(name(&clients, &Peer::for_tests(1_001, 2_000, &[])), "group");
+        for uid in [0, 100, 7] {
+            assert_eq!(name(&clients, &Peer::for_tests(uid, 500, &[])), UNLISTED, "rules leave nobody trusted unsaid");
+        }
+    }
+
+    #[test]
+    fn what_unlisted_gives_is_given_to_everybody_else() {
+        let unlisted = Some(ScopeSet::parse(&["tokenize"]).unwrap());
+        let clients = resolve(&AccessConfig { unlisted, ..AccessConfig::default() }).unwrap();
+        for uid in [0, 100, 7] {
+            let principal = clients.principal(&Peer::for_tests(uid, uid, &[]));
+            assert!(principal.grant.scopes.allows(Scope::Tokenize) && !principal.grant.scopes.allows(Scope::Rehydrate));
+        }
+    }
+
+    #[test]
+    fn every_name_that_nothing_is_behind_is_told() {
+        let mut limited = ClientConfig { user: Some("nobody-here".into()), ..client("one", "*") };
+        limited.grant.policies = Some(["a", "b"].map(str::to_owned).into());
+        let config = AccessConfig {
+            clients: vec![
+                limited,
+                ClientConfig { user: Some("broken".into()), group: Some("nobody-here".into()), ..client("two", "*") },
+            ],
+            ..AccessConfig::default()
+        };
+        let problems = resolve(&config).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "masker.toml:1: the client `one` names the user `nobody-here`, which this host does not have",
+                "masker.toml:1: the client `one` names the policy `b`, which is not loaded",
+                "masker.toml:1: the client `two` names the user `broken`, which could not be looked up: out of order",
+                "masker.toml:1: the client `two` names the group `nobody-here`, which this host does not have"
+            ]
+        );
+    }
+}

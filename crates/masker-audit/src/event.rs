@@ -1,0 +1,455 @@
+//! What an event of the audit log holds, and how it is written: RFC 8785, the one form that its hash covers.
+//!
+//! An event is a closed set of facts. None of them is a value, a token, a context or a digest of one, and nothing here
+//! takes such a thing: counts are by kind and outcome, keys are told by their ids and fingerprints.
+//!
+//! Canonical JSON wants its members sorted. They are written in that order below, so that nothing but further facts is
+//! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
+//! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
+
+use super::members::{Members, name};
+use masker_core::{crypto::Fingerprint, keyring::Role};
+use masker_types::kind::{EntityKind, Kid};
+
+macro_rules! operations {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal;)*) => {
+        /// What was done, or what happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $($(#[$meta])* #[doc = concat!("`", $text, "`")] $variant,)*
+        }
+
+        impl Operation {
+            /// Every operation.
+            pub const ALL: &'static [Operation] = &[$(Operation::$variant,)*];
+
+            /// The operation as it stands in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Operation::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    Start = "start";
+    Stop = "stop";
+    KeysReload = "keys.reload";
+    PoliciesReload = "policies.reload";
+    /// Both, on `SIGHUP`:
+    Reload = "reload";
+    Tokenize = "tokenize";
+    Rehydrate = "rehydrate";
+    Lookup = "lookup";
+    Rewrap = "rewrap";
+    Forget = "forget";
+    KeysRead = "keys.read";
+    VaultStats = "vault.stats";
+    VaultCheck = "vault.check";
+    VaultExport = "vault.export";
+    /// The end of an export's stream:
+    VaultExported = "vault.exported";
+    VaultImport = "vault.import";
+    VaultPurge = "vault.purge";
+    VaultCompact = "vault.compact";
+    RotationBegin = "rotation.begin";
+    RotationRead = "rotation.read";
+    RotationCancel = "rotation.cancel";
+    RotationEnd = "rotation.end";
+    PoliciesRead = "policies.read";
+    ApiKeyCreate = "api_key.create";
+    ApiKeyList = "api_key.list";
+    ApiKeyChange = "api_key.change";
+    ApiKeyRotate = "api_key.rotate";
+    ApiKeyRevoke = "api_key.revoke";
+    SessionOpen = "session.open";
+    SessionRead = "session.read";
+    SessionClose = "session.close";
+    AuditRead = "audit.read";
+    HoneytokenPlant = "honeytoken.plant";
+    HoneytokenList = "honeytoken.list";
+    HoneytokenRemove = "honeytoken.remove";
+    /// Nobody has a reason to do this:
+    HoneytokenRehydrated = "honeytoken.rehydrated";
+    BudgetCrossed = "budget.crossed";
+    AuthFailed = "auth.failed";
+    AuthBlocked = "auth.blocked";
+    Denied = "denied";
+    Refused = "refused";
+    /// The first line of every segment:
+    SegmentOpened = "segment.opened";
+    /// The last line of a segment that is full or of another day:
+    SegmentClosed = "segment.closed";
+    /// A segment is past its time and about to be removed:
+    SegmentRemoved = "segment.removed";
+    /// A torn last line was cut off:
+    LineCut = "line.cut";
+    /// The log does not verify:
+    ChainBroken = "chain.broken";
+    /// An operator has taken note of a broken chain:
+    BreakAccepted = "break.accepted";
+    /// Events can be written again:
+    Resumed = "log.resumed";
+    /// The log was told to go on where it cannot be written:
+    ContinueChosen = "continue.chosen";
+}
+
+/// Something to be recorded. Its time, number and id are the log's to give.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// What was done.
+    pub op: Operation,
+    /// `ok`, or the code of the failure.
+    pub outcome: &'static str,
+    /// Who did it; none where it was the daemon itself.
+    pub caller: Option<&'a CallerText>,
+    /// The id of the request, of masker's own making.
+    pub request_id: Option<&'a str>,
+    /// The HTTP status of the answer.
+    pub status: Option<u16>,
+    /// The name of the policy.
+    pub policy: Option<&'a str>,
+    /// The id of the session.
+    pub session: Option<&'a str>,
+    /// What came of the items.
+    pub counts: &'a [Count],
+    /// How long it took, in microseconds.
+    pub duration_us: Option<u64>,
+    /// Further facts, by names that are in use once each.
+    pub detail: &'a [(&'static str, Detail<'a>)],
+}
+
+impl<'a> Event<'a> {
+    /// An event that is known by its operation and outcome alone.
+    pub const fn new(op: Operation, outcome: &'static str) -> Self {
+        Event {
+            op,
+            outcome,
+            caller: None,
+            request_id: None,
+            status: None,
+            policy: None,
+            session: None,
+            counts: &[],
+            duration_us: None,
+            detail: &[],
+        }
+    }
+}
+
+/// Who did something, as it stands in the log: made once for all events of a caller.
+pub struct CallerText(Box<[u8]>);
+
+impl CallerText {
+    /// The text of a caller.
+    pub fn new(caller: &Caller<'_>) -> Self {
+        let mut text = Vec::new();
+        let mut members = Members(&mut text);
+        members.open(concat!(name!("caller"), "{"));
+        caller.write(&mut members);
+        members.close(b'}');
+        CallerText(text.into())
+    }
+}
+
+/// Who did something, as the kernel and the configuration say.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The group.
+    pub gid: u32,
+    /// The id of the API key.
+    pub key_id: Option<&'a str>,
+    /// The part of the API key that may be shown.
+    pub key_prefix: Option<&'a str>,
+    /// `live` or `test`.
+    pub mode: &'static str,
+    /// The client's name.
+    pub name: &'a str,
+    /// The process.
+    pub pid: Option<i32>,
+    /// The user.
+    pub uid: u32,
+    /// The systemd unit.
+    pub unit: Option<&'a str>,
+}
+
+/// How many items of one kind had one outcome.
+#[derive(Clone, Copy)]
+pub struct Count {
+    /// The key generation.
+    pub fingerprint: Option<Fingerprint>,
+    /// What the generation is to its key.
+    pub generation: Option<Role>,
+    /// How many.
+    pub items: u64,
+    /// The key.
+    pub kid: Option<Kid>,
+    /// The kind.
+    pub kind: Option<EntityKind>,
+    /// `ok`, or the code of the failure.
+    pub outcome: &'static str,
+}
+
+/// A further fact: a scope, a reason, a code, the id of a rotation, the path of a directory.
+#[derive(Clone, Copy)]
+pub enum Detail<'a> {
+    /// A number.
+    Number(u64),
+    /// A text, which is the operator's or masker's own.
+    Text(&'a str),
+    /// Whether something is so.
+    Flag(bool),
+}
+
+/// The greatest number that an event can hold.
+pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
+
+/// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
+/// between the id and the number, and between the number and the time. Each ends with a comma, unless it is empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pieces {
+    pub(super) op: Operation,
+    before_id: usize,
+    before_number: usize,
+    before_time: usize,
+}
+
+impl Pieces {
+    /// The length of them all.
+    pub(super) const fn bytes(&self) -> usize {
+        self.before_id + self.before_number + self.before_time
+    }
+}
+
+/// What the log gives to an event when it is its turn.
+pub(super) struct Place<'a> {
+    pub(super) id: &'a str,
+    pub(super) sequence: u64,
+    /// RFC 3339, in UTC, with milliseconds.
+    pub(super) time: &'a str,
+}
+
+impl Event<'_> {
+    /// Writes the parts that do not depend on the event's place after what `text` holds.
+    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> Pieces {
+        let start = text.len();
+        self.before_id(&mut Members(text));
+        let id = text.len();
+        self.before_number(&mut Members(text));
+        let number = text.len();
+        self.before_time(&mut Members(text));
+        let before_time = text.len() - number;
+        Pieces { op: self.op, before_id: id - start, before_number: number - id, before_time }
+    }
+
+    fn before_id(&self, members: &mut Members<'_>) {
+        if let Some(caller) = self.caller {
+            members.written(&caller.0);
+        }
+        if !self.counts.is_empty() {
+            members.open(concat!(name!("counts"), "["));
+            for count in self.counts {
+                members.open("{");
+                count.write(members);
+                members.close(b'}');
+            }
+            members.close(b']');
+        }
+        if !self.detail.is_empty() {
+            members.open(concat!(name!("detail"), "{"));
+            write_details(self.detail, members);
+            members.close(b'}');
+        }
+        if let Some(duration) = self.duration_us {
+            members.number(name!("duration_us"), duration);
+        }
+    }
+
+    fn before_number(&self, members: &mut Members<'_>) {
+        members.plain(name!("op"), self.op.as_str());
+        members.plain(name!("outcome"), self.outcome);
+        members.text_if(name!("policy"), self.policy);
+        members.plain_if(name!("request_id"), self.request_id);
+    }
+
+    fn before_time(&self, members: &mut Members<'_>) {
+        members.text_if(name!("session"), self.session);
+        if let Some(status) = self.status {
+            members.number(name!("status"), u64::from(status));
+        }
+    }
+}
+
+impl Caller<'_> {
+    fn write(&self, members: &mut Members<'_>) {
+        members.number(name!("gid"), u64::from(self.gid));
+        members.text_if(name!("key_id"), self.key_id);
+        members.text_if(name!("key_prefix"), self.key_prefix);
+        members.plain(name!("mode"), self.mode);
+        members.text(name!("name"), self.name);
+        if let Some(pid) = self.pid {
+            members.integer(name!("pid"), pid);
+        }
+        members.number(name!("uid"), u64::from(self.uid));
+        members.text_if(name!("unit"), self.unit);
+    }
+}
+
+impl Count {
+    fn write(&self, members: &mut Members<'_>) {
+        if let Some(fingerprint) = &self.fingerprint {
+            members.fingerprint(name!("fingerprint"), fingerprint);
+        }
+        members.plain_if(name!("generation"), self.generation.map(Role::as_str));
+        members.number(name!("items"), self.items);
+        members.plain_if(name!("kid"), self.kid.as_ref().map(Kid::as_str));
+        members.plain_if(name!("kind"), self.kind.as_ref().map(EntityKind::as_str));
+        members.plain(name!("outcome"), self.outcome);
+    }
+}
+
+/// Further facts, in the order of their names whatever order they came in.
+fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'_>) {
+    let mut sorted = details.to_vec();
+    sorted.sort_by_key(|(name, _)| *name);
+    for (name, detail) in sorted {
+        members.name(name);
+        match detail {
+            Detail::Number(number) => members.number_value(number),
+            Detail::Text(text) => members.text_value(text),
+            Detail::Flag(flag) => members.flag_value(flag),
+        }
+    }
+}
+
+/// Puts a prepared event together at its place, after what `text` holds.
+pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: Pieces, place: &Place<'_>) {
+    let (before_id, rest) = prepared.split_at(pieces.before_id);
+    let (before_number, before_time) = rest.split_at(pieces.before_number);
+    text.push(b'{');
+    text.extend_from_slice(before_id);
+    let mut members = Members(text);
+    members.plain(name!("id"), place.id);
+    members.written(before_number);
+    members.number(name!("seq"), place.sequence);
+    members.written(before_time);
+    members.plain(name!("time"), place.time);
+    text.extend_from_slice(b"\"v\":1}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn written(event: &Event<'_>, sequence: u64) -> Vec<u8> {
+        let (mut prepared, mut text) = (Vec::new(), Vec::new());
+        let pieces = event.prepare(&mut prepared);
+        assert_eq!(pieces.bytes(), prepared.len());
+        let place = Place { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
+        assemble(&mut text, &prepared, pieces, &place);
+        text
+    }
+
+    fn assert_canonical(text: &[u8]) {
+        let value: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&serde_json_canonicalizer::to_vec(&value).unwrap()),
+            String::from_utf8_lossy(text)
+        );
+    }
+
+    #[test]
+    fn an_event_is_written_as_documented() {
+        assert_eq!(
+            String::from_utf8(written(&Event::new(Operation::Start, "ok"), 1)).unwrap(),
+            r#"{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"start","outcome":"ok","seq":1,"time":"2026-03-01T12:00:00.000Z","v":1}"#
+        );
+        let counts = [Count {
+            kind: EntityKind::parse("PHONE"),
+            outcome: "ok",
+            kid: Kid::parse("K_A"),
+            fingerprint: Some(Fingerprint::from_bytes([0xab; 8])),
+            generation: Some(Role::Active),
+            items: 3,
+        }];
+        let caller = CallerText::new(&Caller {
+            name: "billing",
+            uid: 1000,
+            gid: 100,
+            pid: Some(4),
+            unit: Some("billing.service"),
+            key_id: Some("k1"),
+            key_prefix: Some("masker_live_abcd"),
+            mode: "live",
+        });
+        let event = Event {
+            caller: Some(&caller),
+            request_id: Some("00ff"),
+            status: Some(200),
+            policy: Some("healthcare-default"),
+            session: Some("s1"),
+            counts: &counts,
+            duration_us: Some(20),
+            detail: &[("scope", Detail::Text("rehydrate:PHONE")), ("dry_run", Detail::Flag(true))],
+            ..Event::new(Operation::Tokenize, "ok")
+        };
+        let text = written(&event, 7);
+        assert_eq!(
+            String::from_utf8(text.clone()).unwrap(),
+            concat!(
+                r#"{"caller":{"gid":100,"key_id":"k1","key_prefix":"masker_live_abcd","mode":"live","name":"billing","#,
+                r#""pid":4,"uid":1000,"unit":"billing.service"},"counts":[{"fingerprint":"abababababababab","#,
+                r#""generation":"active","items":3,"kid":"K_A","kind":"PHONE","outcome":"ok"}],"#,
+                r#""detail":{"dry_run":true,"scope":"rehydrate:PHONE"},"duration_us":20,"#,
+                r#""id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"tokenize","outcome":"ok","policy":"healthcare-default","#,
+                r#""request_id":"00ff","seq":7,"session":"s1","status":200,"time":"2026-03-01T12:00:00.000Z","v":1}"#
+            )
+        );
+        assert_canonical(&text);
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = Operation::ALL.iter().map(|op| op.as_str()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_canonical(
+            name in any::<String>(),
+            policy in proptest::option::of(any::<String>()),
+            session in proptest::option::of(any::<String>()),
+            status in proptest::option::of(any::<u16>()),
+            duration in proptest::option::of(any::<u32>()),
+            pid in proptest::option::of(any::<i32>()),
+            with_caller in any::<bool>(),
+            number in any::<u64>(),
+            items in proptest::collection::vec(any::<u64>(), 0..4),
+            sequence in 1..1u64 << 53,
+        ) {
+            let counts: Vec<Count> = items
+                .iter()
+                .map(|items| Count { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
+                .collect();
+            let caller = CallerText::new(
+                &Caller { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
+            );
+            let details = [("b", Detail::Text(&name)), ("c", Detail::Number(number)), ("a", Detail::Flag(with_caller))];
+            let event = Event {
+                caller: with_caller.then_some(&caller),
+                policy: policy.as_deref(),
+                session: session.as_deref(),
+                status,
+                duration_us: duration.map(u64::from),
+                counts: &counts,
+                detail: if status.is_some() { &details } else { &[] },
+                ..Event::new(Operation::Rehydrate, "ok")
+            };
+            assert_canonical(&written(&event, sequence));
+        }
+    }
+}

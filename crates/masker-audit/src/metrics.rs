@@ -1,0 +1,52 @@
+//! The counters of the audit log.
+
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, core::Collector, opts};
+
+/// The counters of the audit log. Cheap to update, shared by reference. No label holds anything of a request's making.
+pub struct AuditMetrics {
+    /// `masker_audit_events_total{op}`: events written to the audit log.
+    pub events: IntCounterVec,
+    /// `masker_audit_failures_total`: events that could not be written.
+    pub failures: IntCounter,
+    /// `masker_audit_last_sequence`: the number of the last event that was written.
+    pub last_sequence: IntGauge,
+    /// `masker_audit_last_event_timestamp_seconds`: when that was, in seconds of Unix time.
+    pub last_event_timestamp_seconds: Gauge,
+}
+
+impl AuditMetrics {
+    /// Returns counters at zero.
+    ///
+    /// # Errors
+    /// Only if the description of a metric is malformed: a bug.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        Ok(AuditMetrics {
+            events: IntCounterVec::new(
+                opts!("masker_audit_events_total", "Events written to the audit log, by operation"),
+                &["op"],
+            )?,
+            failures: IntCounter::new(
+                "masker_audit_failures_total",
+                "Events that could not be written to the audit log",
+            )?,
+            last_sequence: IntGauge::new(
+                "masker_audit_last_sequence",
+                "Number of the last event that was written to the audit log",
+            )?,
+            last_event_timestamp_seconds: Gauge::new(
+                "masker_audit_last_event_timestamp_seconds",
+                "When the last event was written to the audit log, in seconds of Unix time",
+            )?,
+        })
+    }
+
+    /// Returns every metric, to be registered. Each shares its counts with the field.
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.events.clone()),
+            Box::new(self.failures.clone()),
+            Box::new(self.last_sequence.clone()),
+            Box::new(self.last_event_timestamp_seconds.clone()),
+        ]
+    }
+}

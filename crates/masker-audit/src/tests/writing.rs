@@ -1,0 +1,185 @@
+//! What is recorded is there, once and in order, whoever writes it.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use super::super::{AuditError, Detail, Event, Operation, Options, Query, Sync, keeper, read, segment, testing::*};
+use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL};
+
+#[test]
+fn events_of_many_tasks_are_all_there() {
+    for sync in [Sync::Always, Sync::Every(Duration::from_millis(1))] {
+        let folder = scratch();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        let mut options = options(folder.path());
+        options.sync = sync;
+        options.segment_bytes_max = 64 * 1024;
+        let log = Arc::new(open(options, None, &SetClock::new()).log);
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..64)
+                .map(|_| {
+                    let log = log.clone();
+                    tokio::spawn(async move { record(&log, 50).await })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            log.close().await;
+        });
+        let head = log.durable_head();
+        let found = verify_all(folder.path()).unwrap();
+        assert_eq!(found.head, head);
+        let operations = operations(folder.path());
+        assert_eq!(operations.iter().filter(|op| *op == "tokenize").count(), 64 * 50);
+        assert!(found.segments > 1, "the size was reached several times");
+        assert_eq!(operations.iter().filter(|op| *op == "segment.closed").count() as u64, found.segments - 1);
+    }
+}
+
+#[test]
+fn an_event_whose_request_is_given_up_is_written() {
+    let folder = scratch();
+    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    runtime().block_on(async {
+        let event = Event::new(Operation::Forget, "ok");
+        let mut recording = Box::pin(log.record(&event));
+        // Asked once and dropped.
+        tokio::select! {
+            biased;
+            _ = &mut recording => {}
+            () = std::future::ready(()) => {}
+        }
+        drop(recording);
+        record(&log, 1).await;
+        log.close().await;
+    });
+    assert_eq!(operations(folder.path()), ["segment.opened", "forget", "tokenize"]);
+}
+
+#[test]
+fn an_event_that_is_too_long_is_refused_alone() {
+    let folder = scratch();
+    let mut options = options(folder.path());
+    options.segment_bytes_max = 1 << 30;
+    let log = open(options, None, &SetClock::new()).log;
+    let text = "x".repeat(AUDIT_LINE_BYTES_MAX);
+    runtime().block_on(async {
+        let event = Event { detail: &[("text", Detail::Text(&text))], ..Event::new(Operation::Start, "ok") };
+        assert_eq!(log.record(&event).await, Err(AuditError::TooLong));
+        let event = Event { detail: &[("text", Detail::Text(&text[300..]))], ..Event::new(Operation::Start, "ok") };
+        assert_eq!(log.record(&event).await, Err(AuditError::TooLong));
+        let event = Event { detail: &[("text", Detail::Text(&text[400..]))], ..Event::new(Operation::Start, "ok") };
+        log.record(&event).await.unwrap();
+        log.close().await;
+    });
+    assert_eq!(verify_all(folder.path()).unwrap().events, 2);
+}
+
+#[test]
+fn ids_and_times_go_on_though_the_clock_goes_back() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    let log = open(options(folder.path()), None, &clock).log;
+    runtime().block_on(async {
+        record(&log, 2).await;
+        clock.go_back(Duration::from_secs(7 * 24 * 60 * 60));
+        record(&log, 2).await;
+        assert!(!log.shared.rotate(), "a day that is past is no new one");
+        log.close().await;
+    });
+    let page = read(folder.path(), &Query { limit: 10, ..Query::default() }).unwrap();
+    let ids: Vec<String> =
+        page.events.iter().map(|event| event.split("\"id\":\"").nth(1).unwrap()[..26].into()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+}
+
+#[test]
+fn pages_are_read_over_segments() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    three_segments(folder.path(), &clock);
+    let whole = read(folder.path(), &Query { limit: 100, ..Query::default() }).unwrap();
+    assert_eq!((whole.events.len(), whole.last, whole.more), (17, 17, false));
+    for limit in 1..=17 {
+        let (mut events, mut after) = (Vec::new(), 0);
+        loop {
+            let page = read(folder.path(), &Query { after, limit, ..Query::default() }).unwrap();
+            assert!(page.events.len() <= limit);
+            events.extend(page.events);
+            after = page.last;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(events, whole.events, "{limit}");
+    }
+    let of = |query: Query| read(folder.path(), &Query { limit: 100, ..query }).unwrap().events.len();
+    assert_eq!(of(Query { op: Some("tokenize".into()), ..Query::default() }), 12);
+    assert_eq!(of(Query { caller: Some("billing".into()), ..Query::default() }), 0);
+    // The day that a segment is begun, the one before is closed.
+    let since = Some("2026-03-02T12:00:00Z".parse().unwrap());
+    assert_eq!(of(Query { since, ..Query::default() }), 12);
+    assert_eq!(of(Query { until: since, ..Query::default() }), 5);
+    let since = Some("2026-03-03T12:00:00.001Z".parse().unwrap());
+    assert_eq!(of(Query { since, ..Query::default() }), 0);
+}
+
+#[test]
+fn segments_past_their_time_are_removed_and_the_rest_verifies() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    three_segments(folder.path(), &clock);
+    let names = files(folder.path());
+    let with_retention = |days| {
+        let mut options = options(folder.path());
+        options.retention_days = days;
+        options
+    };
+    // The first has ended a day ago: that is not over a day.
+    let log = open(with_retention(1), None, &clock).log;
+    runtime().block_on(log.close());
+    drop(log);
+    assert!(files(folder.path())[0] == names[0]);
+    clock.advance(Duration::from_secs(1));
+    let log = open(with_retention(1), None, &clock).log;
+    runtime().block_on(log.close());
+    drop(log);
+    assert!(!names[0].exists());
+    let found = verify_all(folder.path()).unwrap();
+    assert_eq!(found.removed_before.unwrap().sequence, 6);
+    assert!(operations(folder.path()).contains(&"segment.removed".to_owned()));
+    // One more goes without being told.
+    let second = files(folder.path()).remove(0);
+    fs::remove_file(&second).unwrap();
+    assert!(verify_all(folder.path()).is_err());
+}
+
+#[test]
+fn closed_segments_are_compressed() {
+    let folder = scratch();
+    let clock = SetClock::new();
+    three_segments(folder.path(), &clock);
+    let log = open(options(folder.path()), None, &clock).log;
+    // Whether it is done by this call or at the start, which may be under way: once the log has ended, it is over.
+    runtime().block_on(log.close());
+    keeper::compress_closed(&log.shared).unwrap();
+    let segments = segment::list(folder.path()).unwrap().segments;
+    assert!(!segments[2].compressed);
+    verify_all(folder.path()).unwrap();
+}
+
+#[test]
+fn a_disk_that_falls_behind_is_waited_for() {
+    let (folder, clock) = (scratch(), SetClock::new());
+    let hour = Sync::Every(Duration::from_secs(3_600));
+    let log = open(Options { sync: hour, segment_bytes_max: 1 << 30, ..options(folder.path()) }, None, &clock).log;
+    let begun = log.durable_head().sequence;
+    runtime().block_on(async {
+        let long = "x".repeat(AUDIT_LINE_BYTES_MAX / 2);
+        let detail = [("reason", Detail::Text(&long))];
+        for _ in 0..2 * AUDIT_UNSYNCED_BYTES_USUAL / long.len() {
+            log.record(&Event { detail: &detail, ..Event::new(Operation::Refused, "ok") }).await.unwrap();
+        }
+    });
+    assert!(log.durable_head().sequence > begun, "nobody waited for an hour's end");
+}

@@ -1,0 +1,286 @@
+//! `masker vault export`, `import` and `inspect`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    args::{ExportArgs, ImportArgs},
+    exit::Exit,
+    output::{Output, yes_or_no},
+    progress::Progress,
+    session::{CommandError, Session},
+};
+use masker_api::ImportReport;
+use masker_core::export::{ExportError, Header, PREFIX_BYTES};
+
+/// What stands for standard input and output.
+const STANDARD: &str = "-";
+
+/// What an export says of itself before it is opened.
+#[derive(Serialize)]
+struct Description {
+    vault_id: String,
+    created_at: Option<String>,
+    keys: Vec<DescribedKey>,
+}
+
+#[derive(Serialize)]
+struct DescribedKey {
+    kid: String,
+    fingerprint: String,
+    records: u64,
+    opens: bool,
+}
+
+impl Description {
+    fn of(header: &Header) -> Self {
+        let created_at = i64::try_from(header.created_at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let keys = header.keys.iter().map(|key| DescribedKey {
+            kid: key.kid.to_string(),
+            fingerprint: key.fingerprint.to_string(),
+            records: key.records,
+            opens: key.wrapped.is_some(),
+        });
+        Description {
+            vault_id: HEXLOWER.encode(&header.vault_id),
+            created_at: created_at.map(|at| at.to_string()),
+            keys: keys.collect(),
+        }
+    }
+
+    /// Reads the beginning of an export.
+    fn read(mut source: impl Read) -> Result<Self, CommandError> {
+        let refused = |error: ExportError| CommandError::Other(error.to_string());
+        let cut_short = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => refused(ExportError::Damaged("it ends within its header")),
+            _ => CommandError::Input(error),
+        };
+        let mut prefix = [0; PREFIX_BYTES];
+        source.read_exact(&mut prefix).map_err(cut_short)?;
+        let mut fields = vec![0; Header::fields_bytes(&prefix).map_err(refused)?];
+        source.read_exact(&mut fields).map_err(cut_short)?;
+        Ok(Self::of(&Header::parse_fields(&fields).map_err(refused)?))
+    }
+
+    fn records(&self) -> u64 {
+        self.keys.iter().map(|key| key.records).sum()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![
+            vec!["vault".to_owned(), self.vault_id.clone()],
+            vec!["created at".to_owned(), self.created_at.clone().unwrap_or_else(|| "-".to_owned())],
+            vec!["records when it began".to_owned(), self.records().to_string()],
+        ];
+        for key in &self.keys {
+            let opens = if key.opens { ", which opens the file" } else { "" };
+            rows.push(vec![format!("records under {} {}{opens}", key.kid, key.fingerprint), key.records.to_string()]);
+        }
+        rows
+    }
+}
+
+/// What `masker vault export` says at its end.
+#[derive(Serialize)]
+struct Exported<'a> {
+    file: &'a str,
+    bytes: u64,
+    #[serde(flatten)]
+    description: Description,
+}
+
+/// `masker vault export`.
+pub(super) async fn export(args: &ExportArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let to_standard_output = args.output == Path::new(STANDARD);
+    if to_standard_output && session.output.is_terminal() {
+        let message = "--output: an export is no text for a terminal; give a file, or send standard output elsewhere";
+        return Err(CommandError::Usage(message.to_owned()));
+    }
+    let mut target = if to_standard_output { None } else { Some(Target::open(&args.output, args.force)?) };
+    let mut download = session.download("/api/v1/vault/export").await?;
+    let progress = Progress::bytes(None, "exported", &session.output);
+    // The beginning is kept until the header is whole: it says what the file needs.
+    let mut beginning = Vec::new();
+    let mut description = None;
+    let mut bytes = 0;
+    while let Some(piece) = download.next().await? {
+        match &mut target {
+            Some(target) => target.write(&piece)?,
+            None => session.output.bytes(&piece)?,
+        }
+        bytes += piece.len() as u64;
+        progress.advance(piece.len() as u64);
+        if description.is_none() {
+            beginning.extend_from_slice(&piece);
+            description = Description::read(beginning.as_slice()).ok();
+        }
+    }
+    progress.finish();
+    let description = match description {
+        Some(description) => description,
+        // It is whole now, so that what is wrong with it can be said.
+        None => Description::read(beginning.as_slice())?,
+    };
+    if let Some(target) = target {
+        target.keep(args.force)?;
+    }
+    let output = &mut session.output;
+    let file = args.output.to_string_lossy();
+    if to_standard_output {
+        output.flush()?;
+        output.note(&format!("{} records or more in {bytes} bytes", description.records()));
+    } else if output.is_json() {
+        output.json(&Exported { file: &file, bytes, description })?;
+    } else {
+        let mut rows = vec![vec!["file".to_owned(), file.into_owned()], vec!["bytes".to_owned(), bytes.to_string()]];
+        rows.extend(description.rows());
+        output.table(&["EXPORT", ""], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The file that an export goes to: under another name until it is whole and on the disk.
+struct Target {
+    file: File,
+    partial: PathBuf,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Target {
+    fn open(path: &Path, force: bool) -> Result<Self, CommandError> {
+        refuse_existing(path, force)?;
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        // Left by an export that was killed; another mode than ours must not stay.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(&partial, &error)),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+        let file = file.map_err(|error| cannot(&partial, &error))?;
+        Ok(Target { file, partial, path: path.to_owned(), kept: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        self.file.write_all(bytes).map_err(|error| cannot(&self.partial, &error))
+    }
+
+    /// Makes it durable under its own name.
+    fn keep(mut self, force: bool) -> Result<(), CommandError> {
+        self.file.sync_all().map_err(|error| cannot(&self.partial, &error))?;
+        refuse_existing(&self.path, force)?;
+        fs::rename(&self.partial, &self.path).map_err(|error| cannot(&self.path, &error))?;
+        self.kept = true;
+        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| cannot(directory, &error))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.kept {
+            // A part of an export is of no use; that it stays is no worse than that.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+fn refuse_existing(path: &Path, force: bool) -> Result<(), CommandError> {
+    match path.symlink_metadata() {
+        Ok(_) if !force => {
+            let message = format!("{} is there already; name another file, or give --force", path.display());
+            Err(CommandError::Other(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Other(format!("{} cannot be written: {error}", path.display()))
+}
+
+/// `masker vault import`.
+pub(super) async fn import(args: &ImportArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let from_standard_input = args.file == Path::new(STANDARD);
+    let open = || File::open(&args.file).map_err(|error| unreadable(&args.file, &error));
+    let (source, length): (Box<dyn Read + Send>, Option<u64>) = if from_standard_input {
+        (Box::new(io::stdin()), None)
+    } else {
+        // What is no export at all is told before it is sent.
+        Description::read(open()?)?;
+        let file = open()?;
+        let length = file.metadata().map_err(|error| unreadable(&args.file, &error))?.len();
+        (Box::new(file), Some(length))
+    };
+    let path = match args.restore_erased {
+        true => "/api/v1/vault/import?restore_erased=true",
+        false => "/api/v1/vault/import",
+    };
+    let progress = Progress::bytes(length, "sent", &session.output);
+    let reply = session.upload(path, source, length, progress).await?;
+    let report: ImportReport = reply.json()?;
+    let exit = if report.damaged == 0 { Exit::Done } else { Exit::Failure };
+    show_import(&report, &mut session.output)?;
+    Ok(exit)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Other(format!("{} cannot be read: {error}", path.display()))
+}
+
+/// `masker vault inspect`.
+pub(super) fn inspect(file: &Path, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let description = if file == Path::new(STANDARD) {
+        Description::read(io::stdin())?
+    } else {
+        Description::read(File::open(file).map_err(|error| unreadable(file, &error))?)?
+    };
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&description)?;
+    } else {
+        output.table(&["EXPORT", ""], description.rows())?;
+    }
+    output.flush()?;
+    output.note("this is what the file's header says, and nothing has vouched for it: that takes one of the keys");
+    Ok(Exit::Done)
+}
+
+fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), CommandError> {
+    if output.is_json() {
+        output.json(report)?;
+        return Ok(());
+    }
+    let rows = [
+        ("sound", yes_or_no(report.damaged == 0)),
+        ("records in the export", report.records.to_string()),
+        ("imported", report.imported.to_string()),
+        ("of these, sealed anew under the active key", report.resealed.to_string()),
+        ("of these, erased before and brought back", report.restored.to_string()),
+        ("present already", report.present.to_string()),
+        ("conflicts: the vault's record stays", report.conflicts.to_string()),
+        ("values that have another token here, too", report.alias_conflicts.to_string()),
+        ("left out: erased", report.erased_skipped.to_string()),
+        ("left out: damaged in the vault that was exported", report.damaged.to_string()),
+        ("tombstones in the export", report.tombstones.to_string()),
+        ("tombstones written", report.tombstones_added.to_string()),
+        ("tombstones left out: the vault has the record", report.records_kept.to_string()),
+    ];
+    output.table(&["IMPORT", ""], rows.map(|(name, value)| vec![name.to_owned(), value]).to_vec())?;
+    output.flush()?;
+    if report.erased_skipped > 0 {
+        output.note("records that were erased stay erased; --restore-erased brings them back");
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What failed, row by row.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
+
+use super::plan::Plan;
+use crate::{output::Output, session::CommandError};
+
+/// Failures that are told one by one; of further ones, how many there are.
+const SHOWN_MAX: usize = 20;
+
+/// Something that could not be swapped. It holds nothing of the row.
+pub(super) struct Failure {
+    /// The row, counted from 1 and without the header.
+    pub(super) row: u64,
+    /// The column; `None` for the whole row.
+    pub(super) column: Option<usize>,
+    pub(super) code: Cow<'static, str>,
+    pub(super) detail: Cow<'static, str>,
+}
+
+/// All failures: the first ones, and how many of each code.
+pub(super) struct Failures {
+    shown: Vec<String>,
+    by_code: BTreeMap<String, u64>,
+    file: Option<(PathBuf, csv::Writer<File>)>,
+}
+
+impl Failures {
+    /// Begins, with the file for all of them if one is wanted. A run that goes on where another ended goes on in its file.
+    pub(super) fn open(plan: &Plan) -> Result<Self, CommandError> {
+        let mut failures = Failures { shown: Vec::new(), by_code: BTreeMap::new(), file: None };
+        if let Some(path) = &plan.failures {
+            let resumed = plan.skip_rows > 0;
+            let mut options = OpenOptions::new();
+            let options = options.create(true).mode(0o600);
+            let options = if resumed { options.append(true) } else { options.write(true).truncate(true) };
+            let file = options.open(path).map_err(|error| cannot(path, &error.into()))?;
+            let begun = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+            let mut file = csv::Writer::from_writer(file);
+            if !begun {
+                file.write_record(["row", "column", "code", "detail"]).map_err(|error| cannot(path, &error))?;
+            }
+            failures.file = Some((path.clone(), file));
+        }
+        failures.flush()?;
+        Ok(failures)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_code.is_empty()
+    }
+
+    /// Takes note of the failures of a chunk that was written. They are in the file then, too: whoever goes on after a
+    /// crash is to find them there.
+    pub(super) fn note(&mut self, failures: &[Failure], plan: &Plan) -> Result<(), CommandError> {
+        for failure in failures {
+            let column = failure.column.map(|column| plan.name(column));
+            if self.shown.len() < SHOWN_MAX {
+                let place = column.map(|column| format!(", {column}")).unwrap_or_default();
+                self.shown.push(format!("row {}{place}: {}: {}", failure.row, failure.code, failure.detail));
+            }
+            if let Some((path, file)) = &mut self.file {
+                let cells = [&failure.row.to_string(), column.unwrap_or_default(), &failure.code, &failure.detail];
+                file.write_record(cells).map_err(|error| cannot(path, &error))?;
+            }
+            *self.by_code.entry(failure.code.to_string()).or_default() += 1;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), CommandError> {
+        match &mut self.file {
+            Some((path, file)) => file.flush().map_err(|error| cannot(path, &error.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Says what failed.
+    pub(super) fn tell(&self, plan: &Plan, output: &Output) {
+        for line in &self.shown {
+            output.error(line);
+        }
+        let failed: u64 = self.by_code.values().sum();
+        if failed == 0 {
+            return;
+        }
+        let codes: Vec<String> = self.by_code.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        let all = match &plan.failures {
+            Some(path) => format!("; all are in {}", path.display()),
+            None if failed > SHOWN_MAX as u64 => {
+                format!("; these are the first {SHOWN_MAX}, --failures FILE takes all")
+            }
+            None => String::new(),
+        };
+        output.note(&format!("{failed} failed: {}{all}", codes.join(", ")));
+    }
+}
+
+fn cannot(path: &std::path::Path, error: &csv::Error) -> CommandError {
+    let error: &dyn std::fmt::Display = match error.kind() {
+        csv::ErrorKind::Io(error) => error,
+        _ => &io::ErrorKind::InvalidData,
+    };
+    CommandError::Other(format!("--failures {} cannot be written: {error}", path.display()))
+}

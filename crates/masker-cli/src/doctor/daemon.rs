@@ -1,0 +1,196 @@
+//! What a running daemon says of itself.
+
+use super::Finding;
+use crate::scrape::{Scrape, Series};
+use masker_api::{Component, Health, HealthStatus, KeyList, KeyStatus};
+
+/// `daemon.health` and `daemon.version`.
+pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
+    let parts = &health.components;
+    let parts = [
+        ("vault", &parts.vault),
+        ("keys", &parts.keys),
+        ("audit log", &parts.audit_log),
+        ("policies", &parts.policies),
+    ];
+    let mut findings: Vec<Finding> = parts.into_iter().filter_map(|(name, part)| component(name, part)).collect();
+    if findings.is_empty() {
+        let found = format!("the daemon is well, and has been up for {} s", health.uptime_seconds);
+        findings.push(Finding::ok("daemon.health", found));
+    }
+    findings.push(if health.version == own_version {
+        Finding::ok("daemon.version", format!("the daemon is masker {own_version}, as this is"))
+    } else {
+        let found = format!("the daemon is masker {}, and this is {own_version}", health.version);
+        Finding::warning("daemon.version", found, "systemctl restart masker")
+    });
+    findings
+}
+
+fn component(name: &str, part: &Component) -> Option<Finding> {
+    let detail = part.detail.clone().unwrap_or_default();
+    let found = format!("{name}: {detail}");
+    match part.status {
+        HealthStatus::Ok => None,
+        HealthStatus::Degraded => {
+            Some(Finding::error("daemon.health", found, "the daemon's log has the cause: `journalctl --unit masker`"))
+        }
+        HealthStatus::Off => {
+            let remedy = "give it a key: `masker keys generate` makes one";
+            Some(Finding::warning("daemon.health", found, remedy))
+        }
+    }
+}
+
+/// `daemon.keys`: no key is missing that something needs, and none is used past its time.
+pub fn keys(list: &KeyList) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = list.keys.iter().filter_map(key).collect();
+    if findings.is_empty() {
+        let loaded = list.keys.iter().filter(|key| key.loaded).count();
+        findings.push(Finding::ok("daemon.keys", format!("keys that are loaded: {loaded}; none is missing")));
+    }
+    findings
+}
+
+fn key(key: &KeyStatus) -> Option<Finding> {
+    let name = format!("the key {} of {}", key.fingerprint, key.kid);
+    if !key.loaded && key.vault_records + key.vault_aliases > 0 {
+        let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
+        let remedy = format!("give it as MASKER_KEY_{}_OLD_FILE; `masker keys status` says more", key.kid);
+        return Some(Finding::error("daemon.keys", found, remedy));
+    }
+    if key.removable && key.loaded {
+        let found = format!("nothing needs {name} any more");
+        let remedy = format!("take MASKER_KEY_{}_OLD away, then `masker keys reload`", key.kid);
+        return Some(Finding::warning("daemon.keys", found, remedy));
+    }
+    if key.loaded && key.grace_days_left.is_some_and(|days| days <= 0) {
+        let found = format!("the grace period of {name} is over, and {} records need it", key.vault_records);
+        let remedy = format!("masker vault rotate-key --new-kid {}", key.kid);
+        return Some(Finding::warning("daemon.keys", found, remedy));
+    }
+    None
+}
+
+/// `daemon.counters`: nothing was counted that should never happen.
+pub fn counters(scrape: &Scrape) -> Vec<Finding> {
+    let bad = [
+        ("masker_vault_damaged_total", "vault rows were read that are not what was written", "masker vault check"),
+        (
+            "masker_audit_failures_total",
+            "events could not be written to the audit log",
+            "the daemon's log has the cause: `journalctl --unit masker`",
+        ),
+        (
+            "masker_honeytoken_rehydrated_total",
+            "honeytokens were shown by somebody",
+            "masker audit show --op honeytoken.rehydrated",
+        ),
+    ];
+    let counted = bad.into_iter().filter_map(|(name, what, remedy)| {
+        let count = scrape.value(name).filter(|count| *count > 0.0)?;
+        Some(Finding::error("daemon.counters", format!("since the daemon has started, {what}: {count}"), remedy))
+    });
+    let mut findings: Vec<Finding> = counted.collect();
+    if findings.is_empty() {
+        findings
+            .push(Finding::ok("daemon.counters", "no damage, no event lost and no honeytoken seen since the start"));
+    }
+    findings
+}
+
+/// `daemon.sandbox`: each part of the daemon's own sandbox, as it closed it.
+pub fn sandbox(scrape: &Scrape) -> Vec<Finding> {
+    let part = |series: &Series| {
+        let found = format!("{}: {}", series.label("part"), series.label("state"));
+        if series.value == 1.0 {
+            return Finding::ok("daemon.sandbox", found);
+        }
+        let remedy = "the daemon's log says why, at its start: `journalctl --unit masker --grep sandbox`; `[sandbox]` in the \
+                      configuration turns parts off";
+        Finding::warning("daemon.sandbox", found, remedy)
+    };
+    scrape.of("masker_sandbox_in_force").map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+    use masker_api::Components;
+
+    fn of_health(vault: HealthStatus, audit_log: HealthStatus, version: &str) -> Vec<Status> {
+        let part = |status| Component { status, detail: Some("why".to_owned()) };
+        let said = Health {
+            status: vault,
+            version: version.to_owned(),
+            uptime_seconds: 7,
+            components: Components {
+                vault: part(vault),
+                keys: part(HealthStatus::Ok),
+                audit_log: part(audit_log),
+                policies: part(HealthStatus::Ok),
+            },
+        };
+        health(&said, "1").iter().map(|finding| finding.status).collect()
+    }
+
+    #[test]
+    fn a_part_that_is_not_well_is_an_error_and_one_that_is_off_a_warning() {
+        use HealthStatus::{Degraded, Off};
+        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "1"), [Status::Ok, Status::Ok]);
+        assert_eq!(of_health(Degraded, Off, "1"), [Status::Error, Status::Warning, Status::Ok]);
+        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "0"), [Status::Ok, Status::Warning]);
+    }
+
+    #[test]
+    fn keys_are_judged_by_what_needs_them() {
+        let key = |loaded, records, days: Option<i64>, removable| KeyStatus {
+            kid: "K_A".to_owned(),
+            fingerprint: "f".to_owned(),
+            generation: "old".to_owned(),
+            loaded,
+            first_seen: None,
+            old_since: None,
+            grace_ends: None,
+            grace_days_left: days,
+            vault_records: records,
+            vault_aliases: 0,
+            last_used: None,
+            tokens_last_opened: None,
+            tokens_opened_30_days: 0,
+            proven_at: None,
+            open_sessions: None,
+            removable,
+            reason: String::new(),
+        };
+        let status = |key| keys(&KeyList { keys: vec![key], advice: Vec::new() })[0].status;
+        assert_eq!(status(key(true, 7, None, false)), Status::Ok);
+        assert_eq!(status(key(true, 7, Some(1), false)), Status::Ok);
+        assert_eq!(status(key(true, 7, Some(0), false)), Status::Warning);
+        assert_eq!(status(key(true, 0, Some(9), true)), Status::Warning);
+        assert_eq!(status(key(false, 7, None, false)), Status::Error);
+        assert_eq!(status(key(false, 0, None, false)), Status::Ok);
+    }
+
+    #[test]
+    fn what_should_never_happen_is_an_error() {
+        let statuses = |text| counters(&Scrape::parse(text)).iter().map(|f| f.status).collect::<Vec<_>>();
+        assert_eq!(statuses("masker_vault_damaged_total 0\nmasker_audit_failures_total 0\n"), [Status::Ok]);
+        assert_eq!(
+            statuses(
+                "masker_vault_damaged_total 1\nmasker_audit_failures_total 2\nmasker_honeytoken_rehydrated_total 3\n"
+            ),
+            [Status::Error; 3]
+        );
+    }
+
+    #[test]
+    fn a_part_of_the_sandbox_that_is_not_in_force_is_a_warning() {
+        let text = "masker_sandbox_in_force{part=\"landlock\",state=\"off\"} 0\n\
+                    masker_sandbox_in_force{part=\"seccomp\",state=\"violations kill\"} 1\n";
+        let findings = sandbox(&Scrape::parse(text));
+        let told: Vec<_> = findings.iter().map(|finding| (finding.status, finding.found.as_str())).collect();
+        assert_eq!(told, [(Status::Warning, "landlock: off"), (Status::Ok, "seccomp: violations kill")]);
+    }
+}

@@ -1,0 +1,178 @@
+//! Keys where other programs can see them: in the environment of processes, and in unit files.
+
+use std::{fs, path::Path, process};
+
+use zeroize::Zeroizing;
+
+use super::{Finding, keys::Secrets, units::Installed};
+use masker_config::names_secret;
+use masker_core::crypto::SecretKey;
+
+/// What a secret in another process's environment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    /// A key that was given here.
+    OurKey,
+    /// Something under the name of a secret.
+    Secret,
+}
+
+/// A process that has a secret in its environment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Exposed {
+    pid: u32,
+    /// The program's name, as the kernel tells it.
+    program: String,
+    variable: String,
+    held: Held,
+}
+
+/// Whether a variable of this name holds a secret itself; one that names a file does not.
+pub(super) fn holds_secret(name: &[u8]) -> bool {
+    names_secret(name) && !name.ends_with(b"_FILE")
+}
+
+/// The processes that this user can see and that have secrets in their environment, but for this one.
+pub(super) fn gather(root: &Path, secrets: &Secrets) -> Vec<Exposed> {
+    let keys = secrets.keys();
+    let keys: Vec<&SecretKey> = keys.iter().map(|(_, key)| *key).collect();
+    let mut exposed = Vec::new();
+    for entry in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // Another user's process, or one that has ended: nothing that can be seen.
+        let Ok(environ) = fs::read(entry.path().join("environ")).map(Zeroizing::new) else { continue };
+        if pid == process::id() {
+            continue;
+        }
+        let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let program = program.trim_end().escape_debug().to_string();
+        let of_process = |(variable, held)| Exposed { pid, program: program.clone(), variable, held };
+        exposed.extend(secrets_of(&environ, &keys).into_iter().map(of_process));
+    }
+    exposed.sort_by_key(|exposed| (exposed.held, exposed.pid));
+    exposed
+}
+
+/// The secrets in an environment as `/proc/PID/environ` shows it: the variables' names, never what they hold.
+fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, Held)> {
+    let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
+        let equals = variable.iter().position(|byte| *byte == b'=')?;
+        Some((&variable[..equals], &variable[equals + 1..]))
+    });
+    let secrets = variables.filter(|(name, value)| holds_secret(name) && value.iter().any(|byte| *byte != 0));
+    secrets
+        .map(|(name, value)| {
+            let key = SecretKey::parse_base64(value).ok();
+            let ours = key.is_some_and(|key| keys.iter().any(|known| known.ct_eq(&key)));
+            let name = String::from_utf8_lossy(name).escape_debug().to_string();
+            (name, if ours { Held::OurKey } else { Held::Secret })
+        })
+        .collect()
+}
+
+/// Both checks.
+pub(super) fn judge(exposed: &[Exposed], installed: &Installed) -> Vec<Finding> {
+    let mut findings = processes(exposed);
+    findings.extend(units(installed));
+    findings
+}
+
+/// `environment.processes`: no other process has a secret in its environment.
+fn processes(exposed: &[Exposed]) -> Vec<Finding> {
+    if exposed.is_empty() {
+        let found = "no other process that can be seen from here has a secret in its environment";
+        return vec![Finding::ok("environment.processes", found)];
+    }
+    let remedy = "give the secret by a file, and end the process; a key that others may have read is to be replaced";
+    let finding = |Exposed { pid, program, variable, held }: &Exposed| match held {
+        Held::OurKey => {
+            let found = format!("process {pid} ({program}) has a key of this daemon in its environment, as {variable}");
+            Finding::error("environment.processes", found, remedy)
+        }
+        Held::Secret => {
+            let found = format!("process {pid} ({program}) has {variable} in its environment");
+            Finding::warning("environment.processes", found, remedy)
+        }
+    };
+    exposed.iter().map(finding).collect()
+}
+
+/// `environment.units`: no unit file holds a secret.
+fn units(installed: &Installed) -> Vec<Finding> {
+    let finding = |(file, variable): &(std::path::PathBuf, String)| {
+        let file = file.display();
+        let found = format!("{file} sets {variable}: every user can see it with `systemctl show`");
+        let remedy = "lay the secret in a file, and use `LoadCredential=`; replace it, for others may have read it";
+        Finding::error("environment.units", found, remedy)
+    };
+    let findings: Vec<Finding> = installed.keys_in_units.iter().map(finding).collect();
+    match (&installed.unit, findings.is_empty()) {
+        (Some(unit), true) => {
+            vec![Finding::ok("environment.units", format!("{} sets no secret", unit.display()))]
+        }
+        _ => findings,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    const KEY: &[u8] = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    #[test]
+    fn secrets_are_told_by_their_names_and_our_keys_by_what_they_are() {
+        let ours = SecretKey::parse_base64(KEY).unwrap();
+        let environ = [
+            b"HOME=/root\0MASKER_KEY_K=".as_slice(),
+            KEY,
+            b"\0MASKER_KEY_L=other\0MASKER_KEY_M_FILE=/k\0MASKER_KEY_N=\0MASKER_API_KEY=x\0",
+            // What a process has wiped.
+            b"MASKER_KEY_O=\0\0\0\0",
+            b"\0nothing",
+        ]
+        .concat();
+        let found = secrets_of(&environ, &[&ours]);
+        let expected =
+            [("MASKER_KEY_K", Held::OurKey), ("MASKER_KEY_L", Held::Secret), ("MASKER_API_KEY", Held::Secret)];
+        assert_eq!(found, expected.map(|(name, held)| (name.to_owned(), held)));
+    }
+
+    #[test]
+    fn our_key_is_an_error_and_another_secret_a_warning() {
+        let exposed = |held| Exposed { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), held };
+        let statuses = |exposed: &[Exposed]| processes(exposed).iter().map(|f| f.status).collect::<Vec<_>>();
+        assert_eq!(statuses(&[]), [Status::Ok]);
+        assert_eq!(statuses(&[exposed(Held::OurKey), exposed(Held::Secret)]), [Status::Error, Status::Warning]);
+        assert!(processes(&[exposed(Held::OurKey)])[0].found.starts_with("process 7 (sh) has a key of this daemon"));
+    }
+
+    #[test]
+    fn processes_are_found_below_a_root() {
+        let root = tempfile::tempdir().unwrap();
+        let process = root.path().join("proc/4194305");
+        fs::create_dir_all(&process).unwrap();
+        fs::write(process.join("environ"), b"MASKER_KEY_K=x\0").unwrap();
+        fs::write(process.join("comm"), b"a\x1bb\n").unwrap();
+        fs::create_dir_all(root.path().join("proc/sys")).unwrap();
+        let none = Secrets::gather(
+            &crate::doctor::Subject {
+                host: masker_config::Host {
+                    environment: &std::iter::empty().collect(),
+                    uid: 0,
+                    current_dir: Path::new("/"),
+                    system_dir: Path::new("/"),
+                    log_is_terminal: false,
+                },
+                config: Err(&masker_config::Config::reload_access(Path::new("/nonexistent")).unwrap_err()),
+                serving: false,
+                root: root.path(),
+            },
+            &Installed::default(),
+        );
+        let found = gather(root.path(), &none);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].pid, &*found[0].program, &*found[0].variable), (4_194_305, "a\\u{1b}b", "MASKER_KEY_K"));
+    }
+}

@@ -1,0 +1,305 @@
+//! What systemd's unit files say of masker: as whom it runs, which credentials it is given, and what stands in them that
+//! should not.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::User;
+
+use super::{
+    environment::holds_secret,
+    files::{Facts, user_name},
+};
+use masker_config::names_secret;
+
+/// Where unit files are, the first to count first (systemd.unit(5)).
+const DIRECTORIES: [&str; 5] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+/// The daemon's unit.
+const SERVICE: &str = "masker.service";
+/// Where a credential is looked for whose path is a name alone.
+const CREDENTIAL_STORE: &str = "etc/credstore";
+/// Longest unit file that is read, in bytes.
+const UNIT_BYTES_MAX: u64 = 1 << 20;
+
+/// The unit files that are about masker.
+#[derive(Debug, Default)]
+pub(super) struct Installed {
+    /// Settings of the daemon's unit, in the order in which they count.
+    service: Vec<Setting>,
+    /// Where the daemon's unit is.
+    pub(super) unit: Option<PathBuf>,
+    /// Where a key stands in a unit file, with the variable's name.
+    pub(super) keys_in_units: Vec<(PathBuf, String)>,
+    root: PathBuf,
+}
+
+/// One line of a unit file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    name: String,
+    value: String,
+}
+
+/// As whom the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RunsAs {
+    pub(super) uid: u32,
+    /// The unit that says so; else it is whoever asks.
+    pub(super) unit: Option<PathBuf>,
+    /// Whether it is root who asks and no unit that says: root may start a daemon as anybody.
+    pub(super) unsaid: bool,
+}
+
+impl Installed {
+    /// Reads every unit file whose name begins with `masker`, below a root.
+    pub(super) fn read(root: &Path) -> Self {
+        let mut installed = Installed { root: root.to_owned(), ..Installed::default() };
+        let mut files = Vec::new();
+        for directory in DIRECTORIES.map(|directory| root.join(directory)) {
+            for entry in listed(&directory).into_iter().filter(|entry| name_of(entry).starts_with("masker")) {
+                if entry.extension() == Some(OsStr::new("d")) {
+                    files
+                        .extend(listed(&entry).into_iter().filter(|file| file.extension() == Some(OsStr::new("conf"))));
+                } else {
+                    files.push(entry);
+                }
+            }
+        }
+        let unit = files.iter().find(|file| name_of(file) == SERVICE).cloned();
+        let drop_in = |file: &&PathBuf| file.parent().is_some_and(|folder| name_of(folder) == format!("{SERVICE}.d"));
+        let mut drop_ins: Vec<&PathBuf> = files.iter().filter(drop_in).collect();
+        drop_ins.sort_by_key(|file| name_of(file));
+        for file in unit.iter().chain(drop_ins) {
+            installed.service.extend(settings(&read(file)));
+        }
+        for file in &files {
+            for variable in variables(&settings(&read(file))) {
+                if holds_secret(variable.as_bytes()) {
+                    installed.keys_in_units.push((file.clone(), variable));
+                }
+            }
+        }
+        installed.unit = unit;
+        installed
+    }
+
+    /// As whom the daemon runs; `asking` is who asks.
+    pub(super) fn runs_as(&self, asking: u32) -> RunsAs {
+        let user = self.last("User").and_then(|name| {
+            let named = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+            name.parse().ok().or_else(named)
+        });
+        match (user, &self.unit) {
+            (Some(uid), Some(unit)) => RunsAs { uid, unit: Some(unit.clone()), unsaid: false },
+            _ => RunsAs { uid: asking, unit: None, unsaid: asking == 0 },
+        }
+    }
+
+    /// The credentials that the daemon's unit lays, by name, and the files that they come from.
+    pub(super) fn credentials(&self) -> Vec<(String, PathBuf)> {
+        let mut found: Vec<(String, PathBuf)> = Vec::new();
+        for value in self.all("LoadCredential") {
+            let (name, path) = value.split_once(':').unwrap_or((value, value));
+            let path = Path::new(path);
+            let path = match path.strip_prefix("/") {
+                Ok(path) => self.root.join(path),
+                Err(_) => self.root.join(CREDENTIAL_STORE).join(path),
+            };
+            // Every file of a directory is a credential of its own (systemd.exec(5)).
+            if path.is_dir() {
+                let files = listed(&path).into_iter().filter(|file| !file.is_dir());
+                found.extend(files.map(|file| (format!("{name}_{}", name_of(&file)), file)));
+            } else {
+                found.push((name.to_owned(), path));
+            }
+        }
+        found.retain(|(name, _)| names_secret(name.as_bytes()));
+        found
+    }
+
+    /// The credentials of the daemon's unit that are encrypted: systemd alone can read them.
+    pub(super) fn encrypted_credentials(&self) -> Vec<String> {
+        let names = self.all("LoadCredentialEncrypted").into_iter().chain(self.all("SetCredentialEncrypted"));
+        names.map(|value| value.split(':').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn last(&self, name: &str) -> Option<&str> {
+        self.all(name).pop()
+    }
+
+    /// Every value of a setting, after the last empty one, which takes back what was said before.
+    fn all(&self, name: &str) -> Vec<&str> {
+        let mut values = Vec::new();
+        for setting in self.service.iter().filter(|setting| setting.name == name) {
+            if setting.value.is_empty() {
+                values.clear();
+            } else {
+                values.push(&*setting.value);
+            }
+        }
+        values
+    }
+}
+
+impl RunsAs {
+    /// Whether a file belongs to the daemon's user; else what is wrong, and the remedy.
+    pub(super) fn owns(&self, path: &Path, facts: &Facts) -> Result<(), (String, String)> {
+        if facts.uid == self.uid {
+            return Ok(());
+        }
+        let (shown, owner, user) = (path.display(), user_name(facts.uid), user_name(self.uid));
+        let who = match &self.unit {
+            Some(unit) => format!("{} runs the daemon as {user}", unit.display()),
+            None => format!("a daemon that is started here runs as {user}"),
+        };
+        Err((format!("{shown} belongs to {owner}, and {who}"), format!("chown --recursive {user} {shown}")))
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What is in a directory, in the order of names; nothing where it cannot be listed.
+fn listed(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
+}
+
+/// A unit file's text; empty where it cannot be read, for systemd says so more clearly.
+fn read(file: &Path) -> String {
+    let small = fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() <= UNIT_BYTES_MAX);
+    if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() }
+}
+
+/// The settings of a text (systemd.syntax(7)): comments left out, continued lines joined.
+fn settings(text: &str) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut line = String::new();
+    for part in text.lines() {
+        if part.trim_start().starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(begun) = part.strip_suffix('\\') {
+            line.push_str(begun);
+            line.push(' ');
+            continue;
+        }
+        line.push_str(part);
+        if let Some((name, value)) = line.split_once('=') {
+            settings.push(Setting { name: name.trim().to_owned(), value: value.trim().to_owned() });
+        }
+        line.clear();
+    }
+    settings
+}
+
+/// The names of the variables that `Environment=` sets.
+fn variables(settings: &[Setting]) -> Vec<String> {
+    let set = settings.iter().filter(|setting| setting.name == "Environment");
+    // Quotes stand before a whole assignment, so a name follows on white space or on a quote.
+    let words = set.flat_map(|setting| setting.value.split([' ', '\t', '"', '\'']));
+    words.filter_map(|word| Some(word.split_once('=')?.0.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::files::Kind;
+
+    fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn a_unit_says_as_whom_the_daemon_runs_and_drop_ins_count_after_it() {
+        let none = host(&[]);
+        let installed = Installed::read(none.path());
+        assert_eq!(installed.runs_as(0), RunsAs { uid: 0, unit: None, unsaid: true });
+        assert_eq!(installed.runs_as(7), RunsAs { uid: 7, unit: None, unsaid: false });
+        let both = host(&[
+            ("usr/lib/systemd/system/masker.service", "[Service]\n# User=9\nUser=12\n"),
+            ("etc/systemd/system/masker.service.d/b.conf", "[Service]\nUser=\nUser=34\n"),
+            ("usr/lib/systemd/system/masker.service.d/a.conf", "[Service]\nUser=56\n"),
+            ("etc/systemd/system/other.service.d/c.conf", "[Service]\nUser=78\n"),
+        ]);
+        let runs_as = Installed::read(both.path()).runs_as(0);
+        assert_eq!((runs_as.uid, runs_as.unsaid), (34, false));
+        assert!(runs_as.unit.unwrap().ends_with("usr/lib/systemd/system/masker.service"));
+    }
+
+    #[test]
+    fn credentials_are_found_where_systemd_would_look() {
+        let root = host(&[
+            (
+                "etc/systemd/system/masker.service",
+                "[Service]\nLoadCredential=MASKER_KEY:/gone\nLoadCredential=\nLoadCredential=MASKER_KEY:/etc/masker/keys\n\
+                 LoadCredential=MASKER_AUDIT_HMAC_KEY:audit\nLoadCredential=tls:/etc/tls\n\
+                 LoadCredentialEncrypted=MASKER_KEY_K_PAY:/x\n",
+            ),
+            ("etc/masker/keys/K_CARE", ""),
+            ("etc/masker/keys/K_CARE_OLD", ""),
+        ]);
+        let installed = Installed::read(root.path());
+        let found: Vec<String> = installed
+            .credentials()
+            .into_iter()
+            .map(|(name, path)| format!("{name} {}", path.strip_prefix(root.path()).unwrap().display()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "MASKER_KEY_K_CARE etc/masker/keys/K_CARE",
+                "MASKER_KEY_K_CARE_OLD etc/masker/keys/K_CARE_OLD",
+                "MASKER_AUDIT_HMAC_KEY etc/credstore/audit"
+            ]
+        );
+        assert_eq!(installed.encrypted_credentials(), ["MASKER_KEY_K_PAY"]);
+    }
+
+    #[test]
+    fn keys_in_units_are_found_however_they_are_written() {
+        for (line, found) in [
+            ("Environment=MASKER_KEY_K=x", true),
+            ("Environment=A=b MASKER_KEY_K_OLD=x", true),
+            ("Environment=\"A=b c\" 'MASKER_AUDIT_HMAC_KEY=x'", true),
+            ("Environment=A=b \\\n  MASKER_API_KEY=x", true),
+            ("Environment=MASKER_KEY_K_FILE=/k", true),
+            ("Environment=MASKER_KEY_ROTATION_GRACE_DAYS=3", false),
+            ("#Environment=MASKER_KEY_K=x", false),
+            ("Environment=MASKER_DATA_DIR=%S/masker", false),
+        ] {
+            let root = host(&[("etc/systemd/system/masker-demo.service", &format!("[Service]\n{line}\n"))]);
+            // A file's name is no key.
+            let expected = found && !line.contains("_FILE");
+            assert_eq!(!Installed::read(root.path()).keys_in_units.is_empty(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_the_daemons_user_or_a_fault() {
+        let facts = Facts { kind: Kind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
+        let owns = |uid| RunsAs { uid, unit: None, unsaid: false }.owns(Path::new("/v"), &facts);
+        assert_eq!(owns(4_321), Ok(()));
+        let (found, remedy) = owns(0).unwrap_err();
+        assert!(found.starts_with("/v belongs to uid 4321"), "{found}");
+        assert_eq!(remedy, "chown --recursive root /v");
+    }
+}

@@ -1,0 +1,321 @@
+//! From two looks at a daemon to what is shown: no clock, no terminal, no daemon.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::sample::{Key, Part, Sample};
+use crate::scrape::Scrape;
+use masker_api::{Component, HealthStatus};
+
+/// What is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Picture {
+    pub(super) status: HealthStatus,
+    pub(super) version: String,
+    pub(super) uptime_seconds: u64,
+    /// What is wrong, a line for each part that is not well.
+    pub(super) troubles: Vec<String>,
+    /// Requests in a second; `None` from one look alone.
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) traffic: Part<Traffic>,
+    pub(super) vault: Part<Vault>,
+    pub(super) audit: Audit,
+    pub(super) rotation: Part<Option<Rotating>>,
+    pub(super) keys: Part<Vec<Key>>,
+    pub(super) callers: Part<Vec<Caller>>,
+}
+
+/// Requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Traffic {
+    pub(super) connections: u64,
+    pub(super) total: Line,
+    /// Those that were asked for since the look before, or ever where there was none: the busiest first.
+    pub(super) routes: Vec<Line>,
+}
+
+/// Requests of a route, or of all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Line {
+    pub(super) route: String,
+    /// Answers in a second: those that went well, those that were refused, those that failed.
+    pub(super) ok: f64,
+    pub(super) refused: f64,
+    pub(super) failed: f64,
+    /// How long half of them, and all but a hundredth, took at most, in seconds.
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+}
+
+impl Line {
+    fn rate(&self) -> f64 {
+        self.ok + self.refused + self.failed
+    }
+}
+
+/// The vault.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Vault {
+    pub(super) engine: String,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// `None` where the daemon cannot tell.
+    pub(super) free_bytes: Option<u64>,
+    /// Rows made durable in a second.
+    pub(super) rows_per_second: Option<f64>,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Audit {
+    pub(super) on: bool,
+    pub(super) sequence: Part<u64>,
+    /// The hash of the last durable event, as hex.
+    pub(super) hash: Part<String>,
+    /// Since the last event, in seconds.
+    pub(super) age_seconds: Option<u64>,
+    pub(super) events_per_second: Option<f64>,
+}
+
+/// The latest rotation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Rotating {
+    pub(super) kid: String,
+    pub(super) state: String,
+    pub(super) phase: String,
+    pub(super) rows_done: u64,
+    pub(super) rows_total: u64,
+    pub(super) rows_failed: u64,
+    pub(super) rows_per_second: f64,
+    pub(super) eta_seconds: Option<u64>,
+}
+
+/// A caller.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Caller {
+    pub(super) name: String,
+    pub(super) requests_per_second: f64,
+    /// Since the daemon has started.
+    pub(super) requests: u64,
+}
+
+/// What two looks show, or one where there is no other yet, or where the daemon was started in between.
+pub(super) fn picture(before: Option<&Sample>, now: &Sample) -> Picture {
+    let before =
+        before.filter(|before| now.at > before.at && now.health.uptime_seconds >= before.health.uptime_seconds);
+    let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
+    let traffic = now.metrics.map(|now| Between { before: span, now }.traffic());
+    let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
+    Picture {
+        status: now.health.status,
+        version: now.health.version.clone(),
+        uptime_seconds: now.health.uptime_seconds,
+        troubles: troubles(now),
+        requests_per_second: span.and(traffic.seen()).map(|traffic| traffic.total.rate()),
+        traffic,
+        vault: now.metrics.map(|now| Between { before: span, now }.vault()),
+        audit: Audit {
+            on: audit_on,
+            sequence: now.metrics.map(|now| now.value("masker_audit_last_sequence").map_or(0, whole)),
+            hash: now.head.map(|head| head.hash.clone()),
+            age_seconds: now.metrics.seen().and_then(|metrics| {
+                let at = metrics.value("masker_audit_last_event_timestamp_seconds").filter(|at| *at > 0.0)?;
+                Some(whole(now.time.as_millisecond() as f64 / 1_000.0 - at))
+            }),
+            events_per_second: now
+                .metrics
+                .seen()
+                .and_then(|now| Between { before: span, now }.rate("masker_audit_last_sequence")),
+        },
+        rotation: now.rotation.map(|rotation| rotation.as_ref().map(|rotation| rotating(rotation, before, now))),
+        keys: now.keys.clone(),
+        callers: now.metrics.map(|now| Between { before: span, now }.callers()),
+    }
+}
+
+fn troubles(now: &Sample) -> Vec<String> {
+    let parts = &now.health.components;
+    let parts = [
+        ("vault", &parts.vault),
+        ("keys", &parts.keys),
+        ("audit log", &parts.audit_log),
+        ("policies", &parts.policies),
+    ];
+    let told = |(name, part): (&str, &Component)| {
+        (part.status != HealthStatus::Ok).then(|| format!("{name}: {}", part.detail.as_deref().unwrap_or("not well")))
+    };
+    parts.into_iter().filter_map(told).collect()
+}
+
+/// How a rotation goes. Its own numbers are those of when it was asked for; what was moved since is counted.
+fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Sample) -> Rotating {
+    let running = rotation.state == "running";
+    let moved = |sample: &Sample| sample.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_total"));
+    let counted = before.and_then(|before| {
+        let seconds = (now.at - before.at).as_secs_f64();
+        Some((moved(now)? - moved(before)?).max(0.0) / seconds)
+    });
+    let rate = counted.filter(|_| running && !rotation.dry_run).unwrap_or(rotation.rows_per_second);
+    // How much is left is counted at each look; the rest is what it was when it was asked for.
+    let counted = now.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_left"));
+    let left = counted.filter(|_| running).map_or(rotation.rows_total.saturating_sub(rotation.rows_done), whole);
+    Rotating {
+        kid: rotation.new_kid.clone(),
+        state: if rotation.dry_run { format!("{} (dry run)", rotation.state) } else { rotation.state.clone() },
+        phase: rotation.phase.clone(),
+        rows_done: rotation.rows_total.saturating_sub(left),
+        rows_total: rotation.rows_total,
+        rows_failed: rotation.rows_failed,
+        rows_per_second: rate,
+        eta_seconds: if running && rate > 0.0 {
+            Some(whole((left as f64 / rate).ceil()))
+        } else {
+            rotation.eta_seconds
+        },
+    }
+}
+
+/// Counters now, and those before with the seconds in between.
+struct Between<'a> {
+    before: Option<(&'a Scrape, f64)>,
+    now: &'a Scrape,
+}
+
+impl Between<'_> {
+    /// The growth of a counter without labels in a second.
+    fn rate(&self, name: &str) -> Option<f64> {
+        let (before, seconds) = self.before?;
+        Some((self.now.value(name)? - before.value(name).unwrap_or(0.0)).max(0.0) / seconds)
+    }
+
+    /// The growth of the counters of a name in a second, or 0 where there was no look before, by some of their labels.
+    fn rates<K: Ord>(&self, name: &str, key: impl Fn(&crate::scrape::Series) -> K) -> BTreeMap<K, f64> {
+        let mut grown: BTreeMap<K, f64> = BTreeMap::new();
+        for series in self.now.of(name) {
+            *grown.entry(key(series)).or_default() += series.value;
+        }
+        let Some((before, seconds)) = self.before else {
+            grown.values_mut().for_each(|value| *value = 0.0);
+            return grown;
+        };
+        for series in before.of(name) {
+            if let Some(value) = grown.get_mut(&key(series)) {
+                *value -= series.value;
+            }
+        }
+        grown.values_mut().for_each(|value| *value = value.max(0.0) / seconds);
+        grown
+    }
+
+    fn traffic(&self) -> Traffic {
+        let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+        let rates = self.rates("masker_requests_total", |series| {
+            (series.label("route").to_owned(), series.label("status").starts_with('5'), series.label("status") < "4")
+        });
+        for ((route, failed, ok), rate) in rates {
+            let line = lines.entry(route.clone()).or_default();
+            match (failed, ok) {
+                (true, _) => line.failed += rate,
+                (_, true) => line.ok += rate,
+                _ => line.refused += rate,
+            }
+            line.route = route.trim_start_matches("/api/v1/").to_owned();
+        }
+        let mut total = Line { route: "all".to_owned(), ..Line::default() };
+        let mut of_all: Vec<(f64, f64)> = Vec::new();
+        for (route, line) in &mut lines {
+            (total.ok, total.refused, total.failed) =
+                (total.ok + line.ok, total.refused + line.refused, total.failed + line.failed);
+            let buckets = self.buckets(route);
+            (line.p50, line.p99) = (quantile(&buckets, 0.5), quantile(&buckets, 0.99));
+            if of_all.is_empty() {
+                of_all = buckets;
+            } else {
+                of_all.iter_mut().zip(buckets).for_each(|(all, one)| all.1 += one.1);
+            }
+        }
+        (total.p50, total.p99) = (quantile(&of_all, 0.5), quantile(&of_all, 0.99));
+        let mut routes: Vec<Line> =
+            lines.into_values().filter(|line| self.before.is_none() || line.rate() > 0.0).collect();
+        routes.sort_by(|one, other| other.rate().total_cmp(&one.rate()).then_with(|| one.route.cmp(&other.route)));
+        Traffic { connections: self.now.value("masker_connections").map_or(0, whole), total, routes }
+    }
+
+    /// The buckets of a route's histogram: upper bounds in seconds, and how many took at most so long since the look
+    /// before, or ever where there was none.
+    fn buckets(&self, route: &str) -> Vec<(f64, f64)> {
+        const NAME: &str = "masker_request_duration_seconds_bucket";
+        let counts = |scrape: &Scrape| -> Vec<(f64, f64)> {
+            let of_route = scrape.of(NAME).filter(|series| series.label("route") == route);
+            of_route.filter_map(|series| Some((series.label("le").parse().ok()?, series.value))).collect()
+        };
+        let mut now = counts(self.now);
+        if let Some((before, _)) = self.before {
+            now.iter_mut().zip(counts(before)).for_each(|(now, before)| now.1 -= before.1);
+        }
+        now
+    }
+
+    fn vault(&self) -> Vault {
+        let value = |name| self.now.value(name).map_or(0, whole);
+        Vault {
+            engine: self.now.of("masker_vault_info").next().map_or("", |info| info.label("engine")).to_owned(),
+            records: value("masker_vault_records"),
+            bytes: value("masker_vault_size_bytes"),
+            free_bytes: self
+                .now
+                .of("masker_disk_free_bytes")
+                .find(|disk| disk.label("of") == "vault")
+                .map(|disk| whole(disk.value)),
+            rows_per_second: self.rate("masker_vault_commit_rows_sum"),
+        }
+    }
+
+    fn callers(&self) -> Vec<Caller> {
+        const NAME: &str = "masker_caller_requests_total";
+        let rates = self.rates(NAME, |series| series.label("caller").to_owned());
+        let mut callers: Vec<Caller> = self
+            .now
+            .of(NAME)
+            .map(|series| Caller {
+                name: series.label("caller").to_owned(),
+                requests_per_second: rates.get(series.label("caller")).copied().unwrap_or(0.0),
+                requests: whole(series.value),
+            })
+            .collect();
+        callers.sort_by(|one, other| {
+            let by_rate = other.requests_per_second.total_cmp(&one.requests_per_second);
+            by_rate.then_with(|| other.requests.cmp(&one.requests)).then_with(|| one.name.cmp(&other.name))
+        });
+        callers
+    }
+}
+
+/// The value below which a part of what a histogram counted lies, in seconds, as Prometheus' `histogram_quantile` tells it:
+/// as if what a bucket holds were spread evenly in it. `None` where nothing was counted.
+fn quantile(buckets: &[(f64, f64)], part: f64) -> Option<f64> {
+    let count = buckets.last()?.1;
+    if count <= 0.0 {
+        return None;
+    }
+    let wanted = part * count;
+    let place = buckets.iter().position(|(_, below)| *below >= wanted)?;
+    let (bound, below) = buckets[place];
+    let (lower, before) = if place == 0 { (0.0, 0.0) } else { buckets[place - 1] };
+    // Of the last bucket nobody knows where it ends.
+    if bound.is_infinite() || below <= before {
+        return Some(if bound.is_infinite() { lower } else { bound });
+    }
+    Some(lower + (bound - lower) * (wanted - before) / (below - before))
+}
+
+/// A count, as metrics tell it.
+fn whole(number: f64) -> u64 {
+    // The conversion saturates: what is negative is 0.
+    number as u64
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,250 @@
+//! What is shown, drawn.
+
+use std::time::Duration;
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Block, Cell, Gauge, Paragraph, Row, Table},
+};
+
+use super::{
+    figures::{grouped, latency, rate, span},
+    model::{self, Picture},
+    sample::Part,
+};
+use crate::doctor::bytes;
+use masker_api::HealthStatus;
+
+/// Digits of a hash that are shown: enough to compare by eye.
+const HASH_DIGITS: usize = 16;
+
+/// What a frame is drawn from.
+pub(super) struct Scene<'a> {
+    /// Where the daemon is.
+    pub(super) socket: &'a str,
+    /// What was seen last, if anything was.
+    pub(super) picture: Option<&'a Picture>,
+    /// Why the daemon does not answer, and since when, while it does not.
+    pub(super) gone: Option<(&'a str, Duration)>,
+}
+
+/// Draws a frame, of any size.
+pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
+    let rows = [
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Fill(3),
+        Constraint::Length(6),
+        Constraint::Fill(2),
+        Constraint::Length(1),
+    ];
+    let [title, note, requests, middle, low, foot] = Layout::vertical(rows).areas(frame.area());
+    frame.render_widget(title_line(scene), title);
+    frame.render_widget(note_line(scene), note);
+    frame.render_widget(Paragraph::new(" q, Esc or Ctrl-C: leave").style(dim()), foot);
+    let Some(picture) = scene.picture else { return };
+    let thirds = [Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(1)];
+    let [vault_area, audit_area, rotation_area] = Layout::horizontal(thirds).areas(middle);
+    let [keys_area, callers_area] = Layout::horizontal([Constraint::Fill(5), Constraint::Fill(3)]).areas(low);
+    draw_requests(frame, requests, picture);
+    let vault = match &picture.vault {
+        Part::Seen(vault) => facts(vault_facts(vault)),
+        Part::Withheld { withheld } => left_out(withheld),
+    };
+    frame.render_widget(vault.block(block("Vault")), vault_area);
+    frame.render_widget(audit(&picture.audit).block(block("Audit log")), audit_area);
+    draw_rotation(frame, rotation_area, &picture.rotation);
+    draw_keys(frame, keys_area, picture);
+    draw_callers(frame, callers_area, picture);
+}
+
+fn dim() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
+}
+
+fn block(title: &str) -> Block<'_> {
+    Block::bordered().border_style(dim()).title(format!(" {title} "))
+}
+
+/// What stands where something was not answered.
+fn left_out(why: &str) -> Paragraph<'static> {
+    Paragraph::new(format!("not shown: {why}")).style(dim())
+}
+
+fn title_line(scene: &Scene<'_>) -> Line<'static> {
+    let mut spans = vec![Span::styled(" masker ", Style::new().add_modifier(Modifier::BOLD))];
+    if let Some(picture) = scene.picture {
+        let (word, color) = match (scene.gone, picture.status) {
+            (Some(_), _) => ("gone", Color::Red),
+            (None, HealthStatus::Ok) => ("ok", Color::Green),
+            (None, _) => ("degraded", Color::Red),
+        };
+        spans.push(format!("{}  ", picture.version).into());
+        spans.push(Span::styled(word, Style::new().fg(color).add_modifier(Modifier::BOLD)));
+        spans.push(format!("  up {}  ", span(picture.uptime_seconds)).into());
+    }
+    spans.push(Span::styled(printable(scene.socket), dim()));
+    Line::from(spans)
+}
+
+/// What is wrong, if anything is.
+fn note_line(scene: &Scene<'_>) -> Line<'static> {
+    let (text, color) = match (scene.gone, scene.picture) {
+        (Some((why, since)), _) => {
+            (format!(" no answer for {}, trying again: {why}", span(since.as_secs())), Color::Red)
+        }
+        (None, None) => (" asking the daemon".to_owned(), Color::Reset),
+        (None, Some(picture)) => (format!(" {}", picture.troubles.join("; ")), Color::Yellow),
+    };
+    Line::styled(printable(&text), Style::new().fg(color))
+}
+
+/// A text from elsewhere, without what would move the cursor.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn draw_requests(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+    let traffic = match &picture.traffic {
+        Part::Seen(traffic) => traffic,
+        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Requests")), area),
+    };
+    let row = |line: &model::Line| {
+        let failed = Style::new().fg(if line.failed > 0.0 { Color::Red } else { Color::Reset });
+        let refused = Style::new().fg(if line.refused > 0.0 { Color::Yellow } else { Color::Reset });
+        let numbers = [
+            Span::raw(rate(line.ok)),
+            Span::styled(rate(line.refused), refused),
+            Span::styled(rate(line.failed), failed),
+            Span::raw(latency(line.p50)),
+            Span::raw(latency(line.p99)),
+        ];
+        let cells = numbers.map(|number| Cell::from(Line::from(number).right_aligned()));
+        Row::new([Cell::from(printable(&line.route))].into_iter().chain(cells))
+    };
+    let header =
+        ["OK/S", "REFUSED/S", "FAILED/S", "P50", "P99"].map(|name| Cell::from(Line::from(name).right_aligned()));
+    let header = Row::new([Cell::from("ROUTE")].into_iter().chain(header)).style(dim());
+    let rows = [&traffic.total].into_iter().chain(&traffic.routes).map(row);
+    let widths = [Constraint::Fill(1), Constraint::Length(9), Constraint::Length(9), Constraint::Length(8)];
+    let widths = widths.into_iter().chain([Constraint::Length(8), Constraint::Length(8)]);
+    let title = format!("Requests, over {} connections", traffic.connections);
+    frame.render_widget(Table::new(rows, widths).header(header).block(block(&title)), area);
+}
+
+/// Lines of a name and a value.
+fn facts(facts: Vec<(&'static str, String)>) -> Paragraph<'static> {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): (&str, String)| {
+        Line::from(vec![Span::styled(format!("{name:<width$}  "), dim()), Span::raw(printable(&value))])
+    };
+    Paragraph::new(facts.into_iter().map(line).collect::<Vec<_>>())
+}
+
+fn vault_facts(vault: &model::Vault) -> Vec<(&'static str, String)> {
+    let written = vault.rows_per_second.map_or_else(|| "-".to_owned(), |rows| format!("{} rows/s", rate(rows)));
+    vec![
+        ("records", grouped(vault.records)),
+        ("size", format!("{} ({})", bytes(vault.bytes), vault.engine)),
+        ("free", vault.free_bytes.map_or_else(|| "-".to_owned(), bytes)),
+        ("written", written),
+    ]
+}
+
+fn audit(audit: &model::Audit) -> Paragraph<'static> {
+    if !audit.on {
+        return Paragraph::new("there is none").style(Style::new().fg(Color::Yellow));
+    }
+    let or = |part: Part<String>| match part {
+        Part::Seen(text) => text,
+        Part::Withheld { withheld } => withheld,
+    };
+    let events = audit.events_per_second.map_or_else(|| "-".to_owned(), |events| format!("{}/s", rate(events)));
+    facts(vec![
+        ("last", or(audit.sequence.map(|sequence| grouped(*sequence)))),
+        ("hash", or(audit.hash.map(|hash| hash.chars().take(HASH_DIGITS).collect()))),
+        ("age", audit.age_seconds.map_or_else(|| "-".to_owned(), span)),
+        ("events", events),
+    ])
+}
+
+fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Part<Option<model::Rotating>>) {
+    let block = block("Rotation");
+    let rotation = match rotation {
+        Part::Seen(Some(rotation)) => rotation,
+        Part::Seen(None) => return frame.render_widget(Paragraph::new("none").style(dim()).block(block), area),
+        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block), area),
+    };
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [about, bar] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(inner);
+    let pace = match rotation.eta_seconds {
+        Some(seconds) => format!("{}/s, {} left", rate(rotation.rows_per_second), span(seconds)),
+        None => format!("{}/s", rate(rotation.rows_per_second)),
+    };
+    let failed =
+        if rotation.rows_failed > 0 { format!(", {} failed", grouped(rotation.rows_failed)) } else { String::new() };
+    let state = if rotation.phase == "ended" {
+        rotation.state.clone()
+    } else {
+        format!("{}, {}", rotation.state, rotation.phase)
+    };
+    frame.render_widget(facts(vec![("to", rotation.kid.clone()), ("", state + &failed), ("", pace)]), about);
+    let done = if rotation.rows_total == 0 { 1.0 } else { rotation.rows_done as f64 / rotation.rows_total as f64 };
+    let label = format!("{} of {}", grouped(rotation.rows_done), grouped(rotation.rows_total));
+    frame.render_widget(Gauge::default().ratio(done.clamp(0.0, 1.0)).label(label), bar);
+}
+
+fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+    let keys = match &picture.keys {
+        Part::Seen(keys) => keys,
+        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Keys")), area),
+    };
+    let row = |key: &super::sample::Key| {
+        let (state, color) = match (key.loaded, key.removable, key.grace_days_left) {
+            (false, ..) if key.records > 0 => ("missing".to_owned(), Color::Red),
+            (false, ..) => ("not loaded".to_owned(), Color::Reset),
+            (true, true, _) => ("can go".to_owned(), Color::Green),
+            (true, false, Some(..=0)) => ("grace is over".to_owned(), Color::Red),
+            (true, false, Some(1)) => ("old, 1 d left".to_owned(), Color::Yellow),
+            (true, false, Some(days)) => (format!("old, {days} d left"), Color::Yellow),
+            (true, false, None) => (key.generation.clone(), Color::Reset),
+        };
+        Row::new([
+            Cell::from(printable(&key.kid)),
+            Cell::from(key.fingerprint.chars().take(8).collect::<String>()),
+            Cell::from(Span::styled(state, Style::new().fg(color))),
+            Cell::from(Line::from(grouped(key.records)).right_aligned()),
+        ])
+    };
+    let header = Row::new([Cell::from("KID"), "KEY".into(), "".into(), Line::from("RECORDS").right_aligned().into()]);
+    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(14), Constraint::Length(10)];
+    let table = Table::new(keys.iter().map(row), widths).header(header.style(dim()));
+    frame.render_widget(table.block(block("Keys")), area);
+}
+
+fn draw_callers(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+    let callers = match &picture.callers {
+        Part::Seen(callers) => callers,
+        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Callers")), area),
+    };
+    let right = |text: String| Cell::from(Line::from(text).right_aligned());
+    let row = |caller: &model::Caller| {
+        Row::new([
+            Cell::from(printable(&caller.name)),
+            right(rate(caller.requests_per_second)),
+            right(grouped(caller.requests)),
+        ])
+    };
+    let header = Row::new([Cell::from("CALLER"), right("REQ/S".to_owned()), right("ALL".to_owned())]).style(dim());
+    let widths = [Constraint::Fill(1), Constraint::Length(7), Constraint::Length(9)];
+    let table = Table::new(callers.iter().map(row), widths).header(header);
+    frame.render_widget(table.block(block("Callers")), area);
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+//! `masker vault rotate-key`, `rotations` and `cancel-rotation`.
+
+use std::time::Duration;
+
+use indicatif::{HumanCount, HumanDuration};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    args::RotateArgs,
+    exit::Exit,
+    output::Output,
+    progress::Progress,
+    session::{CommandError, Session},
+};
+use masker_api::{Rotation, RotationBegin, RotationList};
+
+const ROTATIONS: &str = "/api/v1/vault/rotations";
+/// Pause between two looks at a rotation that is waited for.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Pause between two lines of progress where no terminal shows a bar.
+const LINE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the daemon may be away, as for a restart, before the command gives up. The rotation does not.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// `masker vault rotate-key`.
+pub(super) async fn rotate(args: &RotateArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let begin = RotationBegin {
+        new_kid: args.new_kid.clone(),
+        old_kid: args.old_kid.clone(),
+        dry_run: args.dry_run,
+        max_rows_per_second: args.max_rows_per_second,
+    };
+    let mut rotation: Rotation = session.post(ROTATIONS, &begin).await?.json()?;
+    if args.detach {
+        return show(&rotation, session).map(|()| Exit::Done);
+    }
+    session.output.note(&format!(
+        "{} {}: it goes on by itself, also without this command and after a restart; `masker vault cancel-rotation {}` ends it",
+        if rotation.dry_run { "dry run" } else { "rotation" },
+        rotation.id,
+        rotation.id
+    ));
+    let mut watch = Watch::new(&session.output);
+    while rotation.state == "running" {
+        watch.show(&rotation, session);
+        sleep(LOOK_PAUSE).await;
+        rotation = watch.look(&rotation, session).await?;
+    }
+    watch.end();
+    show(&rotation, session)?;
+    Ok(if rotation.state == "done" { Exit::Done } else { Exit::Failure })
+}
+
+/// `masker vault rotations`.
+pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let list: RotationList = session.get(ROTATIONS).await?.json()?;
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(&list)?;
+        return Ok(Exit::Done);
+    }
+    let rows = list.rotations.into_iter().map(|rotation| {
+        vec![
+            rotation.id,
+            rotation.old_kid,
+            rotation.new_kid,
+            rotation.fingerprint,
+            if rotation.dry_run { "dry run, ".to_owned() + &rotation.state } else { rotation.state },
+            rotation.rows_done.to_string(),
+            rotation.rows_total.to_string(),
+            rotation.rows_failed.to_string(),
+            rotation.started_at.unwrap_or_default(),
+            rotation.finished_at.unwrap_or_default(),
+        ]
+    });
+    let header = ["ID", "FROM", "TO", "FINGERPRINT", "STATE", "DONE", "OF", "FAILED", "STARTED", "ENDED"];
+    output.table(&header, rows.collect())?;
+    Ok(Exit::Done)
+}
+
+/// `masker vault cancel-rotation`.
+pub(super) async fn cancel(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    // What stands in a path must be of a path's characters; no other id exists anyway.
+    if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(CommandError::Usage("an id is 32 hex digits; `masker vault rotations` lists them".to_owned()));
+    }
+    let rotation: Rotation = session.delete(&format!("{ROTATIONS}/{id}")).await?.json()?;
+    show(&rotation, session)?;
+    Ok(Exit::Done)
+}
+
+fn show(rotation: &Rotation, session: &mut Session<'_>) -> Result<(), CommandError> {
+    let output = &mut session.output;
+    if output.is_json() {
+        output.json(rotation)?;
+        return Ok(());
+    }
+    let mut rows = vec![
+        ("id", rotation.id.clone()),
+        ("from", rotation.old_kid.clone()),
+        ("to", format!("{} {}", rotation.new_kid, rotation.fingerprint)),
+        ("state", rotation.state.clone()),
+        (if rotation.dry_run { "would be moved" } else { "moved" }, rotation.rows_resealed.to_string()),
+        ("failed", rotation.rows_failed.to_string()),
+        ("of", rotation.rows_total.to_string()),
+    ];
+    if rotation.conflicts > 0 {
+        rows.push(("with a second token", rotation.conflicts.to_string()));
+    }
+    output.table(&["ROTATION", ""], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect())?;
+    output.flush()?;
+    for failure in &rotation.failures {
+        output.error(&format!("record {}: {}", failure.record, failure.reason));
+    }
+    if let Some(detail) = &rotation.detail {
+        output.error(detail);
+    } else if rotation.state == "done" && !rotation.dry_run {
+        output.note("nothing in the vault needs the old key any more; `masker keys status` says whether it can go");
+    }
+    Ok(())
+}
+
+/// Shows how far a rotation is: by a bar on a terminal, else by a line now and then.
+struct Watch {
+    bar: Progress,
+    last_line: Option<Instant>,
+    /// Since when the daemon has not answered.
+    away_since: Option<Instant>,
+}
+
+impl Watch {
+    fn new(output: &Output) -> Self {
+        Watch { bar: Progress::records(output), last_line: None, away_since: None }
+    }
+
+    /// Asks how the rotation stands now. A daemon that is being started again will go on with it, and so does this.
+    async fn look(&mut self, rotation: &Rotation, session: &mut Session<'_>) -> Result<Rotation, CommandError> {
+        match session.get(&format!("{ROTATIONS}/{}", rotation.id)).await {
+            Ok(reply) => {
+                self.away_since = None;
+                Ok(reply.json()?)
+            }
+            Err(error) if error.exit() == Exit::Unreachable => {
+                if self.away_since.get_or_insert_with(Instant::now).elapsed() >= AWAY_MAX {
+                    return Err(error);
+                }
+                Ok(rotation.clone())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn show(&mut self, rotation: &Rotation, session: &Session<'_>) {
+        self.bar.set(rotation.rows_done, rotation.rows_total, pace(rotation));
+        if self.bar.is_hidden() && self.last_line.is_none_or(|at| at.elapsed() >= LINE_PAUSE) {
+            self.last_line = Some(Instant::now());
+            let (done, total) = (HumanCount(rotation.rows_done), HumanCount(rotation.rows_total));
+            session.output.note(&format!("{done} of {total} records, {}", pace(rotation)));
+        }
+    }
+
+    fn end(self) {
+        self.bar.finish();
+    }
+}
+
+fn pace(rotation: &Rotation) -> String {
+    let rate = format!("{}/s", HumanCount(rotation.rows_per_second as u64));
+    match (rotation.phase.as_str(), rotation.eta_seconds) {
+        ("proving", _) => "every record is moved; reading everything again to prove it".to_owned(),
+        (_, Some(seconds)) => format!("{rate}, {} left", HumanDuration(Duration::from_secs(seconds))),
+        (_, None) => rate,
+    }
+}

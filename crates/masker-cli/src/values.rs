@@ -1,0 +1,241 @@
+//! `masker tokenize`, `rehydrate`, `lookup` and `vault forget`: a line out for each line in.
+
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    io::{self, IsTerminal},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    args::{TokenArgs, ValueArgs},
+    exit::Exit,
+    input::{LineReader, Lines, NotText},
+    session::{CommandError, Session},
+};
+use masker_api::{
+    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
+    TokenizeRequest, TokenizeResult,
+};
+use masker_types::{code::Code, limits::ITEMS_PER_REQUEST_MAX};
+
+/// What is asked about every line.
+pub(super) enum Operation<'a> {
+    Tokenize(&'a ValueArgs),
+    Lookup(&'a ValueArgs),
+    Rehydrate(&'a TokenArgs),
+    Forget(&'a TokenArgs),
+}
+
+impl Operation<'_> {
+    fn arguments(&self) -> &[OsString] {
+        match self {
+            Operation::Tokenize(args) | Operation::Lookup(args) => &args.values,
+            Operation::Rehydrate(args) | Operation::Forget(args) => &args.tokens,
+        }
+    }
+
+    fn items_are(&self) -> &'static str {
+        match self {
+            Operation::Tokenize(_) | Operation::Lookup(_) => "values",
+            Operation::Rehydrate(_) | Operation::Forget(_) => "tokens",
+        }
+    }
+
+    /// The code of an item that is not even text.
+    fn not_text(&self) -> Code {
+        match self {
+            Operation::Tokenize(_) | Operation::Lookup(_) => Code::ValueInvalid,
+            Operation::Rehydrate(_) | Operation::Forget(_) => Code::TokenMalformed,
+        }
+    }
+}
+
+/// What became of one line.
+trait Outcome: Serialize {
+    /// The line to print, or why there is none.
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError>;
+}
+
+impl Outcome for TokenizeResult<'_> {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            TokenizeResult::Token { token: text, .. } | TokenizeResult::Value { value: text } => Ok((**text).into()),
+            TokenizeResult::Redacted { redacted } => Ok(redacted.into()),
+            TokenizeResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl Outcome for RehydrateResult<'_> {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            RehydrateResult::Value { value, .. } => Ok((**value).into()),
+            RehydrateResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl Outcome for LookupResult {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            LookupResult::Tokens { tokens } => Ok(tokens.join("\t").into()),
+            LookupResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl Outcome for ForgetResult {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            ForgetResult::Forgotten { forgotten } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
+            ForgetResult::Error { error } => Err(error),
+        }
+    }
+}
+
+/// Works through the arguments, or through standard input where there are none.
+pub(super) async fn run(operation: Operation<'_>, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+    let mut work = Work { operation, session, done: 0, failed: 0 };
+    if work.operation.arguments().is_empty() {
+        work.standard_input().await?;
+    } else {
+        let arguments = work.operation.arguments().to_vec();
+        for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
+            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(NotText);
+            work.batch(&arguments.iter().map(text).collect()).await?;
+        }
+    }
+    if work.failed == 0 {
+        return Ok(Exit::Done);
+    }
+    if work.done > 1 {
+        let (failed, done, items) = (work.failed, work.done, work.operation.items_are());
+        work.session.output.note(&format!("{failed} of {done} {items} failed"));
+    }
+    Ok(Exit::Failure)
+}
+
+struct Work<'a, 's> {
+    operation: Operation<'a>,
+    session: &'a mut Session<'s>,
+    done: u64,
+    failed: u64,
+}
+
+impl Work<'_, '_> {
+    async fn standard_input(&mut self) -> Result<(), CommandError> {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            let items = self.operation.items_are();
+            self.session.output.note(&format!("type or paste {items}, one a line; Ctrl-D ends"));
+        }
+        let mut reader = LineReader::new(stdin);
+        loop {
+            // On a thread that may block, so that the connection is looked after while nobody types.
+            let read = tokio::task::spawn_blocking(move || {
+                let batch = reader.next_batch();
+                (reader, batch)
+            });
+            let (back, batch) = read.await.map_err(|failed| CommandError::Input(io::Error::other(failed)))?;
+            reader = back;
+            // The daemon may have closed the connection meanwhile. What looks after it gets to see that first, so that
+            // the batch goes over a new one.
+            tokio::task::yield_now().await;
+            match batch.map_err(CommandError::Input)? {
+                Some(lines) => self.batch(&lines).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn batch(&mut self, lines: &Lines) -> Result<(), CommandError> {
+        let texts: Vec<&str> = lines.iter().flatten().map(|text| text.as_str()).collect();
+        let (path, reply) = match &self.operation {
+            Operation::Tokenize(args) => {
+                let path = "/api/v1/tokenize";
+                (path, self.session.post_in_session(path, &tokenize_request(args, &texts)).await?)
+            }
+            Operation::Lookup(args) => {
+                let path = "/api/v1/lookup";
+                (path, self.session.post(path, &tokenize_request(args, &texts)).await?)
+            }
+            Operation::Rehydrate(args) => {
+                let path = "/api/v1/rehydrate";
+                (path, self.session.post_in_session(path, &token_request(args, &texts)).await?)
+            }
+            Operation::Forget(args) => {
+                let path = "/api/v1/forget";
+                (path, self.session.post(path, &token_request(args, &texts)).await?)
+            }
+        };
+        match self.operation {
+            Operation::Tokenize(_) => self.show::<TokenizeResult<'_>>(path, lines, reply.json()?),
+            Operation::Lookup(_) => self.show::<LookupResult>(path, lines, reply.json()?),
+            Operation::Rehydrate(_) => self.show::<RehydrateResult<'_>>(path, lines, reply.json()?),
+            Operation::Forget(_) => self.show::<ForgetResult>(path, lines, reply.json()?),
+        }
+    }
+
+    /// Prints one line for each of `lines`: what the daemon says, or that the line is not text.
+    fn show<'r, T: Outcome + Deserialize<'r>>(
+        &mut self,
+        path: &str,
+        lines: &Lines,
+        answer: Answer<T>,
+    ) -> Result<(), CommandError> {
+        let (asked, answered) = (lines.iter().flatten().count(), answer.results.len());
+        if asked != answered {
+            let message = format!("{path} was asked about {asked} items and answered about {answered}");
+            return Err(CommandError::Other(message));
+        }
+        let not_text = ForgetResult::Error {
+            error: ItemError { code: self.operation.not_text().to_string(), detail: "it is not UTF-8 text".to_owned() },
+        };
+        let mut results = answer.results.iter();
+        for line in lines {
+            self.done += 1;
+            match line.as_ref().ok().and_then(|_| results.next()) {
+                Some(outcome) => self.show_one(outcome)?,
+                None => self.show_one(&not_text)?,
+            }
+        }
+        Ok(self.session.output.flush()?)
+    }
+
+    fn show_one(&mut self, outcome: &impl Outcome) -> io::Result<()> {
+        let output = &mut self.session.output;
+        let line = match outcome.line() {
+            Ok(line) => line,
+            Err(error) => {
+                self.failed += 1;
+                output.error(&format!("line {}: {}: {}", self.done, error.code, error.detail));
+                "".into()
+            }
+        };
+        if output.is_json() {
+            return output.json(outcome);
+        }
+        if line.contains(['\n', '\r']) && !output.is_terminal() {
+            output.note(&format!("line {}: this value has line breaks; --json keeps it in one piece", self.done));
+        }
+        output.line(&line)
+    }
+}
+
+fn tokenize_request<'a>(args: &'a ValueArgs, texts: &[&'a str]) -> TokenizeRequest<'a> {
+    let item = |text: &&'a str| TokenizeItem { kind: args.kind.as_str().into(), value: (*text).into(), context: None };
+    TokenizeRequest {
+        policy: args.policy.as_deref().map(Into::into),
+        context: args.context.as_deref().map(Into::into),
+        items: texts.iter().map(item).collect(),
+    }
+}
+
+fn token_request<'a>(args: &'a TokenArgs, texts: &[&'a str]) -> RehydrateRequest<'a> {
+    RehydrateRequest {
+        context: args.context.as_deref().map(Into::into),
+        tokens: texts.iter().map(|text| TokenItem::Plain((*text).into())).collect(),
+    }
+}

@@ -1,0 +1,198 @@
+//! `[[clients]]` and `[access]`: who may do what.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::file::name;
+use masker_core::document::{Located, Section};
+use masker_types::{
+    grant::{ContextPattern, Grant, Limit, Limits, LimitsError, ScopeSet},
+    quote::quoted,
+};
+
+/// API keys that a workspace may have at once where nothing is set.
+const API_KEYS_MAX_DEFAULT: u32 = 10;
+/// API keys that a workspace may have at once, at most.
+const API_KEYS_MAX_MAX: u64 = 10_000;
+/// Longest name of a client, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Who may do what, as the configuration says it: whether users, groups and policies are there is for
+/// [`masker_access::Clients`] to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// `[[clients]]`, in the order of the file: the first that matches decides.
+    pub clients: Vec<ClientConfig>,
+    /// `[access] unlisted`: what callers may do that no client is about; `None` where nothing is said.
+    pub unlisted: Option<ScopeSet>,
+    /// `[access] api_keys_per_workspace`: how many API keys of a workspace may be in force at once.
+    pub api_keys_per_workspace: u32,
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        AccessConfig { clients: Vec::new(), unlisted: None, api_keys_per_workspace: API_KEYS_MAX_DEFAULT }
+    }
+}
+
+/// One client. Of `user`, `uid`, `group`, `gid` and `unit` one is given at least, and all that are given must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// File and line, for messages.
+    pub place: String,
+    /// Its name, which no other has: `[a-z0-9][a-z0-9._-]{0,63}`.
+    pub name: String,
+    /// A user, by name.
+    pub user: Option<String>,
+    /// A user, by number.
+    pub uid: Option<u32>,
+    /// A group, by name: the caller's own or a supplementary one.
+    pub group: Option<String>,
+    /// A group, by number.
+    pub gid: Option<u32>,
+    /// A unit of the system's service manager, such as `billing.service`.
+    pub unit: Option<String>,
+    /// What it may do.
+    pub grant: Grant,
+    /// How much it may do.
+    pub limits: Limits,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl ClientConfig {
+    /// One that nothing is said of yet but what it may do.
+    pub fn for_tests(name: &str, grant: Grant) -> Self {
+        ClientConfig {
+            place: "masker.toml:1".to_owned(),
+            name: name.to_owned(),
+            user: None,
+            uid: None,
+            group: None,
+            gid: None,
+            unit: None,
+            grant,
+            limits: Limits::none(),
+        }
+    }
+}
+
+/// Reads both sections.
+pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
+    let mut access = AccessConfig::default();
+    if let Some(section) = root.section("access") {
+        access.unlisted = scopes(&section, "unlisted");
+        if let Some(keys) = section.integer("api_keys_per_workspace", 1..=API_KEYS_MAX_MAX) {
+            access.api_keys_per_workspace = u32::try_from(keys.value).unwrap_or(API_KEYS_MAX_DEFAULT);
+        }
+        section.finish();
+    }
+    let mut names = BTreeSet::new();
+    for section in root.list("clients") {
+        if let Some(client) = client(&section, file) {
+            if !names.insert(client.name.clone()) {
+                section.report(section.line(), format!("there are two clients `{}`: give each its name", client.name));
+            }
+            access.clients.push(client);
+        }
+        section.finish();
+    }
+    access
+}
+
+fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
+    let id = |name| section.integer(name, 0..=u64::from(u32::MAX - 1)).and_then(|id| u32::try_from(id.value).ok());
+    let (user, uid) = (name(section, "user"), id("uid"));
+    let (group, gid) = (name(section, "group"), id("gid"));
+    let unit = unit(section);
+    if !["user", "uid", "group", "gid", "unit"].iter().any(|field| section.has(field)) {
+        let advice = "say who it is: `user`, `uid`, `group`, `gid` or `unit`; what everybody may do stands in `[access] unlisted`";
+        section.report(section.line(), advice);
+    }
+    if !section.has("scopes") {
+        section.report_missing("scopes", "say what the client may do, such as `scopes = [\"tokenize\"]`");
+    }
+    let limits = limits(section);
+    let grant = Grant {
+        scopes: scopes(section, "scopes").unwrap_or_default(),
+        policies: section.strings("policies").map(|names| names.iter().map(|name| name.value.to_owned()).collect()),
+        contexts: contexts(section),
+    };
+    Some(ClientConfig {
+        place: format!("{}:{}", file.display(), section.line()),
+        name: client_name(section)?,
+        user,
+        uid,
+        group,
+        gid,
+        unit,
+        grant,
+        limits,
+    })
+}
+
+fn client_name(section: &Section<'_>) -> Option<String> {
+    if !section.has("name") {
+        section.report_missing("name", "give each client a name, which the audit log shows");
+    }
+    let Located { value, line } = section.string("name")?;
+    let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte);
+    let begins = value.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    let wrong = if value.len() > NAME_BYTES_MAX || !begins || !value.as_bytes().iter().all(allowed) {
+        "must be a letter or digit, then at most 63 of a-z, 0-9, `.`, `_` and `-`"
+    } else if [masker_types::grant::TRUSTED, masker_types::grant::UNLISTED].contains(&value) {
+        "is what callers are called that no client is about: choose another"
+    } else {
+        return Some(value.to_owned());
+    };
+    section.report(line, format!("`name` {wrong}"));
+    None
+}
+
+fn scopes(section: &Section<'_>, field: &'static str) -> Option<ScopeSet> {
+    let texts = section.strings(field)?;
+    let mut scopes = ScopeSet::default();
+    for Located { value, line } in texts {
+        if let Err(error) = scopes.add(value) {
+            section.report(line, format!("`{field}`: {error}"));
+        }
+    }
+    Some(scopes)
+}
+
+fn contexts(section: &Section<'_>) -> Option<Vec<ContextPattern>> {
+    let mut patterns = Vec::new();
+    for Located { value, line } in section.strings("contexts")? {
+        match ContextPattern::parse(value) {
+            Some(pattern) => patterns.push(pattern),
+            None => {
+                section.report(line, "`contexts` names one that is longer than a context can be: at most 256 bytes")
+            }
+        }
+    }
+    Some(patterns)
+}
+
+/// The name of a service: one that any other part of the path to a process can have would match too much.
+fn unit(section: &Section<'_>) -> Option<String> {
+    let Located { value, line } = section.string("unit")?;
+    if [".service", ".scope"].iter().any(|suffix| value.len() > suffix.len() && value.ends_with(suffix)) {
+        return Some(value.to_owned());
+    }
+    section.report(line, format!("`unit` cannot be {}: it ends in .service or .scope", quoted(value)));
+    None
+}
+
+/// A preset by its name, or a section of numbers: `limits = "standard"`, or `[clients.limits]`.
+fn limits(section: &Section<'_>) -> Limits {
+    if !section.is_section("limits") {
+        let presets = [("none", Limits::none()), ("standard", Limits::standard())];
+        return section.choice("limits", &presets).map_or(Limits::none(), |preset| preset.value);
+    }
+    let Some(section) = section.section("limits") else { return Limits::none() };
+    let number = |limit: &Limit| Some((*limit, section.integer(limit.as_str(), 1..=limit.greatest())?.value));
+    let numbers: Vec<(Limit, u64)> = Limit::ALL.iter().filter_map(number).collect();
+    section.finish();
+    Limits::new(numbers).unwrap_or_else(|error: LimitsError| {
+        section.report(section.line(), error.to_string());
+        Limits::none()
+    })
+}

@@ -1,0 +1,218 @@
+//! `masker.toml`.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    AccessConfig, EngineKind, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX, absolute,
+    audit::AuditSettings,
+    clients,
+    fault::Gathered,
+    sandbox::SandboxConfig,
+    text_file::{self, TextFileError},
+};
+use masker_core::{
+    document::{Document, Located, Problem, Section},
+    keyring::GraceAction,
+};
+use masker_types::{kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
+
+/// Mode bits that a socket must have: whoever runs the daemon can connect to it.
+const OWNER_MODE: u32 = 0o600;
+/// The mode bit that lets every user of the host connect.
+const OTHERS_WRITE: u32 = 0o002;
+
+/// What a file says, and nothing else.
+#[derive(Default)]
+pub(super) struct FileSettings {
+    pub(super) socket: Option<PathBuf>,
+    pub(super) socket_mode: Option<u32>,
+    pub(super) socket_group: Option<String>,
+    pub(super) head_timeout_seconds: Option<u64>,
+    pub(super) body_timeout_seconds: Option<u64>,
+    pub(super) write_timeout_seconds: Option<u64>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) engine: Option<EngineKind>,
+    pub(super) cache_mb: Option<u64>,
+    pub(super) row_cache_mb: Option<u64>,
+    pub(super) policy_path: Option<PathBuf>,
+    pub(super) policy_default: Option<String>,
+    pub(super) grace_days: Option<u32>,
+    pub(super) grace_action: Option<GraceAction>,
+    pub(super) accept_second_tokens: BTreeSet<Kid>,
+    pub(super) session_retention_days: Option<u32>,
+    pub(super) audit: AuditSettings,
+    pub(super) access: AccessConfig,
+    pub(super) sandbox: SandboxConfig,
+    pub(super) log_level: Option<LogLevel>,
+    pub(super) log_format: Option<LogFormat>,
+}
+
+impl FileSettings {
+    /// The first file of the search order, and what it says. A file that somebody named must be there; the usual
+    /// ones need not, but one that is there and cannot be read is a fault, for its settings are meant to count.
+    pub(super) fn find(flag: Option<&Path>, host: Host<'_>, faults: &mut Gathered) -> (Option<PathBuf>, Self) {
+        let variable = host.environment.setting("MASKER_CONFIG").map(Path::new);
+        if let Some(named) = flag.or(variable) {
+            let file = absolute(host.current_dir, named);
+            let settings = Self::read_or_note(&file, faults);
+            return (Some(file), settings);
+        }
+        let home = host.absolute("HOME").map(|home| home.join(".config/masker/config.toml"));
+        let usual = [Some(host.current_dir.join("masker.toml")), home, Some(host.system_dir.join("masker.toml"))];
+        for file in usual.into_iter().flatten() {
+            match Self::read(&file) {
+                Ok(settings) => return (Some(file), settings),
+                Err(FileError::Text(TextFileError::NotFound)) => {}
+                Err(error) => {
+                    let settings = error.note(&file, faults);
+                    return (Some(file), settings);
+                }
+            }
+        }
+        (None, FileSettings::default())
+    }
+
+    /// What a file says that must be there.
+    pub(super) fn read_or_note(file: &Path, faults: &mut Gathered) -> Self {
+        Self::read(file).unwrap_or_else(|error| error.note(file, faults))
+    }
+
+    fn read(file: &Path) -> Result<Self, FileError> {
+        let text = text_file::read(file).map_err(FileError::Text)?;
+        Self::parse(&text, file).map_err(FileError::Problems)
+    }
+
+    /// Reads the text of a file. Relative paths start at its directory.
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(text);
+        let mut settings = FileSettings::default();
+        settings.read_sections(&document.root(), file);
+        let problems = document.into_problems();
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    fn read_sections(&mut self, root: &Section<'_>, file: &Path) {
+        let base = file.parent().unwrap_or(Path::new("/"));
+        if let Some(server) = root.section("server") {
+            self.socket = path(&server, "socket", base);
+            self.socket_mode = server.string("socket_mode").and_then(|mode| socket_mode(&server, mode));
+            self.socket_group = name(&server, "socket_group");
+            let seconds = |name| server.integer(name, 1..=CLIENT_SECONDS_MAX).map(|seconds| seconds.value);
+            self.head_timeout_seconds = seconds("head_timeout_seconds");
+            self.body_timeout_seconds = seconds("body_timeout_seconds");
+            self.write_timeout_seconds = seconds("write_timeout_seconds");
+            server.finish();
+        }
+        if let Some(vault) = root.section("vault") {
+            self.data_dir = path(&vault, "data_dir", base);
+            self.engine = vault.choice("engine", &EngineKind::CHOICES).map(|engine| engine.value);
+            self.cache_mb = vault.integer("cache_mb", 8..=1_048_576).map(|size| size.value);
+            self.row_cache_mb = vault.integer("row_cache_mb", 0..=1_048_576).map(|size| size.value);
+            vault.finish();
+        }
+        if let Some(policy) = root.section("policy") {
+            self.policy_path = path(&policy, "path", base);
+            self.policy_default = name(&policy, "default");
+            policy.finish();
+        }
+        if let Some(keys) = root.section("keys") {
+            let days = keys.integer("grace_days", 0..=GRACE_DAYS_MAX);
+            self.grace_days = days.and_then(|days| u32::try_from(days.value).ok());
+            let choices = [("warn", GraceAction::Warn), ("refuse", GraceAction::Refuse)];
+            self.grace_action = keys.choice("grace_action", &choices).map(|action| action.value);
+            self.accept_second_tokens = kids(&keys, "accept_second_tokens");
+            keys.finish();
+        }
+        if let Some(sessions) = root.section("sessions") {
+            let days = sessions.integer("retention_days", 1..=SESSION_RETENTION_DAYS_MAX);
+            self.session_retention_days = days.and_then(|days| u32::try_from(days.value).ok());
+            sessions.finish();
+        }
+        self.audit = AuditSettings::read(root, base);
+        self.access = clients::read(root, file);
+        self.sandbox = SandboxConfig::read(root);
+        if let Some(log) = root.section("log") {
+            self.log_level = log.choice("level", &LogLevel::choices()).map(|level| level.value);
+            self.log_format = log.choice("format", &LogFormat::CHOICES).map(|format| format.value);
+            log.finish();
+        }
+        root.finish();
+    }
+}
+
+enum FileError {
+    Text(TextFileError),
+    Problems(Vec<Problem>),
+}
+
+impl FileError {
+    fn note(self, file: &Path, faults: &mut Gathered) -> FileSettings {
+        match self {
+            FileError::Text(error) => faults.add_text_file_error(file, error),
+            FileError::Problems(problems) => faults.add_problems(file, problems),
+        }
+        FileSettings::default()
+    }
+}
+
+pub(super) fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBuf> {
+    let Located { value, line } = section.string(name)?;
+    let wrong = if value.is_empty() {
+        "is empty; leave it out for the default"
+    } else if value.contains('\0') {
+        "has a zero byte, which no path can have"
+    } else if value == "~" || value.starts_with("~/") {
+        "begins with `~`, which shells know and configuration does not: write the whole path"
+    } else {
+        return Some(absolute(base, value));
+    };
+    section.report(line, format!("`{name}` {wrong}"));
+    None
+}
+
+pub(super) fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
+    let Located { value, line } = section.string(name)?;
+    if value.is_empty() {
+        section.report(line, format!("`{name}` is empty; leave it out for the default"));
+        return None;
+    }
+    Some(value.to_owned())
+}
+
+/// Key ids, which may be written in lower case as in policies.
+fn kids(section: &Section<'_>, name: &'static str) -> BTreeSet<Kid> {
+    let mut kids = BTreeSet::new();
+    for Located { value, line } in section.strings(name).unwrap_or_default() {
+        match Kid::parse(&value.to_ascii_uppercase()) {
+            Some(kid) => drop(kids.insert(kid)),
+            None => section.report(
+                line,
+                format!("`{name}` names {}, which is no key id: write it as in MASKER_KEY_<KID>", quoted(value)),
+            ),
+        }
+    }
+    kids
+}
+
+/// Whoever can write to the socket can connect, and whoever connects can ask for every value.
+fn socket_mode(section: &Section<'_>, mode: Located<&str>) -> Option<u32> {
+    let digits = mode.value.strip_prefix("0o").unwrap_or(mode.value);
+    let octal = digits.len() <= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| octal && *bits <= 0o777);
+    let wrong = match bits {
+        None => "must be octal digits in quotes, such as \"0660\"",
+        Some(bits) if bits & OTHERS_WRITE != 0 => {
+            "would let every user of this host connect and ask for every value: \
+             use \"0660\", and `socket_group` for those who may connect"
+        }
+        Some(bits) if bits & OWNER_MODE != OWNER_MODE => {
+            "would keep the daemon's own user from connecting: begin with 06, as in \"0660\" or \"0600\""
+        }
+        Some(bits) => return Some(bits),
+    };
+    section.report(mode.line, format!("`socket_mode` {wrong}"));
+    None
+}

@@ -1,0 +1,214 @@
+//! The suites of reversible tokens, and the body that one seals.
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+
+use super::padding;
+use masker_types::limits::VALUE_BYTES_MAX;
+
+/// Length of a fingerprint's part in a header, in bytes.
+pub const PREFIX_BYTES: usize = 4;
+/// Length of a header, in bytes: the suite's code, then the first bytes of the key generation's fingerprint.
+pub(super) const HEADER_BYTES: usize = 1 + PREFIX_BYTES;
+/// Length of a nonce, in bytes: 192 bits, in every suite.
+pub const NONCE_BYTES: usize = 24;
+/// Length of an authentication tag, in bytes: 128 bits, in every suite.
+pub const TAG_BYTES: usize = 16;
+/// Length of a body without its padded value, in bytes.
+const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
+/// Length of the longest body, in bytes: 257 blocks of 16 for a value of 4,096 bytes.
+pub const BODY_BYTES_MAX: usize = OVERHEAD_BYTES + padding::padded_bytes(VALUE_BYTES_MAX);
+
+const _: () = assert!(OVERHEAD_BYTES == 45);
+const _: () = assert!(BODY_BYTES_MAX == 45 + 16 * 257);
+
+/// Something sealed does not open: forged, damaged, moved under another kind, key id or context, or sealed by a key
+/// that is none of these. It is one error on purpose: whoever tries tokens learns nothing from the difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token or record does not open under this key, kind, key id and context")]
+pub struct OpenError;
+
+/// The AEAD of a suite.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cipher {
+    Xaes256Gcm,
+    XChaCha20Poly1305,
+}
+
+/// How a reversible token is sealed: a cipher, and where its nonce comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Suite {
+    /// `0x01`: XAES-256-GCM under a synthetic nonce. Equal values give equal tokens.
+    Xaes256Gcm,
+    /// `0x02`: XChaCha20-Poly1305 under a synthetic nonce. Equal values give equal tokens.
+    XChaCha20Poly1305,
+    /// `0x11`: XAES-256-GCM under a random nonce. It does not commit to its key; the fingerprint alone selects it.
+    Xaes256GcmRandom,
+    /// `0x12`: XChaCha20-Poly1305 under a random nonce. It does not commit to its key; the fingerprint alone selects it.
+    XChaCha20Poly1305Random,
+}
+
+impl Suite {
+    /// Every suite, in the order of their codes.
+    pub const ALL: [Suite; 4] =
+        [Suite::Xaes256Gcm, Suite::XChaCha20Poly1305, Suite::Xaes256GcmRandom, Suite::XChaCha20Poly1305Random];
+
+    /// The first byte of a body.
+    pub const fn code(self) -> u8 {
+        match self {
+            Suite::Xaes256Gcm => 0x01,
+            Suite::XChaCha20Poly1305 => 0x02,
+            Suite::Xaes256GcmRandom => 0x11,
+            Suite::XChaCha20Poly1305Random => 0x12,
+        }
+    }
+
+    /// The suite with this code; `None` where there is none.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.code() == code)
+    }
+
+    /// Whether equal inputs give equal tokens.
+    pub const fn is_deterministic(self) -> bool {
+        matches!(self, Suite::Xaes256Gcm | Suite::XChaCha20Poly1305)
+    }
+
+    pub(super) const fn cipher(self) -> Cipher {
+        match self {
+            Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => Cipher::Xaes256Gcm,
+            Suite::XChaCha20Poly1305 | Suite::XChaCha20Poly1305Random => Cipher::XChaCha20Poly1305,
+        }
+    }
+}
+
+/// The decoded body of a reversible token: `suite || fingerprint[..4] || nonce || ciphertext || tag`.
+///
+/// Having one tells you that its suite exists and that its length is 45 + 16·n bytes with n from 1 to 257. It says
+/// nothing about who made it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AeadBody {
+    suite: Suite,
+    bytes: Box<[u8]>,
+}
+
+impl AeadBody {
+    /// Checks suite and length; `None` where one is not of the format.
+    pub fn from_bytes(bytes: Box<[u8]>) -> Option<Self> {
+        let suite = Suite::from_code(*bytes.first()?)?;
+        Self::is_length(bytes.len()).then_some(AeadBody { suite, bytes })
+    }
+
+    /// Whether a body can be this long, in bytes.
+    pub const fn is_length(bytes: usize) -> bool {
+        let shortest = OVERHEAD_BYTES + padding::BLOCK_BYTES;
+        shortest <= bytes && bytes <= BODY_BYTES_MAX && (bytes - shortest).is_multiple_of(padding::BLOCK_BYTES)
+    }
+
+    /// Puts a body together in one allocation, which is never moved: header, nonce, the value with its padding; then
+    /// `seal` encrypts the padded value in place and gives the tag.
+    pub(super) fn seal(
+        suite: Suite,
+        header: [u8; HEADER_BYTES],
+        nonce: &[u8; NONCE_BYTES],
+        value: &str,
+        seal: impl FnOnce(&mut [u8]) -> [u8; TAG_BYTES],
+    ) -> Self {
+        let length = OVERHEAD_BYTES + padding::padded_bytes(value.len());
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(nonce);
+        bytes.extend_from_slice(value.as_bytes());
+        padding::pad(&mut bytes, value.len());
+        let tag = seal(&mut bytes[HEADER_BYTES + NONCE_BYTES..]);
+        bytes.extend_from_slice(&tag);
+        AeadBody { suite, bytes: bytes.into_boxed_slice() }
+    }
+
+    /// How it was sealed.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The first bytes of the fingerprint of the key generation that sealed it.
+    pub fn fingerprint_prefix(&self) -> [u8; PREFIX_BYTES] {
+        self.chunk::<1, PREFIX_BYTES>()
+    }
+
+    /// The nonce.
+    pub fn nonce(&self) -> [u8; NONCE_BYTES] {
+        self.chunk::<HEADER_BYTES, NONCE_BYTES>()
+    }
+
+    /// All of it, as the text of the token encodes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn header(&self) -> [u8; HEADER_BYTES] {
+        self.chunk::<0, HEADER_BYTES>()
+    }
+
+    /// The padded and encrypted value, without its tag.
+    pub(super) fn ciphertext(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES + NONCE_BYTES..self.bytes.len() - TAG_BYTES]
+    }
+
+    pub(super) fn tag(&self) -> [u8; TAG_BYTES] {
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&self.bytes[self.bytes.len() - TAG_BYTES..]);
+        tag
+    }
+
+    /// A field of the fixed front, which every body is longer than.
+    fn chunk<const AT: usize, const LENGTH: usize>(&self) -> [u8; LENGTH] {
+        const { assert!(AT + LENGTH <= OVERHEAD_BYTES) };
+        let mut field = [0; LENGTH];
+        field.copy_from_slice(&self.bytes[AT..AT + LENGTH]);
+        field
+    }
+}
+
+impl fmt::Debug for AeadBody {
+    /// The header and the length alone: the rest is a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = HEXLOWER.encode(&self.fingerprint_prefix());
+        write!(f, "AeadBody({:?} by {prefix}…, {} bytes)", self.suite, self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_suites_are_one_to_one() {
+        for code in 0..=u8::MAX {
+            match Suite::from_code(code) {
+                Some(suite) => assert_eq!(suite.code(), code),
+                None => assert!(!matches!(code, 0x01 | 0x02 | 0x11 | 0x12)),
+            }
+        }
+        assert_eq!(Suite::ALL.map(Suite::code), [0x01, 0x02, 0x11, 0x12]);
+        assert_eq!(Suite::ALL.map(Suite::is_deterministic), [true, true, false, false]);
+    }
+
+    #[test]
+    fn bodies_have_whole_blocks_and_a_known_suite() {
+        for length in 0..=BODY_BYTES_MAX + 32 {
+            let mut bytes = vec![0; length];
+            bytes.iter_mut().take(1).for_each(|code| *code = 0x12);
+            let expected = length >= 61 && (length - 45) % 16 == 0 && (length - 45) / 16 <= 257;
+            assert_eq!(AeadBody::from_bytes(bytes.into()).is_some(), expected, "{length}");
+        }
+        assert!(AeadBody::from_bytes(vec![0x03; 61].into()).is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_more_than_the_header() {
+        let mut bytes = vec![0xEE; 61];
+        bytes[0] = 0x01;
+        let body = AeadBody::from_bytes(bytes.into()).unwrap();
+        assert_eq!(format!("{body:?}"), "AeadBody(Xaes256Gcm by eeeeeeee…, 61 bytes)");
+    }
+}

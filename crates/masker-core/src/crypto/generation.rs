@@ -1,0 +1,358 @@
+//! One key generation in one world, ready to work: every prepared state in one piece of locked memory.
+
+use std::fmt;
+
+use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
+use data_encoding::HEXLOWER;
+use rand::CryptoRng;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{
+    aead::{AeadBody, Cipher, HEADER_BYTES, NONCE_BYTES, OpenError, PREFIX_BYTES, Suite, TAG_BYTES},
+    encoding::{Encoded, enc, encoded_bytes},
+    export::{WRAPPED_BYTES, WrappedKey},
+    kdf::{Label, Subkeys},
+    mac::MacKey,
+    padding,
+    record::{OpenedRecord, RecordPayload, SealedRecord, into_text},
+    secret::{KeyError, Locked, LockedMemoryError, SecretKey},
+    siv::synthetic_nonce,
+    xaes::Xaes256Gcm,
+};
+use masker_types::{
+    kind::{Context, EntityKind, Kid, Value},
+    limits::{CONTEXT_BYTES_MAX, KEY_BYTES, KID_BYTES_MAX, KIND_BYTES_MAX},
+    mode::World,
+};
+
+/// Length of a vault token's id, in bytes: 128 bits.
+const ID_BYTES: usize = 16;
+const TOKEN_DOMAIN: &[u8] = b"MSK1";
+const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
+const EXPORT_DOMAIN: &[u8] = b"masker-export-key";
+/// `enc("MSK1", header, kind, kid, context)` at its longest, in bytes.
+const TOKEN_AAD_BYTES_MAX: usize =
+    encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
+/// `enc("MSKV1-record", kind, kid, id)` at its longest, in bytes.
+const RECORD_AAD_BYTES_MAX: usize = encoded_bytes(4, RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + ID_BYTES);
+
+/// The public name of a key generation: the first 8 bytes of a subkey that is used for nothing else. It is written
+/// as 16 lower-case hex digits, and is the same in both worlds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 8]);
+
+impl Fingerprint {
+    /// A fingerprint of these bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Fingerprint(bytes)
+    }
+
+    /// Reads 16 lower-case hex digits; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 8];
+        if HEXLOWER.decode_len(text.len()) != Ok(bytes.len()) {
+            return None;
+        }
+        HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok()?;
+        Some(Fingerprint(bytes))
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+
+    /// The part that stands in the header of reversible tokens.
+    pub const fn prefix(&self) -> [u8; PREFIX_BYTES] {
+        let [a, b, c, d, ..] = self.0;
+        [a, b, c, d]
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 16];
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut digits))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The id of a vault token, under which the vault keeps its record. Whoever has it has the token.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId([u8; ID_BYTES]);
+
+impl TokenId {
+    /// Length of an id, in bytes.
+    pub const BYTES: usize = ID_BYTES;
+
+    /// An id of these bytes.
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+        TokenId(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenId {
+    /// That it is one, and no more: an id is a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenId(…)")
+    }
+}
+
+/// Everything that is computed from a key once. All of it is as secret as the key.
+struct States {
+    token_id: MacKey,
+    nonce: MacKey,
+    alias: MacKey,
+    xaes: Xaes256Gcm,
+    xchacha: XChaCha20Poly1305,
+    record: Xaes256Gcm,
+    export: Xaes256Gcm,
+}
+
+/// The states of one key generation in one world, prepared once and shared by all threads.
+///
+/// It takes whole pages of locked memory. It has no `Debug` and no `Clone`.
+pub struct GenerationKeys {
+    kid: Kid,
+    fingerprint: Fingerprint,
+    states: Locked<States>,
+}
+
+impl GenerationKeys {
+    /// Derives every subkey of a key generation (HKDF-SHA256, RFC 5869) and prepares what works with them.
+    ///
+    /// # Errors
+    /// [`LockedMemoryError`] where there is no locked memory to keep them in.
+    pub fn derive(kid: Kid, key: &SecretKey, world: World) -> Result<Self, LockedMemoryError> {
+        let mut fingerprint = [0; 8];
+        let states = Locked::init(|| {
+            let subkeys = Subkeys::extract(kid, key);
+            let subkey = |label| subkeys.subkey(world, label);
+            fingerprint.copy_from_slice(&subkey(Label::Fingerprint)[..8]);
+            States {
+                token_id: MacKey::new(subkey(Label::TokenId).as_slice()),
+                nonce: MacKey::new(subkey(Label::Nonce).as_slice()),
+                alias: MacKey::new(subkey(Label::Alias).as_slice()),
+                xaes: Xaes256Gcm::new(&subkey(Label::AeadXaes256Gcm)),
+                xchacha: XChaCha20Poly1305::new((&*subkey(Label::AeadXChaCha20Poly1305)).into()),
+                record: Xaes256Gcm::new(&subkey(Label::Record)),
+                export: Xaes256Gcm::new(&subkey(Label::Export)),
+            }
+        })?;
+        Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
+    }
+
+    /// The key id that this is a generation of.
+    pub fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// The public name of the generation.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The id of a vault token: `HMAC-SHA256(subkey("token-id"), enc(kind, context, normal form))[..16]`.
+    pub fn token_id(&self, kind: EntityKind, context: Context<'_>, normal: &str) -> TokenId {
+        let parts = [kind.as_str().as_bytes(), context.as_str().as_bytes(), normal.as_bytes()];
+        TokenId(self.states.token_id.tag(&parts))
+    }
+
+    /// Seals a value in a reversible token.
+    ///
+    /// `nonce` is synthetic for deterministic suites, which then do not touch `rng`, and 24 random bytes for the
+    /// others. Either way 2^80 tokens of one key stay below a chance of 2^-32 that a nonce repeats under other data.
+    ///
+    /// ```text
+    /// header = suite || fingerprint[..4]
+    /// aad    = enc("MSK1", header, kind, kid, context)
+    /// body   = header || nonce || AEAD(subkey("aead/" + cipher), nonce, pad(value), aad)
+    /// ```
+    pub fn mint(
+        &self,
+        suite: Suite,
+        kind: EntityKind,
+        context: Context<'_>,
+        value: Value<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> AeadBody {
+        let [a, b, c, d] = self.fingerprint.prefix();
+        let header = [suite.code(), a, b, c, d];
+        let nonce = if suite.is_deterministic() {
+            synthetic_nonce(&self.states.nonce, &header, kind, context, value.as_str())
+        } else {
+            random_nonce(rng)
+        };
+        let aad = self.token_aad(&header, kind, context);
+        AeadBody::seal(suite, header, &nonce, value.as_str(), |data| match suite.cipher() {
+            Cipher::Xaes256Gcm => self.states.xaes.seal(&nonce, aad.as_slice(), data),
+            Cipher::XChaCha20Poly1305 => self
+                .states
+                .xchacha
+                .encrypt_inout_detached((&nonce).into(), aad.as_slice(), data.into())
+                .expect("a value is far shorter than the 256 GiB that ChaCha20 can seal")
+                .into(),
+        })
+    }
+
+    /// Opens a reversible token under this generation, whether or not the body names it.
+    ///
+    /// For deterministic suites the nonce is computed again from what was opened and compared in constant time, so
+    /// that a token opens under one key only.
+    ///
+    /// # Errors
+    /// [`OpenError`], the same for a tag that does not fit, padding, text or length that no one minted, and a nonce
+    /// that is not the value's own.
+    pub fn open(
+        &self,
+        kind: EntityKind,
+        context: Context<'_>,
+        body: &AeadBody,
+    ) -> Result<Zeroizing<String>, OpenError> {
+        let (header, nonce, tag) = (body.header(), body.nonce(), body.tag());
+        let aad = self.token_aad(&header, kind, context);
+        let mut data = Zeroizing::new(body.ciphertext().to_vec());
+        match body.suite().cipher() {
+            Cipher::Xaes256Gcm => self.states.xaes.open(&nonce, aad.as_slice(), &mut data, &tag)?,
+            Cipher::XChaCha20Poly1305 => {
+                let data = data.as_mut_slice().into();
+                let opened =
+                    self.states.xchacha.decrypt_inout_detached((&nonce).into(), aad.as_slice(), data, (&tag).into());
+                opened.map_err(|_| OpenError)?;
+            }
+        }
+        let length = padding::unpadded_bytes(&data).ok_or(OpenError)?;
+        data.truncate(length);
+        let value = into_text(data)?;
+        Value::new(&value).ok_or(OpenError)?;
+        if body.suite().is_deterministic() {
+            let own = synthetic_nonce(&self.states.nonce, &header, kind, context, &value);
+            if !bool::from(own.ct_eq(&nonce)) {
+                return Err(OpenError);
+            }
+        }
+        Ok(value)
+    }
+
+    /// Seals a record's payload by XAES-256-GCM under `subkey("record")`, with a random nonce and
+    /// `aad = enc("MSKV1-record", kind, kid, id)`. `kind` and `minted_kid` are those in the token's text; the key id of
+    /// this generation may be another.
+    pub fn seal_record(
+        &self,
+        kind: EntityKind,
+        minted_kid: Kid,
+        id: TokenId,
+        payload: &RecordPayload<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> SealedRecord {
+        let nonce = random_nonce(rng);
+        let mut ciphertext = payload.to_plaintext();
+        let tag = self.states.record.seal(&nonce, record_aad(kind, minted_kid, id).as_slice(), &mut ciphertext);
+        ciphertext.extend_from_slice(&tag);
+        SealedRecord { nonce, ciphertext }
+    }
+
+    /// Opens what [`GenerationKeys::seal_record`] sealed under the same kind, kid and id.
+    ///
+    /// # Errors
+    /// [`OpenError`], the same for every reason.
+    pub fn open_record(
+        &self,
+        kind: EntityKind,
+        minted_kid: Kid,
+        id: TokenId,
+        nonce: &[u8; NONCE_BYTES],
+        ciphertext: &[u8],
+    ) -> Result<OpenedRecord, OpenError> {
+        let (data, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(OpenError)?;
+        let mut data = Zeroizing::new(data.to_vec());
+        self.states.record.open(nonce, record_aad(kind, minted_kid, id).as_slice(), &mut data, tag)?;
+        OpenedRecord::from_plaintext(data)
+    }
+
+    /// Authenticates that `index`, an id under this key, is an alias of `target`:
+    /// `HMAC-SHA256(subkey("alias"), enc(index, target))[..16]`.
+    pub fn alias_tag(&self, index: TokenId, target: TokenId) -> [u8; TAG_BYTES] {
+        self.states.alias.tag(&[index.as_bytes(), target.as_bytes()])
+    }
+
+    /// Whether `tag` is the alias tag of `index` and `target`, in constant time. One that is not is damage, not a hit.
+    pub fn alias_verifies(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
+        self.alias_tag(index, target).ct_eq(tag).into()
+    }
+
+    /// Seals the key of an export by XAES-256-GCM under `subkey("export")`, with a random nonce and
+    /// `aad = enc("masker-export-key", kid, fingerprint, binding)`: `binding` is what tells the file from others.
+    pub fn wrap_export_key(&self, file_key: &SecretKey, binding: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
+        let nonce = random_nonce(rng);
+        let mut sealed = [0; WRAPPED_BYTES];
+        let (data, tag) = sealed.split_at_mut(KEY_BYTES);
+        data.copy_from_slice(file_key.expose());
+        tag.copy_from_slice(&self.states.export.seal(&nonce, &self.export_aad(binding), data));
+        WrappedKey { nonce, sealed }
+    }
+
+    /// Opens what [`GenerationKeys::wrap_export_key`] sealed with the same binding; `None` for anything else.
+    ///
+    /// # Errors
+    /// [`LockedMemoryError`] where there is no locked memory to keep the key in.
+    pub fn unwrap_export_key(
+        &self,
+        wrapped: &WrappedKey,
+        binding: &[u8],
+    ) -> Result<Option<SecretKey>, LockedMemoryError> {
+        let Some((data, tag)) = wrapped.sealed.split_last_chunk::<TAG_BYTES>() else { return Ok(None) };
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        key.copy_from_slice(data);
+        if self.states.export.open(&wrapped.nonce, &self.export_aad(binding), key.as_mut_slice(), tag).is_err() {
+            return Ok(None);
+        }
+        match SecretKey::from_bytes(key) {
+            Ok(key) => Ok(Some(key)),
+            Err(KeyError::Memory(memory)) => Err(memory),
+            // Nobody wraps what is no key.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn export_aad(&self, binding: &[u8]) -> Vec<u8> {
+        let mut aad = Vec::new();
+        let parts = [EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), binding];
+        enc(&parts, |piece| aad.extend_from_slice(piece));
+        aad
+    }
+
+    fn token_aad(
+        &self,
+        header: &[u8; HEADER_BYTES],
+        kind: EntityKind,
+        context: Context<'_>,
+    ) -> Encoded<TOKEN_AAD_BYTES_MAX> {
+        let (kind, kid, context) = (kind.as_str(), self.kid.as_str(), context.as_str());
+        Encoded::new(&[TOKEN_DOMAIN, header, kind.as_bytes(), kid.as_bytes(), context.as_bytes()])
+    }
+}
+
+fn record_aad(kind: EntityKind, minted_kid: Kid, id: TokenId) -> Encoded<RECORD_AAD_BYTES_MAX> {
+    Encoded::new(&[RECORD_DOMAIN, kind.as_str().as_bytes(), minted_kid.as_str().as_bytes(), id.as_bytes()])
+}
+
+fn random_nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
+    rng.fill_bytes(&mut nonce);
+    nonce
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! The cryptography of tokens and records: keys in locked memory, subkeys, ciphers, synthetic nonces.
+//!
+//! Only constructions with a published analysis are put together here: HKDF (RFC 5869) for subkeys, HMAC-SHA256
+//! (RFC 2104) as the PRF, XAES-256-GCM (C2SP) and XChaCha20-Poly1305 as AEADs with 192-bit nonces, and the SIV
+//! composition (Rogaway and Shrimpton, 2006) for deterministic tokens. Everything above this module holds a
+//! [`GenerationKeys`] and never a key's bytes.
+
+pub mod aead;
+pub mod chain;
+mod encoding;
+pub mod export;
+pub mod generation;
+pub mod kdf;
+mod locked;
+mod mac;
+mod padding;
+pub mod record;
+pub mod secret;
+mod siv;
+mod weakness;
+mod xaes;
+
+pub use aead::{AeadBody, OpenError, Suite};
+pub use chain::ChainKey;
+pub use export::{ExportCipher, WrappedKey};
+pub use generation::{Fingerprint, GenerationKeys, TokenId};
+pub use locked::{KeyMemory, key_memory};
+pub use record::{OpenedRecord, RecordPayload, SealedRecord};
+pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey, Weakness};

@@ -1,0 +1,230 @@
+//! What a vault record holds, and how it is laid out inside the seal.
+//!
+//! ```text
+//! payload   = u16 length of the context || u16 length of the value || u16 length of the normal form
+//!             || context || value || normal form
+//! plaintext = payload, padded by ISO/IEC 7816-4 to a multiple of 16 bytes
+//! sealed    = XAES-256-GCM(subkey("record"), random 24-byte nonce, plaintext,
+//!                          aad = enc("MSKV1-record", kind, kid, id)), ciphertext || tag
+//! ```
+//!
+//! Integers are big-endian; the texts are UTF-8. A normal form of length 0 says that it is the value itself. Kind and
+//! kid are those under which the token was minted, whatever key seals the record now.
+
+use std::ops::Range;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    aead::{NONCE_BYTES, OpenError, TAG_BYTES},
+    padding,
+};
+use masker_types::{
+    kind::{Context, Value},
+    limits::{CONTEXT_BYTES_MAX, ROW_BYTES_MAX, VALUE_BYTES_MAX},
+};
+
+/// Bytes of the three lengths.
+const LENGTHS_BYTES: usize = 6;
+/// Length of the longest sealed payload, in bytes, with its tag.
+pub const SEALED_BYTES_MAX: usize =
+    padding::padded_bytes(LENGTHS_BYTES + CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX) + TAG_BYTES;
+
+const _: () = assert!(SEALED_BYTES_MAX + NONCE_BYTES < ROW_BYTES_MAX);
+const _: () = assert!(CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX <= u16::MAX as usize);
+
+/// What a record keeps under its seal. It has no `Debug`: it is the personal data itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RecordPayload<'a> {
+    /// The context that the token is bound to.
+    pub context: Context<'a>,
+    /// The value as it came first.
+    pub value: Value<'a>,
+    /// Its normal form, where that is another text; rotation computes new ids from it. It has the bounds of a value.
+    pub normal: Option<Value<'a>>,
+}
+
+impl RecordPayload<'_> {
+    /// The padded plaintext, in one allocation with room for the tag: it is encrypted where it stands.
+    pub(super) fn to_plaintext(self) -> Vec<u8> {
+        let texts = [self.context.as_str(), self.value.as_str(), self.normal.map_or("", |normal| normal.as_str())];
+        let length = LENGTHS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
+        let mut plaintext = Vec::with_capacity(padding::padded_bytes(length) + TAG_BYTES);
+        for text in texts {
+            // Contexts and values are bounded by their types, and the bounds by the assertions above.
+            plaintext.extend_from_slice(&(text.len() as u16).to_be_bytes());
+        }
+        for text in texts {
+            plaintext.extend_from_slice(text.as_bytes());
+        }
+        padding::pad(&mut plaintext, length);
+        plaintext
+    }
+}
+
+/// A sealed payload, as a row keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// The random nonce.
+    pub nonce: [u8; NONCE_BYTES],
+    /// The encrypted payload, then its 16-byte tag.
+    pub ciphertext: Vec<u8>,
+}
+
+/// An opened payload. It is wiped when dropped, and has no `Debug`.
+pub struct OpenedRecord {
+    /// Context, value and normal form, one after the other.
+    texts: Zeroizing<String>,
+    context_end: usize,
+    value_end: usize,
+}
+
+impl OpenedRecord {
+    /// Reads a decrypted plaintext.
+    ///
+    /// # Errors
+    /// [`OpenError`] for what [`RecordPayload::to_plaintext`] does not write: it was sealed by something else.
+    pub(super) fn from_plaintext(mut plaintext: Zeroizing<Vec<u8>>) -> Result<Self, OpenError> {
+        let length = padding::unpadded_bytes(&plaintext).ok_or(OpenError)?;
+        plaintext.truncate(length);
+        let (lengths, _) = plaintext.split_first_chunk::<LENGTHS_BYTES>().ok_or(OpenError)?;
+        let [context, value, normal] =
+            [0, 2, 4].map(|at| usize::from(u16::from_be_bytes([lengths[at], lengths[at + 1]])));
+        if LENGTHS_BYTES + context + value + normal != length {
+            return Err(OpenError);
+        }
+        plaintext.drain(..LENGTHS_BYTES);
+        let opened = OpenedRecord { texts: into_text(plaintext)?, context_end: context, value_end: context + value };
+        // The proofs that the accessors build on, and that whole characters stand between the boundaries.
+        let normal_is_value = opened.text(opened.value_end..opened.texts.len())?.is_empty();
+        Context::new(opened.text(0..opened.context_end)?).ok_or(OpenError)?;
+        Value::new(opened.text(opened.context_end..opened.value_end)?).ok_or(OpenError)?;
+        if !normal_is_value {
+            Value::new(opened.text(opened.value_end..opened.texts.len())?).ok_or(OpenError)?;
+        }
+        Ok(opened)
+    }
+
+    fn text(&self, range: Range<usize>) -> Result<&str, OpenError> {
+        self.texts.get(range).ok_or(OpenError)
+    }
+
+    /// The context that the token is bound to; empty where there is none.
+    pub fn context(&self) -> &str {
+        &self.texts[..self.context_end]
+    }
+
+    /// The value as it came first.
+    pub fn value(&self) -> &str {
+        &self.texts[self.context_end..self.value_end]
+    }
+
+    /// The normal form of the value, from which ids are computed: the value itself, where the record holds no other.
+    pub fn normal(&self) -> &str {
+        match &self.texts[self.value_end..] {
+            "" => self.value(),
+            normal => normal,
+        }
+    }
+
+    /// The same payload again, to seal it under another key.
+    pub fn payload(&self) -> RecordPayload<'_> {
+        let value = |text| Value::new(text).expect("checked when the record was opened");
+        RecordPayload {
+            context: Context::new(self.context()).expect("checked when the record was opened"),
+            value: value(self.value()),
+            normal: match &self.texts[self.value_end..] {
+                "" => None,
+                normal => Some(value(normal)),
+            },
+        }
+    }
+}
+
+/// Takes bytes over as text without copying them; what is no UTF-8 is wiped.
+pub(super) fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, OpenError> {
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            error.into_bytes().zeroize();
+            Err(OpenError)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload<'a>(context: &'a str, value: &'a str, normal: &'a str) -> RecordPayload<'a> {
+        RecordPayload {
+            context: Context::new(context).unwrap(),
+            value: Value::new(value).unwrap(),
+            normal: Value::new(normal),
+        }
+    }
+
+    fn open(plaintext: &[u8]) -> Result<OpenedRecord, OpenError> {
+        OpenedRecord::from_plaintext(Zeroizing::new(plaintext.to_vec()))
+    }
+
+    #[test]
+    fn the_layout_is_what_the_module_says() {
+        assert_eq!(
+            payload("ctx", "Väl", "n").to_plaintext(),
+            b"\x00\x03\x00\x04\x00\x01ctxV\xC3\xA4ln\x80\0" // 6 + 3 + 4 + 1 bytes, then two of padding
+        );
+    }
+
+    #[test]
+    fn payloads_come_back() {
+        let long = "é".repeat(2_048);
+        for (context, value, normal) in
+            [("", "v", ""), ("c", "value", "VALUE"), (&"x".repeat(256), &long, &long), ("ä", "ö", "ü")]
+        {
+            let plaintext = payload(context, value, normal).to_plaintext();
+            assert!(plaintext.len() + TAG_BYTES <= SEALED_BYTES_MAX);
+            assert_eq!(plaintext.len() % 16, 0);
+            let opened = open(&plaintext).unwrap();
+            assert_eq!((opened.context(), opened.value()), (context, value));
+            assert_eq!(opened.normal(), if normal.is_empty() { value } else { normal });
+            assert!(opened.payload() == payload(context, value, normal));
+        }
+    }
+
+    #[test]
+    fn what_is_no_payload_does_not_open() {
+        let padded = |payload: &[u8]| {
+            let mut plaintext = payload.to_vec();
+            padding::pad(&mut plaintext, payload.len());
+            plaintext
+        };
+        assert!(open(&padded(b"\0\0\0\x01\0\0v")).is_ok());
+        let cases: [&[u8]; 9] = [
+            b"",
+            b"\0\0\0\x01\0",
+            b"\0\0\0\0\0\0",              // no value
+            b"\0\0\0\x02\0\0v",           // shorter than it says
+            b"\0\0\0\x01\0\0vv",          // longer than it says
+            b"\0\0\0\x01\0\0\xFF",        // not UTF-8
+            b"\0\x01\0\x01\0\0\xC3\xA4",  // a character across a boundary
+            b"\xFF\xFF\xFF\xFF\xFF\xFFv", // lengths that no sum may overflow
+            b"\0\0\0\x01\x80\x00v",       // a normal form that is not there
+        ];
+        for case in cases {
+            assert!(open(&padded(case)).is_err(), "{case:02x?}");
+        }
+        assert!(open(b"\0\0\0\x01\0\0v\0\0\0\0\0\0\0\0\0").is_err(), "no padding");
+        let too_long = |context: usize, value: usize, normal: usize| {
+            let mut payload = Vec::new();
+            for length in [context, value, normal] {
+                payload.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            payload.resize(payload.len() + context + value + normal, b'x');
+            open(&padded(&payload)).is_err()
+        };
+        assert!(!too_long(256, 4_096, 4_096));
+        assert!(too_long(257, 1, 0) && too_long(0, 4_097, 0) && too_long(0, 1, 4_097));
+    }
+}

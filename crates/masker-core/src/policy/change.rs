@@ -1,0 +1,120 @@
+//! What a change of policy does to values that already have tokens.
+
+use std::fmt;
+
+use super::{Action, Cipher, EntityRule, Policy, Scheme, TokenizeRule};
+use crate::crypto::aead::Suite;
+use masker_types::kind::EntityKind;
+
+/// One kind that two policies treat differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The kind.
+    pub kind: EntityKind,
+    /// Its rule before; `None` where the policy did not name it.
+    pub before: Option<EntityRule>,
+    /// Its rule after; `None` where the policy does not name it any more.
+    pub after: Option<EntityRule>,
+    /// What that does to values.
+    pub effect: Effect,
+}
+
+/// What a change of a rule does. Tokens already given out rehydrate after every one of these changes, for as long as
+/// their keys are loaded; the question is what the same value becomes when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// The kind is new.
+    Added,
+    /// The kind is gone: requests that name it are refused.
+    Removed,
+    /// Values that were left alone or redacted get tokens.
+    TokenizedFromNowOn,
+    /// Values that got tokens are left alone or redacted.
+    TokenizedNoMore,
+    /// Redacted values pass through from now on, or the other way round.
+    OtherWithoutToken,
+    /// Known values get new tokens. The text says through what.
+    NewTokens(&'static str),
+    /// Some known values get new tokens. The text says which.
+    SomeNewTokens(&'static str),
+    /// Known values keep their tokens.
+    SameTokens,
+}
+
+impl Effect {
+    /// Whether a value that has a token may get another one.
+    pub fn gives_new_tokens(self) -> bool {
+        matches!(self, Effect::NewTokens(_) | Effect::SomeNewTokens(_))
+    }
+
+    fn between(before: Option<&EntityRule>, after: Option<&EntityRule>) -> Self {
+        let (before, after) = match (before, after) {
+            (None, _) => return Effect::Added,
+            (_, None) => return Effect::Removed,
+            (Some(before), Some(after)) => (before, after),
+        };
+        match (before.action, after.action) {
+            (Action::Tokenize(old), Action::Tokenize(new)) => match Self::between_tokens(old, new) {
+                Effect::SameTokens if after.context_required && !before.context_required => {
+                    Effect::SomeNewTokens("those tokenized without a context, for they now need one")
+                }
+                effect => effect,
+            },
+            (Action::Tokenize(_), _) => Effect::TokenizedNoMore,
+            (_, Action::Tokenize(_)) => Effect::TokenizedFromNowOn,
+            (Action::Redact | Action::Passthrough, Action::Redact | Action::Passthrough) => Effect::OtherWithoutToken,
+        }
+    }
+
+    fn between_tokens(old: TokenizeRule, new: TokenizeRule) -> Self {
+        if old.kid != new.kid {
+            return Effect::NewTokens("another key id");
+        }
+        match (old.scheme, new.scheme) {
+            (Scheme::VaultDeterministic, Scheme::VaultDeterministic) if old.normalizer != new.normalizer => {
+                Effect::SomeNewTokens("those whose normal form is another one now")
+            }
+            (Scheme::VaultDeterministic, Scheme::VaultDeterministic) => Effect::SameTokens,
+            (Scheme::ReversibleAead(old), Scheme::ReversibleAead(new)) => Self::between_suites(old, new),
+            _ => Effect::NewTokens("another tokenization"),
+        }
+    }
+
+    fn between_suites(old: Suite, new: Suite) -> Self {
+        match (old.is_deterministic(), new.is_deterministic()) {
+            _ if old == new => Effect::SameTokens,
+            (_, false) => Effect::NewTokens("each time, for the nonce is random"),
+            _ if Cipher::of(old) != Cipher::of(new) => Effect::NewTokens("another cipher"),
+            _ => Effect::NewTokens("once, for the nonce was random"),
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Added => f.write_str("requests can use it from now on"),
+            Effect::Removed => f.write_str("requests that name it are refused; its tokens still rehydrate"),
+            Effect::TokenizedFromNowOn => f.write_str("values get tokens from now on"),
+            Effect::TokenizedNoMore => f.write_str("values get no tokens any more; those given out still rehydrate"),
+            Effect::OtherWithoutToken => f.write_str("values get no tokens, as before"),
+            Effect::NewTokens(through) => write!(f, "known values get new tokens: {through}"),
+            Effect::SomeNewTokens(which) => write!(f, "some known values get new tokens: {which}"),
+            Effect::SameTokens => f.write_str("known values keep their tokens"),
+        }
+    }
+}
+
+/// The kinds that two policies treat differently, in their order.
+pub fn changes(before: &Policy, after: &Policy) -> Vec<Change> {
+    let mut kinds: Vec<EntityKind> = before.entities.keys().chain(after.entities.keys()).copied().collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let change = |kind: EntityKind| {
+        let (before, after) = (before.entities.get(&kind), after.entities.get(&kind));
+        let effect = Effect::between(before, after);
+        (before != after).then(|| Change { kind, before: before.copied(), after: after.copied(), effect })
+    };
+    kinds.into_iter().filter_map(change).collect()
+}

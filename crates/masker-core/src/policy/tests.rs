@@ -1,0 +1,273 @@
+use super::*;
+use crate::document::Problem;
+
+/// What the reference shows, with every default written out.
+const REFERENCE: &str = r#"
+name = "healthcare-default"
+version = 1
+description = "…"
+kid = "k_healthcare"
+tokenization = "vault-deterministic"
+cipher = "aes-256-gcm"
+deterministic = true
+
+[entities.PHONE]
+normalize = "phone"
+[entities.SSN]
+normalize = "digits"
+context = "required"
+action = "tokenize"
+[entities.NOTE]
+action = "redact"
+[entities.CITY]
+action = "passthrough"
+[entities.CARD]
+kid = "K_PAYMENTS"
+tokenization = "reversible-aead"
+cipher = "xchacha20-poly1305"
+deterministic = false
+"#;
+
+fn rule(policy: &Policy, kind: &str) -> EntityRule {
+    *policy.rule(kind).unwrap().1
+}
+
+fn tokenize(kid: &str, scheme: Scheme, normalizer: Normalizer) -> Action {
+    Action::Tokenize(TokenizeRule { kid: Kid::parse(kid).unwrap(), scheme, normalizer })
+}
+
+/// A policy with these lines at the top, from line 3, and these after them.
+fn parse(top: &str, entities: &str) -> Result<Policy, Vec<Problem>> {
+    Policy::parse(&format!("name = \"p\"\nversion = 1\n{top}\n{entities}"))
+}
+
+/// `line: the message up to its first colon`, for each problem.
+fn outline(parsed: Result<Policy, Vec<Problem>>) -> Vec<String> {
+    parsed.unwrap_err().iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect()
+}
+
+fn assert_problems(parsed: Result<Policy, Vec<Problem>>, expected: &[(usize, &str)]) {
+    let problems = parsed.unwrap_err();
+    let seen: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(seen, expected.iter().map(|(line, _)| *line).collect::<Vec<_>>(), "{problems:#?}");
+    for (problem, (_, part)) in problems.iter().zip(expected) {
+        assert!(problem.message.contains(part), "{part:?} is not in {problem}");
+    }
+}
+
+#[test]
+fn settings_of_a_kind_count_before_those_at_the_top() {
+    let policy = Policy::parse(REFERENCE).unwrap();
+    assert_eq!((policy.name.as_str(), policy.version, policy.description.as_str()), ("healthcare-default", 1, "…"));
+    let vault = Scheme::VaultDeterministic;
+    let phone = tokenize("K_HEALTHCARE", vault, Normalizer::Phone);
+    assert_eq!(rule(&policy, "PHONE"), EntityRule { action: phone, context_required: false });
+    let ssn = tokenize("K_HEALTHCARE", vault, Normalizer::Digits);
+    assert_eq!(rule(&policy, "SSN"), EntityRule { action: ssn, context_required: true });
+    assert_eq!(rule(&policy, "NOTE"), EntityRule { action: Action::Redact, context_required: false });
+    assert_eq!(rule(&policy, "CITY"), EntityRule { action: Action::Passthrough, context_required: false });
+    let card = tokenize("K_PAYMENTS", Scheme::ReversibleAead(Suite::XChaCha20Poly1305Random), Normalizer::Trim);
+    assert_eq!(rule(&policy, "CARD"), EntityRule { action: card, context_required: false });
+    assert!(policy.rule("phone").is_none() && policy.rule("FAX").is_none());
+    let kids: Vec<String> = policy.kids().map(|kid| kid.to_string()).collect();
+    assert_eq!(kids, ["K_HEALTHCARE", "K_PAYMENTS"]);
+}
+
+#[test]
+fn a_context_demanded_at_the_top_is_demanded_of_each_kind_that_gets_tokens() {
+    let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"\ncontext = \"required\"";
+    let policy =
+        parse(top, "[entities.A]\n[entities.B]\ncontext = \"optional\"\n[entities.C]\naction = \"redact\"\n").unwrap();
+    let demanded = ["A", "B", "C"].map(|kind| rule(&policy, kind).context_required);
+    assert_eq!(demanded, [true, false, false]);
+}
+
+#[test]
+fn a_cipher_and_a_kind_of_nonce_make_a_suite() {
+    for (cipher, deterministic, suite) in [
+        ("aes-256-gcm", true, Suite::Xaes256Gcm),
+        ("aes-256-gcm", false, Suite::Xaes256GcmRandom),
+        ("xchacha20-poly1305", true, Suite::XChaCha20Poly1305),
+        ("xchacha20-poly1305", false, Suite::XChaCha20Poly1305Random),
+    ] {
+        let top = format!(
+            "kid = \"K\"\ntokenization = \"reversible-aead\"\ncipher = \"{cipher}\"\ndeterministic = {deterministic}"
+        );
+        let policy = parse(&top, "[entities.A]\n").unwrap();
+        assert_eq!(rule(&policy, "A").action, tokenize("K", Scheme::ReversibleAead(suite), Normalizer::Trim));
+        assert_eq!((Cipher::of(suite).name(), suite.is_deterministic()), (cipher, deterministic));
+    }
+    let policy = parse("kid = \"K\"\ntokenization = \"reversible-aead\"", "[entities.A]\n").unwrap();
+    let by_default = Scheme::ReversibleAead(Suite::Xaes256Gcm);
+    assert_eq!(rule(&policy, "A").action, tokenize("K", by_default, Normalizer::Trim));
+}
+
+#[test]
+fn every_error_of_a_policy_is_reported_with_its_line() {
+    let text = r#"name = "Health Care"
+version = 0
+descripton = "x"
+kid = "K_OLD"
+tokenization = "vault"
+
+[entities.phone]
+normalize = "fone"
+
+[entities.SSN]
+context = true
+action = "hide"
+normalise = "digits"
+
+[entities.CARD]
+tokenization = "vault-deterministic"
+cipher = "rot13"
+deterministic = "no"
+
+[entities.DOB]
+tokenization = "vault-deterministic"
+cipher = "aes-256-gcm"
+deterministic = false
+
+[entities.NOTE]
+action = "redact"
+kid = "K_X"
+normalize = "trim"
+
+[entitie.X]
+"#;
+    assert_problems(
+        Policy::parse(text),
+        &[
+            (1, "`name` cannot be `Health Care`"),
+            (2, "`version` must be a whole number from 1"),
+            (3, "did you mean `description`?"),
+            (4, "does not end in `_OLD`"),
+            (5, "there is `vault-deterministic` and `reversible-aead`"),
+            (7, "did you mean `PHONE`?"),
+            (8, "`normalize` cannot be `fone`: did you mean `phone`?"),
+            (11, "`context` in [entities.SSN] must be a string"),
+            (12, "`action` cannot be `hide`"),
+            (13, "did you mean `normalize`?"),
+            (17, "`cipher` cannot be `rot13`"),
+            (18, "`deterministic` in [entities.CARD] must be true or false"),
+            (22, "`cipher` is for `tokenization = \"reversible-aead\"`"),
+            (23, "`deterministic` is for"),
+            (27, "`kid` has no effect: NOTE is redacted"),
+            (28, "`normalize` has no effect"),
+            (30, "did you mean `entities`?"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_missing_is_reported_once() {
+    assert_problems(
+        Policy::parse("[entities.A]\n[entities.B]\n"),
+        &[
+            (1, "`kid` is missing: needed by `A` and `B`"),
+            (1, "`name` is missing"),
+            (1, "`tokenization` is missing: needed by `A` and `B`"),
+            (1, "`version` is missing"),
+        ],
+    );
+    assert_problems(parse("kid = \"K\"", ""), &[(1, "`entities` is missing")]);
+    assert_problems(parse("kid = \"K\"\n[entities]", ""), &[(4, "[entities] is empty")]);
+    assert_problems(parse("entities = 1", ""), &[(3, "must be a section")]);
+}
+
+#[test]
+fn settings_for_reversible_tokens_that_no_kind_has_are_refused() {
+    let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"";
+    let idle = format!("{top}\ncipher = \"xchacha20-poly1305\"\ndeterministic = false");
+    assert_problems(parse(&idle, "[entities.A]\n"), &[(5, "`cipher` has no effect"), (6, "`deterministic` has no")]);
+    assert!(parse(&idle, "[entities.A]\n[entities.B]\ntokenization = \"reversible-aead\"\n").is_ok());
+    let documentation = format!("{top}\ncipher = \"aes-256-gcm\"\ndeterministic = true");
+    assert!(parse(&documentation, "[entities.A]\n").is_ok());
+}
+
+#[test]
+fn names_of_policies_have_a_grammar() {
+    let named = |name: &str| {
+        Policy::parse(&format!(
+            "name = \"{name}\"\nversion = 1\nkid = \"K\"\ntokenization = \"reversible-aead\"\n[entities.A]\n"
+        ))
+    };
+    for good in ["a", "0", "a-b-", &"a".repeat(64)] {
+        assert!(named(good).is_ok(), "{good}");
+    }
+    for bad in ["", "-a", "A", "a_b", "a b", "é", &"a".repeat(65)] {
+        assert_eq!(outline(named(bad)).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn a_normalizer_beside_reversible_tokens_is_a_warning() {
+    let top = "kid = \"K\"\ntokenization = \"reversible-aead\"";
+    let policy = parse(top, "[entities.A]\nnormalize = \"digits\"\n[entities.B]\nnormalize = \"trim\"\n").unwrap();
+    let warnings = policy.warnings();
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("policy `p`") && one.contains("tokens of A")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_policies_that_come_with_masker_are_sound() {
+    let shipped = [
+        ("healthcare-default", include_str!("../../../../policies/healthcare-default.toml"), 17),
+        ("payments", include_str!("../../../../policies/payments.toml"), 11),
+        ("stateless", include_str!("../../../../policies/stateless.toml"), 17),
+    ];
+    for (name, text, kinds) in shipped {
+        let policy = Policy::parse(text).unwrap();
+        assert_eq!((policy.name.as_str(), policy.entities.len()), (name, kinds));
+        assert_eq!(policy.warnings(), Vec::<String>::new());
+        assert_eq!(policy.kids().count(), 1);
+    }
+    let [healthcare, _, stateless] = shipped.map(|(_, text, _)| Policy::parse(text).unwrap());
+    assert!(healthcare.entities.keys().eq(stateless.entities.keys()));
+}
+
+/// The effect of changing kind A from one section to another.
+fn effect(before: &str, after: &str) -> Option<Effect> {
+    let policy = |settings: &str| {
+        let text = format!("[entities.A]\n{settings}\n[entities.Z]\naction = \"redact\"\n");
+        parse("kid = \"K\"\ntokenization = \"vault-deterministic\"", &text).unwrap()
+    };
+    let changes = changes(&policy(before), &policy(after));
+    assert!(changes.len() <= 1);
+    changes.first().map(|change| change.effect)
+}
+
+#[test]
+fn a_change_tells_whether_known_values_get_new_tokens() {
+    let aead = "tokenization = \"reversible-aead\"";
+    let random = "tokenization = \"reversible-aead\"\ndeterministic = false";
+    let chacha = "tokenization = \"reversible-aead\"\ncipher = \"xchacha20-poly1305\"";
+    let aead_digits = "tokenization = \"reversible-aead\"\nnormalize = \"digits\"";
+    let (digits, phone) = ("normalize = \"digits\"", "normalize = \"phone\"");
+    let (required, optional) = ("context = \"required\"", "context = \"optional\"");
+    let (redact, pass) = ("action = \"redact\"", "action = \"passthrough\"");
+    assert_eq!(effect(digits, digits), None);
+    for (before, after) in [("", "kid = \"K2\""), ("", aead), (aead, random), (random, aead), (aead, chacha)] {
+        assert!(matches!(effect(before, after), Some(Effect::NewTokens(_))), "{before} to {after}");
+    }
+    for (before, after) in [(digits, phone), (optional, required)] {
+        assert!(matches!(effect(before, after), Some(Effect::SomeNewTokens(_))), "{before} to {after}");
+    }
+    for (before, after) in [(aead, aead_digits), (required, optional)] {
+        assert_eq!(effect(before, after), Some(Effect::SameTokens), "{before} to {after}");
+    }
+    assert_eq!(effect(digits, redact), Some(Effect::TokenizedNoMore));
+    assert_eq!(effect(redact, aead), Some(Effect::TokenizedFromNowOn));
+    assert_eq!(effect(redact, pass), Some(Effect::OtherWithoutToken));
+}
+
+#[test]
+fn kinds_that_come_or_go_are_changes() {
+    let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"";
+    let (one, other) = (parse(top, "[entities.A]\n[entities.B]\n"), parse(top, "[entities.B]\n[entities.C]\n"));
+    let changes = changes(&one.unwrap(), &other.unwrap());
+    let seen: Vec<(&str, Effect)> = changes.iter().map(|change| (change.kind.as_str(), change.effect)).collect();
+    assert_eq!(seen, [("A", Effect::Removed), ("C", Effect::Added)]);
+}

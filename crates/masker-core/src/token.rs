@@ -1,0 +1,271 @@
+//! The text of a token: `{scheme}.{kind}.{kid}.{body}`, read and written canonically.
+//!
+//! Parsing then printing gives back the input, byte for byte, or parsing fails. A body is RFC 4648 base32, upper
+//! case, without padding; non-zero trailing bits are no token.
+
+use std::fmt;
+
+use data_encoding::BASE32_NOPAD;
+
+use crate::crypto::aead::BODY_BYTES_MAX;
+pub use crate::crypto::{AeadBody, TokenId};
+use masker_types::kind::{EntityKind, Kid};
+
+/// The scheme of vault tokens: the text says nothing without the vault.
+pub const VAULT_SCHEME: &str = "MSKV1";
+/// The scheme of reversible tokens: the text holds the sealed value.
+pub const AEAD_SCHEME: &str = "MSK1";
+
+/// Characters of a vault token's body: 16 bytes in base32.
+const ID_CHARS: usize = (TokenId::BYTES * 8).div_ceil(5);
+/// Characters of the longest body of a reversible token.
+const BODY_CHARS_MAX: usize = (BODY_BYTES_MAX * 8).div_ceil(5);
+
+/// Length of the longest token, in bytes (it is ASCII).
+pub const TOKEN_BYTES_MAX: usize =
+    AEAD_SCHEME.len() + masker_types::limits::KIND_BYTES_MAX + masker_types::limits::KID_BYTES_MAX + BODY_CHARS_MAX + 3;
+
+const _: () = assert!(ID_CHARS == 26);
+
+/// A text that is no token. It does not say where, and holds nothing of the text: that may be a token with a typing
+/// error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a token: one reads MSKV1.KIND.KEY_ID.BODY or MSK1.KIND.KEY_ID.BODY, with the body in upper-case base32")]
+pub struct Malformed;
+
+/// Having one tells you that its text was of the format. It says nothing about who made it.
+///
+/// There is no `Display`, so that a token gets into a log by no accident: [`Token::to_text`] is its one way out.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Token {
+    /// `MSKV1`: the vault keeps the value under this id.
+    Vault {
+        /// What kind of value it stands for.
+        kind: EntityKind,
+        /// The key id it was minted under.
+        kid: Kid,
+        /// Under which the vault keeps its record.
+        id: TokenId,
+    },
+    /// `MSK1`: the value is sealed in the token.
+    Aead {
+        /// What kind of value it stands for.
+        kind: EntityKind,
+        /// The key id it was minted under.
+        kid: Kid,
+        /// The sealed value.
+        body: AeadBody,
+    },
+}
+
+impl Token {
+    /// Reads the text of a token.
+    ///
+    /// # Errors
+    /// [`Malformed`] for every text that [`Token::to_text`] does not write.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut fields = text.splitn(4, '.');
+        let mut field = || fields.next().ok_or(Malformed);
+        let (scheme, kind, kid, body) = (field()?, field()?, field()?, field()?);
+        let kind = EntityKind::parse(kind).ok_or(Malformed)?;
+        let kid = Kid::parse(kid).ok_or(Malformed)?;
+        match scheme {
+            VAULT_SCHEME => Ok(Token::Vault { kind, kid, id: parse_id(body)? }),
+            AEAD_SCHEME => Ok(Token::Aead { kind, kid, body: parse_aead_body(body)? }),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Appends the text of the token, in one growth of `out` at most.
+    pub fn write_to(&self, out: &mut String) {
+        let (scheme, body): (_, &[u8]) = match self {
+            Token::Vault { id, .. } => (VAULT_SCHEME, id.as_bytes()),
+            Token::Aead { body, .. } => (AEAD_SCHEME, body.as_bytes()),
+        };
+        let (kind, kid) = (self.kind(), self.kid());
+        let fields = [scheme, kind.as_str(), kid.as_str()];
+        out.reserve(fields.iter().map(|field| field.len() + 1).sum::<usize>() + BASE32_NOPAD.encode_len(body.len()));
+        for field in fields {
+            out.push_str(field);
+            out.push('.');
+        }
+        BASE32_NOPAD.encode_append(body, out);
+    }
+
+    /// The text of the token.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.write_to(&mut text);
+        text
+    }
+
+    /// What kind of value it stands for.
+    pub fn kind(&self) -> EntityKind {
+        match self {
+            Token::Vault { kind, .. } | Token::Aead { kind, .. } => *kind,
+        }
+    }
+
+    /// The key id it was minted under.
+    pub fn kid(&self) -> Kid {
+        match self {
+            Token::Vault { kid, .. } | Token::Aead { kid, .. } => *kid,
+        }
+    }
+}
+
+fn parse_id(body: &str) -> Result<TokenId, Malformed> {
+    if body.len() != ID_CHARS {
+        return Err(Malformed);
+    }
+    let mut id = [0; TokenId::BYTES];
+    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut id).map_err(|_| Malformed)?;
+    Ok(TokenId::from_bytes(id))
+}
+
+fn parse_aead_body(body: &str) -> Result<AeadBody, Malformed> {
+    // Before memory is taken for it.
+    let length = BASE32_NOPAD.decode_len(body.len()).map_err(|_| Malformed)?;
+    if !AeadBody::is_length(length) {
+        return Err(Malformed);
+    }
+    let mut bytes = vec![0; length].into_boxed_slice();
+    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut bytes).map_err(|_| Malformed)?;
+    AeadBody::from_bytes(bytes).ok_or(Malformed)
+}
+
+impl fmt::Debug for Token {
+    /// Everything but the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Token::Vault { kind, kid, .. } => write!(f, "Token({VAULT_SCHEME}.{kind}.{kid}.…)"),
+            Token::Aead { kind, kid, body } => write!(f, "Token({AEAD_SCHEME}.{kind}.{kid}.{body:?})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::Suite;
+
+    const VAULT: &str = "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y";
+
+    fn aead_text(suite: Suite, blocks: usize) -> String {
+        let mut bytes = vec![0xA7; 45 + 16 * blocks];
+        bytes[0] = suite.code();
+        format!("MSK1.PHONE.K_A.{}", BASE32_NOPAD.encode(&bytes))
+    }
+
+    #[test]
+    fn fields_are_read() {
+        let Ok(Token::Vault { kind, kid, id }) = Token::parse(VAULT) else { panic!("a vault token") };
+        assert_eq!((kind.as_str(), kid.as_str()), ("PHONE", "K_HEALTHCARE"));
+        assert_eq!(BASE32_NOPAD.encode(id.as_bytes()), "ARDB2OHQTZRLMIN6BLC54TTH7Y");
+        for suite in Suite::ALL {
+            let Ok(Token::Aead { body, .. }) = Token::parse(&aead_text(suite, 1)) else { panic!("{suite:?}") };
+            assert_eq!((body.suite(), body.fingerprint_prefix(), body.nonce()), (suite, [0xA7; 4], [0xA7; 24]));
+        }
+    }
+
+    #[test]
+    fn bodies_have_1_to_257_blocks() {
+        for blocks in [1, 2, 3, 4, 5, 256, 257] {
+            let text = aead_text(Suite::Xaes256Gcm, blocks);
+            assert_eq!(Token::parse(&text).map(|token| token.to_text()), Ok(text), "{blocks}");
+        }
+        for blocks in [0, 258, 1_000] {
+            assert_eq!(Token::parse(&aead_text(Suite::Xaes256Gcm, blocks)), Err(Malformed), "{blocks}");
+        }
+    }
+
+    #[test]
+    fn the_longest_token_is_as_long_as_the_limit() {
+        let body = aead_text(Suite::Xaes256Gcm, 257);
+        let body = body.rsplit('.').next().unwrap();
+        let text = format!("MSK1.{}.{}.{body}", "A".repeat(32), "K".repeat(48));
+        assert_eq!(text.len(), TOKEN_BYTES_MAX);
+        assert!(Token::parse(&text).is_ok());
+    }
+
+    /// Every truncation, every single character put in the place of another, and every one inserted: what still
+    /// parses prints as it was read, and the last character of a body has bits that must be zero.
+    #[test]
+    fn parsing_is_canonical() {
+        let alphabet: Vec<char> = (0..=0x7Fu8).map(char::from).chain(['é', '\u{ff11}', '\u{a0}']).collect();
+        for text in [VAULT.to_owned(), aead_text(Suite::XChaCha20Poly1305Random, 1), aead_text(Suite::Xaes256Gcm, 2)] {
+            let canonical = |candidate: String| {
+                if let Ok(token) = Token::parse(&candidate) {
+                    assert_eq!(token.to_text(), candidate);
+                }
+            };
+            canonical(text.clone());
+            for at in 0..text.len() {
+                canonical(text[..at].to_owned());
+                for c in &alphabet {
+                    canonical(format!("{}{c}{}", &text[..at], &text[at + 1..]));
+                    canonical(format!("{}{c}{}", &text[..at], &text[at..]));
+                }
+            }
+            for c in &alphabet {
+                assert_eq!(Token::parse(&format!("{text}{c}")), Err(Malformed), "{c:?} behind");
+                assert_eq!(Token::parse(&format!("{c}{text}")), Err(Malformed), "{c:?} before");
+            }
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_body() {
+        assert_eq!(format!("{:?}", Token::parse(VAULT).unwrap()), "Token(MSKV1.PHONE.K_HEALTHCARE.…)");
+        let shown = format!("{:?}", Token::parse(&aead_text(Suite::Xaes256Gcm, 1)).unwrap());
+        assert_eq!(shown, "Token(MSK1.PHONE.K_A.AeadBody(Xaes256Gcm by a7a7a7a7…, 61 bytes))");
+    }
+
+    fn tokens() -> impl Strategy<Value = Token> {
+        let kinds = "[A-Z][A-Z0-9_]{0,31}".prop_map(|text| EntityKind::parse(&text).unwrap());
+        let kids = "[A-Z][A-Z0-9_]{0,47}".prop_filter_map("reserved", |text| Kid::parse(&text));
+        let bodies = (0..4usize, 1..=257usize, any::<u8>()).prop_map(|(suite, blocks, fill)| {
+            let mut bytes: Vec<u8> = (0..45 + 16 * blocks).map(|i| fill.wrapping_add((i * 7) as u8)).collect();
+            bytes[0] = Suite::ALL[suite].code();
+            AeadBody::from_bytes(bytes.into()).unwrap()
+        });
+        (kinds, kids, any::<[u8; 16]>(), bodies, any::<bool>()).prop_map(|(kind, kid, id, body, vault)| match vault {
+            true => Token::Vault { kind, kid, id: TokenId::from_bytes(id) },
+            false => Token::Aead { kind, kid, body },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn print_then_parse_gives_the_token(token in tokens()) {
+            let text = token.to_text();
+            prop_assert!(text.len() <= TOKEN_BYTES_MAX);
+            prop_assert_eq!(Token::parse(&text), Ok(token));
+        }
+
+        #[test]
+        fn parse_then_print_gives_the_text(text in "MSKV?1\\.[A-Z]{1,3}\\.[A-Z_]{1,9}\\.([A-Z2-7]{26}|[A-Z2-7]{98})") {
+            if let Ok(token) = Token::parse(&text) {
+                prop_assert_eq!(token.to_text(), text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>(), body in "\\PC{0,120}") {
+            for text in [text, format!("MSK1.A.K.{body}"), format!("MSKV1.A.K.{body}")] {
+                if let Ok(token) = Token::parse(&text) {
+                    prop_assert_eq!(token.to_text(), text);
+                }
+            }
+        }
+
+        #[test]
+        fn writing_appends(token in tokens(), before in "\\PC{0,9}") {
+            let mut out = before.clone();
+            token.write_to(&mut out);
+            prop_assert_eq!(out, before + &token.to_text());
+        }
+    }
+}

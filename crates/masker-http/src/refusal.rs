@@ -1,0 +1,186 @@
+//! Answers to what is no request.
+//!
+//! A head that cannot be read never reaches a handler: hyper answers it with a status, and nothing else. Here every
+//! answer has a request id, and those that refuse say why, so hyper's are replaced on their way to the client.
+
+use std::{
+    io::{self, IoSlice},
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::StatusCode;
+use nix::sys::socket::{Shutdown, shutdown};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
+use tokio_io_timeout::TimeoutStream;
+
+use super::{Service, ending::Progress, meters::UNMATCHED, problem::Problem};
+use masker_types::{
+    code::Code,
+    limits::{HEAD_BYTES_MAX, HEADERS_MAX},
+};
+
+/// A connection on which no answer goes out without a request id, and which is shut for reading when it is to end.
+pub(super) struct Refusing {
+    stream: Pin<Box<TimeoutStream<UnixStream>>>,
+    service: Arc<Service>,
+    progress: Arc<Progress>,
+    is_shut: bool,
+    /// What goes out in the place of `replaced` bytes of hyper's, and how much of it has gone.
+    refusal: Option<Refusal>,
+}
+
+struct Refusal {
+    bytes: Vec<u8>,
+    sent: usize,
+    replaced: usize,
+}
+
+impl Refusing {
+    pub(super) fn new(stream: TimeoutStream<UnixStream>, service: Arc<Service>, progress: Arc<Progress>) -> Self {
+        Refusing { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
+    }
+
+    /// Sends what is left of a refusal; then hyper may believe that its own answer was sent.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        while let Some(refusal) = &mut self.refusal {
+            match ready!(self.stream.as_mut().poll_write(cx, &refusal.bytes[refusal.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => refusal.sent += sent,
+            }
+            if refusal.sent == refusal.bytes.len() {
+                let replaced = refusal.replaced;
+                self.refusal = None;
+                return Poll::Ready(Ok(replaced));
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+}
+
+impl AsyncWrite for Refusing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.refusal.is_none()
+            && let Some((status, date)) = automatic(bytes)
+        {
+            let (bytes, replaced) = (self.service.refuse(status, date), bytes.len());
+            self.refusal = Some(Refusal { bytes, sent: 0, replaced });
+        }
+        if self.refusal.is_some() {
+            return self.poll_refusal(cx);
+        }
+        self.stream.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // An answer of hyper's own has no body, and nothing is sent before it or after it in one go.
+        match pieces {
+            [piece] => self.poll_write(cx, piece),
+            _ => self.stream.as_mut().poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Refusing {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut && self.progress.is_ended() {
+            self.is_shut = true;
+            // It fails where the client is gone, as the next read will tell.
+            let _ = shutdown(self.stream.get_ref().as_raw_fd(), Shutdown::Read);
+        }
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.progress.hear();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Service {
+    /// The answer to a head that hyper refused with `status`.
+    fn refuse(&self, status: StatusCode, date: &str) -> Vec<u8> {
+        let problem = match status {
+            StatusCode::BAD_REQUEST => Problem::unread(Code::RequestInvalid, "this is not a request of HTTP/1.1"),
+            _ => Problem::unread(
+                Code::RequestTooLarge,
+                format!("a request has at most {HEADERS_MAX} headers, and {HEAD_BYTES_MAX} bytes before its body"),
+            ),
+        };
+        let id = self.ids.next();
+        let body = problem.body(id);
+        let status = problem.status();
+        self.metrics.http.requests.with_label_values(&[UNMATCHED, status.as_str()]).inc();
+        let reason = status.canonical_reason().unwrap_or("Refused");
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\nconnection: close\r\n\
+             content-length: {}\r\ndate: {date}\r\n\r\n",
+            status.as_str(),
+            id.as_str(),
+            body.len()
+        );
+        [head.into_bytes(), body].concat()
+    }
+}
+
+/// Status and date, if these bytes are an answer of hyper's own: a head with an error of the client's, and without the
+/// request id that every other answer has. No body looks like one: JSON has no line ends of this kind in it.
+fn automatic(bytes: &[u8]) -> Option<(StatusCode, &str)> {
+    let head = bytes.strip_suffix(b"\r\n\r\n")?;
+    let (version, rest) = head.split_at_checked("HTTP/1.1 ".len())?;
+    if !matches!(version, b"HTTP/1.1 " | b"HTTP/1.0 ") {
+        return None;
+    }
+    let status = StatusCode::from_bytes(rest.get(..3)?).ok().filter(StatusCode::is_client_error)?;
+    let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
+    if lines.clone().any(|line| line.starts_with("x-request-id:")) {
+        return None;
+    }
+    Some((status, lines.find_map(|line| line.strip_prefix("date: "))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_hyper_are_told_from_everything_else() {
+        let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let own = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n{date}\r\n");
+        assert_eq!(automatic(own.as_bytes()), Some((StatusCode::BAD_REQUEST, "Sun, 06 Nov 1994 08:49:37 GMT")));
+        let others = [
+            own.replace("date", "x-request-id: 0\r\ndate"),
+            own.replace("400", "200"),
+            own.replace("HTTP/1.1 400", "{\"a\": \"HTTP/1.1 400"),
+            own.trim_end().to_owned(),
+            "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
+            "HTTP/1.1 4\r\n\r\n".to_owned(),
+            "\r\n\r\n".to_owned(),
+            String::new(),
+        ];
+        for bytes in others {
+            assert_eq!(automatic(bytes.as_bytes()), None, "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! A look at sled's log that changes nothing, before sled may touch it.
+//!
+//! sled repairs when it opens: it takes the first tear in its log for the end, overwrites what follows, and says
+//! nothing. That is right after a crash and fatal after damage, for the evidence and the rows are gone before the
+//! witness can object. So the log is read first, with none of sled's code: every message has a checksum, and
+//! the books are in the last whole commit.
+//!
+//! The format is that of sled 0.34 (its `pagecache` module), which will not change. Segments of 512 KiB begin with a
+//! header of 20 bytes: checksum (4), log sequence number (8), number up to which the log was stable by then (8), the
+//! numbers xored with `i64::MAX`, little-endian. A segment that is not in use is all zeros. Messages follow: checksum
+//! (4), kind (1), length, number of the segment, page (each a variable-length integer), and the content. A message of kind `Cap`,
+//! or less room than 32 bytes, ends the segment.
+//!
+//! A log is in order when every segment is either empty or whole, but for the one that ends the log. A power cut can
+//! leave it out of order without harm, in segments that were about to be reused; so a log out of order is not
+//! damage yet, it is what `embedded::open` rehearses on.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use masker_store::embedded::Books;
+
+const SEGMENT_BYTES: usize = 512 * 1024;
+const SEGMENT_HEADER_BYTES: usize = 20;
+const MESSAGE_HEADER_BYTES_MAX: usize = 32;
+
+const KIND_CORRUPTED: u8 = 0;
+const KIND_CAP: u8 = 2;
+const KIND_BATCH_MANIFEST: u8 = 3;
+const KIND_MAX: u8 = 11;
+
+/// What the log looks like.
+#[derive(Debug)]
+pub(super) struct Inspection {
+    /// Where segments begin that are neither empty nor whole and do not end the log.
+    pub(super) out_of_order: Vec<u64>,
+    /// The books of the last whole commit, where there is one.
+    pub(super) books: Option<Books>,
+}
+
+/// One segment in use, as far as it can be read.
+struct Segment {
+    offset: u64,
+    sequence: i64,
+    stable: i64,
+    /// Bytes from the segment's beginning to the end of the last whole message.
+    readable: usize,
+    /// Whether nothing is missing after those.
+    whole: bool,
+    /// The last batch that begins in the segment: where, and the number of its last byte.
+    last_batch: Option<(i64, i64)>,
+}
+
+impl Segment {
+    /// The number after the last readable byte.
+    fn end(&self) -> i64 {
+        self.sequence + if self.whole { SEGMENT_BYTES } else { self.readable } as i64
+    }
+}
+
+enum Looked {
+    Empty,
+    InUse(Segment),
+    Unreadable,
+}
+
+/// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
+pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<Inspection> {
+    // All of it is read, in its order: without being told, some systems read it eight times as slowly.
+    posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
+    let mut out_of_order = Vec::new();
+    let mut segments = BTreeMap::new();
+    let mut buffer = vec![0; SEGMENT_BYTES];
+    let mut offset = 0;
+    loop {
+        let filled = read_up_to(db, &mut buffer, offset)?;
+        if filled == 0 {
+            break;
+        }
+        match look(&buffer[..filled], offset) {
+            Looked::Empty => {}
+            Looked::Unreadable => out_of_order.push(offset),
+            Looked::InUse(segment) => {
+                if let Some(twin) = segments.insert(segment.sequence, segment) {
+                    out_of_order.push(twin.offset);
+                }
+            }
+        }
+        offset += SEGMENT_BYTES as u64;
+    }
+
+    let end = end_of_log(&segments, snapshot);
+    let below = |segment: &&Segment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.whole;
+    out_of_order.extend(segments.values().filter(below).map(|segment| segment.offset));
+
+    let readable_to = end_of_whole_batches(&segments, end);
+    let mut books = None;
+    for segment in segments.range(..readable_to).rev().map(|(_, segment)| segment) {
+        let readable = (readable_to.min(segment.end()) - segment.sequence) as usize;
+        let filled = read_up_to(db, &mut buffer[..readable.min(SEGMENT_BYTES)], segment.offset)?;
+        books = Books::find_last(&buffer[..filled], vault_id);
+        if books.is_some() {
+            break;
+        }
+    }
+    Ok(Inspection { out_of_order, books })
+}
+
+/// Where the log ends: from the last number known to be stable, segments follow each other without a gap up to one
+/// that is not whole.
+fn end_of_log(segments: &BTreeMap<i64, Segment>, snapshot: i64) -> i64 {
+    let stable = segments.values().map(|segment| segment.stable).max().unwrap_or(0).max(snapshot);
+    let mut expected = stable / SEGMENT_BYTES as i64 * SEGMENT_BYTES as i64;
+    for segment in segments.range(expected..).map(|(_, segment)| segment) {
+        if segment.sequence != expected {
+            break;
+        }
+        expected = segment.end();
+        if !segment.whole {
+            break;
+        }
+    }
+    expected
+}
+
+/// Where the last batch begins if it goes on past the end of the log: sled drops it whole.
+fn end_of_whole_batches(segments: &BTreeMap<i64, Segment>, end: i64) -> i64 {
+    let last_batch = segments.range(..end).rev().find_map(|(_, segment)| segment.last_batch);
+    match last_batch {
+        Some((begins, last)) if last >= end => begins,
+        _ => end,
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn look(bytes: &[u8], offset: u64) -> Looked {
+    let Some((sequence, stable)) = segment_header(bytes) else {
+        return if bytes.iter().all(|byte| *byte == KIND_CORRUPTED) { Looked::Empty } else { Looked::Unreadable };
+    };
+    let number = (sequence / SEGMENT_BYTES as i64) as u64;
+    let (mut readable, mut whole, mut last_batch) = (SEGMENT_HEADER_BYTES, false, None);
+    loop {
+        if SEGMENT_BYTES - readable < MESSAGE_HEADER_BYTES_MAX {
+            whole = bytes.len() == SEGMENT_BYTES;
+            break;
+        }
+        let Some(message) = bytes.get(readable..).and_then(|bytes| Message::read(bytes, number)) else { break };
+        if message.kind == KIND_CAP {
+            whole = true;
+            break;
+        }
+        if let (KIND_BATCH_MANIFEST, Ok(last)) = (message.kind, message.content.try_into()) {
+            last_batch = Some((sequence + readable as i64, i64::from_le_bytes(last)));
+        }
+        readable += message.length;
+    }
+    Looked::InUse(Segment { offset, sequence, stable, readable, whole, last_batch })
+}
+
+fn segment_header(bytes: &[u8]) -> Option<(i64, i64)> {
+    let (header, _) = bytes.split_first_chunk::<SEGMENT_HEADER_BYTES>()?;
+    let (sum, numbers) = header.split_first_chunk()?;
+    let (sequence, stable) = numbers.split_first_chunk()?;
+    let number = |bytes: [u8; 8]| i64::from_le_bytes(bytes) ^ i64::MAX;
+    let (sequence, stable) = (number(*sequence), number(stable.try_into().ok()?));
+    let in_use = u32::from_le_bytes(*sum) ^ u32::MAX == crc32fast::hash(numbers)
+        && sequence >= 0
+        && sequence % SEGMENT_BYTES as i64 == 0;
+    in_use.then_some((sequence, stable))
+}
+
+struct Message<'a> {
+    kind: u8,
+    content: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Message<'a> {
+    /// The message that `bytes` begin with, if it is whole and of this segment.
+    fn read(bytes: &'a [u8], segment: u64) -> Option<Self> {
+        let mut rest = bytes;
+        let sum = take::<4>(&mut rest)?;
+        let [kind] = take::<1>(&mut rest)?;
+        let length = take_integer(&mut rest)?;
+        let of_segment = take_integer(&mut rest)?;
+        let _page = take_integer(&mut rest)?;
+        let header_length = bytes.len() - rest.len();
+        let content = rest.get(..usize::try_from(length).ok()?)?;
+        let mut hash = crc32fast::Hasher::new();
+        hash.update(content);
+        hash.update(&bytes[4..header_length]);
+        let whole = kind != KIND_CORRUPTED
+            && kind <= KIND_MAX
+            && of_segment == segment
+            && u32::from_le_bytes(sum) ^ u32::MAX == hash.finalize();
+        whole.then(|| Message { kind, content, length: header_length + content.len() })
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
+/// sled's integers: 1 to 9 bytes, of which the first tells how many.
+fn take_integer(bytes: &mut &[u8]) -> Option<u64> {
+    let [first] = take(bytes)?;
+    match first {
+        0..=240 => Some(first.into()),
+        241..=248 => {
+            let [low] = take(bytes)?;
+            Some(240 + 256 * (u64::from(first) - 241) + u64::from(low))
+        }
+        249 => {
+            let [high, low] = take(bytes)?;
+            Some(2_288 + 256 * u64::from(high) + u64::from(low))
+        }
+        250..=255 => {
+            let length = usize::from(first) - 247;
+            let (taken, rest) = bytes.split_at_checked(length)?;
+            *bytes = rest;
+            let mut integer = [0; 8];
+            integer[..length].copy_from_slice(taken);
+            Some(u64::from_le_bytes(integer))
+        }
+    }
+}
+
+/// Files in sled's folder that it fails on when they are not whole, and does without when they are not there:
+/// snapshots, which shorten its way through the log, and its configuration, which is always the same.
+pub(super) struct SideFiles {
+    /// Snapshots that were never finished. sled would take them for finished ones.
+    pub(super) unfinished: Vec<PathBuf>,
+    /// Files that are not what was written.
+    pub(super) damaged: Vec<PathBuf>,
+    /// The number that the latest whole snapshot goes up to; 0 without one.
+    pub(super) snapshot: i64,
+}
+
+/// Looks at the side files.
+pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
+    let mut found = SideFiles { unfinished: Vec::new(), damaged: Vec::new(), snapshot: 0 };
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let whole = match &*name {
+            "conf" => configuration_is_whole(&std::fs::read(&path)?),
+            name if !name.starts_with("snap.") => continue,
+            name if name.ends_with(".generating") => {
+                found.unfinished.push(path);
+                continue;
+            }
+            name => {
+                let whole = snapshot_is_whole(&std::fs::read(&path)?);
+                // Its name ends in the number, in hexadecimal.
+                let number = i64::from_str_radix(&name["snap.".len()..], 16).unwrap_or(0);
+                found.snapshot = found.snapshot.max(if whole { number } else { 0 });
+                whole
+            }
+        };
+        if !whole {
+            found.damaged.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The configuration ends in its checksum (4).
+fn configuration_is_whole(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk().is_some_and(|(content, sum)| u32::from_le_bytes(*sum) == crc32fast::hash(content))
+}
+
+/// A snapshot ends in its length (8) and its checksum (4).
+fn snapshot_is_whole(bytes: &[u8]) -> bool {
+    let Some((content, sum)) = bytes.split_last_chunk() else { return false };
+    let Some((content, length)) = content.split_last_chunk() else { return false };
+    !content.is_empty()
+        && u64::from_le_bytes(*length) == content.len() as u64
+        && u32::from_le_bytes(*sum) == crc32fast::hash(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use masker_store::{Batch, Change, RowKey, Store, embedded::EmbeddedStore};
+
+    fn vault(path: &Path, batches: u8) -> [u8; 16] {
+        let store = EmbeddedStore::open(path, Default::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for number in 0..batches {
+                let put = Change::Put(RowKey::new([b'r', number]).unwrap(), vec![number; 5_000]);
+                store.apply(Batch { preconditions: Vec::new(), changes: vec![put] }).await.unwrap();
+            }
+            store.close().await.unwrap();
+        });
+        store.vault_id()
+    }
+
+    #[test]
+    fn the_last_books_of_a_log_are_found_and_every_spoilt_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault");
+        let vault_id = vault(&path, 9);
+        let db = File::options().read(true).write(true).open(path.join("sled/db")).unwrap();
+        let sound = inspect(&db, &vault_id, 0).unwrap();
+        assert!(sound.out_of_order.is_empty());
+        // The commit that opening makes, and nine batches.
+        assert_eq!(sound.books.unwrap().position.sequence, 10);
+        assert!(inspect(&db, &[0; 16], 0).unwrap().books.is_none(), "books of another vault");
+
+        let content = std::fs::read(path.join("sled/db")).unwrap();
+        let used = content.iter().rposition(|byte| *byte != 0).unwrap();
+        for at in (0..used).step_by(61) {
+            db.write_all_at(&[content[at] ^ 0x20], at as u64).unwrap();
+            let spoilt = inspect(&db, &vault_id, 0).unwrap();
+            assert!(!spoilt.out_of_order.is_empty() || spoilt.books != sound.books, "byte {at} of {used}");
+            db.write_all_at(&content[at..=at], at as u64).unwrap();
+        }
+        for length in (0..used).step_by(997) {
+            db.set_len(length as u64).unwrap();
+            assert_ne!(inspect(&db, &vault_id, 0).unwrap().books, sound.books, "cut to {length} of {used}");
+            db.write_all_at(&content[length..], length as u64).unwrap();
+        }
+    }
+
+    #[test]
+    fn integers_are_read_as_sled_writes_them() {
+        let cases: [(&[u8], u64); 6] = [
+            (&[240], 240),
+            (&[241, 1], 241),
+            (&[248, 255], 2_287),
+            (&[249, 255, 255], 67_823),
+            (&[250, 0, 0, 2], 131_072),
+            (&[255, 1, 2, 3, 4, 5, 6, 7, 8], 0x0807_0605_0403_0201),
+        ];
+        for (mut bytes, integer) in cases {
+            assert_eq!(take_integer(&mut bytes), Some(integer));
+            assert!(bytes.is_empty());
+        }
+        for mut short in [&[][..], &[241], &[249, 1], &[252, 1, 2, 3, 4]] {
+            assert_eq!(take_integer(&mut short), None);
+        }
+    }
+
+    #[test]
+    fn side_files_are_known_whole_damaged_and_unfinished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault");
+        vault(&path, 3);
+        vault(&path, 3);
+        let sled = path.join("sled");
+        let found = inspect_side_files(&sled).unwrap();
+        assert!(found.unfinished.is_empty() && found.damaged.is_empty() && found.snapshot > 0);
+        for name in std::fs::read_dir(&sled).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            if name.ends_with("db") {
+                continue;
+            }
+            let whole = std::fs::read(&name).unwrap();
+            for at in 0..whole.len() {
+                let mut spoilt = whole.clone();
+                spoilt[at] ^= 1;
+                std::fs::write(&name, spoilt).unwrap();
+                assert_eq!(
+                    inspect_side_files(&sled).unwrap().damaged.as_slice(),
+                    std::slice::from_ref(&name),
+                    "byte {at}"
+                );
+            }
+            std::fs::write(&name, whole).unwrap();
+        }
+        std::fs::write(sled.join("snap.01.generating"), b"").unwrap();
+        assert_eq!(inspect_side_files(&sled).unwrap().unfinished, [sled.join("snap.01.generating")]);
+    }
+}

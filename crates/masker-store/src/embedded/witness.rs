@@ -1,0 +1,217 @@
+//! The witness: a small file beside the database that remembers the last commit that was answered.
+//!
+//! A database whose tail was cut off looks like one that never had it. The witness tells them apart. After a batch is
+//! durable in the database, its position is written here and made durable, and only then is the batch answered. So
+//! the witness never leads the database, and trails it by at most the one batch that nobody was told of.
+//!
+//! Layout, 12,288 bytes, all written when the file is made so that later writes change nothing but bytes in place:
+//!
+//! | at | bytes |
+//! |---|---|
+//! | 0 | `masker witness` and a line feed (15), version (1), vault id (16), checksum of those (8) |
+//! | 4,096 and 8,192 | two slots: epoch (8), sequence (8), checksum of version, vault id and those (8) |
+//!
+//! Slots are written in turn, each within one sector, so a torn write spoils the older one at most. Position 0 of
+//! epoch 0 says that the vault was never finished being made.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use super::{
+    books::{Position, VERSION, checksum},
+    files,
+};
+
+const MARK: &[u8; 15] = b"masker witness\n";
+const SLOTS_AT: [u64; 2] = [4_096, 8_192];
+const BYTES: usize = 12_288;
+
+/// An open witness.
+pub(super) struct Witness {
+    file: File,
+    vault_id: [u8; 16],
+    position: Position,
+    next_slot: usize,
+}
+
+/// What stands where the witness should.
+pub(super) enum Found {
+    Witness(Witness),
+    Missing,
+    Damaged,
+    Newer(u8),
+}
+
+impl Witness {
+    /// Position of a vault that was never finished being made.
+    pub(super) const UNBORN: Position = Position { epoch: 0, sequence: 0 };
+
+    /// Makes the file, whole and durable, in place of any that is there.
+    pub(super) fn create(path: &Path, vault_id: [u8; 16], position: Position) -> io::Result<Self> {
+        let mut bytes = vec![0; BYTES];
+        bytes[..40].copy_from_slice(&header(&vault_id));
+        bytes[SLOTS_AT[0] as usize..][..24].copy_from_slice(&slot(&vault_id, position));
+        let unfinished = path.with_extension("new");
+        files::write_durably(&unfinished, &bytes)?;
+        std::fs::rename(&unfinished, path)?;
+        masker_files::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        Ok(Witness { file: writable(path)?, vault_id, position, next_slot: 1 })
+    }
+
+    /// Reads the file.
+    pub(super) fn open(path: &Path) -> io::Result<Found> {
+        let mut bytes = Vec::with_capacity(BYTES);
+        match OpenOptions::new().read(true).open(path) {
+            Ok(file) => file.take(BYTES as u64 + 1).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+            Err(error) => return Err(error),
+        };
+        let Some((mark, [version, rest @ ..])) = bytes.split_first_chunk() else { return Ok(Found::Damaged) };
+        if mark == MARK && *version > VERSION {
+            return Ok(Found::Newer(*version));
+        }
+        let Some((vault_id, _)) = rest.split_first_chunk::<16>() else { return Ok(Found::Damaged) };
+        if bytes.len() != BYTES || bytes[..40] != header(vault_id) {
+            return Ok(Found::Damaged);
+        }
+        let positions = SLOTS_AT.map(|at| read_slot(vault_id, &bytes[at as usize..]));
+        let Some(position) = positions.into_iter().flatten().max() else { return Ok(Found::Damaged) };
+        Ok(Found::Witness(Witness {
+            file: writable(path)?,
+            vault_id: *vault_id,
+            position,
+            next_slot: usize::from(positions[0] == Some(position)),
+        }))
+    }
+
+    /// The vault that it is a witness of.
+    pub(super) fn vault_id(&self) -> [u8; 16] {
+        self.vault_id
+    }
+
+    /// The last position that was recorded.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Remembers a position, durably. After an error the file tells either position.
+    pub(super) fn record(&mut self, position: Position) -> io::Result<()> {
+        self.file.write_all_at(&slot(&self.vault_id, position), SLOTS_AT[self.next_slot])?;
+        self.position = position;
+        self.next_slot = 1 - self.next_slot;
+        Ok(())
+    }
+}
+
+/// Each write through this descriptor is durable when it returns.
+fn writable(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(path)
+}
+
+fn header(vault_id: &[u8; 16]) -> [u8; 40] {
+    let mut header = [0; 40];
+    header[..15].copy_from_slice(MARK);
+    header[15] = VERSION;
+    header[16..32].copy_from_slice(vault_id);
+    let sum = checksum(&[&header[..32]]);
+    header[32..].copy_from_slice(&sum);
+    header
+}
+
+fn slot(vault_id: &[u8; 16], position: Position) -> [u8; 24] {
+    let mut slot = [0; 24];
+    slot[..8].copy_from_slice(&position.epoch.to_be_bytes());
+    slot[8..16].copy_from_slice(&position.sequence.to_be_bytes());
+    let sum = checksum(&[&[VERSION], vault_id, &slot[..16]]);
+    slot[16..].copy_from_slice(&sum);
+    slot
+}
+
+fn read_slot(vault_id: &[u8; 16], bytes: &[u8]) -> Option<Position> {
+    let (epoch, rest) = bytes.split_first_chunk()?;
+    let (sequence, _) = rest.split_first_chunk()?;
+    let position = Position { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) };
+    bytes.starts_with(&slot(vault_id, position)).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: [u8; 16] = [3; 16];
+
+    fn at(sequence: u64) -> Position {
+        Position { epoch: 1, sequence }
+    }
+
+    fn position_of(path: &Path) -> Option<Position> {
+        match Witness::open(path).unwrap() {
+            Found::Witness(witness) => {
+                assert_eq!(witness.vault_id(), ID);
+                Some(witness.position())
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn it_remembers_the_last_position_over_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witness");
+        assert!(matches!(Witness::open(&path).unwrap(), Found::Missing));
+        drop(Witness::create(&path, ID, Witness::UNBORN).unwrap());
+        assert_eq!(position_of(&path), Some(Witness::UNBORN));
+        for sequence in 1..=9 {
+            let Found::Witness(mut witness) = Witness::open(&path).unwrap() else { panic!("it is there") };
+            witness.record(at(2 * sequence)).unwrap();
+            witness.record(at(2 * sequence + 1)).unwrap();
+            assert_eq!(position_of(&path), Some(at(2 * sequence + 1)));
+        }
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witness");
+        let mut witness = Witness::create(&path, ID, at(1)).unwrap();
+        for sequence in 2..=5 {
+            witness.record(at(sequence)).unwrap();
+            let whole = std::fs::read(&path).unwrap();
+            let newest = SLOTS_AT[1 - witness.next_slot] as usize;
+            for byte in newest..newest + 24 {
+                let mut torn = whole.clone();
+                torn[byte] ^= 0x10;
+                std::fs::write(&path, &torn).unwrap();
+                assert_eq!(position_of(&path), Some(at(sequence - 1)));
+            }
+            std::fs::write(&path, &whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn damage_to_the_rest_is_damage_and_a_newer_version_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witness");
+        drop(Witness::create(&path, ID, at(1)).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..40 * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            assert!(matches!(Witness::open(&path).unwrap(), Found::Damaged | Found::Newer(_)), "bit {bit}");
+        }
+        for length in [0, 15, 16, 40, BYTES - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(matches!(Witness::open(&path).unwrap(), Found::Damaged), "{length} bytes");
+        }
+        let mut newer = whole;
+        newer[15] = VERSION + 1;
+        newer.truncate(100);
+        std::fs::write(&path, &newer).unwrap();
+        assert!(matches!(Witness::open(&path).unwrap(), Found::Newer(version) if version == VERSION + 1));
+    }
+}

@@ -1,0 +1,68 @@
+//! What the vault keeps of an API key for those who know what is in it.
+
+use super::{KeyError, LAYOUT_VERSION, Reader, RecordError, Writer};
+use crate::Row;
+
+/// Longest document of an API key, in bytes.
+pub const API_KEY_BYTES_MAX: usize = 8 * 1024;
+
+/// An API key, as a document that the vault does not look into. It has no `Debug`: the document has the key's digest.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    /// The document: 1 to [`API_KEY_BYTES_MAX`] bytes.
+    pub document: Vec<u8>,
+}
+
+impl ApiKeyRow {
+    /// The row of the document.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::ApiKey`] where the document is empty or over [`API_KEY_BYTES_MAX`].
+    pub fn encode(&self) -> Result<Row, KeyError> {
+        if !is_document(&self.document) {
+            return Err(KeyError::ApiKey);
+        }
+        let mut row = Writer::new(LAYOUT_VERSION, self.document.len());
+        row.array(&self.document);
+        Ok(row.finish())
+    }
+
+    /// The document of a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`], as the module of the layouts says.
+    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
+        let document = Reader::new(LAYOUT_VERSION, row)?.rest().to_vec();
+        if !is_document(&document) {
+            return Err(RecordError::Damaged("its document has an impossible length"));
+        }
+        Ok(ApiKeyRow { document })
+    }
+}
+
+fn is_document(bytes: &[u8]) -> bool {
+    (1..=API_KEY_BYTES_MAX).contains(&bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use masker_types::limits::ROW_BYTES_MAX;
+
+    #[test]
+    fn documents_have_their_bounds() {
+        for length in [1, 2, API_KEY_BYTES_MAX] {
+            let key = ApiKeyRow { document: vec![b'{'; length] };
+            let row = key.encode().unwrap();
+            assert!(row.len() <= ROW_BYTES_MAX && ApiKeyRow::decode(&row).is_ok_and(|back| back == key), "{length}");
+        }
+        for length in [0, API_KEY_BYTES_MAX + 1] {
+            assert!(ApiKeyRow { document: vec![b'{'; length] }.encode().is_err_and(|why| why == KeyError::ApiKey));
+            let row = [vec![LAYOUT_VERSION], vec![b'{'; length]].concat();
+            assert!(ApiKeyRow::decode(&row).is_err_and(|why| matches!(why, RecordError::Damaged(_))), "{length}");
+        }
+        assert!(ApiKeyRow::decode(b"\x02{}").is_err_and(|why| why == RecordError::NewerVersion(2)));
+    }
+}

@@ -1,0 +1,122 @@
+//! Taking rows apart and putting them together, without a panic on any input.
+
+use super::{RecordError, is_caller, is_label};
+use crate::Row;
+use masker_types::kind::{EntityKind, Kid};
+
+/// Builds a row that begins with the version of its layout.
+pub(super) struct Writer(Row);
+
+impl Writer {
+    pub(super) fn new(version: u8, capacity: usize) -> Self {
+        let mut row = Row::with_capacity(1 + capacity);
+        row.push(version);
+        Writer(row)
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    /// Flags, the first in the lowest bit.
+    pub(super) fn flags<const N: usize>(&mut self, flags: [bool; N]) {
+        self.byte(flags.into_iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(flag)));
+    }
+
+    pub(super) fn integer(&mut self, integer: u64) {
+        self.0.extend_from_slice(&integer.to_be_bytes());
+    }
+
+    pub(super) fn array(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Names are at most 48 bytes by their types, or checked by the caller to have no more than 255.
+    pub(super) fn name(&mut self, name: &str) {
+        self.0.push(name.len() as u8);
+        self.0.extend_from_slice(name.as_bytes());
+    }
+
+    pub(super) fn finish(self) -> Row {
+        self.0
+    }
+}
+
+/// Reads a row from its front. Every method fails at the row's end instead of going past it.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(version_max: u8, row: &'a [u8]) -> Result<Self, RecordError> {
+        match row.split_first() {
+            None => Err(RecordError::Damaged("it is empty")),
+            Some((0, _)) => Err(RecordError::Damaged("its layout has no version")),
+            Some((&version, _)) if version > version_max => Err(RecordError::NewerVersion(version)),
+            Some((_, rest)) => Ok(Reader(rest)),
+        }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, RecordError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    /// A byte of flags, the first in the lowest bit, of which this layout knows `N`.
+    pub(super) fn flags<const N: usize>(&mut self) -> Result<[bool; N], RecordError> {
+        let byte = self.byte()?;
+        if u32::from(byte) >> N != 0 {
+            return Err(RecordError::Damaged("it has flags that its layout does not know"));
+        }
+        Ok(std::array::from_fn(|bit| byte >> bit & 1 == 1))
+    }
+
+    pub(super) fn integer(&mut self) -> Result<u64, RecordError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(RecordError::Damaged("it ends too early"))?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    pub(super) fn name(&mut self) -> Result<&'a str, RecordError> {
+        let length = usize::from(self.byte()?);
+        let (name, rest) = self.0.split_at_checked(length).ok_or(RecordError::Damaged("it ends too early"))?;
+        self.0 = rest;
+        std::str::from_utf8(name).map_err(|_| RecordError::Damaged("a name in it is not text"))
+    }
+
+    pub(super) fn label(&mut self) -> Result<String, RecordError> {
+        let label = self.name()?;
+        if !is_label(label) {
+            return Err(RecordError::Damaged("a label in it is not one"));
+        }
+        Ok(label.to_owned())
+    }
+
+    pub(super) fn caller(&mut self) -> Result<String, RecordError> {
+        self.label().and_then(|name| match is_caller(&name) {
+            true => Ok(name),
+            false => Err(RecordError::Damaged("it has no caller")),
+        })
+    }
+
+    pub(super) fn kid(&mut self) -> Result<Kid, RecordError> {
+        Kid::parse(self.name()?).ok_or(RecordError::Damaged("it names an impossible key id"))
+    }
+
+    pub(super) fn kind(&mut self) -> Result<EntityKind, RecordError> {
+        EntityKind::parse(self.name()?).ok_or(RecordError::Damaged("it names an impossible kind"))
+    }
+
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn end(self) -> Result<(), RecordError> {
+        if self.0.is_empty() { Ok(()) } else { Err(RecordError::Damaged("it is longer than its layout")) }
+    }
+}

@@ -1,0 +1,282 @@
+//! The keys of the vault's rows.
+
+use super::RecordError;
+use crate::RowKey;
+use masker_types::{
+    kind::{EntityKind, Kid},
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX},
+};
+
+/// Longest name of a policy that can have a mapping row, in bytes.
+pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
+
+/// What follows the space in the key of the span.
+const SPAN: &[u8] = b"span";
+/// Of the key that no row has.
+const NOBODYS: &[u8] = b"-";
+/// What follows the space in the key of the count of tombstones.
+const TOMBSTONES: &[u8] = b"tombstones";
+/// What follows the space in the key of the audit log's head.
+const AUDIT_HEAD: &[u8] = b"audit";
+
+const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
+
+/// Why a row or its key cannot be made of what was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The policy's name is empty or too long.
+    #[error("a policy's name must have 1 to {POLICY_NAME_BYTES_MAX} bytes")]
+    PolicyName,
+    /// The normalizer's name is empty, too long, or not printable ASCII.
+    #[error("a normalizer's name must have 1 to {} bytes of printable ASCII", super::NORMALIZER_BYTES_MAX)]
+    Normalizer,
+    /// The document of an API key is empty or too long.
+    #[error("an API key's document must have 1 to {} bytes", super::API_KEY_BYTES_MAX)]
+    ApiKey,
+    /// A label or the name of a caller is too long or not printable, or a caller has none.
+    #[error("a label and a caller's name must be printable and have at most {} bytes", super::LABEL_BYTES_MAX)]
+    Label,
+}
+
+/// What a row of the vault is about. It has no `Debug`: an id is a token.
+///
+/// | space | rest of the key |
+/// |---|---|
+/// | `r` record | id (16) |
+/// | `a` alias | index (16) |
+/// | `g` generation | fingerprint (8), kid |
+/// | `u` usage | length of the kind (1), kind, minted kid |
+/// | `d` uses | fingerprint (8), kid |
+/// | `o` rotation | id (16) |
+/// | `p` mapping | length of the kind (1), kind, name of the policy |
+/// | `m` format | nothing |
+/// | `m` span | `span` |
+/// | `m` count of tombstones | `tombstones` |
+/// | `m` head of the audit log | `audit` |
+/// | `t` tombstone | id (16) |
+/// | `k` API key | id (16) |
+/// | `s` session | id (16) |
+/// | `e` token of a session | id of the session (16), tag of the token (16) |
+/// | `h` honeytoken | id (16) |
+#[derive(Clone, PartialEq, Eq)]
+pub enum Named {
+    /// A [`super::Record`], by the id of its token.
+    Record([u8; 16]),
+    /// An [`super::Alias`], by its index.
+    Alias([u8; 16]),
+    /// A [`super::GenerationRow`], by kid and fingerprint.
+    Generation(Kid, [u8; 8]),
+    /// A [`super::UsageRow`], by kind and minted kid.
+    Usage(EntityKind, Kid),
+    /// A [`super::MappingRow`], by policy and kind.
+    Mapping(String, EntityKind),
+    /// A [`super::UsesRow`], by kid and fingerprint.
+    Uses(Kid, [u8; 8]),
+    /// A [`super::RotationRow`], by its id.
+    Rotation([u8; 16]),
+    /// The [`super::FormatRow`].
+    Format,
+    /// The [`super::SpanRow`].
+    Span,
+    /// The [`super::TombstonesRow`].
+    Tombstones,
+    /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
+    Tombstone([u8; 16]),
+    /// The [`super::AuditHeadRow`].
+    AuditHead,
+    /// An [`super::ApiKeyRow`], by the key's id.
+    ApiKey([u8; 16]),
+    /// A [`super::SessionRow`], by its id.
+    Session([u8; 16]),
+    /// A [`super::SessionTokenRow`], by the session's id and the token's tag.
+    SessionToken([u8; 16], [u8; 16]),
+    /// A [`super::HoneytokenRow`], by its id.
+    Honeytoken([u8; 16]),
+}
+
+impl Named {
+    /// The space of records.
+    pub const RECORDS: u8 = b'r';
+    /// The space of aliases.
+    pub const ALIASES: u8 = b'a';
+    /// The space of key generations.
+    pub const GENERATIONS: u8 = b'g';
+    /// The space of usage counts.
+    pub const USAGES: u8 = b'u';
+    /// The space of policies' mappings.
+    pub const MAPPINGS: u8 = b'p';
+    /// The space of the uses of keys.
+    pub const USES: u8 = b'd';
+    /// The space of rotations.
+    pub const ROTATIONS: u8 = b'o';
+    /// The space of the rows about the vault as a whole.
+    pub const FORMAT: u8 = b'm';
+    /// The space of tombstones.
+    pub const TOMBSTONES: u8 = b't';
+    /// The space of API keys.
+    pub const API_KEYS: u8 = b'k';
+    /// The space of sessions.
+    pub const SESSIONS: u8 = b's';
+    /// The space of the tokens of sessions.
+    pub const SESSION_TOKENS: u8 = b'e';
+    /// The space of honeytokens.
+    pub const HONEYTOKENS: u8 = b'h';
+
+    /// What the row under this key is about.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Damaged`] where no constructor below makes this key.
+    pub fn parse(key: &RowKey) -> Result<Self, RecordError> {
+        let bytes = key.as_bytes();
+        let rest = &bytes[1..];
+        let named = match bytes[0] {
+            Self::RECORDS => rest.try_into().ok().map(Named::Record),
+            Self::ALIASES => rest.try_into().ok().map(Named::Alias),
+            Self::GENERATIONS => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Generation(kid, fingerprint)),
+            Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Uses(kid, fingerprint)),
+            Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(Named::Usage(kind, Kid::parse(kid)?))),
+            Self::MAPPINGS => split_kind(rest)
+                .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
+                .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
+            Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
+            Self::FORMAT if rest.is_empty() => Some(Named::Format),
+            Self::FORMAT if rest == SPAN => Some(Named::Span),
+            Self::FORMAT if rest == AUDIT_HEAD => Some(Named::AuditHead),
+            Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
+            Self::TOMBSTONES => rest.try_into().ok().map(Named::Tombstone),
+            Self::API_KEYS => rest.try_into().ok().map(Named::ApiKey),
+            Self::SESSIONS => rest.try_into().ok().map(Named::Session),
+            Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| Named::SessionToken(session, tag)),
+            Self::HONEYTOKENS => rest.try_into().ok().map(Named::Honeytoken),
+            _ => None,
+        };
+        named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
+    let (fingerprint, kid) = bytes.split_first_chunk()?;
+    Some((Kid::parse(text(kid)?)?, *fingerprint))
+}
+
+fn split_session(bytes: &[u8]) -> Option<([u8; 16], [u8; 16])> {
+    let (session, tag) = bytes.split_first_chunk()?;
+    Some((*session, tag.try_into().ok()?))
+}
+
+fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
+    let (&length, rest) = bytes.split_first()?;
+    let (kind, rest) = rest.split_at_checked(usize::from(length))?;
+    Some((EntityKind::parse(text(kind)?)?, text(rest)?))
+}
+
+impl RowKey {
+    /// The key of the record with this id.
+    pub fn record(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::RECORDS, &[id])
+    }
+
+    /// The key of the alias with this index.
+    pub fn alias(index: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ALIASES, &[index])
+    }
+
+    /// The key of a generation's row.
+    pub fn generation(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(Named::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// The key of the count of records of a kind that were minted under a kid.
+    pub fn usage(kind: EntityKind, minted_kid: Kid) -> Self {
+        let kind = kind.as_str().as_bytes();
+        Self::of_parts(Named::USAGES, &[&[kind.len() as u8], kind, minted_kid.as_str().as_bytes()])
+    }
+
+    /// The key of a policy's mapping of a kind.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::PolicyName`] where the name is empty or over [`POLICY_NAME_BYTES_MAX`].
+    pub fn mapping(policy: &str, kind: EntityKind) -> Result<Self, KeyError> {
+        if !(1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()) {
+            return Err(KeyError::PolicyName);
+        }
+        let kind = kind.as_str().as_bytes();
+        Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
+    }
+
+    /// The key of the row about a generation's uses.
+    pub fn uses(kid: Kid, fingerprint: &[u8; 8]) -> Self {
+        Self::of_parts(Named::USES, &[fingerprint, kid.as_str().as_bytes()])
+    }
+
+    /// The key of a rotation's row.
+    pub fn rotation(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::ROTATIONS, &[id])
+    }
+
+    /// The key of the format row.
+    pub fn format() -> Self {
+        Self::of_parts(Named::FORMAT, &[])
+    }
+
+    /// The key of the span.
+    pub fn span() -> Self {
+        Self::of_parts(Named::FORMAT, &[SPAN])
+    }
+
+    /// A key that no row has. No cache remembers that, so whoever asks for it asks the store itself.
+    pub fn nobodys() -> Self {
+        Self::of_parts(Named::FORMAT, &[NOBODYS])
+    }
+
+    /// The key of the count of tombstones.
+    pub fn tombstones() -> Self {
+        Self::of_parts(Named::FORMAT, &[TOMBSTONES])
+    }
+
+    /// The key of the tombstone of the record with this id.
+    pub fn tombstone(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::TOMBSTONES, &[id])
+    }
+
+    /// The key of the audit log's head.
+    pub fn audit_head() -> Self {
+        Self::of_parts(Named::FORMAT, &[AUDIT_HEAD])
+    }
+
+    /// The key of the row about an API key.
+    pub fn api_key(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::API_KEYS, &[id])
+    }
+
+    /// The key of a session's row.
+    pub fn session(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::SESSIONS, &[id])
+    }
+
+    /// The key of the row about a token of a session.
+    pub fn session_token(session: &[u8; 16], tag: &[u8; 16]) -> Self {
+        Self::of_parts(Named::SESSION_TOKENS, &[session, tag])
+    }
+
+    /// The key of a honeytoken's row.
+    pub fn honeytoken(id: &[u8; 16]) -> Self {
+        Self::of_parts(Named::HONEYTOKENS, &[id])
+    }
+
+    /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].
+    fn of_parts(space: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+        bytes.push(space);
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        RowKey(bytes.into_boxed_slice())
+    }
+}

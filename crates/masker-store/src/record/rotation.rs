@@ -1,0 +1,269 @@
+//! How far a rotation has come: one row for each, rewritten with every step.
+
+use super::{
+    LAYOUT_VERSION, RecordError,
+    bytes::{Reader, Writer},
+};
+use crate::Row;
+use masker_types::kind::Kid;
+
+/// Failed records that a rotation's row names, at most. Further ones are counted.
+pub const ROTATION_FAILURES_MAX: usize = 32;
+
+/// How a rotation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationState {
+    /// It goes on, after a restart too.
+    Running,
+    /// Nothing is left under the keys that it moved records from, as a full pass has proven.
+    Done,
+    /// It has ended, and something is left.
+    Failed,
+    /// An operator ended it.
+    Cancelled,
+}
+
+impl RotationState {
+    const ALL: [RotationState; 4] =
+        [RotationState::Running, RotationState::Done, RotationState::Failed, RotationState::Cancelled];
+
+    /// The name that operators and clients see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RotationState::Running => "running",
+            RotationState::Done => "done",
+            RotationState::Failed => "failed",
+            RotationState::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a record was not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResealFailure {
+    /// Its row is not one that the vault writes.
+    Undecodable,
+    /// The key that seals it is not loaded.
+    KeyNotLoaded,
+    /// It does not open under its own key.
+    DoesNotOpen,
+}
+
+impl ResealFailure {
+    const ALL: [ResealFailure; 3] =
+        [ResealFailure::Undecodable, ResealFailure::KeyNotLoaded, ResealFailure::DoesNotOpen];
+
+    /// What is wrong, for an operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ResealFailure::Undecodable => "its row cannot be read",
+            ResealFailure::KeyNotLoaded => "its key is not loaded",
+            ResealFailure::DoesNotOpen => "it does not open under its own key",
+        }
+    }
+}
+
+/// Why a rotation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationFault {
+    /// There are records that could not be moved.
+    Records,
+    /// The key that it moved records to is not the active one of its kid any more.
+    TargetReplaced,
+    /// The proving pass found what should not be there, or the books tell of what is not.
+    Unproven,
+}
+
+impl RotationFault {
+    const ALL: [RotationFault; 3] = [RotationFault::Records, RotationFault::TargetReplaced, RotationFault::Unproven];
+}
+
+/// A rotation: which records it moves, to which key, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotationRow {
+    /// The kid whose active key records are moved to.
+    pub target_kid: Kid,
+    /// The fingerprint of that key.
+    pub target: [u8; 8],
+    /// The kid whose records are moved; that of the target unless an operator said otherwise.
+    pub source_kid: Kid,
+    /// How it stands.
+    pub state: RotationState,
+    /// Why it failed, where it did.
+    pub fault: Option<RotationFault>,
+    /// Whether every record was visited and what is left is being looked for.
+    pub proving: bool,
+    /// When it was begun.
+    pub started_at_ms: u64,
+    /// When it ended, where it did.
+    pub finished_at_ms: Option<u64>,
+    /// Rows a second at most; 0 for as many as there is room for.
+    pub rows_per_second_max: u64,
+    /// Records that were or are to be moved.
+    pub rows_total: u64,
+    /// Records that were moved.
+    pub rows_resealed: u64,
+    /// How many of them had been when the pass under way began.
+    pub resealed_before_pass: u64,
+    /// Records that could not be moved, in the pass under way.
+    pub rows_failed: u64,
+    /// Records that were moved, and got no alias because their index belongs to another.
+    pub conflicts: u64,
+    /// The last record that was visited; none at the beginning of a pass.
+    pub cursor: Option<[u8; 16]>,
+    /// The first records that could not be moved, at most [`ROTATION_FAILURES_MAX`].
+    pub failures: Vec<([u8; 16], ResealFailure)>,
+}
+
+impl RotationRow {
+    /// The row of the rotation. Of more than [`ROTATION_FAILURES_MAX`] failed records, it names the first.
+    pub fn encode(&self) -> Row {
+        let mut row = Writer::new(LAYOUT_VERSION, 192 + 17 * self.failures.len());
+        row.flags([self.proving, self.finished_at_ms.is_some(), self.cursor.is_some(), self.fault.is_some()]);
+        row.byte(number(&RotationState::ALL, &self.state));
+        if let Some(fault) = &self.fault {
+            row.byte(number(&RotationFault::ALL, fault));
+        }
+        row.name(self.target_kid.as_str());
+        row.array(&self.target);
+        row.name(self.source_kid.as_str());
+        row.integer(self.started_at_ms);
+        if let Some(finished_at_ms) = self.finished_at_ms {
+            row.integer(finished_at_ms);
+        }
+        let counts = [
+            self.rows_per_second_max,
+            self.rows_total,
+            self.rows_resealed,
+            self.resealed_before_pass,
+            self.rows_failed,
+            self.conflicts,
+        ];
+        counts.into_iter().for_each(|count| row.integer(count));
+        if let Some(cursor) = &self.cursor {
+            row.array(cursor);
+        }
+        for (id, why) in self.failures.iter().take(ROTATION_FAILURES_MAX) {
+            row.byte(number(&ResealFailure::ALL, why));
+            row.array(id);
+        }
+        row.finish()
+    }
+
+    /// The rotation of a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`], as the module above says.
+    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
+        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let [proving, is_finished, has_cursor, has_fault] = row.flags()?;
+        let rotation = RotationRow {
+            state: numbered(&RotationState::ALL, row.byte()?)?,
+            fault: has_fault.then(|| numbered(&RotationFault::ALL, row.byte()?)).transpose()?,
+            proving,
+            target_kid: row.kid()?,
+            target: row.array()?,
+            source_kid: row.kid()?,
+            started_at_ms: row.integer()?,
+            finished_at_ms: is_finished.then(|| row.integer()).transpose()?,
+            rows_per_second_max: row.integer()?,
+            rows_total: row.integer()?,
+            rows_resealed: row.integer()?,
+            resealed_before_pass: row.integer()?,
+            rows_failed: row.integer()?,
+            conflicts: row.integer()?,
+            cursor: has_cursor.then(|| row.array()).transpose()?,
+            failures: failures(row.rest())?,
+        };
+        if rotation.failures.len() > ROTATION_FAILURES_MAX {
+            return Err(RecordError::Damaged("it names more failures than its layout allows"));
+        }
+        Ok(rotation)
+    }
+
+    /// Whether it goes on.
+    pub fn is_running(&self) -> bool {
+        self.state == RotationState::Running
+    }
+}
+
+fn failures(bytes: &[u8]) -> Result<Vec<([u8; 16], ResealFailure)>, RecordError> {
+    let (failures, rest) = bytes.as_chunks::<17>();
+    if !rest.is_empty() {
+        return Err(RecordError::Damaged("it ends in the middle of a failure"));
+    }
+    let failure = |[why, id @ ..]: &[u8; 17]| Ok((*id, numbered(&ResealFailure::ALL, *why)?));
+    failures.iter().map(failure).collect()
+}
+
+/// How a row names one of several: by its place, from 1.
+fn number<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    all.iter().position(|known| known == one).map_or(0, |place| place as u8 + 1)
+}
+
+fn numbered<T: Copy>(all: &[T], number: u8) -> Result<T, RecordError> {
+    let place = usize::from(number).checked_sub(1);
+    place.and_then(|place| all.get(place)).copied().ok_or(RecordError::Damaged("it names a state that is none"))
+}
+
+impl RotationRow {
+    /// Records a step that was just written. `left` is the number of records that are still under the old key.
+    pub fn step_done(&mut self, step: StepDone, left: u64, now_ms: u64) {
+        self.rows_resealed += step.resealed;
+        self.conflicts += step.conflicts;
+        self.note_failures(step.failed);
+        self.rows_total = self.rows_resealed + left;
+        self.cursor = step.cursor;
+        if self.cursor.is_none() {
+            self.pass_done(left, now_ms);
+        }
+    }
+
+    /// Counts records that could not be moved, and keeps the first of them.
+    pub fn note_failures(&mut self, failed: Vec<([u8; 16], ResealFailure)>) {
+        self.rows_failed += failed.len() as u64;
+        let room = ROTATION_FAILURES_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(failed.into_iter().take(room));
+    }
+
+    /// Ends a pass that visited every record: what is left either failed, or was written behind the cursor.
+    fn pass_done(&mut self, left: u64, now_ms: u64) {
+        if left == 0 && self.rows_failed == 0 {
+            self.proving = true;
+        } else if left <= self.rows_failed {
+            self.fail(RotationFault::Records, now_ms);
+        } else if self.rows_resealed > self.resealed_before_pass {
+            self.resealed_before_pass = self.rows_resealed;
+            self.rows_failed = 0;
+            self.failures.clear();
+        } else {
+            self.fail(RotationFault::Unproven, now_ms);
+        }
+    }
+
+    /// Ends the rotation as failed.
+    pub fn fail(&mut self, fault: RotationFault, now_ms: u64) {
+        self.fault = Some(fault);
+        self.end(RotationState::Failed, now_ms);
+    }
+
+    /// Ends the rotation.
+    pub fn end(&mut self, state: RotationState, now_ms: u64) {
+        self.state = state;
+        self.finished_at_ms = Some(now_ms);
+        self.cursor = None;
+    }
+}
+
+/// What a step of a rotation did.
+pub struct StepDone {
+    /// Records moved to the new key.
+    pub resealed: u64,
+    /// Records whose index belongs to another record.
+    pub conflicts: u64,
+    /// Records that could not be moved.
+    pub failed: Vec<([u8; 16], ResealFailure)>,
+    /// The last record visited; `None` at the end of the pass.
+    pub cursor: Option<[u8; 16]>,
+}

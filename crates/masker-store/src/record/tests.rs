@@ -1,0 +1,274 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::RowKey;
+
+fn record(alias: Option<[u8; 16]>) -> Record {
+    Record {
+        sealing_kid: Kid::parse("K_NEW").unwrap(),
+        fingerprint: [7; 8],
+        kind: EntityKind::parse("PHONE").unwrap(),
+        minted_kid: Kid::parse("K_FIRST").unwrap(),
+        minted_at_ms: 1_700_000_000_123,
+        sealed_at_ms: 1_800_000_000_456,
+        alias,
+        nonce: [9; 24],
+        ciphertext: vec![0xC5; 48],
+    }
+}
+
+fn generation(old_since_ms: Option<u64>) -> GenerationRow {
+    let proven_at_ms = old_since_ms.map(|since| since + 7);
+    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5, proven_at_ms }
+}
+
+fn mapping() -> MappingRow {
+    MappingRow { scheme: 1, kid: Kid::parse("K").unwrap(), normalizer: "casefold".into() }
+}
+
+fn rotation(ended: bool) -> RotationRow {
+    RotationRow {
+        target_kid: Kid::parse("K_NEW").unwrap(),
+        target: [7; 8],
+        source_kid: Kid::parse("K_FIRST").unwrap(),
+        state: if ended { RotationState::Failed } else { RotationState::Running },
+        fault: ended.then_some(RotationFault::Unproven),
+        proving: ended,
+        started_at_ms: 1,
+        finished_at_ms: ended.then_some(2),
+        rows_per_second_max: 3,
+        rows_total: 4,
+        rows_resealed: 5,
+        resealed_before_pass: 6,
+        rows_failed: 7,
+        conflicts: 8,
+        cursor: (!ended).then_some([9; 16]),
+        failures: vec![([1; 16], ResealFailure::DoesNotOpen); usize::from(ended) * ROTATION_FAILURES_MAX],
+    }
+}
+
+fn session(closed: bool) -> SessionRow {
+    let counts = SessionCounts { minted: 3, rehydrated: 2, others_rehydrated: 1 };
+    let need = SessionNeed { kid: Kid::parse("K").unwrap(), fingerprint: "0123abcd".into(), tokens: 9 };
+    SessionRow {
+        label: "night run".into(),
+        opened_by: SessionOwner { name: "billing".into(), uid: closed.then_some(7), key_id: closed.then_some([8; 16]) },
+        opened_at_ms: 1,
+        last_used_ms: 2,
+        closed_at_ms: closed.then_some(3),
+        untracked: 4,
+        gone: 5,
+        kinds: vec![(EntityKind::parse("PHONE").unwrap(), counts); usize::from(closed)],
+        needs: vec![need; 2 * usize::from(closed)],
+    }
+}
+
+fn session_token(prefix: Option<[u8; 4]>) -> SessionTokenRow {
+    let (kind, kid) = (EntityKind::parse("PHONE").unwrap(), Kid::parse("K").unwrap());
+    SessionTokenRow { rehydrated: prefix.is_some(), kind, kid, prefix }
+}
+
+fn honeytoken() -> HoneytokenRow {
+    HoneytokenRow {
+        carries_value: true,
+        tag: [1; 16],
+        kind: EntityKind::parse("PHONE").unwrap(),
+        kid: Kid::parse("K").unwrap(),
+        planted_at_ms: 2,
+        planted_by: "root".into(),
+        label: "backup of the CRM".into(),
+    }
+}
+
+/// A decoder that only tells how it went.
+type Decoder = fn(&[u8]) -> Result<(), RecordError>;
+
+/// Every layout, as its row and its decoder.
+fn layouts() -> Vec<(Row, Decoder)> {
+    vec![
+        (record(None).encode(), |row| Record::decode(row).map(drop)),
+        (record(Some([3; 16])).encode(), |row| Record::decode(row).map(drop)),
+        (Alias { target: [1; 16], tag: [2; 16] }.encode(), |row| Alias::decode(row).map(drop)),
+        (generation(None).encode(), |row| GenerationRow::decode(row).map(drop)),
+        (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
+        (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
+        (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
+        (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
+        (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
+        (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
+        (TombstonesRow { tombstones: 14 }.encode(), |row| TombstonesRow::decode(row).map(drop)),
+        (AuditHeadRow { sequence: 15, hash: [16; 32] }.encode(), |row| AuditHeadRow::decode(row).map(drop)),
+        (session(false).encode().unwrap(), |row| SessionRow::decode(row).map(drop)),
+        (session(true).encode().unwrap(), |row| SessionRow::decode(row).map(drop)),
+        (session_token(None).encode(), |row| SessionTokenRow::decode(row).map(drop)),
+        (session_token(Some([4; 4])).encode(), |row| SessionTokenRow::decode(row).map(drop)),
+        (honeytoken().encode().unwrap(), |row| HoneytokenRow::decode(row).map(drop)),
+    ]
+}
+
+#[test]
+fn what_is_encoded_is_decoded() {
+    for alias in [None, Some([3; 16])] {
+        assert!(Record::decode(&record(alias).encode()).is_ok_and(|back| back == record(alias)));
+    }
+    for old_since_ms in [None, Some(2)] {
+        assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
+    }
+    for ended in [false, true] {
+        assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
+    }
+    let alias = Alias { target: [1; 16], tag: [2; 16] };
+    assert!(Alias::decode(&alias.encode()).is_ok_and(|back| back.target == alias.target && back.tag == alias.tag));
+    assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
+    assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
+    assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
+    let tombstone = TombstoneRow { erased_at_ms: 13 };
+    assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
+    let count = TombstonesRow { tombstones: 14 };
+    assert_eq!(TombstonesRow::decode(&count.encode()), Ok(count));
+    let head = AuditHeadRow { sequence: 15, hash: [16; 32] };
+    assert_eq!(AuditHeadRow::decode(&head.encode()), Ok(head));
+    for closed in [false, true] {
+        assert_eq!(SessionRow::decode(&session(closed).encode().unwrap()), Ok(session(closed)));
+    }
+    for token in [session_token(None), session_token(Some([4; 4]))] {
+        assert!(SessionTokenRow::decode(&token.encode()).is_ok_and(|back| back == token));
+    }
+    for carries_value in [false, true] {
+        let planted = HoneytokenRow { carries_value, ..honeytoken() };
+        assert!(HoneytokenRow::decode(&planted.encode().unwrap()).is_ok_and(|back| back == planted));
+    }
+}
+
+#[test]
+fn a_record_is_laid_out_as_documented() {
+    let row = record(Some([3; 16])).encode();
+    let mut expected = vec![1, 1, 5];
+    expected.extend_from_slice(b"K_NEW");
+    expected.extend_from_slice(&[7; 8]);
+    expected.extend_from_slice(b"\x05PHONE\x07K_FIRST");
+    expected.extend_from_slice(&1_700_000_000_123_u64.to_be_bytes());
+    expected.extend_from_slice(&1_800_000_000_456_u64.to_be_bytes());
+    expected.extend_from_slice(&[3; 16]);
+    expected.extend_from_slice(&[9; 24]);
+    expected.extend_from_slice(&[0xC5; 48]);
+    assert_eq!(row, expected);
+}
+
+#[test]
+fn every_truncation_is_damage() {
+    for (place, (row, decode)) in layouts().into_iter().enumerate() {
+        for length in 0..row.len() {
+            let told = decode(&row[..length]);
+            // A record's ciphertext may be any number of blocks from two. They come first.
+            let shorter_ciphertext = place < 2 && length >= row.len() - 16 && (row.len() - length) % 16 == 0;
+            if shorter_ciphertext {
+                assert_eq!(told, Ok(()));
+            } else {
+                assert!(matches!(told, Err(RecordError::Damaged(_))), "{length} of {}: {told:?}", row.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_too_many_is_damage() {
+    for (mut row, decode) in layouts() {
+        row.push(0);
+        assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
+    }
+}
+
+#[test]
+fn other_versions_are_told_apart() {
+    for (mut row, decode) in layouts() {
+        row[0] = 0;
+        assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
+        for newer in [2, 255] {
+            row[0] = newer;
+            assert_eq!(decode(&row), Err(RecordError::NewerVersion(newer)));
+        }
+    }
+}
+
+#[test]
+fn unknown_flags_and_impossible_names_are_damage() {
+    let mut row = record(None).encode();
+    row[1] = 2;
+    assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
+    let mut row = record(None).encode();
+    row[3] = b'k';
+    assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
+    assert_eq!(MappingRow { normalizer: String::new(), ..mapping() }.encode(), Err(KeyError::Normalizer));
+    assert_eq!(MappingRow { normalizer: "x".repeat(33), ..mapping() }.encode(), Err(KeyError::Normalizer));
+}
+
+fn names() -> Vec<(RowKey, Named)> {
+    let kid = Kid::parse(&"K".repeat(48)).unwrap();
+    let kind = EntityKind::parse(&"P".repeat(32)).unwrap();
+    let policy = "p".repeat(POLICY_NAME_BYTES_MAX);
+    vec![
+        (RowKey::record(&[1; 16]), Named::Record([1; 16])),
+        (RowKey::alias(&[2; 16]), Named::Alias([2; 16])),
+        (RowKey::generation(kid, &[3; 8]), Named::Generation(kid, [3; 8])),
+        (RowKey::usage(kind, kid), Named::Usage(kind, kid)),
+        (RowKey::mapping(&policy, kind).unwrap(), Named::Mapping(policy, kind)),
+        (RowKey::format(), Named::Format),
+        (RowKey::span(), Named::Span),
+        (RowKey::tombstones(), Named::Tombstones),
+        (RowKey::tombstone(&[4; 16]), Named::Tombstone([4; 16])),
+        (RowKey::audit_head(), Named::AuditHead),
+        (RowKey::api_key(&[5; 16]), Named::ApiKey([5; 16])),
+        (RowKey::session(&[6; 16]), Named::Session([6; 16])),
+        (RowKey::session_token(&[7; 16], &[8; 16]), Named::SessionToken([7; 16], [8; 16])),
+        (RowKey::honeytoken(&[9; 16]), Named::Honeytoken([9; 16])),
+    ]
+}
+
+#[test]
+fn keys_name_what_they_were_made_of() {
+    for (key, named) in names() {
+        assert!(Named::parse(&key).is_ok_and(|back| back == named), "{key:?}");
+        assert!(RowKey::new(key.as_bytes()).is_some(), "{key:?} keeps the bound on keys");
+    }
+    assert!(RowKey::mapping("", EntityKind::parse("P").unwrap()).is_err());
+    assert!(RowKey::mapping(&"p".repeat(POLICY_NAME_BYTES_MAX + 1), EntityKind::parse("P").unwrap()).is_err());
+}
+
+#[test]
+fn keys_that_the_vault_does_not_make_are_damage() {
+    for key in [
+        &b"x"[..],
+        b"r",
+        b"k",
+        b"s",
+        b"e12345678901234561",
+        b"h12",
+        b"maudit2",
+        b"mx",
+        b"t",
+        b"g1234567",
+        b"u",
+        b"u\x05PHONE",
+        b"p\x05PHONE",
+        b"u\x09PHONEK",
+        b"p\x01\xff",
+    ] {
+        assert!(matches!(Named::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(row in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
+        let mut versioned = vec![version];
+        versioned.extend_from_slice(&row);
+        for (_, decode) in layouts() {
+            let _ = decode(&row);
+            let _ = decode(&versioned);
+        }
+        if let Some(key) = RowKey::new(row) {
+            let _ = Named::parse(&key);
+        }
+    }
+}

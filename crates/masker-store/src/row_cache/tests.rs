@@ -1,0 +1,192 @@
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::memory::MemoryStore;
+
+/// A store whose calls wait until they are let through, before what they do or after it.
+struct Gated {
+    store: MemoryStore,
+    reads: AtomicUsize,
+    after_reads: Arc<Semaphore>,
+    before_batches: Arc<Semaphore>,
+    fails: AtomicBool,
+}
+
+impl Gated {
+    /// With both gates open.
+    fn open() -> Self {
+        let open = || Arc::new(Semaphore::new(1_000));
+        Gated {
+            store: MemoryStore::new(),
+            reads: AtomicUsize::new(0),
+            after_reads: open(),
+            before_batches: open(),
+            fails: AtomicBool::new(false),
+        }
+    }
+}
+
+async fn pass(gate: &Semaphore) {
+    gate.acquire().await.unwrap().forget();
+}
+
+impl Store for Gated {
+    fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>> {
+        Box::pin(async move {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let rows = self.store.get_many(keys).await;
+            pass(&self.after_reads).await;
+            rows
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+        Box::pin(async move {
+            pass(&self.before_batches).await;
+            let applied = self.store.apply(batch).await;
+            if self.fails.load(Ordering::SeqCst) { Err(StoreError::Unavailable("a test".into())) } else { applied }
+        })
+    }
+
+    pass_on!(scan_after, count, check, bytes_on_disk, compact, close);
+}
+
+fn cache() -> RowCache<Gated> {
+    RowCache::new(Gated::open(), 1 << 20)
+}
+
+fn key() -> RowKey {
+    RowKey::new(*b"r1").unwrap()
+}
+
+fn put(row: &[u8]) -> Batch {
+    Batch { preconditions: Vec::new(), changes: vec![Change::Put(key(), row.to_vec())] }
+}
+
+fn now<T>(future: StoreFuture<'_, T>) -> Poll<Result<T, StoreError>> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn done<T>(future: StoreFuture<'_, T>) -> T {
+    match now(future) {
+        Poll::Ready(done) => done.unwrap(),
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn read(cache: &RowCache<Gated>) -> Option<Row> {
+    done(cache.get_many(vec![key()])).remove(0)
+}
+
+fn reads(cache: &RowCache<Gated>) -> usize {
+    cache.store.reads.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_row_is_asked_for_once_until_it_changes() {
+    let cache = cache();
+    assert_eq!(read(&cache), None);
+    assert_eq!(read(&cache), None);
+    assert_eq!(reads(&cache), 2, "what is not there is not kept");
+    done(cache.apply(put(b"one")));
+    for _ in 0..3 {
+        assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+    }
+    assert_eq!(reads(&cache), 3);
+    done(cache.apply(put(b"two")));
+    assert_eq!(read(&cache).as_deref(), Some(&b"two"[..]));
+    assert_eq!(reads(&cache), 4);
+    done(cache.apply(Batch { preconditions: Vec::new(), changes: vec![Change::Remove(key())] }));
+    assert_eq!(read(&cache), None);
+}
+
+#[test]
+fn what_was_read_before_a_batch_ended_is_not_kept() {
+    let cache = cache();
+    done(cache.apply(put(b"one")));
+    cache.store.after_reads.forget_permits(1_000);
+    let mut reading = cache.get_many(vec![key()]);
+    assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    done(cache.apply(put(b"two")));
+    cache.store.after_reads.add_permits(1_000);
+    assert_eq!(done(reading), [Some(b"one".to_vec())], "it began before the batch");
+    assert_eq!(read(&cache).as_deref(), Some(&b"two"[..]));
+}
+
+#[test]
+fn what_was_read_while_a_batch_waited_is_let_go_at_its_end() {
+    let cache = cache();
+    done(cache.apply(put(b"one")));
+    cache.store.before_batches.forget_permits(1_000);
+    let mut applying = cache.apply(put(b"two"));
+    assert!(applying.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+    cache.store.before_batches.add_permits(1_000);
+    done(applying);
+    assert_eq!(read(&cache).as_deref(), Some(&b"two"[..]));
+}
+
+#[test]
+fn after_a_failed_batch_everything_is_read_again() {
+    let cache = cache();
+    done(cache.apply(put(b"one")));
+    assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+    cache.store.fails.store(true, Ordering::SeqCst);
+    let other = Change::Put(RowKey::new(*b"r2").unwrap(), b"x".to_vec());
+    assert!(matches!(
+        now(cache.apply(Batch { preconditions: Vec::new(), changes: vec![other] })),
+        Poll::Ready(Err(StoreError::Unavailable(_)))
+    ));
+    let before = reads(&cache);
+    assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+    assert_eq!(reads(&cache), before + 1);
+}
+
+#[test]
+fn a_batch_that_is_given_up_ends_all_keeping() {
+    let cache = cache();
+    done(cache.apply(put(b"one")));
+    assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+    cache.store.before_batches.forget_permits(1_000);
+    let mut applying = cache.apply(put(b"two"));
+    assert!(applying.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(applying);
+    for _ in 0..2 {
+        let before = reads(&cache);
+        assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
+        assert_eq!(reads(&cache), before + 1);
+    }
+}
+
+#[test]
+fn it_stays_within_its_bytes() {
+    let cache = cache();
+    for number in 0..20_000_u32 {
+        let key = RowKey::new([b"r".as_slice(), &number.to_be_bytes()].concat()).unwrap();
+        let change = Change::Put(key.clone(), vec![7; 100]);
+        done(cache.apply(Batch { preconditions: Vec::new(), changes: vec![change] }));
+        done(cache.get_many(vec![key]));
+        cache.store.after_reads.add_permits(1);
+        cache.store.before_batches.add_permits(1);
+    }
+    let kept: u64 = cache.shards.iter().map(|shard| shard.lock().unwrap().rows.weight()).sum();
+    assert!((1 << 19..=1 << 20).contains(&kept), "{kept}");
+}
+
+#[test]
+fn one_of_no_bytes_keeps_nothing() {
+    let cache = RowCache::new(Gated::open(), 0);
+    done(cache.apply(put(b"one")));
+    read(&cache);
+    read(&cache);
+    assert_eq!(reads(&cache), 2);
+}

@@ -1,0 +1,191 @@
+//! Sets of scopes, some of them for single kinds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Scope;
+use crate::{
+    kind::EntityKind,
+    quote::{quoted, suggestion},
+};
+
+/// Why a text is no scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScopeError {
+    /// There is no scope of this name.
+    #[error("{} is no scope: {}", quoted(.0), suggestion(.0, &names()))]
+    Unknown(String),
+    /// What follows the colon is no kind.
+    #[error(
+        "the scope `{0}` is given for a kind as in `{0}:PHONE`: a kind is a capital letter, then at most 31 of A-Z, 0-9 and `_`"
+    )]
+    Kind(Scope),
+}
+
+fn names() -> Vec<&'static str> {
+    Scope::ALL.iter().map(|scope| scope.as_str()).chain(["*"]).collect()
+}
+
+/// What a caller may do: scopes as a whole, and scopes for single kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet {
+    /// The places in [`Scope::ALL`] of those that are given as a whole, as bits.
+    whole: u32,
+    kinds: BTreeMap<Scope, BTreeSet<EntityKind>>,
+}
+
+const _: () = assert!(Scope::ALL.len() < 32);
+
+impl ScopeSet {
+    /// Every scope.
+    pub fn all() -> Self {
+        ScopeSet { whole: (1 << Scope::ALL.len()) - 1, kinds: BTreeMap::new() }
+    }
+
+    /// The scopes of a list, of which `*` stands for all.
+    ///
+    /// # Errors
+    /// The first text that is no scope.
+    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, ScopeError> {
+        let mut set = ScopeSet::default();
+        texts.iter().try_for_each(|text| set.add(text.as_ref()))?;
+        Ok(set)
+    }
+
+    /// Adds what a text gives.
+    ///
+    /// # Errors
+    /// [`ScopeError`] where it is no scope; nothing is added then.
+    pub fn add(&mut self, text: &str) -> Result<(), ScopeError> {
+        if text == "*" {
+            *self = ScopeSet::all();
+        } else if let Some(scope) = Scope::parse(text) {
+            self.whole |= bit(scope);
+            self.kinds.remove(&scope);
+        } else {
+            let unknown = || ScopeError::Unknown(text.to_owned());
+            let (scope, kind) = text.split_once(':').ok_or_else(unknown)?;
+            let scope = Scope::parse(scope).filter(|scope| scope.takes_kind()).ok_or_else(unknown)?;
+            let kind = EntityKind::parse(kind).ok_or(ScopeError::Kind(scope))?;
+            if !self.allows(scope) {
+                self.kinds.entry(scope).or_default().insert(kind);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
+        self.whole == 0 && self.kinds.is_empty()
+    }
+
+    /// Whether the scope is given as a whole.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.whole & bit(scope) != 0
+    }
+
+    /// Whether the scope is given for this kind.
+    pub fn allows_kind(&self, scope: Scope, kind: EntityKind) -> bool {
+        self.allows(scope) || self.kinds.get(&scope).is_some_and(|kinds| kinds.contains(&kind))
+    }
+
+    /// Whether the scope is given as a whole or for some kind.
+    pub fn allows_some(&self, scope: Scope) -> bool {
+        self.allows(scope) || self.kinds.contains_key(&scope)
+    }
+
+    /// The first scope of `other` that this set lacks, as it is written.
+    pub fn lacks(&self, other: &ScopeSet) -> Option<String> {
+        let whole = Scope::ALL.iter().find(|scope| other.allows(**scope) && !self.allows(**scope));
+        let of_kinds = || other.kinds().find(|(scope, kind)| !self.allows_kind(*scope, *kind));
+        whole.map(Scope::to_string).or_else(|| of_kinds().map(|(scope, kind)| format!("{scope}:{kind}")))
+    }
+
+    /// The scopes given for single kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = (Scope, EntityKind)> + '_ {
+        self.kinds.iter().flat_map(|(scope, kinds)| kinds.iter().map(|kind| (*scope, *kind)))
+    }
+
+    /// The scopes as they are written, each once: those given as a whole first, in the order of the reference.
+    pub fn to_texts(&self) -> Vec<String> {
+        let whole = Scope::ALL.iter().filter(|scope| self.allows(**scope)).map(Scope::to_string);
+        whole.chain(self.kinds().map(|(scope, kind)| format!("{scope}:{kind}"))).collect()
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_texts().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        ScopeSet::parse(&texts).map_err(de::Error::custom)
+    }
+}
+
+const fn bit(scope: Scope) -> u32 {
+    1 << scope as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> EntityKind {
+        EntityKind::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_set_allows_what_it_was_given_and_no_more() {
+        let set = ScopeSet::parse(&["tokenize", "rehydrate:PHONE", "rehydrate:EMAIL", "keys:read"]).unwrap();
+        assert!(set.allows(Scope::Tokenize) && set.allows_kind(Scope::Tokenize, kind("SSN")));
+        assert!(!set.allows(Scope::Rehydrate) && set.allows_some(Scope::Rehydrate));
+        assert!(set.allows_kind(Scope::Rehydrate, kind("PHONE")) && !set.allows_kind(Scope::Rehydrate, kind("SSN")));
+        assert!(set.allows(Scope::KeysRead) && !set.allows_some(Scope::KeysAdmin));
+        assert_eq!(set.to_texts(), ["tokenize", "keys:read", "rehydrate:EMAIL", "rehydrate:PHONE"]);
+        assert_eq!(ScopeSet::parse(&set.to_texts()), Ok(set));
+    }
+
+    #[test]
+    fn a_star_is_every_scope_and_a_whole_scope_takes_its_kinds_in() {
+        let all = ScopeSet::parse(&["rehydrate:PHONE", "*"]).unwrap();
+        assert_eq!(all, ScopeSet::all());
+        assert!(Scope::ALL.iter().all(|scope| all.allows(*scope)));
+        assert_eq!(ScopeSet::parse(&["forget:A", "forget", "forget:B"]).unwrap().to_texts(), ["forget"]);
+        assert!(ScopeSet::default().is_empty());
+        assert!(!Scope::ALL.iter().any(|scope| ScopeSet::default().allows_some(*scope)));
+    }
+
+    #[test]
+    fn what_is_no_scope_is_told_with_what_is() {
+        for (text, told) in [
+            ("tokenise", "`tokenise` is no scope: did you mean `tokenize`?"),
+            ("keys:PHONE", "`keys:PHONE` is no scope: there is `tokenize`"),
+            ("keys:read:PHONE", "`keys:read:PHONE` is no scope: did you mean `keys:read`?"),
+            ("rehydrate:phone", "the scope `rehydrate` is given for a kind as in `rehydrate:PHONE`"),
+            ("", "`` is no scope"),
+        ] {
+            let error = ScopeSet::parse(&[text]).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_first_scope_that_is_lacking_is_named() {
+        let set = ScopeSet::parse(&["tokenize", "rehydrate:PHONE"]).unwrap();
+        for (other, lacking) in [
+            (&["tokenize:SSN", "rehydrate:PHONE"][..], None),
+            (&["rehydrate"], Some("rehydrate")),
+            (&["rehydrate:SSN", "keys:read"], Some("keys:read")),
+            (&["rehydrate:SSN"], Some("rehydrate:SSN")),
+            (&["*"], Some("rehydrate")),
+        ] {
+            assert_eq!(set.lacks(&ScopeSet::parse(other).unwrap()).as_deref(), lacking, "{other:?}");
+        }
+    }
+}

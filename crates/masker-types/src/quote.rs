@@ -1,0 +1,75 @@
+//! Names in messages: quoted, listed, and suggested where one was misspelled.
+
+/// A piece of the text for a message: escaped, and left out where it is so long that it may be a key pasted into
+/// the wrong place.
+pub fn quoted(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 40;
+    let chars = text.chars().count();
+    if chars <= SHOWN_CHARS_MAX {
+        format!("`{}`", text.escape_debug())
+    } else {
+        format!("a text of {chars} characters")
+    }
+}
+
+/// What to write instead of `found`: the nearest of the names if one is near, else all of them.
+pub fn suggestion(found: &str, names: &[&str]) -> String {
+    let found = found.to_lowercase();
+    let nearest = names.iter().map(|name| (distance(&found, &name.to_lowercase()), name)).min();
+    // `policies` is three edits from `policy`, and still what was meant.
+    let plural = |name: &str| name.len() > 3 && name.get(..name.len() - 1).is_some_and(|stem| found.starts_with(stem));
+    match nearest {
+        Some((edits, name)) if edits <= name.len().div_ceil(3) || plural(name) => format!("did you mean `{name}`?"),
+        Some(_) => format!("there is {}", listed(names)),
+        None => "nothing can stand here".to_owned(),
+    }
+}
+
+/// Names as a list in a sentence.
+pub fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        [one] => format!("`{}`", one.as_ref()),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+            format!("{} and `{}`", first.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours that turn one text into the other (optimal string
+/// alignment), at most 64 characters of each: more than any name here has.
+fn distance(one: &str, other: &str) -> usize {
+    let one: Vec<char> = one.chars().take(64).collect();
+    let other: Vec<char> = other.chars().take(64).collect();
+    let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];
+    for i in 0..=one.len() {
+        for j in 0..=other.len() {
+            if i == 0 || j == 0 {
+                rows[i][j] = i + j;
+                continue;
+            }
+            let substitution = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut best = substitution.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (one, other, edits) in
+            [("", "ab", 2), ("kid", "kid", 0), ("kdi", "kid", 1), ("phnoe", "phone", 1), ("a", "b", 1)]
+        {
+            assert_eq!(distance(one, other), edits, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Vault records erased.
+
+use super::{
+    Failure, TokenInput, Vault, VaultError,
+    rehydrate::{Parsed, open_record, within_reach},
+    tally::{Outcome, Tally, Worked},
+};
+use masker_access::{Forget, Permit};
+use masker_core::{
+    crypto::{Fingerprint, TokenId},
+    keyring::Keyring,
+};
+use masker_store::record::Record;
+use masker_types::{
+    kind::{Context, EntityKind, Kid},
+    mode::World,
+};
+
+/// The key generation that sealed the record which was erased; none for tokens that no vault holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten(pub Option<(Kid, Fingerprint)>);
+
+/// A record to erase, as its token names it.
+pub(super) struct Erasure {
+    pub(super) world: World,
+    pub(super) kind: EntityKind,
+    pub(super) kid: Kid,
+    pub(super) id: TokenId,
+    pub(super) context: zeroize::Zeroizing<String>,
+}
+
+/// A record that was erased.
+pub(super) struct Erased {
+    pub(super) sealed_under: (Kid, Fingerprint),
+}
+
+impl Erasure {
+    /// Whether the record is the token's: a token relabelled with another kind or kid is not known.
+    pub(super) fn names(&self, record: &Record) -> bool {
+        record.kind == self.kind && record.minted_kid == self.kid
+    }
+
+    /// Whether the record is of the context that the request gave. The context is under the seal, so with a key that is
+    /// not loaded it cannot be known: forgetting needs no key, and goes on.
+    pub(super) fn context_holds(&self, ring: &Keyring, record: &Record) -> Result<(), Failure> {
+        let context = Context::new(&self.context).ok_or(Failure::ContextLength)?;
+        match open_record(ring, self.world, (self.kind, self.kid, self.id), context, record) {
+            Ok(_) | Err(Failure::KeyUnavailable(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Vault {
+    /// Erases the records of `MSKV1` tokens with their aliases. `MSK1` tokens carry their own value: there is nothing to
+    /// erase. Results keep the order of the tokens; an erasure that is returned is durable.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed or the writer is overloaded: then nothing was acknowledged.
+    pub async fn forget(
+        &self,
+        permit: &Permit<Forget>,
+        tokens: &[TokenInput<'_>],
+    ) -> Result<Worked<Result<Forgotten, Failure>>, VaultError> {
+        let mut results: Vec<Result<Forgotten, Failure>> = Vec::with_capacity(tokens.len());
+        let mut places = Vec::new();
+        let mut erasures = Vec::new();
+        let parsed: Vec<_> = tokens.iter().map(|input| Parsed::admit(permit, input)).collect();
+        let denied = self.out_of_reach(permit, &parsed).await?;
+        for (parsed, denied) in parsed.into_iter().zip(denied) {
+            results.push(match (parsed, denied) {
+                (Err(failure), _) | (_, Some(failure)) => Err(failure),
+                (Ok(Parsed::Aead { .. }), None) => Ok(Forgotten(None)),
+                (Ok(Parsed::Vault { kind, kid, id, context }), None) => {
+                    places.push(results.len());
+                    let context = context.as_str().to_owned().into();
+                    erasures.push(Erasure { world: permit.world(), kind, kid, id, context });
+                    Ok(Forgotten(None))
+                }
+            });
+        }
+        let mut tally = Tally::new("forget");
+        if !erasures.is_empty() {
+            for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
+                match erased {
+                    Ok(Erased { sealed_under }) => {
+                        results[place] = Ok(Forgotten(Some(sealed_under)));
+                    }
+                    Err(failure) => results[place] = Err(failure),
+                }
+            }
+        }
+        for result in &results {
+            tally.count(match result {
+                Ok(Forgotten(Some((kid, fingerprint)))) => Outcome {
+                    scheme: "MSKV1",
+                    kind: None,
+                    kid: Some(*kid),
+                    fingerprint: Some(*fingerprint),
+                    role: None,
+                    outcome: "forgotten",
+                },
+                Ok(Forgotten(None)) => Outcome::keyless(None, "unchanged"),
+                Err(failure) => Outcome::keyless(None, failure.code().as_str()),
+            });
+        }
+        Ok(tally.record(&self.shared, results))
+    }
+
+    /// What keeps a caller whose grant lists policies from the records of these tokens. A record is read only where the
+    /// kid of its token does not decide.
+    async fn out_of_reach(
+        &self,
+        permit: &Permit<Forget>,
+        parsed: &[Result<Parsed<'_>, Failure>],
+    ) -> Result<Vec<Option<Failure>>, VaultError> {
+        let decided = |parsed: &Result<Parsed<'_>, Failure>| match parsed {
+            Ok(Parsed::Vault { kind, kid, .. }) => permit.for_token(*kind, *kid).is_ok(),
+            _ => true,
+        };
+        if parsed.iter().all(decided) {
+            return Ok(vec![None; parsed.len()]);
+        }
+        let rows = self.rows_of(parsed).await?;
+        let denied = parsed.iter().zip(rows).map(|(one, row)| match (one, row) {
+            (Ok(Parsed::Vault { kind, .. }), Some(row)) => {
+                self.shared.decode(&row).and_then(|record| within_reach(permit, *kind, &record)).err()
+            }
+            _ => None,
+        });
+        Ok(denied.collect())
+    }
+}

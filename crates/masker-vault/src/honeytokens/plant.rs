@@ -1,0 +1,189 @@
+//! A honeytoken made and marked.
+
+use super::{HoneytokenStatus, value::fictitious};
+use crate::{
+    Failure, Subject, Tokenized, Vault, VaultError,
+    ids::HoneytokenId,
+    tag::Tag,
+    tokenize::{Stage, begin, mint},
+    writer::Minted,
+};
+use masker_access::{Permit, VaultAdmin};
+use masker_core::{
+    policy::{Action, Policy},
+    token::Token,
+};
+use masker_store::{
+    StoreError,
+    record::{HoneytokenRow, is_caller, is_label},
+};
+use masker_types::{
+    kind::EntityKind,
+    limits::{HONEYTOKENS_MAX, LABEL_BYTES_MAX},
+};
+
+/// How many values are tried where the operator gives none: those that have a token already will not do.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// What an operator asks for.
+#[derive(Clone, Copy)]
+pub struct HoneytokenRequest<'a> {
+    /// The kind, as the request wrote it.
+    pub kind: &'a str,
+    /// The value behind the token: one that nobody has. Without one, masker makes one up.
+    pub value: Option<&'a str>,
+    /// The context.
+    pub context: &'a str,
+    /// What it is for.
+    pub label: &'a str,
+    /// Who plants it.
+    pub planted_by: &'a str,
+}
+
+/// A honeytoken, for whoever plants it.
+#[derive(Clone)]
+pub struct PlantedHoneytoken {
+    /// The token's text.
+    pub token: String,
+    /// What is known of it from now on.
+    pub status: HoneytokenStatus,
+}
+
+/// Why a honeytoken was not planted or removed. The text is for the caller.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HoneytokenError {
+    /// The value, the kind or the context will not do.
+    #[error(transparent)]
+    Item(#[from] Failure),
+    /// The policy does not tokenize the kind.
+    #[error("the policy does not tokenize {0}: there is no token to plant")]
+    NotTokenized(EntityKind),
+    /// Somebody may hold this token.
+    #[error("this value has a token already, and somebody may hold it; plant a value that nobody has")]
+    InUse,
+    /// There are as many as may be.
+    #[error("{HONEYTOKENS_MAX} honeytokens are planted, which is as many as may be; remove some")]
+    TooMany,
+    /// The label, or the name of who plants it, cannot be kept.
+    #[error(
+        "a label is at most {LABEL_BYTES_MAX} bytes of UTF-8 without control characters, as is a name, which is not empty"
+    )]
+    Label,
+    /// There is none with this id.
+    #[error("there is no such honeytoken")]
+    NotFound,
+    /// The vault could not write it down.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl From<StoreError> for HoneytokenError {
+    fn from(failed: StoreError) -> Self {
+        HoneytokenError::Vault(failed.into())
+    }
+}
+
+impl Vault {
+    /// Plants a honeytoken: mints a token as the policy says, and marks it before it is handed out. Mark and record are
+    /// durable when it returns.
+    ///
+    /// # Errors
+    /// [`HoneytokenError`]; nothing was handed out then. A mark that was written before the vault failed stays, and is
+    /// listed.
+    pub async fn plant_honeytoken(
+        &self,
+        permit: &Permit<VaultAdmin>,
+        policy: &Policy,
+        request: &HoneytokenRequest<'_>,
+    ) -> Result<PlantedHoneytoken, HoneytokenError> {
+        if !is_label(request.label) || !is_caller(request.planted_by) {
+            return Err(HoneytokenError::Label);
+        }
+        let (kind, rule) = policy.rule(request.kind).ok_or(Failure::KindUnknown)?;
+        let Action::Tokenize(rule) = &rule.action else { return Err(HoneytokenError::NotTokenized(kind)) };
+        if let Some(value) = request.value {
+            return self.plant(permit, policy, request, value).await;
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let value = fictitious(kind, rule.normalizer, &mut rand::rng());
+            match self.plant(permit, policy, request, &value).await {
+                Err(HoneytokenError::InUse) => {}
+                planted => return planted,
+            }
+        }
+        Err(HoneytokenError::InUse)
+    }
+
+    async fn plant(
+        &self,
+        permit: &Permit<VaultAdmin>,
+        policy: &Policy,
+        request: &HoneytokenRequest<'_>,
+        value: &str,
+    ) -> Result<PlantedHoneytoken, HoneytokenError> {
+        let keys = self.shared.keys.load_full();
+        let now_ms = self.now_ms();
+        let subject = Subject { kind: request.kind, value, context: request.context };
+        let sought = match begin(&keys, permit, policy, &subject)? {
+            Stage::Search(sought) => sought,
+            // It carries its value: nobody has it, but who has a token of the same value.
+            Stage::Done(Tokenized::Token { text, .. }) => {
+                let token = Token::parse(&text).map_err(|_| Failure::Malformed)?;
+                let status = self.mark_token(&token, request, now_ms).await?;
+                return Ok(PlantedHoneytoken { token: text, status });
+            }
+            Stage::Done(Tokenized::Failed(failure)) => return Err(failure.into()),
+            Stage::Done(Tokenized::Redacted(_) | Tokenized::Passthrough) => return Err(HoneytokenError::InUse),
+        };
+        for found in self.find(std::iter::once(&sought.query)).await? {
+            if found?.is_some() {
+                return Err(HoneytokenError::InUse);
+            }
+        }
+        let checked = &sought.checked;
+        let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: sought.query.active_id() };
+        let status = self.mark_token(&token, request, now_ms).await?;
+        let minted = self.writer.mint(vec![mint(&keys, permit.world(), &sought, now_ms)]).await;
+        let refused = match minted.map(|mut minted| minted.pop()) {
+            Ok(Some(Ok(Minted { found, created: true }))) => {
+                let text = found.token();
+                if text == token.to_text() {
+                    return Ok(PlantedHoneytoken { token: text, status });
+                }
+                // The keys changed in between: another token, which is to be marked in the place of the first.
+                let token = Token::parse(&text).map_err(|_| Failure::Malformed)?;
+                let marked = self.mark_token(&token, request, now_ms).await;
+                self.unmark(status.id).await?;
+                return Ok(PlantedHoneytoken { token: text, status: marked? });
+            }
+            // Minted for somebody else in between.
+            Ok(Some(Ok(_)) | None) => HoneytokenError::InUse,
+            Ok(Some(Err(failure))) => failure.into(),
+            Err(failed) => failed.into(),
+        };
+        // What failed first is what the operator must know.
+        drop(self.unmark(status.id).await);
+        Err(refused)
+    }
+
+    async fn mark_token(
+        &self,
+        token: &Token,
+        request: &HoneytokenRequest<'_>,
+        now_ms: u64,
+    ) -> Result<HoneytokenStatus, HoneytokenError> {
+        let id = HoneytokenId::new(now_ms, rand::random());
+        let row = HoneytokenRow {
+            carries_value: matches!(token, Token::Aead { .. }),
+            tag: *Tag::of(token).as_bytes(),
+            kind: token.kind(),
+            kid: token.kid(),
+            planted_at_ms: now_ms,
+            planted_by: request.planted_by.to_owned(),
+            label: request.label.to_owned(),
+        };
+        let status = HoneytokenStatus::new(id, &row);
+        self.mark(id, row).await?;
+        Ok(status)
+    }
+}

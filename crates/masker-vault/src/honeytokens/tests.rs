@@ -1,0 +1,163 @@
+use std::sync::atomic::Ordering;
+
+use super::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
+use crate::{
+    Failure, TokenInput, Vault,
+    tests::{Bench, NOW_S, forget, permit, ring, value},
+};
+use masker_store::{Store, memory::Fault, record::Named};
+
+const REQUEST: HoneytokenRequest<'_> =
+    HoneytokenRequest { kind: "PHONE", value: None, context: "", label: "the CRM's backup", planted_by: "root" };
+
+async fn plant(
+    bench: &Bench,
+    vault: &Vault,
+    request: HoneytokenRequest<'_>,
+) -> Result<PlantedHoneytoken, HoneytokenError> {
+    vault.plant_honeytoken(&permit(), &bench.policy, &request).await
+}
+
+fn listed(vault: &Vault) -> Vec<HoneytokenStatus> {
+    vault.honeytokens(&permit())
+}
+
+/// Whether rehydrating a token tells that it is a honeytoken.
+async fn tells(vault: &Vault, token: &str) -> Result<bool, Failure> {
+    let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
+    results.results.into_iter().next().unwrap().map(|found| found.honeytoken.is_some())
+}
+
+fn marked(vault: &Vault, token: &str) -> bool {
+    vault.honeytoken(token).is_some()
+}
+
+#[tokio::test]
+async fn a_honeytoken_is_a_token_like_any_other_but_for_its_mark() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let kinds = ["PHONE", "NOTE", "EMAIL"];
+    let mut ordinary = Vec::new();
+    for kind in kinds {
+        ordinary.push(bench.mint(&vault, kind, &["4155552671"]).await.remove(0).unwrap().0);
+    }
+    assert_eq!(tells(&vault, &ordinary[0]).await, Ok(false));
+    let mut planted = Vec::new();
+    for kind in kinds {
+        planted.push(plant(&bench, &vault, HoneytokenRequest { kind, ..REQUEST }).await.unwrap());
+        bench.now_s.fetch_add(1, Ordering::SeqCst);
+    }
+    assert!(value(&vault, &planted[0].token).await.unwrap().0[5..].starts_with("55501"));
+    assert!(value(&vault, &planted[2].token).await.unwrap().0.contains("@example."));
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    for (one, other) in planted.iter().zip(&ordinary) {
+        assert_eq!((tells(&vault, &one.token).await, tells(&vault, other).await), (Ok(true), Ok(false)));
+        assert!(marked(&vault, &one.token) && !marked(&vault, other));
+    }
+    assert!(!marked(&vault, "no token"));
+    assert_eq!(listed(&vault), planted.iter().map(|one| one.status.clone()).collect::<Vec<_>>());
+    let status = &listed(&vault)[0];
+    assert_eq!((status.kind.as_str(), status.kid.as_str(), status.carries_value), ("PHONE", "K_A", false));
+    assert_eq!((status.planted_by.as_str(), status.label.as_str()), ("root", "the CRM's backup"));
+    assert_eq!(status.planted_at.unwrap().as_second(), NOW_S);
+    assert!(listed(&vault)[2].carries_value);
+    assert!(vault.check(&permit()).await.unwrap().ok());
+}
+
+#[tokio::test]
+async fn a_value_that_has_a_token_is_not_planted() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let held = bench.token(&vault, "somebody's").await;
+    let given = |kind, value| HoneytokenRequest { kind, value: Some(value), ..REQUEST };
+    assert!(matches!(plant(&bench, &vault, given("NOTE", "somebody's")).await, Err(HoneytokenError::InUse)));
+    assert!(!marked(&vault, &held) && listed(&vault).is_empty());
+    for (kind, value) in [("NOTE", "nobody's"), ("EMAIL", "nobody@example.org")] {
+        let planted = plant(&bench, &vault, given(kind, value)).await.unwrap();
+        assert_eq!(self::value(&vault, &planted.token).await.unwrap().0, value);
+        assert!(
+            matches!(plant(&bench, &vault, given(kind, value)).await, Err(HoneytokenError::InUse)),
+            "planted twice"
+        );
+        // Whoever tokenizes the value gets the honeytoken, so it must be nobody's.
+        assert_eq!(bench.mint(&vault, kind, &[value]).await.remove(0).unwrap().0, planted.token);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_planted_is_refused_and_leaves_no_mark() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let long = "l".repeat(129);
+    let refused = [
+        HoneytokenRequest { kind: "UNKNOWN", ..REQUEST },
+        HoneytokenRequest { value: Some(""), ..REQUEST },
+        HoneytokenRequest { label: &long, ..REQUEST },
+        HoneytokenRequest { label: "a\nb", ..REQUEST },
+        HoneytokenRequest { planted_by: "", ..REQUEST },
+    ];
+    for request in refused {
+        assert!(plant(&bench, &vault, request).await.is_err());
+    }
+    let redacting = "name = \"r\"\nversion = 1\nkid = \"K_A\"\n[entities.PHONE]\naction = \"redact\"\n";
+    let policy = masker_core::policy::Policy::parse(redacting).unwrap();
+    let told = vault.plant_honeytoken(&permit(), &policy, &REQUEST).await;
+    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::NotTokenized(_))));
+    assert_eq!((listed(&vault).len(), vault.records()), (0, 0));
+    assert_eq!(bench.store.count(Named::HONEYTOKENS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_handed_out_that_is_not_marked() {
+    let request = HoneytokenRequest { kind: "NOTE", value: Some("bait"), ..REQUEST };
+    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+        let bench = Bench::new();
+        let vault = bench.open(ring(1, None, 1)).await;
+        bench.store.fail_next_apply(fault);
+        assert!(matches!(plant(&bench, &vault, request).await, Err(HoneytokenError::Vault(_))));
+        assert_eq!((listed(&vault).len(), vault.records()), (0, 0), "{fault:?}");
+        // The value is as free as before.
+        let planted = plant(&bench, &vault, request).await.unwrap();
+        drop(vault);
+        let vault = bench.open(ring(1, None, 2)).await;
+        assert_eq!(tells(&vault, &planted.token).await, Ok(true), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_minted_after_all_leaves_no_mark() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    bench.token(&vault, "under a key that is lost").await;
+    drop(vault);
+    let vault = bench.open(ring(2, None, 2)).await;
+    let told = plant(&bench, &vault, HoneytokenRequest { kind: "NOTE", ..REQUEST }).await;
+    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::Item(Failure::KeyUnavailable(_)))));
+    assert_eq!((listed(&vault).len(), bench.store.count(Named::HONEYTOKENS).await.unwrap()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_mark_outlives_the_record_and_goes_when_it_is_removed() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let planted = plant(&bench, &vault, REQUEST).await.unwrap();
+    let other = plant(&bench, &vault, HoneytokenRequest { kind: "EMAIL", ..REQUEST }).await.unwrap();
+    assert_eq!(forget(&vault, &planted.token).await, Ok(true));
+    assert_eq!(tells(&vault, &planted.token).await, Err(Failure::NotFound));
+    assert!(marked(&vault, &planted.token));
+
+    bench.now_s.store(NOW_S + 1, Ordering::SeqCst);
+    bench.store.fail_next_apply(Fault::NotApplied);
+    assert!(vault.remove_honeytoken(&permit(), planted.status.id).await.is_err());
+    assert!(marked(&vault, &planted.token));
+    assert_eq!(vault.remove_honeytoken(&permit(), planted.status.id).await.unwrap(), planted.status);
+    assert!(!marked(&vault, &planted.token) && marked(&vault, &other.token));
+    let gone = vault.remove_honeytoken(&permit(), planted.status.id).await;
+    assert!(matches!(gone, Err(HoneytokenError::NotFound)));
+    vault.remove_honeytoken(&permit(), other.status.id).await.unwrap();
+    assert_eq!(tells(&vault, &other.token).await, Ok(false), "the token stays");
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    assert!(listed(&vault).is_empty() && !marked(&vault, &other.token));
+}

@@ -1,0 +1,311 @@
+//! What the vault remembers beside its records: key generations with exact counts, records of each kind, the policies
+//! last in force. It changes in the same batch as the records that it counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rotation::RotationId;
+use masker_core::{
+    crypto::Fingerprint,
+    policy::{Action, PolicySet, Scheme},
+};
+use masker_store::{
+    Change, Row, RowKey, Store, StoreError,
+    record::{
+        GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow, UsesRow,
+    },
+};
+use masker_types::kind::{EntityKind, Kid};
+
+/// Rows read at a time when the ledger is loaded.
+const PAGE_ROWS: usize = 1_000;
+
+/// The vault's memory, as it was after the last commit.
+#[derive(Clone, Default)]
+pub struct Ledger {
+    pub(super) generations: BTreeMap<(Kid, Fingerprint), GenerationRow>,
+    usage: BTreeMap<(EntityKind, Kid), u64>,
+    mappings: BTreeMap<(String, EntityKind), MappingRow>,
+    span: Option<SpanRow>,
+    pub(super) rotations: BTreeMap<RotationId, RotationRow>,
+    pub(super) uses: BTreeMap<(Kid, Fingerprint), UsesRow>,
+    tombstones: u64,
+}
+
+impl Ledger {
+    /// Reads it from the store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row does not decode.
+    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut ledger = Ledger::default();
+        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::USES, Named::FORMAT]
+        {
+            for (key, row) in all_rows(store, space).await? {
+                ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn take_in(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
+        match Named::parse(key)? {
+            Named::Generation(kid, fingerprint) => {
+                self.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(row)?);
+            }
+            Named::Usage(kind, kid) => {
+                self.usage.insert((kind, kid), UsageRow::decode(row)?.records);
+            }
+            Named::Mapping(policy, kind) => {
+                self.mappings.insert((policy, kind), MappingRow::decode(row)?);
+            }
+            Named::Rotation(id) => {
+                self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
+            }
+            Named::Uses(kid, fingerprint) => {
+                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), UsesRow::decode(row)?);
+            }
+            Named::Span => self.span = Some(SpanRow::decode(row)?),
+            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            // Looked for when they are needed, or remembered by those who know what they are for.
+            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format | Named::AuditHead => {}
+            Named::ApiKey(_) | Named::Session(_) | Named::SessionToken(..) | Named::Honeytoken(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Records in the vault.
+    pub fn records(&self) -> u64 {
+        self.generations.values().map(|row| row.records).sum()
+    }
+
+    /// Aliases in the vault.
+    pub fn aliases(&self) -> u64 {
+        self.generations.values().map(|row| row.aliases).sum()
+    }
+
+    /// Tombstones in the vault: records that were erased and have not come back.
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones
+    }
+
+    /// When the first and the last record were minted, in milliseconds of Unix time.
+    pub fn span_ms(&self) -> Option<(u64, u64)> {
+        (self.records() > 0).then_some(self.span).flatten().map(|span| (span.oldest_ms, span.newest_ms))
+    }
+}
+
+/// Every row of a small space.
+pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
+    let mut rows = Vec::new();
+    loop {
+        let after = rows.last().map(|(key, _): &(RowKey, Row)| key.clone());
+        let page = store.scan_after(space, after, PAGE_ROWS).await?;
+        rows.extend(page.rows);
+        if page.end {
+            return Ok(rows);
+        }
+    }
+}
+
+/// How a mapping's row names the vault's scheme.
+const VAULT: u8 = 1;
+/// How a mapping's row names the scheme whose tokens carry their value.
+const AEAD: u8 = 2;
+
+fn scheme_number(scheme: Scheme) -> u8 {
+    match scheme {
+        Scheme::VaultDeterministic => VAULT,
+        Scheme::ReversibleAead(_) => AEAD,
+    }
+}
+
+fn scheme_name(number: u8) -> &'static str {
+    match number {
+        VAULT => "vault-deterministic",
+        AEAD => "reversible-aead",
+        _ => "another scheme",
+    }
+}
+
+/// A ledger being changed: the changes become rows of the batch that they belong to.
+pub(super) struct Draft {
+    pub(super) ledger: Ledger,
+    pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
+    usage: BTreeSet<(EntityKind, Kid)>,
+    mappings: BTreeSet<(String, EntityKind)>,
+    rotations: BTreeSet<RotationId>,
+    uses: BTreeSet<(Kid, Fingerprint)>,
+    span: bool,
+    tombstones: bool,
+}
+
+impl Draft {
+    pub(super) fn of(ledger: &Ledger) -> Self {
+        Draft {
+            ledger: ledger.clone(),
+            generations: BTreeSet::new(),
+            usage: BTreeSet::new(),
+            mappings: BTreeSet::new(),
+            rotations: BTreeSet::new(),
+            uses: BTreeSet::new(),
+            span: false,
+            tombstones: false,
+        }
+    }
+
+    /// Counts a record that is written.
+    pub(super) fn minted(&mut self, record: &Record) {
+        self.generation(record, |row| row.records += 1);
+        self.usage(record, |records| records + 1);
+        let at = record.minted_at_ms;
+        let span = self.ledger.span.get_or_insert(SpanRow { oldest_ms: at, newest_ms: at });
+        if at < span.oldest_ms || at > span.newest_ms || !self.span {
+            span.oldest_ms = span.oldest_ms.min(at);
+            span.newest_ms = span.newest_ms.max(at);
+            self.span = true;
+        }
+    }
+
+    /// Counts a record that comes from elsewhere, with its alias.
+    pub(super) fn imported(&mut self, record: &Record) {
+        self.minted(record);
+        self.generation(record, |row| row.aliases += u64::from(record.alias.is_some()));
+    }
+
+    /// Counts a record that is erased, with its alias.
+    pub(super) fn erased(&mut self, record: &Record) {
+        self.generation(record, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
+        });
+        self.usage(record, |records| records.saturating_sub(1));
+    }
+
+    /// Counts a record that was sealed again, with the alias that came or went.
+    pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
+        self.generation(before, |row| {
+            row.records = row.records.saturating_sub(1);
+            row.aliases = row.aliases.saturating_sub(u64::from(before.alias.is_some()));
+        });
+        self.generation(after, |row| {
+            row.records += 1;
+            row.aliases += u64::from(after.alias.is_some());
+        });
+    }
+
+    /// Notes how a rotation stands, or forgets it.
+    pub(super) fn set_rotation(&mut self, id: RotationId, row: Option<RotationRow>) {
+        match row {
+            Some(row) => drop(self.ledger.rotations.insert(id, row)),
+            None => drop(self.ledger.rotations.remove(&id)),
+        }
+        self.rotations.insert(id);
+    }
+
+    /// Notes how many tokens that carry their own value a generation has opened.
+    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: UsesRow) {
+        self.ledger.uses.insert(name, row);
+        self.uses.insert(name);
+    }
+
+    /// Counts a tombstone that is written.
+    pub(super) fn buried(&mut self) {
+        self.ledger.tombstones += 1;
+        self.tombstones = true;
+    }
+
+    /// Counts a tombstone that is removed.
+    pub(super) fn unburied(&mut self) {
+        self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
+        self.tombstones = true;
+    }
+
+    fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
+        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
+        let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
+        change(row);
+        // What was proven was that nothing needs it.
+        row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
+        self.generations.insert(name);
+    }
+
+    fn usage(&mut self, record: &Record, change: impl FnOnce(u64) -> u64) {
+        let name = (record.kind, record.minted_kid);
+        let records = self.ledger.usage.entry(name).or_default();
+        *records = change(*records);
+        self.usage.insert(name);
+    }
+
+    /// Holds policies against those last in force and remembers them. Returns a warning for each kind whose known
+    /// values would get new tokens.
+    pub(super) fn policies_loaded(&mut self, policies: &PolicySet) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for policy in policies.iter() {
+            for (kind, rule) in &policy.entities {
+                let Action::Tokenize(rule) = &rule.action else { continue };
+                let now = MappingRow {
+                    scheme: scheme_number(rule.scheme),
+                    kid: rule.kid,
+                    normalizer: rule.normalizer.name().to_owned(),
+                };
+                let name = (policy.name.clone(), *kind);
+                let before = self.ledger.mappings.get(&name);
+                if before == Some(&now) {
+                    continue;
+                }
+                if let Some(before) = before {
+                    let records = self.ledger.usage.get(&(*kind, before.kid)).copied().unwrap_or(0);
+                    if records > 0 && before.scheme == VAULT {
+                        warnings.push(format!(
+                            "policy `{}`: {kind} changed from {} under {} normalized as `{}` to {} under {} normalized \
+                             as `{}`; values behind up to {records} records will get new tokens beside those they have",
+                            policy.name,
+                            scheme_name(before.scheme),
+                            before.kid,
+                            before.normalizer,
+                            scheme_name(now.scheme),
+                            now.kid,
+                            now.normalizer
+                        ));
+                    }
+                }
+                self.ledger.mappings.insert(name.clone(), now);
+                self.mappings.insert(name);
+            }
+        }
+        warnings
+    }
+
+    /// The rows that the changes amount to.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let ledger = &self.ledger;
+        let generations = self.generations.iter().filter_map(|name| {
+            let row = ledger.generations.get(name)?;
+            Some(Change::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
+        });
+        let usage = self.usage.iter().filter_map(|name| {
+            let records = *ledger.usage.get(name)?;
+            Some(Change::Put(RowKey::usage(name.0, name.1), UsageRow { records }.encode()))
+        });
+        let mappings = self.mappings.iter().filter_map(|name| {
+            let row = ledger.mappings.get(name)?.encode().ok()?;
+            Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
+        });
+        let rotations = self.rotations.iter().map(|id| {
+            let key = RowKey::rotation(id.as_bytes());
+            match ledger.rotations.get(id) {
+                Some(row) => Change::Put(key, row.encode()),
+                None => Change::Remove(key),
+            }
+        });
+        let uses = self.uses.iter().filter_map(|name| {
+            let row = ledger.uses.get(name)?;
+            Some(Change::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
+        });
+        let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
+        let tombstones = self
+            .tombstones
+            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
+    }
+}

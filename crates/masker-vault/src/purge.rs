@@ -1,0 +1,133 @@
+//! Records erased by age, or by the key that seals them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Vault, VaultError, pages::Pages};
+use masker_access::{Permit, VaultAdmin};
+use masker_core::{
+    crypto::{Fingerprint, TokenId},
+    keyring::Role,
+};
+use masker_store::record::{Named, Record};
+use masker_types::kind::Kid;
+
+/// Which records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Those minted before.
+    Before(Timestamp),
+    /// Those sealed under a key generation.
+    Key(Fingerprint),
+}
+
+impl Purge {
+    /// By a fingerprint as operators write it; `None` if it is none.
+    pub fn of_key(fingerprint: &str) -> Option<Self> {
+        Fingerprint::parse(fingerprint).map(Purge::Key)
+    }
+
+    /// Whether a record is one of them.
+    pub(super) fn concerns(&self, record: &Record) -> bool {
+        match self {
+            Purge::Before(time) => i128::from(record.minted_at_ms) < i128::from(time.as_millisecond()),
+            Purge::Key(fingerprint) => record.fingerprint == *fingerprint.as_bytes(),
+        }
+    }
+}
+
+/// Why nothing was erased, or why a purge ended before its end: then it can be made again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PurgeFailed {
+    /// The vault has never seen this key.
+    #[error("the vault knows no key with fingerprint {0}; `masker keys status` lists those that it knows")]
+    UnknownKey(Fingerprint),
+    /// The key is active.
+    #[error(
+        "{0} with fingerprint {1} is the active key, and new records are sealed under it; erase by time (`before`), or \
+         replace the key first"
+    )]
+    ActiveKey(Kid, Fingerprint),
+    /// The store failed, or the writer.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// What a purge erased, or would erase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeOutcome {
+    /// Records by the key generation that seals them.
+    pub records: BTreeMap<(Kid, Fingerprint), u64>,
+    /// Rows that do not decode: nobody can tell whether they are meant.
+    pub damaged: u64,
+}
+
+/// A record to erase if it still is one of those that go.
+pub(super) struct Doomed {
+    pub(super) id: TokenId,
+    pub(super) purge: Purge,
+}
+
+impl Vault {
+    /// Erases records with their aliases, in steps, while the vault serves; with `dry_run`, counts them. It needs no
+    /// key. Records that are minted or re-encrypted meanwhile are erased if the scan comes upon them as ones that go.
+    ///
+    /// # Errors
+    /// [`PurgeFailed`]. What a purge has erased before the store failed stays erased.
+    pub async fn purge(
+        &self,
+        _permit: &Permit<VaultAdmin>,
+        purge: Purge,
+        dry_run: bool,
+    ) -> Result<PurgeOutcome, PurgeFailed> {
+        self.settle().await?;
+        if let Purge::Key(fingerprint) = purge {
+            self.may_be_purged(fingerprint)?;
+        }
+        let store = self.shared.store.as_ref();
+        let mut outcome = PurgeOutcome::default();
+        let mut pages = Pages::new(Named::RECORDS);
+        while let Some(rows) = pages.next(store).await.map_err(VaultError::from)? {
+            let mut doomed = Vec::new();
+            for (key, row) in &rows {
+                match (Named::parse(key), Record::decode(row)) {
+                    (Ok(Named::Record(_)), Ok(record)) if !purge.concerns(&record) => {}
+                    (Ok(Named::Record(id)), Ok(record)) => {
+                        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
+                        if dry_run {
+                            *outcome.records.entry(name).or_default() += 1;
+                        } else {
+                            doomed.push(Doomed { id: TokenId::from_bytes(id), purge });
+                        }
+                    }
+                    _ => {
+                        self.shared.damage_seen();
+                        outcome.damaged += 1;
+                    }
+                }
+            }
+            if !doomed.is_empty() {
+                for erased in self.writer.purge(doomed).await?.into_iter().flatten() {
+                    *outcome.records.entry(erased.sealed_under).or_default() += 1;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn may_be_purged(&self, fingerprint: Fingerprint) -> Result<(), PurgeFailed> {
+        let keys = self.shared.keys.load();
+        let ledger = self.shared.ledger.load();
+        let mut known = false;
+        for (kid, _) in ledger.generations.keys().filter(|name| name.1 == fingerprint) {
+            known = true;
+            let loaded = keys.ring.by_fingerprint(*kid, fingerprint);
+            if loaded.is_some_and(|generation| generation.role() == Role::Active) {
+                return Err(PurgeFailed::ActiveKey(*kid, fingerprint));
+            }
+        }
+        if known { Ok(()) } else { Err(PurgeFailed::UnknownKey(fingerprint)) }
+    }
+}

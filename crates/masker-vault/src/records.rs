@@ -1,0 +1,46 @@
+//! Records between the store's bytes and the value they hold.
+
+use rand::CryptoRng;
+
+use masker_core::crypto::{GenerationKeys, OpenError, OpenedRecord, RecordPayload, TokenId};
+use masker_store::record::Record;
+use masker_types::kind::{Context, EntityKind, Kid, Value};
+
+/// A new record, sealed under `keys`. `normal` is given only where it differs from the value.
+pub(super) fn seal(
+    keys: &GenerationKeys,
+    kind: EntityKind,
+    id: TokenId,
+    payload: &RecordPayload<'_>,
+    now_ms: u64,
+    rng: &mut impl CryptoRng,
+) -> Record {
+    let sealed = keys.seal_record(kind, keys.kid(), id, payload, rng);
+    Record {
+        sealing_kid: keys.kid(),
+        fingerprint: *keys.fingerprint().as_bytes(),
+        kind,
+        minted_kid: keys.kid(),
+        minted_at_ms: now_ms,
+        sealed_at_ms: now_ms,
+        alias: None,
+        nonce: sealed.nonce,
+        ciphertext: sealed.ciphertext,
+    }
+}
+
+/// What a record holds, if it opens under `keys` as the record of this token.
+pub(super) fn open(
+    keys: &GenerationKeys,
+    kind: EntityKind,
+    minted_kid: Kid,
+    id: TokenId,
+    record: &Record,
+) -> Result<OpenedRecord, OpenError> {
+    keys.open_record(kind, minted_kid, id, &record.nonce, &record.ciphertext)
+}
+
+/// The payload of a value under a normal form, which has the bounds of a value: normalizers see to it.
+pub(super) fn payload<'a>(context: Context<'a>, value: Value<'a>, normal: &'a str) -> RecordPayload<'a> {
+    RecordPayload { context, value, normal: Value::new(normal).filter(|normal| *normal != value) }
+}

@@ -1,0 +1,507 @@
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use zeroize::Zeroizing;
+
+use super::{Budget, RotationError, RotationRequest, RotationState, RotationStatus, step::Stepped};
+use crate::{
+    Failure, Subject, Vault, records,
+    tests::{Bench, forget, kid, permit, ring, value},
+};
+use masker_core::{
+    crypto::{SecretKey, TokenId},
+    keyring::{Keyring, LoadedKey, Role},
+    policy::Policy,
+    token::Token,
+};
+use masker_store::{
+    Batch, Change, RowKey, Store,
+    memory::Fault,
+    record::{Alias, Record},
+};
+use masker_types::{
+    kind::{Context, EntityKind, Kid, Value},
+    mode::World,
+};
+
+mod races;
+
+const ALL: Budget = Budget { records: 1_000 };
+const ONE: Budget = Budget { records: 1 };
+
+fn request() -> RotationRequest {
+    RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 }
+}
+
+async fn begin(vault: &Vault, request: RotationRequest) -> RotationStatus {
+    vault.begin_rotation(&permit(), request).await.unwrap()
+}
+
+/// Steps a rotation to its end, and says how it ended.
+async fn finish(vault: &Vault, budget: Budget) -> RotationStatus {
+    let (id, _) = vault.running().expect("one runs");
+    while vault.step_rotation(budget).await.unwrap() != Stepped::Idle {}
+    vault.find_rotation(id).unwrap()
+}
+
+async fn rotate(vault: &Vault) -> RotationStatus {
+    begin(vault, request()).await;
+    finish(vault, ALL).await
+}
+
+async fn assert_sound(vault: &Vault) {
+    let outcome = vault.check(&permit()).await.unwrap();
+    assert!(outcome.ok(), "{:?}", outcome.problems);
+    assert_eq!(outcome.key_not_loaded, 0);
+}
+
+fn removable(vault: &Vault) -> Vec<String> {
+    let generations = vault.generations().into_iter();
+    generations.filter(|one| one.proven_at.is_some()).map(|one| one.fingerprint.to_string()).collect()
+}
+
+fn id_of(token: &str) -> TokenId {
+    match Token::parse(token) {
+        Ok(Token::Vault { id, .. }) => id,
+        _ => panic!("no vault token"),
+    }
+}
+
+/// Values first seen before, during and after each of three rotations keep their tokens through all of them, though
+/// every old key is taken away as soon as its rotation is done.
+#[tokio::test]
+async fn a_value_keeps_its_token_over_three_rotations() {
+    let bench = Bench::new();
+    let mut tokens: BTreeMap<String, String> = BTreeMap::new();
+    let mut vault = bench.open(ring(1, None, 1)).await;
+    for generation in 1..=4_u8 {
+        let stages = ["with the old key loaded", "half-way", "done", "alone"];
+        for (number, stage) in stages.into_iter().enumerate() {
+            match (generation, number) {
+                (1, _) if number > 0 => break,
+                (1, _) => {}
+                (_, 0) => vault = bench.open(ring(generation, Some(generation - 1), 10 * u64::from(generation))).await,
+                (_, 1) => {
+                    begin(&vault, request()).await;
+                    for _ in 0..tokens.len() / 2 {
+                        vault.step_rotation(ONE).await.unwrap();
+                    }
+                }
+                (_, 2) => {
+                    let status = finish(&vault, ONE).await;
+                    assert_eq!((status.state, status.rows_failed, status.conflicts), (RotationState::Done, 0, 0));
+                    assert_eq!(status.rows_done, status.rows_total);
+                }
+                _ => vault = bench.open(ring(generation, None, 10 * u64::from(generation) + 1)).await,
+            }
+            let new = format!("first seen under {generation}, {stage}");
+            tokens.insert(new.clone(), bench.token(&vault, &new).await);
+            for (text, token) in &tokens {
+                let place = format!("{text}, under {generation}, {stage}");
+                assert_eq!(value(&vault, token).await.unwrap().0, *text, "{place}");
+                assert_eq!(bench.mint(&vault, "NOTE", &[text]).await, [Ok((token.clone(), false))], "{place}");
+                let item = Subject { kind: "NOTE", value: text, context: "" };
+                let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
+                assert_eq!(found, std::slice::from_ref(token), "{place}");
+            }
+            assert_sound(&vault).await;
+            bench.now_s.fetch_add(24 * 60 * 60, Ordering::SeqCst);
+        }
+    }
+    assert_eq!(tokens.len(), 13);
+    assert_eq!(bench.store.count(b'a').await.unwrap(), 9, "those minted before the last rotation, one alias each");
+}
+
+/// A rotation stopped between any two steps, and begun again by another process, comes to the same end.
+#[tokio::test]
+async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
+    for stop_after in 0..12 {
+        let bench = Bench::new();
+        let vault = bench.open(ring(1, None, 1)).await;
+        let mut tokens = Vec::new();
+        for number in 0..8 {
+            tokens.push(bench.token(&vault, &format!("value {number}")).await);
+        }
+        drop(vault);
+        let vault = bench.open(ring(2, Some(1), 2)).await;
+        begin(&vault, request()).await;
+        for _ in 0..stop_after {
+            vault.step_rotation(ONE).await.unwrap();
+        }
+        drop(vault);
+        let vault = bench.open(ring(2, Some(1), 3)).await;
+        let status = if vault.running().is_some() {
+            finish(&vault, Budget { records: 3 }).await
+        } else {
+            vault.all_rotations().remove(0)
+        };
+        assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 8, 8));
+        assert_sound(&vault).await;
+        assert_eq!(removable(&vault).len(), 1);
+        for (number, token) in tokens.iter().enumerate() {
+            assert_eq!(value(&vault, token).await.unwrap(), (format!("value {number}"), Role::Active));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_whose_commit_fails_is_done_again() {
+    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+        let bench = Bench::new();
+        let vault = bench.open(ring(1, None, 1)).await;
+        let token = bench.token(&vault, "v").await;
+        let vault = {
+            drop(vault);
+            bench.open(ring(2, Some(1), 2)).await
+        };
+        begin(&vault, request()).await;
+        bench.store.fail_next_apply(fault);
+        assert!(vault.step_rotation(ALL).await.is_err());
+        let status = finish(&vault, ALL).await;
+        assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 1, 1), "{fault:?}");
+        assert_eq!(value(&vault, &token).await.unwrap().1, Role::Active);
+        assert_sound(&vault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_open_is_left_alone_and_named() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (bad, good) = (bench.token(&vault, "bad").await, bench.token(&vault, "good").await);
+    drop(vault);
+    let key = RowKey::record(id_of(&bad).as_bytes());
+    let mut row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    let spoil = Change::Put(key.clone(), row.clone());
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![spoil] }).await.unwrap();
+
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let rehearsed = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
+    while vault.step_rehearsal(rehearsed.id, ONE).await.unwrap() != Stepped::Idle {}
+    let rehearsed = vault.find_rotation(rehearsed.id).unwrap();
+    let status = rotate(&vault).await;
+    let hex = data_encoding::HEXLOWER.encode(id_of(&bad).as_bytes());
+    for status in [&rehearsed, &status] {
+        assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 1));
+        assert_eq!(status.rows_total, 2);
+        assert_eq!(status.failures, [(hex.clone(), "it does not open under its own key")]);
+        assert!(status.detail.as_ref().is_some_and(|detail| detail.contains("1 records could not be opened")));
+    }
+    assert!(removable(&vault).is_empty(), "the old key may be all that is left of the record");
+    assert_eq!(bench.store.get_many(vec![key]).await.unwrap(), [Some(row)]);
+    assert_eq!(value(&vault, &good).await.unwrap().1, Role::Active);
+
+    // Once it is gone, nothing is in the way.
+    assert_eq!(forget(&vault, &bad).await, Err(Failure::NotFound), "it does not open, so its context is not known");
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    for number in 0..5 {
+        bench.token(&vault, &format!("value {number}")).await;
+    }
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let rows = |space| {
+        let store = bench.store.clone();
+        async move { store.scan_after(space, None, 100).await.unwrap().rows }
+    };
+    let (records, rotations) = (rows(b'r').await, rows(b'o').await);
+    let begun = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
+    assert!(begun.dry_run && begun.rows_total == 5);
+    let refused = vault.begin_rotation(&permit(), request()).await;
+    assert!(matches!(refused, Err(RotationError::Running(id)) if id == begun.id));
+    while vault.step_rehearsal(begun.id, Budget { records: 2 }).await.unwrap() != Stepped::Idle {}
+    let ended = vault.find_rotation(begun.id).unwrap();
+    assert_eq!((ended.state, ended.rows_resealed, ended.rows_total), (RotationState::Done, 5, 5));
+    assert!(rows(b'r').await == records && rows(b'o').await == rotations && rows(b'a').await.is_empty());
+    assert!(removable(&vault).is_empty());
+}
+
+#[tokio::test]
+async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    for number in 0..3 {
+        bench.token(&vault, &format!("value {number}")).await;
+    }
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let first = begin(&vault, request()).await;
+    let refused = vault.begin_rotation(&permit(), request()).await;
+    assert!(matches!(refused, Err(RotationError::Running(id)) if id == first.id));
+    let rehearsal = vault.begin_rotation(&permit(), RotationRequest { dry_run: true, ..request() }).await;
+    assert!(matches!(rehearsal, Err(RotationError::Running(_))));
+    vault.step_rotation(ONE).await.unwrap();
+    let cancelled = vault.cancel_rotation(&permit(), first.id).await.unwrap();
+    assert_eq!((cancelled.state, cancelled.rows_resealed), (RotationState::Cancelled, 1));
+    assert_eq!(vault.step_rotation(ONE).await.unwrap(), Stepped::Idle);
+    assert!(matches!(vault.cancel_rotation(&permit(), first.id).await, Err(RotationError::Ended(_))));
+
+    bench.now_s.fetch_add(1, Ordering::SeqCst);
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 2, 2));
+    let unknown = super::RotationId::from_bytes([0; 16]);
+    assert!(matches!(vault.cancel_rotation(&permit(), unknown).await, Err(RotationError::NotFound)));
+    assert!(matches!(vault.rotation(&permit(), unknown), Err(RotationError::NotFound)));
+    let all: Vec<_> = vault.rotations(&permit()).into_iter().map(|one| one.state).collect();
+    assert_eq!(all, [RotationState::Done, RotationState::Cancelled]);
+    for _ in 0..30 {
+        rotate(&vault).await;
+    }
+    assert_eq!(vault.rotations(&permit()).len(), 20, "those of long ago are forgotten");
+}
+
+#[tokio::test]
+async fn kids_that_are_not_known_are_refused() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let other = Kid::parse("K_OTHER").unwrap();
+    let refused = vault.begin_rotation(&permit(), RotationRequest { new_kid: other, ..request() }).await;
+    assert!(matches!(refused, Err(RotationError::TargetNotLoaded(kid)) if kid == other));
+    let refused = vault.begin_rotation(&permit(), RotationRequest { old_kid: Some(other), ..request() }).await;
+    assert!(matches!(refused, Err(RotationError::SourceUnknown(kid)) if kid == other));
+}
+
+#[tokio::test]
+async fn a_rotation_whose_key_was_replaced_ends_and_another_one_moves_everything() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    for number in 0..4 {
+        bench.token(&vault, &format!("value {number}")).await;
+    }
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    begin(&vault, request()).await;
+    vault.step_rotation(ONE).await.unwrap();
+    vault.replace_keys(ring(3, Some(2), 3)).await.unwrap();
+    let status = finish(&vault, ONE).await;
+    assert_eq!((status.state, status.rows_resealed), (RotationState::Failed, 1));
+    assert!(status.detail.is_some_and(|detail| detail.contains("not the active key of K_A any more")));
+
+    // Key 1 was taken away too early: its records are named, those of key 2 are moved.
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 3));
+    assert_eq!(status.failures[0].1, "its key is not loaded");
+    vault.replace_keys(ring(3, Some(1), 4)).await.unwrap();
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 3));
+    assert_sound(&vault).await;
+    assert_eq!(removable(&vault).len(), 2);
+}
+
+/// A keyring of two kids.
+fn two_kids(old_name: u8, new_name: u8) -> Keyring {
+    let key = |kid: &str, number: u8| {
+        let mut bytes = Zeroizing::new([number; 32]);
+        bytes[0] = !number;
+        LoadedKey { kid: Kid::parse(kid).unwrap(), role: Role::Active, key: SecretKey::from_bytes(bytes).unwrap() }
+    };
+    Keyring::build(vec![key("K_A", old_name), key("K_NEWNAME", new_name)], 1).ok().unwrap()
+}
+
+#[tokio::test]
+async fn records_of_another_kid_keep_their_tokens() {
+    let bench = Bench::new();
+    let vault = bench.open(two_kids(1, 2)).await;
+    let token = bench.token(&vault, "v").await;
+    let new_kid = Kid::parse("K_NEWNAME").unwrap();
+    begin(&vault, RotationRequest { new_kid, old_kid: Some(kid()), ..request() }).await;
+    let status = finish(&vault, ALL).await;
+    assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 1));
+    assert_eq!(value(&vault, &token).await.unwrap(), ("v".to_owned(), Role::Active));
+    let renamed = Policy::parse(
+        "name = \"t\"\nversion = 1\nkid = \"K_NEWNAME\"\ntokenization = \"vault-deterministic\"\n[entities.NOTE]\nnormalize = \"exact\"\n",
+    )
+    .unwrap();
+    let item = Subject { kind: "NOTE", value: "v", context: "" };
+    let found = vault.lookup(&permit(), &renamed, &[item]).await.unwrap().results.remove(0).unwrap();
+    assert_eq!(found, [token], "found by the id under the new kid's key, with the text that it has");
+    assert_sound(&vault).await;
+}
+
+#[tokio::test]
+async fn records_of_test_credentials_are_moved_too() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    drop(vault);
+    // Minted in the test world, as the vault mints.
+    let keys = ring(1, None, 1);
+    let test = keys.get(kid()).unwrap().active().keys(World::Test);
+    let kind = EntityKind::parse("NOTE").unwrap();
+    let id = test.token_id(kind, Context::EMPTY, "v");
+    let payload = records::payload(Context::EMPTY, Value::new("v").unwrap(), "v");
+    let record = records::seal(test, kind, id, &payload, 1, &mut rand::rng());
+    let put = Change::Put(RowKey::record(id.as_bytes()), record.encode());
+    let fingerprint = *test.fingerprint().as_bytes();
+    let key = RowKey::generation(kid(), &fingerprint);
+    let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
+    let mut generation = masker_store::record::GenerationRow::decode(&row).unwrap();
+    generation.records = 1;
+    let changes = vec![put, Change::Put(key, generation.encode())];
+    bench.store.apply(Batch { preconditions: vec![], changes }).await.unwrap();
+
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 1));
+    let row = bench.store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap().remove(0).unwrap();
+    let record = Record::decode(&row).unwrap();
+    let keys = ring(2, None, 2);
+    let test = keys.get(kid()).unwrap().active().keys(World::Test);
+    let opened = records::open(test, kind, kid(), id, &record).unwrap();
+    assert_eq!(opened.value(), "v");
+    let index = test.token_id(kind, Context::EMPTY, "v");
+    let row = bench.store.get_many(vec![RowKey::alias(index.as_bytes())]).await.unwrap().remove(0).unwrap();
+    let alias = Alias::decode(&row).unwrap();
+    assert!(test.alias_verifies(index, id, &alias.tag));
+    assert_sound(&vault).await;
+}
+
+/// Second tokens were accepted for a value: both records are moved, and the index goes to one of them.
+#[tokio::test]
+async fn an_index_that_belongs_to_another_record_stays_with_it() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let first = bench.token(&vault, "v").await;
+    drop(vault);
+    // As if the first token had never been: its record is put back once the value has a second one.
+    let key = RowKey::record(id_of(&first).as_bytes());
+    let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
+    let vault = bench.open(ring(1, None, 1)).await;
+    assert_eq!(forget(&vault, &first).await, Ok(true));
+    drop(vault);
+    let vault = bench.open(ring(2, None, 2)).await;
+    let second = bench.token(&vault, "v").await;
+    drop(vault);
+    let keys = ring(1, None, 1);
+    let fingerprint = *keys.get(kid()).unwrap().active().fingerprint().as_bytes();
+    let generation_key = RowKey::generation(kid(), &fingerprint);
+    let stored = bench.store.get_many(vec![generation_key.clone()]).await.unwrap().remove(0).unwrap();
+    let mut generation = masker_store::record::GenerationRow::decode(&stored).unwrap();
+    generation.records = 1;
+    let changes = vec![Change::Put(key, row), Change::Put(generation_key, generation.encode())];
+    bench.store.apply(Batch { preconditions: vec![], changes }).await.unwrap();
+
+    let vault = bench.open(ring(2, Some(1), 3)).await;
+    let rehearsal = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
+    while vault.step_rehearsal(rehearsal.id, ALL).await.unwrap() != Stepped::Idle {}
+    assert_eq!(vault.find_rotation(rehearsal.id).unwrap().conflicts, 1);
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed, status.conflicts), (RotationState::Done, 1, 1));
+    assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((second.clone(), false))]);
+    for token in [&first, &second] {
+        assert_eq!(value(&vault, token).await.unwrap(), ("v".to_owned(), Role::Active));
+    }
+    assert_sound(&vault).await;
+}
+
+#[tokio::test]
+async fn damage_keeps_a_key_from_being_proven_unneeded() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let token = bench.token(&vault, "v").await;
+    drop(vault);
+    // An alias that is no record's: it may be all that is left of what needs the old key.
+    let stray = RowKey::alias(&[7; 16]);
+    let alias = Alias { target: *id_of(&token).as_bytes(), tag: [7; 16] };
+    let put = Change::Put(stray.clone(), alias.encode());
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![put] }).await.unwrap();
+
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let status = rotate(&vault).await;
+    assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 0));
+    assert!(status.detail.is_some_and(|detail| detail.contains("not as its books say")));
+    assert!(removable(&vault).is_empty());
+    assert!(!vault.check(&permit()).await.unwrap().ok() && removable(&vault).is_empty());
+
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![Change::Remove(stray)] }).await.unwrap();
+    // A check that finds all in order proves it as well.
+    assert_sound(&vault).await;
+    assert_eq!(removable(&vault).len(), 1);
+    bench.now_s.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(rotate(&vault).await.state, RotationState::Done);
+}
+
+/// Random mints, rehydrations, forgets, rotations in steps, reloads, failing commits and restarts, against a map of what
+/// was answered.
+#[tokio::test]
+async fn random_rotations_agree_with_the_model() {
+    let seed: u64 = std::env::var("MASKER_TEST_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
+    println!("MASKER_TEST_SEED={seed}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut rotations = 0;
+    for _ in 0..30 {
+        rotations += life(&mut rng).await;
+    }
+    assert!(rotations > 30, "the lives were not lived: {rotations} rotations");
+}
+
+async fn life(rng: &mut ChaCha8Rng) -> u32 {
+    let bench = Bench::new();
+    let (mut active, mut old, mut epoch) = (1, None, 1);
+    let mut vault = bench.open(ring(active, old, epoch)).await;
+    let mut tokens: BTreeMap<String, String> = BTreeMap::new();
+    let mut done = 0;
+    for _ in 0..400 {
+        bench.now_s.fetch_add(60, Ordering::SeqCst);
+        let text = format!("value {}", rng.random_range(0..40));
+        match rng.random_range(0..30) {
+            0 => {
+                epoch += 1;
+                vault = bench.open(ring(active, old, epoch)).await;
+            }
+            1 | 2 if old.is_none() => {
+                (old, active, epoch) = (Some(active), active + 1, epoch + 1);
+                vault.replace_keys(ring(active, old, epoch)).await.unwrap();
+            }
+            3 if old.is_some() && vault.running().is_none() => {
+                begin(&vault, request()).await;
+            }
+            4..10 => {
+                let stepped = vault.step_rotation(Budget { records: rng.random_range(1..10) }).await.unwrap();
+                let finished = stepped != Stepped::Idle && vault.running().is_none();
+                if finished {
+                    done += 1;
+                    assert_eq!(vault.all_rotations()[0].state, RotationState::Done);
+                    // Proven: so it can go.
+                    (old, epoch) = (None, epoch + 1);
+                    vault.replace_keys(ring(active, old, epoch)).await.unwrap();
+                }
+            }
+            10 => {
+                let fault = if rng.random() { Fault::NotApplied } else { Fault::AppliedUnanswered };
+                bench.store.fail_next_apply(fault);
+                // Nothing needs to be written where no rotation runs.
+                let _ = vault.step_rotation(Budget { records: 5 }).await;
+                bench.store.clear_faults();
+            }
+            11..14 => {
+                if let Some(token) = tokens.remove(&text) {
+                    assert_eq!(forget(&vault, &token).await, Ok(true));
+                }
+            }
+            14..18 => {
+                if let Some(token) = tokens.get(&text) {
+                    assert_eq!(value(&vault, token).await.unwrap().0, text);
+                }
+            }
+            _ => {
+                let (token, created) = bench.mint(&vault, "NOTE", &[&text]).await.pop().unwrap().unwrap();
+                if let Some(known) = tokens.get(&text) {
+                    assert_eq!((&token, created), (known, false), "a second token for one value");
+                }
+                tokens.insert(text, token);
+            }
+        }
+    }
+    for (text, token) in &tokens {
+        assert_eq!(value(&vault, token).await.unwrap().0, *text);
+        assert_eq!(bench.mint(&vault, "NOTE", &[text]).await, [Ok((token.clone(), false))]);
+    }
+    assert_sound(&vault).await;
+    assert_eq!(vault.records(), tokens.len() as u64);
+    done
+}

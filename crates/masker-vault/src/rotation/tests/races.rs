@@ -1,0 +1,116 @@
+//! What happens between a step's reading and its writing.
+
+use std::sync::Arc;
+
+use super::*;
+use masker_store::memory::Held;
+
+/// Has the writer busy with a mint until what it returns is dropped. One thread runs all, so whatever is spawned after it
+/// waits behind it, in its order.
+async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (Held, tokio::task::JoinHandle<()>) {
+    let before = bench.store.count(b'r').await.unwrap();
+    let held = bench.store.hold_applies().await;
+    let minting = tokio::spawn({
+        let (vault, policy) = (Arc::clone(vault), bench.policy.clone());
+        async move {
+            let item = Subject { kind: "NOTE", value: "minted meanwhile", context: "" };
+            vault.tokenize(&permit(), &policy, &[item]).await.map(drop).unwrap();
+        }
+    });
+    while bench.store.count(b'r').await.unwrap() == before {
+        tokio::task::yield_now().await;
+    }
+    (held, minting)
+}
+
+/// Lets every task go on until it waits.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_changed_since_a_step_was_read_is_not_overwritten() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (erased, kept) = (bench.token(&vault, "erased").await, bench.token(&vault, "kept").await);
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    begin(&vault, request()).await;
+    let (held, minting) = writer_held(&bench, &vault).await;
+    // The forgetting waits first, and behind it the step, which still reads the record.
+    let forgetting = tokio::spawn({
+        let (vault, erased) = (Arc::clone(&vault), erased.clone());
+        async move { forget(&vault, &erased).await }
+    });
+    settle().await;
+    let stepping = tokio::spawn({
+        let vault = Arc::clone(&vault);
+        async move { vault.step_rotation(ALL).await }
+    });
+    settle().await;
+    assert_eq!(bench.store.count(b'r').await.unwrap(), 3, "the record is there when the step reads it");
+    drop(held);
+    minting.await.unwrap();
+    stepping.await.unwrap().unwrap();
+    let status = finish(&vault, ALL).await;
+    assert_eq!(forgetting.await.unwrap(), Ok(true));
+    assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 1, 1));
+    assert_eq!(value(&vault, &erased).await, Err(Failure::NotFound));
+    assert_eq!(value(&vault, &kept).await.unwrap().1, Role::Active);
+    assert_sound(&vault).await;
+}
+
+/// Nothing prepared before the keys changed is written under a key that is old by then.
+#[tokio::test]
+async fn a_step_prepared_under_the_keys_before_a_reload_is_not_written() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let token = bench.token(&vault, "v").await;
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let begun = begin(&vault, request()).await;
+    let (held, minting) = writer_held(&bench, &vault).await;
+    let reloading = tokio::spawn({
+        let vault = Arc::clone(&vault);
+        async move { vault.replace_keys(ring(3, Some(1), 3)).await }
+    });
+    settle().await;
+    let stepping = tokio::spawn({
+        let vault = Arc::clone(&vault);
+        async move { vault.step_rotation(ALL).await }
+    });
+    settle().await;
+    drop(held);
+    minting.await.unwrap();
+    reloading.await.unwrap().unwrap();
+    assert_eq!(stepping.await.unwrap().unwrap(), Stepped::Read(0));
+    assert_eq!(vault.find_rotation(begun.id).unwrap().rows_resealed, 0);
+    assert_eq!(value(&vault, &token).await.unwrap().1, Role::Old, "it is where it was");
+    assert_eq!(finish(&vault, ALL).await.state, RotationState::Failed, "its target is not the active key any more");
+}
+
+/// What comes under an old key behind the cursor, as an import could bring it, is moved before the rotation is done.
+#[tokio::test]
+async fn what_comes_behind_the_cursor_is_found_by_another_pass() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(id_of(&bench.token(&vault, &format!("value {number}")).await));
+    }
+    ids.sort_unstable();
+    drop(vault);
+    let first = RowKey::record(ids[0].as_bytes());
+    let row = bench.store.get_many(vec![first.clone()]).await.unwrap().remove(0).unwrap();
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    begin(&vault, request()).await;
+    let hide = Change::Remove(first.clone());
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![hide] }).await.unwrap();
+    vault.step_rotation(Budget { records: 2 }).await.unwrap();
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![Change::Put(first, row)] }).await.unwrap();
+    let status = finish(&vault, Budget { records: 2 }).await;
+    assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 4));
+    assert_sound(&vault).await;
+}

@@ -1,0 +1,55 @@
+//! Sessions that were kept for as long as they are to be.
+
+use super::session::Session;
+use crate::{Vault, VaultError, ids::SessionId, pages::Pages};
+use masker_store::{
+    RowKey,
+    record::{Named, SessionRow},
+};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+impl Vault {
+    /// Removes sessions that were closed so many days ago, and open ones that nobody has used for as long. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails; what is left goes the next time.
+    pub async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
+        let sessions = &self.shared.sessions;
+        let _turns = sessions.turns.write().await;
+        let before_ms = self.now_ms().saturating_sub(u64::from(retention_days) * DAY_MS);
+        // No id of a session that was opened before is higher.
+        let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
+        let mut purged = 0;
+        let mut pages = Pages::new(Named::SESSIONS);
+        'all: while let Some(rows) = pages.next(self.shared.store.as_ref()).await? {
+            for (key, row) in rows {
+                if key >= end {
+                    break 'all;
+                }
+                let Ok(Named::Session(id)) = Named::parse(&key) else { continue };
+                let id = SessionId::from_bytes(id);
+                let open = sessions.get(id);
+                let ended_ms = match (&open, SessionRow::decode(&row)) {
+                    (Some(session), _) => Some(session.row().last_used_ms),
+                    (None, Ok(row)) => row.closed_at_ms,
+                    (None, Err(_)) => {
+                        self.shared.damage_seen();
+                        None
+                    }
+                };
+                if ended_ms.is_none_or(|ended_ms| ended_ms >= before_ms) {
+                    continue;
+                }
+                if let Some(session) = open.as_deref() {
+                    sessions.remove(session, &Session::end(session));
+                }
+                sessions.doom(id);
+                purged += 1;
+            }
+        }
+        sessions.flush(&self.writer).await?;
+        Ok(purged)
+    }
+}

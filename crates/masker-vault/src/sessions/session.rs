@@ -1,0 +1,357 @@
+//! One session in memory: the tokens that were handed out in it, and what has not been written down yet.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Mutex as Turn;
+
+use super::register::Room;
+use crate::{ids::SessionId, tag::Tag};
+use masker_core::{crypto::TokenId, token::Token};
+use masker_store::{
+    Change, RowKey,
+    record::{KeyError, SESSION_KINDS_MAX, SessionNeed, SessionOwner, SessionRow, SessionTokenRow},
+};
+use masker_types::kind::{EntityKind, Kid};
+
+/// Where tokens come from: what those of one session have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) kind: EntityKind,
+    pub(super) kid: Kid,
+    /// The part of a fingerprint that a token which carries its value names its key by.
+    pub(super) prefix: Option<[u8; 4]>,
+}
+
+/// A token that is to be noted.
+pub(super) struct Noted {
+    pub(super) tag: Tag,
+    pub(super) source: Source,
+}
+
+impl Noted {
+    /// By its text; `None` for what is no token.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let token = Token::parse(text).ok()?;
+        let prefix = match &token {
+            Token::Vault { .. } => None,
+            Token::Aead { body, .. } => Some(body.fingerprint_prefix()),
+        };
+        Some(Noted { tag: Tag::of(&token), source: Source { kind: token.kind(), kid: token.kid(), prefix } })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tracked {
+    /// Its place in the list of sources.
+    source: u16,
+    rehydrated: bool,
+    /// Whether its row is to be written.
+    changed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Somebody closes it: it counts nothing any more, and may be open again if that fails.
+    Closing,
+    Ended,
+}
+
+struct State {
+    phase: Phase,
+    row: SessionRow,
+    row_changed: bool,
+    /// Sources with the place of their kind in the row.
+    sources: Vec<(Source, usize)>,
+    tokens: HashMap<Tag, Tracked>,
+    /// Tokens whose rows are to be written.
+    changed: Vec<Tag>,
+}
+
+/// A session that is open, or was when somebody began to use it.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) opened_by: SessionOwner,
+    state: Mutex<State>,
+    /// Whose turn it is to close it.
+    pub(super) closing: Turn<()>,
+}
+
+/// The tokens that a session holds.
+#[derive(Default)]
+pub(super) struct Held {
+    /// Those that the vault has records of.
+    pub(super) ids: Vec<TokenId>,
+    /// Those that carry their value, by how they name their key.
+    pub(super) carried: BTreeMap<(Kid, [u8; 4]), u64>,
+}
+
+/// Changes taken from a session to be written; they go back to it unless they were.
+pub(super) struct Taken<'s> {
+    session: &'s Session,
+    /// Whether that was all, and the session's own row is among them.
+    pub(super) complete: bool,
+    tags: Vec<Tag>,
+}
+
+impl Session {
+    /// A session that was read from its row, or is new.
+    pub(super) fn new(id: SessionId, row: SessionRow) -> Self {
+        let state = State {
+            phase: Phase::Open,
+            row_changed: false,
+            sources: Vec::new(),
+            tokens: HashMap::new(),
+            changed: Vec::new(),
+            row,
+        };
+        let opened_by = state.row.opened_by.clone();
+        Session { id, opened_by, state: Mutex::new(state), closing: Turn::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing below panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes tokens that were handed out. A session that is not open any more notes nothing.
+    pub(super) fn minted(&self, tokens: &[Noted], now_ms: u64, room: &Room) {
+        let mut state = self.state();
+        if !state.used(now_ms) {
+            return;
+        }
+        for noted in tokens {
+            if state.tokens.contains_key(&noted.tag) {
+                continue;
+            }
+            match state.source(noted.source).filter(|_| room.take(state.tokens.len())) {
+                Some(source) => {
+                    state.track(noted.tag, Tracked { source, rehydrated: false, changed: true });
+                    state.changed.push(noted.tag);
+                }
+                None => state.row.untracked += 1,
+            }
+        }
+    }
+
+    /// Notes tokens that were rehydrated.
+    pub(super) fn rehydrated(&self, tokens: &[Noted], now_ms: u64) {
+        let mut state = self.state();
+        if !state.used(now_ms) {
+            return;
+        }
+        for Noted { tag, source } in tokens {
+            let State { tokens, changed, sources, row, .. } = &mut *state;
+            match tokens.get_mut(tag) {
+                Some(token) if !token.rehydrated => {
+                    token.rehydrated = true;
+                    if !token.changed {
+                        token.changed = true;
+                        changed.push(*tag);
+                    }
+                    let (_, kind) = sources[usize::from(token.source)];
+                    row.kinds[kind].1.rehydrated += 1;
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(kind) = state.kind(source.kind) {
+                        state.row.kinds[kind].1.others_rehydrated += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in a token that was read from its row. Returns whether it could.
+    pub(super) fn take_in(&self, tag: Tag, row: &SessionTokenRow, room: &Room) -> bool {
+        let mut state = self.state();
+        let source = Source { kind: row.kind, kid: row.kid, prefix: row.prefix };
+        match state.source(source).filter(|_| room.take(state.tokens.len())) {
+            Some(source) => {
+                state.track(tag, Tracked { source, rehydrated: row.rehydrated, changed: false });
+                true
+            }
+            None => {
+                state.row.untracked += 1;
+                state.row_changed = true;
+                false
+            }
+        }
+    }
+
+    /// The row, with what the session holds while it is open.
+    pub(super) fn look(&self) -> (SessionRow, Option<Held>) {
+        let state = self.state();
+        (state.row.clone(), (state.phase != Phase::Ended).then(|| state.held()))
+    }
+
+    /// The row alone.
+    pub(super) fn row(&self) -> SessionRow {
+        self.state().row.clone()
+    }
+
+    /// The tokens that it holds.
+    pub(super) fn held(&self) -> Held {
+        self.state().held()
+    }
+
+    /// Takes what is to be written, up to `limit` tokens of it, and appends the rows. The session's own comes with the
+    /// last tokens.
+    pub(super) fn take_changes(&self, limit: usize, changes: &mut Vec<Change>) -> Result<Option<Taken<'_>>, KeyError> {
+        let mut state = self.state();
+        if state.phase != Phase::Open || (!state.row_changed && state.changed.is_empty()) {
+            return Ok(None);
+        }
+        let row = state.row.encode()?;
+        let rest = state.changed.len().saturating_sub(limit);
+        let tags = state.changed.split_off(rest);
+        let complete = state.changed.is_empty();
+        let State { tokens, sources, .. } = &mut *state;
+        for tag in &tags {
+            if let Some(token) = tokens.get_mut(tag) {
+                token.changed = false;
+                let (Source { kind, kid, prefix }, _) = sources[usize::from(token.source)];
+                let row = SessionTokenRow { rehydrated: token.rehydrated, kind, kid, prefix };
+                changes.push(Change::Put(RowKey::session_token(self.id.as_bytes(), tag.as_bytes()), row.encode()));
+            }
+        }
+        if complete {
+            state.row_changed = false;
+            changes.push(Change::Put(RowKey::session(self.id.as_bytes()), row));
+        }
+        Ok(Some(Taken { session: self, complete, tags }))
+    }
+
+    /// Begins to close it: nothing is counted from now on. `None` if it is not open.
+    pub(super) fn begin_closing(&self) -> Option<Closing<'_>> {
+        let mut state = self.state();
+        if state.phase != Phase::Open {
+            return None;
+        }
+        state.phase = Phase::Closing;
+        Some(Closing { session: self })
+    }
+
+    /// Ends it at once. Returns the tags of its tokens.
+    pub(super) fn end(&self) -> Vec<Tag> {
+        let mut state = self.state();
+        state.phase = Phase::Ended;
+        state.changed.clear();
+        std::mem::take(&mut state.tokens).into_keys().collect()
+    }
+}
+
+impl State {
+    /// Notes that it is used. Returns whether it is open.
+    fn used(&mut self, now_ms: u64) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.row.last_used_ms = self.row.last_used_ms.max(now_ms);
+        self.row_changed = true;
+        true
+    }
+
+    /// The place of a kind in the row; `None` where there are too many.
+    fn kind(&mut self, kind: EntityKind) -> Option<usize> {
+        let kinds = &mut self.row.kinds;
+        if let Some(place) = kinds.iter().position(|(known, _)| *known == kind) {
+            return Some(place);
+        }
+        (kinds.len() < SESSION_KINDS_MAX).then(|| {
+            kinds.push((kind, Default::default()));
+            kinds.len() - 1
+        })
+    }
+
+    /// The place of a source; `None` where there are too many.
+    fn source(&mut self, source: Source) -> Option<u16> {
+        let known = self.sources.iter().position(|(known, _)| *known == source);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let kind = self.kind(source.kind)?;
+                self.sources.push((source, kind));
+                self.sources.len() - 1
+            }
+        };
+        u16::try_from(place).ok()
+    }
+
+    fn track(&mut self, tag: Tag, token: Tracked) {
+        let (_, kind) = self.sources[usize::from(token.source)];
+        let counts = &mut self.row.kinds[kind].1;
+        counts.minted += 1;
+        counts.rehydrated += u64::from(token.rehydrated);
+        self.tokens.insert(tag, token);
+    }
+
+    fn held(&self) -> Held {
+        let mut held = Held::default();
+        for (tag, token) in &self.tokens {
+            let (source, _) = self.sources[usize::from(token.source)];
+            match source.prefix {
+                None => held.ids.push(TokenId::from_bytes(*tag.as_bytes())),
+                Some(prefix) => *held.carried.entry((source.kid, prefix)).or_default() += 1,
+            }
+        }
+        held
+    }
+}
+
+impl Taken<'_> {
+    /// They are durable.
+    pub(super) fn written(mut self) {
+        self.complete = false;
+        self.tags.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        state.row_changed |= self.complete;
+        for tag in self.tags.drain(..) {
+            let State { tokens, changed, .. } = &mut *state;
+            if let Some(token) = tokens.get_mut(&tag)
+                && !token.changed
+            {
+                token.changed = true;
+                changed.push(tag);
+            }
+        }
+    }
+}
+
+/// A session that is being closed; it is open again unless that goes well.
+pub(super) struct Closing<'s> {
+    session: &'s Session,
+}
+
+impl Closing<'_> {
+    /// The row that it is closed with.
+    pub(super) fn last_row(&self, now_ms: u64, needs: Vec<SessionNeed>, gone: u64) -> SessionRow {
+        let row = self.session.row();
+        SessionRow { closed_at_ms: Some(now_ms.max(row.opened_at_ms)), needs, gone, ..row }
+    }
+
+    /// That row is durable. Returns the tags of the tokens that it held.
+    pub(super) fn closed(self, row: SessionRow) -> Vec<Tag> {
+        self.session.state().row = row;
+        self.session.end()
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        if state.phase == Phase::Closing {
+            state.phase = Phase::Open;
+            // The store may hold the row that it was to be closed with.
+            state.row_changed = true;
+        }
+    }
+}

@@ -1,0 +1,430 @@
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    task::{self, Poll, Waker},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    SessionError, SessionFilter, SessionState, SessionStatus,
+    register::Room,
+    session::{Noted, Session, Source},
+};
+use crate::{
+    RotationRequest, SessionId, Vault,
+    tag::Tag,
+    tests::{Bench, NOW_S, forget, kid, permit, ring},
+};
+use masker_core::{crypto::TokenId, token::Token};
+use masker_store::{
+    Store,
+    memory::Fault,
+    record::{Named, RotationState, SESSION_KINDS_MAX, SessionCounts, SessionOwner, SessionRow},
+};
+use masker_types::{
+    kind::EntityKind,
+    limits::{LABEL_BYTES_MAX, SESSION_TOKENS_MAX, SESSIONS_OPEN_MAX},
+};
+
+mod lives;
+
+fn owner() -> SessionOwner {
+    SessionOwner { name: "billing".to_owned(), uid: Some(7), key_id: None }
+}
+
+async fn open(vault: &Vault) -> SessionId {
+    vault.open_session("night run", owner()).await.unwrap().id
+}
+
+async fn status(vault: &Vault, id: SessionId) -> SessionStatus {
+    vault.session(id).await.unwrap().unwrap()
+}
+
+async fn email(bench: &Bench, vault: &Vault, value: &str) -> String {
+    bench.mint(vault, "EMAIL", &[value]).await.pop().unwrap().unwrap().0
+}
+
+fn kind(name: &str) -> EntityKind {
+    EntityKind::parse(name).unwrap()
+}
+
+fn counts(minted: u64, rehydrated: u64, others_rehydrated: u64) -> SessionCounts {
+    SessionCounts { minted, rehydrated, others_rehydrated }
+}
+
+fn everything(limit: usize) -> SessionFilter<'static> {
+    SessionFilter { opened_by: None, since: None, state: None, limit, cursor: None }
+}
+
+/// A vault token that was never minted.
+fn text(number: u64) -> String {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    Token::Vault { kind: kind("NOTE"), kid: kid(), id: TokenId::from_bytes(id) }.to_text()
+}
+
+fn noted(number: u64, name: &str) -> Noted {
+    let mut tag = [0; 16];
+    tag[..8].copy_from_slice(&number.to_be_bytes());
+    Noted { tag: Tag::from_bytes(tag), source: Source { kind: kind(name), kid: kid(), prefix: None } }
+}
+
+fn session() -> Session {
+    let row = SessionRow {
+        label: String::new(),
+        opened_by: owner(),
+        opened_at_ms: 1,
+        last_used_ms: 1,
+        closed_at_ms: None,
+        untracked: 0,
+        gone: 0,
+        kinds: vec![],
+        needs: vec![],
+    };
+    Session::new(SessionId::from_bytes([1; 16]), row)
+}
+
+#[tokio::test]
+async fn distinct_tokens_are_counted_by_kind_with_what_was_done_with_them() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    let (a, b, c) = (bench.token(&vault, "a").await, bench.token(&vault, "b").await, email(&bench, &vault, "c").await);
+    let foreign = bench.token(&vault, "of another session").await;
+    let session = vault.enter_session(id).unwrap();
+    assert_eq!((session.id(), session.opened_by()), (id, &owner()));
+    bench.now_s.store(NOW_S + 5, Ordering::SeqCst);
+    session.note_minted([a.as_str(), &b, &c, &a, "no token"]);
+    session.note_minted([a.as_str(), &c]);
+    session.note_rehydrated([a.as_str(), &a, &foreign, &foreign]);
+    session.note_rehydrated([a.as_str()]);
+
+    let now = status(&vault, id).await;
+    assert_eq!(now.kinds, [(kind("EMAIL"), counts(1, 0, 0)), (kind("NOTE"), counts(2, 1, 2))]);
+    assert_eq!((now.totals(), now.tokens_untracked), (counts(3, 1, 2), 0));
+    assert_eq!((now.label.as_str(), now.opened_by.clone(), now.closed_at), ("night run", owner(), None));
+    assert_eq!(now.opened_at.unwrap().as_second(), NOW_S);
+    assert_eq!(now.last_used_at.unwrap().as_second(), NOW_S + 5);
+    let needs = now.needs.unwrap();
+    let active = ring(1, None, 1).get(kid()).unwrap().active().fingerprint().to_string();
+    let told: Vec<_> = needs.generations.iter().map(|need| (need.kid, need.fingerprint.clone(), need.tokens)).collect();
+    assert_eq!((told, needs.gone), (vec![(kid(), active, 3)], 0));
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (id, other) = (open(&vault).await, open(&vault).await);
+    let (a, b) = (bench.token(&vault, "a").await, bench.token(&vault, "b").await);
+    let session = vault.enter_session(id).unwrap();
+    session.note_minted([a.as_str(), &b]);
+    session.note_rehydrated([b.as_str()]);
+    vault.enter_session(other).unwrap().note_minted([a.as_str()]);
+    vault.flush_sessions().await.unwrap();
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 3);
+    assert_eq!(forget(&vault, &a).await, Ok(true));
+    bench.now_s.store(NOW_S + 60, Ordering::SeqCst);
+
+    let closed = vault.close_session(id).await.unwrap();
+    assert_eq!(closed.kinds, [(kind("NOTE"), counts(2, 1, 0))]);
+    assert_eq!(closed.closed_at.unwrap().as_second(), NOW_S + 60);
+    let needs = closed.needs.clone().unwrap();
+    assert_eq!((needs.generations.len(), needs.generations[0].tokens, needs.gone), (1, 1, 1));
+    // Nothing adds to it.
+    session.note_minted([text(1).as_str()]);
+    session.note_rehydrated([a.as_str()]);
+    assert!(vault.enter_session(id).is_none());
+    bench.now_s.store(NOW_S + 120, Ordering::SeqCst);
+    assert_eq!(vault.close_session(id).await.unwrap(), closed);
+    vault.flush_sessions().await.unwrap();
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 1, "that of the other session");
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    assert_eq!(status(&vault, id).await, closed);
+    assert_eq!(status(&vault, other).await.totals(), counts(1, 0, 0));
+    let unknown = SessionId::from_bytes([9; 16]);
+    assert!(matches!(vault.close_session(unknown).await, Err(SessionError::NotFound)));
+    assert_eq!(vault.session(unknown).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn tokens_of_a_closed_session_that_a_crash_left_are_removed_by_the_next_start() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    vault.enter_session(id).unwrap().note_minted((0..2_500).map(text).collect::<Vec<_>>().iter().map(String::as_str));
+    vault.flush_sessions().await.unwrap();
+    vault.close_session(id).await.unwrap();
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 2_500);
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    vault.flush_sessions().await.unwrap();
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 0);
+    assert_eq!(status(&vault, id).await.totals(), counts(2_500, 0, 0));
+}
+
+#[tokio::test]
+async fn what_was_counted_is_written_when_the_vault_is_closed() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    let tokens: Vec<String> = (0..2_500).map(text).collect();
+    let session = vault.enter_session(id).unwrap();
+    session.note_minted(tokens.iter().map(String::as_str));
+    session.note_rehydrated(tokens[..700].iter().map(String::as_str));
+    vault.close().await.unwrap();
+    bench.store.reopen();
+    let vault = bench.open(ring(1, None, 2)).await;
+    let now = status(&vault, id).await;
+    assert_eq!(now.kinds, [(kind("NOTE"), counts(2_500, 700, 0))]);
+    assert_eq!(now.needs.unwrap().gone, 2_500, "none of them was ever minted");
+}
+
+#[test]
+fn a_session_tracks_so_many_tokens_and_kinds_and_counts_the_rest() {
+    let (session, room) = (session(), Room::default());
+    let tokens: Vec<Noted> = (0..SESSION_TOKENS_MAX as u64 + 5).map(|number| noted(number, "NOTE")).collect();
+    session.minted(&tokens, 1, &room);
+    session.minted(&tokens[SESSION_TOKENS_MAX - 1..], 1, &room);
+    session.rehydrated(&tokens[SESSION_TOKENS_MAX - 1..], 1);
+    let row = session.row();
+    assert_eq!(row.kinds, [(kind("NOTE"), counts(SESSION_TOKENS_MAX as u64, 1, 5))]);
+    assert_eq!(row.untracked, 10, "each time, for they are not told apart");
+
+    let (session, room) = (self::session(), Room::default());
+    for number in 0..SESSION_KINDS_MAX as u64 + 2 {
+        session.minted(&[noted(number, &format!("K{number}"))], 1, &room);
+    }
+    assert_eq!((session.row().kinds.len(), session.row().untracked), (SESSION_KINDS_MAX, 2));
+}
+
+#[test]
+fn all_sessions_together_track_so_many_tokens() {
+    let (sessions, first) = (super::Sessions::default(), session());
+    let tokens: Vec<Noted> = (0..7).map(|number| noted(number, "NOTE")).collect();
+    first.minted(&tokens[..3], 1, &sessions.room);
+    while sessions.room.take(0) {}
+    first.minted(&tokens, 1, &sessions.room);
+    assert_eq!((first.row().kinds[0].1.minted, first.row().untracked), (3, 4));
+    sessions.remove(&first, &first.end());
+    // A request that entered it before takes no room any more.
+    first.minted(&tokens, 1, &sessions.room);
+    first.rehydrated(&tokens, 1);
+    assert_eq!((first.row().kinds[0].1, first.row().untracked), (counts(3, 0, 0), 4));
+    let second = session();
+    second.minted(&tokens, 1, &sessions.room);
+    assert_eq!((second.row().kinds[0].1.minted, second.row().untracked), (3, 4), "the room that the first one left");
+}
+
+#[tokio::test]
+async fn labels_openers_and_the_number_of_sessions_are_bounded() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    for label in ["l".repeat(LABEL_BYTES_MAX + 1), "a\tb".to_owned()] {
+        assert!(matches!(vault.open_session(&label, owner()).await, Err(SessionError::Label)));
+        let owner = SessionOwner { name: label, ..owner() };
+        assert!(matches!(vault.open_session("", owner).await, Err(SessionError::Owner)));
+    }
+    let nobody = SessionOwner { name: String::new(), ..owner() };
+    assert!(matches!(vault.open_session("", nobody).await, Err(SessionError::Owner)));
+    let first = open(&vault).await;
+    for _ in 1..SESSIONS_OPEN_MAX {
+        open(&vault).await;
+    }
+    assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
+    vault.close_session(first).await.unwrap();
+    open(&vault).await;
+    assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_opens_no_session_and_closes_none() {
+    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+        let bench = Bench::new();
+        let vault = bench.open(ring(1, None, 1)).await;
+        bench.store.fail_next_apply(fault);
+        assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::Vault(_))));
+        assert_eq!(vault.sessions(&everything(9)).await.unwrap().sessions, []);
+        vault.flush_sessions().await.unwrap();
+        assert_eq!(bench.store.count(Named::SESSIONS).await.unwrap(), 0, "{fault:?}");
+
+        let id = open(&vault).await;
+        bench.store.fail_next_apply(fault);
+        assert!(matches!(vault.close_session(id).await, Err(SessionError::Vault(_))));
+        vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
+        vault.flush_sessions().await.unwrap();
+        drop(vault);
+        let vault = bench.open(ring(1, None, 2)).await;
+        assert_eq!(status(&vault, id).await.kinds, [(kind("NOTE"), counts(1, 0, 0))], "{fault:?}");
+        assert_eq!(status(&vault, id).await.state(), SessionState::Open, "{fault:?}");
+    }
+}
+
+/// Whoever closes a session or flushes them may go away at any moment: what it had taken on is done by the next one.
+#[tokio::test]
+async fn nothing_is_lost_with_a_flush_or_a_close_that_is_dropped() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
+    let mut cx = task::Context::from_waker(Waker::noop());
+    // One thread runs all: when it comes back here, the writer waits for the store, or for more to do.
+    let settle = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Neither learns what came of it: of the flush nothing is there, of the close everything.
+    bench.store.fail_next_apply(Fault::NotApplied);
+    let held = bench.store.hold_applies().await;
+    let mut flush = Box::pin(vault.flush_sessions());
+    assert!(matches!(Future::poll(flush.as_mut(), &mut cx), Poll::Pending));
+    settle().await;
+    drop((flush, held));
+    settle().await;
+    let held = bench.store.hold_applies().await;
+    let mut close = Box::pin(vault.close_session(id));
+    assert!(matches!(Future::poll(close.as_mut(), &mut cx), Poll::Pending));
+    settle().await;
+    drop((close, held));
+    settle().await;
+    vault.enter_session(id).unwrap().note_minted([text(2).as_str()]);
+    vault.flush_sessions().await.unwrap();
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    assert_eq!(status(&vault, id).await.totals(), counts(2, 0, 0));
+    assert_eq!(status(&vault, id).await.state(), SessionState::Open);
+}
+
+#[tokio::test]
+async fn two_who_close_one_session_are_told_the_same() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let id = open(&vault).await;
+    vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
+    let (one, other, flushed) = tokio::join!(vault.close_session(id), vault.close_session(id), vault.flush_sessions());
+    assert_eq!(one.unwrap(), other.unwrap());
+    flushed.unwrap();
+    assert_eq!(status(&vault, id).await.state(), SessionState::Closed);
+}
+
+#[tokio::test]
+async fn sessions_are_listed_in_pages_by_time_and_state() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let mut ids = Vec::new();
+    for second in 0..10 {
+        bench.now_s.store(NOW_S + second, Ordering::SeqCst);
+        ids.push(open(&vault).await);
+    }
+    for id in [ids[2], ids[5], ids[9]] {
+        vault.close_session(id).await.unwrap();
+    }
+    let at = |second| Some(Timestamp::from_second(NOW_S + second).unwrap());
+    let list = async |filter: SessionFilter<'_>| {
+        let (mut found, mut pages, mut filter) = (Vec::new(), 0, filter);
+        loop {
+            let page = vault.sessions(&filter).await.unwrap();
+            assert!(page.sessions.len() <= filter.limit);
+            found.extend(page.sessions.iter().map(|one| one.id));
+            pages += 1;
+            match page.next {
+                Some(next) => filter.cursor = Some(next),
+                None => return (found, pages),
+            }
+        }
+    };
+    for limit in [1, 3, 10, 1_000] {
+        let (found, pages) = list(everything(limit)).await;
+        assert_eq!(found, ids);
+        assert_eq!(pages, 10 / limit + 1);
+        let open = SessionFilter { state: Some(SessionState::Open), ..everything(limit) };
+        assert_eq!(list(open).await.0, [0, 1, 3, 4, 6, 7, 8].map(|place: usize| ids[place]));
+        let closed = SessionFilter { state: Some(SessionState::Closed), since: at(5), ..everything(limit) };
+        assert_eq!(list(closed).await.0, [ids[5], ids[9]]);
+        assert_eq!(list(SessionFilter { since: at(10), ..everything(limit) }).await.0, []);
+    }
+    let needs = vault.sessions(&everything(9)).await.unwrap().sessions;
+    assert!(needs.iter().all(|one| one.needs.is_some() == (one.state() == SessionState::Closed)));
+}
+
+#[tokio::test]
+async fn sessions_tell_which_old_keys_their_tokens_need() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (record, carried) = (bench.token(&vault, "kept").await, email(&bench, &vault, "carried").await);
+    assert!(vault.sessions_on_old_keys().await.unwrap().is_empty());
+    drop(vault);
+    let vault = bench.open(ring(2, Some(1), 2)).await;
+    let new = bench.token(&vault, "new").await;
+    let (ids, tokens) = ([open(&vault).await, open(&vault).await, open(&vault).await], [&record, &carried, &new]);
+    for (id, token) in ids.into_iter().zip(tokens) {
+        vault.enter_session(id).unwrap().note_minted([token.as_str()]);
+    }
+    open(&vault).await;
+    let keys = ring(2, Some(1), 2);
+    let pair = keys.get(kid()).unwrap();
+    let (active, old) = (pair.active().fingerprint(), pair.old().unwrap().fingerprint());
+    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &carried]);
+    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
+
+    // Re-encryption moves the records, and no token that carries its value.
+    let request = RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 };
+    let rotation = vault.begin_rotation(&permit(), request).await.unwrap().id;
+    let (_stop, stopping) = tokio::sync::watch::channel(false);
+    let ended = async {
+        while vault.rotation(&permit(), rotation).is_ok_and(|status| status.state == RotationState::Running) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = vault.drive_rotations(stopping) => {}
+    }
+    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    let needs = |status: SessionStatus| {
+        let generations = status.needs.unwrap().generations.into_iter();
+        generations.map(|need| (need.fingerprint, need.tokens)).collect::<Vec<_>>()
+    };
+    assert_eq!(needs(status(&vault, ids[0]).await), [(active.to_string(), 1)]);
+    let both = [(active.to_string(), 2), (old.to_string(), 1)];
+    assert_eq!(needs(status(&vault, ids[2]).await), both, "the most needed first");
+    assert_eq!(needs(vault.close_session(ids[2]).await.unwrap()), both);
+    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 1)].into(), "of those that are open");
+}
+
+#[tokio::test]
+async fn sessions_are_kept_for_their_days_from_when_they_were_closed_or_last_used() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (closed, open, used) = (open(&vault).await, self::open(&vault).await, self::open(&vault).await);
+    bench.now_s.store(NOW_S + 10, Ordering::SeqCst);
+    vault.close_session(closed).await.unwrap();
+    vault.enter_session(used).unwrap().note_minted([text(1).as_str()]);
+    vault.flush_sessions().await.unwrap();
+    let day = 24 * 60 * 60;
+    for (second, purged, left) in [(0, 0, 3), (1, 1, 2), (10, 0, 2), (11, 2, 0)] {
+        bench.now_s.store(NOW_S + 7 * day + second, Ordering::SeqCst);
+        assert_eq!(vault.purge_sessions(7).await.unwrap(), purged, "{second}");
+        assert_eq!(bench.store.count(Named::SESSIONS).await.unwrap(), left, "{second}");
+    }
+    assert!(vault.enter_session(open).is_none() && vault.enter_session(used).is_none());
+    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_decode_is_damage() {
+    use masker_store::{Batch, Change, RowKey};
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let (id, sound) = (open(&vault).await, open(&vault).await);
+    vault.close_session(id).await.unwrap();
+    let change = Change::Put(RowKey::session(id.as_bytes()), vec![1, 9]);
+    bench.store.apply(Batch { preconditions: vec![], changes: vec![change] }).await.unwrap();
+    assert!(vault.session(id).await.is_err());
+    let listed = vault.sessions(&everything(9)).await.unwrap().sessions;
+    assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [sound]);
+}

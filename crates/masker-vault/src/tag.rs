@@ -1,0 +1,38 @@
+//! What the vault remembers tokens by.
+
+use masker_core::{
+    crypto::TokenId,
+    token::{AeadBody, Token},
+};
+
+/// What tells a token from all others in 16 bytes: its id, or the first bytes of its nonce where it carries its value. It
+/// has no `Debug`: an id is a token.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Tag([u8; 16]);
+
+impl Tag {
+    pub(super) fn of(token: &Token) -> Self {
+        match token {
+            Token::Vault { id, .. } => Tag::of_id(*id),
+            Token::Aead { body, .. } => Tag::of_body(body),
+        }
+    }
+
+    pub(super) fn of_id(id: TokenId) -> Self {
+        Tag(*id.as_bytes())
+    }
+
+    pub(super) fn of_body(body: &AeadBody) -> Self {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&body.nonce()[..16]);
+        Tag(tag)
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Tag(bytes)
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}

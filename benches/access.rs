@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use masker_cli::bench::{Load, Measured, Operation};
+use masker_cli::bench::{LoadOperation, LoadResult, LoadTest};
 use masker_client::Client;
 use masker_core::crypto::SecretKey;
 use tokio::time::sleep;
@@ -24,11 +24,11 @@ const POLICY: &str = include_str!("../policies/stateless.toml");
 const SLICE: Duration = Duration::from_secs(3);
 const SEED: u64 = 1;
 /// What is asked: connections, and values in a request.
-const LOADS: [(&str, Operation, usize, usize); 4] = [
-    ("tokenize", Operation::Tokenize, 16, 1),
-    ("tokenize", Operation::Tokenize, 1, 1),
-    ("rehydrate", Operation::Rehydrate, 16, 1),
-    ("tokenize", Operation::Tokenize, 4, 1_000),
+const LOADS: [(&str, LoadOperation, usize, usize); 4] = [
+    ("tokenize", LoadOperation::Tokenize, 16, 1),
+    ("tokenize", LoadOperation::Tokenize, 1, 1),
+    ("rehydrate", LoadOperation::Rehydrate, 16, 1),
+    ("tokenize", LoadOperation::Tokenize, 4, 1_000),
 ];
 
 fn main() -> Outcome<()> {
@@ -49,7 +49,7 @@ async fn measure(rounds: usize) -> Outcome<()> {
             plain.push(without.load(operation, connections, batch).run().await?);
             full.push(with.load(operation, connections, batch).run().await?);
         }
-        let median = |of: &[Measured], what: fn(&Measured) -> f64| {
+        let median = |of: &[LoadResult], what: fn(&LoadResult) -> f64| {
             let mut numbers: Vec<f64> = of.iter().map(what).collect();
             numbers.sort_by(f64::total_cmp);
             numbers[numbers.len() / 2]
@@ -115,9 +115,9 @@ impl Daemon {
         Ok(Daemon { child, socket })
     }
 
-    fn load(&self, operation: Operation, connections: usize, batch: usize) -> Load {
+    fn load(&self, operation: LoadOperation, connections: usize, batch: usize) -> LoadTest {
         let (socket, kind) = (self.socket.clone(), "PHONE".to_owned());
-        Load {
+        LoadTest {
             socket,
             connections,
             batch,

@@ -11,13 +11,13 @@ use std::{
 
 use jiff::Timestamp;
 use masker_audit::AuditMetrics;
-use masker_audit::{AuditLog, Caller, CallerText, Count, Event, Operation, Options};
+use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions, CallerIdentity, EncodedCaller, OutcomeCount};
 use masker_core::{
     crypto::{Fingerprint, SecretKey},
     keyring::Role,
 };
 use masker_types::{
-    audit::{OnFailure, Sync},
+    audit::{OnFailure, SyncPolicy},
     kind::{EntityKind, Kid},
 };
 use nix::sys::resource::{UsageWho, getrusage};
@@ -33,7 +33,7 @@ fn processor() -> Duration {
 }
 
 async fn record(log: &AuditLog, events: usize) {
-    let counts = [Count {
+    let counts = [OutcomeCount {
         kind: EntityKind::parse("PHONE"),
         outcome: "ok",
         kid: Kid::parse("K_HEALTHCARE"),
@@ -41,7 +41,7 @@ async fn record(log: &AuditLog, events: usize) {
         generation: Some(Role::Active),
         items: 1,
     }];
-    let caller = CallerText::new(&Caller {
+    let caller = EncodedCaller::new(&CallerIdentity {
         name: "billing",
         uid: 1_000,
         gid: 1_000,
@@ -52,14 +52,14 @@ async fn record(log: &AuditLog, events: usize) {
         mode: "live",
     });
     for _ in 0..events {
-        let event = Event {
+        let event = AuditEvent {
             caller: Some(&caller),
             request_id: Some("00112233445566778899aabbccddeeff"),
             status: Some(200),
             policy: Some("healthcare-default"),
             counts: &counts,
             duration_us: Some(17),
-            ..Event::new(Operation::Tokenize, "ok")
+            ..AuditEvent::new(AuditOperation::Tokenize, "ok")
         };
         log.record(&event).await.expect("the event is recorded");
         // As a request does, which is not over with its record.
@@ -67,12 +67,12 @@ async fn record(log: &AuditLog, events: usize) {
     }
 }
 
-fn measure(name: &str, tasks: usize, events: usize, sync: Sync) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(name: &str, tasks: usize, events: usize, sync: SyncPolicy) -> Result<(), Box<dyn std::error::Error>> {
     let mut figures = Vec::new();
     for _ in 0..RUNS {
         let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let options = Options {
+        let options = AuditOptions {
             directory: folder.path().join("audit"),
             key: SecretKey::generate(&mut rand::rng())?,
             sync,
@@ -111,10 +111,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
-    let grouped = Sync::Every(Duration::from_millis(100));
+    let grouped = SyncPolicy::Every(Duration::from_millis(100));
     measure("alone, synced each 100 ms", 1, 200_000, grouped)?;
     measure("16 at once, synced each 100 ms", 16, 400_000, grouped)?;
-    measure("alone, synced always", 1, 500, Sync::Always)?;
-    measure("16 at once, synced always", 16, 4_000, Sync::Always)?;
+    measure("alone, synced always", 1, 500, SyncPolicy::Always)?;
+    measure("16 at once, synced always", 16, 4_000, SyncPolicy::Always)?;
     Ok(())
 }

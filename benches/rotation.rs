@@ -17,12 +17,12 @@ use std::{
 };
 
 use masker_api::{Rotation, RotationBegin, RotationList};
-use masker_cli::bench::{Load, Measured, Operation};
+use masker_cli::bench::{LoadOperation, LoadResult, LoadTest};
 use masker_client::Client;
 use masker_core::crypto::SecretKey;
 use masker_store::{
-    Batch, Change, Precondition, RowKey, Store,
-    embedded::{EmbeddedStore, Options},
+    Precondition, RowBatch, RowChange, RowKey, Store,
+    embedded::{EmbeddedStore, StoreOptions},
 };
 use tokio::time::sleep;
 
@@ -56,7 +56,7 @@ async fn measure(records: u64) -> Outcome<()> {
     let mut seed = SEED;
     while filled < records {
         seed += 1;
-        filled += place.load(Operation::Mint, 4, 1_000, Duration::from_secs(2), seed).run().await?.values;
+        filled += place.load(LoadOperation::Mint, 4, 1_000, Duration::from_secs(2), seed).run().await?.values;
     }
     daemon.stop()?;
 
@@ -118,7 +118,8 @@ struct Alone(EmbeddedStore);
 impl Alone {
     /// A store with so many rows.
     async fn fill(path: &Path, rows: u64) -> Outcome<Self> {
-        let alone = Alone(EmbeddedStore::open(path, Options { cache_bytes: CACHE_BYTES, ..Options::default() })?);
+        let alone =
+            Alone(EmbeddedStore::open(path, StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() })?);
         let mut filled = 0;
         while filled < rows {
             filled += alone.group().await?;
@@ -143,8 +144,8 @@ impl Alone {
         };
         let keys: Vec<RowKey> = (0..GROUP).map(key).collect();
         let preconditions = keys.iter().cloned().map(Precondition::Absent).collect();
-        let changes = keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect();
-        self.0.apply(Batch { preconditions, changes }).await?;
+        let changes = keys.into_iter().map(|key| RowChange::Put(key, vec![0xA5; ROW_BYTES])).collect();
+        self.0.apply(RowBatch { preconditions, changes }).await?;
         Ok(GROUP as u64)
     }
 }
@@ -222,9 +223,16 @@ impl Place {
         Ok(Daemon { child, took: began.elapsed() })
     }
 
-    fn load(&self, operation: Operation, connections: usize, batch: usize, duration: Duration, seed: u64) -> Load {
+    fn load(
+        &self,
+        operation: LoadOperation,
+        connections: usize,
+        batch: usize,
+        duration: Duration,
+        seed: u64,
+    ) -> LoadTest {
         let kind = "NAME".to_owned();
-        Load {
+        LoadTest {
             socket: self.socket(),
             connections,
             batch,
@@ -238,9 +246,9 @@ impl Place {
     }
 
     /// Mints and rehydrations, over four connections each, at once.
-    async fn both(&self, seed: u64) -> Outcome<(Measured, Measured)> {
-        let mint = self.load(Operation::Mint, 4, 1, SLICE, seed);
-        let rehydrate = self.load(Operation::Rehydrate, 4, 1, SLICE, seed + 1);
+    async fn both(&self, seed: u64) -> Outcome<(LoadResult, LoadResult)> {
+        let mint = self.load(LoadOperation::Mint, 4, 1, SLICE, seed);
+        let rehydrate = self.load(LoadOperation::Rehydrate, 4, 1, SLICE, seed + 1);
         let (mint, rehydrate) = tokio::join!(mint.run(), rehydrate.run());
         Ok((mint?, rehydrate?))
     }

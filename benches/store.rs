@@ -13,8 +13,8 @@ use std::{
 };
 
 use masker_store::{
-    Batch, Change, Precondition, RowKey, Store,
-    embedded::{EmbeddedStore, Options},
+    Precondition, RowBatch, RowChange, RowKey, Store,
+    embedded::{EmbeddedStore, StoreOptions},
 };
 use masker_types::engine::EngineKind;
 
@@ -34,12 +34,12 @@ fn key(number: u64) -> RowKey {
     RowKey::new(bytes).expect("17 bytes are a key")
 }
 
-fn group(next: &mut u64, size: u64) -> Batch {
+fn group(next: &mut u64, size: u64) -> RowBatch {
     let keys: Vec<RowKey> = (*next..*next + size).map(key).collect();
     *next += size;
-    Batch {
+    RowBatch {
         preconditions: keys.iter().cloned().map(Precondition::Absent).collect(),
-        changes: keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect(),
+        changes: keys.into_iter().map(|key| RowChange::Put(key, vec![0xA5; ROW_BYTES])).collect(),
     }
 }
 
@@ -65,8 +65,10 @@ fn resident_mb() -> Result<u64, Box<dyn std::error::Error>> {
 }
 
 async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let options =
-        Options { engine: masker::daemon::engines::driver(Some(engine), Path::new(""))?, ..Options::default() };
+    let options = StoreOptions {
+        engine: masker::daemon::engines::driver(Some(engine), Path::new(""))?,
+        ..StoreOptions::default()
+    };
     let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
     let store = EmbeddedStore::open(folder.path().join("vault"), options)?;
     let mut next = 0;

@@ -8,7 +8,7 @@ use masker_core::{
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -43,7 +43,7 @@ fn fixture() -> Fixture {
     let kid = Kid::parse("K_HEALTHCARE").expect("a key id");
     let key = SecretKey::generate(&mut rng).expect("locked memory");
     Fixture {
-        keys: GenerationKeys::derive(kid, &key, World::Live).expect("locked memory"),
+        keys: GenerationKeys::derive(kid, &key, Mode::Live).expect("locked memory"),
         kind: EntityKind::parse("PHONE").expect("a kind"),
         kid,
         context: Context::new("tenant-7").expect("a context"),
@@ -164,5 +164,5 @@ fn normalize_casefold_beyond_ascii(bencher: Bencher) {
 fn derive_generation(bencher: Bencher) {
     let kid = Kid::parse("K_HEALTHCARE").expect("a key id");
     let key = SecretKey::generate(&mut StdRng::seed_from_u64(0)).expect("locked memory");
-    bencher.bench_local(|| GenerationKeys::derive(kid, &key, World::Live).map(|keys| keys.fingerprint()));
+    bencher.bench_local(|| GenerationKeys::derive(kid, &key, Mode::Live).map(|keys| keys.fingerprint()));
 }

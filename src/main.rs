@@ -9,7 +9,7 @@ use std::{
 };
 
 use masker::{
-    daemon::{self, ServeOptions, environ},
+    daemon::{self, ServeOptions, wipe_environment},
     demo,
 };
 use masker_cli as cli;
@@ -17,7 +17,7 @@ use masker_cli::{
     Exit,
     args::{Arguments, Command, Global, ServeArgs},
 };
-use masker_config::{Config, Credentials, Environment, Flags, Host, SYSTEM_DIR, names_secret};
+use masker_config::{Config, Credentials, Environment, Flags, HostEnvironment, SYSTEM_DIR, is_secret_name};
 
 #[global_allocator]
 static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;
@@ -33,12 +33,12 @@ fn main() -> ExitCode {
     };
     let environment: Environment = std::env::vars_os().collect();
     // Before the first thread, and whatever comes of the rest: the copy is all that is left of them.
-    if environment.iter().any(|(name, _)| names_secret(name.as_encoded_bytes()))
-        && let Err(error) = environ::wipe(names_secret)
+    if environment.iter().any(|(name, _)| is_secret_name(name.as_encoded_bytes()))
+        && let Err(error) = wipe_environment::wipe(is_secret_name)
     {
         return fail(Exit::Error, &[error.to_string()]);
     }
-    let host = Host {
+    let host = HostEnvironment {
         environment: &environment,
         uid: nix::unistd::geteuid().as_raw(),
         current_dir: &current_dir,
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 /// Gathers what the daemon needs, and reports everything that is wrong with it at once.
-fn prepare(global: &Global, host: Host<'_>) -> Result<(Config, Credentials), ExitCode> {
+fn prepare(global: &Global, host: HostEnvironment<'_>) -> Result<(Config, Credentials), ExitCode> {
     let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
     let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
     let credentials = Credentials::collect(host.environment);

@@ -22,7 +22,7 @@ mod crash {
         };
     }
 
-    mod canary;
+    mod broken_vaults;
     mod disk;
     mod kill;
     mod load;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use masker_api::Code;
-use masker_audit::Operation;
+use masker_audit::AuditOperation;
 use masker_http::metrics::Metrics;
 use masker_types::{
     grant::{Limit, Scope},
@@ -45,7 +45,7 @@ fn the_operations_are_those_of_the_audit_log() {
         .skip(1)
         .map(|row| row[0].clone())
         .collect();
-    assert_eq!(documented, Operation::ALL.iter().map(|op| op.as_str()).collect::<Vec<_>>());
+    assert_eq!(documented, AuditOperation::ALL.iter().map(|op| op.as_str()).collect::<Vec<_>>());
 }
 
 #[test]

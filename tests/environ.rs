@@ -5,8 +5,8 @@
 
 use std::{fs, process::Command, sync::Barrier, thread};
 
-use masker::daemon::environ;
-use masker_config::names_secret;
+use masker::daemon::wipe_environment;
+use masker_config::is_secret_name;
 
 const SECRETS: [(&str, &str); 5] = [
     ("MASKER_KEY_K_TEST", "c2VjcmV0LW9uZS1zZWNyZXQtb25lLXNlY3JldC1vbmU"),
@@ -46,7 +46,7 @@ fn child_with_threads() {
     let waiting = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| waiting.wait());
-        assert!(environ::wipe(names_secret).is_err(), "another thread may read the environment");
+        assert!(wipe_environment::wipe(is_secret_name).is_err(), "another thread may read the environment");
         waiting.wait();
     });
     assert_eq!(environ(), before, "a refusal changes nothing");
@@ -55,7 +55,7 @@ fn child_with_threads() {
 fn child() {
     let before = environ();
     assert!(SECRETS.iter().all(|(_, secret)| before.contains(secret)), "the test sees what it looks for");
-    environ::wipe(names_secret).expect("this is the only thread");
+    wipe_environment::wipe(is_secret_name).expect("this is the only thread");
     let after = environ();
     for (name, secret) in SECRETS {
         assert!(secret.is_empty() || !after.contains(secret), "{name} is still there");
@@ -63,5 +63,5 @@ fn child() {
     }
     assert!(after.contains(OTHER.1) && std::env::var(OTHER.0).as_deref() == Ok(OTHER.1), "settings stay");
     assert_eq!(after.len(), before.len(), "nothing was moved");
-    environ::wipe(names_secret).expect("a second time does no harm");
+    wipe_environment::wipe(is_secret_name).expect("a second time does no harm");
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use masker_store::embedded::{Driver, Options};
+use masker_store::embedded::{EngineDriver, StoreOptions};
 use masker_types::engine::EngineKind;
 
 /// Tests that are given an engine, run on each of them: as `sled::…` and as `fjall::…`.
@@ -46,21 +46,21 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// The driver of an engine: this build has both.
-fn driver(engine: EngineKind) -> &'static dyn Driver {
+fn driver(engine: EngineKind) -> &'static dyn EngineDriver {
     masker::daemon::engines::driver(Some(engine), Path::new("")).unwrap()
 }
 
-fn options(engine: EngineKind) -> Options {
-    Options { engine: driver(engine), ..Options::default() }
+fn options(engine: EngineKind) -> StoreOptions {
+    StoreOptions { engine: driver(engine), ..StoreOptions::default() }
 }
 
 /// Options with so little memory that rows are soon read from the files, and written to others.
-fn small(engine: EngineKind) -> Options {
-    Options { engine: driver(engine), cache_bytes: 1024 * 1024, accept_loss: false }
+fn small(engine: EngineKind) -> StoreOptions {
+    StoreOptions { engine: driver(engine), cache_bytes: 1024 * 1024, accept_loss: false }
 }
 
-fn accepting(engine: EngineKind) -> Options {
-    Options { engine: driver(engine), accept_loss: true, ..Options::default() }
+fn accepting(engine: EngineKind) -> StoreOptions {
+    StoreOptions { engine: driver(engine), accept_loss: true, ..StoreOptions::default() }
 }
 
 /// A folder in memory where there is one: what these tests have to do with disks is on paper.

@@ -108,10 +108,10 @@ fn the_sandbox_is_as_tight_as_it_was() {
 
 #[test]
 fn the_configuration_beside_the_units_is_all_defaults() {
-    use masker_config::{Config, Environment, Flags, Host};
+    use masker_config::{Config, Environment, Flags, HostEnvironment};
 
     let environment: Environment = [].into_iter().collect();
-    let host = Host {
+    let host = HostEnvironment {
         environment: &environment,
         uid: 0,
         current_dir: Path::new("/nowhere"),

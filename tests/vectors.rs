@@ -8,11 +8,11 @@ use masker_core::{
     crypto::{SecretKey, Suite},
     keyring::{Keyring, LoadedKey, Role},
     normalize::Normalizer,
-    token::{Malformed, Token},
+    token::{InvalidToken, Token},
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;
@@ -51,7 +51,7 @@ fn keyring(vector: &Json) -> Keyring {
 
 /// As a request is answered: the value, or the code of the error.
 fn open(keyring: &Keyring, token: &str, context: Context<'_>) -> Result<String, &'static str> {
-    let Token::Aead { kind, kid, body } = Token::parse(token).map_err(|Malformed| "token.malformed")? else {
+    let Token::Aead { kind, kid, body } = Token::parse(token).map_err(|InvalidToken| "token.malformed")? else {
         panic!("a reversible token")
     };
     let mut matching = keyring.matching(kid, body.fingerprint_prefix()).peekable();
@@ -59,7 +59,7 @@ fn open(keyring: &Keyring, token: &str, context: Context<'_>) -> Result<String, 
         return Err("key.unavailable");
     }
     matching
-        .find_map(|generation| generation.keys(World::Live).open(kind, context, &body).ok())
+        .find_map(|generation| generation.keys(Mode::Live).open(kind, context, &body).ok())
         .map(|value| value.to_string())
         .ok_or("token.not_found")
 }
@@ -101,10 +101,10 @@ fn vault_tokens() {
         let normal = normalizer.apply(value(&vector)).expect("a normal form");
         let generation = keyring.get(kid).expect("loaded").active();
         let minted =
-            Token::Vault { kind, kid, id: generation.keys(World::Live).token_id(kind, context(&vector), &normal) };
+            Token::Vault { kind, kid, id: generation.keys(Mode::Live).token_id(kind, context(&vector), &normal) };
         assert_eq!(minted.to_text(), text(&vector, "token"), "{vector}");
         assert!(Token::parse(text(&vector, "token")) == Ok(minted), "{vector}");
-        let in_test = generation.keys(World::Test).token_id(kind, context(&vector), &normal);
+        let in_test = generation.keys(Mode::Test).token_id(kind, context(&vector), &normal);
         assert_ne!(Token::Vault { kind, kid, id: in_test }.to_text(), text(&vector, "token"), "{vector}");
     }
 }
@@ -118,7 +118,7 @@ fn reversible_tokens() {
         let code = vector["suite"].as_u64().and_then(|code| u8::try_from(code).ok()).expect("a code");
         let suite = Suite::from_code(code).expect("a suite");
         assert!(suite.is_deterministic(), "a random token cannot be minted again");
-        let keys = keyring.get(kid).expect("loaded").active().keys(World::Live);
+        let keys = keyring.get(kid).expect("loaded").active().keys(Mode::Live);
         let body = keys.mint(suite, kind, context(&vector), value(&vector), &mut StdRng::seed_from_u64(0));
         let minted = Token::Aead { kind, kid, body };
         assert_eq!(minted.to_text(), text(&vector, "token"), "{vector}");
@@ -149,6 +149,6 @@ fn reversible_tokens_that_must_not_open() {
 #[test]
 fn texts_that_are_no_tokens() {
     for vector in vectors("parse-reject") {
-        assert_eq!(Token::parse(text(&vector, "token")), Err(Malformed), "{vector}");
+        assert_eq!(Token::parse(text(&vector, "token")), Err(InvalidToken), "{vector}");
     }
 }

@@ -15,14 +15,14 @@ use std::{
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use masker_access as access;
-use masker_access::{Access, ApiKeys, Clients, HostUsers, Moment, Peer};
+use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Timestamps};
 use masker_api::{Answer, Object, RehydrateRequest, TokenizeRequest, TokenizeResult};
 use masker_audit as audit;
-use masker_audit::{AuditLog, Count, Event};
+use masker_audit::{AuditEvent, AuditLog, OutcomeCount};
 use masker_config::{Config, load_policies};
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, SecretKey},
-    keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
+    keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     normalize::Normalizer,
     policy::{Policy, PolicySet},
     token::Token,
@@ -32,9 +32,9 @@ use masker_store::memory::MemoryStore;
 use masker_types::{
     audit::OnFailure,
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
-use masker_vault::{KeyRules, Subject, TokenInput, Tokenized, Vault};
+use masker_vault::{KeyRules, TokenInput, Tokenized, ValueInput, Vault};
 use rand::{SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -112,7 +112,7 @@ impl Bed {
         let keys = keys.into_iter().map(|kid| Ok(LoadedKey { kid, role: Role::Active, key: key()? }));
         let keyring = Keyring::build(keys.collect::<Outcome<_>>()?, 1).map_err(|_| "the keys make no keyring")?;
         let rules = KeyRules {
-            grace: Grace { days: 30, action: GraceAction::Warn },
+            grace: GracePeriod { days: 30, action: GraceAction::Warn },
             second_tokens: BTreeSet::new(),
             accept_rollback: false,
         };
@@ -124,14 +124,14 @@ impl Bed {
         let file = folder.path().join("masker.toml");
         fs::write(&file, CLIENTS.replace("UID", &nix::unistd::geteuid().to_string()))?;
         let names = policies.iter().map(|policy| policy.name.as_str()).collect();
-        let clients = Clients::resolve(&Config::reload_access(&file)?, &HostUsers, &names);
+        let clients = ClientRules::resolve(&Config::reload_access(&file)?, &HostUsers, &names);
         let access = Access::new(clients.map_err(|problems| problems.join("; "))?, Arc::new(ApiKeys::load([])));
         let (socket, _other) = UnixStream::pair()?;
-        let options = audit::Options {
+        let options = audit::AuditOptions {
             directory: folder.path().join("audit"),
             key: key()?,
             // What makes it durable is a thread's business, and not counted.
-            sync: audit::Sync::Every(Duration::from_secs(3_600)),
+            sync: audit::SyncPolicy::Every(Duration::from_secs(3_600)),
             on_failure: OnFailure::Refuse,
             retention_days: 1,
             segment_bytes_max: 1 << 30,
@@ -152,8 +152,8 @@ impl Bed {
 
     fn tokenize(&self, values: &[String]) -> Vec<Tokenized> {
         let _within = self.runtime.enter();
-        let subject = |value| Subject { kind: "PHONE", value, context: "" };
-        let subjects: Vec<Subject<'_>> = values.iter().map(|value| subject(value.as_str())).collect();
+        let subject = |value| ValueInput { kind: "PHONE", value, context: "" };
+        let subjects: Vec<ValueInput<'_>> = values.iter().map(|value| subject(value.as_str())).collect();
         let done = self.vault.tokenize(&self.permit(), self.policy(), &subjects).now_or_never();
         done.and_then(Result::ok).expect("nothing is waited for without the vault").results
     }
@@ -218,7 +218,7 @@ fn write_tokenize(bed: &Arc<Bed>, count: usize) -> Operation {
 
 /// The id of a value in the vault, from its spelling.
 fn vault_id() -> Outcome<Operation> {
-    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, World::Live)?;
+    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, Mode::Live)?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
     Ok(often(move || {
         let value = Value::new(black_box("(415) 555-2671")).expect("a value");
@@ -242,14 +242,14 @@ fn access_and_limits(bed: &Arc<Bed>) -> Operation {
         seconds += 1;
         let caller = bed.access.local(black_box(&bed.peer));
         black_box(caller.permit::<access::Tokenize>(&bed.policies).is_ok());
-        let now = Moment { elapsed: Duration::from_secs(seconds), unix_seconds: seconds };
+        let now = Timestamps { elapsed: Duration::from_secs(seconds), unix_seconds: seconds };
         black_box(caller.principal().limiter.admit(now, 1).is_ok());
     })
 }
 
 fn audit_event(bed: &Arc<Bed>) -> Operation {
     let bed = Arc::clone(bed);
-    let counts = [Count {
+    let counts = [OutcomeCount {
         kind: EntityKind::parse("PHONE"),
         outcome: "ok",
         kid: Kid::parse("K_STATELESS"),
@@ -257,7 +257,7 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
         generation: Some(Role::Active),
         items: 1,
     }];
-    let caller = audit::CallerText::new(&audit::Caller {
+    let caller = audit::EncodedCaller::new(&audit::CallerIdentity {
         name: "billing",
         uid: 1_000,
         gid: 1_000,
@@ -268,14 +268,14 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
         mode: "live",
     });
     often(move || {
-        let event = Event {
+        let event = AuditEvent {
             caller: Some(&caller),
             request_id: Some("00112233445566778899aabbccddeeff"),
             status: Some(200),
             policy: Some("stateless"),
             counts: &counts,
             duration_us: Some(17),
-            ..Event::new(audit::Operation::Tokenize, "ok")
+            ..AuditEvent::new(audit::AuditOperation::Tokenize, "ok")
         };
         // Who comes first lets others go ahead once, and writes.
         let mut recording = pin!(bed.audit.record(black_box(&event)));
@@ -286,7 +286,7 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
 }
 
 fn vault_token() -> Outcome<String> {
-    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, World::Live)?;
+    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, Mode::Live)?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
     let id = keys.token_id(kind, Context::new("").ok_or("a context")?, "+14155552671");
     Ok(Token::Vault { kind, kid: keys.kid(), id }.to_text())

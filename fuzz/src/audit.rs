@@ -10,11 +10,11 @@ use std::{
 use jiff::Timestamp;
 use masker_audit::AuditMetrics;
 use masker_audit::{
-    AuditLog, Caller, CallerText, Count, Detail, Event, ExpectedHead, Head, Operation, Options, Query, Source,
-    parse_hash, read, verify,
+    AuditEvent, AuditLog, AuditOperation, AuditOptions, CallerIdentity, ChainHead, DetailValue, EncodedCaller,
+    EventQuery, ExpectedHead, LogSource, OutcomeCount, parse_hash, read, verify,
 };
 use masker_core::crypto::ChainKey;
-use masker_types::audit::{OnFailure, Sync};
+use masker_types::audit::{OnFailure, SyncPolicy};
 use tempfile::TempDir;
 
 use super::{
@@ -44,7 +44,7 @@ struct Log {
     folder: TempDir,
     name: PathBuf,
     text: Vec<u8>,
-    head: Head,
+    head: ChainHead,
     key: ChainKey,
 }
 
@@ -53,10 +53,10 @@ impl Log {
         let folder = folder();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime.expect("threads").block_on(async {
-            let options = Options {
+            let options = AuditOptions {
                 directory: folder.path().to_owned(),
                 key: key(9),
-                sync: Sync::Every(Duration::from_secs(3_600)),
+                sync: SyncPolicy::Every(Duration::from_secs(3_600)),
                 on_failure: OnFailure::Refuse,
                 retention_days: 1,
                 segment_bytes_max: 1 << 30,
@@ -75,7 +75,7 @@ impl Log {
         let text = fs::read(&name).expect("a segment");
         let key = ChainKey::new(&key(9)).expect("a key");
         let verified =
-            verify(&Source::Directory(folder.path().to_owned()), &key, None).expect("it is as it was written");
+            verify(&LogSource::Directory(folder.path().to_owned()), &key, None).expect("it is as it was written");
         Log { folder, name, text, head: verified.head, key }
     }
 
@@ -87,7 +87,7 @@ impl Log {
         fs::write(&path, text).expect("a file of ours");
         let folder = self.folder.path();
         let expected = ExpectedHead::from(self.head);
-        for source in [Source::Directory(folder.to_owned()), Source::Files(vec![path])] {
+        for source in [LogSource::Directory(folder.to_owned()), LogSource::Files(vec![path])] {
             match verify(&source, &self.key, Some(&expected)) {
                 Ok(verified) => {
                     assert!(packed || *text == self.text, "it verifies, and is not what was written");
@@ -99,7 +99,7 @@ impl Log {
                 }
             }
         }
-        let mut query = Query { limit: LIMIT, ..Query::default() };
+        let mut query = EventQuery { limit: LIMIT, ..EventQuery::default() };
         for _ in 0..8 {
             let page = read(folder, &query).expect("a folder of ours");
             assert!(page.events.len() <= LIMIT && page.last >= query.after);
@@ -113,11 +113,11 @@ impl Log {
 }
 
 /// An event in which everything is that can be.
-fn event(number: u64) -> Event<'static> {
-    const COUNTS: [Count; 1] =
-        [Count { fingerprint: None, generation: None, items: 3, kid: None, kind: None, outcome: "minted" }];
-    static CALLER: LazyLock<CallerText> = LazyLock::new(|| {
-        CallerText::new(&Caller {
+fn event(number: u64) -> AuditEvent<'static> {
+    const COUNTS: [OutcomeCount; 1] =
+        [OutcomeCount { fingerprint: None, generation: None, items: 3, kid: None, kind: None, outcome: "minted" }];
+    static CALLER: LazyLock<EncodedCaller> = LazyLock::new(|| {
+        EncodedCaller::new(&CallerIdentity {
             gid: 7,
             key_id: Some("0123456789abcdef"),
             key_prefix: Some("mskr_prefix"),
@@ -128,10 +128,10 @@ fn event(number: u64) -> Event<'static> {
             unit: Some("billing.service"),
         })
     });
-    const DETAIL: [(&str, Detail<'static>); 3] =
-        [("a", Detail::Number(1)), ("b", Detail::Text("\"quoted\" \\ ü")), ("c", Detail::Flag(true))];
-    let operation = Operation::ALL[number as usize % Operation::ALL.len()];
-    Event {
+    const DETAIL: [(&str, DetailValue<'static>); 3] =
+        [("a", DetailValue::Number(1)), ("b", DetailValue::Text("\"quoted\" \\ ü")), ("c", DetailValue::Flag(true))];
+    let operation = AuditOperation::ALL[number as usize % AuditOperation::ALL.len()];
+    AuditEvent {
         caller: Some(&CALLER),
         request_id: Some("0123456789abcdef0123456789abcdef"),
         status: Some(200),
@@ -140,15 +140,15 @@ fn event(number: u64) -> Event<'static> {
         counts: &COUNTS,
         duration_us: Some(number),
         detail: &DETAIL,
-        ..Event::new(operation, "ok")
+        ..AuditEvent::new(operation, "ok")
     }
 }
 
 /// A head and a hash have one text each.
 fn head_holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    if let Ok(head) = text.parse::<Head>() {
-        assert_eq!(head.to_string().parse::<Head>().ok(), Some(head));
+    if let Ok(head) = text.parse::<ChainHead>() {
+        assert_eq!(head.to_string().parse::<ChainHead>().ok(), Some(head));
     }
     let hash = parse_hash(text);
     let expected = text.parse::<ExpectedHead>();

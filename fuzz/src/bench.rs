@@ -12,14 +12,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use masker_access::{Access, ApiKeys, Clients, HostUsers};
+use masker_access::{Access, ApiKeys, ClientRules, HostUsers};
 use masker_config::AccessConfig;
 use masker_core::{
     crypto::SecretKey,
-    keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
+    keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     policy::{Policy, PolicySet},
 };
-use masker_http::{Place, Reloaded, Reloader, Service, Settings, Timeouts, Workers, metrics::Metrics, serve};
+use masker_http::{
+    ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts, VaultLocation, Workers, metrics::Metrics, serve,
+};
 use masker_store::memory::MemoryStore;
 use masker_vault::{KeyRules, Vault};
 use tempfile::TempDir;
@@ -108,7 +110,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let name = policy.name.clone();
     let policies = PolicySet::build(vec![("text".to_owned(), policy)], Some(&name)).expect("policies");
     let rules = KeyRules {
-        grace: Grace { days: 30, action: GraceAction::Warn },
+        grace: GracePeriod { days: 30, action: GraceAction::Warn },
         second_tokens: BTreeSet::new(),
         accept_rollback: false,
     };
@@ -117,13 +119,14 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let vault = Vault::open(store, ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.expect("a vault"));
     vault.adopt_policies(&policies).await.expect("policies that can be in force");
-    let clients = Clients::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
-    let access = Access::new(clients.trusting(nix::unistd::geteuid().as_raw(), None), Arc::new(ApiKeys::load([])));
-    let reloader: Reloader = Box::new(|_| Box::pin(async { Ok(Reloaded { policies: 1, warnings: Vec::new() }) }));
-    let settings = Settings {
+    let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
+    let access =
+        Access::new(clients.with_unrestricted(nix::unistd::geteuid().as_raw(), None), Arc::new(ApiKeys::load([])));
+    let reloader: ReloadFn = Box::new(|_| Box::pin(async { Ok(ReloadOutcome { policies: 1, warnings: Vec::new() }) }));
+    let settings = ServiceSettings {
         audit: None,
         timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },
-        place: Place { vault_id: [7; 16], data_dir },
+        place: VaultLocation { vault_id: [7; 16], data_dir },
         api_keys_per_workspace: 16,
     };
     let policies = Arc::new(ArcSwap::from_pointee(policies));

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::OnceLock};
 
-use masker_config::{Config, Environment, Flags, Host};
+use masker_config::{Config, Environment, Flags, HostEnvironment};
 use tempfile::TempDir;
 
 /// What is loaded is within bounds and the same each time; what is not has a fault that names the file.
@@ -14,7 +14,7 @@ pub fn holds(bytes: &[u8]) {
     fs::write(&file, bytes).expect("a file of ours");
     let environment: Environment = [("HOME".into(), "/home/masker".into())].into_iter().collect();
     let load = || {
-        let host = Host {
+        let host = HostEnvironment {
             environment: &environment,
             uid: 1_000,
             current_dir: Path::new("/"),

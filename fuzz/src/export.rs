@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use masker_core::export::{Entries, Entry, ExportError, Header, PREFIX_BYTES};
+use masker_core::export::{EntryReader, ExportEntry, ExportError, ExportHeader, PREFIX_BYTES};
 
 use super::{bench::Bench, edits::edited, request::statuses};
 
@@ -20,9 +20,9 @@ pub fn holds(bytes: &[u8]) {
 /// What is read as a header is written as the same bytes.
 fn header_holds(bytes: &[u8]) {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return };
-    let Ok(length) = Header::fields_bytes(prefix) else { return };
+    let Ok(length) = ExportHeader::fields_bytes(prefix) else { return };
     let Some(fields) = rest.get(..length) else { return };
-    if let Ok(header) = Header::parse_fields(fields) {
+    if let Ok(header) = ExportHeader::parse_fields(fields) {
         assert!(header.encode() == bytes[..PREFIX_BYTES + length], "a header has one layout");
     }
 }
@@ -36,14 +36,14 @@ fn entries_hold(bytes: &[u8]) {
 type Told = (u8, [u8; 16], Vec<u8>);
 
 fn read(bytes: &[u8], piece: usize) -> (Vec<Told>, Option<ExportError>, bool) {
-    let (mut entries, mut told) = (Entries::default(), Vec::new());
+    let (mut entries, mut told) = (EntryReader::default(), Vec::new());
     for piece in bytes.chunks(piece) {
         entries.feed(piece);
         loop {
             match entries.take_next() {
-                Ok(Some(Entry::Record(id, row))) => told.push((b'r', id, row.to_vec())),
-                Ok(Some(Entry::Tombstone(id, row))) => told.push((b't', id, row.to_vec())),
-                Ok(Some(Entry::End(counts))) => {
+                Ok(Some(ExportEntry::Record(id, row))) => told.push((b'r', id, row.to_vec())),
+                Ok(Some(ExportEntry::Tombstone(id, row))) => told.push((b't', id, row.to_vec())),
+                Ok(Some(ExportEntry::End(counts))) => {
                     let as_told = told.iter().filter(|(kind, ..)| *kind == b'r').count() as u64;
                     assert_eq!(counts.records, as_told, "it counts what it has");
                 }

@@ -3,8 +3,8 @@
 use masker_store::{
     RowKey,
     record::{
-        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, HoneytokenRow, MappingRow, Named, Record,
-        RotationRow, SessionRow, SessionTokenRow, SpanRow, TombstoneRow, TombstonesRow, UsageRow, UsesRow,
+        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, GenerationUseRow, HoneytokenRow, MappingRow, Record,
+        RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow, TombstoneRow, UsageRow,
     },
 };
 
@@ -30,9 +30,9 @@ pub fn holds(bytes: &[u8]) {
         b'u' => written_again!(UsageRow),
         b'p' => written_again!(may fail: MappingRow),
         b'o' => written_again!(RotationRow),
-        b'd' => written_again!(UsesRow),
+        b'd' => written_again!(GenerationUseRow),
         b't' => written_again!(TombstoneRow),
-        b'T' => written_again!(TombstonesRow),
+        b'T' => written_again!(TombstoneCountRow),
         b'k' => written_again!(may fail: ApiKeyRow),
         b's' => written_again!(may fail: SessionRow),
         b'e' => written_again!(SessionTokenRow),
@@ -47,24 +47,24 @@ pub fn holds(bytes: &[u8]) {
 /// A row has one key.
 fn name(key: &[u8]) {
     let Some(key) = RowKey::new(key) else { return };
-    let Ok(named) = Named::parse(&key) else { return };
+    let Ok(named) = RowName::parse(&key) else { return };
     let again = match named {
-        Named::Record(id) => RowKey::record(&id),
-        Named::Alias(index) => RowKey::alias(&index),
-        Named::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
-        Named::Usage(kind, kid) => RowKey::usage(kind, kid),
-        Named::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("it was read from one"),
-        Named::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),
-        Named::Rotation(id) => RowKey::rotation(&id),
-        Named::Format => RowKey::format(),
-        Named::Span => RowKey::span(),
-        Named::Tombstones => RowKey::tombstones(),
-        Named::Tombstone(id) => RowKey::tombstone(&id),
-        Named::AuditHead => RowKey::audit_head(),
-        Named::ApiKey(id) => RowKey::api_key(&id),
-        Named::Session(id) => RowKey::session(&id),
-        Named::SessionToken(session, tag) => RowKey::session_token(&session, &tag),
-        Named::Honeytoken(id) => RowKey::honeytoken(&id),
+        RowName::Record(id) => RowKey::record(&id),
+        RowName::Alias(index) => RowKey::alias(&index),
+        RowName::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
+        RowName::Usage(kind, kid) => RowKey::usage(kind, kid),
+        RowName::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("it was read from one"),
+        RowName::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),
+        RowName::Rotation(id) => RowKey::rotation(&id),
+        RowName::Format => RowKey::format(),
+        RowName::Span => RowKey::span(),
+        RowName::Tombstones => RowKey::tombstones(),
+        RowName::Tombstone(id) => RowKey::tombstone(&id),
+        RowName::AuditHead => RowKey::audit_head(),
+        RowName::ApiKey(id) => RowKey::api_key(&id),
+        RowName::Session(id) => RowKey::session(&id),
+        RowName::SessionToken(session, tag) => RowKey::session_token(&session, &tag),
+        RowName::Honeytoken(id) => RowKey::honeytoken(&id),
     };
     assert!(again.as_bytes() == key.as_bytes(), "a row has one key");
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use masker_access::{Clients, HostUsers};
+use masker_access::{ClientRules, HostUsers};
 use masker_config::{AccessConfig, Config};
 use masker_core::policy::PolicySet;
 
@@ -18,7 +18,7 @@ impl ClientSource {
     ///
     /// # Errors
     /// Every problem there is.
-    pub(super) fn load(&self, policies: &PolicySet) -> Result<Clients, Vec<String>> {
+    pub(super) fn load(&self, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
         let config = match &self.file {
             None => AccessConfig::default(),
             Some(file) => Config::reload_access(file)
@@ -28,8 +28,8 @@ impl ClientSource {
     }
 
     /// Adds whom the daemon trusts where no rule is about anybody.
-    pub(super) fn trust(&self, clients: Clients) -> Clients {
-        clients.trusting(self.own_uid, self.socket_group)
+    pub(super) fn trust(&self, clients: ClientRules) -> ClientRules {
+        clients.with_unrestricted(self.own_uid, self.socket_group)
     }
 }
 
@@ -37,7 +37,7 @@ impl ClientSource {
 ///
 /// # Errors
 /// Every name that nothing is behind.
-pub(super) fn resolve(config: &AccessConfig, policies: &PolicySet) -> Result<Clients, Vec<String>> {
+pub(super) fn resolve(config: &AccessConfig, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
     let names: BTreeSet<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
-    Clients::resolve(config, &HostUsers, &names)
+    ClientRules::resolve(config, &HostUsers, &names)
 }

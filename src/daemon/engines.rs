@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use masker_store::embedded::{Driver, FJALL, engine_of};
+use masker_store::embedded::{EngineDriver, FJALL, engine_of};
 use masker_types::engine::EngineKind;
 
 /// Every engine of this build.
-pub const ENGINES: &[&dyn Driver] = &[
+pub const ENGINES: &[&dyn EngineDriver] = &[
     FJALL,
     #[cfg(feature = "sled")]
     masker_store_sled::SLED,
@@ -17,7 +17,7 @@ pub const ENGINES: &[&dyn Driver] = &[
 ///
 /// # Errors
 /// This build lacks the engine.
-pub fn driver(configured: Option<EngineKind>, data_dir: &Path) -> Result<&'static dyn Driver, String> {
+pub fn driver(configured: Option<EngineKind>, data_dir: &Path) -> Result<&'static dyn EngineDriver, String> {
     let kind = configured.or_else(|| engine_of(data_dir)).unwrap_or_default();
     ENGINES
         .iter()

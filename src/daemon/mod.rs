@@ -1,12 +1,12 @@
 //! The daemon put together: what it is made of, and its life from start to stop.
 
 mod audit;
-mod chores;
+mod periodic;
 mod clients;
 pub mod engines;
-pub mod environ;
+pub mod wipe_environment;
 mod logging;
-mod noted;
+mod recorded_audit_head;
 mod offline;
 mod policies;
 mod reload;

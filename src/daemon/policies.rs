@@ -25,7 +25,7 @@ impl PolicySource {
 
 /// What is wrong with policies where these are the kids whose keys are loaded: every kid that a policy names and that has
 /// no key.
-pub(super) fn without_key(policies: &PolicySet, kids: &BTreeSet<Kid>) -> Vec<String> {
+pub(super) fn policies_without_key(policies: &PolicySet, kids: &BTreeSet<Kid>) -> Vec<String> {
     let missing: BTreeSet<(&str, Kid)> = policies.kids().filter(|(_, kid)| !kids.contains(kid)).collect();
     let problem = |(policy, kid): (&str, Kid)| {
         format!(

@@ -12,14 +12,14 @@ use tracing::{info, warn};
 
 use super::{
     clients::ClientSource,
-    policies::{PolicySource, unnamed, without_key},
+    policies::{PolicySource, policies_without_key, unnamed},
 };
-use masker_access::{Access, Clients};
-use masker_config::{KeySources, ReadAgain};
+use masker_access::{Access, ClientRules};
+use masker_config::{KeySources, ReloadedKeys};
 use masker_core::{keyring::Keyring, policy::PolicySet};
-use masker_http::{Reload, ReloadError, Reloaded};
+use masker_http::{ReloadError, ReloadOutcome, ReloadTarget};
 use masker_types::kind::Kid;
-use masker_vault::{KeysError, Vault};
+use masker_vault::{KeyLoadError, Vault};
 
 /// Loads keys and policies again into the places that requests read them from.
 pub(super) struct Reloader {
@@ -30,14 +30,14 @@ pub(super) struct Reloader {
     pub(super) access: Arc<Access>,
     pub(super) vault: Arc<Vault>,
     /// One reload at a time: the last to start is the last to be in force.
-    pub(super) turn: Mutex<()>,
+    pub(super) reload_lock: Mutex<()>,
 }
 
 /// What was read, and has nothing wrong with it.
-struct Fresh {
+struct ReloadData {
     keyring: Option<Keyring>,
     /// Policies, and the clients that were held against them.
-    policies: Option<(PolicySet, Clients)>,
+    policies: Option<(PolicySet, ClientRules)>,
     warnings: Vec<String>,
 }
 
@@ -47,10 +47,10 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError`]; what is in force stays.
-    pub(super) async fn reload(self: Arc<Self>, what: Reload) -> Result<Reloaded, ReloadError> {
-        let _turn = self.turn.lock().await;
+    pub(super) async fn reload(self: Arc<Self>, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
+        let _guard = self.reload_lock.lock().await;
         let reloaded = self.attempt(what).await;
-        let (keys, policies) = (what != Reload::Policies, what != Reload::Keys);
+        let (keys, policies) = (what != ReloadTarget::Policies, what != ReloadTarget::Keys);
         match &reloaded {
             Ok(reloaded) => {
                 if keys {
@@ -74,25 +74,27 @@ impl Reloader {
         reloaded
     }
 
-    async fn attempt(self: &Arc<Self>, what: Reload) -> Result<Reloaded, ReloadError> {
+    async fn attempt(self: &Arc<Self>, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let reloader = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || reloader.read(what)).await;
-        let Fresh { keyring, policies: rules, mut warnings } = read.unwrap_or_else(|panicked| {
+        let ReloadData { keyring, policies: rules, mut warnings } = read.unwrap_or_else(|panicked| {
             let problems = vec![format!("reading failed: {panicked}")];
             Err(match what {
-                Reload::Policies => ReloadError::Invalid { keys: Vec::new(), policies: problems },
-                Reload::Keys | Reload::Both => ReloadError::Invalid { keys: problems, policies: Vec::new() },
+                ReloadTarget::Policies => ReloadError::Invalid { keys: Vec::new(), policies: problems },
+                ReloadTarget::Keys | ReloadTarget::Both => {
+                    ReloadError::Invalid { keys: problems, policies: Vec::new() }
+                }
             })
         })?;
         let (policies, clients) = rules.unzip();
         let replaced = match (keyring, &policies) {
             (Some(keyring), Some(policies)) => self.vault.replace_keys_and_policies(keyring, policies).await,
             (Some(keyring), None) => self.vault.replace_keys(keyring).await,
-            (None, Some(policies)) => self.vault.adopt_policies(policies).await.map_err(KeysError::from),
+            (None, Some(policies)) => self.vault.adopt_policies(policies).await.map_err(KeyLoadError::from),
             (None, None) => Ok(Vec::new()),
         };
         warnings.extend(replaced.map_err(|refused| match refused {
-            KeysError::Vault(failed) => ReloadError::Vault(failed),
+            KeyLoadError::Vault(failed) => ReloadError::Vault(failed),
             refused => ReloadError::Invalid { keys: vec![refused.to_string()], policies: Vec::new() },
         })?);
         for warning in &warnings {
@@ -104,47 +106,53 @@ impl Reloader {
         if let Some(clients) = clients {
             self.access.replace_clients(clients);
         }
-        Ok(Reloaded { policies: self.current.load().len(), warnings })
+        Ok(ReloadOutcome { policies: self.current.load().len(), warnings })
     }
 
     /// Reads and validates everything that is asked for, before anything is done with it. It blocks.
-    fn read(&self, what: Reload) -> Result<Fresh, ReloadError> {
+    fn read(&self, what: ReloadTarget) -> Result<ReloadData, ReloadError> {
         let (mut of_keys, mut of_policies, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let keyring = match what {
-            Reload::Policies => None,
-            Reload::Keys | Reload::Both => {
+            ReloadTarget::Policies => None,
+            ReloadTarget::Keys | ReloadTarget::Both => {
                 self.read_keys(&mut warnings).map_err(|problems| of_keys.extend(problems)).ok()
             }
         };
         let rules = match what {
-            Reload::Keys => None,
-            Reload::Policies | Reload::Both => self.read_rules().map_err(|problems| of_policies.extend(problems)).ok(),
+            ReloadTarget::Keys => None,
+            ReloadTarget::Policies | ReloadTarget::Both => {
+                self.read_rules().map_err(|problems| of_policies.extend(problems)).ok()
+            }
         };
         let policies = rules.as_ref().map(|(policies, _)| policies);
 
         // Each is held against its counterpart as it will be: where that could not be read, it has been said.
         let in_force = self.current.load();
         match (what, &keyring, &policies) {
-            (Reload::Keys, Some(keyring), _) => of_keys.extend(without_key(&in_force, &kids(keyring))),
-            (Reload::Policies, _, Some(policies)) => of_policies.extend(without_key(policies, &self.vault.kids())),
-            (Reload::Both, Some(keyring), Some(policies)) => of_policies.extend(without_key(policies, &kids(keyring))),
+            (ReloadTarget::Keys, Some(keyring), _) => of_keys.extend(policies_without_key(&in_force, &kids(keyring))),
+            (ReloadTarget::Policies, _, Some(policies)) => {
+                of_policies.extend(policies_without_key(policies, &self.vault.kids()))
+            }
+            (ReloadTarget::Both, Some(keyring), Some(policies)) => {
+                of_policies.extend(policies_without_key(policies, &kids(keyring)))
+            }
             _ => {}
         }
         if let Some(keyring) = &keyring {
-            of_keys.extend(self.vault.objections(keyring));
+            of_keys.extend(self.vault.validate_keyring(keyring));
             let policies = policies.unwrap_or(&in_force);
             let unnamed = unnamed(policies, &kids(keyring)).into_iter();
             warnings.extend(unnamed.map(|kid| format!("the key {kid} is loaded and no policy names it")));
         }
         if of_keys.is_empty() && of_policies.is_empty() {
-            Ok(Fresh { keyring, policies: rules, warnings })
+            Ok(ReloadData { keyring, policies: rules, warnings })
         } else {
             Err(ReloadError::Invalid { keys: of_keys, policies: of_policies })
         }
     }
 
     /// The policies, and the clients with them: what a client may do can name a policy.
-    fn read_rules(&self) -> Result<(PolicySet, Clients), Vec<String>> {
+    fn read_rules(&self) -> Result<(PolicySet, ClientRules), Vec<String>> {
         let policies = self.policies.load()?;
         let clients = self.clients.load(&policies)?;
         Ok((policies, clients))
@@ -152,8 +160,8 @@ impl Reloader {
 
     fn read_keys(&self, warnings: &mut Vec<String>) -> Result<Keyring, Vec<String>> {
         let told = |problem: &dyn ToString| problem.to_string();
-        let ReadAgain { keys, kept, warnings: of_keys } =
-            self.keys.read_again().map_err(|problems| problems.iter().map(|p| told(p)).collect::<Vec<_>>())?;
+        let ReloadedKeys { keys, kept, warnings: of_keys } =
+            self.keys.reload().map_err(|problems| problems.iter().map(|p| told(p)).collect::<Vec<_>>())?;
         warnings.extend(of_keys);
         self.vault.next_keyring(keys, &kept).map_err(|problems| problems.iter().map(|p| told(p)).collect())
     }

@@ -17,29 +17,31 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    audit::{close_audit, open_audit, tell_reload},
-    chores::Chores,
+    audit::{close_audit, log_reload, open_audit},
     clients::{ClientSource, resolve},
     engines::driver,
     logging,
-    policies::{PolicySource, unnamed, without_key},
+    periodic::PeriodicTasks,
+    policies::{PolicySource, policies_without_key, unnamed},
     reload::Reloader,
-    sandbox::{self, Places, Sandbox},
+    sandbox::{self, Sandbox, SandboxPaths},
     stack,
-    watchdog::Watched,
+    watchdog::WatchdogTargets,
 };
-use masker_access::{Access, ApiKeys, Clients};
+use masker_access::{Access, ApiKeys, ClientRules};
 use masker_audit::AuditLog;
 use masker_config::{Config, Credentials, KeySources};
 use masker_core::{
     crypto::SecretKey,
-    keyring::{Grace, Keyring, Role},
+    keyring::{GracePeriod, Keyring, Role},
     policy::PolicySet,
 };
 use masker_http as http;
-use masker_http::{Place, Reload, Service, Settings, Socket, SocketOptions, Timeouts, Workers, metrics::Metrics};
+use masker_http::{
+    ReloadTarget, Service, ServiceSettings, Socket, SocketOptions, Timeouts, VaultLocation, Workers, metrics::Metrics,
+};
 use masker_store::{
-    embedded::{EmbeddedStore, Options as StoreOptions},
+    embedded::{EmbeddedStore, StoreOptions},
     row_cache::RowCache,
     shared_reads::SharedReads,
 };
@@ -55,7 +57,7 @@ const EXIT_INVALID: u8 = 3;
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// Time that calls which block on the disk have to end once everything else has, in milliseconds.
-const ABANDON_MS: u64 = 500;
+const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
 /// What an operator decides for one start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,14 +71,14 @@ pub struct ServeOptions {
 }
 
 /// Why the daemon did not start, and with what it exits.
-pub(super) struct Refusal {
+pub(super) struct StartError {
     exit: u8,
     problems: Vec<String>,
 }
 
-impl Refusal {
+impl StartError {
     pub(super) fn failed(problem: impl ToString) -> Self {
-        Refusal { exit: EXIT_FAILED, problems: vec![problem.to_string()] }
+        StartError { exit: EXIT_FAILED, problems: vec![problem.to_string()] }
     }
 }
 
@@ -97,7 +99,7 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
     }
 }
 
-fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), Refusal> {
+fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), StartError> {
     let mut sandbox = Sandbox::begin(config.sandbox);
     for warning in &credentials.warnings {
         warn!("{warning}");
@@ -109,7 +111,7 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     // Every problem of keys and policies together: an operator mends them in one go.
     let kids: BTreeSet<_> = credentials.keys.iter().filter(|key| key.role == Role::Active).map(|key| key.kid).collect();
     let source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone() };
-    let policies = source.load().and_then(|policies| match without_key(&policies, &kids) {
+    let policies = source.load().and_then(|policies| match policies_without_key(&policies, &kids) {
         missing if missing.is_empty() => Ok(policies),
         missing => Err(missing),
     });
@@ -121,7 +123,7 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
             let exit = if keyring.is_ok() { EXIT_INVALID } else { EXIT_FAILED };
             problems.extend(keyring.err().into_iter().flatten().map(|error| error.to_string()));
             problems.extend(policies.err().into_iter().flatten());
-            return Err(Refusal { exit, problems });
+            return Err(StartError { exit, problems });
         }
     };
     for kid in unnamed(&policies, &kids) {
@@ -137,12 +139,12 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
         .on_thread_start(thread_started)
         .enable_all()
         .build()
-        .map_err(|error| no_threads(&error))?;
+        .map_err(|error| thread_error(&error))?;
     rayon::ThreadPoolBuilder::new()
         .start_handler(|_| thread_started())
         .build_global()
-        .map_err(|error| no_threads(&error))?;
-    let loaded = Loaded {
+        .map_err(|error| thread_error(&error))?;
+    let loaded = StartupState {
         keyring,
         policies,
         clients,
@@ -153,12 +155,12 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     };
     let outcome = runtime.block_on(run(config, loaded, &socket, options));
     // Calls that wait for a disk which does not answer are not waited for: what was acknowledged is durable.
-    runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
+    runtime.shutdown_timeout(Duration::from_millis(SHUTDOWN_TIMEOUT_MS));
     outcome
 }
 
 /// What the daemon needs of the file system from now on.
-fn places(config: &Config, keys: &KeySources, audited: bool, socket: &Socket) -> Places {
+fn places(config: &Config, keys: &KeySources, audited: bool, socket: &Socket) -> SandboxPaths {
     let mut own = vec![config.vault.data_dir.clone()];
     own.extend(audited.then(|| config.audit.path.clone()));
     let mut read = vec![config.policy.path.clone()];
@@ -169,78 +171,79 @@ fn places(config: &Config, keys: &KeySources, audited: bool, socket: &Socket) ->
         // A service manager may lay credentials again as a whole directory.
         read.extend(directory.parent().filter(|above| above.parent().is_some()).map(Path::to_owned));
     }
-    Places { own, read, socket: socket.own_file().map(Path::to_owned) }
+    SandboxPaths { own, read, socket: socket.created_path().map(Path::to_owned) }
 }
 
-fn no_threads(error: &dyn Display) -> Refusal {
-    Refusal::failed(format!("threads could not be started: {error}"))
+fn thread_error(error: &dyn Display) -> StartError {
+    StartError::failed(format!("threads could not be started: {error}"))
 }
 
 /// What every thread begins with that may compute with keys.
 fn thread_started() {
-    if let Err(error) = stack::leave_out_of_dumps() {
+    if let Err(error) = stack::exclude_from_core_dumps() {
         warn!(%error, "a thread's stack could not be left out of core dumps");
     }
 }
 
 /// The socket that systemd handed over, or one of our own.
-fn socket(config: &Config) -> Result<Socket, Refusal> {
-    let handed_over = ListenFd::from_env().take_unix_listener(0);
-    match handed_over {
-        Ok(Some(listener)) => Socket::handed_over(listener).map_err(Refusal::failed),
-        Err(error) => Err(Refusal::failed(format!(
+fn socket(config: &Config) -> Result<Socket, StartError> {
+    let from_inherited = ListenFd::from_env().take_unix_listener(0);
+    match from_inherited {
+        Ok(Some(listener)) => Socket::from_inherited(listener).map_err(StartError::failed),
+        Err(error) => Err(StartError::failed(format!(
             "the socket that was handed over is not a listening Unix stream socket: {error}; see `ListenStream=` in masker.socket"
         ))),
         Ok(None) => {
             let server = &config.server;
             let group = server.socket_group.as_deref().map(group_id).transpose()?;
             let options = SocketOptions { path: server.socket.clone(), mode: server.socket_mode, group };
-            Socket::bind(&options).map_err(Refusal::failed)
+            Socket::bind(&options).map_err(StartError::failed)
         }
     }
 }
 
 /// A group by name or number.
-fn group_id(name: &str) -> Result<u32, Refusal> {
+fn group_id(name: &str) -> Result<u32, StartError> {
     if let Ok(gid) = name.parse() {
         return Ok(gid);
     }
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(Refusal::failed(format!(
+        Ok(None) => Err(StartError::failed(format!(
             "there is no group `{name}` on this host; `groupadd --system {name}` makes it, or change `[server] socket_group`"
         ))),
-        Err(error) => Err(Refusal::failed(format!("the group `{name}` could not be looked up: {error}"))),
+        Err(error) => Err(StartError::failed(format!("the group `{name}` could not be looked up: {error}"))),
     }
 }
 
 /// What was read and found sound before anything was opened, and where it came from.
-struct Loaded {
+struct StartupState {
     keyring: Keyring,
     policies: PolicySet,
-    clients: Clients,
+    clients: ClientRules,
     keys_from: KeySources,
     policies_from: PolicySource,
     audit_key: Option<SecretKey>,
     sandbox: Sandbox,
 }
 
-async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOptions) -> Result<(), Refusal> {
-    let Loaded { keyring, policies, .. } = loaded;
-    let mut signals = Signals::new().map_err(|error| Refusal::failed(format!("signals cannot be handled: {error}")))?;
-    let engine = driver(config.vault.engine, &config.vault.data_dir).map_err(Refusal::failed)?;
+async fn run(config: &Config, loaded: StartupState, socket: &Socket, options: ServeOptions) -> Result<(), StartError> {
+    let StartupState { keyring, policies, .. } = loaded;
+    let mut signals =
+        Signals::new().map_err(|error| StartError::failed(format!("signals cannot be handled: {error}")))?;
+    let engine = driver(config.vault.engine, &config.vault.data_dir).map_err(StartError::failed)?;
     let store_options =
         StoreOptions { engine, cache_bytes: config.vault.cache_bytes(), accept_loss: options.accept_loss };
     let data_dir = config.vault.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, store_options))
         .await
-        .map_err(Refusal::failed)?
-        .map_err(Refusal::failed)?;
+        .map_err(StartError::failed)?
+        .map_err(StartError::failed)?;
 
-    let place = Place { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
-    let metrics = Arc::new(Metrics::new().map_err(Refusal::failed)?);
+    let place = VaultLocation { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
+    let metrics = Arc::new(Metrics::new().map_err(StartError::failed)?);
     metrics.http.vault_info.with_label_values(&[engine.kind().name()]).set(1);
-    let grace = Grace { days: config.keys.grace_days, action: config.keys.grace_action };
+    let grace = GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action };
     let second_tokens = config.keys.accept_second_tokens.clone();
     for kid in second_tokens.iter().filter(|kid| keyring.get(**kid).is_none()) {
         warn!(%kid, "`[keys] accept_second_tokens` names a key that is not loaded");
@@ -248,8 +251,8 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     let rules = KeyRules { grace, second_tokens, accept_rollback: options.accept_key_rollback };
     let store = Arc::new(RowCache::new(SharedReads::new(store), config.vault.row_cache_bytes()));
     let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
-    let vault = Arc::new(vault.map_err(Refusal::failed)?);
-    for warning in vault.adopt_policies(&policies).await.map_err(Refusal::failed)? {
+    let vault = Arc::new(vault.map_err(StartError::failed)?);
+    for warning in vault.adopt_policies(&policies).await.map_err(StartError::failed)? {
         warn!("{warning}");
     }
 
@@ -258,9 +261,9 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
             .await?;
     let count = policies.len();
     let current = Arc::new(ArcSwap::from_pointee(policies));
-    let socket_group = socket.group().map_err(Refusal::failed)?;
+    let socket_group = socket.group().map_err(StartError::failed)?;
     let clients_from = ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw(), socket_group };
-    let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await.map_err(Refusal::failed)?));
+    let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await.map_err(StartError::failed)?));
     let access = Arc::new(Access::new(clients_from.trust(loaded.clients), api_keys));
     let reloader = Arc::new(Reloader {
         keys: loaded.keys_from,
@@ -269,25 +272,25 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
         current: Arc::clone(&current),
         access: Arc::clone(&access),
         vault: Arc::clone(&vault),
-        turn: Mutex::new(()),
+        reload_lock: Mutex::new(()),
     });
-    let reloader: http::Reloader = Box::new(move |what| Box::pin(Arc::clone(&reloader).reload(what)));
+    let reloader: http::ReloadFn = Box::new(move |what| Box::pin(Arc::clone(&reloader).reload(what)));
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    let settings = Settings {
+    let settings = ServiceSettings {
         audit: audit.clone(),
         timeouts,
         place,
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
     };
     let service = Service::new(Arc::clone(&vault), current, access, Arc::clone(&metrics), reloader, settings);
-    let service = Arc::new(service.map_err(Refusal::failed)?);
-    let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(Refusal::failed)?;
+    let service = Arc::new(service.map_err(StartError::failed)?);
+    let listener = socket.listener().and_then(tokio::net::UnixListener::from_std).map_err(StartError::failed)?;
 
-    let workers = Workers::start(thread_started).map_err(|error| no_threads(&error))?;
+    let workers = Workers::start(thread_started).map_err(|error| thread_error(&error))?;
     // Nothing is asked for yet, and everything is open.
     sandbox::tell(&loaded.sandbox.close(), &metrics);
     let (stop, stopping) = watch::channel(false);
@@ -307,8 +310,9 @@ async fn run(config: &Config, loaded: Loaded, socket: &Socket, options: ServeOpt
     );
     notify(&[NotifyState::Ready]);
 
-    let chores = Chores { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
-    let watched = Watched { vault: Arc::clone(&vault), audit: audit.clone() };
+    let chores =
+        PeriodicTasks { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
+    let watched = WatchdogTargets { vault: Arc::clone(&vault), audit: audit.clone() };
     signals.serve_until_stop(&service, chores, &watched).await;
     // The receiver is gone only if serving ended by a bug, which is reported below. Whoever is told of the end finds that it
     // has begun.
@@ -363,7 +367,7 @@ impl Signals {
 
     /// Reloads on `SIGHUP`, does the chores when it is their time, feeds the watchdog, and returns when told to stop: at once, whatever is being
     /// done then.
-    async fn serve_until_stop(&mut self, service: &Service, chores: Chores<'_>, watched: &Watched) {
+    async fn serve_until_stop(&mut self, service: &Service, chores: PeriodicTasks<'_>, watched: &WatchdogTargets) {
         let Signals { terminate, interrupt, hangup } = self;
         let (vault, audit) = (chores.vault, watched.audit.as_deref());
         let reloads = async {
@@ -385,9 +389,9 @@ impl Signals {
 async fn reload(service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
     notify(&[NotifyState::Reloading, monotonic_now()]);
     // What is wrong was logged, and health says so until a reload goes well.
-    let reloaded = service.reload(Reload::Both).await;
+    let reloaded = service.reload(ReloadTarget::Both).await;
     if let Some(log) = audit {
-        tell_reload(log, vault, reloaded.as_ref()).await;
+        log_reload(log, vault, reloaded.as_ref()).await;
     }
     notify(&[NotifyState::Ready]);
 }

@@ -13,7 +13,7 @@ use nix::sys::mman::{MmapAdvise, madvise};
 ///
 /// # Errors
 /// What the system said, where it does not tell where the stack is or does not take the advice.
-pub(super) fn leave_out_of_dumps() -> io::Result<()> {
+pub(super) fn exclude_from_core_dumps() -> io::Result<()> {
     let (start, length) = bounds()?;
     // SAFETY: the range is this thread's own stack, and the advice does not change what is read or written there.
     Ok(unsafe { madvise(start, length, MmapAdvise::MADV_DONTDUMP) }?)
@@ -67,7 +67,7 @@ mod tests {
             let on_the_stack = 0u8;
             let address = (&raw const on_the_stack).addr();
             assert!(!is_left_out(address));
-            leave_out_of_dumps().unwrap();
+            exclude_from_core_dumps().unwrap();
             assert!(is_left_out(address));
             let (start, length) = bounds().unwrap();
             assert!((start.addr().get()..start.addr().get() + length).contains(&address));

@@ -15,12 +15,12 @@ use masker_audit::AuditLog;
 use masker_vault::Vault;
 
 /// What has to answer.
-pub(super) struct Watched {
+pub(super) struct WatchdogTargets {
     pub(super) vault: Arc<Vault>,
     pub(super) audit: Option<Arc<AuditLog>>,
 }
 
-impl Watched {
+impl WatchdogTargets {
     /// Feeds the watchdog as often as the service manager asks for; for ever, and never where it does not ask.
     pub(super) async fn feed_watchdog(&self) {
         match sd_notify::watchdog_enabled() {
@@ -34,7 +34,7 @@ impl Watched {
     async fn answer(&self) -> Result<(), String> {
         self.vault.ping().await.map_err(|failed| failed.to_string())?;
         let Some(log) = self.audit.clone() else { return Ok(()) };
-        match tokio::task::spawn_blocking(move || log.is_kept()).await {
+        match tokio::task::spawn_blocking(move || log.is_running()).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err("the audit log's thread has ended".to_owned()),
         }

@@ -27,22 +27,22 @@ const KEY: &str = "MASKER_KEY_K_HEALTHCARE";
 /// Time for the daemon to serve, in seconds. It takes a fraction of one where the disk is not busy.
 const START_SECONDS_MAX: u64 = 30;
 /// How often it is looked whether the daemon is still there, in milliseconds.
-const LOOK_MS: u64 = 50;
+const POLL_MS: u64 = 50;
 /// Lines of the daemon's log that are shown when it does not start.
 const LOG_LINES_MAX: usize = 20;
 
 /// The files of the demonstration, in a directory that is removed when this is dropped.
-pub(super) struct Place {
+pub(super) struct DemoDirectory {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl DemoDirectory {
     pub(super) fn new() -> Result<Self, DemoError> {
         let directory = tempfile::Builder::new()
             .prefix("masker-demo-")
             .tempdir()
             .map_err(DemoError::system("make a temporary directory"))?;
-        let place = Place { directory };
+        let place = DemoDirectory { directory };
         let policies = place.path("policies");
         let written = fs::create_dir(&policies)
             .and_then(|()| fs::write(policies.join("healthcare-default.toml"), POLICY))
@@ -77,7 +77,11 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts it, and waits until it says that it serves.
-    pub(super) async fn start(place: &Place, active: &SecretKey, old: Option<&SecretKey>) -> Result<Self, DemoError> {
+    pub(super) async fn start(
+        place: &DemoDirectory,
+        active: &SecretKey,
+        old: Option<&SecretKey>,
+    ) -> Result<Self, DemoError> {
         let notify_path = place.path("notify.sock");
         // A daemon before this one had a socket there.
         let _ = fs::remove_file(&notify_path);
@@ -120,7 +124,7 @@ impl Daemon {
                         }
                     }
                     // A daemon that is gone says nothing.
-                    () = sleep(Duration::from_millis(LOOK_MS)) => {
+                    () = sleep(Duration::from_millis(POLL_MS)) => {
                         let ended = self.child.try_wait().map_err(DemoError::system("look after the daemon"))?;
                         if let Some(status) = ended {
                             return Err(failed(status.to_string()));

@@ -6,8 +6,8 @@
 
 mod daemon;
 pub mod patients;
-mod sheet;
-mod story;
+mod dataset;
+mod walkthrough;
 
 use std::{
     io::{self, Write},
@@ -27,20 +27,20 @@ use masker_client::ClientError;
 /// not be called from within a tokio runtime.
 pub fn run() -> ExitCode {
     let exit = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(told_or_interrupted()),
+        Ok(runtime) => runtime.block_on(run_or_interrupted()),
         Err(error) => ended(&DemoError::System { what: "start", source: error }),
     };
     exit.into()
 }
 
-async fn told_or_interrupted() -> Exit {
+async fn run_or_interrupted() -> Exit {
     let mut out = io::stdout();
     // Whichever loses is dropped, and the daemon and the files with it. The signal is listened for before the story
     // has made anything that could be left behind.
     let told = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
-        told = story::tell(&mut out) => told,
+        told = walkthrough::tell(&mut out) => told,
     };
     match told {
         Ok(()) => Exit::Done,

@@ -19,19 +19,19 @@ pub const SEED: u64 = 1_996;
 
 /// A column of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
+pub struct PatientColumn {
     /// Its heading.
     pub name: &'static str,
     /// The entity kind of its values; `None` where they identify nobody and stay as they are.
     pub kind: Option<&'static str>,
 }
 
-const fn column(name: &'static str, kind: &'static str) -> Column {
-    Column { name, kind: Some(kind) }
+const fn column(name: &'static str, kind: &'static str) -> PatientColumn {
+    PatientColumn { name, kind: Some(kind) }
 }
 
 /// The columns, in their order.
-pub const COLUMNS: [Column; 14] = [
+pub const COLUMNS: [PatientColumn; 14] = [
     column("mrn", "MRN"),
     column("name", "NAME"),
     column("dob", "DOB"),
@@ -45,7 +45,7 @@ pub const COLUMNS: [Column; 14] = [
     column("device", "DEVICE"),
     column("last_login_ip", "IP_ADDRESS"),
     column("admitted", "DATE"),
-    Column { name: "diagnosis", kind: None },
+    PatientColumn { name: "diagnosis", kind: None },
 ];
 
 /// One patient: a field for each of [`COLUMNS`].
@@ -90,11 +90,11 @@ const DIAGNOSES: [&str; 12] =
 
 /// Makes patients up. The same seed gives the same ones, in any version of this program.
 pub fn patients(seed: u64, count: usize) -> Vec<Patient> {
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let mut household = 0;
     let made = (0..count).map(|index| {
         // Members of a household follow each other and share a telephone and an address.
-        if !random.one_in(8) {
+        if !random.with_probability(8) {
             household = index;
         }
         patient(index, household, &mut random)
@@ -115,31 +115,31 @@ pub fn csv(patients: &[Patient]) -> Result<Vec<u8>, csv::Error> {
     writer.into_inner().map_err(|failed| failed.into_error().into())
 }
 
-fn patient(index: usize, household: usize, random: &mut Random) -> Patient {
+fn patient(index: usize, household: usize, random: &mut SplitMix64) -> Patient {
     let given = random.below(GIVEN_NAMES.len());
     let family = random.below(FAMILY_NAMES.len());
     let (town, zip_area) = TOWNS[household % TOWNS.len()];
-    let zip = format!("{zip_area}{:02}", scattered(household, 89));
+    let zip = format!("{zip_area}{:02}", permuted(household, 89));
     [
         mrn(index),
         name(given, family, random),
         date(1930 + random.below(90), random),
         ssn(index, random),
         phone(household),
-        if random.one_in(12) { String::new() } else { email(given, index) },
+        if random.with_probability(12) { String::new() } else { email(given, index) },
         address(household, town),
-        if household.is_multiple_of(3) { format!("{zip}-{:04}", scattered(household, 9_973)) } else { zip },
-        format!("HP-{:03}-{:07}-{:02}", household % 7, scattered(household, 9_999_991), 1 + index - household),
-        format!("{:010}", scattered(index, 9_999_991)),
-        if random.one_in(5) { device(index) } else { String::new() },
+        if household.is_multiple_of(3) { format!("{zip}-{:04}", permuted(household, 9_973)) } else { zip },
+        format!("HP-{:03}-{:07}-{:02}", household % 7, permuted(household, 9_999_991), 1 + index - household),
+        format!("{:010}", permuted(index, 9_999_991)),
+        if random.with_probability(5) { device(index) } else { String::new() },
         ip_address(random),
-        if random.one_in(20) { String::new() } else { date(2_019 + random.below(6), random) },
+        if random.with_probability(20) { String::new() } else { date(2_019 + random.below(6), random) },
         random.pick(&DIAGNOSES).to_owned(),
     ]
 }
 
 fn mrn(index: usize) -> String {
-    let number = scattered(index, 99_991);
+    let number = permuted(index, 99_991);
     match index % 4 {
         0 => format!("{number:08}"),
         1 => format!("MRN{number:07}"),
@@ -148,7 +148,7 @@ fn mrn(index: usize) -> String {
     }
 }
 
-fn name(given: usize, family: usize, random: &mut Random) -> String {
+fn name(given: usize, family: usize, random: &mut SplitMix64) -> String {
     let (given_name, family_name) = (GIVEN_NAMES[given], FAMILY_NAMES[family]);
     // Which of two spellings that count as one name is used depends on the name alone.
     if (given + family).is_multiple_of(17) {
@@ -164,15 +164,19 @@ fn name(given: usize, family: usize, random: &mut Random) -> String {
 }
 
 /// A day of a year; written as the system that keeps odd or even days writes it.
-fn date(year: usize, random: &mut Random) -> String {
+fn date(year: usize, random: &mut SplitMix64) -> String {
     let (month, day) = (1 + random.below(12), 1 + random.below(28));
     if day.is_multiple_of(2) { format!("{year}-{month:02}-{day:02}") } else { format!("{month:02}/{day:02}/{year}") }
 }
 
-fn ssn(index: usize, random: &mut Random) -> String {
-    let area = if random.one_in(2) { 666 } else { 900 + random.below(100) };
-    let (group, serial) = (1 + random.below(49), 1 + scattered(index, 9_973));
-    if random.one_in(10) { format!("{area}{group:02}{serial:04}") } else { format!("{area}-{group:02}-{serial:04}") }
+fn ssn(index: usize, random: &mut SplitMix64) -> String {
+    let area = if random.with_probability(2) { 666 } else { 900 + random.below(100) };
+    let (group, serial) = (1 + random.below(49), 1 + permuted(index, 9_973));
+    if random.with_probability(10) {
+        format!("{area}{group:02}{serial:04}")
+    } else {
+        format!("{area}-{group:02}-{serial:04}")
+    }
 }
 
 fn phone(household: usize) -> String {
@@ -201,7 +205,7 @@ fn email(given: usize, index: usize) -> String {
 }
 
 fn address(household: usize, town: &str) -> String {
-    let street = STREETS[scattered(household, STREETS.len())];
+    let street = STREETS[permuted(household, STREETS.len())];
     let house = 1 + household;
     match household % 9 {
         0 => format!("{house} {street}\nApt {}\n{town}", 1 + household % 30),
@@ -213,7 +217,7 @@ fn address(household: usize, town: &str) -> String {
 }
 
 fn device(index: usize) -> String {
-    let number = scattered(index, 99_991);
+    let number = permuted(index, 99_991);
     match index % 3 {
         0 => format!("PM#{number:05}/B"),
         1 => format!("pump {number:05}; rev. \"C\""),
@@ -221,7 +225,7 @@ fn device(index: usize) -> String {
     }
 }
 
-fn ip_address(random: &mut Random) -> String {
+fn ip_address(random: &mut SplitMix64) -> String {
     let host = random.below(256);
     match random.below(5) {
         0 => format!("192.0.2.{host}"),
@@ -233,16 +237,16 @@ fn ip_address(random: &mut Random) -> String {
 }
 
 /// A number below `prime` for each index below it, no two the same where `prime` is one.
-fn scattered(index: usize, prime: usize) -> usize {
+fn permuted(index: usize, prime: usize) -> usize {
     // Any factor does that is no multiple of the primes in use; this one looks disorderly.
     (index * 7_919 + 1_234) % prime
 }
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a few lines that stay the
 /// same, where the generators of libraries may change between their versions. For made-up data only.
-struct Random(u64);
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -256,7 +260,7 @@ impl Random {
         self.next().checked_rem(bound as u64).unwrap_or(0) as usize
     }
 
-    fn one_in(&mut self, chances: usize) -> bool {
+    fn with_probability(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
     }
 
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn the_generator_is_splitmix64() {
         // The first values from the seed 1234567, as the authors' reference implementation gives them.
-        let mut random = Random(1_234_567);
+        let mut random = SplitMix64(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 

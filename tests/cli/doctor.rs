@@ -12,9 +12,9 @@ use std::{
 use data_encoding::BASE64;
 use jiff::Timestamp;
 use masker_audit::AuditMetrics;
-use masker_audit::{AuditLog, Event, Operation, Options};
+use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions};
 use masker_core::crypto::SecretKey;
-use masker_types::audit::{OnFailure, Sync};
+use masker_types::audit::{OnFailure, SyncPolicy};
 use rand::RngExt;
 use serde_json::Value;
 
@@ -119,10 +119,10 @@ impl Site {
     /// Writes an audit log of some events; gives its only segment.
     fn write_audit_log(&self) -> std::path::PathBuf {
         let key = fs::read(self.place.path("keys/audit")).unwrap();
-        let options = Options {
+        let options = AuditOptions {
             directory: self.place.path("audit"),
             key: SecretKey::parse_base64(&key).unwrap(),
-            sync: Sync::Always,
+            sync: SyncPolicy::Always,
             on_failure: OnFailure::Refuse,
             retention_days: 1,
             segment_bytes_max: 1 << 30,
@@ -133,7 +133,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
-                log.record(&Event::new(Operation::Start, "ok")).await.unwrap();
+                log.record(&AuditEvent::new(AuditOperation::Start, "ok")).await.unwrap();
             }
             log.close().await;
         });

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process};
 
-use masker_http::{ROUTES, Rule};
+use masker_http::{ROUTES, RouteAccess};
 use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
         site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
     }
     let any = ROUTES.iter().enumerate().filter_map(|(place, (_, _, _, rule))| match rule {
-        Rule::NeedsAny(scopes) => Some((place, *scopes)),
+        RouteAccess::NeedsAny(scopes) => Some((place, *scopes)),
         _ => None,
     });
     for (place, scopes) in any {
@@ -50,13 +50,13 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
         let path = template.replace("{id}", "0").replace("{name}", "care");
         let ask = |uid: u32| daemon.client_of(uid).exchange(method.as_str(), &path, b"");
         match rule {
-            Rule::Open => {
+            RouteAccess::Open => {
                 for uid in [USERS, USERS - 1] {
                     let status = ask(uid).status;
                     assert!(![401, 403].contains(&status), "{route:?} is open to everybody: {status}");
                 }
             }
-            Rule::Needs(scope) => {
+            RouteAccess::Needs(scope) => {
                 let (has, lacks) = users_of(*scope);
                 let detail = ask(lacks).problem(403, "perm.denied");
                 assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
@@ -65,7 +65,7 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
                 let status = ask(has).status;
                 assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
             }
-            Rule::NeedsAny(scopes) => {
+            RouteAccess::NeedsAny(scopes) => {
                 for uid in [user_beside(place), USERS - 1] {
                     let detail = ask(uid).problem(403, "perm.denied");
                     assert!(detail.contains(&format!("`{}`", scopes[0])), "{route:?}: {detail}");

@@ -15,7 +15,7 @@ use std::{
 use masker_core::token::Token;
 use masker_store::{
     RowKey, Store,
-    embedded::{EmbeddedStore, Options},
+    embedded::{EmbeddedStore, StoreOptions},
     record::Record,
 };
 use nix::sys::signal::Signal;
@@ -353,7 +353,7 @@ fn sealed_bytes(site: &Site, token: &str) -> Vec<u8> {
     let Ok(Token::Vault { id, .. }) = Token::parse(token) else { panic!("no vault token") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = EmbeddedStore::open(site.vault(), Options::default()).expect("nobody else has it");
+        let store = EmbeddedStore::open(site.vault(), StoreOptions::default()).expect("nobody else has it");
         let row = store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap().remove(0).expect("it is there");
         store.close().await.unwrap();
         let ciphertext = Record::decode(&row).expect("a record").ciphertext;

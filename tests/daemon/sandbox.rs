@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::harness::{Daemon, Site, TestKey};
-use masker_cli::doctor::kernel::Kernel;
+use masker_cli::doctor::kernel::KernelFeatures;
 
 /// A field of the status of each thread.
 fn of_threads(daemon: &Daemon, field: &str) -> Vec<String> {
@@ -30,7 +30,7 @@ fn every_thread_of_a_daemon_is_held() {
         let daemon = site.launch().care_keys().start();
         let mut client = daemon.client();
         client.token("PHONE", "415-555-2671");
-        let filter = if Kernel::here().filters() { "2" } else { "0" };
+        let filter = if KernelFeatures::here().filters() { "2" } else { "0" };
         for (field, value) in [
             ("NoNewPrivs", "1"),
             ("Seccomp", filter),
@@ -43,7 +43,7 @@ fn every_thread_of_a_daemon_is_held() {
         }
         let said = daemon.log().wait_for(1, "the sandbox is closed");
         assert_eq!(said[0]["capabilities"], "none");
-        if Kernel::here().filters() {
+        if KernelFeatures::here().filters() {
             assert_eq!(said[0]["seccomp"], "violations kill");
         }
         daemon.stop();
@@ -57,7 +57,7 @@ fn a_violation_ends_nothing_where_it_is_only_logged() {
         site.set("sandbox", "seccomp", format!("{mode:?}"));
         site.set("sandbox", "landlock", "\"off\"");
         let daemon = site.launch().care_keys().start();
-        if Kernel::here().filters() {
+        if KernelFeatures::here().filters() {
             assert_eq!(of_threads(&daemon, "Seccomp"), [filter]);
             let line = &daemon.log().wait_for(1, "the sandbox is closed")[0];
             assert_eq!((&line["seccomp"], &line["landlock"]), (&json!(said), &json!("off")));

@@ -10,7 +10,7 @@
 //! promises nothing.
 
 pub mod disk;
-pub mod weather;
+pub mod fault_schedule;
 
 use std::{
     fs,

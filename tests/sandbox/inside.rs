@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use masker::daemon::sandbox::{Places, Report, Sandbox};
+use masker::daemon::sandbox::{Sandbox, SandboxPaths, SandboxReport};
 use masker_config::{SandboxConfig, SeccompMode};
 
 use super::attempts;
@@ -43,13 +43,13 @@ impl Scene {
         self.0.join("run/masker.sock")
     }
 
-    fn places(&self) -> Places {
-        Places { own: vec![self.vault()], read: vec![self.0.join("policies")], socket: Some(self.socket()) }
+    fn places(&self) -> SandboxPaths {
+        SandboxPaths { own: vec![self.vault()], read: vec![self.0.join("policies")], socket: Some(self.socket()) }
     }
 }
 
 /// Enters as the daemon does, with the calling thread as its only one until then.
-fn enter(scene: &Scene, settings: SandboxConfig) -> Report {
+fn enter(scene: &Scene, settings: SandboxConfig) -> SandboxReport {
     let mut sandbox = Sandbox::begin(settings);
     sandbox.confine(&scene.places());
     sandbox.close()

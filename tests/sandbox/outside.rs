@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use masker_cli::doctor::kernel::Kernel;
+use masker_cli::doctor::kernel::KernelFeatures;
 
 use super::{
     attempts,
@@ -22,7 +22,7 @@ const SIGSYS: i32 = libc::SIGSYS;
 
 /// Everything.
 pub fn run() {
-    let kernel = Kernel::here();
+    let kernel = KernelFeatures::here();
     println!("{kernel:?}");
     report_says_what_is_in_force();
     what_the_daemon_does_is_let_through();
@@ -87,7 +87,7 @@ fn report_says_what_is_in_force() {
     for mechanism in ["CoreDumps", "Tracing", "NewPrivileges", "KeyMemory", "Landlock", "Capabilities", "Seccomp"] {
         assert!(report.contains(&format!("({mechanism}, ")), "{report}");
     }
-    assert_eq!(report.contains("(Seccomp, Active(\"violations kill\"))"), Kernel::here().filters(), "{report}");
+    assert_eq!(report.contains("(Seccomp, Active(\"violations kill\"))"), KernelFeatures::here().filters(), "{report}");
     for (mode, instead) in [("off", "off"), ("log", "violations are logged")] {
         let report = outcome(mode, "report");
         assert!(report.contains(&format!("(Seccomp, Off({instead:?}))")), "{mode}: {report}");
@@ -107,7 +107,7 @@ fn forbidden_calls_kill() {
 }
 
 fn forbidden_calls_are_only_logged_where_that_is_asked_for() {
-    let kernel = Kernel::here();
+    let kernel = KernelFeatures::here();
     for mode in ["log", "off"] {
         for (attempt, _) in attempts::CALLS {
             let (_folder, scene) = scene();
@@ -143,7 +143,7 @@ fn what_the_daemon_does_is_let_through() {
     assert_eq!(outcome("enforce", "core-limit"), "ok 0 0");
     let none = format!("ok {}", ["0000000000000000"; 4].join(" "));
     assert_eq!(outcome("enforce", "capabilities"), none);
-    assert_eq!(outcome("enforce", "filter"), if Kernel::here().filters() { "ok 2" } else { "ok 0" });
+    assert_eq!(outcome("enforce", "filter"), if KernelFeatures::here().filters() { "ok 2" } else { "ok 0" });
     assert_eq!(outcome("off", "filter"), "ok 0");
 }
 

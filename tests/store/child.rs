@@ -10,7 +10,7 @@ use std::{
 
 use masker_store::{
     Store, StoreError,
-    embedded::{EmbeddedStore, OpenError},
+    embedded::{EmbeddedStore, StoreOpenError},
 };
 use masker_types::engine::EngineKind;
 
@@ -72,7 +72,7 @@ fn process() {
     let options = small(EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine).unwrap().1);
     let store = match EmbeddedStore::open(&root, options) {
         // The first syncs of a vault may be among those that fail.
-        Err(OpenError::Io { .. }) => EmbeddedStore::open(&root, options).unwrap(),
+        Err(StoreOpenError::Io { .. }) => EmbeddedStore::open(&root, options).unwrap(),
         opened => opened.unwrap(),
     };
     mark("open\n");

@@ -9,8 +9,8 @@ use std::{
 };
 
 use masker_store::{
-    Applied, Batch, Change, RowKey, Store, StoreError,
-    embedded::{EmbeddedStore, OpenError, Options},
+    ApplyOutcome, RowBatch, RowChange, RowKey, Store, StoreError,
+    embedded::{EmbeddedStore, StoreOpenError, StoreOptions},
 };
 use masker_types::engine::EngineKind;
 
@@ -42,8 +42,8 @@ fn key(space: u8, number: u64) -> RowKey {
 async fn put(store: &EmbeddedStore, rows: impl IntoIterator<Item = (RowKey, Vec<u8>)>) {
     let rows: Vec<_> = rows.into_iter().collect();
     for group in rows.chunks(1_000) {
-        let changes = group.iter().map(|(key, row)| Change::Put(key.clone(), row.clone())).collect();
-        store.apply(Batch { preconditions: Vec::new(), changes }).await.unwrap();
+        let changes = group.iter().map(|(key, row)| RowChange::Put(key.clone(), row.clone())).collect();
+        store.apply(RowBatch { preconditions: Vec::new(), changes }).await.unwrap();
     }
 }
 
@@ -95,9 +95,9 @@ fn after_rewriting_every_row_a_compaction_brings_the_size_back(engine: EngineKin
         put(&store, records(count, 0)).await;
         for generation in 1..=3 {
             put(&store, records(count, generation)).await;
-            let old = (0..count).map(|number| Change::Remove(key(b'a', number ^ ((generation - 1) << 40))));
-            let batch = Batch { preconditions: Vec::new(), changes: old.collect() };
-            assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+            let old = (0..count).map(|number| RowChange::Remove(key(b'a', number ^ ((generation - 1) << 40))));
+            let batch = RowBatch { preconditions: Vec::new(), changes: old.collect() };
+            assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
         }
         put(&fresh, records(count, 3)).await;
         let compacted = store.compact().await.unwrap();
@@ -125,8 +125,8 @@ fn what_was_removed_is_in_no_file_after_a_compaction(engine: EngineKind) {
             let number = 1_000 + 2 * number as u64;
             put(&store, [(key(b'r', number), words.to_vec()), (key(b'r', number + 1), long(words))]).await;
         }
-        let removes = [1_000, 1_001].map(|number| Change::Remove(key(b'r', number))).into();
-        store.apply(Batch { preconditions: Vec::new(), changes: removes }).await.unwrap();
+        let removes = [1_000, 1_001].map(|number| RowChange::Remove(key(b'r', number))).into();
+        store.apply(RowBatch { preconditions: Vec::new(), changes: removes }).await.unwrap();
         put(&store, [1_002, 1_003].map(|number| (key(b'r', number), b"other words".to_vec()))).await;
         assert!(is_somewhere(&root, removed) && is_somewhere(&root, replaced) && is_somewhere(&root, kept));
         store.compact().await.unwrap();
@@ -170,7 +170,7 @@ fn the_vault_goes_on_as_the_same_one(engine: EngineKind) {
         fs::rename(root.join(engine.name()), &current).unwrap();
         fs::rename(&older, root.join(engine.name())).unwrap();
         let error = refused(&root, options(engine));
-        assert!(matches!(error, OpenError::BehindWitness { lost, .. } if lost == 1 + round * 5), "{error}");
+        assert!(matches!(error, StoreOpenError::BehindWitness { lost, .. } if lost == 1 + round * 5), "{error}");
         fs::remove_dir_all(root.join(engine.name())).unwrap();
         fs::rename(&current, root.join(engine.name())).unwrap();
     }
@@ -217,7 +217,7 @@ fn what_a_compaction_left_is_settled_by_the_next_start(engine: EngineKind) {
     // Without a witness nothing is touched, and a new vault is not made beside an old one.
     fs::rename(&database, sound.join(format!("{}.old", engine.name()))).unwrap();
     fs::remove_file(sound.join("witness")).unwrap();
-    assert!(matches!(refused(&sound, options(engine)), OpenError::WitnessMissing { .. }));
+    assert!(matches!(refused(&sound, options(engine)), StoreOpenError::WitnessMissing { .. }));
     fs::remove_dir_all(sound.join(format!("{}.old", engine.name()))).unwrap();
     fs::create_dir(sound.join(format!("{}.new", engine.name()))).unwrap();
     assert_eq!(runtime().block_on(EmbeddedStore::open(&sound, options(engine)).unwrap().count(b'r')).unwrap(), 0);
@@ -238,7 +238,7 @@ fn large(engine: EngineKind, root: &Path) -> EmbeddedStore {
 pub async fn begun<'a>(
     store: &'a EmbeddedStore,
     root: &Path,
-) -> masker_store::StoreFuture<'a, masker_store::Compacted> {
+) -> masker_store::StoreFuture<'a, masker_store::CompactionSizes> {
     let mut compacting = store.compact();
     let since = Instant::now();
     while !names(root).iter().any(|name| name.ends_with(".new")) {
@@ -304,7 +304,7 @@ fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKi
     let model = vault(engine, &root, 94, 150);
     let store = EmbeddedStore::open(
         &root,
-        Options { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
     )
     .unwrap();
     spoil_every_other_page(engine, &root, 95);

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use masker_store::{
-    Applied, Batch, Change, Precondition, RowKey, Store, StoreError, embedded::EmbeddedStore, memory::MemoryStore,
-    row_cache::RowCache, shared_reads::SharedReads,
+    ApplyOutcome, Precondition, RowBatch, RowChange, RowKey, Store, StoreError, embedded::EmbeddedStore,
+    memory::MemoryStore, row_cache::RowCache, shared_reads::SharedReads,
 };
 use masker_types::{engine::EngineKind, limits::ROW_BYTES_MAX};
 
@@ -83,16 +83,16 @@ fn key(bytes: &[u8]) -> RowKey {
     RowKey::new(bytes).unwrap()
 }
 
-fn put(bytes: &[u8], row: &[u8]) -> Change {
-    Change::Put(key(bytes), row.to_vec())
+fn put(bytes: &[u8], row: &[u8]) -> RowChange {
+    RowChange::Put(key(bytes), row.to_vec())
 }
 
-fn remove(bytes: &[u8]) -> Change {
-    Change::Remove(key(bytes))
+fn remove(bytes: &[u8]) -> RowChange {
+    RowChange::Remove(key(bytes))
 }
 
-fn changes(changes: Vec<Change>) -> Batch {
-    Batch { preconditions: Vec::new(), changes }
+fn changes(changes: Vec<RowChange>) -> RowBatch {
+    RowBatch { preconditions: Vec::new(), changes }
 }
 
 async fn get(store: &Arc<dyn Store>, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -115,7 +115,7 @@ async fn an_empty_store_has_nothing(store: Arc<dyn Store>) {
 
 async fn rows_are_put_replaced_and_removed(store: Arc<dyn Store>) {
     let both = changes(vec![put(b"r1", b"one"), put(b"r2", b"two")]);
-    assert_eq!(store.apply(both).await.unwrap(), Applied::Durable);
+    assert_eq!(store.apply(both).await.unwrap(), ApplyOutcome::Durable);
     let found = store.get_many([&b"r2"[..], b"r3", b"r1", b"r2"].map(key).into()).await.unwrap();
     assert_eq!(found, [Some(b"two".to_vec()), None, Some(b"one".to_vec()), Some(b"two".to_vec())]);
     store.apply(changes(vec![put(b"r1", b"uno"), remove(b"r2"), remove(b"r3")])).await.unwrap();
@@ -156,31 +156,31 @@ async fn a_refused_batch_changes_nothing(store: Arc<dyn Store>) {
     ];
     for fails in fails {
         let preconditions = vec![holds.clone(), Precondition::Absent(key(b"r2")), fails.clone(), fails];
-        let batch = Batch { preconditions, changes: vec![put(b"r1", b"other"), put(b"r2", b"two")] };
-        assert_eq!(store.apply(batch).await.unwrap(), Applied::Refused(2));
+        let batch = RowBatch { preconditions, changes: vec![put(b"r1", b"other"), put(b"r2", b"two")] };
+        assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Refused(2));
         assert_eq!(get(&store, b"r1").await.as_deref(), Some(&b"one"[..]));
         assert_eq!(get(&store, b"r2").await, None);
     }
-    let batch = Batch { preconditions: vec![holds], changes: vec![remove(b"r1")] };
-    assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+    let batch = RowBatch { preconditions: vec![holds], changes: vec![remove(b"r1")] };
+    assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
     assert_eq!(get(&store, b"r1").await, None);
 }
 
 async fn preconditions_see_the_rows_before_the_batch(store: Arc<dyn Store>) {
-    let batch = Batch {
+    let batch = RowBatch {
         preconditions: vec![Precondition::Absent(key(b"r1"))],
         changes: vec![put(b"r1", b"one"), put(b"r2", b"two")],
     };
-    assert_eq!(store.apply(batch.clone()).await.unwrap(), Applied::Durable);
-    assert_eq!(store.apply(batch).await.unwrap(), Applied::Refused(0));
+    assert_eq!(store.apply(batch.clone()).await.unwrap(), ApplyOutcome::Durable);
+    assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Refused(0));
 }
 
 async fn a_batch_without_changes_is_tried_all_the_same(store: Arc<dyn Store>) {
-    assert_eq!(store.apply(Batch::default()).await.unwrap(), Applied::Durable);
-    let absent = Batch { preconditions: vec![Precondition::Absent(key(b"r1"))], changes: vec![] };
-    assert_eq!(store.apply(absent.clone()).await.unwrap(), Applied::Durable);
+    assert_eq!(store.apply(RowBatch::default()).await.unwrap(), ApplyOutcome::Durable);
+    let absent = RowBatch { preconditions: vec![Precondition::Absent(key(b"r1"))], changes: vec![] };
+    assert_eq!(store.apply(absent.clone()).await.unwrap(), ApplyOutcome::Durable);
     store.apply(changes(vec![put(b"r1", b"")])).await.unwrap();
-    assert_eq!(store.apply(absent).await.unwrap(), Applied::Refused(0));
+    assert_eq!(store.apply(absent).await.unwrap(), ApplyOutcome::Refused(0));
 }
 
 async fn a_wrong_call_changes_nothing(store: Arc<dyn Store>) {
@@ -193,7 +193,7 @@ async fn a_wrong_call_changes_nothing(store: Arc<dyn Store>) {
         assert!(matches!(store.apply(changes(wrong)).await, Err(StoreError::Misused(_))));
     }
     assert_eq!(store.count(b'r').await.unwrap(), 0);
-    assert_eq!(store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap(), Applied::Durable);
+    assert_eq!(store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap(), ApplyOutcome::Durable);
 }
 
 async fn scans_keep_order_and_spaces(store: Arc<dyn Store>) {
@@ -279,7 +279,7 @@ async fn readers_see_whole_rows(store: Arc<dyn Store>) {
         })
         .collect();
     for byte in 1..=200 {
-        assert_eq!(store.apply(write(byte)).await.unwrap(), Applied::Durable);
+        assert_eq!(store.apply(write(byte)).await.unwrap(), ApplyOutcome::Durable);
     }
     done.store(true, Ordering::Release);
     for reader in readers {
@@ -298,8 +298,8 @@ async fn writers_exclude_each_other(store: Arc<dyn Store>) {
                     let old = get(&store, b"u").await.unwrap();
                     let new = u64::from_be_bytes(old.as_slice().try_into().unwrap()) + 1;
                     let preconditions = vec![Precondition::Equals(key(b"u"), old)];
-                    let batch = Batch { preconditions, changes: vec![put(b"u", &new.to_be_bytes())] };
-                    if store.apply(batch).await.unwrap() == Applied::Durable {
+                    let batch = RowBatch { preconditions, changes: vec![put(b"u", &new.to_be_bytes())] };
+                    if store.apply(batch).await.unwrap() == ApplyOutcome::Durable {
                         added += 1;
                     }
                 }
@@ -386,7 +386,7 @@ async fn compactions_go_on_under_writers(store: Arc<dyn Store>) {
             })
             .collect();
         model.apply(&batch);
-        assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+        assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
         batches += 1;
     }
     done.store(true, Ordering::Release);
@@ -420,7 +420,7 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Store>) {
     store.close().await.unwrap();
     let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
     assert!(unavailable(store.get_many(vec![key(b"r1")]).await.err()));
-    assert!(unavailable(store.apply(Batch::default()).await.err()));
+    assert!(unavailable(store.apply(RowBatch::default()).await.err()));
     assert!(unavailable(store.scan_after(b'r', None, 1).await.err()));
     assert!(unavailable(store.count(b'r').await.err()));
     assert!(unavailable(store.check().await.err()));
@@ -435,7 +435,7 @@ async fn random_batches_come_to_what_the_model_says(store: Arc<dyn Store>) {
     for _ in 0..150 {
         let batch = workload.batch();
         model.apply(&batch);
-        assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+        assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
         let keys: Vec<_> = (0..5).map(|_| workload.key()).collect();
         let expected: Vec<_> = keys.iter().map(|key| model.0.get(key).cloned()).collect();
         assert_eq!(store.get_many(keys).await.unwrap(), expected);

@@ -11,9 +11,10 @@ use std::{
 };
 
 use masker_store::{
-    Applied, Batch, Change, Checked, Compacted, Page, Precondition, Row, RowKey, Store, StoreError, StoreFuture,
+    ApplyOutcome, CompactionSizes, Precondition, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck,
+    StoreError, StoreFuture,
     embedded::EmbeddedStore,
-    memory::{Fault, MemoryStore},
+    memory::{InjectedFault, MemoryStore},
 };
 use masker_types::engine::EngineKind;
 
@@ -149,14 +150,14 @@ impl Store for Forgetful {
         self.inner.get_many(keys)
     }
 
-    fn apply(&self, mut batch: Batch) -> StoreFuture<'_, Applied> {
+    fn apply(&self, mut batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         if self.batches.fetch_add(1, Ordering::Relaxed) % 37 == 36 {
             batch.changes.pop();
         }
         self.inner.apply(batch)
     }
 
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage> {
         self.inner.scan_after(space, after, limit)
     }
 
@@ -164,7 +165,7 @@ impl Store for Forgetful {
         self.inner.count(space)
     }
 
-    fn check(&self) -> StoreFuture<'_, Checked> {
+    fn check(&self) -> StoreFuture<'_, StoreCheck> {
         self.inner.check()
     }
 
@@ -172,7 +173,7 @@ impl Store for Forgetful {
         self.inner.bytes_on_disk()
     }
 
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
+    fn compact(&self) -> StoreFuture<'_, CompactionSizes> {
         self.inner.compact()
     }
 
@@ -213,12 +214,12 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
                 }
                 let refused =
                     batch.preconditions.iter().position(|p| !p.holds(model.0.get(p.key()).map(Vec::as_slice)));
-                let expected = refused.map_or(Applied::Durable, Applied::Refused);
+                let expected = refused.map_or(ApplyOutcome::Durable, ApplyOutcome::Refused);
                 let applied = subject.store().apply(batch.clone()).await.map_err(told)?;
                 if applied != expected {
                     return Err(format!("operation {operation}: {applied:?} instead of {expected:?}"));
                 }
-                if applied == Applied::Durable {
+                if applied == ApplyOutcome::Durable {
                     model.apply(&batch);
                 }
             }
@@ -268,15 +269,15 @@ fn a_store_that_loses_a_row_is_found_out() {
 fn the_model_fails_as_told() {
     runtime().block_on(async {
         let store = MemoryStore::new();
-        let put = |byte: u8| Batch {
+        let put = |byte: u8| RowBatch {
             preconditions: Vec::new(),
-            changes: vec![Change::Put(RowKey::new([byte]).unwrap(), vec![byte])],
+            changes: vec![RowChange::Put(RowKey::new([byte]).unwrap(), vec![byte])],
         };
-        store.fail_next_apply(Fault::NotApplied);
-        store.fail_next_apply(Fault::AppliedUnanswered);
+        store.fail_next_apply(InjectedFault::NotApplied);
+        store.fail_next_apply(InjectedFault::AppliedUnanswered);
         assert!(store.apply(put(1)).await.is_err());
         assert!(store.apply(put(2)).await.is_err());
-        assert_eq!(store.apply(put(3)).await.unwrap(), Applied::Durable);
+        assert_eq!(store.apply(put(3)).await.unwrap(), ApplyOutcome::Durable);
         let found = store.get_many((1..=3).map(|byte| RowKey::new([byte]).unwrap()).collect()).await.unwrap();
         assert_eq!(found, [None, Some(vec![2]), Some(vec![3])]);
 
@@ -290,6 +291,6 @@ fn the_model_fails_as_told() {
         assert!(polled.is_pending());
         assert_eq!(store.count(4).await.unwrap(), 1, "there for readers, and not durable");
         drop(held);
-        assert_eq!(waiting.await.unwrap(), Applied::Durable);
+        assert_eq!(waiting.await.unwrap(), ApplyOutcome::Durable);
     });
 }

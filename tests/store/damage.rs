@@ -11,7 +11,7 @@ use std::{
 
 use masker_store::{
     Store, StoreError,
-    embedded::{EmbeddedStore, OpenError, Options},
+    embedded::{EmbeddedStore, StoreOpenError, StoreOptions},
 };
 use masker_types::engine::EngineKind;
 
@@ -62,8 +62,8 @@ fn spoil(
             assert!(picture(&path) == before, "{what}: a refusal changed something: {error}");
             assert!(error.to_string().contains(&path.display().to_string()), "{what}: {error}");
             match error {
-                OpenError::BehindWitness { .. } => outcomes.behind += 1,
-                OpenError::Damaged { .. } => outcomes.damaged += 1,
+                StoreOpenError::BehindWitness { .. } => outcomes.behind += 1,
+                StoreOpenError::Damaged { .. } => outcomes.damaged += 1,
                 _ => outcomes.other += 1,
             }
         }
@@ -260,7 +260,7 @@ fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
 
     let picture_before = picture(&path);
     let error = EmbeddedStore::open(&path, options(engine)).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::BehindWitness { lost: 1, .. }), "{error}");
+    assert!(matches!(error, StoreOpenError::BehindWitness { lost: 1, .. }), "{error}");
     assert!(picture(&path) == picture_before);
     let store = EmbeddedStore::open(&path, accepting(engine)).unwrap();
     assert_eq!(store.accepted_loss(), Some(1));
@@ -311,7 +311,7 @@ fn damage_under_a_running_store_is_an_error_for_what_it_hit(engine: EngineKind) 
     let model = vault(engine, &path, 79, 150);
     let store = EmbeddedStore::open(
         &path,
-        Options { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
     )
     .unwrap();
     // While pages of the files are in use.

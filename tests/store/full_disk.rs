@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use masker_store::{Applied, Store, StoreError, embedded::EmbeddedStore};
+use masker_store::{ApplyOutcome, Store, StoreError, embedded::EmbeddedStore};
 use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
 use crate::{
@@ -78,7 +78,7 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room(engine: EngineKind) 
             for _ in 0..30 {
                 let batch = workload.batch();
                 model.apply(&batch);
-                assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable);
+                assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
             }
             let ballast = fill(&disk.path, 100_000);
             let (failed, error) = loop {
@@ -152,7 +152,7 @@ fn a_compaction_without_room_changes_nothing(engine: EngineKind) {
                 for _ in 0..if left == 0 { 0 } else { 20 } {
                     let batch = workload.batch();
                     model.apply(&batch);
-                    assert_eq!(store.apply(batch).await.unwrap(), Applied::Durable, "{left} left");
+                    assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable, "{left} left");
                 }
             };
             let (compacted, ()) = tokio::join!(store.compact(), writing);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use masker::daemon::engines::ENGINES;
-use masker_store::embedded::{EmbeddedStore, MigrateError, Migrated, OpenError, engine_of, migrate};
+use masker_store::embedded::{EmbeddedStore, MigrateError, Migrated, StoreOpenError, engine_of, migrate};
 use masker_types::engine::EngineKind;
 
 use crate::{
@@ -69,7 +69,7 @@ fn a_vault_moves_and_comes_back(engine: EngineKind) {
         assert_eq!(names(&path), settled(to));
         assert_eq!(engine_of(&path), Some(to));
         let error = refused(&path, options(from));
-        assert!(matches!(error, OpenError::OtherEngine { there, asked, .. } if there == to && asked == from));
+        assert!(matches!(error, StoreOpenError::OtherEngine { there, asked, .. } if there == to && asked == from));
         assert_eq!(migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap(), Migrated::Already);
         assert_eq!(holds(to, &path, &model), id, "it is the same vault");
     }
@@ -87,8 +87,8 @@ fn a_vault_of_another_engine_is_left_alone(engine: EngineKind) {
             _ => fs::write(path.join("witness"), &witness[..100]).unwrap(),
         }
         for accept_loss in [false, true] {
-            let error = refused(&path, masker_store::embedded::Options { accept_loss, ..options(other(engine)) });
-            assert!(matches!(error, OpenError::OtherEngine { .. }), "{damage}: {error}");
+            let error = refused(&path, masker_store::embedded::StoreOptions { accept_loss, ..options(other(engine)) });
+            assert!(matches!(error, StoreOpenError::OtherEngine { .. }), "{damage}: {error}");
             let text = error.to_string();
             assert!(text.contains(&format!("`masker vault migrate --to {}`", other(engine))), "{text}");
             assert!(text.contains(&format!("set it to \"{engine}\"")), "{text}");
@@ -140,7 +140,7 @@ fn a_migration_that_is_killed_loses_nothing(engine: EngineKind) {
         }
         assert_eq!(output.status.signal(), Some(9));
         assert!(path.join(format!("{to}.new")).exists(), "it was cut off in its middle");
-        assert!(matches!(refused(&path, options(to)), OpenError::OtherEngine { .. }));
+        assert!(matches!(refused(&path, options(to)), StoreOpenError::OtherEngine { .. }));
         if pages % 2 == 1 {
             holds(engine, &path, &model);
             assert_eq!(names(&path), settled(engine));
@@ -174,7 +174,7 @@ fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
             copy(what, &root.join(name));
         }
         assert_eq!(engine_of(&root), Some(whose), "{moment}");
-        assert!(matches!(refused(&root, options(other(whose))), OpenError::OtherEngine { .. }), "{moment}");
+        assert!(matches!(refused(&root, options(other(whose))), StoreOpenError::OtherEngine { .. }), "{moment}");
         let again = folder.path().join("again");
         copy(&root, &again);
         holds(whose, &root, &model);
@@ -231,7 +231,7 @@ fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     let before = picture(&path);
     let error = migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap_err();
-    assert!(matches!(error, MigrateError::Open(OpenError::Locked { .. })), "{error}");
+    assert!(matches!(error, MigrateError::Open(StoreOpenError::Locked { .. })), "{error}");
     assert!(picture(&path) == before);
     drop(store);
 

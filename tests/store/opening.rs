@@ -10,7 +10,7 @@ use std::{
 
 use masker_store::{
     Store,
-    embedded::{EmbeddedStore, OpenError, Options},
+    embedded::{EmbeddedStore, StoreOpenError, StoreOptions},
 };
 use masker_types::engine::EngineKind;
 
@@ -68,14 +68,14 @@ pub fn picture(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 }
 
 /// Opening is refused, and changes nothing.
-pub fn refused(path: &Path, options: Options) -> OpenError {
+pub fn refused(path: &Path, options: StoreOptions) -> StoreOpenError {
     let before = picture(path);
     let error = EmbeddedStore::open(path, options).map(|_| "it opened").unwrap_err();
     assert!(picture(path) == before, "a refusal changed something: {error}");
     error
 }
 
-fn holds(path: &Path, options: Options, model: &Model) -> Option<u64> {
+fn holds(path: &Path, options: StoreOptions, model: &Model) -> Option<u64> {
     let store = EmbeddedStore::open(path, options).unwrap();
     runtime().block_on(async {
         assert_eq!(differences(&store, model).await, Ok(()));
@@ -111,7 +111,7 @@ fn files_are_the_owners_alone(engine: EngineKind) {
 #[test]
 fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
     let engine = EngineKind::Sled;
-    use masker_store::{Batch, Change, RowKey};
+    use masker_store::{RowBatch, RowChange, RowKey};
     use masker_types::limits::ROW_BYTES_MAX;
     let folder = scratch();
     let path = folder.path().join("vault");
@@ -121,8 +121,8 @@ fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
         for round in 0..6_u8 {
             for first in (0..1_000_u16).step_by(100) {
                 let keys = (first..first + 100).map(|number| [&[b'r'; 94][..], &number.to_be_bytes()].concat());
-                let put = |key: Vec<u8>| Change::Put(RowKey::new(key).unwrap(), vec![round; ROW_BYTES_MAX]);
-                store.apply(Batch { preconditions: Vec::new(), changes: keys.map(put).collect() }).await.unwrap();
+                let put = |key: Vec<u8>| RowChange::Put(RowKey::new(key).unwrap(), vec![round; ROW_BYTES_MAX]);
+                store.apply(RowBatch { preconditions: Vec::new(), changes: keys.map(put).collect() }).await.unwrap();
             }
             assert_eq!(fs::read_dir(path.join("sled/blobs")).unwrap().count(), 0);
         }
@@ -137,7 +137,7 @@ fn one_process_has_a_vault_at_a_time(engine: EngineKind) {
     let model = vault(engine, &path, 63, 10);
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     let error = refused(&path, options(engine));
-    assert!(matches!(error, OpenError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
+    assert!(matches!(error, StoreOpenError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     runtime().block_on(store.close()).unwrap();
     assert_eq!(holds(&path, options(engine), &model), None, "a closed store has let go of everything");
@@ -150,9 +150,9 @@ fn a_directory_of_something_else_is_left_alone(engine: EngineKind) {
     fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     fs::write(path.join("notes.txt"), b"mine").unwrap();
     let error = refused(&path, options(engine));
-    assert!(matches!(&error, OpenError::Foreign { entry, .. } if entry == "notes.txt"), "{error}");
+    assert!(matches!(&error, StoreOpenError::Foreign { entry, .. } if entry == "notes.txt"), "{error}");
     fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
-    assert!(matches!(refused(&path, options(engine)), OpenError::Exposed { .. }));
+    assert!(matches!(refused(&path, options(engine)), StoreOpenError::Exposed { .. }));
 }
 
 fn a_newer_vault_is_left_alone(engine: EngineKind) {
@@ -164,7 +164,7 @@ fn a_newer_vault_is_left_alone(engine: EngineKind) {
     fs::write(path.join("witness"), witness).unwrap();
     for options in [options(engine), accepting(engine)] {
         let error = refused(&path, options);
-        assert!(matches!(error, OpenError::NewerVersion { version: 9, .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::NewerVersion { version: 9, .. }), "{error}");
         assert!(error.to_string().contains("later release"), "{error}");
     }
 }
@@ -178,7 +178,7 @@ fn an_unreadable_directory_is_an_error_that_says_so() {
     let path = folder.path().join("vault");
     if let Some(path) = std::env::var_os("STORE_UNREADABLE") {
         let error = EmbeddedStore::open(path, options(engine)).map(drop).unwrap_err();
-        assert!(matches!(error, OpenError::Directory { .. } | OpenError::Owner { .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::Directory { .. } | StoreOpenError::Owner { .. }), "{error}");
         println!("refused: {error}");
         return;
     }
@@ -186,7 +186,7 @@ fn an_unreadable_directory_is_an_error_that_says_so() {
     if !nix::unistd::geteuid().is_root() {
         fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
         let error = EmbeddedStore::open(&path, options(engine)).map(drop).unwrap_err();
-        assert!(matches!(error, OpenError::Directory { .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::Directory { .. }), "{error}");
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
         return;
     }
@@ -225,19 +225,19 @@ fn without_its_witness_a_database_is_not_believed(engine: EngineKind) {
     let witness = fs::read(path.join("witness")).unwrap();
 
     fs::remove_file(path.join("witness")).unwrap();
-    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessMissing { .. }));
+    assert!(matches!(refused(&path, options(engine)), StoreOpenError::WitnessMissing { .. }));
     fs::write(path.join("witness"), &witness[..100]).unwrap();
-    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessDamaged { .. }));
+    assert!(matches!(refused(&path, options(engine)), StoreOpenError::WitnessDamaged { .. }));
     let mut neither_slot = witness.clone();
     neither_slot[4_096..].fill(0x55);
     fs::write(path.join("witness"), neither_slot).unwrap();
-    assert!(matches!(refused(&path, options(engine)), OpenError::WitnessDamaged { .. }));
+    assert!(matches!(refused(&path, options(engine)), StoreOpenError::WitnessDamaged { .. }));
 
     let other = folder.path().join("other");
     vault(engine, &other, 67, 30);
     fs::copy(other.join("witness"), path.join("witness")).unwrap();
     let error = refused(&path, options(engine));
-    assert!(matches!(error, OpenError::WitnessOfAnotherVault { .. }), "{error}");
+    assert!(matches!(error, StoreOpenError::WitnessOfAnotherVault { .. }), "{error}");
 
     assert_eq!(holds(&path, accepting(engine), &model), Some(0), "an operator can go on without it");
     assert_eq!(holds(&path, options(engine), &model), None, "and has a witness again");
@@ -287,7 +287,7 @@ fn an_older_copy_of_the_database_is_behind_its_witness(engine: EngineKind) {
     copy(&older, &path.join(engine.name()));
     let error = refused(&path, options(engine));
     // Ten batches, and the one that every opening makes.
-    assert!(matches!(error, OpenError::BehindWitness { lost: 11, .. }), "{error}");
+    assert!(matches!(error, StoreOpenError::BehindWitness { lost: 11, .. }), "{error}");
     assert!(
         error.to_string().contains("the last 11 commits") && error.to_string().contains("--accept-loss"),
         "{error}"
@@ -298,10 +298,10 @@ fn an_older_copy_of_the_database_is_behind_its_witness(engine: EngineKind) {
     fs::remove_dir_all(path.join(engine.name())).unwrap();
     copy(&current, &path.join(engine.name()));
     let error = refused(&path, options(engine));
-    assert!(matches!(error, OpenError::Superseded { .. }), "what was lost does not come back unseen: {error}");
+    assert!(matches!(error, StoreOpenError::Superseded { .. }), "what was lost does not come back unseen: {error}");
     assert_eq!(holds(&path, accepting(engine), &newer), Some(0));
 
     fs::remove_dir_all(path.join(engine.name())).unwrap();
-    assert!(matches!(refused(&path, options(engine)), OpenError::Damaged { .. }));
-    assert!(matches!(refused(&path, accepting(engine)), OpenError::Damaged { .. }));
+    assert!(matches!(refused(&path, options(engine)), StoreOpenError::Damaged { .. }));
+    assert!(matches!(refused(&path, accepting(engine)), StoreOpenError::Damaged { .. }));
 }

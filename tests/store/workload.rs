@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use masker_store::{Batch, Change, Row, RowKey, Store};
+use masker_store::{Row, RowBatch, RowChange, RowKey, Store};
 use masker_types::limits::ROW_BYTES_MAX;
 
 use crate::powercut::disk::Seeded;
@@ -16,11 +16,11 @@ pub struct Model(pub BTreeMap<RowKey, Row>);
 
 impl Model {
     /// Does what a batch does to a store.
-    pub fn apply(&mut self, batch: &Batch) {
+    pub fn apply(&mut self, batch: &RowBatch) {
         for change in &batch.changes {
             match change {
-                Change::Put(key, row) => drop(self.0.insert(key.clone(), row.clone())),
-                Change::Remove(key) => drop(self.0.remove(key)),
+                RowChange::Put(key, row) => drop(self.0.insert(key.clone(), row.clone())),
+                RowChange::Remove(key) => drop(self.0.remove(key)),
             }
         }
     }
@@ -42,7 +42,7 @@ impl Workload {
     }
 
     /// The next batch.
-    pub fn batch(&mut self) -> Batch {
+    pub fn batch(&mut self) -> RowBatch {
         let rows = match self.random.below(100) {
             0..50 => 1,
             50..80 => 2 + self.random.below(9),
@@ -54,14 +54,14 @@ impl Workload {
         for _ in 0..rows {
             let key = self.key();
             let change = if self.random.chance(15) {
-                Change::Remove(key.clone())
+                RowChange::Remove(key.clone())
             } else {
                 let row = self.row();
-                Change::Put(key.clone(), row)
+                RowChange::Put(key.clone(), row)
             };
             changes.insert(key, change);
         }
-        Batch { preconditions: Vec::new(), changes: changes.into_values().collect() }
+        RowBatch { preconditions: Vec::new(), changes: changes.into_values().collect() }
     }
 
     /// A key that some batch may have.

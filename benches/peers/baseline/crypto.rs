@@ -8,7 +8,7 @@ use masker_core::{
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
 
 use crate::Outcome;
@@ -22,7 +22,7 @@ pub fn run(operation: &str, values: &Path, seconds: f64) -> Outcome<()> {
     let kid = Kid::parse("K_STATELESS").ok_or("a key id")?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
     let context = Context::new("").ok_or("a context")?;
-    let keys = GenerationKeys::derive(kid, &SecretKey::generate(&mut rng)?, World::Live)?;
+    let keys = GenerationKeys::derive(kid, &SecretKey::generate(&mut rng)?, Mode::Live)?;
     let mut tokens = vec![String::new(); values.len()];
     let mut mint = |number: usize| {
         let body = keys.mint(Suite::Xaes256Gcm, kind, context, values[number], &mut rng);

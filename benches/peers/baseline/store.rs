@@ -7,8 +7,8 @@ use std::{
 };
 
 use masker_store::{
-    Applied, Batch, Change, Precondition, RowKey, Store,
-    embedded::{EmbeddedStore, Options},
+    ApplyOutcome, Precondition, RowBatch, RowChange, RowKey, Store,
+    embedded::{EmbeddedStore, StoreOptions},
 };
 use masker_types::engine::EngineKind;
 
@@ -51,7 +51,7 @@ fn open(engine: &str, directory: &Path) -> Outcome<EmbeddedStore> {
     let (_, engine) = known.ok_or_else(|| format!("no engine is called `{engine}`"))?;
     Ok(EmbeddedStore::open(
         directory,
-        Options { engine: masker::daemon::engines::driver(Some(engine), directory)?, ..Options::default() },
+        StoreOptions { engine: masker::daemon::engines::driver(Some(engine), directory)?, ..StoreOptions::default() },
     )?)
 }
 
@@ -63,9 +63,9 @@ async fn group(store: &EmbeddedStore) -> Outcome<u64> {
     };
     let keys: Vec<RowKey> = (0..GROUP).map(key).collect::<Result<_, _>>()?;
     let preconditions = keys.iter().cloned().map(Precondition::Absent).collect();
-    let changes = keys.into_iter().map(|key| Change::Put(key, vec![0xA5; ROW_BYTES])).collect();
-    match store.apply(Batch { preconditions, changes }).await? {
-        Applied::Durable => Ok(GROUP as u64),
+    let changes = keys.into_iter().map(|key| RowChange::Put(key, vec![0xA5; ROW_BYTES])).collect();
+    match store.apply(RowBatch { preconditions, changes }).await? {
+        ApplyOutcome::Durable => Ok(GROUP as u64),
         _ => Err("random keys met twice".into()),
     }
 }

@@ -27,7 +27,7 @@ const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MA
 
 /// What becomes of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptOutcome {
     /// It is answered, after this time.
     Answered {
         /// How long the answer waits; zero for none.
@@ -42,22 +42,22 @@ pub enum Verdict {
 
 /// The failed attempts of all callers, within bounds: the oldest are forgotten.
 #[derive(Default)]
-pub struct Attempts(Mutex<HashMap<u32, Caller>>);
+pub struct FailedAttempts(Mutex<HashMap<u32, UidAttempts>>);
 
 /// The failed attempts of one uid.
 #[derive(Default)]
-struct Caller {
+struct UidAttempts {
     /// Under whatever prefix.
-    recent: Recent,
+    recent: RecentAttempts,
     /// When the answers are due that are being delayed.
     due: Vec<Duration>,
-    pairs: Vec<Pair>,
+    pairs: Vec<PrefixAttempts>,
 }
 
 /// The failed attempts of one uid with one prefix, or with what is no key at all.
-struct Pair {
+struct PrefixAttempts {
     prefix: Option<KeyPrefix>,
-    recent: Recent,
+    recent: RecentAttempts,
     last: Duration,
     blocks: u32,
     blocked_until: Duration,
@@ -65,12 +65,12 @@ struct Pair {
 
 /// When the latest attempts were, oldest first.
 #[derive(Default)]
-struct Recent(VecDeque<Duration>);
+struct RecentAttempts(VecDeque<Duration>);
 
-impl Attempts {
+impl FailedAttempts {
     /// Notes that a caller failed to authenticate with a key of this prefix (`None` for what is no key), and says what
     /// becomes of the answer. `now` is the time since some start, by a clock that never goes back.
-    pub fn failed(&self, uid: u32, prefix: Option<KeyPrefix>, now: Duration) -> Verdict {
+    pub fn failed(&self, uid: u32, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if callers.len() >= ATTEMPTS_UIDS_MAX && !callers.contains_key(&uid) {
             let oldest = callers.iter().min_by_key(|(_, caller)| caller.recent.last()).map(|(uid, _)| *uid);
@@ -80,35 +80,41 @@ impl Attempts {
     }
 }
 
-impl Caller {
-    fn failed(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> Verdict {
+impl UidAttempts {
+    fn failed(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
         // As many are kept as make a difference to the delay.
         let of_uid = self.recent.note(now, ATTEMPTS_OF_UID_AT_ONCE_MAX + ATTEMPTS_BEFORE_BLOCK_MAX);
         let pair = self.pair(prefix, now);
         let Some(of_pair) = pair.failed(now) else {
-            return Verdict::Blocked { retry_after_seconds: whole_seconds(pair.blocked_until - now) };
+            return AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(pair.blocked_until - now) };
         };
         let delay = delay(of_pair, ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
         if delay.is_zero() {
-            return Verdict::Answered { delay };
+            return AttemptOutcome::Answered { delay };
         }
         self.due.retain(|due| *due > now);
         match self.due.iter().min() {
             Some(next) if self.due.len() >= ATTEMPTS_DELAYED_MAX => {
-                Verdict::Blocked { retry_after_seconds: whole_seconds(*next - now) }
+                AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(*next - now) }
             }
             _ => {
                 self.due.push(now + delay);
-                Verdict::Answered { delay }
+                AttemptOutcome::Answered { delay }
             }
         }
     }
 
     /// The pair with this prefix, if need be in the place of the one that was tried longest ago.
-    fn pair(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> &mut Pair {
+    fn pair(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> &mut PrefixAttempts {
         let known = self.pairs.iter().position(|pair| pair.prefix == prefix);
         let place = known.unwrap_or_else(|| {
-            let new = Pair { prefix, recent: Recent::default(), last: now, blocks: 0, blocked_until: Duration::ZERO };
+            let new = PrefixAttempts {
+                prefix,
+                recent: RecentAttempts::default(),
+                last: now,
+                blocks: 0,
+                blocked_until: Duration::ZERO,
+            };
             let oldest = self.pairs.iter().enumerate().min_by_key(|(_, pair)| pair.last).map(|(place, _)| place);
             match oldest.filter(|_| self.pairs.len() >= ATTEMPTS_PREFIXES_MAX) {
                 Some(oldest) => {
@@ -125,7 +131,7 @@ impl Caller {
     }
 }
 
-impl Pair {
+impl PrefixAttempts {
     /// Notes an attempt, and says how many there were lately; `None` while it is blocked.
     fn failed(&mut self, now: Duration) -> Option<usize> {
         let rested = now.saturating_sub(self.last.max(self.blocked_until));
@@ -141,13 +147,13 @@ impl Pair {
             // This one is still answered; those after it are not.
             self.blocked_until = now + doubled(BLOCK_MIN, self.blocks).min(BLOCK_MAX);
             self.blocks = self.blocks.saturating_add(1);
-            self.recent = Recent::default();
+            self.recent = RecentAttempts::default();
         }
         Some(count)
     }
 }
 
-impl Recent {
+impl RecentAttempts {
     /// Notes one and says how many there were within [`WINDOW`], this one among them; `most` at most.
     fn note(&mut self, now: Duration, most: usize) -> usize {
         self.0.retain(|at| now.saturating_sub(*at) < WINDOW);
@@ -187,20 +193,25 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn answered(milliseconds: u64) -> Verdict {
-        Verdict::Answered { delay: Duration::from_millis(milliseconds) }
+    fn answered(milliseconds: u64) -> AttemptOutcome {
+        AttemptOutcome::Answered { delay: Duration::from_millis(milliseconds) }
     }
 
-    fn blocked(retry_after_seconds: u64) -> Verdict {
-        Verdict::Blocked { retry_after_seconds }
+    fn blocked(retry_after_seconds: u64) -> AttemptOutcome {
+        AttemptOutcome::Blocked { retry_after_seconds }
     }
 
     /// What becomes of so many attempts, each when the one before is answered. The time is moved on.
-    fn patiently(attempts: &Attempts, uid: u32, prefix: Option<KeyPrefix>, now: &mut Duration) -> Vec<Verdict> {
+    fn patiently(
+        attempts: &FailedAttempts,
+        uid: u32,
+        prefix: Option<KeyPrefix>,
+        now: &mut Duration,
+    ) -> Vec<AttemptOutcome> {
         let mut verdicts = Vec::new();
         for _ in 0..10 {
             let verdict = attempts.failed(uid, prefix, *now);
-            if let Verdict::Answered { delay } = verdict {
+            if let AttemptOutcome::Answered { delay } = verdict {
                 *now += delay;
             }
             verdicts.push(verdict);
@@ -210,7 +221,7 @@ mod tests {
 
     #[test]
     fn answers_come_later_and_later_and_then_not() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let mut now = seconds(1_000);
         let expected = [0, 0, 100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000].map(answered);
         assert_eq!(patiently(&attempts, 7, prefix(1), &mut now), expected);
@@ -222,11 +233,11 @@ mod tests {
 
     #[test]
     fn blocks_double_and_are_forgotten_after_a_rest() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let mut now = seconds(1_000);
         for minutes in [5, 10, 20, 40, 60, 60] {
             for attempt in 1..=10 {
-                assert!(matches!(attempts.failed(7, prefix(1), now), Verdict::Answered { .. }), "{attempt}");
+                assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Answered { .. }), "{attempt}");
                 now += seconds(10);
             }
             now -= seconds(10);
@@ -244,28 +255,28 @@ mod tests {
 
     #[test]
     fn attempts_count_together_for_ten_minutes() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         // Nine in ten minutes, for as long as one likes.
         let mut now = seconds(0);
         for attempt in 0..100 {
-            assert!(matches!(attempts.failed(7, prefix(1), now), Verdict::Answered { .. }), "{attempt}");
+            assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Answered { .. }), "{attempt}");
             now += seconds(67);
         }
         // Ten.
-        let (attempts, mut now) = (Attempts::default(), seconds(0));
+        let (attempts, mut now) = (FailedAttempts::default(), seconds(0));
         for _ in 0..10 {
             attempts.failed(7, prefix(1), now);
             now += seconds(66);
         }
-        assert!(matches!(attempts.failed(7, prefix(1), now), Verdict::Blocked { .. }));
+        assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Blocked { .. }));
     }
 
     #[test]
     fn nobody_pays_for_another_uid_or_prefix() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let mut now = seconds(1_000);
         patiently(&attempts, 7, prefix(1), &mut now);
-        assert!(matches!(attempts.failed(7, prefix(1), now), Verdict::Blocked { .. }));
+        assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Blocked { .. }));
         assert_eq!(attempts.failed(8, prefix(1), now), answered(0));
         assert_eq!(attempts.failed(7, prefix(2), now), answered(0));
         assert_eq!(attempts.failed(7, None, now), answered(0));
@@ -273,7 +284,7 @@ mod tests {
 
     #[test]
     fn guessing_many_prefixes_is_slowed_as_well() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let now = seconds(1_000);
         for number in 0..20 {
             assert_eq!(attempts.failed(7, prefix(number), now), answered(0), "{number}");
@@ -287,13 +298,14 @@ mod tests {
 
     #[test]
     fn few_answers_are_delayed_at_once() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let now = seconds(1_000);
-        let verdicts: Vec<Verdict> = (0..1_000).map(|number| attempts.failed(7, prefix(number % 500), now)).collect();
+        let verdicts: Vec<AttemptOutcome> =
+            (0..1_000).map(|number| attempts.failed(7, prefix(number % 500), now)).collect();
         let delayed =
-            verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Answered { delay } if !delay.is_zero()));
+            verdicts.iter().filter(|verdict| matches!(verdict, AttemptOutcome::Answered { delay } if !delay.is_zero()));
         assert_eq!(delayed.count(), ATTEMPTS_DELAYED_MAX);
-        let refused = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Blocked { .. })).count();
+        let refused = verdicts.iter().filter(|verdict| matches!(verdict, AttemptOutcome::Blocked { .. })).count();
         assert_eq!(refused, 1_000 - ATTEMPTS_OF_UID_AT_ONCE_MAX - ATTEMPTS_DELAYED_MAX);
         // 100, 200, 400 and 800 ms: when the first is answered there is room for one more.
         assert_eq!(attempts.failed(7, prefix(0), now + Duration::from_millis(99)), blocked(1));
@@ -303,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_the_oldest_forgotten() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let mut now = seconds(1_000);
         patiently(&attempts, 7, prefix(0), &mut now);
         for number in 1..2_000 {
@@ -312,7 +324,7 @@ mod tests {
         }
         assert_eq!(attempts.0.lock().unwrap()[&7].pairs.len(), ATTEMPTS_PREFIXES_MAX);
         assert!(attempts.0.lock().unwrap()[&7].recent.0.len() <= 30);
-        let known = |attempts: &Attempts, number| {
+        let known = |attempts: &FailedAttempts, number| {
             attempts.0.lock().unwrap()[&7].pairs.iter().any(|pair| pair.prefix == prefix(number))
         };
         assert!(known(&attempts, 1_999) && known(&attempts, 1_968) && !known(&attempts, 1_967));
@@ -327,10 +339,10 @@ mod tests {
 
     #[test]
     fn a_time_out_of_order_does_no_harm() {
-        let attempts = Attempts::default();
+        let attempts = FailedAttempts::default();
         let mut now = seconds(1_000);
         patiently(&attempts, 7, prefix(1), &mut now);
-        assert!(matches!(attempts.failed(7, prefix(1), seconds(0)), Verdict::Blocked { .. }));
+        assert!(matches!(attempts.failed(7, prefix(1), seconds(0)), AttemptOutcome::Blocked { .. }));
         assert_eq!(attempts.failed(7, prefix(2), seconds(0)), answered(0));
     }
 }

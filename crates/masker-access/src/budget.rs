@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::limiter::{Daily, Moment, Refusal, RefusalKind, Standing, whole_seconds};
+use super::limiter::{DailyUsage, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, whole_seconds};
 use masker_types::{
     grant::{Limit, Limits},
     limits::BUDGET_WARNING_PERCENT,
@@ -19,7 +19,7 @@ use masker_types::{
 
 /// A caller has just used most of what it may: [`BUDGET_WARNING_PERCENT`] or more. Said once in a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crossed {
+pub struct BudgetWarning {
     /// The limit.
     pub which: Limit,
     /// Its number.
@@ -31,7 +31,7 @@ pub struct Crossed {
 /// The daily budget of one caller, and what it has used of it.
 pub struct Budget {
     limits: Limits,
-    spent: Arc<Mutex<Spent>>,
+    spent: Arc<Mutex<BudgetUsage>>,
     /// Keyed at random, so that what is remembered of a value says nothing about it once the process has ended, and
     /// nobody can choose values that are taken for each other. At 64 bits, a million values take one of themselves for
     /// another with a probability of 2^-25.
@@ -39,11 +39,11 @@ pub struct Budget {
 }
 
 #[derive(Default)]
-struct Spent {
+struct BudgetUsage {
     /// The hashes of the day's values.
     seen: HashSet<u64>,
-    values: Daily,
-    tokens: Daily,
+    values: DailyUsage,
+    tokens: DailyUsage,
 }
 
 impl Budget {
@@ -62,49 +62,49 @@ impl Budget {
     /// that the caller has not tried before on this day of UTC.
     ///
     /// # Errors
-    /// [`Refusal`] if they are too many; then none is paid for.
+    /// [`LimitExceeded`] if they are too many; then none is paid for.
     pub fn try_values<'v>(
         &self,
-        now: Moment,
+        now: Timestamps,
         values: impl IntoIterator<Item = [&'v [u8]; 3]>,
-    ) -> Result<Option<Crossed>, Refusal> {
+    ) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let which = Limit::DistinctValuesPerDay;
         let Some(limit) = self.limits.get(which) else { return Ok(None) };
         let mut hashes: Vec<u64> = values.into_iter().map(|value| self.hasher.hash_one(value)).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        let mut spent = self.settled(now);
+        let mut spent = self.at_current_day(now);
         hashes.retain(|hash| !spent.seen.contains(hash));
-        let crossed = spend(which, limit, &mut spent.values, hashes.len() as u64, now)?;
+        let budget_warning = spend(which, limit, &mut spent.values, hashes.len() as u64, now)?;
         spent.seen.extend(hashes);
-        Ok(crossed)
+        Ok(budget_warning)
     }
 
     /// Pays for a request that rehydrates so many tokens.
     ///
     /// # Errors
-    /// [`Refusal`] if they are too many; then none is paid for.
-    pub fn rehydrate(&self, now: Moment, tokens: u64) -> Result<Option<Crossed>, Refusal> {
+    /// [`LimitExceeded`] if they are too many; then none is paid for.
+    pub fn rehydrate(&self, now: Timestamps, tokens: u64) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let which = Limit::RehydrationsPerDay;
         let Some(limit) = self.limits.get(which) else { return Ok(None) };
-        spend(which, limit, &mut self.settled(now).tokens, tokens, now)
+        spend(which, limit, &mut self.at_current_day(now).tokens, tokens, now)
     }
 
     /// What is left of every limit that there is.
-    pub fn standings(&self, now: Moment) -> Vec<Standing> {
-        let spent = self.settled(now);
+    pub fn rate_limit_statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
+        let spent = self.at_current_day(now);
         let used = [(Limit::DistinctValuesPerDay, spent.values), (Limit::RehydrationsPerDay, spent.tokens)];
-        let standings = used.into_iter().filter_map(|(which, used)| {
+        let rate_limit_statuses = used.into_iter().filter_map(|(which, used)| {
             let limit = self.limits.get(which)?;
-            Some(used.standing(which, limit, now))
+            Some(used.rate_limit(which, limit, now))
         });
-        standings.collect()
+        rate_limit_statuses.collect()
     }
 
-    fn settled(&self, now: Moment) -> MutexGuard<'_, Spent> {
+    fn at_current_day(&self, now: Timestamps) -> MutexGuard<'_, BudgetUsage> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.tokens.settle(now.unix_seconds);
-        if spent.values.settle(now.unix_seconds) {
+        spent.tokens.catch_up(now.unix_seconds);
+        if spent.values.catch_up(now.unix_seconds) {
             // A new set, because clearing one keeps its memory.
             spent.seen = HashSet::new();
         }
@@ -113,21 +113,27 @@ impl Budget {
 }
 
 /// Pays `cost` from what is left of the day, or nothing.
-fn spend(which: Limit, limit: u64, daily: &mut Daily, cost: u64, now: Moment) -> Result<Option<Crossed>, Refusal> {
+fn spend(
+    which: Limit,
+    limit: u64,
+    daily: &mut DailyUsage,
+    cost: u64,
+    now: Timestamps,
+) -> Result<Option<BudgetWarning>, LimitExceeded> {
     let used = daily.taken.saturating_add(cost);
     if cost > 0 && used > limit {
-        return Err(Refusal {
-            kind: RefusalKind::Quota,
+        return Err(LimitExceeded {
+            kind: LimitKind::Quota,
             which,
-            retry_after_seconds: whole_seconds(Daily::left(now.unix_seconds)),
+            retry_after_seconds: whole_seconds(DailyUsage::left(now.unix_seconds)),
             at_most: (cost > limit).then_some(limit),
-            standing: Some(daily.standing(which, limit, now)),
+            rate_limit: Some(daily.rate_limit(which, limit, now)),
         });
     }
     let past = |used: u64| used.saturating_mul(100) >= limit * BUDGET_WARNING_PERCENT;
-    let crossed = !past(daily.taken) && past(used);
+    let budget_warning = !past(daily.taken) && past(used);
     daily.taken = used;
-    Ok(crossed.then_some(Crossed { which, limit, used }))
+    Ok(budget_warning.then_some(BudgetWarning { which, limit, used }))
 }
 
 #[cfg(test)]
@@ -141,8 +147,8 @@ mod tests {
     /// Ten in the morning of some day.
     const MORNING: u64 = 20_000 * DAY + 36_000;
 
-    fn at(unix_seconds: u64) -> Moment {
-        Moment { elapsed: Duration::ZERO, unix_seconds }
+    fn at(unix_seconds: u64) -> Timestamps {
+        Timestamps { elapsed: Duration::ZERO, unix_seconds }
     }
 
     fn budget(limit: Limit, number: u64) -> Budget {
@@ -150,14 +156,14 @@ mod tests {
     }
 
     /// Tries numbers as phone numbers.
-    fn try_numbers(budget: &Budget, now: Moment, numbers: &[u64]) -> Result<Option<Crossed>, Refusal> {
+    fn try_numbers(budget: &Budget, now: Timestamps, numbers: &[u64]) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
         budget.try_values(now, texts.iter().map(|text| [b"PHONE".as_slice(), b"", text.as_bytes()]))
     }
 
-    fn used(budget: &Budget, now: Moment) -> u64 {
-        let [standing] = budget.standings(now).try_into().unwrap();
-        standing.limit - standing.remaining
+    fn used(budget: &Budget, now: Timestamps) -> u64 {
+        let [rate_limit] = budget.rate_limit_statuses(now).try_into().unwrap();
+        rate_limit.limit - rate_limit.remaining
     }
 
     #[test]
@@ -180,9 +186,9 @@ mod tests {
         let budget = budget(Limit::DistinctValuesPerDay, 10);
         assert!(try_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]).is_ok());
         let refusal = try_numbers(&budget, at(MORNING), &[7, 8, 9, 10, 11]).unwrap_err();
-        assert_eq!((refusal.kind, refusal.which), (RefusalKind::Quota, Limit::DistinctValuesPerDay));
+        assert_eq!((refusal.kind, refusal.which), (LimitKind::Quota, Limit::DistinctValuesPerDay));
         assert_eq!((refusal.retry_after_seconds, refusal.at_most), (DAY - 36_000, None));
-        assert_eq!(refusal.standing.unwrap().remaining, 3);
+        assert_eq!(refusal.rate_limit.unwrap().remaining, 3);
         assert!(try_numbers(&budget, at(MORNING), &[8, 9, 10, 1]).is_ok());
         assert!(try_numbers(&budget, at(MORNING), &[11]).is_err());
         assert!(try_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).is_ok());
@@ -198,17 +204,17 @@ mod tests {
     #[test]
     fn most_of_a_budget_is_reported_once() {
         let values = budget(Limit::DistinctValuesPerDay, 10);
-        let crossed = |used| Ok(Some(Crossed { which: Limit::DistinctValuesPerDay, limit: 10, used }));
+        let budget_warning = |used| Ok(Some(BudgetWarning { which: Limit::DistinctValuesPerDay, limit: 10, used }));
         assert_eq!(try_numbers(&values, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]), Ok(None));
-        assert_eq!(try_numbers(&values, at(MORNING), &[8]), crossed(8));
+        assert_eq!(try_numbers(&values, at(MORNING), &[8]), budget_warning(8));
         assert_eq!(try_numbers(&values, at(MORNING), &[8, 9, 10]), Ok(None));
-        assert_eq!(try_numbers(&values, at(MORNING + DAY), &[1, 2, 3, 4, 5, 6, 7, 8, 9]), crossed(9));
+        assert_eq!(try_numbers(&values, at(MORNING + DAY), &[1, 2, 3, 4, 5, 6, 7, 8, 9]), budget_warning(9));
         // What is refused reports nothing, and takes no report away.
         let tokens = budget(Limit::RehydrationsPerDay, 5);
         assert!(tokens.rehydrate(at(MORNING), 6).is_err());
         assert_eq!(tokens.rehydrate(at(MORNING), 3), Ok(None));
-        let crossed = Crossed { which: Limit::RehydrationsPerDay, limit: 5, used: 4 };
-        assert_eq!(tokens.rehydrate(at(MORNING), 1), Ok(Some(crossed)));
+        let budget_warning = BudgetWarning { which: Limit::RehydrationsPerDay, limit: 5, used: 4 };
+        assert_eq!(tokens.rehydrate(at(MORNING), 1), Ok(Some(budget_warning)));
         assert_eq!(tokens.rehydrate(at(MORNING), 1), Ok(None));
         assert_eq!(tokens.rehydrate(at(MORNING), 1).unwrap_err().which, Limit::RehydrationsPerDay);
         assert_eq!(tokens.rehydrate(at(MORNING), 0), Ok(None));
@@ -219,7 +225,7 @@ mod tests {
         let budget = Budget::new(&Limits::standard(), RandomState::new());
         assert_eq!(try_numbers(&budget, at(MORNING), &[1, 2, 3]), Ok(None));
         assert_eq!(budget.rehydrate(at(MORNING), u64::MAX), Ok(None));
-        assert!(budget.standings(at(MORNING)).is_empty());
+        assert!(budget.rate_limit_statuses(at(MORNING)).is_empty());
         assert!(budget.spent.lock().unwrap().seen.is_empty());
     }
 

@@ -11,16 +11,16 @@ use masker_types::grant::{Grant, Limits, TRUSTED, UNLISTED};
 /// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
 /// made.
 #[derive(Clone, Debug)]
-pub struct Clients {
-    rules: Vec<Rule>,
+pub struct ClientRules {
+    rules: Vec<ClientRule>,
     unlisted: Arc<Principal>,
     /// Whether the configuration says anything of callers.
     decided: bool,
-    trusted: Option<Trusted>,
+    trusted: Option<Unrestricted>,
 }
 
 #[derive(Clone, Debug)]
-struct Trusted {
+struct Unrestricted {
     own_uid: u32,
     group: Option<u32>,
     principal: Arc<Principal>,
@@ -28,7 +28,7 @@ struct Trusted {
 
 /// One client: everything that is given must hold.
 #[derive(Clone, Debug)]
-struct Rule {
+struct ClientRule {
     uids: Vec<u32>,
     gids: Vec<u32>,
     unit: Option<String>,
@@ -63,7 +63,7 @@ impl UserDatabase for HostUsers {
     }
 }
 
-impl Clients {
+impl ClientRules {
     /// Makes rules of what the configuration says. `policies` are those that will be in force.
     ///
     /// # Errors
@@ -74,13 +74,14 @@ impl Clients {
         policies: &BTreeSet<&str>,
     ) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
-        let rules = config.clients.iter().map(|client| Rule::resolve(client, users, policies, &mut problems)).collect();
+        let rules =
+            config.clients.iter().map(|client| ClientRule::resolve(client, users, policies, &mut problems)).collect();
         if !problems.is_empty() {
             return Err(problems);
         }
         let decided = config.unlisted.is_some() || !config.clients.is_empty();
         let unlisted = config.unlisted.clone().unwrap_or_default();
-        Ok(Clients {
+        Ok(ClientRules {
             rules,
             unlisted: Principal::local(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
             decided,
@@ -90,17 +91,18 @@ impl Clients {
 
     /// Where the configuration says nothing of callers, root, the user that runs the daemon and the group of its socket
     /// may do everything. Where it says anything, nobody is trusted unsaid.
-    pub fn trusting(self, own_uid: u32, group: Option<u32>) -> Self {
-        let trusted = Trusted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
-        Clients { trusted: (!self.decided).then_some(trusted), ..self }
+    pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
+        let trusted =
+            Unrestricted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
+        ClientRules { trusted: (!self.decided).then_some(trusted), ..self }
     }
 
     /// These rules in the place of others: what a client has used of its limits stays used.
-    pub(super) fn succeeding(mut self, before: &Clients) -> Self {
+    pub(super) fn inheriting_usage(mut self, before: &ClientRules) -> Self {
         for rule in &mut self.rules {
             let known = before.rules.iter().find(|known| known.principal.name == rule.principal.name);
             if let Some(known) = known {
-                rule.principal = Arc::new(rule.principal.succeeding(&known.principal));
+                rule.principal = Arc::new(rule.principal.inheriting_usage(&known.principal));
             }
         }
         self
@@ -115,13 +117,13 @@ impl Clients {
     }
 }
 
-impl Trusted {
+impl Unrestricted {
     fn matches(&self, peer: &Peer) -> bool {
         peer.uid() == 0 || peer.uid() == self.own_uid || self.group.is_some_and(|gid| peer.in_group(gid))
     }
 }
 
-impl Rule {
+impl ClientRule {
     fn resolve(
         client: &ClientConfig,
         users: &dyn UserDatabase,
@@ -144,7 +146,7 @@ impl Rule {
         for name in client.grant.policies.iter().flatten().filter(|name| !policies.contains(name.as_str())) {
             problem(format!("names the policy `{name}`, which is not loaded"));
         }
-        Rule {
+        ClientRule {
             uids: [user, client.uid].into_iter().flatten().collect(),
             gids: [group, client.gid].into_iter().flatten().collect(),
             unit: client.unit.clone(),
@@ -181,11 +183,12 @@ mod tests {
         ClientConfig::for_tests(name, grant)
     }
 
-    fn resolve(config: &AccessConfig) -> Result<Clients, Vec<String>> {
-        Clients::resolve(config, &Users, &BTreeSet::from(["a"])).map(|clients| clients.trusting(100, Some(500)))
+    fn resolve(config: &AccessConfig) -> Result<ClientRules, Vec<String>> {
+        ClientRules::resolve(config, &Users, &BTreeSet::from(["a"]))
+            .map(|clients| clients.with_unrestricted(100, Some(500)))
     }
 
-    fn name<'c>(clients: &'c Clients, peer: &Peer) -> &'c str {
+    fn name<'c>(clients: &'c ClientRules, peer: &Peer) -> &'c str {
         &clients.principal(peer).name
     }
 

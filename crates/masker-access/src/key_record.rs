@@ -14,7 +14,7 @@ use super::{KeyDigest, KeyPrefix};
 use masker_types::{
     grant::{Grant, Limits},
     limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_UNUSED_DAYS_MAX},
-    mode::World,
+    mode::Mode,
 };
 
 /// Secrets that were replaced and are remembered, so that whoever still shows one is told so.
@@ -24,26 +24,26 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The id of an API key: the time of its creation, in milliseconds of Unix time and 6 bytes, then 10 random bytes. It is
 /// written as 32 lower-case hex digits; ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 16]);
+pub struct ApiKeyId([u8; 16]);
 
-impl KeyId {
+impl ApiKeyId {
     /// The id of a key that is made now.
     pub fn new(now_ms: u64, rng: &mut impl Rng) -> Self {
         let [_, _, time @ ..] = now_ms.to_be_bytes();
         let mut bytes = [0; 16];
         rng.fill_bytes(&mut bytes);
         bytes[..6].copy_from_slice(&time);
-        KeyId(bytes)
+        ApiKeyId(bytes)
     }
 
     /// Reads 32 lower-case hex digits; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(KeyId)
+        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(ApiKeyId)
     }
 
     /// The id of these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        KeyId(bytes)
+        ApiKeyId(bytes)
     }
 
     /// The bytes.
@@ -52,13 +52,13 @@ impl KeyId {
     }
 }
 
-impl fmt::Display for KeyId {
+impl fmt::Display for ApiKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
-impl fmt::Debug for KeyId {
+impl fmt::Debug for ApiKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -66,7 +66,7 @@ impl fmt::Debug for KeyId {
 
 /// What an operator decides of a new key, within bounds.
 #[derive(Clone, Debug)]
-pub struct KeySpec {
+pub struct ApiKeySpec {
     /// Its name.
     pub name: String,
     /// The workspace that it is counted in.
@@ -77,8 +77,8 @@ pub struct KeySpec {
     pub grant: Grant,
     /// How much it may do.
     pub limits: Limits,
-    /// The world of tokens that it works in.
-    pub world: World,
+    /// Whether it works on live or test data.
+    pub mode: Mode,
     /// When it expires, in milliseconds of Unix time; never where `None`.
     pub expires_at_ms: Option<u64>,
 }
@@ -97,7 +97,7 @@ pub struct LastUse {
 
 /// One secret of a key, by what is kept of it.
 #[derive(Clone, Serialize, Deserialize)]
-struct KeptSecret {
+struct StoredSecret {
     #[serde(with = "digest")]
     digest: KeyDigest,
     #[serde(with = "prefix")]
@@ -108,7 +108,7 @@ struct KeptSecret {
 #[derive(Clone, Serialize, Deserialize)]
 struct ReplacedSecret {
     #[serde(flatten)]
-    secret: KeptSecret,
+    secret: StoredSecret,
     /// Until when it works.
     until_ms: u64,
 }
@@ -117,20 +117,21 @@ struct ReplacedSecret {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    id: KeyId,
+    id: ApiKeyId,
     name: String,
     workspace: String,
     owner: String,
     grant: Grant,
     limits: Limits,
-    #[serde(with = "world")]
-    world: World,
+    #[serde(rename = "world", with = "mode")]
+    mode: Mode,
+
     created_by: String,
     created_at_ms: u64,
     expires_at_ms: Option<u64>,
     revoked_at_ms: Option<u64>,
     rotated_at_ms: Option<u64>,
-    secret: KeptSecret,
+    secret: StoredSecret,
     replaced: Vec<ReplacedSecret>,
     last_use: Option<LastUse>,
 }
@@ -138,11 +139,11 @@ pub struct ApiKey {
 /// Why a key does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this key was revoked, and that is for good: create another")]
-pub struct WasRevoked;
+pub struct KeyRevoked;
 
 /// Why a secret that is of some key does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lapsed {
+pub enum KeyRejection {
     /// The key was revoked.
     Revoked,
     /// The key has expired, or this secret was replaced and its grace period is over.
@@ -151,7 +152,13 @@ pub enum Lapsed {
 
 impl ApiKey {
     /// A key with this secret. `created_by` is the name of whoever asked for it.
-    pub fn create(id: KeyId, spec: KeySpec, secret: (KeyDigest, KeyPrefix), created_by: &str, now_ms: u64) -> Self {
+    pub fn create(
+        id: ApiKeyId,
+        spec: ApiKeySpec,
+        secret: (KeyDigest, KeyPrefix),
+        created_by: &str,
+        now_ms: u64,
+    ) -> Self {
         ApiKey {
             id,
             name: spec.name,
@@ -159,13 +166,13 @@ impl ApiKey {
             owner: spec.owner,
             grant: spec.grant,
             limits: spec.limits,
-            world: spec.world,
+            mode: spec.mode,
             created_by: created_by.to_owned(),
             created_at_ms: now_ms,
             expires_at_ms: spec.expires_at_ms,
             revoked_at_ms: None,
             rotated_at_ms: None,
-            secret: KeptSecret { digest: secret.0, prefix: secret.1 },
+            secret: StoredSecret { digest: secret.0, prefix: secret.1 },
             replaced: Vec::new(),
             last_use: None,
         }
@@ -176,8 +183,8 @@ impl ApiKey {
     /// not always known, and a rotation without grace ends them all.
     ///
     /// # Errors
-    /// [`WasRevoked`].
-    pub fn rotated(&self, secret: (KeyDigest, KeyPrefix), grace_seconds: u64, now_ms: u64) -> Result<Self, WasRevoked> {
+    /// [`KeyRevoked`].
+    pub fn rotated(&self, secret: (KeyDigest, KeyPrefix), grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
         let until_ms = now_ms.saturating_add(grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000);
         let mut key = self.clone();
@@ -185,7 +192,7 @@ impl ApiKey {
         key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
         let forgotten = key.replaced.len().saturating_sub(REPLACED_MAX);
         key.replaced.drain(..forgotten);
-        key.secret = KeptSecret { digest: secret.0, prefix: secret.1 };
+        key.secret = StoredSecret { digest: secret.0, prefix: secret.1 };
         key.rotated_at_ms = Some(now_ms);
         Ok(key)
     }
@@ -198,8 +205,8 @@ impl ApiKey {
     /// The key with what an operator may change of it.
     ///
     /// # Errors
-    /// [`WasRevoked`].
-    pub fn changed(&self, change: KeyChange) -> Result<Self, WasRevoked> {
+    /// [`KeyRevoked`].
+    pub fn changed(&self, change: ApiKeyUpdate) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
         let mut key = self.clone();
         key.name = change.name.unwrap_or(key.name);
@@ -216,15 +223,15 @@ impl ApiKey {
         ApiKey { last_use, ..self.clone() }
     }
 
-    fn not_revoked(&self) -> Result<(), WasRevoked> {
-        if self.revoked_at_ms.is_some() { Err(WasRevoked) } else { Ok(()) }
+    fn not_revoked(&self) -> Result<(), KeyRevoked> {
+        if self.revoked_at_ms.is_some() { Err(KeyRevoked) } else { Ok(()) }
     }
 
     /// Whether a secret of this key works now.
     ///
     /// # Errors
     /// Why it does not. `None` for a digest that is of none of its secrets.
-    pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<(), Lapsed>> {
+    pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<(), KeyRejection>> {
         // Every secret is compared, whichever it is.
         let mut until = self.secret.digest.ct_eq(digest).then_some(u64::MAX);
         for replaced in &self.replaced {
@@ -234,8 +241,8 @@ impl ApiKey {
         }
         let until = until?.min(self.expires_at_ms.unwrap_or(u64::MAX));
         Some(match self.revoked_at_ms {
-            Some(_) => Err(Lapsed::Revoked),
-            None if until <= now_ms => Err(Lapsed::Expired),
+            Some(_) => Err(KeyRejection::Revoked),
+            None if until <= now_ms => Err(KeyRejection::Expired),
             None => Ok(()),
         })
     }
@@ -256,9 +263,9 @@ impl ApiKey {
         self.is_active(now_ms) && now_ms.saturating_sub(since) >= API_KEY_UNUSED_DAYS_MAX * DAY_MS
     }
 
-    /// Whether it works in the world of made-up data.
-    pub fn is_of_tests(&self) -> bool {
-        self.world == World::Test
+    /// Whether it works on test data.
+    pub fn is_test_key(&self) -> bool {
+        self.mode == Mode::Test
     }
 
     /// Until when a secret that was replaced still works, if one does.
@@ -269,7 +276,7 @@ impl ApiKey {
 
 /// What an operator changes of a key; what is `None` stays.
 #[derive(Clone, Debug, Default)]
-pub struct KeyChange {
+pub struct ApiKeyUpdate {
     /// Its name.
     pub name: Option<String>,
     /// Its scopes.
@@ -292,7 +299,7 @@ macro_rules! fields {
 }
 fields! {
     /// Its id.
-    id: KeyId;
+    id: ApiKeyId;
     /// Its name.
     name: str;
     /// The workspace that it is counted in.
@@ -303,8 +310,8 @@ fields! {
     grant: Grant;
     /// How much it may do.
     limits: Limits;
-    /// The world of tokens that it works in.
-    world: World;
+    /// Whether it works on live or test data.
+    mode: Mode;
     /// Who created it.
     created_by: str;
     /// When it was created, in milliseconds of Unix time.
@@ -326,16 +333,16 @@ impl ApiKey {
     }
 }
 
-impl Serialize for KeyId {
+impl Serialize for ApiKeyId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for KeyId {
+impl<'de> Deserialize<'de> for ApiKeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        KeyId::parse(&text).ok_or_else(|| de::Error::custom("not the id of a key"))
+        ApiKeyId::parse(&text).ok_or_else(|| de::Error::custom("not the id of a key"))
     }
 }
 
@@ -366,17 +373,17 @@ mod prefix {
     }
 }
 
-mod world {
+mod mode {
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(world: &World, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(world.as_str())
+    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(mode.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<World, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let world = World::ALL.into_iter().find(|world| world.as_str() == text);
-        world.ok_or_else(|| de::Error::custom("neither live nor test"))
+        let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == text);
+        mode.ok_or_else(|| de::Error::custom("neither live nor test"))
     }
 }
 
@@ -390,21 +397,21 @@ mod tests {
     const NOW: u64 = 1_800_000_000_000;
 
     fn secret(seed: u64) -> (KeyDigest, KeyPrefix) {
-        let presented = ApiKeySecret::generate(World::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented();
+        let presented = ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented();
         (presented.digest(), presented.prefix())
     }
 
     fn key() -> ApiKey {
-        let spec = KeySpec {
+        let spec = ApiKeySpec {
             name: "billing".to_owned(),
             workspace: "default".to_owned(),
             owner: "ada".to_owned(),
             grant: Grant::all(),
             limits: Limits::standard(),
-            world: World::Live,
+            mode: Mode::Live,
             expires_at_ms: Some(NOW + 1_000 * DAY_MS),
         };
-        let id = KeyId::new(NOW, &mut ChaCha20Rng::seed_from_u64(0));
+        let id = ApiKeyId::new(NOW, &mut ChaCha20Rng::seed_from_u64(0));
         ApiKey::create(id, spec, secret(1), "operator", NOW)
     }
 
@@ -414,7 +421,7 @@ mod tests {
         let expires = NOW + 1_000 * DAY_MS;
         assert_eq!(key.accepts(&secret(1).0, NOW), Some(Ok(())));
         assert_eq!(key.accepts(&secret(1).0, expires - 1), Some(Ok(())));
-        assert_eq!(key.accepts(&secret(1).0, expires), Some(Err(Lapsed::Expired)));
+        assert_eq!(key.accepts(&secret(1).0, expires), Some(Err(KeyRejection::Expired)));
         assert_eq!(key.accepts(&secret(2).0, NOW), None);
         assert!(key.is_active(expires - 1) && !key.is_active(expires));
     }
@@ -427,16 +434,16 @@ mod tests {
         assert_eq!(once.grace_ends_ms(NOW), Some(NOW + 60_000));
         for (seed, at, accepted) in [
             (1, NOW + 59_999, Ok(())),
-            (1, NOW + 60_000, Err(Lapsed::Expired)),
+            (1, NOW + 60_000, Err(KeyRejection::Expired)),
             (2, NOW + 7_200_999, Ok(())),
-            (2, NOW + 7_201_000, Err(Lapsed::Expired)),
+            (2, NOW + 7_201_000, Err(KeyRejection::Expired)),
             (3, NOW + 7_201_000, Ok(())),
         ] {
             assert_eq!(twice.accepts(&secret(seed).0, at), Some(accepted), "{seed} {at}");
         }
         // Without grace none of them works any longer.
         let accepted = [1, 2, 3].map(|seed| at_once.accepts(&secret(seed).0, NOW + 1_000));
-        assert_eq!(accepted, [Some(Err(Lapsed::Expired)), Some(Err(Lapsed::Expired)), Some(Ok(()))]);
+        assert_eq!(accepted, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
         assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
         assert_eq!(twice.digests().count(), 3);
         let long = key().rotated(secret(2), u64::MAX, NOW).unwrap();
@@ -457,10 +464,10 @@ mod tests {
     fn a_revoked_key_never_works_again() {
         let revoked = key().rotated(secret(2), 60, NOW).unwrap().revoked(NOW + 5);
         for seed in [1, 2] {
-            assert_eq!(revoked.accepts(&secret(seed).0, NOW + 6), Some(Err(Lapsed::Revoked)));
+            assert_eq!(revoked.accepts(&secret(seed).0, NOW + 6), Some(Err(KeyRejection::Revoked)));
         }
         assert_eq!(revoked.revoked(NOW + 9).revoked_at_ms(), &Some(NOW + 5));
-        assert!(revoked.rotated(secret(3), 0, NOW).is_err() && revoked.changed(KeyChange::default()).is_err());
+        assert!(revoked.rotated(secret(3), 0, NOW).is_err() && revoked.changed(ApiKeyUpdate::default()).is_err());
         assert!(!revoked.is_active(NOW + 6) && !revoked.is_inactive(NOW + 1_000 * DAY_MS));
     }
 
@@ -476,9 +483,11 @@ mod tests {
 
     #[test]
     fn changes_keep_what_they_do_not_name() {
-        let changed = key().changed(KeyChange { name: Some("other".to_owned()), ..KeyChange::default() }).unwrap();
+        let changed =
+            key().changed(ApiKeyUpdate { name: Some("other".to_owned()), ..ApiKeyUpdate::default() }).unwrap();
         assert_eq!((changed.name(), changed.grant(), changed.limits()), ("other", &Grant::all(), &Limits::standard()));
-        let change = KeyChange { expires_at_ms: Some(None), limits: Some(Limits::none()), ..KeyChange::default() };
+        let change =
+            ApiKeyUpdate { expires_at_ms: Some(None), limits: Some(Limits::none()), ..ApiKeyUpdate::default() };
         let changed = key().changed(change).unwrap();
         assert_eq!((changed.expires_at_ms(), changed.limits()), (&None, &Limits::none()));
     }

@@ -12,35 +12,35 @@ mod limiter;
 mod peer;
 mod permit;
 mod principal;
-mod registry;
-mod unit;
+mod api_keys;
+mod systemd_unit;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use attempts::{Attempts, Verdict};
-pub use budget::{Budget, Crossed};
-pub use clients::{Clients, HostUsers, UserDatabase};
-pub use key_record::{ApiKey, KeyChange, KeyId, KeySpec, Lapsed, LastUse, WasRevoked};
-pub use limiter::{Limiter, Moment, Refusal, RefusalKind, Standing};
+pub use api_keys::{ApiKeys, AuthRejection};
+pub use attempts::{AttemptOutcome, FailedAttempts};
+pub use budget::{Budget, BudgetWarning};
+pub use clients::{ClientRules, HostUsers, UserDatabase};
+pub use key_record::{ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, KeyRejection, KeyRevoked, LastUse};
+pub use limiter::{LimitExceeded, LimitKind, Limiter, RateLimitStatus, Timestamps};
 pub use metrics::AccessMetrics;
 pub use peer::{Peer, PeerError};
 pub use permit::{
     ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead,
     PoliciesReload, Rehydrate, Rewrap, SessionsRead, Tokenize, VaultAdmin, VaultRead,
 };
-pub use principal::{Caller, Credential, Principal};
-pub use registry::{ApiKeys, Unaccepted};
+pub use principal::{ApiKeyIdentity, Caller, Principal};
 
 /// The text of API keys, which clients know as well.
-pub use masker_types::api_key::{ApiKeySecret, KeyDigest, KeyPrefix, Malformed, Presented, looks_like_key};
+pub use masker_types::api_key::{ApiKeyFormatError, ApiKeySecret, KeyDigest, KeyPrefix, PresentedKey, looks_like_key};
 /// The worlds of tokens: which of them a caller works in is for this module to say.
-pub use masker_types::mode::World;
+pub use masker_types::mode::Mode;
 
 /// Tells who callers are, by what is in force at the moment.
 pub struct Access {
-    clients: ArcSwap<Clients>,
+    clients: ArcSwap<ClientRules>,
     keys: Arc<ApiKeys>,
 }
 
@@ -56,7 +56,7 @@ pub enum AuthError {
     Scheme,
     /// The text is no API key.
     #[error("this is no API key: {0}")]
-    Malformed(Malformed),
+    Malformed(ApiKeyFormatError),
     /// It is no key of this daemon.
     #[error("this API key is not known; ask who gave it to you for another")]
     Unknown,
@@ -70,7 +70,7 @@ pub enum AuthError {
 
 impl Access {
     /// Begins with these rules and these keys.
-    pub fn new(clients: Clients, keys: Arc<ApiKeys>) -> Self {
+    pub fn new(clients: ClientRules, keys: Arc<ApiKeys>) -> Self {
         Access { clients: ArcSwap::from_pointee(clients), keys }
     }
 
@@ -80,8 +80,8 @@ impl Access {
     }
 
     /// Puts other rules in force: the next request of every connection is held against them.
-    pub fn replace_clients(&self, clients: Clients) {
-        self.clients.rcu(|before| clients.clone().succeeding(before));
+    pub fn replace_clients(&self, clients: ClientRules) {
+        self.clients.rcu(|before| clients.clone().inheriting_usage(before));
     }
 
     /// Who a process is that shows an `Authorization` header of this content: the key alone, whatever the process may do
@@ -105,12 +105,12 @@ impl Access {
         if !text[..scheme].eq_ignore_ascii_case(b"bearer") {
             return Err((AuthError::Scheme, None));
         }
-        let presented = Presented::parse(credential).map_err(|malformed| (AuthError::Malformed(malformed), None))?;
+        let presented = PresentedKey::parse(credential).map_err(|malformed| (AuthError::Malformed(malformed), None))?;
         let principal = self.keys.authenticate(&presented, peer, now_ms).map_err(|refused| {
             let error = match refused {
-                Unaccepted::Unknown => AuthError::Unknown,
-                Unaccepted::Lapsed(Lapsed::Revoked) => AuthError::Revoked,
-                Unaccepted::Lapsed(Lapsed::Expired) => AuthError::Expired,
+                AuthRejection::Unknown => AuthError::Unknown,
+                AuthRejection::Rejected(KeyRejection::Revoked) => AuthError::Revoked,
+                AuthRejection::Rejected(KeyRejection::Expired) => AuthError::Expired,
             };
             (error, Some(presented.prefix()))
         })?;

@@ -9,7 +9,7 @@ pub struct AccessMetrics {
     /// `masker_auth_failures_total{outcome}`: credentials that were not accepted.
     pub auth_failures: IntCounterVec,
     /// `masker_budget_crossed_total{limit}`: budgets of callers of which 80 % were used up.
-    pub budgets_crossed: IntCounterVec,
+    pub budget_warnings: IntCounterVec,
     /// `masker_api_keys{state}`.
     pub api_keys: IntGaugeVec,
 }
@@ -35,7 +35,7 @@ impl AccessMetrics {
                 ),
                 &["outcome"],
             )?,
-            budgets_crossed: IntCounterVec::new(
+            budget_warnings: IntCounterVec::new(
                 opts!(
                     "masker_budget_crossed_total",
                     "Times that a caller had used up 80 % of a day's budget, by limit"
@@ -57,7 +57,7 @@ impl AccessMetrics {
         vec![
             Box::new(self.caller_requests.clone()),
             Box::new(self.auth_failures.clone()),
-            Box::new(self.budgets_crossed.clone()),
+            Box::new(self.budget_warnings.clone()),
             Box::new(self.api_keys.clone()),
         ]
     }

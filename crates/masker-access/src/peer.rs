@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::unit::{self, Hold};
+use super::systemd_unit::{self, ProcessOwner};
 
 /// The process at the other end of a Unix socket, as it was when it connected.
 #[derive(Clone, Debug)]
@@ -37,9 +37,9 @@ impl Peer {
         // 0 stands for a process of another pid namespace, which has no number here.
         let pid = (credentials.pid() != 0).then_some(credentials.pid());
         let hold = match process(socket) {
-            Ok(process) => Some(Hold::Process(process)),
+            Ok(process) => Some(ProcessOwner::Process(process)),
             // A kernel before 6.5.
-            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Some(Hold::Owner(uid)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Some(ProcessOwner::Owner(uid)),
             // The process is gone, or there is no descriptor left: who has no unit has no rights by it.
             Err(_) => None,
         };
@@ -48,7 +48,7 @@ impl Peer {
             gid: credentials.gid(),
             pid,
             groups: supplementary_groups(socket)?,
-            unit: pid.zip(hold).and_then(|(pid, hold)| unit::of_process(Path::new("/proc"), pid, &hold)),
+            unit: pid.zip(hold).and_then(|(pid, hold)| systemd_unit::for_process(Path::new("/proc"), pid, &hold)),
         })
     }
 

@@ -7,7 +7,7 @@ use masker_core::policy::{Action, PolicySet};
 use masker_types::{
     grant::Scope,
     kind::{EntityKind, Kid},
-    mode::World,
+    mode::Mode,
 };
 
 /// An operation that needs permission. Sealed: the set of operations is the set of scopes.
@@ -123,7 +123,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied`] names the first of them where all are lacking.
-    pub fn needs_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
+    pub fn require_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
         let has = |scope: &Scope| self.needs(*scope).is_ok();
         match scopes.first() {
             Some(first) if !scopes.iter().any(has) => Err(Denied::Scope { scope: *first }),
@@ -143,9 +143,9 @@ impl Caller {
 }
 
 impl<O: Operation> Permit<O> {
-    /// The world of tokens that the caller works in.
-    pub fn world(&self) -> World {
-        self.principal.world
+    /// The mode of tokens that the caller works in.
+    pub fn mode(&self) -> Mode {
+        self.principal.mode
     }
 
     /// Whether it holds for a kind that a policy names.
@@ -238,8 +238,8 @@ mod tests {
     fn one_of_several_scopes_is_enough() {
         let scopes = ScopeSet::parse(&["rehydrate:PHONE"]).unwrap();
         let caller = Caller::for_tests(Grant { scopes, ..Grant::none() });
-        assert_eq!(caller.needs_any(&[Scope::Tokenize, Scope::Rehydrate]), Ok(()));
-        let denied = caller.needs_any(&[Scope::SessionsRead, Scope::Tokenize]);
+        assert_eq!(caller.require_any(&[Scope::Tokenize, Scope::Rehydrate]), Ok(()));
+        let denied = caller.require_any(&[Scope::SessionsRead, Scope::Tokenize]);
         assert_eq!(denied, Err(Denied::Scope { scope: Scope::SessionsRead }));
     }
 

@@ -11,12 +11,12 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::{ApiKey, Budget, KeyId, KeyPrefix, Limiter, Peer};
+use super::{ApiKey, ApiKeyId, Budget, KeyPrefix, Limiter, Peer};
 use crate::metrics::AccessMetrics;
 use masker_types::{
     grant::{Grant, Limits},
     limits::LABEL_BYTES_MAX,
-    mode::World,
+    mode::Mode,
 };
 
 /// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
@@ -29,19 +29,19 @@ pub struct Principal {
     pub limiter: Limiter,
     /// How much of it.
     pub budget: Budget,
-    /// The world of tokens that it works in.
-    pub world: World,
+    /// The mode of tokens that it works in.
+    pub mode: Mode,
     /// The key that it is, if it is one.
-    pub credential: Option<Credential>,
+    pub credential: Option<ApiKeyIdentity>,
     /// Counts its requests, once it has made one: no request pays for finding the counter.
     pub(super) requests: OnceLock<IntCounter>,
 }
 
 /// What is public of an API key.
 #[derive(Debug)]
-pub struct Credential {
+pub struct ApiKeyIdentity {
     /// Its id.
-    pub id: KeyId,
+    pub id: ApiKeyId,
     /// The part of its secret that may be shown.
     pub prefix: KeyPrefix,
     /// The workspace that it is counted in.
@@ -59,35 +59,35 @@ impl fmt::Debug for Principal {
 }
 
 impl Principal {
-    /// One of the live world that is no key.
+    /// One of the live mode that is no key.
     pub fn local(name: &str, grant: Grant, limits: Limits) -> Arc<Self> {
         Arc::new(Principal {
             name: name.to_owned(),
             grant,
             limiter: Limiter::new(&limits),
             budget: Budget::new(&limits, RandomState::new()),
-            world: World::Live,
+            mode: Mode::Live,
             credential: None,
             requests: OnceLock::new(),
         })
     }
 
     /// The same with what `before`, who was in its place, has used of its limits.
-    pub(super) fn succeeding(&self, before: &Principal) -> Self {
+    pub(super) fn inheriting_usage(&self, before: &Principal) -> Self {
         let limits = self.limiter.limits();
         Principal {
             name: self.name.clone(),
             grant: self.grant.clone(),
             limiter: before.limiter.succeed(limits),
             budget: before.budget.succeed(limits),
-            world: self.world,
+            mode: self.mode,
             credential: None,
             requests: OnceLock::new(),
         }
     }
 
     /// A key. What it has used of its limits goes on from `before`, the same key until now.
-    pub(super) fn of_key(key: &ApiKey, credential: Credential, before: Option<&Principal>) -> Self {
+    pub(super) fn for_api_key(key: &ApiKey, credential: ApiKeyIdentity, before: Option<&Principal>) -> Self {
         let limits = key.limits();
         Principal {
             name: key.name().to_owned(),
@@ -95,21 +95,21 @@ impl Principal {
             limiter: before.map_or_else(|| Limiter::new(limits), |before| before.limiter.succeed(limits)),
             budget: before
                 .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.succeed(limits)),
-            world: *key.world(),
+            mode: *key.mode(),
             credential: Some(credential),
             requests: OnceLock::new(),
         }
     }
 
     /// Its name, as far as the vault remembers names.
-    pub fn short_name(&self) -> &str {
+    pub fn metric_label(&self) -> &str {
         let ends = self.name.char_indices().map(|(start, character)| start + character.len_utf8());
         let end = ends.take_while(|end| *end <= LABEL_BYTES_MAX).last().unwrap_or(0);
         &self.name[..end]
     }
 
     /// Where its requests are counted: under a client's name, or under the part of a key that may be shown.
-    pub fn counted_in(&self, metrics: &AccessMetrics) -> &IntCounter {
+    pub fn request_counter(&self, metrics: &AccessMetrics) -> &IntCounter {
         let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
         self.requests.get_or_init(|| metrics.caller_requests.with_label_values(&[label]))
     }
@@ -155,8 +155,8 @@ mod tests {
             [("billing".to_owned(), 7), ("é".repeat(64), 128), ("é".repeat(65), 128), ("x€".repeat(40), 128)]
         {
             let principal = Principal::local(&name, Grant::none(), Limits::none());
-            assert_eq!(principal.short_name().len(), short, "{name}");
-            assert!(name.starts_with(principal.short_name()));
+            assert_eq!(principal.metric_label().len(), short, "{name}");
+            assert!(name.starts_with(principal.metric_label()));
         }
     }
 }

@@ -7,11 +7,11 @@ mod admin;
 mod api_keys;
 mod audit;
 mod honeytokens;
-mod object;
+mod strict_object;
 mod rotations;
 mod sessions;
 mod text;
-mod upkeep;
+mod maintenance;
 mod values;
 
 pub use admin::{
@@ -22,12 +22,12 @@ pub use admin::{
 pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
 pub use audit::{AuditEvents, AuditHead};
 pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
-pub use masker_types::code::Code;
-pub use object::Object;
+pub use maintenance::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
+pub use masker_types::error_code::Code;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
+pub use strict_object::Object;
 pub use text::Text;
-pub use upkeep::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};
 pub use values::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,

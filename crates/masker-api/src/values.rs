@@ -11,7 +11,7 @@ use utoipa::{
     },
 };
 
-use super::{Text, object};
+use super::{Text, strict_object};
 
 /// What `tokenize` and `lookup` take.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -26,7 +26,7 @@ pub struct TokenizeRequest<'a> {
     #[schema(value_type = Option<String>, example = "clinic-7")]
     pub context: Option<Text<'a>>,
     /// What to tokenize: at most 10,000 items.
-    #[serde(borrow, deserialize_with = "object::list")]
+    #[serde(borrow, deserialize_with = "strict_object::list")]
     pub items: Vec<TokenizeItem<'a>>,
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    error::OpenError,
-    segment::{self, Listing},
+    error::AuditOpenError,
+    segment::{self, DirectoryListing},
 };
 
 /// The directory of a log, held against every other process that would write it until this is dropped. What is locked is
@@ -18,8 +18,8 @@ pub(super) struct DirectoryLock(File);
 
 impl DirectoryLock {
     /// Makes the directory, or sees to it that it is ours alone and holds a log or nothing; then takes it.
-    pub(super) fn take(path: &Path) -> Result<(Self, Listing), OpenError> {
-        let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
+    pub(super) fn take(path: &Path) -> Result<(Self, DirectoryListing), AuditOpenError> {
+        let unusable = |source| AuditOpenError::Directory { path: path.to_owned(), source };
         if !path.exists() {
             masker_files::create_durably(path).map_err(unusable)?;
         }
@@ -30,20 +30,20 @@ impl DirectoryLock {
         }
         let runs_as = nix::unistd::geteuid().as_raw();
         if found.uid() != runs_as {
-            return Err(OpenError::Owner { path: path.to_owned(), owner: found.uid(), runs_as });
+            return Err(AuditOpenError::Owner { path: path.to_owned(), owner: found.uid(), runs_as });
         }
         if found.mode() & 0o022 != 0 {
-            return Err(OpenError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
+            return Err(AuditOpenError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
         }
         match directory.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => return Err(AuditOpenError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         let lock = DirectoryLock(directory);
         let listing = segment::list(path).map_err(unusable)?;
         if let Some(entry) = &listing.foreign {
-            return Err(OpenError::Foreign { path: path.to_owned(), entry: entry.to_string_lossy().into_owned() });
+            return Err(AuditOpenError::Foreign { path: path.to_owned(), entry: entry.to_string_lossy().into_owned() });
         }
         Ok((lock, listing))
     }
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(path: &Path) -> OpenError {
+    fn refusal(path: &Path) -> AuditOpenError {
         DirectoryLock::take(path).map(drop).unwrap_err()
     }
 
@@ -77,7 +77,7 @@ mod tests {
         let (lock, listing) = DirectoryLock::take(&path).unwrap();
         assert!(listing.segments.is_empty());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        assert!(matches!(refusal(&path), OpenError::Locked { .. }));
+        assert!(matches!(refusal(&path), AuditOpenError::Locked { .. }));
         drop(lock);
         DirectoryLock::take(&path).unwrap();
     }
@@ -87,13 +87,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for mode in [0o770, 0o702, 0o1777] {
             fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(refusal(folder.path()), OpenError::Exposed { mode: found, .. } if found == mode));
+            assert!(matches!(refusal(folder.path()), AuditOpenError::Exposed { mode: found, .. } if found == mode));
         }
         fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
         DirectoryLock::take(folder.path()).unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();
-        assert!(matches!(refusal(&file), OpenError::Directory { .. }));
+        assert!(matches!(refusal(&file), AuditOpenError::Directory { .. }));
     }
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(entry), b"").unwrap();
             let refused = refusal(folder.path());
-            assert!(matches!(&refused, OpenError::Foreign { entry: found, .. } if found == entry), "{refused}");
+            assert!(matches!(&refused, AuditOpenError::Foreign { entry: found, .. } if found == entry), "{refused}");
             assert!(refused.to_string().contains(entry));
         }
     }

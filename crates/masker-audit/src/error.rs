@@ -19,7 +19,7 @@ pub enum AuditError {
 /// Why an audit log was not opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum AuditOpenError {
     /// The directory cannot be used at all.
     #[error("cannot use the audit log's directory {path}: {source}; masker must run as the user who owns it")]
     Directory {

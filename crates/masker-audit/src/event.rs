@@ -5,9 +5,9 @@
 //!
 //! Canonical JSON wants its members sorted. They are written in that order below, so that nothing but further facts is
 //! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
-//! the time stand in the middle of the text. So the text is prepared in three [`Pieces`], outside of any lock.
+//! the time stand in the middle of the text. So the text is prepared in three [`EventParts`], outside of any lock.
 
-use super::members::{Members, name};
+use super::json::{Members, name};
 use masker_core::{crypto::Fingerprint, keyring::Role};
 use masker_types::kind::{EntityKind, Kid};
 
@@ -15,17 +15,17 @@ macro_rules! operations {
     ($($(#[$meta:meta])* $variant:ident = $text:literal;)*) => {
         /// What was done, or what happened.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Operation {
+        pub enum AuditOperation {
             $($(#[$meta])* #[doc = concat!("`", $text, "`")] $variant,)*
         }
 
-        impl Operation {
+        impl AuditOperation {
             /// Every operation.
-            pub const ALL: &'static [Operation] = &[$(Operation::$variant,)*];
+            pub const ALL: &'static [AuditOperation] = &[$(AuditOperation::$variant,)*];
 
             /// The operation as it stands in the log.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Operation::$variant => $text,)* }
+                match self { $(AuditOperation::$variant => $text,)* }
             }
         }
     };
@@ -96,13 +96,13 @@ operations! {
 
 /// Something to be recorded. Its time, number and id are the log's to give.
 #[derive(Clone, Copy)]
-pub struct Event<'a> {
+pub struct AuditEvent<'a> {
     /// What was done.
-    pub op: Operation,
+    pub op: AuditOperation,
     /// `ok`, or the code of the failure.
     pub outcome: &'static str,
     /// Who did it; none where it was the daemon itself.
-    pub caller: Option<&'a CallerText>,
+    pub caller: Option<&'a EncodedCaller>,
     /// The id of the request, of masker's own making.
     pub request_id: Option<&'a str>,
     /// The HTTP status of the answer.
@@ -112,17 +112,17 @@ pub struct Event<'a> {
     /// The id of the session.
     pub session: Option<&'a str>,
     /// What came of the items.
-    pub counts: &'a [Count],
+    pub counts: &'a [OutcomeCount],
     /// How long it took, in microseconds.
     pub duration_us: Option<u64>,
     /// Further facts, by names that are in use once each.
-    pub detail: &'a [(&'static str, Detail<'a>)],
+    pub detail: &'a [(&'static str, DetailValue<'a>)],
 }
 
-impl<'a> Event<'a> {
+impl<'a> AuditEvent<'a> {
     /// An event that is known by its operation and outcome alone.
-    pub const fn new(op: Operation, outcome: &'static str) -> Self {
-        Event {
+    pub const fn new(op: AuditOperation, outcome: &'static str) -> Self {
+        AuditEvent {
             op,
             outcome,
             caller: None,
@@ -138,23 +138,23 @@ impl<'a> Event<'a> {
 }
 
 /// Who did something, as it stands in the log: made once for all events of a caller.
-pub struct CallerText(Box<[u8]>);
+pub struct EncodedCaller(Box<[u8]>);
 
-impl CallerText {
+impl EncodedCaller {
     /// The text of a caller.
-    pub fn new(caller: &Caller<'_>) -> Self {
+    pub fn new(caller: &CallerIdentity<'_>) -> Self {
         let mut text = Vec::new();
         let mut members = Members(&mut text);
         members.open(concat!(name!("caller"), "{"));
         caller.write(&mut members);
         members.close(b'}');
-        CallerText(text.into())
+        EncodedCaller(text.into())
     }
 }
 
 /// Who did something, as the kernel and the configuration say.
 #[derive(Clone, Copy)]
-pub struct Caller<'a> {
+pub struct CallerIdentity<'a> {
     /// The group.
     pub gid: u32,
     /// The id of the API key.
@@ -175,7 +175,7 @@ pub struct Caller<'a> {
 
 /// How many items of one kind had one outcome.
 #[derive(Clone, Copy)]
-pub struct Count {
+pub struct OutcomeCount {
     /// The key generation.
     pub fingerprint: Option<Fingerprint>,
     /// What the generation is to its key.
@@ -192,7 +192,7 @@ pub struct Count {
 
 /// A further fact: a scope, a reason, a code, the id of a rotation, the path of a directory.
 #[derive(Clone, Copy)]
-pub enum Detail<'a> {
+pub enum DetailValue<'a> {
     /// A number.
     Number(u64),
     /// A text, which is the operator's or masker's own.
@@ -207,14 +207,14 @@ pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
 /// between the id and the number, and between the number and the time. Each ends with a comma, unless it is empty.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pieces {
-    pub(super) op: Operation,
+pub(super) struct EventParts {
+    pub(super) op: AuditOperation,
     before_id: usize,
     before_number: usize,
     before_time: usize,
 }
 
-impl Pieces {
+impl EventParts {
     /// The length of them all.
     pub(super) const fn bytes(&self) -> usize {
         self.before_id + self.before_number + self.before_time
@@ -222,16 +222,16 @@ impl Pieces {
 }
 
 /// What the log gives to an event when it is its turn.
-pub(super) struct Place<'a> {
+pub(super) struct EventPosition<'a> {
     pub(super) id: &'a str,
     pub(super) sequence: u64,
     /// RFC 3339, in UTC, with milliseconds.
     pub(super) time: &'a str,
 }
 
-impl Event<'_> {
+impl AuditEvent<'_> {
     /// Writes the parts that do not depend on the event's place after what `text` holds.
-    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> Pieces {
+    pub(super) fn prepare(&self, text: &mut Vec<u8>) -> EventParts {
         let start = text.len();
         self.before_id(&mut Members(text));
         let id = text.len();
@@ -239,7 +239,7 @@ impl Event<'_> {
         let number = text.len();
         self.before_time(&mut Members(text));
         let before_time = text.len() - number;
-        Pieces { op: self.op, before_id: id - start, before_number: number - id, before_time }
+        EventParts { op: self.op, before_id: id - start, before_number: number - id, before_time }
     }
 
     fn before_id(&self, members: &mut Members<'_>) {
@@ -280,7 +280,7 @@ impl Event<'_> {
     }
 }
 
-impl Caller<'_> {
+impl CallerIdentity<'_> {
     fn write(&self, members: &mut Members<'_>) {
         members.number(name!("gid"), u64::from(self.gid));
         members.text_if(name!("key_id"), self.key_id);
@@ -295,7 +295,7 @@ impl Caller<'_> {
     }
 }
 
-impl Count {
+impl OutcomeCount {
     fn write(&self, members: &mut Members<'_>) {
         if let Some(fingerprint) = &self.fingerprint {
             members.fingerprint(name!("fingerprint"), fingerprint);
@@ -309,21 +309,21 @@ impl Count {
 }
 
 /// Further facts, in the order of their names whatever order they came in.
-fn write_details(details: &[(&'static str, Detail<'_>)], members: &mut Members<'_>) {
+fn write_details(details: &[(&'static str, DetailValue<'_>)], members: &mut Members<'_>) {
     let mut sorted = details.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
     for (name, detail) in sorted {
         members.name(name);
         match detail {
-            Detail::Number(number) => members.number_value(number),
-            Detail::Text(text) => members.text_value(text),
-            Detail::Flag(flag) => members.flag_value(flag),
+            DetailValue::Number(number) => members.number_value(number),
+            DetailValue::Text(text) => members.text_value(text),
+            DetailValue::Flag(flag) => members.flag_value(flag),
         }
     }
 }
 
 /// Puts a prepared event together at its place, after what `text` holds.
-pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: Pieces, place: &Place<'_>) {
+pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: EventParts, place: &EventPosition<'_>) {
     let (before_id, rest) = prepared.split_at(pieces.before_id);
     let (before_number, before_time) = rest.split_at(pieces.before_number);
     text.push(b'{');
@@ -344,11 +344,11 @@ mod tests {
 
     use super::*;
 
-    fn written(event: &Event<'_>, sequence: u64) -> Vec<u8> {
+    fn written(event: &AuditEvent<'_>, sequence: u64) -> Vec<u8> {
         let (mut prepared, mut text) = (Vec::new(), Vec::new());
         let pieces = event.prepare(&mut prepared);
         assert_eq!(pieces.bytes(), prepared.len());
-        let place = Place { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
+        let place = EventPosition { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
         assemble(&mut text, &prepared, pieces, &place);
         text
     }
@@ -364,10 +364,10 @@ mod tests {
     #[test]
     fn an_event_is_written_as_documented() {
         assert_eq!(
-            String::from_utf8(written(&Event::new(Operation::Start, "ok"), 1)).unwrap(),
+            String::from_utf8(written(&AuditEvent::new(AuditOperation::Start, "ok"), 1)).unwrap(),
             r#"{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"start","outcome":"ok","seq":1,"time":"2026-03-01T12:00:00.000Z","v":1}"#
         );
-        let counts = [Count {
+        let counts = [OutcomeCount {
             kind: EntityKind::parse("PHONE"),
             outcome: "ok",
             kid: Kid::parse("K_A"),
@@ -375,7 +375,7 @@ mod tests {
             generation: Some(Role::Active),
             items: 3,
         }];
-        let caller = CallerText::new(&Caller {
+        let caller = EncodedCaller::new(&CallerIdentity {
             name: "billing",
             uid: 1000,
             gid: 100,
@@ -385,7 +385,7 @@ mod tests {
             key_prefix: Some("masker_live_abcd"),
             mode: "live",
         });
-        let event = Event {
+        let event = AuditEvent {
             caller: Some(&caller),
             request_id: Some("00ff"),
             status: Some(200),
@@ -393,8 +393,8 @@ mod tests {
             session: Some("s1"),
             counts: &counts,
             duration_us: Some(20),
-            detail: &[("scope", Detail::Text("rehydrate:PHONE")), ("dry_run", Detail::Flag(true))],
-            ..Event::new(Operation::Tokenize, "ok")
+            detail: &[("scope", DetailValue::Text("rehydrate:PHONE")), ("dry_run", DetailValue::Flag(true))],
+            ..AuditEvent::new(AuditOperation::Tokenize, "ok")
         };
         let text = written(&event, 7);
         assert_eq!(
@@ -413,8 +413,8 @@ mod tests {
 
     #[test]
     fn operations_have_names_of_their_own() {
-        let names: std::collections::BTreeSet<_> = Operation::ALL.iter().map(|op| op.as_str()).collect();
-        assert_eq!(names.len(), Operation::ALL.len());
+        let names: std::collections::BTreeSet<_> = AuditOperation::ALL.iter().map(|op| op.as_str()).collect();
+        assert_eq!(names.len(), AuditOperation::ALL.len());
     }
 
     proptest! {
@@ -431,15 +431,15 @@ mod tests {
             items in proptest::collection::vec(any::<u64>(), 0..4),
             sequence in 1..1u64 << 53,
         ) {
-            let counts: Vec<Count> = items
+            let counts: Vec<OutcomeCount> = items
                 .iter()
-                .map(|items| Count { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
+                .map(|items| OutcomeCount { kind: None, outcome: "ok", kid: None, fingerprint: None, generation: None, items: *items })
                 .collect();
-            let caller = CallerText::new(
-                &Caller { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
+            let caller = EncodedCaller::new(
+                &CallerIdentity { name: &name, uid: 0, gid: 0, pid, unit: None, key_id: None, key_prefix: None, mode: "test" },
             );
-            let details = [("b", Detail::Text(&name)), ("c", Detail::Number(number)), ("a", Detail::Flag(with_caller))];
-            let event = Event {
+            let details = [("b", DetailValue::Text(&name)), ("c", DetailValue::Number(number)), ("a", DetailValue::Flag(with_caller))];
+            let event = AuditEvent {
                 caller: with_caller.then_some(&caller),
                 policy: policy.as_deref(),
                 session: session.as_deref(),
@@ -447,7 +447,7 @@ mod tests {
                 duration_us: duration.map(u64::from),
                 counts: &counts,
                 detail: if status.is_some() { &details } else { &[] },
-                ..Event::new(Operation::Rehydrate, "ok")
+                ..AuditEvent::new(AuditOperation::Rehydrate, "ok")
             };
             assert_canonical(&written(&event, sequence));
         }

@@ -6,13 +6,13 @@ use std::{
 };
 
 #[cfg(test)]
-pub(super) use faults::Faults;
+pub(super) use faults::InjectedFaults;
 
 /// A segment's file, open for appending.
 pub(super) struct SegmentFile {
     file: File,
     #[cfg(test)]
-    faults: std::sync::Arc<Faults>,
+    faults: std::sync::Arc<InjectedFaults>,
 }
 
 impl SegmentFile {
@@ -22,7 +22,7 @@ impl SegmentFile {
     }
 
     #[cfg(test)]
-    pub(super) fn new(file: File, faults: std::sync::Arc<Faults>) -> Self {
+    pub(super) fn new(file: File, faults: std::sync::Arc<InjectedFaults>) -> Self {
         SegmentFile { file, faults }
     }
 
@@ -57,19 +57,19 @@ mod faults {
     const NO_LIMIT: usize = usize::MAX;
 
     /// A disk that fails on demand.
-    pub(crate) struct Faults {
+    pub(crate) struct InjectedFaults {
         writable: AtomicUsize,
         no_sync: AtomicBool,
         no_cut: AtomicBool,
     }
 
-    impl Default for Faults {
+    impl Default for InjectedFaults {
         fn default() -> Self {
-            Faults { writable: NO_LIMIT.into(), no_sync: false.into(), no_cut: false.into() }
+            InjectedFaults { writable: NO_LIMIT.into(), no_sync: false.into(), no_cut: false.into() }
         }
     }
 
-    impl Faults {
+    impl InjectedFaults {
         /// From now on a write takes so many bytes at most, and then fails.
         pub(crate) fn limit_writes(&self, bytes: usize) {
             self.writable.store(bytes, Ordering::SeqCst);

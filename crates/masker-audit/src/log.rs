@@ -10,32 +10,32 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    chain::Head,
+    chain::ChainHead,
     directory::DirectoryLock,
-    error::{AuditError, OpenError},
-    event::{Detail, Event, Operation},
-    keeper::Threads,
-    lane::{Entered, Lane},
-    read::{Page, Query, ReadError, read},
-    recovery::{self, Found},
-    shared::{Shared, Written, lock},
-    writer::{Clock, Writer},
+    error::{AuditError, AuditOpenError},
+    event::{AuditEvent, AuditOperation, DetailValue},
+    maintenance::LogThreads,
+    read::{EventPage, EventQuery, ReadError, read},
+    recovery::{self, RecoveredLog},
+    state::{LogState, WriteProgress, lock},
+    thread_batch::{Enqueued, ThreadBatch},
+    writer::{Clock, LogWriter},
 };
 use crate::metrics::AuditMetrics;
 use masker_core::crypto::{ChainKey, SecretKey};
-use masker_types::audit::{OnFailure, Sync};
+use masker_types::audit::{OnFailure, SyncPolicy};
 
 /// Rounds that a request writes for others before somebody else takes over.
 const ROUNDS_MAX: usize = 4;
 
 /// How a log is kept.
-pub struct Options {
+pub struct AuditOptions {
     /// The log's directory: it holds nothing else.
     pub directory: PathBuf,
     /// The key of the chain.
     pub key: SecretKey,
     /// When events are made durable.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
     /// What happens while they cannot be written.
     pub on_failure: OnFailure,
     /// How long a segment is kept after its end, in days.
@@ -49,7 +49,7 @@ pub struct Options {
 }
 
 /// A log that was opened.
-pub struct Opened {
+pub struct OpenedLog {
     /// The log.
     pub log: AuditLog,
     /// What the operator should know.
@@ -58,9 +58,9 @@ pub struct Opened {
 
 /// The audit log, which this process alone writes. Dropping it closes it, and blocks meanwhile.
 pub struct AuditLog {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LogState>,
     unresolved_break: bool,
-    threads: Mutex<Option<Threads>>,
+    threads: Mutex<Option<LogThreads>>,
 }
 
 impl AuditLog {
@@ -71,23 +71,23 @@ impl AuditLog {
     /// [`AuditLog::health`].
     ///
     /// # Errors
-    /// [`OpenError`], where the log cannot be written or may be written by others.
-    pub fn open(options: Options, anchor: Option<Head>, clock: Clock) -> Result<Opened, OpenError> {
+    /// [`AuditOpenError`], where the log cannot be written or may be written by others.
+    pub fn open(options: AuditOptions, anchor: Option<ChainHead>, clock: Clock) -> Result<OpenedLog, AuditOpenError> {
         let key = Arc::new(ChainKey::new(&options.key)?);
         let (directory_lock, listing) = DirectoryLock::take(&options.directory)?;
         let failed = |doing| {
             let path = options.directory.clone();
-            move |source| OpenError::Io { path, doing, source }
+            move |source| AuditOpenError::Io { path, doing, source }
         };
         let found = recovery::recover(&options.directory, &key, listing, anchor).map_err(failed("read"))?;
         let (mut notes, position) = (found.notes(), found.position);
-        let mut writer = Writer::new(key.clone(), clock, &options.directory, position, Arc::clone(&options.metrics))
+        let mut writer = LogWriter::new(key.clone(), clock, &options.directory, position, Arc::clone(&options.metrics))
             .map_err(failed("write"))?;
         begin(&mut writer, &found, &options, &mut notes).map_err(failed("write"))?;
         let unresolved_break = writer.unresolved_break;
-        let shared = Arc::new(Shared::new(&options, key, writer, directory_lock));
-        let threads = Threads::start(&shared).map_err(OpenError::Thread)?;
-        Ok(Opened { log: AuditLog { shared, unresolved_break, threads: Mutex::new(Some(threads)) }, notes })
+        let shared = Arc::new(LogState::new(&options, key, writer, directory_lock));
+        let threads = LogThreads::start(&shared).map_err(AuditOpenError::Thread)?;
+        Ok(OpenedLog { log: AuditLog { shared, unresolved_break, threads: Mutex::new(Some(threads)) }, notes })
     }
 
     /// Writes an event. When this returns it is in the log, and durable where that was asked for.
@@ -96,22 +96,22 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`AuditError`]; with [`OnFailure::Continue`] only where the event itself is too long.
-    pub async fn record(&self, event: &Event<'_>) -> Result<(), AuditError> {
+    pub async fn record(&self, event: &AuditEvent<'_>) -> Result<(), AuditError> {
         if self.shared.has_failed() {
             self.shared.lose(1);
-            return self.shared.verdict(false);
+            return self.shared.outcome_of_write(false);
         }
-        let lane = self.shared.lanes.of_this_thread();
+        let lane = self.shared.lanes.current_thread();
         let group = match lane.enter(event)? {
-            Entered::Later(group) => group,
-            Entered::First(group) => {
-                let turn = Turn { shared: &self.shared, lane };
-                let_others_go_ahead().await;
+            Enqueued::Later(group) => group,
+            Enqueued::First(group) => {
+                let turn = FlushGuard { shared: &self.shared, lane };
+                yield_to_ready_tasks().await;
                 drop(turn);
                 group
             }
         };
-        self.shared.verdict(group.wait().await)
+        self.shared.outcome_of_write(group.wait().await)
     }
 
     /// Asked before anything is done that needs a record, so that it is not half done when the record fails.
@@ -120,7 +120,7 @@ impl AuditLog {
     /// [`AuditError::Unavailable`], at once, while events cannot be written and [`OnFailure::Refuse`] holds. That is tried
     /// again meanwhile, whether anyone asks or not.
     pub fn ready(&self) -> Result<(), AuditError> {
-        self.shared.verdict(!self.shared.has_failed())
+        self.shared.outcome_of_write(!self.shared.has_failed())
     }
 
     /// Whether the log is whole and can be written.
@@ -139,16 +139,16 @@ impl AuditLog {
 
     /// Whether the thread that keeps the log runs. Waits for whoever writes or syncs at this moment, so it does not return
     /// while the disk does not answer. Blocks. Events that cannot be written are no matter here: see [`AuditLog::health`].
-    pub fn is_kept(&self) -> bool {
-        self.shared.wait_for_the_disk();
-        lock(&self.threads).as_ref().is_some_and(Threads::is_running)
+    pub fn is_running(&self) -> bool {
+        self.shared.wait_for_disk();
+        lock(&self.threads).as_ref().is_some_and(LogThreads::is_running)
     }
 
     /// Reads events back. Blocks.
     ///
     /// # Errors
     /// [`ReadError`], where a file cannot be read.
-    pub fn read(&self, query: &Query) -> Result<Page, ReadError> {
+    pub fn read(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
         read(&self.shared.directory, query)
     }
 
@@ -158,7 +158,7 @@ impl AuditLog {
     }
 
     /// The last event that is known to survive a power cut: what is to be noted outside of the log.
-    pub fn durable_head(&self) -> Head {
+    pub fn durable_head(&self) -> ChainHead {
         self.shared.durable_head()
     }
 
@@ -176,7 +176,7 @@ impl AuditLog {
 }
 
 /// Goes to the end of the thread's queue of tasks. Unlike [`tokio::task::yield_now`] this asks the system for nothing.
-async fn let_others_go_ahead() {
+async fn yield_to_ready_tasks() {
     let mut gone = false;
     poll_fn(|task| {
         if gone {
@@ -191,27 +191,27 @@ async fn let_others_go_ahead() {
 
 /// A request's turn to write what has come to its lane. It writes when it is dropped, so a request that is given up does
 /// not take the others with it.
-struct Turn<'a> {
-    shared: &'a Arc<Shared>,
-    lane: &'a Lane,
+struct FlushGuard<'a> {
+    shared: &'a Arc<LogState>,
+    lane: &'a ThreadBatch,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for FlushGuard<'_> {
     fn drop(&mut self) {
-        let mut written = self.shared.write_lane(self.lane, ROUNDS_MAX);
+        let mut written = self.shared.flush_thread_batch(self.lane, ROUNDS_MAX);
         match Handle::try_current() {
             // A request must not serve others for ever: a task of its own goes on.
-            Ok(runtime) if written == Written::MoreComes => {
+            Ok(runtime) if written == WriteProgress::MoreComes => {
                 let shared = self.shared.clone();
                 runtime.spawn(async move {
-                    while shared.write_left(ROUNDS_MAX) == Written::MoreComes {
+                    while shared.flush_queue(ROUNDS_MAX) == WriteProgress::MoreComes {
                         tokio::task::yield_now().await;
                     }
                 });
             }
             _ => {
-                while written == Written::MoreComes {
-                    written = self.shared.write_left(ROUNDS_MAX);
+                while written == WriteProgress::MoreComes {
+                    written = self.shared.flush_queue(ROUNDS_MAX);
                 }
             }
         }
@@ -227,7 +227,12 @@ impl Drop for AuditLog {
 }
 
 /// Writes what has to be said at the beginning: of what was found, and of what was chosen.
-fn begin(writer: &mut Writer, found: &Found, options: &Options, notes: &mut Vec<String>) -> std::io::Result<()> {
+fn begin(
+    writer: &mut LogWriter,
+    found: &RecoveredLog,
+    options: &AuditOptions,
+    notes: &mut Vec<String>,
+) -> std::io::Result<()> {
     if writer.is_full(options.segment_bytes_max) {
         writer.close_segment("full")?;
     }
@@ -235,25 +240,25 @@ fn begin(writer: &mut Writer, found: &Found, options: &Options, notes: &mut Vec<
         writer.open_segment()?;
     }
     if let Some(cut) = &found.cut {
-        let detail = [("bytes", Detail::Number(cut.bytes)), ("segment", Detail::Text(&cut.segment))];
-        writer.append_own(Operation::LineCut, &detail)?;
+        let detail = [("bytes", DetailValue::Number(cut.bytes)), ("segment", DetailValue::Text(&cut.segment))];
+        writer.append_internal(AuditOperation::LineCut, &detail)?;
     }
     if let Some(broken) = &found.broken {
         let why = broken.why.to_string();
         let detail = [
-            ("line", Detail::Number(broken.line)),
-            ("segment", Detail::Text(&broken.segment)),
-            ("why", Detail::Text(&why)),
+            ("line", DetailValue::Number(broken.line)),
+            ("segment", DetailValue::Text(&broken.segment)),
+            ("why", DetailValue::Text(&why)),
         ];
-        writer.append_own(Operation::ChainBroken, &detail)?;
+        writer.append_internal(AuditOperation::ChainBroken, &detail)?;
     }
     if writer.unresolved_break && options.accept_break {
-        writer.append_own(Operation::BreakAccepted, &[])?;
+        writer.append_internal(AuditOperation::BreakAccepted, &[])?;
         writer.unresolved_break = false;
         notes.push("the broken chain of the audit log is taken note of; it stays broken at that place".into());
     }
     if options.on_failure == OnFailure::Continue {
-        writer.append_own(Operation::ContinueChosen, &[])?;
+        writer.append_internal(AuditOperation::ContinueChosen, &[])?;
     }
     writer.sync_now().map(drop)
 }

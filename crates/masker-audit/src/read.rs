@@ -5,14 +5,14 @@ use std::{io, path::Path};
 use jiff::Timestamp;
 
 use super::{
-    chain::{Facts, Line},
-    segment::{self, Lines, Next, Segment, is_damage},
+    chain::{EventFields, ParsedLine},
+    segment::{self, NextLine, Segment, SegmentLines, is_damage},
 };
 use masker_types::limits::{AUDIT_EVENTS_PER_READ_MAX, AUDIT_READ_BYTES_MAX};
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct EventQuery {
     /// From this time on.
     pub since: Option<Timestamp>,
     /// Before this time.
@@ -29,7 +29,7 @@ pub struct Query {
 
 /// Events, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct EventPage {
     /// Their texts, as they stand in the log.
     pub events: Vec<String>,
     /// The last event that was looked at, whether it was wanted or not: the next page is what comes after it.
@@ -48,10 +48,10 @@ pub struct ReadError(#[from] io::Error);
 ///
 /// # Errors
 /// [`ReadError`], where a file cannot be read.
-pub fn read(directory: &Path, query: &Query) -> Result<Page, ReadError> {
+pub fn read(directory: &Path, query: &EventQuery) -> Result<EventPage, ReadError> {
     let segments = segment::list(directory)?.segments;
-    let mut page = Page { events: Vec::new(), last: query.after, more: false };
-    let mut room = Room { events: AUDIT_EVENTS_PER_READ_MAX, bytes: AUDIT_READ_BYTES_MAX };
+    let mut page = EventPage { events: Vec::new(), last: query.after, more: false };
+    let mut room = ReadBudget { events: AUDIT_EVENTS_PER_READ_MAX, bytes: AUDIT_READ_BYTES_MAX };
     for (index, segment) in segments.iter().enumerate() {
         if let Some(next) = segments.get(index + 1) {
             let all_before = query.since.is_some_and(|since| next.name.begun < since);
@@ -68,15 +68,15 @@ pub fn read(directory: &Path, query: &Query) -> Result<Page, ReadError> {
 }
 
 /// What a call may still do.
-struct Room {
+struct ReadBudget {
     events: usize,
     bytes: usize,
 }
 
 /// Adds what is wanted of a segment.
-fn read_segment(segment: &Segment, query: &Query, page: &mut Page, room: &mut Room) -> io::Result<()> {
+fn read_segment(segment: &Segment, query: &EventQuery, page: &mut EventPage, room: &mut ReadBudget) -> io::Result<()> {
     let mut text = Vec::new();
-    let mut lines = match Lines::open(&segment.path, segment.compressed) {
+    let mut lines = match SegmentLines::open(&segment.path, segment.compressed) {
         // Its time was over since the directory was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if is_damage(&error) => return Ok(()),
@@ -84,13 +84,13 @@ fn read_segment(segment: &Segment, query: &Query, page: &mut Page, room: &mut Ro
     };
     loop {
         match lines.next(&mut text) {
-            Ok(Next::Line) => {}
+            Ok(NextLine::Line) => {}
             // A last line without an end is still being written.
             Ok(_) => return Ok(()),
             Err(error) if is_damage(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
-        let Some(line) = Line::parse(&text).filter(|line| line.facts.seq > query.after) else { continue };
+        let Some(line) = ParsedLine::parse(&text).filter(|line| line.facts.seq > query.after) else { continue };
         let wanted = query.wants(&line.facts);
         if room.events == 0 || (wanted && (page.events.len() == query.limit || room.bytes == 0)) {
             page.more = true;
@@ -108,17 +108,17 @@ fn read_segment(segment: &Segment, query: &Query, page: &mut Page, room: &mut Ro
 /// The number of a segment's first event, where it can be told.
 fn first_number(segment: &Segment) -> io::Result<Option<u64>> {
     let mut text = Vec::new();
-    let next = Lines::open(&segment.path, segment.compressed).and_then(|mut lines| lines.next(&mut text));
+    let next = SegmentLines::open(&segment.path, segment.compressed).and_then(|mut lines| lines.next(&mut text));
     Ok(match next {
-        Ok(Next::Line) => Line::parse(&text).map(|line| line.facts.seq),
+        Ok(NextLine::Line) => ParsedLine::parse(&text).map(|line| line.facts.seq),
         Ok(_) => None,
         Err(error) if is_damage(&error) || error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     })
 }
 
-impl Query {
-    fn wants(&self, facts: &Facts<'_>) -> bool {
+impl EventQuery {
+    fn wants(&self, facts: &EventFields<'_>) -> bool {
         let time = || facts.time.parse::<Timestamp>().ok();
         self.op.as_ref().is_none_or(|op| *op == facts.op)
             && self.caller.as_ref().is_none_or(|name| facts.caller.as_ref().is_some_and(|caller| caller.name == *name))

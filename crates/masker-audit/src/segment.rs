@@ -95,7 +95,7 @@ pub(super) struct Segment {
 
 /// What is in the log's directory.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct DirectoryListing {
     /// In the order of their numbers.
     pub(super) segments: Vec<Segment>,
     /// Compressed segments that were being written.
@@ -105,8 +105,8 @@ pub(super) struct Listing {
 }
 
 /// Looks at everything in a directory, hidden or not.
-pub(super) fn list(directory: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
+pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
+    let mut listing = DirectoryListing::default();
     let mut names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort();
     for name in names {
@@ -156,7 +156,7 @@ fn options() -> OpenOptions {
 }
 
 /// What stands next in a segment.
-pub(super) enum Next {
+pub(super) enum NextLine {
     /// A line with an end, which is not in the text.
     Line,
     /// What follows the last line end.
@@ -168,7 +168,7 @@ pub(super) enum Next {
 }
 
 /// The lines of a segment, whichever its form, in constant memory.
-pub(super) struct Lines<'a> {
+pub(super) struct SegmentLines<'a> {
     reader: Box<dyn BufRead + 'a>,
     /// Bytes of whole lines so far.
     pub(super) bytes: u64,
@@ -176,38 +176,38 @@ pub(super) struct Lines<'a> {
     pub(super) count: u64,
 }
 
-impl Lines<'_> {
+impl SegmentLines<'_> {
     /// Opens a segment. One that was compressed since it was listed is read in its other form.
-    pub(super) fn open(path: &Path, compressed: bool) -> io::Result<Lines<'static>> {
+    pub(super) fn open(path: &Path, compressed: bool) -> io::Result<SegmentLines<'static>> {
         let file = match options().read(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !compressed => {
-                return Lines::open(&path.with_extension("jsonl.zst"), true);
+                return SegmentLines::open(&path.with_extension("jsonl.zst"), true);
             }
             opened => opened?,
         };
         if compressed {
-            return Ok(Lines::new(BufReader::with_capacity(READ_BYTES, zstd::Decoder::new(file)?)));
+            return Ok(SegmentLines::new(BufReader::with_capacity(READ_BYTES, zstd::Decoder::new(file)?)));
         }
-        Ok(Lines::new(BufReader::with_capacity(READ_BYTES, file)))
+        Ok(SegmentLines::new(BufReader::with_capacity(READ_BYTES, file)))
     }
 
-    fn new<'a>(reader: impl BufRead + 'a) -> Lines<'a> {
-        Lines { reader: Box::new(reader), bytes: 0, count: 0 }
+    fn new<'a>(reader: impl BufRead + 'a) -> SegmentLines<'a> {
+        SegmentLines { reader: Box::new(reader), bytes: 0, count: 0 }
     }
 
     /// Reads on, into `text` in place of what it holds.
-    pub(super) fn next(&mut self, text: &mut Vec<u8>) -> io::Result<Next> {
+    pub(super) fn next(&mut self, text: &mut Vec<u8>) -> io::Result<NextLine> {
         text.clear();
         let read = (&mut self.reader).take(AUDIT_LINE_BYTES_MAX as u64 + 1).read_until(b'\n', text)?;
         if text.pop_if(|last| *last == b'\n').is_some() {
             self.bytes += read as u64;
             self.count += 1;
-            return Ok(Next::Line);
+            return Ok(NextLine::Line);
         }
         Ok(match read {
-            0 => Next::End,
-            read if read > AUDIT_LINE_BYTES_MAX => Next::TooLong,
-            _ => Next::Torn,
+            0 => NextLine::End,
+            read if read > AUDIT_LINE_BYTES_MAX => NextLine::TooLong,
+            _ => NextLine::Torn,
         })
     }
 }
@@ -222,10 +222,10 @@ pub(super) fn compress(name: &SegmentName, directory: &Path) -> io::Result<()> {
     let (plain, compressed, unfinished) =
         (name.plain(directory), name.compressed(directory), name.unfinished(directory));
     let original = Segment { name: *name, path: plain.clone(), compressed: false };
-    if !holds_the_same(&compressed, &original)? {
+    if !has_same_content(&compressed, &original)? {
         write_compressed(&original, &unfinished)?;
         // What cannot be read back would be lost with the original.
-        if !holds_the_same(&unfinished, &original)? {
+        if !has_same_content(&unfinished, &original)? {
             return Err(io::Error::other("what was compressed reads back as something else"));
         }
         fs::rename(&unfinished, &compressed)?;
@@ -247,7 +247,7 @@ fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {
 }
 
 /// Whether a compressed file is there and holds what a plain one does.
-fn holds_the_same(compressed: &Path, original: &Segment) -> io::Result<bool> {
+fn has_same_content(compressed: &Path, original: &Segment) -> io::Result<bool> {
     let file = match options().read(true).open(compressed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
@@ -368,14 +368,14 @@ mod tests {
         let path = name.plain(folder.path());
         let kinds = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            let mut lines = Lines::open(&path, false).unwrap();
+            let mut lines = SegmentLines::open(&path, false).unwrap();
             let (mut text, mut kinds) = (Vec::new(), String::new());
             loop {
                 kinds.push(match lines.next(&mut text).unwrap() {
-                    Next::Line => 'l',
-                    Next::Torn => 't',
-                    Next::TooLong => 'x',
-                    Next::End => 'e',
+                    NextLine::Line => 'l',
+                    NextLine::Torn => 't',
+                    NextLine::TooLong => 'x',
+                    NextLine::End => 'e',
                 });
                 if !kinds.ends_with('l') {
                     return (kinds, lines.bytes);

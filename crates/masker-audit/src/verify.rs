@@ -7,14 +7,14 @@ use std::{
 };
 
 use super::{
-    chain::{Follower, Head, NoHead, Why, parse_hash, stated_sequence},
-    segment::{self, Lines, Next, is_damage},
+    chain::{ChainHead, ChainVerifier, InvalidHead, LineError, claimed_sequence, parse_hash},
+    segment::{self, NextLine, SegmentLines, is_damage},
 };
 use masker_core::crypto::ChainKey;
 
 /// What is to be verified.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum LogSource {
     /// A whole log. Its oldest segments may be gone where an event says that they were removed.
     Directory(PathBuf),
     /// Segments that follow on each other, from any one on.
@@ -30,33 +30,33 @@ pub struct ExpectedHead {
     pub hash: [u8; 32],
 }
 
-impl From<Head> for ExpectedHead {
-    fn from(head: Head) -> Self {
+impl From<ChainHead> for ExpectedHead {
+    fn from(head: ChainHead) -> Self {
         ExpectedHead { sequence: Some(head.sequence), hash: head.hash }
     }
 }
 
 impl FromStr for ExpectedHead {
-    type Err = NoHead;
+    type Err = InvalidHead;
 
     /// `NUMBER:HASH`, or the hash alone.
-    fn from_str(text: &str) -> Result<Self, NoHead> {
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
         match parse_hash(text) {
             Some(hash) => Ok(ExpectedHead { sequence: None, hash }),
-            None => text.parse::<Head>().map(Into::into),
+            None => text.parse::<ChainHead>().map(Into::into),
         }
     }
 }
 
 impl ExpectedHead {
-    fn is(&self, head: &Head) -> bool {
+    fn is(&self, head: &ChainHead) -> bool {
         self.hash == head.hash && self.sequence.is_none_or(|sequence| sequence == head.sequence)
     }
 }
 
 /// A log that verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedLog {
     /// Events in it.
     pub events: u64,
     /// The time of the first.
@@ -66,17 +66,17 @@ pub struct Verified {
     /// The hash of the first.
     pub first_hash: [u8; 32],
     /// The last.
-    pub head: Head,
+    pub head: ChainHead,
     /// Segments in it.
     pub segments: u64,
     /// The last event before it, where older segments were removed or not given.
-    pub removed_before: Option<Head>,
+    pub removed_before: Option<ChainHead>,
 }
 
 /// The first line that fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}, line {line}: {why}", file.display())]
-pub struct Failing {
+pub struct InvalidLine {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1.
@@ -84,7 +84,7 @@ pub struct Failing {
     /// The number of the event that should stand there, where that can be told.
     pub sequence: Option<u64>,
     /// What is wrong with it.
-    pub why: Why,
+    pub why: LineError,
 }
 
 /// Why a log was not found sound.
@@ -93,7 +93,7 @@ pub struct Failing {
 pub enum VerifyError {
     /// It does not verify.
     #[error(transparent)]
-    Failing(#[from] Failing),
+    Failing(#[from] InvalidLine),
     /// There is nothing to verify.
     #[error("there is no audit log in {}: its files are named audit-*.jsonl and audit-*.jsonl.zst", path.display())]
     NoLog {
@@ -111,7 +111,7 @@ pub enum VerifyError {
 }
 
 /// A file to be read.
-struct Part {
+struct LogFile {
     path: PathBuf,
     compressed: bool,
 }
@@ -120,10 +120,14 @@ struct Part {
 ///
 /// # Errors
 /// [`VerifyError::Failing`] with the first line that fails; otherwise that something cannot be read.
-pub fn verify(source: &Source, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<Verified, VerifyError> {
+pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<VerifiedLog, VerifyError> {
     let parts = parts(source)?;
-    let mut walk =
-        Walk { follower: Follower::new(key, true), found: None, announced: false, reached: expected.is_none() };
+    let mut walk = LogVerifier {
+        follower: ChainVerifier::new(key, true),
+        found: None,
+        announced: false,
+        reached: expected.is_none(),
+    };
     let mut end = None;
     for (index, part) in parts.iter().enumerate() {
         let lines = walk.read(part, &parts[index + 1..], expected)?;
@@ -131,36 +135,36 @@ pub fn verify(source: &Source, key: &ChainKey, expected: Option<&ExpectedHead>) 
     }
     let (Some(found), Some((file, line)), Some(first)) = (walk.found, end, parts.first()) else {
         let path = match source {
-            Source::Directory(path) => path.clone(),
-            Source::Files(paths) => paths.first().cloned().unwrap_or_default(),
+            LogSource::Directory(path) => path.clone(),
+            LogSource::Files(paths) => paths.first().cloned().unwrap_or_default(),
         };
         return Err(VerifyError::NoLog { path });
     };
     if !walk.reached {
         let sequence = expected.and_then(|expected| expected.sequence);
-        return Err(Failing { file, line, sequence, why: Why::Cut }.into());
+        return Err(InvalidLine { file, line, sequence, why: LineError::Cut }.into());
     }
     match (source, found.removed_before) {
-        (Source::Directory(_), Some(before)) if !walk.announced => {
-            let why = Why::Beheaded { before: before.sequence };
-            Err(Failing { file: first.path.clone(), line: 1, sequence: Some(before.sequence + 1), why }.into())
+        (LogSource::Directory(_), Some(before)) if !walk.announced => {
+            let why = LineError::Beheaded { before: before.sequence };
+            Err(InvalidLine { file: first.path.clone(), line: 1, sequence: Some(before.sequence + 1), why }.into())
         }
         _ => Ok(found),
     }
 }
 
 /// The files, in the order in which the chain runs through them.
-fn parts(source: &Source) -> Result<Vec<Part>, VerifyError> {
+fn parts(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
     match source {
-        Source::Directory(path) => {
+        LogSource::Directory(path) => {
             let io = |source| VerifyError::Io { path: path.clone(), source };
             let segments = segment::list(path).map_err(io)?.segments;
             Ok(segments
                 .into_iter()
-                .map(|segment| Part { path: segment.path, compressed: segment.compressed })
+                .map(|segment| LogFile { path: segment.path, compressed: segment.compressed })
                 .collect())
         }
-        Source::Files(paths) => {
+        LogSource::Files(paths) => {
             let mut named: Vec<_> =
                 paths.iter().map(|path| (segment::segment_at(path).map(|s| s.name), path)).collect();
             // Files that were given other names are taken in the order in which they were given.
@@ -168,38 +172,41 @@ fn parts(source: &Source) -> Result<Vec<Part>, VerifyError> {
                 named.sort();
             }
             let compressed = |path: &Path| path.extension().is_some_and(|extension| extension == "zst");
-            Ok(named.into_iter().map(|(_, path)| Part { path: path.clone(), compressed: compressed(path) }).collect())
+            Ok(named
+                .into_iter()
+                .map(|(_, path)| LogFile { path: path.clone(), compressed: compressed(path) })
+                .collect())
         }
     }
 }
 
-struct Walk<'k> {
-    follower: Follower<'k>,
-    found: Option<Verified>,
+struct LogVerifier<'k> {
+    follower: ChainVerifier<'k>,
+    found: Option<VerifiedLog>,
     /// Whether an event says that what was before the first one was removed.
     announced: bool,
     /// Whether the expected head was met, or none is.
     reached: bool,
 }
 
-impl Walk<'_> {
+impl LogVerifier<'_> {
     /// Verifies a file; how many lines it has.
-    fn read(&mut self, part: &Part, later: &[Part], expected: Option<&ExpectedHead>) -> Result<u64, VerifyError> {
+    fn read(&mut self, part: &LogFile, later: &[LogFile], expected: Option<&ExpectedHead>) -> Result<u64, VerifyError> {
         let io = |source| VerifyError::Io { path: part.path.clone(), source };
-        let mut lines = match Lines::open(&part.path, part.compressed) {
+        let mut lines = match SegmentLines::open(&part.path, part.compressed) {
             // What is no compressed file at all is damaged from its first line on.
-            Err(error) if is_damage(&error) => return Err(self.failing(part, 1, Why::Damaged).into()),
+            Err(error) if is_damage(&error) => return Err(self.failing(part, 1, LineError::Damaged).into()),
             opened => opened.map_err(io)?,
         };
         let mut text = Vec::new();
         loop {
             let why = match lines.next(&mut text) {
-                Err(error) if is_damage(&error) => Some((lines.count + 1, Why::Damaged)),
+                Err(error) if is_damage(&error) => Some((lines.count + 1, LineError::Damaged)),
                 Err(error) => return Err(io(error)),
-                Ok(Next::End) => break,
-                Ok(Next::Torn) => Some((lines.count + 1, Why::Torn)),
-                Ok(Next::TooLong) => Some((lines.count + 1, Why::Malformed)),
-                Ok(Next::Line) => self.follow(&text, expected).err().map(|why| (lines.count, why)),
+                Ok(NextLine::End) => break,
+                Ok(NextLine::Torn) => Some((lines.count + 1, LineError::Torn)),
+                Ok(NextLine::TooLong) => Some((lines.count + 1, LineError::Malformed)),
+                Ok(NextLine::Line) => self.follow(&text, expected).err().map(|why| (lines.count, why)),
             };
             if let Some((line, why)) = why {
                 let why = explain(why, &mut lines, later).map_err(io)?;
@@ -212,15 +219,15 @@ impl Walk<'_> {
         Ok(lines.count)
     }
 
-    fn failing(&self, part: &Part, line: u64, why: Why) -> Failing {
+    fn failing(&self, part: &LogFile, line: u64, why: LineError) -> InvalidLine {
         let sequence = self.follower.head().map(|head| head.sequence + 1);
-        Failing { file: part.path.clone(), line, sequence, why }
+        InvalidLine { file: part.path.clone(), line, sequence, why }
     }
 
-    fn follow(&mut self, text: &[u8], expected: Option<&ExpectedHead>) -> Result<(), Why> {
+    fn follow(&mut self, text: &[u8], expected: Option<&ExpectedHead>) -> Result<(), LineError> {
         let line = self.follower.follow(text)?;
         let time = &*line.facts.time;
-        let found = self.found.get_or_insert_with(|| Verified {
+        let found = self.found.get_or_insert_with(|| VerifiedLog {
             events: 0,
             first: time.to_owned(),
             last: String::new(),
@@ -241,23 +248,23 @@ impl Walk<'_> {
 
 /// Tells from what follows whether a line with the wrong number was moved, stands where others are missing, or is in its
 /// place and was changed.
-fn explain(why: Why, lines: &mut Lines<'_>, later: &[Part]) -> io::Result<Why> {
+fn explain(why: LineError, lines: &mut SegmentLines<'_>, later: &[LogFile]) -> io::Result<LineError> {
     let (expected, may_come) = match why {
-        Why::Missing { expected, .. } => (expected, true),
-        Why::Reordered { expected, .. } => (expected, false),
+        LineError::Missing { expected, .. } => (expected, true),
+        LineError::Reordered { expected, .. } => (expected, false),
         _ => return Ok(why),
     };
     let mut text = Vec::new();
     let mut first = true;
     let moved = |why| match why {
-        Why::Missing { expected, found } => Why::Reordered { expected, found },
+        LineError::Missing { expected, found } => LineError::Reordered { expected, found },
         why => why,
     };
     // What cannot be read from here on changes nothing about this line.
-    while let Ok(Next::Line) = lines.next(&mut text) {
-        let sequence = stated_sequence(&text);
+    while let Ok(NextLine::Line) = lines.next(&mut text) {
+        let sequence = claimed_sequence(&text);
         if first && sequence == Some(expected + 1) {
-            return Ok(Why::Changed);
+            return Ok(LineError::Changed);
         }
         if !may_come {
             return Ok(why);
@@ -268,9 +275,9 @@ fn explain(why: Why, lines: &mut Lines<'_>, later: &[Part]) -> io::Result<Why> {
         first = false;
     }
     for part in later {
-        let Ok(mut lines) = Lines::open(&part.path, part.compressed) else { continue };
-        while let Ok(Next::Line) = lines.next(&mut text) {
-            if stated_sequence(&text) == Some(expected) {
+        let Ok(mut lines) = SegmentLines::open(&part.path, part.compressed) else { continue };
+        while let Ok(NextLine::Line) = lines.next(&mut text) {
+            if claimed_sequence(&text) == Some(expected) {
                 return Ok(moved(why));
             }
         }

@@ -19,12 +19,12 @@ use prometheus::IntCounter;
 use ulid::Ulid;
 
 use super::{
-    chain::{Head, begin_line, seal},
+    chain::{ChainHead, begin_line, seal},
     error::AuditError,
-    event::{Detail, Event, Operation, Pieces, Place, assemble},
+    event::{AuditEvent, AuditOperation, DetailValue, EventParts, EventPosition, assemble},
     file::SegmentFile,
-    group::Group,
     segment::{self, SegmentName},
+    write_group::WriteGroup,
 };
 use crate::metrics::AuditMetrics;
 use masker_core::crypto::ChainKey;
@@ -38,9 +38,9 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Where the log goes on.
 #[derive(Clone, Copy)]
-pub(super) struct Position {
+pub(super) struct LogPosition {
     /// Where the chain stands.
-    pub(super) head: Head,
+    pub(super) head: ChainHead,
     /// The last segment there is.
     pub(super) last: Option<SegmentName>,
     /// Whether it is open, with so many bytes of whole lines.
@@ -51,16 +51,16 @@ pub(super) struct Position {
 
 /// Events that wait to be written, prepared.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct EventBatch {
     /// Their texts, one after the other.
     pub(super) text: Vec<u8>,
     /// Their parts.
-    pub(super) events: Vec<Pieces>,
+    pub(super) events: Vec<EventParts>,
 }
 
-impl Batch {
+impl EventBatch {
     /// Takes an event in. Where it fails, for want of room in a line, there is nothing of the event in the batch.
-    pub(super) fn push(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
+    pub(super) fn push(&mut self, event: &AuditEvent<'_>) -> Result<(), AuditError> {
         let start = self.text.len();
         let pieces = event.prepare(&mut self.text);
         if pieces.bytes() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
@@ -78,7 +78,7 @@ impl Batch {
 }
 
 /// The end of the log.
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     key: Arc<ChainKey>,
     clock: Clock,
     directory: PathBuf,
@@ -97,37 +97,37 @@ pub(super) struct Writer {
     syncing: Vec<u8>,
     /// What stands in the file after the last good sync cannot be relied on.
     suspect: bool,
-    head: Head,
+    head: ChainHead,
     last_id: Ulid,
     /// The time in the lines that are being put together.
     time: String,
     time_ms: Option<i64>,
     /// Those who wait for the next sync.
-    pub(super) waiting: Vec<Group>,
+    pub(super) waiting: Vec<WriteGroup>,
     pub(super) unresolved_break: bool,
     metrics: Arc<AuditMetrics>,
-    /// Of the events of each operation, in the order of [`Operation::ALL`].
+    /// Of the events of each operation, in the order of [`AuditOperation::ALL`].
     counters: Vec<IntCounter>,
     #[cfg(test)]
-    pub(super) faults: Arc<super::file::Faults>,
+    pub(super) faults: Arc<super::file::InjectedFaults>,
 }
 
 /// What a sync is about.
-pub(super) struct Syncing {
+pub(super) struct PendingSync {
     pub(super) file: Arc<SegmentFile>,
-    pub(super) head: Head,
-    pub(super) waiting: Vec<Group>,
+    pub(super) head: ChainHead,
+    pub(super) waiting: Vec<WriteGroup>,
 }
 
-impl Writer {
+impl LogWriter {
     pub(super) fn new(
         key: Arc<ChainKey>,
         clock: Clock,
         directory: &Path,
-        position: Position,
+        position: LogPosition,
         metrics: Arc<AuditMetrics>,
     ) -> io::Result<Self> {
-        let mut writer = Writer {
+        let mut writer = LogWriter {
             key,
             clock,
             directory: directory.to_owned(),
@@ -145,7 +145,7 @@ impl Writer {
             time_ms: None,
             waiting: Vec::new(),
             unresolved_break: position.unresolved_break,
-            counters: Operation::ALL.iter().map(|op| metrics.events.with_label_values(&[op.as_str()])).collect(),
+            counters: AuditOperation::ALL.iter().map(|op| metrics.events.with_label_values(&[op.as_str()])).collect(),
             metrics,
             #[cfg(test)]
             faults: Arc::default(),
@@ -169,7 +169,7 @@ impl Writer {
     }
 
     /// Where the chain stands.
-    pub(super) fn head(&self) -> Head {
+    pub(super) fn head(&self) -> ChainHead {
         self.head
     }
 
@@ -195,11 +195,11 @@ impl Writer {
     }
 
     /// Writes events at the end of the log. Where it fails, none of them is in it.
-    pub(super) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: &EventBatch) -> io::Result<()> {
         let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be begun"))?;
         let start = self.unsynced.len();
         let mut unsynced = std::mem::take(&mut self.unsynced);
-        let head = self.put_together(batch, &mut unsynced);
+        let head = self.assemble_batch(batch, &mut unsynced);
         self.unsynced = unsynced;
         let written = if self.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_MAX {
             Err(io::Error::other("the disk has not synced what was written for too long"))
@@ -220,7 +220,7 @@ impl Writer {
     }
 
     /// Counts what was just written.
-    fn count(&self, batch: &Batch) {
+    fn count(&self, batch: &EventBatch) {
         for pieces in &batch.events {
             self.counters[pieces.op as usize].inc();
         }
@@ -236,15 +236,19 @@ impl Writer {
         self.unsynced.len() + self.syncing.len()
     }
 
-    /// As [`Writer::append`], for one event of the log's own.
-    pub(super) fn append_own(&mut self, op: Operation, detail: &[(&'static str, Detail<'_>)]) -> io::Result<()> {
-        let mut batch = Batch::default();
-        batch.push(&Event { detail, ..Event::new(op, "ok") }).map_err(io::Error::other)?;
+    /// As [`LogWriter::append`], for one event of the log's own.
+    pub(super) fn append_internal(
+        &mut self,
+        op: AuditOperation,
+        detail: &[(&'static str, DetailValue<'_>)],
+    ) -> io::Result<()> {
+        let mut batch = EventBatch::default();
+        batch.push(&AuditEvent { detail, ..AuditEvent::new(op, "ok") }).map_err(io::Error::other)?;
         self.append(&batch)
     }
 
     /// Makes lines of events after what `lines` holds; gives where the chain stands once they are written.
-    fn put_together(&mut self, batch: &Batch, lines: &mut Vec<u8>) -> Head {
+    fn assemble_batch(&mut self, batch: &EventBatch, lines: &mut Vec<u8>) -> ChainHead {
         use std::fmt::Write as _;
         let now = self.now();
         if self.time_ms != Some(now.as_millisecond()) {
@@ -259,8 +263,11 @@ impl Writer {
             text = rest;
             self.last_id = next_id(self.last_id, now);
             let mut digits = [0; ulid::ULID_LEN];
-            let place =
-                Place { id: self.last_id.array_to_str(&mut digits), sequence: head.sequence + 1, time: &self.time };
+            let place = EventPosition {
+                id: self.last_id.array_to_str(&mut digits),
+                sequence: head.sequence + 1,
+                time: &self.time,
+            };
             let start = begin_line(lines);
             assemble(lines, prepared, *pieces, &place);
             head = seal(lines, start, &self.key, &head);
@@ -269,10 +276,10 @@ impl Writer {
     }
 
     /// What a sync would make durable; none where there is nothing, or nothing that a sync would vouch for.
-    pub(super) fn begin_sync(&mut self) -> Option<Syncing> {
+    pub(super) fn begin_sync(&mut self) -> Option<PendingSync> {
         let file = self.file.clone().filter(|_| !self.suspect && !self.unsynced.is_empty())?;
         std::mem::swap(&mut self.unsynced, &mut self.syncing);
-        Some(Syncing { file, head: self.head, waiting: std::mem::take(&mut self.waiting) })
+        Some(PendingSync { file, head: self.head, waiting: std::mem::take(&mut self.waiting) })
     }
 
     /// A sync has ended well.
@@ -289,7 +296,7 @@ impl Writer {
     }
 
     /// Makes everything durable that was written, at once; where the chain then stands.
-    pub(super) fn sync_now(&mut self) -> io::Result<Head> {
+    pub(super) fn sync_now(&mut self) -> io::Result<ChainHead> {
         if let Some(sync) = self.begin_sync() {
             // Who waited does so for the next sync that ends well: this one is between two of them.
             self.waiting = sync.waiting;
@@ -317,32 +324,32 @@ impl Writer {
     }
 
     /// Ends the open segment, durably.
-    pub(super) fn close_segment(&mut self, reason: &'static str) -> io::Result<Head> {
-        self.append_own(Operation::SegmentClosed, &[("reason", Detail::Text(reason))])?;
+    pub(super) fn close_segment(&mut self, reason: &'static str) -> io::Result<ChainHead> {
+        self.append_internal(AuditOperation::SegmentClosed, &[("reason", DetailValue::Text(reason))])?;
         let head = self.sync_now()?;
         self.file = None;
         Ok(head)
     }
 
     /// Begins the next segment, durably. Where it fails, the next attempt is made under the same name.
-    pub(super) fn open_segment(&mut self) -> io::Result<Head> {
+    pub(super) fn open_segment(&mut self) -> io::Result<ChainHead> {
         let now = self.now();
         let following = self.name.map_or_else(|| SegmentName::first(now), |name| name.next(now));
         let name = *self.next_name.get_or_insert(following);
         let previous = self.head.to_string();
-        let mut batch = Batch::default();
+        let mut batch = EventBatch::default();
         batch
-            .push(&Event {
+            .push(&AuditEvent {
                 detail: &[
-                    ("previous", Detail::Text(&previous)),
-                    ("segment", Detail::Number(name.number)),
-                    ("unresolved_break", Detail::Flag(self.unresolved_break)),
+                    ("previous", DetailValue::Text(&previous)),
+                    ("segment", DetailValue::Number(name.number)),
+                    ("unresolved_break", DetailValue::Flag(self.unresolved_break)),
                 ],
-                ..Event::new(Operation::SegmentOpened, "ok")
+                ..AuditEvent::new(AuditOperation::SegmentOpened, "ok")
             })
             .map_err(io::Error::other)?;
         let mut first = Vec::new();
-        let head = self.put_together(&batch, &mut first);
+        let head = self.assemble_batch(&batch, &mut first);
         let file = self.file_of(segment::create(&name.plain(&self.directory))?);
         file.write(&first)?;
         file.sync()?;

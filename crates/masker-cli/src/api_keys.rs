@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     args::{ApiKeyCreateArgs, ApiKeyRotateArgs},
+    context::{CommandContext, CommandError},
     exit::Exit,
     keys::day,
     output::yes_or_no,
-    session::{CommandError, Session},
 };
 use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, ApiKeyStatus};
 use masker_types::grant::{Limit, Limits};
@@ -17,7 +17,7 @@ use masker_types::grant::{Limit, Limits};
 const API_KEYS: &str = "/api/v1/api-keys";
 
 /// `masker api-keys create`.
-pub(super) async fn create(args: &ApiKeyCreateArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn create(args: &ApiKeyCreateArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let request = ApiKeyCreate {
         name: args.name.clone(),
@@ -35,7 +35,7 @@ pub(super) async fn create(args: &ApiKeyCreateArgs, session: &mut Session<'_>) -
 }
 
 /// `masker api-keys list`.
-pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn list(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let list: ApiKeyList = session.get(API_KEYS).await?.json()?;
     let output = &mut session.output;
     if output.is_json() {
@@ -67,13 +67,13 @@ pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError
 }
 
 /// `masker api-keys show`.
-pub(super) async fn show(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn show(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let key: ApiKeyStatus = session.get(&path(id)?).await?.json()?;
     show_status(key, session)
 }
 
 /// `masker api-keys rotate`.
-pub(super) async fn rotate(args: &ApiKeyRotateArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn rotate(args: &ApiKeyRotateArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let grace_seconds = args.grace.as_deref().map(grace).transpose()?;
     let path = format!("{}/rotate", path(&args.id)?);
     let issued: ApiKeyIssued = session.post(&path, &ApiKeyRotate { grace_seconds }).await?.json()?;
@@ -85,7 +85,7 @@ pub(super) async fn rotate(args: &ApiKeyRotateArgs, session: &mut Session<'_>) -
 }
 
 /// `masker api-keys revoke`.
-pub(super) async fn revoke(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn revoke(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let key: ApiKeyStatus = session.delete(&path(id)?).await?.json()?;
     let output = &mut session.output;
     if output.is_json() {
@@ -97,7 +97,7 @@ pub(super) async fn revoke(id: &str, session: &mut Session<'_>) -> Result<Exit, 
 }
 
 /// Shows a secret for the only time.
-fn show_issued(issued: &ApiKeyIssued, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+fn show_issued(issued: &ApiKeyIssued, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let output = &mut session.output;
     if output.is_json() {
         output.json(issued)?;
@@ -114,7 +114,7 @@ fn show_issued(issued: &ApiKeyIssued, session: &mut Session<'_>) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-fn show_status(key: ApiKeyStatus, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+fn show_status(key: ApiKeyStatus, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let output = &mut session.output;
     if output.is_json() {
         output.json(&key)?;

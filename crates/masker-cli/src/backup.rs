@@ -13,43 +13,43 @@ use serde::Serialize;
 
 use super::{
     args::{ExportArgs, ImportArgs},
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::{Output, yes_or_no},
     progress::Progress,
-    session::{CommandError, Session},
 };
 use masker_api::ImportReport;
-use masker_core::export::{ExportError, Header, PREFIX_BYTES};
+use masker_core::export::{ExportError, ExportHeader, PREFIX_BYTES};
 
 /// What stands for standard input and output.
 const STANDARD: &str = "-";
 
 /// What an export says of itself before it is opened.
 #[derive(Serialize)]
-struct Description {
+struct ExportDescription {
     vault_id: String,
     created_at: Option<String>,
-    keys: Vec<DescribedKey>,
+    keys: Vec<ExportKey>,
 }
 
 #[derive(Serialize)]
-struct DescribedKey {
+struct ExportKey {
     kid: String,
     fingerprint: String,
     records: u64,
     opens: bool,
 }
 
-impl Description {
-    fn of(header: &Header) -> Self {
+impl ExportDescription {
+    fn of(header: &ExportHeader) -> Self {
         let created_at = i64::try_from(header.created_at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let keys = header.keys.iter().map(|key| DescribedKey {
+        let keys = header.keys.iter().map(|key| ExportKey {
             kid: key.kid.to_string(),
             fingerprint: key.fingerprint.to_string(),
             records: key.records,
             opens: key.wrapped.is_some(),
         });
-        Description {
+        ExportDescription {
             vault_id: HEXLOWER.encode(&header.vault_id),
             created_at: created_at.map(|at| at.to_string()),
             keys: keys.collect(),
@@ -65,9 +65,9 @@ impl Description {
         };
         let mut prefix = [0; PREFIX_BYTES];
         source.read_exact(&mut prefix).map_err(cut_short)?;
-        let mut fields = vec![0; Header::fields_bytes(&prefix).map_err(refused)?];
+        let mut fields = vec![0; ExportHeader::fields_bytes(&prefix).map_err(refused)?];
         source.read_exact(&mut fields).map_err(cut_short)?;
-        Ok(Self::of(&Header::parse_fields(&fields).map_err(refused)?))
+        Ok(Self::of(&ExportHeader::parse_fields(&fields).map_err(refused)?))
     }
 
     fn records(&self) -> u64 {
@@ -90,21 +90,21 @@ impl Description {
 
 /// What `masker vault export` says at its end.
 #[derive(Serialize)]
-struct Exported<'a> {
+struct ExportReport<'a> {
     file: &'a str,
     bytes: u64,
     #[serde(flatten)]
-    description: Description,
+    description: ExportDescription,
 }
 
 /// `masker vault export`.
-pub(super) async fn export(args: &ExportArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn export(args: &ExportArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let to_standard_output = args.output == Path::new(STANDARD);
     if to_standard_output && session.output.is_terminal() {
         let message = "--output: an export is no text for a terminal; give a file, or send standard output elsewhere";
         return Err(CommandError::Usage(message.to_owned()));
     }
-    let mut target = if to_standard_output { None } else { Some(Target::open(&args.output, args.force)?) };
+    let mut target = if to_standard_output { None } else { Some(ExportTarget::open(&args.output, args.force)?) };
     let mut download = session.download("/api/v1/vault/export").await?;
     let progress = Progress::bytes(None, "exported", &session.output);
     // The beginning is kept until the header is whole: it says what the file needs.
@@ -120,14 +120,14 @@ pub(super) async fn export(args: &ExportArgs, session: &mut Session<'_>) -> Resu
         progress.advance(piece.len() as u64);
         if description.is_none() {
             beginning.extend_from_slice(&piece);
-            description = Description::read(beginning.as_slice()).ok();
+            description = ExportDescription::read(beginning.as_slice()).ok();
         }
     }
     progress.finish();
     let description = match description {
         Some(description) => description,
         // It is whole now, so that what is wrong with it can be said.
-        None => Description::read(beginning.as_slice())?,
+        None => ExportDescription::read(beginning.as_slice())?,
     };
     if let Some(target) = target {
         target.keep(args.force)?;
@@ -138,7 +138,7 @@ pub(super) async fn export(args: &ExportArgs, session: &mut Session<'_>) -> Resu
         output.flush()?;
         output.note(&format!("{} records or more in {bytes} bytes", description.records()));
     } else if output.is_json() {
-        output.json(&Exported { file: &file, bytes, description })?;
+        output.json(&ExportReport { file: &file, bytes, description })?;
     } else {
         let mut rows = vec![vec!["file".to_owned(), file.into_owned()], vec!["bytes".to_owned(), bytes.to_string()]];
         rows.extend(description.rows());
@@ -148,14 +148,14 @@ pub(super) async fn export(args: &ExportArgs, session: &mut Session<'_>) -> Resu
 }
 
 /// The file that an export goes to: under another name until it is whole and on the disk.
-struct Target {
+struct ExportTarget {
     file: File,
     partial: PathBuf,
     path: PathBuf,
     kept: bool,
 }
 
-impl Target {
+impl ExportTarget {
     fn open(path: &Path, force: bool) -> Result<Self, CommandError> {
         refuse_existing(path, force)?;
         let mut partial = path.as_os_str().to_owned();
@@ -168,7 +168,7 @@ impl Target {
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let file = file.map_err(|error| cannot(&partial, &error))?;
-        Ok(Target { file, partial, path: path.to_owned(), kept: false })
+        Ok(ExportTarget { file, partial, path: path.to_owned(), kept: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
@@ -187,7 +187,7 @@ impl Target {
     }
 }
 
-impl Drop for Target {
+impl Drop for ExportTarget {
     fn drop(&mut self) {
         if !self.kept {
             // A part of an export is of no use; that it stays is no worse than that.
@@ -211,14 +211,14 @@ fn cannot(path: &Path, error: &io::Error) -> CommandError {
 }
 
 /// `masker vault import`.
-pub(super) async fn import(args: &ImportArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn import(args: &ImportArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let from_standard_input = args.file == Path::new(STANDARD);
     let open = || File::open(&args.file).map_err(|error| unreadable(&args.file, &error));
     let (source, length): (Box<dyn Read + Send>, Option<u64>) = if from_standard_input {
         (Box::new(io::stdin()), None)
     } else {
         // What is no export at all is told before it is sent.
-        Description::read(open()?)?;
+        ExportDescription::read(open()?)?;
         let file = open()?;
         let length = file.metadata().map_err(|error| unreadable(&args.file, &error))?.len();
         (Box::new(file), Some(length))
@@ -240,11 +240,11 @@ fn unreadable(path: &Path, error: &io::Error) -> CommandError {
 }
 
 /// `masker vault inspect`.
-pub(super) fn inspect(file: &Path, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) fn inspect(file: &Path, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let description = if file == Path::new(STANDARD) {
-        Description::read(io::stdin())?
+        ExportDescription::read(io::stdin())?
     } else {
-        Description::read(File::open(file).map_err(|error| unreadable(file, &error))?)?
+        ExportDescription::read(File::open(file).map_err(|error| unreadable(file, &error))?)?
     };
     let output = &mut session.output;
     if output.is_json() {

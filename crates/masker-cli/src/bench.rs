@@ -32,7 +32,7 @@ const LATENCY_MICROSECONDS_MAX: u64 = 60_000_000;
 
 /// What is asked of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum LoadOperation {
     /// The same values over and over.
     Tokenize,
     /// Values that were never seen.
@@ -45,7 +45,7 @@ pub enum Operation {
 
 /// A load to put on the daemon.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub struct LoadTest {
     /// Where it listens.
     pub socket: PathBuf,
     /// Connections, each with one request in flight: 1 or more.
@@ -53,7 +53,7 @@ pub struct Load {
     /// Values in a request: 1 to 10,000.
     pub batch: usize,
     /// What is asked.
-    pub operation: Operation,
+    pub operation: LoadOperation,
     /// The policy; the daemon's default if absent.
     pub policy: Option<String>,
     /// The kind of every value.
@@ -68,7 +68,7 @@ pub struct Load {
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Measured {
+pub struct LoadResult {
     /// Requests answered.
     pub requests: u64,
     /// Values in them.
@@ -117,12 +117,12 @@ pub enum BenchError {
     Task(#[from] tokio::task::JoinError),
 }
 
-impl Load {
+impl LoadTest {
     /// Puts the load on the daemon and measures.
     ///
     /// # Errors
     /// [`BenchError`]; a value that fails is counted and no error.
-    pub async fn run(&self) -> Result<Measured, BenchError> {
+    pub async fn run(&self) -> Result<LoadResult, BenchError> {
         if self.connections == 0 {
             return Err(BenchError::Load("at least one connection is needed"));
         }
@@ -132,7 +132,7 @@ impl Load {
         let load = Arc::new(self.clone());
         let mut prepared = Vec::with_capacity(self.connections);
         for number in 0..self.connections {
-            let mut connection = Connection::open(&self.socket, self.authorization.clone()).await?;
+            let mut connection = BenchConnection::open(&self.socket, self.authorization.clone()).await?;
             let bodies = load.bodies(number, &mut connection).await?;
             prepared.push((number, connection, bodies));
         }
@@ -143,7 +143,7 @@ impl Load {
             let load = Arc::clone(&load);
             tasks.spawn(async move { load.drive(number, connection, &bodies, deadline).await });
         }
-        let mut total = Counts::new()?;
+        let mut total = BenchCounts::new()?;
         while let Some(counts) = tasks.join_next().await {
             total.add(&counts??);
         }
@@ -151,14 +151,14 @@ impl Load {
     }
 
     /// The requests of one connection, made before the clock starts.
-    async fn bodies(&self, number: usize, connection: &mut Connection) -> Result<Vec<Bytes>, BenchError> {
+    async fn bodies(&self, number: usize, connection: &mut BenchConnection) -> Result<Vec<Bytes>, BenchError> {
         let mut bodies = Vec::with_capacity(BODIES_PER_CONNECTION);
-        if self.operation == Operation::Mint {
+        if self.operation == LoadOperation::Mint {
             return Ok(bodies);
         }
         for request in 0..BODIES_PER_CONNECTION {
             let body = self.tokenize_body("k", number, request);
-            if self.operation == Operation::Rehydrate {
+            if self.operation == LoadOperation::Rehydrate {
                 bodies.push(rehydrate_body(&connection.ask("/api/v1/tokenize", body).await?)?);
             } else {
                 // What is measured is finding values, not minting them.
@@ -194,16 +194,16 @@ impl Load {
     async fn drive(
         &self,
         number: usize,
-        mut connection: Connection,
+        mut connection: BenchConnection,
         bodies: &[Bytes],
         deadline: Instant,
-    ) -> Result<Counts, BenchError> {
+    ) -> Result<BenchCounts, BenchError> {
         let path = match self.operation {
-            Operation::Tokenize | Operation::Mint => "/api/v1/tokenize",
-            Operation::Rehydrate => "/api/v1/rehydrate",
-            Operation::Lookup => "/api/v1/lookup",
+            LoadOperation::Tokenize | LoadOperation::Mint => "/api/v1/tokenize",
+            LoadOperation::Rehydrate => "/api/v1/rehydrate",
+            LoadOperation::Lookup => "/api/v1/lookup",
         };
-        let mut counts = Counts::new()?;
+        let mut counts = BenchCounts::new()?;
         for request in 0.. {
             let body = match bodies.len() {
                 0 => self.tokenize_body("m", number, request),
@@ -234,19 +234,19 @@ fn rehydrate_body(answer: &[u8]) -> Result<Bytes, BenchError> {
 }
 
 /// One connection with one request in flight.
-struct Connection {
+struct BenchConnection {
     sender: SendRequest<Full<Bytes>>,
     authorization: Option<header::HeaderValue>,
 }
 
-impl Connection {
+impl BenchConnection {
     async fn open(path: &Path, authorization: Option<header::HeaderValue>) -> Result<Self, BenchError> {
         let connect = |source| BenchError::Connect { path: path.to_owned(), source };
         let stream = UnixStream::connect(path).await.map_err(connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with its sender; what goes wrong with it reaches the request in flight.
         drop(tokio::spawn(connection));
-        Ok(Connection { sender, authorization })
+        Ok(BenchConnection { sender, authorization })
     }
 
     async fn ask(&mut self, path: &'static str, body: Bytes) -> Result<Bytes, BenchError> {
@@ -269,17 +269,17 @@ impl Connection {
     }
 }
 
-struct Counts {
+struct BenchCounts {
     requests: u64,
     failed: u64,
     latencies: Histogram<u64>,
 }
 
-impl Counts {
+impl BenchCounts {
     fn new() -> Result<Self, BenchError> {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MICROSECONDS_MAX, 3);
         let latencies = latencies.map_err(|_| BenchError::Load("latencies cannot be recorded: this is a bug"))?;
-        Ok(Counts { requests: 0, failed: 0, latencies })
+        Ok(BenchCounts { requests: 0, failed: 0, latencies })
     }
 
     fn count(&mut self, took: Duration, answer: &[u8]) {
@@ -289,18 +289,18 @@ impl Counts {
         self.latencies.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn add(&mut self, other: &Counts) {
+    fn add(&mut self, other: &BenchCounts) {
         self.requests += other.requests;
         self.failed += other.failed;
         // Both have the same bounds.
         let _ = self.latencies.add(&other.latencies);
     }
 
-    fn measured(&self, batch: usize, took: Duration) -> Measured {
+    fn measured(&self, batch: usize, took: Duration) -> LoadResult {
         let values = self.requests * batch as u64;
         let seconds = took.as_secs_f64();
         let ms = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
-        Measured {
+        LoadResult {
             requests: self.requests,
             values,
             failed: self.failed,

@@ -6,7 +6,7 @@ use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
 use masker_config::Environment;
-use masker_types::api_key::{Malformed, Presented};
+use masker_types::api_key::{ApiKeyFormatError, PresentedKey};
 
 /// The variable that holds an API key.
 const VARIABLE: &str = "MASKER_API_KEY";
@@ -16,7 +16,7 @@ const VARIABLE: &str = "MASKER_API_KEY";
 pub(super) enum CredentialError {
     /// It is no API key; nothing was sent.
     #[error("{VARIABLE} is {0}; leave it out to be known as this user")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] ApiKeyFormatError),
 }
 
 /// The `Authorization` header of every request; `None` without a credential. White space around it, such as the end of a
@@ -24,10 +24,10 @@ pub(super) enum CredentialError {
 pub(super) fn authorization(environment: &Environment) -> Result<Option<HeaderValue>, CredentialError> {
     let Some(key) = environment.setting(VARIABLE) else { return Ok(None) };
     let key = key.as_encoded_bytes().trim_ascii();
-    Presented::parse(key)?;
+    PresentedKey::parse(key)?;
     let header = Zeroizing::new([b"Bearer ", key].concat());
     // A key has letters, digits and `_` alone, all of which a header can have.
-    let mut header = HeaderValue::from_bytes(&header).map_err(|_| Malformed::Character)?;
+    let mut header = HeaderValue::from_bytes(&header).map_err(|_| ApiKeyFormatError::Character)?;
     header.set_sensitive(true);
     Ok(Some(header))
 }
@@ -55,9 +55,9 @@ mod tests {
     #[test]
     fn what_is_no_key_is_told_and_not_repeated() {
         for (text, malformed) in [
-            ("hunter2", Malformed::Prefix),
-            (&KEY[..54], Malformed::Length),
-            (&KEY.replace("Fke", "Fkf"), Malformed::Checksum),
+            ("hunter2", ApiKeyFormatError::Prefix),
+            (&KEY[..54], ApiKeyFormatError::Length),
+            (&KEY.replace("Fke", "Fkf"), ApiKeyFormatError::Checksum),
         ] {
             let error = of(Some(text)).unwrap_err();
             assert_eq!(error, CredentialError::Malformed(malformed));

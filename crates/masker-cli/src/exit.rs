@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use masker_client::ClientError;
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

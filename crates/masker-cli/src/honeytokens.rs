@@ -6,16 +6,16 @@ use zeroize::Zeroizing;
 
 use super::{
     args::PlantArgs,
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::yes_or_no,
-    session::{CommandError, Session},
 };
 use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 
 const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
 
 /// `masker vault plant-honeytoken`.
-pub(super) async fn plant(args: &PlantArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn plant(args: &PlantArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let mut value = Zeroizing::new(String::new());
     if args.value_stdin {
         io::stdin().lock().read_line(&mut value).map_err(CommandError::Input)?;
@@ -41,7 +41,7 @@ pub(super) async fn plant(args: &PlantArgs, session: &mut Session<'_>) -> Result
 }
 
 /// `masker vault honeytokens`.
-pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn list(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let list: HoneytokenList = session.get(HONEYTOKENS).await?.json()?;
     let output = &mut session.output;
     if output.is_json() {
@@ -52,7 +52,7 @@ pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError
 }
 
 /// `masker vault remove-honeytoken`.
-pub(super) async fn remove(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn remove(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let removed: Honeytoken =
         session.delete(&format!("{HONEYTOKENS}/{}", super::sessions::in_path(id)?)).await?.json()?;
     let output = &mut session.output;
@@ -63,7 +63,7 @@ pub(super) async fn remove(id: &str, session: &mut Session<'_>) -> Result<Exit, 
     show(vec![removed], session)
 }
 
-fn show(honeytokens: Vec<Honeytoken>, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+fn show(honeytokens: Vec<Honeytoken>, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let row = |one: Honeytoken| {
         let planted_at = one.planted_at.unwrap_or_else(|| "-".to_owned());
         vec![one.id, one.kind, one.kid, yes_or_no(!one.carries_value), planted_at, one.planted_by, one.label]

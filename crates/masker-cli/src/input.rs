@@ -23,17 +23,17 @@ pub(super) struct LineReader<R> {
 }
 
 /// Complete lines, and where the buffer goes on after them.
-struct Split {
-    lines: Vec<Result<Zeroizing<String>, NotText>>,
+struct SplitLines {
+    lines: Vec<Result<Zeroizing<String>, InvalidUtf8>>,
     consumed: usize,
 }
 
 /// A line that is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotText;
+pub(super) struct InvalidUtf8;
 
 /// Lines, in their order.
-pub(super) type Lines = Vec<Result<Zeroizing<String>, NotText>>;
+pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidUtf8>>;
 
 impl<R: Read> LineReader<R> {
     pub(super) fn new(source: R) -> Self {
@@ -41,9 +41,9 @@ impl<R: Read> LineReader<R> {
     }
 
     /// The next lines: at least one, at most [`ITEMS_PER_REQUEST_MAX`]; `None` at the end.
-    pub(super) fn next_batch(&mut self) -> io::Result<Option<Lines>> {
+    pub(super) fn next_batch(&mut self) -> io::Result<Option<InputLines>> {
         loop {
-            let Split { lines, consumed } = self.split();
+            let SplitLines { lines, consumed } = self.split();
             if !lines.is_empty() {
                 self.buffer.copy_within(consumed..self.filled, 0);
                 self.filled -= consumed;
@@ -65,8 +65,8 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    fn split(&self) -> Split {
-        let mut split = Split { lines: Vec::new(), consumed: 0 };
+    fn split(&self) -> SplitLines {
+        let mut split = SplitLines { lines: Vec::new(), consumed: 0 };
         while split.lines.len() < ITEMS_PER_REQUEST_MAX {
             let rest = &self.buffer[split.consumed..self.filled];
             let line = match rest.iter().position(|byte| *byte == b'\n') {
@@ -81,10 +81,10 @@ impl<R: Read> LineReader<R> {
     }
 }
 
-fn text(line: &[u8]) -> Result<Zeroizing<String>, NotText> {
+fn text(line: &[u8]) -> Result<Zeroizing<String>, InvalidUtf8> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    std::str::from_utf8(line).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| NotText)
+    std::str::from_utf8(line).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| InvalidUtf8)
 }
 
 #[cfg(test)]

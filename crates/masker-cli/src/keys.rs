@@ -9,19 +9,19 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::yes_or_no,
-    session::{CommandError, Session},
 };
 use masker_api::{KeyList, KeyStatus, KeysReloadReport};
 use masker_core::crypto::{GenerationKeys, SecretKey};
-use masker_types::{kind::Kid, mode::World};
+use masker_types::{kind::Kid, mode::Mode};
 
 /// Bytes of a key's text at most: room for white space around 44 characters.
 const KEY_TEXT_BYTES_MAX: usize = 4_096;
 
 #[derive(Serialize)]
-struct Generated<'a> {
+struct GeneratedKey<'a> {
     kid: &'a str,
     variable: &'a str,
     key: &'a str,
@@ -29,7 +29,7 @@ struct Generated<'a> {
 }
 
 /// `masker keys generate`.
-pub(super) fn generate(kid: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) fn generate(kid: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let kid = parse_kid(kid)?;
     let failed = |error: &dyn fmt::Display| CommandError::Other(format!("no key could be made: {error}"));
     let key = SecretKey::generate(&mut rand::rng()).map_err(|error| failed(&error))?;
@@ -37,7 +37,7 @@ pub(super) fn generate(kid: &str, session: &mut Session<'_>) -> Result<Exit, Com
     let key = key.to_base64();
     let output = &mut session.output;
     if output.is_json() {
-        output.json(&Generated { kid: kid.as_str(), variable: &variable, key: &key, fingerprint: &fingerprint })?;
+        output.json(&GeneratedKey { kid: kid.as_str(), variable: &variable, key: &key, fingerprint: &fingerprint })?;
     } else {
         output.line(&Zeroizing::new(format!("{variable}={}", *key)))?;
     }
@@ -57,13 +57,13 @@ fn parse_kid(text: &str) -> Result<Kid, CommandError> {
 }
 
 fn fingerprint_of(kid: Kid, key: &SecretKey) -> Result<String, CommandError> {
-    let keys = GenerationKeys::derive(kid, key, World::Live);
+    let keys = GenerationKeys::derive(kid, key, Mode::Live);
     let keys = keys.map_err(|error| CommandError::Other(format!("its fingerprint could not be told: {error}")))?;
     Ok(keys.fingerprint().to_string())
 }
 
 /// `masker keys fingerprint`.
-pub(super) fn fingerprint(kid: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) fn fingerprint(kid: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let kid = parse_kid(kid)?;
     let mut text = Zeroizing::new(Vec::with_capacity(KEY_TEXT_BYTES_MAX));
     let input = io::stdin().lock();
@@ -81,7 +81,7 @@ pub(super) fn fingerprint(kid: &str, session: &mut Session<'_>) -> Result<Exit, 
 }
 
 /// `masker keys status`.
-pub(super) async fn status(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn status(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.get("/api/v1/keys").await?;
     let list: KeyList = reply.json()?;
     let output = &mut session.output;
@@ -105,7 +105,7 @@ pub(super) async fn status(session: &mut Session<'_>) -> Result<Exit, CommandErr
 }
 
 /// `masker keys reload`.
-pub(super) async fn reload(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn reload(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.post("/api/v1/keys/reload", &serde_json::json!({})).await?;
     let report: KeysReloadReport = reply.json()?;
     let output = &mut session.output;

@@ -10,22 +10,22 @@ pub mod bench;
 mod bulk;
 mod credential;
 pub mod doctor;
-mod events;
+mod audit_events;
 mod exit;
 mod help;
 mod honeytokens;
 mod input;
 mod keys;
 mod live;
-mod load;
+mod bench_command;
 mod output;
 mod policy;
 mod progress;
 mod purge;
-mod query;
+mod percent_encoding;
 mod rotation;
 pub mod scrape;
-mod session;
+mod context;
 mod sessions;
 mod status;
 mod values;
@@ -39,30 +39,30 @@ use self::{
         ApiKeysCommand, Arguments, AuditCommand, ClientCommand, Global, KeysCommand, PolicyCommand, RehydrateArgs,
         SessionsCommand, TokenizeArgs, VaultCommand,
     },
-    session::{CommandError, Session},
-    values::Operation,
+    context::{CommandContext, CommandError},
+    values::ValueOperation,
 };
 pub use self::{
-    audit::NotedHead,
+    audit::ReadAuditHead,
     exit::Exit,
-    vault::{Migrate, Moved},
+    vault::{Migrate, MigrationSizes},
 };
-use masker_config::Host;
+use masker_config::HostEnvironment;
 
 /// What is done to a vault itself while no daemon has it. The command line knows no vault: whoever starts it gives it
 /// this.
 #[derive(Clone, Copy)]
-pub struct Offline {
+pub struct OfflineTools {
     /// Reads where the audit log stood.
-    pub noted_head: NotedHead,
+    pub recorded_audit_head: ReadAuditHead,
     /// Moves the vault to another engine.
     pub migrate: Migrate,
 }
 
 /// Runs a command to its end, writes its results, or why it failed, and says with what to exit. It must not be called
 /// from within a tokio runtime.
-pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, offline: Offline) -> Exit {
-    let mut session = Session::new(global, host, offline);
+pub fn run(command: ClientCommand, global: &Global, host: HostEnvironment<'_>, offline: OfflineTools) -> Exit {
+    let mut session = CommandContext::new(global, host, offline);
     // One connection needs no second thread; load on many does.
     let mut threads = match &command {
         ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
@@ -90,14 +90,14 @@ pub fn run(command: ClientCommand, global: &Global, host: Host<'_>, offline: Off
     }
 }
 
-async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+async fn dispatch(command: ClientCommand, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     match command {
         ClientCommand::Tokenize(args) if args.bulk.is_wanted() => bulk::tokenize(&args, session).await,
         ClientCommand::Rehydrate(args) if args.bulk.is_wanted() => bulk::rehydrate(&args, session).await,
-        ClientCommand::Tokenize(args) => values::run(Operation::Tokenize(&args.into()), session).await,
-        ClientCommand::Lookup(args) => values::run(Operation::Lookup(&args), session).await,
-        ClientCommand::Rehydrate(args) => values::run(Operation::Rehydrate(&args.tokens), session).await,
-        ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(Operation::Forget(&args), session).await,
+        ClientCommand::Tokenize(args) => values::run(ValueOperation::Tokenize(&args.into()), session).await,
+        ClientCommand::Lookup(args) => values::run(ValueOperation::Lookup(&args), session).await,
+        ClientCommand::Rehydrate(args) => values::run(ValueOperation::Rehydrate(&args.tokens), session).await,
+        ClientCommand::Vault(VaultCommand::Forget(args)) => values::run(ValueOperation::Forget(&args), session).await,
         ClientCommand::Vault(VaultCommand::Stats) => vault::stats(session).await,
         ClientCommand::Vault(VaultCommand::Check) => vault::check(session).await,
         ClientCommand::Vault(VaultCommand::Export(args)) => backup::export(&args, session).await,
@@ -131,8 +131,8 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
         ClientCommand::Policy(PolicyCommand::Diff { before, after }) => policy::diff(&before, &after, session).await,
         ClientCommand::Policy(PolicyCommand::Reload) => policy::reload(session).await,
         ClientCommand::Audit(AuditCommand::Verify(args)) => audit::verify(&args, session),
-        ClientCommand::Audit(AuditCommand::Show(args)) => events::show(&args, session).await,
-        ClientCommand::Audit(AuditCommand::Tail(args)) => events::tail(&args, session).await,
+        ClientCommand::Audit(AuditCommand::Show(args)) => audit_events::show(&args, session).await,
+        ClientCommand::Audit(AuditCommand::Tail(args)) => audit_events::tail(&args, session).await,
         ClientCommand::Health => status::health(session).await,
         ClientCommand::Status(args) => live::run(&args, session).await,
         ClientCommand::Doctor => doctor::command::run(session).await,
@@ -144,6 +144,6 @@ async fn dispatch(command: ClientCommand, session: &mut Session<'_>) -> Result<E
             session.output.bytes(&script)?;
             Ok(Exit::Done)
         }
-        ClientCommand::Bench(args) => load::run(&args, session).await,
+        ClientCommand::Bench(args) => bench_command::run(&args, session).await,
     }
 }

@@ -5,23 +5,23 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{
+    context::{CommandContext, CommandError},
     exit::Exit,
-    session::{CommandError, Session},
 };
 use masker_api::{EntityDescription, PolicyDescription, PolicyList, ReloadReport};
-use masker_config::{Faults, load_policies, load_policy};
+use masker_config::{ConfigErrors, load_policies, load_policy};
 use masker_core::{
     normalize::Normalizer,
-    policy::{Action, Cipher, EntityRule, Policy, PolicySet, Scheme, TokenizeRule, changes},
+    policy::{Action, EntityRule, Policy, PolicyCipher, PolicySet, Scheme, TokenizeRule, changes},
 };
 use masker_types::kind::{EntityKind, Kid};
 
 /// `masker policy validate`.
-pub(super) fn validate(path: &Path, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) fn validate(path: &Path, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let policies = load_policies(path, None);
     let output = &mut session.output;
     if output.is_json() {
-        output.json(&Verdict::of(&policies))?;
+        output.json(&ValidationReport::of(&policies))?;
         return Ok(if policies.is_ok() { Exit::Done } else { Exit::Invalid });
     }
     let policies = match policies {
@@ -48,29 +48,32 @@ pub(super) fn validate(path: &Path, session: &mut Session<'_>) -> Result<Exit, C
 }
 
 #[derive(Serialize)]
-struct Verdict<'a> {
+struct ValidationReport<'a> {
     valid: bool,
     policies: Vec<&'a str>,
-    errors: Vec<Error<'a>>,
+    errors: Vec<ValidationError<'a>>,
     warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct ValidationError<'a> {
     file: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
     message: &'a str,
 }
 
-impl<'a> Verdict<'a> {
-    fn of(policies: &'a Result<PolicySet, Faults>) -> Self {
-        let errors = policies.as_ref().err().into_iter().flat_map(Faults::iter);
+impl<'a> ValidationReport<'a> {
+    fn of(policies: &'a Result<PolicySet, ConfigErrors>) -> Self {
+        let errors = policies.as_ref().err().into_iter().flat_map(ConfigErrors::iter);
         let policies: Vec<&Policy> = policies.iter().flat_map(PolicySet::iter).collect();
-        let error =
-            |fault: &'a masker_config::Fault| Error { file: &fault.place, line: fault.line, message: &fault.message };
-        let errors: Vec<Error<'a>> = errors.map(error).collect();
-        Verdict {
+        let error = |fault: &'a masker_config::ConfigError| ValidationError {
+            file: &fault.place,
+            line: fault.line,
+            message: &fault.message,
+        };
+        let errors: Vec<ValidationError<'a>> = errors.map(error).collect();
+        ValidationReport {
             valid: errors.is_empty(),
             policies: policies.iter().map(|policy| policy.name.as_str()).collect(),
             errors,
@@ -80,7 +83,7 @@ impl<'a> Verdict<'a> {
 }
 
 /// `masker policy show`.
-pub(super) async fn show(name: Option<&str>, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn show(name: Option<&str>, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let Some(name) = name else { return list(session).await };
     let policy = fetch(name, session).await?;
     let output = &mut session.output;
@@ -113,7 +116,7 @@ pub(super) async fn show(name: Option<&str>, session: &mut Session<'_>) -> Resul
     Ok(Exit::Done)
 }
 
-async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+async fn list(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.get("/api/v1/policies").await?;
     let list: PolicyList = reply.json()?;
     let output = &mut session.output;
@@ -131,7 +134,7 @@ async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
 }
 
 /// `masker policy reload`.
-pub(super) async fn reload(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn reload(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.post("/api/v1/policies/reload", &serde_json::json!({})).await?;
     let report: ReloadReport = reply.json()?;
     let output = &mut session.output;
@@ -147,7 +150,7 @@ pub(super) async fn reload(session: &mut Session<'_>) -> Result<Exit, CommandErr
 }
 
 #[derive(Serialize)]
-struct Difference {
+struct PolicyDifference {
     kind: String,
     before: Option<String>,
     after: Option<String>,
@@ -156,11 +159,11 @@ struct Difference {
 }
 
 /// `masker policy diff`.
-pub(super) async fn diff(before: &str, after: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn diff(before: &str, after: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let (before, after) = (find(before, session).await?, find(after, session).await?);
-    let differences: Vec<Difference> = changes(&before, &after)
+    let differences: Vec<PolicyDifference> = changes(&before, &after)
         .into_iter()
-        .map(|change| Difference {
+        .map(|change| PolicyDifference {
             kind: change.kind.to_string(),
             before: change.before.as_ref().map(describe),
             after: change.after.as_ref().map(describe),
@@ -178,13 +181,13 @@ pub(super) async fn diff(before: &str, after: &str, session: &mut Session<'_>) -
         return Ok(Exit::Done);
     }
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let row = |change: Difference| vec![change.kind, dash(change.before), dash(change.after), change.effect];
+    let row = |change: PolicyDifference| vec![change.kind, dash(change.before), dash(change.after), change.effect];
     output.table(&["KIND", "BEFORE", "AFTER", "EFFECT"], differences.into_iter().map(row).collect())?;
     Ok(Exit::Done)
 }
 
 /// A policy from a file, or from the daemon.
-async fn find(name: &str, session: &mut Session<'_>) -> Result<Policy, CommandError> {
+async fn find(name: &str, session: &mut CommandContext<'_>) -> Result<Policy, CommandError> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|extension| extension == "toml") {
         return Ok(load_policy(path)?);
@@ -195,7 +198,7 @@ async fn find(name: &str, session: &mut Session<'_>) -> Result<Policy, CommandEr
     })
 }
 
-async fn fetch(name: &str, session: &mut Session<'_>) -> Result<PolicyDescription, CommandError> {
+async fn fetch(name: &str, session: &mut CommandContext<'_>) -> Result<PolicyDescription, CommandError> {
     let mut path = "/api/v1/policies/".to_owned();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
@@ -216,7 +219,7 @@ fn describe(rule: &EntityRule) -> String {
             Scheme::VaultDeterministic => format!("{} {kid} {}", scheme.name(), normalizer.name()),
             Scheme::ReversibleAead(suite) => {
                 let nonce = if suite.is_deterministic() { "deterministic" } else { "random" };
-                format!("{} {kid} {} {nonce}", scheme.name(), Cipher::of(suite).name())
+                format!("{} {kid} {} {nonce}", scheme.name(), PolicyCipher::of(suite).name())
             }
         },
     };
@@ -243,7 +246,7 @@ fn rule_of(description: &EntityDescription) -> Option<EntityRule> {
                 "vault-deterministic" => Scheme::VaultDeterministic,
                 "reversible-aead" => {
                     let name = description.cipher.as_deref()?;
-                    let cipher = Cipher::ALL.into_iter().find(|cipher| cipher.name() == name)?;
+                    let cipher = PolicyCipher::ALL.into_iter().find(|cipher| cipher.name() == name)?;
                     Scheme::ReversibleAead(cipher.suite(description.deterministic?))
                 }
                 _ => return None,

@@ -4,13 +4,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::{
     args::PurgeArgs,
+    context::{CommandContext, CommandError},
     exit::Exit,
-    session::{CommandError, Session},
 };
 use masker_api::{PurgeReport, PurgeRequest};
 
 /// Asks how many records are meant, and erases them if it is wanted.
-pub(super) async fn run(args: &PurgeArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(args: &PurgeArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let counted = purge(args, true, session).await?;
     if counted.records == 0 || !(args.yes || confirmed(&counted, session)?) {
         show(&counted, session)?;
@@ -21,7 +21,7 @@ pub(super) async fn run(args: &PurgeArgs, session: &mut Session<'_>) -> Result<E
     Ok(Exit::Done)
 }
 
-async fn purge(args: &PurgeArgs, dry_run: bool, session: &mut Session<'_>) -> Result<PurgeReport, CommandError> {
+async fn purge(args: &PurgeArgs, dry_run: bool, session: &mut CommandContext<'_>) -> Result<PurgeReport, CommandError> {
     let request = PurgeRequest {
         before: args.before.as_deref().map(Into::into),
         key: args.key.as_deref().map(Into::into),
@@ -31,7 +31,7 @@ async fn purge(args: &PurgeArgs, dry_run: bool, session: &mut Session<'_>) -> Re
 }
 
 /// Asks whoever sits there. Without a terminal nobody does.
-fn confirmed(counted: &PurgeReport, session: &Session<'_>) -> Result<bool, CommandError> {
+fn confirmed(counted: &PurgeReport, session: &CommandContext<'_>) -> Result<bool, CommandError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         session.output.note("nothing was erased; --yes erases them");
@@ -46,7 +46,7 @@ fn confirmed(counted: &PurgeReport, session: &Session<'_>) -> Result<bool, Comma
     Ok(answer.trim() == "yes")
 }
 
-fn show(report: &PurgeReport, session: &mut Session<'_>) -> Result<(), CommandError> {
+fn show(report: &PurgeReport, session: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut session.output;
     if output.is_json() {
         output.json(report)?;

@@ -7,24 +7,24 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     args::RotateArgs,
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::Output,
     progress::Progress,
-    session::{CommandError, Session},
 };
 use masker_api::{Rotation, RotationBegin, RotationList};
 
 const ROTATIONS: &str = "/api/v1/vault/rotations";
 /// Pause between two looks at a rotation that is waited for.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Pause between two lines of progress where no terminal shows a bar.
 const LINE_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long the daemon may be away, as for a restart, before the command gives up. The rotation does not.
-const AWAY_MAX: Duration = Duration::from_secs(60);
+const RECONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// `masker vault rotate-key`.
-pub(super) async fn rotate(args: &RotateArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn rotate(args: &RotateArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let begin = RotationBegin {
         new_kid: args.new_kid.clone(),
         old_kid: args.old_kid.clone(),
@@ -41,10 +41,10 @@ pub(super) async fn rotate(args: &RotateArgs, session: &mut Session<'_>) -> Resu
         rotation.id,
         rotation.id
     ));
-    let mut watch = Watch::new(&session.output);
+    let mut watch = RotationWatch::new(&session.output);
     while rotation.state == "running" {
         watch.show(&rotation, session);
-        sleep(LOOK_PAUSE).await;
+        sleep(POLL_INTERVAL).await;
         rotation = watch.look(&rotation, session).await?;
     }
     watch.end();
@@ -53,7 +53,7 @@ pub(super) async fn rotate(args: &RotateArgs, session: &mut Session<'_>) -> Resu
 }
 
 /// `masker vault rotations`.
-pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn list(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let list: RotationList = session.get(ROTATIONS).await?.json()?;
     let output = &mut session.output;
     if output.is_json() {
@@ -80,7 +80,7 @@ pub(super) async fn list(session: &mut Session<'_>) -> Result<Exit, CommandError
 }
 
 /// `masker vault cancel-rotation`.
-pub(super) async fn cancel(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn cancel(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     // What stands in a path must be of a path's characters; no other id exists anyway.
     if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(CommandError::Usage("an id is 32 hex digits; `masker vault rotations` lists them".to_owned()));
@@ -90,7 +90,7 @@ pub(super) async fn cancel(id: &str, session: &mut Session<'_>) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn show(rotation: &Rotation, session: &mut Session<'_>) -> Result<(), CommandError> {
+fn show(rotation: &Rotation, session: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut session.output;
     if output.is_json() {
         output.json(rotation)?;
@@ -122,27 +122,27 @@ fn show(rotation: &Rotation, session: &mut Session<'_>) -> Result<(), CommandErr
 }
 
 /// Shows how far a rotation is: by a bar on a terminal, else by a line now and then.
-struct Watch {
+struct RotationWatch {
     bar: Progress,
     last_line: Option<Instant>,
     /// Since when the daemon has not answered.
-    away_since: Option<Instant>,
+    disconnected_since: Option<Instant>,
 }
 
-impl Watch {
+impl RotationWatch {
     fn new(output: &Output) -> Self {
-        Watch { bar: Progress::records(output), last_line: None, away_since: None }
+        RotationWatch { bar: Progress::records(output), last_line: None, disconnected_since: None }
     }
 
     /// Asks how the rotation stands now. A daemon that is being started again will go on with it, and so does this.
-    async fn look(&mut self, rotation: &Rotation, session: &mut Session<'_>) -> Result<Rotation, CommandError> {
+    async fn look(&mut self, rotation: &Rotation, session: &mut CommandContext<'_>) -> Result<Rotation, CommandError> {
         match session.get(&format!("{ROTATIONS}/{}", rotation.id)).await {
             Ok(reply) => {
-                self.away_since = None;
+                self.disconnected_since = None;
                 Ok(reply.json()?)
             }
             Err(error) if error.exit() == Exit::Unreachable => {
-                if self.away_since.get_or_insert_with(Instant::now).elapsed() >= AWAY_MAX {
+                if self.disconnected_since.get_or_insert_with(Instant::now).elapsed() >= RECONNECT_MAX {
                     return Err(error);
                 }
                 Ok(rotation.clone())
@@ -151,7 +151,7 @@ impl Watch {
         }
     }
 
-    fn show(&mut self, rotation: &Rotation, session: &Session<'_>) {
+    fn show(&mut self, rotation: &Rotation, session: &CommandContext<'_>) {
         self.bar.set(rotation.rows_done, rotation.rows_total, pace(rotation));
         if self.bar.is_hidden() && self.last_line.is_none_or(|at| at.elapsed() >= LINE_PAUSE) {
             self.last_line = Some(Instant::now());

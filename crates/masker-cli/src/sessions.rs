@@ -9,19 +9,19 @@ use tokio::time::sleep;
 
 use super::{
     args::{SessionListArgs, SessionStatusArg},
+    context::{CommandContext, CommandError},
     exit::Exit,
-    query::encoded,
-    session::{CommandError, Session},
+    percent_encoding::encoded,
 };
 use masker_api::{SessionInfo, SessionList, SessionOpen};
 use masker_types::limits::SESSIONS_PAGE_MAX;
 
 const SESSIONS: &str = "/api/v1/sessions";
 /// Pause between two looks of `tail`.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// `masker sessions open`.
-pub(super) async fn open(label: Option<String>, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn open(label: Option<String>, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let opened: SessionInfo = session.post(SESSIONS, &SessionOpen { label }).await?.json()?;
     let output = &mut session.output;
     if output.is_json() {
@@ -33,7 +33,7 @@ pub(super) async fn open(label: Option<String>, session: &mut Session<'_>) -> Re
 }
 
 /// `masker sessions list`.
-pub(super) async fn list(args: &SessionListArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn list(args: &SessionListArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let sessions = pages(args, session).await?;
     let output = &mut session.output;
     if output.is_json() {
@@ -45,19 +45,19 @@ pub(super) async fn list(args: &SessionListArgs, session: &mut Session<'_>) -> R
 }
 
 /// `masker sessions show`.
-pub(super) async fn show(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn show(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let info: SessionInfo = session.get(&format!("{SESSIONS}/{}", in_path(id)?)).await?.json()?;
     describe(info, session)
 }
 
 /// `masker sessions close`.
-pub(super) async fn close(id: &str, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn close(id: &str, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let info: SessionInfo = session.delete(&format!("{SESSIONS}/{}", in_path(id)?)).await?.json()?;
     describe(info, session)
 }
 
 /// `masker sessions tail`: until nobody reads it any more.
-pub(super) async fn tail(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn tail(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let open = SessionListArgs { since: None, status: Some(SessionStatusArg::Open), limit: None };
     let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     loop {
@@ -84,12 +84,12 @@ pub(super) async fn tail(session: &mut Session<'_>) -> Result<Exit, CommandError
             }
         }
         session.output.flush()?;
-        sleep(LOOK_PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Page after page, up to the limit.
-async fn pages(args: &SessionListArgs, session: &mut Session<'_>) -> Result<Vec<SessionInfo>, CommandError> {
+async fn pages(args: &SessionListArgs, session: &mut CommandContext<'_>) -> Result<Vec<SessionInfo>, CommandError> {
     let mut sessions: Vec<SessionInfo> = Vec::new();
     let mut cursor: Option<String> = None;
     let most = args.limit.unwrap_or(usize::MAX);
@@ -144,7 +144,7 @@ fn row(info: &SessionInfo) -> Vec<String> {
     ]
 }
 
-fn describe(info: SessionInfo, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+fn describe(info: SessionInfo, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let output = &mut session.output;
     if output.is_json() {
         output.json(&info)?;

@@ -2,14 +2,14 @@
 
 use super::{
     api_keys::limits_text,
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::yes_or_no,
-    session::{CommandError, Session},
 };
 use masker_api::{Health, HealthStatus, WhoAmI};
 
 /// `masker health`.
-pub(super) async fn health(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn health(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.get("/health").await?;
     let health: Health = reply.json()?;
     let exit = if health.status == HealthStatus::Ok { Exit::Done } else { Exit::Failure };
@@ -38,7 +38,7 @@ pub(super) async fn health(session: &mut Session<'_>) -> Result<Exit, CommandErr
 }
 
 /// `masker whoami`.
-pub(super) async fn whoami(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn whoami(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.get("/api/v1/auth/whoami").await?;
     let caller: WhoAmI = reply.json()?;
     let output = &mut session.output;

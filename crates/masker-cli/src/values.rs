@@ -10,55 +10,55 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     args::{TokenArgs, ValueArgs},
+    context::{CommandContext, CommandError},
     exit::Exit,
-    input::{LineReader, Lines, NotText},
-    session::{CommandError, Session},
+    input::{InputLines, InvalidUtf8, LineReader},
 };
 use masker_api::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
     TokenizeRequest, TokenizeResult,
 };
-use masker_types::{code::Code, limits::ITEMS_PER_REQUEST_MAX};
+use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
 
 /// What is asked about every line.
-pub(super) enum Operation<'a> {
+pub(super) enum ValueOperation<'a> {
     Tokenize(&'a ValueArgs),
     Lookup(&'a ValueArgs),
     Rehydrate(&'a TokenArgs),
     Forget(&'a TokenArgs),
 }
 
-impl Operation<'_> {
+impl ValueOperation<'_> {
     fn arguments(&self) -> &[OsString] {
         match self {
-            Operation::Tokenize(args) | Operation::Lookup(args) => &args.values,
-            Operation::Rehydrate(args) | Operation::Forget(args) => &args.tokens,
+            ValueOperation::Tokenize(args) | ValueOperation::Lookup(args) => &args.values,
+            ValueOperation::Rehydrate(args) | ValueOperation::Forget(args) => &args.tokens,
         }
     }
 
-    fn items_are(&self) -> &'static str {
+    fn items_field(&self) -> &'static str {
         match self {
-            Operation::Tokenize(_) | Operation::Lookup(_) => "values",
-            Operation::Rehydrate(_) | Operation::Forget(_) => "tokens",
+            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => "values",
+            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => "tokens",
         }
     }
 
     /// The code of an item that is not even text.
     fn not_text(&self) -> Code {
         match self {
-            Operation::Tokenize(_) | Operation::Lookup(_) => Code::ValueInvalid,
-            Operation::Rehydrate(_) | Operation::Forget(_) => Code::TokenMalformed,
+            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => Code::ValueInvalid,
+            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => Code::TokenMalformed,
         }
     }
 }
 
 /// What became of one line.
-trait Outcome: Serialize {
+trait LineOutcome: Serialize {
     /// The line to print, or why there is none.
     fn line(&self) -> Result<Cow<'_, str>, &ItemError>;
 }
 
-impl Outcome for TokenizeResult<'_> {
+impl LineOutcome for TokenizeResult<'_> {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
             TokenizeResult::Token { token: text, .. } | TokenizeResult::Value { value: text } => Ok((**text).into()),
@@ -68,7 +68,7 @@ impl Outcome for TokenizeResult<'_> {
     }
 }
 
-impl Outcome for RehydrateResult<'_> {
+impl LineOutcome for RehydrateResult<'_> {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
             RehydrateResult::Value { value, .. } => Ok((**value).into()),
@@ -77,7 +77,7 @@ impl Outcome for RehydrateResult<'_> {
     }
 }
 
-impl Outcome for LookupResult {
+impl LineOutcome for LookupResult {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
             LookupResult::Tokens { tokens } => Ok(tokens.join("\t").into()),
@@ -86,7 +86,7 @@ impl Outcome for LookupResult {
     }
 }
 
-impl Outcome for ForgetResult {
+impl LineOutcome for ForgetResult {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
             ForgetResult::Forgotten { forgotten } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
@@ -96,14 +96,14 @@ impl Outcome for ForgetResult {
 }
 
 /// Works through the arguments, or through standard input where there are none.
-pub(super) async fn run(operation: Operation<'_>, session: &mut Session<'_>) -> Result<Exit, CommandError> {
-    let mut work = Work { operation, session, done: 0, failed: 0 };
+pub(super) async fn run(operation: ValueOperation<'_>, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let mut work = ValueRun { operation, session, done: 0, failed: 0 };
     if work.operation.arguments().is_empty() {
         work.standard_input().await?;
     } else {
         let arguments = work.operation.arguments().to_vec();
         for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
-            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(NotText);
+            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidUtf8);
             work.batch(&arguments.iter().map(text).collect()).await?;
         }
     }
@@ -111,24 +111,24 @@ pub(super) async fn run(operation: Operation<'_>, session: &mut Session<'_>) -> 
         return Ok(Exit::Done);
     }
     if work.done > 1 {
-        let (failed, done, items) = (work.failed, work.done, work.operation.items_are());
+        let (failed, done, items) = (work.failed, work.done, work.operation.items_field());
         work.session.output.note(&format!("{failed} of {done} {items} failed"));
     }
     Ok(Exit::Failure)
 }
 
-struct Work<'a, 's> {
-    operation: Operation<'a>,
-    session: &'a mut Session<'s>,
+struct ValueRun<'a, 's> {
+    operation: ValueOperation<'a>,
+    session: &'a mut CommandContext<'s>,
     done: u64,
     failed: u64,
 }
 
-impl Work<'_, '_> {
+impl ValueRun<'_, '_> {
     async fn standard_input(&mut self) -> Result<(), CommandError> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
-            let items = self.operation.items_are();
+            let items = self.operation.items_field();
             self.session.output.note(&format!("type or paste {items}, one a line; Ctrl-D ends"));
         }
         let mut reader = LineReader::new(stdin);
@@ -150,39 +150,39 @@ impl Work<'_, '_> {
         }
     }
 
-    async fn batch(&mut self, lines: &Lines) -> Result<(), CommandError> {
+    async fn batch(&mut self, lines: &InputLines) -> Result<(), CommandError> {
         let texts: Vec<&str> = lines.iter().flatten().map(|text| text.as_str()).collect();
         let (path, reply) = match &self.operation {
-            Operation::Tokenize(args) => {
+            ValueOperation::Tokenize(args) => {
                 let path = "/api/v1/tokenize";
                 (path, self.session.post_in_session(path, &tokenize_request(args, &texts)).await?)
             }
-            Operation::Lookup(args) => {
+            ValueOperation::Lookup(args) => {
                 let path = "/api/v1/lookup";
                 (path, self.session.post(path, &tokenize_request(args, &texts)).await?)
             }
-            Operation::Rehydrate(args) => {
+            ValueOperation::Rehydrate(args) => {
                 let path = "/api/v1/rehydrate";
                 (path, self.session.post_in_session(path, &token_request(args, &texts)).await?)
             }
-            Operation::Forget(args) => {
+            ValueOperation::Forget(args) => {
                 let path = "/api/v1/forget";
                 (path, self.session.post(path, &token_request(args, &texts)).await?)
             }
         };
         match self.operation {
-            Operation::Tokenize(_) => self.show::<TokenizeResult<'_>>(path, lines, reply.json()?),
-            Operation::Lookup(_) => self.show::<LookupResult>(path, lines, reply.json()?),
-            Operation::Rehydrate(_) => self.show::<RehydrateResult<'_>>(path, lines, reply.json()?),
-            Operation::Forget(_) => self.show::<ForgetResult>(path, lines, reply.json()?),
+            ValueOperation::Tokenize(_) => self.show::<TokenizeResult<'_>>(path, lines, reply.json()?),
+            ValueOperation::Lookup(_) => self.show::<LookupResult>(path, lines, reply.json()?),
+            ValueOperation::Rehydrate(_) => self.show::<RehydrateResult<'_>>(path, lines, reply.json()?),
+            ValueOperation::Forget(_) => self.show::<ForgetResult>(path, lines, reply.json()?),
         }
     }
 
     /// Prints one line for each of `lines`: what the daemon says, or that the line is not text.
-    fn show<'r, T: Outcome + Deserialize<'r>>(
+    fn show<'r, T: LineOutcome + Deserialize<'r>>(
         &mut self,
         path: &str,
-        lines: &Lines,
+        lines: &InputLines,
         answer: Answer<T>,
     ) -> Result<(), CommandError> {
         let (asked, answered) = (lines.iter().flatten().count(), answer.results.len());
@@ -204,7 +204,7 @@ impl Work<'_, '_> {
         Ok(self.session.output.flush()?)
     }
 
-    fn show_one(&mut self, outcome: &impl Outcome) -> io::Result<()> {
+    fn show_one(&mut self, outcome: &impl LineOutcome) -> io::Result<()> {
         let output = &mut self.session.output;
         let line = match outcome.line() {
             Ok(line) => line,

@@ -5,21 +5,21 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::yes_or_no,
     progress::Progress,
-    session::{CommandError, Session},
 };
 use masker_api::{CheckReport, CompactReport, VaultStats};
 use masker_types::engine::EngineKind;
 
 /// Moves the vault in this directory to another engine, with so much memory for its cache, and tells how many rows of how
 /// many were copied; `None` where that engine has it already. An error says what kept it.
-pub type Migrate = fn(&Path, EngineKind, u64, &dyn Fn(u64, u64)) -> Result<Option<Moved>, String>;
+pub type Migrate = fn(&Path, EngineKind, u64, &dyn Fn(u64, u64)) -> Result<Option<MigrationSizes>, String>;
 
 /// What came of moving a vault.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Moved {
+pub struct MigrationSizes {
     /// The engine that had it.
     #[serde(serialize_with = "by_name")]
     pub from: EngineKind,
@@ -35,7 +35,7 @@ pub struct Moved {
 #[derive(Serialize)]
 struct MigrateReport {
     engine: &'static str,
-    moved: Option<Moved>,
+    moved: Option<MigrationSizes>,
 }
 
 fn by_name<S: serde::Serializer>(kind: &EngineKind, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,7 +43,7 @@ fn by_name<S: serde::Serializer>(kind: &EngineKind, serializer: S) -> Result<S::
 }
 
 /// `masker vault stats`.
-pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn stats(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.get("/api/v1/vault/stats").await?;
     let stats: VaultStats = reply.json()?;
     let output = &mut session.output;
@@ -68,7 +68,7 @@ pub(super) async fn stats(session: &mut Session<'_>) -> Result<Exit, CommandErro
 }
 
 /// `masker vault compact`.
-pub(super) async fn compact(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn compact(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.post("/api/v1/vault/compact", &serde_json::json!({})).await?;
     let report: CompactReport = reply.json()?;
     let output = &mut session.output;
@@ -82,7 +82,7 @@ pub(super) async fn compact(session: &mut Session<'_>) -> Result<Exit, CommandEr
 }
 
 /// `masker vault migrate`.
-pub(super) fn migrate(to: EngineKind, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) fn migrate(to: EngineKind, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let config = session.config()?;
     let progress = Progress::rows(&session.output);
     let tell = |done, total| progress.set(done, total, "copied".to_owned());
@@ -116,7 +116,7 @@ pub(super) fn migrate(to: EngineKind, session: &mut Session<'_>) -> Result<Exit,
 }
 
 /// `masker vault check`.
-pub(super) async fn check(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn check(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let reply = session.post("/api/v1/vault/check", &serde_json::json!({})).await?;
     let report: CheckReport = reply.json()?;
     let exit = if report.ok { Exit::Done } else { Exit::Failure };

@@ -91,7 +91,7 @@ fn problem_text(problem: &ErrorBody) -> String {
 }
 
 /// An answer that is no problem.
-pub struct Reply {
+pub struct ClientReply {
     /// The HTTP status.
     pub status: u16,
     /// The request's id, which finds it in the daemon's log.
@@ -101,7 +101,7 @@ pub struct Reply {
     body: Bytes,
 }
 
-impl Reply {
+impl ClientReply {
     /// The body, read as JSON. What it holds may borrow from the reply.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     /// Every [`ClientError`].
-    pub async fn get(&mut self, path: &str) -> Result<Reply, ClientError> {
+    pub async fn get(&mut self, path: &str) -> Result<ClientReply, ClientError> {
         self.request(Method::GET, path, Bytes::new()).await
     }
 
@@ -191,7 +191,7 @@ impl Client {
     ///
     /// # Errors
     /// Every [`ClientError`].
-    pub async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<Reply, ClientError> {
+    pub async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<ClientReply, ClientError> {
         self.request(Method::POST, path, json_of(body)?).await
     }
 
@@ -204,7 +204,7 @@ impl Client {
         session: &str,
         path: &str,
         body: &T,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<ClientReply, ClientError> {
         self.post_json(Some(session), path, json_of(body)?).await
     }
 
@@ -212,10 +212,15 @@ impl Client {
     ///
     /// # Errors
     /// Every [`ClientError`].
-    pub async fn post_json(&mut self, session: Option<&str>, path: &str, body: Bytes) -> Result<Reply, ClientError> {
+    pub async fn post_json(
+        &mut self,
+        session: Option<&str>,
+        path: &str,
+        body: Bytes,
+    ) -> Result<ClientReply, ClientError> {
         let session = session.map(HeaderValue::from_str).transpose();
         let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
-        self.exchange_surely(Method::POST, path, session, body).await
+        self.exchange_with_retry(Method::POST, path, session, body).await
     }
 
     /// Asks for what comes in pieces.
@@ -235,7 +240,7 @@ impl Client {
     ///
     /// # Errors
     /// Every [`ClientError`].
-    pub async fn upload(&mut self, path: &str, body: RequestBody) -> Result<Reply, ClientError> {
+    pub async fn upload(&mut self, path: &str, body: RequestBody) -> Result<ClientReply, ClientError> {
         self.exchange(request(Method::POST, path, OCTETS, body)?).await
     }
 
@@ -243,23 +248,23 @@ impl Client {
     ///
     /// # Errors
     /// Every [`ClientError`].
-    pub async fn delete(&mut self, path: &str) -> Result<Reply, ClientError> {
+    pub async fn delete(&mut self, path: &str) -> Result<ClientReply, ClientError> {
         self.request(Method::DELETE, path, Bytes::new()).await
     }
 
-    async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
-        self.exchange_surely(method, path, None, body).await
+    async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<ClientReply, ClientError> {
+        self.exchange_with_retry(method, path, None, body).await
     }
 
     /// Sends a request, and once again over a new connection where the first ended without an answer: if it was not
     /// heard, or if to be heard twice does no harm (RFC 9110 section 9.2.2).
-    async fn exchange_surely(
+    async fn exchange_with_retry(
         &mut self,
         method: Method,
         path: &str,
         session: Option<HeaderValue>,
         body: Bytes,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<ClientReply, ClientError> {
         let made = || {
             let mut request = request(method.clone(), path, JSON, whole(body.clone()))?;
             if let Some(session) = &session {
@@ -269,7 +274,7 @@ impl Client {
         };
         match self.exchange(made()?).await {
             Err(ClientError::Lost(lost))
-                if method == Method::GET || REPEATABLE.contains(&path) || was_not_heard(&lost) =>
+                if method == Method::GET || REPEATABLE.contains(&path) || was_not_sent(&lost) =>
             {
                 self.sender = open(&self.socket).await?;
                 self.exchange(made()?).await
@@ -278,7 +283,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Reply, ClientError> {
+    async fn exchange(&mut self, request: Request<RequestBody>) -> Result<ClientReply, ClientError> {
         let started = Instant::now();
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
@@ -286,7 +291,7 @@ impl Client {
             return Err(refusal(&head, &body, "no JSON"));
         }
         let request_id = text(&head, REQUEST_ID_HEADER).to_owned();
-        Ok(Reply { status: head.status.as_u16(), request_id, took: started.elapsed(), body })
+        Ok(ClientReply { status: head.status.as_u16(), request_id, took: started.elapsed(), body })
     }
 
     /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
@@ -308,7 +313,7 @@ impl Client {
 }
 
 /// Whether the kernel refused a part of the request, so that the daemon never had the whole of it.
-fn was_not_heard(lost: &hyper::Error) -> bool {
+fn was_not_sent(lost: &hyper::Error) -> bool {
     let cause = lost.source().and_then(|source| source.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

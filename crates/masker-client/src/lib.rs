@@ -8,4 +8,4 @@
 mod client;
 pub mod upload;
 
-pub use client::{Client, ClientError, Download, Reply, RequestBody};
+pub use client::{Client, ClientError, ClientReply, Download, RequestBody};

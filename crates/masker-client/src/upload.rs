@@ -25,22 +25,26 @@ pub enum Progress {
 }
 
 /// What an upload reads.
-pub type Source = Box<dyn Read + Send>;
+pub type UploadSource = Box<dyn Read + Send>;
 
 /// A source that is read on a thread which may block, so that the connection is looked after meanwhile.
 struct Upload {
-    reading: Option<JoinHandle<(Source, io::Result<Vec<u8>>)>>,
+    reading: Option<JoinHandle<(UploadSource, io::Result<Vec<u8>>)>>,
     /// How much is still to come, where that is known.
     left: Option<u64>,
     on_progress: Box<dyn FnMut(Progress) + Send>,
 }
 
 /// A body of what a source gives, of a length that may be known.
-pub fn body(source: Source, length: Option<u64>, on_progress: impl FnMut(Progress) + Send + 'static) -> RequestBody {
+pub fn body(
+    source: UploadSource,
+    length: Option<u64>,
+    on_progress: impl FnMut(Progress) + Send + 'static,
+) -> RequestBody {
     Upload { reading: Some(read(source)), left: length, on_progress: Box::new(on_progress) }.boxed_unsync()
 }
 
-fn read(mut source: Source) -> JoinHandle<(Source, io::Result<Vec<u8>>)> {
+fn read(mut source: UploadSource) -> JoinHandle<(UploadSource, io::Result<Vec<u8>>)> {
     spawn_blocking(move || {
         let mut piece = vec![0; PIECE_BYTES];
         let read = loop {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::file::path;
 use masker_core::document::{Located, Section};
-use masker_types::audit::{OnFailure, Sync};
+use masker_types::audit::{OnFailure, SyncPolicy};
 
 /// Days for which closed segments are kept where nothing is set: seven years, leap days among them.
 const RETENTION_DAYS_DEFAULT: u32 = 2_555;
@@ -25,7 +25,7 @@ pub struct AuditConfig {
     /// The directory of the log, which holds nothing else: an absolute path.
     pub path: PathBuf,
     /// When events are made durable.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
     /// What happens while events cannot be written.
     pub on_failure: OnFailure,
     /// How long a segment is kept after its end, in days.
@@ -45,7 +45,7 @@ impl AuditConfig {
 #[derive(Default)]
 pub(super) struct AuditSettings {
     pub(super) path: Option<PathBuf>,
-    sync: Option<Sync>,
+    sync: Option<SyncPolicy>,
     on_failure: Option<OnFailure>,
     retention_days: Option<u32>,
     segment_mb: Option<u64>,
@@ -71,7 +71,7 @@ impl AuditSettings {
     pub(super) fn resolve(self, path: PathBuf) -> AuditConfig {
         AuditConfig {
             path,
-            sync: self.sync.unwrap_or(Sync::Every(Duration::from_millis(SYNC_MS_DEFAULT))),
+            sync: self.sync.unwrap_or(SyncPolicy::Every(Duration::from_millis(SYNC_MS_DEFAULT))),
             on_failure: self.on_failure.unwrap_or(OnFailure::Refuse),
             retention_days: self.retention_days.unwrap_or(RETENTION_DAYS_DEFAULT),
             segment_mb: self.segment_mb.unwrap_or(SEGMENT_MB_DEFAULT),
@@ -80,14 +80,14 @@ impl AuditSettings {
 }
 
 /// `always`, or a time in milliseconds such as `100ms`.
-fn sync(section: &Section<'_>) -> Option<Sync> {
+fn sync(section: &Section<'_>) -> Option<SyncPolicy> {
     let Located { value, line } = section.string("sync")?;
     if value == "always" {
-        return Some(Sync::Always);
+        return Some(SyncPolicy::Always);
     }
     let milliseconds = value.strip_suffix("ms").and_then(|number| number.parse().ok());
     match milliseconds.filter(|ms| (1..=SYNC_MS_MAX).contains(ms)) {
-        Some(ms) => Some(Sync::Every(Duration::from_millis(ms))),
+        Some(ms) => Some(SyncPolicy::Every(Duration::from_millis(ms))),
         None => {
             section.report(
                 line,

@@ -12,12 +12,12 @@ use masker_types::{
 /// API keys that a workspace may have at once where nothing is set.
 const API_KEYS_MAX_DEFAULT: u32 = 10;
 /// API keys that a workspace may have at once, at most.
-const API_KEYS_MAX_MAX: u64 = 10_000;
+const API_KEYS_MAX_UPPER: u64 = 10_000;
 /// Longest name of a client, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Who may do what, as the configuration says it: whether users, groups and policies are there is for
-/// [`masker_access::Clients`] to find out.
+/// [`masker_access::ClientRules`] to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessConfig {
     /// `[[clients]]`, in the order of the file: the first that matches decides.
@@ -80,7 +80,7 @@ pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
     let mut access = AccessConfig::default();
     if let Some(section) = root.section("access") {
         access.unlisted = scopes(&section, "unlisted");
-        if let Some(keys) = section.integer("api_keys_per_workspace", 1..=API_KEYS_MAX_MAX) {
+        if let Some(keys) = section.integer("api_keys_per_workspace", 1..=API_KEYS_MAX_UPPER) {
             access.api_keys_per_workspace = u32::try_from(keys.value).unwrap_or(API_KEYS_MAX_DEFAULT);
         }
         section.finish();

@@ -13,14 +13,14 @@ use std::{collections::BTreeSet, ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
 use super::Environment;
 use crate::key_file::{self, KeyFile, KeyFileError};
 use masker_core::{
-    crypto::{KeyError, SecretKey},
+    crypto::{SecretKey, SecretKeyError},
     keyring::{LoadedKey, Role},
 };
 use masker_types::kind::Kid;
-use name::Slot;
-pub use name::names_secret;
-use sources::{Credential, Place};
-pub use sources::{Given, GivenBy, KeySources};
+use name::SecretPurpose;
+pub use name::is_secret_name;
+use sources::{CredentialFile, SecretLocation};
+pub use sources::{KeySources, OriginKind, SecretOrigin};
 
 /// The secrets that a daemon was given.
 pub struct Credentials {
@@ -35,7 +35,7 @@ pub struct Credentials {
 }
 
 /// What came of reading keys again.
-pub struct ReadAgain {
+pub struct ReloadedKeys {
     /// Those that come from files, as the files are now.
     pub keys: Vec<LoadedKey>,
     /// Those that came from variables, which are wiped: they stay what they were.
@@ -72,7 +72,7 @@ impl CredentialProblems {
 }
 
 /// Everything that could be read of the secrets, and everything that is wrong with the rest.
-pub struct Survey {
+pub struct CredentialSurvey {
     /// The keys that could be read.
     pub keys: Vec<LoadedKey>,
     /// The key of the audit chain, if one was given that could be read.
@@ -82,7 +82,7 @@ pub struct Survey {
     /// What is no reason not to start, and should be mended.
     pub warnings: Vec<String>,
     /// Where each secret was looked for.
-    pub given: Vec<Given>,
+    pub given: Vec<SecretOrigin>,
     sources: KeySources,
 }
 
@@ -93,38 +93,38 @@ impl Credentials {
     /// # Errors
     /// Every problem of every secret.
     pub fn collect(environment: &Environment) -> Result<Credentials, CredentialProblems> {
-        let Survey { keys, audit_key, problems, warnings, sources, .. } = Survey::of(environment);
-        let warnings = Findings { problems, warnings }.end()?;
+        let CredentialSurvey { keys, audit_key, problems, warnings, sources, .. } = CredentialSurvey::of(environment);
+        let warnings = ProblemCollector { problems, warnings }.end()?;
         Ok(Credentials { keys, audit_key, warnings, sources })
     }
 }
 
-impl Survey {
+impl CredentialSurvey {
     /// Reads the secrets that an environment gives or names, as far as they can be read.
-    pub fn of(environment: &Environment) -> Survey {
-        let mut findings = Findings::default();
+    pub fn of(environment: &Environment) -> CredentialSurvey {
+        let mut findings = ProblemCollector::default();
         let sources = KeySources::of(environment, &mut findings);
         let mut keys: Vec<LoadedKey> = Vec::new();
         let mut audit_key = None;
         let mut given = Vec::new();
         for (slot, place) in sources.places(&mut findings) {
-            given.push(Given::at(slot, &place));
+            given.push(SecretOrigin::at(slot, &place));
             let key = match place {
-                Place::Variable => {
+                SecretLocation::Variable => {
                     let variable = slot.variable();
                     environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
                 }
                 place => findings.read(slot, &place),
             };
             match (slot, key) {
-                (Slot::Key(kid, role), Some(key)) => keys.push(LoadedKey { kid, role, key }),
-                (Slot::Audit, Some(key)) => audit_key = Some(key),
+                (SecretPurpose::Key(kid, role), Some(key)) => keys.push(LoadedKey { kid, role, key }),
+                (SecretPurpose::Audit, Some(key)) => audit_key = Some(key),
                 (_, None) => {}
             }
         }
         findings.compare(&keys, &BTreeSet::new());
-        let Findings { problems, warnings } = findings;
-        Survey { keys, audit_key, problems, warnings, given, sources }
+        let ProblemCollector { problems, warnings } = findings;
+        CredentialSurvey { keys, audit_key, problems, warnings, given, sources }
     }
 }
 
@@ -134,15 +134,15 @@ impl Credentials {
     /// # Errors
     /// Every problem of that key.
     pub fn audit_key(environment: &Environment) -> Result<Option<SecretKey>, CredentialProblems> {
-        let mut findings = Findings::default();
-        let place = KeySources::of(environment, &mut findings).places(&mut findings).remove(&Slot::Audit);
-        let variable = Slot::Audit.variable();
+        let mut findings = ProblemCollector::default();
+        let place = KeySources::of(environment, &mut findings).places(&mut findings).remove(&SecretPurpose::Audit);
+        let variable = SecretPurpose::Audit.variable();
         let key = match place {
             None => None,
-            Some(Place::Variable) => {
+            Some(SecretLocation::Variable) => {
                 environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
             }
-            Some(place) => findings.read(Slot::Audit, &place),
+            Some(place) => findings.read(SecretPurpose::Audit, &place),
         };
         findings.problems.retain(|problem| problem.source.contains(&variable));
         findings.end().map(|_| key)
@@ -155,32 +155,32 @@ impl KeySources {
     ///
     /// # Errors
     /// Every problem of every key.
-    pub fn read_again(&self) -> Result<ReadAgain, CredentialProblems> {
-        let mut findings = Findings::default();
+    pub fn reload(&self) -> Result<ReloadedKeys, CredentialProblems> {
+        let mut findings = ProblemCollector::default();
         let (mut keys, mut kept) = (Vec::new(), BTreeSet::new());
         for (slot, place) in self.places(&mut findings) {
             match (slot, &place) {
-                (Slot::Key(kid, role), Place::Variable) => drop(kept.insert((kid, role))),
-                (Slot::Key(kid, role), place) => {
+                (SecretPurpose::Key(kid, role), SecretLocation::Variable) => drop(kept.insert((kid, role))),
+                (SecretPurpose::Key(kid, role), place) => {
                     keys.extend(findings.read(slot, place).map(|key| LoadedKey { kid, role, key }));
                 }
-                (Slot::Audit, _) => {}
+                (SecretPurpose::Audit, _) => {}
             }
         }
         findings.compare(&keys, &kept);
         let warnings = findings.end()?;
-        Ok(ReadAgain { keys, kept, warnings })
+        Ok(ReloadedKeys { keys, kept, warnings })
     }
 }
 
 /// What was found wrong so far.
 #[derive(Default)]
-struct Findings {
+struct ProblemCollector {
     problems: Vec<CredentialProblem>,
     warnings: Vec<String>,
 }
 
-impl Findings {
+impl ProblemCollector {
     fn report(&mut self, source: impl Into<String>, message: impl Into<String>) {
         self.problems.push(CredentialProblem { source: source.into(), message: message.into() });
     }
@@ -195,16 +195,16 @@ impl Findings {
     }
 
     /// Reads a secret from its file.
-    fn read(&mut self, slot: Slot, place: &Place) -> Option<SecretKey> {
+    fn read(&mut self, slot: SecretPurpose, place: &SecretLocation) -> Option<SecretKey> {
         let (source, read) = match place {
-            Place::Variable => return None,
-            Place::Named(path) => {
+            SecretLocation::Variable => return None,
+            SecretLocation::Named(path) => {
                 let source = format!("{}_FILE ({})", slot.variable(), printable(path.as_os_str()));
                 (source, key_file::read(path))
             }
-            Place::Credential(path) => (Credential(path).to_string(), key_file::read(path)),
+            SecretLocation::Credential(path) => (CredentialFile(path).to_string(), key_file::read(path)),
         };
-        let named = matches!(place, Place::Named(_));
+        let named = matches!(place, SecretLocation::Named(_));
         match read {
             Ok(KeyFile { bytes, open_to_others }) => {
                 if named && open_to_others {
@@ -213,7 +213,7 @@ impl Findings {
                 self.parse(&source, &bytes)
             }
             // The name of an old key's file is given once, the file comes and goes with the rotations.
-            Err(KeyFileError::NotFound) if named && matches!(slot, Slot::Key(_, Role::Old)) => {
+            Err(KeyFileError::NotFound) if named && matches!(slot, SecretPurpose::Key(_, Role::Old)) => {
                 self.warn(format!("{source} is not there, so there is no such key now"));
                 None
             }
@@ -229,7 +229,7 @@ impl Findings {
             self.report(source, "is empty: give it 32 bytes in base64, or leave it out");
             return None;
         }
-        SecretKey::parse_base64(text).map_err(|error: KeyError| self.report(source, error.to_string())).ok()
+        SecretKey::parse_base64(text).map_err(|error: SecretKeyError| self.report(source, error.to_string())).ok()
     }
 
     /// An active key and its old one must differ, and an old one replaces nothing where there is no active one. Of keys
@@ -239,7 +239,7 @@ impl Findings {
         let slots = keys.iter().map(|key| (key.kid, key.role)).chain(kept.iter().copied());
         for (kid, _) in slots.filter(|(_, role)| *role == Role::Old) {
             let (active_name, old_name) =
-                (Slot::Key(kid, Role::Active).variable(), Slot::Key(kid, Role::Old).variable());
+                (SecretPurpose::Key(kid, Role::Active).variable(), SecretPurpose::Key(kid, Role::Old).variable());
             let said = self.problems.iter().any(|problem| problem.source.contains(&active_name));
             match (read(kid, Role::Active), read(kid, Role::Old)) {
                 (Some(active), Some(old)) if active.key.ct_eq(&old.key) => {

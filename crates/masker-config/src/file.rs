@@ -6,15 +6,16 @@ use std::{
 };
 
 use super::{
-    AccessConfig, EngineKind, GRACE_DAYS_MAX, Host, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX, absolute,
+    AccessConfig, EngineKind, GRACE_DAYS_MAX, HostEnvironment, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX,
+    absolute,
     audit::AuditSettings,
     clients,
-    fault::Gathered,
+    error::ErrorCollector,
     sandbox::SandboxConfig,
     text_file::{self, TextFileError},
 };
 use masker_core::{
-    document::{Document, Located, Problem, Section},
+    document::{Document, DocumentError, Located, Section},
     keyring::GraceAction,
 };
 use masker_types::{kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
@@ -53,7 +54,11 @@ pub(super) struct FileSettings {
 impl FileSettings {
     /// The first file of the search order, and what it says. A file that somebody named must be there; the usual
     /// ones need not, but one that is there and cannot be read is a fault, for its settings are meant to count.
-    pub(super) fn find(flag: Option<&Path>, host: Host<'_>, faults: &mut Gathered) -> (Option<PathBuf>, Self) {
+    pub(super) fn find(
+        flag: Option<&Path>,
+        host: HostEnvironment<'_>,
+        faults: &mut ErrorCollector,
+    ) -> (Option<PathBuf>, Self) {
         let variable = host.environment.setting("MASKER_CONFIG").map(Path::new);
         if let Some(named) = flag.or(variable) {
             let file = absolute(host.current_dir, named);
@@ -76,7 +81,7 @@ impl FileSettings {
     }
 
     /// What a file says that must be there.
-    pub(super) fn read_or_note(file: &Path, faults: &mut Gathered) -> Self {
+    pub(super) fn read_or_note(file: &Path, faults: &mut ErrorCollector) -> Self {
         Self::read(file).unwrap_or_else(|error| error.note(file, faults))
     }
 
@@ -86,7 +91,7 @@ impl FileSettings {
     }
 
     /// Reads the text of a file. Relative paths start at its directory.
-    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Vec<Problem>> {
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Vec<DocumentError>> {
         let document = Document::parse(text);
         let mut settings = FileSettings::default();
         settings.read_sections(&document.root(), file);
@@ -145,11 +150,11 @@ impl FileSettings {
 
 enum FileError {
     Text(TextFileError),
-    Problems(Vec<Problem>),
+    Problems(Vec<DocumentError>),
 }
 
 impl FileError {
-    fn note(self, file: &Path, faults: &mut Gathered) -> FileSettings {
+    fn note(self, file: &Path, faults: &mut ErrorCollector) -> FileSettings {
         match self {
             FileError::Text(error) => faults.add_text_file_error(file, error),
             FileError::Problems(problems) => faults.add_problems(file, problems),

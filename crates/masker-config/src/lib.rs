@@ -1,14 +1,14 @@
 //! What an operator can set: `masker.toml`, the variables that override it, and the policies beside it.
 //!
 //! Files are read here, but nothing is taken from the process: the environment, the user and the working directory
-//! are arguments ([`Host`]). Secrets are no settings: they have no place in a file that is this easy to read, and
+//! are arguments ([`HostEnvironment`]). Secrets are no settings: they have no place in a file that is this easy to read, and
 //! come by ways of their own ([`Credentials`]).
 
 mod audit;
 mod clients;
 mod credentials;
 mod environment;
-mod fault;
+mod error;
 mod file;
 mod key_file;
 mod policies;
@@ -26,11 +26,12 @@ use std::{
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, Credentials, Given, GivenBy, KeySources, ReadAgain, Survey, names_secret,
+    CredentialProblem, CredentialProblems, CredentialSurvey, Credentials, KeySources, OriginKind, ReloadedKeys,
+    SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;
-use fault::Gathered;
-pub use fault::{Fault, Faults};
+use error::ErrorCollector;
+pub use error::{ConfigError, ConfigErrors};
 use file::FileSettings;
 pub use policies::{load_policies, load_policy};
 pub use sandbox::{SandboxConfig, SeccompMode};
@@ -38,7 +39,7 @@ pub use sandbox::{SandboxConfig, SeccompMode};
 use masker_core::keyring::GraceAction;
 use masker_types::{
     kind::Kid,
-    limits::{BODY_SECONDS_USUAL, HEAD_SECONDS_USUAL, SESSION_RETENTION_DAYS_USUAL, WRITE_STALL_SECONDS_USUAL},
+    limits::{BODY_SECONDS_DEFAULT, HEAD_SECONDS_DEFAULT, SESSION_RETENTION_DAYS_DEFAULT, WRITE_STALL_SECONDS_DEFAULT},
 };
 
 pub use masker_types::engine::EngineKind;
@@ -219,7 +220,7 @@ pub struct Flags<'a> {
 
 /// What the configuration depends on besides its file.
 #[derive(Clone, Copy)]
-pub struct Host<'a> {
+pub struct HostEnvironment<'a> {
     /// The environment.
     pub environment: &'a Environment,
     /// The effective user id. Root has other default paths than everybody else.
@@ -240,8 +241,8 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with the file and the variables.
-    pub fn load(flags: Flags<'_>, host: Host<'_>) -> Result<Config, Faults> {
-        let mut faults = Gathered::default();
+    pub fn load(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<Config, ConfigErrors> {
+        let mut faults = ErrorCollector::default();
         let (file, settings) = FileSettings::find(flags.config, host, &mut faults);
         let config = Overrides { flags, host, faults: &mut faults }.resolve(file, settings);
         faults.or(config)
@@ -251,8 +252,8 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with the file.
-    pub fn reload_access(file: &Path) -> Result<AccessConfig, Faults> {
-        let mut faults = Gathered::default();
+    pub fn reload_access(file: &Path) -> Result<AccessConfig, ConfigErrors> {
+        let mut faults = ErrorCollector::default();
         let settings = FileSettings::read_or_note(file, &mut faults);
         faults.or(Some(settings.access))
     }
@@ -261,8 +262,8 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with the file, or why there is no default.
-    pub fn load_socket(flags: Flags<'_>, host: Host<'_>) -> Result<PathBuf, Faults> {
-        let mut faults = Gathered::default();
+    pub fn load_socket(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<PathBuf, ConfigErrors> {
+        let mut faults = ErrorCollector::default();
         let settings = if flags.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
             FileSettings::default()
         } else {
@@ -276,8 +277,8 @@ impl Config {
 /// Flags, variables and defaults, around what a file says.
 struct Overrides<'a> {
     flags: Flags<'a>,
-    host: Host<'a>,
-    faults: &'a mut Gathered,
+    host: HostEnvironment<'a>,
+    faults: &'a mut ErrorCollector,
 }
 
 impl Overrides<'_> {
@@ -313,9 +314,9 @@ impl Overrides<'_> {
             server: ServerConfig {
                 socket: socket?,
                 socket_mode: settings.socket_mode.unwrap_or(0o660),
-                head_timeout_seconds: settings.head_timeout_seconds.unwrap_or(HEAD_SECONDS_USUAL),
-                body_timeout_seconds: settings.body_timeout_seconds.unwrap_or(BODY_SECONDS_USUAL),
-                write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_USUAL),
+                head_timeout_seconds: settings.head_timeout_seconds.unwrap_or(HEAD_SECONDS_DEFAULT),
+                body_timeout_seconds: settings.body_timeout_seconds.unwrap_or(BODY_SECONDS_DEFAULT),
+                write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_DEFAULT),
                 socket_group: settings.socket_group,
             },
             audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join("audit")))?),
@@ -334,7 +335,7 @@ impl Overrides<'_> {
             sessions: SessionConfig {
                 retention_days: session_days
                     .or(settings.session_retention_days)
-                    .unwrap_or(SESSION_RETENTION_DAYS_USUAL),
+                    .unwrap_or(SESSION_RETENTION_DAYS_DEFAULT),
             },
             access: settings.access,
             sandbox: settings.sandbox,
@@ -405,7 +406,7 @@ impl Overrides<'_> {
     }
 }
 
-impl Host<'_> {
+impl HostEnvironment<'_> {
     /// A variable that names a directory. The XDG rules say that a relative one is to be ignored.
     fn absolute(&self, name: &str) -> Option<PathBuf> {
         self.environment.setting(name).map(PathBuf::from).filter(|path| path.is_absolute())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    fault::{Faults, Gathered},
+    error::{ConfigErrors, ErrorCollector},
     text_file,
 };
 use masker_core::policy::{Policy, PolicySet};
@@ -16,8 +16,8 @@ use masker_core::policy::{Policy, PolicySet};
 ///
 /// # Errors
 /// Every problem of every file, and each reason why sound policies cannot be in force together.
-pub fn load_policies(path: &Path, default: Option<&str>) -> Result<PolicySet, Faults> {
-    let mut faults = Gathered::default();
+pub fn load_policies(path: &Path, default: Option<&str>) -> Result<PolicySet, ConfigErrors> {
+    let mut faults = ErrorCollector::default();
     let mut policies = Vec::new();
     for file in policy_files(path, &mut faults) {
         if let Some(policy) = read_policy(&file, &mut faults) {
@@ -42,19 +42,19 @@ pub fn load_policies(path: &Path, default: Option<&str>) -> Result<PolicySet, Fa
 ///
 /// # Errors
 /// Every problem of the file.
-pub fn load_policy(file: &Path) -> Result<Policy, Faults> {
-    let mut faults = Gathered::default();
+pub fn load_policy(file: &Path) -> Result<Policy, ConfigErrors> {
+    let mut faults = ErrorCollector::default();
     let policy = read_policy(file, &mut faults);
     faults.or(policy)
 }
 
-fn read_policy(file: &Path, faults: &mut Gathered) -> Option<Policy> {
+fn read_policy(file: &Path, faults: &mut ErrorCollector) -> Option<Policy> {
     let text = text_file::read(file).map_err(|error| faults.add_text_file_error(file, error)).ok()?;
     Policy::parse(&text).map_err(|problems| faults.add_problems(file, problems)).ok()
 }
 
 /// The files that hold policies. Nothing is there is noted as a fault.
-fn policy_files(path: &Path, faults: &mut Gathered) -> Vec<PathBuf> {
+fn policy_files(path: &Path, faults: &mut ErrorCollector) -> Vec<PathBuf> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {}
         // That it is not there, or not regular, is found where it is read.

@@ -36,9 +36,9 @@ impl Place {
         path
     }
 
-    fn with_host<T>(&self, run: impl FnOnce(Host<'_>) -> T) -> T {
+    fn with_host<T>(&self, run: impl FnOnce(HostEnvironment<'_>) -> T) -> T {
         let environment = self.variables.iter().cloned().collect();
-        run(Host {
+        run(HostEnvironment {
             environment: &environment,
             uid: self.uid,
             current_dir: &self.path("work"),
@@ -47,16 +47,16 @@ impl Place {
         })
     }
 
-    fn load(&self) -> Result<Config, Faults> {
+    fn load(&self) -> Result<Config, ConfigErrors> {
         self.load_from(None)
     }
 
-    fn load_from(&self, file: Option<&Path>) -> Result<Config, Faults> {
+    fn load_from(&self, file: Option<&Path>) -> Result<Config, ConfigErrors> {
         self.with_host(|host| Config::load(Flags { config: file, socket: None }, host))
     }
 }
 
-fn messages(faults: &Faults) -> Vec<String> {
+fn messages(faults: &ConfigErrors) -> Vec<String> {
     faults.iter().map(ToString::to_string).collect()
 }
 

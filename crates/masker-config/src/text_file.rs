@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use masker_core::document::Problem;
+use masker_core::document::DocumentError;
 use masker_types::limits::TEXT_FILE_BYTES_MAX;
 
 /// Why a text file could not be read.
@@ -16,7 +16,7 @@ pub(super) enum TextFileError {
     /// It could not be read as a whole. The text says why.
     Unreadable(String),
     /// It has a line that is not UTF-8.
-    NotText(Problem),
+    NotText(DocumentError),
 }
 
 impl TextFileError {
@@ -48,6 +48,6 @@ pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
     String::from_utf8(bytes).map_err(|error| {
         let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
-        TextFileError::NotText(Problem { line, message: "is not UTF-8 text".to_owned() })
+        TextFileError::NotText(DocumentError { line, message: "is not UTF-8 text".to_owned() })
     })
 }

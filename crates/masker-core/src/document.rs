@@ -3,7 +3,7 @@
 //! A parser that stops at the first mistake makes an operator fix a file one start at a time. So reading never
 //! stops: syntax errors are collected by a parser that recovers, each typed getter notes what is wrong and gives
 //! `None`, and [`Section::finish`] notes the fields that nobody asked for. The reader of the document builds its
-//! result from what it got and throws it away if there is any [`Problem`].
+//! result from what it got and throws it away if there is any [`DocumentError`].
 
 use std::{cell::RefCell, fmt, ops::RangeInclusive};
 
@@ -12,14 +12,14 @@ use toml::de::{DeTable, DeValue};
 
 /// Something wrong with a text, for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub struct DocumentError {
     /// The line, counted from 1.
     pub line: usize,
     /// What is wrong and what to do.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.message)
     }
@@ -40,7 +40,7 @@ pub struct Document<'t> {
     line_starts: Vec<usize>,
     /// Lines with syntax errors. What else seems wrong with them is most likely a consequence.
     unreadable_lines: Vec<usize>,
-    problems: RefCell<Vec<Problem>>,
+    problems: RefCell<Vec<DocumentError>>,
 }
 
 impl<'t> Document<'t> {
@@ -57,7 +57,7 @@ impl<'t> Document<'t> {
         for error in errors {
             let line = document.line_at(error.span().map_or(0, |span| span.start));
             document.unreadable_lines.push(line);
-            document.problems.get_mut().push(Problem { line, message: error.message().to_owned() });
+            document.problems.get_mut().push(DocumentError { line, message: error.message().to_owned() });
         }
         document
     }
@@ -70,12 +70,12 @@ impl<'t> Document<'t> {
     /// Notes a problem. One on a line that already has a syntax error is dropped.
     pub fn report(&self, line: usize, message: impl Into<String>) {
         if !self.unreadable_lines.contains(&line) {
-            self.problems.borrow_mut().push(Problem { line, message: message.into() });
+            self.problems.borrow_mut().push(DocumentError { line, message: message.into() });
         }
     }
 
     /// Every problem found, in the order of lines; none if the text is sound.
-    pub fn into_problems(self) -> Vec<Problem> {
+    pub fn into_problems(self) -> Vec<DocumentError> {
         let mut problems = self.problems.into_inner();
         problems.sort();
         problems.dedup();
@@ -252,7 +252,7 @@ impl<'d> Section<'d> {
 mod tests {
     use super::*;
 
-    fn lines(problems: &[Problem]) -> Vec<usize> {
+    fn lines(problems: &[DocumentError]) -> Vec<usize> {
         problems.iter().map(|problem| problem.line).collect()
     }
 

@@ -16,7 +16,7 @@ use crate::crypto::{
     aead::{PREFIX_BYTES, TAG_BYTES},
     secret::LockedMemoryError,
 };
-use masker_types::{kind::Kid, mode::World};
+use masker_types::{kind::Kid, mode::Mode};
 
 /// What a generation is to its key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,19 +50,19 @@ pub struct LoadedKey {
 /// One key generation of a key id, in both worlds.
 pub struct Generation {
     role: Role,
-    keys: Arc<Worlds>,
+    keys: Arc<ModeKeys>,
 }
 
 /// What a key has become: shared by the keyrings that it is carried through.
-struct Worlds {
+struct ModeKeys {
     live: GenerationKeys,
     test: GenerationKeys,
 }
 
 impl Generation {
     fn derive(kid: Kid, role: Role, key: &SecretKey) -> Result<Self, LockedMemoryError> {
-        let keys = |world| GenerationKeys::derive(kid, key, world);
-        Ok(Generation { role, keys: Arc::new(Worlds { live: keys(World::Live)?, test: keys(World::Test)? }) })
+        let keys = |mode| GenerationKeys::derive(kid, key, mode);
+        Ok(Generation { role, keys: Arc::new(ModeKeys { live: keys(Mode::Live)?, test: keys(Mode::Test)? }) })
     }
 
     /// The same generation, for another keyring.
@@ -85,16 +85,16 @@ impl Generation {
         self.keys.live.fingerprint()
     }
 
-    /// Whether this key vouches, in either world, for an alias that leads from `index` to `target`.
-    pub fn vouches_for(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
-        World::ALL.into_iter().any(|world| self.keys(world).alias_verifies(index, target, tag))
+    /// Whether this key vouches, in either mode, for an alias that leads from `index` to `target`.
+    pub fn verifies_alias(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
+        Mode::ALL.into_iter().any(|mode| self.keys(mode).alias_verifies(index, target, tag))
     }
 
-    /// What works with it in one world.
-    pub fn keys(&self, world: World) -> &GenerationKeys {
-        match world {
-            World::Live => &self.keys.live,
-            World::Test => &self.keys.test,
+    /// What works with it in one mode.
+    pub fn keys(&self, mode: Mode) -> &GenerationKeys {
+        match mode {
+            Mode::Live => &self.keys.live,
+            Mode::Test => &self.keys.test,
         }
     }
 }
@@ -205,9 +205,9 @@ impl Keyring {
             match (role, pairs.get_mut(&kid)) {
                 (Role::Active, _) => drop(pairs.insert(kid, KeyPair { active: generation, old: None })),
                 (Role::Old, None) => {
-                    let unkept =
+                    let not_carried_over =
                         |problem: &KeyringError| matches!(problem, KeyringError::Memory { kid: of, .. } if *of == kid);
-                    if !problems.iter().any(unkept) {
+                    if !problems.iter().any(not_carried_over) {
                         problems.push(KeyringError::OldWithoutActive { kid });
                     }
                 }
@@ -260,14 +260,14 @@ pub enum GraceAction {
 
 /// How long old keys may stay, and what happens then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grace {
+pub struct GracePeriod {
     /// Length of the grace period, in days of 24 hours. With 0 it is over at once.
     pub days: u32,
     /// What happens when it is over.
     pub action: GraceAction,
 }
 
-impl Grace {
+impl GracePeriod {
     /// When the grace period ends of a key that is old since `old_since`. An end that no calendar can tell is the last
     /// instant that there is.
     pub fn ends(&self, old_since: Timestamp) -> Timestamp {
@@ -341,7 +341,7 @@ mod tests {
         let same = before.successor(vec![], &all).ok().unwrap();
         assert_eq!((names(&same), same.epoch()), (names(&before), 8));
         let id = |keyring: &Keyring| {
-            let keys = keyring.get(kid("K_A")).unwrap().active().keys(World::Test);
+            let keys = keyring.get(kid("K_A")).unwrap().active().keys(Mode::Test);
             keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
         };
         drop(before);
@@ -374,12 +374,12 @@ mod tests {
     fn worlds_have_keys_of_their_own() {
         let keyring = Keyring::build(vec![loaded("K_A", Role::Active, 1)], 0).ok().unwrap();
         let active = keyring.get(kid("K_A")).unwrap().active();
-        let id = |world| {
-            let keys = active.keys(world);
+        let id = |mode| {
+            let keys = active.keys(mode);
             assert_eq!((keys.kid(), keys.fingerprint()), (active.kid(), active.fingerprint()));
             keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
         };
-        assert_ne!(id(World::Live), id(World::Test));
+        assert_ne!(id(Mode::Live), id(Mode::Test));
     }
 
     /// It is shared by every thread that serves requests.
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn grace_ends_to_the_second() {
-        let grace = Grace { days: 30, action: GraceAction::Warn };
+        let grace = GracePeriod { days: 30, action: GraceAction::Warn };
         let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
         assert_eq!(grace.ends(since), "2024-03-02T12:00:00Z".parse().unwrap());
         assert!(!grace.is_over(since, "2024-03-02T11:59:59Z".parse().unwrap()));
@@ -445,8 +445,8 @@ mod tests {
     #[test]
     fn grace_has_no_day_too_few_or_too_many() {
         let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
-        assert!(Grace { days: 0, action: GraceAction::Refuse }.is_over(since, since));
-        let longest = Grace { days: u32::MAX, action: GraceAction::Refuse };
+        assert!(GracePeriod { days: 0, action: GraceAction::Refuse }.is_over(since, since));
+        let longest = GracePeriod { days: u32::MAX, action: GraceAction::Refuse };
         assert_eq!(longest.ends(since), Timestamp::MAX);
         assert!(!longest.is_over(since, "9000-01-01T00:00:00Z".parse().unwrap()));
     }

@@ -19,7 +19,7 @@ use masker_types::{kind::Value, limits::VALUE_BYTES_MAX};
 /// Why a value has no normal form. The messages hold nothing of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum NormalizeError {
     /// White space and nothing else.
     #[error("the value is empty once white space around it is removed")]
     Empty,
@@ -91,8 +91,8 @@ impl Normalizer {
     /// around a value never hides a phone number, a date or an address in it.
     ///
     /// # Errors
-    /// [`Refused`] where nothing is left, or too much.
-    pub fn apply<'a>(self, value: Value<'a>) -> Result<Cow<'a, str>, Refused> {
+    /// [`NormalizeError`] where nothing is left, or too much.
+    pub fn apply<'a>(self, value: Value<'a>) -> Result<Cow<'a, str>, NormalizeError> {
         let text = value.as_str();
         let trimmed = text.trim();
         let found = match self {
@@ -106,8 +106,8 @@ impl Normalizer {
             Normalizer::Ip => ip(trimmed),
         };
         match found.filter(|found| !found.is_empty()).unwrap_or(Cow::Borrowed(trimmed)) {
-            normal if normal.is_empty() => Err(Refused::Empty),
-            normal if normal.len() > VALUE_BYTES_MAX => Err(Refused::TooLong { bytes: normal.len() }),
+            normal if normal.is_empty() => Err(NormalizeError::Empty),
+            normal if normal.len() > VALUE_BYTES_MAX => Err(NormalizeError::TooLong { bytes: normal.len() }),
             normal => Ok(normal),
         }
     }

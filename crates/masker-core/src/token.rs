@@ -31,7 +31,7 @@ const _: () = assert!(ID_CHARS == 26);
 /// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a token: one reads MSKV1.KIND.KEY_ID.BODY or MSK1.KIND.KEY_ID.BODY, with the body in upper-case base32")]
-pub struct Malformed;
+pub struct InvalidToken;
 
 /// Having one tells you that its text was of the format. It says nothing about who made it.
 ///
@@ -62,17 +62,17 @@ impl Token {
     /// Reads the text of a token.
     ///
     /// # Errors
-    /// [`Malformed`] for every text that [`Token::to_text`] does not write.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    /// [`InvalidToken`] for every text that [`Token::to_text`] does not write.
+    pub fn parse(text: &str) -> Result<Self, InvalidToken> {
         let mut fields = text.splitn(4, '.');
-        let mut field = || fields.next().ok_or(Malformed);
+        let mut field = || fields.next().ok_or(InvalidToken);
         let (scheme, kind, kid, body) = (field()?, field()?, field()?, field()?);
-        let kind = EntityKind::parse(kind).ok_or(Malformed)?;
-        let kid = Kid::parse(kid).ok_or(Malformed)?;
+        let kind = EntityKind::parse(kind).ok_or(InvalidToken)?;
+        let kid = Kid::parse(kid).ok_or(InvalidToken)?;
         match scheme {
             VAULT_SCHEME => Ok(Token::Vault { kind, kid, id: parse_id(body)? }),
             AEAD_SCHEME => Ok(Token::Aead { kind, kid, body: parse_aead_body(body)? }),
-            _ => Err(Malformed),
+            _ => Err(InvalidToken),
         }
     }
 
@@ -114,24 +114,24 @@ impl Token {
     }
 }
 
-fn parse_id(body: &str) -> Result<TokenId, Malformed> {
+fn parse_id(body: &str) -> Result<TokenId, InvalidToken> {
     if body.len() != ID_CHARS {
-        return Err(Malformed);
+        return Err(InvalidToken);
     }
     let mut id = [0; TokenId::BYTES];
-    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut id).map_err(|_| Malformed)?;
+    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut id).map_err(|_| InvalidToken)?;
     Ok(TokenId::from_bytes(id))
 }
 
-fn parse_aead_body(body: &str) -> Result<AeadBody, Malformed> {
+fn parse_aead_body(body: &str) -> Result<AeadBody, InvalidToken> {
     // Before memory is taken for it.
-    let length = BASE32_NOPAD.decode_len(body.len()).map_err(|_| Malformed)?;
+    let length = BASE32_NOPAD.decode_len(body.len()).map_err(|_| InvalidToken)?;
     if !AeadBody::is_length(length) {
-        return Err(Malformed);
+        return Err(InvalidToken);
     }
     let mut bytes = vec![0; length].into_boxed_slice();
-    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut bytes).map_err(|_| Malformed)?;
-    AeadBody::from_bytes(bytes).ok_or(Malformed)
+    BASE32_NOPAD.decode_mut(body.as_bytes(), &mut bytes).map_err(|_| InvalidToken)?;
+    AeadBody::from_bytes(bytes).ok_or(InvalidToken)
 }
 
 impl fmt::Debug for Token {
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(Token::parse(&text).map(|token| token.to_text()), Ok(text), "{blocks}");
         }
         for blocks in [0, 258, 1_000] {
-            assert_eq!(Token::parse(&aead_text(Suite::Xaes256Gcm, blocks)), Err(Malformed), "{blocks}");
+            assert_eq!(Token::parse(&aead_text(Suite::Xaes256Gcm, blocks)), Err(InvalidToken), "{blocks}");
         }
     }
 
@@ -210,8 +210,8 @@ mod tests {
                 }
             }
             for c in &alphabet {
-                assert_eq!(Token::parse(&format!("{text}{c}")), Err(Malformed), "{c:?} behind");
-                assert_eq!(Token::parse(&format!("{c}{text}")), Err(Malformed), "{c:?} before");
+                assert_eq!(Token::parse(&format!("{text}{c}")), Err(InvalidToken), "{c:?} behind");
+                assert_eq!(Token::parse(&format!("{c}{text}")), Err(InvalidToken), "{c:?} before");
             }
         }
     }

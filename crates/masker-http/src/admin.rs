@@ -5,17 +5,19 @@ use std::{collections::BTreeMap, time::Duration};
 use hyper::body::Bytes;
 use tokio::time::timeout;
 
-use super::{Reload, ReloadError, Reloaded, Service, exchange::Exchange, problem::Problem, values::json};
+use super::{
+    ReloadError, ReloadOutcome, ReloadTarget, Service, exchange::RequestContext, problem::Problem, values::json,
+};
 use masker_api::{
     CheckReport, Component, Components, EntityDescription, Health, HealthStatus, KidRecords, PolicyDescription,
     PolicyList, PolicySummary, ReloadReport, VaultStats, WhoAmI,
 };
 use masker_core::{
     keyring::Role,
-    policy::{Action, Cipher, EntityRule, Policy, Scheme},
+    policy::{Action, EntityRule, Policy, PolicyCipher, Scheme},
 };
 use masker_types::{
-    code::Code,
+    error_code::Code,
     grant::{ContextPattern, Scope},
 };
 
@@ -59,7 +61,7 @@ impl Service {
         }
     }
 
-    pub(super) async fn vault_stats(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn vault_stats(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::VaultRead>()?;
         let stats = self.vault.stats().await?;
         let generations = self.vault.generations().into_iter();
@@ -80,7 +82,7 @@ impl Service {
         })
     }
 
-    pub(super) async fn vault_check(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn vault_check(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let outcome = self.vault.check(&permit).await?;
         on.number("records", outcome.records);
@@ -99,7 +101,7 @@ impl Service {
         })
     }
 
-    pub(super) fn policies(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) fn policies(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::PoliciesRead>()?;
         let policies = self.policies.load();
         let default = policies.get(None).map(|policy| &policy.name);
@@ -113,13 +115,13 @@ impl Service {
         json(&PolicyList { policies: policies.iter().map(summary).collect() })
     }
 
-    pub(super) fn policy(&self, on: &mut Exchange, name: &str) -> Result<Bytes, Problem> {
+    pub(super) fn policy(&self, on: &mut RequestContext, name: &str) -> Result<Bytes, Problem> {
         on.permit::<masker_access::PoliciesRead>()?;
         let policies = self.policies.load();
         let unknown =
             || Problem::new(Code::PolicyUnknown, "no policy of this name is loaded; see GET /api/v1/policies");
         let policy = policies.get(Some(name)).ok_or_else(unknown)?;
-        on.by_policy(policy);
+        on.set_policy(policy);
         let entities = policy.entities.iter().map(|(kind, rule)| (kind.to_string(), description(rule)));
         json(&PolicyDescription {
             name: policy.name.clone(),
@@ -130,10 +132,10 @@ impl Service {
         })
     }
 
-    pub(super) async fn policies_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn policies_reload(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::PoliciesReload>()?;
-        match self.reload(Reload::Policies).await {
-            Ok(Reloaded { policies, warnings }) => {
+        match self.reload(ReloadTarget::Policies).await {
+            Ok(ReloadOutcome { policies, warnings }) => {
                 on.number("policies", policies as u64);
                 json(&ReloadReport { policies, warnings })
             }
@@ -142,7 +144,7 @@ impl Service {
         }
     }
 
-    pub(super) fn whoami(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) fn whoami(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         let (peer, principal) = (on.caller.peer(), on.caller.principal());
         let uid = nix::unistd::Uid::from_raw(peer.uid());
         let given = &principal.grant.scopes;
@@ -159,16 +161,16 @@ impl Service {
             limits: *principal.limiter.limits(),
             limits_left: principal
                 .limiter
-                .standings(on.moment)
+                .rate_limit_statuses(on.timestamps)
                 .into_iter()
-                .chain(principal.budget.standings(on.moment))
-                .map(|standing| (standing.which.to_string(), standing.remaining))
+                .chain(principal.budget.rate_limit_statuses(on.timestamps))
+                .map(|rate_limit| (rate_limit.which.to_string(), rate_limit.remaining))
                 .collect(),
             gid: peer.gid(),
             pid: peer.pid(),
             unit: peer.unit().map(str::to_owned),
             attested_by: if principal.credential.is_some() { "api-key" } else { "peer-credentials" }.to_owned(),
-            mode: principal.world.as_str().to_owned(),
+            mode: principal.mode.as_str().to_owned(),
             policies: principal.grant.policies.as_ref().map(|names| names.iter().cloned().collect()),
             contexts: principal
                 .grant
@@ -211,7 +213,7 @@ fn description(rule: &EntityRule) -> EntityDescription {
                     description.deterministic = Some(true);
                 }
                 Scheme::ReversibleAead(suite) => {
-                    description.cipher = Some(Cipher::of(suite).name().to_owned());
+                    description.cipher = Some(PolicyCipher::of(suite).name().to_owned());
                     description.deterministic = Some(suite.is_deterministic());
                 }
             }

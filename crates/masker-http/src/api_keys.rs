@@ -3,14 +3,14 @@
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
-use super::{Service, body::parse, exchange::Exchange, problem::Problem, values::json};
-use masker_access::{ApiKey, ApiKeySecret, ApiKeysAdmin, KeyChange, KeyId, KeySpec, Permit, WasRevoked};
+use super::{Service, body::parse, exchange::RequestContext, problem::Problem, values::json};
+use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, Permit};
 use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
 use masker_types::{
-    code::Code,
-    grant::{Beyond, ContextPattern, Grant, Limits, Scope, ScopeSet},
-    limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_GRACE_SECONDS_USUAL},
-    mode::World,
+    error_code::Code,
+    grant::{ContextPattern, ExcessGrant, Grant, Limits, Scope, ScopeSet},
+    limits::{API_KEY_GRACE_SECONDS_DEFAULT, API_KEY_GRACE_SECONDS_MAX},
+    mode::Mode,
 };
 use masker_vault::{KeepKeyError, VaultError};
 
@@ -21,15 +21,15 @@ const OWNER_CHARS_MAX: usize = 128;
 /// Longest name of a workspace, in bytes.
 const WORKSPACE_BYTES_MAX: usize = 64;
 /// The workspace of keys that are given none.
-const WORKSPACE_USUAL: &str = "default";
+const WORKSPACE_DEFAULT: &str = "default";
 
 impl Service {
-    pub(super) async fn api_key_create(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn api_key_create(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<ApiKeysAdmin>()?;
         let request: ApiKeyCreate = parse(body)?;
         let now_ms = self.now_ms();
         let spec = self.spec(on, request, now_ms)?;
-        let _turn = self.key_changes.lock().await;
+        let _guard = self.key_changes.lock().await;
         let active = self.access.keys().active_in(&spec.workspace, now_ms);
         if active >= self.api_keys_per_workspace {
             let detail = format!(
@@ -39,64 +39,74 @@ impl Service {
             );
             return Err(Problem::new(Code::ApiKeyLimit, detail));
         }
-        let secret = ApiKeySecret::generate(spec.world, &mut rand::rng());
+        let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
         let shown = secret.presented();
-        let id = KeyId::new(now_ms, &mut rand::rng());
+        let id = ApiKeyId::new(now_ms, &mut rand::rng());
         let key = ApiKey::create(id, spec, (shown.digest(), shown.prefix()), &on.caller.principal().name, now_ms);
         self.keep(on, &permit, key, Some(secret)).await
     }
 
-    pub(super) fn api_key_list(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) fn api_key_list(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<ApiKeysAdmin>()?;
         let now_ms = self.now_ms();
         json(&ApiKeyList { api_keys: self.access.keys().list().iter().map(|key| status(key, now_ms)).collect() })
     }
 
-    pub(super) fn api_key(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) fn api_key(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         on.permit::<ApiKeysAdmin>()?;
         json(&status(&self.key(on, id)?, self.now_ms()))
     }
 
-    pub(super) async fn api_key_change(&self, on: &mut Exchange, id: &str, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn api_key_change(
+        &self,
+        on: &mut RequestContext,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Bytes, Problem> {
         let permit = on.permit::<ApiKeysAdmin>()?;
         let request: ApiKeyPatch = parse(body)?;
-        let _turn = self.key_changes.lock().await;
+        let _guard = self.key_changes.lock().await;
         let key = self.key(on, id)?;
         let now_ms = self.now_ms();
-        let change = KeyChange {
+        let change = ApiKeyUpdate {
             name: request.name.map(|name| text("name", name, NAME_CHARS_MAX)).transpose()?,
             scopes: request.scopes.map(|scopes| self::scopes(&scopes)).transpose()?,
             limits: request.limits,
             expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
         };
         let changed = key.changed(change)?;
-        within_own(on, changed.grant(), changed.limits(), *changed.expires_at_ms())?;
-        fit_for_world(changed.grant(), changed.is_of_tests())?;
+        check_not_exceeding_own(on, changed.grant(), changed.limits(), *changed.expires_at_ms())?;
+        check_mode(changed.grant(), changed.is_test_key())?;
         self.keep(on, &permit, changed, None).await
     }
 
-    pub(super) async fn api_key_rotate(&self, on: &mut Exchange, id: &str, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn api_key_rotate(
+        &self,
+        on: &mut RequestContext,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Bytes, Problem> {
         let permit = on.permit::<ApiKeysAdmin>()?;
         let request: ApiKeyRotate = if body.is_empty() { ApiKeyRotate::default() } else { parse(body)? };
-        let grace_seconds = request.grace_seconds.unwrap_or(API_KEY_GRACE_SECONDS_USUAL);
+        let grace_seconds = request.grace_seconds.unwrap_or(API_KEY_GRACE_SECONDS_DEFAULT);
         if grace_seconds > API_KEY_GRACE_SECONDS_MAX {
             let detail = format!("`grace_seconds` is at most {API_KEY_GRACE_SECONDS_MAX}, which is 30 days");
             return Err(Problem::new(Code::RequestInvalid, detail));
         }
-        let _turn = self.key_changes.lock().await;
+        let _guard = self.key_changes.lock().await;
         let key = self.key(on, id)?;
         // Whoever is given a key's secret can do what the key can.
-        within_own(on, key.grant(), key.limits(), *key.expires_at_ms())?;
-        let secret = ApiKeySecret::generate(*key.world(), &mut rand::rng());
+        check_not_exceeding_own(on, key.grant(), key.limits(), *key.expires_at_ms())?;
+        let secret = ApiKeySecret::generate(*key.mode(), &mut rand::rng());
         let shown = secret.presented();
         let rotated = key.rotated((shown.digest(), shown.prefix()), grace_seconds, self.now_ms())?;
         on.number("grace_seconds", grace_seconds);
         self.keep(on, &permit, rotated, Some(secret)).await
     }
 
-    pub(super) async fn api_key_revoke(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) async fn api_key_revoke(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let permit = on.permit::<ApiKeysAdmin>()?;
-        let _turn = self.key_changes.lock().await;
+        let _guard = self.key_changes.lock().await;
         let revoked = self.key(on, id)?.revoked(self.now_ms());
         self.keep(on, &permit, revoked, None).await
     }
@@ -108,10 +118,10 @@ impl Service {
     pub async fn note_api_key_use(&self) -> Result<(), VaultError> {
         // A key is written as a whole. Without the turn, one that is revoked meanwhile would be written as it was before,
         // and be good again after the next start.
-        let _turn = self.key_changes.lock().await;
-        let used = self.access.keys().used_since_written();
+        let _guard = self.key_changes.lock().await;
+        let used = self.access.keys().unsaved_uses();
         self.vault.note_api_key_use(&used).await?;
-        self.access.keys().uses_written(&used);
+        self.access.keys().mark_uses_saved(&used);
         Ok(())
     }
 
@@ -129,7 +139,7 @@ impl Service {
     /// Writes a key down, and only then puts it in force.
     async fn keep(
         &self,
-        on: &mut Exchange,
+        on: &mut RequestContext,
         permit: &Permit<ApiKeysAdmin>,
         key: ApiKey,
         secret: Option<ApiKeySecret>,
@@ -145,18 +155,18 @@ impl Service {
         }
     }
 
-    fn key(&self, on: &mut Exchange, id: &str) -> Result<ApiKey, Problem> {
-        let key = KeyId::parse(id).and_then(|id| self.access.keys().get(id)).ok_or_else(|| {
+    fn key(&self, on: &mut RequestContext, id: &str) -> Result<ApiKey, Problem> {
+        let key = ApiKeyId::parse(id).and_then(|id| self.access.keys().get(id)).ok_or_else(|| {
             Problem::new(Code::ApiKeyNotFound, "there is no API key of this id; see GET /api/v1/api-keys")
         })?;
         on.fact("api_key_id", key.id().to_string());
         Ok(key)
     }
 
-    fn spec(&self, on: &Exchange, request: ApiKeyCreate, now_ms: u64) -> Result<KeySpec, Problem> {
-        let world = match request.mode.as_deref() {
-            None | Some("live") => World::Live,
-            Some("test") => World::Test,
+    fn spec(&self, on: &RequestContext, request: ApiKeyCreate, now_ms: u64) -> Result<ApiKeySpec, Problem> {
+        let mode = match request.mode.as_deref() {
+            None | Some("live") => Mode::Live,
+            Some("test") => Mode::Test,
             Some(_) => return Err(invalid("`mode` is `live` or `test`")),
         };
         let policies = request.policies.map(|names| names.into_iter().collect());
@@ -167,16 +177,16 @@ impl Service {
         let grant = Grant { scopes: scopes(&request.scopes)?, policies, contexts: contexts.transpose()? };
         let limits = request.limits.unwrap_or(Limits::standard());
         let expires_at_ms = request.expires_at.map(|at| expiry(&at, now_ms)).transpose()?;
-        fit_for_world(&grant, world == World::Test)?;
-        within_own(on, &grant, &limits, expires_at_ms)?;
+        check_mode(&grant, mode == Mode::Test)?;
+        check_not_exceeding_own(on, &grant, &limits, expires_at_ms)?;
         let owner = request.owner.unwrap_or_else(|| on.caller.principal().name.clone());
-        Ok(KeySpec {
+        Ok(ApiKeySpec {
             name: text("name", request.name, NAME_CHARS_MAX)?,
             workspace: workspace(request.workspace)?,
             owner: text("owner", owner, OWNER_CHARS_MAX)?,
             grant,
             limits,
-            world,
+            mode,
             expires_at_ms,
         })
     }
@@ -193,7 +203,7 @@ fn text(field: &str, text: String, chars_max: usize) -> Result<String, Problem> 
 }
 
 fn workspace(name: Option<String>) -> Result<String, Problem> {
-    let name = name.unwrap_or_else(|| WORKSPACE_USUAL.to_owned());
+    let name = name.unwrap_or_else(|| WORKSPACE_DEFAULT.to_owned());
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let begins = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
     if begins && name.len() <= WORKSPACE_BYTES_MAX && name.bytes().all(allowed) {
@@ -224,7 +234,7 @@ fn expiry(text: &str, now_ms: u64) -> Result<u64, Problem> {
 }
 
 /// A test key works with made-up data; what concerns the daemon as a whole concerns real data.
-fn fit_for_world(grant: &Grant, is_test: bool) -> Result<(), Problem> {
+fn check_mode(grant: &Grant, is_test: bool) -> Result<(), Problem> {
     let administrative = Scope::ALL.iter().find(|s| s.is_administrative() && grant.scopes.allows(**s));
     match administrative.filter(|_| is_test) {
         Some(scope) => Err(invalid(format!("a test key cannot have `{scope}`, nor `*`: it would reach real data"))),
@@ -233,12 +243,17 @@ fn fit_for_world(grant: &Grant, is_test: bool) -> Result<(), Problem> {
 }
 
 /// Nobody hands out more than they have, nor for longer: a key that makes another would outlive its own end.
-fn within_own(on: &Exchange, grant: &Grant, limits: &Limits, expires_at_ms: Option<u64>) -> Result<(), Problem> {
+fn check_not_exceeding_own(
+    on: &RequestContext,
+    grant: &Grant,
+    limits: &Limits,
+    expires_at_ms: Option<u64>,
+) -> Result<(), Problem> {
     let own = on.caller.principal();
     let beyond = match own.grant.lacks(grant) {
-        Some(Beyond::Scope(scope)) => Some(format!("the scope `{scope}`")),
-        Some(Beyond::Policies) => Some("these policies".to_owned()),
-        Some(Beyond::Contexts) => Some("these contexts".to_owned()),
+        Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
+        Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
+        Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),
         None if !own.limiter.limits().covers(limits) => Some("such limits".to_owned()),
         None => {
             let own_end = own.credential.as_ref().and_then(|credential| credential.expires_at_ms);
@@ -271,7 +286,7 @@ fn status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
         prefix: key.prefix().as_str().to_owned(),
         state: state(key, now_ms).to_owned(),
         inactive: key.is_inactive(now_ms),
-        mode: key.world().as_str().to_owned(),
+        mode: key.mode().as_str().to_owned(),
         workspace: key.workspace().to_owned(),
         owner: key.owner().to_owned(),
         scopes: grant.scopes.to_texts(),
@@ -297,8 +312,8 @@ fn time(ms: u64) -> Option<String> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok().map(|at| at.to_string())
 }
 
-impl From<WasRevoked> for Problem {
-    fn from(revoked: WasRevoked) -> Self {
+impl From<KeyRevoked> for Problem {
+    fn from(revoked: KeyRevoked) -> Self {
         Problem::new(Code::ApiKeyRevoked, revoked.to_string())
     }
 }

@@ -13,13 +13,13 @@ use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
 use super::{
-    Service, exchange::Exchange, problem::Problem, query::Query, request_id::RequestId, router::Route,
+    Service, exchange::RequestContext, problem::Problem, query::QueryParameters, request_id::RequestId, router::Route,
     serve::AnswerBody, values::json,
 };
 use masker_api::ImportReport;
-use masker_audit::{AuditError, AuditLog, Detail, Event, Operation};
-use masker_types::{code::Code, limits::IMPORT_BYTES_MAX};
-use masker_vault::{ExportFailed, Exporting, ImportFailed, ImportRules};
+use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
+use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
+use masker_vault::{ImportRules, RunningExport, VaultExportError, VaultImportError};
 
 /// Bytes of an import that are gathered before they are written to the disk.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -28,15 +28,15 @@ const WRITE_BYTES: usize = 1024 * 1024;
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// An export on its way to the client.
-struct Sending {
-    exporting: Exporting,
+struct ExportStream {
+    exporting: RunningExport,
     id: RequestId,
     bytes: u64,
     ended: bool,
     audit: Option<Arc<AuditLog>>,
 }
 
-impl Sending {
+impl ExportStream {
     /// The next piece. It is made when the connection has room for it.
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
         match self.exporting.next().await {
@@ -64,7 +64,7 @@ impl Sending {
     }
 }
 
-impl Drop for Sending {
+impl Drop for ExportStream {
     fn drop(&mut self) {
         if !self.ended {
             warn!(request_id = self.id.as_str(), bytes = self.bytes, "an export was cut short; what was sent is none");
@@ -89,20 +89,21 @@ async fn record_end(
     bytes: u64,
     counted: Option<(u64, u64)>,
 ) -> Result<(), AuditError> {
-    let mut detail = vec![("bytes", Detail::Number(bytes))];
+    let mut detail = vec![("bytes", DetailValue::Number(bytes))];
     if let Some((records, tombstones)) = counted {
-        detail.extend([("records", Detail::Number(records)), ("tombstones", Detail::Number(tombstones))]);
+        detail.extend([("records", DetailValue::Number(records)), ("tombstones", DetailValue::Number(tombstones))]);
     }
     let request_id = Some(id.as_str());
-    log.record(&Event { request_id, detail: &detail, ..Event::new(Operation::VaultExported, outcome) }).await
+    log.record(&AuditEvent { request_id, detail: &detail, ..AuditEvent::new(AuditOperation::VaultExported, outcome) })
+        .await
 }
 
 impl Service {
-    pub(super) async fn vault_export(&self, on: &mut Exchange) -> Result<Response<AnswerBody>, Problem> {
+    pub(super) async fn vault_export(&self, on: &mut RequestContext) -> Result<Response<AnswerBody>, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let exporting = self.vault.export(&permit, self.place.vault_id).await?;
-        let sending = Sending { exporting, id: on.id, bytes: 0, ended: false, audit: self.audit.clone() };
-        let body = StreamBody::new(try_unfold(sending, Sending::next));
+        let sending = ExportStream { exporting, id: on.id, bytes: 0, ended: false, audit: self.audit.clone() };
+        let body = StreamBody::new(try_unfold(sending, ExportStream::next));
         let mut response = Response::new(Either::Right(body.boxed_unsync()));
         response.headers_mut().insert(header::CONTENT_TYPE, OCTETS);
         Ok(response)
@@ -110,11 +111,11 @@ impl Service {
 
     pub(super) async fn vault_import(
         &self,
-        on: &mut Exchange,
+        on: &mut RequestContext,
         query: Option<&str>,
         body: Incoming,
     ) -> Result<Bytes, Problem> {
-        let mut body = Upload { body, patience: self.timeouts.body, received: 0 };
+        let mut body = UploadBody { body, timeout: self.timeouts.body, received: 0 };
         let imported = self.import(on, query, &mut body).await;
         if let Err(problem) = &imported
             && !problem.close
@@ -125,12 +126,17 @@ impl Service {
         imported
     }
 
-    async fn import(&self, on: &mut Exchange, query: Option<&str>, body: &mut Upload) -> Result<Bytes, Problem> {
+    async fn import(
+        &self,
+        on: &mut RequestContext,
+        query: Option<&str>,
+        body: &mut UploadBody,
+    ) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         self.admit(on, 0)?;
         let rules = rules(query)?;
         let busy = |_| Problem::new(Code::Overloaded, "another import is under way; wait for its end");
-        let _turn = self.importing.try_acquire().map_err(busy)?;
+        let _guard = self.importing.try_acquire().map_err(busy)?;
         let file = body.spool(&self.place.data_dir).await?;
         let bytes = body.received;
         let outcome = self.vault.import(&permit, file, rules).await?;
@@ -165,30 +171,30 @@ impl Service {
 }
 
 fn rules(query: Option<&str>) -> Result<ImportRules, Problem> {
-    let query = Query::parse(query, Route::VaultImport.query_names())?;
+    let query = QueryParameters::parse(query, Route::VaultImport.query_names())?;
     let restore_erased = query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
     Ok(ImportRules { restore_erased: restore_erased.unwrap_or(false) })
 }
 
 /// A body that is larger than memory should hold.
-struct Upload {
+struct UploadBody {
     body: Incoming,
     /// How long the client may send nothing.
-    patience: Duration,
+    timeout: Duration,
     received: u64,
 }
 
-impl Upload {
+impl UploadBody {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         if self.body.is_end_stream() {
             return Ok(None);
         }
         let late = || {
-            let detail = format!("nothing of the body arrived for {} s", self.patience.as_secs());
+            let detail = format!("nothing of the body arrived for {} s", self.timeout.as_secs());
             Problem::unread(Code::RequestTimeout, detail)
         };
-        match timeout(self.patience, self.body.frame()).await.map_err(|_| late())? {
+        match timeout(self.timeout, self.body.frame()).await.map_err(|_| late())? {
             None => Ok(None),
             Some(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
             Some(Ok(frame)) => {
@@ -206,14 +212,14 @@ impl Upload {
     /// Lays the body into a file without a name: it is gone with the last who has it open, whatever happens.
     async fn spool(&mut self, directory: &Path) -> Result<File, Problem> {
         let directory = directory.to_owned();
-        let mut file = on_disk(move || tempfile::tempfile_in(directory)).await?;
+        let mut file = run_blocking(move || tempfile::tempfile_in(directory)).await?;
         let mut gathered = Vec::with_capacity(WRITE_BYTES);
         loop {
             let piece = self.next().await?;
             let ended = piece.is_none();
             gathered.extend_from_slice(&piece.unwrap_or_default());
             if ended || gathered.len() >= WRITE_BYTES {
-                (file, gathered) = on_disk(move || {
+                (file, gathered) = run_blocking(move || {
                     file.write_all(&gathered)?;
                     gathered.clear();
                     Ok((file, gathered))
@@ -233,7 +239,7 @@ impl Upload {
 }
 
 /// Runs what may wait for the disk on a thread that may.
-fn on_disk<T: Send + 'static>(
+fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> impl Future<Output = Result<T, Problem>> {
     let running = spawn_blocking(work);
@@ -247,23 +253,23 @@ fn on_disk<T: Send + 'static>(
     }
 }
 
-impl From<ExportFailed> for Problem {
-    fn from(failed: ExportFailed) -> Self {
+impl From<VaultExportError> for Problem {
+    fn from(failed: VaultExportError) -> Self {
         match failed {
-            ExportFailed::Vault(failed) => failed.into(),
+            VaultExportError::Vault(failed) => failed.into(),
             failed => unavailable(failed.to_string()),
         }
     }
 }
 
-impl From<ImportFailed> for Problem {
-    fn from(failed: ImportFailed) -> Self {
+impl From<VaultImportError> for Problem {
+    fn from(failed: VaultImportError) -> Self {
         match failed {
-            ImportFailed::Vault(failed) => failed.into(),
-            ImportFailed::Export(refused) => {
+            VaultImportError::Vault(failed) => failed.into(),
+            VaultImportError::Export(refused) => {
                 Problem::new(Code::ExportInvalid, format!("{refused}; nothing was imported"))
             }
-            ImportFailed::Closed(_) | ImportFailed::KeysMissing(_) | ImportFailed::KeysChanged(_) => {
+            VaultImportError::Closed(_) | VaultImportError::KeysMissing(_) | VaultImportError::KeysChanged(_) => {
                 Problem::new(Code::KeyUnavailable, failed.to_string())
             }
             failed => unavailable(failed.to_string()),

@@ -13,7 +13,7 @@ use tokio::{
 use super::problem::Problem;
 use masker_api::Object;
 use masker_types::{
-    code::Code,
+    error_code::Code,
     limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
 };
 
@@ -24,22 +24,22 @@ const SHARE_BYTES: usize = 1_024;
 pub(super) struct BodyBudget {
     shares: Semaphore,
     /// How long a body may take to arrive.
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A body, with its share of the budget for as long as it is worked on.
-pub(super) struct Read<'b> {
+pub(super) struct ChargedBody<'b> {
     pub(super) bytes: Bytes,
     _share: Option<SemaphorePermit<'b>>,
 }
 
 impl BodyBudget {
-    pub(super) fn new(patience: Duration) -> Self {
-        BodyBudget { shares: Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES), patience }
+    pub(super) fn new(timeout: Duration) -> Self {
+        BodyBudget { shares: Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES), timeout }
     }
 
     /// Reads a body: at most [`BODY_BYTES_MAX`], within the time that a client has.
-    pub(super) async fn read(&self, body: Incoming) -> Result<Read<'_>, Problem> {
+    pub(super) async fn read(&self, body: Incoming) -> Result<ChargedBody<'_>, Problem> {
         // A body that does not say its length is taken to be of the largest.
         let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
         if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
@@ -50,13 +50,13 @@ impl BodyBudget {
             length => Some(self.share(length).await?),
         };
         let read = Limited::new(body, BODY_BYTES_MAX).collect();
-        match timeout(self.patience, read).await {
-            Ok(Ok(collected)) => Ok(Read { bytes: collected.to_bytes(), _share: share }),
+        match timeout(self.timeout, read).await {
+            Ok(Ok(collected)) => Ok(ChargedBody { bytes: collected.to_bytes(), _share: share }),
             Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
             Err(_) => Err(Problem::unread(
                 Code::RequestTimeout,
-                format!("the body did not arrive within {} s", self.patience.as_secs()),
+                format!("the body did not arrive within {} s", self.timeout.as_secs()),
             )),
         }
     }

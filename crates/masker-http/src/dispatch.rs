@@ -9,12 +9,12 @@ use hyper::{
 
 use super::{
     Service,
-    exchange::Exchange,
+    exchange::RequestContext,
     problem::Problem,
-    query::Query,
-    router::{Matched, Route, Rule},
+    query::QueryParameters,
+    router::{Route, RouteAccess, RouteMatch},
     serve::AnswerBody,
-    sessions::SessionName,
+    sessions::SessionReference,
 };
 use masker_api::HealthStatus;
 
@@ -22,14 +22,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Room for the headers of nearly every answer: type, length, date, request id, and three of the caller's limits.
-const HEADERS_USUAL: usize = 8;
+const HEADERS_CAPACITY: usize = 8;
 
 impl Service {
     /// Does what a request asks for, once it is clear that its caller may.
     pub(super) async fn dispatch(
         &self,
-        on: &mut Exchange,
-        matched: Matched,
+        on: &mut RequestContext,
+        matched: RouteMatch,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         if matched.route == Route::VaultImport {
@@ -37,15 +37,15 @@ impl Service {
             let report = Box::pin(self.vault_import(on, head.uri.query(), body)).await?;
             return Ok(whole(StatusCode::OK, JSON, report));
         }
-        let query = Query::parse(request.uri().query(), matched.route.query_names())?;
-        let session = if matched.route.takes_session() { SessionName::of(request.headers())? } else { None };
+        let query = QueryParameters::parse(request.uri().query(), matched.route.query_names())?;
+        let session = if matched.route.accepts_session() { SessionReference::of(request.headers())? } else { None };
         let body = self.bodies.read(request.into_body()).await?;
         match matched.rule {
-            Rule::Open => {}
-            Rule::Needs(scope) => on.caller.needs(scope)?,
-            Rule::NeedsAny(scopes) => on.caller.needs_any(scopes)?,
+            RouteAccess::Open => {}
+            RouteAccess::Needs(scope) => on.caller.needs(scope)?,
+            RouteAccess::NeedsAny(scopes) => on.caller.require_any(scopes)?,
         }
-        if matched.rule != Rule::Open && !matched.route.counts_values() {
+        if matched.rule != RouteAccess::Open && !matched.route.charges_by_value() {
             self.admit(on, 0)?;
         }
         if let Some(session) = session {
@@ -66,9 +66,9 @@ impl Service {
     /// Everything but the operations on values.
     async fn administer(
         &self,
-        on: &mut Exchange,
-        matched: Matched,
-        query: &Query,
+        on: &mut RequestContext,
+        matched: RouteMatch,
+        query: &QueryParameters,
         body: &[u8],
     ) -> Result<Response<AnswerBody>, Problem> {
         let mut status = StatusCode::OK;
@@ -140,7 +140,7 @@ impl Service {
 fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<AnswerBody> {
     let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = status;
-    response.headers_mut().reserve(HEADERS_USUAL);
+    response.headers_mut().reserve(HEADERS_CAPACITY);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }

@@ -21,45 +21,45 @@ const NEXT_REQUEST_MS: u64 = 250;
 /// How far a connection is. Its stream, its handler and who ends it are one task, so the order of the flags' changes is
 /// that of the lines.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct ConnectionProgress {
     /// A request was asked, ever.
     asked: AtomicBool,
     /// A handler is at work.
-    at_work: AtomicBool,
+    handler_running: AtomicBool,
     /// Bytes came that are of no request whose handler has begun.
     heard: AtomicBool,
     /// It is to be shut for reading.
     ended: AtomicBool,
 }
 
-impl Progress {
+impl ConnectionProgress {
     /// Bytes were read.
-    pub(super) fn hear(&self) {
+    pub(super) fn note_bytes_read(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
 
     /// A handler begins.
     pub(super) fn begin(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        self.at_work.store(true, Ordering::Relaxed);
+        self.handler_running.store(true, Ordering::Relaxed);
         self.heard.store(false, Ordering::Relaxed);
     }
 
     /// The handler has ended, with the request's body behind it.
     pub(super) fn finish(&self) {
-        self.at_work.store(false, Ordering::Relaxed);
+        self.handler_running.store(false, Ordering::Relaxed);
         self.heard.store(false, Ordering::Relaxed);
     }
 
     /// How long a client may still ask something once the daemon stops.
-    pub(super) fn last_call(&self) -> Duration {
+    pub(super) fn grace_period(&self) -> Duration {
         let asked = self.asked.load(Ordering::Relaxed);
         Duration::from_millis(if asked { NEXT_REQUEST_MS } else { FIRST_REQUEST_MS })
     }
 
     /// Has the connection shut for reading, unless a request is under way or that was done before. Says whether it did.
     pub(super) fn end(&self) -> bool {
-        let under_way = self.at_work.load(Ordering::Relaxed) || self.heard.load(Ordering::Relaxed);
+        let under_way = self.handler_running.load(Ordering::Relaxed) || self.heard.load(Ordering::Relaxed);
         !under_way && !self.ended.swap(true, Ordering::Relaxed)
     }
 
@@ -97,15 +97,15 @@ mod tests {
 
     #[test]
     fn a_request_that_is_under_way_is_not_cut() {
-        let progress = Progress::default();
-        assert_eq!(progress.last_call(), Duration::from_millis(FIRST_REQUEST_MS));
-        progress.hear();
+        let progress = ConnectionProgress::default();
+        assert_eq!(progress.grace_period(), Duration::from_millis(FIRST_REQUEST_MS));
+        progress.note_bytes_read();
         assert!(!progress.end(), "its head has begun");
         progress.begin();
-        progress.hear();
+        progress.note_bytes_read();
         assert!(!progress.end(), "its body comes");
         progress.finish();
-        assert_eq!(progress.last_call(), Duration::from_millis(NEXT_REQUEST_MS));
+        assert_eq!(progress.grace_period(), Duration::from_millis(NEXT_REQUEST_MS));
         assert!(!progress.is_ended());
         assert!(progress.end() && progress.is_ended());
         assert!(!progress.end(), "once is enough");

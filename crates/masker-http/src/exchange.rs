@@ -4,32 +4,32 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{problem::Problem, request_id::RequestId};
 use crate::metrics::Metrics;
-use masker_access::{Caller, Crossed, KeyPrefix, Moment, Operation, Permit, Standing};
+use masker_access::{BudgetWarning, Caller, KeyPrefix, Operation, Permit, RateLimitStatus, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
-use masker_vault::{EnteredSession, HoneytokenId, Outcome, SessionId, Worked};
+use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
 
 /// What every handler is given, and leaves its traces in.
-pub(super) struct Exchange {
+pub(super) struct RequestContext {
     pub(super) id: RequestId,
     /// When it began, for limits.
-    pub(super) moment: Moment,
+    pub(super) timestamps: Timestamps,
     pub(super) caller: Caller,
     /// The policies that were in force when the request began.
     pub(super) policies: Arc<PolicySet>,
-    pub(super) account: Account,
+    pub(super) account: AuditDetails,
     /// What befell the request before it came to a handler.
     pub(super) incident: Option<Incident>,
     /// Whether it was taken from the caller's limits, and what was left of the tightest.
     pub(super) admitted: bool,
-    pub(super) standing: Option<Standing>,
+    pub(super) rate_limit: Option<RateLimitStatus>,
     /// Budgets of the caller that it has nearly used up by this request.
-    pub(super) crossed: Vec<Crossed>,
+    pub(super) crossed: Vec<BudgetWarning>,
     /// The session that it works in.
     pub(super) session: Option<EnteredSession>,
     /// Honeytokens that it showed, with how often.
     pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
     /// Whether there is nothing in it that the audit log is to be told.
-    pub(super) untold: bool,
+    pub(super) skip_audit: bool,
 }
 
 /// What can befall a request before it comes to a handler.
@@ -50,19 +50,19 @@ pub(super) enum Incident {
 
 /// What was done, for the audit log: names of the operator's making and numbers, nothing else.
 #[derive(Default)]
-pub(super) struct Account {
+pub(super) struct AuditDetails {
     /// The policy that the request was worked on by.
     pub(super) policy: Option<String>,
     /// The session that the request is about, or works in.
     pub(super) session: Option<SessionId>,
     /// How many items had which outcome.
-    pub(super) counts: Vec<(Outcome, u64)>,
+    pub(super) counts: Vec<(ItemOutcomeKey, u64)>,
     /// Further facts, by name.
-    pub(super) facts: Vec<(&'static str, Fact)>,
+    pub(super) facts: Vec<(&'static str, AuditFact)>,
 }
 
 /// A fact for the audit log.
-pub(super) enum Fact {
+pub(super) enum AuditFact {
     /// A name or an id that the daemon or its operator has given.
     Text(String),
     /// A number.
@@ -71,29 +71,29 @@ pub(super) enum Fact {
     Flag(bool),
 }
 
-impl Exchange {
+impl RequestContext {
     /// A request of which nothing is known yet but the process that makes it.
-    pub(super) fn new(id: RequestId, caller: Caller, policies: Arc<PolicySet>, moment: Moment) -> Self {
-        Exchange {
+    pub(super) fn new(id: RequestId, caller: Caller, policies: Arc<PolicySet>, timestamps: Timestamps) -> Self {
+        RequestContext {
             id,
-            moment,
+            timestamps,
             caller,
             policies,
-            account: Account::default(),
+            account: AuditDetails::default(),
             incident: None,
             admitted: false,
-            standing: None,
+            rate_limit: None,
             crossed: Vec::new(),
             session: None,
             honeytokens: BTreeMap::new(),
-            untold: false,
+            skip_audit: false,
         }
     }
 
     /// Notes that a budget is nearly used up.
-    pub(super) fn crossed(&mut self, crossed: Option<Crossed>, metrics: &Metrics) {
+    pub(super) fn crossed(&mut self, crossed: Option<BudgetWarning>, metrics: &Metrics) {
         if let Some(crossed) = crossed {
-            metrics.access.budgets_crossed.with_label_values(&[crossed.which.as_str()]).inc();
+            metrics.access.budget_warnings.with_label_values(&[crossed.which.as_str()]).inc();
             self.crossed.push(crossed);
         }
     }
@@ -107,33 +107,33 @@ impl Exchange {
     }
 
     /// Notes by which policy the request is worked on.
-    pub(super) fn by_policy(&mut self, policy: &Policy) {
+    pub(super) fn set_policy(&mut self, policy: &Policy) {
         self.account.policy = Some(policy.name.clone());
     }
 
     /// Notes what became of the items, and gives the results.
-    pub(super) fn note<T>(&mut self, worked: Worked<T>) -> Vec<T> {
+    pub(super) fn note<T>(&mut self, worked: BatchResult<T>) -> Vec<T> {
         self.account.counts = worked.counts;
         worked.results
     }
 
     /// Notes a number.
     pub(super) fn number(&mut self, name: &'static str, number: u64) {
-        self.put(name, Fact::Number(number));
+        self.put(name, AuditFact::Number(number));
     }
 
     /// Notes whether something is so.
     pub(super) fn flag(&mut self, name: &'static str, flag: bool) {
-        self.put(name, Fact::Flag(flag));
+        self.put(name, AuditFact::Flag(flag));
     }
 
     /// Notes a name or an id that is not of the request's making.
     pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.put(name, Fact::Text(text.into()));
+        self.put(name, AuditFact::Text(text.into()));
     }
 
     /// Of a name that is noted twice the last one counts: JSON that has it twice is in no canonical form.
-    fn put(&mut self, name: &'static str, fact: Fact) {
+    fn put(&mut self, name: &'static str, fact: AuditFact) {
         self.account.facts.retain(|(known, _)| *known != name);
         self.account.facts.push((name, fact));
     }

@@ -14,31 +14,32 @@ use tracing::warn;
 
 use super::{
     Service,
-    exchange::{Exchange, Incident},
+    exchange::{Incident, RequestContext},
     problem::Problem,
-    router::Matched,
+    router::RouteMatch,
 };
 use masker_access::{
-    AuthError, Caller, KeyPrefix, Moment, Peer, Refusal, RefusalKind, Standing, Verdict, looks_like_key,
+    AttemptOutcome, AuthError, Caller, KeyPrefix, LimitExceeded, LimitKind, Peer, RateLimitStatus, Timestamps,
+    looks_like_key,
 };
 use masker_api::TokenizeRequest;
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 
 impl Service {
     /// Who makes a request. Whoever shows a credential is whom it is of and nobody else, whatever the process may do
     /// without it; a credential that is not accepted is never passed over.
     ///
     /// # Errors
-    /// A problem, after a while if there were many of them: see [`masker_access::Attempts`].
-    pub(super) async fn identify(
+    /// A problem, after a while if there were many of them: see [`masker_access::FailedAttempts`].
+    pub(super) async fn authenticate(
         &self,
-        on: &mut Exchange,
+        on: &mut RequestContext,
         peer: &Arc<Peer>,
-        matched: Option<&Matched>,
+        matched: Option<&RouteMatch>,
         request: &Request<Incoming>,
     ) -> Result<(), Problem> {
         let url = request.uri().path_and_query().map_or("", |url| url.as_str());
-        let plain = request.uri().query().is_none() && matched.is_some_and(Matched::is_verbatim);
+        let plain = request.uri().query().is_none() && matched.is_some_and(RouteMatch::is_literal);
         if !plain && looks_like_key(url.as_bytes()) {
             on.incident = Some(Incident::KeyInUrl);
             let detail = "an API key does not belong in a URL, where logs keep it: revoke this one, and show the next in \
@@ -56,19 +57,19 @@ impl Service {
                 on.caller = caller;
                 Ok(())
             }
-            Err((error, prefix)) => Err(unread(request, Box::pin(self.unidentified(on, error, prefix)).await)),
+            Err((error, prefix)) => Err(unread(request, Box::pin(self.reject_credential(on, error, prefix)).await)),
         }
     }
 
-    async fn unidentified(&self, on: &mut Exchange, error: AuthError, prefix: Option<KeyPrefix>) -> Problem {
+    async fn reject_credential(&self, on: &mut RequestContext, error: AuthError, prefix: Option<KeyPrefix>) -> Problem {
         let uid = on.caller.peer().uid();
-        let verdict = self.attempts.failed(uid, prefix, self.started.elapsed());
-        let blocked = matches!(verdict, Verdict::Blocked { .. });
+        let outcome = self.attempts.failed(uid, prefix, self.started.elapsed());
+        let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
         warn!(request_id = on.id.as_str(), uid, prefix = shown, blocked, reason = %error, "a credential was refused");
         on.incident = Some(if blocked { Incident::Blocked { prefix } } else { Incident::Unidentified { prefix } });
-        let problem = match verdict {
-            Verdict::Answered { delay } => {
+        let problem = match outcome {
+            AttemptOutcome::Answered { delay } => {
                 if delay > Duration::ZERO {
                     tokio::time::sleep(delay).await;
                 }
@@ -80,7 +81,7 @@ impl Service {
                 };
                 Problem::new(code, error.to_string())
             }
-            Verdict::Blocked { retry_after_seconds } => {
+            AttemptOutcome::Blocked { retry_after_seconds } => {
                 let detail = format!(
                     "too many credentials were refused: others are not looked at for {retry_after_seconds} s; one that \
                      is right still works"
@@ -96,16 +97,16 @@ impl Service {
     ///
     /// # Errors
     /// `rate.limited` or `quota.exceeded`; then nothing was taken.
-    pub(super) fn admit(&self, on: &mut Exchange, values: usize) -> Result<(), Problem> {
-        let admitted = on.caller.principal().limiter.admit(on.moment, values as u64);
+    pub(super) fn admit(&self, on: &mut RequestContext, values: usize) -> Result<(), Problem> {
+        let admitted = on.caller.principal().limiter.admit(on.timestamps, values as u64);
         on.admitted = true;
         match admitted {
-            Ok(standing) => {
-                on.standing = standing;
+            Ok(rate_limit) => {
+                on.rate_limit = rate_limit;
                 Ok(())
             }
             Err(refusal) => {
-                on.standing = refusal.standing;
+                on.rate_limit = refusal.rate_limit;
                 Err(refused(&refusal))
             }
         }
@@ -115,13 +116,13 @@ impl Service {
     ///
     /// # Errors
     /// `quota.exceeded`; then nothing was paid for.
-    pub(super) fn pay_for_values(&self, on: &mut Exchange, request: &TokenizeRequest<'_>) -> Result<(), Problem> {
+    pub(super) fn charge_values(&self, on: &mut RequestContext, request: &TokenizeRequest<'_>) -> Result<(), Problem> {
         let context = request.context.as_deref().unwrap_or_default();
         let values = request.items.iter().map(|item| {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
-        let crossed = on.caller.principal().budget.try_values(on.moment, values);
+        let crossed = on.caller.principal().budget.try_values(on.timestamps, values);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
@@ -130,21 +131,21 @@ impl Service {
     ///
     /// # Errors
     /// `quota.exceeded`; then nothing was paid for.
-    pub(super) fn pay_for_tokens(&self, on: &mut Exchange, tokens: usize) -> Result<(), Problem> {
-        let crossed = on.caller.principal().budget.rehydrate(on.moment, tokens as u64);
+    pub(super) fn charge_tokens(&self, on: &mut RequestContext, tokens: usize) -> Result<(), Problem> {
+        let crossed = on.caller.principal().budget.rehydrate(on.timestamps, tokens as u64);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
 
     /// Now, for limits.
-    pub(super) fn moment(&self, now: Instant) -> Moment {
+    pub(super) fn timestamps(&self, now: Instant) -> Timestamps {
         let unix_seconds = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
-        Moment { elapsed: now.saturating_duration_since(self.started), unix_seconds }
+        Timestamps { elapsed: now.saturating_duration_since(self.started), unix_seconds }
     }
 }
 
 /// Whether a caller's key was revoked while its request was worked on.
-pub(super) fn still_valid(caller: &Caller) -> Result<(), Problem> {
+pub(super) fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
     if caller.principal().is_revoked() {
         return Err(Problem::new(Code::AuthRevoked, AuthError::Revoked.to_string()));
     }
@@ -156,10 +157,10 @@ fn unread(request: &Request<Incoming>, problem: Problem) -> Problem {
     Problem { close: !request.body().is_end_stream(), ..problem }
 }
 
-fn refused(refusal: &Refusal) -> Problem {
+fn refused(refusal: &LimitExceeded) -> Problem {
     let (code, which) = match refusal.kind {
-        RefusalKind::Rate => (Code::RateLimited, refusal.which),
-        RefusalKind::Quota => (Code::QuotaExceeded, refusal.which),
+        LimitKind::Rate => (Code::RateLimited, refusal.which),
+        LimitKind::Quota => (Code::QuotaExceeded, refusal.which),
     };
     let seconds = refusal.retry_after_seconds;
     let detail = match refusal.at_most {
@@ -174,8 +175,8 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// The headers that tell a limited caller what is left.
-pub(super) fn tell(standing: &Standing, headers: &mut HeaderMap) {
-    let numbers = [(LIMIT, standing.limit), (REMAINING, standing.remaining), (RESET, standing.reset_seconds)];
+pub(super) fn tell(rate_limit: &RateLimitStatus, headers: &mut HeaderMap) {
+    let numbers = [(LIMIT, rate_limit.limit), (REMAINING, rate_limit.remaining), (RESET, rate_limit.reset_seconds)];
     for (name, number) in numbers {
         // Not from the number itself: that takes two allocations.
         if let Ok(number) = HeaderValue::from_str(itoa::Buffer::new().format(number)) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use hyper::body::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::{Service, exchange::Exchange, problem::Problem};
+use super::{Service, exchange::RequestContext, problem::Problem};
 use crate::metrics::Metrics;
 use masker_core::keyring::Role;
 use masker_types::{grant::Limit, kind::Kid};
@@ -14,14 +14,14 @@ use masker_types::{grant::Limit, kind::Kid};
 const BUDGETS: [Limit; 2] = [Limit::DistinctValuesPerDay, Limit::RehydrationsPerDay];
 
 /// Lets series that alerts watch begin at zero: of one that begins with its first count, Prometheus sees no increase.
-pub(super) fn begin_at_zero(metrics: &Metrics) {
+pub(super) fn register_at_zero(metrics: &Metrics) {
     for limit in BUDGETS {
-        metrics.access.budgets_crossed.with_label_values(&[limit.as_str()]);
+        metrics.access.budget_warnings.with_label_values(&[limit.as_str()]);
     }
 }
 
 impl Service {
-    pub(super) async fn metrics_text(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn metrics_text(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::MetricsRead>()?;
         // A store that fails is no reason to hide the other counters.
         if let Ok(stats) = self.vault.stats().await {

@@ -8,28 +8,28 @@ use tracing::{info, warn};
 use super::{
     Service,
     body::parse,
-    exchange::Exchange,
+    exchange::RequestContext,
     problem::Problem,
     values::{json, named},
 };
 use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 use masker_vault::{HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus};
 
 impl Service {
-    pub(super) async fn honeytoken_plant(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn honeytoken_plant(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let request: HoneytokenPlant<'_> = parse(body)?;
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
-        on.by_policy(policy);
+        on.set_policy(policy);
         let caller = on.caller.principal();
         let request = HoneytokenRequest {
             kind: &request.kind,
             value: request.value.as_deref(),
             context: request.context.as_deref().unwrap_or_default(),
             label: request.label.as_deref().unwrap_or_default(),
-            planted_by: caller.short_name(),
+            planted_by: caller.metric_label(),
         };
         let planted = self.vault.plant_honeytoken(&permit, policy, &request).await?;
         let id = planted.status.id.to_string();
@@ -38,12 +38,12 @@ impl Service {
         json(&HoneytokenPlanted { token: planted.token.into(), honeytoken: honeytoken(planted.status) })
     }
 
-    pub(super) fn honeytokens(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) fn honeytokens(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultRead>()?;
         json(&HoneytokenList { honeytokens: self.vault.honeytokens(&permit).into_iter().map(honeytoken).collect() })
     }
 
-    pub(super) async fn honeytoken_remove(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) async fn honeytoken_remove(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let id = HoneytokenId::parse(id).ok_or(HoneytokenError::NotFound)?;
         let removed = self.vault.remove_honeytoken(&permit, id).await?;
@@ -53,7 +53,7 @@ impl Service {
 
     /// Notes which of the tokens that a request showed are honeytokens, whatever became of them: who has one has it from
     /// where it was planted.
-    pub(super) fn tell_honeytokens(&self, on: &mut Exchange, shown: impl Iterator<Item = HoneytokenId>) {
+    pub(super) fn record_honeytokens(&self, on: &mut RequestContext, shown: impl Iterator<Item = HoneytokenId>) {
         for id in shown {
             *on.honeytokens.entry(id).or_default() += 1;
         }

@@ -3,19 +3,19 @@
 use hyper::body::Bytes;
 
 use super::{
-    Reload, ReloadError, Service,
+    ReloadError, ReloadTarget, Service,
     admin::{degraded, fine},
-    exchange::Exchange,
+    exchange::RequestContext,
     problem::Problem,
     values::json,
 };
 use masker_api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport};
 use masker_core::keyring::Role;
-use masker_types::code::Code;
-use masker_vault::{GenerationStatus, Outcome, Verdict, advice};
+use masker_types::error_code::Code;
+use masker_vault::{GenerationStatus, ItemOutcomeKey, KeyAssessment, advice};
 
 impl Service {
-    pub(super) async fn keys(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn keys(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::KeysRead>()?;
         // A store that fails is no reason to hide the keys.
         let generations = self.vault.generations_with_sessions().await.unwrap_or_else(|_| self.vault.generations());
@@ -24,13 +24,13 @@ impl Service {
         json(&KeyList { advice: advice.collect(), keys: self.key_statuses(generations) })
     }
 
-    pub(super) async fn keys_reload(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn keys_reload(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         on.permit::<masker_access::KeysAdmin>()?;
-        match self.reload(Reload::Keys).await {
+        match self.reload(ReloadTarget::Keys).await {
             Ok(reloaded) => {
                 let loaded = |key: GenerationStatus| {
                     let role = key.loaded?;
-                    Some((Outcome::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
+                    Some((ItemOutcomeKey::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
                 };
                 on.account.counts = self.vault.generations().into_iter().filter_map(loaded).collect();
                 let keys = self.key_statuses(self.vault.generations());
@@ -42,7 +42,7 @@ impl Service {
     }
 
     pub(super) fn keys_health(&self) -> Component {
-        let mut problems = self.vault.keys_missed();
+        let mut problems = self.vault.missing_key_warnings();
         problems.extend(self.refused.load().keys.clone());
         if problems.is_empty() { fine() } else { degraded(problems.join("; ")) }
     }
@@ -50,7 +50,7 @@ impl Service {
     fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {
         let now = self.vault.now();
         let status = |generation: GenerationStatus| {
-            let Verdict { removable, reason, .. } = Verdict::on(&generation, now);
+            let KeyAssessment { removable, reason, .. } = KeyAssessment::on(&generation, now);
             KeyStatus {
                 kid: generation.kid.to_string(),
                 fingerprint: generation.fingerprint.to_string(),

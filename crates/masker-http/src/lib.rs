@@ -47,14 +47,14 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
-pub use router::{ROUTES, Route, Rule};
-pub use serve::{Drained, serve};
+pub use router::{ROUTES, Route, RouteAccess};
+pub use serve::{DrainReport, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 pub use workers::Workers;
 
 use crate::metrics::Metrics;
 use body::BodyBudget;
-use masker_access::{Access, Attempts};
+use masker_access::{Access, FailedAttempts};
 use masker_audit::AuditLog;
 use masker_core::policy::PolicySet;
 use masker_vault::Vault;
@@ -62,7 +62,7 @@ use request_id::RequestIds;
 
 /// What can be loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadTarget {
     /// Keys, where they come from files.
     Keys,
     /// Policies.
@@ -73,7 +73,7 @@ pub enum Reload {
 
 /// What came of a reload.
 #[derive(Clone, Debug)]
-pub struct Reloaded {
+pub struct ReloadOutcome {
     /// Policies in force now.
     pub policies: usize,
     /// What the change brings that an operator should know.
@@ -82,8 +82,8 @@ pub struct Reloaded {
 
 /// Loads again; made by the daemon, which knows where things come from. All or nothing: after an error, what is in
 /// force stays.
-pub type Reloader =
-    Box<dyn Fn(Reload) -> Pin<Box<dyn Future<Output = Result<Reloaded, ReloadError>> + Send>> + Send + Sync>;
+pub type ReloadFn =
+    Box<dyn Fn(ReloadTarget) -> Pin<Box<dyn Future<Output = Result<ReloadOutcome, ReloadError>> + Send>> + Send + Sync>;
 
 /// Why nothing was loaded again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ pub enum ReloadError {
 
 /// What the last reloads were refused for, for `/health`.
 #[derive(Clone, Default)]
-struct Refused {
+struct ReloadFailures {
     keys: Option<String>,
     policies: Option<String>,
 }
@@ -121,7 +121,7 @@ pub struct Timeouts {
 
 /// What the service knows of the vault's place.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct VaultLocation {
     /// The vault's id, which its exports bear.
     pub vault_id: [u8; 16],
     /// The vault's directory, in which imports lie until they are merged.
@@ -130,13 +130,13 @@ pub struct Place {
 
 /// What a service is made with, but for the parts that it works on.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ServiceSettings {
     /// The audit log, where there is one.
     pub audit: Option<Arc<AuditLog>>,
     /// How long a slow client is waited for.
     pub timeouts: Timeouts,
     /// Where the vault is.
-    pub place: Place,
+    pub place: VaultLocation,
     /// How many API keys of a workspace may be active at once.
     pub api_keys_per_workspace: usize,
 }
@@ -146,13 +146,13 @@ pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
     access: Arc<Access>,
-    attempts: Attempts,
+    attempts: FailedAttempts,
     metrics: Arc<Metrics>,
-    reloader: Reloader,
-    refused: ArcSwap<Refused>,
+    reloader: ReloadFn,
+    refused: ArcSwap<ReloadFailures>,
     audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
-    place: Place,
+    place: VaultLocation,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
     /// One change of API keys at a time: each is decided on what is in force, and is in force once it is durable.
@@ -164,7 +164,7 @@ pub struct Service {
     ids: RequestIds,
     bodies: BodyBudget,
     routes: router::Routes,
-    meters: meters::Meters,
+    meters: meters::RouteMetrics,
     openapi: Bytes,
 }
 
@@ -178,16 +178,16 @@ impl Service {
         policies: Arc<ArcSwap<PolicySet>>,
         access: Arc<Access>,
         metrics: Arc<Metrics>,
-        reloader: Reloader,
-        settings: Settings,
+        reloader: ReloadFn,
+        settings: ServiceSettings,
     ) -> Result<Self, BuildError> {
-        let Settings { audit, timeouts, place, api_keys_per_workspace } = settings;
-        gauges::begin_at_zero(&metrics);
+        let ServiceSettings { audit, timeouts, place, api_keys_per_workspace } = settings;
+        gauges::register_at_zero(&metrics);
         Ok(Service {
             vault,
             policies,
             access,
-            attempts: Attempts::default(),
+            attempts: FailedAttempts::default(),
             metrics,
             reloader,
             refused: ArcSwap::default(),
@@ -202,7 +202,7 @@ impl Service {
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
             routes: router::Routes::new()?,
-            meters: meters::Meters::default(),
+            meters: meters::RouteMetrics::default(),
             openapi: openapi::document()?.into(),
         })
     }
@@ -216,13 +216,13 @@ impl Service {
     ///
     /// # Errors
     /// [`ReloadError`]; what is in force stays.
-    pub async fn reload(&self, what: Reload) -> Result<Reloaded, ReloadError> {
+    pub async fn reload(&self, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let reloaded = (self.reloader)(what).await;
-        let (keys, policies) = (what != Reload::Policies, what != Reload::Keys);
+        let (keys, policies) = (what != ReloadTarget::Policies, what != ReloadTarget::Keys);
         let refusal =
             |problems: &str| format!("the last reload was refused, what was in force before it still is: {problems}");
         self.refused.rcu(|before| {
-            let mut refused = Refused::clone(before);
+            let mut refused = ReloadFailures::clone(before);
             match &reloaded {
                 Ok(_) => {
                     refused.keys = refused.keys.filter(|_| !keys);

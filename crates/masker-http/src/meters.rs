@@ -12,26 +12,26 @@ use crate::metrics::Metrics;
 pub(super) const UNMATCHED: &str = "unmatched";
 
 /// The meters of the routes, by their places in [`ROUTES`]. One that was never asked for is in no metric.
-pub(super) struct Meters([OnceLock<Meter>; ROUTES.len()]);
+pub(super) struct RouteMetrics([OnceLock<RouteMetric>; ROUTES.len()]);
 
-struct Meter {
+struct RouteMetric {
     ok: IntCounter,
     duration: Histogram,
 }
 
-impl Default for Meters {
+impl Default for RouteMetrics {
     fn default() -> Self {
-        Meters([const { OnceLock::new() }; ROUTES.len()])
+        RouteMetrics([const { OnceLock::new() }; ROUTES.len()])
     }
 }
 
-impl Meters {
+impl RouteMetrics {
     /// Counts an answer of the route at this place, or of none.
     pub(super) fn count(&self, metrics: &Metrics, place: Option<usize>, status: StatusCode, took: Duration) {
         let template = place.and_then(|place| ROUTES.get(place)).map_or(UNMATCHED, |route| route.2);
         let counter = |status: StatusCode| metrics.http.requests.with_label_values(&[template, status.as_str()]);
         let meter = place.and_then(|place| self.0.get(place)).map(|meter| {
-            meter.get_or_init(|| Meter {
+            meter.get_or_init(|| RouteMetric {
                 ok: counter(StatusCode::OK),
                 duration: metrics.http.request_duration.with_label_values(&[template]),
             })

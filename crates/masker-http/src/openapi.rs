@@ -27,14 +27,14 @@ use masker_api::{
         audit_events, audit_head, whoami, openapi, health, metrics,
     ),
 )]
-struct Document;
+struct OpenApiDocument;
 
 /// The document as JSON.
 ///
 /// # Errors
 /// Only if it did not serialize: a bug.
 pub fn document() -> Result<String, serde_json::Error> {
-    Document::openapi().to_json()
+    OpenApiDocument::openapi().to_json()
 }
 
 macro_rules! described {

@@ -10,7 +10,7 @@ use hyper::{
 use super::request_id::RequestId;
 use masker_access::Denied;
 use masker_api::ErrorBody;
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 use masker_vault::VaultError;
 
 /// A part of the service could not be put together: a bug.

@@ -2,18 +2,18 @@
 //! request's making.
 
 use super::problem::Problem;
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 
 /// Having one tells you that a query held nothing but names that the route knows, each once at most.
-pub(super) struct Query(Vec<(&'static str, String)>);
+pub(super) struct QueryParameters(Vec<(&'static str, String)>);
 
-impl Query {
+impl QueryParameters {
     /// Reads `name=value&…`, percent-encoded as in RFC 3986: a `+` is a plus sign, as times with an offset have it.
     ///
     /// # Errors
     /// `request.invalid`, with the names that there are.
     pub(super) fn parse(query: Option<&str>, names: &'static [&'static str]) -> Result<Self, Problem> {
-        let Some(query) = query else { return Ok(Query(Vec::new())) };
+        let Some(query) = query else { return Ok(QueryParameters(Vec::new())) };
         if names.is_empty() {
             return Err(invalid("this route takes no query: everything goes in the body"));
         }
@@ -31,7 +31,7 @@ impl Query {
             };
             pairs.push((name, value));
         }
-        Ok(Query(pairs))
+        Ok(QueryParameters(pairs))
     }
 
     /// What stands under a name.
@@ -82,25 +82,25 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Query;
+    use super::QueryParameters;
 
     const NAMES: &[&str] = &["since", "limit"];
 
     fn refusal(query: &str, names: &'static [&'static str]) -> String {
-        Query::parse(Some(query), names).err().expect(query).detail
+        QueryParameters::parse(Some(query), names).err().expect(query).detail
     }
 
     #[test]
     fn names_and_values_are_read() {
-        let query = Query::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), NAMES).ok().unwrap();
+        let query = QueryParameters::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), NAMES).ok().unwrap();
         assert_eq!(query.get("since"), Some("2026-01-01T00:00:00+01:00"));
         assert_eq!(query.read("limit", "a number", |text| text.parse().ok()).ok().unwrap(), Some(7));
         assert_eq!(query.read("limit", "`x`", |_| None::<u8>).err().unwrap().detail, "`limit` in the query is `x`");
         for (text, since) in [(None, None), (Some(""), None), (Some("since"), Some("")), (Some("since="), Some(""))] {
-            let query = Query::parse(text, NAMES).ok().unwrap();
+            let query = QueryParameters::parse(text, NAMES).ok().unwrap();
             assert_eq!((query.get("since"), query.get("limit")), (since, None), "{text:?}");
         }
-        let query = Query::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), NAMES).ok().unwrap();
+        let query = QueryParameters::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), NAMES).ok().unwrap();
         assert_eq!(query.get("since"), Some("Jörg =&a=b"));
     }
 

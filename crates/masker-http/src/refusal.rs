@@ -19,31 +19,35 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Service, ending::Progress, meters::UNMATCHED, problem::Problem};
+use super::{Service, ending::ConnectionProgress, meters::UNMATCHED, problem::Problem};
 use masker_types::{
-    code::Code,
+    error_code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
 /// A connection on which no answer goes out without a request id, and which is shut for reading when it is to end.
-pub(super) struct Refusing {
+pub(super) struct RefusalStream {
     stream: Pin<Box<TimeoutStream<UnixStream>>>,
     service: Arc<Service>,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
     is_shut: bool,
     /// What goes out in the place of `replaced` bytes of hyper's, and how much of it has gone.
-    refusal: Option<Refusal>,
+    refusal: Option<PendingRefusal>,
 }
 
-struct Refusal {
+struct PendingRefusal {
     bytes: Vec<u8>,
     sent: usize,
     replaced: usize,
 }
 
-impl Refusing {
-    pub(super) fn new(stream: TimeoutStream<UnixStream>, service: Arc<Service>, progress: Arc<Progress>) -> Self {
-        Refusing { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
+impl RefusalStream {
+    pub(super) fn new(
+        stream: TimeoutStream<UnixStream>,
+        service: Arc<Service>,
+        progress: Arc<ConnectionProgress>,
+    ) -> Self {
+        RefusalStream { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
     }
 
     /// Sends what is left of a refusal; then hyper may believe that its own answer was sent.
@@ -63,13 +67,13 @@ impl Refusing {
     }
 }
 
-impl AsyncWrite for Refusing {
+impl AsyncWrite for RefusalStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.refusal.is_none()
             && let Some((status, date)) = automatic(bytes)
         {
             let (bytes, replaced) = (self.service.refuse(status, date), bytes.len());
-            self.refusal = Some(Refusal { bytes, sent: 0, replaced });
+            self.refusal = Some(PendingRefusal { bytes, sent: 0, replaced });
         }
         if self.refusal.is_some() {
             return self.poll_refusal(cx);
@@ -102,7 +106,7 @@ impl AsyncWrite for Refusing {
     }
 }
 
-impl AsyncRead for Refusing {
+impl AsyncRead for RefusalStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut && self.progress.is_ended() {
             self.is_shut = true;
@@ -112,7 +116,7 @@ impl AsyncRead for Refusing {
         let before = buffer.filled().len();
         ready!(self.stream.as_mut().poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.progress.hear();
+            self.progress.note_bytes_read();
         }
         Poll::Ready(Ok(()))
     }

@@ -2,13 +2,13 @@
 
 use hyper::body::Bytes;
 
-use super::{Service, body::parse, exchange::Exchange, problem::Problem, values::json};
+use super::{Service, body::parse, exchange::RequestContext, problem::Problem, values::json};
 use masker_api::{Rotation, RotationBegin, RotationFailure, RotationList};
-use masker_types::{code::Code, kind::Kid};
+use masker_types::{error_code::Code, kind::Kid};
 use masker_vault::{RotationError, RotationId, RotationRequest, RotationStatus};
 
 impl Service {
-    pub(super) async fn begin_rotation(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn begin_rotation(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let request: RotationBegin = parse(body)?;
         let request = RotationRequest {
@@ -25,17 +25,17 @@ impl Service {
         json(&rotation(begun))
     }
 
-    pub(super) fn rotations(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) fn rotations(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultRead>()?;
         json(&RotationList { rotations: self.vault.rotations(&permit).into_iter().map(rotation).collect() })
     }
 
-    pub(super) fn rotation(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) fn rotation(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultRead>()?;
         json(&rotation(self.vault.rotation(&permit, rotation_id(id)?)?))
     }
 
-    pub(super) async fn cancel_rotation(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) async fn cancel_rotation(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let cancelled = self.vault.cancel_rotation(&permit, rotation_id(id)?).await?;
         on.fact("rotation", cancelled.id.to_string());

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::problem::{BuildError, Problem};
-use masker_types::{code::Code, grant::Scope};
+use masker_types::{error_code::Code, grant::Scope};
 
 /// What a request can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +91,12 @@ pub enum Route {
 
 impl Route {
     /// Whether a request is taken from the caller's limits only once its values are counted.
-    pub(super) fn counts_values(self) -> bool {
+    pub(super) fn charges_by_value(self) -> bool {
         matches!(self, Route::Tokenize | Route::Rehydrate | Route::Lookup | Route::Rewrap | Route::Forget)
     }
 
     /// Whether a request can name the session that it works in.
-    pub(super) fn takes_session(self) -> bool {
+    pub(super) fn accepts_session(self) -> bool {
         matches!(self, Route::Tokenize | Route::Rehydrate)
     }
 
@@ -113,7 +113,7 @@ impl Route {
 
 /// Who may take a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum RouteAccess {
     /// Everybody who can connect.
     Open,
     /// Callers with this scope, if only for some kind.
@@ -122,17 +122,17 @@ pub enum Rule {
     NeedsAny(&'static [Scope]),
 }
 
-use Rule::{Needs, NeedsAny, Open};
+use RouteAccess::{Needs, NeedsAny, Open};
 
 /// Those who can work in a session.
-const WORKERS: Rule = NeedsAny(&[Scope::Tokenize, Scope::Rehydrate]);
+const WORKERS: RouteAccess = NeedsAny(&[Scope::Tokenize, Scope::Rehydrate]);
 /// Those who can see one of their own, and those who can see all.
-const WATCHERS: Rule = NeedsAny(&[Scope::SessionsRead, Scope::Tokenize, Scope::Rehydrate]);
+const WATCHERS: RouteAccess = NeedsAny(&[Scope::SessionsRead, Scope::Tokenize, Scope::Rehydrate]);
 /// Those who can close one of their own, and those who can close any.
-const CLOSERS: Rule = NeedsAny(&[Scope::VaultAdmin, Scope::Tokenize, Scope::Rehydrate]);
+const CLOSERS: RouteAccess = NeedsAny(&[Scope::VaultAdmin, Scope::Tokenize, Scope::Rehydrate]);
 
 /// Every route with its method, its path, as labels, logs and the OpenAPI document write it, and who may take it.
-pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
+pub const ROUTES: &[(Route, Method, &str, RouteAccess)] = &[
     (Route::Tokenize, Method::POST, "/api/v1/tokenize", Needs(Scope::Tokenize)),
     (Route::Rehydrate, Method::POST, "/api/v1/rehydrate", Needs(Scope::Rehydrate)),
     (Route::Lookup, Method::POST, "/api/v1/lookup", Needs(Scope::Lookup)),
@@ -178,20 +178,20 @@ pub const ROUTES: &[(Route, Method, &str, Rule)] = &[
 pub(super) struct Routes(matchit::Router<Vec<usize>>);
 
 /// A route that was found.
-pub(super) struct Matched {
+pub(super) struct RouteMatch {
     pub(super) route: Route,
     /// Its place in [`ROUTES`].
     pub(super) place: usize,
     /// The route's template: what logs and metrics may name.
     pub(super) template: &'static str,
-    pub(super) rule: Rule,
+    pub(super) rule: RouteAccess,
     /// What stands in the place of `{name}` or `{id}`; empty where the template has neither.
     pub(super) name: String,
 }
 
-impl Matched {
+impl RouteMatch {
     /// Whether nothing in the path is the caller's own.
-    pub(super) fn is_verbatim(&self) -> bool {
+    pub(super) fn is_literal(&self) -> bool {
         self.name.is_empty()
     }
 }
@@ -209,7 +209,7 @@ impl Routes {
         Ok(Routes(router))
     }
 
-    pub(super) fn find(&self, method: &Method, path: &str) -> Result<Matched, Problem> {
+    pub(super) fn find(&self, method: &Method, path: &str) -> Result<RouteMatch, Problem> {
         let matched = self
             .0
             .at(path)
@@ -221,6 +221,6 @@ impl Routes {
             return Err(Problem { allow: Some(allow), ..problem });
         };
         let name = matched.params.iter().next().map_or_else(String::new, |(_, name)| name.to_owned());
-        Ok(Matched { route: *route, place, template, rule: *rule, name })
+        Ok(RouteMatch { route: *route, place, template, rule: *rule, name })
     }
 }

@@ -32,15 +32,15 @@ use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
-    audit::{Ended, Known, operation},
-    ending::Progress,
-    exchange::Exchange,
+    audit::{CallerCache, RequestResult, operation},
+    ending::ConnectionProgress,
+    exchange::RequestContext,
     gate,
     meters::UNMATCHED,
     problem::Problem,
-    refusal::Refusing,
-    router::{Matched, Rule},
-    workers::{Seat, Workers, is_brief},
+    refusal::RefusalStream,
+    router::{RouteAccess, RouteMatch},
+    workers::{WorkerSlot, Workers, runs_in_place},
 };
 use masker_access::Peer;
 use masker_api::REQUEST_ID_HEADER;
@@ -54,7 +54,7 @@ pub(super) type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>
 
 /// How the draining of connections went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainReport {
     /// Connections that had to be cut off.
     pub cut_off: usize,
 }
@@ -66,7 +66,7 @@ pub async fn serve(
     workers: Workers,
     service: Arc<Service>,
     mut stop: watch::Receiver<bool>,
-) -> Drained {
+) -> DrainReport {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
@@ -97,9 +97,9 @@ pub async fn serve(
     if timeout(Duration::from_secs(DRAIN_SECONDS_MAX), drain).await.is_err() {
         let cut_off = connections.len();
         connections.shutdown().await;
-        return Drained { cut_off };
+        return DrainReport { cut_off };
     }
-    Drained { cut_off: 0 }
+    DrainReport { cut_off: 0 }
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
@@ -109,16 +109,16 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// A connection, and what it holds as long as it lasts.
-struct Accepted {
+struct AcceptedConnection {
     stream: std::os::unix::net::UnixStream,
     _slot: OwnedSemaphorePermit,
-    _seat: Seat,
+    _worker_slot: WorkerSlot,
 }
 
 /// Who is at the other end of a connection, as long as it lasts: as the kernel says, and as the log has it.
-struct Remote {
+struct ConnectionInfo {
     peer: Arc<Peer>,
-    known: Known,
+    caller_cache: CallerCache,
 }
 
 /// The next connection, once there is a slot for it: until then it waits in the listen queue.
@@ -126,38 +126,43 @@ async fn accept<'w>(
     listener: &UnixListener,
     slots: &Arc<Semaphore>,
     workers: &'w Workers,
-) -> io::Result<(Accepted, &'w Handle)> {
+) -> io::Result<(AcceptedConnection, &'w Handle)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     let (seat, worker) = workers.seat().ok_or_else(|| io::Error::other("there is no thread to serve it"))?;
     // It is another runtime that is to be told of what comes.
-    Ok((Accepted { stream: stream.into_std()?, _slot: slot, _seat: seat }, worker))
+    Ok((AcceptedConnection { stream: stream.into_std()?, _slot: slot, _worker_slot: seat }, worker))
 }
 
-async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    accepted: AcceptedConnection,
+    main: Handle,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) {
     let stopping = stop.clone();
     let stream = match UnixStream::from_std(accepted.stream) {
         Ok(stream) => stream,
         Err(failed) => return warn!(error = %failed, "a connection could not be served"),
     };
-    let remote = match Peer::of(&stream) {
-        Ok(peer) => Arc::new(Remote { peer: Arc::new(peer), known: Known::default() }),
+    let connection_info = match Peer::of(&stream) {
+        Ok(peer) => Arc::new(ConnectionInfo { peer: Arc::new(peer), caller_cache: CallerCache::default() }),
         Err(failed) => return warn!(error = %failed, "a connection was refused"),
     };
     service.metrics.http.connections.inc();
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(ConnectionProgress::default());
     let answer = service_fn(|request| {
-        let (service, remote, main) = (Arc::clone(&service), Arc::clone(&remote), &main);
+        let (service, connection_info, main) = (Arc::clone(&service), Arc::clone(&connection_info), &main);
         let (progress, stopping) = (&progress, &stopping);
         async move {
             progress.begin();
             let matched = service.routes.find(request.method(), request.uri().path());
-            let mut answered = if matched.as_ref().is_ok_and(|matched| is_brief(matched.route, request.body())) {
-                Ok(service.answer(&remote, matched, request).await)
+            let mut answered = if matched.as_ref().is_ok_and(|matched| runs_in_place(matched.route, request.body())) {
+                Ok(service.answer(&connection_info, matched, request).await)
             } else {
-                on(main, async move { service.answer(&remote, matched, request).await }).await
+                on(main, async move { service.answer(&connection_info, matched, request).await }).await
             };
             progress.finish();
             // Once there is news this daemon stops: there is no other.
@@ -175,12 +180,15 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(Refusing::new(stream, Arc::clone(&service), Arc::clone(&progress))), answer);
+        .serve_connection(
+            TokioIo::new(RefusalStream::new(stream, Arc::clone(&service), Arc::clone(&progress))),
+            answer,
+        );
     let mut served = pin!(served);
-    let mut last_call = pin!(async {
+    let mut grace_period = pin!(async {
         // Only whether it is time is kept: the value borrows the channel's lock.
         drop(stop.wait_for(|stop| *stop).await);
-        tokio::time::sleep(progress.last_call()).await;
+        tokio::time::sleep(progress.grace_period()).await;
     });
     let (mut asked, mut over) = (false, false);
     let ended = poll_fn(|task| {
@@ -192,7 +200,7 @@ async fn connection(accepted: Accepted, main: Handle, service: Arc<Service>, mut
             // connections share.
             if !over && (!asked || stopping.has_changed().unwrap_or(true)) {
                 asked = true;
-                over = last_call.as_mut().poll(task).is_ready();
+                over = grace_period.as_mut().poll(task).is_ready();
             }
             if !over || !progress.end() {
                 return Poll::Pending;
@@ -225,25 +233,26 @@ impl Service {
     /// Answers one request, whatever happens: a bug in a handler is an answer, too.
     async fn answer(
         &self,
-        remote: &Remote,
-        matched: Result<Matched, Problem>,
+        connection_info: &ConnectionInfo,
+        matched: Result<RouteMatch, Problem>,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let peer = &remote.peer;
+        let peer = &connection_info.peer;
         let started = Instant::now();
         let id = self.ids.next();
         let template = matched.as_ref().map_or(UNMATCHED, |matched| matched.template);
-        let mut on = Exchange::new(id, self.access.local(peer), self.policies.load_full(), self.moment(started));
+        let mut on =
+            RequestContext::new(id, self.access.local(peer), self.policies.load_full(), self.timestamps(started));
         let (route, place) = matched.as_ref().ok().map(|matched| (matched.route, matched.place)).unzip();
-        let mut outcome = self.guarded(&mut on, peer, matched, request).await;
-        let ended = Ended {
+        let mut outcome = self.catch_panics(&mut on, peer, matched, request).await;
+        let ended = RequestResult {
             route,
             status: outcome.as_ref().map_or_else(Problem::status, Response::status),
             code: outcome.as_ref().err().map(|problem| problem.code),
             took: started.elapsed(),
         };
-        if let Err(unrecorded) = self.record(&remote.known, &on, ended).await {
-            outcome = Err(unrecorded);
+        if let Err(audit_error) = self.record(&connection_info.caller_cache, &on, ended).await {
+            outcome = Err(audit_error);
         }
         let mut response = match outcome {
             Ok(response) => response,
@@ -254,8 +263,8 @@ impl Service {
                 problem.response(id).map(Either::Left)
             }
         };
-        if let Some(standing) = &on.standing {
-            gate::tell(standing, response.headers_mut());
+        if let Some(rate_limit) = &on.rate_limit {
+            gate::tell(rate_limit, response.headers_mut());
         }
         if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
             response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
@@ -263,7 +272,7 @@ impl Service {
         let took = started.elapsed();
         let status = response.status();
         self.meters.count(&self.metrics, place, status, took);
-        on.caller.principal().counted_in(&self.metrics.access).inc();
+        on.caller.principal().request_counter(&self.metrics.access).inc();
         debug!(
             request_id = id.as_str(),
             route = template,
@@ -275,11 +284,11 @@ impl Service {
         response
     }
 
-    async fn guarded(
+    async fn catch_panics(
         &self,
-        on: &mut Exchange,
+        on: &mut RequestContext,
         peer: &Arc<Peer>,
-        matched: Result<Matched, Problem>,
+        matched: Result<RouteMatch, Problem>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         // Nothing of a request outlives it, so what a panic leaves behind is dropped with it; the vault's shared state
@@ -291,35 +300,35 @@ impl Service {
     /// Lets a request in, and out again.
     async fn enter(
         &self,
-        on: &mut Exchange,
+        on: &mut RequestContext,
         peer: &Arc<Peer>,
-        matched: Result<Matched, Problem>,
+        matched: Result<RouteMatch, Problem>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        self.identify(on, peer, matched.as_ref().ok(), &request).await?;
+        self.authenticate(on, peer, matched.as_ref().ok(), &request).await?;
         let answered = match matched {
-            Ok(matched) => self.attend(on, matched, request).await,
-            Err(nowhere) => Err(nowhere),
+            Ok(matched) => self.handle(on, matched, request).await,
+            Err(not_found) => Err(not_found),
         };
         if !on.admitted {
             // What could not be understood was asked all the same.
             drop(self.admit(on, 0));
         }
-        gate::still_valid(&on.caller)?;
+        gate::check_not_revoked(&on.caller)?;
         answered
     }
 
     /// Does what is asked, unless nothing may be done now.
-    async fn attend(
+    async fn handle(
         &self,
-        on: &mut Exchange,
-        matched: Matched,
+        on: &mut RequestContext,
+        matched: RouteMatch,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         if operation(matched.route).is_some() {
             self.audit_ready()?;
         }
-        if matched.rule == Rule::Open {
+        if matched.rule == RouteAccess::Open {
             // Whoever has used up their limits may still ask what they are.
             drop(self.admit(on, 0));
         }

@@ -3,19 +3,19 @@
 use hyper::{HeaderMap, body::Bytes};
 use jiff::Timestamp;
 
-use super::{Service, body::parse, exchange::Exchange, problem::Problem, query::Query, values::json};
-use masker_access::{Caller, KeyId, SessionsRead, VaultAdmin};
+use super::{Service, body::parse, exchange::RequestContext, problem::Problem, query::QueryParameters, values::json};
+use masker_access::{ApiKeyId, Caller, SessionsRead, VaultAdmin};
 use masker_api::{SESSION_HEADER, SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
-use masker_types::{code::Code, limits::SESSIONS_PAGE_MAX};
+use masker_types::{error_code::Code, limits::SESSIONS_PAGE_MAX};
 use masker_vault::{SessionCounts, SessionError, SessionFilter, SessionId, SessionOwner, SessionState, SessionStatus};
 
 /// Sessions in a page where a request does not say how many.
-const PAGE_USUAL: usize = 100;
+const PAGE_SIZE_DEFAULT: usize = 100;
 
 /// The session that a request names, whether there is such a one or not.
-pub(super) struct SessionName(Option<SessionId>);
+pub(super) struct SessionReference(Option<SessionId>);
 
-impl SessionName {
+impl SessionReference {
     /// Out of a request's headers; `None` where it names none.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl SessionName {
         let mut named = headers.get_all(SESSION_HEADER).into_iter();
         match (named.next(), named.next()) {
             (None, _) => Ok(None),
-            (Some(id), None) => Ok(Some(SessionName(id.to_str().ok().and_then(SessionId::parse)))),
+            (Some(id), None) => Ok(Some(SessionReference(id.to_str().ok().and_then(SessionId::parse)))),
             (Some(_), Some(_)) => {
                 Err(Problem::new(Code::RequestInvalid, "a request names one session: `X-Masker-Session` stands once"))
             }
@@ -37,7 +37,7 @@ impl Service {
     ///
     /// # Errors
     /// `session.not_found` unless it is open, and the caller's own: one answer for all.
-    pub(super) fn enter_session(&self, on: &mut Exchange, name: SessionName) -> Result<(), Problem> {
+    pub(super) fn enter_session(&self, on: &mut RequestContext, name: SessionReference) -> Result<(), Problem> {
         let session = name.0.and_then(|id| self.vault.enter_session(id));
         let session = session.filter(|session| session.opened_by().is_same(&owner(&on.caller)));
         let session = session.ok_or_else(|| {
@@ -49,7 +49,7 @@ impl Service {
         Ok(())
     }
 
-    pub(super) async fn session_open(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn session_open(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let request: SessionOpen = if body.is_empty() { SessionOpen::default() } else { parse(body)? };
         let label = request.label.unwrap_or_default();
         let opened = self.vault.open_session(&label, owner(&on.caller)).await?;
@@ -57,7 +57,11 @@ impl Service {
         json(&info(opened))
     }
 
-    pub(super) async fn session_list(&self, on: &mut Exchange, query: &Query) -> Result<Bytes, Problem> {
+    pub(super) async fn session_list(
+        &self,
+        on: &mut RequestContext,
+        query: &QueryParameters,
+    ) -> Result<Bytes, Problem> {
         let own = owner(&on.caller);
         let filter = SessionFilter {
             opened_by: if on.permit::<SessionsRead>().is_ok() { None } else { Some(&own) },
@@ -69,7 +73,7 @@ impl Service {
                 .read("limit", &format!("a number of sessions, 1 to {SESSIONS_PAGE_MAX}"), |text| {
                     text.parse().ok().filter(|limit| (1..=SESSIONS_PAGE_MAX).contains(limit))
                 })?
-                .unwrap_or(PAGE_USUAL),
+                .unwrap_or(PAGE_SIZE_DEFAULT),
             cursor: query.read("cursor", "what an answer had as `next_cursor`", SessionId::parse)?,
         };
         let page = self.vault.sessions(&filter).await?;
@@ -79,7 +83,7 @@ impl Service {
         })
     }
 
-    pub(super) async fn session(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) async fn session(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let status = self.known(id).await?;
         if !status.opened_by.is_same(&owner(&on.caller)) && on.permit::<SessionsRead>().is_err() {
             return Err(SessionError::NotFound.into());
@@ -88,7 +92,7 @@ impl Service {
         json(&info(status))
     }
 
-    pub(super) async fn session_close(&self, on: &mut Exchange, id: &str) -> Result<Bytes, Problem> {
+    pub(super) async fn session_close(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
         let status = self.known(id).await?;
         if !status.opened_by.is_same(&owner(&on.caller))
             && let Err(denied) = on.permit::<VaultAdmin>()
@@ -112,7 +116,7 @@ impl Service {
 fn owner(caller: &Caller) -> SessionOwner {
     let principal = caller.principal();
     SessionOwner {
-        name: principal.short_name().to_owned(),
+        name: principal.metric_label().to_owned(),
         uid: Some(caller.peer().uid()),
         key_id: principal.credential.as_ref().map(|credential| *credential.id.as_bytes()),
     }
@@ -140,7 +144,7 @@ fn info(status: SessionStatus) -> SessionInfo {
         opened_by: SessionOpener {
             name: status.opened_by.name,
             uid: status.opened_by.uid,
-            api_key_id: status.opened_by.key_id.map(|id| KeyId::from_bytes(id).to_string()),
+            api_key_id: status.opened_by.key_id.map(|id| ApiKeyId::from_bytes(id).to_string()),
         },
         opened_at: status.opened_at.map(|at| at.to_string()),
         last_used_at: status.last_used_at.map(|at| at.to_string()),

@@ -26,9 +26,9 @@ use nix::{
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// Time for which another daemon may be making a socket in the same place, in seconds.
-const TURN_SECONDS_MAX: u64 = 5;
+const LOCK_SECONDS_MAX: u64 = 5;
 /// Pause between two looks whether it is done, in milliseconds.
-const TURN_PAUSE_MS: u64 = 5;
+const LOCK_PAUSE_MS: u64 = 5;
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Socket {
             fs::create_dir_all(directory).map_err(system("make its directory"))?;
         }
         // From the look at what is there to `listen`: another daemon meets no socket, a dead one's, or one that answers.
-        let _turn = turn(path)?;
+        let _guard = turn(path)?;
         remove_stale(path)?;
 
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -125,7 +125,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`SocketError::System`] if it cannot be used without blocking.
-    pub fn handed_over(listener: UnixListener) -> Result<Self, SocketError> {
+    pub fn from_inherited(listener: UnixListener) -> Result<Self, SocketError> {
         let socket = Socket { listener, file: None };
         socket.listener.set_nonblocking(true).map_err(|source| SocketError::System {
             path: socket.path(),
@@ -154,7 +154,7 @@ impl Socket {
     }
 
     /// Its file, where this made it.
-    pub fn own_file(&self) -> Option<&Path> {
+    pub fn created_path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
 
@@ -217,10 +217,10 @@ fn turn(path: &Path) -> Result<File, SocketError> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(failed)) => return Err(system(failed)),
-            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= TURN_SECONDS_MAX => {
+            Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= LOCK_SECONDS_MAX => {
                 return Err(system(ErrorKind::TimedOut.into()));
             }
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(TURN_PAUSE_MS)),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(LOCK_PAUSE_MS)),
         }
     }
 }
@@ -284,7 +284,7 @@ mod tests {
         let options = options(&directory);
         fs::create_dir_all(options.path.parent().unwrap()).unwrap();
         // As far as another daemon has come: bound, and not listening yet.
-        let its_turn = turn(&options.path).unwrap();
+        let lock_path = turn(&options.path).unwrap();
         let its_socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(its_socket.as_raw_fd(), &UnixAddr::new(&options.path).unwrap()).unwrap();
         thread::scope(|scope| {
@@ -293,7 +293,7 @@ mod tests {
             scope.spawn(move || done.send(Socket::bind(options)).unwrap());
             assert!(outcome.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
             listen(&its_socket, Backlog::new(1).unwrap()).unwrap();
-            drop(its_turn);
+            drop(lock_path);
             assert!(matches!(outcome.recv().unwrap(), Err(SocketError::Live(_))));
         });
     }

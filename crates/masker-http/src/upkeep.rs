@@ -4,13 +4,13 @@ use hyper::body::Bytes;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::info;
 
-use super::{Service, body::parse, exchange::Exchange, problem::Problem, receipt::Receipt, values::json};
+use super::{Service, body::parse, exchange::RequestContext, problem::Problem, receipt::ErasureReceipt, values::json};
 use masker_api::{CompactReport, PurgeReport, PurgeRequest, PurgedRecords};
-use masker_types::code::Code;
-use masker_vault::{CompactFailed, Outcome, Purge, PurgeFailed};
+use masker_types::error_code::Code;
+use masker_vault::{CompactError, ItemOutcomeKey, PurgeError, PurgeFilter};
 
 impl Service {
-    pub(super) async fn vault_purge(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn vault_purge(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let request: PurgeRequest<'_> = parse(body)?;
         let outcome = self.vault.purge(&permit, which(&request)?, request.dry_run).await?;
@@ -21,7 +21,7 @@ impl Service {
             .iter()
             .map(|((kid, fingerprint), records)| {
                 (
-                    Outcome::of_generation(
+                    ItemOutcomeKey::of_generation(
                         *kid,
                         *fingerprint,
                         None,
@@ -32,7 +32,7 @@ impl Service {
             })
             .collect();
         if !request.dry_run {
-            let mut receipt = Receipt::default();
+            let mut receipt = ErasureReceipt::default();
             for ((kid, fingerprint), records) in &outcome.records {
                 receipt.add(kid, fingerprint, *records);
             }
@@ -48,7 +48,7 @@ impl Service {
         json(&PurgeReport { dry_run: request.dry_run, records, damaged: outcome.damaged, by_kid })
     }
 
-    pub(super) async fn vault_compact(&self, on: &mut Exchange) -> Result<Bytes, Problem> {
+    pub(super) async fn vault_compact(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::VaultAdmin>()?;
         let compacted = self.vault.compact(&permit).await?;
         let (bytes_before, bytes_after) = (compacted.bytes_before, compacted.bytes_after);
@@ -59,14 +59,14 @@ impl Service {
     }
 }
 
-fn which(request: &PurgeRequest<'_>) -> Result<Purge, Problem> {
+fn which(request: &PurgeRequest<'_>) -> Result<PurgeFilter, Problem> {
     let invalid = |detail| Problem::new(Code::RequestInvalid, detail);
     match (&request.before, &request.key) {
         (Some(before), None) => time(before)
-            .map(Purge::Before)
+            .map(PurgeFilter::Before)
             .ok_or_else(|| invalid("`before` is a date such as 2025-01-31, or a time such as 2025-01-31T12:00:00Z")),
         (None, Some(key)) => {
-            Purge::of_key(key).ok_or_else(|| invalid("`key` is a fingerprint: 16 digits of lower-case hex"))
+            PurgeFilter::of_key(key).ok_or_else(|| invalid("`key` is a fingerprint: 16 digits of lower-case hex"))
         }
         _ => Err(invalid("give either `before` or `key`")),
     }
@@ -81,20 +81,20 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-impl From<PurgeFailed> for Problem {
-    fn from(failed: PurgeFailed) -> Self {
+impl From<PurgeError> for Problem {
+    fn from(failed: PurgeError) -> Self {
         match failed {
-            PurgeFailed::Vault(failed) => failed.into(),
+            PurgeError::Vault(failed) => failed.into(),
             refused => Problem::new(Code::PurgeRefused, refused.to_string()),
         }
     }
 }
 
-impl From<CompactFailed> for Problem {
-    fn from(failed: CompactFailed) -> Self {
+impl From<CompactError> for Problem {
+    fn from(failed: CompactError) -> Self {
         match failed {
-            CompactFailed::Vault(failed) => failed.into(),
-            CompactFailed::Busy => Problem::new(Code::Overloaded, "another compaction is under way; wait for its end"),
+            CompactError::Vault(failed) => failed.into(),
+            CompactError::Busy => Problem::new(Code::Overloaded, "another compaction is under way; wait for its end"),
             failed => {
                 let detail = "the files stay as they were, and the vault serves on; a compaction takes room for a \
                               second copy of the vault: the daemon's log says why there was none";

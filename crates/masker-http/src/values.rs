@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 
-use super::{Service, body::parse, exchange::Exchange, problem::Problem, receipt::Receipt};
+use super::{Service, body::parse, exchange::RequestContext, problem::Problem, receipt::ErasureReceipt};
 use masker_api::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenizeRequest,
     TokenizeResult,
 };
 use masker_core::policy::Policy;
-use masker_types::{code::Code, limits::ITEMS_PER_REQUEST_MAX};
-use masker_vault::{Failure, Subject, TokenInput, Tokenized};
+use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
+use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
 impl Service {
-    pub(super) async fn tokenize(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn tokenize(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::Tokenize>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
@@ -22,8 +22,8 @@ impl Service {
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
         permit.for_policy(&policy.name)?;
-        on.by_policy(policy);
-        self.pay_for_values(on, &request)?;
+        on.set_policy(policy);
+        self.charge_values(on, &request)?;
         let items = subjects(&request);
         let outcomes = on.note(self.vault.tokenize(&permit, policy, &items).await?);
         if let Some(session) = &on.session {
@@ -38,19 +38,19 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn rehydrate(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn rehydrate(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::Rehydrate>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
         self.admit(on, request.tokens.len())?;
-        self.pay_for_tokens(on, request.tokens.len())?;
+        self.charge_tokens(on, request.tokens.len())?;
         let tokens = tokens(&request);
         let outcomes = on.note(self.vault.rehydrate(&permit, &tokens).await?);
         let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
             Ok(rehydrated) => rehydrated.honeytoken,
             Err(_) => self.vault.honeytoken(input.token),
         });
-        self.tell_honeytokens(on, honeytokens);
+        self.record_honeytokens(on, honeytokens);
         if let Some(session) = &on.session {
             let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
             session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
@@ -66,7 +66,7 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn lookup(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn lookup(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::Lookup>()?;
         let request: TokenizeRequest<'_> = parse(body)?;
         bounded(request.items.len())?;
@@ -74,8 +74,8 @@ impl Service {
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
         permit.for_policy(&policy.name)?;
-        on.by_policy(policy);
-        self.pay_for_values(on, &request)?;
+        on.set_policy(policy);
+        self.charge_values(on, &request)?;
         let outcomes = on.note(self.vault.lookup(&permit, policy, &subjects(&request)).await?);
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(tokens) => LookupResult::Tokens { tokens },
@@ -84,7 +84,7 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) fn rewrap(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) fn rewrap(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::Rewrap>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
@@ -92,7 +92,7 @@ impl Service {
         let tokens = tokens(&request);
         let outcomes = on.note(self.vault.rewrap(&permit, &tokens));
         // The token that comes of it carries the value, and no mark: this is the last that is seen of the honeytoken.
-        self.tell_honeytokens(on, tokens.iter().filter_map(|input| self.vault.honeytoken(input.token)));
+        self.record_honeytokens(on, tokens.iter().filter_map(|input| self.vault.honeytoken(input.token)));
         let results = outcomes.into_iter().map(|outcome| match outcome {
             Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
             Err(failure) => RewrapResult::Error { error: error(&failure) },
@@ -100,13 +100,13 @@ impl Service {
         json(&Answer { results: results.collect() })
     }
 
-    pub(super) async fn forget(&self, on: &mut Exchange, body: &[u8]) -> Result<Bytes, Problem> {
+    pub(super) async fn forget(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
         let permit = on.permit::<masker_access::Forget>()?;
         let request: RehydrateRequest<'_> = parse(body)?;
         bounded(request.tokens.len())?;
         self.admit(on, request.tokens.len())?;
         let outcomes = on.note(self.vault.forget(&permit, &tokens(&request)).await?);
-        let mut receipt = Receipt::default();
+        let mut receipt = ErasureReceipt::default();
         for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
             receipt.add(kid, fingerprint, 1);
         }
@@ -135,11 +135,11 @@ pub(super) fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
     })
 }
 
-fn subjects<'a>(request: &'a TokenizeRequest<'_>) -> Vec<Subject<'a>> {
+fn subjects<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {
     let context = request.context.as_deref().unwrap_or_default();
     let items = request.items.iter();
     items
-        .map(|item| Subject {
+        .map(|item| ValueInput {
             kind: &item.kind,
             value: &item.value,
             context: item.context.as_deref().unwrap_or(context),
@@ -153,7 +153,7 @@ fn tokens<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
     tokens.map(|item| TokenInput { token: item.token(), context: item.context().unwrap_or(context) }).collect()
 }
 
-fn error(failure: &Failure) -> ItemError {
+fn error(failure: &ItemFailure) -> ItemError {
     ItemError { code: failure.code().to_string(), detail: failure.to_string() }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::router::Route;
-use masker_types::limits::IN_PLACE_BODY_BYTES_MAX;
+use masker_types::limits::INLINE_BODY_BYTES_MAX;
 
 /// Workers at least: where one waits for the audit log's disk, the others go on.
 const WORKERS_MIN: usize = 2;
@@ -23,7 +23,7 @@ const WORKERS_MIN: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// Time that such calls have to end once all connections have, in milliseconds.
-const ABANDON_MS: u64 = 500;
+const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
 /// The workers. Dropping them ends them, and what connections they still have.
 pub struct Workers(Vec<Worker>);
@@ -36,7 +36,7 @@ struct Worker {
 }
 
 /// A place on a worker, as long as it is kept.
-pub(super) struct Seat(#[expect(dead_code, reason = "is counted, not read")] Arc<()>);
+pub(super) struct WorkerSlot(#[expect(dead_code, reason = "is counted, not read")] Arc<()>);
 
 impl Workers {
     /// Starts the workers; each begins with `on_start`.
@@ -50,9 +50,9 @@ impl Workers {
     }
 
     /// A seat on the worker with the fewest connections, and the runtime that the connection is to be served on.
-    pub(super) fn seat(&self) -> Option<(Seat, &Handle)> {
+    pub(super) fn seat(&self) -> Option<(WorkerSlot, &Handle)> {
         let worker = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections))?;
-        Some((Seat(Arc::clone(&worker.connections)), &worker.runtime))
+        Some((WorkerSlot(Arc::clone(&worker.connections)), &worker.runtime))
     }
 }
 
@@ -69,7 +69,7 @@ impl Worker {
             on_start();
             // Only that it ended is of interest.
             let _ = runtime.block_on(ended);
-            runtime.shutdown_timeout(Duration::from_millis(ABANDON_MS));
+            runtime.shutdown_timeout(Duration::from_millis(SHUTDOWN_TIMEOUT_MS));
         })?;
         Ok(Worker { runtime: handle, connections: Arc::default(), _running: running })
     }
@@ -77,8 +77,8 @@ impl Worker {
 
 /// Whether a request is worked off where it was read: a few values at most, so it takes no longer than handing it over
 /// and back.
-pub(super) fn is_brief(route: Route, body: &impl Body) -> bool {
-    route.counts_values() && body.size_hint().exact().is_some_and(|bytes| bytes <= IN_PLACE_BODY_BYTES_MAX)
+pub(super) fn runs_in_place(route: Route, body: &impl Body) -> bool {
+    route.charges_by_value() && body.size_hint().exact().is_some_and(|bytes| bytes <= INLINE_BODY_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn connections_are_spread_evenly() {
         let workers = Workers((0..3).map(|number| Worker::start(number, || {}).unwrap()).collect());
-        let seats: Vec<Seat> = (0..6).map(|_| workers.seat().unwrap().0).collect();
+        let seats: Vec<WorkerSlot> = (0..6).map(|_| workers.seat().unwrap().0).collect();
         let taken = |workers: &Workers| {
             workers.0.iter().map(|worker| Arc::strong_count(&worker.connections) - 1).collect::<Vec<_>>()
         };
@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn what_may_take_long_is_handed_over() {
         let body = |bytes: u64| Full::new(hyper::body::Bytes::from(vec![b' '; bytes as usize]));
-        assert!(is_brief(Route::Tokenize, &body(IN_PLACE_BODY_BYTES_MAX)));
-        assert!(!is_brief(Route::Tokenize, &body(IN_PLACE_BODY_BYTES_MAX + 1)));
-        assert!(!is_brief(Route::VaultCheck, &body(0)));
+        assert!(runs_in_place(Route::Tokenize, &body(INLINE_BODY_BYTES_MAX)));
+        assert!(!runs_in_place(Route::Tokenize, &body(INLINE_BODY_BYTES_MAX + 1)));
+        assert!(!runs_in_place(Route::VaultCheck, &body(0)));
     }
 }

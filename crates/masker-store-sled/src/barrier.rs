@@ -31,17 +31,17 @@ use std::{
 
 use nix::errno::Errno;
 
-static CROSSED: AtomicU64 = AtomicU64::new(0);
+static BARRIERS_PASSED: AtomicU64 = AtomicU64::new(0);
 
 /// How many times sled has waited for its bytes to be stable, in this process.
-pub(super) fn crossed() -> u64 {
-    CROSSED.load(Ordering::Acquire)
+pub(super) fn barriers_passed() -> u64 {
+    BARRIERS_PASSED.load(Ordering::Acquire)
 }
 
 /// Makes everything written to `fd` before the call durable, whatever the range. Returns 0, or -1 with `errno` set.
 #[unsafe(no_mangle)]
 extern "C" fn sync_file_range(fd: libc::c_int, _offset: i64, _bytes: i64, _flags: libc::c_uint) -> libc::c_int {
-    CROSSED.fetch_add(1, Ordering::AcqRel);
+    BARRIERS_PASSED.fetch_add(1, Ordering::AcqRel);
     loop {
         // SAFETY: `fdatasync` takes a number and touches no memory of ours. Where the number is no open descriptor,
         // it fails with `EBADF`, as the real `sync_file_range` would.

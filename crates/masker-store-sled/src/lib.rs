@@ -7,13 +7,13 @@
 //!
 //! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
 //! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.
-//! [`Store::check`](masker_store::Store::check) does, for it reads every row and compares with the books.
+//! [`Store::check`](masker_store::Store::check) does, for it reads every row and compares with the manifest.
 
 mod barrier;
 mod log;
-mod rows;
+mod row_pieces;
 mod tree;
-mod watch;
+mod shutdown_watch;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -26,10 +26,10 @@ use std::{
 
 use masker_types::engine::EngineKind;
 
-use self::watch::Watch;
+use self::shutdown_watch::ShutdownWatch;
 use masker_store::{
-    Page, Row, RowKey,
-    embedded::{Books, Database, Driver, EngineError, Look, Position, Write, files_under},
+    Row, RowKey, RowPage,
+    embedded::{CommitPosition, Database, DatabaseState, EngineDriver, EngineError, Manifest, RowWrite, files_under},
 };
 
 /// How long a database that this process has just let go of may take to be free again.
@@ -39,18 +39,18 @@ const RELEASE_SECONDS_MAX: u64 = 5;
 pub struct Sled;
 
 /// sled.
-pub const SLED: &dyn Driver = &Sled;
+pub const SLED: &dyn EngineDriver = &Sled;
 
 /// An open database: a batch is atomic within one tree, so there is one.
 struct Tree {
     /// Ends before the database is let go of.
-    _watch: Watch,
+    _watch: ShutdownWatch,
     db: sled::Db,
     /// A descriptor of our own on sled's file, to sync it by.
     file: File,
 }
 
-impl Driver for Sled {
+impl EngineDriver for Sled {
     fn kind(&self) -> EngineKind {
         EngineKind::Sled
     }
@@ -67,23 +67,23 @@ impl Driver for Sled {
             .flush_every_ms(None)
             .open()
             .map_err(engine_error)?;
-        Ok(Box::new(Tree { _watch: Watch::begin(&db)?, db, file: File::open(path)? }))
+        Ok(Box::new(Tree { _watch: ShutdownWatch::begin(&db)?, db, file: File::open(path)? }))
     }
 
-    fn look(&self, folder: &Path, vault_id: &[u8; 16], seen: Position) -> Result<Look, EngineError> {
+    fn look(&self, folder: &Path, vault_id: &[u8; 16], seen: CommitPosition) -> Result<DatabaseState, EngineError> {
         let db = File::open(folder.join("db")).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => EngineError::Damaged("its file is missing"),
             _ => error.into(),
         })?;
         let side_files = log::inspect_side_files(folder)?;
         let inspection = log::inspect(&db, vault_id, side_files.snapshot)?;
-        let complete = inspection.books.is_some_and(|books| books.position >= seen);
+        let complete = inspection.manifest.is_some_and(|manifest| manifest.position >= seen);
         let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
         tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");
-        Ok(if complete && in_order { Look::InOrder } else { Look::OutOfOrder })
+        Ok(if complete && in_order { DatabaseState::InOrder } else { DatabaseState::OutOfOrder })
     }
 
-    fn may_wipe(&self) -> bool {
+    fn may_destroy_on_open(&self) -> bool {
         false
     }
 
@@ -116,7 +116,7 @@ impl Driver for Sled {
 }
 
 impl Tree {
-    fn batch(writes: &[Write<'_>], sequence: u64) -> sled::Batch {
+    fn batch(writes: &[RowWrite<'_>], sequence: u64) -> sled::Batch {
         let mut batch = sled::Batch::default();
         writes.iter().for_each(|write| tree::write(&mut batch, write, sequence));
         batch
@@ -124,49 +124,49 @@ impl Tree {
 }
 
 impl Database for Tree {
-    fn books(&self) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.db.get(rows::BOOKS_KEY).map_err(engine_error)?.map(|books| books.to_vec()))
+    fn manifest(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.db.get(row_pieces::MANIFEST_KEY).map_err(engine_error)?.map(|manifest| manifest.to_vec()))
     }
 
     fn get(&self, key: &RowKey) -> Result<Option<Row>, EngineError> {
         tree::get(&self.db, key)
     }
 
-    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<Page, EngineError> {
+    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
         tree::rows_after(&self.db, space, after, limit)
     }
 
     fn count(&self, space: u8) -> Result<u64, EngineError> {
         let mut count = 0;
-        for entry in self.db.scan_prefix(rows::heads_of(Some(space))) {
+        for entry in self.db.scan_prefix(row_pieces::heads_of(Some(space))) {
             entry.map_err(engine_error)?;
             count += 1;
         }
         Ok(count)
     }
 
-    fn commit(&self, writes: &[Write<'_>], books: &Books) -> Result<(), EngineError> {
-        let mut batch = Self::batch(writes, books.position.sequence);
-        batch.insert(&rows::BOOKS_KEY, books.encode());
-        let crossed = barrier::crossed();
+    fn commit(&self, writes: &[RowWrite<'_>], manifest: &Manifest) -> Result<(), EngineError> {
+        let mut batch = Self::batch(writes, manifest.position.sequence);
+        batch.insert(&row_pieces::MANIFEST_KEY, manifest.encode());
+        let barriers_passed = barrier::barriers_passed();
         self.db.apply_batch(batch).map_err(engine_error)?;
         // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
         // would only cost another flush of the disk.
         self.db.flush().map_err(engine_error)?;
-        if barrier::crossed() == crossed {
+        if barrier::barriers_passed() == barriers_passed {
             return Err(EngineError::NoBarrier);
         }
         Ok(())
     }
 
-    fn absorb(&self, writes: &[Write<'_>], sequence: u64) -> Result<(), EngineError> {
+    fn write_unlogged(&self, writes: &[RowWrite<'_>], sequence: u64) -> Result<(), EngineError> {
         self.db.apply_batch(Self::batch(writes, sequence)).map_err(engine_error)
     }
 
     fn remove_broken(&self) -> Result<(), EngineError> {
-        for entry in self.db.scan_prefix(rows::heads_of(None)) {
+        for entry in self.db.scan_prefix(row_pieces::heads_of(None)) {
             let (physical, head) = entry.map_err(engine_error)?;
-            let key = rows::logical_key(&physical)?;
+            let key = row_pieces::logical_key(&physical)?;
             match tree::whole_row(&self.db, &key, head) {
                 Err(EngineError::Damaged(_)) => drop(self.db.remove(physical).map_err(engine_error)?),
                 read => drop(read?),

@@ -3,7 +3,7 @@
 //! sled repairs when it opens: it takes the first tear in its log for the end, overwrites what follows, and says
 //! nothing. That is right after a crash and fatal after damage, for the evidence and the rows are gone before the
 //! witness can object. So the log is read first, with none of sled's code: every message has a checksum, and
-//! the books are in the last whole commit.
+//! the manifest are in the last whole commit.
 //!
 //! The format is that of sled 0.34 (its `pagecache` module), which will not change. Segments of 512 KiB begin with a
 //! header of 20 bytes: checksum (4), log sequence number (8), number up to which the log was stable by then (8), the
@@ -25,7 +25,7 @@ use std::{
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use masker_store::embedded::Books;
+use masker_store::embedded::Manifest;
 
 const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENT_HEADER_BYTES: usize = 20;
@@ -38,15 +38,15 @@ const KIND_MAX: u8 = 11;
 
 /// What the log looks like.
 #[derive(Debug)]
-pub(super) struct Inspection {
+pub(super) struct LogInspection {
     /// Where segments begin that are neither empty nor whole and do not end the log.
     pub(super) out_of_order: Vec<u64>,
-    /// The books of the last whole commit, where there is one.
-    pub(super) books: Option<Books>,
+    /// The manifest of the last whole commit, where there is one.
+    pub(super) manifest: Option<Manifest>,
 }
 
 /// One segment in use, as far as it can be read.
-struct Segment {
+struct SledSegment {
     offset: u64,
     sequence: i64,
     stable: i64,
@@ -58,21 +58,21 @@ struct Segment {
     last_batch: Option<(i64, i64)>,
 }
 
-impl Segment {
+impl SledSegment {
     /// The number after the last readable byte.
     fn end(&self) -> i64 {
         self.sequence + if self.whole { SEGMENT_BYTES } else { self.readable } as i64
     }
 }
 
-enum Looked {
+enum SegmentState {
     Empty,
-    InUse(Segment),
+    InUse(SledSegment),
     Unreadable,
 }
 
 /// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
-pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<Inspection> {
+pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<LogInspection> {
     // All of it is read, in its order: without being told, some systems read it eight times as slowly.
     posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
     let mut out_of_order = Vec::new();
@@ -85,9 +85,9 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
             break;
         }
         match look(&buffer[..filled], offset) {
-            Looked::Empty => {}
-            Looked::Unreadable => out_of_order.push(offset),
-            Looked::InUse(segment) => {
+            SegmentState::Empty => {}
+            SegmentState::Unreadable => out_of_order.push(offset),
+            SegmentState::InUse(segment) => {
                 if let Some(twin) = segments.insert(segment.sequence, segment) {
                     out_of_order.push(twin.offset);
                 }
@@ -97,25 +97,25 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
     }
 
     let end = end_of_log(&segments, snapshot);
-    let below = |segment: &&Segment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.whole;
+    let below = |segment: &&SledSegment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.whole;
     out_of_order.extend(segments.values().filter(below).map(|segment| segment.offset));
 
-    let readable_to = end_of_whole_batches(&segments, end);
-    let mut books = None;
+    let readable_to = end_of_complete_batches(&segments, end);
+    let mut manifest = None;
     for segment in segments.range(..readable_to).rev().map(|(_, segment)| segment) {
         let readable = (readable_to.min(segment.end()) - segment.sequence) as usize;
         let filled = read_up_to(db, &mut buffer[..readable.min(SEGMENT_BYTES)], segment.offset)?;
-        books = Books::find_last(&buffer[..filled], vault_id);
-        if books.is_some() {
+        manifest = Manifest::find_last(&buffer[..filled], vault_id);
+        if manifest.is_some() {
             break;
         }
     }
-    Ok(Inspection { out_of_order, books })
+    Ok(LogInspection { out_of_order, manifest })
 }
 
 /// Where the log ends: from the last number known to be stable, segments follow each other without a gap up to one
 /// that is not whole.
-fn end_of_log(segments: &BTreeMap<i64, Segment>, snapshot: i64) -> i64 {
+fn end_of_log(segments: &BTreeMap<i64, SledSegment>, snapshot: i64) -> i64 {
     let stable = segments.values().map(|segment| segment.stable).max().unwrap_or(0).max(snapshot);
     let mut expected = stable / SEGMENT_BYTES as i64 * SEGMENT_BYTES as i64;
     for segment in segments.range(expected..).map(|(_, segment)| segment) {
@@ -131,7 +131,7 @@ fn end_of_log(segments: &BTreeMap<i64, Segment>, snapshot: i64) -> i64 {
 }
 
 /// Where the last batch begins if it goes on past the end of the log: sled drops it whole.
-fn end_of_whole_batches(segments: &BTreeMap<i64, Segment>, end: i64) -> i64 {
+fn end_of_complete_batches(segments: &BTreeMap<i64, SledSegment>, end: i64) -> i64 {
     let last_batch = segments.range(..end).rev().find_map(|(_, segment)| segment.last_batch);
     match last_batch {
         Some((begins, last)) if last >= end => begins,
@@ -152,9 +152,13 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
     Ok(filled)
 }
 
-fn look(bytes: &[u8], offset: u64) -> Looked {
+fn look(bytes: &[u8], offset: u64) -> SegmentState {
     let Some((sequence, stable)) = segment_header(bytes) else {
-        return if bytes.iter().all(|byte| *byte == KIND_CORRUPTED) { Looked::Empty } else { Looked::Unreadable };
+        return if bytes.iter().all(|byte| *byte == KIND_CORRUPTED) {
+            SegmentState::Empty
+        } else {
+            SegmentState::Unreadable
+        };
     };
     let number = (sequence / SEGMENT_BYTES as i64) as u64;
     let (mut readable, mut whole, mut last_batch) = (SEGMENT_HEADER_BYTES, false, None);
@@ -173,7 +177,7 @@ fn look(bytes: &[u8], offset: u64) -> Looked {
         }
         readable += message.length;
     }
-    Looked::InUse(Segment { offset, sequence, stable, readable, whole, last_batch })
+    SegmentState::InUse(SledSegment { offset, sequence, stable, readable, whole, last_batch })
 }
 
 fn segment_header(bytes: &[u8]) -> Option<(i64, i64)> {
@@ -264,14 +268,14 @@ pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let whole = match &*name {
-            "conf" => configuration_is_whole(&std::fs::read(&path)?),
+            "conf" => configuration_is_complete(&std::fs::read(&path)?),
             name if !name.starts_with("snap.") => continue,
             name if name.ends_with(".generating") => {
                 found.unfinished.push(path);
                 continue;
             }
             name => {
-                let whole = snapshot_is_whole(&std::fs::read(&path)?);
+                let whole = snapshot_is_complete(&std::fs::read(&path)?);
                 // Its name ends in the number, in hexadecimal.
                 let number = i64::from_str_radix(&name["snap.".len()..], 16).unwrap_or(0);
                 found.snapshot = found.snapshot.max(if whole { number } else { 0 });
@@ -286,12 +290,12 @@ pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
 }
 
 /// The configuration ends in its checksum (4).
-fn configuration_is_whole(bytes: &[u8]) -> bool {
+fn configuration_is_complete(bytes: &[u8]) -> bool {
     bytes.split_last_chunk().is_some_and(|(content, sum)| u32::from_le_bytes(*sum) == crc32fast::hash(content))
 }
 
 /// A snapshot ends in its length (8) and its checksum (4).
-fn snapshot_is_whole(bytes: &[u8]) -> bool {
+fn snapshot_is_complete(bytes: &[u8]) -> bool {
     let Some((content, sum)) = bytes.split_last_chunk() else { return false };
     let Some((content, length)) = content.split_last_chunk() else { return false };
     !content.is_empty()
@@ -304,15 +308,15 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use masker_store::{Batch, Change, RowKey, Store, embedded::EmbeddedStore};
+    use masker_store::{RowBatch, RowChange, RowKey, Store, embedded::EmbeddedStore};
 
     fn vault(path: &Path, batches: u8) -> [u8; 16] {
         let store = EmbeddedStore::open(path, Default::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for number in 0..batches {
-                let put = Change::Put(RowKey::new([b'r', number]).unwrap(), vec![number; 5_000]);
-                store.apply(Batch { preconditions: Vec::new(), changes: vec![put] }).await.unwrap();
+                let put = RowChange::Put(RowKey::new([b'r', number]).unwrap(), vec![number; 5_000]);
+                store.apply(RowBatch { preconditions: Vec::new(), changes: vec![put] }).await.unwrap();
             }
             store.close().await.unwrap();
         });
@@ -328,20 +332,20 @@ mod tests {
         let sound = inspect(&db, &vault_id, 0).unwrap();
         assert!(sound.out_of_order.is_empty());
         // The commit that opening makes, and nine batches.
-        assert_eq!(sound.books.unwrap().position.sequence, 10);
-        assert!(inspect(&db, &[0; 16], 0).unwrap().books.is_none(), "books of another vault");
+        assert_eq!(sound.manifest.unwrap().position.sequence, 10);
+        assert!(inspect(&db, &[0; 16], 0).unwrap().manifest.is_none(), "manifest of another vault");
 
         let content = std::fs::read(path.join("sled/db")).unwrap();
         let used = content.iter().rposition(|byte| *byte != 0).unwrap();
         for at in (0..used).step_by(61) {
             db.write_all_at(&[content[at] ^ 0x20], at as u64).unwrap();
             let spoilt = inspect(&db, &vault_id, 0).unwrap();
-            assert!(!spoilt.out_of_order.is_empty() || spoilt.books != sound.books, "byte {at} of {used}");
+            assert!(!spoilt.out_of_order.is_empty() || spoilt.manifest != sound.manifest, "byte {at} of {used}");
             db.write_all_at(&content[at..=at], at as u64).unwrap();
         }
         for length in (0..used).step_by(997) {
             db.set_len(length as u64).unwrap();
-            assert_ne!(inspect(&db, &vault_id, 0).unwrap().books, sound.books, "cut to {length} of {used}");
+            assert_ne!(inspect(&db, &vault_id, 0).unwrap().manifest, sound.manifest, "cut to {length} of {used}");
             db.write_all_at(&content[length..], length as u64).unwrap();
         }
     }

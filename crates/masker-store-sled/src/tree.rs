@@ -1,34 +1,34 @@
 //! Rows in sled's tree: found, put together from their pieces, and written.
 
-use super::rows::{self, Head};
+use super::row_pieces::{self, RowHead};
 use crate::engine_error;
 use masker_store::{
-    Page, Row, RowKey,
-    embedded::{EngineError, Write},
+    Row, RowKey, RowPage,
+    embedded::{EngineError, RowWrite},
 };
 
 /// Adds to a batch what makes the row of a key become another, whatever pieces the old one had.
-pub(super) fn write(writes: &mut ::sled::Batch, write: &Write<'_>, sequence: u64) {
+pub(super) fn write(writes: &mut ::sled::Batch, write: &RowWrite<'_>, sequence: u64) {
     let (key, mut kept) = (write.key, 0);
     match write.row {
-        None => writes.remove(rows::head_key(key)),
+        None => writes.remove(row_pieces::head_key(key)),
         Some(row) => {
-            let (head, pieces) = rows::cut(row, sequence);
-            writes.insert(rows::head_key(key), head);
+            let (head, pieces) = row_pieces::cut(row, sequence);
+            writes.insert(row_pieces::head_key(key), head);
             for piece in pieces {
                 kept += 1;
-                writes.insert(rows::piece_key(key, kept), piece);
+                writes.insert(row_pieces::piece_key(key, kept), piece);
             }
         }
     }
-    for stale in kept + 1..=rows::further_pieces(write.old_length) {
-        writes.remove(rows::piece_key(key, stale));
+    for stale in kept + 1..=row_pieces::extra_pieces(write.old_length) {
+        writes.remove(row_pieces::piece_key(key, stale));
     }
 }
 
 /// The row of a key.
 pub(super) fn get(tree: &::sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
-    match tree.get(rows::head_key(key)).map_err(engine_error)? {
+    match tree.get(row_pieces::head_key(key)).map_err(engine_error)? {
         None => Ok(None),
         Some(head) => whole_row(tree, key, head),
     }
@@ -42,16 +42,17 @@ pub(super) fn whole_row(
     mut value: ::sled::IVec,
 ) -> Result<Option<Row>, EngineError> {
     loop {
-        let (sequence, length, first) = match rows::head(&value)? {
-            Head::Whole(row) => return Ok(Some(row.to_vec())),
-            Head::Cut { sequence, length, first } => (sequence, length, first),
+        let (sequence, length, first) = match row_pieces::head(&value)? {
+            RowHead::Whole(row) => return Ok(Some(row.to_vec())),
+            RowHead::Cut { sequence, length, first } => (sequence, length, first),
         };
-        if let Some(row) = rows::join((sequence, length, first), |number| tree.get(rows::piece_key(key, number)))
-            .map_err(engine_error)?
+        if let Some(row) =
+            row_pieces::join((sequence, length, first), |number| tree.get(row_pieces::piece_key(key, number)))
+                .map_err(engine_error)?
         {
             return Ok(Some(row));
         }
-        match tree.get(rows::head_key(key)).map_err(engine_error)? {
+        match tree.get(row_pieces::head_key(key)).map_err(engine_error)? {
             None => return Ok(None),
             Some(again) if again == value => return Err(EngineError::Damaged("a piece of a row is missing")),
             Some(again) => value = again,
@@ -65,19 +66,19 @@ pub(super) fn rows_after(
     space: Option<u8>,
     after: Option<&RowKey>,
     limit: usize,
-) -> Result<Page, EngineError> {
+) -> Result<RowPage, EngineError> {
     let mut rows = Vec::new();
     let mut heads = heads_after(tree, space, after);
     while rows.len() < limit {
-        let Some(entry) = heads.next() else { return Ok(Page { rows, end: true }) };
+        let Some(entry) = heads.next() else { return Ok(RowPage { rows, end: true }) };
         let (physical, head) = entry.map_err(engine_error)?;
-        let key = rows::logical_key(&physical)?;
+        let key = row_pieces::logical_key(&physical)?;
         // The row can have gone since its head was read.
         if let Some(row) = whole_row(tree, &key, head)? {
             rows.push((key, row));
         }
     }
-    Ok(Page { rows, end: heads.next().transpose().map_err(engine_error)?.is_none() })
+    Ok(RowPage { rows, end: heads.next().transpose().map_err(engine_error)?.is_none() })
 }
 
 fn heads_after(
@@ -86,8 +87,8 @@ fn heads_after(
     after: Option<&RowKey>,
 ) -> impl Iterator<Item = ::sled::Result<(::sled::IVec, ::sled::IVec)>> {
     use std::ops::Bound::{Excluded, Included, Unbounded};
-    let wanted = rows::heads_of(space);
-    let from = match after.map(rows::head_key) {
+    let wanted = row_pieces::heads_of(space);
+    let from = match after.map(row_pieces::head_key) {
         Some(key) if key >= wanted => Excluded(key),
         _ => Included(wanted.clone()),
     };

@@ -4,9 +4,9 @@
 //! stand behind it. Rows are opaque to the engine; [`record`] lays out what is in them.
 
 /// Methods of [`Store`] that a decorator passes on, as they are, to its field `store`.
-macro_rules! pass_on {
+macro_rules! delegate_store {
     (@ apply) => {
-        fn apply(&self, batch: $crate::Batch) -> $crate::StoreFuture<'_, $crate::Applied> {
+        fn apply(&self, batch: $crate::RowBatch) -> $crate::StoreFuture<'_, $crate::ApplyOutcome> {
             self.store.apply(batch)
         }
     };
@@ -16,7 +16,7 @@ macro_rules! pass_on {
             space: u8,
             after: Option<$crate::RowKey>,
             limit: usize,
-        ) -> $crate::StoreFuture<'_, $crate::Page> {
+        ) -> $crate::StoreFuture<'_, $crate::RowPage> {
             self.store.scan_after(space, after, limit)
         }
     };
@@ -26,7 +26,7 @@ macro_rules! pass_on {
         }
     };
     (@ check) => {
-        fn check(&self) -> $crate::StoreFuture<'_, $crate::Checked> {
+        fn check(&self) -> $crate::StoreFuture<'_, $crate::StoreCheck> {
             self.store.check()
         }
     };
@@ -36,7 +36,7 @@ macro_rules! pass_on {
         }
     };
     (@ compact) => {
-        fn compact(&self) -> $crate::StoreFuture<'_, $crate::Compacted> {
+        fn compact(&self) -> $crate::StoreFuture<'_, $crate::CompactionSizes> {
             self.store.compact()
         }
     };
@@ -46,7 +46,7 @@ macro_rules! pass_on {
         }
     };
     ($($method:ident),+) => {
-        $(pass_on!(@ $method);)+
+        $(delegate_store!(@ $method);)+
     };
 }
 
@@ -89,7 +89,7 @@ impl RowKey {
     }
 }
 
-impl Batch {
+impl RowBatch {
     /// Holds the batch against the rules of [`Store::apply`] that depend on nothing but the batch.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Batch {
     pub fn check_rules(&self) -> Result<(), StoreError> {
         let mut keys = HashSet::with_capacity(self.changes.len());
         for change in &self.changes {
-            if matches!(change, Change::Put(_, row) if row.len() > ROW_BYTES_MAX) {
+            if matches!(change, RowChange::Put(_, row) if row.len() > ROW_BYTES_MAX) {
                 return Err(StoreError::Misused("a row is longer than ROW_BYTES_MAX"));
             }
             if !keys.insert(change.key()) {
@@ -109,11 +109,11 @@ impl Batch {
     }
 }
 
-impl Change {
+impl RowChange {
     /// The key whose row is changed.
     pub fn key(&self) -> &RowKey {
         match self {
-            Change::Put(key, _) | Change::Remove(key) => key,
+            RowChange::Put(key, _) | RowChange::Remove(key) => key,
         }
     }
 }
@@ -156,7 +156,7 @@ pub enum Precondition {
 
 /// One change of a batch.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum RowChange {
     /// The row under this key becomes these bytes, whether or not there was one.
     Put(RowKey, Row),
     /// There is no row under this key any more, whether or not there was one.
@@ -165,25 +165,25 @@ pub enum Change {
 
 /// Changes that happen all together or not at all. A key may be changed once in a batch.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Batch {
+pub struct RowBatch {
     /// All must hold, or nothing is changed.
     pub preconditions: Vec<Precondition>,
     /// The changes; their order does not matter.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RowChange>,
 }
 
 /// What came of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum ApplyOutcome {
     /// Every change is in place and durable: it survives `kill -9` and a power cut.
     Durable,
     /// Nothing was changed: this precondition, by its place in the batch, did not hold.
     Refused(usize),
 }
 
-/// What reading every row found, held against the books that the store keeps of its own.
+/// What reading every row found, held against the manifest that the store keeps of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct StoreCheck {
     /// Rows that are there.
     pub rows: u64,
     /// Rows that should be there: the count that every batch keeps.
@@ -194,7 +194,7 @@ pub struct Checked {
 
 /// What a compaction came to, in bytes on disk; 0 both times for a store that has no disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compacted {
+pub struct CompactionSizes {
     /// What the store took before.
     pub bytes_before: u64,
     /// What it takes now.
@@ -202,7 +202,7 @@ pub struct Compacted {
 }
 
 /// A page of a scan.
-pub struct Page {
+pub struct RowPage {
     /// Rows in the order of their keys.
     pub rows: Vec<(RowKey, Row)>,
     /// Whether there is nothing after the last of them.
@@ -218,7 +218,7 @@ pub trait Store: Send + Sync + 'static {
     /// batch and part of another. Two rows may come from before and after a batch that is applied meanwhile.
     fn get_many(&self, keys: Vec<RowKey>) -> StoreFuture<'_, Vec<Option<Row>>>;
 
-    /// Applies a batch whole or not at all; durable when it returns [`Applied::Durable`].
+    /// Applies a batch whole or not at all; durable when it returns [`ApplyOutcome::Durable`].
     ///
     /// Preconditions are tried in their order, against the rows as they are before the batch. A batch that changes
     /// nothing tries them all the same.
@@ -229,20 +229,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError::Misused`] for a row over [`ROW_BYTES_MAX`], or a key changed twice.
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied>;
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome>;
 
     /// Up to `limit` rows of one space, in the order of their keys, from the first after `after` (or the first of all).
     ///
     /// Rows that are there all through a scan of several pages are seen once; rows that come or go meanwhile may be
     /// seen or not.
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page>;
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage>;
 
     /// How many rows a space holds, by counting them.
     fn count(&self, space: u8) -> StoreFuture<'_, u64>;
 
-    /// Reads every row and holds what it finds against the store's own books. Batches go on meanwhile and are
+    /// Reads every row and holds what it finds against the store's own manifest. Batches go on meanwhile and are
     /// accounted for.
-    fn check(&self) -> StoreFuture<'_, Checked>;
+    fn check(&self) -> StoreFuture<'_, StoreCheck>;
 
     /// Bytes that the store takes on disk; 0 for one that has none.
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64>;
@@ -250,13 +250,13 @@ pub trait Store: Send + Sync + 'static {
     /// Rewrites the store's files, so that they hold what is there and nothing that was removed or replaced before the
     /// call. Reads and batches go on meanwhile; what they remove may stay in the files until the next compaction.
     ///
-    /// After an error, and after a future that was dropped, rows and books are as if it had never been asked for. A crash
+    /// After an error, and after a future that was dropped, rows and manifest are as if it had never been asked for. A crash
     /// at any moment loses nothing; the next start removes what it left.
     ///
     /// # Errors
     ///
     /// [`StoreError::Busy`] while another compaction is under way; [`StoreError::Uncompacted`] where there is no room, say.
-    fn compact(&self) -> StoreFuture<'_, Compacted>;
+    fn compact(&self) -> StoreFuture<'_, CompactionSizes>;
 
     /// Makes everything durable and lets go of files and locks. Later calls fail as [`StoreError::Unavailable`],
     /// but for `close` itself, which then has nothing to do.

@@ -9,11 +9,14 @@ use std::{
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
-use super::{Applied, Batch, Change, Checked, Compacted, Page, Row, RowKey, Store, StoreError, StoreFuture};
+use super::{
+    ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck, StoreError,
+    StoreFuture,
+};
 
 /// How an [`Store::apply`] fails when told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// Nothing of the batch is there afterwards.
     NotApplied,
     /// The whole batch is there afterwards, though the caller was told that it failed.
@@ -23,21 +26,21 @@ pub enum Fault {
 /// Rows in memory, in the order of their keys. Clones share their rows.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemoryState>>,
     gate: Arc<RwLock<()>>,
 }
 
 #[derive(Default)]
-struct State {
+struct MemoryState {
     rows: BTreeMap<RowKey, Row>,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<InjectedFault>,
     unavailable: bool,
     closed: bool,
 }
 
 /// While one is held, calls of [`Store::apply`] wait before they return, as they would for a slow disk: readers see
 /// what they applied, and it is not durable.
-pub struct Held {
+pub struct ApplyGuard {
     _gate: OwnedRwLockWriteGuard<()>,
 }
 
@@ -48,7 +51,7 @@ impl MemoryStore {
     }
 
     /// The next [`Store::apply`] whose preconditions hold fails so. Called again before that, the failures queue up.
-    pub fn fail_next_apply(&self, fault: Fault) {
+    pub fn fail_next_apply(&self, fault: InjectedFault) {
         self.state().faults.push_back(fault);
     }
 
@@ -68,16 +71,16 @@ impl MemoryStore {
     }
 
     /// Makes calls of [`Store::apply`] wait until the answer is dropped. Waits for those that run.
-    pub async fn hold_applies(&self) -> Held {
-        Held { _gate: Arc::clone(&self.gate).write_owned().await }
+    pub async fn hold_applies(&self) -> ApplyGuard {
+        ApplyGuard { _gate: Arc::clone(&self.gate).write_owned().await }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         // No code below panics with the lock held; were one to, each batch would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serving(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    fn serving(&self) -> Result<MutexGuard<'_, MemoryState>, StoreError> {
         let state = self.state();
         if state.closed {
             return Err(StoreError::Unavailable("it was closed".into()));
@@ -88,30 +91,30 @@ impl MemoryStore {
         Ok(state)
     }
 
-    fn apply_now(&self, batch: Batch) -> Result<Applied, StoreError> {
+    fn apply_now(&self, batch: RowBatch) -> Result<ApplyOutcome, StoreError> {
         batch.check_rules()?;
         let mut state = self.serving()?;
         for (place, precondition) in batch.preconditions.iter().enumerate() {
             if !precondition.holds(state.rows.get(precondition.key()).map(Vec::as_slice)) {
-                return Ok(Applied::Refused(place));
+                return Ok(ApplyOutcome::Refused(place));
             }
         }
         let fault = state.faults.pop_front();
-        if fault != Some(Fault::NotApplied) {
+        if fault != Some(InjectedFault::NotApplied) {
             for change in batch.changes {
                 match change {
-                    Change::Put(key, row) => drop(state.rows.insert(key, row)),
-                    Change::Remove(key) => drop(state.rows.remove(&key)),
+                    RowChange::Put(key, row) => drop(state.rows.insert(key, row)),
+                    RowChange::Remove(key) => drop(state.rows.remove(&key)),
                 }
             }
         }
         match fault {
-            None => Ok(Applied::Durable),
+            None => Ok(ApplyOutcome::Durable),
             Some(_) => Err(StoreError::Unavailable("it was told to fail".into())),
         }
     }
 
-    fn page(&self, space: u8, after: Option<RowKey>, limit: usize) -> Result<Page, StoreError> {
+    fn page(&self, space: u8, after: Option<RowKey>, limit: usize) -> Result<RowPage, StoreError> {
         let state = self.serving()?;
         let first = RowKey(Box::from([space]));
         let from = match after {
@@ -121,7 +124,7 @@ impl MemoryStore {
         let mut rest =
             state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
         let rows = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
-        Ok(Page { rows, end: rest.peek().is_none() })
+        Ok(RowPage { rows, end: rest.peek().is_none() })
     }
 }
 
@@ -133,7 +136,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         Box::pin(async move {
             // As with an engine on a disk: there for readers at once, durable later.
             let applied = self.apply_now(batch);
@@ -142,7 +145,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage> {
         Box::pin(async move { self.page(space, after, limit) })
     }
 
@@ -150,10 +153,10 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.serving()?.rows.keys().filter(|key| key.space() == space).count() as u64) })
     }
 
-    fn check(&self) -> StoreFuture<'_, Checked> {
+    fn check(&self) -> StoreFuture<'_, StoreCheck> {
         Box::pin(async move {
             let rows = self.serving()?.rows.len() as u64;
-            Ok(Checked { rows, rows_expected: rows, sound: true })
+            Ok(StoreCheck { rows, rows_expected: rows, sound: true })
         })
     }
 
@@ -161,8 +164,8 @@ impl Store for MemoryStore {
         Box::pin(async move { self.serving().map(|_| 0) })
     }
 
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
-        Box::pin(async move { self.serving().map(|_| Compacted { bytes_before: 0, bytes_after: 0 }) })
+    fn compact(&self) -> StoreFuture<'_, CompactionSizes> {
+        Box::pin(async move { self.serving().map(|_| CompactionSizes { bytes_before: 0, bytes_after: 0 }) })
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

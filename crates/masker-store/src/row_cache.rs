@@ -15,7 +15,7 @@ use std::{
 
 use quick_cache::{Weighter, unsync::Cache};
 
-use super::{Applied, Batch, Change, Row, RowKey, Store, StoreError, StoreFuture};
+use super::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, Store, StoreError, StoreFuture};
 
 /// Parts that are locked apart from each other.
 const SHARDS: usize = 64;
@@ -34,20 +34,20 @@ pub struct RowCache<S> {
 struct Shard {
     /// How many batches that change its rows have begun and ended.
     changes: u64,
-    rows: Cache<RowKey, Row, Bytes>,
+    rows: Cache<RowKey, Row, RowWeighter>,
 }
 
 #[derive(Clone)]
-struct Bytes;
+struct RowWeighter;
 
-impl Weighter<RowKey, Row> for Bytes {
+impl Weighter<RowKey, Row> for RowWeighter {
     fn weight(&self, key: &RowKey, row: &Row) -> u64 {
         (key.as_bytes().len() + row.len()) as u64 + ENTRY_BYTES
     }
 }
 
 /// A batch that is being applied. Where it is dropped before its end, nothing is kept from then on.
-struct Applying<'c, S: Store> {
+struct PendingApply<'c, S: Store> {
     cache: &'c RowCache<S>,
     keys: Vec<RowKey>,
     ended: bool,
@@ -58,7 +58,7 @@ impl<S: Store> RowCache<S> {
     pub fn new(store: S, bytes: u64) -> Self {
         let of_each = bytes / SHARDS as u64;
         let items = usize::try_from(of_each / (2 * ENTRY_BYTES)).unwrap_or(0);
-        let shard = || Mutex::new(Shard { changes: 0, rows: Cache::with_weighter(items, of_each, Bytes) });
+        let shard = || Mutex::new(Shard { changes: 0, rows: Cache::with_weighter(items, of_each, RowWeighter) });
         RowCache {
             store,
             shards: (0..SHARDS).map(|_| shard()).collect(),
@@ -78,7 +78,7 @@ impl<S: Store> RowCache<S> {
     }
 
     /// Lets go of the rows under these keys, and of those that are just being read.
-    fn let_go(&self, keys: &[RowKey]) {
+    fn invalidate(&self, keys: &[RowKey]) {
         for key in keys {
             let mut shard = self.shard(key);
             shard.changes += 1;
@@ -86,7 +86,7 @@ impl<S: Store> RowCache<S> {
         }
     }
 
-    fn let_go_of_all(&self) {
+    fn invalidate_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.changes += 1;
@@ -96,7 +96,7 @@ impl<S: Store> RowCache<S> {
 
     fn bypass(&self) {
         self.bypassed.store(true, Ordering::Release);
-        self.let_go_of_all();
+        self.invalidate_all();
     }
 
     /// Keeps a row that was read, unless something has changed since.
@@ -107,25 +107,25 @@ impl<S: Store> RowCache<S> {
         }
     }
 
-    fn begin(&self, batch: &Batch) -> Applying<'_, S> {
-        let keys: Vec<RowKey> = batch.changes.iter().map(Change::key).cloned().collect();
-        self.let_go(&keys);
-        Applying { cache: self, keys, ended: false }
+    fn begin(&self, batch: &RowBatch) -> PendingApply<'_, S> {
+        let keys: Vec<RowKey> = batch.changes.iter().map(RowChange::key).cloned().collect();
+        self.invalidate(&keys);
+        PendingApply { cache: self, keys, ended: false }
     }
 }
 
-impl<S: Store> Applying<'_, S> {
-    fn end(mut self, applied: &Result<Applied, StoreError>) {
+impl<S: Store> PendingApply<'_, S> {
+    fn end(mut self, applied: &Result<ApplyOutcome, StoreError>) {
         self.ended = true;
         match applied {
-            Ok(_) => self.cache.let_go(&self.keys),
+            Ok(_) => self.cache.invalidate(&self.keys),
             // Which rows there are once the store serves again, nobody knows.
-            Err(_) => self.cache.let_go_of_all(),
+            Err(_) => self.cache.invalidate_all(),
         }
     }
 }
 
-impl<S: Store> Drop for Applying<'_, S> {
+impl<S: Store> Drop for PendingApply<'_, S> {
     fn drop(&mut self) {
         if !self.ended {
             self.cache.bypass();
@@ -163,7 +163,7 @@ impl<S: Store> Store for RowCache<S> {
         })
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         Box::pin(async move {
             let applying = self.begin(&batch);
             let applied = self.store.apply(batch).await;
@@ -172,7 +172,7 @@ impl<S: Store> Store for RowCache<S> {
         })
     }
 
-    pass_on!(scan_after, count, check, bytes_on_disk, compact);
+    delegate_store!(scan_after, count, check, bytes_on_disk, compact);
 
     fn close(&self) -> StoreFuture<'_, ()> {
         self.bypass();

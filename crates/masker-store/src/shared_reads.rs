@@ -18,24 +18,24 @@ use super::{Row, RowKey, Store, StoreFuture};
 const KEYS_MAX: usize = 4;
 
 /// Keys of those that are read together, at most: rows may have to come from the disk, one after the other.
-const TOGETHER_MAX: usize = 16;
+const KEYS_PER_GROUP_MAX: usize = 16;
 
 /// A store whose small reads are made together.
 pub struct SharedReads<S> {
     store: Arc<S>,
     /// The group that was begun last.
-    latest: Mutex<Group>,
+    latest: Mutex<ReadGroup>,
 }
 
 /// Rows by the places of their keys; `None` if the read failed.
-type Rows = Option<Arc<[Option<Row>]>>;
+type SharedRows = Option<Arc<[Option<Row>]>>;
 
 /// Reads that are made together.
 #[derive(Clone)]
-struct Group {
+struct ReadGroup {
     /// `None` once they are being read.
     keys: Arc<Mutex<Option<Vec<RowKey>>>>,
-    read: Shared<BoxFuture<'static, Rows>>,
+    read: Shared<BoxFuture<'static, SharedRows>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,24 +47,24 @@ impl<S: Store + 'static> SharedReads<S> {
     /// Makes small reads of a store together.
     pub fn new(store: S) -> Self {
         let store = Arc::new(store);
-        let latest = Mutex::new(Group::begin(&store));
+        let latest = Mutex::new(ReadGroup::begin(&store));
         SharedReads { store, latest }
     }
 
     /// Joins the group that has not begun to read, or a new one. Returns the place of the first key.
-    fn join(&self, keys: &[RowKey]) -> (Group, usize) {
+    fn join(&self, keys: &[RowKey]) -> (ReadGroup, usize) {
         let mut latest = lock(&self.latest);
         if let Some(place) = latest.enter(keys) {
             return (latest.clone(), place);
         }
-        let group = Group::begin(&self.store);
+        let group = ReadGroup::begin(&self.store);
         let place = group.enter(keys).unwrap_or_default();
         *latest = group.clone();
         (group, place)
     }
 }
 
-impl Group {
+impl ReadGroup {
     fn begin<S: Store + 'static>(store: &Arc<S>) -> Self {
         let keys = Arc::new(Mutex::new(Some(Vec::new())));
         let read = {
@@ -74,13 +74,13 @@ impl Group {
                 store.get_many(keys).await.ok().map(Arc::from)
             }
         };
-        Group { keys, read: read.boxed().shared() }
+        ReadGroup { keys, read: read.boxed().shared() }
     }
 
     /// The place of the first of these keys; `None` if it is too late for them, or there are too many already.
     fn enter(&self, keys: &[RowKey]) -> Option<usize> {
         let mut known = lock(&self.keys);
-        let known = known.as_mut().filter(|known| known.len() + keys.len() <= TOGETHER_MAX)?;
+        let known = known.as_mut().filter(|known| known.len() + keys.len() <= KEYS_PER_GROUP_MAX)?;
         let place = known.len();
         known.extend_from_slice(keys);
         Some(place)
@@ -104,7 +104,7 @@ impl<S: Store + 'static> Store for SharedReads<S> {
         })
     }
 
-    pass_on!(apply, scan_after, count, check, bytes_on_disk, compact, close);
+    delegate_store!(apply, scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::mode::World;
+use crate::mode::Mode;
 
 const LIVE: &str = "masker_live_";
 const TEST: &str = "masker_test_";
@@ -38,17 +38,17 @@ const _: () = assert!(62u64.pow(CHECKSUM_CHARS as u32) > u32::MAX as u64);
 /// A new key. It has no `Debug`, `Clone` or `Serialize`: its text is shown once, to whom it was made for.
 pub struct ApiKeySecret {
     text: Zeroizing<String>,
-    world: World,
+    mode: Mode,
 }
 
 impl ApiKeySecret {
-    /// Makes a key that works in `world`, from a generator of cryptographic quality.
-    pub fn generate(world: World, rng: &mut impl CryptoRng) -> Self {
+    /// Makes a key that works in `mode`, from a generator of cryptographic quality.
+    pub fn generate(mode: Mode, rng: &mut impl CryptoRng) -> Self {
         // With room for all of it no growing leaves half a key behind.
         let mut text = Zeroizing::new(String::with_capacity(KEY_CHARS));
-        text.push_str(match world {
-            World::Live => LIVE,
-            World::Test => TEST,
+        text.push_str(match mode {
+            Mode::Live => LIVE,
+            Mode::Test => TEST,
         });
         let mut byte = [0];
         while text.len() < MODE_CHARS + RANDOM_CHARS {
@@ -62,7 +62,7 @@ impl ApiKeySecret {
         for digit in checksum(text.as_bytes()) {
             text.push(char::from(digit));
         }
-        ApiKeySecret { text, world }
+        ApiKeySecret { text, mode }
     }
 
     /// The whole key, for the one answer that shows it.
@@ -71,8 +71,8 @@ impl ApiKeySecret {
     }
 
     /// What the daemon sees of it when it is presented.
-    pub fn presented(&self) -> Presented {
-        Presented::of(self.text.as_bytes(), self.world)
+    pub fn presented(&self) -> PresentedKey {
+        PresentedKey::of(self.text.as_bytes(), self.mode)
     }
 }
 
@@ -81,8 +81,8 @@ impl ApiKeySecret {
 ///
 /// It does not hold the key: that is needed no more.
 #[derive(Clone, Copy)]
-pub struct Presented {
-    world: World,
+pub struct PresentedKey {
+    mode: Mode,
     prefix: KeyPrefix,
     digest: KeyDigest,
 }
@@ -90,7 +90,7 @@ pub struct Presented {
 /// Why a text is no API key. The messages hold nothing of the text: that may be a key with a typing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Malformed {
+pub enum ApiKeyFormatError {
     /// It does not begin as a key does.
     #[error("not an API key: one begins with `{LIVE}` or `{TEST}`")]
     Prefix,
@@ -105,40 +105,40 @@ pub enum Malformed {
     Checksum,
 }
 
-impl Presented {
+impl PresentedKey {
     /// Reads the text of a key, which is all of `text`.
     ///
     /// # Errors
-    /// [`Malformed`] for everything that [`ApiKeySecret`] does not write.
-    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Malformed> {
+    /// [`ApiKeyFormatError`] for everything that [`ApiKeySecret`] does not write.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, ApiKeyFormatError> {
         let text = text.as_ref();
-        let world = match text.get(..MODE_CHARS) {
-            Some(mode) if mode == LIVE.as_bytes() => World::Live,
-            Some(mode) if mode == TEST.as_bytes() => World::Test,
-            _ => return Err(Malformed::Prefix),
+        let mode = match text.get(..MODE_CHARS) {
+            Some(mode) if mode == LIVE.as_bytes() => Mode::Live,
+            Some(mode) if mode == TEST.as_bytes() => Mode::Test,
+            _ => return Err(ApiKeyFormatError::Prefix),
         };
         if text.len() != KEY_CHARS {
-            return Err(Malformed::Length);
+            return Err(ApiKeyFormatError::Length);
         }
         if !text[MODE_CHARS..].iter().all(u8::is_ascii_alphanumeric) {
-            return Err(Malformed::Character);
+            return Err(ApiKeyFormatError::Character);
         }
         let (body, digits) = text.split_at(KEY_CHARS - CHECKSUM_CHARS);
         if checksum(body) != digits {
-            return Err(Malformed::Checksum);
+            return Err(ApiKeyFormatError::Checksum);
         }
-        Ok(Presented::of(text, world))
+        Ok(PresentedKey::of(text, mode))
     }
 
-    fn of(text: &[u8], world: World) -> Self {
+    fn of(text: &[u8], mode: Mode) -> Self {
         let mut prefix = [0; PREFIX_CHARS];
         prefix.copy_from_slice(&text[..PREFIX_CHARS]);
-        Presented { world, prefix: KeyPrefix(prefix), digest: KeyDigest(Sha256::digest(text).into()) }
+        PresentedKey { mode, prefix: KeyPrefix(prefix), digest: KeyDigest(Sha256::digest(text).into()) }
     }
 
-    /// The world of tokens that the key works in.
-    pub fn world(&self) -> World {
-        self.world
+    /// The mode of tokens that the key works in.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The part of the key that may be shown.
@@ -280,33 +280,33 @@ mod tests {
         ),
     ];
 
-    fn refusal(text: impl AsRef<[u8]>) -> Malformed {
-        Presented::parse(text).err().unwrap()
+    fn refusal(text: impl AsRef<[u8]>) -> ApiKeyFormatError {
+        PresentedKey::parse(text).err().unwrap()
     }
 
     #[test]
     fn known_keys_are_read() {
         for (text, digest) in KNOWN {
-            let presented = Presented::parse(text).unwrap();
-            let world = if text.starts_with("masker_live_") { World::Live } else { World::Test };
-            assert_eq!(presented.world(), world);
+            let presented = PresentedKey::parse(text).unwrap();
+            let mode = if text.starts_with("masker_live_") { Mode::Live } else { Mode::Test };
+            assert_eq!(presented.mode(), mode);
             assert_eq!(presented.prefix().as_str(), &text[..16]);
             assert_eq!(HEXLOWER.encode(presented.digest().as_bytes()), digest);
         }
         // A checksum that begins with zeros keeps them.
-        assert!(Presented::parse("masker_test_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz2600fmw7").is_ok());
+        assert!(PresentedKey::parse("masker_test_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz2600fmw7").is_ok());
     }
 
     #[test]
     fn new_keys_are_read_as_what_they_were_made_for() {
         let mut rng = StdRng::seed_from_u64(1);
-        for world in World::ALL {
-            let key = ApiKeySecret::generate(world, &mut rng);
-            let presented = Presented::parse(key.expose()).unwrap();
-            assert_eq!((key.expose().len(), presented.world()), (55, world));
-            assert!(key.presented().world() == world && key.presented().prefix() == presented.prefix());
+        for mode in Mode::ALL {
+            let key = ApiKeySecret::generate(mode, &mut rng);
+            let presented = PresentedKey::parse(key.expose()).unwrap();
+            assert_eq!((key.expose().len(), presented.mode()), (55, mode));
+            assert!(key.presented().mode() == mode && key.presented().prefix() == presented.prefix());
             assert!(key.presented().digest().ct_eq(&presented.digest()));
-            let other = ApiKeySecret::generate(world, &mut rng).presented();
+            let other = ApiKeySecret::generate(mode, &mut rng).presented();
             assert!(!other.digest().ct_eq(&presented.digest()) && other.prefix() != presented.prefix());
         }
     }
@@ -320,7 +320,7 @@ mod tests {
         let mut counts = vec![[0u32; 256]; RANDOM_CHARS];
         let mut totals = [0u32; 256];
         for _ in 0..KEYS {
-            let key = ApiKeySecret::generate(World::Live, &mut rng);
+            let key = ApiKeySecret::generate(Mode::Live, &mut rng);
             for (place, character) in key.expose().bytes().skip(MODE_CHARS).take(RANDOM_CHARS).enumerate() {
                 counts[place][usize::from(character)] += 1;
                 totals[usize::from(character)] += 1;
@@ -338,22 +338,22 @@ mod tests {
         let (key, _) = KNOWN[2];
         for text in ["", "masker", "Masker_live_", "MASKER_LIVE_", "masker_prod_", "ghp_", "msk_live_", " masker_live_"]
         {
-            assert_eq!(refusal(format!("{text}{}", &key[MODE_CHARS..])), Malformed::Prefix, "{text}");
+            assert_eq!(refusal(format!("{text}{}", &key[MODE_CHARS..])), ApiKeyFormatError::Prefix, "{text}");
         }
         for length in MODE_CHARS..KEY_CHARS {
-            assert_eq!(refusal(&key[..length]), Malformed::Length, "{length}");
+            assert_eq!(refusal(&key[..length]), ApiKeyFormatError::Length, "{length}");
         }
         for end in ["0", " ", "\n", "\0"] {
-            assert_eq!(refusal(format!("{key}{end}")), Malformed::Length);
+            assert_eq!(refusal(format!("{key}{end}")), ApiKeyFormatError::Length);
         }
         for place in MODE_CHARS..KEY_CHARS {
             let mut text = key.as_bytes().to_vec();
             for wrong in [b'_', b'-', b' ', 0, 0x7f, 0x80, 0xff] {
                 text[place] = wrong;
-                assert_eq!(refusal(&text), Malformed::Character, "{wrong} at {place}");
+                assert_eq!(refusal(&text), ApiKeyFormatError::Character, "{wrong} at {place}");
             }
         }
-        assert_eq!(refusal(key.replace("live", "test")), Malformed::Checksum);
+        assert_eq!(refusal(key.replace("live", "test")), ApiKeyFormatError::Checksum);
     }
 
     #[test]
@@ -363,12 +363,12 @@ mod tests {
                 let mut text = key.as_bytes().to_vec();
                 for wrong in BASE62.iter().filter(|digit| **digit != key.as_bytes()[place]) {
                     text[place] = *wrong;
-                    assert_eq!(refusal(&text), Malformed::Checksum, "{} at {place}", *wrong as char);
+                    assert_eq!(refusal(&text), ApiKeyFormatError::Checksum, "{} at {place}", *wrong as char);
                 }
                 let mut text = key.as_bytes().to_vec();
                 text.swap(place - 1, place);
                 if text != key.as_bytes() {
-                    assert!(Presented::parse(&text).is_err(), "swapped at {place}");
+                    assert!(PresentedKey::parse(&text).is_err(), "swapped at {place}");
                 }
             }
         }
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn prefixes_are_read_back() {
-        let prefix = Presented::parse(KNOWN[2].0).unwrap().prefix();
+        let prefix = PresentedKey::parse(KNOWN[2].0).unwrap().prefix();
         assert_eq!(KeyPrefix::parse("masker_live_PQRS"), Some(prefix));
         assert_eq!(format!("{prefix} {prefix:?}"), "masker_live_PQRS masker_live_PQRS");
         for bad in
@@ -432,15 +432,15 @@ mod tests {
         fn no_other_text_is_a_key(text in "masker_(live|test)_[0-9A-Za-z]{43}") {
             let (body, digits) = text.split_at(KEY_CHARS - CHECKSUM_CHARS);
             let sound = checksum(body.as_bytes()) == digits.as_bytes();
-            prop_assert_eq!(Presented::parse(&text).is_ok(), sound);
+            prop_assert_eq!(PresentedKey::parse(&text).is_ok(), sound);
             let whole = [body.as_bytes(), &checksum(body.as_bytes())].concat();
-            prop_assert!(Presented::parse(&whole).is_ok());
+            prop_assert!(PresentedKey::parse(&whole).is_ok());
             prop_assert!(looks_like_key(&whole));
         }
 
         #[test]
         fn no_bytes_are_too_strange_to_look_at(text in proptest::collection::vec(any::<u8>(), 0..80)) {
-            prop_assert!(Presented::parse(&text).is_err());
+            prop_assert!(PresentedKey::parse(&text).is_err());
             looks_like_key(&text);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// When events become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// Before the answer that they describe leaves. Requests that wait at the same time share a sync.
     Always,
     /// At most this long after they were written: a power cut can lose the events of that time.

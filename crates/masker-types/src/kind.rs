@@ -9,12 +9,12 @@ use crate::limits::{CONTEXT_BYTES_MAX, KID_BYTES_MAX, KIND_BYTES_MAX, VALUE_BYTE
 
 /// A short ASCII name held in place, so that kinds and kids are `Copy` and never allocate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Name<const MAX: usize> {
+struct ShortName<const MAX: usize> {
     bytes: [u8; MAX],
     len: u8,
 }
 
-impl<const MAX: usize> Name<MAX> {
+impl<const MAX: usize> ShortName<MAX> {
     /// `[A-Z][A-Z0-9_]*`, at most `MAX` bytes.
     fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -25,7 +25,7 @@ impl<const MAX: usize> Name<MAX> {
         if !grammatical {
             return None;
         }
-        let mut name = Name { bytes: [0; MAX], len: bytes.len() as u8 };
+        let mut name = ShortName { bytes: [0; MAX], len: bytes.len() as u8 };
         name.bytes[..bytes.len()].copy_from_slice(bytes);
         Some(name)
     }
@@ -38,12 +38,12 @@ impl<const MAX: usize> Name<MAX> {
 
 /// Having one tells you that it is `[A-Z][A-Z0-9_]{0,31}`, such as `PHONE`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntityKind(Name<KIND_BYTES_MAX>);
+pub struct EntityKind(ShortName<KIND_BYTES_MAX>);
 
 impl EntityKind {
     /// Checks the grammar; `None` where it does not hold.
     pub fn parse(text: &str) -> Option<Self> {
-        Name::parse(text).map(EntityKind)
+        ShortName::parse(text).map(EntityKind)
     }
 
     /// The kind as written in tokens.
@@ -55,7 +55,7 @@ impl EntityKind {
 /// Having one tells you that it is a key id: `[A-Z][A-Z0-9_]{0,47}`, not ending in `_OLD` or `_FILE`, and not
 /// `ROTATION_GRACE_DAYS`, so that no environment variable can be read as two things.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kid(Name<KID_BYTES_MAX>);
+pub struct Kid(ShortName<KID_BYTES_MAX>);
 
 impl Kid {
     /// Checks the grammar and the reserved names; `None` where they do not hold.
@@ -63,7 +63,7 @@ impl Kid {
         if text.ends_with("_OLD") || text.ends_with("_FILE") || text == "ROTATION_GRACE_DAYS" {
             return None;
         }
-        Name::parse(text).map(Kid)
+        ShortName::parse(text).map(Kid)
     }
 
     /// The key id as written in tokens.

@@ -14,7 +14,7 @@
 
 pub mod api_key;
 pub mod audit;
-pub mod code;
+pub mod error_code;
 pub mod engine;
 pub mod grant;
 pub mod kind;

@@ -31,7 +31,7 @@ pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const BODY_BYTES_UNMETERED: usize = 64 * 1024;
 /// Largest body of a request that is worked off on the thread which read it, in bytes. That takes some tens of
 /// microseconds at most; other connections of the thread wait meanwhile.
-pub const IN_PLACE_BODY_BYTES_MAX: u64 = 4_096;
+pub const INLINE_BODY_BYTES_MAX: u64 = 4_096;
 /// Size of an export that is imported, in bytes; it goes to the disk, not to memory.
 pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// Size of a request's head (request line and headers), in bytes.
@@ -43,11 +43,11 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 
 /// Time a client has to send a request's head where nothing else is configured, in seconds; also how long a kept-alive
 /// connection may idle.
-pub const HEAD_SECONDS_USUAL: u64 = 60;
+pub const HEAD_SECONDS_DEFAULT: u64 = 60;
 /// Time a client has to send a whole body where nothing else is configured, in seconds.
-pub const BODY_SECONDS_USUAL: u64 = 30;
+pub const BODY_SECONDS_DEFAULT: u64 = 30;
 /// Time for which a client may refuse to take bytes of an answer where nothing else is configured, in seconds.
-pub const WRITE_STALL_SECONDS_USUAL: u64 = 30;
+pub const WRITE_STALL_SECONDS_DEFAULT: u64 = 30;
 /// Longest of these times that can be configured, in seconds.
 pub const CLIENT_SECONDS_MAX: u64 = 3_600;
 /// Time a request waits for a share of memory or for the writer's queue before it is turned away, in seconds.
@@ -118,7 +118,7 @@ pub const SESSIONS_TOKENS_MAX: usize = 1_000_000;
 /// Sessions on one page of a list.
 pub const SESSIONS_PAGE_MAX: usize = 1_000;
 /// Time for which sessions are kept where nothing else is configured, in days.
-pub const SESSION_RETENTION_DAYS_USUAL: u32 = 90;
+pub const SESSION_RETENTION_DAYS_DEFAULT: u32 = 90;
 /// Honeytokens that may be planted.
 pub const HONEYTOKENS_MAX: usize = 10_000;
 
@@ -141,7 +141,7 @@ pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Events of the audit log that may be written and not yet synced, in bytes: past it the disk is taken for stuck.
 pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may be written and not yet synced before requests wait for the disk, in bytes.
-pub const AUDIT_UNSYNCED_BYTES_USUAL: usize = 16 * 1024 * 1024;
+pub const AUDIT_UNSYNCED_BYTES_SOFT_MAX: usize = 16 * 1024 * 1024;
 /// Pause before an audit log that could not be written is tried again, in milliseconds.
 pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
 /// Events of the audit log that one call reads at most, whether they are wanted or not.
@@ -151,7 +151,7 @@ pub const AUDIT_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events that one answer has at most.
 pub const AUDIT_PAGE_EVENTS_MAX: usize = 1_000;
 /// The same where nothing is said.
-pub const AUDIT_PAGE_EVENTS_USUAL: usize = 100;
+pub const AUDIT_PAGE_EVENTS_DEFAULT: usize = 100;
 
 /// Size of one policy or configuration file, in bytes.
 pub const TEXT_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -161,11 +161,11 @@ pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
 /// Longest time for which a replaced secret of an API key works on, in seconds: 30 days.
 pub const API_KEY_GRACE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 /// The same where nothing is said, in seconds: one day.
-pub const API_KEY_GRACE_SECONDS_USUAL: u64 = 24 * 60 * 60;
+pub const API_KEY_GRACE_SECONDS_DEFAULT: u64 = 24 * 60 * 60;
 /// Days without use after which an API key is called inactive.
 pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
 
-const _: () = assert!(AUDIT_UNSYNCED_BYTES_USUAL + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
+const _: () = assert!(AUDIT_UNSYNCED_BYTES_SOFT_MAX + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
 const _: () = assert!(SESSION_TOKENS_MAX <= SESSIONS_TOKENS_MAX);

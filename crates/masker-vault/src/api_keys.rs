@@ -3,8 +3,8 @@
 use super::{Vault, VaultError, ledger::all_rows};
 use masker_access::{ApiKey, ApiKeysAdmin, Permit};
 use masker_store::{
-    Change, RowKey, StoreError,
-    record::{ApiKeyRow, Named},
+    RowChange, RowKey, StoreError,
+    record::{ApiKeyRow, RowName},
 };
 
 /// Why a key was not kept.
@@ -25,7 +25,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails, or a row is none that this release has written.
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, VaultError> {
-        let rows = all_rows(self.shared.store.as_ref(), Named::API_KEYS).await?;
+        let rows = all_rows(self.shared.store.as_ref(), RowName::API_KEYS).await?;
         let key = |row: &[u8]| {
             let document = ApiKeyRow::decode(row).map_err(|damage| StoreError::Damaged(damage.to_string()))?.document;
             serde_json::from_slice(&document)
@@ -48,13 +48,13 @@ impl Vault {
     /// [`VaultError`] if the store fails; it can be tried again.
     pub async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
         // A key that was kept before is not too long now but for its last use: that is not worth its loss.
-        let changes: Vec<Change> = keys.iter().filter_map(|key| change(key).ok()).collect();
+        let changes: Vec<RowChange> = keys.iter().filter_map(|key| change(key).ok()).collect();
         if changes.is_empty() { Ok(()) } else { self.writer.keep(changes).await }
     }
 }
 
-fn change(key: &ApiKey) -> Result<Change, KeepKeyError> {
+fn change(key: &ApiKey) -> Result<RowChange, KeepKeyError> {
     let document = serde_json::to_vec(key).map_err(|_| KeepKeyError::TooLong)?;
     let row = ApiKeyRow { document }.encode().map_err(|_| KeepKeyError::TooLong)?;
-    Ok(Change::Put(RowKey::api_key(key.id().as_bytes()), row))
+    Ok(RowChange::Put(RowKey::api_key(key.id().as_bytes()), row))
 }

@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, Vault, VaultError};
+use super::{Vault, VaultError, VaultShared};
 use masker_audit::AuditLog;
 use masker_store::{
-    Change, RowKey, StoreError,
+    RowChange, RowKey, StoreError,
     record::{AuditHeadRow, RecordError},
 };
 
@@ -32,7 +32,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] if the store fails. Either head may be there then.
-    pub async fn anchor_audit(&self) -> Result<(), VaultError> {
+    pub async fn write_audit_head(&self) -> Result<(), VaultError> {
         match self.shared.audit_head() {
             Some((_, change)) => self.writer.keep(vec![change]).await,
             None => Ok(()),
@@ -40,17 +40,17 @@ impl Vault {
     }
 }
 
-impl Shared {
+impl VaultShared {
     /// The row that notes where the audit log stands, and its number there, if that is not noted yet.
-    pub(super) fn audit_head(&self) -> Option<(u64, Change)> {
+    pub(super) fn audit_head(&self) -> Option<(u64, RowChange)> {
         let head = self.audit.get()?.durable_head();
         let row = AuditHeadRow { sequence: head.sequence, hash: head.hash };
-        let news = head.sequence > self.audit_noted.load(Ordering::Relaxed);
-        news.then(|| (head.sequence, Change::Put(RowKey::audit_head(), row.encode())))
+        let news = head.sequence > self.audit_head_written.load(Ordering::Relaxed);
+        news.then(|| (head.sequence, RowChange::Put(RowKey::audit_head(), row.encode())))
     }
 
     /// A commit has noted it.
-    pub(super) fn audit_head_noted(&self, sequence: u64) {
-        self.audit_noted.fetch_max(sequence, Ordering::Relaxed);
+    pub(super) fn set_audit_head_written(&self, sequence: u64) {
+        self.audit_head_written.fetch_max(sequence, Ordering::Relaxed);
     }
 }

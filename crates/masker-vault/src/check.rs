@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Vault, VaultError,
-    census::{Census, Count},
-    pages::Pages,
+    paged_scan::PagedScan,
+    record_count::{Census, CensusCount},
 };
 use masker_access::{Permit, VaultAdmin};
-use masker_store::record::Named;
+use masker_store::record::RowName;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,21 +48,21 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store failed; what is damaged is no error but in the outcome.
     pub async fn check(&self, _permit: &Permit<VaultAdmin>) -> Result<CheckOutcome, VaultError> {
-        self.settle().await?;
+        self.finish_pending_commits().await?;
         let store = self.shared.store.as_ref();
         let keys = self.shared.keys.load_full();
         let before = self.shared.ledger.load_full();
-        let mut census = Census::resume(store, &keys.ring, Count::default());
+        let mut census = Census::resume(store, &keys.ring, CensusCount::default());
 
-        let mut pages = Pages::new(Named::RECORDS);
+        let mut pages = PagedScan::new(RowName::RECORDS);
         while let Some(rows) = pages.next(store).await? {
             census.records(&rows).await?;
         }
-        let mut pages = Pages::new(Named::ALIASES);
+        let mut pages = PagedScan::new(RowName::ALIASES);
         while let Some(rows) = pages.next(store).await? {
             census.aliases(&rows).await?;
         }
-        census.count.outcome.tombstones = store.count(Named::TOMBSTONES).await?;
+        census.count.outcome.tombstones = store.count(RowName::TOMBSTONES).await?;
 
         let books = store.check().await?;
         census.count.outcome.counts_agree = books.sound;
@@ -95,7 +95,7 @@ impl Vault {
                 census.problem(|| format!("the books say {kept} tombstones, there are {there}"));
             }
         }
-        let Count { by_key, outcome } = census.count;
+        let CensusCount { by_key, outcome } = census.count;
         if outcome.ok() {
             // The writer passes over those that the books say are needed, or are no old ones.
             let unneeded = before.generations.keys().filter(|name| !by_key.contains_key(name));

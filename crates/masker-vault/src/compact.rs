@@ -2,12 +2,12 @@
 
 use super::{Vault, VaultError};
 use masker_access::{Permit, VaultAdmin};
-use masker_store::{Compacted, StoreError};
+use masker_store::{CompactionSizes, StoreError};
 
 /// Why the files are as they were. The vault serves on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CompactFailed {
+pub enum CompactError {
     /// One is under way already.
     #[error("another compaction is under way")]
     Busy,
@@ -24,12 +24,12 @@ impl Vault {
     /// afterwards. It takes room for a second copy of what is there.
     ///
     /// # Errors
-    /// [`CompactFailed`]; nothing was lost.
-    pub async fn compact(&self, _permit: &Permit<VaultAdmin>) -> Result<Compacted, CompactFailed> {
+    /// [`CompactError`]; nothing was lost.
+    pub async fn compact(&self, _permit: &Permit<VaultAdmin>) -> Result<CompactionSizes, CompactError> {
         self.shared.store.compact().await.map_err(|failed| match failed {
-            StoreError::Busy(_) => CompactFailed::Busy,
-            StoreError::Uncompacted(why) => CompactFailed::Uncompacted(why),
-            failed => CompactFailed::Vault(failed.into()),
+            StoreError::Busy(_) => CompactError::Busy,
+            StoreError::Uncompacted(why) => CompactError::Uncompacted(why),
+            failed => CompactError::Vault(failed.into()),
         })
     }
 }

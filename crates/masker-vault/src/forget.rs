@@ -1,9 +1,9 @@
 //! Vault records erased.
 
 use super::{
-    Failure, TokenInput, Vault, VaultError,
-    rehydrate::{Parsed, open_record, within_reach},
-    tally::{Outcome, Tally, Worked},
+    ItemFailure, TokenInput, Vault, VaultError,
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    rehydrate::{ParsedToken, open_record, within_reach},
 };
 use masker_access::{Forget, Permit};
 use masker_core::{
@@ -13,7 +13,7 @@ use masker_core::{
 use masker_store::record::Record;
 use masker_types::{
     kind::{Context, EntityKind, Kid},
-    mode::World,
+    mode::Mode,
 };
 
 /// The key generation that sealed the record which was erased; none for tokens that no vault holds.
@@ -21,8 +21,8 @@ use masker_types::{
 pub struct Forgotten(pub Option<(Kid, Fingerprint)>);
 
 /// A record to erase, as its token names it.
-pub(super) struct Erasure {
-    pub(super) world: World,
+pub(super) struct EraseRequest {
+    pub(super) mode: Mode,
     pub(super) kind: EntityKind,
     pub(super) kid: Kid,
     pub(super) id: TokenId,
@@ -30,11 +30,11 @@ pub(super) struct Erasure {
 }
 
 /// A record that was erased.
-pub(super) struct Erased {
+pub(super) struct ErasedRecord {
     pub(super) sealed_under: (Kid, Fingerprint),
 }
 
-impl Erasure {
+impl EraseRequest {
     /// Whether the record is the token's: a token relabelled with another kind or kid is not known.
     pub(super) fn names(&self, record: &Record) -> bool {
         record.kind == self.kind && record.minted_kid == self.kid
@@ -42,10 +42,10 @@ impl Erasure {
 
     /// Whether the record is of the context that the request gave. The context is under the seal, so with a key that is
     /// not loaded it cannot be known: forgetting needs no key, and goes on.
-    pub(super) fn context_holds(&self, ring: &Keyring, record: &Record) -> Result<(), Failure> {
-        let context = Context::new(&self.context).ok_or(Failure::ContextLength)?;
-        match open_record(ring, self.world, (self.kind, self.kid, self.id), context, record) {
-            Ok(_) | Err(Failure::KeyUnavailable(_)) => Ok(()),
+    pub(super) fn check_context(&self, ring: &Keyring, record: &Record) -> Result<(), ItemFailure> {
+        let context = Context::new(&self.context).ok_or(ItemFailure::ContextLength)?;
+        match open_record(ring, self.mode, (self.kind, self.kid, self.id), context, record) {
+            Ok(_) | Err(ItemFailure::KeyUnavailable(_)) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
@@ -61,29 +61,29 @@ impl Vault {
         &self,
         permit: &Permit<Forget>,
         tokens: &[TokenInput<'_>],
-    ) -> Result<Worked<Result<Forgotten, Failure>>, VaultError> {
-        let mut results: Vec<Result<Forgotten, Failure>> = Vec::with_capacity(tokens.len());
+    ) -> Result<BatchResult<Result<Forgotten, ItemFailure>>, VaultError> {
+        let mut results: Vec<Result<Forgotten, ItemFailure>> = Vec::with_capacity(tokens.len());
         let mut places = Vec::new();
         let mut erasures = Vec::new();
-        let parsed: Vec<_> = tokens.iter().map(|input| Parsed::admit(permit, input)).collect();
-        let denied = self.out_of_reach(permit, &parsed).await?;
+        let parsed: Vec<_> = tokens.iter().map(|input| ParsedToken::admit(permit, input)).collect();
+        let denied = self.check_reach(permit, &parsed).await?;
         for (parsed, denied) in parsed.into_iter().zip(denied) {
             results.push(match (parsed, denied) {
                 (Err(failure), _) | (_, Some(failure)) => Err(failure),
-                (Ok(Parsed::Aead { .. }), None) => Ok(Forgotten(None)),
-                (Ok(Parsed::Vault { kind, kid, id, context }), None) => {
+                (Ok(ParsedToken::Aead { .. }), None) => Ok(Forgotten(None)),
+                (Ok(ParsedToken::Vault { kind, kid, id, context }), None) => {
                     places.push(results.len());
                     let context = context.as_str().to_owned().into();
-                    erasures.push(Erasure { world: permit.world(), kind, kid, id, context });
+                    erasures.push(EraseRequest { mode: permit.mode(), kind, kid, id, context });
                     Ok(Forgotten(None))
                 }
             });
         }
-        let mut tally = Tally::new("forget");
+        let mut tally = OutcomeCounter::new("forget");
         if !erasures.is_empty() {
             for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
                 match erased {
-                    Ok(Erased { sealed_under }) => {
+                    Ok(ErasedRecord { sealed_under }) => {
                         results[place] = Ok(Forgotten(Some(sealed_under)));
                     }
                     Err(failure) => results[place] = Err(failure),
@@ -92,7 +92,7 @@ impl Vault {
         }
         for result in &results {
             tally.count(match result {
-                Ok(Forgotten(Some((kid, fingerprint)))) => Outcome {
+                Ok(Forgotten(Some((kid, fingerprint)))) => ItemOutcomeKey {
                     scheme: "MSKV1",
                     kind: None,
                     kid: Some(*kid),
@@ -100,8 +100,8 @@ impl Vault {
                     role: None,
                     outcome: "forgotten",
                 },
-                Ok(Forgotten(None)) => Outcome::keyless(None, "unchanged"),
-                Err(failure) => Outcome::keyless(None, failure.code().as_str()),
+                Ok(Forgotten(None)) => ItemOutcomeKey::keyless(None, "unchanged"),
+                Err(failure) => ItemOutcomeKey::keyless(None, failure.code().as_str()),
             });
         }
         Ok(tally.record(&self.shared, results))
@@ -109,13 +109,13 @@ impl Vault {
 
     /// What keeps a caller whose grant lists policies from the records of these tokens. A record is read only where the
     /// kid of its token does not decide.
-    async fn out_of_reach(
+    async fn check_reach(
         &self,
         permit: &Permit<Forget>,
-        parsed: &[Result<Parsed<'_>, Failure>],
-    ) -> Result<Vec<Option<Failure>>, VaultError> {
-        let decided = |parsed: &Result<Parsed<'_>, Failure>| match parsed {
-            Ok(Parsed::Vault { kind, kid, .. }) => permit.for_token(*kind, *kid).is_ok(),
+        parsed: &[Result<ParsedToken<'_>, ItemFailure>],
+    ) -> Result<Vec<Option<ItemFailure>>, VaultError> {
+        let decided = |parsed: &Result<ParsedToken<'_>, ItemFailure>| match parsed {
+            Ok(ParsedToken::Vault { kind, kid, .. }) => permit.for_token(*kind, *kid).is_ok(),
             _ => true,
         };
         if parsed.iter().all(decided) {
@@ -123,7 +123,7 @@ impl Vault {
         }
         let rows = self.rows_of(parsed).await?;
         let denied = parsed.iter().zip(rows).map(|(one, row)| match (one, row) {
-            (Ok(Parsed::Vault { kind, .. }), Some(row)) => {
+            (Ok(ParsedToken::Vault { kind, .. }), Some(row)) => {
                 self.shared.decode(&row).and_then(|record| within_reach(permit, *kind, &record)).err()
             }
             _ => None,

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use masker_core::crypto::TokenId;
 
 /// The records of the commit that is under way.
-pub(super) struct InFlight {
+pub(super) struct InFlightRecords {
     any: AtomicBool,
     ids: RwLock<HashSet<TokenId>>,
     commits: watch::Sender<u64>,
@@ -25,13 +25,13 @@ pub(super) struct InFlight {
 }
 
 /// What a reader knew before it read.
-pub(super) struct Reading {
+pub(super) struct ReadMarker {
     failures: u64,
 }
 
-impl Default for InFlight {
+impl Default for InFlightRecords {
     fn default() -> Self {
-        InFlight {
+        InFlightRecords {
             any: AtomicBool::new(false),
             ids: RwLock::default(),
             commits: watch::Sender::new(0),
@@ -40,7 +40,7 @@ impl Default for InFlight {
     }
 }
 
-impl InFlight {
+impl InFlightRecords {
     /// Announces a commit. Called by the writer before it hands the batch to the store.
     pub(super) fn begin(&self, ids: impl IntoIterator<Item = TokenId>) {
         // A poisoned lock holds a set that is still a set: every change of it is a single call.
@@ -59,13 +59,13 @@ impl InFlight {
     }
 
     /// To be called before the store is read.
-    pub(super) fn reading(&self) -> Reading {
-        Reading { failures: self.failures.load(Ordering::SeqCst) }
+    pub(super) fn reading(&self) -> ReadMarker {
+        ReadMarker { failures: self.failures.load(Ordering::SeqCst) }
     }
 
     /// Whether these records, read since, must be read again, because what was read may not be durable: one of them is
     /// being written, and then this waits for the end of that commit; or a commit has failed meanwhile.
-    pub(super) async fn must_read_again(&self, since: &Reading, mut ids: impl Iterator<Item = TokenId>) -> bool {
+    pub(super) async fn must_reread(&self, since: &ReadMarker, mut ids: impl Iterator<Item = TokenId>) -> bool {
         if self.any.load(Ordering::SeqCst) {
             // Subscribed before looking, so that a commit that ends in between is not missed.
             let mut commits = self.commits.subscribe();
@@ -82,12 +82,12 @@ impl InFlight {
     }
 
     /// Whether a commit has failed since.
-    pub(super) fn failed_since(&self, since: &Reading) -> bool {
+    pub(super) fn failed_since(&self, since: &ReadMarker) -> bool {
         self.failures.load(Ordering::SeqCst) != since.failures
     }
 
     /// Waits for the end of the commit that is under way, if one is.
-    pub(super) async fn quiet(&self) {
+    pub(super) async fn wait_until_idle(&self) {
         // Subscribed before looking, so that a commit that ends in between is not missed.
         let mut commits = self.commits.subscribe();
         if self.any.load(Ordering::SeqCst) {
@@ -109,26 +109,26 @@ mod tests {
     #[test]
     fn a_reader_waits_for_the_commit_that_writes_what_it_read_and_for_no_other() {
         let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
-        let in_flight = InFlight::default();
+        let in_flight = InFlightRecords::default();
         let mut cx = Context::from_waker(Waker::noop());
         let reading = in_flight.reading();
-        assert_eq!(pin!(in_flight.must_read_again(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
+        assert_eq!(pin!(in_flight.must_reread(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
 
         in_flight.begin([a]);
-        assert_eq!(pin!(in_flight.must_read_again(&reading, [b].into_iter())).poll(&mut cx), Poll::Ready(false));
-        let mut waiting = pin!(in_flight.must_read_again(&reading, [b, a].into_iter()));
+        assert_eq!(pin!(in_flight.must_reread(&reading, [b].into_iter())).poll(&mut cx), Poll::Ready(false));
+        let mut waiting = pin!(in_flight.must_reread(&reading, [b, a].into_iter()));
         assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
         in_flight.end(false);
         assert_eq!(waiting.poll(&mut cx), Poll::Ready(true));
-        assert_eq!(pin!(in_flight.must_read_again(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
+        assert_eq!(pin!(in_flight.must_reread(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
     }
 
     #[test]
     fn what_was_read_before_a_commit_failed_is_read_again() {
         let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
-        let in_flight = InFlight::default();
+        let in_flight = InFlightRecords::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut again = |reading: &Reading| pin!(in_flight.must_read_again(reading, [a].into_iter())).poll(&mut cx);
+        let mut again = |reading: &ReadMarker| pin!(in_flight.must_reread(reading, [a].into_iter())).poll(&mut cx);
 
         // The commit is over when the reader asks, and another one has begun.
         in_flight.begin([a]);

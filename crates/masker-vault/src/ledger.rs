@@ -9,9 +9,10 @@ use masker_core::{
     policy::{Action, PolicySet, Scheme},
 };
 use masker_store::{
-    Change, Row, RowKey, Store, StoreError,
+    Row, RowChange, RowKey, Store, StoreError,
     record::{
-        GenerationRow, MappingRow, Named, Record, RecordError, RotationRow, SpanRow, TombstonesRow, UsageRow, UsesRow,
+        GenerationRow, GenerationUseRow, MappingRow, Record, RecordError, RotationRow, RowName, SpanRow,
+        TombstoneCountRow, UsageRow,
     },
 };
 use masker_types::kind::{EntityKind, Kid};
@@ -27,7 +28,7 @@ pub struct Ledger {
     mappings: BTreeMap<(String, EntityKind), MappingRow>,
     span: Option<SpanRow>,
     pub(super) rotations: BTreeMap<RotationId, RotationRow>,
-    pub(super) uses: BTreeMap<(Kid, Fingerprint), UsesRow>,
+    pub(super) uses: BTreeMap<(Kid, Fingerprint), GenerationUseRow>,
     tombstones: u64,
 }
 
@@ -38,37 +39,43 @@ impl Ledger {
     /// [`StoreError`] if the store fails or a row does not decode.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        for space in [Named::GENERATIONS, Named::USAGES, Named::MAPPINGS, Named::ROTATIONS, Named::USES, Named::FORMAT]
-        {
+        for space in [
+            RowName::GENERATIONS,
+            RowName::USAGES,
+            RowName::MAPPINGS,
+            RowName::ROTATIONS,
+            RowName::USES,
+            RowName::FORMAT,
+        ] {
             for (key, row) in all_rows(store, space).await? {
-                ledger.take_in(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
+                ledger.load_row(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
             }
         }
         Ok(ledger)
     }
 
-    fn take_in(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
-        match Named::parse(key)? {
-            Named::Generation(kid, fingerprint) => {
+    fn load_row(&mut self, key: &RowKey, row: &[u8]) -> Result<(), RecordError> {
+        match RowName::parse(key)? {
+            RowName::Generation(kid, fingerprint) => {
                 self.generations.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationRow::decode(row)?);
             }
-            Named::Usage(kind, kid) => {
+            RowName::Usage(kind, kid) => {
                 self.usage.insert((kind, kid), UsageRow::decode(row)?.records);
             }
-            Named::Mapping(policy, kind) => {
+            RowName::Mapping(policy, kind) => {
                 self.mappings.insert((policy, kind), MappingRow::decode(row)?);
             }
-            Named::Rotation(id) => {
+            RowName::Rotation(id) => {
                 self.rotations.insert(RotationId::from_bytes(id), RotationRow::decode(row)?);
             }
-            Named::Uses(kid, fingerprint) => {
-                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), UsesRow::decode(row)?);
+            RowName::Uses(kid, fingerprint) => {
+                self.uses.insert((kid, Fingerprint::from_bytes(fingerprint)), GenerationUseRow::decode(row)?);
             }
-            Named::Span => self.span = Some(SpanRow::decode(row)?),
-            Named::Tombstones => self.tombstones = TombstonesRow::decode(row)?.tombstones,
+            RowName::Span => self.span = Some(SpanRow::decode(row)?),
+            RowName::Tombstones => self.tombstones = TombstoneCountRow::decode(row)?.tombstones,
             // Looked for when they are needed, or remembered by those who know what they are for.
-            Named::Record(_) | Named::Alias(_) | Named::Tombstone(_) | Named::Format | Named::AuditHead => {}
-            Named::ApiKey(_) | Named::Session(_) | Named::SessionToken(..) | Named::Honeytoken(_) => {}
+            RowName::Record(_) | RowName::Alias(_) | RowName::Tombstone(_) | RowName::Format | RowName::AuditHead => {}
+            RowName::ApiKey(_) | RowName::Session(_) | RowName::SessionToken(..) | RowName::Honeytoken(_) => {}
         }
         Ok(())
     }
@@ -128,7 +135,7 @@ fn scheme_name(number: u8) -> &'static str {
 }
 
 /// A ledger being changed: the changes become rows of the batch that they belong to.
-pub(super) struct Draft {
+pub(super) struct LedgerDraft {
     pub(super) ledger: Ledger,
     pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
     usage: BTreeSet<(EntityKind, Kid)>,
@@ -139,9 +146,9 @@ pub(super) struct Draft {
     tombstones: bool,
 }
 
-impl Draft {
+impl LedgerDraft {
     pub(super) fn of(ledger: &Ledger) -> Self {
-        Draft {
+        LedgerDraft {
             ledger: ledger.clone(),
             generations: BTreeSet::new(),
             usage: BTreeSet::new(),
@@ -203,19 +210,19 @@ impl Draft {
     }
 
     /// Notes how many tokens that carry their own value a generation has opened.
-    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: UsesRow) {
+    pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: GenerationUseRow) {
         self.ledger.uses.insert(name, row);
         self.uses.insert(name);
     }
 
     /// Counts a tombstone that is written.
-    pub(super) fn buried(&mut self) {
+    pub(super) fn tombstone_added(&mut self) {
         self.ledger.tombstones += 1;
         self.tombstones = true;
     }
 
     /// Counts a tombstone that is removed.
-    pub(super) fn unburied(&mut self) {
+    pub(super) fn tombstone_removed(&mut self) {
         self.ledger.tombstones = self.ledger.tombstones.saturating_sub(1);
         self.tombstones = true;
     }
@@ -277,35 +284,35 @@ impl Draft {
     }
 
     /// The rows that the changes amount to.
-    pub(super) fn changes(&self) -> Vec<Change> {
+    pub(super) fn changes(&self) -> Vec<RowChange> {
         let ledger = &self.ledger;
         let generations = self.generations.iter().filter_map(|name| {
             let row = ledger.generations.get(name)?;
-            Some(Change::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
+            Some(RowChange::Put(RowKey::generation(name.0, name.1.as_bytes()), row.encode()))
         });
         let usage = self.usage.iter().filter_map(|name| {
             let records = *ledger.usage.get(name)?;
-            Some(Change::Put(RowKey::usage(name.0, name.1), UsageRow { records }.encode()))
+            Some(RowChange::Put(RowKey::usage(name.0, name.1), UsageRow { records }.encode()))
         });
         let mappings = self.mappings.iter().filter_map(|name| {
             let row = ledger.mappings.get(name)?.encode().ok()?;
-            Some(Change::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
+            Some(RowChange::Put(RowKey::mapping(&name.0, name.1).ok()?, row))
         });
         let rotations = self.rotations.iter().map(|id| {
             let key = RowKey::rotation(id.as_bytes());
             match ledger.rotations.get(id) {
-                Some(row) => Change::Put(key, row.encode()),
-                None => Change::Remove(key),
+                Some(row) => RowChange::Put(key, row.encode()),
+                None => RowChange::Remove(key),
             }
         });
         let uses = self.uses.iter().filter_map(|name| {
             let row = ledger.uses.get(name)?;
-            Some(Change::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
+            Some(RowChange::Put(RowKey::uses(name.0, name.1.as_bytes()), row.encode()))
         });
-        let span = ledger.span.filter(|_| self.span).map(|span| Change::Put(RowKey::span(), span.encode()));
-        let tombstones = self
-            .tombstones
-            .then(|| Change::Put(RowKey::tombstones(), TombstonesRow { tombstones: ledger.tombstones }.encode()));
+        let span = ledger.span.filter(|_| self.span).map(|span| RowChange::Put(RowKey::span(), span.encode()));
+        let tombstones = self.tombstones.then(|| {
+            RowChange::Put(RowKey::tombstones(), TombstoneCountRow { tombstones: ledger.tombstones }.encode())
+        });
         generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
     }
 }

@@ -7,21 +7,21 @@ mod metrics;
 mod api_keys;
 mod audit_head;
 mod backup;
-mod census;
+mod record_count;
 mod check;
 mod compact;
-mod failure;
+mod error;
 mod forget;
 mod honeytokens;
 mod in_flight;
 mod ids;
 mod ledger;
 mod lookup;
-mod pages;
-mod parallel;
+mod paged_scan;
+mod parallel_map;
 mod purge;
 mod records;
-mod register;
+mod generations;
 mod rehydrate;
 mod rewrap;
 mod rotation;
@@ -29,10 +29,10 @@ mod search;
 mod sessions;
 mod status;
 mod tag;
-mod tally;
+mod outcomes;
 mod tokenize;
-mod uses;
-mod verdict;
+mod generation_use;
+mod key_assessment;
 mod writer;
 
 use std::{
@@ -48,43 +48,43 @@ use jiff::Timestamp;
 use tracing::warn;
 
 pub use api_keys::KeepKeyError;
-pub use backup::{ExportFailed, Exporting, ImportFailed, ImportOutcome, ImportRules};
+pub use backup::{ImportOutcome, ImportRules, RunningExport, VaultExportError, VaultImportError};
 pub use check::CheckOutcome;
-pub use compact::CompactFailed;
-pub use failure::{Failure, KeyName, KeysError, VaultError};
+pub use compact::CompactError;
+pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};
 pub use forget::Forgotten;
 pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
 pub use ids::{HoneytokenId, RotationId, SessionId};
+pub use key_assessment::{KeyAssessment, advice};
 pub use ledger::Ledger;
 pub use metrics::VaultMetrics;
-pub use purge::{Purge, PurgeFailed, PurgeOutcome};
-pub use rehydrate::{Opened, Rehydrated, TokenInput};
+pub use outcomes::{BatchResult, ItemOutcomeKey};
+pub use purge::{PurgeError, PurgeFilter, PurgeOutcome};
+pub use rehydrate::{OpenedValue, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
-pub use rotation::{Budget, RotationError, RotationPhase, RotationRequest, RotationStatus};
+pub use rotation::{RotationError, RotationPhase, RotationRequest, RotationStatus, StepBudget};
 pub use sessions::{
     EnteredSession, SessionCounts, SessionError, SessionFilter, SessionNeeds, SessionOwner, SessionPage, SessionState,
     SessionStatus,
 };
 pub use status::{GenerationStatus, StatsOutcome};
-pub use tally::{Outcome, Worked};
-pub use tokenize::{Subject, Tokenized};
-pub use verdict::{Verdict, advice};
-pub use writer::merge::Merged;
+pub use tokenize::{Tokenized, ValueInput};
+pub use writer::merge::MergeCounts;
 
+use generation_use::GenerationUses;
 use honeytokens::Honeytokens;
-use in_flight::InFlight;
-use ledger::Draft;
+use in_flight::InFlightRecords;
+use ledger::LedgerDraft;
 use masker_audit::AuditLog;
 use masker_core::{
-    keyring::{Grace, Keyring, KeyringError, LoadedKey, Role},
+    keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
     policy::PolicySet,
 };
 use masker_store::Store;
 use masker_types::kind::Kid;
-use rotation::Rotations;
-use sessions::Sessions;
-use uses::Uses;
-use writer::{KeyChange, WriterHandle};
+use rotation::RotationTracker;
+use sessions::SessionRegistry;
+use writer::{KeyringUpdate, WriterHandle};
 
 #[cfg(test)]
 mod tests;
@@ -93,22 +93,22 @@ mod tests;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The keys in force, with the use that is made of each.
-struct Keys {
+struct KeysInForce {
     ring: Keyring,
-    uses: Uses,
+    uses: GenerationUses,
 }
 
 /// What the requests and the writer share.
-struct Shared {
+struct VaultShared {
     store: Arc<dyn Store>,
-    keys: ArcSwap<Keys>,
+    keys: ArcSwap<KeysInForce>,
     second_tokens: BTreeSet<Kid>,
     ledger: ArcSwap<Ledger>,
     /// A commit failed: what is in the store is uncertain until the writer has read it again.
     ledger_stale: AtomicBool,
-    in_flight: InFlight,
-    rotations: Rotations,
-    sessions: Sessions,
+    in_flight: InFlightRecords,
+    rotations: RotationTracker,
+    sessions: SessionRegistry,
     honeytokens: Honeytokens,
     /// Requests on values so far: what a rotation makes room for.
     requests: AtomicU64,
@@ -116,14 +116,14 @@ struct Shared {
     clock: Clock,
     /// The log whose end is noted with every commit, and the number of the last event that is.
     audit: OnceLock<Arc<AuditLog>>,
-    audit_noted: AtomicU64,
+    audit_head_written: AtomicU64,
 }
 
 /// What an operator decides about keys.
 #[derive(Clone, Debug)]
 pub struct KeyRules {
     /// How long old keys may stay, and what happens then.
-    pub grace: Grace,
+    pub grace: GracePeriod,
     /// Kids whose values may get second tokens: those that the vault does not find are minted, even while it holds
     /// records of the kid under a key that is not loaded.
     pub second_tokens: BTreeSet<Kid>,
@@ -133,9 +133,9 @@ pub struct KeyRules {
 
 /// The vault: keys, records and the operations on them. Made once, shared by every request.
 pub struct Vault {
-    shared: Arc<Shared>,
+    shared: Arc<VaultShared>,
     writer: WriterHandle,
-    grace: Grace,
+    grace: GracePeriod,
 }
 
 impl Vault {
@@ -143,35 +143,35 @@ impl Vault {
     /// and those that became old, and starts the writer. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`KeysError`] if the keys are not what the vault remembers, or the store fails; the store is closed then.
+    /// [`KeyLoadError`] if the keys are not what the vault remembers, or the store fails; the store is closed then.
     pub async fn open(
         store: Arc<dyn Store>,
         keyring: Keyring,
         rules: KeyRules,
         metrics: Arc<VaultMetrics>,
         clock: Clock,
-    ) -> Result<Self, KeysError> {
+    ) -> Result<Self, KeyLoadError> {
         let ledger = Ledger::load(store.as_ref()).await.map_err(VaultError::from)?;
         let honeytokens = Honeytokens::load(store.as_ref()).await.map_err(VaultError::from)?;
-        let sessions = Sessions::load(store.as_ref()).await.map_err(VaultError::from)?;
-        let keys = Arc::new(Keys { uses: Uses::new(&keyring), ring: keyring });
-        let shared = Arc::new(Shared {
+        let sessions = SessionRegistry::load(store.as_ref()).await.map_err(VaultError::from)?;
+        let keys = Arc::new(KeysInForce { uses: GenerationUses::new(&keyring), ring: keyring });
+        let shared = Arc::new(VaultShared {
             store,
             keys: ArcSwap::new(Arc::clone(&keys)),
             second_tokens: rules.second_tokens,
             ledger: ArcSwap::from_pointee(ledger),
             ledger_stale: AtomicBool::new(false),
-            in_flight: InFlight::default(),
-            rotations: Rotations::default(),
+            in_flight: InFlightRecords::default(),
+            rotations: RotationTracker::default(),
             sessions,
             honeytokens,
             requests: AtomicU64::new(0),
             metrics,
             clock,
             audit: OnceLock::new(),
-            audit_noted: AtomicU64::new(0),
+            audit_head_written: AtomicU64::new(0),
         });
-        let change = KeyChange { keys, accept_rollback: rules.accept_rollback, policies: None };
+        let change = KeyringUpdate { keys, accept_rollback: rules.accept_rollback, policies: None };
         let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
         match vault.put_keys(change).await {
             Ok(notes) => {
@@ -193,31 +193,31 @@ impl Vault {
     /// the one in force. Returns what an operator should know.
     ///
     /// # Errors
-    /// [`KeysError`]; those in force stay.
-    pub async fn replace_keys(&self, keyring: Keyring) -> Result<Vec<String>, KeysError> {
+    /// [`KeyLoadError`]; those in force stay.
+    pub async fn replace_keys(&self, keyring: Keyring) -> Result<Vec<String>, KeyLoadError> {
         self.replace(keyring, None).await
     }
 
     /// [`Vault::replace_keys`] and [`Vault::adopt_policies`] in one: either both are remembered, or neither is.
     ///
     /// # Errors
-    /// [`KeysError`]; the keys in force stay, and the policies are not remembered.
+    /// [`KeyLoadError`]; the keys in force stay, and the policies are not remembered.
     pub async fn replace_keys_and_policies(
         &self,
         keyring: Keyring,
         policies: &PolicySet,
-    ) -> Result<Vec<String>, KeysError> {
+    ) -> Result<Vec<String>, KeyLoadError> {
         self.replace(keyring, Some(policies.clone())).await
     }
 
-    async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeysError> {
+    async fn replace(&self, keyring: Keyring, policies: Option<PolicySet>) -> Result<Vec<String>, KeyLoadError> {
         let uses = self.shared.keys.load().uses.succeed(&keyring);
-        let keys = Arc::new(Keys { ring: keyring, uses });
-        self.put_keys(KeyChange { keys, accept_rollback: false, policies }).await
+        let keys = Arc::new(KeysInForce { ring: keyring, uses });
+        self.put_keys(KeyringUpdate { keys, accept_rollback: false, policies }).await
     }
 
-    async fn put_keys(&self, change: KeyChange) -> Result<Vec<String>, KeysError> {
-        let mut notes = self.writer.put_keys(change).await?.map_err(KeysError::Refused)?;
+    async fn put_keys(&self, change: KeyringUpdate) -> Result<Vec<String>, KeyLoadError> {
+        let mut notes = self.writer.put_keys(change).await?.map_err(KeyLoadError::Refused)?;
         notes.extend(self.grace_warnings());
         Ok(notes)
     }
@@ -235,8 +235,8 @@ impl Vault {
     }
 
     /// What [`Vault::replace_keys`] would refuse a keyring for, as far as can be said before.
-    pub fn objections(&self, keyring: &Keyring) -> Vec<String> {
-        Draft::of(&self.shared.ledger.load()).rollbacks(keyring)
+    pub fn validate_keyring(&self, keyring: &Keyring) -> Vec<String> {
+        LedgerDraft::of(&self.shared.ledger.load()).rollbacks(keyring)
     }
 
     /// Holds policies against those that were in force before, and remembers them. Returns a warning for each kind

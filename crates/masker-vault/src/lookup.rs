@@ -1,10 +1,11 @@
 //! Every token by which a value may be stored now. Mints nothing.
 
 use super::{
-    Failure, Keys, Subject, Vault, VaultError, parallel,
-    search::{self, Query},
-    tally::{Outcome, Tally, Worked},
-    tokenize::{Verdict, check, keys_of},
+    ItemFailure, KeysInForce, ValueInput, Vault, VaultError,
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    parallel_map,
+    search::{self, ValueQuery},
+    tokenize::{ValueAction, check, keys_of},
 };
 use masker_access::{Lookup, Permit};
 use masker_core::{
@@ -13,9 +14,9 @@ use masker_core::{
 };
 
 /// Where an item stands after the part of the work that needs no store.
-enum Stage<'k> {
+enum LookupStage<'k> {
     Done(Vec<String>),
-    Search(Query<'k>),
+    Search(ValueQuery<'k>),
 }
 
 impl Vault {
@@ -31,14 +32,14 @@ impl Vault {
         &self,
         permit: &Permit<Lookup>,
         policy: &Policy,
-        items: &[Subject<'_>],
-    ) -> Result<Worked<Result<Vec<String>, Failure>>, VaultError> {
+        items: &[ValueInput<'_>],
+    ) -> Result<BatchResult<Result<Vec<String>, ItemFailure>>, VaultError> {
         let keys = self.shared.keys.load_full();
-        let stages = parallel::map(items, |item| stage(&keys, permit, policy, item));
-        let queries: Vec<&Query<'_>> = stages
+        let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
+        let queries: Vec<&ValueQuery<'_>> = stages
             .iter()
             .filter_map(|stage| match stage {
-                Ok(Stage::Search(query)) => Some(query),
+                Ok(LookupStage::Search(query)) => Some(query),
                 _ => None,
             })
             .collect();
@@ -47,9 +48,9 @@ impl Vault {
             let shared = &self.shared;
             loop {
                 let reading = shared.in_flight.reading();
-                found = search::find_all(shared.store.as_ref(), &queries, &|| shared.damage_seen()).await?;
+                found = search::find_all(shared.store.as_ref(), &queries, &|| shared.count_damage()).await?;
                 let ids = found.iter().flatten().flatten().map(|found| found.id);
-                if !shared.in_flight.must_read_again(&reading, ids).await {
+                if !shared.in_flight.must_reread(&reading, ids).await {
                     break;
                 }
             }
@@ -57,15 +58,15 @@ impl Vault {
 
         let ledger = self.shared.ledger.load();
         let mut found = found.into_iter();
-        let mut tally = Tally::new("lookup");
+        let mut tally = OutcomeCounter::new("lookup");
         let mut results = Vec::with_capacity(items.len());
         for (stage, item) in stages.into_iter().zip(items) {
             let tokens = match stage {
-                Ok(Stage::Done(tokens)) => Ok(tokens),
-                Ok(Stage::Search(query)) => match found.next() {
+                Ok(LookupStage::Done(tokens)) => Ok(tokens),
+                Ok(LookupStage::Search(query)) => match found.next() {
                     Some(Ok(found)) if found.is_empty() => ledger.unfound(query.kid(), &keys.ring).map(|()| Vec::new()),
-                    Some(found) => found.map(|found| found.iter().map(search::Found::token).collect()),
-                    None => Err(Failure::NotFound),
+                    Some(found) => found.map(|found| found.iter().map(search::MatchedRecord::token).collect()),
+                    None => Err(ItemFailure::NotFound),
                 },
                 Err(failure) => Err(failure),
             };
@@ -74,7 +75,7 @@ impl Vault {
                 Ok(_) => "ok",
                 Err(failure) => failure.code().as_str(),
             };
-            tally.count(Outcome::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
+            tally.count(ItemOutcomeKey::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
             results.push(tokens);
         }
         Ok(tally.record(&self.shared, results))
@@ -82,32 +83,32 @@ impl Vault {
 }
 
 fn stage<'k>(
-    keys: &'k Keys,
+    keys: &'k KeysInForce,
     permit: &Permit<Lookup>,
     policy: &Policy,
-    item: &Subject<'_>,
-) -> Result<Stage<'k>, Failure> {
-    let world = permit.world();
+    item: &ValueInput<'_>,
+) -> Result<LookupStage<'k>, ItemFailure> {
+    let mode = permit.mode();
     let checked = match check(permit, policy, item)? {
         // Nothing was ever minted for these.
-        Verdict::Redact(_) | Verdict::Passthrough => return Ok(Stage::Done(Vec::new())),
-        Verdict::Tokenize(checked) => checked,
+        ValueAction::Redact(_) | ValueAction::Passthrough => return Ok(LookupStage::Done(Vec::new())),
+        ValueAction::Tokenize(checked) => checked,
     };
     let (kind, kid) = (checked.kind, checked.rule.kid);
     let pair = keys_of(keys, kid)?;
     match checked.rule.scheme {
-        Scheme::ReversibleAead(suite) if !suite.is_deterministic() => Err(Failure::NotSearchable(kind)),
+        Scheme::ReversibleAead(suite) if !suite.is_deterministic() => Err(ItemFailure::NotSearchable(kind)),
         Scheme::ReversibleAead(suite) => {
             let mint = |generation: &masker_core::keyring::Generation| {
-                let keys = generation.keys(world);
+                let keys = generation.keys(mode);
                 let body = keys.mint(suite, kind, checked.context, checked.value, &mut rand::rng());
                 Token::Aead { kind, kid, body }.to_text()
             };
-            Ok(Stage::Done(pair.generations().map(mint).collect()))
+            Ok(LookupStage::Done(pair.generations().map(mint).collect()))
         }
         Scheme::VaultDeterministic => {
-            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| Failure::ValueNormalForm)?;
-            Ok(Stage::Search(Query::new(pair, world, kind, checked.context, &normal)))
+            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| ItemFailure::ValueNormalForm)?;
+            Ok(LookupStage::Search(ValueQuery::new(pair, mode, kind, checked.context, &normal)))
         }
     }
 }

@@ -4,35 +4,35 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Vault, VaultError, pages::Pages};
+use super::{Vault, VaultError, paged_scan::PagedScan};
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Role,
 };
-use masker_store::record::{Named, Record};
+use masker_store::record::{Record, RowName};
 use masker_types::kind::Kid;
 
 /// Which records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purge {
+pub enum PurgeFilter {
     /// Those minted before.
     Before(Timestamp),
     /// Those sealed under a key generation.
     Key(Fingerprint),
 }
 
-impl Purge {
+impl PurgeFilter {
     /// By a fingerprint as operators write it; `None` if it is none.
     pub fn of_key(fingerprint: &str) -> Option<Self> {
-        Fingerprint::parse(fingerprint).map(Purge::Key)
+        Fingerprint::parse(fingerprint).map(PurgeFilter::Key)
     }
 
     /// Whether a record is one of them.
     pub(super) fn concerns(&self, record: &Record) -> bool {
         match self {
-            Purge::Before(time) => i128::from(record.minted_at_ms) < i128::from(time.as_millisecond()),
-            Purge::Key(fingerprint) => record.fingerprint == *fingerprint.as_bytes(),
+            PurgeFilter::Before(time) => i128::from(record.minted_at_ms) < i128::from(time.as_millisecond()),
+            PurgeFilter::Key(fingerprint) => record.fingerprint == *fingerprint.as_bytes(),
         }
     }
 }
@@ -40,7 +40,7 @@ impl Purge {
 /// Why nothing was erased, or why a purge ended before its end: then it can be made again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PurgeFailed {
+pub enum PurgeError {
     /// The vault has never seen this key.
     #[error("the vault knows no key with fingerprint {0}; `masker keys status` lists those that it knows")]
     UnknownKey(Fingerprint),
@@ -65,9 +65,9 @@ pub struct PurgeOutcome {
 }
 
 /// A record to erase if it still is one of those that go.
-pub(super) struct Doomed {
+pub(super) struct PurgeCandidate {
     pub(super) id: TokenId,
-    pub(super) purge: Purge,
+    pub(super) purge: PurgeFilter,
 }
 
 impl Vault {
@@ -75,41 +75,41 @@ impl Vault {
     /// key. Records that are minted or re-encrypted meanwhile are erased if the scan comes upon them as ones that go.
     ///
     /// # Errors
-    /// [`PurgeFailed`]. What a purge has erased before the store failed stays erased.
+    /// [`PurgeError`]. What a purge has erased before the store failed stays erased.
     pub async fn purge(
         &self,
         _permit: &Permit<VaultAdmin>,
-        purge: Purge,
+        purge: PurgeFilter,
         dry_run: bool,
-    ) -> Result<PurgeOutcome, PurgeFailed> {
-        self.settle().await?;
-        if let Purge::Key(fingerprint) = purge {
-            self.may_be_purged(fingerprint)?;
+    ) -> Result<PurgeOutcome, PurgeError> {
+        self.finish_pending_commits().await?;
+        if let PurgeFilter::Key(fingerprint) = purge {
+            self.check_purgeable(fingerprint)?;
         }
         let store = self.shared.store.as_ref();
         let mut outcome = PurgeOutcome::default();
-        let mut pages = Pages::new(Named::RECORDS);
+        let mut pages = PagedScan::new(RowName::RECORDS);
         while let Some(rows) = pages.next(store).await.map_err(VaultError::from)? {
-            let mut doomed = Vec::new();
+            let mut candidates = Vec::new();
             for (key, row) in &rows {
-                match (Named::parse(key), Record::decode(row)) {
-                    (Ok(Named::Record(_)), Ok(record)) if !purge.concerns(&record) => {}
-                    (Ok(Named::Record(id)), Ok(record)) => {
+                match (RowName::parse(key), Record::decode(row)) {
+                    (Ok(RowName::Record(_)), Ok(record)) if !purge.concerns(&record) => {}
+                    (Ok(RowName::Record(id)), Ok(record)) => {
                         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
                         if dry_run {
                             *outcome.records.entry(name).or_default() += 1;
                         } else {
-                            doomed.push(Doomed { id: TokenId::from_bytes(id), purge });
+                            candidates.push(PurgeCandidate { id: TokenId::from_bytes(id), purge });
                         }
                     }
                     _ => {
-                        self.shared.damage_seen();
+                        self.shared.count_damage();
                         outcome.damaged += 1;
                     }
                 }
             }
-            if !doomed.is_empty() {
-                for erased in self.writer.purge(doomed).await?.into_iter().flatten() {
+            if !candidates.is_empty() {
+                for erased in self.writer.purge(candidates).await?.into_iter().flatten() {
                     *outcome.records.entry(erased.sealed_under).or_default() += 1;
                 }
             }
@@ -117,7 +117,7 @@ impl Vault {
         Ok(outcome)
     }
 
-    fn may_be_purged(&self, fingerprint: Fingerprint) -> Result<(), PurgeFailed> {
+    fn check_purgeable(&self, fingerprint: Fingerprint) -> Result<(), PurgeError> {
         let keys = self.shared.keys.load();
         let ledger = self.shared.ledger.load();
         let mut known = false;
@@ -125,9 +125,9 @@ impl Vault {
             known = true;
             let loaded = keys.ring.by_fingerprint(*kid, fingerprint);
             if loaded.is_some_and(|generation| generation.role() == Role::Active) {
-                return Err(PurgeFailed::ActiveKey(*kid, fingerprint));
+                return Err(PurgeError::ActiveKey(*kid, fingerprint));
             }
         }
-        if known { Ok(()) } else { Err(PurgeFailed::UnknownKey(fingerprint)) }
+        if known { Ok(()) } else { Err(PurgeError::UnknownKey(fingerprint)) }
     }
 }

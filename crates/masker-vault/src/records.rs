@@ -2,7 +2,7 @@
 
 use rand::CryptoRng;
 
-use masker_core::crypto::{GenerationKeys, OpenError, OpenedRecord, RecordPayload, TokenId};
+use masker_core::crypto::{GenerationKeys, OpenedRecord, RecordPayload, TokenId, UnsealError};
 use masker_store::record::Record;
 use masker_types::kind::{Context, EntityKind, Kid, Value};
 
@@ -36,7 +36,7 @@ pub(super) fn open(
     minted_kid: Kid,
     id: TokenId,
     record: &Record,
-) -> Result<OpenedRecord, OpenError> {
+) -> Result<OpenedRecord, UnsealError> {
     keys.open_record(kind, minted_kid, id, &record.nonce, &record.ciphertext)
 }
 

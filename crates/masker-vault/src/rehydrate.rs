@@ -5,11 +5,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, KeyName, Keys, Vault, VaultError,
+    GenerationRef, ItemFailure, KeysInForce, Vault, VaultError,
     ids::HoneytokenId,
-    parallel, records,
-    tag::Tag,
-    tally::{Outcome, Tally, Worked},
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    parallel_map, records,
+    tag::TokenTag,
 };
 use masker_access::{Operation, Permit, Rehydrate};
 use masker_core::{
@@ -20,7 +20,7 @@ use masker_core::{
 use masker_store::{Row, RowKey, record::Record};
 use masker_types::{
     kind::{Context, EntityKind, Kid},
-    mode::World,
+    mode::Mode,
 };
 
 /// One token of a request, with the context that counts for it. It has no `Debug`.
@@ -33,19 +33,19 @@ pub struct TokenInput<'a> {
 }
 
 /// A value that came out of a seal; wiped when dropped.
-pub enum Opened {
+pub enum OpenedValue {
     /// Out of a vault record.
     Record(OpenedRecord),
     /// Out of the token itself.
     Token(Zeroizing<String>),
 }
 
-impl Opened {
+impl OpenedValue {
     /// The value, as it was given when it was first tokenized.
     pub fn as_str(&self) -> &str {
         match self {
-            Opened::Record(record) => record.value(),
-            Opened::Token(value) => value,
+            OpenedValue::Record(record) => record.value(),
+            OpenedValue::Token(value) => value,
         }
     }
 }
@@ -53,7 +53,7 @@ impl Opened {
 /// What a token stands for.
 pub struct Rehydrated {
     /// The value.
-    pub value: Opened,
+    pub value: OpenedValue,
     /// Its kind.
     pub kind: EntityKind,
     /// Which key opened it.
@@ -63,21 +63,21 @@ pub struct Rehydrated {
 }
 
 /// A token that parsed, with a context of a legal length.
-pub(super) enum Parsed<'a> {
+pub(super) enum ParsedToken<'a> {
     Vault { kind: EntityKind, kid: Kid, id: TokenId, context: Context<'a> },
     Aead { kind: EntityKind, kid: Kid, body: AeadBody, context: Context<'a> },
 }
 
-impl<'a> Parsed<'a> {
+impl<'a> ParsedToken<'a> {
     /// Parses a token and holds it against the caller's permit. Whether the caller's policies make such tokens is seen
     /// here for tokens that carry their value; for others it depends on their record: see [`within_reach`].
-    pub(super) fn admit<O: Operation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, Failure> {
-        let context = Context::new(input.context).ok_or(Failure::ContextLength)?;
-        let parsed = match Token::parse(input.token).map_err(|_| Failure::Malformed)? {
-            Token::Vault { kind, kid, id } => Parsed::Vault { kind, kid, id, context },
+    pub(super) fn admit<O: Operation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, ItemFailure> {
+        let context = Context::new(input.context).ok_or(ItemFailure::ContextLength)?;
+        let parsed = match Token::parse(input.token).map_err(|_| ItemFailure::Malformed)? {
+            Token::Vault { kind, kid, id } => ParsedToken::Vault { kind, kid, id, context },
             Token::Aead { kind, kid, body } => {
                 permit.for_token(kind, kid)?;
-                Parsed::Aead { kind, kid, body, context }
+                ParsedToken::Aead { kind, kid, body, context }
             }
         };
         permit.for_kind(parsed.kind())?;
@@ -88,21 +88,21 @@ impl<'a> Parsed<'a> {
     /// The kind that the token says.
     pub(super) fn kind(&self) -> EntityKind {
         match self {
-            Parsed::Vault { kind, .. } | Parsed::Aead { kind, .. } => *kind,
+            ParsedToken::Vault { kind, .. } | ParsedToken::Aead { kind, .. } => *kind,
         }
     }
 
     pub(super) fn id(&self) -> Option<TokenId> {
         match self {
-            Parsed::Vault { id, .. } => Some(*id),
-            Parsed::Aead { .. } => None,
+            ParsedToken::Vault { id, .. } => Some(*id),
+            ParsedToken::Aead { .. } => None,
         }
     }
 
-    fn tag(&self) -> Tag {
+    fn tag(&self) -> TokenTag {
         match self {
-            Parsed::Vault { id, .. } => Tag::of_id(*id),
-            Parsed::Aead { body, .. } => Tag::of_body(body),
+            ParsedToken::Vault { id, .. } => TokenTag::of_id(*id),
+            ParsedToken::Aead { body, .. } => TokenTag::of_body(body),
         }
     }
 }
@@ -110,26 +110,30 @@ impl<'a> Parsed<'a> {
 /// Whether a caller whose grant lists policies may work with a record: one of them makes tokens of its kind under the kid
 /// of its token, or under the one that seals it now. After a rotation to another kid the tokens have the former, and the
 /// policies the latter.
-pub(super) fn within_reach<O: Operation>(permit: &Permit<O>, kind: EntityKind, record: &Record) -> Result<(), Failure> {
+pub(super) fn within_reach<O: Operation>(
+    permit: &Permit<O>,
+    kind: EntityKind,
+    record: &Record,
+) -> Result<(), ItemFailure> {
     let minted = permit.for_token(kind, record.minted_kid);
-    minted.or_else(|_| permit.for_token(kind, record.sealing_kid)).map_err(Failure::from)
+    minted.or_else(|_| permit.for_token(kind, record.sealing_kid)).map_err(ItemFailure::from)
 }
 
 /// Opens a token that carries its value. Returns the generation that opened it.
 pub(super) fn open_token<'k>(
     ring: &'k Keyring,
-    world: World,
+    mode: Mode,
     kind: EntityKind,
     kid: Kid,
     body: &AeadBody,
     context: Context<'_>,
-) -> Result<(Zeroizing<String>, &'k Generation), Failure> {
+) -> Result<(Zeroizing<String>, &'k Generation), ItemFailure> {
     let mut failure =
-        Failure::KeyUnavailable(KeyName { kid, fingerprint: HEXLOWER.encode(&body.fingerprint_prefix()) });
+        ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: HEXLOWER.encode(&body.fingerprint_prefix()) });
     for generation in ring.matching(kid, body.fingerprint_prefix()) {
-        match generation.keys(world).open(kind, context, body) {
+        match generation.keys(mode).open(kind, context, body) {
             Ok(value) => return Ok((value, generation)),
-            Err(_) => failure = Failure::NotFound,
+            Err(_) => failure = ItemFailure::NotFound,
         }
     }
     Err(failure)
@@ -138,24 +142,24 @@ pub(super) fn open_token<'k>(
 /// Opens the record of a token, if it is that token's and of that context.
 pub(super) fn open_record<'k>(
     ring: &'k Keyring,
-    world: World,
+    mode: Mode,
     (kind, kid, id): (EntityKind, Kid, TokenId),
     context: Context<'_>,
     record: &Record,
-) -> Result<(OpenedRecord, &'k Generation), Failure> {
+) -> Result<(OpenedRecord, &'k Generation), ItemFailure> {
     if record.kind != kind || record.minted_kid != kid {
-        return Err(Failure::NotFound);
+        return Err(ItemFailure::NotFound);
     }
     let fingerprint = Fingerprint::from_bytes(record.fingerprint);
     let generation = ring.by_fingerprint(record.sealing_kid, fingerprint).ok_or_else(|| {
-        Failure::KeyUnavailable(KeyName { kid: record.sealing_kid, fingerprint: fingerprint.to_string() })
+        ItemFailure::KeyUnavailable(GenerationRef { kid: record.sealing_kid, fingerprint: fingerprint.to_string() })
     })?;
-    // Sealed in another world, moved from another token, or damaged: the seal does not say which.
-    let opened = records::open(generation.keys(world), kind, kid, id, record).map_err(|_| Failure::NotFound)?;
+    // Sealed in another mode, moved from another token, or damaged: the seal does not say which.
+    let opened = records::open(generation.keys(mode), kind, kid, id, record).map_err(|_| ItemFailure::NotFound)?;
     if bool::from(opened.context().as_bytes().ct_eq(context.as_str().as_bytes())) {
         Ok((opened, generation))
     } else {
-        Err(Failure::NotFound)
+        Err(ItemFailure::NotFound)
     }
 }
 
@@ -168,26 +172,26 @@ impl Vault {
         &self,
         permit: &Permit<Rehydrate>,
         tokens: &[TokenInput<'_>],
-    ) -> Result<Worked<Result<Rehydrated, Failure>>, VaultError> {
+    ) -> Result<BatchResult<Result<Rehydrated, ItemFailure>>, VaultError> {
         let keys = self.shared.keys.load_full();
-        let parsed = parallel::map(tokens, |input| Parsed::admit(permit, input));
+        let parsed = parallel_map::map(tokens, |input| ParsedToken::admit(permit, input));
         let rows = self.rows_of(&parsed).await?;
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
-        let results = parallel::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
+        let results = parallel_map::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
 
-        let mut tally = Tally::new("rehydrate");
+        let mut tally = OutcomeCounter::new("rehydrate");
         let now_ms = self.now_ms();
         for (parsed, result) in parsed.iter().zip(&results) {
             let outcome = match (result, parsed) {
                 (Ok((rehydrated, name)), parsed) => {
-                    let scheme = if matches!(parsed, Ok(Parsed::Vault { .. })) {
-                        keys.uses.opened_record(*name, now_ms);
+                    let scheme = if matches!(parsed, Ok(ParsedToken::Vault { .. })) {
+                        keys.uses.note_record_opened(*name, now_ms);
                         "MSKV1"
                     } else {
-                        keys.uses.opened_token(*name, now_ms);
+                        keys.uses.note_token_opened(*name, now_ms);
                         "MSK1"
                     };
-                    Outcome {
+                    ItemOutcomeKey {
                         scheme,
                         kind: Some(rehydrated.kind),
                         kid: Some(name.0),
@@ -197,8 +201,8 @@ impl Vault {
                     }
                 }
                 (Err(failure), parsed) => {
-                    let kind = parsed.as_ref().ok().map(Parsed::kind).filter(|kind| permit.knows(*kind));
-                    Outcome::keyless(kind, failure.code().as_str())
+                    let kind = parsed.as_ref().ok().map(ParsedToken::kind).filter(|kind| permit.knows(*kind));
+                    ItemOutcomeKey::keyless(kind, failure.code().as_str())
                 }
             };
             tally.count(outcome);
@@ -209,32 +213,35 @@ impl Vault {
 
     fn open_one(
         &self,
-        keys: &Keys,
+        keys: &KeysInForce,
         permit: &Permit<Rehydrate>,
-        parsed: &Result<Parsed<'_>, Failure>,
+        parsed: &Result<ParsedToken<'_>, ItemFailure>,
         row: Option<&Row>,
-    ) -> Result<(Rehydrated, (Kid, Fingerprint)), Failure> {
-        let world = permit.world();
-        let (value, kind, generation) = match parsed.as_ref().map_err(Failure::clone)? {
-            Parsed::Aead { kind, kid, body, context } => {
-                let (value, generation) = open_token(&keys.ring, world, *kind, *kid, body, *context)?;
-                (Opened::Token(value), *kind, generation)
+    ) -> Result<(Rehydrated, (Kid, Fingerprint)), ItemFailure> {
+        let mode = permit.mode();
+        let (value, kind, generation) = match parsed.as_ref().map_err(ItemFailure::clone)? {
+            ParsedToken::Aead { kind, kid, body, context } => {
+                let (value, generation) = open_token(&keys.ring, mode, *kind, *kid, body, *context)?;
+                (OpenedValue::Token(value), *kind, generation)
             }
-            Parsed::Vault { kind, kid, id, context } => {
-                let record = self.shared.decode(row.ok_or(Failure::NotFound)?)?;
+            ParsedToken::Vault { kind, kid, id, context } => {
+                let record = self.shared.decode(row.ok_or(ItemFailure::NotFound)?)?;
                 within_reach(permit, *kind, &record)?;
-                let (opened, generation) = open_record(&keys.ring, world, (*kind, *kid, *id), *context, &record)?;
-                (Opened::Record(opened), *kind, generation)
+                let (opened, generation) = open_record(&keys.ring, mode, (*kind, *kid, *id), *context, &record)?;
+                (OpenedValue::Record(opened), *kind, generation)
             }
         };
         let name = (generation.kid(), generation.fingerprint());
-        self.within_grace(generation.role(), name)?;
-        let honeytoken = self.shared.honeytokens.find(|| parsed.as_ref().ok().map(Parsed::tag));
+        self.check_grace(generation.role(), name)?;
+        let honeytoken = self.shared.honeytokens.find(|| parsed.as_ref().ok().map(ParsedToken::tag));
         Ok((Rehydrated { value, kind, role: generation.role(), honeytoken }, name))
     }
 
     /// The rows of the tokens that the vault may hold, in the order of the tokens. What they say is durable.
-    pub(super) async fn rows_of(&self, parsed: &[Result<Parsed<'_>, Failure>]) -> Result<Vec<Option<Row>>, VaultError> {
+    pub(super) async fn rows_of(
+        &self,
+        parsed: &[Result<ParsedToken<'_>, ItemFailure>],
+    ) -> Result<Vec<Option<Row>>, VaultError> {
         let mut rows = vec![None; parsed.len()];
         let (places, ids): (Vec<usize>, Vec<TokenId>) =
             parsed.iter().enumerate().filter_map(|(place, parsed)| Some((place, parsed.as_ref().ok()?.id()?))).unzip();
@@ -245,7 +252,7 @@ impl Vault {
             let reading = self.shared.in_flight.reading();
             let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
             let read = self.shared.store.get_many(keys).await?;
-            if !self.shared.in_flight.must_read_again(&reading, ids.iter().copied()).await {
+            if !self.shared.in_flight.must_reread(&reading, ids.iter().copied()).await {
                 for (place, row) in places.into_iter().zip(read) {
                     rows[place] = row;
                 }
@@ -255,13 +262,13 @@ impl Vault {
     }
 
     /// Refuses an old key whose grace period is over, where the operator chose so.
-    fn within_grace(&self, role: Role, name: (Kid, Fingerprint)) -> Result<(), Failure> {
+    fn check_grace(&self, role: Role, name: (Kid, Fingerprint)) -> Result<(), ItemFailure> {
         if role == Role::Active || self.grace.action == GraceAction::Warn {
             return Ok(());
         }
         let over = self.old_since(name).is_some_and(|since| self.grace.is_over(since, (self.shared.clock)()));
         if over {
-            return Err(Failure::GraceExpired(KeyName { kid: name.0, fingerprint: name.1.to_string() }));
+            return Err(ItemFailure::GraceExpired(GenerationRef { kid: name.0, fingerprint: name.1.to_string() }));
         }
         Ok(())
     }

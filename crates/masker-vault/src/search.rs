@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Failure;
+use super::ItemFailure;
 use masker_core::{
     crypto::{GenerationKeys, TokenId},
     keyring::{Generation, KeyPair},
@@ -17,19 +17,19 @@ use masker_store::{
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid},
-    mode::World,
+    mode::Mode,
 };
 
 /// The names under which one value can be found.
-pub(super) struct Query<'k> {
+pub(super) struct ValueQuery<'k> {
     pair: &'k KeyPair,
-    world: World,
-    ids: Ids,
+    mode: Mode,
+    ids: CandidateIds,
 }
 
 /// The ids of a value under the generations of a key.
 #[derive(Clone, Copy)]
-pub(super) struct Ids {
+pub(super) struct CandidateIds {
     /// By the active key: that of a token minted now.
     active: TokenId,
     old: Option<TokenId>,
@@ -41,13 +41,13 @@ fn row_keys(id: TokenId) -> [RowKey; 2] {
 
 /// A record that stands for the value: what its token says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct MatchedRecord {
     pub(super) kind: EntityKind,
     pub(super) minted_kid: Kid,
     pub(super) id: TokenId,
 }
 
-impl Found {
+impl MatchedRecord {
     /// The token's text.
     pub(super) fn token(&self) -> String {
         Token::Vault { kind: self.kind, kid: self.minted_kid, id: self.id }.to_text()
@@ -55,24 +55,24 @@ impl Found {
 
     fn of(id: TokenId, row: &Row) -> Option<Self> {
         let record = Record::decode(row).ok()?;
-        Some(Found { kind: record.kind, minted_kid: record.minted_kid, id })
+        Some(MatchedRecord { kind: record.kind, minted_kid: record.minted_kid, id })
     }
 }
 
-impl<'k> Query<'k> {
+impl<'k> ValueQuery<'k> {
     /// The names of a value under every loaded generation of its kid.
-    pub(super) fn new(keys: &'k KeyPair, world: World, kind: EntityKind, context: Context<'_>, normal: &str) -> Self {
-        let id = |generation: &Generation| generation.keys(world).token_id(kind, context, normal);
-        Query::of(keys, world, Ids { active: id(keys.active()), old: keys.old().map(id) })
+    pub(super) fn new(keys: &'k KeyPair, mode: Mode, kind: EntityKind, context: Context<'_>, normal: &str) -> Self {
+        let id = |generation: &Generation| generation.keys(mode).token_id(kind, context, normal);
+        ValueQuery::of(keys, mode, CandidateIds { active: id(keys.active()), old: keys.old().map(id) })
     }
 
     /// The same names, once they are known: they must be those by these very keys.
-    pub(super) fn of(pair: &'k KeyPair, world: World, ids: Ids) -> Self {
-        Query { pair, world, ids }
+    pub(super) fn of(pair: &'k KeyPair, mode: Mode, ids: CandidateIds) -> Self {
+        ValueQuery { pair, mode, ids }
     }
 
     /// Its names, to be kept.
-    pub(super) fn ids(&self) -> Ids {
+    pub(super) fn ids(&self) -> CandidateIds {
         self.ids
     }
 
@@ -88,8 +88,8 @@ impl<'k> Query<'k> {
 
     /// The loaded keys, the active one first, each with the id by it.
     fn generations(&self) -> impl Iterator<Item = (&'k GenerationKeys, TokenId)> {
-        let (world, ids) = (self.world, [Some(self.ids.active), self.ids.old]);
-        self.pair.generations().map(move |generation| generation.keys(world)).zip(ids.into_iter().flatten())
+        let (mode, ids) = (self.mode, [Some(self.ids.active), self.ids.old]);
+        self.pair.generations().map(move |generation| generation.keys(mode)).zip(ids.into_iter().flatten())
     }
 }
 
@@ -97,10 +97,10 @@ impl<'k> Query<'k> {
 /// search is made only for those that are not, and only where there can be more: an old key or an alias.
 pub(super) async fn find_first(
     store: &dyn Store,
-    queries: &[&Query<'_>],
+    queries: &[&ValueQuery<'_>],
     aliases: bool,
     damage: &impl Fn(),
-) -> Result<Vec<Result<Option<Found>, Failure>>, StoreError> {
+) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, StoreError> {
     let keys = queries.iter().map(|query| RowKey::record(query.active_id().as_bytes())).collect();
     let mut found = Vec::with_capacity(queries.len());
     let mut places = Vec::new();
@@ -110,7 +110,8 @@ pub(super) async fn find_first(
             places.push(found.len());
             rest.push(*query);
         }
-        found.push(row.map(|row| Found::of(query.active_id(), &row).ok_or_else(|| damaged(damage))).transpose());
+        found
+            .push(row.map(|row| MatchedRecord::of(query.active_id(), &row).ok_or_else(|| damaged(damage))).transpose());
     }
     if !rest.is_empty() {
         for (place, hits) in places.into_iter().zip(find_all(store, &rest, damage).await?) {
@@ -120,14 +121,14 @@ pub(super) async fn find_first(
     Ok(found)
 }
 
-fn damaged(damage: &impl Fn()) -> Failure {
+fn damaged(damage: &impl Fn()) -> ItemFailure {
     damage();
-    Failure::Damaged
+    ItemFailure::Damaged
 }
 
 /// What a query met: a record, or an alias that names one which is still to be read.
 enum Hit {
-    Record(Found),
+    Record(MatchedRecord),
     Alias { index: TokenId, target: TokenId },
 }
 
@@ -137,16 +138,16 @@ enum Hit {
 /// called for each.
 pub(super) async fn find_all(
     store: &dyn Store,
-    queries: &[&Query<'_>],
+    queries: &[&ValueQuery<'_>],
     damage: &impl Fn(),
-) -> Result<Vec<Result<Vec<Found>, Failure>>, StoreError> {
+) -> Result<Vec<Result<Vec<MatchedRecord>, ItemFailure>>, StoreError> {
     // A rotation moves aliases from the old key to the active one while this reads. Read in the direction of the move, one
     // of them is met; in the other, neither may be.
     let old_keys: Vec<RowKey> = queries.iter().filter_map(|query| query.ids.old).flat_map(row_keys).collect();
     let old_rows = if old_keys.is_empty() { Vec::new() } else { store.get_many(old_keys).await? };
     let active_rows = store.get_many(queries.iter().flat_map(|query| row_keys(query.active_id())).collect()).await?;
     let (mut active_rows, mut old_rows) = (active_rows.into_iter(), old_rows.into_iter());
-    let mut hits: Vec<Result<Vec<Hit>, Failure>> = Vec::with_capacity(queries.len());
+    let mut hits: Vec<Result<Vec<Hit>, ItemFailure>> = Vec::with_capacity(queries.len());
     let mut targets = Vec::new();
     for query in queries {
         let mut met = Ok(Vec::new());
@@ -159,8 +160,8 @@ pub(super) async fn find_all(
                         targets.extend(hit.target());
                         met.push(hit);
                     }
-                    (Some(Err(Unverified::Alias)), Ok(_)) => damage(),
-                    (Some(Err(Unverified::Row)), _) => met = Err(damaged(damage)),
+                    (Some(Err(UnverifiedRow::Alias)), Ok(_)) => damage(),
+                    (Some(Err(UnverifiedRow::Row)), _) => met = Err(damaged(damage)),
                     (_, Err(_)) | (None, _) => {}
                 }
             }
@@ -181,7 +182,7 @@ pub(super) async fn find_all(
         still_there.extend(astray.into_iter().zip(rows).filter_map(|(index, row)| row.map(|_| index)));
     }
     let resolve = |met: Vec<Hit>| {
-        let mut found: Vec<Found> = Vec::with_capacity(met.len());
+        let mut found: Vec<MatchedRecord> = Vec::with_capacity(met.len());
         for hit in met {
             let hit = match hit {
                 Hit::Record(record) => record,
@@ -201,12 +202,15 @@ pub(super) async fn find_all(
 }
 
 /// The records that aliases lead to, but for those that are not there or do not decode.
-async fn resolve_targets(store: &dyn Store, targets: Vec<TokenId>) -> Result<HashMap<TokenId, Found>, StoreError> {
+async fn resolve_targets(
+    store: &dyn Store,
+    targets: Vec<TokenId>,
+) -> Result<HashMap<TokenId, MatchedRecord>, StoreError> {
     if targets.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = store.get_many(targets.iter().map(|id| RowKey::record(id.as_bytes())).collect()).await?;
-    Ok(targets.into_iter().zip(rows).filter_map(|(id, row)| Some((id, Found::of(id, &row?)?))).collect())
+    Ok(targets.into_iter().zip(rows).filter_map(|(id, row)| Some((id, MatchedRecord::of(id, &row?)?))).collect())
 }
 
 impl Hit {
@@ -219,23 +223,23 @@ impl Hit {
 }
 
 /// How a row can fail to be what was written.
-enum Unverified {
+enum UnverifiedRow {
     /// It does not decode.
     Row,
     /// It is an alias that its key does not vouch for.
     Alias,
 }
 
-fn record_hit(id: TokenId, row: &Row) -> Result<Hit, Unverified> {
-    Found::of(id, row).map(Hit::Record).ok_or(Unverified::Row)
+fn record_hit(id: TokenId, row: &Row) -> Result<Hit, UnverifiedRow> {
+    MatchedRecord::of(id, row).map(Hit::Record).ok_or(UnverifiedRow::Row)
 }
 
-fn alias_hit(keys: &GenerationKeys, index: TokenId, row: &Row) -> Result<Hit, Unverified> {
-    let alias = Alias::decode(row).map_err(|_| Unverified::Row)?;
+fn alias_hit(keys: &GenerationKeys, index: TokenId, row: &Row) -> Result<Hit, UnverifiedRow> {
+    let alias = Alias::decode(row).map_err(|_| UnverifiedRow::Row)?;
     let target = TokenId::from_bytes(alias.target);
     if keys.alias_verifies(index, target, &alias.tag) {
         Ok(Hit::Alias { index, target })
     } else {
-        Err(Unverified::Alias)
+        Err(UnverifiedRow::Alias)
     }
 }

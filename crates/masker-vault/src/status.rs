@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use jiff::Timestamp;
 
-use super::{Shared, Vault, VaultError};
-use crate::Failure;
+use super::{Vault, VaultError, VaultShared};
+use crate::ItemFailure;
 use masker_core::{crypto::Fingerprint, keyring::Role};
 use masker_store::{
     RowKey,
@@ -102,7 +102,7 @@ impl Vault {
     ) -> GenerationStatus {
         let used = self.shared.keys.load().uses.get((kid, fingerprint));
         let opened = self.shared.tokens_opened((kid, fingerprint));
-        let unless_never = |ms: u64| timestamp(ms).filter(|_| ms > 0);
+        let nonzero_timestamp = |ms: u64| timestamp(ms).filter(|_| ms > 0);
         let old_since = row.old_since_ms.and_then(timestamp);
         GenerationStatus {
             kid,
@@ -111,10 +111,10 @@ impl Vault {
             first_seen: timestamp(row.first_seen_ms),
             old_since,
             grace_ends: old_since.map(|since| self.grace.ends(since)),
-            last_used: unless_never(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
+            last_used: nonzero_timestamp(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
             records: row.records,
             aliases: row.aliases,
-            tokens_last_opened: unless_never(opened.last_ms),
+            tokens_last_opened: nonzero_timestamp(opened.last_ms),
             tokens_opened_30_days: opened.in_30_days,
             proven_at: row.proven_at_ms.and_then(timestamp),
             open_sessions: None,
@@ -122,7 +122,7 @@ impl Vault {
     }
 
     /// What an operator must know of each key that the vault needs and that is not loaded.
-    pub fn keys_missed(&self) -> Vec<String> {
+    pub fn missing_key_warnings(&self) -> Vec<String> {
         self.shared.ledger.load().missed(&self.shared.keys.load().ring, &self.shared.second_tokens)
     }
 
@@ -160,7 +160,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store cannot say how large it is, or what became of a commit that failed.
     pub async fn stats(&self) -> Result<StatsOutcome, VaultError> {
-        self.settle().await?;
+        self.finish_pending_commits().await?;
         let bytes_on_disk = self.shared.store.bytes_on_disk().await?;
         let ledger = self.shared.ledger.load();
         Ok(StatsOutcome {
@@ -176,7 +176,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if it does not: the text says why.
     pub async fn ping(&self) -> Result<(), VaultError> {
-        self.shared.store.get_many(vec![RowKey::nobodys()]).await?;
+        self.shared.store.get_many(vec![RowKey::never_written()]).await?;
         Ok(())
     }
 
@@ -186,8 +186,12 @@ impl Vault {
     }
 
     /// Sees to it that the ledger tells what is in the store: after a commit that failed it may not.
-    pub(super) async fn settle(&self) -> Result<(), VaultError> {
-        if self.shared.ledger_stale.load(Ordering::Acquire) { self.writer.settle().await } else { Ok(()) }
+    pub(super) async fn finish_pending_commits(&self) -> Result<(), VaultError> {
+        if self.shared.ledger_stale.load(Ordering::Acquire) {
+            self.writer.finish_pending_commits().await
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -200,22 +204,22 @@ impl Vault {
     }
 }
 
-impl Shared {
+impl VaultShared {
     /// Milliseconds of Unix time; 0 for a clock before 1970.
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from((self.clock)().as_millisecond()).unwrap_or(0)
     }
 
     /// Counts a row that is not what was written.
-    pub(super) fn damage_seen(&self) {
+    pub(super) fn count_damage(&self) {
         self.metrics.damaged.inc();
     }
 
     /// A record's row, decoded; one that does not decode is damage.
-    pub(super) fn decode(&self, row: &[u8]) -> Result<Record, Failure> {
+    pub(super) fn decode(&self, row: &[u8]) -> Result<Record, ItemFailure> {
         Record::decode(row).map_err(|_| {
-            self.damage_seen();
-            Failure::Damaged
+            self.count_damage();
+            ItemFailure::Damaged
         })
     }
 }

@@ -8,28 +8,28 @@ use masker_core::{
 /// What tells a token from all others in 16 bytes: its id, or the first bytes of its nonce where it carries its value. It
 /// has no `Debug`: an id is a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Tag([u8; 16]);
+pub(super) struct TokenTag([u8; 16]);
 
-impl Tag {
+impl TokenTag {
     pub(super) fn of(token: &Token) -> Self {
         match token {
-            Token::Vault { id, .. } => Tag::of_id(*id),
-            Token::Aead { body, .. } => Tag::of_body(body),
+            Token::Vault { id, .. } => TokenTag::of_id(*id),
+            Token::Aead { body, .. } => TokenTag::of_body(body),
         }
     }
 
     pub(super) fn of_id(id: TokenId) -> Self {
-        Tag(*id.as_bytes())
+        TokenTag(*id.as_bytes())
     }
 
     pub(super) fn of_body(body: &AeadBody) -> Self {
         let mut tag = [0; 16];
         tag.copy_from_slice(&body.nonce()[..16]);
-        Tag(tag)
+        TokenTag(tag)
     }
 
     pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Tag(bytes)
+        TokenTag(bytes)
     }
 
     pub(super) const fn as_bytes(&self) -> &[u8; 16] {

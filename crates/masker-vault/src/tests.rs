@@ -14,30 +14,30 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{Failure, KeyRules, Subject, TokenInput, Tokenized, Vault};
+use super::{ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
 use crate::metrics::VaultMetrics;
 use masker_access as access;
 use masker_access::{Caller, Operation, Permit};
 use masker_core::{
     crypto::{SecretKey, TokenId},
-    keyring::{Grace, GraceAction, Keyring, LoadedKey, Role},
+    keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     policy::{Policy, PolicySet},
     token::Token,
 };
 use masker_store::{
-    Batch, Change, Precondition, RowKey, Store,
-    memory::{Fault, MemoryStore},
+    Precondition, RowBatch, RowChange, RowKey, Store,
+    memory::{InjectedFault, MemoryStore},
     record::{Alias, Record},
 };
 use masker_types::{
     grant::Grant,
     kind::{Context, EntityKind, Kid},
-    mode::World,
+    mode::Mode,
 };
 
 mod backup;
-mod graves;
-mod kept;
+mod tombstones;
+mod stored_rows;
 mod purge;
 
 const POLICY: &str = r#"
@@ -83,10 +83,10 @@ impl Bench {
     }
 
     pub(crate) async fn open(&self, ring: Keyring) -> Arc<Vault> {
-        self.open_with_grace(ring, Grace { days: 30, action: GraceAction::Warn }).await
+        self.open_with_grace(ring, GracePeriod { days: 30, action: GraceAction::Warn }).await
     }
 
-    pub(crate) async fn open_with_grace(&self, ring: Keyring, grace: Grace) -> Arc<Vault> {
+    pub(crate) async fn open_with_grace(&self, ring: Keyring, grace: GracePeriod) -> Arc<Vault> {
         let now_s = Arc::clone(&self.now_s);
         let clock = move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap();
         let metrics = Arc::new(VaultMetrics::new().unwrap());
@@ -99,8 +99,8 @@ impl Bench {
         vault: &Vault,
         kind: &str,
         values: &[&str],
-    ) -> Vec<Result<(String, bool), Failure>> {
-        let items: Vec<_> = values.iter().map(|value| Subject { kind, value, context: "" }).collect();
+    ) -> Vec<Result<(String, bool), ItemFailure>> {
+        let items: Vec<_> = values.iter().map(|value| ValueInput { kind, value, context: "" }).collect();
         let minted = vault.tokenize(&permit(), &self.policy, &items).await.unwrap();
         let one = |minted| match minted {
             Tokenized::Token { text, created } => Ok((text, created.unwrap_or(false))),
@@ -120,12 +120,12 @@ pub(crate) fn permit<O: Operation>() -> Permit<O> {
     Caller::for_tests(Grant::all()).permit(&Arc::new(policies)).unwrap()
 }
 
-pub(crate) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), Failure> {
+pub(crate) async fn value(vault: &Vault, token: &str) -> Result<(String, Role), ItemFailure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| (found.value.as_str().to_owned(), found.role))
 }
 
-pub(crate) async fn forget(vault: &Vault, token: &str) -> Result<bool, Failure> {
+pub(crate) async fn forget(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
     let results = vault.forget(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
@@ -150,7 +150,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
     let minting = tokio::spawn({
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
         async move {
-            let item = Subject { kind: "NOTE", value: "early", context: "" };
+            let item = ValueInput { kind: "NOTE", value: "early", context: "" };
             let mut minted = vault.tokenize(&permit(), &policy, &[item]).await.unwrap();
             let Some(Tokenized::Token { text, .. }) = minted.results.pop() else { panic!("not minted") };
             text
@@ -158,7 +158,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
     });
     // The token that it will get, from the same key.
     let keys = ring(1, None, 1);
-    let generation = keys.get(kid()).unwrap().active().keys(World::Live);
+    let generation = keys.get(kid()).unwrap().active().keys(Mode::Live);
     let kind = EntityKind::parse("NOTE").unwrap();
     let id = generation.token_id(kind, Context::EMPTY, "early");
     let token = Token::Vault { kind, kid: kid(), id }.to_text();
@@ -185,8 +185,8 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
 async fn a_commit_that_fails_acknowledges_nothing_and_the_books_stay_exact() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let item = Subject { kind: "NOTE", value: "v", context: "" };
-    for (fault, there_already) in [(Fault::NotApplied, false), (Fault::AppliedUnanswered, true)] {
+    let item = ValueInput { kind: "NOTE", value: "v", context: "" };
+    for (fault, there_already) in [(InjectedFault::NotApplied, false), (InjectedFault::AppliedUnanswered, true)] {
         bench.store.fail_next_apply(fault);
         assert!(vault.tokenize(&permit(), &bench.policy, &[item]).await.is_err());
         let minted = bench.mint(&vault, "NOTE", &["v"]).await.pop().unwrap().unwrap();
@@ -209,7 +209,7 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
     let spawn = |text: &'static str| {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
         tokio::spawn(async move {
-            let item = Subject { kind: "NOTE", value: text, context: "" };
+            let item = ValueInput { kind: "NOTE", value: text, context: "" };
             vault.tokenize(&permit(), &policy, &[item]).await.unwrap().results.pop().unwrap()
         })
     };
@@ -253,7 +253,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
 
     // As a rotation from key 1 to key 2 leaves it: sealed under key 2, reached by an alias, the token unchanged.
     let keys = ring(2, None, 2);
-    let new = keys.get(kid()).unwrap().active().keys(World::Live);
+    let new = keys.get(kid()).unwrap().active().keys(Mode::Live);
     let index = new.token_id(kind, Context::EMPTY, "moved");
     let row = bench.store.get_many(vec![RowKey::record(target.as_bytes())]).await.unwrap().remove(0).unwrap();
     let mut record = Record::decode(&row).unwrap();
@@ -263,11 +263,11 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     record.fingerprint = *new.fingerprint().as_bytes();
     (record.nonce, record.ciphertext) = (sealed.nonce, sealed.ciphertext);
     record.alias = Some(*index.as_bytes());
-    let write = |alias: Alias| Batch {
+    let write = |alias: Alias| RowBatch {
         preconditions: vec![Precondition::Equals(RowKey::record(target.as_bytes()), row.clone())],
         changes: vec![
-            Change::Put(RowKey::record(target.as_bytes()), record.encode()),
-            Change::Put(RowKey::alias(index.as_bytes()), alias.encode()),
+            RowChange::Put(RowKey::record(target.as_bytes()), record.encode()),
+            RowChange::Put(RowKey::alias(index.as_bytes()), alias.encode()),
         ],
     };
     let alias = Alias { target: *target.as_bytes(), tag: new.alias_tag(index, target) };
@@ -278,7 +278,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
-    let item = Subject { kind: "NOTE", value: "moved", context: "" };
+    let item = ValueInput { kind: "NOTE", value: "moved", context: "" };
     let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
     assert_eq!(found, std::slice::from_ref(&token), "one record, found by its alias and by its id under the old key");
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
@@ -287,8 +287,8 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     // With the alias's tag broken only the id under the old key is left.
     let mut broken = alias;
     broken.tag[15] ^= 1;
-    let change = Change::Put(RowKey::alias(index.as_bytes()), broken.encode());
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![change] }).await.unwrap();
+    let change = RowChange::Put(RowKey::alias(index.as_bytes()), broken.encode());
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
     let outcome = vault.check(&permit()).await.unwrap();
     assert_eq!((outcome.aliases, outcome.damaged_aliases), (1, 1));
@@ -306,7 +306,7 @@ async fn a_search_that_would_be_blind_is_refused_and_what_is_found_is_not() {
     // Key 1 was removed too early.
     let vault = bench.open(ring(2, None, 2)).await;
     let lost = ring(1, None, 1).get(kid()).unwrap().active().fingerprint();
-    let unavailable = Failure::KeyUnavailable(super::KeyName { kid: kid(), fingerprint: lost.to_string() });
+    let unavailable = ItemFailure::KeyUnavailable(super::GenerationRef { kid: kid(), fingerprint: lost.to_string() });
     assert_eq!(value(&vault, &token).await, Err(unavailable.clone()));
     assert_eq!(bench.mint(&vault, "NOTE", &["old", "new"]).await, [Err(unavailable.clone()), Err(unavailable)]);
     assert!(bench.mint(&vault, "EMAIL", &["a@example.org"]).await[0].is_ok(), "no vault is searched for these");
@@ -324,7 +324,7 @@ async fn a_search_that_would_be_blind_is_refused_and_what_is_found_is_not() {
 #[tokio::test]
 async fn grace_runs_from_the_day_a_key_became_old() {
     let bench = Bench::new();
-    let grace = Grace { days: 30, action: GraceAction::Refuse };
+    let grace = GracePeriod { days: 30, action: GraceAction::Refuse };
     let vault = bench.open_with_grace(ring(1, None, 1), grace).await;
     let token = bench.token(&vault, "v").await;
     let sealed = bench.mint(&vault, "EMAIL", &["a@example.org"]).await.pop().unwrap().unwrap().0;
@@ -339,13 +339,13 @@ async fn grace_runs_from_the_day_a_key_became_old() {
     assert!(value(&vault, &token).await.is_ok() && value(&vault, &sealed).await.is_ok());
     bench.now_s.store(NOW_S + 40 * day, Ordering::SeqCst);
     for token in [&token, &sealed] {
-        assert!(matches!(value(&vault, token).await, Err(Failure::GraceExpired(_))));
+        assert!(matches!(value(&vault, token).await, Err(ItemFailure::GraceExpired(_))));
     }
     // Searching by the old key and re-minting under the new one always may use it.
     assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((token.clone(), false))]);
     let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &sealed, context: "" }]).results.remove(0).unwrap();
     assert!(rewrapped.changed && value(&vault, &rewrapped.token).await.is_ok());
-    let patient = bench.open_with_grace(ring(2, Some(1), 2), Grace { days: 30, action: GraceAction::Warn }).await;
+    let patient = bench.open_with_grace(ring(2, Some(1), 2), GracePeriod { days: 30, action: GraceAction::Warn }).await;
     assert!(value(&patient, &token).await.is_ok());
 }
 
@@ -373,7 +373,7 @@ async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() 
         let counted = 2 * u64::try_from((number + 1).min(30)).unwrap();
         // Before it is written down, after, and by another process.
         assert_eq!(known(&vault), (Some(now_s), counted));
-        bench.store.fail_next_apply(Fault::NotApplied);
+        bench.store.fail_next_apply(InjectedFault::NotApplied);
         assert!(vault.note_key_use().await.is_err());
         assert_eq!(known(&vault), (Some(now_s), counted));
         vault.note_key_use().await.unwrap();
@@ -433,9 +433,9 @@ async fn life(rng: &mut ChaCha8Rng) {
                 vault = bench.open(ring(active, old, 2 * step + 2)).await;
             }
             2 => {
-                let fault = if rng.random() { Fault::NotApplied } else { Fault::AppliedUnanswered };
+                let fault = if rng.random() { InjectedFault::NotApplied } else { InjectedFault::AppliedUnanswered };
                 bench.store.fail_next_apply(fault);
-                let item = Subject { kind: "NOTE", value: &text, context: "" };
+                let item = ValueInput { kind: "NOTE", value: &text, context: "" };
                 // It fails unless nothing had to be written; what was never answered may be there or not.
                 let _ = vault.tokenize(&permit(), &bench.policy, &[item]).await;
                 bench.store.clear_faults();
@@ -443,7 +443,7 @@ async fn life(rng: &mut ChaCha8Rng) {
             3..6 => {
                 if let Some(token) = tokens.remove(&text) {
                     assert_eq!(forget(&vault, &token).await, Ok(true));
-                    assert_eq!(value(&vault, &token).await, Err(Failure::NotFound));
+                    assert_eq!(value(&vault, &token).await, Err(ItemFailure::NotFound));
                 }
             }
             6..10 => {
@@ -476,9 +476,9 @@ async fn a_lost_record_is_noticed() {
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
     let Ok(Token::Vault { id, .. }) = Token::parse(&token) else { panic!("no vault token") };
-    let lose = Change::Remove(RowKey::record(id.as_bytes()));
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![lose] }).await.unwrap();
-    assert_eq!(value(&vault, &token).await, Err(Failure::NotFound));
+    let lose = RowChange::Remove(RowKey::record(id.as_bytes()));
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![lose] }).await.unwrap();
+    assert_eq!(value(&vault, &token).await, Err(ItemFailure::NotFound));
     let outcome = vault.check(&permit::<access::VaultAdmin>()).await.unwrap();
     assert!(!outcome.ok() && !outcome.counts_agree, "{:?}", outcome.problems);
     assert_eq!(TokenId::from_bytes(*id.as_bytes()), id);

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Keys, Vault, VaultError, parallel, records,
-    search::{self, Found, Query},
-    tally::{Outcome, Tally, Worked},
-    writer::{Mint, Minted, Prepared},
+    ItemFailure, KeysInForce, Vault, VaultError,
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    parallel_map, records,
+    search::{self, MatchedRecord, ValueQuery},
+    writer::{MintRequest, Minted, PreparedMint},
 };
 use masker_access::{Operation, Permit, Tokenize};
 use masker_core::{
@@ -18,12 +19,12 @@ use masker_core::{
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
 
 /// One value of a request, with the context that counts for it. It has no `Debug`.
 #[derive(Clone, Copy)]
-pub struct Subject<'a> {
+pub struct ValueInput<'a> {
     /// The kind, as the request wrote it.
     pub kind: &'a str,
     /// The value, as the request wrote it.
@@ -46,7 +47,7 @@ pub enum Tokenized {
     /// The policy lets its kind through.
     Passthrough,
     /// It failed.
-    Failed(Failure),
+    Failed(ItemFailure),
 }
 
 impl Tokenized {
@@ -60,7 +61,7 @@ impl Tokenized {
 }
 
 /// A value that the policy wants tokenized, checked.
-pub(super) struct Checked<'a> {
+pub(super) struct CheckedValue<'a> {
     pub(super) kind: EntityKind,
     pub(super) context: Context<'a>,
     pub(super) value: Value<'a>,
@@ -68,8 +69,8 @@ pub(super) struct Checked<'a> {
 }
 
 /// What the policy makes of a value.
-pub(super) enum Verdict<'a> {
-    Tokenize(Checked<'a>),
+pub(super) enum ValueAction<'a> {
+    Tokenize(CheckedValue<'a>),
     Redact(EntityKind),
     Passthrough,
 }
@@ -78,41 +79,43 @@ pub(super) enum Verdict<'a> {
 pub(super) fn check<'a, O: Operation>(
     permit: &Permit<O>,
     policy: &Policy,
-    subject: &Subject<'a>,
-) -> Result<Verdict<'a>, Failure> {
-    let (kind, rule) = policy.rule(subject.kind).ok_or(Failure::KindUnknown)?;
+    subject: &ValueInput<'a>,
+) -> Result<ValueAction<'a>, ItemFailure> {
+    let (kind, rule) = policy.rule(subject.kind).ok_or(ItemFailure::KindUnknown)?;
     permit.for_kind(kind)?;
-    let context = Context::new(subject.context).ok_or(Failure::ContextLength)?;
+    let context = Context::new(subject.context).ok_or(ItemFailure::ContextLength)?;
     permit.for_context(subject.context)?;
     if rule.context_required && context.is_empty() {
-        return Err(Failure::ContextRequired(kind));
+        return Err(ItemFailure::ContextRequired(kind));
     }
     match &rule.action {
-        Action::Redact => Ok(Verdict::Redact(kind)),
-        Action::Passthrough => Ok(Verdict::Passthrough),
+        Action::Redact => Ok(ValueAction::Redact(kind)),
+        Action::Passthrough => Ok(ValueAction::Passthrough),
         Action::Tokenize(rule) => {
-            let value = Value::new(subject.value).ok_or(Failure::ValueLength)?;
-            Ok(Verdict::Tokenize(Checked { kind, context, value, rule: *rule }))
+            let value = Value::new(subject.value).ok_or(ItemFailure::ValueLength)?;
+            Ok(ValueAction::Tokenize(CheckedValue { kind, context, value, rule: *rule }))
         }
     }
 }
 
 /// The keys of a policy's kid. The daemon does not start with a policy whose kid has no key.
-pub(super) fn keys_of(keys: &Keys, kid: Kid) -> Result<&KeyPair, Failure> {
-    keys.ring.get(kid).ok_or_else(|| Failure::KeyUnavailable(super::KeyName { kid, fingerprint: "unknown".to_owned() }))
+pub(super) fn keys_of(keys: &KeysInForce, kid: Kid) -> Result<&KeyPair, ItemFailure> {
+    keys.ring
+        .get(kid)
+        .ok_or_else(|| ItemFailure::KeyUnavailable(super::GenerationRef { kid, fingerprint: "unknown".to_owned() }))
 }
 
 /// Where an item stands after the part of the work that needs no store.
-pub(super) enum Stage<'a, 'k> {
+pub(super) enum TokenizeStage<'a, 'k> {
     Done(Tokenized),
-    Search(Box<Sought<'a, 'k>>),
+    Search(Box<PendingLookup<'a, 'k>>),
 }
 
-pub(super) struct Sought<'a, 'k> {
-    pub(super) checked: Checked<'a>,
+pub(super) struct PendingLookup<'a, 'k> {
+    pub(super) checked: CheckedValue<'a>,
     normal: Cow<'a, str>,
     pair: &'k KeyPair,
-    pub(super) query: Query<'k>,
+    pub(super) query: ValueQuery<'k>,
 }
 
 impl Vault {
@@ -125,39 +128,39 @@ impl Vault {
         &self,
         permit: &Permit<Tokenize>,
         policy: &Policy,
-        items: &[Subject<'_>],
-    ) -> Result<Worked<Tokenized>, VaultError> {
+        items: &[ValueInput<'_>],
+    ) -> Result<BatchResult<Tokenized>, VaultError> {
         let keys = self.shared.keys.load_full();
-        let world = permit.world();
-        let stages = parallel::map(items, |item| stage(&keys, permit, policy, item));
+        let mode = permit.mode();
+        let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
 
-        let mut tally = Tally::new("tokenize");
+        let mut tally = OutcomeCounter::new("tokenize");
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
-        let mut sought = Vec::new();
+        let mut pending = Vec::new();
         for (place, stage) in stages.into_iter().enumerate() {
             match stage {
-                Stage::Done(result) => results.push(Some(result)),
-                Stage::Search(search) => {
+                TokenizeStage::Done(result) => results.push(Some(result)),
+                TokenizeStage::Search(search) => {
                     results.push(None);
-                    sought.push((place, search));
+                    pending.push((place, search));
                 }
             }
         }
-        if !sought.is_empty() {
-            let found = self.find(sought.iter().map(|(_, s)| &s.query)).await?;
+        if !pending.is_empty() {
+            let found = self.find(pending.iter().map(|(_, s)| &s.query)).await?;
             let mut missing = Vec::new();
-            for ((place, sought), found) in sought.into_iter().zip(found) {
+            for ((place, pending), found) in pending.into_iter().zip(found) {
                 match found {
                     Ok(Some(found)) => {
                         results[place] = Some(Tokenized::Token { text: found.token(), created: Some(false) });
                     }
-                    Ok(None) => missing.push((place, sought)),
+                    Ok(None) => missing.push((place, pending)),
                     Err(failure) => results[place] = Some(Tokenized::Failed(failure)),
                 }
             }
             if !missing.is_empty() {
                 let now_ms = self.now_ms();
-                let mints = parallel::map(&missing, |(_, sought)| mint(&keys, world, sought, now_ms));
+                let mints = parallel_map::map(&missing, |(_, pending)| mint(&keys, mode, pending, now_ms));
                 let minted = self.writer.mint(mints).await?;
                 for ((place, _), minted) in missing.iter().zip(minted) {
                     results[*place] = Some(match minted {
@@ -182,83 +185,88 @@ impl Vault {
     /// The first record that stands for each value, if any. What it returns is durable.
     pub(super) async fn find<'q, 'k: 'q>(
         &self,
-        queries: impl Iterator<Item = &'q Query<'k>>,
-    ) -> Result<Vec<Result<Option<Found>, Failure>>, VaultError> {
-        let queries: Vec<&Query<'_>> = queries.collect();
+        queries: impl Iterator<Item = &'q ValueQuery<'k>>,
+    ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, VaultError> {
+        let queries: Vec<&ValueQuery<'_>> = queries.collect();
         let shared = &self.shared;
         let aliases = shared.ledger.load().aliases() > 0;
         loop {
             let reading = shared.in_flight.reading();
-            let found = search::find_first(shared.store.as_ref(), &queries, aliases, &|| shared.damage_seen()).await?;
+            let found = search::find_first(shared.store.as_ref(), &queries, aliases, &|| shared.count_damage()).await?;
             let ids = found.iter().filter_map(|found| found.as_ref().ok().copied().flatten()).map(|found| found.id);
-            if !shared.in_flight.must_read_again(&reading, ids).await {
+            if !shared.in_flight.must_reread(&reading, ids).await {
                 return Ok(found);
             }
         }
     }
 }
 
-fn stage<'a, 'k>(keys: &'k Keys, permit: &Permit<Tokenize>, policy: &Policy, item: &Subject<'a>) -> Stage<'a, 'k> {
+fn stage<'a, 'k>(
+    keys: &'k KeysInForce,
+    permit: &Permit<Tokenize>,
+    policy: &Policy,
+    item: &ValueInput<'a>,
+) -> TokenizeStage<'a, 'k> {
     match begin(keys, permit, policy, item) {
         Ok(stage) => stage,
-        Err(failure) => Stage::Done(Tokenized::Failed(failure)),
+        Err(failure) => TokenizeStage::Done(Tokenized::Failed(failure)),
     }
 }
 
 /// Begins with an item: all that needs no store.
 pub(super) fn begin<'a, 'k, O: Operation>(
-    keys: &'k Keys,
+    keys: &'k KeysInForce,
     permit: &Permit<O>,
     policy: &Policy,
-    item: &Subject<'a>,
-) -> Result<Stage<'a, 'k>, Failure> {
-    let world = permit.world();
+    item: &ValueInput<'a>,
+) -> Result<TokenizeStage<'a, 'k>, ItemFailure> {
+    let mode = permit.mode();
     let checked = match check(permit, policy, item)? {
-        Verdict::Redact(kind) => return Ok(Stage::Done(Tokenized::Redacted(kind))),
-        Verdict::Passthrough => return Ok(Stage::Done(Tokenized::Passthrough)),
-        Verdict::Tokenize(checked) => checked,
+        ValueAction::Redact(kind) => return Ok(TokenizeStage::Done(Tokenized::Redacted(kind))),
+        ValueAction::Passthrough => return Ok(TokenizeStage::Done(Tokenized::Passthrough)),
+        ValueAction::Tokenize(checked) => checked,
     };
     let pair = keys_of(keys, checked.rule.kid)?;
     match checked.rule.scheme {
         Scheme::ReversibleAead(suite) => {
-            let keys = pair.active().keys(world);
+            let keys = pair.active().keys(mode);
             let body = keys.mint(suite, checked.kind, checked.context, checked.value, &mut rand::rng());
             let text = Token::Aead { kind: checked.kind, kid: checked.rule.kid, body }.to_text();
-            Ok(Stage::Done(Tokenized::Token { text, created: None }))
+            Ok(TokenizeStage::Done(Tokenized::Token { text, created: None }))
         }
         Scheme::VaultDeterministic => {
-            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| Failure::ValueNormalForm)?;
-            let query = Query::new(pair, world, checked.kind, checked.context, &normal);
-            Ok(Stage::Search(Box::new(Sought { checked, normal, pair, query })))
+            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| ItemFailure::ValueNormalForm)?;
+            let query = ValueQuery::new(pair, mode, checked.kind, checked.context, &normal);
+            Ok(TokenizeStage::Search(Box::new(PendingLookup { checked, normal, pair, query })))
         }
     }
 }
 
 /// What the writer needs to mint: the value in its own memory, and the record already sealed under the keys that were
 /// in force when the request began.
-pub(super) fn mint(keys: &Keys, world: World, sought: &Sought<'_, '_>, now_ms: u64) -> Mint {
-    let Sought { checked, normal, pair, query } = sought;
+pub(super) fn mint(keys: &KeysInForce, mode: Mode, pending: &PendingLookup<'_, '_>, now_ms: u64) -> MintRequest {
+    let PendingLookup { checked, normal, pair, query } = pending;
     let value = checked.value.as_str();
     let payload = records::payload(checked.context, checked.value, normal);
     let id = query.active_id();
-    let record = records::seal(pair.active().keys(world), checked.kind, id, &payload, now_ms, &mut rand::rng());
-    Mint {
-        world,
+    let record = records::seal(pair.active().keys(mode), checked.kind, id, &payload, now_ms, &mut rand::rng());
+    MintRequest {
+        mode,
         kid: checked.rule.kid,
         kind: checked.kind,
         context: Zeroizing::new(checked.context.as_str().to_owned()),
         value: Zeroizing::new(value.to_owned()),
         normal: (normal != value).then(|| Zeroizing::new(normal.to_string())),
-        prepared: Prepared { epoch: keys.ring.epoch(), ids: query.ids(), record },
+        prepared: PreparedMint { epoch: keys.ring.epoch(), ids: query.ids(), record },
     }
 }
 
-fn outcome(keys: &Keys, policy: &Policy, item: &Subject<'_>, result: &Tokenized) -> Outcome {
+fn outcome(keys: &KeysInForce, policy: &Policy, item: &ValueInput<'_>, result: &Tokenized) -> ItemOutcomeKey {
     let (kind, rule) = policy.rule(item.kind).unzip();
     let (scheme, outcome) = match result {
-        Tokenized::Failed(failure) => return Outcome::keyless(kind, failure.code().as_str()),
-        Tokenized::Redacted(_) => return Outcome::keyless(kind, "redacted"),
-        Tokenized::Passthrough => return Outcome::keyless(kind, "passthrough"),
+        Tokenized::Failed(failure) => return ItemOutcomeKey::keyless(kind, failure.code().as_str()),
+        Tokenized::Redacted(_) => return ItemOutcomeKey::keyless(kind, "redacted"),
+        Tokenized::Passthrough => return ItemOutcomeKey::keyless(kind, "passthrough"),
         Tokenized::Token { created: Some(true), .. } => ("MSKV1", "created"),
         Tokenized::Token { created: Some(false), .. } => ("MSKV1", "existing"),
         Tokenized::Token { created: None, .. } => ("MSK1", "created"),
@@ -268,5 +276,5 @@ fn outcome(keys: &Keys, policy: &Policy, item: &Subject<'_>, result: &Tokenized)
         _ => None,
     });
     let fingerprint = kid.and_then(|kid| keys.ring.get(kid)).map(|pair| pair.active().fingerprint());
-    Outcome { scheme, kind, kid, fingerprint, role: Some(Role::Active), outcome }
+    ItemOutcomeKey { scheme, kind, kid, fingerprint, role: Some(Role::Active), outcome }
 }

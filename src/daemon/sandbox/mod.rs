@@ -5,7 +5,7 @@
 //! (Landlock), and capabilities. Once everything is open, for all threads at the same time: the system calls that it does
 //! not need (seccomp).
 //!
-//! A step that this kernel cannot take is told of ([`Report`]), and the daemon goes on with the others.
+//! A step that this kernel cannot take is told of ([`SandboxReport`]), and the daemon goes on with the others.
 
 mod calls;
 mod paths;
@@ -19,21 +19,21 @@ use masker_config::SandboxConfig;
 use masker_core::crypto::{KeyMemory, key_memory};
 use masker_http::metrics::Metrics;
 
-pub use paths::Places;
-pub use report::{Mechanism, Outcome, Report};
+pub use paths::SandboxPaths;
+pub use report::{Mechanism, MechanismState, SandboxReport};
 
 /// The sandbox as far as it is closed.
 #[derive(Debug)]
 pub struct Sandbox {
     settings: SandboxConfig,
-    report: Report,
+    report: SandboxReport,
 }
 
 impl Sandbox {
     /// The first step, to be taken before the process holds a secret. Also raises the numbers of open files and of locked
     /// bytes to what the system allows, which takes privileges that go with the second.
     pub fn begin(settings: SandboxConfig) -> Self {
-        let mut report = Report::default();
+        let mut report = SandboxReport::default();
         report.note(Mechanism::CoreDumps, process::refuse_core_dumps());
         report.note(Mechanism::Tracing, process::refuse_tracing());
         report.note(Mechanism::NewPrivileges, process::refuse_new_privileges());
@@ -46,22 +46,22 @@ impl Sandbox {
 
     /// The second step, to be taken while the process has one thread: from then on only these places are within reach, and
     /// no capability is left. Directories that are written to are made where they are missing.
-    pub fn confine(&mut self, places: &Places) {
-        let confined = if self.settings.landlock { paths::confine(places) } else { Outcome::Off("off") };
+    pub fn confine(&mut self, places: &SandboxPaths) {
+        let confined = if self.settings.landlock { paths::confine(places) } else { MechanismState::Off("off") };
         self.report.note(Mechanism::Landlock, confined);
         self.report.note(Mechanism::Capabilities, process::drop_capabilities());
     }
 
     /// The last step, to be taken once everything is open: from then on a call that is not needed ends the process, or is
     /// logged by the kernel. Returns what came of every step.
-    pub fn close(mut self) -> Report {
+    pub fn close(mut self) -> SandboxReport {
         self.report.note(Mechanism::Seccomp, seccomp::close(self.settings.seccomp));
         self.report
     }
 }
 
 /// Tells the operator what came of it: now in the log, and whoever asks later by the metrics.
-pub(super) fn tell(report: &Report, metrics: &Metrics) {
+pub(super) fn tell(report: &SandboxReport, metrics: &Metrics) {
     for (mechanism, outcome) in report.outcomes() {
         let gauge = metrics.http.sandbox_in_force.with_label_values(&[mechanism.as_str(), &outcome.to_string()]);
         gauge.set(outcome.in_force().into());
@@ -82,10 +82,10 @@ pub(super) fn tell(report: &Report, metrics: &Metrics) {
     }
 }
 
-fn key_memory_outcome() -> Outcome {
+fn key_memory_outcome() -> MechanismState {
     match key_memory() {
-        KeyMemory::Secret => Outcome::Active("secret memory".into()),
-        KeyMemory::Locked => Outcome::Degraded(
+        KeyMemory::Secret => MechanismState::Active("secret memory".into()),
+        KeyMemory::Locked => MechanismState::Degraded(
             "this kernel gives no secret memory, so keys are in ordinary pages, locked; Linux 6.5 and later have it, \
              Linux 5.14 and later with `secretmem.enable=1` on their command line"
                 .into(),

@@ -16,7 +16,7 @@ use landlock::{
 };
 use nix::unistd::geteuid;
 
-use super::report::Outcome;
+use super::report::MechanismState;
 
 /// The Landlock that all of this is written for; older kernels hold what they know of it.
 const ABI_KNOWN: ABI = ABI::V6;
@@ -45,7 +45,7 @@ const SYSTEM: [&str; 6] =
 
 /// The paths that a daemon needs once it has started.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct SandboxPaths {
     /// Directories that are the daemon's own: the vault and the audit log.
     pub own: Vec<PathBuf>,
     /// What is read again on a reload: files, and directories with all that is in them.
@@ -55,10 +55,10 @@ pub struct Places {
 }
 
 /// Puts everything else out of the reach of the calling thread and of those that it starts.
-pub(super) fn confine(places: &Places) -> Outcome {
+pub(super) fn confine(places: &SandboxPaths) -> MechanismState {
     match restrict(places) {
         Ok(status) => outcome(&status),
-        Err(problem) => Outcome::Degraded(problem),
+        Err(problem) => MechanismState::Degraded(problem),
     }
 }
 
@@ -70,20 +70,20 @@ fn abi(status: &RestrictionStatus) -> Option<i32> {
     }
 }
 
-fn outcome(status: &RestrictionStatus) -> Outcome {
+fn outcome(status: &RestrictionStatus) -> MechanismState {
     match (&status.ruleset, abi(status)) {
-        (RulesetStatus::FullyEnforced, Some(abi)) => Outcome::Active(format!("version {abi}")),
-        (RulesetStatus::PartiallyEnforced, Some(abi)) => Outcome::Degraded(format!(
+        (RulesetStatus::FullyEnforced, Some(abi)) => MechanismState::Active(format!("version {abi}")),
+        (RulesetStatus::PartiallyEnforced, Some(abi)) => MechanismState::Degraded(format!(
             "this kernel has version {abi} of Landlock, and version {} holds all of it (Linux 6.12)",
             ABI_KNOWN as i32
         )),
-        _ => Outcome::Degraded(
+        _ => MechanismState::Degraded(
             "this kernel has no Landlock, or `lsm=` on its command line leaves it out (Linux 5.13 and later)".into(),
         ),
     }
 }
 
-fn restrict(places: &Places) -> Result<RestrictionStatus, String> {
+fn restrict(places: &SandboxPaths) -> Result<RestrictionStatus, String> {
     let refused = |error: RulesetError| format!("Landlock refused: {error}");
     // An abstract socket would be out of reach, and the service manager's may be one.
     let scope = match env::var_os("NOTIFY_SOCKET") {
@@ -103,7 +103,7 @@ fn restrict(places: &Places) -> Result<RestrictionStatus, String> {
         let opened = PathFd::new(directory).map_err(|error| failed(&error))?;
         rules = rules.add_rule(PathBeneath::new(opened, own())).map_err(refused)?;
     }
-    for path in places.read.iter().flat_map(|path| renewed_in(path)) {
+    for path in places.read.iter().flat_map(|path| replaced_files_in(path)) {
         rules = allow(rules, &path, AccessFs::ReadFile | AccessFs::ReadDir).map_err(refused)?;
     }
     if let Some(directory) = places.socket.as_deref().and_then(Path::parent) {
@@ -138,7 +138,7 @@ fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
 
 /// Where a path is found that is read again after somebody has renewed it: a directory itself, and the directory that a
 /// file is in, also the one that a link leads to. Where that would be the root of everything, it is the file alone.
-fn renewed_in(path: &Path) -> Vec<PathBuf> {
+fn replaced_files_in(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
         return vec![path.to_owned()];
     }
@@ -164,12 +164,12 @@ mod tests {
         fs::create_dir(root.join("elsewhere")).unwrap();
         fs::write(root.join("elsewhere/key"), "").unwrap();
         symlink(root.join("elsewhere/key"), root.join("key")).unwrap();
-        assert_eq!(renewed_in(&root), std::slice::from_ref(&root));
-        assert_eq!(renewed_in(&root.join("key")), [root.clone(), root.join("elsewhere")]);
+        assert_eq!(replaced_files_in(&root), std::slice::from_ref(&root));
+        assert_eq!(replaced_files_in(&root.join("key")), [root.clone(), root.join("elsewhere")]);
         // One that is not there yet.
-        assert_eq!(renewed_in(&root.join("old")), [root.clone(), root.clone()]);
+        assert_eq!(replaced_files_in(&root.join("old")), [root.clone(), root.clone()]);
         // The root is no directory to allow for one file.
         let top = Path::new("/masker-no-such-file.toml");
-        assert_eq!(renewed_in(top), [top, top]);
+        assert_eq!(replaced_files_in(top), [top, top]);
     }
 }

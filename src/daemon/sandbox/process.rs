@@ -9,32 +9,32 @@ use nix::{
 };
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::report::Outcome;
+use super::report::MechanismState;
 
 /// No core dumps. The limit also holds for a core pattern that pipes.
-pub(super) fn refuse_core_dumps() -> Outcome {
+pub(super) fn refuse_core_dumps() -> MechanismState {
     outcome(setrlimit(Resource::RLIMIT_CORE, 0, 0), "refused", "core dumps could not be limited to nothing")
 }
 
 /// No tracers, and no `/proc/PID/mem`, for other processes of the same user.
-pub(super) fn refuse_tracing() -> Outcome {
+pub(super) fn refuse_tracing() -> MechanismState {
     outcome(prctl::set_dumpable(false), "refused", "the process could not be made undumpable")
 }
 
 /// No privileges by a program with a set-user-ID bit; Landlock and seccomp ask for that, too.
-pub(super) fn refuse_new_privileges() -> Outcome {
+pub(super) fn refuse_new_privileges() -> MechanismState {
     outcome(prctl::set_no_new_privs(), "refused", "new privileges could not be refused")
 }
 
 /// Takes every capability from the calling thread, and those that it starts, for good.
-pub(super) fn drop_capabilities() -> Outcome {
+pub(super) fn drop_capabilities() -> MechanismState {
     // The bounding set first: shrinking it takes a capability. Whoever has none has nothing to gain by it either, for new
     // privileges are refused.
     for capability in (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)) {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => break,
-            Err(error) => return Outcome::Degraded(format!("capabilities could not be bounded: {error}")),
+            Err(error) => return MechanismState::Degraded(format!("capabilities could not be bounded: {error}")),
         }
     }
     let none = CapabilitySet::empty();
@@ -62,9 +62,9 @@ pub(super) fn raise_limits() -> Vec<String> {
     failed
 }
 
-fn outcome<T, E: std::fmt::Display>(done: Result<T, E>, active: &str, failed: &str) -> Outcome {
+fn outcome<T, E: std::fmt::Display>(done: Result<T, E>, active: &str, failed: &str) -> MechanismState {
     match done {
-        Ok(_) => Outcome::Active(active.to_owned()),
-        Err(error) => Outcome::Degraded(format!("{failed}: {error}")),
+        Ok(_) => MechanismState::Active(active.to_owned()),
+        Err(error) => MechanismState::Degraded(format!("{failed}: {error}")),
     }
 }

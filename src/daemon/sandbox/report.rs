@@ -55,7 +55,7 @@ impl fmt::Display for Mechanism {
 
 /// What came of a part of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MechanismState {
     /// It is in force, as the text says.
     Active(String),
     /// It is not in force, or not all of it; the text says why and what would help.
@@ -64,47 +64,47 @@ pub enum Outcome {
     Off(&'static str),
 }
 
-impl Outcome {
+impl MechanismState {
     /// Whether it stops what it is there to stop, all of it.
     pub fn in_force(&self) -> bool {
-        matches!(self, Outcome::Active(_))
+        matches!(self, MechanismState::Active(_))
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for MechanismState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Active(how) => f.write_str(how),
-            Outcome::Degraded(_) => f.write_str("degraded"),
-            Outcome::Off(instead) => f.write_str(instead),
+            MechanismState::Active(how) => f.write_str(how),
+            MechanismState::Degraded(_) => f.write_str("degraded"),
+            MechanismState::Off(instead) => f.write_str(instead),
         }
     }
 }
 
 /// What came of every part that was tried.
 #[derive(Clone, Debug, Default)]
-pub struct Report(Vec<(Mechanism, Outcome)>);
+pub struct SandboxReport(Vec<(Mechanism, MechanismState)>);
 
-impl Report {
-    pub(super) fn note(&mut self, mechanism: Mechanism, outcome: Outcome) {
+impl SandboxReport {
+    pub(super) fn note(&mut self, mechanism: Mechanism, outcome: MechanismState) {
         self.0.push((mechanism, outcome));
     }
 
     /// What came of a part; `None` where it was not tried.
-    pub fn outcome(&self, mechanism: Mechanism) -> Option<&Outcome> {
+    pub fn outcome(&self, mechanism: Mechanism) -> Option<&MechanismState> {
         self.0.iter().find(|(noted, _)| *noted == mechanism).map(|(_, outcome)| outcome)
     }
 
     /// What came of every part that was tried.
-    pub fn outcomes(&self) -> impl Iterator<Item = (Mechanism, &Outcome)> {
+    pub fn outcomes(&self) -> impl Iterator<Item = (Mechanism, &MechanismState)> {
         self.0.iter().map(|(mechanism, outcome)| (*mechanism, outcome))
     }
 
     /// The parts that are not, or not wholly, in force though they should be, and why.
     pub fn degraded(&self) -> impl Iterator<Item = (Mechanism, &str)> {
         self.0.iter().filter_map(|(mechanism, outcome)| match outcome {
-            Outcome::Degraded(why) => Some((*mechanism, why.as_str())),
-            Outcome::Active(_) | Outcome::Off(_) => None,
+            MechanismState::Degraded(why) => Some((*mechanism, why.as_str())),
+            MechanismState::Active(_) | MechanismState::Off(_) => None,
         })
     }
 }
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn what_is_degraded_is_told_with_its_reason_and_what_is_off_is_not() {
-        let mut report = Report::default();
-        report.note(Mechanism::CoreDumps, Outcome::Active("refused".into()));
-        report.note(Mechanism::Landlock, Outcome::Degraded("too old".into()));
-        report.note(Mechanism::Seccomp, Outcome::Off("off"));
+        let mut report = SandboxReport::default();
+        report.note(Mechanism::CoreDumps, MechanismState::Active("refused".into()));
+        report.note(Mechanism::Landlock, MechanismState::Degraded("too old".into()));
+        report.note(Mechanism::Seccomp, MechanismState::Off("off"));
         assert_eq!(report.degraded().collect::<Vec<_>>(), [(Mechanism::Landlock, "too old")]);
-        assert_eq!(report.outcome(Mechanism::Seccomp), Some(&Outcome::Off("off")));
+        assert_eq!(report.outcome(Mechanism::Seccomp), Some(&MechanismState::Off("off")));
         assert_eq!(report.outcome(Mechanism::Tracing), None);
         assert_eq!(report.outcomes().map(|(_, outcome)| outcome.in_force()).collect::<Vec<_>>(), [true, false, false]);
     }

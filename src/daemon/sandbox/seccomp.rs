@@ -7,7 +7,7 @@ use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads, sock_filter,
 };
 
-use super::{calls, report::Outcome};
+use super::{calls, report::MechanismState};
 use masker_config::SeccompMode;
 
 /// The first number of a system call that was not given when the list was written. A C library that tries one is told what
@@ -15,15 +15,17 @@ use masker_config::SeccompMode;
 const FIRST_UNKNOWN: u32 = 470;
 
 /// Filters the calls of every thread of the process, and of all that will be.
-pub(super) fn close(mode: SeccompMode) -> Outcome {
+pub(super) fn close(mode: SeccompMode) -> MechanismState {
     let (violation, closed) = match mode {
-        SeccompMode::Off => return Outcome::Off("off"),
-        SeccompMode::Log => (SeccompAction::Log, Outcome::Off("violations are logged")),
-        SeccompMode::Enforce => (SeccompAction::KillProcess, Outcome::Active("violations kill".to_owned())),
+        SeccompMode::Off => return MechanismState::Off("off"),
+        SeccompMode::Log => (SeccompAction::Log, MechanismState::Off("violations are logged")),
+        SeccompMode::Enforce => (SeccompAction::KillProcess, MechanismState::Active("violations kill".to_owned())),
     };
     match program(violation).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
         Ok(()) => closed,
-        Err(error) => Outcome::Degraded(format!("system calls are not filtered ({error}); Linux 4.14 and later can")),
+        Err(error) => {
+            MechanismState::Degraded(format!("system calls are not filtered ({error}); Linux 4.14 and later can"))
+        }
     }
 }
 
@@ -32,14 +34,14 @@ fn program(violation: SeccompAction) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, _> = calls::plain().map(|call| (call, Vec::new())).collect();
     rules.extend(calls::with_conditions()?);
     let filter = SeccompFilter::new(rules, violation, SeccompAction::Allow, target)?;
-    let mut program = unknown_to_us().to_vec();
+    let mut program = unknown_calls().to_vec();
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
 }
 
 /// Answers `ENOSYS` to calls that are newer than the list, and to clone3(2): its flags are in memory, where a filter cannot
 /// look, so the C library is sent back to clone(2). Jumps over nothing else: what follows begins with its own checks.
-fn unknown_to_us() -> [sock_filter; 4] {
+fn unknown_calls() -> [sock_filter; 4] {
     // Codes of the classic machine are 16 bits wide, and these constants are none wider.
     let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
     let clone3 = u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     harness::{Client, Daemon, LIMIT, Launch, Site, TestKey, masker},
-    powercut::weather::Weather,
+    powercut::fault_schedule::Weather,
 };
 
 const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";

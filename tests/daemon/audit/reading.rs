@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use masker_audit::Operation;
+use masker_audit::AuditOperation;
 use serde_json::{Value, json};
 
 use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};
@@ -167,7 +167,7 @@ fn each_operation_leaves_its_line() {
     for op in leaving {
         assert!(!of(&events, op).is_empty(), "nothing tells of {op}");
     }
-    let known: Vec<&str> = Operation::ALL.iter().map(|op| op.as_str()).collect();
+    let known: Vec<&str> = AuditOperation::ALL.iter().map(|op| op.as_str()).collect();
     let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
     assert!(events.iter().all(|event| known.contains(&event["op"].as_str().unwrap())));

@@ -6,8 +6,8 @@ use super::*;
 const MIDNIGHT: u64 = 20_000 * DAY_SECONDS;
 
 /// So many milliseconds after some start, which was at midnight.
-fn at(milliseconds: u64) -> Moment {
-    Moment { elapsed: Duration::from_millis(5_000 + milliseconds), unix_seconds: MIDNIGHT + milliseconds / 1_000 }
+fn at(milliseconds: u64) -> Timestamps {
+    Timestamps { elapsed: Duration::from_millis(5_000 + milliseconds), unix_seconds: MIDNIGHT + milliseconds / 1_000 }
 }
 
 fn limiter(numbers: &[(Limit, u64)]) -> Limiter {
@@ -15,12 +15,12 @@ fn limiter(numbers: &[(Limit, u64)]) -> Limiter {
 }
 
 /// How many requests of so many values are admitted in a row.
-fn admitted(limiter: &Limiter, now: Moment, values: u64) -> u64 {
+fn admitted(limiter: &Limiter, now: Timestamps, values: u64) -> u64 {
     (0..100_000).take_while(|_| limiter.admit(now, values).is_ok()).count() as u64
 }
 
-fn left(standing: Standing) -> (Limit, u64, u64, u64) {
-    (standing.which, standing.limit, standing.remaining, standing.reset_seconds)
+fn left(rate_limit: RateLimitStatus) -> (Limit, u64, u64, u64) {
+    (rate_limit.which, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
 }
 
 #[test]
@@ -29,12 +29,12 @@ fn a_bucket_gives_its_burst_and_then_its_rate() {
     assert_eq!(left(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::RequestsPerSecond, 5, 4, 1));
     assert_eq!(admitted(&limiter, at(0), 0), 4);
     let refusal = limiter.admit(at(0), 0).unwrap_err();
-    assert_eq!((refusal.kind, refusal.which), (RefusalKind::Rate, Limit::RequestsPerSecond));
+    assert_eq!((refusal.kind, refusal.which), (LimitKind::Rate, Limit::RequestsPerSecond));
     assert_eq!((refusal.retry_after_seconds, refusal.at_most), (1, None));
-    assert_eq!(left(refusal.standing.unwrap()), (Limit::RequestsPerSecond, 5, 0, 3));
+    assert_eq!(left(refusal.rate_limit.unwrap()), (Limit::RequestsPerSecond, 5, 0, 3));
     // A part of a request is none.
     assert_eq!(
-        limiter.standings(at(499)).into_iter().map(left).collect::<Vec<_>>(),
+        limiter.rate_limit_statuses(at(499)).into_iter().map(left).collect::<Vec<_>>(),
         [(Limit::RequestsPerSecond, 5, 0, 3)]
     );
     for (milliseconds, expected) in [(499, 0), (500, 1), (999, 0), (1_000, 1), (2_500, 3), (100_000, 5)] {
@@ -65,7 +65,7 @@ fn an_hour_begins_with_its_first_request() {
     assert_eq!(left(limiter.admit(at(1_800_000), 0).unwrap().unwrap()), (Limit::RequestsPerHour, 3, 2, 3_600));
     assert_eq!(admitted(&limiter, at(5_399_999), 0), 2);
     let refusal = limiter.admit(at(4_800_000), 0).unwrap_err();
-    assert_eq!((refusal.kind, refusal.retry_after_seconds), (RefusalKind::Rate, 600));
+    assert_eq!((refusal.kind, refusal.retry_after_seconds), (LimitKind::Rate, 600));
     assert_eq!(admitted(&limiter, at(5_400_000), 0), 3);
 }
 
@@ -83,8 +83,8 @@ fn values_count_each_and_are_taken_all_or_not_at_all() {
     // A request without values takes none, and is never refused for them.
     assert_eq!(left(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::ValuesPerSecond, 100, 0, 10));
     assert!(limiter.admit(at(5_000), 50).is_ok());
-    let standings = limiter.standings(at(5_000)).into_iter().map(left).collect::<Vec<_>>();
-    assert_eq!(standings, [(Limit::ValuesPerSecond, 100, 0, 10), (Limit::ValuesPerHour, 150, 0, 3_595)]);
+    let rate_limit_statuses = limiter.rate_limit_statuses(at(5_000)).into_iter().map(left).collect::<Vec<_>>();
+    assert_eq!(rate_limit_statuses, [(Limit::ValuesPerSecond, 100, 0, 10), (Limit::ValuesPerHour, 150, 0, 3_595)]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_day_of_utc_has_its_quota() {
     // A request without values is an operation.
     assert_eq!(limiter.admit(at(1_000), 0).unwrap().unwrap().remaining, 2);
     let refusal = limiter.admit(at(86_399_000), 3).unwrap_err();
-    assert_eq!((refusal.kind, refusal.which), (RefusalKind::Quota, Limit::OperationsPerDay));
+    assert_eq!((refusal.kind, refusal.which), (LimitKind::Quota, Limit::OperationsPerDay));
     assert_eq!((refusal.retry_after_seconds, refusal.at_most), (1, None));
     assert_eq!(limiter.admit(at(86_400_000), 3).unwrap().unwrap().remaining, 7);
     // A clock that wavers around midnight gives nothing back.
@@ -115,7 +115,7 @@ fn a_day_of_utc_has_its_quota() {
 fn what_is_told_is_the_tightest_limit_by_requests() {
     let numbers = [(Limit::RequestsPerSecond, 1), (Limit::RequestsBurst, 3), (Limit::RequestsPerHour, 4)];
     let limiter = limiter(&[numbers.as_slice(), &[(Limit::ValuesPerHour, 1)]].concat());
-    let told = |now| limiter.admit(now, 0).unwrap().map(|standing| (standing.which, standing.remaining));
+    let told = |now| limiter.admit(now, 0).unwrap().map(|rate_limit| (rate_limit.which, rate_limit.remaining));
     assert_eq!(told(at(0)), Some((Limit::RequestsPerSecond, 2)));
     assert_eq!(told(at(0)), Some((Limit::RequestsPerSecond, 1)));
     // As little is left of both: the one that takes longer.
@@ -129,7 +129,7 @@ fn without_limits_there_is_nothing_to_tell() {
     for _ in 0..1_000 {
         assert_eq!(limiter.admit(at(0), u64::MAX), Ok(None));
     }
-    assert!(limiter.standings(at(0)).is_empty());
+    assert!(limiter.rate_limit_statuses(at(0)).is_empty());
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn other_limits_find_what_was_taken() {
     assert_eq!(fewer.limits().get(Limit::RequestsPerHour), Some(11));
     // A request that began before still counts.
     assert_eq!(admitted(&before, at(3_000), 0), 1);
-    assert_eq!(after.standings(at(3_000))[1].remaining, 30 - 13);
+    assert_eq!(after.rate_limit_statuses(at(3_000))[1].remaining, 30 - 13);
 }
 
 #[test]

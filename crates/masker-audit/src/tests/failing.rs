@@ -8,21 +8,21 @@ use std::{
 };
 
 use super::super::{
-    AuditError, AuditLog, Event, OnFailure, Operation, Query, chain::stated_sequence, file::Faults, read, shared::lock,
-    testing::*,
+    AuditError, AuditEvent, AuditLog, AuditOperation, EventQuery, OnFailure, chain::claimed_sequence,
+    file::InjectedFaults, read, state::lock, test_support::*,
 };
 
-fn faults(log: &AuditLog) -> Arc<Faults> {
+fn faults(log: &AuditLog) -> Arc<InjectedFaults> {
     lock(&log.shared.writer).faults.clone()
 }
 
 async fn try_record(log: &AuditLog) -> Result<(), AuditError> {
-    log.record(&Event::new(Operation::Rehydrate, "ok")).await
+    log.record(&AuditEvent::new(AuditOperation::Rehydrate, "ok")).await
 }
 
 /// How many events the log says were lost, at each time that it went on.
 fn lost(directory: &std::path::Path) -> Vec<u64> {
-    let resumed = Query { op: Some("log.resumed".into()), limit: 100, ..Query::default() };
+    let resumed = EventQuery { op: Some("log.resumed".into()), limit: 100, ..EventQuery::default() };
     let lost = |event: &String| {
         let event: serde_json::Value = serde_json::from_str(event).unwrap();
         event["detail"]["lost"].as_u64().unwrap()
@@ -34,7 +34,7 @@ fn lost(directory: &std::path::Path) -> Vec<u64> {
 fn a_full_disk_refuses_and_is_over_when_there_is_room() {
     for room in [0, 1, 50, 100] {
         let folder = scratch();
-        let log = open(options(folder.path()), None, &SetClock::new()).log;
+        let log = open(options(folder.path()), None, &ManualClock::new()).log;
         let faults = faults(&log);
         runtime().block_on(async {
             record(&log, 2).await;
@@ -66,7 +66,7 @@ fn a_log_that_is_told_to_go_on_does_and_counts_what_it_loses() {
     let folder = scratch();
     let mut options = options(folder.path());
     options.on_failure = OnFailure::Continue;
-    let log = open(options, None, &SetClock::new()).log;
+    let log = open(options, None, &ManualClock::new()).log;
     let faults = faults(&log);
     runtime().block_on(async {
         faults.limit_writes(10);
@@ -88,7 +88,7 @@ fn a_log_that_is_told_to_go_on_does_and_counts_what_it_loses() {
 #[test]
 fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
     runtime().block_on(async {
         record(&log, 2).await;
@@ -105,7 +105,7 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
         let text = fs::read(&path).unwrap();
         let kept: Vec<&[u8]> = text
             .split_inclusive(|byte| *byte == b'\n')
-            .filter(|line| stated_sequence(&line[..line.len() - 1]).unwrap() <= durable.sequence)
+            .filter(|line| claimed_sequence(&line[..line.len() - 1]).unwrap() <= durable.sequence)
             .collect();
         fs::write(&path, kept.concat()).unwrap();
         faults.end();
@@ -121,7 +121,7 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
 #[test]
 fn a_part_of_a_line_that_cannot_be_cut_off_is_cut_off_later() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
     runtime().block_on(async {
         record(&log, 1).await;
@@ -145,7 +145,7 @@ fn a_disk_that_fails_at_any_point_of_a_change_of_segments_breaks_nothing() {
     // Room for no closing line; for that, and for no opening one; and syncs that fail.
     for (room, syncs_fail) in [(0, false), (280, false), (usize::MAX, true)] {
         let folder = scratch();
-        let clock = SetClock::new();
+        let clock = ManualClock::new();
         let log = open(options(folder.path()), None, &clock).log;
         let faults = faults(&log);
         runtime().block_on(async {
@@ -170,7 +170,7 @@ fn a_disk_that_fails_at_any_point_of_a_change_of_segments_breaks_nothing() {
 #[test]
 fn a_log_that_ends_while_it_fails_is_whole() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
     runtime().block_on(async {
         record(&log, 2).await;
@@ -180,29 +180,29 @@ fn a_log_that_ends_while_it_fails_is_whole() {
     });
     drop(log);
     assert_eq!(verify_all(folder.path()).unwrap().events, 3);
-    assert!(open(options(folder.path()), None, &SetClock::new()).notes.is_empty());
+    assert!(open(options(folder.path()), None, &ManualClock::new()).notes.is_empty());
 }
 
 #[test]
 fn a_log_is_kept_until_it_is_closed_and_does_not_say_so_while_the_disk_is_waited_for() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
-    assert!(log.is_kept());
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
+    assert!(log.is_running());
     // A full disk is an answer.
     faults(&log).limit_writes(0);
     runtime().block_on(async { assert!(try_record(&log).await.is_err()) });
-    assert!(log.is_kept());
+    assert!(log.is_running());
     faults(&log).end();
 
     thread::scope(|scope| {
         let (asked, kept) = mpsc::channel();
         let writing = lock(&log.shared.writer);
         let log = &log;
-        scope.spawn(move || asked.send(log.is_kept()).unwrap());
+        scope.spawn(move || asked.send(log.is_running()).unwrap());
         assert!(kept.recv_timeout(Duration::from_millis(20)).is_err(), "somebody writes still");
         drop(writing);
         assert!(kept.recv().unwrap());
     });
     runtime().block_on(log.close());
-    assert!(!log.is_kept());
+    assert!(!log.is_running());
 }

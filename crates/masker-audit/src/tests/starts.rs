@@ -2,19 +2,19 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-use super::super::{Head, OpenError, Options, Source, Why, testing::*, verify};
+use super::super::{AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, verify};
 
 /// Opens a log and closes it again: what the operator is told, and whether it is healthy.
-fn start(options: Options, anchor: Option<Head>) -> (Vec<String>, bool) {
-    let opened = open(options, anchor, &SetClock::new());
+fn start(options: AuditOptions, anchor: Option<ChainHead>) -> (Vec<String>, bool) {
+    let opened = open(options, anchor, &ManualClock::new());
     let healthy = opened.log.health().is_ok();
     runtime().block_on(opened.log.close());
     (opened.notes, healthy)
 }
 
 /// A log of one segment with a few events; its text and where it ends.
-fn small_log(directory: &Path) -> (Vec<u8>, Head) {
-    let log = open(options(directory), None, &SetClock::new()).log;
+fn small_log(directory: &Path) -> (Vec<u8>, ChainHead) {
+    let log = open(options(directory), None, &ManualClock::new()).log;
     runtime().block_on(record(&log, 3));
     let head = log.durable_head();
     drop(log);
@@ -37,7 +37,7 @@ fn a_log_goes_on_where_it_ended() {
     let (text, head) = small_log(folder.path());
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
     assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), text, "a start that finds all well writes nothing");
-    let log = open(options(folder.path()), Some(head), &SetClock::new()).log;
+    let log = open(options(folder.path()), Some(head), &ManualClock::new()).log;
     runtime().block_on(record(&log, 1));
     drop(log);
     assert_eq!(verify_all(folder.path()).unwrap().events, 5);
@@ -46,9 +46,9 @@ fn a_log_goes_on_where_it_ended() {
 #[test]
 fn a_second_process_is_kept_out() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
-    let again = super::super::AuditLog::open(options(folder.path()), None, SetClock::new().clock());
-    assert!(matches!(again.map(drop), Err(OpenError::Locked { .. })));
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
+    let again = super::super::AuditLog::open(options(folder.path()), None, ManualClock::new().clock());
+    assert!(matches!(again.map(drop), Err(AuditOpenError::Locked { .. })));
     drop(log);
     start(options(folder.path()), None);
 }
@@ -90,13 +90,13 @@ fn what_a_power_cut_leaves_at_the_end_is_cut() {
 fn a_segment_that_was_never_begun_is_no_segment() {
     for header in [0, 1, 50] {
         let folder = scratch();
-        let clock = SetClock::new();
+        let clock = ManualClock::new();
         let head = three_segments(folder.path(), &clock);
         let last = files(folder.path()).remove(2);
         let text = fs::read(&last).unwrap();
         fs::write(&last, &text[..header]).unwrap();
         // Its events were never durable, so the noted end is before it.
-        let anchor = verify(&Source::Files(files(folder.path())[..2].to_vec()), &key(), None).unwrap().head;
+        let anchor = verify(&LogSource::Files(files(folder.path())[..2].to_vec()), &key(), None).unwrap().head;
         let opened = open(options(folder.path()), Some(anchor), &clock);
         assert!(opened.log.health().is_ok());
         runtime().block_on(record(&opened.log, 1));
@@ -130,7 +130,7 @@ fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
     let operations = operations(folder.path());
     assert_eq!(operations.iter().filter(|op| *op == "chain.broken").count(), 1);
     // The next segment carries it on.
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     let log = open(options(folder.path()), None, &clock).log;
     next_day(&log, &clock);
     assert!(log.health().is_err());
@@ -144,7 +144,7 @@ fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
     // It is still where it is, and what came after verifies by itself.
     assert_eq!(failing(folder.path(), None).1, line);
-    verify(&Source::Files(after), &key(), None).unwrap();
+    verify(&LogSource::Files(after), &key(), None).unwrap();
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_tail_cut_below_the_noted_end_is_found() {
         assert!(!healthy && notes[0].contains("cut"), "{kept}: {notes:?}");
         // What comes later has numbers of its own.
         let after = files(folder.path()).pop().unwrap();
-        let found = verify(&Source::Files(vec![after]), &key(), None).unwrap();
+        let found = verify(&LogSource::Files(vec![after]), &key(), None).unwrap();
         assert_eq!(found.removed_before, Some(head), "{kept}");
     }
 }
@@ -180,14 +180,14 @@ fn a_tail_cut_below_the_noted_end_is_found() {
 #[test]
 fn a_noted_end_is_found_in_any_segment() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
-    let mut heads = vec![Head::GENESIS];
+    let mut heads = vec![ChainHead::GENESIS];
     for path in files(folder.path()) {
         let text = text_of(&path);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let hash = std::str::from_utf8(&line[line.len() - 66..line.len() - 2]).unwrap();
-            heads.push(Head { sequence: heads.len() as u64, hash: super::super::parse_hash(hash).unwrap() });
+            heads.push(ChainHead { sequence: heads.len() as u64, hash: super::super::parse_hash(hash).unwrap() });
         }
     }
     assert_eq!(heads.len(), 18);
@@ -199,7 +199,7 @@ fn a_noted_end_is_found_in_any_segment() {
         for path in files(folder.path()) {
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
-        let other = Head { hash: [7; 32], ..*head };
+        let other = ChainHead { hash: [7; 32], ..*head };
         let (notes, healthy) = start(options(copy.path()), Some(other));
         assert!(!healthy && notes[0].contains("is not the one that was noted"), "{}: {notes:?}", head.sequence);
     }
@@ -212,13 +212,13 @@ fn a_log_that_is_gone_is_missed() {
     fs::remove_file(&files(folder.path())[0]).unwrap();
     let (_, healthy) = start(options(folder.path()), Some(head));
     assert!(!healthy);
-    assert_eq!(failing(folder.path(), None).2, Why::Beheaded { before: head.sequence });
+    assert_eq!(failing(folder.path(), None).2, LineError::Beheaded { before: head.sequence });
 }
 
 #[test]
 fn what_is_above_a_break_that_was_told_is_not_told_again() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     let two_days = |log: super::super::AuditLog| {
         runtime().block_on(async {
             record(&log, 3).await;
@@ -233,12 +233,12 @@ fn what_is_above_a_break_that_was_told_is_not_told_again() {
     let middle = text.len() / 2;
     text[middle] ^= 1;
     fs::write(&second, text).unwrap();
-    let accepting = Options { accept_break: true, ..options(folder.path()) };
+    let accepting = AuditOptions { accept_break: true, ..options(folder.path()) };
     let opened = open(accepting, None, &clock);
     assert!(opened.notes[0].contains("chain is broken"), "{:?}", opened.notes);
     two_days(opened.log);
     assert_eq!(files(folder.path()).len(), 4);
     // An end of the first day, which is two segments above: whatever became of it, the break was found since.
-    let noted = Head { sequence: 2, hash: [7; 32] };
+    let noted = ChainHead { sequence: 2, hash: [7; 32] };
     assert_eq!(start(options(folder.path()), Some(noted)), (vec![], true));
 }

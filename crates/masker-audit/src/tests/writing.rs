@@ -2,18 +2,21 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use super::super::{AuditError, Detail, Event, Operation, Options, Query, Sync, keeper, read, segment, testing::*};
-use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_USUAL};
+use super::super::{
+    AuditError, AuditEvent, AuditOperation, AuditOptions, DetailValue, EventQuery, SyncPolicy, maintenance, read,
+    segment, test_support::*,
+};
+use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_SOFT_MAX};
 
 #[test]
 fn events_of_many_tasks_are_all_there() {
-    for sync in [Sync::Always, Sync::Every(Duration::from_millis(1))] {
+    for sync in [SyncPolicy::Always, SyncPolicy::Every(Duration::from_millis(1))] {
         let folder = scratch();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
         let mut options = options(folder.path());
         options.sync = sync;
         options.segment_bytes_max = 64 * 1024;
-        let log = Arc::new(open(options, None, &SetClock::new()).log);
+        let log = Arc::new(open(options, None, &ManualClock::new()).log);
         runtime.block_on(async {
             let tasks: Vec<_> = (0..64)
                 .map(|_| {
@@ -39,9 +42,9 @@ fn events_of_many_tasks_are_all_there() {
 #[test]
 fn an_event_whose_request_is_given_up_is_written() {
     let folder = scratch();
-    let log = open(options(folder.path()), None, &SetClock::new()).log;
+    let log = open(options(folder.path()), None, &ManualClock::new()).log;
     runtime().block_on(async {
-        let event = Event::new(Operation::Forget, "ok");
+        let event = AuditEvent::new(AuditOperation::Forget, "ok");
         let mut recording = Box::pin(log.record(&event));
         // Asked once and dropped.
         tokio::select! {
@@ -61,14 +64,23 @@ fn an_event_that_is_too_long_is_refused_alone() {
     let folder = scratch();
     let mut options = options(folder.path());
     options.segment_bytes_max = 1 << 30;
-    let log = open(options, None, &SetClock::new()).log;
+    let log = open(options, None, &ManualClock::new()).log;
     let text = "x".repeat(AUDIT_LINE_BYTES_MAX);
     runtime().block_on(async {
-        let event = Event { detail: &[("text", Detail::Text(&text))], ..Event::new(Operation::Start, "ok") };
+        let event = AuditEvent {
+            detail: &[("text", DetailValue::Text(&text))],
+            ..AuditEvent::new(AuditOperation::Start, "ok")
+        };
         assert_eq!(log.record(&event).await, Err(AuditError::TooLong));
-        let event = Event { detail: &[("text", Detail::Text(&text[300..]))], ..Event::new(Operation::Start, "ok") };
+        let event = AuditEvent {
+            detail: &[("text", DetailValue::Text(&text[300..]))],
+            ..AuditEvent::new(AuditOperation::Start, "ok")
+        };
         assert_eq!(log.record(&event).await, Err(AuditError::TooLong));
-        let event = Event { detail: &[("text", Detail::Text(&text[400..]))], ..Event::new(Operation::Start, "ok") };
+        let event = AuditEvent {
+            detail: &[("text", DetailValue::Text(&text[400..]))],
+            ..AuditEvent::new(AuditOperation::Start, "ok")
+        };
         log.record(&event).await.unwrap();
         log.close().await;
     });
@@ -78,7 +90,7 @@ fn an_event_that_is_too_long_is_refused_alone() {
 #[test]
 fn ids_and_times_go_on_though_the_clock_goes_back() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     let log = open(options(folder.path()), None, &clock).log;
     runtime().block_on(async {
         record(&log, 2).await;
@@ -87,7 +99,7 @@ fn ids_and_times_go_on_though_the_clock_goes_back() {
         assert!(!log.shared.rotate(), "a day that is past is no new one");
         log.close().await;
     });
-    let page = read(folder.path(), &Query { limit: 10, ..Query::default() }).unwrap();
+    let page = read(folder.path(), &EventQuery { limit: 10, ..EventQuery::default() }).unwrap();
     let ids: Vec<String> =
         page.events.iter().map(|event| event.split("\"id\":\"").nth(1).unwrap()[..26].into()).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
@@ -96,14 +108,14 @@ fn ids_and_times_go_on_though_the_clock_goes_back() {
 #[test]
 fn pages_are_read_over_segments() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
-    let whole = read(folder.path(), &Query { limit: 100, ..Query::default() }).unwrap();
+    let whole = read(folder.path(), &EventQuery { limit: 100, ..EventQuery::default() }).unwrap();
     assert_eq!((whole.events.len(), whole.last, whole.more), (17, 17, false));
     for limit in 1..=17 {
         let (mut events, mut after) = (Vec::new(), 0);
         loop {
-            let page = read(folder.path(), &Query { after, limit, ..Query::default() }).unwrap();
+            let page = read(folder.path(), &EventQuery { after, limit, ..EventQuery::default() }).unwrap();
             assert!(page.events.len() <= limit);
             events.extend(page.events);
             after = page.last;
@@ -113,21 +125,21 @@ fn pages_are_read_over_segments() {
         }
         assert_eq!(events, whole.events, "{limit}");
     }
-    let of = |query: Query| read(folder.path(), &Query { limit: 100, ..query }).unwrap().events.len();
-    assert_eq!(of(Query { op: Some("tokenize".into()), ..Query::default() }), 12);
-    assert_eq!(of(Query { caller: Some("billing".into()), ..Query::default() }), 0);
+    let of = |query: EventQuery| read(folder.path(), &EventQuery { limit: 100, ..query }).unwrap().events.len();
+    assert_eq!(of(EventQuery { op: Some("tokenize".into()), ..EventQuery::default() }), 12);
+    assert_eq!(of(EventQuery { caller: Some("billing".into()), ..EventQuery::default() }), 0);
     // The day that a segment is begun, the one before is closed.
     let since = Some("2026-03-02T12:00:00Z".parse().unwrap());
-    assert_eq!(of(Query { since, ..Query::default() }), 12);
-    assert_eq!(of(Query { until: since, ..Query::default() }), 5);
+    assert_eq!(of(EventQuery { since, ..EventQuery::default() }), 12);
+    assert_eq!(of(EventQuery { until: since, ..EventQuery::default() }), 5);
     let since = Some("2026-03-03T12:00:00.001Z".parse().unwrap());
-    assert_eq!(of(Query { since, ..Query::default() }), 0);
+    assert_eq!(of(EventQuery { since, ..EventQuery::default() }), 0);
 }
 
 #[test]
 fn segments_past_their_time_are_removed_and_the_rest_verifies() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
     let names = files(folder.path());
     let with_retention = |days| {
@@ -157,12 +169,12 @@ fn segments_past_their_time_are_removed_and_the_rest_verifies() {
 #[test]
 fn closed_segments_are_compressed() {
     let folder = scratch();
-    let clock = SetClock::new();
+    let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
     let log = open(options(folder.path()), None, &clock).log;
     // Whether it is done by this call or at the start, which may be under way: once the log has ended, it is over.
     runtime().block_on(log.close());
-    keeper::compress_closed(&log.shared).unwrap();
+    maintenance::compress_closed(&log.shared).unwrap();
     let segments = segment::list(folder.path()).unwrap().segments;
     assert!(!segments[2].compressed);
     verify_all(folder.path()).unwrap();
@@ -170,15 +182,17 @@ fn closed_segments_are_compressed() {
 
 #[test]
 fn a_disk_that_falls_behind_is_waited_for() {
-    let (folder, clock) = (scratch(), SetClock::new());
-    let hour = Sync::Every(Duration::from_secs(3_600));
-    let log = open(Options { sync: hour, segment_bytes_max: 1 << 30, ..options(folder.path()) }, None, &clock).log;
+    let (folder, clock) = (scratch(), ManualClock::new());
+    let hour = SyncPolicy::Every(Duration::from_secs(3_600));
+    let log = open(AuditOptions { sync: hour, segment_bytes_max: 1 << 30, ..options(folder.path()) }, None, &clock).log;
     let begun = log.durable_head().sequence;
     runtime().block_on(async {
         let long = "x".repeat(AUDIT_LINE_BYTES_MAX / 2);
-        let detail = [("reason", Detail::Text(&long))];
-        for _ in 0..2 * AUDIT_UNSYNCED_BYTES_USUAL / long.len() {
-            log.record(&Event { detail: &detail, ..Event::new(Operation::Refused, "ok") }).await.unwrap();
+        let detail = [("reason", DetailValue::Text(&long))];
+        for _ in 0..2 * AUDIT_UNSYNCED_BYTES_SOFT_MAX / long.len() {
+            log.record(&AuditEvent { detail: &detail, ..AuditEvent::new(AuditOperation::Refused, "ok") })
+                .await
+                .unwrap();
         }
     });
     assert!(log.durable_head().sequence > begun, "nobody waited for an hour's end");

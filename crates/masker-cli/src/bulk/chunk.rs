@@ -6,17 +6,17 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 
 use super::{
-    connections::Connections,
-    failures::Failure,
-    plan::{Operation, Plan},
+    connections::ConnectionPool,
+    failures::RowFailure,
+    options::{BulkOperation, BulkPlan},
     table,
-    wiped::Wiped,
+    wiped_bytes::WipedBytes,
 };
-use crate::session::CommandError;
+use crate::context::CommandError;
 use masker_api::{Answer, ItemError, Text};
-use masker_client::{ClientError, Reply};
+use masker_client::{ClientError, ClientReply};
 use masker_core::token::TOKEN_BYTES_MAX;
-use masker_types::code::Code;
+use masker_types::error_code::Code;
 
 /// Size from which on a chunk is not given further rows, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -25,28 +25,28 @@ const REQUEST_BYTES: usize = 1024 * 1024;
 
 /// How a chunk's text is put together with what fills its gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum OutputLayout {
     /// The text is the cells of a table, one after the other.
-    Table(table::Dialect),
+    Table(table::TableDialect),
     /// The text is what is written, but for JSON strings in its gaps.
     Lines,
 }
 
 /// Rows that were read. What they hold is wiped when they are dropped.
 pub(super) struct Chunk {
-    layout: Layout,
+    layout: OutputLayout,
     /// The number of the first row, counted from 1.
     first_row: u64,
     rows: u64,
     /// How far the input is read with these rows, in bytes.
-    pub(super) read_to: u64,
+    pub(super) bytes_read: u64,
     /// The rows without the values that are to be swapped, in whose places is nothing.
-    pub(super) text: Wiped,
+    pub(super) text: WipedBytes,
     /// Where the cells of a table end.
     pub(super) ends: Vec<usize>,
     gaps: Vec<Gap>,
-    requests: Vec<Request>,
-    failures: Vec<Failure>,
+    requests: Vec<ChunkRequest>,
+    failures: Vec<RowFailure>,
 }
 
 /// The place of a value.
@@ -57,25 +57,25 @@ struct Gap {
     column: usize,
 }
 
-struct Request {
-    body: Wiped,
+struct ChunkRequest {
+    body: WipedBytes,
     items: usize,
 }
 
 /// Rows that can be written.
-pub(super) struct Swapped {
-    pub(super) text: Wiped,
+pub(super) struct ProcessedChunk {
+    pub(super) text: WipedBytes,
     pub(super) rows: u64,
     /// How many values were asked about.
     pub(super) values: u64,
-    pub(super) read_to: u64,
-    pub(super) failures: Vec<Failure>,
+    pub(super) bytes_read: u64,
+    pub(super) failures: Vec<RowFailure>,
 }
 
 /// What became of a value: one of these. It stands for the results of both operations, which as serde's untagged enums
 /// would copy each text before they know it.
 #[derive(Deserialize)]
-struct Outcome<'a> {
+struct ItemOutcome<'a> {
     #[serde(borrow, default)]
     token: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -86,7 +86,7 @@ struct Outcome<'a> {
     error: Option<ItemError>,
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> ItemOutcome<'a> {
     fn result(self) -> Result<Text<'a>, ItemError> {
         match (self.token.or(self.value).or(self.redacted), self.error) {
             (Some(text), None) => Ok(text),
@@ -100,13 +100,13 @@ impl<'a> Outcome<'a> {
 }
 
 impl Chunk {
-    pub(super) fn new(layout: Layout, first_row: u64) -> Self {
+    pub(super) fn new(layout: OutputLayout, first_row: u64) -> Self {
         Chunk {
             layout,
             first_row,
             rows: 0,
-            read_to: 0,
-            text: Wiped::default(),
+            bytes_read: 0,
+            text: WipedBytes::default(),
             ends: Vec::new(),
             gaps: Vec::new(),
             requests: Vec::new(),
@@ -119,7 +119,7 @@ impl Chunk {
     }
 
     /// Whether it is to be given no further row; one row can have taken it beyond every bound.
-    pub(super) fn is_full(&self, plan: &Plan) -> bool {
+    pub(super) fn is_full(&self, plan: &BulkPlan) -> bool {
         self.gaps.len() >= plan.batch || self.text.len() >= CHUNK_BYTES || self.requests.len() > 1
     }
 
@@ -135,12 +135,12 @@ impl Chunk {
     /// Notes that something of the present row will be missing in what is written.
     pub(super) fn fail(&mut self, column: Option<usize>, code: Code, detail: &'static str) {
         let row = self.first_row + self.rows;
-        self.failures.push(Failure { row, column, code: code.as_str().into(), detail: detail.into() });
+        self.failures.push(RowFailure { row, column, code: code.as_str().into(), detail: detail.into() });
     }
 
     /// Leaves a gap for a value of the present row, and asks for what fills it. Says whether it did: what cannot be asked
     /// about has failed.
-    pub(super) fn ask(&mut self, plan: &Plan, column: usize, at: usize, value: &str) -> bool {
+    pub(super) fn ask(&mut self, plan: &BulkPlan, column: usize, at: usize, value: &str) -> bool {
         // What is longer than a token can be is longer than a value, too: requests stay within their bounds.
         if value.len() > TOKEN_BYTES_MAX {
             self.fail(Some(column), plan.operation.unfit(), "it is too long");
@@ -150,7 +150,7 @@ impl Chunk {
         let request = match self.requests.last_mut() {
             Some(last) if last.items < plan.batch && last.body.len() < REQUEST_BYTES => last,
             _ => {
-                self.requests.push(Request { body: plan.opening.clone().into(), items: 0 });
+                self.requests.push(ChunkRequest { body: plan.opening.clone().into(), items: 0 });
                 let last = self.requests.len() - 1;
                 &mut self.requests[last]
             }
@@ -168,12 +168,16 @@ impl Chunk {
     }
 
     /// Asks the daemon, and fills the gaps.
-    pub(super) async fn swap(mut self, plan: &Plan, connections: &Connections) -> Result<Swapped, CommandError> {
+    pub(super) async fn swap(
+        mut self,
+        plan: &BulkPlan,
+        connections: &ConnectionPool,
+    ) -> Result<ProcessedChunk, CommandError> {
         let requests = std::mem::take(&mut self.requests);
         let mut replies = Vec::with_capacity(requests.len());
         if !requests.is_empty() {
             let mut client = connections.take().await?;
-            for Request { mut body, items } in requests {
+            for ChunkRequest { mut body, items } in requests {
                 body.extend_from_slice(b"]}");
                 let body = Bytes::from_owner(body);
                 replies.push((connections.ask(&mut client, plan.operation.path(), body).await?, items));
@@ -183,10 +187,10 @@ impl Chunk {
         self.fill(plan, &replies)
     }
 
-    fn fill(mut self, plan: &Plan, replies: &[(Reply, usize)]) -> Result<Swapped, CommandError> {
+    fn fill(mut self, plan: &BulkPlan, replies: &[(ClientReply, usize)]) -> Result<ProcessedChunk, CommandError> {
         let mut outcomes = Vec::with_capacity(self.gaps.len());
         for (reply, asked) in replies {
-            let answer: Answer<Outcome<'_>> = reply.json()?;
+            let answer: Answer<ItemOutcome<'_>> = reply.json()?;
             if answer.results.len() != *asked {
                 let message = format!("it was asked about {asked} items and answered about {}", answer.results.len());
                 return Err(ClientError::Foreign(message).into());
@@ -198,27 +202,27 @@ impl Chunk {
         for (gap, outcome) in self.gaps.iter().zip(outcomes) {
             let text = match outcome.result() {
                 Ok(text) => Some(text),
-                Err(error) if of_whole_column(plan.operation, &error.code) => {
+                Err(error) if affects_whole_column(plan.operation, &error.code) => {
                     let text = format!("{}: {}: {}", plan.name(gap.column), error.code, error.detail);
                     return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
                 }
                 Err(error) => {
                     let (code, detail) = (Cow::Owned(error.code), Cow::Owned(error.detail));
-                    self.failures.push(Failure { row: gap.row, column: Some(gap.column), code, detail });
+                    self.failures.push(RowFailure { row: gap.row, column: Some(gap.column), code, detail });
                     None
                 }
             };
             filled.push((gap.at, text));
         }
         self.failures.sort_by_key(|failure| failure.row);
-        let mut filled = Filled(filled.into_iter());
+        let mut filled = GapFillers(filled.into_iter());
         let text = match self.layout {
-            Layout::Table(dialect) => dialect.write(self.cells(), |at| filled.next_at(at))?,
-            Layout::Lines => self.lines(filled),
+            OutputLayout::Table(dialect) => dialect.write(self.cells(), |at| filled.next_at(at))?,
+            OutputLayout::Lines => self.lines(filled),
         };
-        let text = Wiped::from(text);
-        let (rows, read_to) = (self.rows, self.read_to);
-        Ok(Swapped { text, rows, values, read_to, failures: self.failures })
+        let text = WipedBytes::from(text);
+        let (rows, bytes_read) = (self.rows, self.bytes_read);
+        Ok(ProcessedChunk { text, rows, values, bytes_read, failures: self.failures })
     }
 
     /// The cells of a table.
@@ -227,7 +231,7 @@ impl Chunk {
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
     }
 
-    fn lines(&self, filled: Filled<'_>) -> Vec<u8> {
+    fn lines(&self, filled: GapFillers<'_>) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.text.len() * 2);
         let mut done = 0;
         for (at, outcome) in filled.0 {
@@ -244,9 +248,9 @@ impl Chunk {
 }
 
 /// What fills the gaps, in their order; `None` where nothing does.
-struct Filled<'a>(IntoIter<(usize, Option<Text<'a>>)>);
+struct GapFillers<'a>(IntoIter<(usize, Option<Text<'a>>)>);
 
-impl<'a> Filled<'a> {
+impl<'a> GapFillers<'a> {
     /// What fills the gap at this place, if there is one and something does.
     fn next_at(&mut self, at: usize) -> Option<Text<'a>> {
         match self.0.as_slice().first() {
@@ -257,9 +261,9 @@ impl<'a> Filled<'a> {
 }
 
 /// Whether this fails for every value of a column alike: then the command is wrong, and not the row.
-fn of_whole_column(operation: Operation, code: &str) -> bool {
+fn affects_whole_column(operation: BulkOperation, code: &str) -> bool {
     let codes = [Code::KindUnknown, Code::PermDenied, Code::ContextRequired];
-    operation == Operation::Tokenize && codes.iter().any(|known| known.as_str() == code)
+    operation == BulkOperation::Tokenize && codes.iter().any(|known| known.as_str() == code)
 }
 
 /// Appends a JSON string.

@@ -8,8 +8,8 @@ use std::{
 
 use hyper::{body::Bytes, header::HeaderValue};
 
-use crate::session::{CommandError, Session};
-use masker_client::{Client, ClientError, Reply};
+use crate::context::{CommandContext, CommandError};
+use masker_client::{Client, ClientError, ClientReply};
 
 /// Longest time that the daemon can ask to be left alone for without that ending the command.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -17,17 +17,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const PAUSES_MAX: usize = 60;
 
 /// Connections that nobody uses now, and what it takes to open more.
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     socket: PathBuf,
     authorization: Option<HeaderValue>,
     masker_session: Option<String>,
     idle: Mutex<Vec<Client>>,
 }
 
-impl Connections {
+impl ConnectionPool {
     /// Opens one, so that a daemon which cannot be reached is told before anything is read.
-    pub(super) async fn open(session: &Session<'_>) -> Result<Self, CommandError> {
-        let connections = Connections {
+    pub(super) async fn open(session: &CommandContext<'_>) -> Result<Self, CommandError> {
+        let connections = ConnectionPool {
             socket: session.socket()?,
             authorization: session.authorization()?,
             masker_session: session.masker_session()?,
@@ -51,7 +51,7 @@ impl Connections {
     }
 
     /// Sends a request, and sends it again where the daemon says when.
-    pub(super) async fn ask(&self, client: &mut Client, path: &str, body: Bytes) -> Result<Reply, CommandError> {
+    pub(super) async fn ask(&self, client: &mut Client, path: &str, body: Bytes) -> Result<ClientReply, CommandError> {
         let session = self.masker_session.as_deref();
         for _ in 0..PAUSES_MAX {
             match client.post_json(session, path, body.clone()).await {

@@ -9,14 +9,14 @@ use std::{
     path::PathBuf,
 };
 
-use super::plan::Plan;
-use crate::{output::Output, session::CommandError};
+use super::options::BulkPlan;
+use crate::{context::CommandError, output::Output};
 
 /// Failures that are told one by one; of further ones, how many there are.
 const SHOWN_MAX: usize = 20;
 
 /// Something that could not be swapped. It holds nothing of the row.
-pub(super) struct Failure {
+pub(super) struct RowFailure {
     /// The row, counted from 1 and without the header.
     pub(super) row: u64,
     /// The column; `None` for the whole row.
@@ -26,16 +26,16 @@ pub(super) struct Failure {
 }
 
 /// All failures: the first ones, and how many of each code.
-pub(super) struct Failures {
+pub(super) struct FailureLog {
     shown: Vec<String>,
     by_code: BTreeMap<String, u64>,
     file: Option<(PathBuf, csv::Writer<File>)>,
 }
 
-impl Failures {
+impl FailureLog {
     /// Begins, with the file for all of them if one is wanted. A run that goes on where another ended goes on in its file.
-    pub(super) fn open(plan: &Plan) -> Result<Self, CommandError> {
-        let mut failures = Failures { shown: Vec::new(), by_code: BTreeMap::new(), file: None };
+    pub(super) fn open(plan: &BulkPlan) -> Result<Self, CommandError> {
+        let mut failures = FailureLog { shown: Vec::new(), by_code: BTreeMap::new(), file: None };
         if let Some(path) = &plan.failures {
             let resumed = plan.skip_rows > 0;
             let mut options = OpenOptions::new();
@@ -59,7 +59,7 @@ impl Failures {
 
     /// Takes note of the failures of a chunk that was written. They are in the file then, too: whoever goes on after a
     /// crash is to find them there.
-    pub(super) fn note(&mut self, failures: &[Failure], plan: &Plan) -> Result<(), CommandError> {
+    pub(super) fn note(&mut self, failures: &[RowFailure], plan: &BulkPlan) -> Result<(), CommandError> {
         for failure in failures {
             let column = failure.column.map(|column| plan.name(column));
             if self.shown.len() < SHOWN_MAX {
@@ -83,7 +83,7 @@ impl Failures {
     }
 
     /// Says what failed.
-    pub(super) fn tell(&self, plan: &Plan, output: &Output) {
+    pub(super) fn tell(&self, plan: &BulkPlan, output: &Output) {
         for line in &self.shown {
             output.error(line);
         }

@@ -15,10 +15,10 @@ const LISTS_MAX: usize = 128;
 
 /// The names that lead to a field, from the outermost on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Path(Vec<String>);
+pub(super) struct FieldPath(Vec<String>);
 
 /// A value of a field.
-pub(super) struct Found<'t> {
+pub(super) struct FieldMatch<'t> {
     /// The number of the path that leads to it.
     pub(super) path: usize,
     /// Where it stands in the text.
@@ -31,17 +31,17 @@ pub(super) struct Found<'t> {
 ///
 /// # Errors
 /// What is wrong with them, for the user.
-pub(super) fn paths<'p>(texts: impl Iterator<Item = &'p str>) -> Result<Vec<Path>, String> {
-    let mut paths: Vec<Path> = Vec::new();
+pub(super) fn paths<'p>(texts: impl Iterator<Item = &'p str>) -> Result<Vec<FieldPath>, String> {
+    let mut paths: Vec<FieldPath> = Vec::new();
     for text in texts {
         let names: Vec<String> = text.split('.').map(str::to_owned).collect();
         if names.iter().any(String::is_empty) {
             return Err(format!("--field {text:?}: write the names from the outermost on, with dots between"));
         }
-        if paths.iter().any(|Path(other)| other.starts_with(&names) || names.starts_with(other)) {
+        if paths.iter().any(|FieldPath(other)| other.starts_with(&names) || names.starts_with(other)) {
             return Err(format!("--field {text:?}: one field lies within another"));
         }
-        paths.push(Path(names));
+        paths.push(FieldPath(names));
     }
     Ok(paths)
 }
@@ -49,20 +49,20 @@ pub(super) fn paths<'p>(texts: impl Iterator<Item = &'p str>) -> Result<Vec<Path
 /// Finds every value to which one of the paths leads, in the order of the text. A list on the way, or at the end of it,
 /// stands for each of its elements, and a name that an object has twice for both: nothing that is of a field stays
 /// unseen. What is null or missing is not found.
-pub(super) fn find<'t>(text: &'t str, paths: &[Path]) -> Result<Vec<Found<'t>>, serde_json::Error> {
-    let mut search = Search { text, paths, found: Vec::new() };
+pub(super) fn find<'t>(text: &'t str, paths: &[FieldPath]) -> Result<Vec<FieldMatch<'t>>, serde_json::Error> {
+    let mut search = FieldSearch { text, paths, found: Vec::new() };
     let all: Vec<usize> = (0..paths.len()).collect();
     search.descend(text.trim_ascii_start(), 0, &all, 0)?;
     Ok(search.found)
 }
 
-struct Search<'t, 'p> {
+struct FieldSearch<'t, 'p> {
     text: &'t str,
-    paths: &'p [Path],
-    found: Vec<Found<'t>>,
+    paths: &'p [FieldPath],
+    found: Vec<FieldMatch<'t>>,
 }
 
-impl<'t> Search<'t, '_> {
+impl<'t> FieldSearch<'t, '_> {
     /// Looks into a value that the first `depth` names of some paths lead to, and which is in so many lists.
     fn descend(
         &mut self,
@@ -115,7 +115,7 @@ impl<'t> Search<'t, '_> {
         };
         // Both are parts of one text.
         let start = value.as_ptr().addr() - self.text.as_ptr().addr();
-        self.found.push(Found { path, span: start..start + value.len(), string });
+        self.found.push(FieldMatch { path, span: start..start + value.len(), string });
         Ok(())
     }
 }

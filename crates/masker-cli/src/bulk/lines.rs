@@ -8,38 +8,38 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    chunk::{Chunk, Layout},
-    json::{self, Found, Path},
-    plan::Plan,
-    source::{BYTE_ORDER_MARK, Input, ROW_BYTES_MAX, Rows, Whole, too_long},
+    chunk::{Chunk, OutputLayout},
+    json::{self, FieldMatch, FieldPath},
+    options::BulkPlan,
+    reader::{BYTE_ORDER_MARK, PeekedInput, PeekedReader, ROW_BYTES_MAX, RowSource, too_long},
 };
-use crate::session::CommandError;
+use crate::context::CommandError;
 
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Reads JSON values, one a line. Whatever is not swapped is written as it is, to the last space.
-pub(super) struct Lines<R> {
-    reader: BufReader<Whole<R>>,
-    plan: Arc<Plan>,
-    paths: Vec<Path>,
+pub(super) struct JsonLinesReader<R> {
+    reader: BufReader<PeekedReader<R>>,
+    plan: Arc<BulkPlan>,
+    paths: Vec<FieldPath>,
     line: Zeroizing<Vec<u8>>,
-    read_to: u64,
+    bytes_read: u64,
     header: &'static [u8],
 }
 
-impl<R: Read> Lines<R> {
-    pub(super) fn open(plan: Arc<Plan>, input: Input<R>) -> Result<Self, CommandError> {
+impl<R: Read> JsonLinesReader<R> {
+    pub(super) fn open(plan: Arc<BulkPlan>, input: PeekedInput<R>) -> Result<Self, CommandError> {
         let paths = json::paths(plan.columns.iter().map(|column| &*column.name)).map_err(CommandError::Usage)?;
         let header = if input.byte_order_mark { BYTE_ORDER_MARK } else { b"" };
         let reader = BufReader::with_capacity(BUFFER_BYTES, input.bytes);
-        Ok(Lines { reader, plan, paths, line: Zeroizing::default(), read_to: 0, header })
+        Ok(JsonLinesReader { reader, plan, paths, line: Zeroizing::default(), bytes_read: 0, header })
     }
 }
 
-impl<R: Read + Send> Rows for Lines<R> {
-    fn layout(&self) -> Layout {
-        Layout::Lines
+impl<R: Read + Send> RowSource for JsonLinesReader<R> {
+    fn layout(&self) -> OutputLayout {
+        OutputLayout::Lines
     }
 
     fn header(&self) -> &[u8] {
@@ -50,7 +50,7 @@ impl<R: Read + Send> Rows for Lines<R> {
         self.line.clear();
         let bound = ROW_BYTES_MAX as u64 + 1;
         let read = self.reader.by_ref().take(bound).read_until(b'\n', &mut self.line)?;
-        self.read_to += read as u64;
+        self.bytes_read += read as u64;
         if read as u64 == bound && !self.line.ends_with(b"\n") {
             return Err(too_long("is each value on a line of its own?"));
         }
@@ -76,20 +76,20 @@ impl<R: Read + Send> Rows for Lines<R> {
         chunk.text.extend_from_slice(line_end);
     }
 
-    fn read_to(&self) -> u64 {
-        self.read_to
+    fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
-    fn has_more_at_hand(&self) -> bool {
+    fn has_buffered_rows(&self) -> bool {
         self.reader.buffer().contains(&b'\n')
     }
 }
 
 /// Adds a line with gaps where values were found.
-fn add_line(chunk: &mut Chunk, plan: &Plan, line: &[u8], found: &[Found<'_>]) {
+fn add_line(chunk: &mut Chunk, plan: &BulkPlan, line: &[u8], found: &[FieldMatch<'_>]) {
     let unfit = plan.operation.unfit();
     let mut done = 0;
-    for Found { path, span, string } in found {
+    for FieldMatch { path, span, string } in found {
         chunk.text.extend_from_slice(&line[done..span.start]);
         done = span.end;
         let asked = match string {

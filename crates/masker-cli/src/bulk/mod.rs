@@ -12,10 +12,10 @@ mod connections;
 mod failures;
 mod json;
 mod lines;
-mod plan;
-mod source;
+mod options;
+mod reader;
 mod table;
-mod wiped;
+mod wiped_bytes;
 
 use std::{
     collections::VecDeque,
@@ -29,43 +29,43 @@ use std::{
 use tokio::{signal, sync::mpsc, task::JoinHandle};
 
 use self::{
-    chunk::{Chunk, Swapped},
-    connections::Connections,
-    failures::Failures,
-    plan::Plan,
-    source::Source,
+    chunk::{Chunk, ProcessedChunk},
+    connections::ConnectionPool,
+    failures::FailureLog,
+    options::BulkPlan,
+    reader::ChunkReader,
 };
 use super::{
     args::{RehydrateArgs, TokenizeArgs},
+    context::{CommandContext, CommandError},
     exit::Exit,
     output::Output,
     progress::Progress,
-    session::{CommandError, Session},
 };
 
 /// Tokenizes columns or fields of standard input.
-pub(super) async fn tokenize(args: &TokenizeArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
-    run(Plan::tokenize(args)?, session).await
+pub(super) async fn tokenize(args: &TokenizeArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    run(BulkPlan::tokenize(args)?, session).await
 }
 
 /// Rehydrates columns or fields of standard input.
-pub(super) async fn rehydrate(args: &RehydrateArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
-    run(Plan::rehydrate(args)?, session).await
+pub(super) async fn rehydrate(args: &RehydrateArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    run(BulkPlan::rehydrate(args)?, session).await
 }
 
-async fn run(plan: Plan, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+async fn run(plan: BulkPlan, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     if session.output.is_json() {
         let message = "--json: what comes out has the form of what goes in, which --csv or --jsonl says";
         return Err(CommandError::Usage(message.to_owned()));
     }
-    let connections = Connections::open(session).await?;
+    let connections = ConnectionPool::open(session).await?;
     let total = length(&io::stdin());
     let plan = Arc::new(plan);
-    let mut source = Source::open(Arc::clone(&plan), io::stdin())?;
+    let mut source = ChunkReader::open(Arc::clone(&plan), io::stdin())?;
     source.skip()?;
-    let skipped = source.read_to();
-    let work = Work {
-        failures: Failures::open(&plan)?,
+    let skipped = source.bytes_read();
+    let work = BulkRun {
+        failures: FailureLog::open(&plan)?,
         progress: Progress::input(total.map(|total| total.saturating_sub(skipped)), &session.output),
         output: &mut session.output,
         connections: Arc::new(connections),
@@ -86,12 +86,12 @@ fn length(input: &impl AsFd) -> Option<u64> {
     Some(metadata.len().saturating_sub(file.stream_position().ok()?))
 }
 
-struct Work<'o> {
-    plan: Arc<Plan>,
-    connections: Arc<Connections>,
+struct BulkRun<'o> {
+    plan: Arc<BulkPlan>,
+    connections: Arc<ConnectionPool>,
     output: &'o mut Output,
     progress: Progress,
-    failures: Failures,
+    failures: FailureLog,
     /// What stands before the first row; written with it, so that nothing is written before the first answer.
     header: Vec<u8>,
     /// How much of the input was skipped, in bytes.
@@ -102,8 +102,8 @@ struct Work<'o> {
     started: Instant,
 }
 
-impl Work<'_> {
-    async fn run(mut self, source: Source) -> Result<Exit, CommandError> {
+impl BulkRun<'_> {
+    async fn run(mut self, source: ChunkReader) -> Result<Exit, CommandError> {
         let pumped = self.pump(source).await;
         self.progress.finish();
         self.failures.tell(&self.plan, self.output);
@@ -114,7 +114,7 @@ impl Work<'_> {
             Err(cause) if self.rows == self.plan.skip_rows => Err(cause),
             Err(cause) => Err(self.stopped(cause)),
             Ok(()) => {
-                self.tell_rate();
+                self.log_rate();
                 Ok(if self.failures.is_empty() { Exit::Done } else { Exit::Failure })
             }
         }
@@ -126,9 +126,9 @@ impl Work<'_> {
     }
 
     /// Brings everything from the source to standard output.
-    async fn pump(&mut self, source: Source) -> Result<(), CommandError> {
+    async fn pump(&mut self, source: ChunkReader) -> Result<(), CommandError> {
         let mut chunks = read_ahead(source);
-        let mut under_way: VecDeque<JoinHandle<Result<Swapped, CommandError>>> = VecDeque::new();
+        let mut under_way: VecDeque<JoinHandle<Result<ProcessedChunk, CommandError>>> = VecDeque::new();
         let mut reading = true;
         let mut unreadable = None;
         let mut interrupted = std::pin::pin!(signal::ctrl_c());
@@ -159,7 +159,7 @@ impl Work<'_> {
     }
 
     /// Writes a chunk, all of it, and takes note of what became of it.
-    fn write(&mut self, swapped: &Swapped) -> Result<(), CommandError> {
+    fn write(&mut self, swapped: &ProcessedChunk) -> Result<(), CommandError> {
         self.write_header()?;
         self.output.bytes(&swapped.text)?;
         self.output.flush()?;
@@ -167,7 +167,7 @@ impl Work<'_> {
         self.values += swapped.values;
         self.failures.note(&swapped.failures, &self.plan)?;
         if !self.progress.is_hidden() {
-            self.progress.reach(swapped.read_to - self.skipped, self.summary());
+            self.progress.reach(swapped.bytes_read - self.skipped, self.summary());
         }
         Ok(())
     }
@@ -183,14 +183,16 @@ impl Work<'_> {
     }
 
     /// What is for people who watch, and for those who asked for more.
-    fn tell_rate(&self) {
+    fn log_rate(&self) {
         let text = format!("{} in {:.1} s", self.summary(), self.started.elapsed().as_secs_f64());
         if self.progress.is_hidden() { self.output.detail(&text) } else { self.output.note(&text) }
     }
 }
 
 /// What became of the chunk that is to be written next.
-async fn first(under_way: &mut VecDeque<JoinHandle<Result<Swapped, CommandError>>>) -> Result<Swapped, CommandError> {
+async fn first(
+    under_way: &mut VecDeque<JoinHandle<Result<ProcessedChunk, CommandError>>>,
+) -> Result<ProcessedChunk, CommandError> {
     match under_way.front_mut() {
         Some(task) => task.await.map_err(|stopped| CommandError::Other(format!("this is a bug: {stopped}")))?,
         None => std::future::pending().await,
@@ -199,7 +201,7 @@ async fn first(under_way: &mut VecDeque<JoinHandle<Result<Swapped, CommandError>
 
 /// Reads on a thread of its own, which may block. It is left behind where the command ends early: nothing can wake it
 /// from a read of standard input.
-fn read_ahead(mut source: Source) -> mpsc::Receiver<io::Result<Chunk>> {
+fn read_ahead(mut source: ChunkReader) -> mpsc::Receiver<io::Result<Chunk>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         while let Some(chunk) = source.next_chunk().transpose() {

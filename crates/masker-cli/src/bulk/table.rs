@@ -8,11 +8,11 @@ use std::{
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, WriterBuilder};
 
 use super::{
-    chunk::{Chunk, Layout},
-    plan::Plan,
-    source::{BYTE_ORDER_MARK, Bounded, Input, Rows, Whole},
+    chunk::{Chunk, OutputLayout},
+    options::BulkPlan,
+    reader::{BYTE_ORDER_MARK, PeekedInput, PeekedReader, RowLimitReader, RowSource},
 };
-use crate::session::CommandError;
+use crate::context::CommandError;
 use masker_api::Text;
 
 /// Bytes read at a time.
@@ -20,7 +20,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub(super) struct TableDialect {
     pub(super) delimiter: u8,
     /// Whether lines end in a carriage return and a line feed.
     pub(super) crlf: bool,
@@ -28,7 +28,7 @@ pub(super) struct Dialect {
     pub(super) width: usize,
 }
 
-impl Dialect {
+impl TableDialect {
     /// Writes the rows that these cells make up. A cell with no text of its own is asked for, by its number.
     pub(super) fn write<'a, 'c>(
         self,
@@ -53,10 +53,10 @@ impl Dialect {
 }
 
 /// Reads a table.
-pub(super) struct Table<R> {
-    reader: Reader<Bounded<Whole<R>>>,
-    plan: Arc<Plan>,
-    dialect: Dialect,
+pub(super) struct TableReader<R> {
+    reader: Reader<RowLimitReader<PeekedReader<R>>>,
+    plan: Arc<BulkPlan>,
+    dialect: TableDialect,
     /// Which column of the plan each cell of a row is in.
     columns: Vec<Option<usize>>,
     row: ByteRecord,
@@ -65,31 +65,36 @@ pub(super) struct Table<R> {
     header: Vec<u8>,
 }
 
-impl<R: Read> Table<R> {
+impl<R: Read> TableReader<R> {
     /// Reads the header, or the first row, and finds the columns.
-    pub(super) fn open(plan: Arc<Plan>, input: Input<R>, delimiter: u8, header: bool) -> Result<Self, CommandError> {
+    pub(super) fn open(
+        plan: Arc<BulkPlan>,
+        input: PeekedInput<R>,
+        delimiter: u8,
+        header: bool,
+    ) -> Result<Self, CommandError> {
         let crlf = input.crlf;
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .delimiter(delimiter)
             .buffer_capacity(BUFFER_BYTES)
-            .from_reader(Bounded::new(input.bytes));
+            .from_reader(RowLimitReader::new(input.bytes));
         let mut row = ByteRecord::new();
         let waiting = reader.read_byte_record(&mut row).map_err(|error| CommandError::Input(error.into()))?;
         let columns = if header { by_name(&plan, &row)? } else { by_number(&plan, &row)? };
-        let dialect = Dialect { delimiter, crlf, width: row.len() };
+        let dialect = TableDialect { delimiter, crlf, width: row.len() };
         let mut written = if input.byte_order_mark { BYTE_ORDER_MARK.to_vec() } else { Vec::new() };
         if header {
             written.extend(dialect.write(row.iter(), |_| None)?);
         }
-        Ok(Table { reader, plan, dialect, columns, row, waiting: waiting && !header, header: written })
+        Ok(TableReader { reader, plan, dialect, columns, row, waiting: waiting && !header, header: written })
     }
 }
 
-impl<R: Read + Send> Rows for Table<R> {
-    fn layout(&self) -> Layout {
-        Layout::Table(self.dialect)
+impl<R: Read + Send> RowSource for TableReader<R> {
+    fn layout(&self) -> OutputLayout {
+        OutputLayout::Table(self.dialect)
     }
 
     fn header(&self) -> &[u8] {
@@ -128,18 +133,18 @@ impl<R: Read + Send> Rows for Table<R> {
         }
     }
 
-    fn read_to(&self) -> u64 {
+    fn bytes_read(&self) -> u64 {
         self.reader.position().byte()
     }
 
-    fn has_more_at_hand(&self) -> bool {
+    fn has_buffered_rows(&self) -> bool {
         // Of a carriage return and a line feed the reader leaves the second one to the next row.
-        self.waiting || self.reader.get_ref().lines_to() > self.read_to() + 1
+        self.waiting || self.reader.get_ref().lines_end() > self.bytes_read() + 1
     }
 }
 
 /// For each cell of the header, which column of the plan it names.
-fn by_name(plan: &Plan, header: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
+fn by_name(plan: &BulkPlan, header: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
     for column in &plan.columns {
         if !header.iter().any(|cell| cell == column.name.as_bytes()) {
             return Err(CommandError::Other(missing(&column.name, header)));
@@ -164,7 +169,7 @@ fn missing(name: &str, header: &ByteRecord) -> String {
 }
 
 /// For each cell of the first row, which column of the plan has its number.
-fn by_number(plan: &Plan, first: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
+fn by_number(plan: &BulkPlan, first: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
     let mut columns = vec![None; first.len()];
     for (index, column) in plan.columns.iter().enumerate() {
         let number = column.name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));

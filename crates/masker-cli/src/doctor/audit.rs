@@ -7,8 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Finding, files::Look, hidden, keys::Secrets, own_directory, room, room::Room, units::RunsAs};
-use masker_audit::{Source, Verified, VerifyError, Why, verify};
+use super::{
+    Finding, files::PathStatus, free_space, free_space::FreeSpace, hidden, keys::KeyFacts, own_directory,
+    units::ServiceUser,
+};
+use masker_audit::{LineError, LogSource, VerifiedLog, VerifyError, verify};
 use masker_config::{AuditConfig, Config};
 use masker_core::crypto::ChainKey;
 
@@ -17,17 +20,17 @@ const READ_BYTES_MAX: u64 = 256 << 20;
 
 /// What is found of an audit log.
 #[derive(Debug)]
-pub(super) struct Log {
-    directory: Look,
-    room: Result<Room, String>,
+pub(super) struct AuditLogFacts {
+    directory: PathStatus,
+    room: Result<FreeSpace, String>,
     /// Bytes that its files take.
     size: u64,
-    chain: Chain,
+    chain: ChainStatus,
 }
 
 /// What came of verifying it.
 #[derive(Debug)]
-enum Chain {
+enum ChainStatus {
     /// There is no log yet.
     Nothing,
     /// It cannot be read, for this reason.
@@ -35,16 +38,16 @@ enum Chain {
     /// There is no key for it here.
     NoKey,
     /// It verifies: the newest `segments` of so many.
-    Sound { verified: Box<Verified>, of: usize },
+    Sound { verified: Box<VerifiedLog>, of: usize },
     /// It does not, and why.
     Broken(String),
 }
 
-impl Log {
+impl AuditLogFacts {
     /// When the last event was written, where that was read.
     pub(super) fn last(&self) -> Option<Timestamp> {
         match &self.chain {
-            Chain::Sound { verified, .. } => verified.last.parse().ok(),
+            ChainStatus::Sound { verified, .. } => verified.last.parse().ok(),
             _ => None,
         }
     }
@@ -56,25 +59,30 @@ impl Log {
 }
 
 /// Looks at the directory, and verifies as much of the log as can be read in a few seconds.
-pub(super) fn gather(config: &Config, secrets: &Secrets, serving: bool) -> Log {
+pub(super) fn gather(config: &Config, secrets: &KeyFacts, serving: bool) -> AuditLogFacts {
     let path = &config.audit.path;
     let (mut log, segments) = match segments(path) {
-        Ok(segments) => (Chain::NoKey, segments),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Chain::Nothing, Vec::new()),
-        Err(error) => (Chain::Unread(error.to_string()), Vec::new()),
+        Ok(segments) => (ChainStatus::NoKey, segments),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (ChainStatus::Nothing, Vec::new()),
+        Err(error) => (ChainStatus::Unread(error.to_string()), Vec::new()),
     };
     let size = segments.iter().map(|(_, bytes)| bytes).sum();
     match &secrets.survey.audit_key {
-        _ if segments.is_empty() && matches!(log, Chain::NoKey) => log = Chain::Nothing,
+        _ if segments.is_empty() && matches!(log, ChainStatus::NoKey) => log = ChainStatus::Nothing,
         Some(key) if !segments.is_empty() => {
             log = match ChainKey::new(key) {
                 Ok(key) => chain(path, &segments, &key, serving),
-                Err(failed) => Chain::Unread(failed.to_string()),
+                Err(failed) => ChainStatus::Unread(failed.to_string()),
             };
         }
         _ => {}
     }
-    Log { directory: Look::at(path), room: Room::of(path).map_err(|error| error.to_string()), size, chain: log }
+    AuditLogFacts {
+        directory: PathStatus::at(path),
+        room: FreeSpace::of(path).map_err(|error| error.to_string()),
+        size,
+        chain: log,
+    }
 }
 
 /// The segments by name, which is the order of their time, with their sizes.
@@ -93,7 +101,7 @@ fn segments(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
 }
 
 /// Verifies the newest segments.
-fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving: bool) -> Chain {
+fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving: bool) -> ChainStatus {
     let mut left = READ_BYTES_MAX;
     let newest = segments.iter().rev().take_while(|(_, bytes)| {
         let fits = *bytes <= left || left == READ_BYTES_MAX;
@@ -103,41 +111,41 @@ fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving:
     let mut newest: Vec<PathBuf> = newest.map(|(path, _)| path.clone()).collect();
     newest.reverse();
     let source = match newest.len() == segments.len() {
-        true => Source::Directory(directory.to_owned()),
-        false => Source::Files(newest),
+        true => LogSource::Directory(directory.to_owned()),
+        false => LogSource::Files(newest),
     };
     match verify(&source, key, None) {
-        Ok(verified) => Chain::Sound { verified: Box::new(verified), of: segments.len() },
+        Ok(verified) => ChainStatus::Sound { verified: Box::new(verified), of: segments.len() },
         // Its daemon is just writing it.
-        Err(VerifyError::Failing(failing)) if serving && failing.why == Why::Torn => {
-            Chain::Unread("its last line is being written; look again".to_owned())
+        Err(VerifyError::Failing(failing)) if serving && failing.why == LineError::Torn => {
+            ChainStatus::Unread("its last line is being written; look again".to_owned())
         }
-        Err(VerifyError::Io { source, .. }) => Chain::Unread(source.to_string()),
-        Err(broken) => Chain::Broken(broken.to_string()),
+        Err(VerifyError::Io { source, .. }) => ChainStatus::Unread(source.to_string()),
+        Err(broken) => ChainStatus::Broken(broken.to_string()),
     }
 }
 
 /// Every check of the audit log.
-pub(super) fn judge(config: &AuditConfig, log: &Log, runs_as: &RunsAs) -> Vec<Finding> {
+pub(super) fn judge(config: &AuditConfig, log: &AuditLogFacts, runs_as: &ServiceUser) -> Vec<Finding> {
     let path = &config.path;
     let mut findings = vec![own_directory("audit.directory", path, &log.directory, runs_as)];
     match &log.room {
-        Ok(room) => findings.extend(room::judge("audit.room", path, *room, log.size, 0)),
+        Ok(room) => findings.extend(free_space::judge("audit.room", path, *room, log.size, 0)),
         Err(why) => findings.push(hidden("audit.room", path, why)),
     }
     findings.push(match &log.chain {
-        Chain::Nothing => Finding::ok("audit.chain", format!("there is no audit log in {} yet", path.display())),
-        Chain::Unread(why) => hidden("audit.chain", path, why),
-        Chain::NoKey => Finding::warning(
+        ChainStatus::Nothing => Finding::ok("audit.chain", format!("there is no audit log in {} yet", path.display())),
+        ChainStatus::Unread(why) => hidden("audit.chain", path, why),
+        ChainStatus::NoKey => Finding::warning(
             "audit.chain",
             format!("the log in {} was not verified: its key is not at hand", path.display()),
             "set MASKER_AUDIT_HMAC_KEY_FILE to its file; it is to be verified now and then",
         ),
-        Chain::Sound { verified, of } => {
-            let Verified { events, segments, head, .. } = &**verified;
+        ChainStatus::Sound { verified, of } => {
+            let VerifiedLog { events, segments, head, .. } = &**verified;
             Finding::ok("audit.chain", format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence))
         }
-        Chain::Broken(why) => Finding::error(
+        ChainStatus::Broken(why) => Finding::error(
             "audit.chain",
             format!("the chain does not verify: {why}"),
             "`masker audit verify` tells more; find out who changed it, and start with --accept-audit-break to take note",
@@ -149,29 +157,29 @@ pub(super) fn judge(config: &AuditConfig, log: &Log, runs_as: &RunsAs) -> Vec<Fi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     #[test]
     fn what_came_of_verifying_is_told() {
         let config = AuditConfig {
             path: PathBuf::from("/a"),
-            sync: masker_types::audit::Sync::Always,
+            sync: masker_types::audit::SyncPolicy::Always,
             on_failure: masker_types::audit::OnFailure::Refuse,
             retention_days: 1,
             segment_mb: 1,
         };
-        let runs_as = RunsAs { uid: 0, unit: None, unsaid: true };
+        let runs_as = ServiceUser { uid: 0, unit: None, is_default_user: true };
         let judged = |chain| {
-            let room = Ok(Room { free: 1 << 40, free_files: 1 << 20, files: 1 << 20 });
-            let log = Log { directory: Look::Missing, room, size: 1, chain };
+            let room = Ok(FreeSpace { free: 1 << 40, free_files: 1 << 20, files: 1 << 20 });
+            let log = AuditLogFacts { directory: PathStatus::Missing, room, size: 1, chain };
             let finding = judge(&config, &log, &runs_as).pop().unwrap();
             assert_eq!(finding.id, "audit.chain");
             finding.status
         };
-        assert_eq!(judged(Chain::Nothing), Status::Ok);
-        assert_eq!(judged(Chain::NoKey), Status::Warning);
-        assert_eq!(judged(Chain::Unread("x".into())), Status::Warning);
-        assert_eq!(judged(Chain::Broken("x".into())), Status::Error);
+        assert_eq!(judged(ChainStatus::Nothing), Severity::Ok);
+        assert_eq!(judged(ChainStatus::NoKey), Severity::Warning);
+        assert_eq!(judged(ChainStatus::Unread("x".into())), Severity::Warning);
+        assert_eq!(judged(ChainStatus::Broken("x".into())), Severity::Error);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, audit::Log, vault::Vault};
+use super::{Finding, audit::AuditLogFacts, vault::VaultFacts};
 
 /// By how much a time may lie ahead, in seconds: clocks are set by small steps all the time.
 const AHEAD_SECONDS_MAX: i64 = 2;
@@ -10,7 +10,7 @@ const AHEAD_SECONDS_MAX: i64 = 2;
 const BACK_SECONDS_MAX: i64 = 60;
 
 /// Times that were written down, with what they are of.
-pub(super) fn gather(vault: &Vault, log: &Log) -> Vec<(&'static str, Timestamp)> {
+pub(super) fn gather(vault: &VaultFacts, log: &AuditLogFacts) -> Vec<(&'static str, Timestamp)> {
     let times = [
         ("the audit log's last event", log.last()),
         ("the audit log's directory", log.modified()),
@@ -40,17 +40,17 @@ pub(super) fn judge(times: &[(&'static str, Timestamp)], now: Timestamp) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     #[test]
     fn the_latest_time_counts() {
         let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let at = |seconds: i64| ("x", now + SignedDuration::from_secs(seconds));
         let status = |times: &[_]| judge(times, now)[0].status;
-        assert_eq!(status(&[]), Status::Ok);
-        assert_eq!(status(&[at(-5), at(2), at(-9)]), Status::Ok);
-        assert_eq!(status(&[at(-5), at(3)]), Status::Warning);
-        assert_eq!(status(&[at(61), at(-5)]), Status::Error);
+        assert_eq!(status(&[]), Severity::Ok);
+        assert_eq!(status(&[at(-5), at(2), at(-9)]), Severity::Ok);
+        assert_eq!(status(&[at(-5), at(3)]), Severity::Warning);
+        assert_eq!(status(&[at(61), at(-5)]), Severity::Error);
         let found = &judge(&[at(7_200)], now)[0].found;
         assert_eq!(
             found,

@@ -7,12 +7,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
-    doctor::{self, Finding, Status, Subject},
-    scrape::Scrape,
+    context::{CommandContext, CommandError},
+    exit::Exit,
 };
 use crate::{
-    exit::Exit,
-    session::{CommandError, Session},
+    doctor::{self, DoctorInput, Finding, Severity},
+    scrape::Scrape,
 };
 
 /// How long a daemon is waited for, in seconds.
@@ -20,31 +20,31 @@ const ANSWER_SECONDS_MAX: u64 = 5;
 
 /// All of it, as `--json` gives it.
 #[derive(Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     errors: usize,
     warnings: usize,
     checks: &'a [Finding],
 }
 
 /// `masker doctor`.
-pub(crate) async fn run(session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(crate) async fn run(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let (serving, of_daemon) = ask(session).await;
     let config = match session.config() {
         Ok(config) => Ok(config),
         Err(CommandError::Invalid(faults)) => Err(faults),
         Err(failed) => return Err(failed),
     };
-    let subject = Subject { host: session.host(), config: config.as_ref(), serving, root: Path::new("/") };
+    let subject = DoctorInput { host: session.host(), config: config.as_ref(), serving, root: Path::new("/") };
     let mut findings = doctor::examine(&subject);
     findings.extend(of_daemon);
     let count = |status| findings.iter().filter(|finding| finding.status == status).count();
-    let report = Report { errors: count(Status::Error), warnings: count(Status::Warning), checks: &findings };
+    let report = DoctorReport { errors: count(Severity::Error), warnings: count(Severity::Warning), checks: &findings };
     show(&report, session)?;
     Ok(if report.errors > 0 { Exit::Error } else { Exit::Done })
 }
 
 /// What the daemon says, and whether one answers at all.
-async fn ask(session: &mut Session<'_>) -> (bool, Vec<Finding>) {
+async fn ask(session: &mut CommandContext<'_>) -> (bool, Vec<Finding>) {
     let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
     let silent = "the daemon's log may have the cause: `journalctl --unit masker`";
     match timeout(limit, answers(session)).await {
@@ -66,7 +66,7 @@ async fn ask(session: &mut Session<'_>) -> (bool, Vec<Finding>) {
     }
 }
 
-async fn answers(session: &mut Session<'_>) -> Result<Vec<Finding>, CommandError> {
+async fn answers(session: &mut CommandContext<'_>) -> Result<Vec<Finding>, CommandError> {
     let client = session.client().await?;
     let health = client.get("/health").await?;
     let mut findings = doctor::daemon::health(&health.json()?, env!("CARGO_PKG_VERSION"));
@@ -74,9 +74,9 @@ async fn answers(session: &mut Session<'_>) -> Result<Vec<Finding>, CommandError
         Ok(reply) => Ok(doctor::daemon::keys(&reply.json()?)),
         Err(refused) => Err(refused),
     };
-    findings.extend(unless_refused("daemon.keys", keys)?);
+    findings.extend(skip_if_refused("daemon.keys", keys)?);
     let measured = measured(client).await;
-    findings.extend(unless_refused("daemon.counters", measured)?);
+    findings.extend(skip_if_refused("daemon.counters", measured)?);
     Ok(findings)
 }
 
@@ -87,7 +87,7 @@ async fn measured(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
 }
 
 /// What a caller may not ask for is left out, with a word.
-fn unless_refused(id: &'static str, asked: Result<Vec<Finding>, ClientError>) -> Result<Vec<Finding>, ClientError> {
+fn skip_if_refused(id: &'static str, asked: Result<Vec<Finding>, ClientError>) -> Result<Vec<Finding>, ClientError> {
     match asked {
         Err(ClientError::Problem(problem)) if problem.status == 403 => {
             let found = format!("not asked: {}", problem.detail);
@@ -97,14 +97,14 @@ fn unless_refused(id: &'static str, asked: Result<Vec<Finding>, ClientError>) ->
     }
 }
 
-fn show(report: &Report<'_>, session: &mut Session<'_>) -> io::Result<()> {
+fn show(report: &DoctorReport<'_>, session: &mut CommandContext<'_>) -> io::Result<()> {
     let colored = session.environment().setting("NO_COLOR").is_none();
     let quiet = session.output.is_quiet();
     let output = &mut session.output;
     if output.is_json() {
         return output.json(report);
     }
-    let shown = report.checks.iter().filter(|finding| !quiet || finding.status != Status::Ok);
+    let shown = report.checks.iter().filter(|finding| !quiet || finding.status != Severity::Ok);
     if !output.is_terminal() {
         let row = |finding: &Finding| {
             let remedy = finding.remedy.clone().unwrap_or_default();
@@ -116,9 +116,9 @@ fn show(report: &Report<'_>, session: &mut Session<'_>) -> io::Result<()> {
     for finding in shown {
         let color = match finding.status {
             _ if !colored => "",
-            Status::Ok => "\x1b[32m",
-            Status::Warning => "\x1b[33m",
-            Status::Error => "\x1b[1;31m",
+            Severity::Ok => "\x1b[32m",
+            Severity::Warning => "\x1b[33m",
+            Severity::Error => "\x1b[1;31m",
         };
         let end = if colored { "\x1b[0m" } else { "" };
         output.bytes(format!("{color}{:<8}{end}{:<width$}  ", finding.status.as_str(), finding.id).as_bytes())?;

@@ -116,10 +116,10 @@ pub fn sandbox(scrape: &Scrape) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
     use masker_api::Components;
 
-    fn of_health(vault: HealthStatus, audit_log: HealthStatus, version: &str) -> Vec<Status> {
+    fn of_health(vault: HealthStatus, audit_log: HealthStatus, version: &str) -> Vec<Severity> {
         let part = |status| Component { status, detail: Some("why".to_owned()) };
         let said = Health {
             status: vault,
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn a_part_that_is_not_well_is_an_error_and_one_that_is_off_a_warning() {
         use HealthStatus::{Degraded, Off};
-        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "1"), [Status::Ok, Status::Ok]);
-        assert_eq!(of_health(Degraded, Off, "1"), [Status::Error, Status::Warning, Status::Ok]);
-        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "0"), [Status::Ok, Status::Warning]);
+        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "1"), [Severity::Ok, Severity::Ok]);
+        assert_eq!(of_health(Degraded, Off, "1"), [Severity::Error, Severity::Warning, Severity::Ok]);
+        assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "0"), [Severity::Ok, Severity::Warning]);
     }
 
     #[test]
@@ -165,23 +165,23 @@ mod tests {
             reason: String::new(),
         };
         let status = |key| keys(&KeyList { keys: vec![key], advice: Vec::new() })[0].status;
-        assert_eq!(status(key(true, 7, None, false)), Status::Ok);
-        assert_eq!(status(key(true, 7, Some(1), false)), Status::Ok);
-        assert_eq!(status(key(true, 7, Some(0), false)), Status::Warning);
-        assert_eq!(status(key(true, 0, Some(9), true)), Status::Warning);
-        assert_eq!(status(key(false, 7, None, false)), Status::Error);
-        assert_eq!(status(key(false, 0, None, false)), Status::Ok);
+        assert_eq!(status(key(true, 7, None, false)), Severity::Ok);
+        assert_eq!(status(key(true, 7, Some(1), false)), Severity::Ok);
+        assert_eq!(status(key(true, 7, Some(0), false)), Severity::Warning);
+        assert_eq!(status(key(true, 0, Some(9), true)), Severity::Warning);
+        assert_eq!(status(key(false, 7, None, false)), Severity::Error);
+        assert_eq!(status(key(false, 0, None, false)), Severity::Ok);
     }
 
     #[test]
     fn what_should_never_happen_is_an_error() {
         let statuses = |text| counters(&Scrape::parse(text)).iter().map(|f| f.status).collect::<Vec<_>>();
-        assert_eq!(statuses("masker_vault_damaged_total 0\nmasker_audit_failures_total 0\n"), [Status::Ok]);
+        assert_eq!(statuses("masker_vault_damaged_total 0\nmasker_audit_failures_total 0\n"), [Severity::Ok]);
         assert_eq!(
             statuses(
                 "masker_vault_damaged_total 1\nmasker_audit_failures_total 2\nmasker_honeytoken_rehydrated_total 3\n"
             ),
-            [Status::Error; 3]
+            [Severity::Error; 3]
         );
     }
 
@@ -191,6 +191,6 @@ mod tests {
                     masker_sandbox_in_force{part=\"seccomp\",state=\"violations kill\"} 1\n";
         let findings = sandbox(&Scrape::parse(text));
         let told: Vec<_> = findings.iter().map(|finding| (finding.status, finding.found.as_str())).collect();
-        assert_eq!(told, [(Status::Warning, "landlock: off"), (Status::Ok, "seccomp: violations kill")]);
+        assert_eq!(told, [(Severity::Warning, "landlock: off"), (Severity::Ok, "seccomp: violations kill")]);
     }
 }

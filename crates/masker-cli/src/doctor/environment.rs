@@ -4,13 +4,13 @@ use std::{fs, path::Path, process};
 
 use zeroize::Zeroizing;
 
-use super::{Finding, keys::Secrets, units::Installed};
-use masker_config::names_secret;
+use super::{Finding, keys::KeyFacts, units::InstalledUnits};
+use masker_config::is_secret_name;
 use masker_core::crypto::SecretKey;
 
 /// What a secret in another process's environment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
+enum ExposedKind {
     /// A key that was given here.
     OurKey,
     /// Something under the name of a secret.
@@ -19,21 +19,21 @@ enum Held {
 
 /// A process that has a secret in its environment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Exposed {
+pub(super) struct ExposedProcess {
     pid: u32,
     /// The program's name, as the kernel tells it.
     program: String,
     variable: String,
-    held: Held,
+    held: ExposedKind,
 }
 
 /// Whether a variable of this name holds a secret itself; one that names a file does not.
 pub(super) fn holds_secret(name: &[u8]) -> bool {
-    names_secret(name) && !name.ends_with(b"_FILE")
+    is_secret_name(name) && !name.ends_with(b"_FILE")
 }
 
 /// The processes that this user can see and that have secrets in their environment, but for this one.
-pub(super) fn gather(root: &Path, secrets: &Secrets) -> Vec<Exposed> {
+pub(super) fn gather(root: &Path, secrets: &KeyFacts) -> Vec<ExposedProcess> {
     let keys = secrets.keys();
     let keys: Vec<&SecretKey> = keys.iter().map(|(_, key)| *key).collect();
     let mut exposed = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn gather(root: &Path, secrets: &Secrets) -> Vec<Exposed> {
         }
         let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let program = program.trim_end().escape_debug().to_string();
-        let of_process = |(variable, held)| Exposed { pid, program: program.clone(), variable, held };
+        let of_process = |(variable, held)| ExposedProcess { pid, program: program.clone(), variable, held };
         exposed.extend(secrets_of(&environ, &keys).into_iter().map(of_process));
     }
     exposed.sort_by_key(|exposed| (exposed.held, exposed.pid));
@@ -54,7 +54,7 @@ pub(super) fn gather(root: &Path, secrets: &Secrets) -> Vec<Exposed> {
 }
 
 /// The secrets in an environment as `/proc/PID/environ` shows it: the variables' names, never what they hold.
-fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, Held)> {
+fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, ExposedKind)> {
     let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
         let equals = variable.iter().position(|byte| *byte == b'=')?;
         Some((&variable[..equals], &variable[equals + 1..]))
@@ -65,31 +65,31 @@ fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, Held)> {
             let key = SecretKey::parse_base64(value).ok();
             let ours = key.is_some_and(|key| keys.iter().any(|known| known.ct_eq(&key)));
             let name = String::from_utf8_lossy(name).escape_debug().to_string();
-            (name, if ours { Held::OurKey } else { Held::Secret })
+            (name, if ours { ExposedKind::OurKey } else { ExposedKind::Secret })
         })
         .collect()
 }
 
 /// Both checks.
-pub(super) fn judge(exposed: &[Exposed], installed: &Installed) -> Vec<Finding> {
+pub(super) fn judge(exposed: &[ExposedProcess], installed: &InstalledUnits) -> Vec<Finding> {
     let mut findings = processes(exposed);
     findings.extend(units(installed));
     findings
 }
 
 /// `environment.processes`: no other process has a secret in its environment.
-fn processes(exposed: &[Exposed]) -> Vec<Finding> {
+fn processes(exposed: &[ExposedProcess]) -> Vec<Finding> {
     if exposed.is_empty() {
         let found = "no other process that can be seen from here has a secret in its environment";
         return vec![Finding::ok("environment.processes", found)];
     }
     let remedy = "give the secret by a file, and end the process; a key that others may have read is to be replaced";
-    let finding = |Exposed { pid, program, variable, held }: &Exposed| match held {
-        Held::OurKey => {
+    let finding = |ExposedProcess { pid, program, variable, held }: &ExposedProcess| match held {
+        ExposedKind::OurKey => {
             let found = format!("process {pid} ({program}) has a key of this daemon in its environment, as {variable}");
             Finding::error("environment.processes", found, remedy)
         }
-        Held::Secret => {
+        ExposedKind::Secret => {
             let found = format!("process {pid} ({program}) has {variable} in its environment");
             Finding::warning("environment.processes", found, remedy)
         }
@@ -98,7 +98,7 @@ fn processes(exposed: &[Exposed]) -> Vec<Finding> {
 }
 
 /// `environment.units`: no unit file holds a secret.
-fn units(installed: &Installed) -> Vec<Finding> {
+fn units(installed: &InstalledUnits) -> Vec<Finding> {
     let finding = |(file, variable): &(std::path::PathBuf, String)| {
         let file = file.display();
         let found = format!("{file} sets {variable}: every user can see it with `systemctl show`");
@@ -117,7 +117,7 @@ fn units(installed: &Installed) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     const KEY: &[u8] = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -134,18 +134,27 @@ mod tests {
         ]
         .concat();
         let found = secrets_of(&environ, &[&ours]);
-        let expected =
-            [("MASKER_KEY_K", Held::OurKey), ("MASKER_KEY_L", Held::Secret), ("MASKER_API_KEY", Held::Secret)];
+        let expected = [
+            ("MASKER_KEY_K", ExposedKind::OurKey),
+            ("MASKER_KEY_L", ExposedKind::Secret),
+            ("MASKER_API_KEY", ExposedKind::Secret),
+        ];
         assert_eq!(found, expected.map(|(name, held)| (name.to_owned(), held)));
     }
 
     #[test]
     fn our_key_is_an_error_and_another_secret_a_warning() {
-        let exposed = |held| Exposed { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), held };
-        let statuses = |exposed: &[Exposed]| processes(exposed).iter().map(|f| f.status).collect::<Vec<_>>();
-        assert_eq!(statuses(&[]), [Status::Ok]);
-        assert_eq!(statuses(&[exposed(Held::OurKey), exposed(Held::Secret)]), [Status::Error, Status::Warning]);
-        assert!(processes(&[exposed(Held::OurKey)])[0].found.starts_with("process 7 (sh) has a key of this daemon"));
+        let exposed =
+            |held| ExposedProcess { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), held };
+        let statuses = |exposed: &[ExposedProcess]| processes(exposed).iter().map(|f| f.status).collect::<Vec<_>>();
+        assert_eq!(statuses(&[]), [Severity::Ok]);
+        assert_eq!(
+            statuses(&[exposed(ExposedKind::OurKey), exposed(ExposedKind::Secret)]),
+            [Severity::Error, Severity::Warning]
+        );
+        assert!(
+            processes(&[exposed(ExposedKind::OurKey)])[0].found.starts_with("process 7 (sh) has a key of this daemon")
+        );
     }
 
     #[test]
@@ -156,9 +165,9 @@ mod tests {
         fs::write(process.join("environ"), b"MASKER_KEY_K=x\0").unwrap();
         fs::write(process.join("comm"), b"a\x1bb\n").unwrap();
         fs::create_dir_all(root.path().join("proc/sys")).unwrap();
-        let none = Secrets::gather(
-            &crate::doctor::Subject {
-                host: masker_config::Host {
+        let none = KeyFacts::gather(
+            &crate::doctor::DoctorInput {
+                host: masker_config::HostEnvironment {
                     environment: &std::iter::empty().collect(),
                     uid: 0,
                     current_dir: Path::new("/"),
@@ -169,7 +178,7 @@ mod tests {
                 serving: false,
                 root: root.path(),
             },
-            &Installed::default(),
+            &InstalledUnits::default(),
         );
         let found = gather(root.path(), &none);
         assert_eq!(found.len(), 1);

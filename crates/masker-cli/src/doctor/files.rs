@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -25,8 +25,8 @@ pub(super) enum Kind {
 
 /// What is told of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) kind: Kind,
+pub(super) struct FileFacts {
+    pub(super) kind: FileKind,
     /// Permission bits.
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -35,35 +35,35 @@ pub(super) struct Facts {
     pub(super) modified: Option<Timestamp>,
 }
 
-impl Facts {
+impl FileFacts {
     pub(super) fn is_directory(&self) -> bool {
-        self.kind == Kind::Directory
+        self.kind == FileKind::Directory
     }
 }
 
 /// What came of a look at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum PathStatus {
     /// It is there.
-    There(Facts),
+    There(FileFacts),
     /// It is not.
     Missing,
     /// The system does not say, for this reason.
     Hidden(String),
 }
 
-impl Look {
+impl PathStatus {
     /// Looks at what a path leads to.
     pub(super) fn at(path: &Path) -> Self {
         match fs::metadata(path) {
             Ok(found) => {
                 let kind = match found.file_type() {
-                    kind if kind.is_dir() => Kind::Directory,
-                    kind if kind.is_file() => Kind::Regular,
-                    kind if kind.is_socket() => Kind::Socket,
-                    _ => Kind::Other,
+                    kind if kind.is_dir() => FileKind::Directory,
+                    kind if kind.is_file() => FileKind::Regular,
+                    kind if kind.is_socket() => FileKind::Socket,
+                    _ => FileKind::Other,
                 };
-                Look::There(Facts {
+                PathStatus::There(FileFacts {
                     kind,
                     mode: found.mode() & 0o7777,
                     uid: found.uid(),
@@ -71,16 +71,16 @@ impl Look {
                     modified: found.modified().ok().and_then(|time| Timestamp::try_from(time).ok()),
                 })
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Look::Missing,
-            Err(error) => Look::Hidden(error.to_string()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => PathStatus::Missing,
+            Err(error) => PathStatus::Hidden(error.to_string()),
         }
     }
 
     /// What was told, if anything was.
-    pub(super) fn facts(&self) -> Option<&Facts> {
+    pub(super) fn facts(&self) -> Option<&FileFacts> {
         match self {
-            Look::There(facts) => Some(facts),
-            Look::Missing | Look::Hidden(_) => None,
+            PathStatus::There(facts) => Some(facts),
+            PathStatus::Missing | PathStatus::Hidden(_) => None,
         }
     }
 }

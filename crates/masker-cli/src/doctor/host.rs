@@ -14,15 +14,15 @@ use nix::sys::{
 use super::Finding;
 
 /// How deep block devices may stand on each other: an encrypted partition under a volume under a volume.
-const DEVICES_DEEP_MAX: u32 = 8;
+const DEVICE_DEPTH_MAX: u32 = 8;
 /// Locked memory that a daemon needs, in bytes: a page for each of its keys and some to spare.
 const LOCKED_BYTES_MIN: u64 = 1 << 20;
 
 /// What is told of a host.
 #[derive(Debug, Default)]
-pub(super) struct Host {
+pub(super) struct HostFacts {
     /// What is swapped to; `None` where the host does not say.
-    swaps: Option<Vec<Swap>>,
+    swaps: Option<Vec<SwapDevice>>,
     /// What happens with a core dump; `None` where the host does not say.
     core_pattern: Option<String>,
     /// Bytes that a core dump of a process started here has at most.
@@ -33,21 +33,21 @@ pub(super) struct Host {
 
 /// A place that memory is swapped to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Swap {
+struct SwapDevice {
     path: String,
     /// Whether what is written there can be read without a key.
     plain: bool,
 }
 
 /// Looks at what the kernel tells, below a root.
-pub(super) fn gather(root: &Path) -> Host {
+pub(super) fn gather(root: &Path) -> HostFacts {
     let swaps = fs::read_to_string(root.join("proc/swaps")).ok();
     let swaps = swaps.map(|text| {
-        let swap = |path: String| Swap { plain: !is_kept(root, &path), path };
+        let swap = |path: String| SwapDevice { plain: !is_kept(root, &path), path };
         swap_paths(&text).into_iter().map(swap).collect()
     });
     let soft = |resource| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft);
-    Host {
+    HostFacts {
         swaps,
         core_pattern: fs::read_to_string(root.join("proc/sys/kernel/core_pattern")).ok(),
         core_bytes_max: soft(Resource::RLIMIT_CORE),
@@ -79,7 +79,7 @@ fn is_kept(root: &Path, path: &str) -> bool {
             Err(_) => return false,
         },
     };
-    is_encrypted(&device, DEVICES_DEEP_MAX)
+    is_encrypted(&device, DEVICE_DEPTH_MAX)
 }
 
 /// Whether a block device, as sysfs shows it, is encrypted, stands on encrypted ones alone, or is memory.
@@ -96,7 +96,7 @@ fn is_encrypted(device: &Path, deep: u32) -> bool {
 }
 
 /// Every check of the host.
-pub(super) fn judge(host: &Host) -> Vec<Finding> {
+pub(super) fn judge(host: &HostFacts) -> Vec<Finding> {
     let mut findings = swap(host.swaps.as_deref());
     findings.extend(core_dumps(host.core_pattern.as_deref(), host.core_bytes_max));
     findings.push(locked_memory(host.locked_bytes_max));
@@ -104,7 +104,7 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
 }
 
 /// `host.swap`: nothing is swapped to a disk in the clear. Keys are locked, but values pass through memory too.
-fn swap(swaps: Option<&[Swap]>) -> Vec<Finding> {
+fn swap(swaps: Option<&[SwapDevice]>) -> Vec<Finding> {
     let Some(swaps) = swaps else {
         return vec![Finding::warning("host.swap", "/proc/swaps cannot be read", "mount /proc")];
     };
@@ -161,7 +161,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     #[test]
     fn swap_is_told_by_what_it_stands_on() {
@@ -196,28 +196,28 @@ mod tests {
         let text =
             "Filename\t\t\tType\tSize\tUsed\tPriority\n/dev/dm-1   partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
         assert_eq!(swap_paths(text), ["/dev/dm-1", "/swap file"]);
-        let one = |plain| Swap { path: "/s".to_owned(), plain };
-        let status = |swaps: Option<&[Swap]>| swap(swaps)[0].status;
-        assert_eq!(status(None), Status::Warning);
-        assert_eq!(status(Some(&[])), Status::Ok);
-        assert_eq!(status(Some(&[one(false)])), Status::Ok);
-        assert_eq!(status(Some(&[one(false), one(true)])), Status::Warning);
+        let one = |plain| SwapDevice { path: "/s".to_owned(), plain };
+        let status = |swaps: Option<&[SwapDevice]>| swap(swaps)[0].status;
+        assert_eq!(status(None), Severity::Warning);
+        assert_eq!(status(Some(&[])), Severity::Ok);
+        assert_eq!(status(Some(&[one(false)])), Severity::Ok);
+        assert_eq!(status(Some(&[one(false), one(true)])), Severity::Warning);
     }
 
     #[test]
     fn core_dumps_are_told_by_pattern_and_limit() {
         let status = |pattern, bytes| core_dumps(pattern, bytes)[0].status;
-        assert_eq!(status(Some("core\n"), 0), Status::Ok);
-        assert_eq!(status(Some("\n"), u64::MAX), Status::Ok);
-        assert_eq!(status(Some("core\n"), 1), Status::Warning);
+        assert_eq!(status(Some("core\n"), 0), Severity::Ok);
+        assert_eq!(status(Some("\n"), u64::MAX), Severity::Ok);
+        assert_eq!(status(Some("core\n"), 1), Severity::Warning);
         // A program is handed dumps of any limit.
-        assert_eq!(status(Some("|/usr/lib/systemd/systemd-coredump %P\n"), 0), Status::Warning);
-        assert_eq!(status(None, 0), Status::Warning);
+        assert_eq!(status(Some("|/usr/lib/systemd/systemd-coredump %P\n"), 0), Severity::Warning);
+        assert_eq!(status(None, 0), Severity::Warning);
     }
 
     #[test]
     fn little_locked_memory_is_a_warning() {
-        assert_eq!(locked_memory(u64::MAX).status, Status::Ok);
-        assert_eq!(locked_memory(65_536).status, Status::Warning);
+        assert_eq!(locked_memory(u64::MAX).status, Severity::Ok);
+        assert_eq!(locked_memory(65_536).status, Severity::Warning);
     }
 }

@@ -11,7 +11,7 @@ const LANDLOCK_SINCE: &str = "Linux 5.13, with `lsm=landlock,…` on the kernel'
 
 /// What a kernel offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kernel {
+pub struct KernelFeatures {
     /// Its release, such as `6.1.0-18-amd64`.
     pub release: String,
     /// The version of Landlock; `None` where there is none.
@@ -24,11 +24,11 @@ pub struct Kernel {
     pub peer_pidfd: bool,
 }
 
-impl Kernel {
+impl KernelFeatures {
     /// Asks the kernel; what it tells in files is read below a root.
     pub fn probe(root: &Path) -> Self {
         let file = |name: &str| fs::read_to_string(root.join("proc/sys/kernel").join(name)).unwrap_or_default();
-        Kernel {
+        KernelFeatures {
             release: file("osrelease").trim().to_owned(),
             landlock: probe::landlock(),
             seccomp: file("seccomp/actions_avail").split_whitespace().map(str::to_owned).collect(),
@@ -39,7 +39,7 @@ impl Kernel {
 
     /// Asks the kernel that this process runs on.
     pub fn here() -> Self {
-        Kernel::probe(Path::new("/"))
+        KernelFeatures::probe(Path::new("/"))
     }
 
     /// Whether a filter of system calls can end the whole process, which began with Linux 4.14.
@@ -49,7 +49,7 @@ impl Kernel {
 }
 
 /// Every check of the kernel. What is missing makes a daemon no less right, only less fenced in.
-pub(super) fn judge(kernel: &Kernel) -> Vec<Finding> {
+pub(super) fn judge(kernel: &KernelFeatures) -> Vec<Finding> {
     let release = &kernel.release;
     let told = |id, there: bool, what: &str, found: &str, remedy: &str| match there {
         true => Finding::ok(id, what),
@@ -99,27 +99,27 @@ fn outcome(answer: i64) -> io::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     #[test]
     fn what_is_missing_is_a_warning() {
-        let statuses = |kernel: &Kernel| judge(kernel).iter().map(|finding| finding.status).collect::<Vec<_>>();
-        assert_eq!(statuses(&Kernel::default()), [Status::Warning; 4]);
-        let all = Kernel {
+        let statuses = |kernel: &KernelFeatures| judge(kernel).iter().map(|finding| finding.status).collect::<Vec<_>>();
+        assert_eq!(statuses(&KernelFeatures::default()), [Severity::Warning; 4]);
+        let all = KernelFeatures {
             release: "6.12".to_owned(),
             landlock: Some(6),
             seccomp: vec!["kill_process".to_owned()],
             secret_memory: true,
             peer_pidfd: true,
         };
-        assert_eq!(statuses(&all), [Status::Ok; 4]);
+        assert_eq!(statuses(&all), [Severity::Ok; 4]);
     }
 
     #[test]
     fn this_kernel_can_be_asked() {
-        let kernel = Kernel::probe(Path::new("/"));
+        let kernel = KernelFeatures::probe(Path::new("/"));
         assert!(kernel.release.starts_with(|first: char| first.is_ascii_digit()), "{kernel:?}");
         // Asking twice tells the same, and leaves nothing open.
-        assert_eq!(kernel, Kernel::probe(Path::new("/")));
+        assert_eq!(kernel, KernelFeatures::probe(Path::new("/")));
     }
 }

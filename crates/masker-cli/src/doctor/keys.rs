@@ -10,12 +10,12 @@ use std::{
 };
 
 use super::{
-    Finding, Status, Subject,
+    DoctorInput, Finding, Severity,
     environment::holds_secret,
-    files::{Facts, Look},
-    units::Installed,
+    files::{FileFacts, PathStatus},
+    units::InstalledUnits,
 };
-use masker_config::{Environment, Given, GivenBy, Survey};
+use masker_config::{CredentialSurvey, Environment, OriginKind, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
@@ -24,45 +24,45 @@ const GENERATE: &str = "`masker keys generate --kid KID` makes a key; README.md,
                         to it";
 
 /// What was given of keys, read as far as this user may.
-pub(super) struct Secrets {
-    pub(super) survey: Survey,
+pub(super) struct KeyFacts {
+    pub(super) survey: CredentialSurvey,
     /// Where they were given: `None` for this environment, else the unit whose credentials they are.
     unit: Option<PathBuf>,
     /// Credentials of the unit that this user may not read, or nobody but systemd can.
     closed: Vec<String>,
     /// Each file that holds a key, and the directory that it is in.
-    files: Vec<KeyFile>,
+    files: Vec<KeyFileFacts>,
 }
 
 /// A file that holds a key.
-struct KeyFile {
+struct KeyFileFacts {
     /// The variable that the key would have.
     name: String,
     path: PathBuf,
-    look: Look,
-    directory: Look,
+    look: PathStatus,
+    directory: PathStatus,
     /// systemd lays it for the daemon, and looks after its mode.
     by_systemd: bool,
 }
 
-impl Secrets {
+impl KeyFacts {
     /// The secrets of this environment; where it has none, those that the installed unit lays for the daemon.
-    pub(super) fn gather(subject: &Subject<'_>, installed: &Installed) -> Self {
+    pub(super) fn gather(subject: &DoctorInput<'_>, installed: &InstalledUnits) -> Self {
         let own = subject.host.environment;
         let names = own.iter().map(|(name, _)| name.as_bytes());
         let given_here = own.setting("CREDENTIALS_DIRECTORY").is_some()
             || names.into_iter().any(|name| is_key(name) || is_key(name.strip_suffix(b"_FILE").unwrap_or(name)));
         let mut secrets = if given_here {
-            Secrets { survey: Survey::of(own), unit: None, closed: Vec::new(), files: Vec::new() }
+            KeyFacts { survey: CredentialSurvey::of(own), unit: None, closed: Vec::new(), files: Vec::new() }
         } else {
             Self::of_unit(installed)
         };
-        let files = secrets.survey.given.iter().filter_map(|given| KeyFile::of(given, secrets.unit.is_some()));
+        let files = secrets.survey.given.iter().filter_map(|given| KeyFileFacts::of(given, secrets.unit.is_some()));
         secrets.files = files.collect();
         secrets
     }
 
-    fn of_unit(installed: &Installed) -> Self {
+    fn of_unit(installed: &InstalledUnits) -> Self {
         let mut closed = installed.encrypted_credentials();
         let mut variables: Vec<(OsString, OsString)> = Vec::new();
         for (name, path) in installed.credentials() {
@@ -72,7 +72,7 @@ impl Secrets {
             }
         }
         let environment: Environment = variables.into_iter().collect();
-        Secrets { survey: Survey::of(&environment), unit: installed.unit.clone(), closed, files: Vec::new() }
+        KeyFacts { survey: CredentialSurvey::of(&environment), unit: installed.unit.clone(), closed, files: Vec::new() }
     }
 
     /// Whether any key was given, readable or not.
@@ -106,33 +106,39 @@ fn is_key(name: &[u8]) -> bool {
     holds_secret(name) && (name.starts_with(b"MASKER_KEY_") || name.starts_with(b"MASKER_AUDIT_"))
 }
 
-impl KeyFile {
-    fn of(given: &Given, of_unit: bool) -> Option<Self> {
+impl KeyFileFacts {
+    fn of(given: &SecretOrigin, of_unit: bool) -> Option<Self> {
         let (path, by_systemd) = match &given.by {
-            GivenBy::Variable => return None,
-            GivenBy::File(path) => (path, false),
-            GivenBy::Credential(path) => (path, true),
+            OriginKind::Variable => return None,
+            OriginKind::File(path) => (path, false),
+            OriginKind::Credential(path) => (path, true),
         };
         // systemd reads a unit's credentials as root: whether the daemon's user may is no matter.
-        let directory = Look::at(path.parent().unwrap_or(Path::new("/")));
+        let directory = PathStatus::at(path.parent().unwrap_or(Path::new("/")));
         let by_systemd = by_systemd && !of_unit;
-        Some(KeyFile { name: given.name.clone(), path: path.clone(), look: Look::at(path), directory, by_systemd })
+        Some(KeyFileFacts {
+            name: given.name.clone(),
+            path: path.clone(),
+            look: PathStatus::at(path),
+            directory,
+            by_systemd,
+        })
     }
 }
 
 /// Every check of keys.
-pub(super) fn judge(secrets: &Secrets) -> Vec<Finding> {
+pub(super) fn judge(secrets: &KeyFacts) -> Vec<Finding> {
     let mut findings = read(secrets);
     findings.extend(differ(&secrets.keys()));
     findings.extend(random(&secrets.keys()));
     findings.extend(files(&secrets.files));
-    findings.extend(given_by_variables(&secrets.survey.given));
+    findings.extend(keys_from_variables(&secrets.survey.given));
     findings.extend(audit_key(secrets));
     findings
 }
 
 /// `keys.read`: every key that was given is one.
-fn read(secrets: &Secrets) -> Vec<Finding> {
+fn read(secrets: &KeyFacts) -> Vec<Finding> {
     let survey = &secrets.survey;
     let mut findings: Vec<Finding> =
         survey.problems.iter().map(|problem| Finding::error("keys.read", problem.to_string(), GENERATE)).collect();
@@ -147,7 +153,7 @@ fn read(secrets: &Secrets) -> Vec<Finding> {
                       its start what is wrong with them";
         findings.push(Finding::warning("keys.read", found, remedy));
     }
-    if findings.iter().all(|finding| finding.status != Status::Error) && !survey.keys.is_empty() {
+    if findings.iter().all(|finding| finding.status != Severity::Error) && !survey.keys.is_empty() {
         let from = secrets.unit.as_ref().map_or_else(String::new, |unit| format!(", as {} lays them", unit.display()));
         findings.push(Finding::ok("keys.read", format!("keys that can be read: {}{from}", survey.keys.len())));
     }
@@ -185,14 +191,14 @@ fn random(keys: &[(String, &SecretKey)]) -> Vec<Finding> {
 }
 
 /// `keys.files`: nobody else can read or change them.
-fn files(files: &[KeyFile]) -> Vec<Finding> {
+fn files(files: &[KeyFileFacts]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for KeyFile { name, path, look, directory, by_systemd } in files {
+    for KeyFileFacts { name, path, look, directory, by_systemd } in files {
         let shown = path.display();
         if let Some(facts) = look.facts() {
             findings.extend(key_file(name, path, facts, *by_systemd));
         }
-        if let Some(Facts { mode, .. }) = directory.facts()
+        if let Some(FileFacts { mode, .. }) = directory.facts()
             // Of a sticky directory, as /tmp is one, nobody takes others' files away.
             && mode & 0o022 != 0
             && mode & 0o1000 == 0
@@ -208,7 +214,7 @@ fn files(files: &[KeyFile]) -> Vec<Finding> {
     findings
 }
 
-fn key_file(name: &str, path: &Path, facts: &Facts, by_systemd: bool) -> Option<Finding> {
+fn key_file(name: &str, path: &Path, facts: &FileFacts, by_systemd: bool) -> Option<Finding> {
     let (shown, mode) = (path.display(), facts.mode);
     let remedy = format!("chmod 0400 {shown}; a key that others may have read is to be replaced");
     if mode & 0o007 != 0 {
@@ -224,9 +230,9 @@ fn key_file(name: &str, path: &Path, facts: &Facts, by_systemd: bool) -> Option<
 }
 
 /// `keys.source`: keys come from files, not from variables.
-fn given_by_variables(given: &[Given]) -> Vec<Finding> {
+fn keys_from_variables(given: &[SecretOrigin]) -> Vec<Finding> {
     let variables: Vec<&str> =
-        given.iter().filter(|given| given.by == GivenBy::Variable).map(|given| &*given.name).collect();
+        given.iter().filter(|given| given.by == OriginKind::Variable).map(|given| &*given.name).collect();
     if variables.is_empty() {
         return if given.is_empty() { Vec::new() } else { vec![Finding::ok("keys.source", "keys come from files")] };
     }
@@ -239,7 +245,7 @@ fn given_by_variables(given: &[Given]) -> Vec<Finding> {
 }
 
 /// `keys.audit`: there is a key for the audit log.
-fn audit_key(secrets: &Secrets) -> Vec<Finding> {
+fn audit_key(secrets: &KeyFacts) -> Vec<Finding> {
     let given = secrets.survey.given.iter().any(|given| given.kid.is_none());
     if given || secrets.audit_key_is_closed() {
         return vec![Finding::ok("keys.audit", "there is a key for the audit log")];
@@ -256,20 +262,20 @@ mod tests {
     use data_encoding::BASE64;
 
     use super::*;
-    use crate::doctor::files::Kind;
+    use crate::doctor::files::FileKind;
 
     fn key(seed: u8) -> String {
         BASE64.encode(&std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(place as u8) ^ seed))
     }
 
-    fn secrets(variables: &[(&str, &str)]) -> Secrets {
+    fn secrets(variables: &[(&str, &str)]) -> KeyFacts {
         let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Secrets { survey: Survey::of(&environment), unit: None, closed: Vec::new(), files: Vec::new() }
+        KeyFacts { survey: CredentialSurvey::of(&environment), unit: None, closed: Vec::new(), files: Vec::new() }
     }
 
     /// The findings that are not ok: their checks and what was found.
-    fn faults(findings: &[Finding]) -> Vec<(&'static str, Status, &str)> {
-        let faults = findings.iter().filter(|finding| finding.status != Status::Ok);
+    fn faults(findings: &[Finding]) -> Vec<(&'static str, Severity, &str)> {
+        let faults = findings.iter().filter(|finding| finding.status != Severity::Ok);
         faults.map(|finding| (finding.id, finding.status, &*finding.found)).collect()
     }
 
@@ -278,7 +284,7 @@ mod tests {
         let (first, second) = (key(1), key(2));
         let findings = judge(&secrets(&[("MASKER_KEY_K", &first), ("MASKER_AUDIT_HMAC_KEY", &second)]));
         let [(id, status, found)] = faults(&findings)[..] else { panic!("{findings:?}") };
-        assert_eq!((id, status), ("keys.source", Status::Warning));
+        assert_eq!((id, status), ("keys.source", Severity::Warning));
         assert!(
             found.starts_with("MASKER_KEY_K, MASKER_AUDIT_HMAC_KEY in") || found.contains("MASKER_KEY_K"),
             "{found}"
@@ -306,7 +312,7 @@ mod tests {
                 variables.push(("MASKER_AUDIT_HMAC_KEY", &other));
             }
             let findings = judge(&secrets(&variables));
-            let errors: Vec<_> = faults(&findings).into_iter().filter(|fault| fault.1 == Status::Error).collect();
+            let errors: Vec<_> = faults(&findings).into_iter().filter(|fault| fault.1 == Severity::Error).collect();
             assert_eq!(errors.len(), 1, "{words}: {findings:?}");
             assert!(errors[0].0 == id && errors[0].2.contains(words), "{words}: {errors:?}");
             assert!(!errors[0].2.contains("hunter2"));
@@ -316,33 +322,33 @@ mod tests {
     #[test]
     fn without_a_key_of_the_audit_log_there_is_a_warning() {
         let findings = judge(&secrets(&[("MASKER_KEY_K", &key(1))]));
-        assert!(faults(&findings).iter().any(|fault| (fault.0, fault.1) == ("keys.audit", Status::Warning)));
+        assert!(faults(&findings).iter().any(|fault| (fault.0, fault.1) == ("keys.audit", Severity::Warning)));
         assert!(judge(&secrets(&[])).is_empty(), "where no key is given, nothing can be said of them");
     }
 
     #[test]
     fn a_file_is_its_owners_alone() {
-        let facts = |mode, uid| Facts { kind: Kind::Regular, mode, uid, gid: 0, modified: None };
+        let facts = |mode, uid| FileFacts { kind: FileKind::Regular, mode, uid, gid: 0, modified: None };
         let status = |mode, uid, by_systemd| {
             key_file("K", Path::new("/k"), &facts(mode, uid), by_systemd).map(|finding| finding.status)
         };
         for (mode, expected) in [
             (0o400, None),
             (0o600, None),
-            (0o440, Some(Status::Warning)),
-            (0o620, Some(Status::Warning)),
-            (0o444, Some(Status::Error)),
-            (0o402, Some(Status::Error)),
+            (0o440, Some(Severity::Warning)),
+            (0o620, Some(Severity::Warning)),
+            (0o444, Some(Severity::Error)),
+            (0o402, Some(Severity::Error)),
         ] {
             assert_eq!(status(mode, 0, false), expected, "{mode:o}");
         }
         assert_eq!(status(0o440, 0, true), None);
-        assert_eq!(status(0o444, 0, true), Some(Status::Error));
+        assert_eq!(status(0o444, 0, true), Some(Severity::Error));
         assert_eq!(status(0o600, 7, false), None);
         let directory = |mode| {
-            let look = |facts| Look::There(facts);
-            let folder = Facts { kind: Kind::Directory, ..facts(mode, 0) };
-            let file = KeyFile {
+            let look = |facts| PathStatus::There(facts);
+            let folder = FileFacts { kind: FileKind::Directory, ..facts(mode, 0) };
+            let file = KeyFileFacts {
                 name: "K".into(),
                 path: "/keys/k".into(),
                 look: look(facts(0o400, 0)),
@@ -352,6 +358,6 @@ mod tests {
             files(&[file])[0].status
         };
         let found = [0o700, 0o755, 0o1777, 0o775, 0o777].map(directory);
-        assert_eq!(found, [Status::Ok, Status::Ok, Status::Ok, Status::Error, Status::Error]);
+        assert_eq!(found, [Severity::Ok, Severity::Ok, Severity::Ok, Severity::Error, Severity::Error]);
     }
 }

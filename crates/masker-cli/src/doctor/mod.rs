@@ -14,7 +14,7 @@ mod host;
 pub mod kernel;
 mod keys;
 mod policies;
-mod room;
+mod free_space;
 mod socket;
 mod units;
 mod vault;
@@ -25,13 +25,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::files::bytes;
-use self::{files::Look, keys::Secrets, units::Installed};
-use masker_config::{Config, Faults, Host};
+use self::{files::PathStatus, keys::KeyFacts, units::InstalledUnits};
+use masker_config::{Config, ConfigErrors, HostEnvironment};
 
 /// How weighty a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum Severity {
     /// It is as it should be.
     Ok,
     /// It should be mended, and keeps nothing from working.
@@ -40,13 +40,13 @@ pub enum Status {
     Error,
 }
 
-impl Status {
+impl Severity {
     /// Its name, as `--json` has it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Status::Ok => "ok",
-            Status::Warning => "warning",
-            Status::Error => "error",
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
         }
     }
 }
@@ -57,7 +57,7 @@ pub struct Finding {
     /// The check: a name that stays. One check can find several things.
     pub id: &'static str,
     /// How weighty it is.
-    pub status: Status,
+    pub status: Severity,
     /// What was found.
     pub found: String,
     /// What to do, with a command where there is one.
@@ -68,27 +68,27 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn ok(id: &'static str, found: impl Into<String>) -> Self {
-        Finding { id, status: Status::Ok, found: found.into(), remedy: None }
+        Finding { id, status: Severity::Ok, found: found.into(), remedy: None }
     }
 
     /// Something should be mended.
     pub fn warning(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { id, status: Status::Warning, found: found.into(), remedy: Some(remedy.into()) }
+        Finding { id, status: Severity::Warning, found: found.into(), remedy: Some(remedy.into()) }
     }
 
     /// Something must be mended.
     pub fn error(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { id, status: Status::Error, found: found.into(), remedy: Some(remedy.into()) }
+        Finding { id, status: Severity::Error, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
 /// What is looked at.
 #[derive(Clone, Copy)]
-pub struct Subject<'a> {
+pub struct DoctorInput<'a> {
     /// The environment and the user that a daemon would be started with here.
-    pub host: Host<'a>,
+    pub host: HostEnvironment<'a>,
     /// The configuration, or what is wrong with it.
-    pub config: Result<&'a Config, &'a Faults>,
+    pub config: Result<&'a Config, &'a ConfigErrors>,
     /// Whether a daemon answers at the socket.
     pub serving: bool,
     /// Where the host's files begin: `/`.
@@ -97,10 +97,10 @@ pub struct Subject<'a> {
 
 /// Looks at everything that can be looked at without a daemon. Blocks, for as long as it takes to read the newest part of
 /// the audit log.
-pub fn examine(subject: &Subject<'_>) -> Vec<Finding> {
-    let installed = Installed::read(subject.root);
+pub fn examine(subject: &DoctorInput<'_>) -> Vec<Finding> {
+    let installed = InstalledUnits::read(subject.root);
     let mut findings = configuration(subject.config);
-    let secrets = Secrets::gather(subject, &installed);
+    let secrets = KeyFacts::gather(subject, &installed);
     findings.extend(keys::judge(&secrets));
     findings.extend(environment::judge(&environment::gather(subject.root, &secrets), &installed));
     if let Ok(config) = subject.config {
@@ -115,12 +115,12 @@ pub fn examine(subject: &Subject<'_>) -> Vec<Finding> {
         findings.extend(clock::judge(&clock::gather(&vault, &audit), Timestamp::now()));
     }
     findings.extend(host::judge(&host::gather(subject.root)));
-    findings.extend(kernel::judge(&kernel::Kernel::probe(subject.root)));
+    findings.extend(kernel::judge(&kernel::KernelFeatures::probe(subject.root)));
     findings
 }
 
 /// `config`: what is wrong with the configuration.
-fn configuration(config: Result<&Config, &Faults>) -> Vec<Finding> {
+fn configuration(config: Result<&Config, &ConfigErrors>) -> Vec<Finding> {
     match config {
         Ok(Config { file: Some(file), .. }) => vec![Finding::ok("config", format!("{} is sound", file.display()))],
         Ok(_) => vec![Finding::ok("config", "there is no configuration file: every setting has its default")],
@@ -141,19 +141,23 @@ fn hidden(id: &'static str, path: &Path, why: &str) -> Finding {
 }
 
 /// A directory that belongs to the daemon alone: its owner and its mode.
-fn own_directory(id: &'static str, path: &Path, look: &Look, runs_as: &units::RunsAs) -> Finding {
+fn own_directory(id: &'static str, path: &Path, look: &PathStatus, runs_as: &units::ServiceUser) -> Finding {
     let shown = path.display();
     let facts = match look {
-        Look::Missing => return Finding::ok(id, format!("{shown} is not there yet: the first start makes it")),
-        Look::Hidden(why) => return hidden(id, path, why),
-        Look::There(facts) => facts,
+        PathStatus::Missing => return Finding::ok(id, format!("{shown} is not there yet: the first start makes it")),
+        PathStatus::Hidden(why) => return hidden(id, path, why),
+        PathStatus::There(facts) => facts,
     };
     if !facts.is_directory() {
         return Finding::error(id, format!("{shown} is no directory"), "move it away, or configure another path");
     }
     if let Err((found, remedy)) = runs_as.owns(path, facts) {
         // No unit says as whom it runs, and root can start it as anybody.
-        return if runs_as.unsaid { Finding::warning(id, found, remedy) } else { Finding::error(id, found, remedy) };
+        return if runs_as.is_default_user {
+            Finding::warning(id, found, remedy)
+        } else {
+            Finding::error(id, found, remedy)
+        };
     }
     let mode = facts.mode;
     if mode & 0o022 != 0 {

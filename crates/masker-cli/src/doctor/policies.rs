@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{Finding, keys::Secrets};
-use masker_config::{Config, Faults, load_policies};
+use super::{Finding, keys::KeyFacts};
+use masker_config::{Config, ConfigErrors, load_policies};
 use masker_core::policy::PolicySet;
 use masker_types::kind::Kid;
 
 /// Reads the policies as a start would.
-pub(super) fn gather(config: &Config) -> Result<PolicySet, Faults> {
+pub(super) fn gather(config: &Config) -> Result<PolicySet, ConfigErrors> {
     load_policies(&config.policy.path, config.policy.default.as_deref())
 }
 
 /// Every check of policies. A daemon that serves has its keys, wherever they came from.
-pub(super) fn judge(policies: &Result<PolicySet, Faults>, secrets: &Secrets, serving: bool) -> Vec<Finding> {
+pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, secrets: &KeyFacts, serving: bool) -> Vec<Finding> {
     let policies = match policies {
         Ok(policies) => policies,
         Err(faults) => {
@@ -57,7 +57,7 @@ fn kids<'p>(named: impl Iterator<Item = (&'p str, Kid)>, given: &BTreeSet<Kid>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     #[test]
     fn kids_and_keys_are_held_against_each_other() {
@@ -67,9 +67,9 @@ mod tests {
             let findings = kids(named, &given.iter().map(|name| kid(name)).collect());
             findings.iter().map(|finding| finding.status).collect::<Vec<_>>()
         };
-        assert_eq!(statuses(&["K_A", "K_A"], &["K_A"]), [Status::Ok]);
-        assert_eq!(statuses(&["K_A", "K_B"], &["K_A"]), [Status::Error]);
-        assert_eq!(statuses(&["K_A"], &["K_A", "K_B"]), [Status::Warning]);
-        assert_eq!(statuses(&["K_A"], &[]), [Status::Error]);
+        assert_eq!(statuses(&["K_A", "K_A"], &["K_A"]), [Severity::Ok]);
+        assert_eq!(statuses(&["K_A", "K_B"], &["K_A"]), [Severity::Error]);
+        assert_eq!(statuses(&["K_A"], &["K_A", "K_B"]), [Severity::Warning]);
+        assert_eq!(statuses(&["K_A"], &[]), [Severity::Error]);
     }
 }

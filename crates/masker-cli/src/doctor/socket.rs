@@ -6,27 +6,27 @@ use nix::unistd::Group;
 
 use super::{
     Finding,
-    files::{Facts, Kind, Look, group_name},
+    files::{FileFacts, FileKind, PathStatus, group_name},
     hidden,
 };
 use masker_config::ServerConfig;
 
 /// What is found where the daemon listens.
 #[derive(Debug)]
-pub(super) struct Place {
-    socket: Look,
-    directory: Look,
+pub(super) struct SocketFacts {
+    socket: PathStatus,
+    directory: PathStatus,
     /// The number of the configured group, where one is configured.
     group: Option<Result<u32, String>>,
 }
 
 /// Looks at the socket and its directory.
-pub(super) fn gather(server: &ServerConfig) -> Place {
+pub(super) fn gather(server: &ServerConfig) -> SocketFacts {
     let group = server.socket_group.as_deref().map(|name| {
         let group = Group::from_name(name).map_err(|error| error.to_string());
         name.parse().or_else(|_| group?.map(|group| group.gid.as_raw()).ok_or_else(String::new))
     });
-    Place { socket: Look::at(&server.socket), directory: Look::at(directory(&server.socket)), group }
+    SocketFacts { socket: PathStatus::at(&server.socket), directory: PathStatus::at(directory(&server.socket)), group }
 }
 
 fn directory(socket: &Path) -> &Path {
@@ -34,15 +34,15 @@ fn directory(socket: &Path) -> &Path {
 }
 
 /// Every check of the socket.
-pub(super) fn judge(place: &Place, server: &ServerConfig) -> Vec<Finding> {
+pub(super) fn judge(place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
     let mut findings = group(place, server);
     findings.extend(folder(&place.directory, directory(&server.socket)));
     match &place.socket {
-        Look::Missing => {
+        PathStatus::Missing => {
             findings.push(Finding::ok("socket.mode", format!("{} is not there: no daemon serves", shown(server))));
         }
-        Look::Hidden(why) => findings.push(hidden("socket.mode", &server.socket, why)),
-        Look::There(facts) => findings.extend(mode(facts, place, server)),
+        PathStatus::Hidden(why) => findings.push(hidden("socket.mode", &server.socket, why)),
+        PathStatus::There(facts) => findings.extend(mode(facts, place, server)),
     }
     findings
 }
@@ -52,7 +52,7 @@ fn shown(server: &ServerConfig) -> String {
 }
 
 /// `socket.group`: the configured group is there.
-fn group(place: &Place, server: &ServerConfig) -> Vec<Finding> {
+fn group(place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
     let name = server.socket_group.as_deref().unwrap_or_default();
     match &place.group {
         None => Vec::new(),
@@ -69,30 +69,30 @@ fn group(place: &Place, server: &ServerConfig) -> Vec<Finding> {
 }
 
 /// `socket.directory`: nobody else can put another socket in the place of this one.
-fn folder(look: &Look, path: &Path) -> Vec<Finding> {
+fn folder(look: &PathStatus, path: &Path) -> Vec<Finding> {
     let shown = path.display();
     match look {
-        Look::Missing => {
+        PathStatus::Missing => {
             vec![Finding::ok(
                 "socket.directory",
                 format!("{shown} is not there yet: whoever makes the socket makes it"),
             )]
         }
-        Look::Hidden(why) => vec![hidden("socket.directory", path, why)],
+        PathStatus::Hidden(why) => vec![hidden("socket.directory", path, why)],
         // Of a sticky directory nobody takes others' files away, but whoever comes first makes the socket.
-        Look::There(Facts { mode, .. }) if mode & 0o022 != 0 => {
+        PathStatus::There(FileFacts { mode, .. }) if mode & 0o022 != 0 => {
             let found =
                 format!("{shown} has mode {mode:04o}: others can put a socket of theirs there, and be asked instead");
             vec![Finding::error("socket.directory", found, format!("chmod go-w {shown}, or configure another path"))]
         }
-        Look::There(_) => vec![Finding::ok("socket.directory", format!("nobody else can write to {shown}"))],
+        PathStatus::There(_) => vec![Finding::ok("socket.directory", format!("nobody else can write to {shown}"))],
     }
 }
 
 /// `socket.mode`: those may connect who are meant to, and nobody else.
-fn mode(facts: &Facts, place: &Place, server: &ServerConfig) -> Vec<Finding> {
+fn mode(facts: &FileFacts, place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
     let (shown, mode) = (shown(server), facts.mode);
-    if facts.kind != Kind::Socket {
+    if facts.kind != FileKind::Socket {
         let remedy = "move it away, or configure another path (`[server] socket`)";
         return vec![Finding::error("socket.mode", format!("{shown} is no socket"), remedy)];
     }
@@ -125,7 +125,7 @@ fn mode(facts: &Facts, place: &Place, server: &ServerConfig) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::Severity;
 
     fn server(group: Option<&str>) -> ServerConfig {
         ServerConfig {
@@ -138,36 +138,40 @@ mod tests {
         }
     }
 
-    fn facts(kind: Kind, mode: u32) -> Look {
-        Look::There(Facts { kind, mode, uid: 1, gid: 70_000, modified: None })
+    fn facts(kind: FileKind, mode: u32) -> PathStatus {
+        PathStatus::There(FileFacts { kind, mode, uid: 1, gid: 70_000, modified: None })
     }
 
-    fn statuses(socket: Look, directory: Look, group: Option<Result<u32, String>>) -> Vec<(&'static str, Status)> {
+    fn statuses(
+        socket: PathStatus,
+        directory: PathStatus,
+        group: Option<Result<u32, String>>,
+    ) -> Vec<(&'static str, Severity)> {
         let server = server(group.is_some().then_some("masker"));
-        let findings = judge(&Place { socket, directory, group }, &server);
+        let findings = judge(&SocketFacts { socket, directory, group }, &server);
         findings.iter().map(|finding| (finding.id, finding.status)).collect()
     }
 
     #[test]
     fn each_fault_of_a_socket_is_found() {
-        use Status::{Error, Ok, Warning};
-        let sound = || facts(Kind::Directory, 0o755);
+        use Severity::{Error, Ok, Warning};
+        let sound = || facts(FileKind::Directory, 0o755);
         let on = |look, group| statuses(look, sound(), group).pop().unwrap();
-        assert_eq!(on(facts(Kind::Socket, 0o660), None), ("socket.mode", Ok));
-        assert_eq!(on(Look::Missing, None), ("socket.mode", Ok));
-        assert_eq!(on(facts(Kind::Socket, 0o666), None), ("socket.mode", Error));
-        assert_eq!(on(facts(Kind::Socket, 0o600), None), ("socket.mode", Warning));
-        assert_eq!(on(facts(Kind::Regular, 0o660), None), ("socket.mode", Error));
-        assert_eq!(on(facts(Kind::Socket, 0o660), Some(Result::Ok(70_000))), ("socket.mode", Ok));
-        assert_eq!(on(facts(Kind::Socket, 0o660), Some(Result::Ok(70_001))), ("socket.mode", Warning));
-        assert_eq!(statuses(Look::Missing, sound(), Some(Err(String::new())))[0], ("socket.group", Error));
-        assert_eq!(statuses(Look::Missing, sound(), Some(Err("x".to_owned())))[0], ("socket.group", Warning));
+        assert_eq!(on(facts(FileKind::Socket, 0o660), None), ("socket.mode", Ok));
+        assert_eq!(on(PathStatus::Missing, None), ("socket.mode", Ok));
+        assert_eq!(on(facts(FileKind::Socket, 0o666), None), ("socket.mode", Error));
+        assert_eq!(on(facts(FileKind::Socket, 0o600), None), ("socket.mode", Warning));
+        assert_eq!(on(facts(FileKind::Regular, 0o660), None), ("socket.mode", Error));
+        assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_000))), ("socket.mode", Ok));
+        assert_eq!(on(facts(FileKind::Socket, 0o660), Some(Result::Ok(70_001))), ("socket.mode", Warning));
+        assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err(String::new())))[0], ("socket.group", Error));
+        assert_eq!(statuses(PathStatus::Missing, sound(), Some(Err("x".to_owned())))[0], ("socket.group", Warning));
         for mode in [0o777, 0o775, 0o1777] {
-            let found = statuses(Look::Missing, facts(Kind::Directory, mode), None);
+            let found = statuses(PathStatus::Missing, facts(FileKind::Directory, mode), None);
             assert_eq!(found[0], ("socket.directory", Error), "{mode:o}");
         }
-        assert_eq!(statuses(Look::Missing, Look::Missing, None)[0], ("socket.directory", Ok));
-        assert_eq!(statuses(Look::Hidden("x".to_owned()), sound(), None)[1], ("socket.mode", Warning));
+        assert_eq!(statuses(PathStatus::Missing, PathStatus::Missing, None)[0], ("socket.directory", Ok));
+        assert_eq!(statuses(PathStatus::Hidden("x".to_owned()), sound(), None)[1], ("socket.mode", Warning));
     }
 
     #[test]

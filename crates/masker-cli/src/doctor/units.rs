@@ -11,9 +11,9 @@ use nix::unistd::User;
 
 use super::{
     environment::holds_secret,
-    files::{Facts, user_name},
+    files::{FileFacts, user_name},
 };
-use masker_config::names_secret;
+use masker_config::is_secret_name;
 
 /// Where unit files are, the first to count first (systemd.unit(5)).
 const DIRECTORIES: [&str; 5] = [
@@ -32,9 +32,9 @@ const UNIT_BYTES_MAX: u64 = 1 << 20;
 
 /// The unit files that are about masker.
 #[derive(Debug, Default)]
-pub(super) struct Installed {
+pub(super) struct InstalledUnits {
     /// Settings of the daemon's unit, in the order in which they count.
-    service: Vec<Setting>,
+    service: Vec<UnitSetting>,
     /// Where the daemon's unit is.
     pub(super) unit: Option<PathBuf>,
     /// Where a key stands in a unit file, with the variable's name.
@@ -44,25 +44,25 @@ pub(super) struct Installed {
 
 /// One line of a unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
+struct UnitSetting {
     name: String,
     value: String,
 }
 
 /// As whom the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RunsAs {
+pub(super) struct ServiceUser {
     pub(super) uid: u32,
     /// The unit that says so; else it is whoever asks.
     pub(super) unit: Option<PathBuf>,
     /// Whether it is root who asks and no unit that says: root may start a daemon as anybody.
-    pub(super) unsaid: bool,
+    pub(super) is_default_user: bool,
 }
 
-impl Installed {
+impl InstalledUnits {
     /// Reads every unit file whose name begins with `masker`, below a root.
     pub(super) fn read(root: &Path) -> Self {
-        let mut installed = Installed { root: root.to_owned(), ..Installed::default() };
+        let mut installed = InstalledUnits { root: root.to_owned(), ..InstalledUnits::default() };
         let mut files = Vec::new();
         for directory in DIRECTORIES.map(|directory| root.join(directory)) {
             for entry in listed(&directory).into_iter().filter(|entry| name_of(entry).starts_with("masker")) {
@@ -93,14 +93,14 @@ impl Installed {
     }
 
     /// As whom the daemon runs; `asking` is who asks.
-    pub(super) fn runs_as(&self, asking: u32) -> RunsAs {
+    pub(super) fn runs_as(&self, asking: u32) -> ServiceUser {
         let user = self.last("User").and_then(|name| {
             let named = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
             name.parse().ok().or_else(named)
         });
         match (user, &self.unit) {
-            (Some(uid), Some(unit)) => RunsAs { uid, unit: Some(unit.clone()), unsaid: false },
-            _ => RunsAs { uid: asking, unit: None, unsaid: asking == 0 },
+            (Some(uid), Some(unit)) => ServiceUser { uid, unit: Some(unit.clone()), is_default_user: false },
+            _ => ServiceUser { uid: asking, unit: None, is_default_user: asking == 0 },
         }
     }
 
@@ -122,7 +122,7 @@ impl Installed {
                 found.push((name.to_owned(), path));
             }
         }
-        found.retain(|(name, _)| names_secret(name.as_bytes()));
+        found.retain(|(name, _)| is_secret_name(name.as_bytes()));
         found
     }
 
@@ -150,9 +150,9 @@ impl Installed {
     }
 }
 
-impl RunsAs {
+impl ServiceUser {
     /// Whether a file belongs to the daemon's user; else what is wrong, and the remedy.
-    pub(super) fn owns(&self, path: &Path, facts: &Facts) -> Result<(), (String, String)> {
+    pub(super) fn owns(&self, path: &Path, facts: &FileFacts) -> Result<(), (String, String)> {
         if facts.uid == self.uid {
             return Ok(());
         }
@@ -184,7 +184,7 @@ fn read(file: &Path) -> String {
 }
 
 /// The settings of a text (systemd.syntax(7)): comments left out, continued lines joined.
-fn settings(text: &str) -> Vec<Setting> {
+fn settings(text: &str) -> Vec<UnitSetting> {
     let mut settings = Vec::new();
     let mut line = String::new();
     for part in text.lines() {
@@ -198,7 +198,7 @@ fn settings(text: &str) -> Vec<Setting> {
         }
         line.push_str(part);
         if let Some((name, value)) = line.split_once('=') {
-            settings.push(Setting { name: name.trim().to_owned(), value: value.trim().to_owned() });
+            settings.push(UnitSetting { name: name.trim().to_owned(), value: value.trim().to_owned() });
         }
         line.clear();
     }
@@ -206,7 +206,7 @@ fn settings(text: &str) -> Vec<Setting> {
 }
 
 /// The names of the variables that `Environment=` sets.
-fn variables(settings: &[Setting]) -> Vec<String> {
+fn variables(settings: &[UnitSetting]) -> Vec<String> {
     let set = settings.iter().filter(|setting| setting.name == "Environment");
     // Quotes stand before a whole assignment, so a name follows on white space or on a quote.
     let words = set.flat_map(|setting| setting.value.split([' ', '\t', '"', '\'']));
@@ -216,7 +216,7 @@ fn variables(settings: &[Setting]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::files::Kind;
+    use crate::doctor::files::FileKind;
 
     fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -231,17 +231,17 @@ mod tests {
     #[test]
     fn a_unit_says_as_whom_the_daemon_runs_and_drop_ins_count_after_it() {
         let none = host(&[]);
-        let installed = Installed::read(none.path());
-        assert_eq!(installed.runs_as(0), RunsAs { uid: 0, unit: None, unsaid: true });
-        assert_eq!(installed.runs_as(7), RunsAs { uid: 7, unit: None, unsaid: false });
+        let installed = InstalledUnits::read(none.path());
+        assert_eq!(installed.runs_as(0), ServiceUser { uid: 0, unit: None, is_default_user: true });
+        assert_eq!(installed.runs_as(7), ServiceUser { uid: 7, unit: None, is_default_user: false });
         let both = host(&[
             ("usr/lib/systemd/system/masker.service", "[Service]\n# User=9\nUser=12\n"),
             ("etc/systemd/system/masker.service.d/b.conf", "[Service]\nUser=\nUser=34\n"),
             ("usr/lib/systemd/system/masker.service.d/a.conf", "[Service]\nUser=56\n"),
             ("etc/systemd/system/other.service.d/c.conf", "[Service]\nUser=78\n"),
         ]);
-        let runs_as = Installed::read(both.path()).runs_as(0);
-        assert_eq!((runs_as.uid, runs_as.unsaid), (34, false));
+        let runs_as = InstalledUnits::read(both.path()).runs_as(0);
+        assert_eq!((runs_as.uid, runs_as.is_default_user), (34, false));
         assert!(runs_as.unit.unwrap().ends_with("usr/lib/systemd/system/masker.service"));
     }
 
@@ -257,7 +257,7 @@ mod tests {
             ("etc/masker/keys/K_CARE", ""),
             ("etc/masker/keys/K_CARE_OLD", ""),
         ]);
-        let installed = Installed::read(root.path());
+        let installed = InstalledUnits::read(root.path());
         let found: Vec<String> = installed
             .credentials()
             .into_iter()
@@ -289,14 +289,14 @@ mod tests {
             let root = host(&[("etc/systemd/system/masker-demo.service", &format!("[Service]\n{line}\n"))]);
             // A file's name is no key.
             let expected = found && !line.contains("_FILE");
-            assert_eq!(!Installed::read(root.path()).keys_in_units.is_empty(), expected, "{line}");
+            assert_eq!(!InstalledUnits::read(root.path()).keys_in_units.is_empty(), expected, "{line}");
         }
     }
 
     #[test]
     fn an_owner_is_the_daemons_user_or_a_fault() {
-        let facts = Facts { kind: Kind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
-        let owns = |uid| RunsAs { uid, unit: None, unsaid: false }.owns(Path::new("/v"), &facts);
+        let facts = FileFacts { kind: FileKind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
+        let owns = |uid| ServiceUser { uid, unit: None, is_default_user: false }.owns(Path::new("/v"), &facts);
         assert_eq!(owns(4_321), Ok(()));
         let (found, remedy) = owns(0).unwrap_err();
         assert!(found.starts_with("/v belongs to uid 4321"), "{found}");

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use jiff::Timestamp;
 
-use super::{Finding, files::Look, own_directory, room, room::Room, units::RunsAs};
+use super::{Finding, files::PathStatus, free_space, free_space::FreeSpace, own_directory, units::ServiceUser};
 use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
 /// Files that are counted at most: enough for any database, and no walk for ever.
@@ -12,23 +12,23 @@ const FILES_MAX: usize = 100_000;
 
 /// What is found of a vault.
 #[derive(Debug)]
-pub(super) struct Vault {
-    pub(super) directory: Look,
+pub(super) struct VaultFacts {
+    pub(super) directory: PathStatus,
     /// Bytes that its files take.
     pub(super) size: u64,
     /// When one of them was last written.
     pub(super) newest: Option<Timestamp>,
     /// What its file system has left, or why that is not known.
-    room: Result<Room, String>,
+    room: Result<FreeSpace, String>,
 }
 
 /// Looks at the directory and at every file of it, but for those of the audit log.
-pub(super) fn gather(path: &Path, audit: &Path) -> Vault {
-    let mut vault = Vault {
-        directory: Look::at(path),
+pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
+    let mut vault = VaultFacts {
+        directory: PathStatus::at(path),
         size: 0,
         newest: None,
-        room: Room::of(path).map_err(|error| error.to_string()),
+        room: FreeSpace::of(path).map_err(|error| error.to_string()),
     };
     // What is the vault's own: the daemon refuses a directory that holds anything else.
     let own = EngineKind::CHOICES.map(|(engine, _)| path.join(engine)).into_iter().chain([path.join("witness")]);
@@ -49,13 +49,13 @@ pub(super) fn gather(path: &Path, audit: &Path) -> Vault {
 }
 
 /// Every check of the vault's directory.
-pub(super) fn judge(path: &Path, vault: &Vault, runs_as: &RunsAs) -> Vec<Finding> {
+pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
     match &vault.room {
         // A compaction writes the vault a second time before it lets go of the first.
         Ok(room) => {
             let spare = vault.size + STORE_COMPACTION_ROOM_BYTES_MIN;
-            findings.extend(room::judge("vault.room", path, *room, vault.size, spare));
+            findings.extend(free_space::judge("vault.room", path, *room, vault.size, spare));
         }
         Err(why) => findings.push(super::hidden("vault.room", path, why)),
     }
@@ -66,24 +66,27 @@ pub(super) fn judge(path: &Path, vault: &Vault, runs_as: &RunsAs) -> Vec<Finding
 mod tests {
     use super::*;
     use crate::doctor::{
-        Status,
-        files::{Facts, Kind},
+        Severity,
+        files::{FileFacts, FileKind},
     };
 
     #[test]
     fn the_directory_is_the_daemons_alone() {
-        let runs_as = RunsAs { uid: 5, unit: None, unsaid: false };
+        let runs_as = ServiceUser { uid: 5, unit: None, is_default_user: false };
         let status = |kind, mode, uid| {
-            let look = Look::There(Facts { kind, mode, uid, gid: 0, modified: None });
+            let look = PathStatus::There(FileFacts { kind, mode, uid, gid: 0, modified: None });
             own_directory("x", Path::new("/v"), &look, &runs_as).status
         };
-        assert_eq!(status(Kind::Directory, 0o700, 5), Status::Ok);
-        assert_eq!(status(Kind::Directory, 0o750, 5), Status::Warning);
-        assert_eq!(status(Kind::Directory, 0o770, 5), Status::Error);
-        assert_eq!(status(Kind::Directory, 0o700, 6), Status::Error);
-        assert_eq!(status(Kind::Regular, 0o700, 5), Status::Error);
-        assert_eq!(own_directory("x", Path::new("/v"), &Look::Missing, &runs_as).status, Status::Ok);
-        assert_eq!(own_directory("x", Path::new("/v"), &Look::Hidden("x".into()), &runs_as).status, Status::Warning);
+        assert_eq!(status(FileKind::Directory, 0o700, 5), Severity::Ok);
+        assert_eq!(status(FileKind::Directory, 0o750, 5), Severity::Warning);
+        assert_eq!(status(FileKind::Directory, 0o770, 5), Severity::Error);
+        assert_eq!(status(FileKind::Directory, 0o700, 6), Severity::Error);
+        assert_eq!(status(FileKind::Regular, 0o700, 5), Severity::Error);
+        assert_eq!(own_directory("x", Path::new("/v"), &PathStatus::Missing, &runs_as).status, Severity::Ok);
+        assert_eq!(
+            own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,
+            Severity::Warning
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `masker status`: the daemon at work, on a terminal until it is left, elsewhere on one line.
 
-mod figures;
+mod format;
 mod model;
 mod sample;
 mod view;
@@ -24,15 +24,15 @@ use tokio::{
 };
 
 use self::{
-    figures::{grouped, latency, rate, span},
-    model::{Picture, picture},
-    sample::{Sample, Watcher},
-    view::{Scene, draw},
+    format::{grouped, latency, rate, span},
+    model::{StatusModel, picture},
+    sample::{Sample, Sampler},
+    view::{ViewState, draw},
 };
 use super::{
     args::StatusArgs,
+    context::{CommandContext, CommandError},
     exit::Exit,
-    session::{CommandError, Session},
 };
 use crate::doctor::bytes;
 use masker_api::HealthStatus;
@@ -41,10 +41,10 @@ use masker_api::HealthStatus;
 const WAITING_MAX: usize = 16;
 
 /// `masker status`.
-pub(super) async fn run(args: &StatusArgs, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(args: &StatusArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let socket = session.socket()?;
     let shown = socket.display().to_string();
-    let mut watcher = Watcher::new(socket, session.authorization()?);
+    let mut watcher = Sampler::new(socket, session.authorization()?);
     let every = Duration::from_secs(args.interval);
     let on_screen = session.output.is_terminal() && io::stdin().is_terminal() && !session.output.is_json();
     if !on_screen {
@@ -57,8 +57,8 @@ pub(super) async fn run(args: &StatusArgs, session: &mut Session<'_>) -> Result<
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let (looks, mut seen) = mpsc::channel(WAITING_MAX);
     let mut keys = keys();
-    let mut looking = pin!(look_on(&mut watcher, every, looks));
-    let mut stage = Stage { socket: shown, ..Stage::default() };
+    let mut looking = pin!(poll_samples(&mut watcher, every, looks));
+    let mut stage = LiveState { socket: shown, ..LiveState::default() };
     stage.take(Ok(first));
     loop {
         screen.0.draw(|frame| draw(frame, &stage.scene()))?;
@@ -70,8 +70,8 @@ pub(super) async fn run(args: &StatusArgs, session: &mut Session<'_>) -> Result<
             Some(look) = seen.recv() => stage.take(look),
             // The terminal is gone, or somebody leaves.
             key = keys.recv() => match key {
-                Some(Ok(Wish::Draw)) => {}
-                Some(Ok(Wish::Leave)) | None => return Ok(Exit::Done),
+                Some(Ok(UserAction::Draw)) => {}
+                Some(Ok(UserAction::Leave)) | None => return Ok(Exit::Done),
                 Some(Err(failed)) => return Err(CommandError::Output(failed)),
             },
         }
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &StatusArgs, session: &mut Session<'_>) -> Result<
 }
 
 /// Looks twice and writes one line.
-async fn once(watcher: &mut Watcher, every: Duration, session: &mut Session<'_>) -> Result<Exit, CommandError> {
+async fn once(watcher: &mut Sampler, every: Duration, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let first = watcher.look().await?;
     sleep(every).await;
     let picture = picture(Some(&first), &watcher.look().await?);
@@ -91,7 +91,7 @@ async fn once(watcher: &mut Watcher, every: Duration, session: &mut Session<'_>)
     Ok(if picture.status == HealthStatus::Ok { Exit::Done } else { Exit::Failure })
 }
 
-fn line(picture: &Picture) -> String {
+fn line(picture: &StatusModel) -> String {
     let status = if picture.status == HealthStatus::Ok { "ok" } else { "degraded" };
     let mut facts =
         vec![status.to_owned(), format!("masker {}", picture.version), format!("up {}", span(picture.uptime_seconds))];
@@ -114,7 +114,7 @@ fn line(picture: &Picture) -> String {
 }
 
 /// Looks at the daemon at each tick, for as long as somebody takes what is seen.
-async fn look_on(watcher: &mut Watcher, every: Duration, looks: Sender<Result<Sample, ClientError>>) {
+async fn poll_samples(watcher: &mut Sampler, every: Duration, looks: Sender<Result<Sample, ClientError>>) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, and that look was taken.
@@ -129,14 +129,14 @@ async fn look_on(watcher: &mut Watcher, every: Duration, looks: Sender<Result<Sa
 
 /// What was seen, from look to look.
 #[derive(Default)]
-struct Stage {
+struct LiveState {
     socket: String,
     last: Option<Sample>,
-    picture: Option<Picture>,
+    picture: Option<StatusModel>,
     gone: Option<(String, Instant)>,
 }
 
-impl Stage {
+impl LiveState {
     fn take(&mut self, look: Result<Sample, ClientError>) {
         match look {
             Ok(sample) => {
@@ -152,9 +152,9 @@ impl Stage {
         }
     }
 
-    fn scene(&self) -> Scene<'_> {
+    fn scene(&self) -> ViewState<'_> {
         let gone = self.gone.as_ref().map(|(why, since)| (&**why, since.elapsed()));
-        Scene { socket: &self.socket, picture: self.picture.as_ref(), gone }
+        ViewState { socket: &self.socket, picture: self.picture.as_ref(), gone }
     }
 }
 
@@ -175,23 +175,23 @@ impl Drop for Screen {
 
 /// What somebody at the terminal wants.
 #[derive(Debug, PartialEq, Eq)]
-enum Wish {
+enum UserAction {
     /// The terminal has another size.
     Draw,
     Leave,
 }
 
 /// What is done at the terminal. The thread that waits for it ends with the process: nothing wakes it before a key does.
-fn keys() -> Receiver<io::Result<Wish>> {
-    let (wishes, taken) = mpsc::channel(WAITING_MAX);
+fn keys() -> Receiver<io::Result<UserAction>> {
+    let (user_actions, taken) = mpsc::channel(WAITING_MAX);
     thread::spawn(move || {
         loop {
-            let wish = match event::read() {
-                Ok(event) => wish(&event).map(Ok),
+            let user_action = match event::read() {
+                Ok(event) => user_action(&event).map(Ok),
                 Err(failed) => Some(Err(failed)),
             };
-            let failed = matches!(wish, Some(Err(_)));
-            if wish.is_some_and(|wish| wishes.blocking_send(wish).is_err()) || failed {
+            let failed = matches!(user_action, Some(Err(_)));
+            if user_action.is_some_and(|user_action| user_actions.blocking_send(user_action).is_err()) || failed {
                 return;
             }
         }
@@ -199,12 +199,12 @@ fn keys() -> Receiver<io::Result<Wish>> {
     taken
 }
 
-fn wish(event: &Event) -> Option<Wish> {
+fn user_action(event: &Event) -> Option<UserAction> {
     match event {
-        Event::Resize(..) => Some(Wish::Draw),
+        Event::Resize(..) => Some(UserAction::Draw),
         Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) => match code {
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Wish::Leave),
-            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Leave),
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(UserAction::Leave),
+            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(UserAction::Leave),
             _ => None,
         },
         _ => None,
@@ -217,16 +217,16 @@ mod tests {
 
     #[test]
     fn q_escape_and_control_c_leave_and_nothing_else_does() {
-        let key = |code, modifiers| wish(&Event::Key(KeyEvent::new(code, modifiers)));
+        let key = |code, modifiers| user_action(&Event::Key(KeyEvent::new(code, modifiers)));
         for (code, modifiers) in [
             (KeyCode::Char('q'), KeyModifiers::NONE),
             (KeyCode::Esc, KeyModifiers::NONE),
             (KeyCode::Char('c'), KeyModifiers::CONTROL),
         ] {
-            assert_eq!(key(code, modifiers), Some(Wish::Leave));
+            assert_eq!(key(code, modifiers), Some(UserAction::Leave));
         }
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
         assert_eq!(key(KeyCode::Enter, KeyModifiers::NONE), None);
-        assert_eq!(wish(&Event::Resize(80, 24)), Some(Wish::Draw));
+        assert_eq!(user_action(&Event::Resize(80, 24)), Some(UserAction::Draw));
     }
 }

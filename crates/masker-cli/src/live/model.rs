@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::sample::{Key, Part, Sample};
+use super::sample::{KeySummary, Observed, Sample};
 use crate::scrape::Scrape;
 use masker_api::{Component, HealthStatus};
 
 /// What is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Picture {
+pub(super) struct StatusModel {
     pub(super) status: HealthStatus,
     pub(super) version: String,
     pub(super) uptime_seconds: u64,
@@ -18,26 +18,26 @@ pub(super) struct Picture {
     pub(super) troubles: Vec<String>,
     /// Requests in a second; `None` from one look alone.
     pub(super) requests_per_second: Option<f64>,
-    pub(super) traffic: Part<Traffic>,
-    pub(super) vault: Part<Vault>,
-    pub(super) audit: Audit,
-    pub(super) rotation: Part<Option<Rotating>>,
-    pub(super) keys: Part<Vec<Key>>,
-    pub(super) callers: Part<Vec<Caller>>,
+    pub(super) traffic: Observed<Traffic>,
+    pub(super) vault: Observed<VaultSummary>,
+    pub(super) audit: AuditSummary,
+    pub(super) rotation: Observed<Option<RotationSummary>>,
+    pub(super) keys: Observed<Vec<KeySummary>>,
+    pub(super) callers: Observed<Vec<CallerTraffic>>,
 }
 
 /// Requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Traffic {
     pub(super) connections: u64,
-    pub(super) total: Line,
+    pub(super) total: RouteTraffic,
     /// Those that were asked for since the look before, or ever where there was none: the busiest first.
-    pub(super) routes: Vec<Line>,
+    pub(super) routes: Vec<RouteTraffic>,
 }
 
 /// Requests of a route, or of all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Line {
+pub(super) struct RouteTraffic {
     pub(super) route: String,
     /// Answers in a second: those that went well, those that were refused, those that failed.
     pub(super) ok: f64,
@@ -48,7 +48,7 @@ pub(super) struct Line {
     pub(super) p99: Option<f64>,
 }
 
-impl Line {
+impl RouteTraffic {
     fn rate(&self) -> f64 {
         self.ok + self.refused + self.failed
     }
@@ -56,7 +56,7 @@ impl Line {
 
 /// The vault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Vault {
+pub(super) struct VaultSummary {
     pub(super) engine: String,
     pub(super) records: u64,
     pub(super) bytes: u64,
@@ -68,11 +68,11 @@ pub(super) struct Vault {
 
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Audit {
+pub(super) struct AuditSummary {
     pub(super) on: bool,
-    pub(super) sequence: Part<u64>,
+    pub(super) sequence: Observed<u64>,
     /// The hash of the last durable event, as hex.
-    pub(super) hash: Part<String>,
+    pub(super) hash: Observed<String>,
     /// Since the last event, in seconds.
     pub(super) age_seconds: Option<u64>,
     pub(super) events_per_second: Option<f64>,
@@ -80,7 +80,7 @@ pub(super) struct Audit {
 
 /// The latest rotation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Rotating {
+pub(super) struct RotationSummary {
     pub(super) kid: String,
     pub(super) state: String,
     pub(super) phase: String,
@@ -93,7 +93,7 @@ pub(super) struct Rotating {
 
 /// A caller.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Caller {
+pub(super) struct CallerTraffic {
     pub(super) name: String,
     pub(super) requests_per_second: f64,
     /// Since the daemon has started.
@@ -101,21 +101,21 @@ pub(super) struct Caller {
 }
 
 /// What two looks show, or one where there is no other yet, or where the daemon was started in between.
-pub(super) fn picture(before: Option<&Sample>, now: &Sample) -> Picture {
+pub(super) fn picture(before: Option<&Sample>, now: &Sample) -> StatusModel {
     let before =
         before.filter(|before| now.at > before.at && now.health.uptime_seconds >= before.health.uptime_seconds);
     let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
-    let traffic = now.metrics.map(|now| Between { before: span, now }.traffic());
+    let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic());
     let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
-    Picture {
+    StatusModel {
         status: now.health.status,
         version: now.health.version.clone(),
         uptime_seconds: now.health.uptime_seconds,
         troubles: troubles(now),
         requests_per_second: span.and(traffic.seen()).map(|traffic| traffic.total.rate()),
         traffic,
-        vault: now.metrics.map(|now| Between { before: span, now }.vault()),
-        audit: Audit {
+        vault: now.metrics.map(|now| SampleDelta { before: span, now }.vault()),
+        audit: AuditSummary {
             on: audit_on,
             sequence: now.metrics.map(|now| now.value("masker_audit_last_sequence").map_or(0, whole)),
             hash: now.head.map(|head| head.hash.clone()),
@@ -126,11 +126,11 @@ pub(super) fn picture(before: Option<&Sample>, now: &Sample) -> Picture {
             events_per_second: now
                 .metrics
                 .seen()
-                .and_then(|now| Between { before: span, now }.rate("masker_audit_last_sequence")),
+                .and_then(|now| SampleDelta { before: span, now }.rate("masker_audit_last_sequence")),
         },
         rotation: now.rotation.map(|rotation| rotation.as_ref().map(|rotation| rotating(rotation, before, now))),
         keys: now.keys.clone(),
-        callers: now.metrics.map(|now| Between { before: span, now }.callers()),
+        callers: now.metrics.map(|now| SampleDelta { before: span, now }.callers()),
     }
 }
 
@@ -149,7 +149,7 @@ fn troubles(now: &Sample) -> Vec<String> {
 }
 
 /// How a rotation goes. Its own numbers are those of when it was asked for; what was moved since is counted.
-fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Sample) -> Rotating {
+fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Sample) -> RotationSummary {
     let running = rotation.state == "running";
     let moved = |sample: &Sample| sample.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_total"));
     let counted = before.and_then(|before| {
@@ -160,7 +160,7 @@ fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Samp
     // How much is left is counted at each look; the rest is what it was when it was asked for.
     let counted = now.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_left"));
     let left = counted.filter(|_| running).map_or(rotation.rows_total.saturating_sub(rotation.rows_done), whole);
-    Rotating {
+    RotationSummary {
         kid: rotation.new_kid.clone(),
         state: if rotation.dry_run { format!("{} (dry run)", rotation.state) } else { rotation.state.clone() },
         phase: rotation.phase.clone(),
@@ -177,12 +177,12 @@ fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Samp
 }
 
 /// Counters now, and those before with the seconds in between.
-struct Between<'a> {
+struct SampleDelta<'a> {
     before: Option<(&'a Scrape, f64)>,
     now: &'a Scrape,
 }
 
-impl Between<'_> {
+impl SampleDelta<'_> {
     /// The growth of a counter without labels in a second.
     fn rate(&self, name: &str) -> Option<f64> {
         let (before, seconds) = self.before?;
@@ -209,7 +209,7 @@ impl Between<'_> {
     }
 
     fn traffic(&self) -> Traffic {
-        let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+        let mut lines: BTreeMap<String, RouteTraffic> = BTreeMap::new();
         let rates = self.rates("masker_requests_total", |series| {
             (series.label("route").to_owned(), series.label("status").starts_with('5'), series.label("status") < "4")
         });
@@ -222,7 +222,7 @@ impl Between<'_> {
             }
             line.route = route.trim_start_matches("/api/v1/").to_owned();
         }
-        let mut total = Line { route: "all".to_owned(), ..Line::default() };
+        let mut total = RouteTraffic { route: "all".to_owned(), ..RouteTraffic::default() };
         let mut of_all: Vec<(f64, f64)> = Vec::new();
         for (route, line) in &mut lines {
             (total.ok, total.refused, total.failed) =
@@ -236,7 +236,7 @@ impl Between<'_> {
             }
         }
         (total.p50, total.p99) = (quantile(&of_all, 0.5), quantile(&of_all, 0.99));
-        let mut routes: Vec<Line> =
+        let mut routes: Vec<RouteTraffic> =
             lines.into_values().filter(|line| self.before.is_none() || line.rate() > 0.0).collect();
         routes.sort_by(|one, other| other.rate().total_cmp(&one.rate()).then_with(|| one.route.cmp(&other.route)));
         Traffic { connections: self.now.value("masker_connections").map_or(0, whole), total, routes }
@@ -257,9 +257,9 @@ impl Between<'_> {
         now
     }
 
-    fn vault(&self) -> Vault {
+    fn vault(&self) -> VaultSummary {
         let value = |name| self.now.value(name).map_or(0, whole);
-        Vault {
+        VaultSummary {
             engine: self.now.of("masker_vault_info").next().map_or("", |info| info.label("engine")).to_owned(),
             records: value("masker_vault_records"),
             bytes: value("masker_vault_size_bytes"),
@@ -272,13 +272,13 @@ impl Between<'_> {
         }
     }
 
-    fn callers(&self) -> Vec<Caller> {
+    fn callers(&self) -> Vec<CallerTraffic> {
         const NAME: &str = "masker_caller_requests_total";
         let rates = self.rates(NAME, |series| series.label("caller").to_owned());
-        let mut callers: Vec<Caller> = self
+        let mut callers: Vec<CallerTraffic> = self
             .now
             .of(NAME)
-            .map(|series| Caller {
+            .map(|series| CallerTraffic {
                 name: series.label("caller").to_owned(),
                 requests_per_second: rates.get(series.label("caller")).copied().unwrap_or(0.0),
                 requests: whole(series.value),

@@ -19,10 +19,10 @@ pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
             uptime_seconds: uptime,
             components: Components { vault: fine(), keys: fine(), audit_log: fine(), policies: fine() },
         },
-        metrics: Part::Seen(Scrape::parse(metrics)),
-        head: Part::Seen(AuditHead { sequence: 81_274, hash: "9f86d081884c7d65".repeat(4) }),
-        keys: Part::Seen(Vec::new()),
-        rotation: Part::Seen(None),
+        metrics: Observed::Seen(Scrape::parse(metrics)),
+        head: Observed::Seen(AuditHead { sequence: 81_274, hash: "9f86d081884c7d65".repeat(4) }),
+        keys: Observed::Seen(Vec::new()),
+        rotation: Observed::Seen(None),
     }
 }
 
@@ -99,11 +99,11 @@ fn quantiles_are_those_of_prometheus() {
 #[test]
 fn what_is_withheld_is_withheld_and_the_rest_is_shown() {
     let mut now = sample(5, "");
-    now.metrics = Part::withheld("it takes metrics:read");
-    now.keys = Part::withheld("it takes keys:read");
+    now.metrics = Observed::withheld("it takes metrics:read");
+    now.keys = Observed::withheld("it takes keys:read");
     let shown = picture(Some(&sample(4, "")), &now);
-    assert_eq!(shown.traffic, Part::withheld("it takes metrics:read"));
-    assert_eq!(shown.keys, Part::withheld("it takes keys:read"));
+    assert_eq!(shown.traffic, Observed::withheld("it takes metrics:read"));
+    assert_eq!(shown.keys, Observed::withheld("it takes keys:read"));
     assert_eq!(shown.audit.hash.seen().unwrap().len(), 64);
     let json = serde_json::to_value(&shown).unwrap();
     assert_eq!(json["traffic"]["withheld"], "it takes metrics:read");
@@ -136,7 +136,7 @@ fn a_rotation_is_told_by_what_was_moved_meanwhile() {
     let look = |uptime, moved: u64, state: &str, dry_run| {
         let metrics = format!("masker_rotation_rows_total {moved}\nmasker_rotation_rows_left 5000\n");
         let mut look = sample(uptime, &metrics);
-        look.rotation = Part::Seen(Some(rotation(state, dry_run)));
+        look.rotation = Observed::Seen(Some(rotation(state, dry_run)));
         look
     };
     let shown = |state, dry_run| {
@@ -154,7 +154,7 @@ fn a_rotation_is_told_by_what_was_moved_meanwhile() {
 fn the_audit_log_has_an_age() {
     let metrics = "masker_audit_last_sequence 81274\nmasker_audit_last_event_timestamp_seconds 1799999990.5\n";
     let shown = picture(None, &sample(1, metrics)).audit;
-    assert_eq!((shown.on, shown.sequence, shown.age_seconds), (true, Part::Seen(81_274), Some(9)));
+    assert_eq!((shown.on, shown.sequence, shown.age_seconds), (true, Observed::Seen(81_274), Some(9)));
     let mut off = sample(1, "masker_audit_last_event_timestamp_seconds 0\n");
     off.health.components.audit_log.status = HealthStatus::Off;
     let shown = picture(None, &off).audit;

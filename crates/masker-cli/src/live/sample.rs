@@ -17,14 +17,14 @@ use masker_client::{Client, ClientError};
 /// How long an answer is waited for, in seconds.
 const ANSWER_SECONDS_MAX: u64 = 5;
 /// Time from one question about keys and rotations to the next, in seconds: each leaves a line in the audit log.
-const SELDOM_SECONDS: u64 = 60;
+const SLOW_SAMPLE_SECONDS: u64 = 60;
 /// The same about a rotation that is under way.
 const ROTATING_SECONDS: u64 = 5;
 
 /// Something that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Part<T> {
+pub(super) enum Observed<T> {
     /// It was answered.
     Seen(T),
     /// It was not, for this reason.
@@ -34,29 +34,29 @@ pub(super) enum Part<T> {
     },
 }
 
-impl<T> Part<T> {
+impl<T> Observed<T> {
     pub(super) fn withheld(why: impl Into<String>) -> Self {
-        Part::Withheld { withheld: why.into() }
+        Observed::Withheld { withheld: why.into() }
     }
 
     pub(super) fn seen(&self) -> Option<&T> {
         match self {
-            Part::Seen(seen) => Some(seen),
-            Part::Withheld { .. } => None,
+            Observed::Seen(seen) => Some(seen),
+            Observed::Withheld { .. } => None,
         }
     }
 
-    pub(super) fn map<U>(&self, of: impl FnOnce(&T) -> U) -> Part<U> {
+    pub(super) fn map<U>(&self, of: impl FnOnce(&T) -> U) -> Observed<U> {
         match self {
-            Part::Seen(seen) => Part::Seen(of(seen)),
-            Part::Withheld { withheld } => Part::withheld(withheld),
+            Observed::Seen(seen) => Observed::Seen(of(seen)),
+            Observed::Withheld { withheld } => Observed::withheld(withheld),
         }
     }
 }
 
 /// A key, as far as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Key {
+pub(super) struct KeySummary {
     pub(super) kid: String,
     pub(super) fingerprint: String,
     pub(super) generation: String,
@@ -73,39 +73,39 @@ pub(super) struct Sample {
     /// When, by the clock on the wall.
     pub(super) time: Timestamp,
     pub(super) health: Health,
-    pub(super) metrics: Part<Scrape>,
-    pub(super) head: Part<AuditHead>,
-    pub(super) keys: Part<Vec<Key>>,
+    pub(super) metrics: Observed<Scrape>,
+    pub(super) head: Observed<AuditHead>,
+    pub(super) keys: Observed<Vec<KeySummary>>,
     /// The latest rotation, if there was one, as it was when it was asked for.
-    pub(super) rotation: Part<Option<Rotation>>,
+    pub(super) rotation: Observed<Option<Rotation>>,
 }
 
 /// What is asked for seldom.
-struct Seldom {
-    keys: Part<Vec<Key>>,
-    rotation: Part<Option<Rotation>>,
+struct SlowSample {
+    keys: Observed<Vec<KeySummary>>,
+    rotation: Observed<Option<Rotation>>,
     keys_asked: Instant,
     rotation_asked: Instant,
 }
 
-impl Seldom {
+impl SlowSample {
     fn is_rotating(&self) -> bool {
-        matches!(&self.rotation, Part::Seen(Some(rotation)) if rotation.state == "running")
+        matches!(&self.rotation, Observed::Seen(Some(rotation)) if rotation.state == "running")
     }
 }
 
 /// Looks at a daemon again and again, over a connection that is made anew when it breaks.
-pub(super) struct Watcher {
+pub(super) struct Sampler {
     socket: PathBuf,
     authorization: Option<HeaderValue>,
     client: Option<Client>,
-    seldom: Option<Seldom>,
+    seldom: Option<SlowSample>,
     started: Instant,
 }
 
-impl Watcher {
+impl Sampler {
     pub(super) fn new(socket: PathBuf, authorization: Option<HeaderValue>) -> Self {
-        Watcher { socket, authorization, client: None, seldom: None, started: Instant::now() }
+        Sampler { socket, authorization, client: None, seldom: None, started: Instant::now() }
     }
 
     /// One look.
@@ -141,19 +141,19 @@ impl Watcher {
     }
 
     /// What is asked for seldom: anew where it is time, or where a rotation has begun or ended.
-    async fn seldom(&mut self, client: &mut Client, metrics: &Part<Scrape>) -> Result<Seldom, ClientError> {
+    async fn seldom(&mut self, client: &mut Client, metrics: &Observed<Scrape>) -> Result<SlowSample, ClientError> {
         let running = metrics.seen().and_then(|metrics| metrics.value("masker_rotation_running"));
         let now = Instant::now();
         let is_due = |asked: Instant, seconds| now.duration_since(asked) >= Duration::from_secs(seconds);
         let Some(mut seldom) = self.seldom.take() else {
             let (keys, rotation) = (keys(client).await?, rotation(client).await?);
-            return Ok(Seldom { keys, rotation, keys_asked: now, rotation_asked: now });
+            return Ok(SlowSample { keys, rotation, keys_asked: now, rotation_asked: now });
         };
-        if is_due(seldom.keys_asked, SELDOM_SECONDS) {
+        if is_due(seldom.keys_asked, SLOW_SAMPLE_SECONDS) {
             (seldom.keys, seldom.keys_asked) = (keys(client).await?, now);
         }
         let rotating = seldom.is_rotating();
-        let every = if rotating { ROTATING_SECONDS } else { SELDOM_SECONDS };
+        let every = if rotating { ROTATING_SECONDS } else { SLOW_SAMPLE_SECONDS };
         let has_changed =
             seldom.rotation.seen().is_some() && running.is_some_and(|running| (running > 0.0) != rotating);
         if has_changed || is_due(seldom.rotation_asked, every) {
@@ -163,10 +163,10 @@ impl Watcher {
     }
 }
 
-async fn keys(client: &mut Client) -> Result<Part<Vec<Key>>, ClientError> {
-    let list: Part<KeyList> = asked(client, "/api/v1/keys").await?;
+async fn keys(client: &mut Client) -> Result<Observed<Vec<KeySummary>>, ClientError> {
+    let list: Observed<KeyList> = asked(client, "/api/v1/keys").await?;
     Ok(list.map(|list| {
-        let key = |key: &masker_api::KeyStatus| Key {
+        let key = |key: &masker_api::KeyStatus| KeySummary {
             kid: key.kid.clone(),
             fingerprint: key.fingerprint.clone(),
             generation: key.generation.clone(),
@@ -179,28 +179,28 @@ async fn keys(client: &mut Client) -> Result<Part<Vec<Key>>, ClientError> {
     }))
 }
 
-async fn rotation(client: &mut Client) -> Result<Part<Option<Rotation>>, ClientError> {
-    let list: Part<RotationList> = asked(client, "/api/v1/vault/rotations").await?;
+async fn rotation(client: &mut Client) -> Result<Observed<Option<Rotation>>, ClientError> {
+    let list: Observed<RotationList> = asked(client, "/api/v1/vault/rotations").await?;
     Ok(list.map(|list| list.rotations.first().cloned()))
 }
 
-async fn asked<T: for<'a> serde::Deserialize<'a>>(client: &mut Client, path: &str) -> Result<Part<T>, ClientError> {
+async fn asked<T: for<'a> serde::Deserialize<'a>>(client: &mut Client, path: &str) -> Result<Observed<T>, ClientError> {
     Ok(match part(client.get(path).await)? {
-        Part::Seen(reply) => Part::Seen(reply.json()?),
-        Part::Withheld { withheld } => Part::Withheld { withheld },
+        Observed::Seen(reply) => Observed::Seen(reply.json()?),
+        Observed::Withheld { withheld } => Observed::Withheld { withheld },
     })
 }
 
 /// What the daemon refuses is left out, with a word; what breaks the connection is an error.
-fn part<T>(answer: Result<T, ClientError>) -> Result<Part<T>, ClientError> {
+fn part<T>(answer: Result<T, ClientError>) -> Result<Observed<T>, ClientError> {
     match answer {
-        Ok(answer) => Ok(Part::Seen(answer)),
+        Ok(answer) => Ok(Observed::Seen(answer)),
         Err(ClientError::Problem(problem)) if problem.status == 403 => {
             let scope = problem.detail.split('`').find(|word| word.contains(':')).unwrap_or("a scope");
-            Ok(Part::withheld(format!("it takes {scope}")))
+            Ok(Observed::withheld(format!("it takes {scope}")))
         }
-        Err(ClientError::Busy { after, .. }) => Ok(Part::withheld(format!("limited for {} s", after.as_secs()))),
-        Err(ClientError::Problem(problem)) => Ok(Part::withheld(problem.title)),
+        Err(ClientError::Busy { after, .. }) => Ok(Observed::withheld(format!("limited for {} s", after.as_secs()))),
+        Err(ClientError::Problem(problem)) => Ok(Observed::withheld(problem.title)),
         Err(broken) => Err(broken),
     }
 }

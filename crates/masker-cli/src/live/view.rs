@@ -11,9 +11,9 @@ use ratatui::{
 };
 
 use super::{
-    figures::{grouped, latency, rate, span},
-    model::{self, Picture},
-    sample::Part,
+    format::{grouped, latency, rate, span},
+    model::{self, StatusModel},
+    sample::Observed,
 };
 use crate::doctor::bytes;
 use masker_api::HealthStatus;
@@ -22,17 +22,17 @@ use masker_api::HealthStatus;
 const HASH_DIGITS: usize = 16;
 
 /// What a frame is drawn from.
-pub(super) struct Scene<'a> {
+pub(super) struct ViewState<'a> {
     /// Where the daemon is.
     pub(super) socket: &'a str,
     /// What was seen last, if anything was.
-    pub(super) picture: Option<&'a Picture>,
+    pub(super) picture: Option<&'a StatusModel>,
     /// Why the daemon does not answer, and since when, while it does not.
     pub(super) gone: Option<(&'a str, Duration)>,
 }
 
 /// Draws a frame, of any size.
-pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
+pub(super) fn draw(frame: &mut Frame<'_>, scene: &ViewState<'_>) {
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),
@@ -51,8 +51,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let [keys_area, callers_area] = Layout::horizontal([Constraint::Fill(5), Constraint::Fill(3)]).areas(low);
     draw_requests(frame, requests, picture);
     let vault = match &picture.vault {
-        Part::Seen(vault) => facts(vault_facts(vault)),
-        Part::Withheld { withheld } => left_out(withheld),
+        Observed::Seen(vault) => facts(vault_facts(vault)),
+        Observed::Withheld { withheld } => left_out(withheld),
     };
     frame.render_widget(vault.block(block("Vault")), vault_area);
     frame.render_widget(audit(&picture.audit).block(block("Audit log")), audit_area);
@@ -74,7 +74,7 @@ fn left_out(why: &str) -> Paragraph<'static> {
     Paragraph::new(format!("not shown: {why}")).style(dim())
 }
 
-fn title_line(scene: &Scene<'_>) -> Line<'static> {
+fn title_line(scene: &ViewState<'_>) -> Line<'static> {
     let mut spans = vec![Span::styled(" masker ", Style::new().add_modifier(Modifier::BOLD))];
     if let Some(picture) = scene.picture {
         let (word, color) = match (scene.gone, picture.status) {
@@ -91,7 +91,7 @@ fn title_line(scene: &Scene<'_>) -> Line<'static> {
 }
 
 /// What is wrong, if anything is.
-fn note_line(scene: &Scene<'_>) -> Line<'static> {
+fn note_line(scene: &ViewState<'_>) -> Line<'static> {
     let (text, color) = match (scene.gone, scene.picture) {
         (Some((why, since)), _) => {
             (format!(" no answer for {}, trying again: {why}", span(since.as_secs())), Color::Red)
@@ -107,12 +107,14 @@ fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn draw_requests(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+fn draw_requests(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
     let traffic = match &picture.traffic {
-        Part::Seen(traffic) => traffic,
-        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Requests")), area),
+        Observed::Seen(traffic) => traffic,
+        Observed::Withheld { withheld } => {
+            return frame.render_widget(left_out(withheld).block(block("Requests")), area);
+        }
     };
-    let row = |line: &model::Line| {
+    let row = |line: &model::RouteTraffic| {
         let failed = Style::new().fg(if line.failed > 0.0 { Color::Red } else { Color::Reset });
         let refused = Style::new().fg(if line.refused > 0.0 { Color::Yellow } else { Color::Reset });
         let numbers = [
@@ -144,7 +146,7 @@ fn facts(facts: Vec<(&'static str, String)>) -> Paragraph<'static> {
     Paragraph::new(facts.into_iter().map(line).collect::<Vec<_>>())
 }
 
-fn vault_facts(vault: &model::Vault) -> Vec<(&'static str, String)> {
+fn vault_facts(vault: &model::VaultSummary) -> Vec<(&'static str, String)> {
     let written = vault.rows_per_second.map_or_else(|| "-".to_owned(), |rows| format!("{} rows/s", rate(rows)));
     vec![
         ("records", grouped(vault.records)),
@@ -154,13 +156,13 @@ fn vault_facts(vault: &model::Vault) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn audit(audit: &model::Audit) -> Paragraph<'static> {
+fn audit(audit: &model::AuditSummary) -> Paragraph<'static> {
     if !audit.on {
         return Paragraph::new("there is none").style(Style::new().fg(Color::Yellow));
     }
-    let or = |part: Part<String>| match part {
-        Part::Seen(text) => text,
-        Part::Withheld { withheld } => withheld,
+    let or = |part: Observed<String>| match part {
+        Observed::Seen(text) => text,
+        Observed::Withheld { withheld } => withheld,
     };
     let events = audit.events_per_second.map_or_else(|| "-".to_owned(), |events| format!("{}/s", rate(events)));
     facts(vec![
@@ -171,12 +173,12 @@ fn audit(audit: &model::Audit) -> Paragraph<'static> {
     ])
 }
 
-fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Part<Option<model::Rotating>>) {
+fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Observed<Option<model::RotationSummary>>) {
     let block = block("Rotation");
     let rotation = match rotation {
-        Part::Seen(Some(rotation)) => rotation,
-        Part::Seen(None) => return frame.render_widget(Paragraph::new("none").style(dim()).block(block), area),
-        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block), area),
+        Observed::Seen(Some(rotation)) => rotation,
+        Observed::Seen(None) => return frame.render_widget(Paragraph::new("none").style(dim()).block(block), area),
+        Observed::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block), area),
     };
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -198,12 +200,12 @@ fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Part<Option<model
     frame.render_widget(Gauge::default().ratio(done.clamp(0.0, 1.0)).label(label), bar);
 }
 
-fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
     let keys = match &picture.keys {
-        Part::Seen(keys) => keys,
-        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Keys")), area),
+        Observed::Seen(keys) => keys,
+        Observed::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Keys")), area),
     };
-    let row = |key: &super::sample::Key| {
+    let row = |key: &super::sample::KeySummary| {
         let (state, color) = match (key.loaded, key.removable, key.grace_days_left) {
             (false, ..) if key.records > 0 => ("missing".to_owned(), Color::Red),
             (false, ..) => ("not loaded".to_owned(), Color::Reset),
@@ -226,13 +228,15 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
     frame.render_widget(table.block(block("Keys")), area);
 }
 
-fn draw_callers(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+fn draw_callers(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
     let callers = match &picture.callers {
-        Part::Seen(callers) => callers,
-        Part::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Callers")), area),
+        Observed::Seen(callers) => callers,
+        Observed::Withheld { withheld } => {
+            return frame.render_widget(left_out(withheld).block(block("Callers")), area);
+        }
     };
     let right = |text: String| Cell::from(Line::from(text).right_aligned());
-    let row = |caller: &model::Caller| {
+    let row = |caller: &model::CallerTraffic| {
         Row::new([
             Cell::from(printable(&caller.name)),
             right(rate(caller.requests_per_second)),

@@ -8,11 +8,11 @@ use crate::live::{
         picture,
         tests::{route, sample},
     },
-    sample::Key,
+    sample::KeySummary,
 };
 
 /// What a scene looks like on a terminal of this size: each line without the blanks at its end.
-fn screen(width: u16, height: u16, scene: &Scene<'_>) -> Vec<String> {
+fn screen(width: u16, height: u16, scene: &ViewState<'_>) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, scene)).unwrap();
     let buffer = terminal.backend().buffer();
@@ -20,7 +20,7 @@ fn screen(width: u16, height: u16, scene: &Scene<'_>) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
-fn busy() -> Picture {
+fn busy() -> StatusModel {
     let caller = |count: u64| {
         format!(
             "masker_caller_requests_total{{caller=\"billing\"}} {count}\nmasker_caller_requests_total{{caller=\"trusted\"}} 9\n"
@@ -40,7 +40,7 @@ fn busy() -> Picture {
     ]
     .concat();
     let mut look = sample(93_784, &now);
-    let key = |kid: &str, generation: &str, records, grace_days_left| Key {
+    let key = |kid: &str, generation: &str, records, grace_days_left| KeySummary {
         kid: kid.to_owned(),
         fingerprint: "00112233aabbccdd".to_owned(),
         generation: generation.to_owned(),
@@ -50,14 +50,14 @@ fn busy() -> Picture {
         removable: false,
     };
     look.keys =
-        Part::Seen(vec![key("K_HEALTHCARE", "active", 1_234_000, None), key("K_HEALTHCARE", "old", 567, Some(12))]);
+        Observed::Seen(vec![key("K_HEALTHCARE", "active", 1_234_000, None), key("K_HEALTHCARE", "old", 567, Some(12))]);
     picture(Some(&sample(93_783, &before)), &look)
 }
 
 #[test]
 fn everything_fits_on_a_small_terminal() {
     let picture = busy();
-    let scene = Scene { socket: "/run/masker/masker.sock", picture: Some(&picture), gone: None };
+    let scene = ViewState { socket: "/run/masker/masker.sock", picture: Some(&picture), gone: None };
     let expected = " masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
 
 ┌ Requests, over 3 connections ────────────────────────────────────────────────┐
@@ -92,9 +92,9 @@ fn no_size_is_too_small_or_too_large() {
     let picture = busy();
     for gone in [None, Some(("there is no socket", Duration::from_secs(61)))] {
         for (width, height) in [(1, 1), (3, 2), (20, 5), (79, 23), (80, 24), (300, 100)] {
-            screen(width, height, &Scene { socket: "/s", picture: Some(&picture), gone });
+            screen(width, height, &ViewState { socket: "/s", picture: Some(&picture), gone });
         }
-        screen(80, 24, &Scene { socket: "/s", picture: None, gone });
+        screen(80, 24, &ViewState { socket: "/s", picture: None, gone });
     }
 }
 
@@ -102,7 +102,7 @@ fn no_size_is_too_small_or_too_large() {
 fn a_daemon_that_is_gone_is_said_to_be_and_what_was_seen_stays() {
     let picture = busy();
     let scene =
-        Scene { socket: "/s", picture: Some(&picture), gone: Some(("nobody listens", Duration::from_secs(61))) };
+        ViewState { socket: "/s", picture: Some(&picture), gone: Some(("nobody listens", Duration::from_secs(61))) };
     let found = screen(80, 24, &scene);
     assert_eq!(found[0], " masker 0.1.0  gone  up 1 d 2 h  /s");
     assert_eq!(found[1], " no answer for 1 min 1 s, trying again: nobody listens");
@@ -115,11 +115,11 @@ fn what_is_withheld_and_what_is_not_well_is_said() {
     look.health.status = HealthStatus::Degraded;
     look.health.components.vault.status = HealthStatus::Degraded;
     look.health.components.vault.detail = Some("the disk\x1b is full".to_owned());
-    look.metrics = Part::withheld("it takes metrics:read");
-    look.keys = Part::withheld("it takes keys:read");
-    look.rotation = Part::withheld("it takes vault:read");
+    look.metrics = Observed::withheld("it takes metrics:read");
+    look.keys = Observed::withheld("it takes keys:read");
+    look.rotation = Observed::withheld("it takes vault:read");
     let picture = picture(None, &look);
-    let found = screen(80, 24, &Scene { socket: "/s", picture: Some(&picture), gone: None });
+    let found = screen(80, 24, &ViewState { socket: "/s", picture: Some(&picture), gone: None });
     assert_eq!(found[0], " masker 0.1.0  degraded  up 7 s  /s");
     assert_eq!(found[1], " vault: the disk  is full");
     let all = found.join("\n");

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Environment, Findings,
-    name::{GRACE_DAYS, Name, Slot},
+    Environment, ProblemCollector,
+    name::{GRACE_DAYS, SecretName, SecretPurpose},
     printable,
 };
 use masker_core::crypto::SecretKey;
@@ -23,14 +23,14 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 #[derive(Clone, Debug)]
 pub struct KeySources {
     /// What variables say. They count before the directory.
-    variables: BTreeMap<Slot, Variable>,
+    variables: BTreeMap<SecretPurpose, VariableSource>,
     /// Where there are files that are named as variables are.
     directory: Option<PathBuf>,
 }
 
 /// What a variable says of a secret.
 #[derive(Clone, Debug)]
-enum Variable {
+enum VariableSource {
     /// It had the secret itself.
     Secret,
     /// The secret is in this file.
@@ -40,7 +40,7 @@ enum Variable {
 }
 
 /// Where one secret is now.
-pub(super) enum Place {
+pub(super) enum SecretLocation {
     /// In the variable of its name, while there is one.
     Variable,
     /// In a file that a variable names.
@@ -51,18 +51,18 @@ pub(super) enum Place {
 
 /// Where a secret was given, for those who judge that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct SecretOrigin {
     /// The variable that it has or would have, such as `MASKER_KEY_K_HEALTHCARE_OLD`.
     pub name: String,
     /// The key id, where it is no key of the audit chain.
     pub kid: Option<Kid>,
     /// How it was given.
-    pub by: GivenBy,
+    pub by: OriginKind,
 }
 
 /// How a secret was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GivenBy {
+pub enum OriginKind {
     /// A variable holds it.
     Variable,
     /// A variable names this file.
@@ -71,38 +71,38 @@ pub enum GivenBy {
     Credential(PathBuf),
 }
 
-impl Given {
-    pub(super) fn at(slot: Slot, place: &Place) -> Self {
+impl SecretOrigin {
+    pub(super) fn at(slot: SecretPurpose, place: &SecretLocation) -> Self {
         let by = match place {
-            Place::Variable => GivenBy::Variable,
-            Place::Named(path) => GivenBy::File(path.clone()),
-            Place::Credential(path) => GivenBy::Credential(path.clone()),
+            SecretLocation::Variable => OriginKind::Variable,
+            SecretLocation::Named(path) => OriginKind::File(path.clone()),
+            SecretLocation::Credential(path) => OriginKind::Credential(path.clone()),
         };
         let kid = match slot {
-            Slot::Key(kid, _) => Some(kid),
-            Slot::Audit => None,
+            SecretPurpose::Key(kid, _) => Some(kid),
+            SecretPurpose::Audit => None,
         };
-        Given { name: slot.variable(), kid, by }
+        SecretOrigin { name: slot.variable(), kid, by }
     }
 }
 
 impl KeySources {
-    pub(super) fn of(environment: &Environment, findings: &mut Findings) -> Self {
-        let mut variables: BTreeMap<Slot, Variable> = BTreeMap::new();
+    pub(super) fn of(environment: &Environment, findings: &mut ProblemCollector) -> Self {
+        let mut variables: BTreeMap<SecretPurpose, VariableSource> = BTreeMap::new();
         for (name, value) in environment.iter() {
-            let (slot, variable) = match Name::parse(name) {
-                Name::Secret(slot) => (slot, Variable::Secret),
-                Name::Path(slot) => (slot, file(slot, value, findings)),
-                Name::Malformed(why) => {
+            let (slot, variable) = match SecretName::parse(name) {
+                SecretName::Secret(slot) => (slot, VariableSource::Secret),
+                SecretName::Path(slot) => (slot, file(slot, value, findings)),
+                SecretName::Malformed(why) => {
                     findings.report(printable(name), why);
                     continue;
                 }
-                Name::Foreign => continue,
+                SecretName::Foreign => continue,
             };
             if variables.insert(slot, variable).is_some() {
                 let name = slot.variable();
                 findings.report(name.clone(), format!("and {name}_FILE are both set: keep one of them"));
-                variables.insert(slot, Variable::Unusable);
+                variables.insert(slot, VariableSource::Unusable);
             }
         }
         KeySources { variables, directory: environment.setting(CREDENTIALS_DIRECTORY).map(PathBuf::from) }
@@ -111,8 +111,8 @@ impl KeySources {
     /// The files that variables name.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.variables.values().filter_map(|variable| match variable {
-            Variable::File(path) => Some(path.as_path()),
-            Variable::Secret | Variable::Unusable => None,
+            VariableSource::File(path) => Some(path.as_path()),
+            VariableSource::Secret | VariableSource::Unusable => None,
         })
     }
 
@@ -122,16 +122,16 @@ impl KeySources {
     }
 
     /// Where each secret is now, in the order of their names: the files of the directory are those that are there now.
-    pub(super) fn places(&self, findings: &mut Findings) -> BTreeMap<Slot, Place> {
+    pub(super) fn places(&self, findings: &mut ProblemCollector) -> BTreeMap<SecretPurpose, SecretLocation> {
         let mut places = BTreeMap::new();
         if let Some(directory) = &self.directory {
             credentials(directory, &mut places, findings);
         }
         for (slot, variable) in &self.variables {
             match variable {
-                Variable::Secret => drop(places.insert(*slot, Place::Variable)),
-                Variable::File(path) => drop(places.insert(*slot, Place::Named(path.clone()))),
-                Variable::Unusable => drop(places.remove(slot)),
+                VariableSource::Secret => drop(places.insert(*slot, SecretLocation::Variable)),
+                VariableSource::File(path) => drop(places.insert(*slot, SecretLocation::Named(path.clone()))),
+                VariableSource::Unusable => drop(places.remove(slot)),
             }
         }
         places
@@ -139,21 +139,25 @@ impl KeySources {
 }
 
 /// The file that a variable names.
-fn file(slot: Slot, path: &OsStr, findings: &mut Findings) -> Variable {
+fn file(slot: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -> VariableSource {
     let variable = || format!("{}_FILE", slot.variable());
     if path.is_empty() {
         findings.report(variable(), "is empty: it must be the path of a file that holds the key, or not be set");
-        return Variable::Unusable;
+        return VariableSource::Unusable;
     }
     // Taken for a path it would be shown in messages, and kept.
     if SecretKey::parse_base64(path.as_bytes()).is_ok() {
         findings.report(variable(), "holds a key where the path of a file belongs: leave `_FILE` out of its name");
-        return Variable::Unusable;
+        return VariableSource::Unusable;
     }
-    Variable::File(PathBuf::from(path))
+    VariableSource::File(PathBuf::from(path))
 }
 
-fn credentials(directory: &Path, places: &mut BTreeMap<Slot, Place>, findings: &mut Findings) {
+fn credentials(
+    directory: &Path,
+    places: &mut BTreeMap<SecretPurpose, SecretLocation>,
+    findings: &mut ProblemCollector,
+) {
     let names = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
     let mut names = match names {
@@ -166,26 +170,26 @@ fn credentials(directory: &Path, places: &mut BTreeMap<Slot, Place>, findings: &
     names.sort();
     for name in names {
         let path = directory.join(&name);
-        match Name::parse(&name) {
-            Name::Secret(slot) => drop(places.insert(slot, Place::Credential(path))),
-            Name::Path(slot) => findings.report(
-                Credential(&path).to_string(),
+        match SecretName::parse(&name) {
+            SecretName::Secret(slot) => drop(places.insert(slot, SecretLocation::Credential(path))),
+            SecretName::Path(slot) => findings.report(
+                CredentialFile(&path).to_string(),
                 format!("is a file already: lay the key itself there, under the name {}", slot.variable()),
             ),
-            Name::Malformed(why) => findings.report(Credential(&path).to_string(), why),
-            Name::Foreign if name == GRACE_DAYS => findings.warn(format!(
+            SecretName::Malformed(why) => findings.report(CredentialFile(&path).to_string(), why),
+            SecretName::Foreign if name == GRACE_DAYS => findings.warn(format!(
                 "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
-                Credential(&path)
+                CredentialFile(&path)
             )),
-            Name::Foreign => {}
+            SecretName::Foreign => {}
         }
     }
 }
 
 /// A file of the credentials directory, for a message.
-pub(super) struct Credential<'p>(pub(super) &'p Path);
+pub(super) struct CredentialFile<'p>(pub(super) &'p Path);
 
-impl fmt::Display for Credential<'_> {
+impl fmt::Display for CredentialFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the credential {}", printable(self.0.as_os_str()))
     }

@@ -199,7 +199,7 @@ fn what_comes_from_files_is_read_again_and_what_came_from_variables_is_kept() {
     );
 
     let again = |sources: &KeySources| {
-        let read = sources.read_again().unwrap_or_else(|problems| panic!("{problems}"));
+        let read = sources.reload().unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(read.kept, BTreeSet::from([named("GIVEN", Role::Active), named("GIVEN", Role::Old)]));
         names(&read.keys)
     };
@@ -240,7 +240,7 @@ fn every_problem_of_reading_again_is_reported_and_no_value() {
     set(&laid_key, "hunter2!");
     file(&laid, "MASKER_KEY_LONE_OLD", TWO, 0o400);
     file(&laid, "MASKER_KEY_GIVEN_OLD", ONE, 0o400);
-    let problems = credentials.sources.read_again().err().expect("there are problems");
+    let problems = credentials.sources.reload().err().expect("there are problems");
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let expected = [
         ("MASKER_KEY_OTHER_FILE (", "no such file"),
@@ -254,7 +254,7 @@ fn every_problem_of_reading_again_is_reported_and_no_value() {
         assert!(!text.contains("hunter2") && !text.contains(ONE.trim_end_matches('=')), "{text}");
     }
     drop(laid);
-    let problems = credentials.sources.read_again().err().expect("the directory is gone");
+    let problems = credentials.sources.reload().err().expect("the directory is gone");
     assert!(problems.to_string().contains("cannot be listed"), "{problems}");
 }
 
@@ -303,12 +303,12 @@ fn a_pipe_is_refused_without_waiting_for_its_writer() {
 #[test]
 fn names_of_secrets_are_told_from_others() {
     for name in ["MASKER_KEY_K", "MASKER_KEY_K_OLD", "MASKER_KEY_k", "MASKER_KEY_", "MASKER_KEY_K_FILE"] {
-        assert!(names_secret(name.as_bytes()), "{name}");
+        assert!(is_secret_name(name.as_bytes()), "{name}");
     }
     for name in ["MASKER_AUDIT_HMAC_KEY", "MASKER_API_KEY", "MASKER_SESSION"] {
-        assert!(names_secret(name.as_bytes()), "{name}");
+        assert!(is_secret_name(name.as_bytes()), "{name}");
     }
     for name in ["MASKER_KEY_ROTATION_GRACE_DAYS", "MASKER_SOCKET", "PATH", "MASKER_AUDIT_HMAC_KEY_FILE"] {
-        assert!(!names_secret(name.as_bytes()), "{name}");
+        assert!(!is_secret_name(name.as_bytes()), "{name}");
     }
 }

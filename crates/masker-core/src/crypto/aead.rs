@@ -27,11 +27,11 @@ const _: () = assert!(BODY_BYTES_MAX == 45 + 16 * 257);
 /// that is none of these. It is one error on purpose: whoever tries tokens learns nothing from the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token or record does not open under this key, kind, key id and context")]
-pub struct OpenError;
+pub struct UnsealError;
 
 /// The AEAD of a suite.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cipher {
+pub(super) enum AeadCipher {
     Xaes256Gcm,
     XChaCha20Poly1305,
 }
@@ -74,10 +74,10 @@ impl Suite {
         matches!(self, Suite::Xaes256Gcm | Suite::XChaCha20Poly1305)
     }
 
-    pub(super) const fn cipher(self) -> Cipher {
+    pub(super) const fn cipher(self) -> AeadCipher {
         match self {
-            Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => Cipher::Xaes256Gcm,
-            Suite::XChaCha20Poly1305 | Suite::XChaCha20Poly1305Random => Cipher::XChaCha20Poly1305,
+            Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => AeadCipher::Xaes256Gcm,
+            Suite::XChaCha20Poly1305 | Suite::XChaCha20Poly1305Random => AeadCipher::XChaCha20Poly1305,
         }
     }
 }

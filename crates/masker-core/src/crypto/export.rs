@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    aead::{NONCE_BYTES, OpenError, TAG_BYTES},
+    aead::{NONCE_BYTES, TAG_BYTES, UnsealError},
     kdf::{expand, extract},
     secret::{Locked, LockedMemoryError, SecretKey},
 };
@@ -74,9 +74,9 @@ impl ExportCipher {
     /// Opens a chunk in place.
     ///
     /// # Errors
-    /// [`OpenError`] for whatever is not the chunk of this number, or not last where it should be.
-    pub fn open(&self, number: u32, last: bool, chunk: &mut Vec<u8>) -> Result<(), OpenError> {
-        self.0.decrypt_in_place(number, last, &[], chunk).map_err(|_| OpenError)
+    /// [`UnsealError`] for whatever is not the chunk of this number, or not last where it should be.
+    pub fn open(&self, number: u32, last: bool, chunk: &mut Vec<u8>) -> Result<(), UnsealError> {
+        self.0.decrypt_in_place(number, last, &[], chunk).map_err(|_| UnsealError)
     }
 }
 
@@ -84,7 +84,7 @@ impl ExportCipher {
 mod tests {
     use super::*;
     use crate::crypto::GenerationKeys;
-    use masker_types::{kind::Kid, mode::World};
+    use masker_types::{kind::Kid, mode::Mode};
 
     fn key(number: u8) -> SecretKey {
         SecretKey::from_bytes(Zeroizing::new(std::array::from_fn(|i| number ^ i as u8))).unwrap()
@@ -93,15 +93,14 @@ mod tests {
     #[test]
     fn a_wrapped_key_opens_under_its_generation_and_what_it_is_bound_to() {
         let kid = |text| Kid::parse(text).unwrap();
-        let keys = |kid, number, world| GenerationKeys::derive(kid, &key(number), world).unwrap();
-        let own = keys(kid("K"), 1, World::Live);
+        let keys = |kid, number, mode| GenerationKeys::derive(kid, &key(number), mode).unwrap();
+        let own = keys(kid("K"), 1, Mode::Live);
         let wrapped = own.wrap_export_key(&key(9), b"bound to", &mut rand::rng());
         let opened =
             |keys: &GenerationKeys, wrapped: &_, binding: &[u8]| keys.unwrap_export_key(wrapped, binding).unwrap();
         assert!(opened(&own, &wrapped, b"bound to").is_some_and(|back| back.ct_eq(&key(9))));
         assert!(opened(&own, &wrapped, b"bound tp").is_none());
-        for other in [keys(kid("K"), 2, World::Live), keys(kid("K_2"), 1, World::Live), keys(kid("K"), 1, World::Test)]
-        {
+        for other in [keys(kid("K"), 2, Mode::Live), keys(kid("K_2"), 1, Mode::Live), keys(kid("K"), 1, Mode::Test)] {
             assert!(opened(&other, &wrapped, b"bound to").is_none());
         }
         for bit in 0..8 * (NONCE_BYTES + WRAPPED_BYTES) {

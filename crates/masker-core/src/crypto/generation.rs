@@ -1,4 +1,4 @@
-//! One key generation in one world, ready to work: every prepared state in one piece of locked memory.
+//! One key generation in one mode, ready to work: every prepared state in one piece of locked memory.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    aead::{AeadBody, Cipher, HEADER_BYTES, NONCE_BYTES, OpenError, PREFIX_BYTES, Suite, TAG_BYTES},
+    aead::{AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError},
     encoding::{Encoded, enc, encoded_bytes},
     export::{WRAPPED_BYTES, WrappedKey},
-    kdf::{Label, Subkeys},
+    kdf::{SubkeyLabel, Subkeys},
     mac::MacKey,
     padding,
     record::{OpenedRecord, RecordPayload, SealedRecord, into_text},
-    secret::{KeyError, Locked, LockedMemoryError, SecretKey},
+    secret::{Locked, LockedMemoryError, SecretKey, SecretKeyError},
     siv::synthetic_nonce,
     xaes::Xaes256Gcm,
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
     limits::{CONTEXT_BYTES_MAX, KEY_BYTES, KID_BYTES_MAX, KIND_BYTES_MAX},
-    mode::World,
+    mode::Mode,
 };
 
 /// Length of a vault token's id, in bytes: 128 bits.
@@ -110,7 +110,7 @@ impl fmt::Debug for TokenId {
 }
 
 /// Everything that is computed from a key once. All of it is as secret as the key.
-struct States {
+struct DerivedKeys {
     token_id: MacKey,
     nonce: MacKey,
     alias: MacKey,
@@ -120,13 +120,13 @@ struct States {
     export: Xaes256Gcm,
 }
 
-/// The states of one key generation in one world, prepared once and shared by all threads.
+/// The states of one key generation in one mode, prepared once and shared by all threads.
 ///
 /// It takes whole pages of locked memory. It has no `Debug` and no `Clone`.
 pub struct GenerationKeys {
     kid: Kid,
     fingerprint: Fingerprint,
-    states: Locked<States>,
+    states: Locked<DerivedKeys>,
 }
 
 impl GenerationKeys {
@@ -134,20 +134,20 @@ impl GenerationKeys {
     ///
     /// # Errors
     /// [`LockedMemoryError`] where there is no locked memory to keep them in.
-    pub fn derive(kid: Kid, key: &SecretKey, world: World) -> Result<Self, LockedMemoryError> {
+    pub fn derive(kid: Kid, key: &SecretKey, mode: Mode) -> Result<Self, LockedMemoryError> {
         let mut fingerprint = [0; 8];
         let states = Locked::init(|| {
             let subkeys = Subkeys::extract(kid, key);
-            let subkey = |label| subkeys.subkey(world, label);
-            fingerprint.copy_from_slice(&subkey(Label::Fingerprint)[..8]);
-            States {
-                token_id: MacKey::new(subkey(Label::TokenId).as_slice()),
-                nonce: MacKey::new(subkey(Label::Nonce).as_slice()),
-                alias: MacKey::new(subkey(Label::Alias).as_slice()),
-                xaes: Xaes256Gcm::new(&subkey(Label::AeadXaes256Gcm)),
-                xchacha: XChaCha20Poly1305::new((&*subkey(Label::AeadXChaCha20Poly1305)).into()),
-                record: Xaes256Gcm::new(&subkey(Label::Record)),
-                export: Xaes256Gcm::new(&subkey(Label::Export)),
+            let subkey = |label| subkeys.subkey(mode, label);
+            fingerprint.copy_from_slice(&subkey(SubkeyLabel::Fingerprint)[..8]);
+            DerivedKeys {
+                token_id: MacKey::new(subkey(SubkeyLabel::TokenId).as_slice()),
+                nonce: MacKey::new(subkey(SubkeyLabel::Nonce).as_slice()),
+                alias: MacKey::new(subkey(SubkeyLabel::Alias).as_slice()),
+                xaes: Xaes256Gcm::new(&subkey(SubkeyLabel::AeadXaes256Gcm)),
+                xchacha: XChaCha20Poly1305::new((&*subkey(SubkeyLabel::AeadXChaCha20Poly1305)).into()),
+                record: Xaes256Gcm::new(&subkey(SubkeyLabel::Record)),
+                export: Xaes256Gcm::new(&subkey(SubkeyLabel::Export)),
             }
         })?;
         Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
@@ -196,8 +196,8 @@ impl GenerationKeys {
         };
         let aad = self.token_aad(&header, kind, context);
         AeadBody::seal(suite, header, &nonce, value.as_str(), |data| match suite.cipher() {
-            Cipher::Xaes256Gcm => self.states.xaes.seal(&nonce, aad.as_slice(), data),
-            Cipher::XChaCha20Poly1305 => self
+            AeadCipher::Xaes256Gcm => self.states.xaes.seal(&nonce, aad.as_slice(), data),
+            AeadCipher::XChaCha20Poly1305 => self
                 .states
                 .xchacha
                 .encrypt_inout_detached((&nonce).into(), aad.as_slice(), data.into())
@@ -212,34 +212,34 @@ impl GenerationKeys {
     /// that a token opens under one key only.
     ///
     /// # Errors
-    /// [`OpenError`], the same for a tag that does not fit, padding, text or length that no one minted, and a nonce
+    /// [`UnsealError`], the same for a tag that does not fit, padding, text or length that no one minted, and a nonce
     /// that is not the value's own.
     pub fn open(
         &self,
         kind: EntityKind,
         context: Context<'_>,
         body: &AeadBody,
-    ) -> Result<Zeroizing<String>, OpenError> {
+    ) -> Result<Zeroizing<String>, UnsealError> {
         let (header, nonce, tag) = (body.header(), body.nonce(), body.tag());
         let aad = self.token_aad(&header, kind, context);
         let mut data = Zeroizing::new(body.ciphertext().to_vec());
         match body.suite().cipher() {
-            Cipher::Xaes256Gcm => self.states.xaes.open(&nonce, aad.as_slice(), &mut data, &tag)?,
-            Cipher::XChaCha20Poly1305 => {
+            AeadCipher::Xaes256Gcm => self.states.xaes.open(&nonce, aad.as_slice(), &mut data, &tag)?,
+            AeadCipher::XChaCha20Poly1305 => {
                 let data = data.as_mut_slice().into();
                 let opened =
                     self.states.xchacha.decrypt_inout_detached((&nonce).into(), aad.as_slice(), data, (&tag).into());
-                opened.map_err(|_| OpenError)?;
+                opened.map_err(|_| UnsealError)?;
             }
         }
-        let length = padding::unpadded_bytes(&data).ok_or(OpenError)?;
+        let length = padding::unpadded_bytes(&data).ok_or(UnsealError)?;
         data.truncate(length);
         let value = into_text(data)?;
-        Value::new(&value).ok_or(OpenError)?;
+        Value::new(&value).ok_or(UnsealError)?;
         if body.suite().is_deterministic() {
             let own = synthetic_nonce(&self.states.nonce, &header, kind, context, &value);
             if !bool::from(own.ct_eq(&nonce)) {
-                return Err(OpenError);
+                return Err(UnsealError);
             }
         }
         Ok(value)
@@ -266,7 +266,7 @@ impl GenerationKeys {
     /// Opens what [`GenerationKeys::seal_record`] sealed under the same kind, kid and id.
     ///
     /// # Errors
-    /// [`OpenError`], the same for every reason.
+    /// [`UnsealError`], the same for every reason.
     pub fn open_record(
         &self,
         kind: EntityKind,
@@ -274,8 +274,8 @@ impl GenerationKeys {
         id: TokenId,
         nonce: &[u8; NONCE_BYTES],
         ciphertext: &[u8],
-    ) -> Result<OpenedRecord, OpenError> {
-        let (data, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(OpenError)?;
+    ) -> Result<OpenedRecord, UnsealError> {
+        let (data, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(UnsealError)?;
         let mut data = Zeroizing::new(data.to_vec());
         self.states.record.open(nonce, record_aad(kind, minted_kid, id).as_slice(), &mut data, tag)?;
         OpenedRecord::from_plaintext(data)
@@ -320,7 +320,7 @@ impl GenerationKeys {
         }
         match SecretKey::from_bytes(key) {
             Ok(key) => Ok(Some(key)),
-            Err(KeyError::Memory(memory)) => Err(memory),
+            Err(SecretKeyError::Memory(memory)) => Err(memory),
             // Nobody wraps what is no key.
             Err(_) => Ok(None),
         }

@@ -5,14 +5,14 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::secret::SecretKey;
-use masker_types::{kind::Kid, limits::KEY_BYTES, mode::World};
+use masker_types::{kind::Kid, limits::KEY_BYTES, mode::Mode};
 
 /// The salt of HKDF-Extract: it sets keys of this format apart from other uses of the same bytes.
 const SALT: &[u8] = b"masker.v1";
 
 /// What a subkey is for. The texts are part of the token format, and that of exports.
 #[derive(Clone, Copy)]
-pub(super) enum Label {
+pub(super) enum SubkeyLabel {
     /// The HMAC key of vault token ids.
     TokenId,
     /// The HMAC key of synthetic nonces.
@@ -31,17 +31,17 @@ pub(super) enum Label {
     Fingerprint,
 }
 
-impl Label {
+impl SubkeyLabel {
     fn as_str(self) -> &'static str {
         match self {
-            Label::TokenId => "token-id",
-            Label::Nonce => "nonce",
-            Label::AeadXaes256Gcm => "aead/xaes-256-gcm",
-            Label::AeadXChaCha20Poly1305 => "aead/xchacha20-poly1305",
-            Label::Record => "record",
-            Label::Alias => "alias",
-            Label::Export => "export",
-            Label::Fingerprint => "fingerprint",
+            SubkeyLabel::TokenId => "token-id",
+            SubkeyLabel::Nonce => "nonce",
+            SubkeyLabel::AeadXaes256Gcm => "aead/xaes-256-gcm",
+            SubkeyLabel::AeadXChaCha20Poly1305 => "aead/xchacha20-poly1305",
+            SubkeyLabel::Record => "record",
+            SubkeyLabel::Alias => "alias",
+            SubkeyLabel::Export => "export",
+            SubkeyLabel::Fingerprint => "fingerprint",
         }
     }
 }
@@ -59,14 +59,14 @@ impl Subkeys {
         Subkeys { kid, hkdf: extract(SALT, key.expose()) }
     }
 
-    /// `HKDF-Expand(prk, info = label || 0x00 || kid, length = 32)`; the label begins with `test/` in the test world,
+    /// `HKDF-Expand(prk, info = label || 0x00 || kid, length = 32)`; the label begins with `test/` in the test mode,
     /// but for the fingerprint. No label holds a zero byte, so no two pairs of label and kid share an `info`.
-    pub(super) fn subkey(&self, world: World, label: Label) -> Zeroizing<[u8; KEY_BYTES]> {
-        let world = match (world, label) {
-            (World::Live, _) | (_, Label::Fingerprint) => "",
-            (World::Test, _) => "test/",
+    pub(super) fn subkey(&self, mode: Mode, label: SubkeyLabel) -> Zeroizing<[u8; KEY_BYTES]> {
+        let mode = match (mode, label) {
+            (Mode::Live, _) | (_, SubkeyLabel::Fingerprint) => "",
+            (Mode::Test, _) => "test/",
         };
-        let info = [world.as_bytes(), label.as_str().as_bytes(), &[0], self.kid.as_str().as_bytes()];
+        let info = [mode.as_bytes(), label.as_str().as_bytes(), &[0], self.kid.as_str().as_bytes()];
         let mut subkey = Zeroizing::new([0; KEY_BYTES]);
         expand(&self.hkdf, &info, subkey.as_mut_slice());
         subkey
@@ -133,14 +133,14 @@ mod tests {
     fn every_derive_vector() {
         let file: Value = serde_json::from_str(include_str!("../../../../tests/vectors/tokens-v1.json")).unwrap();
         let labels = [
-            (World::Live, Label::TokenId, "token-id"),
-            (World::Live, Label::Nonce, "nonce"),
-            (World::Live, Label::AeadXaes256Gcm, "aead/xaes-256-gcm"),
-            (World::Live, Label::AeadXChaCha20Poly1305, "aead/xchacha20-poly1305"),
-            (World::Live, Label::Record, "record"),
-            (World::Live, Label::Alias, "alias"),
-            (World::Live, Label::Fingerprint, "fingerprint"),
-            (World::Test, Label::TokenId, "test/token-id"),
+            (Mode::Live, SubkeyLabel::TokenId, "token-id"),
+            (Mode::Live, SubkeyLabel::Nonce, "nonce"),
+            (Mode::Live, SubkeyLabel::AeadXaes256Gcm, "aead/xaes-256-gcm"),
+            (Mode::Live, SubkeyLabel::AeadXChaCha20Poly1305, "aead/xchacha20-poly1305"),
+            (Mode::Live, SubkeyLabel::Record, "record"),
+            (Mode::Live, SubkeyLabel::Alias, "alias"),
+            (Mode::Live, SubkeyLabel::Fingerprint, "fingerprint"),
+            (Mode::Test, SubkeyLabel::TokenId, "test/token-id"),
         ];
         let mut count = 0;
         for vector in file["vectors"].as_array().unwrap().iter().filter(|v| v["kind_of"] == "derive") {
@@ -150,12 +150,12 @@ mod tests {
             let subkeys = Subkeys::extract(kid, &key);
             let expected = vector["subkeys"].as_object().unwrap();
             assert_eq!(expected.len(), labels.len(), "a label that this test does not know");
-            for (world, label, text) in labels {
-                let got = HEXLOWER.encode(subkeys.subkey(world, label).as_slice());
+            for (mode, label, text) in labels {
+                let got = HEXLOWER.encode(subkeys.subkey(mode, label).as_slice());
                 assert_eq!(expected[text].as_str(), Some(got.as_str()), "{kid} {text}");
                 count += 1;
             }
-            let [live, test] = [World::Live, World::Test].map(|world| subkeys.subkey(world, Label::Fingerprint));
+            let [live, test] = [Mode::Live, Mode::Test].map(|mode| subkeys.subkey(mode, SubkeyLabel::Fingerprint));
             assert_eq!(live, test, "the fingerprint names the generation in both worlds");
             assert_eq!(HEXLOWER.encode(&live[..8]), vector["fingerprint"].as_str().unwrap());
         }
@@ -167,18 +167,18 @@ mod tests {
         let key = SecretKey::from_bytes(Zeroizing::new(std::array::from_fn(|i| i as u8))).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         let labels = [
-            Label::TokenId,
-            Label::Nonce,
-            Label::AeadXaes256Gcm,
-            Label::AeadXChaCha20Poly1305,
-            Label::Record,
-            Label::Alias,
-            Label::Export,
+            SubkeyLabel::TokenId,
+            SubkeyLabel::Nonce,
+            SubkeyLabel::AeadXaes256Gcm,
+            SubkeyLabel::AeadXChaCha20Poly1305,
+            SubkeyLabel::Record,
+            SubkeyLabel::Alias,
+            SubkeyLabel::Export,
         ];
         for kid in ["K", "K_9", "KK"] {
             let subkeys = Subkeys::extract(Kid::parse(kid).unwrap(), &key);
-            for world in [World::Live, World::Test] {
-                seen.extend(labels.map(|label| *subkeys.subkey(world, label)));
+            for mode in [Mode::Live, Mode::Test] {
+                seen.extend(labels.map(|label| *subkeys.subkey(mode, label)));
             }
         }
         assert_eq!(seen.len(), 3 * 2 * labels.len());

@@ -20,10 +20,10 @@ mod siv;
 mod weakness;
 mod xaes;
 
-pub use aead::{AeadBody, OpenError, Suite};
+pub use aead::{AeadBody, Suite, UnsealError};
 pub use chain::ChainKey;
 pub use export::{ExportCipher, WrappedKey};
 pub use generation::{Fingerprint, GenerationKeys, TokenId};
 pub use locked::{KeyMemory, key_memory};
 pub use record::{OpenedRecord, RecordPayload, SealedRecord};
-pub use secret::{KeyError, Locked, LockedMemoryError, SecretKey, Weakness};
+pub use secret::{Locked, LockedMemoryError, SecretKey, SecretKeyError, Weakness};

@@ -16,7 +16,7 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    aead::{NONCE_BYTES, OpenError, TAG_BYTES},
+    aead::{NONCE_BYTES, TAG_BYTES, UnsealError},
     padding,
 };
 use masker_types::{
@@ -84,30 +84,30 @@ impl OpenedRecord {
     /// Reads a decrypted plaintext.
     ///
     /// # Errors
-    /// [`OpenError`] for what [`RecordPayload::to_plaintext`] does not write: it was sealed by something else.
-    pub(super) fn from_plaintext(mut plaintext: Zeroizing<Vec<u8>>) -> Result<Self, OpenError> {
-        let length = padding::unpadded_bytes(&plaintext).ok_or(OpenError)?;
+    /// [`UnsealError`] for what [`RecordPayload::to_plaintext`] does not write: it was sealed by something else.
+    pub(super) fn from_plaintext(mut plaintext: Zeroizing<Vec<u8>>) -> Result<Self, UnsealError> {
+        let length = padding::unpadded_bytes(&plaintext).ok_or(UnsealError)?;
         plaintext.truncate(length);
-        let (lengths, _) = plaintext.split_first_chunk::<LENGTHS_BYTES>().ok_or(OpenError)?;
+        let (lengths, _) = plaintext.split_first_chunk::<LENGTHS_BYTES>().ok_or(UnsealError)?;
         let [context, value, normal] =
             [0, 2, 4].map(|at| usize::from(u16::from_be_bytes([lengths[at], lengths[at + 1]])));
         if LENGTHS_BYTES + context + value + normal != length {
-            return Err(OpenError);
+            return Err(UnsealError);
         }
         plaintext.drain(..LENGTHS_BYTES);
         let opened = OpenedRecord { texts: into_text(plaintext)?, context_end: context, value_end: context + value };
         // The proofs that the accessors build on, and that whole characters stand between the boundaries.
         let normal_is_value = opened.text(opened.value_end..opened.texts.len())?.is_empty();
-        Context::new(opened.text(0..opened.context_end)?).ok_or(OpenError)?;
-        Value::new(opened.text(opened.context_end..opened.value_end)?).ok_or(OpenError)?;
+        Context::new(opened.text(0..opened.context_end)?).ok_or(UnsealError)?;
+        Value::new(opened.text(opened.context_end..opened.value_end)?).ok_or(UnsealError)?;
         if !normal_is_value {
-            Value::new(opened.text(opened.value_end..opened.texts.len())?).ok_or(OpenError)?;
+            Value::new(opened.text(opened.value_end..opened.texts.len())?).ok_or(UnsealError)?;
         }
         Ok(opened)
     }
 
-    fn text(&self, range: Range<usize>) -> Result<&str, OpenError> {
-        self.texts.get(range).ok_or(OpenError)
+    fn text(&self, range: Range<usize>) -> Result<&str, UnsealError> {
+        self.texts.get(range).ok_or(UnsealError)
     }
 
     /// The context that the token is bound to; empty where there is none.
@@ -143,12 +143,12 @@ impl OpenedRecord {
 }
 
 /// Takes bytes over as text without copying them; what is no UTF-8 is wiped.
-pub(super) fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, OpenError> {
+pub(super) fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, UnsealError> {
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
             error.into_bytes().zeroize();
-            Err(OpenError)
+            Err(UnsealError)
         }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    fn open(plaintext: &[u8]) -> Result<OpenedRecord, OpenError> {
+    fn open(plaintext: &[u8]) -> Result<OpenedRecord, UnsealError> {
         OpenedRecord::from_plaintext(Zeroizing::new(plaintext.to_vec()))
     }
 

@@ -18,7 +18,7 @@ const KEY_BASE64_CHARS: usize = KEY_BYTES.div_ceil(3) * 4;
 /// Why a text is no key. The messages go on from the name of the variable or file, and hold nothing of the text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum SecretKeyError {
     /// Something that standard base64 does not have.
     #[error("is not standard base64 (RFC 4648 section 4); generate a key with `openssl rand -base64 32`")]
     NotBase64,
@@ -46,32 +46,32 @@ impl SecretKey {
     /// that the line end of a file does no harm.
     ///
     /// # Errors
-    /// [`KeyError`], for every way in which this is not 32 bytes that could be random.
-    pub fn parse_base64(text: &[u8]) -> Result<Self, KeyError> {
+    /// [`SecretKeyError`], for every way in which this is not 32 bytes that could be random.
+    pub fn parse_base64(text: &[u8]) -> Result<Self, SecretKeyError> {
         let text = text.trim_ascii();
         // Both alphabets refuse non-zero trailing bits: those show that a character was lost or mistyped.
         let alphabet = if text.ends_with(b"=") { BASE64 } else { BASE64_NOPAD };
         // The causes are dropped on purpose: they name places and characters of the key.
-        let length_max = alphabet.decode_len(text.len()).map_err(|_| KeyError::NotBase64)?;
+        let length_max = alphabet.decode_len(text.len()).map_err(|_| SecretKeyError::NotBase64)?;
         let mut bytes = Zeroizing::new(vec![0; length_max]);
-        let length = alphabet.decode_mut(text, &mut bytes).map_err(|_| KeyError::NotBase64)?;
+        let length = alphabet.decode_mut(text, &mut bytes).map_err(|_| SecretKeyError::NotBase64)?;
         let key = bytes.get(..length).and_then(|decoded| decoded.try_into().ok());
-        Self::from_reference(key.ok_or(KeyError::Length { bytes: length })?)
+        Self::from_reference(key.ok_or(SecretKeyError::Length { bytes: length })?)
     }
 
     /// Takes over raw bytes.
     ///
     /// # Errors
-    /// [`KeyError::AllBytesEqual`] and [`KeyError::Memory`].
-    pub fn from_bytes(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Result<Self, KeyError> {
+    /// [`SecretKeyError::AllBytesEqual`] and [`SecretKeyError::Memory`].
+    pub fn from_bytes(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Result<Self, SecretKeyError> {
         Self::from_reference(&bytes)
     }
 
-    fn from_reference(bytes: &[u8; KEY_BYTES]) -> Result<Self, KeyError> {
+    fn from_reference(bytes: &[u8; KEY_BYTES]) -> Result<Self, SecretKeyError> {
         // Looks at every byte, whatever it finds.
         let differences = bytes.iter().fold(0, |found, byte| found | (byte ^ bytes[0]));
         if differences == 0 {
-            return Err(KeyError::AllBytesEqual);
+            return Err(SecretKeyError::AllBytesEqual);
         }
         Ok(SecretKey(Locked::init(|| *bytes)?))
     }
@@ -120,7 +120,7 @@ mod tests {
     /// 00 01 … 1f.
     const COUNTING: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-    fn key(text: &[u8]) -> Result<SecretKey, KeyError> {
+    fn key(text: &[u8]) -> Result<SecretKey, SecretKeyError> {
         SecretKey::parse_base64(text)
     }
 
@@ -142,16 +142,19 @@ mod tests {
         let padded_twice = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8==";
         let hex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f!";
         for text in [url_safe, inner_space, trailing_bits, padded_twice, hex, "=", "A", "\0"] {
-            assert!(matches!(key(text.as_bytes()), Err(KeyError::NotBase64)), "{text:?}");
+            assert!(matches!(key(text.as_bytes()), Err(SecretKeyError::NotBase64)), "{text:?}");
         }
-        assert!(matches!(key(b"\xFF\xFE"), Err(KeyError::NotBase64)));
+        assert!(matches!(key(b"\xFF\xFE"), Err(SecretKeyError::NotBase64)));
     }
 
     #[test]
     fn the_length_is_told() {
         for length in [0, 1, 31, 33, 64, 3_000] {
             let text = BASE64.encode(&vec![1; length]);
-            assert!(matches!(key(text.as_bytes()), Err(KeyError::Length { bytes }) if bytes == length), "{length}");
+            assert!(
+                matches!(key(text.as_bytes()), Err(SecretKeyError::Length { bytes }) if bytes == length),
+                "{length}"
+            );
         }
     }
 
@@ -159,8 +162,8 @@ mod tests {
     fn one_byte_repeated_is_a_placeholder() {
         for byte in [0x00, 0x41, 0xFF] {
             let text = BASE64.encode(&[byte; 32]);
-            assert!(matches!(key(text.as_bytes()), Err(KeyError::AllBytesEqual)));
-            assert!(matches!(SecretKey::from_bytes(Zeroizing::new([byte; 32])), Err(KeyError::AllBytesEqual)));
+            assert!(matches!(key(text.as_bytes()), Err(SecretKeyError::AllBytesEqual)));
+            assert!(matches!(SecretKey::from_bytes(Zeroizing::new([byte; 32])), Err(SecretKeyError::AllBytesEqual)));
         }
         let mut nearly = [7; 32];
         nearly[31] = 8;

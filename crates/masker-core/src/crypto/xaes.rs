@@ -7,7 +7,7 @@ use aes::{
 use aes_gcm::{AesGcm, aead::AeadInOut};
 use zeroize::Zeroize;
 
-use super::aead::{NONCE_BYTES, OpenError, TAG_BYTES};
+use super::aead::{NONCE_BYTES, TAG_BYTES, UnsealError};
 use masker_types::limits::KEY_BYTES;
 
 /// AES-256-GCM that knows how to encrypt blocks alone: GCM never decrypts one, and a schedule for that would be
@@ -58,9 +58,9 @@ impl Xaes256Gcm {
         aad: &[u8],
         data: &mut [u8],
         tag: &[u8; TAG_BYTES],
-    ) -> Result<(), OpenError> {
+    ) -> Result<(), UnsealError> {
         let (cipher, nonce) = self.for_nonce(nonce);
-        cipher.decrypt_inout_detached(&nonce, aad, data.into(), tag.into()).map_err(|_| OpenError)
+        cipher.decrypt_inout_detached(&nonce, aad, data.into(), tag.into()).map_err(|_| UnsealError)
     }
 
     /// `(Kx prepared, Nx)`.

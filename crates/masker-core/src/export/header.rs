@@ -29,7 +29,7 @@ pub struct HeaderKey {
 
 /// The header of an export. Until the payload was opened under it, nothing vouches for it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct ExportHeader {
     /// The id of the vault.
     pub vault_id: [u8; 16],
     /// When the export began.
@@ -40,7 +40,7 @@ pub struct Header {
     pub keys: Vec<HeaderKey>,
 }
 
-impl Header {
+impl ExportHeader {
     /// What a wrapped key of the file is bound to: vault id, time and salt.
     pub fn binding(&self) -> Vec<u8> {
         [&self.vault_id[..], &self.created_at_ms.to_be_bytes(), &self.salt].concat()
@@ -109,7 +109,7 @@ impl Header {
         if !fields.0.is_empty() {
             return Err(ExportError::Damaged("its header is longer than its fields"));
         }
-        Ok(Header { vault_id, created_at_ms, salt, keys })
+        Ok(ExportHeader { vault_id, created_at_ms, salt, keys })
     }
 }
 
@@ -139,7 +139,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
+    fn header() -> ExportHeader {
         let key = |kid, wrapped| HeaderKey {
             kid: Kid::parse(kid).unwrap(),
             fingerprint: Fingerprint::from_bytes([3; 8]),
@@ -148,13 +148,13 @@ mod tests {
         };
         let wrapped = WrappedKey { nonce: [4; 24], sealed: [5; WRAPPED_BYTES] };
         let keys = vec![key("K_A", Some(wrapped)), key("K", None)];
-        Header { vault_id: [1; 16], created_at_ms: 0x0102, salt: [2; 32], keys }
+        ExportHeader { vault_id: [1; 16], created_at_ms: 0x0102, salt: [2; 32], keys }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Header, ExportError> {
+    fn parse(bytes: &[u8]) -> Result<ExportHeader, ExportError> {
         let (prefix, rest) = bytes.split_first_chunk().ok_or(ExportError::Foreign)?;
-        let length = Header::fields_bytes(prefix)?;
-        Header::parse_fields(rest.get(..length).ok_or(ExportError::Damaged("short"))?)
+        let length = ExportHeader::fields_bytes(prefix)?;
+        ExportHeader::parse_fields(rest.get(..length).ok_or(ExportError::Damaged("short"))?)
     }
 
     #[test]

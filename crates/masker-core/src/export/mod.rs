@@ -3,13 +3,13 @@
 //! docs/export-format.md has every byte of it. Nothing here reads or writes a file: pieces of it come in and go out.
 //! Records stay sealed by their own keys inside.
 
-mod entries;
+mod entry;
 mod header;
 mod payload;
 
-pub use entries::{Counts, Entries, Entry};
-pub use header::{Header, HeaderKey, PREFIX_BYTES};
-pub use payload::{CHUNK_BYTES, Sealer, sealed_chunk_bytes};
+pub use entry::{EntryCounts, EntryReader, ExportEntry};
+pub use header::{ExportHeader, HeaderKey, PREFIX_BYTES};
+pub use payload::{CHUNK_BYTES, PayloadSealer, sealed_chunk_bytes};
 
 /// The layout that this release writes, and the latest that it reads.
 pub const EXPORT_VERSION: u8 = 1;

@@ -1,6 +1,6 @@
 //! The seal around the entries: chunks of one size, of which the last one says that it is.
 
-use super::entries::{Counts, Entry};
+use super::entry::{EntryCounts, ExportEntry};
 use crate::crypto::{ExportCipher, export::CHUNK_OVERHEAD_BYTES};
 
 /// Bytes of entries in every chunk but the last, which has 1 to as many.
@@ -12,28 +12,28 @@ pub const fn sealed_chunk_bytes() -> usize {
 }
 
 /// Seals entries, as they come.
-pub struct Sealer {
+pub struct PayloadSealer {
     cipher: ExportCipher,
     chunks: u32,
     /// Entries that are not sealed yet. A full chunk waits here until it is known whether it is the last.
     waiting: Vec<u8>,
-    counts: Counts,
+    counts: EntryCounts,
 }
 
-impl Sealer {
+impl PayloadSealer {
     /// Begins a payload.
     pub fn new(cipher: ExportCipher) -> Self {
-        Sealer { cipher, chunks: 0, waiting: Vec::new(), counts: Counts::default() }
+        PayloadSealer { cipher, chunks: 0, waiting: Vec::new(), counts: EntryCounts::default() }
     }
 
     /// Takes an entry.
-    pub fn put(&mut self, entry: Entry<'_>) {
+    pub fn put(&mut self, entry: ExportEntry<'_>) {
         self.counts.count(&entry);
         entry.write(&mut self.waiting);
     }
 
     /// What was taken so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> EntryCounts {
         self.counts
     }
 
@@ -53,7 +53,7 @@ impl Sealer {
 
     /// Ends the payload: what was waiting, the counts, and the mark of the end.
     pub fn finish(mut self) -> Option<Vec<u8>> {
-        Entry::End(self.counts).write(&mut self.waiting);
+        ExportEntry::End(self.counts).write(&mut self.waiting);
         let mut sealed = self.sealed()?;
         self.cipher.seal(self.chunks, true, &mut self.waiting);
         sealed.extend_from_slice(&self.waiting);

@@ -3,7 +3,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
-fn normal(normalizer: Normalizer, text: &str) -> Result<String, Refused> {
+fn normal(normalizer: Normalizer, text: &str) -> Result<String, NormalizeError> {
     normalizer.apply(Value::new(text).expect("1 to 4,096 bytes")).map(Cow::into_owned)
 }
 
@@ -134,7 +134,8 @@ fn nothing_of_its_own_falls_back_to_trim() {
 #[test]
 fn white_space_alone_is_refused_except_by_exact() {
     for normalizer in Normalizer::ALL {
-        let expected = if normalizer == Normalizer::Exact { Ok(" \u{3000}".to_owned()) } else { Err(Refused::Empty) };
+        let expected =
+            if normalizer == Normalizer::Exact { Ok(" \u{3000}".to_owned()) } else { Err(NormalizeError::Empty) };
         assert_eq!(normal(normalizer, " \u{3000}"), expected, "{}", normalizer.name());
     }
 }
@@ -143,7 +144,7 @@ fn white_space_alone_is_refused_except_by_exact() {
 fn a_normal_form_has_the_bounds_of_a_value() {
     // U+FDFA is 3 bytes; its NFKC is 33.
     let text = "\u{fdfa}".repeat(1_000);
-    assert_eq!(normal(Normalizer::Casefold, &text), Err(Refused::TooLong { bytes: 33_000 }));
+    assert_eq!(normal(Normalizer::Casefold, &text), Err(NormalizeError::TooLong { bytes: 33_000 }));
     let longest = "a".repeat(VALUE_BYTES_MAX);
     assert_eq!(normal(Normalizer::Casefold, &longest).as_deref(), Ok(longest.as_str()));
 }
@@ -229,7 +230,7 @@ proptest! {
     #[test]
     fn the_fast_path_for_ascii_is_the_slow_one(text in "[ -~\t\n\u{b}\u{c}\r]{1,20}") {
         let slow = with_single_spaces(text.nfkc().default_case_fold().nfkc(), 0);
-        let slow = if slow.is_empty() { Err(Refused::Empty) } else { Ok(slow) };
+        let slow = if slow.is_empty() { Err(NormalizeError::Empty) } else { Ok(slow) };
         prop_assert_eq!(normal(Normalizer::Casefold, &text), slow);
     }
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::{Action, Cipher, EntityRule, Policy, Scheme, TokenizeRule};
+use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
 use crate::crypto::aead::Suite;
 use masker_types::kind::EntityKind;
 
 /// One kind that two policies treat differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct PolicyChange {
     /// The kind.
     pub kind: EntityKind,
     /// Its rule before; `None` where the policy did not name it.
@@ -85,7 +85,7 @@ impl Effect {
         match (old.is_deterministic(), new.is_deterministic()) {
             _ if old == new => Effect::SameTokens,
             (_, false) => Effect::NewTokens("each time, for the nonce is random"),
-            _ if Cipher::of(old) != Cipher::of(new) => Effect::NewTokens("another cipher"),
+            _ if PolicyCipher::of(old) != PolicyCipher::of(new) => Effect::NewTokens("another cipher"),
             _ => Effect::NewTokens("once, for the nonce was random"),
         }
     }
@@ -107,14 +107,14 @@ impl fmt::Display for Effect {
 }
 
 /// The kinds that two policies treat differently, in their order.
-pub fn changes(before: &Policy, after: &Policy) -> Vec<Change> {
+pub fn changes(before: &Policy, after: &Policy) -> Vec<PolicyChange> {
     let mut kinds: Vec<EntityKind> = before.entities.keys().chain(after.entities.keys()).copied().collect();
     kinds.sort_unstable();
     kinds.dedup();
     let change = |kind: EntityKind| {
         let (before, after) = (before.entities.get(&kind), after.entities.get(&kind));
         let effect = Effect::between(before, after);
-        (before != after).then(|| Change { kind, before: before.copied(), after: after.copied(), effect })
+        (before != after).then(|| PolicyChange { kind, before: before.copied(), after: after.copied(), effect })
     };
     kinds.into_iter().filter_map(change).collect()
 }

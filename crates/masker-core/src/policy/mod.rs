@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use change::{Change, Effect, changes};
+pub use change::{Effect, PolicyChange, changes};
 pub use set::{PolicySet, PolicySetError};
 
 use crate::{crypto::aead::Suite, normalize::Normalizer};
@@ -83,40 +83,40 @@ impl Scheme {
 
 /// The ciphers of reversible tokens, as policies name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cipher {
+pub enum PolicyCipher {
     /// `aes-256-gcm`: AES-256-GCM under a key of its own for each nonce (XAES-256-GCM).
     Aes256Gcm,
     /// `xchacha20-poly1305`.
     XChaCha20Poly1305,
 }
 
-impl Cipher {
+impl PolicyCipher {
     /// Every cipher; the default first.
-    pub const ALL: [Cipher; 2] = [Cipher::Aes256Gcm, Cipher::XChaCha20Poly1305];
+    pub const ALL: [PolicyCipher; 2] = [PolicyCipher::Aes256Gcm, PolicyCipher::XChaCha20Poly1305];
 
     /// The name that policies use.
     pub fn name(self) -> &'static str {
         match self {
-            Cipher::Aes256Gcm => "aes-256-gcm",
-            Cipher::XChaCha20Poly1305 => "xchacha20-poly1305",
+            PolicyCipher::Aes256Gcm => "aes-256-gcm",
+            PolicyCipher::XChaCha20Poly1305 => "xchacha20-poly1305",
         }
     }
 
     /// The cipher of a suite.
     pub fn of(suite: Suite) -> Self {
         match suite {
-            Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => Cipher::Aes256Gcm,
-            Suite::XChaCha20Poly1305 | Suite::XChaCha20Poly1305Random => Cipher::XChaCha20Poly1305,
+            Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => PolicyCipher::Aes256Gcm,
+            Suite::XChaCha20Poly1305 | Suite::XChaCha20Poly1305Random => PolicyCipher::XChaCha20Poly1305,
         }
     }
 
     /// The suite with this cipher and this kind of nonce.
     pub fn suite(self, deterministic: bool) -> Suite {
         match (self, deterministic) {
-            (Cipher::Aes256Gcm, true) => Suite::Xaes256Gcm,
-            (Cipher::Aes256Gcm, false) => Suite::Xaes256GcmRandom,
-            (Cipher::XChaCha20Poly1305, true) => Suite::XChaCha20Poly1305,
-            (Cipher::XChaCha20Poly1305, false) => Suite::XChaCha20Poly1305Random,
+            (PolicyCipher::Aes256Gcm, true) => Suite::Xaes256Gcm,
+            (PolicyCipher::Aes256Gcm, false) => Suite::Xaes256GcmRandom,
+            (PolicyCipher::XChaCha20Poly1305, true) => Suite::XChaCha20Poly1305,
+            (PolicyCipher::XChaCha20Poly1305, false) => Suite::XChaCha20Poly1305Random,
         }
     }
 }

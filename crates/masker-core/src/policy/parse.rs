@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Cipher, EntityRule, Policy, Scheme, TokenizeRule};
+use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
 use crate::{
-    document::{Document, Located, Problem, Section},
+    document::{Document, DocumentError, Located, Section},
     normalize::Normalizer,
 };
 use masker_types::{
@@ -35,10 +35,10 @@ enum ActionName {
 }
 
 /// The settings that can stand at the top and in a kind's section.
-struct Settings {
+struct RuleSettings {
     kid: Setting<Kid>,
     tokenization: Setting<Tokenization>,
-    cipher: Setting<Cipher>,
+    cipher: Setting<PolicyCipher>,
     deterministic: Setting<bool>,
     context_required: Setting<bool>,
 }
@@ -81,7 +81,7 @@ impl<T: Copy> Setting<T> {
 
 /// Kinds that lack a setting which can stand at the top: reported once for all of them.
 #[derive(Default)]
-struct Lacking<'d> {
+struct MissingSettings<'d> {
     kid: Vec<&'d str>,
     tokenization: Vec<&'d str>,
 }
@@ -91,7 +91,7 @@ impl Policy {
     ///
     /// # Errors
     /// Every problem of the text, in the order of lines.
-    pub fn parse(text: &str) -> Result<Policy, Vec<Problem>> {
+    pub fn parse(text: &str) -> Result<Policy, Vec<DocumentError>> {
         let document = Document::parse(text);
         let policy = read_policy(&document.root());
         let problems = document.into_problems();
@@ -138,7 +138,7 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(character) && !text.starts_with('-')
 }
 
-fn read_entities(root: &Section<'_>, defaults: &Settings) -> Option<BTreeMap<EntityKind, EntityRule>> {
+fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap<EntityKind, EntityRule>> {
     let advice = "name each kind in a section of its own, such as [entities.PHONE]";
     let Some(section) = root.section("entities") else {
         if !root.has("entities") {
@@ -150,7 +150,7 @@ fn read_entities(root: &Section<'_>, defaults: &Settings) -> Option<BTreeMap<Ent
         section.report(section.line(), format!("[entities] is empty: {advice}"));
     }
     let mut rules = BTreeMap::new();
-    let mut lacking = Lacking::default();
+    let mut lacking = MissingSettings::default();
     let mut aead_is_possible = false;
     for (name, section) in section.sections() {
         let kind = EntityKind::parse(name);
@@ -167,14 +167,14 @@ fn read_entities(root: &Section<'_>, defaults: &Settings) -> Option<BTreeMap<Ent
         };
         rules.extend(kind.zip(rule));
     }
-    report_lacking(root, &lacking);
+    report_missing_settings(root, &lacking);
     if !aead_is_possible {
         report_unused_defaults(root, defaults);
     }
     Some(rules)
 }
 
-fn read_settings(section: &Section<'_>) -> Settings {
+fn read_settings(section: &Section<'_>) -> RuleSettings {
     let kid = section.string("kid").and_then(|text| {
         let kid = Kid::parse(&text.value.to_ascii_uppercase());
         if kid.is_none() {
@@ -191,10 +191,10 @@ fn read_settings(section: &Section<'_>) -> Settings {
         "tokenization",
         &[("vault-deterministic", Tokenization::VaultDeterministic), ("reversible-aead", Tokenization::ReversibleAead)],
     );
-    let cipher = section.choice("cipher", &Cipher::ALL.map(|cipher| (cipher.name(), cipher)));
+    let cipher = section.choice("cipher", &PolicyCipher::ALL.map(|cipher| (cipher.name(), cipher)));
     let deterministic = section.boolean("deterministic");
     let context = section.choice("context", &[("optional", false), ("required", true)]);
-    Settings {
+    RuleSettings {
         kid: Setting::read(section, "kid", kid),
         tokenization: Setting::read(section, "tokenization", tokenization),
         cipher: Setting::read(section, "cipher", cipher),
@@ -206,9 +206,9 @@ fn read_settings(section: &Section<'_>) -> Settings {
 fn read_rule<'d>(
     kind: &'d str,
     section: &Section<'d>,
-    own: &Settings,
-    defaults: &Settings,
-    lacking: &mut Lacking<'d>,
+    own: &RuleSettings,
+    defaults: &RuleSettings,
+    lacking: &mut MissingSettings<'d>,
 ) -> Option<EntityRule> {
     let normalizer = read_normalizer(section);
     let action = section.choice(
@@ -219,7 +219,7 @@ fn read_rule<'d>(
         return None;
     }
     let without_token = |action, done: &str| {
-        report_idle(section, own, normalizer, &format!("has no effect: {kind} is {done}, not tokenized"));
+        report_ineffective(section, own, normalizer, &format!("has no effect: {kind} is {done}, not tokenized"));
         Some(EntityRule { action, context_required: false })
     };
     match action.map_or(ActionName::Tokenize, |action| action.value) {
@@ -251,7 +251,7 @@ fn read_rule<'d>(
             Some(Scheme::VaultDeterministic)
         }
         Setting::Given(Located { value: Tokenization::ReversibleAead, .. }) => {
-            let cipher = own.cipher.or(defaults.cipher).value_or(Cipher::Aes256Gcm);
+            let cipher = own.cipher.or(defaults.cipher).value_or(PolicyCipher::Aes256Gcm);
             let deterministic = own.deterministic.or(defaults.deterministic).value_or(true);
             Some(Scheme::ReversibleAead(cipher.suite(deterministic)))
         }
@@ -268,7 +268,7 @@ fn read_normalizer(section: &Section<'_>) -> Setting<Normalizer> {
 }
 
 /// Notes each setting of a kind that is not tokenized.
-fn report_idle(section: &Section<'_>, own: &Settings, normalizer: Setting<Normalizer>, why: &str) {
+fn report_ineffective(section: &Section<'_>, own: &RuleSettings, normalizer: Setting<Normalizer>, why: &str) {
     let settings = [
         ("kid", own.kid.line()),
         ("tokenization", own.tokenization.line()),
@@ -284,7 +284,7 @@ fn report_idle(section: &Section<'_>, own: &Settings, normalizer: Setting<Normal
     }
 }
 
-fn report_lacking(root: &Section<'_>, lacking: &Lacking<'_>) {
+fn report_missing_settings(root: &Section<'_>, lacking: &MissingSettings<'_>) {
     for (name, kinds, example) in [
         ("kid", &lacking.kid, "kid = \"K_HEALTHCARE\""),
         ("tokenization", &lacking.tokenization, "tokenization = \"vault-deterministic\""),
@@ -297,12 +297,12 @@ fn report_lacking(root: &Section<'_>, lacking: &Lacking<'_>) {
 }
 
 /// Notes what stands at the top for reversible tokens and differs from the default, where no kind has such tokens.
-fn report_unused_defaults(root: &Section<'_>, defaults: &Settings) {
+fn report_unused_defaults(root: &Section<'_>, defaults: &RuleSettings) {
     let unused = |name: &str, line| {
         root.report(line, format!("`{name}` has no effect: no kind here has `tokenization = \"reversible-aead\"`"));
     };
     match defaults.cipher {
-        Setting::Given(cipher) if cipher.value != Cipher::Aes256Gcm => unused("cipher", cipher.line),
+        Setting::Given(cipher) if cipher.value != PolicyCipher::Aes256Gcm => unused("cipher", cipher.line),
         _ => {}
     }
     match defaults.deterministic {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::document::Problem;
+use crate::document::DocumentError;
 
 /// What the reference shows, with every default written out.
 const REFERENCE: &str = r#"
@@ -37,16 +37,16 @@ fn tokenize(kid: &str, scheme: Scheme, normalizer: Normalizer) -> Action {
 }
 
 /// A policy with these lines at the top, from line 3, and these after them.
-fn parse(top: &str, entities: &str) -> Result<Policy, Vec<Problem>> {
+fn parse(top: &str, entities: &str) -> Result<Policy, Vec<DocumentError>> {
     Policy::parse(&format!("name = \"p\"\nversion = 1\n{top}\n{entities}"))
 }
 
 /// `line: the message up to its first colon`, for each problem.
-fn outline(parsed: Result<Policy, Vec<Problem>>) -> Vec<String> {
+fn outline(parsed: Result<Policy, Vec<DocumentError>>) -> Vec<String> {
     parsed.unwrap_err().iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect()
 }
 
-fn assert_problems(parsed: Result<Policy, Vec<Problem>>, expected: &[(usize, &str)]) {
+fn assert_problems(parsed: Result<Policy, Vec<DocumentError>>, expected: &[(usize, &str)]) {
     let problems = parsed.unwrap_err();
     let seen: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
     assert_eq!(seen, expected.iter().map(|(line, _)| *line).collect::<Vec<_>>(), "{problems:#?}");
@@ -95,7 +95,7 @@ fn a_cipher_and_a_kind_of_nonce_make_a_suite() {
         );
         let policy = parse(&top, "[entities.A]\n").unwrap();
         assert_eq!(rule(&policy, "A").action, tokenize("K", Scheme::ReversibleAead(suite), Normalizer::Trim));
-        assert_eq!((Cipher::of(suite).name(), suite.is_deterministic()), (cipher, deterministic));
+        assert_eq!((PolicyCipher::of(suite).name(), suite.is_deterministic()), (cipher, deterministic));
     }
     let policy = parse("kid = \"K\"\ntokenization = \"reversible-aead\"", "[entities.A]\n").unwrap();
     let by_default = Scheme::ReversibleAead(Suite::Xaes256Gcm);

@@ -2,8 +2,8 @@
 //! with a new database of another engine.
 //!
 //! 1. An empty database is made in `sled.new`, say, and the rows are copied while batches are applied (`copy`).
-//! 2. Every row of it is read back and held against its books, and its files are made durable.
-//! 3. Under the writer's lock, it gets the books of the old one, which must be what the copy came to. Then `sled` becomes
+//! 2. Every row of it is read back and held against its manifest, and its files are made durable.
+//! 3. Under the writer's lock, it gets the manifest of the old one, which must be what the copy came to. Then `sled` becomes
 //!    `sled.old` and `sled.new` becomes `sled`, each durable before the next step; an open database may be renamed, so both
 //!    go on. Witness and callers go over to the new one.
 //! 4. When the last call on the old one has ended, its files are removed.
@@ -23,14 +23,14 @@ use std::{
 };
 
 use super::{
-    Shared, State, copy::CopyError, database::Driver, engine::Engine, failure::EngineError, files, files::Place,
-    open::Trust,
+    StoreShared, StoreState, copy::CopyError, database::EngineDriver, engine::Engine, engine_error::EngineError,
+    open::FileTrust, paths, paths::VaultPaths,
 };
-use crate::{Compacted, StoreError};
+use crate::{CompactionSizes, StoreError};
 use masker_types::limits::STORE_COMPACTION_ROOM_BYTES_MIN;
 
 /// Why there was no compaction.
-enum Failure {
+enum CompactionFailure {
     /// The database that serves, in whole or in part.
     Source(EngineError),
     /// What was to come in its place. It serves as before.
@@ -39,38 +39,38 @@ enum Failure {
     Unsettled(io::Error),
 }
 
-impl From<CopyError> for Failure {
+impl From<CopyError> for CompactionFailure {
     fn from(error: CopyError) -> Self {
         match error {
-            CopyError::Source(error) => Failure::Source(error),
-            CopyError::Target(error) => Failure::Target(error),
+            CopyError::Source(error) => CompactionFailure::Source(error),
+            CopyError::Target(error) => CompactionFailure::Target(error),
         }
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CompactionFailure {
     fn from(error: io::Error) -> Self {
-        Failure::Target(error.into())
+        CompactionFailure::Target(error.into())
     }
 }
 
 /// Rows that were copied, and rows that there are.
-pub(super) type Progress<'a> = &'a dyn Fn(u64, u64);
+pub(super) type ProgressCallback<'a> = &'a dyn Fn(u64, u64);
 
 /// One compaction.
 struct Compaction<'a> {
-    shared: &'a Shared,
+    shared: &'a StoreShared,
     engine: Arc<Engine>,
     wanted: &'a AtomicBool,
     /// Where the new database comes to be, and of which engine.
-    to: Place,
-    driver: &'static dyn Driver,
-    progress: Progress<'a>,
+    to: VaultPaths,
+    driver: &'static dyn EngineDriver,
+    progress: ProgressCallback<'a>,
 }
 
-impl Shared {
+impl StoreShared {
     /// Compacts the store for as long as that is wanted. Blocks.
-    pub(super) fn compact(self: &Arc<Self>, wanted: &AtomicBool) -> Result<Compacted, StoreError> {
+    pub(super) fn compact(self: &Arc<Self>, wanted: &AtomicBool) -> Result<CompactionSizes, StoreError> {
         self.rewrite(self.options.engine, wanted, &|_, _| ())
     }
 
@@ -78,10 +78,10 @@ impl Shared {
     /// opened again by itself.
     pub(super) fn rewrite(
         self: &Arc<Self>,
-        driver: &'static dyn Driver,
+        driver: &'static dyn EngineDriver,
         wanted: &AtomicBool,
-        progress: Progress<'_>,
-    ) -> Result<Compacted, StoreError> {
+        progress: ProgressCallback<'_>,
+    ) -> Result<CompactionSizes, StoreError> {
         self.engine()?;
         let _one = match self.compacting.try_lock() {
             Ok(one) => one,
@@ -90,25 +90,25 @@ impl Shared {
         };
         let engine = self.engine()?;
         let failed = |error: &dyn std::fmt::Display| Err(StoreError::Uncompacted(error.to_string()));
-        let size = || files::bytes_on_disk(&self.place.root);
-        let to = Place { kind: driver.kind(), ..self.place.clone() };
+        let size = || paths::bytes_on_disk(&self.place.root);
+        let to = VaultPaths { kind: driver.kind(), ..self.place.clone() };
         let compaction = Compaction { shared: self, engine: Arc::clone(&engine), wanted, to, driver, progress };
         let compact = || {
             let bytes_before = size()?;
             compaction.run()?;
-            Ok(Compacted { bytes_before, bytes_after: size()? })
+            Ok(CompactionSizes { bytes_before, bytes_after: size()? })
         };
         match compact() {
             Ok(compacted) => Ok(compacted),
-            Err(Failure::Target(error)) => failed(&error),
-            Err(Failure::Source(error)) => {
-                if !error.is_harmless() {
-                    self.give_up(&engine, &error.to_string(), Trust::after(&error));
+            Err(CompactionFailure::Target(error)) => failed(&error),
+            Err(CompactionFailure::Source(error)) => {
+                if !error.leaves_store_usable() {
+                    self.fail_engine(&engine, &error.to_string(), FileTrust::after(&error));
                 }
                 Err(error.into())
             }
-            Err(Failure::Unsettled(error)) => {
-                self.give_up(&engine, &error.to_string(), Trust::Usual);
+            Err(CompactionFailure::Unsettled(error)) => {
+                self.fail_engine(&engine, &error.to_string(), FileTrust::Usual);
                 failed(&error)
             }
         }
@@ -121,30 +121,30 @@ impl Shared {
 }
 
 impl Compaction<'_> {
-    fn run(&self) -> Result<(), Failure> {
+    fn run(&self) -> Result<(), CompactionFailure> {
         let switched = self.make().and_then(|target| self.switch(target));
         if let Err(error) = switched {
             self.engine.end_copy();
-            if !matches!(error, Failure::Unsettled(_))
-                && let Err(error) = files::remove_durably(&self.to.next_engine())
+            if !matches!(error, CompactionFailure::Unsettled(_))
+                && let Err(error) = paths::remove_durably(&self.to.engine_new_path())
             {
                 tracing::warn!(%error, "what a compaction began stays until the next one, or the next start");
             }
             return Err(error);
         }
         self.engine.shut();
-        Ok(files::remove_durably(&self.shared.place.former_engine())?)
+        Ok(paths::remove_durably(&self.shared.place.engine_old_path())?)
     }
 
-    /// Makes the new database: complete but for its books, and kept so by every commit.
-    fn make(&self) -> Result<Arc<Engine>, Failure> {
+    /// Makes the new database: complete but for its manifest, and kept so by every commit.
+    fn make(&self) -> Result<Arc<Engine>, CompactionFailure> {
         let place = &self.shared.place;
-        let folder = self.to.next_engine();
-        files::remove_durably(&place.former_engine())?;
-        files::remove_durably(&folder)?;
+        let folder = self.to.engine_new_path();
+        paths::remove_durably(&place.engine_old_path())?;
+        paths::remove_durably(&folder)?;
         DirBuilder::new().mode(0o700).create(&folder)?;
         let cache_bytes = self.shared.options.cache_bytes;
-        let (target, _) = Engine::open(self.driver, &folder, cache_bytes).map_err(Failure::Target)?;
+        let (target, _) = Engine::open(self.driver, &folder, cache_bytes).map_err(CompactionFailure::Target)?;
         let target = Arc::new(target);
         self.engine.begin_copy(Arc::clone(&target));
         loop {
@@ -154,51 +154,51 @@ impl Compaction<'_> {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
             let more = self.engine.copy_page()?;
-            (self.progress)(target.books().tally.rows, self.engine.books().tally.rows);
+            (self.progress)(target.manifest().tally.rows, self.engine.manifest().tally.rows);
             if !more {
                 break;
             }
         }
-        let checked = target.check_while(|| self.goes_on().is_ok()).map_err(Failure::Target)?;
+        let checked = target.check_rows_while(|| self.goes_on().is_ok()).map_err(CompactionFailure::Target)?;
         if !checked.sound {
-            return Err(Failure::Target(EngineError::Damaged("the copy does not read as it was written")));
+            return Err(CompactionFailure::Target(EngineError::Damaged("the copy does not read as it was written")));
         }
         // All that is left to be done under the lock is little.
-        target.sync().map_err(Failure::Target)?;
-        files::restrict_tree(&folder)?;
-        files::sync_tree(&folder)?;
+        target.sync().map_err(CompactionFailure::Target)?;
+        paths::restrict_tree(&folder)?;
+        paths::sync_tree(&folder)?;
         masker_files::sync_directory(&place.root)?;
         Ok(target)
     }
 
-    fn goes_on(&self) -> Result<(), Failure> {
+    fn goes_on(&self) -> Result<(), CompactionFailure> {
         let serves = self.shared.serves(&self.engine) && self.wanted.load(Ordering::Acquire);
-        if serves { Ok(()) } else { Err(Failure::Source(EngineError::Gone)) }
+        if serves { Ok(()) } else { Err(CompactionFailure::Source(EngineError::Gone)) }
     }
 
     /// Puts the new database in the place of the old one, while nobody writes.
-    fn switch(&self, target: Arc<Engine>) -> Result<(), Failure> {
-        let mut writer = self.engine.writer_for_step();
+    fn switch(&self, target: Arc<Engine>) -> Result<(), CompactionFailure> {
+        let mut writer = self.engine.lock_for_step();
         self.goes_on()?;
         writer.end_copy()?;
-        target.seal(writer.books).map_err(Failure::Target)?;
+        target.seal(writer.manifest).map_err(CompactionFailure::Target)?;
         self.rename()?;
         target.set_witness(writer.witness.take());
         writer.over = true;
         let mut state = self.shared.state();
         // Otherwise the store was closed or has failed just now; the next to open it finds the new database.
-        if matches!(&*state, State::Serving(engine) if Arc::ptr_eq(engine, &self.engine)) {
-            *state = State::Serving(target);
+        if matches!(&*state, StoreState::Serving(engine) if Arc::ptr_eq(engine, &self.engine)) {
+            *state = StoreState::Serving(target);
         }
         Ok(())
     }
 
     /// Each rename is durable when it returns, and may have happened when it fails: see sled's `barrier`, which is in
     /// force for the whole program.
-    fn rename(&self) -> Result<(), Failure> {
+    fn rename(&self) -> Result<(), CompactionFailure> {
         let place = &self.shared.place;
-        let (replaced, former) = (place.engine(), place.former_engine());
-        let (next, current) = (self.to.next_engine(), self.to.engine());
+        let (replaced, former) = (place.engine(), place.engine_old_path());
+        let (next, current) = (self.to.engine_new_path(), self.to.engine());
         let renamed = fs::rename(&replaced, &former).and_then(|()| fs::rename(&next, &current));
         let Err(error) = renamed else { return Ok(()) };
         let undo = || -> io::Result<()> {
@@ -211,8 +211,8 @@ impl Compaction<'_> {
             masker_files::sync_directory(&place.root)
         };
         Err(match undo() {
-            Ok(()) => Failure::Target(error.into()),
-            Err(_) => Failure::Unsettled(error),
+            Ok(()) => CompactionFailure::Target(error.into()),
+            Err(_) => CompactionFailure::Unsettled(error),
         })
     }
 }
@@ -220,7 +220,7 @@ impl Compaction<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Batch, Change, RowKey, Store, embedded::EmbeddedStore};
+    use crate::{RowBatch, RowChange, RowKey, Store, embedded::EmbeddedStore};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -240,14 +240,14 @@ mod tests {
 
     fn store_with_a_row(root: &std::path::Path) -> EmbeddedStore {
         let store = EmbeddedStore::open(root, Default::default()).unwrap();
-        let put = Change::Put(RowKey::new(*b"r").unwrap(), b"row".to_vec());
-        runtime().block_on(store.apply(Batch { preconditions: Vec::new(), changes: vec![put] })).unwrap();
+        let put = RowChange::Put(RowKey::new(*b"r").unwrap(), b"row".to_vec());
+        runtime().block_on(store.apply(RowBatch { preconditions: Vec::new(), changes: vec![put] })).unwrap();
         store
     }
 
     fn serves(store: &EmbeddedStore) -> bool {
         let checked = runtime().block_on(store.check()).unwrap();
-        runtime().block_on(store.apply(Batch::default())).unwrap();
+        runtime().block_on(store.apply(RowBatch::default())).unwrap();
         checked.sound && checked.rows == 1
     }
 
@@ -259,7 +259,7 @@ mod tests {
         let ended = store.shared.compact(&AtomicBool::new(false));
         assert!(matches!(ended, Err(StoreError::Unavailable(_))));
         assert!(store.shared.serves(&engine) && serves(&store));
-        assert!(!store.shared.place.next_engine().exists() && !store.shared.place.former_engine().exists());
+        assert!(!store.shared.place.engine_new_path().exists() && !store.shared.place.engine_old_path().exists());
     }
 
     #[test]
@@ -270,12 +270,12 @@ mod tests {
         let wanted = AtomicBool::new(true);
         let compaction = compaction(&store, &wanted);
         // There is no new database to take the place.
-        assert!(matches!(compaction.rename(), Err(Failure::Target(_))));
+        assert!(matches!(compaction.rename(), Err(CompactionFailure::Target(_))));
         assert!(root.join("sled/db").exists() && !root.join("sled.old").exists());
         assert!(serves(&store));
         // Nothing can be renamed, nor put back.
         fs::rename(&root, folder.path().join("elsewhere")).unwrap();
-        assert!(matches!(compaction.rename(), Err(Failure::Unsettled(_))));
+        assert!(matches!(compaction.rename(), Err(CompactionFailure::Unsettled(_))));
         fs::rename(folder.path().join("elsewhere"), &root).unwrap();
     }
 
@@ -286,9 +286,9 @@ mod tests {
         let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
         let compaction = compaction(&store, &wanted);
         let target = compaction.make().ok().unwrap();
-        let remove = [Change::Remove(RowKey::new(*b"r").unwrap())];
-        target.absorb(remove.iter(), engine.books().position).unwrap();
-        assert!(matches!(compaction.switch(target), Err(Failure::Target(EngineError::Damaged(_)))));
+        let remove = [RowChange::Remove(RowKey::new(*b"r").unwrap())];
+        target.write_unlogged(remove.iter(), engine.manifest().position).unwrap();
+        assert!(matches!(compaction.switch(target), Err(CompactionFailure::Target(EngineError::Damaged(_)))));
         assert!(store.shared.serves(&engine) && serves(&store));
     }
 }

@@ -8,12 +8,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    books::{Books, Position, Tally},
     database::Database,
-    engine::{Cursor, Engine, Writer},
-    failure::EngineError,
+    engine::{Engine, EngineWriter, ScanCursor},
+    engine_error::EngineError,
+    manifest::{CommitPosition, Manifest, RowTally},
 };
-use crate::{Change, RowKey};
+use crate::{RowChange, RowKey};
 
 /// Rows that are written at once: what a commit that carries something along waits for.
 const ROWS_AT_ONCE: usize = 256;
@@ -23,10 +23,10 @@ const ROWS_AT_ONCE: usize = 256;
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A copy that is being made, as the writer knows it.
-pub(super) struct Copy {
+pub(super) struct CompactionCopy {
     target: Arc<Engine>,
     /// Which rows were copied.
-    cursor: Cursor,
+    cursor: ScanCursor,
     /// Keys after the cursor that were changed since the page was begun.
     changed: BTreeSet<RowKey>,
     /// Why the copy is not one any more.
@@ -39,14 +39,14 @@ pub(super) enum CopyError {
     Target(EngineError),
 }
 
-impl Copy {
+impl CompactionCopy {
     /// Carries along what a commit has changed. That the copy fails is no matter to the commit.
-    pub(super) fn carry(&mut self, changes: &[Change], position: Position) {
-        let (copied, others): (Vec<&Change>, Vec<&Change>) =
+    pub(super) fn mirror(&mut self, changes: &[RowChange], position: CommitPosition) {
+        let (copied, others): (Vec<&RowChange>, Vec<&RowChange>) =
             changes.iter().partition(|change| self.cursor.covers(change.key()));
         self.changed.extend(others.into_iter().map(|change| change.key().clone()));
         if self.failed.is_none() && !copied.is_empty() {
-            self.failed = self.target.absorb(copied.into_iter(), position).err();
+            self.failed = self.target.write_unlogged(copied.into_iter(), position).err();
         }
     }
 }
@@ -55,38 +55,39 @@ impl Engine {
     /// Begins to copy into an empty database, in place of any copy before.
     pub(super) fn begin_copy(&self, target: Arc<Engine>) {
         let mut writer = self.writer();
-        target.set_books(Books { tally: Tally::default(), ..writer.books });
-        writer.copy = Some(Copy { target, cursor: Cursor::Start, changed: BTreeSet::new(), failed: None });
+        target.set_manifest(Manifest { tally: RowTally::default(), ..writer.manifest });
+        writer.copy =
+            Some(CompactionCopy { target, cursor: ScanCursor::Start, changed: BTreeSet::new(), failed: None });
     }
 
     /// Copies a page; whether there may be more. For one caller at a time.
     pub(super) fn copy_page(&self) -> Result<bool, CopyError> {
         let (target, mut cursor, position) = {
-            let mut writer = self.writer_for_step();
-            let position = writer.books.position;
+            let mut writer = self.lock_for_step();
+            let position = writer.manifest.position;
             let copy = writer.copy()?;
             copy.changed.clear();
             (Arc::clone(&copy.target), copy.cursor.clone(), position)
         };
         let mut bytes = 0;
-        while bytes < PAGE_BYTES && cursor != Cursor::End {
+        while bytes < PAGE_BYTES && cursor != ScanCursor::End {
             let page = self.rows_after(None, cursor.last(), ROWS_AT_ONCE).map_err(CopyError::Source)?;
             cursor.advance(&page);
-            let rows = page.rows.into_iter().map(|(key, row)| Change::Put(key, row));
-            let changes: Vec<Change> = rows.inspect(|change| bytes += bytes_of(change)).collect();
-            target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
+            let rows = page.rows.into_iter().map(|(key, row)| RowChange::Put(key, row));
+            let changes: Vec<RowChange> = rows.inspect(|change| bytes += bytes_of(change)).collect();
+            target.write_unlogged(changes.iter(), position).map_err(CopyError::Target)?;
         }
 
-        let mut writer = self.writer_for_step();
-        let position = writer.books.position;
+        let mut writer = self.lock_for_step();
+        let position = writer.manifest.position;
         let copy = writer.copy()?;
         let mut again = std::mem::take(&mut copy.changed);
         again.retain(|key| cursor.covers(key));
-        let changes = self.with(|database| again.into_iter().map(|key| as_change(key, database)).collect());
-        let changes: Vec<Change> = changes.map_err(CopyError::Source)?;
-        target.absorb(changes.iter(), position).map_err(CopyError::Target)?;
+        let changes = self.with(|database| again.into_iter().map(|key| read_as_change(key, database)).collect());
+        let changes: Vec<RowChange> = changes.map_err(CopyError::Source)?;
+        target.write_unlogged(changes.iter(), position).map_err(CopyError::Target)?;
         copy.cursor = cursor;
-        Ok(copy.cursor != Cursor::End)
+        Ok(copy.cursor != ScanCursor::End)
     }
 
     /// Lets go of the copy, if there is one.
@@ -95,21 +96,21 @@ impl Engine {
     }
 }
 
-fn bytes_of(change: &Change) -> usize {
-    change.key().as_bytes().len() + if let Change::Put(_, row) = change { row.len() } else { 0 }
+fn bytes_of(change: &RowChange) -> usize {
+    change.key().as_bytes().len() + if let RowChange::Put(_, row) = change { row.len() } else { 0 }
 }
 
 /// What makes the row of a key what it is here.
-fn as_change(key: RowKey, database: &dyn Database) -> Result<Change, EngineError> {
+fn read_as_change(key: RowKey, database: &dyn Database) -> Result<RowChange, EngineError> {
     Ok(match database.get(&key)? {
-        Some(row) => Change::Put(key, row),
-        None => Change::Remove(key),
+        Some(row) => RowChange::Put(key, row),
+        None => RowChange::Remove(key),
     })
 }
 
-impl Writer {
+impl EngineWriter {
     /// The copy that is being made, as long as it is one.
-    fn copy(&mut self) -> Result<&mut Copy, CopyError> {
+    fn copy(&mut self) -> Result<&mut CompactionCopy, CopyError> {
         let failed = self.copy.as_mut().and_then(|copy| copy.failed.take());
         // A commit that failed may be there in part.
         if failed.is_some() || self.over {

@@ -12,52 +12,52 @@ use std::{
 };
 
 use super::{
-    books::{Books, BooksError, Position, Tally},
-    copy::Copy,
-    database::{Database, Driver, Write},
-    failure::EngineError,
+    copy::CompactionCopy,
+    database::{Database, EngineDriver, RowWrite},
+    engine_error::EngineError,
+    manifest::{CommitPosition, Manifest, ManifestError, RowTally},
     panics::{self, caught},
     witness::Witness,
 };
-use crate::{Applied, Batch, Change, Checked, Page, Row, RowKey};
+use crate::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck};
 
 /// How long a commit lets the step of a longer work in first, or the other way round, at most.
-const STEP_ASIDE_MAX: Duration = Duration::from_millis(10);
+const YIELD_MAX: Duration = Duration::from_millis(10);
 
 /// Rows that a check reads between two batches.
 const CHECK_ROWS: usize = 1_024;
 
 /// How far a longer work has come that takes rows in the order of their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cursor {
+pub(super) enum ScanCursor {
     Start,
     After(RowKey),
     End,
 }
 
-impl Cursor {
+impl ScanCursor {
     /// Whether the work has taken the row of this key.
     pub(super) fn covers(&self, key: &RowKey) -> bool {
         match self {
-            Cursor::Start => false,
-            Cursor::After(last) => key <= last,
-            Cursor::End => true,
+            ScanCursor::Start => false,
+            ScanCursor::After(last) => key <= last,
+            ScanCursor::End => true,
         }
     }
 
     /// The last key that was taken.
     pub(super) fn last(&self) -> Option<&RowKey> {
         match self {
-            Cursor::After(last) => Some(last),
-            Cursor::Start | Cursor::End => None,
+            ScanCursor::After(last) => Some(last),
+            ScanCursor::Start | ScanCursor::End => None,
         }
     }
 
     /// Takes a page that follows.
-    pub(super) fn advance(&mut self, page: &Page) {
+    pub(super) fn advance(&mut self, page: &RowPage) {
         *self = match page.rows.last() {
-            Some((key, _)) if !page.end => Cursor::After(key.clone()),
-            _ => Cursor::End,
+            Some((key, _)) if !page.end => ScanCursor::After(key.clone()),
+            _ => ScanCursor::End,
         };
     }
 }
@@ -66,7 +66,7 @@ impl Cursor {
 pub(super) struct Engine {
     /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
     database: RwLock<Option<Box<dyn Database>>>,
-    writer: Mutex<Writer>,
+    writer: Mutex<EngineWriter>,
     /// Commits that wait for the writer.
     commits: AtomicUsize,
     /// Steps of longer work that wait for it, and are due.
@@ -76,43 +76,43 @@ pub(super) struct Engine {
 }
 
 /// What only the one who commits may touch.
-pub(super) struct Writer {
-    pub(super) books: Books,
+pub(super) struct EngineWriter {
+    pub(super) manifest: Manifest,
     pub(super) witness: Option<Witness>,
-    check: Option<Progress>,
-    pub(super) copy: Option<Copy>,
+    check: Option<CheckProgress>,
+    pub(super) copy: Option<CompactionCopy>,
     /// Nothing is committed here any more.
     pub(super) over: bool,
 }
 
 /// A check that is under way: rows up to `cursor` are in the tally, and kept up to date.
-struct Progress {
-    cursor: Cursor,
-    tally: Tally,
+struct CheckProgress {
+    cursor: ScanCursor,
+    tally: RowTally,
 }
 
 impl Engine {
     /// Opens the database in `folder`, or makes one where there is none.
     ///
-    /// `None` for the books of a database that has none: one just made.
+    /// `None` for the manifest of a database that has none: one just made.
     pub(super) fn open(
-        driver: &dyn Driver,
+        driver: &dyn EngineDriver,
         folder: &Path,
         cache_bytes: u64,
-    ) -> Result<(Self, Option<Books>), EngineError> {
+    ) -> Result<(Self, Option<Manifest>), EngineError> {
         panics::watch_threads(driver.thread_prefix());
         let database = caught(|| driver.open(folder, cache_bytes))??;
-        let books = match caught(|| database.books())??.as_deref().map(Books::decode) {
+        let manifest = match caught(|| database.manifest())??.as_deref().map(Manifest::decode) {
             None => None,
-            Some(Ok(books)) => Some(books),
-            Some(Err(BooksError::Newer(version))) => return Err(EngineError::Newer(version)),
-            Some(Err(BooksError::Damaged)) => return Err(EngineError::Damaged("its books are not whole")),
+            Some(Ok(manifest)) => Some(manifest),
+            Some(Err(ManifestError::Newer(version))) => return Err(EngineError::Newer(version)),
+            Some(Err(ManifestError::Damaged)) => return Err(EngineError::Damaged("its manifest are not whole")),
         };
-        let nothing = Books { vault_id: [0; 16], position: Witness::UNBORN, tally: Tally::default() };
+        let nothing = Manifest { vault_id: [0; 16], position: Witness::INITIAL, tally: RowTally::default() };
         let engine = Engine {
             database: RwLock::new(Some(database)),
-            writer: Mutex::new(Writer {
-                books: books.unwrap_or(nothing),
+            writer: Mutex::new(EngineWriter {
+                manifest: manifest.unwrap_or(nothing),
                 witness: None,
                 check: None,
                 copy: None,
@@ -122,7 +122,7 @@ impl Engine {
             steps: AtomicUsize::new(0),
             checking: Mutex::new(()),
         };
-        Ok((engine, books))
+        Ok((engine, manifest))
     }
 
     /// From now on commits are recorded by this witness, if any.
@@ -131,13 +131,13 @@ impl Engine {
     }
 
     /// Begins a history: the next commit has this vault's id, the position after this one, and this tally before it.
-    pub(super) fn set_books(&self, books: Books) {
-        self.writer().books = books;
+    pub(super) fn set_manifest(&self, manifest: Manifest) {
+        self.writer().manifest = manifest;
     }
 
-    /// The books as of the last commit.
-    pub(super) fn books(&self) -> Books {
-        self.writer().books
+    /// The manifest as of the last commit.
+    pub(super) fn manifest(&self) -> Manifest {
+        self.writer().manifest
     }
 
     /// The rows under these keys.
@@ -147,47 +147,47 @@ impl Engine {
 
     /// Applies a batch and makes it durable. After an error that is not harmless, the engine is to be shut: it may
     /// hold a part of the batch in memory.
-    pub(super) fn commit(&self, batch: &Batch) -> Result<Applied, EngineError> {
+    pub(super) fn commit(&self, batch: &RowBatch) -> Result<ApplyOutcome, EngineError> {
         batch.check_rules().map_err(EngineError::Refused)?;
-        let mut writer = self.writer_for_commit();
+        let mut writer = self.lock_for_commit();
         if writer.over {
             return Err(EngineError::Gone);
         }
         let outcome = self.with(|database| writer.commit(database, batch));
-        writer.over = outcome.as_ref().is_err_and(|error| !error.is_harmless());
-        if let Ok(Applied::Durable) = outcome {
-            let position = writer.books.position;
+        writer.over = outcome.as_ref().is_err_and(|error| !error.leaves_store_usable());
+        if let Ok(ApplyOutcome::Durable) = outcome {
+            let position = writer.manifest.position;
             if let Some(copy) = &mut writer.copy {
-                copy.carry(&batch.changes, position);
+                copy.mirror(&batch.changes, position);
             }
         }
         outcome
     }
 
-    /// Applies changes at a position without making them durable, or known to the books on the disk: for a database
+    /// Applies changes at a position without making them durable, or known to the manifest on the disk: for a database
     /// that is not served from yet.
-    pub(super) fn absorb<'a>(
+    pub(super) fn write_unlogged<'a>(
         &self,
-        changes: impl Iterator<Item = &'a Change>,
-        position: Position,
+        changes: impl Iterator<Item = &'a RowChange>,
+        position: CommitPosition,
     ) -> Result<(), EngineError> {
-        let mut writer = self.writer_for_commit();
+        let mut writer = self.lock_for_commit();
         self.with(|database| {
-            let (books, writes) = writer.prepare(database, changes, HashMap::new(), position)?;
-            database.absorb(&writes, position.sequence)?;
-            writer.books = books;
+            let (manifest, writes) = writer.prepare(database, changes, HashMap::new(), position)?;
+            database.write_unlogged(&writes, position.sequence)?;
+            writer.manifest = manifest;
             Ok(())
         })
     }
 
-    /// Writes these books, durably, behind what was absorbed. They must be what it came to.
-    pub(super) fn seal(&self, books: Books) -> Result<(), EngineError> {
+    /// Writes these manifest, durably, behind what was absorbed. They must be what it came to.
+    pub(super) fn seal(&self, manifest: Manifest) -> Result<(), EngineError> {
         let mut writer = self.writer();
-        let copied = Books { position: books.position, ..writer.books };
-        if copied != books {
-            return Err(EngineError::Damaged("a copy of its rows does not come to what the books say"));
+        let copied = Manifest { position: manifest.position, ..writer.manifest };
+        if copied != manifest {
+            return Err(EngineError::Damaged("a copy of its rows does not come to what the manifest say"));
         }
-        self.with(|database| writer.finish(database, &[], books))
+        self.with(|database| writer.finish(database, &[], manifest))
     }
 
     /// Up to `limit` rows of one space, or of all, from the first after `after`.
@@ -196,7 +196,7 @@ impl Engine {
         space: Option<u8>,
         after: Option<&RowKey>,
         limit: usize,
-    ) -> Result<Page, EngineError> {
+    ) -> Result<RowPage, EngineError> {
         self.with(|database| database.rows_after(space, after, limit))
     }
 
@@ -205,35 +205,35 @@ impl Engine {
         self.with(|database| database.count(space))
     }
 
-    /// Reads every row, a page at a time between batches, and compares with the books.
-    pub(super) fn check(&self) -> Result<Checked, EngineError> {
-        self.check_while(|| true)
+    /// Reads every row, a page at a time between batches, and compares with the manifest.
+    pub(super) fn check(&self) -> Result<StoreCheck, EngineError> {
+        self.check_rows_while(|| true)
     }
 
     /// The same, as long as `goes_on` says so; then [`EngineError::Gone`].
-    pub(super) fn check_while(&self, goes_on: impl Fn() -> bool) -> Result<Checked, EngineError> {
+    pub(super) fn check_rows_while(&self, goes_on: impl Fn() -> bool) -> Result<StoreCheck, EngineError> {
         let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-        self.writer().check = Some(Progress { cursor: Cursor::Start, tally: Tally::default() });
+        self.writer().check = Some(CheckProgress { cursor: ScanCursor::Start, tally: RowTally::default() });
         loop {
-            step_aside(&self.commits);
-            let mut writer = self.writer_for_step();
+            yield_to_waiters(&self.commits);
+            let mut writer = self.lock_for_step();
             let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
             self.with(|database| progress.advance(database))?;
-            if progress.cursor == Cursor::End {
-                let (found, expected) = (progress.tally, writer.books.tally);
-                return Ok(Checked { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
+            if progress.cursor == ScanCursor::End {
+                let (found, expected) = (progress.tally, writer.manifest.tally);
+                return Ok(StoreCheck { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
             }
             writer.check = Some(progress).filter(|_| goes_on());
         }
     }
 
-    /// Removes the rows of which a part is missing, and counts what is left, whatever the books say: for a database that
+    /// Removes the rows of which a part is missing, and counts what is left, whatever the manifest say: for a database that
     /// has lost something, and an operator who accepts that.
-    pub(super) fn salvage(&self) -> Result<Tally, EngineError> {
+    pub(super) fn salvage(&self) -> Result<RowTally, EngineError> {
         self.with(|database| {
             database.remove_broken()?;
-            let mut progress = Progress { cursor: Cursor::Start, tally: Tally::default() };
-            while progress.cursor != Cursor::End {
+            let mut progress = CheckProgress { cursor: ScanCursor::Start, tally: RowTally::default() };
+            while progress.cursor != ScanCursor::End {
                 progress.advance(database)?;
             }
             Ok(progress.tally)
@@ -258,15 +258,15 @@ impl Engine {
         caught(|| call(database))?
     }
 
-    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, EngineWriter> {
         // Panics inside are caught before they pass the guard.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For commits. Who lets go of a lock and takes it again at once is ahead of those who wait for it, so a commit after
     /// the other would keep the steps of longer work waiting for ever, and the other way round: each lets the other in.
-    fn writer_for_commit(&self) -> MutexGuard<'_, Writer> {
-        step_aside(&self.steps);
+    fn lock_for_commit(&self) -> MutexGuard<'_, EngineWriter> {
+        yield_to_waiters(&self.steps);
         self.commits.fetch_add(1, Ordering::AcqRel);
         let writer = self.writer();
         self.commits.fetch_sub(1, Ordering::AcqRel);
@@ -274,7 +274,7 @@ impl Engine {
     }
 
     /// For longer work in many steps.
-    pub(super) fn writer_for_step(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn lock_for_step(&self) -> MutexGuard<'_, EngineWriter> {
         self.steps.fetch_add(1, Ordering::AcqRel);
         let writer = self.writer();
         self.steps.fetch_sub(1, Ordering::AcqRel);
@@ -283,10 +283,10 @@ impl Engine {
 }
 
 /// Waits until nobody waits any more, but not for long.
-fn step_aside(waiting: &AtomicUsize) {
+fn yield_to_waiters(waiting: &AtomicUsize) {
     let begun = Instant::now();
-    while waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < STEP_ASIDE_MAX {
-        thread::sleep(STEP_ASIDE_MAX / 100);
+    while waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < YIELD_MAX {
+        thread::sleep(YIELD_MAX / 100);
     }
 }
 
@@ -296,8 +296,8 @@ impl Drop for Engine {
     }
 }
 
-impl Writer {
-    fn commit(&mut self, database: &dyn Database, batch: &Batch) -> Result<Applied, EngineError> {
+impl EngineWriter {
+    fn commit(&mut self, database: &dyn Database, batch: &RowBatch) -> Result<ApplyOutcome, EngineError> {
         let mut current = HashMap::with_capacity(batch.preconditions.len());
         for (place, precondition) in batch.preconditions.iter().enumerate() {
             let row = match current.entry(precondition.key()) {
@@ -305,24 +305,24 @@ impl Writer {
                 Entry::Vacant(unknown) => unknown.insert(database.get(precondition.key())?),
             };
             if !precondition.holds(row.as_deref()) {
-                return Ok(Applied::Refused(place));
+                return Ok(ApplyOutcome::Refused(place));
             }
         }
-        let position = Position { sequence: self.books.position.sequence + 1, ..self.books.position };
-        let (books, writes) = self.prepare(database, batch.changes.iter(), current, position)?;
-        self.finish(database, &writes, books).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
-        Ok(Applied::Durable)
+        let position = CommitPosition { sequence: self.manifest.position.sequence + 1, ..self.manifest.position };
+        let (manifest, writes) = self.prepare(database, batch.changes.iter(), current, position)?;
+        self.finish(database, &writes, manifest).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
+        Ok(ApplyOutcome::Durable)
     }
 
-    /// What to write for changes, and the books after them. Of the rows that are there, some may be known.
+    /// What to write for changes, and the manifest after them. Of the rows that are there, some may be known.
     fn prepare<'a>(
         &mut self,
         database: &dyn Database,
-        changes: impl Iterator<Item = &'a Change>,
+        changes: impl Iterator<Item = &'a RowChange>,
         mut known: HashMap<&RowKey, Option<Row>>,
-        position: Position,
-    ) -> Result<(Books, Vec<Write<'a>>), EngineError> {
-        let mut books = Books { position, ..self.books };
+        position: CommitPosition,
+    ) -> Result<(Manifest, Vec<RowWrite<'a>>), EngineError> {
+        let mut manifest = Manifest { position, ..self.manifest };
         let mut writes = Vec::new();
         for change in changes {
             let key = change.key();
@@ -331,32 +331,37 @@ impl Writer {
                 None => database.get(key)?,
             };
             let new = match change {
-                Change::Put(_, row) => Some(row.as_slice()),
-                Change::Remove(_) => None,
+                RowChange::Put(_, row) => Some(row.as_slice()),
+                RowChange::Remove(_) => None,
             };
-            account(&mut books.tally, key, old.as_deref(), new);
+            account(&mut manifest.tally, key, old.as_deref(), new);
             if let Some(progress) = &mut self.check
                 && progress.cursor.covers(key)
             {
                 account(&mut progress.tally, key, old.as_deref(), new);
             }
-            writes.push(Write { key, old_length: old.map_or(0, |row| row.len()), row: new });
+            writes.push(RowWrite { key, old_length: old.map_or(0, |row| row.len()), row: new });
         }
-        Ok((books, writes))
+        Ok((manifest, writes))
     }
 
-    /// Writes with these books, and makes all of it durable.
-    fn finish(&mut self, database: &dyn Database, writes: &[Write<'_>], books: Books) -> Result<(), EngineError> {
-        database.commit(writes, &books)?;
+    /// Writes with these manifest, and makes all of it durable.
+    fn finish(
+        &mut self,
+        database: &dyn Database,
+        writes: &[RowWrite<'_>],
+        manifest: Manifest,
+    ) -> Result<(), EngineError> {
+        database.commit(writes, &manifest)?;
         if let Some(witness) = &mut self.witness {
-            witness.record(books.position)?;
+            witness.record(manifest.position)?;
         }
-        self.books = books;
+        self.manifest = manifest;
         Ok(())
     }
 }
 
-impl Progress {
+impl CheckProgress {
     /// Takes a page more into account.
     fn advance(&mut self, database: &dyn Database) -> Result<(), EngineError> {
         let page = database.rows_after(None, self.cursor.last(), CHECK_ROWS)?;
@@ -366,7 +371,7 @@ impl Progress {
     }
 }
 
-fn account(tally: &mut Tally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
+fn account(tally: &mut RowTally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
     if let Some(row) = old {
         tally.remove(key.as_bytes(), row);
     }

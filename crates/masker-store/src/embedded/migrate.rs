@@ -12,7 +12,7 @@ use std::{
 
 use masker_types::engine::EngineKind;
 
-use super::{Driver, EmbeddedStore, OpenError, Options, Place, files};
+use super::{EmbeddedStore, EngineDriver, StoreOpenError, StoreOptions, VaultPaths, paths};
 use crate::StoreError;
 use masker_types::limits::STORE_COMPACTION_ROOM_BYTES_MIN;
 
@@ -46,7 +46,7 @@ pub enum MigrateError {
     },
     /// The vault cannot be opened, or not any more.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StoreOpenError),
     /// Both databases would not fit.
     #[error(
         "moving the vault in {path} may take {needed} bytes beside the database that is there, and the disk has {free}; make room and begin again"
@@ -75,28 +75,28 @@ pub enum MigrateError {
 /// Moves the vault in this directory to another engine, and tells after each piece of the work how many rows were
 /// copied, of how many. Blocks.
 ///
-/// Every row of the copy is read back, and counted and added up as the books of the old database say, before it takes
+/// Every row of the copy is read back, and counted and added up as the manifest of the old database say, before it takes
 /// the old one's place. What opening is held against carries over: the vault's id, its position, its witness.
 ///
 /// # Errors
 ///
-/// [`MigrateError`]; a daemon that has the vault is an [`OpenError::Locked`].
+/// [`MigrateError`]; a daemon that has the vault is an [`StoreOpenError::Locked`].
 pub fn migrate(
     path: impl AsRef<Path>,
-    engines: &[&'static dyn Driver],
+    engines: &[&'static dyn EngineDriver],
     to: EngineKind,
     cache_bytes: u64,
     progress: impl Fn(u64, u64),
 ) -> Result<Migrated, MigrateError> {
-    let place = Place { root: path.as_ref().to_owned(), kind: to };
+    let place = VaultPaths { root: path.as_ref().to_owned(), kind: to };
     let path = || place.root.clone();
     let from = place.there().ok_or_else(|| MigrateError::NoVault { path: path() })?;
     let driver = |kind| {
         let found = engines.iter().copied().find(|driver| driver.kind() == kind);
-        found.ok_or_else(|| OpenError::EngineNotBuilt { path: path(), engine: kind })
+        found.ok_or_else(|| StoreOpenError::EngineNotBuilt { path: path(), engine: kind })
     };
     let (from_driver, to_driver) = (driver(from)?, driver(to)?);
-    let open = |engine| EmbeddedStore::open(&place.root, Options { engine, cache_bytes, accept_loss: false });
+    let open = |engine| EmbeddedStore::open(&place.root, StoreOptions { engine, cache_bytes, accept_loss: false });
     let closed = |store: EmbeddedStore| store.shared.close().map_err(MigrateError::Failed);
     let store = open(from_driver)?;
     if from == to {
@@ -104,13 +104,13 @@ pub fn migrate(
     }
 
     let asking = |source| MigrateError::Disk { path: path(), source };
-    let there = files::bytes_on_disk(&place.root.join(from.name())).map_err(asking)?;
+    let there = paths::bytes_on_disk(&place.root.join(from.name())).map_err(asking)?;
     let free = masker_files::bytes_free(&place.root).map_err(asking)?;
     let needed = there.saturating_mul(growth(to)) + 2 * STORE_COMPACTION_ROOM_BYTES_MIN;
     if free < needed {
         return Err(MigrateError::NoRoom { path: path(), needed, free });
     }
-    let rows = store.shared.engine().map_err(MigrateError::Failed)?.books().tally.rows;
+    let rows = store.shared.engine().map_err(MigrateError::Failed)?.manifest().tally.rows;
     let moved = store.shared.rewrite(to_driver, &AtomicBool::new(true), &progress).map_err(MigrateError::Failed)?;
     closed(store)?;
     // That it opens as it will for the daemon is worth the moment that it takes.

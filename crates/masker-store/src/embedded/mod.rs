@@ -4,21 +4,21 @@
 //! engine:
 //!
 //! - a commit is one batch, made durable before it is answered (`engine`);
-//! - a witness beside the database remembers what was answered (`witness`), and books inside tell what should
-//!   be there (`books`);
+//! - a witness beside the database remembers what was answered (`witness`), and manifest inside tell what should
+//!   be there (`manifest`);
 //! - a database is looked at, or its recovery tried on a copy, before an engine may repair it (`open`);
 //! - its files are written anew where they must hold nothing of the past (`compact`, `copy`), or where another engine
 //!   is to keep them (`migrate`);
 //! - panics become errors (`panics`), and after a failure the database is opened again, by the same way.
 
-mod books;
+mod manifest;
 mod compact;
 mod copy;
 mod database;
 mod engine;
-mod error;
-mod failure;
-mod files;
+mod open_error;
+mod engine_error;
+mod paths;
 mod migrate;
 mod open;
 mod panics;
@@ -39,41 +39,43 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use self::{
     engine::Engine,
-    files::{DirectoryLock, Place},
-    open::{Opened, Trust},
+    open::{FileTrust, OpenedStore},
+    paths::{DirectoryLock, VaultPaths},
 };
-use super::{Applied, Batch, Checked, Compacted, Page, Row, RowKey, Store, StoreError, StoreFuture};
+use super::{
+    ApplyOutcome, CompactionSizes, Row, RowBatch, RowKey, RowPage, Store, StoreCheck, StoreError, StoreFuture,
+};
 use masker_types::limits::{
     STORE_ANSWER_SECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED, STORE_REOPEN_PAUSE_MILLISECONDS_MAX,
     STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
 };
 
 pub use self::{
-    error::OpenError,
     migrate::{MigrateError, Migrated, migrate},
+    open_error::StoreOpenError,
 };
 // What engines are written against.
 pub use self::{
-    books::{Books, Position},
-    database::{Database, Driver, Look, Write},
-    failure::EngineError,
-    files::files_under,
+    database::{Database, DatabaseState, EngineDriver, RowWrite},
+    engine_error::EngineError,
+    manifest::{CommitPosition, Manifest},
     panics::caught,
+    paths::files_under,
 };
 
 /// fjall, the default engine.
-pub const FJALL: &dyn Driver = &crate::fjall::Fjall;
+pub const FJALL: &dyn EngineDriver = &crate::fjall::Fjall;
 
 /// Returns the engine that made the vault in this directory, if there is a vault.
 pub fn engine_of(data_dir: &Path) -> Option<EngineKind> {
-    Place { root: data_dir.to_owned(), kind: EngineKind::default() }.there()
+    VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() }.there()
 }
 
 /// How a vault is opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// Which engine keeps the rows.
-    pub engine: &'static dyn Driver,
+    pub engine: &'static dyn EngineDriver,
     /// Pages of the database that are kept, in bytes. sled counts what lies on the disk, and takes about twice that in
     /// memory.
     pub cache_bytes: u64,
@@ -82,14 +84,14 @@ pub struct Options {
     pub accept_loss: bool,
 }
 
-impl Options {
-    /// Default of [`Options::cache_bytes`]: 64 MiB.
+impl StoreOptions {
+    /// Default of [`StoreOptions::cache_bytes`]: 64 MiB.
     pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 }
 
-impl Default for Options {
+impl Default for StoreOptions {
     fn default() -> Self {
-        Options { engine: FJALL, cache_bytes: Self::CACHE_BYTES, accept_loss: false }
+        StoreOptions { engine: FJALL, cache_bytes: Self::CACHE_BYTES, accept_loss: false }
     }
 }
 
@@ -98,15 +100,15 @@ impl Default for Options {
 /// The methods of [`Store`] need a tokio runtime with its clock, and keep its blocking threads busy, never the one that
 /// polls. Dropping the store closes it, and blocks meanwhile.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     vault_id: [u8; 16],
     loss: Option<u64>,
 }
 
-struct Shared {
-    place: Place,
-    options: Options,
-    state: Mutex<State>,
+struct StoreShared {
+    place: VaultPaths,
+    options: StoreOptions,
+    state: Mutex<StoreState>,
     changed: Condvar,
     /// Held by a compaction.
     compacting: Mutex<()>,
@@ -114,7 +116,7 @@ struct Shared {
 }
 
 #[derive(Clone)]
-enum State {
+enum StoreState {
     Serving(Arc<Engine>),
     Down(StoreError),
     Closed,
@@ -125,17 +127,17 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: what happened and what to do. A vault that was there is then as it was.
-    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
-        let place = Place { root: path.as_ref().to_owned(), kind: options.engine.kind() };
+    /// [`StoreOpenError`]: what happened and what to do. A vault that was there is then as it was.
+    pub fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreOpenError> {
+        let place = VaultPaths { root: path.as_ref().to_owned(), kind: options.engine.kind() };
         place.prepare()?;
         let mut lock = DirectoryLock::take(&place)?;
-        let Opened { engine, vault_id, loss } = open::open(&place, &options, Trust::Usual)?;
+        let OpenedStore { engine, vault_id, loss } = open::open(&place, &options, FileTrust::Usual)?;
         lock.keep();
-        let shared = Shared {
+        let shared = StoreShared {
             place,
-            options: Options { accept_loss: false, ..options },
-            state: Mutex::new(State::Serving(Arc::new(engine))),
+            options: StoreOptions { accept_loss: false, ..options },
+            state: Mutex::new(StoreState::Serving(Arc::new(engine))),
             changed: Condvar::new(),
             compacting: Mutex::new(()),
             lock: Mutex::new(Some(lock)),
@@ -172,12 +174,12 @@ impl EmbeddedStore {
                     Ok(Err(EngineError::Gone)) if !self.shared.serves(&engine) => continue,
                     Ok(Err(error)) => error,
                     Err(stuck) => {
-                        self.shared.give_up(&engine, stuck, Trust::AfterEngineFailure);
+                        self.shared.fail_engine(&engine, stuck, FileTrust::AfterEngineFailure);
                         return Err(StoreError::Unavailable(stuck.into()));
                     }
                 };
-                if !error.is_harmless() {
-                    self.shared.give_up(&engine, &error.to_string(), Trust::after(&error));
+                if !error.leaves_store_usable() {
+                    self.shared.fail_engine(&engine, &error.to_string(), FileTrust::after(&error));
                 }
                 return Err(error.into());
             }
@@ -202,32 +204,32 @@ async fn answer<T>(mut task: JoinHandle<T>) -> Result<T, &'static str> {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl StoreShared {
+    fn state(&self) -> MutexGuard<'_, StoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         match &*self.state() {
-            State::Serving(engine) => Ok(Arc::clone(engine)),
-            State::Down(why) => Err(why.clone()),
-            State::Closed => Err(StoreError::Unavailable("it was closed".into())),
+            StoreState::Serving(engine) => Ok(Arc::clone(engine)),
+            StoreState::Down(why) => Err(why.clone()),
+            StoreState::Closed => Err(StoreError::Unavailable("it was closed".into())),
         }
     }
 
     /// Whether it is this engine that serves.
     fn serves(&self, engine: &Arc<Engine>) -> bool {
-        matches!(&*self.state(), State::Serving(serving) if Arc::ptr_eq(serving, engine))
+        matches!(&*self.state(), StoreState::Serving(serving) if Arc::ptr_eq(serving, engine))
     }
 
     /// Stops serving from this engine, unless that was done before, and tries to open another.
-    fn give_up(self: &Arc<Self>, failed: &Arc<Engine>, why: &str, trust: Trust) {
+    fn fail_engine(self: &Arc<Self>, failed: &Arc<Engine>, why: &str, trust: FileTrust) {
         let mut state = self.state();
-        if !matches!(&*state, State::Serving(engine) if Arc::ptr_eq(engine, failed)) {
+        if !matches!(&*state, StoreState::Serving(engine) if Arc::ptr_eq(engine, failed)) {
             return;
         }
         tracing::error!(why, "the store failed; opening it again");
-        *state = State::Down(StoreError::Unavailable(why.to_owned()));
+        *state = StoreState::Down(StoreError::Unavailable(why.to_owned()));
         drop(state);
         let (shared, failed) = (Arc::clone(self), Arc::clone(failed));
         let reopening = thread::Builder::new().name("store-reopen".into());
@@ -237,13 +239,13 @@ impl Shared {
     }
 
     /// Opens the database again and again until it serves or the store is closed.
-    fn reopen(&self, failed: &Engine, trust: Trust) {
+    fn reopen(&self, failed: &Engine, trust: FileTrust) {
         failed.shut();
         self.wait_for_compaction();
         let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MIN);
         let mut state = self.state();
         loop {
-            if matches!(*state, State::Closed) {
+            if matches!(*state, StoreState::Closed) {
                 return;
             }
             // Held while opening, so that `close` finds either this engine or none.
@@ -255,9 +257,9 @@ impl Shared {
             let opened = open::open(&self.place, &self.options, trust);
             state = self.state();
             match opened {
-                Ok(opened) if matches!(*state, State::Down(_)) => {
+                Ok(opened) if matches!(*state, StoreState::Down(_)) => {
                     tracing::info!("the store serves again");
-                    *state = State::Serving(Arc::new(opened.engine));
+                    *state = StoreState::Serving(Arc::new(opened.engine));
                     return;
                 }
                 Ok(opened) => return opened.engine.shut(),
@@ -267,8 +269,8 @@ impl Shared {
                         pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED);
                     }
                     tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "the store cannot be opened yet");
-                    if matches!(*state, State::Down(_)) {
-                        *state = State::Down(error);
+                    if matches!(*state, StoreState::Down(_)) {
+                        *state = StoreState::Down(error);
                     }
                 }
             }
@@ -279,10 +281,10 @@ impl Shared {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        let before = std::mem::replace(&mut *self.state(), State::Closed);
+        let before = std::mem::replace(&mut *self.state(), StoreState::Closed);
         self.changed.notify_all();
         let mut outcome = Ok(());
-        if let State::Serving(engine) = before {
+        if let StoreState::Serving(engine) = before {
             outcome = engine.sync();
             engine.shut();
         }
@@ -306,11 +308,11 @@ impl Store for EmbeddedStore {
         self.run(move |engine| engine.get_many(&keys))
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         self.run(move |engine| engine.commit(&batch))
     }
 
-    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, Page> {
+    fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage> {
         self.run(move |engine| engine.rows_after(Some(space), after.as_ref(), limit))
     }
 
@@ -318,26 +320,26 @@ impl Store for EmbeddedStore {
         self.run(move |engine| engine.count(space))
     }
 
-    fn check(&self) -> StoreFuture<'_, Checked> {
+    fn check(&self) -> StoreFuture<'_, StoreCheck> {
         self.run(Engine::check)
     }
 
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         let root = self.shared.place.root.clone();
-        self.run(move |_| Ok(files::bytes_on_disk(&root)?))
+        self.run(move |_| Ok(paths::bytes_on_disk(&root)?))
     }
 
-    fn compact(&self) -> StoreFuture<'_, Compacted> {
+    fn compact(&self) -> StoreFuture<'_, CompactionSizes> {
         /// Ends the compaction when nobody waits for it any more.
-        struct Wanted(Arc<AtomicBool>);
-        impl Drop for Wanted {
+        struct CancelOnDrop(Arc<AtomicBool>);
+        impl Drop for CancelOnDrop {
             fn drop(&mut self) {
                 self.0.store(false, Ordering::Release);
             }
         }
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+            let wanted = CancelOnDrop(Arc::new(AtomicBool::new(true)));
             let compacting = tokio::task::spawn_blocking({
                 let wanted = Arc::clone(&wanted.0);
                 move || shared.compact(&wanted)

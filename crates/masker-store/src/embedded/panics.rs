@@ -16,7 +16,7 @@ use std::{
 /// The place in the engine's source where it gave up.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the engine gave up at {0}")]
-pub struct Panicked(String);
+pub struct EnginePanic(String);
 
 const UNKNOWN: &str = "an unknown place";
 
@@ -34,14 +34,14 @@ pub(super) fn lost_threads() -> u64 {
 }
 
 /// Calls into the engine. A panic in there is an error here, and nothing of it is printed.
-pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, EnginePanic> {
     install_hook();
     let outer = IN_ENGINE.replace(true);
     // A caller that gets an error lets go of the engine without using it again, so a state that the panic left
     // broken is never seen.
     let outcome = panic::catch_unwind(AssertUnwindSafe(call));
     IN_ENGINE.set(outer);
-    outcome.map_err(|_| Panicked(PLACE.take().unwrap_or_else(|| UNKNOWN.into())))
+    outcome.map_err(|_| EnginePanic(PLACE.take().unwrap_or_else(|| UNKNOWN.into())))
 }
 
 /// A place in the source, without the path to where the source lay when this was built.
@@ -61,7 +61,7 @@ pub(super) fn watch_threads(prefix: &'static str) {
     }
 }
 
-fn is_of_an_engine(thread: &str) -> bool {
+fn is_engine_thread(thread: &str) -> bool {
     let prefixes = THREAD_PREFIXES.lock().unwrap_or_else(PoisonError::into_inner);
     prefixes.iter().any(|prefix| thread.starts_with(prefix))
 }
@@ -75,7 +75,7 @@ fn install_hook() {
             let place = || info.location().map_or_else(|| UNKNOWN.into(), |at| in_source(at.file(), at.line()));
             if IN_ENGINE.get() {
                 PLACE.set(Some(place()));
-            } else if thread::current().name().is_some_and(is_of_an_engine) {
+            } else if thread::current().name().is_some_and(is_engine_thread) {
                 LOST_THREADS.fetch_add(1, Ordering::AcqRel);
                 tracing::error!(place = place(), "a thread of the store's engine gave up");
             } else {

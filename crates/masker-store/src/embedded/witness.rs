@@ -22,8 +22,8 @@ use std::{
 };
 
 use super::{
-    books::{Position, VERSION, checksum},
-    files,
+    manifest::{CommitPosition, VERSION, checksum},
+    paths,
 };
 
 const MARK: &[u8; 15] = b"masker witness\n";
@@ -34,12 +34,12 @@ const BYTES: usize = 12_288;
 pub(super) struct Witness {
     file: File,
     vault_id: [u8; 16],
-    position: Position,
+    position: CommitPosition,
     next_slot: usize,
 }
 
 /// What stands where the witness should.
-pub(super) enum Found {
+pub(super) enum WitnessFile {
     Witness(Witness),
     Missing,
     Damaged,
@@ -48,39 +48,39 @@ pub(super) enum Found {
 
 impl Witness {
     /// Position of a vault that was never finished being made.
-    pub(super) const UNBORN: Position = Position { epoch: 0, sequence: 0 };
+    pub(super) const INITIAL: CommitPosition = CommitPosition { epoch: 0, sequence: 0 };
 
     /// Makes the file, whole and durable, in place of any that is there.
-    pub(super) fn create(path: &Path, vault_id: [u8; 16], position: Position) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, vault_id: [u8; 16], position: CommitPosition) -> io::Result<Self> {
         let mut bytes = vec![0; BYTES];
         bytes[..40].copy_from_slice(&header(&vault_id));
         bytes[SLOTS_AT[0] as usize..][..24].copy_from_slice(&slot(&vault_id, position));
         let unfinished = path.with_extension("new");
-        files::write_durably(&unfinished, &bytes)?;
+        paths::write_durably(&unfinished, &bytes)?;
         std::fs::rename(&unfinished, path)?;
         masker_files::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
         Ok(Witness { file: writable(path)?, vault_id, position, next_slot: 1 })
     }
 
     /// Reads the file.
-    pub(super) fn open(path: &Path) -> io::Result<Found> {
+    pub(super) fn open(path: &Path) -> io::Result<WitnessFile> {
         let mut bytes = Vec::with_capacity(BYTES);
         match OpenOptions::new().read(true).open(path) {
             Ok(file) => file.take(BYTES as u64 + 1).read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(WitnessFile::Missing),
             Err(error) => return Err(error),
         };
-        let Some((mark, [version, rest @ ..])) = bytes.split_first_chunk() else { return Ok(Found::Damaged) };
+        let Some((mark, [version, rest @ ..])) = bytes.split_first_chunk() else { return Ok(WitnessFile::Damaged) };
         if mark == MARK && *version > VERSION {
-            return Ok(Found::Newer(*version));
+            return Ok(WitnessFile::Newer(*version));
         }
-        let Some((vault_id, _)) = rest.split_first_chunk::<16>() else { return Ok(Found::Damaged) };
+        let Some((vault_id, _)) = rest.split_first_chunk::<16>() else { return Ok(WitnessFile::Damaged) };
         if bytes.len() != BYTES || bytes[..40] != header(vault_id) {
-            return Ok(Found::Damaged);
+            return Ok(WitnessFile::Damaged);
         }
         let positions = SLOTS_AT.map(|at| read_slot(vault_id, &bytes[at as usize..]));
-        let Some(position) = positions.into_iter().flatten().max() else { return Ok(Found::Damaged) };
-        Ok(Found::Witness(Witness {
+        let Some(position) = positions.into_iter().flatten().max() else { return Ok(WitnessFile::Damaged) };
+        Ok(WitnessFile::Witness(Witness {
             file: writable(path)?,
             vault_id: *vault_id,
             position,
@@ -94,12 +94,12 @@ impl Witness {
     }
 
     /// The last position that was recorded.
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn position(&self) -> CommitPosition {
         self.position
     }
 
     /// Remembers a position, durably. After an error the file tells either position.
-    pub(super) fn record(&mut self, position: Position) -> io::Result<()> {
+    pub(super) fn record(&mut self, position: CommitPosition) -> io::Result<()> {
         self.file.write_all_at(&slot(&self.vault_id, position), SLOTS_AT[self.next_slot])?;
         self.position = position;
         self.next_slot = 1 - self.next_slot;
@@ -122,7 +122,7 @@ fn header(vault_id: &[u8; 16]) -> [u8; 40] {
     header
 }
 
-fn slot(vault_id: &[u8; 16], position: Position) -> [u8; 24] {
+fn slot(vault_id: &[u8; 16], position: CommitPosition) -> [u8; 24] {
     let mut slot = [0; 24];
     slot[..8].copy_from_slice(&position.epoch.to_be_bytes());
     slot[8..16].copy_from_slice(&position.sequence.to_be_bytes());
@@ -131,10 +131,10 @@ fn slot(vault_id: &[u8; 16], position: Position) -> [u8; 24] {
     slot
 }
 
-fn read_slot(vault_id: &[u8; 16], bytes: &[u8]) -> Option<Position> {
+fn read_slot(vault_id: &[u8; 16], bytes: &[u8]) -> Option<CommitPosition> {
     let (epoch, rest) = bytes.split_first_chunk()?;
     let (sequence, _) = rest.split_first_chunk()?;
-    let position = Position { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) };
+    let position = CommitPosition { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) };
     bytes.starts_with(&slot(vault_id, position)).then_some(position)
 }
 
@@ -144,13 +144,13 @@ mod tests {
 
     const ID: [u8; 16] = [3; 16];
 
-    fn at(sequence: u64) -> Position {
-        Position { epoch: 1, sequence }
+    fn at(sequence: u64) -> CommitPosition {
+        CommitPosition { epoch: 1, sequence }
     }
 
-    fn position_of(path: &Path) -> Option<Position> {
+    fn position_of(path: &Path) -> Option<CommitPosition> {
         match Witness::open(path).unwrap() {
-            Found::Witness(witness) => {
+            WitnessFile::Witness(witness) => {
                 assert_eq!(witness.vault_id(), ID);
                 Some(witness.position())
             }
@@ -162,11 +162,11 @@ mod tests {
     fn it_remembers_the_last_position_over_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("witness");
-        assert!(matches!(Witness::open(&path).unwrap(), Found::Missing));
-        drop(Witness::create(&path, ID, Witness::UNBORN).unwrap());
-        assert_eq!(position_of(&path), Some(Witness::UNBORN));
+        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Missing));
+        drop(Witness::create(&path, ID, Witness::INITIAL).unwrap());
+        assert_eq!(position_of(&path), Some(Witness::INITIAL));
         for sequence in 1..=9 {
-            let Found::Witness(mut witness) = Witness::open(&path).unwrap() else { panic!("it is there") };
+            let WitnessFile::Witness(mut witness) = Witness::open(&path).unwrap() else { panic!("it is there") };
             witness.record(at(2 * sequence)).unwrap();
             witness.record(at(2 * sequence + 1)).unwrap();
             assert_eq!(position_of(&path), Some(at(2 * sequence + 1)));
@@ -202,16 +202,16 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, &flipped).unwrap();
-            assert!(matches!(Witness::open(&path).unwrap(), Found::Damaged | Found::Newer(_)), "bit {bit}");
+            assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged | WitnessFile::Newer(_)), "bit {bit}");
         }
         for length in [0, 15, 16, 40, BYTES - 1] {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(Witness::open(&path).unwrap(), Found::Damaged), "{length} bytes");
+            assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged), "{length} bytes");
         }
         let mut newer = whole;
         newer[15] = VERSION + 1;
         newer.truncate(100);
         std::fs::write(&path, &newer).unwrap();
-        assert!(matches!(Witness::open(&path).unwrap(), Found::Newer(version) if version == VERSION + 1));
+        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Newer(version) if version == VERSION + 1));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A power cut can leave the last batch torn anywhere in its middle, with its end in place. fjall cuts off a batch without an end,
 //! and takes one with an end and a wrong checksum for damage, for it does not know what was answered. Here the witness does: so
-//! the newest journal is cut after its last whole batch, and the books tell whether that was one too early.
+//! the newest journal is cut after its last whole batch, and the manifest tell whether that was one too early.
 //!
 //! The format is that of fjall 3 (its `journal::entry`), integers little-endian. A batch is a start: `01`, number of items (4),
 //! number of the batch (8); the items: `02`, kind (1), compression (1), keyspace (8), length of the key (2), of the value (4),
@@ -28,7 +28,7 @@ const MAGIC: &[u8; 4] = b"FJL\x03";
 pub(super) fn cut(folder: &Path) -> io::Result<()> {
     let Some(newest) = newest(folder)? else { return Ok(()) };
     let file = OpenOptions::new().read(true).write(true).open(newest)?;
-    let length = end_of_whole_batches(&mut BufReader::with_capacity(64 * 1024, &file))?;
+    let length = end_of_complete_batches(&mut BufReader::with_capacity(64 * 1024, &file))?;
     if length < file.metadata()?.len() {
         file.set_len(length)?;
         file.sync_all()?;
@@ -47,7 +47,7 @@ fn newest(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(newest.map(|(_, path)| path))
 }
 
-fn end_of_whole_batches(journal: &mut BufReader<&File>) -> io::Result<u64> {
+fn end_of_complete_batches(journal: &mut BufReader<&File>) -> io::Result<u64> {
     let mut end = 0;
     loop {
         match batch_length(journal) {
@@ -95,25 +95,25 @@ fn take<const N: usize>(journal: &mut impl Read) -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use crate::{
-        Batch, Change, Store,
-        embedded::{EmbeddedStore, Options},
+        RowBatch, RowChange, Store,
+        embedded::{EmbeddedStore, StoreOptions},
     };
 
     #[test]
     fn whole_batches_are_kept_and_a_torn_one_is_cut_off_wherever_it_is_torn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
-        let options = Options::default();
+        let options = StoreOptions::default();
         let store = EmbeddedStore::open(&path, options).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let journal = path.join("fjall/0.jnl");
-        let end = || end_of_whole_batches(&mut BufReader::new(&File::open(&journal).unwrap())).unwrap();
+        let end = || end_of_complete_batches(&mut BufReader::new(&File::open(&journal).unwrap())).unwrap();
         let mut ends = vec![end()];
         runtime.block_on(async {
             for number in 0..5 {
-                let put = |row: usize| Change::Put(RowKey::new([b'r', number]).unwrap(), vec![number; row]);
-                let remove = Change::Remove(RowKey::new([b's', number]).unwrap());
-                let batch = Batch { preconditions: Vec::new(), changes: vec![put(700), remove] };
+                let put = |row: usize| RowChange::Put(RowKey::new([b'r', number]).unwrap(), vec![number; row]);
+                let remove = RowChange::Remove(RowKey::new([b's', number]).unwrap());
+                let batch = RowBatch { preconditions: Vec::new(), changes: vec![put(700), remove] };
                 store.apply(batch).await.unwrap();
                 ends.push(end());
             }
@@ -131,7 +131,7 @@ mod tests {
         };
         assert_eq!(spoil(&|_| ()), last);
         for at in before..last {
-            // The number of a batch is in no checksum: the books in it are what counts.
+            // The number of a batch is in no checksum: the manifest in it are what counts.
             if !(before + 5..before + 13).contains(&at) {
                 assert_eq!(spoil(&|torn| torn[at as usize] ^= 0x10), before, "byte {at}");
             }

@@ -1,6 +1,6 @@
 //! fjall 3 as the engine of the embedded store.
 //!
-//! Rows and books stand in one keyspace, in one log-structured tree. A batch goes to a journal, which is synced, and to a
+//! Rows and manifest stand in one keyspace, in one log-structured tree. A batch goes to a journal, which is synced, and to a
 //! table in memory; tables are written out, and merged, by threads of fjall's. Blocks, journals and the files that say
 //! which tables there are have checksums, so damage is an error when it is read.
 //!
@@ -37,12 +37,12 @@ use ::fjall::{
 use masker_types::engine::EngineKind;
 
 use super::{
-    Page, Row, RowKey,
-    embedded::{Books, Database, Driver, EngineError, Look, Position, Write, files_under},
+    Row, RowKey, RowPage,
+    embedded::{CommitPosition, Database, DatabaseState, EngineDriver, EngineError, Manifest, RowWrite, files_under},
 };
 
-/// The key of the books, before every row's.
-const BOOKS_KEY: [u8; 1] = [0];
+/// The key of the manifest, before every row's.
+const MANIFEST_KEY: [u8; 1] = [0];
 
 /// What the keys of rows begin with.
 const ROW: u8 = 1;
@@ -83,7 +83,7 @@ struct Keyspace {
 /// The folder of an open database, by whatever name.
 struct Folder(File);
 
-impl Driver for Fjall {
+impl EngineDriver for Fjall {
     fn kind(&self) -> EngineKind {
         EngineKind::Fjall
     }
@@ -110,11 +110,11 @@ impl Driver for Fjall {
         Ok(Box::new(Keyspace { rows, db, memtable_bytes, _folder: folder }))
     }
 
-    fn look(&self, _folder: &Path, _vault_id: &[u8; 16], _seen: Position) -> Result<Look, EngineError> {
-        Ok(Look::Unknown)
+    fn look(&self, _folder: &Path, _vault_id: &[u8; 16], _seen: CommitPosition) -> Result<DatabaseState, EngineError> {
+        Ok(DatabaseState::Unknown)
     }
 
-    fn may_wipe(&self) -> bool {
+    fn may_destroy_on_open(&self) -> bool {
         true
     }
 
@@ -143,11 +143,11 @@ impl Driver for Fjall {
 }
 
 impl Keyspace {
-    /// Applies writes and books, as durably as told, once there is room for them in memory.
+    /// Applies writes and manifest, as durably as told, once there is room for them in memory.
     fn write(
         &self,
-        writes: &[Write<'_>],
-        books: Option<&Books>,
+        writes: &[RowWrite<'_>],
+        manifest: Option<&Manifest>,
         durable: Option<PersistMode>,
     ) -> Result<(), EngineError> {
         while self.rows.sealed_memtable_count() >= SEALED_MAX || self.rows.l0_table_count() >= UNMERGED_MAX {
@@ -162,8 +162,8 @@ impl Keyspace {
                 None => batch.remove(&self.rows, physical(write.key)),
             }
         }
-        if let Some(books) = books {
-            batch.insert(&self.rows, BOOKS_KEY, books.encode());
+        if let Some(manifest) = manifest {
+            batch.insert(&self.rows, MANIFEST_KEY, manifest.encode());
         }
         batch.commit()?;
         if self.rows.tree.active_memtable().size() >= self.memtable_bytes {
@@ -174,15 +174,15 @@ impl Keyspace {
 }
 
 impl Database for Keyspace {
-    fn books(&self) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.rows.get(BOOKS_KEY)?.map(|books| books.to_vec()))
+    fn manifest(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.rows.get(MANIFEST_KEY)?.map(|manifest| manifest.to_vec()))
     }
 
     fn get(&self, key: &RowKey) -> Result<Option<Row>, EngineError> {
         Ok(self.rows.get(physical(key))?.map(|row| row.to_vec()))
     }
 
-    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<Page, EngineError> {
+    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let wanted = rows_of(space);
         let from = match after.map(physical) {
@@ -196,11 +196,11 @@ impl Database for Keyspace {
                 break;
             }
             if rows.len() == limit {
-                return Ok(Page { rows, end: false });
+                return Ok(RowPage { rows, end: false });
             }
             rows.push((logical(&key)?, row.to_vec()));
         }
-        Ok(Page { rows, end: true })
+        Ok(RowPage { rows, end: true })
     }
 
     fn count(&self, space: u8) -> Result<u64, EngineError> {
@@ -212,12 +212,12 @@ impl Database for Keyspace {
         Ok(count)
     }
 
-    fn commit(&self, writes: &[Write<'_>], books: &Books) -> Result<(), EngineError> {
+    fn commit(&self, writes: &[RowWrite<'_>], manifest: &Manifest) -> Result<(), EngineError> {
         // With what a reader needs of the file's metadata: its length.
-        self.write(writes, Some(books), Some(PersistMode::SyncData))
+        self.write(writes, Some(manifest), Some(PersistMode::SyncData))
     }
 
-    fn absorb(&self, writes: &[Write<'_>], _sequence: u64) -> Result<(), EngineError> {
+    fn write_unlogged(&self, writes: &[RowWrite<'_>], _sequence: u64) -> Result<(), EngineError> {
         self.write(writes, None, None)
     }
 

@@ -1,6 +1,6 @@
 //! What the vault keeps of an API key for those who know what is in it.
 
-use super::{KeyError, LAYOUT_VERSION, Reader, RecordError, Writer};
+use super::{LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter};
 use crate::Row;
 
 /// Longest document of an API key, in bytes.
@@ -18,12 +18,12 @@ impl ApiKeyRow {
     ///
     /// # Errors
     ///
-    /// [`KeyError::ApiKey`] where the document is empty or over [`API_KEY_BYTES_MAX`].
-    pub fn encode(&self) -> Result<Row, KeyError> {
+    /// [`RowKeyError::ApiKey`] where the document is empty or over [`API_KEY_BYTES_MAX`].
+    pub fn encode(&self) -> Result<Row, RowKeyError> {
         if !is_document(&self.document) {
-            return Err(KeyError::ApiKey);
+            return Err(RowKeyError::ApiKey);
         }
-        let mut row = Writer::new(LAYOUT_VERSION, self.document.len());
+        let mut row = RowWriter::new(LAYOUT_VERSION, self.document.len());
         row.array(&self.document);
         Ok(row.finish())
     }
@@ -34,7 +34,7 @@ impl ApiKeyRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let document = Reader::new(LAYOUT_VERSION, row)?.rest().to_vec();
+        let document = RowReader::new(LAYOUT_VERSION, row)?.rest().to_vec();
         if !is_document(&document) {
             return Err(RecordError::Damaged("its document has an impossible length"));
         }
@@ -59,7 +59,7 @@ mod tests {
             assert!(row.len() <= ROW_BYTES_MAX && ApiKeyRow::decode(&row).is_ok_and(|back| back == key), "{length}");
         }
         for length in [0, API_KEY_BYTES_MAX + 1] {
-            assert!(ApiKeyRow { document: vec![b'{'; length] }.encode().is_err_and(|why| why == KeyError::ApiKey));
+            assert!(ApiKeyRow { document: vec![b'{'; length] }.encode().is_err_and(|why| why == RowKeyError::ApiKey));
             let row = [vec![LAYOUT_VERSION], vec![b'{'; length]].concat();
             assert!(ApiKeyRow::decode(&row).is_err_and(|why| matches!(why, RecordError::Damaged(_))), "{length}");
         }

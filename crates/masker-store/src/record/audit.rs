@@ -1,6 +1,6 @@
 //! Where the audit log stood: what a log that was cut at a line's end does not tell by itself.
 
-use super::{LAYOUT_VERSION, Reader, RecordError, Writer};
+use super::{LAYOUT_VERSION, RecordError, RowReader, RowWriter};
 use crate::Row;
 
 /// The last event of the audit log that the vault knows of.
@@ -15,7 +15,7 @@ pub struct AuditHeadRow {
 impl AuditHeadRow {
     /// The row of the head.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 40);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 40);
         row.integer(self.sequence);
         row.array(&self.hash);
         row.finish()
@@ -27,7 +27,7 @@ impl AuditHeadRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let head = AuditHeadRow { sequence: row.integer()?, hash: row.array()? };
         row.end()?;
         Ok(head)

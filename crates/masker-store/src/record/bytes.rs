@@ -5,13 +5,13 @@ use crate::Row;
 use masker_types::kind::{EntityKind, Kid};
 
 /// Builds a row that begins with the version of its layout.
-pub(super) struct Writer(Row);
+pub(super) struct RowWriter(Row);
 
-impl Writer {
+impl RowWriter {
     pub(super) fn new(version: u8, capacity: usize) -> Self {
         let mut row = Row::with_capacity(1 + capacity);
         row.push(version);
-        Writer(row)
+        RowWriter(row)
     }
 
     pub(super) fn byte(&mut self, byte: u8) {
@@ -43,15 +43,15 @@ impl Writer {
 }
 
 /// Reads a row from its front. Every method fails at the row's end instead of going past it.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(super) struct RowReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> RowReader<'a> {
     pub(super) fn new(version_max: u8, row: &'a [u8]) -> Result<Self, RecordError> {
         match row.split_first() {
             None => Err(RecordError::Damaged("it is empty")),
             Some((0, _)) => Err(RecordError::Damaged("its layout has no version")),
             Some((&version, _)) if version > version_max => Err(RecordError::NewerVersion(version)),
-            Some((_, rest)) => Ok(Reader(rest)),
+            Some((_, rest)) => Ok(RowReader(rest)),
         }
     }
 

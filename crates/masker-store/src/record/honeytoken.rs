@@ -1,6 +1,6 @@
 //! Tokens that nobody should ever use.
 
-use super::{KeyError, LABEL_BYTES_MAX, LAYOUT_VERSION, Reader, RecordError, Writer, is_caller, is_label};
+use super::{LABEL_BYTES_MAX, LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter, is_caller, is_label};
 use crate::Row;
 use masker_types::kind::{EntityKind, Kid};
 
@@ -28,12 +28,12 @@ impl HoneytokenRow {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Label`] where the label or the name is not as the fields say.
-    pub fn encode(&self) -> Result<Row, KeyError> {
+    /// [`RowKeyError::Label`] where the label or the name is not as the fields say.
+    pub fn encode(&self) -> Result<Row, RowKeyError> {
         if !is_caller(&self.planted_by) || !is_label(&self.label) {
-            return Err(KeyError::Label);
+            return Err(RowKeyError::Label);
         }
-        let mut row = Writer::new(LAYOUT_VERSION, 128 + 2 * LABEL_BYTES_MAX);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 128 + 2 * LABEL_BYTES_MAX);
         row.flags([self.carries_value]);
         row.array(&self.tag);
         row.name(self.kind.as_str());
@@ -50,7 +50,7 @@ impl HoneytokenRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [carries_value] = row.flags()?;
         let honeytoken = HoneytokenRow {
             carries_value,

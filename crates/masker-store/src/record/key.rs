@@ -13,7 +13,7 @@ pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 /// What follows the space in the key of the span.
 const SPAN: &[u8] = b"span";
 /// Of the key that no row has.
-const NOBODYS: &[u8] = b"-";
+const NEVER_WRITTEN: &[u8] = b"-";
 /// What follows the space in the key of the count of tombstones.
 const TOMBSTONES: &[u8] = b"tombstones";
 /// What follows the space in the key of the audit log's head.
@@ -25,7 +25,7 @@ const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 /// Why a row or its key cannot be made of what was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum RowKeyError {
     /// The policy's name is empty or too long.
     #[error("a policy's name must have 1 to {POLICY_NAME_BYTES_MAX} bytes")]
     PolicyName,
@@ -61,7 +61,7 @@ pub enum KeyError {
 /// | `e` token of a session | id of the session (16), tag of the token (16) |
 /// | `h` honeytoken | id (16) |
 #[derive(Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum RowName {
     /// A [`super::Record`], by the id of its token.
     Record([u8; 16]),
     /// An [`super::Alias`], by its index.
@@ -72,7 +72,7 @@ pub enum Named {
     Usage(EntityKind, Kid),
     /// A [`super::MappingRow`], by policy and kind.
     Mapping(String, EntityKind),
-    /// A [`super::UsesRow`], by kid and fingerprint.
+    /// A [`super::GenerationUseRow`], by kid and fingerprint.
     Uses(Kid, [u8; 8]),
     /// A [`super::RotationRow`], by its id.
     Rotation([u8; 16]),
@@ -80,7 +80,7 @@ pub enum Named {
     Format,
     /// The [`super::SpanRow`].
     Span,
-    /// The [`super::TombstonesRow`].
+    /// The [`super::TombstoneCountRow`].
     Tombstones,
     /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
     Tombstone([u8; 16]),
@@ -96,7 +96,7 @@ pub enum Named {
     Honeytoken([u8; 16]),
 }
 
-impl Named {
+impl RowName {
     /// The space of records.
     pub const RECORDS: u8 = b'r';
     /// The space of aliases.
@@ -133,24 +133,26 @@ impl Named {
         let bytes = key.as_bytes();
         let rest = &bytes[1..];
         let named = match bytes[0] {
-            Self::RECORDS => rest.try_into().ok().map(Named::Record),
-            Self::ALIASES => rest.try_into().ok().map(Named::Alias),
-            Self::GENERATIONS => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Generation(kid, fingerprint)),
-            Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| Named::Uses(kid, fingerprint)),
-            Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(Named::Usage(kind, Kid::parse(kid)?))),
+            Self::RECORDS => rest.try_into().ok().map(RowName::Record),
+            Self::ALIASES => rest.try_into().ok().map(RowName::Alias),
+            Self::GENERATIONS => {
+                split_fingerprint(rest).map(|(kid, fingerprint)| RowName::Generation(kid, fingerprint))
+            }
+            Self::USES => split_fingerprint(rest).map(|(kid, fingerprint)| RowName::Uses(kid, fingerprint)),
+            Self::USAGES => split_kind(rest).and_then(|(kind, kid)| Some(RowName::Usage(kind, Kid::parse(kid)?))),
             Self::MAPPINGS => split_kind(rest)
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
-                .map(|(kind, policy)| Named::Mapping(policy.to_owned(), kind)),
-            Self::ROTATIONS => rest.try_into().ok().map(Named::Rotation),
-            Self::FORMAT if rest.is_empty() => Some(Named::Format),
-            Self::FORMAT if rest == SPAN => Some(Named::Span),
-            Self::FORMAT if rest == AUDIT_HEAD => Some(Named::AuditHead),
-            Self::FORMAT => (rest == TOMBSTONES).then_some(Named::Tombstones),
-            Self::TOMBSTONES => rest.try_into().ok().map(Named::Tombstone),
-            Self::API_KEYS => rest.try_into().ok().map(Named::ApiKey),
-            Self::SESSIONS => rest.try_into().ok().map(Named::Session),
-            Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| Named::SessionToken(session, tag)),
-            Self::HONEYTOKENS => rest.try_into().ok().map(Named::Honeytoken),
+                .map(|(kind, policy)| RowName::Mapping(policy.to_owned(), kind)),
+            Self::ROTATIONS => rest.try_into().ok().map(RowName::Rotation),
+            Self::FORMAT if rest.is_empty() => Some(RowName::Format),
+            Self::FORMAT if rest == SPAN => Some(RowName::Span),
+            Self::FORMAT if rest == AUDIT_HEAD => Some(RowName::AuditHead),
+            Self::FORMAT => (rest == TOMBSTONES).then_some(RowName::Tombstones),
+            Self::TOMBSTONES => rest.try_into().ok().map(RowName::Tombstone),
+            Self::API_KEYS => rest.try_into().ok().map(RowName::ApiKey),
+            Self::SESSIONS => rest.try_into().ok().map(RowName::Session),
+            Self::SESSION_TOKENS => split_session(rest).map(|(session, tag)| RowName::SessionToken(session, tag)),
+            Self::HONEYTOKENS => rest.try_into().ok().map(RowName::Honeytoken),
             _ => None,
         };
         named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
@@ -180,96 +182,96 @@ fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
 impl RowKey {
     /// The key of the record with this id.
     pub fn record(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::RECORDS, &[id])
+        Self::of_parts(RowName::RECORDS, &[id])
     }
 
     /// The key of the alias with this index.
     pub fn alias(index: &[u8; 16]) -> Self {
-        Self::of_parts(Named::ALIASES, &[index])
+        Self::of_parts(RowName::ALIASES, &[index])
     }
 
     /// The key of a generation's row.
     pub fn generation(kid: Kid, fingerprint: &[u8; 8]) -> Self {
-        Self::of_parts(Named::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
+        Self::of_parts(RowName::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
     }
 
     /// The key of the count of records of a kind that were minted under a kid.
     pub fn usage(kind: EntityKind, minted_kid: Kid) -> Self {
         let kind = kind.as_str().as_bytes();
-        Self::of_parts(Named::USAGES, &[&[kind.len() as u8], kind, minted_kid.as_str().as_bytes()])
+        Self::of_parts(RowName::USAGES, &[&[kind.len() as u8], kind, minted_kid.as_str().as_bytes()])
     }
 
     /// The key of a policy's mapping of a kind.
     ///
     /// # Errors
     ///
-    /// [`KeyError::PolicyName`] where the name is empty or over [`POLICY_NAME_BYTES_MAX`].
-    pub fn mapping(policy: &str, kind: EntityKind) -> Result<Self, KeyError> {
+    /// [`RowKeyError::PolicyName`] where the name is empty or over [`POLICY_NAME_BYTES_MAX`].
+    pub fn mapping(policy: &str, kind: EntityKind) -> Result<Self, RowKeyError> {
         if !(1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()) {
-            return Err(KeyError::PolicyName);
+            return Err(RowKeyError::PolicyName);
         }
         let kind = kind.as_str().as_bytes();
-        Ok(Self::of_parts(Named::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
+        Ok(Self::of_parts(RowName::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
     }
 
     /// The key of the row about a generation's uses.
     pub fn uses(kid: Kid, fingerprint: &[u8; 8]) -> Self {
-        Self::of_parts(Named::USES, &[fingerprint, kid.as_str().as_bytes()])
+        Self::of_parts(RowName::USES, &[fingerprint, kid.as_str().as_bytes()])
     }
 
     /// The key of a rotation's row.
     pub fn rotation(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::ROTATIONS, &[id])
+        Self::of_parts(RowName::ROTATIONS, &[id])
     }
 
     /// The key of the format row.
     pub fn format() -> Self {
-        Self::of_parts(Named::FORMAT, &[])
+        Self::of_parts(RowName::FORMAT, &[])
     }
 
     /// The key of the span.
     pub fn span() -> Self {
-        Self::of_parts(Named::FORMAT, &[SPAN])
+        Self::of_parts(RowName::FORMAT, &[SPAN])
     }
 
     /// A key that no row has. No cache remembers that, so whoever asks for it asks the store itself.
-    pub fn nobodys() -> Self {
-        Self::of_parts(Named::FORMAT, &[NOBODYS])
+    pub fn never_written() -> Self {
+        Self::of_parts(RowName::FORMAT, &[NEVER_WRITTEN])
     }
 
     /// The key of the count of tombstones.
     pub fn tombstones() -> Self {
-        Self::of_parts(Named::FORMAT, &[TOMBSTONES])
+        Self::of_parts(RowName::FORMAT, &[TOMBSTONES])
     }
 
     /// The key of the tombstone of the record with this id.
     pub fn tombstone(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::TOMBSTONES, &[id])
+        Self::of_parts(RowName::TOMBSTONES, &[id])
     }
 
     /// The key of the audit log's head.
     pub fn audit_head() -> Self {
-        Self::of_parts(Named::FORMAT, &[AUDIT_HEAD])
+        Self::of_parts(RowName::FORMAT, &[AUDIT_HEAD])
     }
 
     /// The key of the row about an API key.
     pub fn api_key(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::API_KEYS, &[id])
+        Self::of_parts(RowName::API_KEYS, &[id])
     }
 
     /// The key of a session's row.
     pub fn session(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::SESSIONS, &[id])
+        Self::of_parts(RowName::SESSIONS, &[id])
     }
 
     /// The key of the row about a token of a session.
     pub fn session_token(session: &[u8; 16], tag: &[u8; 16]) -> Self {
-        Self::of_parts(Named::SESSION_TOKENS, &[session, tag])
+        Self::of_parts(RowName::SESSION_TOKENS, &[session, tag])
     }
 
     /// The key of a honeytoken's row.
     pub fn honeytoken(id: &[u8; 16]) -> Self {
-        Self::of_parts(Named::HONEYTOKENS, &[id])
+        Self::of_parts(RowName::HONEYTOKENS, &[id])
     }
 
     /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].

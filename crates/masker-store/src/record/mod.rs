@@ -14,9 +14,9 @@
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
 //! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, where it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, where it ended), rows a second at most, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (16, where it has one), then for each failure: why (1), id (16) |
 //! | [`SpanRow`] | oldest (8), newest (8) |
-//! | [`UsesRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
+//! | [`GenerationUseRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
 //! | [`TombstoneRow`] | erased at (8) |
-//! | [`TombstonesRow`] | tombstones (8) |
+//! | [`TombstoneCountRow`] | tombstones (8) |
 //! | [`ApiKeyRow`] | a document |
 //! | [`SessionRow`] | flags (bit 0: closed, 1: its opener has a uid, 2: and a key), label, opener, uid (4, where there is one), id of the key (16, where there is one), opened at (8), last used (8), closed at (8, where it is), tokens not tracked (8), tokens without a record (8), number of kinds (1), then for each: kind, minted, rehydrated, others rehydrated (8 each), number of generations (1), then for each: kid, digits of the fingerprint, tokens (8) |
 //! | [`SessionTokenRow`] | flags (bit 0: rehydrated, 1: carries its value), kind, kid, beginning of the fingerprint (4, where it carries its value) |
@@ -35,21 +35,21 @@ mod key;
 mod rotation;
 mod session;
 mod tombstone;
-mod uses;
+mod generation_use;
 
 pub use api_key::{API_KEY_BYTES_MAX, ApiKeyRow};
 pub use audit::AuditHeadRow;
+pub use generation_use::{GenerationUseRow, USE_DAYS};
 pub use honeytoken::HoneytokenRow;
-pub use key::{KeyError, Named, POLICY_NAME_BYTES_MAX};
+pub use key::{POLICY_NAME_BYTES_MAX, RowKeyError, RowName};
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepDone};
 pub use session::{
     SESSION_GENERATIONS_MAX, SESSION_KINDS_MAX, SessionCounts, SessionNeed, SessionOwner, SessionRow, SessionTokenRow,
 };
-pub use tombstone::{TombstoneRow, TombstonesRow};
-pub use uses::{USE_DAYS, UsesRow};
+pub use tombstone::{TombstoneCountRow, TombstoneRow};
 
 use crate::Row;
-use bytes::{Reader, Writer};
+use bytes::{RowReader, RowWriter};
 use masker_types::kind::{EntityKind, Kid};
 
 /// The layout that this release writes and the latest that it reads.
@@ -103,7 +103,7 @@ pub struct Record {
 impl Record {
     /// The row of the record.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 192 + self.ciphertext.len());
+        let mut row = RowWriter::new(LAYOUT_VERSION, 192 + self.ciphertext.len());
         row.flags([self.alias.is_some()]);
         row.name(self.sealing_kid.as_str());
         row.array(&self.fingerprint);
@@ -125,7 +125,7 @@ impl Record {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [has_alias] = row.flags()?;
         let record = Record {
             sealing_kid: row.kid()?,
@@ -158,7 +158,7 @@ pub struct Alias {
 impl Alias {
     /// The row of the alias.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 32);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 32);
         row.array(&self.target);
         row.array(&self.tag);
         row.finish()
@@ -170,7 +170,7 @@ impl Alias {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let alias = Alias { target: row.array()?, tag: row.array()? };
         row.end()?;
         Ok(alias)
@@ -214,7 +214,7 @@ impl GenerationRow {
 
     /// The row of the generation.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 56);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 56);
         row.flags([self.old_since_ms.is_some(), self.proven_at_ms.is_some()]);
         row.integer(self.first_seen_ms);
         if let Some(old_since_ms) = self.old_since_ms {
@@ -235,7 +235,7 @@ impl GenerationRow {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [is_old, is_proven] = row.flags()?;
         let generation = GenerationRow {
             first_seen_ms: row.integer()?,
@@ -260,7 +260,7 @@ pub struct UsageRow {
 impl UsageRow {
     /// The row of the count.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 8);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 8);
         row.integer(self.records);
         row.finish()
     }
@@ -271,7 +271,7 @@ impl UsageRow {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let usage = UsageRow { records: row.integer()? };
         row.end()?;
         Ok(usage)
@@ -294,12 +294,12 @@ impl MappingRow {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Normalizer`] where the normalizer's name is not as [`MappingRow::normalizer`] says.
-    pub fn encode(&self) -> Result<Row, KeyError> {
+    /// [`RowKeyError::Normalizer`] where the normalizer's name is not as [`MappingRow::normalizer`] says.
+    pub fn encode(&self) -> Result<Row, RowKeyError> {
         if !normalizer_is_named(&self.normalizer) {
-            return Err(KeyError::Normalizer);
+            return Err(RowKeyError::Normalizer);
         }
-        let mut row = Writer::new(LAYOUT_VERSION, 96);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 96);
         row.byte(self.scheme);
         row.name(self.kid.as_str());
         row.name(&self.normalizer);
@@ -312,7 +312,7 @@ impl MappingRow {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let mapping = MappingRow { scheme: row.byte()?, kid: row.kid()?, normalizer: row.name()?.to_owned() };
         row.end()?;
         if !normalizer_is_named(&mapping.normalizer) {
@@ -348,7 +348,7 @@ pub struct SpanRow {
 impl SpanRow {
     /// The row of the span.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 16);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 16);
         row.integer(self.oldest_ms);
         row.integer(self.newest_ms);
         row.finish()
@@ -360,7 +360,7 @@ impl SpanRow {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let span = SpanRow { oldest_ms: row.integer()?, newest_ms: row.integer()? };
         row.end()?;
         Ok(span)
@@ -377,7 +377,7 @@ pub struct FormatRow {
 impl FormatRow {
     /// The row of the format.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 16);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 16);
         row.array(&self.vault_id);
         row.finish()
     }
@@ -388,7 +388,7 @@ impl FormatRow {
     ///
     /// [`RecordError`], as the module says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let format = FormatRow { vault_id: row.array()? };
         row.end()?;
         Ok(format)

@@ -2,7 +2,7 @@
 
 use super::{
     LAYOUT_VERSION, RecordError,
-    bytes::{Reader, Writer},
+    bytes::{RowReader, RowWriter},
 };
 use crate::Row;
 use masker_types::kind::Kid;
@@ -70,7 +70,7 @@ pub enum RotationFault {
     Records,
     /// The key that it moved records to is not the active one of its kid any more.
     TargetReplaced,
-    /// The proving pass found what should not be there, or the books tell of what is not.
+    /// The proving pass found what should not be there, or the manifest tell of what is not.
     Unproven,
 }
 
@@ -118,7 +118,7 @@ pub struct RotationRow {
 impl RotationRow {
     /// The row of the rotation. Of more than [`ROTATION_FAILURES_MAX`] failed records, it names the first.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 192 + 17 * self.failures.len());
+        let mut row = RowWriter::new(LAYOUT_VERSION, 192 + 17 * self.failures.len());
         row.flags([self.proving, self.finished_at_ms.is_some(), self.cursor.is_some(), self.fault.is_some()]);
         row.byte(number(&RotationState::ALL, &self.state));
         if let Some(fault) = &self.fault {
@@ -156,7 +156,7 @@ impl RotationRow {
     ///
     /// [`RecordError`], as the module above says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [proving, is_finished, has_cursor, has_fault] = row.flags()?;
         let rotation = RotationRow {
             state: numbered(&RotationState::ALL, row.byte()?)?,

@@ -1,6 +1,6 @@
 //! Sessions of applications, and the tokens that were handed out in them.
 
-use super::{KeyError, LABEL_BYTES_MAX, LAYOUT_VERSION, Reader, RecordError, Writer, is_caller, is_label};
+use super::{LABEL_BYTES_MAX, LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter, is_caller, is_label};
 use crate::Row;
 use masker_types::{
     kind::{EntityKind, Kid},
@@ -101,13 +101,13 @@ impl SessionRow {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Label`] where the label or the name of its opener is not as the fields say.
-    pub fn encode(&self) -> Result<Row, KeyError> {
+    /// [`RowKeyError::Label`] where the label or the name of its opener is not as the fields say.
+    pub fn encode(&self) -> Result<Row, RowKeyError> {
         let owner = &self.opened_by;
         if !is_label(&self.label) || !is_caller(&owner.name) {
-            return Err(KeyError::Label);
+            return Err(RowKeyError::Label);
         }
-        let mut row = Writer::new(LAYOUT_VERSION, 512);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 512);
         row.flags([self.closed_at_ms.is_some(), owner.uid.is_some(), owner.key_id.is_some()]);
         row.name(&self.label);
         row.name(&owner.name);
@@ -148,7 +148,7 @@ impl SessionRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [is_closed, has_uid, has_key] = row.flags()?;
         let label = row.label()?;
         let opened_by = SessionOwner {
@@ -213,7 +213,7 @@ pub struct SessionTokenRow {
 impl SessionTokenRow {
     /// The row of the token.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 64);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 64);
         row.flags([self.rehydrated, self.prefix.is_some()]);
         row.name(self.kind.as_str());
         row.name(self.kid.as_str());
@@ -229,7 +229,7 @@ impl SessionTokenRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [rehydrated, carries_value] = row.flags()?;
         let token = SessionTokenRow {
             rehydrated,
@@ -279,12 +279,12 @@ mod tests {
         }
         for label in ["l".repeat(LABEL_BYTES_MAX + 1), "two\nlines".to_owned(), "\u{85}".to_owned()] {
             let told = SessionRow { label: label.clone(), ..widest() }.encode();
-            assert_eq!(told, Err(KeyError::Label), "{label:?}");
+            assert_eq!(told, Err(RowKeyError::Label), "{label:?}");
             let opened_by = SessionOwner { name: label, ..widest().opened_by };
-            assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(KeyError::Label));
+            assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(RowKeyError::Label));
         }
         let opened_by = SessionOwner { name: String::new(), ..widest().opened_by };
-        assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(KeyError::Label));
+        assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(RowKeyError::Label));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn layouts() -> Vec<(Row, Decoder)> {
         (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
         (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
         (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
-        (TombstonesRow { tombstones: 14 }.encode(), |row| TombstonesRow::decode(row).map(drop)),
+        (TombstoneCountRow { tombstones: 14 }.encode(), |row| TombstoneCountRow::decode(row).map(drop)),
         (AuditHeadRow { sequence: 15, hash: [16; 32] }.encode(), |row| AuditHeadRow::decode(row).map(drop)),
         (session(false).encode().unwrap(), |row| SessionRow::decode(row).map(drop)),
         (session(true).encode().unwrap(), |row| SessionRow::decode(row).map(drop)),
@@ -124,8 +124,8 @@ fn what_is_encoded_is_decoded() {
     assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
     let tombstone = TombstoneRow { erased_at_ms: 13 };
     assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
-    let count = TombstonesRow { tombstones: 14 };
-    assert_eq!(TombstonesRow::decode(&count.encode()), Ok(count));
+    let count = TombstoneCountRow { tombstones: 14 };
+    assert_eq!(TombstoneCountRow::decode(&count.encode()), Ok(count));
     let head = AuditHeadRow { sequence: 15, hash: [16; 32] };
     assert_eq!(AuditHeadRow::decode(&head.encode()), Ok(head));
     for closed in [false, true] {
@@ -199,36 +199,36 @@ fn unknown_flags_and_impossible_names_are_damage() {
     let mut row = record(None).encode();
     row[3] = b'k';
     assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
-    assert_eq!(MappingRow { normalizer: String::new(), ..mapping() }.encode(), Err(KeyError::Normalizer));
-    assert_eq!(MappingRow { normalizer: "x".repeat(33), ..mapping() }.encode(), Err(KeyError::Normalizer));
+    assert_eq!(MappingRow { normalizer: String::new(), ..mapping() }.encode(), Err(RowKeyError::Normalizer));
+    assert_eq!(MappingRow { normalizer: "x".repeat(33), ..mapping() }.encode(), Err(RowKeyError::Normalizer));
 }
 
-fn names() -> Vec<(RowKey, Named)> {
+fn names() -> Vec<(RowKey, RowName)> {
     let kid = Kid::parse(&"K".repeat(48)).unwrap();
     let kind = EntityKind::parse(&"P".repeat(32)).unwrap();
     let policy = "p".repeat(POLICY_NAME_BYTES_MAX);
     vec![
-        (RowKey::record(&[1; 16]), Named::Record([1; 16])),
-        (RowKey::alias(&[2; 16]), Named::Alias([2; 16])),
-        (RowKey::generation(kid, &[3; 8]), Named::Generation(kid, [3; 8])),
-        (RowKey::usage(kind, kid), Named::Usage(kind, kid)),
-        (RowKey::mapping(&policy, kind).unwrap(), Named::Mapping(policy, kind)),
-        (RowKey::format(), Named::Format),
-        (RowKey::span(), Named::Span),
-        (RowKey::tombstones(), Named::Tombstones),
-        (RowKey::tombstone(&[4; 16]), Named::Tombstone([4; 16])),
-        (RowKey::audit_head(), Named::AuditHead),
-        (RowKey::api_key(&[5; 16]), Named::ApiKey([5; 16])),
-        (RowKey::session(&[6; 16]), Named::Session([6; 16])),
-        (RowKey::session_token(&[7; 16], &[8; 16]), Named::SessionToken([7; 16], [8; 16])),
-        (RowKey::honeytoken(&[9; 16]), Named::Honeytoken([9; 16])),
+        (RowKey::record(&[1; 16]), RowName::Record([1; 16])),
+        (RowKey::alias(&[2; 16]), RowName::Alias([2; 16])),
+        (RowKey::generation(kid, &[3; 8]), RowName::Generation(kid, [3; 8])),
+        (RowKey::usage(kind, kid), RowName::Usage(kind, kid)),
+        (RowKey::mapping(&policy, kind).unwrap(), RowName::Mapping(policy, kind)),
+        (RowKey::format(), RowName::Format),
+        (RowKey::span(), RowName::Span),
+        (RowKey::tombstones(), RowName::Tombstones),
+        (RowKey::tombstone(&[4; 16]), RowName::Tombstone([4; 16])),
+        (RowKey::audit_head(), RowName::AuditHead),
+        (RowKey::api_key(&[5; 16]), RowName::ApiKey([5; 16])),
+        (RowKey::session(&[6; 16]), RowName::Session([6; 16])),
+        (RowKey::session_token(&[7; 16], &[8; 16]), RowName::SessionToken([7; 16], [8; 16])),
+        (RowKey::honeytoken(&[9; 16]), RowName::Honeytoken([9; 16])),
     ]
 }
 
 #[test]
 fn keys_name_what_they_were_made_of() {
     for (key, named) in names() {
-        assert!(Named::parse(&key).is_ok_and(|back| back == named), "{key:?}");
+        assert!(RowName::parse(&key).is_ok_and(|back| back == named), "{key:?}");
         assert!(RowKey::new(key.as_bytes()).is_some(), "{key:?} keeps the bound on keys");
     }
     assert!(RowKey::mapping("", EntityKind::parse("P").unwrap()).is_err());
@@ -254,7 +254,7 @@ fn keys_that_the_vault_does_not_make_are_damage() {
         b"u\x09PHONEK",
         b"p\x01\xff",
     ] {
-        assert!(matches!(Named::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
+        assert!(matches!(RowName::parse(&RowKey::new(key).unwrap()), Err(RecordError::Damaged(_))), "{key:?}");
     }
 }
 
@@ -268,7 +268,7 @@ proptest! {
             let _ = decode(&versioned);
         }
         if let Some(key) = RowKey::new(row) {
-            let _ = Named::parse(&key);
+            let _ = RowName::parse(&key);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is left of an erased record: that there was one, and when it was erased.
 
-use super::{LAYOUT_VERSION, Reader, RecordError, Writer};
+use super::{LAYOUT_VERSION, RecordError, RowReader, RowWriter};
 use crate::Row;
 
 /// An erased record, under the id of its token. It keeps an import from bringing the record back.
@@ -13,7 +13,7 @@ pub struct TombstoneRow {
 impl TombstoneRow {
     /// The row of the tombstone.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 8);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 8);
         row.integer(self.erased_at_ms);
         row.finish()
     }
@@ -24,7 +24,7 @@ impl TombstoneRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let tombstone = TombstoneRow { erased_at_ms: row.integer()? };
         row.end()?;
         Ok(tombstone)
@@ -33,15 +33,15 @@ impl TombstoneRow {
 
 /// How many tombstones there are: a writer that knows of none need not look for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TombstonesRow {
+pub struct TombstoneCountRow {
     /// Tombstones.
     pub tombstones: u64,
 }
 
-impl TombstonesRow {
+impl TombstoneCountRow {
     /// The row of the count.
     pub fn encode(&self) -> Row {
-        let mut row = Writer::new(LAYOUT_VERSION, 8);
+        let mut row = RowWriter::new(LAYOUT_VERSION, 8);
         row.integer(self.tombstones);
         row.finish()
     }
@@ -52,8 +52,8 @@ impl TombstonesRow {
     ///
     /// [`RecordError`], as the module of the layouts says.
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = Reader::new(LAYOUT_VERSION, row)?;
-        let count = TombstonesRow { tombstones: row.integer()? };
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
+        let count = TombstoneCountRow { tombstones: row.integer()? };
         row.end()?;
         Ok(count)
     }

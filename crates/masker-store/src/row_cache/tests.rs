@@ -49,7 +49,7 @@ impl Store for Gated {
         })
     }
 
-    fn apply(&self, batch: Batch) -> StoreFuture<'_, Applied> {
+    fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         Box::pin(async move {
             pass(&self.before_batches).await;
             let applied = self.store.apply(batch).await;
@@ -57,7 +57,7 @@ impl Store for Gated {
         })
     }
 
-    pass_on!(scan_after, count, check, bytes_on_disk, compact, close);
+    delegate_store!(scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 fn cache() -> RowCache<Gated> {
@@ -68,8 +68,8 @@ fn key() -> RowKey {
     RowKey::new(*b"r1").unwrap()
 }
 
-fn put(row: &[u8]) -> Batch {
-    Batch { preconditions: Vec::new(), changes: vec![Change::Put(key(), row.to_vec())] }
+fn put(row: &[u8]) -> RowBatch {
+    RowBatch { preconditions: Vec::new(), changes: vec![RowChange::Put(key(), row.to_vec())] }
 }
 
 fn now<T>(future: StoreFuture<'_, T>) -> Poll<Result<T, StoreError>> {
@@ -105,7 +105,7 @@ fn a_row_is_asked_for_once_until_it_changes() {
     done(cache.apply(put(b"two")));
     assert_eq!(read(&cache).as_deref(), Some(&b"two"[..]));
     assert_eq!(reads(&cache), 4);
-    done(cache.apply(Batch { preconditions: Vec::new(), changes: vec![Change::Remove(key())] }));
+    done(cache.apply(RowBatch { preconditions: Vec::new(), changes: vec![RowChange::Remove(key())] }));
     assert_eq!(read(&cache), None);
 }
 
@@ -141,9 +141,9 @@ fn after_a_failed_batch_everything_is_read_again() {
     done(cache.apply(put(b"one")));
     assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
     cache.store.fails.store(true, Ordering::SeqCst);
-    let other = Change::Put(RowKey::new(*b"r2").unwrap(), b"x".to_vec());
+    let other = RowChange::Put(RowKey::new(*b"r2").unwrap(), b"x".to_vec());
     assert!(matches!(
-        now(cache.apply(Batch { preconditions: Vec::new(), changes: vec![other] })),
+        now(cache.apply(RowBatch { preconditions: Vec::new(), changes: vec![other] })),
         Poll::Ready(Err(StoreError::Unavailable(_)))
     ));
     let before = reads(&cache);
@@ -172,8 +172,8 @@ fn it_stays_within_its_bytes() {
     let cache = cache();
     for number in 0..20_000_u32 {
         let key = RowKey::new([b"r".as_slice(), &number.to_be_bytes()].concat()).unwrap();
-        let change = Change::Put(key.clone(), vec![7; 100]);
-        done(cache.apply(Batch { preconditions: Vec::new(), changes: vec![change] }));
+        let change = RowChange::Put(key.clone(), vec![7; 100]);
+        done(cache.apply(RowBatch { preconditions: Vec::new(), changes: vec![change] }));
         done(cache.get_many(vec![key]));
         cache.store.after_reads.add_permits(1);
         cache.store.before_batches.add_permits(1);

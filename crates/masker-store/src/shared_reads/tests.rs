@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::{Batch, Change, StoreError, memory::MemoryStore};
+use crate::{RowBatch, RowChange, StoreError, memory::MemoryStore};
 
 /// A store that remembers how many keys each read asked for, and can fail once.
 struct Watched {
@@ -21,7 +21,7 @@ impl Store for Watched {
         self.store.get_many(keys)
     }
 
-    pass_on!(apply, scan_after, count, check, bytes_on_disk, compact, close);
+    delegate_store!(apply, scan_after, count, check, bytes_on_disk, compact, close);
 }
 
 fn key(number: u8) -> RowKey {
@@ -36,8 +36,8 @@ fn keys(numbers: impl IntoIterator<Item = u8>) -> Vec<RowKey> {
 fn store(rows: u8) -> (Arc<SharedReads<Watched>>, Runtime) {
     let runtime = Builder::new_current_thread().build().unwrap();
     let watched = Watched { store: MemoryStore::new(), reads: Mutex::default(), fails_once: AtomicBool::new(false) };
-    let changes = (0..rows).map(|number| Change::Put(key(number), vec![number])).collect();
-    runtime.block_on(watched.store.apply(Batch { preconditions: Vec::new(), changes })).unwrap();
+    let changes = (0..rows).map(|number| RowChange::Put(key(number), vec![number])).collect();
+    runtime.block_on(watched.store.apply(RowBatch { preconditions: Vec::new(), changes })).unwrap();
     (Arc::new(SharedReads::new(watched)), runtime)
 }
 
@@ -102,8 +102,8 @@ fn a_read_sees_what_was_written_before_it_asked() {
     let (store, runtime) = store(1);
     let one = |got: Vec<Result<Vec<Option<Row>>, StoreError>>| got.into_iter().next().unwrap().unwrap().remove(0);
     for number in 0..5 {
-        let changes = vec![Change::Put(key(0), vec![number])];
-        runtime.block_on(store.apply(Batch { preconditions: Vec::new(), changes })).unwrap();
+        let changes = vec![RowChange::Put(key(0), vec![number])];
+        runtime.block_on(store.apply(RowBatch { preconditions: Vec::new(), changes })).unwrap();
         assert_eq!(one(ask(&store, &runtime, vec![keys([0])])), Some(vec![number]));
     }
 }

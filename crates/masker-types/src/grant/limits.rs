@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for LimitsVisitor {
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Limits, A::Error> {
         let mut numbers: Vec<(Limit, u64)> = Vec::new();
-        while let Some(Name(limit)) = map.next_key()? {
+        while let Some(LimitName(limit)) = map.next_key()? {
             if numbers.iter().any(|(known, _)| *known == limit) {
                 return Err(de::Error::duplicate_field(limit.as_str()));
             }
@@ -212,21 +212,21 @@ impl<'de> Visitor<'de> for LimitsVisitor {
 }
 
 /// A limit's name, in an object.
-struct Name(Limit);
+struct LimitName(Limit);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for LimitName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
         impl Visitor<'_> for NameVisitor {
-            type Value = Name;
+            type Value = LimitName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the name of a limit")
             }
 
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<LimitName, E> {
                 let known = Limit::ALL.iter().find(|limit| limit.as_str() == name);
-                known.map(|limit| Name(*limit)).ok_or_else(|| E::unknown_field(name, Limit::NAMES))
+                known.map(|limit| LimitName(*limit)).ok_or_else(|| E::unknown_field(name, Limit::NAMES))
             }
         }
         deserializer.deserialize_identifier(NameVisitor)

@@ -56,9 +56,9 @@ impl Grant {
     }
 
     /// What of `other` goes beyond this grant; `None` if nothing does. Nobody hands out more than they have.
-    pub fn lacks(&self, other: &Grant) -> Option<Beyond> {
+    pub fn lacks(&self, other: &Grant) -> Option<ExcessGrant> {
         if let Some(scope) = self.scopes.lacks(&other.scopes) {
-            return Some(Beyond::Scope(scope));
+            return Some(ExcessGrant::Scope(scope));
         }
         let policies = match (&self.policies, &other.policies) {
             (None, _) => true,
@@ -66,20 +66,20 @@ impl Grant {
             (Some(own), Some(others)) => others.is_subset(own),
         };
         if !policies {
-            return Some(Beyond::Policies);
+            return Some(ExcessGrant::Policies);
         }
         let contexts = match (&self.contexts, &other.contexts) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(own), Some(others)) => others.iter().all(|other| own.iter().any(|pattern| pattern.covers(other))),
         };
-        (!contexts).then_some(Beyond::Contexts)
+        (!contexts).then_some(ExcessGrant::Contexts)
     }
 }
 
 /// What one grant has that another lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beyond {
+pub enum ExcessGrant {
     /// A scope, as it is written.
     Scope(String),
     /// A policy, or all of them.
@@ -112,12 +112,12 @@ mod tests {
             assert_eq!(Grant::all().lacks(other), None);
         }
         let beyond = [
-            (grant(&["rehydrate"], Some(&["a"]), Some(&["clinic-7"])), Beyond::Scope("rehydrate".to_owned())),
-            (grant(&["rehydrate:SSN"], Some(&["a"]), Some(&[])), Beyond::Scope("rehydrate:SSN".to_owned())),
-            (grant(&["tokenize"], None, Some(&["clinic-7"])), Beyond::Policies),
-            (grant(&["tokenize"], Some(&["c"]), Some(&["clinic-7"])), Beyond::Policies),
-            (grant(&["tokenize"], Some(&["a"]), None), Beyond::Contexts),
-            (grant(&["tokenize"], Some(&["a"]), Some(&["clinic*"])), Beyond::Contexts),
+            (grant(&["rehydrate"], Some(&["a"]), Some(&["clinic-7"])), ExcessGrant::Scope("rehydrate".to_owned())),
+            (grant(&["rehydrate:SSN"], Some(&["a"]), Some(&[])), ExcessGrant::Scope("rehydrate:SSN".to_owned())),
+            (grant(&["tokenize"], None, Some(&["clinic-7"])), ExcessGrant::Policies),
+            (grant(&["tokenize"], Some(&["c"]), Some(&["clinic-7"])), ExcessGrant::Policies),
+            (grant(&["tokenize"], Some(&["a"]), None), ExcessGrant::Contexts),
+            (grant(&["tokenize"], Some(&["a"]), Some(&["clinic*"])), ExcessGrant::Contexts),
         ];
         for (other, lacking) in beyond {
             assert_eq!(own.lacks(&other), Some(lacking), "{other:?}");

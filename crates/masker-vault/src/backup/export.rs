@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::{Ledger, Shared, Vault, VaultError, in_flight::Reading, pages::Pages};
+use crate::{Ledger, Vault, VaultError, VaultShared, in_flight::ReadMarker, paged_scan::PagedScan};
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
     crypto::{ExportCipher, LockedMemoryError, SecretKey, export::SALT_BYTES},
-    export::{Counts, Entry, Header, HeaderKey, Sealer},
+    export::{EntryCounts, ExportEntry, ExportHeader, HeaderKey, PayloadSealer},
     keyring::{Keyring, Role},
 };
 use masker_store::{
     RowKey,
-    record::{Named, RecordError},
+    record::{RecordError, RowName},
 };
-use masker_types::mode::World;
+use masker_types::mode::Mode;
 
 /// Why an export ended before its end. What was sent of it is refused by an import.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ExportFailed {
+pub enum VaultExportError {
     /// The store failed, or the writer.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -37,16 +37,16 @@ pub enum ExportFailed {
 }
 
 /// An export under way: made piece by piece, as whoever takes it asks for more.
-pub struct Exporting {
-    shared: Arc<Shared>,
+pub struct RunningExport {
+    shared: Arc<VaultShared>,
     /// The header, until it was given out.
     header: Option<Vec<u8>>,
     /// `None` once the end was given out.
-    sealer: Option<Sealer>,
-    records: Pages,
-    tombstones: Pages,
-    since: Reading,
-    counts: Counts,
+    sealer: Option<PayloadSealer>,
+    records: PagedScan,
+    tombstones: PagedScan,
+    since: ReadMarker,
+    counts: EntryCounts,
 }
 
 impl Vault {
@@ -54,9 +54,13 @@ impl Vault {
     /// what is erased meanwhile is out of it or has a tombstone.
     ///
     /// # Errors
-    /// [`ExportFailed`].
-    pub async fn export(&self, _permit: &Permit<VaultAdmin>, vault_id: [u8; 16]) -> Result<Exporting, ExportFailed> {
-        self.settle().await?;
+    /// [`VaultExportError`].
+    pub async fn export(
+        &self,
+        _permit: &Permit<VaultAdmin>,
+        vault_id: [u8; 16],
+    ) -> Result<RunningExport, VaultExportError> {
+        self.finish_pending_commits().await?;
         let shared = Arc::clone(&self.shared);
         let since = shared.in_flight.reading();
         let keys = shared.keys.load_full();
@@ -64,20 +68,27 @@ impl Vault {
         let header = header(&keys.ring, &shared.ledger.load(), &file_key, vault_id, shared.now_ms());
         let bytes = header.encode();
         let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
-        Ok(Exporting {
+        Ok(RunningExport {
             shared,
             header: Some(bytes),
-            sealer: Some(Sealer::new(cipher)),
-            records: Pages::new(Named::RECORDS),
-            tombstones: Pages::new(Named::TOMBSTONES),
+            sealer: Some(PayloadSealer::new(cipher)),
+            records: PagedScan::new(RowName::RECORDS),
+            tombstones: PagedScan::new(RowName::TOMBSTONES),
             since,
-            counts: Counts::default(),
+            counts: EntryCounts::default(),
         })
     }
 }
 
-fn header(ring: &Keyring, ledger: &Ledger, file_key: &SecretKey, vault_id: [u8; 16], created_at_ms: u64) -> Header {
-    let mut header = Header { vault_id, created_at_ms, salt: rand::random::<[u8; SALT_BYTES]>(), keys: Vec::new() };
+fn header(
+    ring: &Keyring,
+    ledger: &Ledger,
+    file_key: &SecretKey,
+    vault_id: [u8; 16],
+    created_at_ms: u64,
+) -> ExportHeader {
+    let mut header =
+        ExportHeader { vault_id, created_at_ms, salt: rand::random::<[u8; SALT_BYTES]>(), keys: Vec::new() };
     let binding = header.binding();
     for ((kid, fingerprint), row) in &ledger.generations {
         let active = ring.by_fingerprint(*kid, *fingerprint).filter(|generation| generation.role() == Role::Active);
@@ -86,21 +97,21 @@ fn header(ring: &Keyring, ledger: &Ledger, file_key: &SecretKey, vault_id: [u8; 
             continue;
         }
         let wrapped =
-            active.map(|generation| generation.keys(World::Live).wrap_export_key(file_key, &binding, &mut rand::rng()));
+            active.map(|generation| generation.keys(Mode::Live).wrap_export_key(file_key, &binding, &mut rand::rng()));
         header.keys.push(HeaderKey { kid: *kid, fingerprint: *fingerprint, records: row.records, wrapped });
     }
     header
 }
 
-impl Exporting {
+impl RunningExport {
     /// The next piece of the file; `None` at its end.
     ///
     /// Records come before tombstones: one that is erased after it was read has its tombstone still to come, and an
     /// import lets the tombstone count.
     ///
     /// # Errors
-    /// [`ExportFailed`]; nothing that could be asked for comes after it.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ExportFailed> {
+    /// [`VaultExportError`]; nothing that could be asked for comes after it.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, VaultExportError> {
         if let Some(header) = self.header.take() {
             return Ok(Some(header));
         }
@@ -116,7 +127,7 @@ impl Exporting {
             for (key, row) in &rows {
                 sealer.put(entry(key, row)?);
             }
-            let sealed = sealer.sealed().ok_or(ExportFailed::TooLarge)?;
+            let sealed = sealer.sealed().ok_or(VaultExportError::TooLarge)?;
             self.counts = sealer.counts();
             if !sealed.is_empty() {
                 self.sealer = Some(sealer);
@@ -124,23 +135,23 @@ impl Exporting {
             }
         }
         // What was read may belong to a commit that is under way. Only once that is durable, it was right to read it.
-        self.shared.in_flight.quiet().await;
+        self.shared.in_flight.wait_until_idle().await;
         if self.shared.in_flight.failed_since(&self.since) {
-            return Err(ExportFailed::Uncertain);
+            return Err(VaultExportError::Uncertain);
         }
-        sealer.finish().ok_or(ExportFailed::TooLarge).map(Some)
+        sealer.finish().ok_or(VaultExportError::TooLarge).map(Some)
     }
 
     /// What was given out so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> EntryCounts {
         self.counts
     }
 }
 
-fn entry<'a>(key: &RowKey, row: &'a [u8]) -> Result<Entry<'a>, RecordError> {
-    match Named::parse(key)? {
-        Named::Record(id) => Ok(Entry::Record(id, row)),
-        Named::Tombstone(id) => Ok(Entry::Tombstone(id, row)),
+fn entry<'a>(key: &RowKey, row: &'a [u8]) -> Result<ExportEntry<'a>, RecordError> {
+    match RowName::parse(key)? {
+        RowName::Record(id) => Ok(ExportEntry::Record(id, row)),
+        RowName::Tombstone(id) => Ok(ExportEntry::Tombstone(id, row)),
         _ => Err(RecordError::Damaged("its key is not one that was asked for")),
     }
 }

@@ -6,10 +6,10 @@
 
 use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
-use super::spool::{Cursor, Graveyard, Item, Spool};
+use super::spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader};
 use crate::{
-    Failure, Vault, VaultError, parallel, records,
-    writer::merge::{Incoming, Merge, Merged},
+    ItemFailure, Vault, VaultError, parallel_map, records,
+    writer::merge::{MergeCounts, MergeItem, MergeRequest},
 };
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
@@ -18,12 +18,12 @@ use masker_core::{
     keyring::Keyring,
 };
 use masker_store::record::Record;
-use masker_types::{kind::Kid, mode::World};
+use masker_types::{kind::Kid, mode::Mode};
 
 /// Why nothing was imported, or why an import ended before its end: then it can be made again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ImportFailed {
+pub enum VaultImportError {
     /// It is no export, or not the one that was made.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -39,7 +39,7 @@ pub enum ImportFailed {
     KeysMissing(BTreeMap<(Kid, Fingerprint), u64>),
     /// The keys changed while the import ran, and one that it needs is not loaded any more.
     #[error("the keys changed during the import; make it again: {0}")]
-    KeysChanged(Failure),
+    KeysChanged(ItemFailure),
     /// The store failed, or the writer.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -81,7 +81,7 @@ pub struct ImportOutcome {
     /// Tombstones in the export.
     pub tombstones: u64,
     /// What became of them.
-    pub merged: Merged,
+    pub merged: MergeCounts,
 }
 
 impl Vault {
@@ -89,21 +89,21 @@ impl Vault {
     /// record is written under an active key. An import that was dropped or failed on the way can be made again.
     ///
     /// # Errors
-    /// [`ImportFailed`]. Only [`ImportFailed::Vault`], [`ImportFailed::Spool`] and [`ImportFailed::KeysChanged`] can
+    /// [`VaultImportError`]. Only [`VaultImportError::Vault`], [`VaultImportError::Spool`] and [`VaultImportError::KeysChanged`] can
     /// come after something was written.
     pub async fn import(
         &self,
         _permit: &Permit<VaultAdmin>,
         file: File,
         rules: ImportRules,
-    ) -> Result<ImportOutcome, ImportFailed> {
+    ) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.shared.keys.load_full();
         let spool = Arc::new(Spool::open(file, &keys.ring)?);
         let mut outcome = survey(&spool, &keys.ring).await?;
         drop(keys);
 
-        let mut graveyard = Graveyard::new(&spool, outcome.tombstones);
-        let mut cursor = Cursor::new(&spool);
+        let mut tombstone_reader = TombstoneReader::new(&spool, outcome.tombstones);
+        let mut cursor = SpoolCursor::new(&spool);
         loop {
             let (rest, items) = cursor.next_batch().await?;
             cursor = rest;
@@ -114,61 +114,61 @@ impl Vault {
             for item in items {
                 let id = TokenId::from_bytes(*item.id());
                 match item {
-                    Item::Record(raw, row) => {
+                    SpoolEntry::Record(raw, row) => {
                         // One that does not decode was counted by the survey.
                         let Ok(record) = Record::decode(&row) else { continue };
-                        let (record, erased) = (Box::new(record), graveyard.has(&raw).await?);
-                        incoming.push(Incoming::Record { id, record, erased });
+                        let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);
+                        incoming.push(MergeItem::Record { id, record, erased });
                     }
-                    Item::Tombstone(_, tombstone) => incoming.push(Incoming::Tombstone { id, tombstone }),
+                    SpoolEntry::Tombstone(_, tombstone) => incoming.push(MergeItem::Tombstone { id, tombstone }),
                 }
             }
-            let merge = Merge { incoming, restore_erased: rules.restore_erased };
-            outcome.merged.add(&self.writer.merge(merge).await?.map_err(ImportFailed::KeysChanged)?);
+            let merge = MergeRequest { incoming, restore_erased: rules.restore_erased };
+            outcome.merged.add(&self.writer.merge(merge).await?.map_err(VaultImportError::KeysChanged)?);
         }
     }
 }
 
 /// Reads all of an export and opens every record.
-async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, ImportFailed> {
+async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, VaultImportError> {
     let mut outcome = ImportOutcome::default();
     let mut missing: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
-    let mut cursor = Cursor::new(spool);
+    let mut cursor = SpoolCursor::new(spool);
     loop {
         let (rest, items) = cursor.next_batch().await?;
         cursor = rest;
         if items.is_empty() {
             break;
         }
-        for seen in parallel::map(&items, |item| look_at(ring, item)) {
+        for seen in parallel_map::map(&items, |item| look_at(ring, item)) {
             match seen {
-                Seen::Tombstone => outcome.tombstones += 1,
-                Seen::Whole => outcome.records += 1,
-                Seen::Damaged => {
+                ImportEntryState::Tombstone => outcome.tombstones += 1,
+                ImportEntryState::Whole => outcome.records += 1,
+                ImportEntryState::Damaged => {
                     outcome.records += 1;
                     outcome.damaged += 1;
                 }
-                Seen::KeyNotLoaded(name) => *missing.entry(name).or_default() += 1,
+                ImportEntryState::KeyNotLoaded(name) => *missing.entry(name).or_default() += 1,
             }
         }
     }
-    if missing.is_empty() { Ok(outcome) } else { Err(ImportFailed::KeysMissing(missing)) }
+    if missing.is_empty() { Ok(outcome) } else { Err(VaultImportError::KeysMissing(missing)) }
 }
 
-enum Seen {
+enum ImportEntryState {
     Tombstone,
     Whole,
     Damaged,
     KeyNotLoaded((Kid, Fingerprint)),
 }
 
-fn look_at(ring: &Keyring, item: &Item) -> Seen {
-    let Item::Record(id, row) = item else { return Seen::Tombstone };
-    let Ok(record) = Record::decode(row) else { return Seen::Damaged };
+fn look_at(ring: &Keyring, item: &SpoolEntry) -> ImportEntryState {
+    let SpoolEntry::Record(id, row) = item else { return ImportEntryState::Tombstone };
+    let Ok(record) = Record::decode(row) else { return ImportEntryState::Damaged };
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-    let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return Seen::KeyNotLoaded(name) };
+    let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return ImportEntryState::KeyNotLoaded(name) };
     let id = TokenId::from_bytes(*id);
-    let mut keys = World::ALL.into_iter().map(|world| generation.keys(world));
+    let mut keys = Mode::ALL.into_iter().map(|mode| generation.keys(mode));
     let opens = keys.any(|keys| records::open(keys, record.kind, record.minted_kid, id, &record).is_ok());
-    if opens { Seen::Whole } else { Seen::Damaged }
+    if opens { ImportEntryState::Whole } else { ImportEntryState::Damaged }
 }

@@ -7,5 +7,5 @@ mod export;
 mod import;
 mod spool;
 
-pub use export::{ExportFailed, Exporting};
-pub use import::{ImportFailed, ImportOutcome, ImportRules};
+pub use export::{RunningExport, VaultExportError};
+pub use import::{ImportOutcome, ImportRules, VaultImportError};

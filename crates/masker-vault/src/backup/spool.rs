@@ -2,15 +2,15 @@
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use super::import::ImportFailed;
+use super::import::VaultImportError;
 use crate::VaultError;
 use masker_core::{
     crypto::ExportCipher,
-    export::{Entries, Entry, ExportError, Header, PREFIX_BYTES, sealed_chunk_bytes},
+    export::{EntryReader, ExportEntry, ExportError, ExportHeader, PREFIX_BYTES, sealed_chunk_bytes},
     keyring::Keyring,
 };
 use masker_store::record::TombstoneRow;
-use masker_types::mode::World;
+use masker_types::mode::Mode;
 
 /// Entries read at a time.
 pub(super) const BATCH_ENTRIES: usize = 1_000;
@@ -24,42 +24,42 @@ pub(super) struct Spool {
 }
 
 /// What an entry says.
-pub(super) enum Item {
+pub(super) enum SpoolEntry {
     Record([u8; 16], Vec<u8>),
     Tombstone([u8; 16], TombstoneRow),
 }
 
-impl Item {
+impl SpoolEntry {
     pub(super) fn id(&self) -> &[u8; 16] {
         match self {
-            Item::Record(id, _) | Item::Tombstone(id, _) => id,
+            SpoolEntry::Record(id, _) | SpoolEntry::Tombstone(id, _) => id,
         }
     }
 }
 
 impl Spool {
     /// Reads the header and finds a loaded key that opens the rest.
-    pub(super) fn open(file: File, ring: &Keyring) -> Result<Self, ImportFailed> {
-        let length = file.metadata().map_err(ImportFailed::Spool)?.len();
+    pub(super) fn open(file: File, ring: &Keyring) -> Result<Self, VaultImportError> {
+        let length = file.metadata().map_err(VaultImportError::Spool)?.len();
         let mut prefix = [0; PREFIX_BYTES];
         if length < PREFIX_BYTES as u64 {
             return Err(ExportError::Foreign.into());
         }
-        file.read_exact_at(&mut prefix, 0).map_err(ImportFailed::Spool)?;
-        let payload_at = (PREFIX_BYTES + Header::fields_bytes(&prefix)?) as u64;
+        file.read_exact_at(&mut prefix, 0).map_err(VaultImportError::Spool)?;
+        let payload_at = (PREFIX_BYTES + ExportHeader::fields_bytes(&prefix)?) as u64;
         if payload_at > length {
             return Err(ExportError::Damaged("it ends within its header").into());
         }
         let mut bytes = vec![0; payload_at as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(ImportFailed::Spool)?;
-        let header = Header::parse_fields(&bytes[PREFIX_BYTES..])?;
+        file.read_exact_at(&mut bytes, 0).map_err(VaultImportError::Spool)?;
+        let header = ExportHeader::parse_fields(&bytes[PREFIX_BYTES..])?;
         let binding = header.binding();
         let mut loaded = false;
         for key in &header.keys {
             let Some(wrapped) = &key.wrapped else { continue };
             let Some(generation) = ring.by_fingerprint(key.kid, key.fingerprint) else { continue };
             loaded = true;
-            if let Some(file_key) = generation.keys(World::Live).unwrap_export_key(wrapped, &binding)? {
+            if let Some(file_key) = generation.keys(Mode::Live).unwrap_export_key(wrapped, &binding)? {
                 let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
                 return Ok(Spool { file, length, payload_at, cipher });
             }
@@ -68,48 +68,48 @@ impl Spool {
             return Err(ExportError::Damaged("its header is not the one it was sealed with").into());
         }
         let openers = header.keys.iter().filter(|key| key.wrapped.is_some());
-        Err(ImportFailed::Closed(openers.map(|key| (key.kid, key.fingerprint)).collect()))
+        Err(VaultImportError::Closed(openers.map(|key| (key.kid, key.fingerprint)).collect()))
     }
 }
 
 /// A place in an export. Whoever reads to the end has verified all of it.
-pub(super) struct Cursor {
+pub(super) struct SpoolCursor {
     spool: Arc<Spool>,
     at: u64,
     chunks: u32,
     last_seen: bool,
-    entries: Entries,
+    entries: EntryReader,
 }
 
-impl Cursor {
+impl SpoolCursor {
     pub(super) fn new(spool: &Arc<Spool>) -> Self {
         let at = spool.payload_at;
-        Cursor { spool: Arc::clone(spool), at, chunks: 0, last_seen: false, entries: Entries::default() }
+        SpoolCursor { spool: Arc::clone(spool), at, chunks: 0, last_seen: false, entries: EntryReader::default() }
     }
 
     /// The next entries, none at the end. Reads from the disk on a thread that may block.
-    pub(super) async fn next_batch(self) -> Result<(Self, Vec<Item>), ImportFailed> {
+    pub(super) async fn next_batch(self) -> Result<(Self, Vec<SpoolEntry>), VaultImportError> {
         let mut cursor = self;
         let read = tokio::task::spawn_blocking(move || {
             let batch = cursor.batch();
             batch.map(|batch| (cursor, batch))
         });
         // It does not panic; a runtime that shuts down drops it.
-        read.await.unwrap_or(Err(ImportFailed::Vault(VaultError::Stopped)))
+        read.await.unwrap_or(Err(VaultImportError::Vault(VaultError::Stopped)))
     }
 
-    fn batch(&mut self) -> Result<Vec<Item>, ImportFailed> {
+    fn batch(&mut self) -> Result<Vec<SpoolEntry>, VaultImportError> {
         let mut items = Vec::new();
         loop {
             while let Some(entry) = self.entries.take_next()? {
                 match entry {
-                    Entry::Record(id, row) => items.push(Item::Record(id, row.to_vec())),
-                    Entry::Tombstone(id, row) => {
+                    ExportEntry::Record(id, row) => items.push(SpoolEntry::Record(id, row.to_vec())),
+                    ExportEntry::Tombstone(id, row) => {
                         let tombstone = TombstoneRow::decode(row);
                         let tombstone = tombstone.map_err(|_| ExportError::Damaged("a tombstone does not decode"))?;
-                        items.push(Item::Tombstone(id, tombstone));
+                        items.push(SpoolEntry::Tombstone(id, tombstone));
                     }
-                    Entry::End(_) => {}
+                    ExportEntry::End(_) => {}
                 }
                 if items.len() == BATCH_ENTRIES {
                     return Ok(items);
@@ -123,12 +123,12 @@ impl Cursor {
         }
     }
 
-    fn read_chunk(&mut self) -> Result<(), ImportFailed> {
+    fn read_chunk(&mut self) -> Result<(), VaultImportError> {
         let left = self.spool.length - self.at;
         let length = left.min(sealed_chunk_bytes() as u64);
         let last = length == left;
         let mut chunk = vec![0; length as usize];
-        self.spool.file.read_exact_at(&mut chunk, self.at).map_err(ImportFailed::Spool)?;
+        self.spool.file.read_exact_at(&mut chunk, self.at).map_err(VaultImportError::Spool)?;
         let damaged = ExportError::Damaged("it was cut short, or a part of it is not what was written");
         self.spool.cipher.open(self.chunks, last, &mut chunk).map_err(|_| damaged)?;
         self.entries.feed(&chunk);
@@ -142,26 +142,26 @@ impl Cursor {
 }
 
 /// The tombstones of an export beside its records: both come in the order of their ids.
-pub(super) struct Graveyard {
+pub(super) struct TombstoneReader {
     /// `None` where there are no tombstones, or no more.
-    cursor: Option<Cursor>,
-    items: std::vec::IntoIter<Item>,
+    cursor: Option<SpoolCursor>,
+    items: std::vec::IntoIter<SpoolEntry>,
     /// The tombstone that comes next.
     next: Option<[u8; 16]>,
 }
 
-impl Graveyard {
+impl TombstoneReader {
     pub(super) fn new(spool: &Arc<Spool>, tombstones: u64) -> Self {
-        let cursor = (tombstones > 0).then(|| Cursor::new(spool));
-        Graveyard { cursor, items: Vec::new().into_iter(), next: None }
+        let cursor = (tombstones > 0).then(|| SpoolCursor::new(spool));
+        TombstoneReader { cursor, items: Vec::new().into_iter(), next: None }
     }
 
     /// Whether the export has a tombstone of this id. Ids are to be asked in their order.
-    pub(super) async fn has(&mut self, id: &[u8; 16]) -> Result<bool, ImportFailed> {
+    pub(super) async fn has(&mut self, id: &[u8; 16]) -> Result<bool, VaultImportError> {
         while self.next.is_none_or(|next| next < *id) {
             match self.items.next() {
-                Some(Item::Tombstone(id, _)) => self.next = Some(id),
-                Some(Item::Record(..)) => {}
+                Some(SpoolEntry::Tombstone(id, _)) => self.next = Some(id),
+                Some(SpoolEntry::Record(..)) => {}
                 None => {
                     let Some(cursor) = self.cursor.take() else { return Ok(false) };
                     let (cursor, batch) = cursor.next_batch().await?;

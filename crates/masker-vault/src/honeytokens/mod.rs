@@ -21,12 +21,12 @@ use jiff::Timestamp;
 
 pub use plant::{HoneytokenError, HoneytokenRequest, PlantedHoneytoken};
 
-use super::{Vault, VaultError, ids::HoneytokenId, pages::Pages, status::timestamp, tag::Tag};
+use super::{Vault, VaultError, ids::HoneytokenId, paged_scan::PagedScan, status::timestamp, tag::TokenTag};
 use masker_access::{Permit, VaultAdmin, VaultRead};
 use masker_core::token::Token;
 use masker_store::{
-    Change, RowKey, Store, StoreError,
-    record::{HoneytokenRow, Named, RecordError},
+    RowChange, RowKey, Store, StoreError,
+    record::{HoneytokenRow, RecordError, RowName},
 };
 use masker_types::{
     kind::{EntityKind, Kid},
@@ -67,20 +67,20 @@ impl HoneytokenStatus {
 }
 
 #[derive(Default)]
-struct Marks {
+struct HoneytokenIndex {
     rows: BTreeMap<HoneytokenId, HoneytokenRow>,
-    ids: HashMap<Tag, HoneytokenId>,
+    ids: HashMap<TokenTag, HoneytokenId>,
 }
 
 /// Every honeytoken that is planted.
 #[derive(Default)]
 pub(super) struct Honeytokens {
     any: AtomicBool,
-    marks: RwLock<Marks>,
+    marks: RwLock<HoneytokenIndex>,
 }
 
 /// A mark that is being written; it is taken back unless that goes well.
-struct Mark<'h> {
+struct PendingHoneytoken<'h> {
     honeytokens: &'h Honeytokens,
     id: Option<HoneytokenId>,
 }
@@ -89,11 +89,11 @@ impl Honeytokens {
     /// Reads them from the store.
     pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let honeytokens = Honeytokens::default();
-        let mut pages = Pages::new(Named::HONEYTOKENS);
+        let mut pages = PagedScan::new(RowName::HONEYTOKENS);
         let damaged = |damage: RecordError| StoreError::Damaged(damage.to_string());
         while let Some(rows) = pages.next(store).await? {
             for (key, row) in rows {
-                if let Named::Honeytoken(id) = Named::parse(&key).map_err(damaged)? {
+                if let RowName::Honeytoken(id) = RowName::parse(&key).map_err(damaged)? {
                     let row = HoneytokenRow::decode(&row).map_err(damaged)?;
                     honeytokens.insert(HoneytokenId::from_bytes(id), row);
                 }
@@ -103,7 +103,7 @@ impl Honeytokens {
     }
 
     /// Which one this token is. Where there are none it is not even asked for.
-    pub(super) fn find(&self, tag: impl FnOnce() -> Option<Tag>) -> Option<HoneytokenId> {
+    pub(super) fn find(&self, tag: impl FnOnce() -> Option<TokenTag>) -> Option<HoneytokenId> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
@@ -111,18 +111,18 @@ impl Honeytokens {
         self.marks().ids.get(&tag).copied()
     }
 
-    fn marks(&self) -> RwLockReadGuard<'_, Marks> {
+    fn marks(&self) -> RwLockReadGuard<'_, HoneytokenIndex> {
         // Nothing panics between the changes of the two maps.
         self.marks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn marks_mut(&self) -> RwLockWriteGuard<'_, Marks> {
+    fn marks_mut(&self) -> RwLockWriteGuard<'_, HoneytokenIndex> {
         self.marks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self, id: HoneytokenId, row: HoneytokenRow) {
         let mut marks = self.marks_mut();
-        marks.ids.insert(Tag::from_bytes(row.tag), id);
+        marks.ids.insert(TokenTag::from_bytes(row.tag), id);
         marks.rows.insert(id, row);
         self.any.store(true, Ordering::Relaxed);
     }
@@ -130,35 +130,35 @@ impl Honeytokens {
     fn remove(&self, id: HoneytokenId) {
         let mut marks = self.marks_mut();
         if let Some(row) = marks.rows.remove(&id) {
-            marks.ids.remove(&Tag::from_bytes(row.tag));
+            marks.ids.remove(&TokenTag::from_bytes(row.tag));
         }
         self.any.store(!marks.rows.is_empty(), Ordering::Relaxed);
     }
 
     /// Begins to mark a token.
-    fn begin(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<Mark<'_>, HoneytokenError> {
+    fn begin(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<PendingHoneytoken<'_>, HoneytokenError> {
         {
             let marks = self.marks();
             if marks.rows.len() >= HONEYTOKENS_MAX {
                 return Err(HoneytokenError::TooMany);
             }
-            if marks.ids.contains_key(&Tag::from_bytes(row.tag)) {
+            if marks.ids.contains_key(&TokenTag::from_bytes(row.tag)) {
                 return Err(HoneytokenError::InUse);
             }
         }
         self.insert(id, row);
-        Ok(Mark { honeytokens: self, id: Some(id) })
+        Ok(PendingHoneytoken { honeytokens: self, id: Some(id) })
     }
 }
 
-impl Mark<'_> {
+impl PendingHoneytoken<'_> {
     /// It is durable.
     fn written(mut self) {
         self.id = None;
     }
 }
 
-impl Drop for Mark<'_> {
+impl Drop for PendingHoneytoken<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             self.honeytokens.remove(id);
@@ -170,7 +170,7 @@ impl Vault {
     /// Which honeytoken a text is, whatever else is said of it: of another context, forgotten, or relabelled. A
     /// rehydration that goes well tells by itself.
     pub fn honeytoken(&self, token: &str) -> Option<HoneytokenId> {
-        self.shared.honeytokens.find(|| Token::parse(token).ok().map(|token| Tag::of(&token)))
+        self.shared.honeytokens.find(|| Token::parse(token).ok().map(|token| TokenTag::of(&token)))
     }
 
     /// Every honeytoken, the first planted first.
@@ -198,13 +198,13 @@ impl Vault {
     async fn mark(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<(), HoneytokenError> {
         let encoded = row.encode().map_err(|_| HoneytokenError::Label)?;
         let mark = self.shared.honeytokens.begin(id, row)?;
-        self.writer.keep(vec![Change::Put(RowKey::honeytoken(id.as_bytes()), encoded)]).await?;
+        self.writer.keep(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)]).await?;
         mark.written();
         Ok(())
     }
 
     async fn unmark(&self, id: HoneytokenId) -> Result<(), VaultError> {
-        self.writer.keep(vec![Change::Remove(RowKey::honeytoken(id.as_bytes()))]).await?;
+        self.writer.keep(vec![RowChange::Remove(RowKey::honeytoken(id.as_bytes()))]).await?;
         self.shared.honeytokens.remove(id);
         Ok(())
     }

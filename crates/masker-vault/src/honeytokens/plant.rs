@@ -1,11 +1,11 @@
 //! A honeytoken made and marked.
 
-use super::{HoneytokenStatus, value::fictitious};
+use super::{HoneytokenStatus, value::generate_value};
 use crate::{
-    Failure, Subject, Tokenized, Vault, VaultError,
+    ItemFailure, Tokenized, ValueInput, Vault, VaultError,
     ids::HoneytokenId,
-    tag::Tag,
-    tokenize::{Stage, begin, mint},
+    tag::TokenTag,
+    tokenize::{TokenizeStage, begin, mint},
     writer::Minted,
 };
 use masker_access::{Permit, VaultAdmin};
@@ -54,7 +54,7 @@ pub struct PlantedHoneytoken {
 pub enum HoneytokenError {
     /// The value, the kind or the context will not do.
     #[error(transparent)]
-    Item(#[from] Failure),
+    Item(#[from] ItemFailure),
     /// The policy does not tokenize the kind.
     #[error("the policy does not tokenize {0}: there is no token to plant")]
     NotTokenized(EntityKind),
@@ -99,13 +99,13 @@ impl Vault {
         if !is_label(request.label) || !is_caller(request.planted_by) {
             return Err(HoneytokenError::Label);
         }
-        let (kind, rule) = policy.rule(request.kind).ok_or(Failure::KindUnknown)?;
+        let (kind, rule) = policy.rule(request.kind).ok_or(ItemFailure::KindUnknown)?;
         let Action::Tokenize(rule) = &rule.action else { return Err(HoneytokenError::NotTokenized(kind)) };
         if let Some(value) = request.value {
             return self.plant(permit, policy, request, value).await;
         }
         for _ in 0..ATTEMPTS_MAX {
-            let value = fictitious(kind, rule.normalizer, &mut rand::rng());
+            let value = generate_value(kind, rule.normalizer, &mut rand::rng());
             match self.plant(permit, policy, request, &value).await {
                 Err(HoneytokenError::InUse) => {}
                 planted => return planted,
@@ -123,27 +123,27 @@ impl Vault {
     ) -> Result<PlantedHoneytoken, HoneytokenError> {
         let keys = self.shared.keys.load_full();
         let now_ms = self.now_ms();
-        let subject = Subject { kind: request.kind, value, context: request.context };
-        let sought = match begin(&keys, permit, policy, &subject)? {
-            Stage::Search(sought) => sought,
+        let subject = ValueInput { kind: request.kind, value, context: request.context };
+        let pending = match begin(&keys, permit, policy, &subject)? {
+            TokenizeStage::Search(pending) => pending,
             // It carries its value: nobody has it, but who has a token of the same value.
-            Stage::Done(Tokenized::Token { text, .. }) => {
-                let token = Token::parse(&text).map_err(|_| Failure::Malformed)?;
+            TokenizeStage::Done(Tokenized::Token { text, .. }) => {
+                let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
                 let status = self.mark_token(&token, request, now_ms).await?;
                 return Ok(PlantedHoneytoken { token: text, status });
             }
-            Stage::Done(Tokenized::Failed(failure)) => return Err(failure.into()),
-            Stage::Done(Tokenized::Redacted(_) | Tokenized::Passthrough) => return Err(HoneytokenError::InUse),
+            TokenizeStage::Done(Tokenized::Failed(failure)) => return Err(failure.into()),
+            TokenizeStage::Done(Tokenized::Redacted(_) | Tokenized::Passthrough) => return Err(HoneytokenError::InUse),
         };
-        for found in self.find(std::iter::once(&sought.query)).await? {
+        for found in self.find(std::iter::once(&pending.query)).await? {
             if found?.is_some() {
                 return Err(HoneytokenError::InUse);
             }
         }
-        let checked = &sought.checked;
-        let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: sought.query.active_id() };
+        let checked = &pending.checked;
+        let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: pending.query.active_id() };
         let status = self.mark_token(&token, request, now_ms).await?;
-        let minted = self.writer.mint(vec![mint(&keys, permit.world(), &sought, now_ms)]).await;
+        let minted = self.writer.mint(vec![mint(&keys, permit.mode(), &pending, now_ms)]).await;
         let refused = match minted.map(|mut minted| minted.pop()) {
             Ok(Some(Ok(Minted { found, created: true }))) => {
                 let text = found.token();
@@ -151,7 +151,7 @@ impl Vault {
                     return Ok(PlantedHoneytoken { token: text, status });
                 }
                 // The keys changed in between: another token, which is to be marked in the place of the first.
-                let token = Token::parse(&text).map_err(|_| Failure::Malformed)?;
+                let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
                 let marked = self.mark_token(&token, request, now_ms).await;
                 self.unmark(status.id).await?;
                 return Ok(PlantedHoneytoken { token: text, status: marked? });
@@ -175,7 +175,7 @@ impl Vault {
         let id = HoneytokenId::new(now_ms, rand::random());
         let row = HoneytokenRow {
             carries_value: matches!(token, Token::Aead { .. }),
-            tag: *Tag::of(token).as_bytes(),
+            tag: *TokenTag::of(token).as_bytes(),
             kind: token.kind(),
             kid: token.kid(),
             planted_at_ms: now_ms,

@@ -2,10 +2,10 @@ use std::sync::atomic::Ordering;
 
 use super::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
 use crate::{
-    Failure, TokenInput, Vault,
+    ItemFailure, TokenInput, Vault,
     tests::{Bench, NOW_S, forget, permit, ring, value},
 };
-use masker_store::{Store, memory::Fault, record::Named};
+use masker_store::{Store, memory::InjectedFault, record::RowName};
 
 const REQUEST: HoneytokenRequest<'_> =
     HoneytokenRequest { kind: "PHONE", value: None, context: "", label: "the CRM's backup", planted_by: "root" };
@@ -23,7 +23,7 @@ fn listed(vault: &Vault) -> Vec<HoneytokenStatus> {
 }
 
 /// Whether rehydrating a token tells that it is a honeytoken.
-async fn tells(vault: &Vault, token: &str) -> Result<bool, Failure> {
+async fn tells(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| found.honeytoken.is_some())
 }
@@ -105,13 +105,13 @@ async fn what_cannot_be_planted_is_refused_and_leaves_no_mark() {
     let told = vault.plant_honeytoken(&permit(), &policy, &REQUEST).await;
     assert!(told.is_err_and(|why| matches!(why, HoneytokenError::NotTokenized(_))));
     assert_eq!((listed(&vault).len(), vault.records()), (0, 0));
-    assert_eq!(bench.store.count(Named::HONEYTOKENS).await.unwrap(), 0);
+    assert_eq!(bench.store.count(RowName::HONEYTOKENS).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn nothing_is_handed_out_that_is_not_marked() {
     let request = HoneytokenRequest { kind: "NOTE", value: Some("bait"), ..REQUEST };
-    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+    for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
         bench.store.fail_next_apply(fault);
@@ -133,8 +133,8 @@ async fn a_token_that_is_not_minted_after_all_leaves_no_mark() {
     drop(vault);
     let vault = bench.open(ring(2, None, 2)).await;
     let told = plant(&bench, &vault, HoneytokenRequest { kind: "NOTE", ..REQUEST }).await;
-    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::Item(Failure::KeyUnavailable(_)))));
-    assert_eq!((listed(&vault).len(), bench.store.count(Named::HONEYTOKENS).await.unwrap()), (0, 0));
+    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::Item(ItemFailure::KeyUnavailable(_)))));
+    assert_eq!((listed(&vault).len(), bench.store.count(RowName::HONEYTOKENS).await.unwrap()), (0, 0));
 }
 
 #[tokio::test]
@@ -144,11 +144,11 @@ async fn the_mark_outlives_the_record_and_goes_when_it_is_removed() {
     let planted = plant(&bench, &vault, REQUEST).await.unwrap();
     let other = plant(&bench, &vault, HoneytokenRequest { kind: "EMAIL", ..REQUEST }).await.unwrap();
     assert_eq!(forget(&vault, &planted.token).await, Ok(true));
-    assert_eq!(tells(&vault, &planted.token).await, Err(Failure::NotFound));
+    assert_eq!(tells(&vault, &planted.token).await, Err(ItemFailure::NotFound));
     assert!(marked(&vault, &planted.token));
 
     bench.now_s.store(NOW_S + 1, Ordering::SeqCst);
-    bench.store.fail_next_apply(Fault::NotApplied);
+    bench.store.fail_next_apply(InjectedFault::NotApplied);
     assert!(vault.remove_honeytoken(&permit(), planted.status.id).await.is_err());
     assert!(marked(&vault, &planted.token));
     assert_eq!(vault.remove_honeytoken(&permit(), planted.status.id).await.unwrap(), planted.status);

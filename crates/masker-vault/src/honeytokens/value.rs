@@ -13,7 +13,7 @@ const SYLLABLES: [&str; 24] = [
 /// A value of a kind, as its normalizer would find it. Telephone numbers, addresses and domains are from the ranges that
 /// are set aside for fiction and documentation (555-01XX; RFC 5737, RFC 3849, RFC 2606); dates are of people who are dead
 /// by now; numbers are no valid card number; names and texts are random.
-pub(super) fn fictitious(kind: EntityKind, normalizer: Normalizer, rng: &mut impl Rng) -> String {
+pub(super) fn generate_value(kind: EntityKind, normalizer: Normalizer, rng: &mut impl Rng) -> String {
     if kind.as_str().contains("MAIL") {
         let domain = ["com", "net", "org"][rng.random_range(0..3)];
         return format!("{}.{}@example.{domain}", word(rng), word(rng));
@@ -36,7 +36,7 @@ pub(super) fn fictitious(kind: EntityKind, normalizer: Normalizer, rng: &mut imp
         Normalizer::Date => {
             format!("{}-{:02}-{:02}", rng.random_range(1850..1900), rng.random_range(1..13), rng.random_range(1..29))
         }
-        Normalizer::Digits => no_card_number(rng),
+        Normalizer::Digits => invalid_card_number(rng),
         Normalizer::Alnum => text(rng, b"ABCDEFGHJKLMNPQRSTUVWXYZ0123456789", 12),
         Normalizer::Casefold => format!("{} {}", capital(&word(rng)), capital(&word(rng))),
         Normalizer::Exact | Normalizer::Trim => text(rng, b"abcdefghijkmnpqrstuvwxyz0123456789", 20),
@@ -57,7 +57,7 @@ fn capital(word: &str) -> String {
 }
 
 /// 16 digits whose last is not the one that the Luhn formula gives.
-fn no_card_number(rng: &mut impl Rng) -> String {
+fn invalid_card_number(rng: &mut impl Rng) -> String {
     let mut digits: Vec<u32> = (0..15).map(|_| rng.random_range(0..10)).collect();
     let check = (10 - luhn_sum(&digits) % 10) % 10;
     digits.push((check + rng.random_range(1..10)) % 10);
@@ -87,7 +87,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let kind = EntityKind::parse("THING").unwrap();
         for normalizer in Normalizer::ALL {
-            let values: HashSet<String> = (0..200).map(|_| fictitious(kind, normalizer, &mut rng)).collect();
+            let values: HashSet<String> = (0..200).map(|_| generate_value(kind, normalizer, &mut rng)).collect();
             assert!(values.len() > 190, "{normalizer:?} gives {} of 200", values.len());
             for value in values {
                 let normal = normalizer.apply(Value::new(&value).unwrap()).unwrap();
@@ -105,17 +105,17 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let kind = EntityKind::parse("THING").unwrap();
         for _ in 0..500 {
-            let phone = fictitious(kind, Normalizer::Phone, &mut rng);
+            let phone = generate_value(kind, Normalizer::Phone, &mut rng);
             assert!(phone.len() == 12 && phone.starts_with("+1") && &phone[5..10] == "55501", "{phone}");
             assert!(!matches!(&phone[2..3], "0" | "1") && !matches!(&phone[3..4], "1" | "9"), "{phone}");
-            let ip = fictitious(kind, Normalizer::Ip, &mut rng);
+            let ip = generate_value(kind, Normalizer::Ip, &mut rng);
             let nets = ["192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:"];
             assert!(nets.iter().any(|net| ip.starts_with(net)), "{ip}");
-            let date = fictitious(kind, Normalizer::Date, &mut rng);
+            let date = generate_value(kind, Normalizer::Date, &mut rng);
             assert!(date.parse::<jiff::civil::Date>().is_ok_and(|date| (1850..1900).contains(&date.year())), "{date}");
-            let mail = fictitious(EntityKind::parse("EMAIL").unwrap(), Normalizer::Trim, &mut rng);
+            let mail = generate_value(EntityKind::parse("EMAIL").unwrap(), Normalizer::Trim, &mut rng);
             assert!(mail.contains("@example."), "{mail}");
-            let number = fictitious(kind, Normalizer::Digits, &mut rng);
+            let number = generate_value(kind, Normalizer::Digits, &mut rng);
             let digits: Vec<u32> = number.chars().filter_map(|digit| digit.to_digit(10)).collect();
             assert_eq!(digits.len(), 16);
             assert_ne!((luhn_sum(&digits[..15]) + digits[15]) % 10, 0, "{number}");

@@ -9,9 +9,9 @@
 //! Tokens never change. A token minted under a key that is gone is still found by its value, for the record has an alias
 //! from the id of the value under the active key.
 
-mod drive;
-mod prove;
-mod rehearsal;
+mod driver;
+mod proof;
+mod dry_run;
 mod reseal;
 mod status;
 mod step;
@@ -22,12 +22,12 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::sync::Notify;
 
-use drive::Progress;
-pub(crate) use reseal::Resealed;
+use driver::RotationProgress;
+pub(crate) use reseal::ResealedRecord;
 pub use status::{RotationPhase, RotationStatus};
-use step::Ahead;
-pub use step::Budget;
-pub(crate) use step::{Step, StepOutcome, Transition};
+use step::Prefetched;
+pub use step::StepBudget;
+pub(crate) use step::{RotationStep, RotationTransition, StepOutcome};
 
 pub use super::ids::RotationId;
 use super::{Vault, VaultError, ledger::Ledger};
@@ -38,14 +38,14 @@ use masker_types::kind::Kid;
 
 /// From where records are moved, and to which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
+pub(crate) struct KeyMove {
     pub(crate) source_kid: Kid,
     pub(crate) target: (Kid, Fingerprint),
 }
 
-impl Route {
+impl KeyMove {
     pub(crate) fn of(row: &RotationRow) -> Self {
-        Route { source_kid: row.source_kid, target: (row.target_kid, Fingerprint::from_bytes(row.target)) }
+        KeyMove { source_kid: row.source_kid, target: (row.target_kid, Fingerprint::from_bytes(row.target)) }
     }
 
     /// Whether records under this generation are to be moved.
@@ -114,20 +114,20 @@ pub enum RotationError {
 
 /// What is known of rotations beside the ledger: how fast they go, and those that only rehearse.
 #[derive(Default)]
-pub(crate) struct Rotations {
+pub(crate) struct RotationTracker {
     state: Mutex<RotationsState>,
     /// Rings when there may be something to do.
-    bell: Notify,
+    wake: Notify,
 }
 
 #[derive(Default)]
 pub(crate) struct RotationsState {
     /// The rotation that the driver is at.
-    progress: Option<(RotationId, Progress)>,
+    progress: Option<(RotationId, RotationProgress)>,
     /// What was read ahead for the step after the last one.
-    ahead: Option<Ahead>,
+    ahead: Option<Prefetched>,
     /// Dry runs, which leave no trace in the vault and are forgotten at the end of the process.
-    rehearsals: BTreeMap<RotationId, RotationRow>,
+    dry_runs: BTreeMap<RotationId, RotationRow>,
 }
 
 impl Vault {
@@ -169,14 +169,14 @@ impl Vault {
             }
         };
         if request.dry_run {
-            self.begin_rehearsal(id, row)?;
+            self.begin_dry_run(id, row)?;
         } else {
-            if let Some(running) = self.rehearsing() {
+            if let Some(running) = self.running_dry_run() {
                 return Err(RotationError::Running(running));
             }
-            self.writer.change_rotation(id, Transition::Begin(Box::new(row))).await??;
+            self.writer.change_rotation(id, RotationTransition::Begin(Box::new(row))).await??;
         }
-        self.shared.rotations.bell.notify_one();
+        self.shared.rotations.wake.notify_one();
         self.find_rotation(id).ok_or(RotationError::NotFound)
     }
 
@@ -189,8 +189,8 @@ impl Vault {
         _permit: &Permit<VaultAdmin>,
         id: RotationId,
     ) -> Result<RotationStatus, RotationError> {
-        if !self.cancel_rehearsal(id)? {
-            self.writer.change_rotation(id, Transition::Cancel).await??;
+        if !self.cancel_dry_run(id)? {
+            self.writer.change_rotation(id, RotationTransition::Cancel).await??;
         }
         self.find_rotation(id).ok_or(RotationError::NotFound)
     }

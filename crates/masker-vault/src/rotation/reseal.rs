@@ -2,7 +2,7 @@
 
 use rand::CryptoRng;
 
-use super::Route;
+use super::KeyMove;
 use crate::records;
 use masker_core::{
     crypto::{Fingerprint, TokenId},
@@ -14,11 +14,11 @@ use masker_store::{
 };
 use masker_types::{
     kind::{Context, Value},
-    mode::World,
+    mode::Mode,
 };
 
 /// A record to be written under the target key.
-pub(crate) struct Resealed {
+pub(crate) struct ResealedRecord {
     pub(crate) id: TokenId,
     /// The row that was read: where another stands by now, this is not written.
     pub(crate) before: Row,
@@ -29,11 +29,11 @@ pub(crate) struct Resealed {
 }
 
 /// What is to become of a record.
-pub(crate) enum Plan {
+pub(crate) enum ResealPlan {
     /// It is none of those to be moved.
     Leave,
     /// It is moved.
-    Reseal(Box<Resealed>),
+    Reseal(Box<ResealedRecord>),
     /// It is one, or may be one, and cannot be moved.
     Fail(TokenId, ResealFailure),
 }
@@ -44,43 +44,43 @@ pub(crate) enum Plan {
 /// target key is another, an alias from there leads to it.
 pub(crate) fn plan(
     ring: &Keyring,
-    route: &Route,
+    route: &KeyMove,
     target: &Generation,
     id: TokenId,
     row: &Row,
     now_ms: u64,
     rng: &mut impl CryptoRng,
-) -> Plan {
-    let Ok(record) = Record::decode(row) else { return Plan::Fail(id, ResealFailure::Undecodable) };
+) -> ResealPlan {
+    let Ok(record) = Record::decode(row) else { return ResealPlan::Fail(id, ResealFailure::Undecodable) };
     if !route.moves(&record) {
-        return Plan::Leave;
+        return ResealPlan::Leave;
     }
     let fingerprint = Fingerprint::from_bytes(record.fingerprint);
     let Some(source) = ring.by_fingerprint(record.sealing_kid, fingerprint) else {
-        return Plan::Fail(id, ResealFailure::KeyNotLoaded);
+        return ResealPlan::Fail(id, ResealFailure::KeyNotLoaded);
     };
-    // The row does not say in which world it was sealed.
-    let resealed = World::ALL.into_iter().find_map(|world| reseal(source, target, world, id, &record, now_ms, rng));
+    // The row does not say in which mode it was sealed.
+    let resealed = Mode::ALL.into_iter().find_map(|mode| reseal(source, target, mode, id, &record, now_ms, rng));
     match resealed {
-        Some((after, alias)) => Plan::Reseal(Box::new(Resealed { id, before: row.clone(), after, alias })),
-        None => Plan::Fail(id, ResealFailure::DoesNotOpen),
+        Some((after, alias)) => ResealPlan::Reseal(Box::new(ResealedRecord { id, before: row.clone(), after, alias })),
+        None => ResealPlan::Fail(id, ResealFailure::DoesNotOpen),
     }
 }
 
-/// `None` where the record does not open in this world.
+/// `None` where the record does not open in this mode.
 fn reseal(
     source: &Generation,
     target: &Generation,
-    world: World,
+    mode: Mode,
     id: TokenId,
     record: &Record,
     now_ms: u64,
     rng: &mut impl CryptoRng,
 ) -> Option<(Record, Option<(TokenId, Alias)>)> {
     let (kind, minted_kid) = (record.kind, record.minted_kid);
-    let opened = records::open(source.keys(world), kind, minted_kid, id, record).ok()?;
+    let opened = records::open(source.keys(mode), kind, minted_kid, id, record).ok()?;
     let (context, value) = (Context::new(opened.context())?, Value::new(opened.value())?);
-    let keys = target.keys(world);
+    let keys = target.keys(mode);
     let sealed = keys.seal_record(kind, minted_kid, id, &records::payload(context, value, opened.normal()), rng);
     let index = keys.token_id(kind, context, opened.normal());
     let alias = (index != id).then(|| {

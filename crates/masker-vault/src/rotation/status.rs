@@ -77,7 +77,7 @@ pub struct RotationStatus {
 impl Vault {
     pub(super) fn find_rotation(&self, id: RotationId) -> Option<RotationStatus> {
         let state = self.shared.rotations.state();
-        let rehearsal = state.rehearsals.get(&id).cloned();
+        let rehearsal = state.dry_runs.get(&id).cloned();
         let (row, dry_run) = match rehearsal {
             Some(row) => (row, true),
             None => (self.shared.ledger.load().rotations.get(&id)?.clone(), false),
@@ -90,10 +90,10 @@ impl Vault {
         let state = self.shared.rotations.state();
         let ledger = self.shared.ledger.load();
         let rows = ledger.rotations.iter().map(|(id, row)| (*id, row, false));
-        let rehearsals = state.rehearsals.iter().map(|(id, row)| (*id, row, true));
+        let dry_runs = state.dry_runs.iter().map(|(id, row)| (*id, row, true));
         let now_ms = self.now_ms();
         let mut all: Vec<_> =
-            rows.chain(rehearsals).map(|(id, row, dry_run)| status(id, row, dry_run, now_ms, &state)).collect();
+            rows.chain(dry_runs).map(|(id, row, dry_run)| status(id, row, dry_run, now_ms, &state)).collect();
         all.sort_by_key(|status| std::cmp::Reverse(status.id));
         all
     }
@@ -103,7 +103,7 @@ fn status(id: RotationId, row: &RotationRow, dry_run: bool, now_ms: u64, state: 
     let rows_done = row.rows_resealed + row.rows_failed;
     let rows_total = row.rows_total.max(rows_done);
     let until_ms = row.finished_at_ms.unwrap_or(now_ms);
-    let began = state.progress_known(id).and_then(|progress| progress.began).unwrap_or((row.started_at_ms, 0));
+    let began = state.find_progress(id).and_then(|progress| progress.began).unwrap_or((row.started_at_ms, 0));
     let seconds = until_ms.saturating_sub(began.0) as f64 / 1_000.0;
     let done_since = rows_done.saturating_sub(began.1) as f64;
     let rows_per_second = if seconds > 0.0 { done_since / seconds } else { 0.0 };

@@ -3,9 +3,9 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{Budget, RotationError, RotationRequest, RotationState, RotationStatus, step::Stepped};
+use super::{RotationError, RotationRequest, RotationState, RotationStatus, StepBudget, step::StepProgress};
 use crate::{
-    Failure, Subject, Vault, records,
+    ItemFailure, ValueInput, Vault, records,
     tests::{Bench, forget, kid, permit, ring, value},
 };
 use masker_core::{
@@ -15,19 +15,19 @@ use masker_core::{
     token::Token,
 };
 use masker_store::{
-    Batch, Change, RowKey, Store,
-    memory::Fault,
+    RowBatch, RowChange, RowKey, Store,
+    memory::InjectedFault,
     record::{Alias, Record},
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
-    mode::World,
+    mode::Mode,
 };
 
 mod races;
 
-const ALL: Budget = Budget { records: 1_000 };
-const ONE: Budget = Budget { records: 1 };
+const ALL: StepBudget = StepBudget { records: 1_000 };
+const ONE: StepBudget = StepBudget { records: 1 };
 
 fn request() -> RotationRequest {
     RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 }
@@ -38,9 +38,9 @@ async fn begin(vault: &Vault, request: RotationRequest) -> RotationStatus {
 }
 
 /// Steps a rotation to its end, and says how it ended.
-async fn finish(vault: &Vault, budget: Budget) -> RotationStatus {
+async fn finish(vault: &Vault, budget: StepBudget) -> RotationStatus {
     let (id, _) = vault.running().expect("one runs");
-    while vault.step_rotation(budget).await.unwrap() != Stepped::Idle {}
+    while vault.step_rotation(budget).await.unwrap() != StepProgress::Idle {}
     vault.find_rotation(id).unwrap()
 }
 
@@ -100,7 +100,7 @@ async fn a_value_keeps_its_token_over_three_rotations() {
                 let place = format!("{text}, under {generation}, {stage}");
                 assert_eq!(value(&vault, token).await.unwrap().0, *text, "{place}");
                 assert_eq!(bench.mint(&vault, "NOTE", &[text]).await, [Ok((token.clone(), false))], "{place}");
-                let item = Subject { kind: "NOTE", value: text, context: "" };
+                let item = ValueInput { kind: "NOTE", value: text, context: "" };
                 let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
                 assert_eq!(found, std::slice::from_ref(token), "{place}");
             }
@@ -131,7 +131,7 @@ async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
         drop(vault);
         let vault = bench.open(ring(2, Some(1), 3)).await;
         let status = if vault.running().is_some() {
-            finish(&vault, Budget { records: 3 }).await
+            finish(&vault, StepBudget { records: 3 }).await
         } else {
             vault.all_rotations().remove(0)
         };
@@ -146,7 +146,7 @@ async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
 
 #[tokio::test]
 async fn a_step_whose_commit_fails_is_done_again() {
-    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+    for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
         let token = bench.token(&vault, "v").await;
@@ -173,12 +173,12 @@ async fn a_record_that_does_not_open_is_left_alone_and_named() {
     let key = RowKey::record(id_of(&bad).as_bytes());
     let mut row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
     *row.last_mut().unwrap() ^= 1;
-    let spoil = Change::Put(key.clone(), row.clone());
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![spoil] }).await.unwrap();
+    let spoil = RowChange::Put(key.clone(), row.clone());
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![spoil] }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let rehearsed = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
-    while vault.step_rehearsal(rehearsed.id, ONE).await.unwrap() != Stepped::Idle {}
+    while vault.step_dry_run(rehearsed.id, ONE).await.unwrap() != StepProgress::Idle {}
     let rehearsed = vault.find_rotation(rehearsed.id).unwrap();
     let status = rotate(&vault).await;
     let hex = data_encoding::HEXLOWER.encode(id_of(&bad).as_bytes());
@@ -193,7 +193,7 @@ async fn a_record_that_does_not_open_is_left_alone_and_named() {
     assert_eq!(value(&vault, &good).await.unwrap().1, Role::Active);
 
     // Once it is gone, nothing is in the way.
-    assert_eq!(forget(&vault, &bad).await, Err(Failure::NotFound), "it does not open, so its context is not known");
+    assert_eq!(forget(&vault, &bad).await, Err(ItemFailure::NotFound), "it does not open, so its context is not known");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_dry_run_writes_nothing() {
     assert!(begun.dry_run && begun.rows_total == 5);
     let refused = vault.begin_rotation(&permit(), request()).await;
     assert!(matches!(refused, Err(RotationError::Running(id)) if id == begun.id));
-    while vault.step_rehearsal(begun.id, Budget { records: 2 }).await.unwrap() != Stepped::Idle {}
+    while vault.step_dry_run(begun.id, StepBudget { records: 2 }).await.unwrap() != StepProgress::Idle {}
     let ended = vault.find_rotation(begun.id).unwrap();
     assert_eq!((ended.state, ended.rows_resealed, ended.rows_total), (RotationState::Done, 5, 5));
     assert!(rows(b'r').await == records && rows(b'o').await == rotations && rows(b'a').await.is_empty());
@@ -238,7 +238,7 @@ async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
     vault.step_rotation(ONE).await.unwrap();
     let cancelled = vault.cancel_rotation(&permit(), first.id).await.unwrap();
     assert_eq!((cancelled.state, cancelled.rows_resealed), (RotationState::Cancelled, 1));
-    assert_eq!(vault.step_rotation(ONE).await.unwrap(), Stepped::Idle);
+    assert_eq!(vault.step_rotation(ONE).await.unwrap(), StepProgress::Idle);
     assert!(matches!(vault.cancel_rotation(&permit(), first.id).await, Err(RotationError::Ended(_))));
 
     bench.now_s.fetch_add(1, Ordering::SeqCst);
@@ -317,7 +317,7 @@ async fn records_of_another_kid_keep_their_tokens() {
         "name = \"t\"\nversion = 1\nkid = \"K_NEWNAME\"\ntokenization = \"vault-deterministic\"\n[entities.NOTE]\nnormalize = \"exact\"\n",
     )
     .unwrap();
-    let item = Subject { kind: "NOTE", value: "v", context: "" };
+    let item = ValueInput { kind: "NOTE", value: "v", context: "" };
     let found = vault.lookup(&permit(), &renamed, &[item]).await.unwrap().results.remove(0).unwrap();
     assert_eq!(found, [token], "found by the id under the new kid's key, with the text that it has");
     assert_sound(&vault).await;
@@ -328,21 +328,21 @@ async fn records_of_test_credentials_are_moved_too() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     drop(vault);
-    // Minted in the test world, as the vault mints.
+    // Minted in the test mode, as the vault mints.
     let keys = ring(1, None, 1);
-    let test = keys.get(kid()).unwrap().active().keys(World::Test);
+    let test = keys.get(kid()).unwrap().active().keys(Mode::Test);
     let kind = EntityKind::parse("NOTE").unwrap();
     let id = test.token_id(kind, Context::EMPTY, "v");
     let payload = records::payload(Context::EMPTY, Value::new("v").unwrap(), "v");
     let record = records::seal(test, kind, id, &payload, 1, &mut rand::rng());
-    let put = Change::Put(RowKey::record(id.as_bytes()), record.encode());
+    let put = RowChange::Put(RowKey::record(id.as_bytes()), record.encode());
     let fingerprint = *test.fingerprint().as_bytes();
     let key = RowKey::generation(kid(), &fingerprint);
     let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
     let mut generation = masker_store::record::GenerationRow::decode(&row).unwrap();
     generation.records = 1;
-    let changes = vec![put, Change::Put(key, generation.encode())];
-    bench.store.apply(Batch { preconditions: vec![], changes }).await.unwrap();
+    let changes = vec![put, RowChange::Put(key, generation.encode())];
+    bench.store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let status = rotate(&vault).await;
@@ -350,7 +350,7 @@ async fn records_of_test_credentials_are_moved_too() {
     let row = bench.store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap().remove(0).unwrap();
     let record = Record::decode(&row).unwrap();
     let keys = ring(2, None, 2);
-    let test = keys.get(kid()).unwrap().active().keys(World::Test);
+    let test = keys.get(kid()).unwrap().active().keys(Mode::Test);
     let opened = records::open(test, kind, kid(), id, &record).unwrap();
     assert_eq!(opened.value(), "v");
     let index = test.token_id(kind, Context::EMPTY, "v");
@@ -382,12 +382,12 @@ async fn an_index_that_belongs_to_another_record_stays_with_it() {
     let stored = bench.store.get_many(vec![generation_key.clone()]).await.unwrap().remove(0).unwrap();
     let mut generation = masker_store::record::GenerationRow::decode(&stored).unwrap();
     generation.records = 1;
-    let changes = vec![Change::Put(key, row), Change::Put(generation_key, generation.encode())];
-    bench.store.apply(Batch { preconditions: vec![], changes }).await.unwrap();
+    let changes = vec![RowChange::Put(key, row), RowChange::Put(generation_key, generation.encode())];
+    bench.store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 3)).await;
     let rehearsal = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
-    while vault.step_rehearsal(rehearsal.id, ALL).await.unwrap() != Stepped::Idle {}
+    while vault.step_dry_run(rehearsal.id, ALL).await.unwrap() != StepProgress::Idle {}
     assert_eq!(vault.find_rotation(rehearsal.id).unwrap().conflicts, 1);
     let status = rotate(&vault).await;
     assert_eq!((status.state, status.rows_resealed, status.conflicts), (RotationState::Done, 1, 1));
@@ -407,8 +407,8 @@ async fn damage_keeps_a_key_from_being_proven_unneeded() {
     // An alias that is no record's: it may be all that is left of what needs the old key.
     let stray = RowKey::alias(&[7; 16]);
     let alias = Alias { target: *id_of(&token).as_bytes(), tag: [7; 16] };
-    let put = Change::Put(stray.clone(), alias.encode());
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![put] }).await.unwrap();
+    let put = RowChange::Put(stray.clone(), alias.encode());
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![put] }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let status = rotate(&vault).await;
@@ -417,7 +417,7 @@ async fn damage_keeps_a_key_from_being_proven_unneeded() {
     assert!(removable(&vault).is_empty());
     assert!(!vault.check(&permit()).await.unwrap().ok() && removable(&vault).is_empty());
 
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![Change::Remove(stray)] }).await.unwrap();
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![RowChange::Remove(stray)] }).await.unwrap();
     // A check that finds all in order proves it as well.
     assert_sound(&vault).await;
     assert_eq!(removable(&vault).len(), 1);
@@ -461,8 +461,8 @@ async fn life(rng: &mut ChaCha8Rng) -> u32 {
                 begin(&vault, request()).await;
             }
             4..10 => {
-                let stepped = vault.step_rotation(Budget { records: rng.random_range(1..10) }).await.unwrap();
-                let finished = stepped != Stepped::Idle && vault.running().is_none();
+                let stepped = vault.step_rotation(StepBudget { records: rng.random_range(1..10) }).await.unwrap();
+                let finished = stepped != StepProgress::Idle && vault.running().is_none();
                 if finished {
                     done += 1;
                     assert_eq!(vault.all_rotations()[0].state, RotationState::Done);
@@ -472,10 +472,10 @@ async fn life(rng: &mut ChaCha8Rng) -> u32 {
                 }
             }
             10 => {
-                let fault = if rng.random() { Fault::NotApplied } else { Fault::AppliedUnanswered };
+                let fault = if rng.random() { InjectedFault::NotApplied } else { InjectedFault::AppliedUnanswered };
                 bench.store.fail_next_apply(fault);
                 // Nothing needs to be written where no rotation runs.
-                let _ = vault.step_rotation(Budget { records: 5 }).await;
+                let _ = vault.step_rotation(StepBudget { records: 5 }).await;
                 bench.store.clear_faults();
             }
             11..14 => {

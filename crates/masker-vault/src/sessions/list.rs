@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{SessionOwner, SessionStatus};
-use crate::{Vault, VaultError, ids::SessionId, pages::PAGE_ROWS};
+use crate::{Vault, VaultError, ids::SessionId, paged_scan::PAGE_ROWS};
 use masker_store::{
     Row, RowKey,
-    record::{Named, SessionRow},
+    record::{RowName, SessionRow},
 };
 use masker_types::limits::SESSIONS_PAGE_MAX;
 
@@ -79,9 +79,9 @@ impl Vault {
         let mut sessions = Vec::new();
         loop {
             let from = after.map(|id| RowKey::session(id.as_bytes()));
-            let page = self.shared.store.scan_after(Named::SESSIONS, from, PAGE_ROWS).await?;
+            let page = self.shared.store.scan_after(RowName::SESSIONS, from, PAGE_ROWS).await?;
             for (key, row) in page.rows {
-                let Ok(Named::Session(id)) = Named::parse(&key) else { continue };
+                let Ok(RowName::Session(id)) = RowName::parse(&key) else { continue };
                 let id = SessionId::from_bytes(id);
                 after = Some(id);
                 let status = self.listed(id, &row).await?;
@@ -111,7 +111,7 @@ impl Vault {
                     None => return Ok(None),
                 },
                 Err(_) => {
-                    self.shared.damage_seen();
+                    self.shared.count_damage();
                     return Ok(None);
                 }
             },

@@ -8,9 +8,9 @@
 //! Sessions give nobody anything: what is done in one takes a permit of its own.
 
 mod list;
-mod needs;
+mod required_keys;
 mod purge;
-mod register;
+mod registry;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -20,13 +20,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use list::{SessionFilter, SessionPage, SessionState};
-pub use needs::SessionNeeds;
-pub(crate) use register::Sessions;
-use session::{Noted, Session};
+pub(crate) use registry::SessionRegistry;
+pub use required_keys::SessionNeeds;
+use session::{NotedToken, Session};
 
-use super::{Shared, Vault, VaultError, ids::SessionId, status::timestamp};
+use super::{Vault, VaultError, VaultShared, ids::SessionId, status::timestamp};
 use masker_store::{
-    Change, RowKey, StoreError,
+    RowChange, RowKey, StoreError,
     record::{SessionRow, is_caller, is_label},
 };
 use masker_types::{
@@ -115,7 +115,7 @@ impl SessionStatus {
 
 /// A session that a request works in.
 pub struct EnteredSession {
-    shared: Arc<Shared>,
+    shared: Arc<VaultShared>,
     session: Arc<Session>,
 }
 
@@ -132,13 +132,13 @@ impl EnteredSession {
 
     /// Notes tokens that are handed out, by their texts. One that is closed meanwhile notes nothing.
     pub fn note_minted<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
-        let noted: Vec<Noted> = tokens.into_iter().filter_map(Noted::parse).collect();
+        let noted: Vec<NotedToken> = tokens.into_iter().filter_map(NotedToken::parse).collect();
         self.session.minted(&noted, self.shared.now_ms(), &self.shared.sessions.room);
     }
 
     /// Notes tokens that were rehydrated, by their texts. One that is closed meanwhile notes nothing.
     pub fn note_rehydrated<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
-        let noted: Vec<Noted> = tokens.into_iter().filter_map(Noted::parse).collect();
+        let noted: Vec<NotedToken> = tokens.into_iter().filter_map(NotedToken::parse).collect();
         self.session.rehydrated(&noted, self.shared.now_ms());
     }
 }
@@ -171,7 +171,7 @@ impl Vault {
         let encoded = row.encode().map_err(|_| SessionError::Owner)?;
         let session = Session::new(id, row.clone());
         let place = self.shared.sessions.place(session).ok_or(SessionError::TooMany)?;
-        self.writer.keep(vec![Change::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
+        self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
         place.fill();
         Ok(SessionStatus::new(id, row, Some(SessionNeeds::default())))
     }
@@ -189,14 +189,14 @@ impl Vault {
     pub async fn close_session(&self, id: SessionId) -> Result<SessionStatus, SessionError> {
         let sessions = &self.shared.sessions;
         if let Some(session) = sessions.get(id) {
-            let _turn = sessions.turns.read().await;
+            let _guard = sessions.turns.read().await;
             let _alone = session.closing.lock().await;
             // Somebody else may have closed it.
-            if let Some(closing) = session.begin_closing() {
+            if let Some(closing) = session.start_closing() {
                 let needs = self.needs_of(&session.held()).await?;
                 let row = closing.last_row(self.now_ms(), needs.generations, needs.gone);
                 let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-                self.writer.keep(vec![Change::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
+                self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
                 let tags = closing.closed(row.clone());
                 sessions.remove(&session, &tags);
                 return Ok(SessionStatus::new(id, row, None));

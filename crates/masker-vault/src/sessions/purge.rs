@@ -1,10 +1,10 @@
 //! Sessions that were kept for as long as they are to be.
 
 use super::session::Session;
-use crate::{Vault, VaultError, ids::SessionId, pages::Pages};
+use crate::{Vault, VaultError, ids::SessionId, paged_scan::PagedScan};
 use masker_store::{
     RowKey,
-    record::{Named, SessionRow},
+    record::{RowName, SessionRow},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -22,20 +22,20 @@ impl Vault {
         // No id of a session that was opened before is higher.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
         let mut purged = 0;
-        let mut pages = Pages::new(Named::SESSIONS);
+        let mut pages = PagedScan::new(RowName::SESSIONS);
         'all: while let Some(rows) = pages.next(self.shared.store.as_ref()).await? {
             for (key, row) in rows {
                 if key >= end {
                     break 'all;
                 }
-                let Ok(Named::Session(id)) = Named::parse(&key) else { continue };
+                let Ok(RowName::Session(id)) = RowName::parse(&key) else { continue };
                 let id = SessionId::from_bytes(id);
                 let open = sessions.get(id);
                 let ended_ms = match (&open, SessionRow::decode(&row)) {
                     (Some(session), _) => Some(session.row().last_used_ms),
                     (None, Ok(row)) => row.closed_at_ms,
                     (None, Err(_)) => {
-                        self.shared.damage_seen();
+                        self.shared.count_damage();
                         None
                     }
                 };
@@ -45,7 +45,7 @@ impl Vault {
                 if let Some(session) = open.as_deref() {
                     sessions.remove(session, &Session::end(session));
                 }
-                sessions.doom(id);
+                sessions.queue_removal(id);
                 purged += 1;
             }
         }

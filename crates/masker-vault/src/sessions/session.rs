@@ -7,18 +7,18 @@ use std::{
 
 use tokio::sync::Mutex as Turn;
 
-use super::register::Room;
-use crate::{ids::SessionId, tag::Tag};
+use super::registry::TokenQuota;
+use crate::{ids::SessionId, tag::TokenTag};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
-    Change, RowKey,
-    record::{KeyError, SESSION_KINDS_MAX, SessionNeed, SessionOwner, SessionRow, SessionTokenRow},
+    RowChange, RowKey,
+    record::{RowKeyError, SESSION_KINDS_MAX, SessionNeed, SessionOwner, SessionRow, SessionTokenRow},
 };
 use masker_types::kind::{EntityKind, Kid};
 
 /// Where tokens come from: what those of one session have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct TokenSource {
     pub(super) kind: EntityKind,
     pub(super) kid: Kid,
     /// The part of a fingerprint that a token which carries its value names its key by.
@@ -26,12 +26,12 @@ pub(super) struct Source {
 }
 
 /// A token that is to be noted.
-pub(super) struct Noted {
-    pub(super) tag: Tag,
-    pub(super) source: Source,
+pub(super) struct NotedToken {
+    pub(super) tag: TokenTag,
+    pub(super) source: TokenSource,
 }
 
-impl Noted {
+impl NotedToken {
     /// By its text; `None` for what is no token.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let token = Token::parse(text).ok()?;
@@ -39,12 +39,15 @@ impl Noted {
             Token::Vault { .. } => None,
             Token::Aead { body, .. } => Some(body.fingerprint_prefix()),
         };
-        Some(Noted { tag: Tag::of(&token), source: Source { kind: token.kind(), kid: token.kid(), prefix } })
+        Some(NotedToken {
+            tag: TokenTag::of(&token),
+            source: TokenSource { kind: token.kind(), kid: token.kid(), prefix },
+        })
     }
 }
 
 #[derive(Clone, Copy)]
-struct Tracked {
+struct TrackedToken {
     /// Its place in the list of sources.
     source: u16,
     rehydrated: bool,
@@ -53,36 +56,36 @@ struct Tracked {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum SessionPhase {
     Open,
     /// Somebody closes it: it counts nothing any more, and may be open again if that fails.
     Closing,
     Ended,
 }
 
-struct State {
-    phase: Phase,
+struct SessionInner {
+    phase: SessionPhase,
     row: SessionRow,
     row_changed: bool,
     /// Sources with the place of their kind in the row.
-    sources: Vec<(Source, usize)>,
-    tokens: HashMap<Tag, Tracked>,
+    sources: Vec<(TokenSource, usize)>,
+    tokens: HashMap<TokenTag, TrackedToken>,
     /// Tokens whose rows are to be written.
-    changed: Vec<Tag>,
+    changed: Vec<TokenTag>,
 }
 
 /// A session that is open, or was when somebody began to use it.
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) opened_by: SessionOwner,
-    state: Mutex<State>,
+    state: Mutex<SessionInner>,
     /// Whose turn it is to close it.
     pub(super) closing: Turn<()>,
 }
 
 /// The tokens that a session holds.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct TrackedIds {
     /// Those that the vault has records of.
     pub(super) ids: Vec<TokenId>,
     /// Those that carry their value, by how they name their key.
@@ -90,18 +93,18 @@ pub(super) struct Held {
 }
 
 /// Changes taken from a session to be written; they go back to it unless they were.
-pub(super) struct Taken<'s> {
+pub(super) struct TakenChanges<'s> {
     session: &'s Session,
     /// Whether that was all, and the session's own row is among them.
     pub(super) complete: bool,
-    tags: Vec<Tag>,
+    tags: Vec<TokenTag>,
 }
 
 impl Session {
     /// A session that was read from its row, or is new.
     pub(super) fn new(id: SessionId, row: SessionRow) -> Self {
-        let state = State {
-            phase: Phase::Open,
+        let state = SessionInner {
+            phase: SessionPhase::Open,
             row_changed: false,
             sources: Vec::new(),
             tokens: HashMap::new(),
@@ -112,13 +115,13 @@ impl Session {
         Session { id, opened_by, state: Mutex::new(state), closing: Turn::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SessionInner> {
         // Nothing below panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes tokens that were handed out. A session that is not open any more notes nothing.
-    pub(super) fn minted(&self, tokens: &[Noted], now_ms: u64, room: &Room) {
+    pub(super) fn minted(&self, tokens: &[NotedToken], now_ms: u64, room: &TokenQuota) {
         let mut state = self.state();
         if !state.used(now_ms) {
             return;
@@ -129,7 +132,7 @@ impl Session {
             }
             match state.source(noted.source).filter(|_| room.take(state.tokens.len())) {
                 Some(source) => {
-                    state.track(noted.tag, Tracked { source, rehydrated: false, changed: true });
+                    state.track(noted.tag, TrackedToken { source, rehydrated: false, changed: true });
                     state.changed.push(noted.tag);
                 }
                 None => state.row.untracked += 1,
@@ -138,13 +141,13 @@ impl Session {
     }
 
     /// Notes tokens that were rehydrated.
-    pub(super) fn rehydrated(&self, tokens: &[Noted], now_ms: u64) {
+    pub(super) fn rehydrated(&self, tokens: &[NotedToken], now_ms: u64) {
         let mut state = self.state();
         if !state.used(now_ms) {
             return;
         }
-        for Noted { tag, source } in tokens {
-            let State { tokens, changed, sources, row, .. } = &mut *state;
+        for NotedToken { tag, source } in tokens {
+            let SessionInner { tokens, changed, sources, row, .. } = &mut *state;
             match tokens.get_mut(tag) {
                 Some(token) if !token.rehydrated => {
                     token.rehydrated = true;
@@ -166,12 +169,12 @@ impl Session {
     }
 
     /// Takes in a token that was read from its row. Returns whether it could.
-    pub(super) fn take_in(&self, tag: Tag, row: &SessionTokenRow, room: &Room) -> bool {
+    pub(super) fn restore_token(&self, tag: TokenTag, row: &SessionTokenRow, room: &TokenQuota) -> bool {
         let mut state = self.state();
-        let source = Source { kind: row.kind, kid: row.kid, prefix: row.prefix };
+        let source = TokenSource { kind: row.kind, kid: row.kid, prefix: row.prefix };
         match state.source(source).filter(|_| room.take(state.tokens.len())) {
             Some(source) => {
-                state.track(tag, Tracked { source, rehydrated: row.rehydrated, changed: false });
+                state.track(tag, TrackedToken { source, rehydrated: row.rehydrated, changed: false });
                 true
             }
             None => {
@@ -183,9 +186,9 @@ impl Session {
     }
 
     /// The row, with what the session holds while it is open.
-    pub(super) fn look(&self) -> (SessionRow, Option<Held>) {
+    pub(super) fn look(&self) -> (SessionRow, Option<TrackedIds>) {
         let state = self.state();
-        (state.row.clone(), (state.phase != Phase::Ended).then(|| state.held()))
+        (state.row.clone(), (state.phase != SessionPhase::Ended).then(|| state.held()))
     }
 
     /// The row alone.
@@ -194,60 +197,64 @@ impl Session {
     }
 
     /// The tokens that it holds.
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn held(&self) -> TrackedIds {
         self.state().held()
     }
 
     /// Takes what is to be written, up to `limit` tokens of it, and appends the rows. The session's own comes with the
     /// last tokens.
-    pub(super) fn take_changes(&self, limit: usize, changes: &mut Vec<Change>) -> Result<Option<Taken<'_>>, KeyError> {
+    pub(super) fn take_changes(
+        &self,
+        limit: usize,
+        changes: &mut Vec<RowChange>,
+    ) -> Result<Option<TakenChanges<'_>>, RowKeyError> {
         let mut state = self.state();
-        if state.phase != Phase::Open || (!state.row_changed && state.changed.is_empty()) {
+        if state.phase != SessionPhase::Open || (!state.row_changed && state.changed.is_empty()) {
             return Ok(None);
         }
         let row = state.row.encode()?;
         let rest = state.changed.len().saturating_sub(limit);
         let tags = state.changed.split_off(rest);
         let complete = state.changed.is_empty();
-        let State { tokens, sources, .. } = &mut *state;
+        let SessionInner { tokens, sources, .. } = &mut *state;
         for tag in &tags {
             if let Some(token) = tokens.get_mut(tag) {
                 token.changed = false;
-                let (Source { kind, kid, prefix }, _) = sources[usize::from(token.source)];
+                let (TokenSource { kind, kid, prefix }, _) = sources[usize::from(token.source)];
                 let row = SessionTokenRow { rehydrated: token.rehydrated, kind, kid, prefix };
-                changes.push(Change::Put(RowKey::session_token(self.id.as_bytes(), tag.as_bytes()), row.encode()));
+                changes.push(RowChange::Put(RowKey::session_token(self.id.as_bytes(), tag.as_bytes()), row.encode()));
             }
         }
         if complete {
             state.row_changed = false;
-            changes.push(Change::Put(RowKey::session(self.id.as_bytes()), row));
+            changes.push(RowChange::Put(RowKey::session(self.id.as_bytes()), row));
         }
-        Ok(Some(Taken { session: self, complete, tags }))
+        Ok(Some(TakenChanges { session: self, complete, tags }))
     }
 
     /// Begins to close it: nothing is counted from now on. `None` if it is not open.
-    pub(super) fn begin_closing(&self) -> Option<Closing<'_>> {
+    pub(super) fn start_closing(&self) -> Option<ClosingSession<'_>> {
         let mut state = self.state();
-        if state.phase != Phase::Open {
+        if state.phase != SessionPhase::Open {
             return None;
         }
-        state.phase = Phase::Closing;
-        Some(Closing { session: self })
+        state.phase = SessionPhase::Closing;
+        Some(ClosingSession { session: self })
     }
 
     /// Ends it at once. Returns the tags of its tokens.
-    pub(super) fn end(&self) -> Vec<Tag> {
+    pub(super) fn end(&self) -> Vec<TokenTag> {
         let mut state = self.state();
-        state.phase = Phase::Ended;
+        state.phase = SessionPhase::Ended;
         state.changed.clear();
         std::mem::take(&mut state.tokens).into_keys().collect()
     }
 }
 
-impl State {
+impl SessionInner {
     /// Notes that it is used. Returns whether it is open.
     fn used(&mut self, now_ms: u64) -> bool {
-        if self.phase != Phase::Open {
+        if self.phase != SessionPhase::Open {
             return false;
         }
         self.row.last_used_ms = self.row.last_used_ms.max(now_ms);
@@ -268,7 +275,7 @@ impl State {
     }
 
     /// The place of a source; `None` where there are too many.
-    fn source(&mut self, source: Source) -> Option<u16> {
+    fn source(&mut self, source: TokenSource) -> Option<u16> {
         let known = self.sources.iter().position(|(known, _)| *known == source);
         let place = match known {
             Some(place) => place,
@@ -281,7 +288,7 @@ impl State {
         u16::try_from(place).ok()
     }
 
-    fn track(&mut self, tag: Tag, token: Tracked) {
+    fn track(&mut self, tag: TokenTag, token: TrackedToken) {
         let (_, kind) = self.sources[usize::from(token.source)];
         let counts = &mut self.row.kinds[kind].1;
         counts.minted += 1;
@@ -289,8 +296,8 @@ impl State {
         self.tokens.insert(tag, token);
     }
 
-    fn held(&self) -> Held {
-        let mut held = Held::default();
+    fn held(&self) -> TrackedIds {
+        let mut held = TrackedIds::default();
         for (tag, token) in &self.tokens {
             let (source, _) = self.sources[usize::from(token.source)];
             match source.prefix {
@@ -302,7 +309,7 @@ impl State {
     }
 }
 
-impl Taken<'_> {
+impl TakenChanges<'_> {
     /// They are durable.
     pub(super) fn written(mut self) {
         self.complete = false;
@@ -310,12 +317,12 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenChanges<'_> {
     fn drop(&mut self) {
         let mut state = self.session.state();
         state.row_changed |= self.complete;
         for tag in self.tags.drain(..) {
-            let State { tokens, changed, .. } = &mut *state;
+            let SessionInner { tokens, changed, .. } = &mut *state;
             if let Some(token) = tokens.get_mut(&tag)
                 && !token.changed
             {
@@ -327,11 +334,11 @@ impl Drop for Taken<'_> {
 }
 
 /// A session that is being closed; it is open again unless that goes well.
-pub(super) struct Closing<'s> {
+pub(super) struct ClosingSession<'s> {
     session: &'s Session,
 }
 
-impl Closing<'_> {
+impl ClosingSession<'_> {
     /// The row that it is closed with.
     pub(super) fn last_row(&self, now_ms: u64, needs: Vec<SessionNeed>, gone: u64) -> SessionRow {
         let row = self.session.row();
@@ -339,17 +346,17 @@ impl Closing<'_> {
     }
 
     /// That row is durable. Returns the tags of the tokens that it held.
-    pub(super) fn closed(self, row: SessionRow) -> Vec<Tag> {
+    pub(super) fn closed(self, row: SessionRow) -> Vec<TokenTag> {
         self.session.state().row = row;
         self.session.end()
     }
 }
 
-impl Drop for Closing<'_> {
+impl Drop for ClosingSession<'_> {
     fn drop(&mut self) {
         let mut state = self.session.state();
-        if state.phase == Phase::Closing {
-            state.phase = Phase::Open;
+        if state.phase == SessionPhase::Closing {
+            state.phase = SessionPhase::Open;
             // The store may hold the row that it was to be closed with.
             state.row_changed = true;
         }

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::*;
-use crate::{ExportFailed, ImportFailed, ImportOutcome, ImportRules, Ledger, Merged};
-use masker_core::export::{Header, PREFIX_BYTES, sealed_chunk_bytes};
-use masker_store::record::{Named, TombstoneRow};
+use crate::{ImportOutcome, ImportRules, Ledger, MergeCounts, VaultExportError, VaultImportError};
+use masker_core::export::{ExportHeader, PREFIX_BYTES, sealed_chunk_bytes};
+use masker_store::record::{RowName, TombstoneRow};
 
 const VAULT_ID: [u8; 16] = [0xAB; 16];
 const RESTORING: ImportRules = ImportRules { restore_erased: true };
@@ -19,13 +19,13 @@ async fn export(vault: &Vault) -> Vec<u8> {
     file
 }
 
-async fn import_by(vault: &Vault, export: &[u8], rules: ImportRules) -> Result<ImportOutcome, ImportFailed> {
+async fn import_by(vault: &Vault, export: &[u8], rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(export).unwrap();
     vault.import(&permit(), file, rules).await
 }
 
-async fn import(vault: &Vault, export: &[u8]) -> Result<ImportOutcome, ImportFailed> {
+async fn import(vault: &Vault, export: &[u8]) -> Result<ImportOutcome, VaultImportError> {
     import_by(vault, export, ImportRules::default()).await
 }
 
@@ -36,10 +36,10 @@ async fn assert_sound(vault: &Vault) -> super::super::CheckOutcome {
     outcome
 }
 
-fn header(export: &[u8]) -> (Header, usize) {
+fn header(export: &[u8]) -> (ExportHeader, usize) {
     let (prefix, rest) = export.split_first_chunk::<PREFIX_BYTES>().unwrap();
-    let length = Header::fields_bytes(prefix).unwrap();
-    (Header::parse_fields(&rest[..length]).unwrap(), PREFIX_BYTES + length)
+    let length = ExportHeader::fields_bytes(prefix).unwrap();
+    (ExportHeader::parse_fields(&rest[..length]).unwrap(), PREFIX_BYTES + length)
 }
 
 fn fingerprint(number: u8) -> masker_core::crypto::Fingerprint {
@@ -68,7 +68,7 @@ async fn an_export_brings_every_token_into_another_vault_across_a_rotation() {
 
     let other = to.open(ring(2, Some(1), 1)).await;
     let told = import(&other, &file).await.unwrap();
-    let merged = Merged { imported: 2, resealed: 1, tombstones_added: 1, ..Merged::default() };
+    let merged = MergeCounts { imported: 2, resealed: 1, tombstones_added: 1, ..MergeCounts::default() };
     assert_eq!(told, ImportOutcome { records: 2, damaged: 0, tombstones: 1, merged });
     let checked = assert_sound(&other).await;
     assert_eq!((checked.records, checked.aliases, checked.tombstones), (2, 1, 1));
@@ -79,17 +79,17 @@ async fn an_export_brings_every_token_into_another_vault_across_a_rotation() {
         assert_eq!(value(&other, token).await, Ok((text.to_owned(), Role::Active)));
         assert_eq!(to.mint(&other, "NOTE", &[text]).await, [Ok((token.clone(), false))]);
     }
-    assert_eq!(value(&other, &forgotten).await, Err(Failure::NotFound));
+    assert_eq!(value(&other, &forgotten).await, Err(ItemFailure::NotFound));
     assert_sound(&other).await;
 
     // Made again, it changes nothing.
     drop(other);
     let other = to.open(ring(2, Some(1), 3)).await;
     let told = import(&other, &file).await.unwrap();
-    assert_eq!(told.merged, Merged { present: 2, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
     // And its own export into its own vault does neither.
     let told = import(&other, &export(&other).await).await.unwrap();
-    assert_eq!(told.merged, Merged { present: 2, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
     assert_sound(&other).await;
 }
 
@@ -103,7 +103,7 @@ async fn an_alias_is_made_again_even_where_the_record_comes_under_the_active_key
     assert_eq!(import(&vault, &file).await.unwrap().merged.resealed, 1);
     let file = export(&vault).await;
     let vault = to.open(ring(2, None, 1)).await;
-    assert_eq!(import(&vault, &file).await.unwrap().merged, Merged { imported: 1, ..Merged::default() });
+    assert_eq!(import(&vault, &file).await.unwrap().merged, MergeCounts { imported: 1, ..MergeCounts::default() });
     assert_eq!(assert_sound(&vault).await.aliases, 1);
     assert_eq!(to.mint(&vault, "NOTE", &["v"]).await, [Ok((token, false))]);
 }
@@ -121,7 +121,7 @@ async fn what_is_in_the_vault_stays_as_it_is() {
     // Another spelling of one normal form: one token, and the vault's own spelling stays.
     assert_eq!(to.mint(&vault, "PHONE", &["(415) 555-2671"]).await, [Ok((other.clone(), true))]);
     let told = import(&vault, &file).await.unwrap();
-    assert_eq!(told.merged, Merged { present: 1, conflicts: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { present: 1, conflicts: 1, ..MergeCounts::default() });
     assert_eq!(value(&vault, &other).await.unwrap().0, "(415) 555-2671");
     assert_sound(&vault).await;
 }
@@ -139,7 +139,7 @@ async fn a_value_with_two_tokens_is_counted_and_both_rehydrate() {
     drop(vault);
     let vault = to.open(ring(2, Some(1), 2)).await;
     let told = import(&vault, &file).await.unwrap();
-    assert_eq!(told.merged, Merged { imported: 1, resealed: 1, alias_conflicts: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { imported: 1, resealed: 1, alias_conflicts: 1, ..MergeCounts::default() });
     assert_eq!(to.mint(&vault, "NOTE", &["v"]).await, [Ok((mine.clone(), false))], "the vault's own token stays");
     for token in [&mine, &theirs] {
         assert_eq!(value(&vault, token).await.unwrap().0, "v");
@@ -161,24 +161,24 @@ async fn what_was_erased_comes_back_only_when_it_is_asked_for() {
     // Its own tombstone keeps it out.
     assert_eq!(
         import(&vault, &before).await.unwrap().merged,
-        Merged { present: 1, erased_skipped: 1, ..Merged::default() }
+        MergeCounts { present: 1, erased_skipped: 1, ..MergeCounts::default() }
     );
-    assert_eq!(value(&vault, &b).await, Err(Failure::NotFound));
+    assert_eq!(value(&vault, &b).await, Err(ItemFailure::NotFound));
     // And so does one that came with an export.
     let other = to.open(ring(1, None, 1)).await;
     let told = import(&other, &after).await.unwrap();
-    assert_eq!(told.merged, Merged { imported: 1, tombstones_added: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { imported: 1, tombstones_added: 1, ..MergeCounts::default() });
     let told = import(&other, &before).await.unwrap();
-    assert_eq!(told.merged, Merged { present: 1, erased_skipped: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { present: 1, erased_skipped: 1, ..MergeCounts::default() });
     assert_eq!(assert_sound(&other).await.tombstones, 1);
 
     let told = import_by(&other, &before, RESTORING).await.unwrap();
-    assert_eq!(told.merged, Merged { imported: 1, restored: 1, present: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { imported: 1, restored: 1, present: 1, ..MergeCounts::default() });
     assert_eq!(value(&other, &b).await.unwrap().0, "b");
     assert_eq!(assert_sound(&other).await.tombstones, 0);
     // A record that is there is not erased by another vault's tombstone.
     let told = import(&other, &after).await.unwrap();
-    assert_eq!(told.merged, Merged { present: 1, records_kept: 1, ..Merged::default() });
+    assert_eq!(told.merged, MergeCounts { present: 1, records_kept: 1, ..MergeCounts::default() });
     for token in [&a, &b] {
         assert!(value(&other, token).await.is_ok());
     }
@@ -219,7 +219,7 @@ async fn what_is_erased_while_an_export_runs_does_not_come_back_and_the_rest_is_
     for (number, (text, token)) in tokens.iter().enumerate() {
         match value(&other, token).await {
             Ok((told, _)) => assert!(number >= 100 && told == *text),
-            Err(failure) => assert!(number < 100 && failure == Failure::NotFound),
+            Err(failure) => assert!(number < 100 && failure == ItemFailure::NotFound),
         }
     }
     assert_sound(&other).await;
@@ -249,7 +249,7 @@ async fn every_altered_byte_and_every_truncation_is_refused_and_nothing_is_writt
     for more in [&b"\0"[..], &file] {
         assert!(import(&other, &[&file, more].concat()).await.is_err());
     }
-    assert_eq!((other.records(), to.store.count(Named::TOMBSTONES).await.unwrap()), (0, 0));
+    assert_eq!((other.records(), to.store.count(RowName::TOMBSTONES).await.unwrap()), (0, 0));
     assert_eq!(import(&other, &file).await.unwrap().merged.imported, 1, "as it was made, it is taken");
 }
 
@@ -274,7 +274,7 @@ async fn chunks_that_were_moved_repeated_or_left_out_are_refused() {
         [&[all.len() - 1], &all[1..]].concat(),
     ] {
         let told = import(&other, &order(&changed)).await;
-        assert!(matches!(told, Err(ImportFailed::Export(_))), "{changed:?}");
+        assert!(matches!(told, Err(VaultImportError::Export(_))), "{changed:?}");
     }
     assert_eq!(other.records(), 0);
     assert_eq!(import(&other, &order(&all)).await.unwrap().merged.imported, 4_000);
@@ -292,11 +292,11 @@ async fn an_export_whose_keys_are_not_loaded_is_refused_and_says_which_it_needs(
 
     let stranger = Bench::new().open(ring(3, None, 1)).await;
     let told = import(&stranger, &file).await.unwrap_err();
-    assert!(matches!(&told, ImportFailed::Closed(keys) if *keys == [(kid(), fingerprint(2))]), "{told}");
+    assert!(matches!(&told, VaultImportError::Closed(keys) if *keys == [(kid(), fingerprint(2))]), "{told}");
     // The key that opens it is not all that it needs.
     let half = Bench::new().open(ring(2, None, 1)).await;
     let told = import(&half, &file).await.unwrap_err();
-    let ImportFailed::KeysMissing(missing) = &told else { panic!("{told}") };
+    let VaultImportError::KeysMissing(missing) = &told else { panic!("{told}") };
     assert_eq!(missing.iter().map(|(name, count)| (*name, *count)).collect::<Vec<_>>(), [((kid(), fingerprint(1)), 3)]);
     assert!(told.to_string().contains(&format!("3 need K_A with fingerprint {}", fingerprint(1))), "{told}");
     assert_eq!((half.records(), stranger.records()), (0, 0));
@@ -308,14 +308,14 @@ async fn an_import_that_failed_on_the_way_can_be_made_again() {
     let vault = from.open(ring(1, None, 1)).await;
     let tokens = many(&from, &vault, 3_500).await;
     let file = export(&vault).await;
-    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+    for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let to = Bench::new();
         let other = to.open(ring(2, Some(1), 1)).await;
         to.store.fail_next_apply(fault);
-        assert!(matches!(import(&other, &file).await, Err(ImportFailed::Vault(_))));
+        assert!(matches!(import(&other, &file).await, Err(VaultImportError::Vault(_))));
         let told = import(&other, &file).await.unwrap().merged;
         assert_eq!(told.imported + told.present, 3_500);
-        assert_eq!(told.present > 0, fault == Fault::AppliedUnanswered);
+        assert_eq!(told.present > 0, fault == InjectedFault::AppliedUnanswered);
         let checked = assert_sound(&other).await;
         assert_eq!((checked.records, checked.aliases), (3_500, 3_500));
     }
@@ -343,10 +343,10 @@ async fn an_export_is_not_ended_over_a_commit_that_failed() {
     bench.token(&vault, "v").await;
     let mut exporting = vault.export(&permit(), VAULT_ID).await.unwrap();
     assert!(exporting.next().await.unwrap().is_some());
-    bench.store.fail_next_apply(Fault::NotApplied);
-    let item = Subject { kind: "NOTE", value: "w", context: "" };
+    bench.store.fail_next_apply(InjectedFault::NotApplied);
+    let item = ValueInput { kind: "NOTE", value: "w", context: "" };
     assert!(vault.tokenize(&permit(), &bench.policy, &[item]).await.is_err());
-    assert!(matches!(exporting.next().await, Err(ExportFailed::Uncertain)));
+    assert!(matches!(exporting.next().await, Err(VaultExportError::Uncertain)));
     assert!(exporting.next().await.unwrap().is_none());
 }
 
@@ -359,8 +359,8 @@ async fn a_damaged_record_is_told_and_keeps_nothing_else_from_being_imported() {
     let key = RowKey::record(id.as_bytes());
     let mut row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
     *row.last_mut().unwrap() ^= 1;
-    let change = vec![Change::Put(key, row)];
-    bench.store.apply(Batch { preconditions: vec![], changes: change }).await.unwrap();
+    let change = vec![RowChange::Put(key, row)];
+    bench.store.apply(RowBatch { preconditions: vec![], changes: change }).await.unwrap();
     let file = export(&vault).await;
     let to = Bench::new();
     let other = to.open(ring(1, None, 1)).await;
@@ -368,8 +368,8 @@ async fn a_damaged_record_is_told_and_keeps_nothing_else_from_being_imported() {
     assert_eq!((told.records, told.damaged, told.merged.imported), (3, 1, 2));
     assert_eq!(assert_sound(&other).await.records, 2);
     // The count of tombstones is loaded with the rest.
-    let tombstone = Change::Put(RowKey::tombstone(&[1; 16]), TombstoneRow { erased_at_ms: 1 }.encode());
-    to.store.apply(Batch { preconditions: vec![], changes: vec![tombstone] }).await.unwrap();
+    let tombstone = RowChange::Put(RowKey::tombstone(&[1; 16]), TombstoneRow { erased_at_ms: 1 }.encode());
+    to.store.apply(RowBatch { preconditions: vec![], changes: vec![tombstone] }).await.unwrap();
     assert_eq!(Ledger::load(&to.store).await.unwrap().tombstones(), 0);
     assert!(!other.check(&permit()).await.unwrap().counts_agree, "a tombstone that was not counted is noticed");
 }

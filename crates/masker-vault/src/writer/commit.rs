@@ -12,9 +12,9 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use super::{Asked, Job, callers::Callers, group::Group};
-use crate::{Ledger, Shared, VaultError};
-use masker_store::{Applied, Batch, Change, StoreError};
+use super::{Job, PendingJob, caller_estimate::CallerEstimate, commit_group::CommitGroup};
+use crate::{Ledger, VaultError, VaultShared};
+use masker_store::{ApplyOutcome, RowBatch, RowChange, StoreError};
 use masker_types::limits::COMMIT_ROWS_MAX;
 
 /// How often a group is searched and applied again when the store says that something changed in between. With one
@@ -22,22 +22,22 @@ use masker_types::limits::COMMIT_ROWS_MAX;
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Commits what comes through the queue, until told to stop or everybody has gone.
-pub(super) async fn run(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) {
-    Writer { shared, jobs, callers: Callers::default() }.run().await;
+pub(super) async fn run(shared: Arc<VaultShared>, jobs: mpsc::Receiver<Job>) {
+    CommitLoop { shared, jobs, callers: CallerEstimate::default() }.run().await;
 }
 
-struct Writer {
-    shared: Arc<Shared>,
+struct CommitLoop {
+    shared: Arc<VaultShared>,
     jobs: mpsc::Receiver<Job>,
-    callers: Callers,
+    callers: CallerEstimate,
 }
 
-impl Writer {
+impl CommitLoop {
     async fn run(mut self) {
         while let Some(first) = self.jobs.recv().await {
             let mut group = vec![first];
             self.gather(&mut group).await;
-            let last = group.pop_if(|job| job.closes_group());
+            let last = group.pop_if(|job| job.runs_alone());
             if !group.is_empty() {
                 self.commit_and_answer(group).await;
             }
@@ -67,13 +67,13 @@ impl Writer {
     async fn gather(&mut self, group: &mut Vec<Job>) {
         let mut rows: usize = group.iter().map(Job::rows).sum();
         let began = Instant::now();
-        let mut came = began;
-        while rows < COMMIT_ROWS_MAX && !group.last().is_some_and(Job::closes_group) {
+        let mut last_arrival = began;
+        while rows < COMMIT_ROWS_MAX && !group.last().is_some_and(Job::runs_alone) {
             if let Ok(job) = self.jobs.try_recv() {
                 rows += job.rows();
                 group.push(job);
-                came = Instant::now();
-            } else if self.callers.are_worth_waiting_for(group.len(), began.elapsed(), came.elapsed()) {
+                last_arrival = Instant::now();
+            } else if self.callers.should_wait(group.len(), began.elapsed(), last_arrival.elapsed()) {
                 yield_now().await;
                 thread::yield_now();
             } else {
@@ -92,35 +92,35 @@ impl Writer {
                 [Job::PutKeys(asked)] => Arc::clone(&asked.work.keys),
                 _ => self.shared.keys.load_full(),
             };
-            let Group { draft, in_flight, mut changes, preconditions, .. } =
-                Group::build(&self.shared, &keys, jobs).await?;
-            let of_draft = draft.changes();
-            if changes.is_empty() && of_draft.is_empty() {
+            let CommitGroup { draft, in_flight, mut changes, preconditions, .. } =
+                CommitGroup::build(&self.shared, &keys, jobs).await?;
+            let draft_changes = draft.changes();
+            if changes.is_empty() && draft_changes.is_empty() {
                 self.committed(jobs);
                 return Ok(());
             }
-            let audit_noted = self.shared.audit_head().map(|(sequence, change)| {
+            let audit_head_written = self.shared.audit_head().map(|(sequence, change)| {
                 changes.insert(change.key().clone(), change);
                 sequence
             });
-            let mut changes: Vec<Change> = changes.into_values().collect();
-            changes.extend(of_draft);
+            let mut changes: Vec<RowChange> = changes.into_values().collect();
+            changes.extend(draft_changes);
             let rows = changes.len();
             let started = Instant::now();
             self.shared.in_flight.begin(in_flight);
-            let applied = self.shared.store.apply(Batch { preconditions, changes }).await;
+            let applied = self.shared.store.apply(RowBatch { preconditions, changes }).await;
             self.shared.in_flight.end(applied.is_err());
             match applied {
-                Ok(Applied::Durable) => {
+                Ok(ApplyOutcome::Durable) => {
                     self.shared.metrics.commit_rows.observe(rows as f64);
                     self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
                     self.shared.metrics.records.set(draft.ledger.records().cast_signed());
                     self.shared.ledger.store(Arc::new(draft.ledger));
-                    audit_noted.into_iter().for_each(|sequence| self.shared.audit_head_noted(sequence));
+                    audit_head_written.into_iter().for_each(|sequence| self.shared.set_audit_head_written(sequence));
                     self.committed(jobs);
                     return Ok(());
                 }
-                Ok(Applied::Refused(precondition)) => {
+                Ok(ApplyOutcome::Refused(precondition)) => {
                     warn!(precondition, "the vault changed under its writer; searching again");
                     self.reload_ledger().await?;
                 }
@@ -155,7 +155,7 @@ impl Writer {
     /// Writes down when keys were last used: the last commit.
     async fn note_key_use(&self) -> Result<(), VaultError> {
         let (reply, _) = oneshot::channel();
-        self.commit(&mut [Job::NoteKeyUse(Asked { work: (), outcome: None, reply })]).await
+        self.commit(&mut [Job::NoteKeyUse(PendingJob { work: (), outcome: None, reply })]).await
     }
 
     /// Reads the books again from the store.

@@ -5,20 +5,20 @@
 
 use subtle::ConstantTimeEq;
 
-use super::{Job, group::Group};
-use crate::{Failure, KeyName, parallel, records};
+use super::{Job, commit_group::CommitGroup};
+use crate::{GenerationRef, ItemFailure, parallel_map, records};
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, OpenedRecord, TokenId},
     keyring::{Keyring, Role},
 };
 use masker_store::{
-    Change, Precondition, Row, RowKey, Store, StoreError,
+    Precondition, Row, RowChange, RowKey, Store, StoreError,
     record::{Alias, Record, TombstoneRow},
 };
-use masker_types::mode::World;
+use masker_types::mode::Mode;
 
 /// Something to merge.
-pub(crate) enum Incoming {
+pub(crate) enum MergeItem {
     /// A record, and whether it has a tombstone where it comes from.
     Record { id: TokenId, record: Box<Record>, erased: bool },
     /// A record that was erased.
@@ -26,15 +26,15 @@ pub(crate) enum Incoming {
 }
 
 /// What is merged in one go.
-pub(crate) struct Merge {
-    pub(crate) incoming: Vec<Incoming>,
+pub(crate) struct MergeRequest {
+    pub(crate) incoming: Vec<MergeItem>,
     /// Whether records come back that were erased.
     pub(crate) restore_erased: bool,
 }
 
 /// What became of what was merged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergeCounts {
     /// Records written.
     pub imported: u64,
     /// Records written under the active key, which had been sealed under another one.
@@ -56,8 +56,8 @@ pub struct Merged {
     pub records_kept: u64,
 }
 
-impl Merged {
-    pub(crate) fn add(&mut self, other: &Merged) {
+impl MergeCounts {
+    pub(crate) fn add(&mut self, other: &MergeCounts) {
         self.imported += other.imported;
         self.resealed += other.resealed;
         self.restored += other.restored;
@@ -71,16 +71,16 @@ impl Merged {
 }
 
 /// What is to be known of one thing to merge before it is decided.
-pub(super) struct Prepared<'k> {
+pub(super) struct PreparedMerge<'k> {
     /// The row under its id.
     stored: Option<Row>,
     /// For a record: opened under the keys in force.
-    opened: Option<Result<Opened<'k>, Failure>>,
+    opened: Option<Result<OpenedRow<'k>, ItemFailure>>,
 }
 
-struct Opened<'k> {
+struct OpenedRow<'k> {
     payload: OpenedRecord,
-    /// The active generation of the key id that seals it, in its world, and whether it seals it already.
+    /// The active generation of the key id that seals it, in its mode, and whether it seals it already.
     active: &'k GenerationKeys,
     is_active: bool,
     /// Its id under that generation.
@@ -96,18 +96,18 @@ pub(super) async fn prepare<'k>(
     store: &dyn Store,
     ring: &'k Keyring,
     jobs: &[Job],
-) -> Result<Vec<Prepared<'k>>, StoreError> {
-    let incoming: Vec<&Incoming> = jobs.iter().flat_map(Job::merges).collect();
+) -> Result<Vec<PreparedMerge<'k>>, StoreError> {
+    let incoming: Vec<&MergeItem> = jobs.iter().flat_map(Job::merges).collect();
     if incoming.is_empty() {
         return Ok(Vec::new());
     }
     let stored = store.get_many(incoming.iter().map(|one| RowKey::record(one.id().as_bytes())).collect()).await?;
-    let opened = parallel::map(&incoming, |one| one.open(ring));
-    let mut prepared: Vec<Prepared<'k>> =
-        stored.into_iter().zip(opened).map(|(stored, opened)| Prepared { stored, opened }).collect();
+    let opened = parallel_map::map(&incoming, |one| one.open(ring));
+    let mut prepared: Vec<PreparedMerge<'k>> =
+        stored.into_iter().zip(opened).map(|(stored, opened)| PreparedMerge { stored, opened }).collect();
 
     // Of those that may be written: who else has their names.
-    let names = |(one, prepared): (&&Incoming, &Prepared<'_>)| match &prepared.opened {
+    let names = |(one, prepared): (&&MergeItem, &PreparedMerge<'_>)| match &prepared.opened {
         Some(Ok(opened)) if prepared.stored.is_none() => {
             let (id, index) = (one.id(), opened.index);
             Some([RowKey::alias(id.as_bytes()), RowKey::alias(index.as_bytes()), RowKey::record(index.as_bytes())])
@@ -128,71 +128,75 @@ pub(super) async fn prepare<'k>(
     Ok(prepared)
 }
 
-impl Incoming {
+impl MergeItem {
     pub(super) fn id(&self) -> TokenId {
         match self {
-            Incoming::Record { id, .. } | Incoming::Tombstone { id, .. } => *id,
+            MergeItem::Record { id, .. } | MergeItem::Tombstone { id, .. } => *id,
         }
     }
 
-    fn open<'k>(&self, ring: &'k Keyring) -> Option<Result<Opened<'k>, Failure>> {
+    fn open<'k>(&self, ring: &'k Keyring) -> Option<Result<OpenedRow<'k>, ItemFailure>> {
         match self {
-            Incoming::Record { id, record, .. } => Some(open(ring, *id, record)),
-            Incoming::Tombstone { .. } => None,
+            MergeItem::Record { id, record, .. } => Some(open(ring, *id, record)),
+            MergeItem::Tombstone { .. } => None,
         }
     }
 }
 
-fn open<'k>(ring: &'k Keyring, id: TokenId, record: &Record) -> Result<Opened<'k>, Failure> {
+fn open<'k>(ring: &'k Keyring, id: TokenId, record: &Record) -> Result<OpenedRow<'k>, ItemFailure> {
     let (kid, fingerprint) = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-    let unavailable = || Failure::KeyUnavailable(KeyName { kid, fingerprint: fingerprint.to_string() });
+    let unavailable = || ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: fingerprint.to_string() });
     let generation = ring.by_fingerprint(kid, fingerprint).ok_or_else(unavailable)?;
     let pair = ring.get(kid).ok_or_else(unavailable)?;
-    for world in World::ALL {
-        if let Ok(payload) = records::open(generation.keys(world), record.kind, record.minted_kid, id, record) {
-            let active = pair.active().keys(world);
+    for mode in Mode::ALL {
+        if let Ok(payload) = records::open(generation.keys(mode), record.kind, record.minted_kid, id, record) {
+            let active = pair.active().keys(mode);
             let context = payload.payload().context;
             let index = active.token_id(record.kind, context, payload.normal());
             let is_active = generation.role() == Role::Active;
             let (alias_of_id, alias_of_index, record_of_index) = (false, false, false);
-            return Ok(Opened { payload, active, is_active, index, alias_of_id, alias_of_index, record_of_index });
+            return Ok(OpenedRow { payload, active, is_active, index, alias_of_id, alias_of_index, record_of_index });
         }
     }
-    Err(Failure::Damaged)
+    Err(ItemFailure::Damaged)
 }
 
-impl Group<'_> {
+impl CommitGroup<'_> {
     /// Decides what becomes of each, and puts what is to be written into the group.
     ///
     /// # Errors
-    /// [`Failure::KeyUnavailable`] if a key is not loaded any more that a record needs; then nothing of it is written.
-    pub(super) fn merge(&mut self, merge: &Merge, prepared: Vec<Prepared<'_>>) -> Result<Merged, Failure> {
-        if let Some(Err(gone @ Failure::KeyUnavailable(_))) = prepared
+    /// [`ItemFailure::KeyUnavailable`] if a key is not loaded any more that a record needs; then nothing of it is written.
+    pub(super) fn merge(
+        &mut self,
+        merge: &MergeRequest,
+        prepared: Vec<PreparedMerge<'_>>,
+    ) -> Result<MergeCounts, ItemFailure> {
+        if let Some(Err(gone @ ItemFailure::KeyUnavailable(_))) = prepared
             .iter()
             .filter_map(|prepared| prepared.opened.as_ref())
-            .find(|opened| matches!(opened, Err(Failure::KeyUnavailable(_))))
+            .find(|opened| matches!(opened, Err(ItemFailure::KeyUnavailable(_))))
         {
             return Err(gone.clone());
         }
-        let mut merged = Merged::default();
-        for (incoming, Prepared { stored, opened }) in merge.incoming.iter().zip(prepared) {
+        let mut merged = MergeCounts::default();
+        for (incoming, PreparedMerge { stored, opened }) in merge.incoming.iter().zip(prepared) {
             let id = incoming.id();
             // One that does not decode is there, and cannot be compared.
             let there = stored.map(|row| Record::decode(&row).ok());
             match (incoming, there, opened) {
-                (Incoming::Tombstone { .. }, Some(_), _) => merged.records_kept += 1,
-                (Incoming::Tombstone { tombstone, .. }, None, _) => {
-                    if !self.graves.has(id) {
+                (MergeItem::Tombstone { .. }, Some(_), _) => merged.records_kept += 1,
+                (MergeItem::Tombstone { tombstone, .. }, None, _) => {
+                    if !self.tombstones.has(id) {
                         self.put_tombstone(id, *tombstone);
                         merged.tombstones_added += 1;
                     }
                 }
-                (Incoming::Record { record, .. }, Some(there), Some(Ok(opened))) => {
+                (MergeItem::Record { record, .. }, Some(there), Some(Ok(opened))) => {
                     let same = there.is_some_and(|there| self.same(id, &there, record, &opened.payload));
                     if same { merged.present += 1 } else { merged.conflicts += 1 }
                 }
-                (Incoming::Record { record, erased, .. }, None, Some(Ok(opened))) => {
-                    let erased = *erased || self.graves.has(id);
+                (MergeItem::Record { record, erased, .. }, None, Some(Ok(opened))) => {
+                    let erased = *erased || self.tombstones.has(id);
                     if erased && !merge.restore_erased {
                         merged.erased_skipped += 1;
                         continue;
@@ -201,7 +205,7 @@ impl Group<'_> {
                     self.put_record(id, record, &opened, &mut merged);
                 }
                 // Damaged where it comes from: counted there.
-                (Incoming::Record { .. }, _, _) => {}
+                (MergeItem::Record { .. }, _, _) => {}
             }
         }
         Ok(merged)
@@ -216,7 +220,7 @@ impl Group<'_> {
         there.kind == incoming.kind && there.minted_kid == incoming.minted_kid && bool::from(texts)
     }
 
-    fn put_record(&mut self, id: TokenId, record: &Record, opened: &Opened<'_>, merged: &mut Merged) {
+    fn put_record(&mut self, id: TokenId, record: &Record, opened: &OpenedRow<'_>, merged: &mut MergeCounts) {
         let mut record = Record::clone(record);
         if !opened.is_active {
             let payload = opened.payload.payload();
@@ -238,14 +242,14 @@ impl Group<'_> {
                 record.alias = Some(*opened.index.as_bytes());
                 let alias = Alias { target: *id.as_bytes(), tag: opened.active.alias_tag(opened.index, id) };
                 self.preconditions.push(Precondition::Absent(key.clone()));
-                self.changes.insert(key.clone(), Change::Put(key, alias.encode()));
+                self.changes.insert(key.clone(), RowChange::Put(key, alias.encode()));
             }
         }
         merged.alias_conflicts += u64::from(conflict);
         let key = RowKey::record(id.as_bytes());
         self.preconditions.push(Precondition::Absent(key.clone()));
-        self.changes.insert(key.clone(), Change::Put(key, record.encode()));
-        self.take_tombstone(id);
+        self.changes.insert(key.clone(), RowChange::Put(key, record.encode()));
+        self.remove_tombstone(id);
         self.draft.imported(&record);
         self.records.insert(id, Some(record));
         self.in_flight.push(id);

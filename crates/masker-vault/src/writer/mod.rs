@@ -5,10 +5,10 @@
 //! answers all. So two requests for one value get one token, and nothing prepared before the keys changed is written
 //! under a key that was retired since.
 
-mod callers;
+mod caller_estimate;
 mod commit;
-mod graves;
-mod group;
+mod tombstones;
+mod commit_group;
 pub(super) mod merge;
 mod rotate;
 
@@ -24,54 +24,54 @@ use tokio::{
 use tracing::error;
 use zeroize::Zeroizing;
 
-use self::merge::{Incoming, Merge, Merged};
+use self::merge::{MergeCounts, MergeItem, MergeRequest};
 use super::{
-    Failure, Keys, Shared, VaultError,
-    forget::{Erased, Erasure},
-    purge::Doomed,
-    rotation::{RotationError, RotationId, Step, StepOutcome, Transition},
-    search::{Found, Ids},
-    uses::Used,
+    ItemFailure, KeysInForce, VaultError, VaultShared,
+    forget::{EraseRequest, ErasedRecord},
+    generation_use::GenerationUseSnapshot,
+    purge::PurgeCandidate,
+    rotation::{RotationError, RotationId, RotationStep, RotationTransition, StepOutcome},
+    search::{CandidateIds, MatchedRecord},
 };
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     policy::PolicySet,
 };
-use masker_store::{Change, record::Record};
+use masker_store::{RowChange, record::Record};
 use masker_types::{
     kind::{EntityKind, Kid},
     limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
-    mode::World,
+    mode::Mode,
 };
 
 /// A value to mint a token for, unless the search finds one.
-pub(super) struct Mint {
-    pub(super) world: World,
+pub(super) struct MintRequest {
+    pub(super) mode: Mode,
     pub(super) kid: Kid,
     pub(super) kind: EntityKind,
     pub(super) context: Zeroizing<String>,
     pub(super) value: Zeroizing<String>,
     /// The normal form, where it differs from the value.
     pub(super) normal: Option<Zeroizing<String>>,
-    pub(super) prepared: Prepared,
+    pub(super) prepared: PreparedMint,
 }
 
 /// What the request prepared: the value's names and its record, good for as long as the keys have not changed.
-pub(super) struct Prepared {
+pub(super) struct PreparedMint {
     pub(super) epoch: u64,
-    pub(super) ids: Ids,
+    pub(super) ids: CandidateIds,
     pub(super) record: Record,
 }
 
 /// The token of a minted value.
 pub(super) struct Minted {
-    pub(super) found: Found,
+    pub(super) found: MatchedRecord,
     pub(super) created: bool,
 }
 
 /// Keys to put into force.
-pub(super) struct KeyChange {
-    pub(super) keys: Arc<Keys>,
+pub(super) struct KeyringUpdate {
+    pub(super) keys: Arc<KeysInForce>,
     /// Whether a key that had been replaced may be active again.
     pub(super) accept_rollback: bool,
     /// Policies that are to be remembered with them.
@@ -79,14 +79,14 @@ pub(super) struct KeyChange {
 }
 
 /// Work for the writer, and whoever waits for what comes of it.
-struct Asked<W, T> {
+struct PendingJob<W, T> {
     work: W,
     /// What will be answered once the group is durable.
     outcome: Option<T>,
     reply: oneshot::Sender<Result<T, VaultError>>,
 }
 
-impl<W, T> Asked<W, T> {
+impl<W, T> PendingJob<W, T> {
     fn answer(self, committed: &Result<(), VaultError>) {
         let answer = match committed {
             Ok(()) => self.outcome.ok_or(VaultError::Stopped),
@@ -97,30 +97,30 @@ impl<W, T> Asked<W, T> {
     }
 }
 
-impl Asked<(), ()> {
+impl PendingJob<(), ()> {
     /// Answers what has no outcome but that it is done.
     fn done(self, committed: &Result<(), VaultError>) {
-        Asked { outcome: Some(()), ..self }.answer(committed);
+        PendingJob { outcome: Some(()), ..self }.answer(committed);
     }
 }
 
 enum Job {
-    Mint(Asked<Vec<Mint>, Vec<Result<Minted, Failure>>>),
-    Forget(Asked<Vec<Erasure>, Vec<Result<Erased, Failure>>>),
-    Purge(Asked<Vec<Doomed>, Vec<Option<Erased>>>),
-    Merge(Asked<Merge, Result<Merged, Failure>>),
-    PutKeys(Asked<KeyChange, Result<Vec<String>, Vec<String>>>),
-    Step(Asked<Step, StepOutcome>),
-    Transition(Asked<(RotationId, Transition), Result<(), RotationError>>),
-    NoteKeyUse(Asked<(), Vec<Used>>),
-    AdoptPolicies(Asked<PolicySet, Vec<String>>),
+    Mint(PendingJob<Vec<MintRequest>, Vec<Result<Minted, ItemFailure>>>),
+    Forget(PendingJob<Vec<EraseRequest>, Vec<Result<ErasedRecord, ItemFailure>>>),
+    Purge(PendingJob<Vec<PurgeCandidate>, Vec<Option<ErasedRecord>>>),
+    Merge(PendingJob<MergeRequest, Result<MergeCounts, ItemFailure>>),
+    PutKeys(PendingJob<KeyringUpdate, Result<Vec<String>, Vec<String>>>),
+    Step(PendingJob<RotationStep, StepOutcome>),
+    Transition(PendingJob<(RotationId, RotationTransition), Result<(), RotationError>>),
+    NoteKeyUse(PendingJob<(), Vec<GenerationUseSnapshot>>),
+    AdoptPolicies(PendingJob<PolicySet, Vec<String>>),
     /// A full pass has found nothing under these generations.
-    NoteProven(Asked<Vec<(Kid, Fingerprint)>, ()>),
+    NoteProven(PendingJob<Vec<(Kid, Fingerprint)>, ()>),
     /// Rows that no search and no count concerns.
-    Keep(Asked<Vec<Change>, ()>),
+    Keep(PendingJob<Vec<RowChange>, ()>),
     /// Nothing to write: the ledger is to be that of the store.
-    Settle(Asked<(), ()>),
-    Stop(Asked<(), ()>),
+    Settle(PendingJob<(), ()>),
+    Stop(PendingJob<(), ()>),
 }
 
 impl Job {
@@ -137,11 +137,11 @@ impl Job {
     }
 
     /// Whether nothing may be taken into a group after it, and it is a group of its own.
-    fn closes_group(&self) -> bool {
+    fn runs_alone(&self) -> bool {
         matches!(self, Job::Merge(_) | Job::PutKeys(_) | Job::Stop(_))
     }
 
-    fn mints(&self) -> &[Mint] {
+    fn mints(&self) -> &[MintRequest] {
         match self {
             Job::Mint(asked) => &asked.work,
             _ => &[],
@@ -152,19 +152,19 @@ impl Job {
     fn erased_ids(&self) -> Vec<TokenId> {
         match self {
             Job::Forget(asked) => asked.work.iter().map(|erasure| erasure.id).collect(),
-            Job::Purge(asked) => asked.work.iter().map(|doomed| doomed.id).collect(),
+            Job::Purge(asked) => asked.work.iter().map(|candidates| candidates.id).collect(),
             _ => Vec::new(),
         }
     }
 
-    fn merges(&self) -> &[Incoming] {
+    fn merges(&self) -> &[MergeItem] {
         match self {
             Job::Merge(asked) => &asked.work.incoming,
             _ => &[],
         }
     }
 
-    fn step(&self) -> Option<&Step> {
+    fn step(&self) -> Option<&RotationStep> {
         match self {
             Job::Step(asked) => Some(&asked.work),
             _ => None,
@@ -197,30 +197,33 @@ pub(super) struct WriterHandle {
 }
 
 impl WriterHandle {
-    pub(super) fn start(shared: Arc<Shared>) -> Self {
+    pub(super) fn start(shared: Arc<VaultShared>) -> Self {
         let (queue, jobs) = mpsc::channel(WRITER_QUEUE_MAX);
         WriterHandle { queue, task: Mutex::new(Some(tokio::spawn(commit::run(shared, jobs)))) }
     }
 
-    pub(super) async fn mint(&self, mints: Vec<Mint>) -> Result<Vec<Result<Minted, Failure>>, VaultError> {
+    pub(super) async fn mint(&self, mints: Vec<MintRequest>) -> Result<Vec<Result<Minted, ItemFailure>>, VaultError> {
         self.ask(mints, Job::Mint).await
     }
 
-    pub(super) async fn forget(&self, erasures: Vec<Erasure>) -> Result<Vec<Result<Erased, Failure>>, VaultError> {
+    pub(super) async fn forget(
+        &self,
+        erasures: Vec<EraseRequest>,
+    ) -> Result<Vec<Result<ErasedRecord, ItemFailure>>, VaultError> {
         self.ask(erasures, Job::Forget).await
     }
 
     /// Erases what still is to go. Returns which were erased.
-    pub(super) async fn purge(&self, doomed: Vec<Doomed>) -> Result<Vec<Option<Erased>>, VaultError> {
-        self.ask(doomed, Job::Purge).await
+    pub(super) async fn purge(&self, candidates: Vec<PurgeCandidate>) -> Result<Vec<Option<ErasedRecord>>, VaultError> {
+        self.ask(candidates, Job::Purge).await
     }
 
-    pub(super) async fn merge(&self, merge: Merge) -> Result<Result<Merged, Failure>, VaultError> {
+    pub(super) async fn merge(&self, merge: MergeRequest) -> Result<Result<MergeCounts, ItemFailure>, VaultError> {
         self.ask(merge, Job::Merge).await
     }
 
     /// Puts keys into force: what is committed after it is written under them. Returns what an operator should know.
-    pub(super) async fn put_keys(&self, change: KeyChange) -> Result<Result<Vec<String>, Vec<String>>, VaultError> {
+    pub(super) async fn put_keys(&self, change: KeyringUpdate) -> Result<Result<Vec<String>, Vec<String>>, VaultError> {
         self.ask(change, Job::PutKeys).await
     }
 
@@ -230,7 +233,7 @@ impl WriterHandle {
     }
 
     /// Writes a step of a rotation.
-    pub(super) async fn reseal(&self, step: Step) -> Result<StepOutcome, VaultError> {
+    pub(super) async fn reseal(&self, step: RotationStep) -> Result<StepOutcome, VaultError> {
         self.ask(step, Job::Step).await
     }
 
@@ -238,13 +241,13 @@ impl WriterHandle {
     pub(super) async fn change_rotation(
         &self,
         id: RotationId,
-        transition: Transition,
+        transition: RotationTransition,
     ) -> Result<Result<(), RotationError>, VaultError> {
         self.ask((id, transition), Job::Transition).await
     }
 
     /// Writes down the use of keys. Returns what was written.
-    pub(super) async fn note_key_use(&self) -> Result<Vec<Used>, VaultError> {
+    pub(super) async fn note_key_use(&self) -> Result<Vec<GenerationUseSnapshot>, VaultError> {
         self.ask((), Job::NoteKeyUse).await
     }
 
@@ -254,12 +257,12 @@ impl WriterHandle {
 
     /// Writes rows that no search and no count concerns: durable when it returns. Of two changes of one row, the later
     /// counts. Rows must be within the store's bounds, for they share a batch with what others ask for.
-    pub(super) async fn keep(&self, changes: Vec<Change>) -> Result<(), VaultError> {
+    pub(super) async fn keep(&self, changes: Vec<RowChange>) -> Result<(), VaultError> {
         self.ask(changes, Job::Keep).await
     }
 
     /// Has the ledger read again if a failed commit has left it uncertain.
-    pub(super) async fn settle(&self) -> Result<(), VaultError> {
+    pub(super) async fn finish_pending_commits(&self) -> Result<(), VaultError> {
         self.ask((), Job::Settle).await
     }
 
@@ -275,10 +278,10 @@ impl WriterHandle {
         stopped
     }
 
-    async fn ask<W, T>(&self, work: W, job: impl FnOnce(Asked<W, T>) -> Job) -> Result<T, VaultError> {
+    async fn ask<W, T>(&self, work: W, job: impl FnOnce(PendingJob<W, T>) -> Job) -> Result<T, VaultError> {
         let (reply, answer) = oneshot::channel();
         let wait = Duration::from_secs(QUEUE_WAIT_SECONDS_MAX);
-        let job = job(Asked { work, outcome: None, reply });
+        let job = job(PendingJob { work, outcome: None, reply });
         self.queue.send_timeout(job, wait).await.map_err(|refused| match refused {
             mpsc::error::SendTimeoutError::Timeout(_) => VaultError::Overloaded,
             mpsc::error::SendTimeoutError::Closed(_) => VaultError::Stopped,

@@ -21,10 +21,10 @@ fn value(text: &str) -> Value<'_> {
     Value::new(text).unwrap()
 }
 
-fn generation(number: u8, world: World) -> GenerationKeys {
+fn generation(number: u8, mode: Mode) -> GenerationKeys {
     let key = std::array::from_fn(|i| number.wrapping_mul(31).wrapping_add(i as u8));
     let key = SecretKey::from_bytes(Zeroizing::new(key)).unwrap();
-    GenerationKeys::derive(kid("K_A"), &key, world).unwrap()
+    GenerationKeys::derive(kid("K_A"), &key, mode).unwrap()
 }
 
 /// The bytes of a body are the whole of it, so they are what is tampered with.
@@ -34,12 +34,12 @@ fn body(bytes: &[u8]) -> Option<AeadBody> {
 
 #[test]
 fn fingerprints_are_16_lower_case_hex_digits() {
-    let fingerprint = generation(0, World::Live).fingerprint();
+    let fingerprint = generation(0, Mode::Live).fingerprint();
     let text = fingerprint.to_string();
     assert_eq!(text.len(), 16);
     assert_eq!(Fingerprint::parse(&text), Some(fingerprint));
     assert_eq!(fingerprint.prefix(), fingerprint.as_bytes()[..4]);
-    assert_eq!(generation(0, World::Test).fingerprint(), fingerprint);
+    assert_eq!(generation(0, Mode::Test).fingerprint(), fingerprint);
     for bad in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), "432a0c7614d2cfe ", "432A0C7614D2CFEC"] {
         assert_eq!(Fingerprint::parse(bad), None, "{bad:?}");
     }
@@ -53,7 +53,7 @@ fn ids_are_not_shown() {
 /// Every bit of the body, every truncation, for every suite; and every bit of what is bound but not in the body.
 #[test]
 fn no_token_opens_with_anything_changed() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(1);
     let (kind_a, context_a) = (kind("PHONE"), context("tenant-7"));
     for suite in Suite::ALL {
@@ -67,15 +67,19 @@ fn no_token_opens_with_anything_changed() {
                 changed[bit / 8] ^= 1 << (bit % 8);
                 // A changed suite may be none; then parsing refuses it.
                 if let Some(changed) = body(&changed) {
-                    assert_eq!(keys.open(kind_a, context_a, &changed).err(), Some(OpenError), "{suite:?} bit {bit}");
+                    assert_eq!(keys.open(kind_a, context_a, &changed).err(), Some(UnsealError), "{suite:?} bit {bit}");
                 }
             }
             for length in 0..bytes.len() {
                 if let Some(cut) = body(&bytes[..length]) {
-                    assert_eq!(keys.open(kind_a, context_a, &cut).err(), Some(OpenError), "{suite:?} cut to {length}");
+                    assert_eq!(
+                        keys.open(kind_a, context_a, &cut).err(),
+                        Some(UnsealError),
+                        "{suite:?} cut to {length}"
+                    );
                 }
                 if let Some(cut) = body(&bytes[bytes.len() - length..]) {
-                    assert_eq!(keys.open(kind_a, context_a, &cut).err(), Some(OpenError), "{suite:?} last {length}");
+                    assert_eq!(keys.open(kind_a, context_a, &cut).err(), Some(UnsealError), "{suite:?} last {length}");
                 }
             }
             let extended = [bytes, &[0; 16]].concat();
@@ -105,15 +109,15 @@ fn changes_of_one_bit(text: &str) -> impl Iterator<Item = String> + '_ {
 #[test]
 fn tokens_are_bound_to_key_id_generation_and_world() {
     let mut rng = StdRng::seed_from_u64(2);
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let same_key = std::array::from_fn(|i| i as u8);
     let other_kid = |kid| {
         let key = SecretKey::from_bytes(Zeroizing::new(same_key)).unwrap();
-        GenerationKeys::derive(kid, &key, World::Live).unwrap()
+        GenerationKeys::derive(kid, &key, Mode::Live).unwrap()
     };
     let strangers: Vec<GenerationKeys> = changes_of_one_bit("K_A")
         .filter_map(|text| Kid::parse(&text).map(other_kid))
-        .chain([generation(OLD, World::Live), generation(0, World::Test)])
+        .chain([generation(OLD, Mode::Live), generation(0, Mode::Test)])
         .collect();
     assert!(strangers.len() > 8);
     let (kind, context) = (kind("NAME"), context(""));
@@ -138,8 +142,8 @@ fn forge(keys: &GenerationKeys, suite: Suite, nonce: [u8; NONCE_BYTES], plaintex
     let aad = keys.token_aad(&header, kind("NAME"), Context::EMPTY);
     let mut data = plaintext.to_vec();
     let tag = match suite.cipher() {
-        Cipher::Xaes256Gcm => keys.states.xaes.seal(&nonce, aad.as_slice(), &mut data),
-        Cipher::XChaCha20Poly1305 => {
+        AeadCipher::Xaes256Gcm => keys.states.xaes.seal(&nonce, aad.as_slice(), &mut data),
+        AeadCipher::XChaCha20Poly1305 => {
             let data = data.as_mut_slice().into();
             keys.states.xchacha.encrypt_inout_detached((&nonce).into(), aad.as_slice(), data).unwrap().into()
         }
@@ -149,7 +153,7 @@ fn forge(keys: &GenerationKeys, suite: Suite, nonce: [u8; NONCE_BYTES], plaintex
 
 #[test]
 fn what_no_one_minted_does_not_open_even_under_the_right_key() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let open = |token: &AeadBody| keys.open(kind("NAME"), Context::EMPTY, token);
     let padded = |bytes: &[u8]| {
         let mut plaintext = bytes.to_vec();
@@ -179,14 +183,14 @@ fn what_no_one_minted_does_not_open_even_under_the_right_key() {
             ("a value over 4,096 bytes", padded(&[b'x'; 4_097])),
         ];
         for (why, plaintext) in plaintexts {
-            assert_eq!(open(&forge(&keys, suite, nonce, &plaintext)).err(), Some(OpenError), "{suite:?}: {why}");
+            assert_eq!(open(&forge(&keys, suite, nonce, &plaintext)).err(), Some(UnsealError), "{suite:?}: {why}");
         }
     }
 }
 
 #[test]
 fn random_suites_never_mint_a_token_twice() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(3);
     for suite in [Suite::Xaes256GcmRandom, Suite::XChaCha20Poly1305Random] {
         let mut mint = || keys.mint(suite, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
@@ -196,7 +200,7 @@ fn random_suites_never_mint_a_token_twice() {
 
 #[test]
 fn the_longest_and_the_shortest_values_come_back() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(4);
     let longest_context = "c".repeat(CONTEXT_BYTES_MAX);
     let longest_kind = kind(&"K".repeat(KIND_BYTES_MAX));
@@ -213,7 +217,7 @@ fn the_longest_and_the_shortest_values_come_back() {
 
 #[test]
 fn no_record_opens_with_anything_changed() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(5);
     let (kind_a, kid_a) = (kind("PHONE"), kid("K_OTHER"));
     let id = keys.token_id(kind_a, context("ctx"), "+14155552671");
@@ -257,7 +261,7 @@ fn no_record_opens_with_anything_changed() {
 
 #[test]
 fn two_seals_of_one_record_share_nothing() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(6);
     let payload = RecordPayload { context: Context::EMPTY, value: value("v"), normal: None };
     let id = TokenId::from_bytes([1; 16]);
@@ -269,7 +273,7 @@ fn two_seals_of_one_record_share_nothing() {
 /// A record's seal is none of a token's, although both can be XAES-256-GCM.
 #[test]
 fn a_token_is_no_record() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(7);
     let token = keys.mint(Suite::Xaes256Gcm, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
     let id = TokenId::from_bytes([0; 16]);
@@ -278,12 +282,12 @@ fn a_token_is_no_record() {
 
 #[test]
 fn an_alias_verifies_as_it_was_made_and_no_other_way() {
-    let keys = generation(0, World::Live);
+    let keys = generation(0, Mode::Live);
     let (index, target) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
     let tag = keys.alias_tag(index, target);
     assert!(keys.alias_verifies(index, target, &tag));
     assert!(!keys.alias_verifies(target, index, &tag));
-    assert!(!generation(OLD, World::Live).alias_verifies(index, target, &tag));
+    assert!(!generation(OLD, Mode::Live).alias_verifies(index, target, &tag));
     for bit in 0..128 {
         let flipped = |bytes: &[u8; 16]| {
             let mut bytes = *bytes;
@@ -309,7 +313,7 @@ proptest! {
         text in "\\PC{1,80}",
         seed in any::<u64>(),
     ) {
-        let keys = generation(0, World::Live);
+        let keys = generation(0, Mode::Live);
         for suite in Suite::ALL {
             let (kind, context) = (kind(&kind_text), context(&context_text));
             let token = keys.mint(suite, kind, context, value(&text), &mut StdRng::seed_from_u64(seed));
@@ -322,7 +326,7 @@ proptest! {
 
     #[test]
     fn equal_inputs_and_no_others_give_equal_tokens(a in inputs(), b in inputs(), seed in any::<u64>()) {
-        let keys = generation(0, World::Live);
+        let keys = generation(0, Mode::Live);
         let mut rng = StdRng::seed_from_u64(seed);
         let mut mint = |suite, (k, c, v): &(String, String, String)| {
             keys.mint(suite, kind(k), context(c), value(v), &mut rng)

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::*;
-use masker_store::memory::Held;
+use masker_store::memory::ApplyGuard;
 
 /// Has the writer busy with a mint until what it returns is dropped. One thread runs all, so whatever is spawned after it
 /// waits behind it, in its order.
-async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (Held, tokio::task::JoinHandle<()>) {
+async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (ApplyGuard, tokio::task::JoinHandle<()>) {
     let before = bench.store.count(b'r').await.unwrap();
     let held = bench.store.hold_applies().await;
     let minting = tokio::spawn({
         let (vault, policy) = (Arc::clone(vault), bench.policy.clone());
         async move {
-            let item = Subject { kind: "NOTE", value: "minted meanwhile", context: "" };
+            let item = ValueInput { kind: "NOTE", value: "minted meanwhile", context: "" };
             vault.tokenize(&permit(), &policy, &[item]).await.map(drop).unwrap();
         }
     });
@@ -57,7 +57,7 @@ async fn what_changed_since_a_step_was_read_is_not_overwritten() {
     let status = finish(&vault, ALL).await;
     assert_eq!(forgetting.await.unwrap(), Ok(true));
     assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 1, 1));
-    assert_eq!(value(&vault, &erased).await, Err(Failure::NotFound));
+    assert_eq!(value(&vault, &erased).await, Err(ItemFailure::NotFound));
     assert_eq!(value(&vault, &kept).await.unwrap().1, Role::Active);
     assert_sound(&vault).await;
 }
@@ -85,7 +85,7 @@ async fn a_step_prepared_under_the_keys_before_a_reload_is_not_written() {
     drop(held);
     minting.await.unwrap();
     reloading.await.unwrap().unwrap();
-    assert_eq!(stepping.await.unwrap().unwrap(), Stepped::Read(0));
+    assert_eq!(stepping.await.unwrap().unwrap(), StepProgress::Read(0));
     assert_eq!(vault.find_rotation(begun.id).unwrap().rows_resealed, 0);
     assert_eq!(value(&vault, &token).await.unwrap().1, Role::Old, "it is where it was");
     assert_eq!(finish(&vault, ALL).await.state, RotationState::Failed, "its target is not the active key any more");
@@ -106,11 +106,11 @@ async fn what_comes_behind_the_cursor_is_found_by_another_pass() {
     let row = bench.store.get_many(vec![first.clone()]).await.unwrap().remove(0).unwrap();
     let vault = bench.open(ring(2, Some(1), 2)).await;
     begin(&vault, request()).await;
-    let hide = Change::Remove(first.clone());
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![hide] }).await.unwrap();
-    vault.step_rotation(Budget { records: 2 }).await.unwrap();
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![Change::Put(first, row)] }).await.unwrap();
-    let status = finish(&vault, Budget { records: 2 }).await;
+    let hide = RowChange::Remove(first.clone());
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![hide] }).await.unwrap();
+    vault.step_rotation(StepBudget { records: 2 }).await.unwrap();
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![RowChange::Put(first, row)] }).await.unwrap();
+    let status = finish(&vault, StepBudget { records: 2 }).await;
     assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 4));
     assert_sound(&vault).await;
 }

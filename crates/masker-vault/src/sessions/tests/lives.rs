@@ -55,8 +55,8 @@ impl Life {
     }
 
     /// Has the next commit fail, or not.
-    fn fault(&mut self) -> Option<Fault> {
-        let fault = [None, None, None, Some(Fault::NotApplied), Some(Fault::AppliedUnanswered)];
+    fn fault(&mut self) -> Option<InjectedFault> {
+        let fault = [None, None, None, Some(InjectedFault::NotApplied), Some(InjectedFault::AppliedUnanswered)];
         let fault = fault[self.rng.random_range(0..fault.len())];
         fault.into_iter().for_each(|fault| self.bench.store.fail_next_apply(fault));
         fault
@@ -81,7 +81,7 @@ impl Life {
                 self.live.insert(status.id, model.clone());
                 self.durable.insert(status.id, model);
             }
-            Err(_) => self.ghosts += usize::from(fault == Some(Fault::AppliedUnanswered)),
+            Err(_) => self.ghosts += usize::from(fault == Some(InjectedFault::AppliedUnanswered)),
         }
     }
 
@@ -119,7 +119,7 @@ impl Life {
                 self.durable.insert(id, after.clone());
                 *model = after;
             }
-            (Err(_), Some(Fault::AppliedUnanswered)) => drop(self.durable.insert(id, after)),
+            (Err(_), Some(InjectedFault::AppliedUnanswered)) => drop(self.durable.insert(id, after)),
             (Err(_), _) => {}
         }
     }
@@ -127,7 +127,7 @@ impl Life {
     async fn flush(&mut self) {
         let fault = self.fault();
         let flushed = self.vault.flush_sessions().await;
-        if flushed.is_ok() || fault == Some(Fault::AppliedUnanswered) {
+        if flushed.is_ok() || fault == Some(InjectedFault::AppliedUnanswered) {
             self.durable = self.live.clone();
         }
         if flushed.is_ok() {
@@ -215,7 +215,7 @@ async fn sessions_are_what_the_model_says_through_crashes_and_failures() {
         life.vault.flush_sessions().await.unwrap();
         let open = life.live.values().filter(|model| model.closed_s.is_none());
         let tokens: usize = open.map(|model| model.tokens.len()).sum();
-        assert_eq!(life.bench.store.count(Named::SESSION_TOKENS).await.unwrap(), tokens as u64);
-        assert_eq!(life.bench.store.count(Named::SESSIONS).await.unwrap(), life.live.len() as u64);
+        assert_eq!(life.bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), tokens as u64);
+        assert_eq!(life.bench.store.count(RowName::SESSIONS).await.unwrap(), life.live.len() as u64);
     }
 }

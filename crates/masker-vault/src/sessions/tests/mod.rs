@@ -8,19 +8,19 @@ use jiff::Timestamp;
 
 use super::{
     SessionError, SessionFilter, SessionState, SessionStatus,
-    register::Room,
-    session::{Noted, Session, Source},
+    registry::TokenQuota,
+    session::{NotedToken, Session, TokenSource},
 };
 use crate::{
     RotationRequest, SessionId, Vault,
-    tag::Tag,
+    tag::TokenTag,
     tests::{Bench, NOW_S, forget, kid, permit, ring},
 };
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
     Store,
-    memory::Fault,
-    record::{Named, RotationState, SESSION_KINDS_MAX, SessionCounts, SessionOwner, SessionRow},
+    memory::InjectedFault,
+    record::{RotationState, RowName, SESSION_KINDS_MAX, SessionCounts, SessionOwner, SessionRow},
 };
 use masker_types::{
     kind::EntityKind,
@@ -64,10 +64,10 @@ fn text(number: u64) -> String {
     Token::Vault { kind: kind("NOTE"), kid: kid(), id: TokenId::from_bytes(id) }.to_text()
 }
 
-fn noted(number: u64, name: &str) -> Noted {
+fn noted(number: u64, name: &str) -> NotedToken {
     let mut tag = [0; 16];
     tag[..8].copy_from_slice(&number.to_be_bytes());
-    Noted { tag: Tag::from_bytes(tag), source: Source { kind: kind(name), kid: kid(), prefix: None } }
+    NotedToken { tag: TokenTag::from_bytes(tag), source: TokenSource { kind: kind(name), kid: kid(), prefix: None } }
 }
 
 fn session() -> Session {
@@ -123,7 +123,7 @@ async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
     session.note_rehydrated([b.as_str()]);
     vault.enter_session(other).unwrap().note_minted([a.as_str()]);
     vault.flush_sessions().await.unwrap();
-    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 3);
+    assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 3);
     assert_eq!(forget(&vault, &a).await, Ok(true));
     bench.now_s.store(NOW_S + 60, Ordering::SeqCst);
 
@@ -139,7 +139,7 @@ async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
     bench.now_s.store(NOW_S + 120, Ordering::SeqCst);
     assert_eq!(vault.close_session(id).await.unwrap(), closed);
     vault.flush_sessions().await.unwrap();
-    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 1, "that of the other session");
+    assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 1, "that of the other session");
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
     assert_eq!(status(&vault, id).await, closed);
@@ -157,11 +157,11 @@ async fn tokens_of_a_closed_session_that_a_crash_left_are_removed_by_the_next_st
     vault.enter_session(id).unwrap().note_minted((0..2_500).map(text).collect::<Vec<_>>().iter().map(String::as_str));
     vault.flush_sessions().await.unwrap();
     vault.close_session(id).await.unwrap();
-    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 2_500);
+    assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 2_500);
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
     vault.flush_sessions().await.unwrap();
-    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 0);
+    assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 0);
     assert_eq!(status(&vault, id).await.totals(), counts(2_500, 0, 0));
 }
 
@@ -184,8 +184,8 @@ async fn what_was_counted_is_written_when_the_vault_is_closed() {
 
 #[test]
 fn a_session_tracks_so_many_tokens_and_kinds_and_counts_the_rest() {
-    let (session, room) = (session(), Room::default());
-    let tokens: Vec<Noted> = (0..SESSION_TOKENS_MAX as u64 + 5).map(|number| noted(number, "NOTE")).collect();
+    let (session, room) = (session(), TokenQuota::default());
+    let tokens: Vec<NotedToken> = (0..SESSION_TOKENS_MAX as u64 + 5).map(|number| noted(number, "NOTE")).collect();
     session.minted(&tokens, 1, &room);
     session.minted(&tokens[SESSION_TOKENS_MAX - 1..], 1, &room);
     session.rehydrated(&tokens[SESSION_TOKENS_MAX - 1..], 1);
@@ -193,7 +193,7 @@ fn a_session_tracks_so_many_tokens_and_kinds_and_counts_the_rest() {
     assert_eq!(row.kinds, [(kind("NOTE"), counts(SESSION_TOKENS_MAX as u64, 1, 5))]);
     assert_eq!(row.untracked, 10, "each time, for they are not told apart");
 
-    let (session, room) = (self::session(), Room::default());
+    let (session, room) = (self::session(), TokenQuota::default());
     for number in 0..SESSION_KINDS_MAX as u64 + 2 {
         session.minted(&[noted(number, &format!("K{number}"))], 1, &room);
     }
@@ -202,8 +202,8 @@ fn a_session_tracks_so_many_tokens_and_kinds_and_counts_the_rest() {
 
 #[test]
 fn all_sessions_together_track_so_many_tokens() {
-    let (sessions, first) = (super::Sessions::default(), session());
-    let tokens: Vec<Noted> = (0..7).map(|number| noted(number, "NOTE")).collect();
+    let (sessions, first) = (super::SessionRegistry::default(), session());
+    let tokens: Vec<NotedToken> = (0..7).map(|number| noted(number, "NOTE")).collect();
     first.minted(&tokens[..3], 1, &sessions.room);
     while sessions.room.take(0) {}
     first.minted(&tokens, 1, &sessions.room);
@@ -241,14 +241,14 @@ async fn labels_openers_and_the_number_of_sessions_are_bounded() {
 
 #[tokio::test]
 async fn a_commit_that_fails_opens_no_session_and_closes_none() {
-    for fault in [Fault::NotApplied, Fault::AppliedUnanswered] {
+    for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
         bench.store.fail_next_apply(fault);
         assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::Vault(_))));
         assert_eq!(vault.sessions(&everything(9)).await.unwrap().sessions, []);
         vault.flush_sessions().await.unwrap();
-        assert_eq!(bench.store.count(Named::SESSIONS).await.unwrap(), 0, "{fault:?}");
+        assert_eq!(bench.store.count(RowName::SESSIONS).await.unwrap(), 0, "{fault:?}");
 
         let id = open(&vault).await;
         bench.store.fail_next_apply(fault);
@@ -277,7 +277,7 @@ async fn nothing_is_lost_with_a_flush_or_a_close_that_is_dropped() {
         }
     };
     // Neither learns what came of it: of the flush nothing is there, of the close everything.
-    bench.store.fail_next_apply(Fault::NotApplied);
+    bench.store.fail_next_apply(InjectedFault::NotApplied);
     let held = bench.store.hold_applies().await;
     let mut flush = Box::pin(vault.flush_sessions());
     assert!(matches!(Future::poll(flush.as_mut(), &mut cx), Poll::Pending));
@@ -409,21 +409,21 @@ async fn sessions_are_kept_for_their_days_from_when_they_were_closed_or_last_use
     for (second, purged, left) in [(0, 0, 3), (1, 1, 2), (10, 0, 2), (11, 2, 0)] {
         bench.now_s.store(NOW_S + 7 * day + second, Ordering::SeqCst);
         assert_eq!(vault.purge_sessions(7).await.unwrap(), purged, "{second}");
-        assert_eq!(bench.store.count(Named::SESSIONS).await.unwrap(), left, "{second}");
+        assert_eq!(bench.store.count(RowName::SESSIONS).await.unwrap(), left, "{second}");
     }
     assert!(vault.enter_session(open).is_none() && vault.enter_session(used).is_none());
-    assert_eq!(bench.store.count(Named::SESSION_TOKENS).await.unwrap(), 0);
+    assert_eq!(bench.store.count(RowName::SESSION_TOKENS).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_row_that_does_not_decode_is_damage() {
-    use masker_store::{Batch, Change, RowKey};
+    use masker_store::{RowBatch, RowChange, RowKey};
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (id, sound) = (open(&vault).await, open(&vault).await);
     vault.close_session(id).await.unwrap();
-    let change = Change::Put(RowKey::session(id.as_bytes()), vec![1, 9]);
-    bench.store.apply(Batch { preconditions: vec![], changes: vec![change] }).await.unwrap();
+    let change = RowChange::Put(RowKey::session(id.as_bytes()), vec![1, 9]);
+    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
     assert!(vault.session(id).await.is_err());
     let listed = vault.sessions(&everything(9)).await.unwrap().sessions;
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [sound]);

@@ -1,0 +1,275 @@
+//! The API keys in force: found by what is shown of them, without a look into the store.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    ApiKey, ApiKeyId, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey,
+    principal::{ApiKeyIdentity, Principal},
+};
+
+/// How far a note of a key's last use may be behind, in milliseconds: noting each would cost every request a lock.
+const USE_SAVED_EVERY_MS: u64 = 1_000;
+
+/// Every API key there is. Requests read a copy that never changes; a change puts another in its place.
+#[derive(Default)]
+pub struct ApiKeys {
+    snapshot: ArcSwap<Snapshot>,
+}
+
+#[derive(Default)]
+struct Snapshot {
+    by_id: BTreeMap<ApiKeyId, Arc<Entry>>,
+    by_digest: HashMap<[u8; KeyDigest::BYTES], Arc<Entry>>,
+}
+
+/// A key in force, with what is known of its use since the daemon has started.
+struct Entry {
+    key: ApiKey,
+    principal: Arc<Principal>,
+    uses: Arc<UseTracker>,
+}
+
+#[derive(Default)]
+struct UseTracker {
+    used_ms: AtomicU64,
+    saved_ms: AtomicU64,
+    last: Mutex<Option<LastUse>>,
+}
+
+/// Why a credential does not authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRejection {
+    /// It is of no key.
+    Unknown,
+    /// It is of a key, and does not work any more.
+    Rejected(KeyRejection),
+}
+
+impl ApiKeys {
+    /// Takes over the keys that were written down.
+    pub fn load(keys: impl IntoIterator<Item = ApiKey>) -> Self {
+        let registry = ApiKeys::default();
+        let entries: Vec<_> = keys.into_iter().map(|key| Arc::new(Entry::new(key, None))).collect();
+        registry.snapshot.store(Arc::new(Snapshot::of(entries)));
+        registry
+    }
+
+    /// Puts a key in force, in the place of the one with its id. It must be durable by now.
+    pub fn put(&self, key: ApiKey) {
+        let current = self.snapshot.load();
+        let before = current.by_id.get(key.id());
+        let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
+        let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
+        // The snapshot is replaced first: from then on nothing authenticates by the former entry.
+        self.snapshot.store(Arc::new(Snapshot::of(others.chain([&entry]).cloned().collect())));
+        if entry.key.revoked_at_ms().is_some() {
+            entry.revoke();
+        }
+    }
+
+    /// The keys, in the order of their creation, with what is known of their use.
+    pub fn list(&self) -> Vec<ApiKey> {
+        self.snapshot.load().by_id.values().map(|entry| entry.current()).collect()
+    }
+
+    /// One key, with what is known of its use.
+    pub fn get(&self, id: ApiKeyId) -> Option<ApiKey> {
+        self.snapshot.load().by_id.get(&id).map(|entry| entry.current())
+    }
+
+    /// How many active keys a workspace has.
+    pub fn active_in(&self, workspace: &str, now_ms: u64) -> usize {
+        let snapshot = self.snapshot.load();
+        snapshot.by_id.values().filter(|e| e.key.workspace() == workspace && e.key.is_active(now_ms)).count()
+    }
+
+    /// Whom a request acts as that shows a key, and notes that it was used.
+    ///
+    /// # Errors
+    /// Why it does not authenticate.
+    pub(super) fn authenticate(
+        &self,
+        presented: &PresentedKey,
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Result<Arc<Principal>, AuthRejection> {
+        let snapshot = self.snapshot.load();
+        // Looking up by a digest tells by its time nothing of the key that it is of: SHA-256 is preimage resistant.
+        let entry = snapshot.by_digest.get(presented.digest().as_bytes()).ok_or(AuthRejection::Unknown)?;
+        match entry.key.accepts(&presented.digest(), now_ms) {
+            None => Err(AuthRejection::Unknown),
+            Some(Err(lapsed)) => Err(AuthRejection::Rejected(lapsed)),
+            Some(Ok(())) => {
+                entry.uses.note(peer, now_ms);
+                Ok(Arc::clone(&entry.principal))
+            }
+        }
+    }
+
+    /// The keys whose last use is later than what is written down. Each is the whole key: while it is written, nobody may
+    /// change it.
+    pub fn unsaved_uses(&self) -> Vec<ApiKey> {
+        let snapshot = self.snapshot.load();
+        snapshot.by_id.values().filter(|entry| entry.is_unsaved()).map(|entry| entry.current()).collect()
+    }
+
+    /// Takes note that the last uses of these keys are written down.
+    pub fn mark_uses_saved(&self, keys: &[ApiKey]) {
+        let snapshot = self.snapshot.load();
+        for key in keys {
+            if let (Some(entry), Some(last)) = (snapshot.by_id.get(key.id()), key.last_use()) {
+                entry.uses.saved_ms.fetch_max(last.at_ms, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    fn of(entries: Vec<Arc<Entry>>) -> Self {
+        let mut snapshot = Snapshot::default();
+        for entry in entries {
+            for digest in entry.key.digests() {
+                snapshot.by_digest.insert(*digest.as_bytes(), Arc::clone(&entry));
+            }
+            snapshot.by_id.insert(*entry.key.id(), entry);
+        }
+        snapshot
+    }
+}
+
+impl Entry {
+    fn new(key: ApiKey, before: Option<&Entry>) -> Self {
+        let credential = ApiKeyIdentity {
+            id: *key.id(),
+            prefix: key.prefix(),
+            workspace: key.workspace().to_owned(),
+            expires_at_ms: *key.expires_at_ms(),
+            revoked: before.and_then(Entry::revoked).unwrap_or_default(),
+        };
+        let principal = Principal::for_api_key(&key, credential, before.map(|before| before.principal.as_ref()));
+        let uses = before.map(|before| Arc::clone(&before.uses)).unwrap_or_default();
+        Entry { key, principal: Arc::new(principal), uses }
+    }
+
+    /// Tells every request that acts as the key, also those that began before its last change.
+    fn revoke(&self) {
+        if let Some(revoked) = self.revoked() {
+            revoked.store(true, Ordering::Release);
+        }
+    }
+
+    fn revoked(&self) -> Option<Arc<AtomicBool>> {
+        self.principal.credential.as_ref().map(|credential| Arc::clone(&credential.revoked))
+    }
+
+    fn is_unsaved(&self) -> bool {
+        let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
+        let written = self.uses.saved_ms.load(Ordering::Relaxed).max(kept);
+        last.as_ref().is_some_and(|last| last.at_ms > written)
+    }
+
+    fn current(&self) -> ApiKey {
+        let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.map_or_else(|| self.key.clone(), |last| self.key.used(last))
+    }
+}
+
+impl UseTracker {
+    fn note(&self, peer: &Peer, now_ms: u64) {
+        let noted = self.used_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(noted) < USE_SAVED_EVERY_MS {
+            return;
+        }
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+        let last = LastUse { at_ms: now_ms, uid: peer.uid(), unit: peer.unit().map(str::to_owned) };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::ChaCha20Rng};
+
+    use super::*;
+    use crate::{ApiKeySecret, ApiKeySpec, ApiKeyUpdate};
+    use masker_types::{
+        grant::{Grant, Limits},
+        mode::Mode,
+    };
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn presented(seed: u64) -> PresentedKey {
+        ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented()
+    }
+
+    fn key(seed: u64) -> ApiKey {
+        let spec = ApiKeySpec {
+            name: format!("key-{seed}"),
+            workspace: "default".to_owned(),
+            owner: "ada".to_owned(),
+            grant: Grant::all(),
+            limits: Limits::none(),
+            mode: Mode::Live,
+            expires_at_ms: None,
+        };
+        let secret = presented(seed);
+        let id = ApiKeyId::new(NOW + seed, &mut ChaCha20Rng::seed_from_u64(seed));
+        ApiKey::create(id, spec, (secret.digest(), secret.prefix()), "operator", NOW)
+    }
+
+    fn name(keys: &ApiKeys, seed: u64, now_ms: u64) -> Result<String, AuthRejection> {
+        keys.authenticate(&presented(seed), &Peer::for_tests(7, 7, &[]), now_ms).map(|found| found.name.clone())
+    }
+
+    #[test]
+    fn a_key_is_found_by_each_of_its_secrets_and_by_no_other() {
+        let keys = ApiKeys::load([key(1), key(2)]);
+        assert_eq!(name(&keys, 1, NOW), Ok("key-1".to_owned()));
+        assert_eq!(name(&keys, 3, NOW), Err(AuthRejection::Unknown));
+        let secret = presented(3);
+        keys.put(key(1).rotated((secret.digest(), secret.prefix()), 60, NOW).unwrap());
+        assert_eq!((name(&keys, 1, NOW), name(&keys, 3, NOW)), (Ok("key-1".to_owned()), Ok("key-1".to_owned())));
+        assert_eq!(name(&keys, 1, NOW + 60_000), Err(AuthRejection::Rejected(KeyRejection::Expired)));
+        assert_eq!(keys.list().len(), 2);
+    }
+
+    #[test]
+    fn a_revocation_reaches_requests_that_are_under_way() {
+        let keys = ApiKeys::load([key(1)]);
+        let under_way = keys.authenticate(&presented(1), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
+        assert!(!under_way.is_revoked());
+        let renamed = ApiKeyUpdate { name: Some("renamed".to_owned()), ..ApiKeyUpdate::default() };
+        keys.put(key(1).changed(renamed).unwrap());
+        assert!(!under_way.is_revoked());
+        keys.put(key(1).revoked(NOW));
+        assert!(under_way.is_revoked());
+        assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
+        assert_eq!(keys.active_in("default", NOW), 0);
+    }
+
+    #[test]
+    fn the_last_use_is_kept_through_changes_until_it_is_written() {
+        let keys = ApiKeys::load([key(1)]);
+        assert!(keys.unsaved_uses().is_empty());
+        name(&keys, 1, NOW + 5_000).unwrap();
+        let [used] = keys.unsaved_uses().try_into().ok().unwrap();
+        assert_eq!(used.last_use().as_ref().map(|last| (last.at_ms, last.uid)), Some((NOW + 5_000, 7)));
+        keys.mark_uses_saved(&[used]);
+        assert!(keys.unsaved_uses().is_empty());
+        name(&keys, 1, NOW + 5_500).unwrap();
+        assert!(keys.unsaved_uses().is_empty(), "a use within the same second is not noted again");
+        name(&keys, 1, NOW + 7_000).unwrap();
+        keys.put(key(1));
+        assert_eq!(keys.get(*key(1).id()).unwrap().last_use().as_ref().map(|last| last.at_ms), Some(NOW + 7_000));
+    }
+}

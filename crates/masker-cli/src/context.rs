@@ -1,0 +1,311 @@
+//! What a command has at hand: where to write, and the daemon, reached when it is first asked.
+
+use masker_client::{Client, ClientError, ClientReply, Download};
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use hyper::header::HeaderValue;
+use serde::Serialize;
+
+use super::{
+    OfflineTools,
+    args::Global,
+    bench::BenchError,
+    credential::{self, CredentialError},
+    exit::Exit,
+    output::Output,
+    progress::Progress,
+};
+use masker_audit::ChainHead;
+use masker_config::{Config, ConfigErrors, Environment, Flags, HostEnvironment};
+
+/// Why a command ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Invalid(#[from] ConfigErrors),
+    #[error("{0}")]
+    Usage(String),
+    #[error("standard input cannot be read: {0}")]
+    Input(#[source] io::Error),
+    #[error("standard output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error("{text}")]
+    Refused {
+        /// Whether the caller may not do it.
+        denied: bool,
+        text: String,
+    },
+    #[error("{cause}\n{}", resume_advice(cause, *rows))]
+    Stopped {
+        cause: Box<CommandError>,
+        /// Rows that are done.
+        rows: u64,
+    },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CommandError {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            CommandError::Client(error) => error.into(),
+            CommandError::Credential(_) | CommandError::Refused { denied: true, .. } => Exit::Unauthorized,
+            CommandError::Stopped { cause, .. } => cause.exit(),
+            CommandError::Invalid(_) => Exit::Invalid,
+            CommandError::Usage(_) => Exit::Usage,
+            CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
+            CommandError::Bench(_) | CommandError::Refused { denied: false, .. } => Exit::Error,
+            CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
+        }
+    }
+
+    /// Whether the reader of our results had enough of them, as `head` does: that is no failure.
+    pub(super) fn is_enough(&self) -> bool {
+        matches!(self, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// How to go on with a file of which so many rows are done.
+fn resume_advice(cause: &CommandError, rows: u64) -> String {
+    match cause {
+        CommandError::Output(_) if rows == 0 => "Nothing is done: begin again, with an empty output".to_owned(),
+        CommandError::Output(_) => format!(
+            "The first {rows} rows are done: cut the output after them, then --skip-rows {rows} goes on after them"
+        ),
+        _ => format!("The first {rows} rows are done; --skip-rows {rows} goes on after them"),
+    }
+}
+
+/// A command at work.
+pub(super) struct CommandContext<'a> {
+    pub(super) output: Output,
+    global: &'a Global,
+    host: HostEnvironment<'a>,
+    client: Option<Client>,
+    pub(super) offline: OfflineTools,
+}
+
+impl<'a> CommandContext<'a> {
+    pub(super) fn new(global: &'a Global, host: HostEnvironment<'a>, offline: OfflineTools) -> Self {
+        CommandContext { output: Output::new(global), global, host, client: None, offline }
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Result<ClientReply, CommandError> {
+        let reply = self.client().await?.get(path).await?;
+        self.describe("GET", path, &reply);
+        Ok(reply)
+    }
+
+    pub(super) async fn post<T: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        body: &T,
+    ) -> Result<ClientReply, CommandError> {
+        let reply = self.client().await?.post(path, body).await?;
+        self.describe("POST", path, &reply);
+        Ok(reply)
+    }
+
+    /// [`CommandContext::post`], in the session that `MASKER_SESSION` names, if it names one.
+    pub(super) async fn post_in_session<T: Serialize + ?Sized>(
+        &mut self,
+        path: &str,
+        body: &T,
+    ) -> Result<ClientReply, CommandError> {
+        let Some(session) = self.masker_session()? else { return self.post(path, body).await };
+        let reply = self.client().await?.post_in(&session, path, body).await?;
+        self.describe("POST", path, &reply);
+        Ok(reply)
+    }
+
+    /// The session that `MASKER_SESSION` names, if it names one.
+    pub(super) fn masker_session(&self) -> Result<Option<String>, CommandError> {
+        let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return Ok(None) };
+        let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
+        Ok(Some(session.to_str().ok_or_else(not_text)?.to_owned()))
+    }
+
+    /// Asks for a file.
+    pub(super) async fn download(&mut self, path: &str) -> Result<Download, CommandError> {
+        let download = self.client().await?.download(path).await?;
+        self.output.detail(&format!("POST {path}: request {}", download.request_id));
+        Ok(download)
+    }
+
+    /// Sends a file, of a length that may be known.
+    pub(super) async fn upload(
+        &mut self,
+        path: &str,
+        source: Box<dyn Read + Send>,
+        length: Option<u64>,
+        progress: Progress,
+    ) -> Result<ClientReply, CommandError> {
+        let body = masker_client::upload::body(source, length, move |so_far| match so_far {
+            masker_client::upload::Progress::Sent(bytes) => progress.advance(bytes),
+            masker_client::upload::Progress::Done => progress.finish(),
+        });
+        let reply = self.client().await?.upload(path, body).await?;
+        self.describe("POST", path, &reply);
+        Ok(reply)
+    }
+
+    pub(super) async fn delete(&mut self, path: &str) -> Result<ClientReply, CommandError> {
+        let reply = self.client().await?.delete(path).await?;
+        self.describe("DELETE", path, &reply);
+        Ok(reply)
+    }
+
+    /// Where the daemon is.
+    pub(super) fn socket(&self) -> Result<PathBuf, CommandError> {
+        daemon_socket(self.global, self.host)
+    }
+
+    /// The credential of the environment, as requests show it.
+    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, CommandError> {
+        Ok(credential::authorization(self.host.environment)?)
+    }
+
+    /// The whole configuration, as the daemon would read it.
+    pub(super) fn config(&self) -> Result<Config, CommandError> {
+        let socket = self.global.socket_flag().map_err(CommandError::Usage)?;
+        Ok(Config::load(Flags { config: self.global.config.as_deref(), socket: socket.as_deref() }, self.host)?)
+    }
+
+    /// What this command runs on.
+    pub(super) fn host(&self) -> HostEnvironment<'a> {
+        self.host
+    }
+
+    /// The environment of this command.
+    pub(super) fn environment(&self) -> &Environment {
+        self.host.environment
+    }
+
+    /// Where the audit log stood when the vault of this directory was last told.
+    pub(super) fn recorded_audit_head(&self, data_dir: &Path) -> Result<Option<ChainHead>, String> {
+        (self.offline.recorded_audit_head)(data_dir)
+    }
+
+    /// The connection to the daemon, made when it is first asked for.
+    pub(super) async fn client(&mut self) -> Result<&mut Client, CommandError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                let (socket, authorization) = (self.socket()?, self.authorization()?);
+                Client::connect(&socket).await?.authorized(authorization)
+            }
+        };
+        Ok(self.client.insert(client))
+    }
+
+    fn describe(&self, method: &str, path: &str, reply: &ClientReply) {
+        let milliseconds = reply.took.as_secs_f64() * 1_000.0;
+        let (status, id) = (reply.status, &reply.request_id);
+        self.output.detail(&format!("{method} {path}: {status} in {milliseconds:.1} ms, request {id}"));
+    }
+}
+
+/// Where the daemon is: `--socket` or `--server`, else `MASKER_SERVER`, else what the daemon itself would take.
+fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, CommandError> {
+    let flag = global.socket_flag().map_err(CommandError::Usage)?;
+    let flag = match (flag, host.environment.setting("MASKER_SERVER")) {
+        (None, Some(server)) => {
+            let server = server.to_str().ok_or_else(|| CommandError::Usage("MASKER_SERVER is not UTF-8".to_owned()))?;
+            Some(socket_of_server("MASKER_SERVER", server).map_err(CommandError::Usage)?)
+        }
+        (flag, _) => flag,
+    };
+    Ok(Config::load_socket(Flags { config: global.config.as_deref(), socket: flag.as_deref() }, host)?)
+}
+
+impl Global {
+    /// The socket that `--socket` or `--server` names.
+    ///
+    /// # Errors
+    /// Why `--server` names none, for the user.
+    pub fn socket_flag(&self) -> Result<Option<PathBuf>, String> {
+        match (&self.socket, &self.server) {
+            (Some(socket), _) => Ok(Some(socket.clone())),
+            (None, Some(server)) => socket_of_server("--server", server).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn socket_of_server(source: &str, server: &str) -> Result<PathBuf, String> {
+    let path = server.strip_prefix("unix://").filter(|path| path.starts_with('/'));
+    if let Some(path) = path {
+        return Ok(Path::new(path).to_owned());
+    }
+    let scheme = server.split_once("://").map_or("", |(scheme, _)| scheme);
+    Err(match scheme {
+        "http" | "https" | "tcp" => format!(
+            "{source}: this version of the daemon listens on a Unix socket only, and has no TCP listener yet: \
+             use unix:///path/of/the/socket, or --socket"
+        ),
+        _ => format!("{source}: write it as unix:///path/of/the/socket"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use masker_config::Environment;
+
+    fn socket(global: &Global, variables: &[(&str, &str)]) -> Result<PathBuf, Exit> {
+        let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let nowhere = Path::new("/nonexistent");
+        let host = HostEnvironment {
+            environment: &environment,
+            uid: 0,
+            current_dir: nowhere,
+            system_dir: nowhere,
+            log_is_terminal: false,
+        };
+        daemon_socket(global, host).map_err(|error| error.exit())
+    }
+
+    fn global(socket: Option<&str>, server: Option<&str>) -> Global {
+        Global { socket: socket.map(PathBuf::from), server: server.map(str::to_owned), ..Global::default() }
+    }
+
+    #[test]
+    fn flags_count_before_variables_and_a_server_before_a_socket() {
+        let variables = [("MASKER_SERVER", "unix:///server"), ("MASKER_SOCKET", "/socket")];
+        let path = |path: &str| Ok(PathBuf::from(path));
+        assert_eq!(socket(&global(Some("/flag"), None), &variables), path("/flag"));
+        assert_eq!(socket(&global(None, Some("unix:///flag")), &variables), path("/flag"));
+        assert_eq!(socket(&Global::default(), &variables), path("/server"));
+        assert_eq!(socket(&Global::default(), &variables[1..]), path("/socket"));
+        assert_eq!(socket(&Global::default(), &[]), path("/run/masker/masker.sock"));
+        assert_eq!(socket(&global(Some("here"), None), &[]), path("/nonexistent/here"));
+    }
+
+    #[test]
+    fn servers_over_tcp_are_refused_with_the_reason() {
+        for server in ["http://localhost:8080", "https://masker.example", "tcp://127.0.0.1:1"] {
+            let Err(message) = global(None, Some(server)).socket_flag() else { panic!("{server} was taken") };
+            assert!(message.contains("no TCP listener yet"), "{message}");
+            assert_eq!(socket(&Global::default(), &[("MASKER_SERVER", server)]), Err(Exit::Usage));
+        }
+        for server in ["", "unix://relative", "unix:", "/path", "localhost"] {
+            assert!(global(None, Some(server)).socket_flag().is_err_and(|message| message.contains("unix:///path")));
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_validate_has_an_exit_code_of_its_own() {
+        let config = Global { config: Some("/nonexistent.toml".into()), ..Global::default() };
+        assert_eq!(socket(&config, &[]), Err(Exit::Invalid));
+        assert_eq!(socket(&config, &[("MASKER_SOCKET", "/s")]), Ok(PathBuf::from("/s")));
+    }
+}

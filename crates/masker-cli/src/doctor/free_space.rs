@@ -1,0 +1,95 @@
+//! Room on a file system.
+
+use std::{io, path::Path};
+
+use nix::sys::statvfs::statvfs;
+
+use super::{Finding, files::bytes};
+
+/// Bytes below which a disk counts as full: a few seconds of a busy daemon.
+const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// The same of files.
+const FREE_FILES_MIN: u64 = 64;
+/// Files below which there is a warning.
+const FREE_FILES_TYPICAL: u64 = 1_024;
+
+/// What a file system has left for this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FreeSpace {
+    /// Bytes.
+    pub(super) free: u64,
+    /// Files that can be made.
+    pub(super) free_files: u64,
+    /// Files that it has room for in all; 0 where it does not count them.
+    pub(super) files: u64,
+}
+
+impl FreeSpace {
+    /// Asks the file system of a path, or of the nearest directory above it that is there.
+    pub(super) fn of(path: &Path) -> io::Result<FreeSpace> {
+        let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let found = statvfs(there).map_err(io::Error::from)?;
+        Ok(FreeSpace {
+            free: found.blocks_available().saturating_mul(found.fragment_size()),
+            free_files: found.files_available(),
+            files: found.files(),
+        })
+    }
+}
+
+/// How much room there is, for something that has `size` bytes and needs `spare` more now and then.
+pub(super) fn judge(id: &'static str, path: &Path, room: FreeSpace, size: u64, spare: u64) -> Vec<Finding> {
+    let (shown, free) = (path.display(), bytes(room.free));
+    let mut findings = Vec::new();
+    if room.free < FREE_BYTES_MIN {
+        let found =
+            format!("{free} are left for {shown}: nothing can be written soon, and nothing is acknowledged then");
+        findings.push(Finding::error(id, found, format!("make room: `df -h {shown}`, or move it to a larger disk")));
+    } else if room.free < spare {
+        let found = format!("{free} are left for {shown}, and a compaction of the vault takes {}", bytes(spare));
+        findings.push(Finding::warning(id, found, format!("make room: `df -h {shown}`, or move it to a larger disk")));
+    }
+    if room.files > 0 && room.free_files < FREE_FILES_TYPICAL {
+        let found = format!("{} files can be made for {shown}", room.free_files);
+        let remedy = format!("remove small files: `df -i {shown}`, or move it to another disk");
+        findings.push(match room.free_files {
+            ..FREE_FILES_MIN => Finding::error(id, found, remedy),
+            _ => Finding::warning(id, found, remedy),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(id, format!("{free} are left for {shown}, which takes {}", bytes(size))));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Severity;
+
+    #[test]
+    fn bytes_and_files_both_count() {
+        const MIB: u64 = 1 << 20;
+        let statuses = |free, free_files, files| {
+            let findings = judge("x", Path::new("/v"), FreeSpace { free, free_files, files }, 80 * MIB, 100 * MIB);
+            findings.iter().map(|finding| finding.status).collect::<Vec<_>>()
+        };
+        use Severity::{Error, Ok, Warning};
+        assert_eq!(statuses(100 * MIB, 5_000, 10_000), [Ok]);
+        assert_eq!(statuses(100 * MIB - 1, 5_000, 10_000), [Warning]);
+        assert_eq!(statuses(64 * MIB - 1, 5_000, 10_000), [Error]);
+        assert_eq!(statuses(0, 63, 10_000), [Error, Error]);
+        assert_eq!(statuses(200 * MIB, 64, 10_000), [Warning]);
+        // btrfs counts no files.
+        assert_eq!(statuses(200 * MIB, 0, 0), [Ok]);
+    }
+
+    #[test]
+    fn the_nearest_directory_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, below) =
+            (FreeSpace::of(folder.path()).unwrap(), FreeSpace::of(&folder.path().join("a/b")).unwrap());
+        assert_eq!(there.files, below.files);
+    }
+}

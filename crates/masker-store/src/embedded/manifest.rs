@@ -1,0 +1,195 @@
+//! The store's own manifest: one row that every batch rewrites, which tells what should be there.
+//!
+//! Layout, 73 bytes: mark (8), version (1), vault id (16), epoch (8), sequence (8), rows (8), digest of the rows
+//! (16), checksum of all that (8), integers big-endian. The mark, the id and the checksum let an inspection of
+//! sled's log find the latest manifest without knowing its pages.
+
+use sha2::{Digest, Sha256};
+
+/// The manifest and witness layout that this release writes, and the latest that it reads.
+pub const VERSION: u8 = 1;
+
+const MARK: [u8; 8] = *b"MSKRBOOK";
+const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;
+
+/// How many rows there are and what is in them, whatever their order.
+///
+/// The digest is the sum of a 128-bit hash of each row. It tells a lost, stale or added row from chance with
+/// certainty for all practical purposes; it is no defence against someone who can write the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowTally {
+    pub rows: u64,
+    digest: u128,
+}
+
+impl RowTally {
+    /// Takes account of a row that is there.
+    pub fn add(&mut self, key: &[u8], row: &[u8]) {
+        self.rows = self.rows.wrapping_add(1);
+        self.digest = self.digest.wrapping_add(row_hash(key, row));
+    }
+
+    /// Takes account of a row that is there no more.
+    pub fn remove(&mut self, key: &[u8], row: &[u8]) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.digest = self.digest.wrapping_sub(row_hash(key, row));
+    }
+}
+
+fn row_hash(key: &[u8], row: &[u8]) -> u128 {
+    let hash =
+        Sha256::new().chain_update((key.len() as u64).to_be_bytes()).chain_update(key).chain_update(row).finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(half)
+}
+
+/// The first 8 bytes of SHA-256: what tells a torn or rotten row of manifest, or witness, from a whole one.
+pub fn checksum(parts: &[&[u8]]) -> [u8; 8] {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&hash.finalize()[..8]);
+    sum
+}
+
+/// Which commit of which history: later commits compare greater. An epoch ends when an operator accepts a loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommitPosition {
+    pub epoch: u64,
+    pub sequence: u64,
+}
+
+/// The manifest as of one commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub vault_id: [u8; 16],
+    pub position: CommitPosition,
+    pub tally: RowTally,
+}
+
+/// Why manifest could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManifestError {
+    Newer(u8),
+    Damaged,
+}
+
+impl Manifest {
+    /// What the manifest of a vault begin with.
+    pub fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
+        let mut mark = [0; 25];
+        mark[..8].copy_from_slice(&MARK);
+        mark[8] = VERSION;
+        mark[9..].copy_from_slice(vault_id);
+        mark
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BYTES);
+        bytes.extend_from_slice(&Self::mark(&self.vault_id));
+        bytes.extend_from_slice(&self.position.epoch.to_be_bytes());
+        bytes.extend_from_slice(&self.position.sequence.to_be_bytes());
+        bytes.extend_from_slice(&self.tally.rows.to_be_bytes());
+        bytes.extend_from_slice(&self.tally.digest.to_be_bytes());
+        bytes.extend_from_slice(&checksum(&[&bytes]));
+        bytes
+    }
+
+    /// Reads manifest of exactly their length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let read = || {
+            let (mark, rest) = bytes.split_first_chunk::<8>()?;
+            let ([version], rest) = rest.split_first_chunk::<1>()?;
+            let (vault_id, rest) = rest.split_first_chunk()?;
+            let (epoch, rest) = rest.split_first_chunk()?;
+            let (sequence, rest) = rest.split_first_chunk()?;
+            let (rows, rest) = rest.split_first_chunk()?;
+            let (digest, sum) = rest.split_first_chunk()?;
+            let whole = mark == &MARK && sum == checksum(&[&bytes[..BYTES - 8]]) && *version == VERSION;
+            whole.then(|| Manifest {
+                vault_id: *vault_id,
+                position: CommitPosition { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) },
+                tally: RowTally { rows: u64::from_be_bytes(*rows), digest: u128::from_be_bytes(*digest) },
+            })
+        };
+        match bytes.split_first_chunk::<8>() {
+            Some((&MARK, [version, ..])) if *version > VERSION => Err(ManifestError::Newer(*version)),
+            _ if bytes.len() != BYTES => Err(ManifestError::Damaged),
+            _ => read().ok_or(ManifestError::Damaged),
+        }
+    }
+
+    /// The last whole manifest of a vault in `bytes`, wherever they stand.
+    pub fn find_last(bytes: &[u8], vault_id: &[u8; 16]) -> Option<Self> {
+        let mark = Self::mark(vault_id);
+        let last = bytes.len().checked_sub(BYTES)?;
+        (0..=last)
+            .rev()
+            .filter(|&at| bytes[at] == mark[0] && bytes[at..].starts_with(&mark))
+            .find_map(|at| Self::decode(&bytes[at..at + BYTES]).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let mut tally = RowTally::default();
+        tally.add(b"key", b"row");
+        Manifest { vault_id: [5; 16], position: CommitPosition { epoch: 2, sequence: 77 }, tally }
+    }
+
+    #[test]
+    fn books_come_back_and_every_flipped_bit_is_noticed() {
+        let bytes = manifest().encode();
+        assert_eq!(bytes.len(), BYTES);
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest()));
+        for bit in 0..BYTES * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
+        }
+        for length in 0..BYTES {
+            assert_eq!(Manifest::decode(&bytes[..length]), Err(ManifestError::Damaged));
+        }
+    }
+
+    #[test]
+    fn newer_manifests_are_rejected() {
+        let mut bytes = manifest().encode();
+        bytes[8] = VERSION + 1;
+        bytes.push(0);
+        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Newer(VERSION + 1)));
+    }
+
+    #[test]
+    fn the_last_books_are_found_among_other_bytes() {
+        let earlier = Manifest { position: CommitPosition { epoch: 2, sequence: 76 }, ..manifest() };
+        let other = Manifest { vault_id: [6; 16], ..manifest() };
+        let log =
+            [&[1; 40][..], &earlier.encode(), &[2; 3], &manifest().encode(), &[3; 9], &other.encode(), b"MSKRBOOK"]
+                .concat();
+        assert_eq!(Manifest::find_last(&log, &[5; 16]), Some(manifest()));
+        assert_eq!(Manifest::find_last(&log, &[9; 16]), None);
+        assert_eq!(Manifest::find_last(&[], &[5; 16]), None);
+    }
+
+    #[test]
+    fn a_tally_forgets_order_and_tells_rows_apart() {
+        let rows: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"b", b"2"), (b"ab", b"")];
+        let mut there = RowTally::default();
+        rows.iter().for_each(|(key, row)| there.add(key, row));
+        let mut backwards = RowTally::default();
+        rows.iter().rev().for_each(|(key, row)| backwards.add(key, row));
+        assert_eq!(there, backwards);
+        there.remove(b"b", b"2");
+        there.add(b"b", b"3");
+        assert_ne!(there, backwards);
+        let (mut one, mut other) = (RowTally::default(), RowTally::default());
+        one.add(b"a", b"bc");
+        other.add(b"ab", b"c");
+        assert_ne!(one, other, "the boundary between key and row counts");
+    }
+}

@@ -1,0 +1,184 @@
+//! The register of key generations: which the vault has ever seen, since when each is old, and what needs it.
+//!
+//! It knows keys by fingerprint alone. Every set of keys is held against it before it comes into force, so that a key
+//! which was replaced does not come back by mistake.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{
+    GenerationRef, ItemFailure,
+    key_assessment::needs,
+    ledger::{Ledger, LedgerDraft},
+    status::timestamp,
+};
+use masker_core::{
+    crypto::Fingerprint,
+    keyring::{Keyring, Role},
+};
+use masker_store::record::GenerationRow;
+use masker_types::kind::Kid;
+
+impl Ledger {
+    /// Whether a value of `kid` that was not found under these keys is not there.
+    ///
+    /// # Errors
+    /// A key that has records or aliases and is not among these: the value may be there under that.
+    pub(super) fn unfound(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
+        let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
+            row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none()
+        };
+        match self.generations_of(kid).find(unknown_keys) {
+            Some((name, _)) => Err(ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: name.1.to_string() })),
+            None => Ok(()),
+        }
+    }
+
+    /// Every generation of a kid that was ever seen.
+    pub(super) fn generations_of(&self, kid: Kid) -> impl Iterator<Item = (&(Kid, Fingerprint), &GenerationRow)> {
+        let (first, last) = (Fingerprint::from_bytes([0; 8]), Fingerprint::from_bytes([0xff; 8]));
+        self.generations.range((kid, first)..=(kid, last))
+    }
+}
+
+impl LedgerDraft {
+    /// Holds keys against those remembered, before they come into force. New generations are noted, and a generation
+    /// that is not its kid's active one any more became old now, whether or not it is loaded. Returns what an operator
+    /// should know.
+    ///
+    /// # Errors
+    /// What must be mended, for each kid whose active key is one that had been replaced; nothing is noted then.
+    pub(super) fn keys_loaded(
+        &mut self,
+        keyring: &Keyring,
+        now_ms: u64,
+        accept_rollback: bool,
+    ) -> Result<Vec<String>, Vec<String>> {
+        let rollbacks = self.rollbacks(keyring);
+        if !rollbacks.is_empty() && !accept_rollback {
+            return Err(rollbacks);
+        }
+        let mut notes: Vec<String> =
+            rollbacks.into_iter().map(|problem| format!("accepted as it is: {problem}")).collect();
+        // Whose active key is no news: a new key is not meant to be an old one then.
+        let settled: BTreeSet<Kid> = keyring
+            .iter()
+            .filter(|(kid, pair)| self.ledger.generations.contains_key(&(*kid, pair.active().fingerprint())))
+            .map(|(kid, _)| kid)
+            .collect();
+        for generation in keyring.iter().flat_map(|(_, pair)| pair.generations()) {
+            let name = (generation.kid(), generation.fingerprint());
+            let known = self.ledger.generations.get(&name).copied();
+            let row = known.unwrap_or_else(|| GenerationRow::first_seen(now_ms));
+            if known.is_none() && generation.role() == Role::Old && settled.contains(&name.0) {
+                notes.push(format!(
+                    "MASKER_KEY_{}_OLD holds a key with fingerprint {} that this vault has never seen; if it was meant \
+                     to be the new key, swap it with MASKER_KEY_{}",
+                    name.0, name.1, name.0
+                ));
+            }
+            let old_since_ms = match generation.role() {
+                Role::Active => None,
+                Role::Old => row.old_since_ms.or(Some(now_ms)),
+            };
+            // A key that is in use again is not what was proven of it when it was old.
+            let proven_at_ms = row.proven_at_ms.filter(|_| generation.role() == Role::Old);
+            self.set_generation(name, GenerationRow { old_since_ms, proven_at_ms, ..row });
+        }
+        let replaced: Vec<_> = self
+            .ledger
+            .generations
+            .iter()
+            .filter(|(name, row)| row.old_since_ms.is_none() && is_replaced(**name, keyring))
+            .map(|(name, row)| (*name, GenerationRow { old_since_ms: Some(now_ms), ..*row }))
+            .collect();
+        for (name, row) in replaced {
+            self.set_generation(name, row);
+        }
+        Ok(notes)
+    }
+
+    /// What must be mended, for each kid whose active key is one that had been replaced.
+    pub(super) fn rollbacks(&self, keyring: &Keyring) -> Vec<String> {
+        keyring.iter().filter_map(|(kid, _)| self.rollback(kid, keyring)).collect()
+    }
+
+    fn rollback(&self, kid: Kid, keyring: &Keyring) -> Option<String> {
+        let pair = keyring.get(kid)?;
+        let active = pair.active().fingerprint();
+        let since = self.ledger.generations.get(&(kid, active))?.old_since_ms?;
+        let at = |ms| timestamp(ms).unwrap_or(Timestamp::MAX);
+        let later = self
+            .ledger
+            .generations_of(kid)
+            .filter(|(name, row)| name.1 != active && row.old_since_ms.is_none_or(|old_since| old_since > since));
+        // Of several, the one that was active last.
+        let later = later.max_by_key(|(_, row)| (row.old_since_ms.is_none(), row.old_since_ms, row.first_seen_ms));
+        let replaced_by = later.map(|(name, _)| name.1);
+        Some(match (replaced_by, pair.old()) {
+            (Some(by), Some(old)) if old.fingerprint() == by => format!(
+                "MASKER_KEY_{kid} and MASKER_KEY_{kid}_OLD are swapped: {by} replaced {active} on {}; swap them back, or \
+                 start with `--accept-key-rollback` if the key that was replaced is to be active again",
+                at(since)
+            ),
+            (Some(by), _) => format!(
+                "MASKER_KEY_{kid} holds {active}, which {by} replaced on {}; load {by} as MASKER_KEY_{kid} and {active} \
+                 as MASKER_KEY_{kid}_OLD, or start with `--accept-key-rollback` if the key that was replaced is to be \
+                 active again",
+                at(since)
+            ),
+            (None, _) => format!(
+                "MASKER_KEY_{kid} holds {active}, which is old since {}; load the key that replaced it, or start with \
+                 `--accept-key-rollback` if it is to be active again",
+                at(since)
+            ),
+        })
+    }
+
+    /// Notes that a full pass has found nothing that needs this generation. Does nothing where the books know better.
+    pub(super) fn proven(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
+        if let Some(row) = self.ledger.generations.get(&name).copied()
+            && row.old_since_ms.is_some()
+            && !row.is_needed()
+        {
+            self.set_generation(name, GenerationRow { proven_at_ms: Some(at_ms), ..row });
+        }
+    }
+
+    pub(super) fn set_generation(&mut self, name: (Kid, Fingerprint), row: GenerationRow) {
+        if self.ledger.generations.insert(name, row) != Some(row) {
+            self.generations.insert(name);
+        }
+    }
+}
+
+/// Whether another generation of its kid is the active one.
+fn is_replaced(name: (Kid, Fingerprint), keyring: &Keyring) -> bool {
+    keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1)
+}
+
+impl Ledger {
+    /// What is to be said of records whose key is not among these.
+    pub(super) fn missed(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
+        let missed = self
+            .generations
+            .iter()
+            .filter(|(name, row)| row.is_needed() && keyring.by_fingerprint(name.0, name.1).is_none());
+        missed.map(|(name, row)| missing_key(*name, row, second_tokens.contains(&name.0))).collect()
+    }
+}
+
+/// What an operator must know of records whose key is not loaded, and do about it.
+fn missing_key((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, second_tokens: bool) -> String {
+    let unfound = if second_tokens { "get second tokens" } else { "are refused" };
+    format!(
+        "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
+         and values of {kid} that the vault does not find {unfound}; load it as MASKER_KEY_{kid}_OLD (or as \
+         MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
+        needs(row.records, row.aliases)
+    )
+}
+
+#[cfg(test)]
+mod tests;

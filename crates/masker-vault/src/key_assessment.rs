@@ -1,0 +1,307 @@
+//! Whether a key can go, and what an operator is to do next: told from what the vault knows of a generation, and from
+//! nothing else.
+
+use jiff::{Timestamp, tz::Offset};
+
+use super::GenerationStatus;
+use masker_core::keyring::Role;
+use masker_types::kind::Kid;
+
+/// What is known of one key generation, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyAssessment {
+    /// Whether the key can go: it is old, no record and no alias needs it, and a full pass since the last change has
+    /// proven that.
+    pub removable: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// What to do next.
+    advice: Advice,
+}
+
+/// What to do about a generation. The first in this order is the most urgent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Advice {
+    /// The vault needs a key that is not there.
+    Load(String),
+    /// Records are to be moved away from it.
+    Rotate(String),
+    /// It is to be proven that nothing needs it.
+    Prove(String),
+    /// It can be taken away.
+    Remove(String),
+    Nothing,
+}
+
+impl KeyAssessment {
+    /// The verdict on a generation at `now`.
+    pub fn on(generation: &GenerationStatus, now: Timestamp) -> Self {
+        let GenerationStatus { kid, fingerprint, .. } = *generation;
+        let (old, is_active) = (generation.old_since.is_some(), generation.loaded == Some(Role::Active));
+        let is_needed = generation.records + generation.aliases > 0;
+        let needs = needs(generation.records, generation.aliases);
+        let proven = generation.proven_at.filter(|_| old && !is_needed && !is_active);
+        let (reason, advice) = match (generation.loaded, proven) {
+            (Some(Role::Active), _) => ("new tokens are minted under it".to_owned(), Advice::Nothing),
+            (None, _) if is_needed => (
+                format!("{needs} need it, and it is not loaded"),
+                Advice::Load(format!(
+                    "load the key {fingerprint} as MASKER_KEY_{kid}{} and run `masker keys reload`: {needs} cannot do \
+                     without it",
+                    if old { "_OLD" } else { "" }
+                )),
+            ),
+            (Some(Role::Old), _) if is_needed => (
+                format!("{needs} need it{}", in_sessions(generation)),
+                Advice::Rotate(format!(
+                    "rotate the vault's records: `masker vault rotate-key --new-kid {kid}` ({needs} still need \
+                     {fingerprint}{})",
+                    grace(generation, now)
+                )),
+            ),
+            (loaded, Some(at)) => (
+                format!(
+                    "a full pass on {} found no record and no alias that needs it; {}",
+                    day(at),
+                    stateless(generation)
+                ),
+                match loaded {
+                    Some(_) => Advice::Remove(format!(
+                        "as far as the vault is concerned, the old key {fingerprint} can be removed: take \
+                         MASKER_KEY_{kid}_OLD away and run `masker keys reload`; but {}",
+                        stateless(generation)
+                    )),
+                    None => Advice::Nothing,
+                },
+            ),
+            (Some(Role::Old), None) => (
+                format!(
+                    "the vault needs it no more as far as its books say, which no full pass has proven; {}",
+                    stateless(generation)
+                ),
+                Advice::Prove(format!(
+                    "keep the old key {fingerprint} until it is proven that nothing needs it: `masker vault rotate-key \
+                     --new-kid {kid}` reads the whole vault and says so"
+                )),
+            ),
+            (None, None) => ("it is not loaded, and the vault does not need it".to_owned(), Advice::Nothing),
+        };
+        KeyAssessment { removable: proven.is_some(), reason, advice }
+    }
+}
+
+/// What is to be done about each kid, in a line: what is most urgent of its generations.
+pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, String)> {
+    let mut kids: Vec<Kid> = generations.iter().map(|generation| generation.kid).collect();
+    kids.sort_unstable();
+    kids.dedup();
+    let line = |kid: Kid| {
+        let of_kid = generations.iter().filter(|generation| generation.kid == kid);
+        let text = match of_kid.map(|generation| KeyAssessment::on(generation, now).advice).min() {
+            Some(Advice::Load(text) | Advice::Rotate(text) | Advice::Prove(text) | Advice::Remove(text)) => text,
+            Some(Advice::Nothing) | None => "nothing to do".to_owned(),
+        };
+        (kid, text)
+    };
+    kids.into_iter().map(line).collect()
+}
+
+/// `12,080 records and 3 aliases`.
+pub(super) fn needs(records: u64, aliases: u64) -> String {
+    match aliases {
+        0 => format!("{} records", grouped(records)),
+        _ => format!("{} records and {} aliases", grouped(records), grouped(aliases)),
+    }
+}
+
+impl GenerationStatus {
+    /// Seconds until its grace period ends; negative once it is over. Only old keys that are loaded have one.
+    pub fn grace_seconds_left(&self, now: Timestamp) -> Option<i64> {
+        let ends = self.grace_ends.filter(|_| self.loaded == Some(Role::Old))?;
+        Some(ends.duration_since(now).as_secs())
+    }
+
+    /// Days until its grace period ends, of which the last is counted until it is over; then 0, and negative later.
+    pub fn grace_days_left(&self, now: Timestamp) -> Option<i64> {
+        const DAY_SECONDS: i64 = 24 * 60 * 60;
+        // Up to the next whole day: with one second left it is not over.
+        self.grace_seconds_left(now).map(|seconds| -(-seconds).div_euclid(DAY_SECONDS))
+    }
+}
+
+/// What is known of the tokens that only this key opens and that no vault holds, in the middle of a sentence.
+fn stateless(generation: &GenerationStatus) -> String {
+    let told = match generation.tokens_last_opened {
+        None => "it has opened no `MSK1` token yet, and those that nobody shows cannot be counted".to_owned(),
+        Some(at) => format!(
+            "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that nobody shows cannot be \
+             counted: rewrap those that you know of first",
+            day(at),
+            grouped(generation.tokens_opened_30_days)
+        ),
+    };
+    told + &in_sessions(generation)
+}
+
+/// How many open sessions hold tokens that need it, at the end of a sentence.
+fn in_sessions(generation: &GenerationStatus) -> String {
+    match generation.open_sessions {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 open session holds tokens that need it".to_owned(),
+        Some(sessions) => format!("; {} open sessions hold tokens that need it", grouped(sessions)),
+    }
+}
+
+/// What is left of the grace period, in the middle of a sentence.
+fn grace(generation: &GenerationStatus, now: Timestamp) -> String {
+    match (generation.grace_days_left(now), generation.grace_ends) {
+        (Some(..=0), Some(ends)) => format!("; its grace period ended on {}", day(ends)),
+        (Some(1), Some(ends)) => format!("; its grace period ends on {}, within a day", day(ends)),
+        (Some(days), Some(ends)) => format!("; its grace period ends on {}, in {days} days", day(ends)),
+        _ => String::new(),
+    }
+}
+
+/// The day of a time, in UTC.
+fn day(at: Timestamp) -> String {
+    Offset::UTC.to_datetime(at).date().to_string()
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use masker_core::crypto::Fingerprint;
+
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 24 * 60 * 60;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn active(kid: &str) -> GenerationStatus {
+        GenerationStatus {
+            kid: Kid::parse(kid).unwrap(),
+            fingerprint: Fingerprint::from_bytes([0xab; 8]),
+            loaded: Some(Role::Active),
+            first_seen: Some(at(NOW - 90 * DAY)),
+            old_since: None,
+            grace_ends: None,
+            last_used: None,
+            records: 7,
+            aliases: 0,
+            tokens_last_opened: None,
+            tokens_opened_30_days: 0,
+            proven_at: None,
+            open_sessions: None,
+        }
+    }
+
+    fn old(kid: &str, records: u64, aliases: u64) -> GenerationStatus {
+        let (old_since, grace_ends) = (Some(at(NOW - 10 * DAY)), Some(at(NOW + 20 * DAY)));
+        GenerationStatus { loaded: Some(Role::Old), old_since, grace_ends, records, aliases, ..active(kid) }
+    }
+
+    fn line(generations: &[GenerationStatus]) -> String {
+        advice(generations, at(NOW)).remove(0).1
+    }
+
+    #[test]
+    fn removable_is_what_is_old_and_needed_by_nothing_and_proven() {
+        let proven = GenerationStatus { proven_at: Some(at(NOW - DAY)), ..old("K_A", 0, 0) };
+        assert!(KeyAssessment::on(&proven, at(NOW)).removable);
+        for still in [
+            GenerationStatus { proven_at: None, ..proven.clone() },
+            GenerationStatus { records: 1, ..proven.clone() },
+            GenerationStatus { aliases: 1, ..proven.clone() },
+            GenerationStatus { old_since: None, ..proven.clone() },
+            GenerationStatus { loaded: Some(Role::Active), ..proven.clone() },
+        ] {
+            assert!(!KeyAssessment::on(&still, at(NOW)).removable, "{still:?}");
+        }
+        assert!(KeyAssessment::on(&GenerationStatus { loaded: None, ..proven }, at(NOW)).removable);
+    }
+
+    #[test]
+    fn advice_is_one_line_for_each_kid_the_most_urgent() {
+        let lost = GenerationStatus { loaded: None, ..old("K_A", 12_080, 0) };
+        let needed = old("K_A", 12_080, 3);
+        let unproven = old("K_A", 0, 0);
+        let proven = GenerationStatus {
+            proven_at: Some(at(NOW)),
+            tokens_last_opened: Some(at(NOW - 2 * DAY)),
+            tokens_opened_30_days: 1_234,
+            ..unproven.clone()
+        };
+        let gone = GenerationStatus { loaded: None, ..unproven.clone() };
+        assert_eq!(line(&[active("K_A"), gone.clone()]), "nothing to do");
+        let removable = line(&[active("K_A"), proven.clone(), gone]);
+        assert_eq!(
+            removable,
+            "as far as the vault is concerned, the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD away \
+             and run `masker keys reload`; but it last opened an `MSK1` token on 2027-01-13, 1,234 of them in the last 30 \
+             days, and those that nobody shows cannot be counted: rewrap those that you know of first"
+        );
+        let proving = line(&[proven.clone(), unproven.clone()]);
+        assert!(proving.starts_with("keep the old key abababababababab until it is proven"), "{proving}");
+        assert_eq!(
+            line(&[unproven, needed.clone(), proven]),
+            "rotate the vault's records: `masker vault rotate-key --new-kid K_A` (12,080 records and 3 aliases still \
+             need abababababababab; its grace period ends on 2027-02-04, in 20 days)"
+        );
+        assert_eq!(
+            line(&[needed, lost.clone()]),
+            "load the key abababababababab as MASKER_KEY_K_A_OLD and run `masker keys reload`: 12,080 records cannot \
+             do without it"
+        );
+        let whole_kid = line(&[GenerationStatus { old_since: None, ..lost }]);
+        assert!(whole_kid.contains(" as MASKER_KEY_K_A and "), "{whole_kid}");
+
+        let both = advice(&[active("K_B"), old("K_A", 1, 0), active("K_A")], at(NOW));
+        let kids: Vec<String> = both.iter().map(|(kid, _)| kid.to_string()).collect();
+        assert_eq!((kids, both[1].1.as_str()), (vec!["K_A".to_owned(), "K_B".to_owned()], "nothing to do"));
+    }
+
+    #[test]
+    fn open_sessions_are_told_of_and_keep_no_key() {
+        let reason = |records: u64, open_sessions: Option<u64>| {
+            let proven_at = Some(at(NOW)).filter(|_| records == 0);
+            let verdict =
+                KeyAssessment::on(&GenerationStatus { open_sessions, proven_at, ..old("K_A", records, 0) }, at(NOW));
+            (verdict.removable, verdict.reason)
+        };
+        assert_eq!(reason(2, Some(1)).1, "2 records need it; 1 open session holds tokens that need it");
+        let (removable, told) = reason(0, Some(1_234));
+        assert!(removable && told.ends_with("; 1,234 open sessions hold tokens that need it"), "{told}");
+        assert!([None, Some(0)].into_iter().all(|none| !reason(0, none).1.contains("session")));
+    }
+
+    #[test]
+    fn days_of_grace_are_counted_until_it_is_over() {
+        let generation = old("K_A", 1, 0);
+        let left = |second: i64| (generation.grace_days_left(at(second)), generation.grace_seconds_left(at(second)));
+        let ends = NOW + 20 * DAY;
+        assert_eq!(left(NOW), (Some(20), Some(20 * DAY)));
+        assert_eq!(left(NOW + 1), (Some(20), Some(20 * DAY - 1)));
+        assert_eq!(left(ends - 1), (Some(1), Some(1)));
+        assert_eq!(left(ends), (Some(0), Some(0)));
+        assert_eq!(left(ends + DAY - 1), (Some(0), Some(1 - DAY)));
+        assert_eq!(left(ends + DAY), (Some(-1), Some(-DAY)));
+        assert_eq!(active("K_A").grace_days_left(at(NOW)), None);
+        let said = |second: i64| grace(&generation, at(second));
+        assert!(said(ends).contains("ended on") && said(ends - 1).contains("within a day"));
+    }
+}

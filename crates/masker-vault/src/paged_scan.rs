@@ -1,0 +1,30 @@
+//! Scans of a whole space, page by page: requests are served between.
+
+use masker_store::{Row, RowKey, Store, StoreError};
+
+/// Rows read at a time.
+pub(super) const PAGE_ROWS: usize = 1_000;
+
+/// A scan that goes on where it stopped. Rows that are there all through it are seen once.
+pub(super) struct PagedScan {
+    space: u8,
+    after: Option<RowKey>,
+    end: bool,
+}
+
+impl PagedScan {
+    pub(super) fn new(space: u8) -> Self {
+        PagedScan { space, after: None, end: false }
+    }
+
+    /// The next rows, in the order of their keys; `None` at the end.
+    pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Vec<(RowKey, Row)>>, StoreError> {
+        if self.end {
+            return Ok(None);
+        }
+        let page = store.scan_after(self.space, self.after.take(), PAGE_ROWS).await?;
+        self.end = page.end;
+        self.after = page.rows.last().map(|(key, _)| key.clone());
+        Ok(Some(page.rows))
+    }
+}

@@ -1,0 +1,81 @@
+//! Dry runs: every record is opened and sealed as in a rotation, and nothing is written.
+
+use super::{RotationError, RotationId, StepBudget, step::StepProgress};
+use crate::{Vault, VaultError};
+use masker_store::record::{RotationFault, RotationRow, RotationState};
+
+/// Dry runs that are remembered after their end.
+const DRY_RUNS_KEPT_MAX: usize = 20;
+
+impl Vault {
+    pub(super) fn begin_dry_run(&self, id: RotationId, mut row: RotationRow) -> Result<(), RotationError> {
+        if let Some((running, _)) = self.running() {
+            return Err(RotationError::Running(running));
+        }
+        row.rows_total = super::KeyMove::of(&row).remaining(&self.shared.ledger.load()).0;
+        let dry_runs = &mut self.shared.rotations.state().dry_runs;
+        if let Some((running, _)) = dry_runs.iter().find(|(_, row)| row.is_running()) {
+            return Err(RotationError::Running(*running));
+        }
+        dry_runs.insert(id, row);
+        while dry_runs.len() > DRY_RUNS_KEPT_MAX {
+            dry_runs.pop_first();
+        }
+        Ok(())
+    }
+
+    /// The dry run that goes on, if any.
+    pub(super) fn running_dry_run(&self) -> Option<RotationId> {
+        self.next_dry_run().map(|(id, _)| id)
+    }
+
+    pub(super) fn next_dry_run(&self) -> Option<(RotationId, RotationRow)> {
+        let state = self.shared.rotations.state();
+        state.dry_runs.iter().find(|(_, row)| row.is_running()).map(|(id, row)| (*id, row.clone()))
+    }
+
+    /// Whether this is the id of a dry run; it has ended then.
+    pub(super) fn cancel_dry_run(&self, id: RotationId) -> Result<bool, RotationError> {
+        let now_ms = self.now_ms();
+        match self.shared.rotations.state().dry_runs.get_mut(&id) {
+            None => Ok(false),
+            Some(row) if row.is_running() => {
+                row.end(RotationState::Cancelled, now_ms);
+                Ok(true)
+            }
+            Some(_) => Err(RotationError::Ended(id)),
+        }
+    }
+
+    /// Does one step of a dry run.
+    pub(super) async fn step_dry_run(&self, id: RotationId, budget: StepBudget) -> Result<StepProgress, VaultError> {
+        let Some(row) = self.shared.rotations.state().dry_runs.get(&id).filter(|row| row.is_running()).cloned() else {
+            return Ok(StepProgress::Idle);
+        };
+        let keys = self.shared.keys.load_full();
+        let visited = self.visit(&keys.ring, &row, budget).await?;
+        let now_ms = self.now_ms();
+        let mut state = self.shared.rotations.state();
+        let Some(row) = state.dry_runs.get_mut(&id).filter(|row| row.is_running()) else {
+            return Ok(StepProgress::Idle);
+        };
+        let Some(visited) = visited else {
+            row.fail(RotationFault::TargetReplaced, now_ms);
+            return Ok(StepProgress::Read(0));
+        };
+        row.rows_resealed += visited.resealed.len() as u64;
+        row.note_failures(visited.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect());
+        row.rows_total = row.rows_total.max(row.rows_resealed + row.rows_failed);
+        row.conflicts += visited.conflicts;
+        row.cursor = visited.cursor.map(|id| *id.as_bytes());
+        if visited.cursor.is_none() {
+            // Records that came or went meanwhile were not counted in the beginning.
+            row.rows_total = row.rows_resealed + row.rows_failed;
+            match row.rows_failed {
+                0 => row.end(RotationState::Done, now_ms),
+                _ => row.fail(RotationFault::Records, now_ms),
+            }
+        }
+        Ok(StepProgress::Read(visited.read))
+    }
+}

@@ -1,0 +1,122 @@
+//! Rows that the vault keeps for others.
+
+use super::*;
+use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec};
+use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions};
+use masker_store::row_cache::RowCache;
+use masker_types::{
+    audit::{OnFailure, SyncPolicy},
+    grant::{ContextPattern, Limits},
+};
+
+/// A key with a name, and so many contexts.
+fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
+    let shown = ApiKeySecret::generate(Mode::Live, &mut ChaCha8Rng::seed_from_u64(id)).presented();
+    let spec = ApiKeySpec {
+        name: name.to_owned(),
+        workspace: "default".to_owned(),
+        owner: "ada".to_owned(),
+        grant: Grant { contexts: Some(vec![ContextPattern::Exact("x".repeat(200)); contexts]), ..Grant::all() },
+        limits: Limits::none(),
+        mode: Mode::Live,
+        expires_at_ms: None,
+    };
+    let id = ApiKeyId::new(id, &mut ChaCha8Rng::seed_from_u64(id));
+    ApiKey::create(id, spec, (shown.digest(), shown.prefix()), "tests", 1)
+}
+
+async fn names(vault: &Vault) -> Vec<String> {
+    vault.api_keys().await.unwrap().iter().map(|key| key.name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    assert!(names(&vault).await.is_empty());
+    for (id, name) in [(2, "b"), (1, "a"), (2, "c")] {
+        vault.keep_api_key(&permit(), &key(id, name, 1)).await.unwrap();
+    }
+    let minted = bench.token(&vault, "beside them").await;
+    drop(vault);
+    let vault = bench.open(ring(1, None, 2)).await;
+    assert_eq!(names(&vault).await, ["a", "c"]);
+    assert_eq!((vault.records(), value(&vault, &minted).await.is_ok()), (1, true));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_told_of_though_its_rows_are_kept_in_memory() {
+    let (bench, metrics) = (Bench::new(), Arc::new(VaultMetrics::new().unwrap()));
+    let cached = Arc::new(RowCache::new(bench.store.clone(), 1 << 20));
+    let grace = GracePeriod { days: 30, action: GraceAction::Warn };
+    let rules = KeyRules { grace, second_tokens: BTreeSet::new(), accept_rollback: false };
+    let vault = Vault::open(cached, ring(1, None, 1), rules, metrics, Arc::new(Timestamp::now)).await.unwrap();
+    bench.token(&vault, "so that there are rows").await;
+    for _ in 0..3 {
+        vault.ping().await.unwrap();
+    }
+    bench.store.set_unavailable(true);
+    assert!(vault.ping().await.is_err());
+    bench.store.set_unavailable(false);
+    vault.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_commit_notes_where_the_audit_log_stands() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    assert_eq!(vault.audit_head().await.unwrap(), None);
+    let directory = tempfile::tempdir().unwrap();
+    let options = AuditOptions {
+        directory: directory.path().join("audit"),
+        key: SecretKey::from_bytes(Zeroizing::new(*b"the key of the tests' audit log.")).unwrap(),
+        sync: SyncPolicy::Always,
+        on_failure: OnFailure::Refuse,
+        retention_days: 1,
+        segment_bytes_max: 1 << 20,
+        accept_break: false,
+        metrics: Arc::new(masker_audit::AuditMetrics::new().unwrap()),
+    };
+    let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log);
+    vault.anchor(Arc::clone(&log));
+    bench.token(&vault, "a").await;
+    let first = vault.audit_head().await.unwrap().unwrap();
+    log.record(&AuditEvent::new(AuditOperation::Start, "ok")).await.unwrap();
+    bench.token(&vault, "b").await;
+    let second = vault.audit_head().await.unwrap().unwrap();
+    assert_eq!((second.sequence, second.hash), (log.durable_head().sequence, log.durable_head().hash));
+    assert_eq!(second.sequence, first.sequence + 1);
+    // A failed commit has noted nothing, and what commits nothing else is told to.
+    log.record(&AuditEvent::new(AuditOperation::Stop, "ok")).await.unwrap();
+    bench.store.fail_next_apply(InjectedFault::NotApplied);
+    assert!(vault.write_audit_head().await.is_err());
+    assert_eq!(vault.audit_head().await.unwrap(), Some(second));
+    vault.write_audit_head().await.unwrap();
+    assert_eq!(vault.audit_head().await.unwrap().unwrap().sequence, second.sequence + 1);
+}
+
+#[tokio::test]
+async fn changes_of_one_row_that_share_a_commit_count_in_their_order() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    // All are in the queue before the writer takes its first: it runs on this thread.
+    let keep = |name| {
+        let vault = Arc::clone(&vault);
+        async move { vault.keep_api_key(&permit(), &key(1, name, 0)).await.is_ok() }
+    };
+    let (first, second, third) = tokio::join!(keep("a"), keep("b"), keep("c"));
+    assert!(first && second && third);
+    assert_eq!(names(&vault).await, ["c"]);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_that_the_store_refuses_or_that_is_too_long() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    assert!(vault.keep_api_key(&permit(), &key(1, "long", 60)).await.is_err());
+    bench.store.fail_next_apply(InjectedFault::NotApplied);
+    assert!(vault.keep_api_key(&permit(), &key(1, "a", 1)).await.is_err());
+    assert!(names(&vault).await.is_empty());
+    vault.keep_api_key(&permit(), &key(1, "b", 1)).await.unwrap();
+    assert_eq!(names(&vault).await, ["b"]);
+}

@@ -1,0 +1,184 @@
+//! A file of patients, and its fields swapped for tokens and back through the daemon.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    DemoError,
+    patients::{self, COLUMNS, Patient},
+};
+use masker_api::{
+    Answer, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
+};
+use masker_client::Client;
+
+/// Values in one request.
+const BATCH: usize = 1_000;
+
+/// Patients, or what stands in their places.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Sheet {
+    pub(super) rows: Vec<Patient>,
+}
+
+/// What a pass over a sheet came to.
+pub(super) struct PassStats {
+    /// Fields that were swapped.
+    pub(super) fields: usize,
+    /// Requests that it took.
+    pub(super) requests: usize,
+    /// How long.
+    pub(super) took: Duration,
+    /// How many fields had each outcome: `new` or `known` for tokens, `active` or `old` for values.
+    pub(super) outcomes: BTreeMap<String, usize>,
+}
+
+impl PassStats {
+    pub(super) fn count(&self, outcome: &str) -> usize {
+        self.outcomes.get(outcome).copied().unwrap_or_default()
+    }
+
+    /// Fields a second.
+    pub(super) fn rate(&self) -> u64 {
+        let seconds = self.took.as_secs_f64();
+        if seconds > 0.0 { (self.fields as f64 / seconds) as u64 } else { 0 }
+    }
+}
+
+impl Sheet {
+    pub(super) fn read(path: &Path) -> Result<Self, DemoError> {
+        let failed = |source| DemoError::File { path: path.to_owned(), source };
+        let mut rows = Vec::new();
+        for record in csv::Reader::from_path(path).map_err(failed)?.records() {
+            let fields: Vec<String> = record.map_err(failed)?.iter().map(str::to_owned).collect();
+            // The reader has made sure that every record is as long as the heading.
+            rows.push(Patient::try_from(fields).map_err(|_| DemoError::Claim("a column was lost".to_owned()))?);
+        }
+        Ok(Sheet { rows })
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), DemoError> {
+        let failed = |source| DemoError::File { path: path.to_owned(), source };
+        let text = patients::csv(&self.rows).map_err(failed)?;
+        fs::write(path, text).map_err(|error| failed(error.into()))
+    }
+
+    /// The fields that hold something and are of a kind, with the kind.
+    pub(super) fn identifying(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.rows.iter().flatten().zip(COLUMNS.iter().cycle()).filter_map(|(field, column)| {
+            let kind = column.kind.filter(|_| !field.is_empty())?;
+            Some((kind, field.as_str()))
+        })
+    }
+
+    /// The sheet with each of its [`Sheet::identifying`] fields replaced by the next of `others`.
+    fn with(&self, others: Vec<String>) -> Self {
+        let mut others = others.into_iter();
+        let mut sheet = self.clone();
+        for (field, column) in sheet.rows.iter_mut().flatten().zip(COLUMNS.iter().cycle()) {
+            if column.kind.is_some()
+                && !field.is_empty()
+                && let Some(other) = others.next()
+            {
+                *field = other;
+            }
+        }
+        sheet
+    }
+
+    /// Asks for the token of every value.
+    pub(super) async fn tokenize(&self, client: &mut Client) -> Result<(Self, PassStats), DemoError> {
+        let items = self.identifying().map(|(kind, value)| TokenizeItem {
+            kind: kind.into(),
+            value: value.into(),
+            context: None,
+        });
+        let mut items = items.peekable();
+        let (mut swapped, mut pass) = (Vec::new(), PassProgress::start());
+        while items.peek().is_some() {
+            let request = TokenizeRequest { policy: None, context: None, items: items.by_ref().take(BATCH).collect() };
+            let reply = client.post("/api/v1/tokenize", &request).await?;
+            let answer: Answer<TokenizeResult<'_>> = reply.json()?;
+            complete(answer.results.len(), request.items.len())?;
+            pass.requests += 1;
+            for result in answer.results {
+                match result {
+                    TokenizeResult::Token { token, created } => {
+                        pass.note(if created == Some(true) { "new" } else { "known" });
+                        swapped.push(token.to_string());
+                    }
+                    TokenizeResult::Error { error } => return Err(refused(&error)),
+                    _ => {
+                        return Err(DemoError::Claim(
+                            "a value was answered with something that is no token".to_owned(),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok((self.with(swapped), pass.finish()))
+    }
+
+    /// Asks for the value of every token.
+    pub(super) async fn rehydrate(&self, client: &mut Client) -> Result<(Self, PassStats), DemoError> {
+        let mut tokens = self.identifying().map(|(_, token)| TokenItem::Plain(token.into())).peekable();
+        let (mut swapped, mut pass) = (Vec::new(), PassProgress::start());
+        while tokens.peek().is_some() {
+            let request = RehydrateRequest { context: None, tokens: tokens.by_ref().take(BATCH).collect() };
+            let reply = client.post("/api/v1/rehydrate", &request).await?;
+            let answer: Answer<RehydrateResult<'_>> = reply.json()?;
+            complete(answer.results.len(), request.tokens.len())?;
+            pass.requests += 1;
+            for result in answer.results {
+                match result {
+                    RehydrateResult::Value { value, generation, .. } => {
+                        pass.note(&generation);
+                        swapped.push(value.to_string());
+                    }
+                    RehydrateResult::Error { error } => return Err(refused(&error)),
+                }
+            }
+        }
+        Ok((self.with(swapped), pass.finish()))
+    }
+}
+
+fn complete(answered: usize, asked: usize) -> Result<(), DemoError> {
+    if answered == asked {
+        return Ok(());
+    }
+    Err(DemoError::Claim(format!("{asked} items were asked for and {answered} answered")))
+}
+
+fn refused(error: &ItemError) -> DemoError {
+    DemoError::Claim(format!("a field was refused with {}: {}", error.code, error.detail))
+}
+
+/// A [`PassStats`] under way.
+struct PassProgress {
+    requests: usize,
+    started: Instant,
+    outcomes: BTreeMap<String, usize>,
+}
+
+impl PassProgress {
+    fn start() -> Self {
+        PassProgress { requests: 0, started: Instant::now(), outcomes: BTreeMap::new() }
+    }
+
+    fn note(&mut self, outcome: &str) {
+        match self.outcomes.get_mut(outcome) {
+            Some(count) => *count += 1,
+            None => drop(self.outcomes.insert(outcome.to_owned(), 1)),
+        }
+    }
+
+    fn finish(self) -> PassStats {
+        let fields = self.outcomes.values().sum();
+        PassStats { fields, requests: self.requests, took: self.started.elapsed(), outcomes: self.outcomes }
+    }
+}

@@ -1,0 +1,3 @@
+module example.org/masker-client
+
+go 1.19

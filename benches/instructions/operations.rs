@@ -116,10 +116,10 @@ impl Bed {
             second_tokens: BTreeSet::new(),
             accept_rollback: false,
         };
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Metrics::new()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = Arc::new(MemoryStore::new());
-        let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics), Arc::new(Timestamp::now));
+        let vault = Vault::open(store, keyring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now));
         let vault = runtime.block_on(vault)?;
         let file = folder.path().join("masker.toml");
         fs::write(&file, CLIENTS.replace("UID", &nix::unistd::geteuid().to_string()))?;
@@ -136,7 +136,7 @@ impl Bed {
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
-            metrics,
+            metrics: Arc::clone(&metrics.audit),
         };
         let audit = AuditLog::open(options, None, Arc::new(Timestamp::now))?.log;
         Ok(Bed { vault, policies, access, peer: Arc::new(Peer::of(&socket)?), audit, runtime, _folder: folder })

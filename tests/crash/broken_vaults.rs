@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    crash::promises::{Extent, NOT_FOUND, Promises, Subject, Told, Vault},
     powercut::disk::Seeded,
+    promises::{Extent, NOT_FOUND, Promises, Subject, Told, Vault},
 };
 
 /// A vault on paper: what each token stands for.

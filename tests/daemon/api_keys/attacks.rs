@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use super::{create, outcome};
-use crate::daemon::harness::Site;
+use crate::harness::Site;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Issued, create, outcome, refused};
-use crate::daemon::harness::{Daemon, LIMIT, Site};
+use crate::harness::{Daemon, LIMIT, Site};
 
 /// Every file below a directory.
 fn contents(directory: &Path) -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
 use super::{create, outcome};
-use crate::daemon::harness::{Client, Site, TestKey, error_code};
+use crate::harness::{Client, Site, TestKey, error_code};
 
 #[test]
 fn a_request_with_a_key_acts_as_the_key_alone() {

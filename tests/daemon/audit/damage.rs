@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use serde_json::json;
 
 use super::{assert_whole, complaint, events, launch, of, only, segments, site, text_of, verify};
-use crate::daemon::harness::Site;
+use crate::harness::Site;
 
 /// A log with a dozen events, of a daemon that was stopped; its only segment.
 fn written() -> (Site, std::path::PathBuf) {

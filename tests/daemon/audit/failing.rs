@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{assert_whole, complaint, events, launch, of, only, site};
-use crate::daemon::harness::{Client, Site, item};
+use crate::harness::{Client, Site, item};
 
 /// A file system of a megabyte, gone with this. It takes root.
 struct SmallDisk(PathBuf);
@@ -183,7 +183,7 @@ fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
                         let value = format!("{round}{connection}{number:06}");
                         let body = json!({"items": [item("PHONE", &value)]}).to_string();
                         if client
-                            .send_raw(&crate::daemon::harness::request("POST", "/api/v1/tokenize", body.as_bytes()))
+                            .send_raw(&crate::harness::request("POST", "/api/v1/tokenize", body.as_bytes()))
                             .is_err()
                         {
                             return;

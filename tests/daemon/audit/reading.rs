@@ -11,7 +11,7 @@ use masker_audit::AuditOperation;
 use serde_json::{Value, json};
 
 use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};
-use crate::daemon::harness::{Client, Daemon, Site, TestKey, item};
+use crate::harness::{Client, Daemon, Site, TestKey, item};
 
 /// Asks, and gives the request's id.
 fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, String, Value) {

@@ -4,7 +4,7 @@ use std::process;
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Site, TestKey, item, shape_of};
+use crate::harness::{Site, TestKey, item, shape_of};
 
 /// Takes members whose value differs from run to run out of an object, once `is_right` has seen each.
 fn check_and_take(object: &mut Value, members: &[&str], is_right: fn(&Value) -> bool) {

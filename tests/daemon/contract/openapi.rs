@@ -6,7 +6,7 @@ use masker_http::ROUTES;
 use serde_json::{Value, json};
 
 use super::schema::mismatch;
-use crate::daemon::harness::{Response, Site, TestKey, item};
+use crate::harness::{Response, Site, TestKey, item};
 
 /// Holds an answer against what the document says of its route and status.
 fn check(document: &Value, method: &str, path: &str, response: &Response) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::daemon::harness::{Client, Daemon, Site, item};
+use crate::harness::{Client, Daemon, Site, item};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::daemon::harness::shape_of;
+use crate::harness::shape_of;
 
 /// What is wrong with `value`, if anything. Members that the schema does not name are wrong: a client that reads the
 /// document would not know them. A keyword that this does not know is an error, so that nothing is passed over.

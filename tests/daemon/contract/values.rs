@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Client, Site, TestKey, error_code, item, shape_of};
+use crate::harness::{Client, Site, TestKey, error_code, item, shape_of};
 
 /// The parts of a token, its body checked for the alphabet and the length of its scheme.
 fn parts(token: &Value) -> [String; 3] {

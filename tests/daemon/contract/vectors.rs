@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Client, Site, TestKey};
+use crate::harness::{Client, Site, TestKey};
 
 fn vectors(kind_of: &str) -> Vec<Value> {
     let mut file: Value = serde_json::from_str(include_str!("../../vectors/tokens-v1.json")).expect("JSON");

@@ -2,7 +2,7 @@
 
 use sha2::block_api::compress256;
 
-use crate::daemon::harness::TestKey;
+use crate::harness::TestKey;
 
 /// Byte strings that must not be found, each with a name for the report.
 #[derive(Default)]

@@ -1,11 +1,8 @@
 //! The real binary, as people and scripts meet it, where no real daemon is needed. What answers here is a few lines of
 //! HTTP that keep a record of what they were asked.
 
-#[path = "cli/credentials.rs"]
 mod credentials;
-#[path = "cli/daemon.rs"]
 mod daemon;
-#[path = "cli/doctor.rs"]
 mod doctor;
 
 use std::{

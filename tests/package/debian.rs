@@ -1,7 +1,7 @@
 //! The Debian package, made of the binary for development: what is in it, whose it is, and that it is the same each time.
 //! `make test-deb` installs it.
 
-#[path = "../packaging/paperwork/papers/mod.rs"]
+#[path = "../../packaging/paperwork/papers/mod.rs"]
 mod papers;
 
 use std::{

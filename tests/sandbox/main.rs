@@ -3,11 +3,9 @@
 //! No test harness: what a process enters it never leaves, and its threads count. The program starts itself again, once for
 //! each attempt, and looks at how that process ended.
 
-mod sandbox {
-    pub mod attempts;
-    pub mod inside;
-    pub mod outside;
-}
+mod attempts;
+mod inside;
+mod outside;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -18,5 +16,3 @@ fn main() {
         _ => outside::run(),
     }
 }
-
-use sandbox::{inside, outside};

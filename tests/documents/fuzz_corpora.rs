@@ -2,7 +2,7 @@
 //!
 //! The properties are those of the fuzz targets, compiled here once more; `make fuzz` looks for other bytes.
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod properties;
 
 use std::{fs, path::Path};

@@ -122,7 +122,7 @@ pub fn mark(text: &str) {
 fn shim() -> Result<PathBuf, String> {
     static SHIM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     SHIM.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/powercut/shim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/powercut/shim.c");
         let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("powercut-{}.so", std::process::id()));
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
         let output = Command::new(&compiler)

@@ -10,14 +10,12 @@ use std::{
 use masker_http::metrics::Metrics;
 use serde_json::Value;
 
+use crate::{read, root};
+
 const RULES: &str = "masker.rules.yml";
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn shipped(name: &str) -> String {
-    fs::read_to_string(root().join("docs/monitoring").join(name)).unwrap()
+    read(&format!("docs/monitoring/{name}"))
 }
 
 /// Every name of masker's own or of the process's in a query.
@@ -107,10 +105,10 @@ fn the_alerts_ask_for_what_is_served() {
 
 #[test]
 fn every_alert_is_explained() {
-    let guide = fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
+    let guide = read("docs/src/operate/monitoring.md");
     for line in shipped(RULES).lines() {
         if let Some(name) = line.trim_start().strip_prefix("- alert: ") {
-            assert!(guide.contains(&format!("| `{name}` |")), "docs/monitoring.md does not explain {name}");
+            assert!(guide.contains(&format!("| `{name}` |")), "docs/src/operate/monitoring.md does not explain {name}");
         }
     }
 }
@@ -120,7 +118,7 @@ fn prometheus_accepts_the_alerts_and_rings_each_in_its_own_trouble() {
     let Some(promtool) = promtool() else { return };
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(RULES), shipped(RULES)).unwrap();
-    fs::copy(root().join("tests/monitoring/alerts.yml"), folder.path().join("alerts.yml")).unwrap();
+    fs::copy(root().join("tests/documents/alerts.yml"), folder.path().join("alerts.yml")).unwrap();
     succeeds(Command::new(&promtool).args(["check", "rules", RULES]).current_dir(folder.path()));
     succeeds(Command::new(&promtool).args(["test", "rules", "alerts.yml"]).current_dir(folder.path()));
 }

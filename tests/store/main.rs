@@ -17,28 +17,18 @@ macro_rules! on_each_engine {
     };
 }
 
-// Shared with other tests: public, so that what only those use is not dead here.
-pub mod powercut;
+#[path = "../support/powercut/mod.rs"]
+pub mod powercut; // public, because each test program uses only parts of it
 
-#[path = "store/child.rs"]
 mod child;
-#[path = "store/compaction.rs"]
 mod compaction;
-#[path = "store/contract.rs"]
 mod contract;
-#[path = "store/crash.rs"]
 mod crash;
-#[path = "store/damage.rs"]
 mod damage;
-#[path = "store/full_disk.rs"]
 mod full_disk;
-#[path = "store/migration.rs"]
 mod migration;
-#[path = "store/opening.rs"]
 mod opening;
-#[path = "store/power.rs"]
 mod power;
-#[path = "store/workload.rs"]
 mod workload;
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 fn vectors(kind_of: &str) -> Vec<Json> {
-    let mut file: Json = serde_json::from_str(include_str!("vectors/tokens-v1.json")).expect("JSON");
+    let mut file: Json = serde_json::from_str(include_str!("../vectors/tokens-v1.json")).expect("JSON");
     let Json::Array(all) = file["vectors"].take() else { panic!("a list of vectors") };
     all.into_iter().filter(|vector| vector["kind_of"] == kind_of).collect()
 }
@@ -66,7 +66,7 @@ fn open(keyring: &Keyring, token: &str, context: Context<'_>) -> Result<String, 
 
 #[test]
 fn no_vector_is_left_out() {
-    let file: Json = serde_json::from_str(include_str!("vectors/tokens-v1.json")).expect("JSON");
+    let file: Json = serde_json::from_str(include_str!("../vectors/tokens-v1.json")).expect("JSON");
     let mut counts = BTreeMap::new();
     for vector in file["vectors"].as_array().expect("a list") {
         *counts.entry(text(vector, "kind_of")).or_insert(0) += 1;

@@ -79,7 +79,7 @@ fn broken(mut promises: Promises, mut paper: Paper, extent: Extent) -> Vec<Strin
 }
 
 #[test]
-fn a_vault_that_keeps_its_promises_passes() {
+fn accepts_a_vault_that_keeps_its_promises() {
     let (promises, paper) = kept();
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::All), [""; 0]);
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::Sample(0)), [""; 0]);
@@ -93,7 +93,7 @@ fn a_vault_that_keeps_its_promises_passes() {
 }
 
 #[test]
-fn every_lost_record_is_noticed() {
+fn reports_each_lost_record() {
     let (promises, paper) = kept();
     for lost in 50..290 {
         let mut without = paper.clone();
@@ -104,7 +104,7 @@ fn every_lost_record_is_noticed() {
 }
 
 #[test]
-fn a_sample_of_everything_is_everything() {
+fn a_sample_of_everything_checks_everything() {
     let (mut promises, mut paper) = kept();
     promises.check(&mut paper, Extent::All, &mut Seeded(1));
     promises.assert_kept("before");
@@ -115,7 +115,7 @@ fn a_sample_of_everything_is_everything() {
 }
 
 #[test]
-fn a_changed_value_and_a_moved_token_are_noticed() {
+fn reports_a_changed_value_and_a_moved_token() {
     let (promises, paper) = kept();
     let mut other = paper.clone();
     other.0.insert(token(77), subject(78));
@@ -126,7 +126,7 @@ fn a_changed_value_and_a_moved_token_are_noticed() {
 }
 
 #[test]
-fn what_was_forgotten_and_comes_back_is_noticed() {
+fn reports_a_forgotten_value_that_comes_back() {
     let (promises, paper) = kept();
     for back in 0..50 {
         let mut with = paper.clone();
@@ -136,7 +136,7 @@ fn what_was_forgotten_and_comes_back_is_noticed() {
 }
 
 #[test]
-fn a_second_token_is_noticed() {
+fn reports_a_second_token() {
     let (promises, paper) = kept();
     for number in [60, 300] {
         let mut with = paper.clone();
@@ -158,7 +158,7 @@ fn a_second_token_is_noticed() {
 }
 
 #[test]
-fn wrong_answers_under_load_are_noticed() {
+fn reports_wrong_answers_under_load() {
     let (promises, _) = kept();
     let rehydrated = |number, answer: Result<&str, &str>| {
         let mut promises = promises.clone();
@@ -183,7 +183,7 @@ fn wrong_answers_under_load_are_noticed() {
 }
 
 #[test]
-fn a_wrong_count_is_noticed() {
+fn reports_a_wrong_count() {
     for records in [244, 246] {
         let (mut promises, mut paper) = kept();
         promises.check(&mut paper, Extent::All, &mut Seeded(1));

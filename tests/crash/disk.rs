@@ -23,11 +23,11 @@ use crate::{
 };
 
 on_each_engine!(
-    a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room,
-    a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room,
-    a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing,
-    an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room,
-    a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again,
+    recovers_from_a_full_disk_without_loss,
+    refuses_to_start_on_a_full_disk,
+    refuses_to_start_on_a_read_only_disk,
+    import_on_a_full_disk_leaves_nothing_and_can_be_repeated,
+    recovers_from_a_failing_disk_without_loss,
 );
 
 const CONNECTIONS: usize = 4;
@@ -160,7 +160,7 @@ fn assert_refused(site: &Site, why: &str) {
 
 const NO_ROOM: &str = "No space left on device";
 
-fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine: &str) {
+fn recovers_from_a_full_disk_without_loss(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -197,7 +197,7 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine:
     daemon.stop();
 }
 
-fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room(engine: &str) {
+fn refuses_to_start_on_a_full_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -229,7 +229,7 @@ fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room
     daemon.stop();
 }
 
-fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing(engine: &str) {
+fn refuses_to_start_on_a_read_only_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -253,7 +253,7 @@ fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing(engi
 }
 
 /// An import that does not fit lies in no file afterwards, and has written nothing.
-fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room(engine: &str) {
+fn import_on_a_full_disk_leaves_nothing_and_can_be_repeated(engine: &str) {
     let (here, mut there) = (Site::of(engine), Site::of(engine));
     let Some(disk) = SmallDisk::mount(there.path("disk"), 24) else { return };
     there.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -288,7 +288,7 @@ fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there
 }
 
 /// The disk fails as told, under load, in each way and several times.
-fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again(engine: &str) {
+fn recovers_from_a_failing_disk_without_loss(engine: &str) {
     let (site, folder) = (Site::of(engine), scratch());
     let vault = folder.path().join("vault");
     fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");

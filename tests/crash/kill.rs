@@ -18,7 +18,7 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(what_was_answered_survives_a_hundred_kills);
+on_each_engine!(answers_survive_a_hundred_kills);
 
 const CONNECTIONS: usize = 8;
 
@@ -37,7 +37,7 @@ fn launch(site: &Site, second_half: bool) -> Launch<'_> {
     launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care"))
 }
 
-fn what_was_answered_survives_a_hundred_kills(engine: &str) {
+fn answers_survive_a_hundred_kills(engine: &str) {
     let (seed, kills) = (number("CRASH_SEED", 1), number("CRASH_KILLS", 100));
     println!("seed {seed}");
     let began = Instant::now();

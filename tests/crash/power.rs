@@ -212,8 +212,8 @@ fn make(folder: &Path) {
 }
 
 on_each_engine!(
-    what_was_answered_survives_power_cuts,
-    what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail,
+    answers_survive_power_cuts,
+    answers_survive_power_cuts_on_a_disk_whose_syncs_fail,
 );
 
 /// Records a run as planned and cuts its power so many times.
@@ -238,7 +238,7 @@ fn survives(engine: &str, plan: &Plan, cuts: u64) {
     assert!(failures.is_empty(), "{} of {cuts} cuts:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn what_was_answered_survives_power_cuts(engine: &str) {
+fn answers_survive_power_cuts(engine: &str) {
     let plan = Plan {
         seed: number("CRASH_SEED", 1),
         sessions: number("CRASH_SESSIONS", 4),
@@ -248,7 +248,7 @@ fn what_was_answered_survives_power_cuts(engine: &str) {
     survives(engine, &plan, number("CRASH_CUTS", 200));
 }
 
-fn what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail(engine: &str) {
+fn answers_survive_power_cuts_on_a_disk_whose_syncs_fail(engine: &str) {
     let plan = Plan { seed: number("CRASH_SEED", 2), sessions: 2, answers: 200, failing_syncs: Some(97) };
     survives(engine, &plan, number("CRASH_CUTS", 60));
 }

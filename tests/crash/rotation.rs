@@ -20,7 +20,7 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk_and_ends,);
+on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk,);
 
 const CONNECTIONS: usize = 4;
 /// Values that are there before the first rotation: enough that one takes longer than a daemon lives.
@@ -170,7 +170,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
     assert!(in_the_middle >= kills / 4, "the kills missed the rotations: {in_the_middle} of {kills}");
 }
 
-fn a_rotation_waits_for_room_on_a_full_disk_and_ends(engine: &str) {
+fn a_rotation_waits_for_room_on_a_full_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));

@@ -24,7 +24,7 @@ fn user_beside(place: usize) -> u32 {
 }
 
 #[test]
-fn every_route_takes_callers_with_its_scope_and_no_others() {
+fn each_route_requires_its_scope() {
     if !is_root("being several users") {
         return;
     }
@@ -83,7 +83,7 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
 }
 
 #[test]
-fn a_scope_for_one_kind_fails_the_items_of_others_alone() {
+fn a_scope_for_one_kind_rejects_items_of_other_kinds() {
     if !is_root("being several users") {
         return;
     }
@@ -135,7 +135,7 @@ const BILL: &str = "name = \"bill\"\nversion = 1\nkid = \"K_PAY\"\ntokenization 
                     [entities.PHONE]\n[entities.IBAN]\ntokenization = \"reversible-aead\"\n";
 
 #[test]
-fn policies_and_contexts_bound_what_a_client_reaches() {
+fn a_client_is_limited_to_its_policies_and_contexts() {
     if !is_root("being several users") {
         return;
     }
@@ -180,7 +180,7 @@ fn policies_and_contexts_bound_what_a_client_reaches() {
 }
 
 #[test]
-fn clients_are_loaded_again_with_the_policies() {
+fn a_reload_replaces_the_clients() {
     if !is_root("being several users") {
         return;
     }
@@ -242,7 +242,7 @@ impl Drop for Unit {
 }
 
 #[test]
-fn a_client_may_be_a_unit_whoever_runs_in_it() {
+fn a_client_can_be_a_unit() {
     if !is_root("making control groups") {
         return;
     }

@@ -84,7 +84,7 @@ fn phones(from: usize, to: usize) -> Vec<String> {
 }
 
 #[test]
-fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
+fn an_export_restores_a_vault_on_another_host_under_other_keys() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     let mut client = daemon.client();
@@ -155,7 +155,7 @@ fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
 }
 
 #[test]
-fn an_export_has_everything_that_was_answered_before_it_began() {
+fn an_export_contains_all_answers_before_its_start() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     daemon.client().tokens("PHONE", &phones(0, 5_000));
@@ -198,7 +198,7 @@ fn an_export_has_everything_that_was_answered_before_it_began() {
 }
 
 #[test]
-fn what_is_no_whole_export_is_refused_and_nothing_is_written() {
+fn rejects_incomplete_exports_and_writes_nothing() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     daemon.client().tokens("PHONE", &phones(0, 1_000));
@@ -253,7 +253,7 @@ fn what_is_no_whole_export_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn an_import_that_is_killed_on_the_way_is_made_again() {
+fn an_import_can_be_repeated_after_a_kill() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     let mut client = daemon.client();
@@ -292,7 +292,7 @@ fn an_import_that_is_killed_on_the_way_is_made_again() {
 }
 
 #[test]
-fn a_purge_counts_first_and_erases_when_told() {
+fn a_purge_counts_and_then_erases() {
     let site = Site::new();
     let daemon = first(&site).start();
     let mut client = daemon.client();
@@ -362,7 +362,7 @@ fn sealed_bytes(site: &Site, token: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_forgotten_is_in_no_file_after_a_compaction() {
+fn no_file_has_forgotten_values_after_a_compaction() {
     let site = Site::new();
     let daemon = first(&site).start();
     let mut client = daemon.client();

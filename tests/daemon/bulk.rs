@@ -78,7 +78,7 @@ fn rows(count: usize) -> String {
 const SWAP: &str = "tokenize --csv --column phone=PHONE --column card=CARD";
 
 #[test]
-fn columns_are_swapped_and_the_others_copied_and_all_of_it_comes_back() {
+fn tokenizes_columns_and_copies_the_others() {
     let site = Site::new();
     let daemon = start(&site);
     let mut table = "\u{feff}note,phone,\"a, b\",name\r\n".as_bytes().to_vec();
@@ -106,7 +106,7 @@ fn columns_are_swapped_and_the_others_copied_and_all_of_it_comes_back() {
 }
 
 #[test]
-fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
+fn reports_failed_cells_and_writes_them_empty() {
     let site = Site::new();
     let daemon = start(&site);
     let failures = site.path("failures.csv");
@@ -158,7 +158,7 @@ fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
 }
 
 #[test]
-fn of_many_failures_the_first_are_told_and_the_others_counted() {
+fn lists_the_first_failures_and_counts_the_others() {
     let site = Site::new();
     let daemon = start(&site);
     let table = "t\n".to_owned() + &"nonsense\n".repeat(3_000);
@@ -172,7 +172,7 @@ fn of_many_failures_the_first_are_told_and_the_others_counted() {
 }
 
 #[test]
-fn a_run_that_ends_early_says_where_to_go_on_and_both_parts_are_the_whole() {
+fn an_interrupted_run_can_be_continued() {
     let site = Site::new();
     let daemon = start(&site);
     let table = rows(2_500);
@@ -211,7 +211,7 @@ fn finish(mut child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
+fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
     let site = Site::new();
     let daemon = start(&site);
     let mut child = command(&daemon, "tokenize --jsonl --field p=PHONE").spawn().unwrap();
@@ -242,7 +242,7 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
 }
 
 #[test]
-fn what_an_output_that_fails_holds_is_not_taken_for_done() {
+fn rows_of_a_failed_output_do_not_count_as_done() {
     let site = Site::new();
     let daemon = start(&site);
     for (skip, told) in
@@ -262,7 +262,7 @@ fn what_an_output_that_fails_holds_is_not_taken_for_done() {
 }
 
 #[test]
-fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
+fn tokenizes_fields_of_json_lines_and_keeps_all_other_bytes() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -310,7 +310,7 @@ fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
 }
 
 #[test]
-fn other_forms_of_tables_are_taken_and_given() {
+fn reads_and_writes_other_forms_of_tables() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -333,7 +333,7 @@ fn other_forms_of_tables_are_taken_and_given() {
 }
 
 #[test]
-fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
+fn reports_usage_errors_before_writing() {
     let site = Site::new();
     let daemon = start(&site);
     for (line, input, code, part) in [
@@ -363,7 +363,7 @@ fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
 }
 
 #[test]
-fn a_caller_is_held_to_its_scopes_and_waits_for_its_limits() {
+fn honours_scopes_and_waits_for_rate_limits() {
     let site = Site::new();
     let daemon = start(&site);
     let scopes = ["tokenize:PHONE"];
@@ -382,7 +382,7 @@ fn a_caller_is_held_to_its_scopes_and_waits_for_its_limits() {
 }
 
 #[test]
-fn a_file_is_swapped_in_the_session_of_the_environment() {
+fn uses_the_session_of_the_environment() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -403,7 +403,7 @@ fn a_file_is_swapped_in_the_session_of_the_environment() {
 }
 
 #[test]
-fn a_list_of_failures_goes_on_with_the_run() {
+fn appends_to_the_list_of_failures() {
     let site = Site::new();
     let daemon = start(&site);
     let failures: &Path = &site.path("failures.csv");

@@ -41,7 +41,7 @@ fn assert_serves(daemon: &Daemon) {
 }
 
 #[test]
-fn one_connection_carries_many_requests() {
+fn one_connection_serves_many_requests() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -54,7 +54,7 @@ fn one_connection_carries_many_requests() {
 }
 
 #[test]
-fn answers_to_pipelined_requests_come_in_their_order() {
+fn answers_to_pipelined_requests_are_in_order() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -82,7 +82,7 @@ fn answers_to_pipelined_requests_come_in_their_order() {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_the_next_request() {
+fn answers_do_not_wait_for_the_next_request() {
     let site = Site::new();
     let daemon = start(&site);
     // With the beginning of another request, and with what can be none.
@@ -95,7 +95,7 @@ fn an_answer_does_not_wait_for_the_next_request() {
 }
 
 #[test]
-fn a_client_that_is_done_sending_gets_every_answer() {
+fn a_client_that_shut_down_writing_gets_all_answers() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -118,7 +118,7 @@ fn a_client_that_is_done_sending_gets_every_answer() {
 }
 
 #[test]
-fn clients_that_vanish_leave_nothing_behind() {
+fn vanished_clients_leave_nothing_behind() {
     let site = Site::new();
     let daemon = site.launch().care_keys().env("MASKER_LOG_LEVEL", "trace").start();
     let body = large_answer(10_000);
@@ -162,7 +162,7 @@ fn assert_cut_off_in_time(since: Instant) {
 }
 
 #[test]
-fn a_head_that_does_not_end_is_cut_off() {
+fn closes_connections_with_an_endless_head() {
     let site = impatient();
     let daemon = start(&site);
     thread::scope(|scope| {
@@ -191,7 +191,7 @@ fn a_head_that_does_not_end_is_cut_off() {
 }
 
 #[test]
-fn a_body_that_does_not_arrive_is_a_time_out() {
+fn a_body_that_does_not_arrive_times_out() {
     let site = impatient();
     let daemon = start(&site);
     let (since, mut client) = (Instant::now(), daemon.client());
@@ -207,7 +207,7 @@ fn a_body_that_does_not_arrive_is_a_time_out() {
 }
 
 #[test]
-fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
+fn closes_connections_of_clients_that_do_not_read() {
     let site = impatient();
     let daemon = start(&site);
     let body = large_answer(4_000);
@@ -232,7 +232,7 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_however_it_comes() {
+fn rejects_large_bodies_in_any_encoding() {
     let site = Site::new();
     let daemon = start(&site);
     let body = vec![b' '; BODY_BYTES_MAX + 1];
@@ -259,7 +259,7 @@ fn a_body_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[test]
-fn what_is_not_http_is_refused_and_ends_the_connection() {
+fn rejects_invalid_http_and_closes_the_connection() {
     let site = Site::new();
     let daemon = start(&site);
     let header = |i: usize| format!("x-{i}: PRIVATE\r\n");
@@ -303,7 +303,7 @@ fn what_is_not_http_is_refused_and_ends_the_connection() {
 }
 
 #[test]
-fn a_body_is_asked_for_where_the_client_waits_for_that() {
+fn sends_100_continue_on_request() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -317,7 +317,7 @@ fn a_body_is_asked_for_where_the_client_waits_for_that() {
 }
 
 #[test]
-fn idle_connections_beyond_the_limit_wait_for_their_turn() {
+fn connections_beyond_the_limit_wait() {
     const SERVED_MAX: usize = 1_024;
     const IDLE: usize = 1_100;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -26,7 +26,7 @@ fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_vault_of_fjall_serves_and_survives_kills() {
+fn a_fjall_vault_survives_kills() {
     let site = Site::of("fjall");
     let mut tokens: Vec<String> = Vec::new();
     for number in 0..4 {
@@ -42,7 +42,7 @@ fn a_vault_of_fjall_serves_and_survives_kills() {
 }
 
 #[test]
-fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
+fn a_vault_is_opened_by_the_engine_that_created_it() {
     for (made, other) in [("sled", "fjall"), ("fjall", "sled")] {
         let mut site = Site::of(made);
         let daemon = launch(&site).start();
@@ -59,7 +59,7 @@ fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
 }
 
 #[test]
-fn a_vault_is_moved_while_no_daemon_has_it() {
+fn migrates_a_vault_without_a_daemon() {
     let mut site = Site::of("sled");
     let daemon = launch(&site).start();
     let tokens = daemon.client().tokens("PHONE", &phones());

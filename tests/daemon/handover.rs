@@ -131,7 +131,7 @@ fn records(daemon: &Daemon) -> Value {
 }
 
 #[test]
-fn a_restart_fails_no_request_and_none_is_done_twice() {
+fn a_restart_fails_and_repeats_no_request() {
     let (site, listener, path) = activated();
     let mut daemon = Some(start(&site, &listener));
     let all = under_load(&path, true, || {
@@ -149,7 +149,7 @@ fn a_restart_fails_no_request_and_none_is_done_twice() {
 }
 
 #[test]
-fn a_kill_cuts_what_is_in_flight_and_refuses_no_connection() {
+fn a_kill_refuses_no_connection() {
     let (site, listener, path) = activated();
     let mut daemon = Some(start(&site, &listener));
     let all = under_load(&path, false, || {
@@ -169,7 +169,7 @@ fn a_kill_cuts_what_is_in_flight_and_refuses_no_connection() {
 }
 
 #[test]
-fn who_was_accepted_before_the_end_may_still_ask() {
+fn accepted_connections_are_served_at_the_end() {
     let (site, listener, path) = activated();
     let daemon = start(&site, &listener);
     let mut fresh = Client::connect(&path).unwrap();
@@ -196,7 +196,7 @@ fn who_was_accepted_before_the_end_may_still_ask() {
 }
 
 #[test]
-fn what_the_kernel_takes_is_answered() {
+fn connections_that_the_kernel_accepted_are_answered() {
     const IDLE: usize = 500;
     let (site, listener, path) = activated();
     let daemon = start(&site, &listener);
@@ -228,7 +228,7 @@ fn what_the_kernel_takes_is_answered() {
 }
 
 #[test]
-fn systemd_starts_it_for_the_first_client() {
+fn systemd_starts_the_daemon_for_the_first_client() {
     let site = Site::new();
     site.write();
     let path = site.path("activated.sock");

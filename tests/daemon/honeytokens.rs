@@ -21,7 +21,7 @@ fn plant(client: &mut Client, request: &Value) -> (String, Value) {
 }
 
 #[test]
-fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
+fn a_honeytoken_rehydrates_and_is_recorded_before_the_answer() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -65,7 +65,7 @@ fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
 }
 
 #[test]
-fn marks_outlive_a_kill_and_go_when_they_are_removed() {
+fn honeytokens_survive_a_kill_until_removed() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let (token, mark) = plant(&mut daemon.client(), &json!({"kind": "NAME"}));
@@ -83,7 +83,7 @@ fn marks_outlive_a_kill_and_go_when_they_are_removed() {
 }
 
 #[test]
-fn what_cannot_be_planted_is_refused() {
+fn rejects_invalid_honeytokens() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -105,7 +105,7 @@ fn what_cannot_be_planted_is_refused() {
 }
 
 #[test]
-fn the_command_line_plants_lists_and_removes() {
+fn the_command_line_plants_lists_and_removes_honeytokens() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let masker = |words: &[&str]| {

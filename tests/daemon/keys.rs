@@ -36,7 +36,7 @@ fn rewrap(client: &mut Client, token: &str) -> Value {
 }
 
 #[test]
-fn a_value_keeps_its_token_when_its_key_becomes_old() {
+fn values_keep_their_tokens_when_the_key_becomes_old() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -93,7 +93,7 @@ fn a_value_keeps_its_token_when_its_key_becomes_old() {
 }
 
 #[test]
-fn what_needs_a_key_that_is_missing_waits_for_it() {
+fn values_of_a_missing_key_are_refused_until_it_is_loaded() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -158,7 +158,7 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
 }
 
 #[test]
-fn records_of_a_missing_key_can_be_forgotten_and_then_nothing_waits_for_it() {
+fn records_of_a_missing_key_can_be_forgotten() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
@@ -175,7 +175,7 @@ fn records_of_a_missing_key_can_be_forgotten_and_then_nothing_waits_for_it() {
 }
 
 #[test]
-fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() {
+fn an_old_key_is_refused_after_the_grace_period_if_configured() {
     let mut site = Site::new();
     site.set("keys", "grace_days", "0");
     let daemon = start(&site, "first", None);
@@ -228,7 +228,7 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
 }
 
 #[test]
-fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
+fn a_replaced_key_is_refused_without_confirmation() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
@@ -269,7 +269,7 @@ fn start_refused(site: &Site, active: &str, old: &str) -> String {
 }
 
 #[test]
-fn values_get_second_tokens_where_the_operator_accepts_that() {
+fn mints_second_tokens_if_accepted() {
     let mut site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -303,7 +303,7 @@ fn values_get_second_tokens_where_the_operator_accepts_that() {
 }
 
 #[test]
-fn keys_come_from_files_and_from_the_credentials_directory_too() {
+fn reads_keys_from_files_and_the_credentials_directory() {
     let site = Site::new();
     let [care, pay] = keys("first");
     let [care_old, pay_old] = keys("before");
@@ -348,7 +348,7 @@ fn keys_come_from_files_and_from_the_credentials_directory_too() {
 }
 
 #[test]
-fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
+fn counts_are_exact_across_restarts() {
     let site = Site::new();
     let counts = |client: &mut Client| {
         let stats = client.get("/api/v1/vault/stats").ok();
@@ -395,7 +395,7 @@ fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
 }
 
 #[test]
-fn a_policy_that_would_give_known_values_new_tokens_is_loaded_with_a_warning_that_counts_them() {
+fn warns_of_a_policy_that_gives_known_values_new_tokens() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();

@@ -16,7 +16,7 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
-fn requests_in_flight_are_answered_before_the_end() {
+fn requests_in_flight_are_answered_before_a_stop() {
     let site = Site::new();
     let daemon = start(&site);
     let items: Vec<Value> = (0..2_000).map(|i| item("PHONE", &i.to_string())).collect();
@@ -58,7 +58,7 @@ fn requests_in_flight_are_answered_before_the_end() {
 }
 
 #[test]
-fn clients_that_stall_do_not_hold_up_the_end() {
+fn stalled_clients_do_not_delay_a_stop() {
     let site = Site::new();
     let daemon = start(&site);
     let [mut head, mut body, mut answer] = [daemon.client(), daemon.client(), daemon.client()];
@@ -81,7 +81,7 @@ fn clients_that_stall_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn an_interrupt_ends_it_too_and_so_does_a_start_right_after_a_stop() {
+fn an_interrupt_stops_the_daemon() {
     let site = Site::new();
     let mut tokens = Vec::new();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGINT] {
@@ -98,7 +98,7 @@ fn an_interrupt_ends_it_too_and_so_does_a_start_right_after_a_stop() {
 const REDACTED: &str = "name = \"care\"\nversion = 4\n[entities.PHONE]\naction = \"redact\"\n";
 
 #[test]
-fn a_reload_puts_policies_into_force() {
+fn a_reload_applies_policies() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -121,7 +121,7 @@ fn a_reload_puts_policies_into_force() {
 }
 
 #[test]
-fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
+fn an_invalid_reload_changes_nothing_and_degrades_health() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -171,7 +171,7 @@ fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
 }
 
 #[test]
-fn reloads_under_load_fail_no_request_and_split_none() {
+fn reloads_under_load_fail_no_request() {
     const CONNECTIONS: usize = 4;
     const RELOADS: usize = 12;
     let site = Site::new();

@@ -17,7 +17,7 @@ fn left(client: &mut Client, limit: &str) -> u64 {
 }
 
 #[test]
-fn every_answer_tells_a_limited_caller_what_is_left() {
+fn answers_have_rate_limit_headers() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate"];
@@ -53,7 +53,7 @@ fn every_answer_tells_a_limited_caller_what_is_left() {
 }
 
 #[test]
-fn requests_are_admitted_with_all_their_values_or_not_at_all() {
+fn requests_are_admitted_whole_or_not_at_all() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate"];
@@ -71,7 +71,7 @@ fn requests_are_admitted_with_all_their_values_or_not_at_all() {
 }
 
 #[test]
-fn new_values_cost_and_known_ones_do_not() {
+fn only_new_values_count_against_the_budget() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let limits = json!({"distinct_values_per_day": 10, "rehydrations_per_day": 5});
@@ -104,7 +104,7 @@ fn new_values_cost_and_known_ones_do_not() {
 }
 
 #[test]
-fn what_a_client_has_used_outlives_a_reload() {
+fn usage_survives_a_reload() {
     let mut site = Site::new();
     let own = |most: u32| {
         let uid = nix::unistd::geteuid();

@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 8;
 const VALUES: usize = 1_000;
 
 #[test]
-fn values_that_many_mint_at_once_get_one_token_each() {
+fn values_minted_concurrently_get_one_token_each() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let begin = Barrier::new(CONNECTIONS);
@@ -59,7 +59,7 @@ fn values_that_many_mint_at_once_get_one_token_each() {
 }
 
 #[test]
-fn order_is_kept_in_the_largest_batches() {
+fn large_batches_keep_their_order() {
     const ITEMS: usize = 10_000;
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
@@ -90,7 +90,7 @@ fn order_is_kept_in_the_largest_batches() {
 }
 
 #[test]
-fn minting_and_forgetting_one_value_at_once_leaves_a_sound_vault() {
+fn concurrent_minting_and_forgetting_leaves_a_sound_vault() {
     const ROUNDS: usize = 100;
     let site = Site::new();
     let daemon = site.launch().care_keys().start();

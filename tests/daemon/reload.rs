@@ -118,7 +118,7 @@ fn reload_by(daemon: &Daemon, client: &mut Client, by_signal: bool) {
 }
 
 #[test]
-fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
+fn keys_rotate_by_request_and_by_signal() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -161,7 +161,7 @@ fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
 }
 
 #[test]
-fn a_reload_tells_what_is_in_force_and_what_it_brings() {
+fn a_reload_reports_its_effect() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -187,7 +187,7 @@ fn a_reload_tells_what_is_in_force_and_what_it_brings() {
 }
 
 #[test]
-fn credentials_that_came_and_went_are_noticed_and_keys_from_variables_stay() {
+fn a_reload_reads_credentials_again_but_not_variables() {
     let site = Site::new();
     let credentials = site.path("credentials");
     fs::create_dir(&credentials).unwrap();
@@ -228,7 +228,7 @@ fn credentials_that_came_and_went_are_noticed_and_keys_from_variables_stay() {
 }
 
 #[test]
-fn a_refused_reload_changes_nothing_tells_everything_and_heals() {
+fn a_refused_reload_reports_all_errors_and_changes_nothing() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -306,7 +306,7 @@ fn a_refused_reload_changes_nothing_tells_everything_and_heals() {
 }
 
 #[test]
-fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neither() {
+fn keys_and_policies_are_reloaded_together_or_not_at_all() {
     let site = Site::new();
     let credentials = site.path("credentials");
     fs::create_dir(&credentials).unwrap();
@@ -352,7 +352,7 @@ fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neit
 }
 
 #[test]
-fn an_old_key_that_went_too_early_can_come_back_by_a_reload() {
+fn a_reload_restores_an_old_key_that_was_removed_early() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -390,7 +390,7 @@ fn an_old_key_that_went_too_early_can_come_back_by_a_reload() {
 }
 
 #[test]
-fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
+fn a_removable_old_key_can_be_removed_by_a_reload() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -424,7 +424,7 @@ fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
 }
 
 #[test]
-fn a_grace_period_is_told_in_dates_and_days_and_can_be_measured() {
+fn a_grace_period_is_shown_and_measured() {
     let mut site = Site::new();
     site.set("keys", "grace_days", "2");
     let files = Files::new(&site, "1");
@@ -460,7 +460,7 @@ fn a_grace_period_is_told_in_dates_and_days_and_can_be_measured() {
 }
 
 #[test]
-fn reloads_while_many_mint_give_no_value_two_tokens_and_lose_none() {
+fn reloads_during_minting_create_no_second_tokens() {
     // The key changes once in each, at another moment.
     for _ in 0..3 {
         mint_while_keys_change();

@@ -63,7 +63,7 @@ fn masker(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_rotation_moves_every_record_and_proves_that_the_old_key_can_go() {
+fn a_rotation_moves_each_record_and_makes_the_old_key_removable() {
     let site = Site::new();
     let minted = minted(&site, 500);
     let daemon = launch(&site, 2).start();
@@ -139,7 +139,7 @@ fn a_rotation_moves_every_record_and_proves_that_the_old_key_can_go() {
 }
 
 #[test]
-fn a_rotation_goes_on_after_a_restart_and_can_be_cancelled() {
+fn a_rotation_continues_after_a_restart_and_can_be_cancelled() {
     let site = Site::new();
     minted(&site, 20);
     let daemon = launch(&site, 2).start();
@@ -176,7 +176,7 @@ fn a_rotation_goes_on_after_a_restart_and_can_be_cancelled() {
 }
 
 #[test]
-fn what_cannot_be_begun_or_found_says_why() {
+fn rejects_invalid_rotations_with_the_reason() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -200,7 +200,7 @@ fn what_cannot_be_begun_or_found_says_why() {
 }
 
 #[test]
-fn the_command_line_waits_shows_progress_and_tells_how_it_ended() {
+fn the_command_line_waits_for_a_rotation_and_shows_progress() {
     let site = Site::new();
     minted(&site, 30);
     let daemon = launch(&site, 2).start();
@@ -235,7 +235,7 @@ fn the_command_line_waits_shows_progress_and_tells_how_it_ended() {
 
 /// Lookups while records move: every value is found at every moment, by the token that it has.
 #[test]
-fn no_value_is_lost_from_sight_while_records_move() {
+fn values_are_found_while_records_move() {
     let site = Site::new();
     let minted = minted(&site, 2_000);
     let daemon = launch(&site, 2).start();

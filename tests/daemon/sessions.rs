@@ -45,7 +45,7 @@ fn launch(site: &Site, generation: u32) -> Launch<'_> {
 }
 
 #[test]
-fn a_session_counts_what_is_done_in_it_and_nothing_else() {
+fn a_session_counts_its_own_operations() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -92,7 +92,7 @@ fn a_session_counts_what_is_done_in_it_and_nothing_else() {
 }
 
 #[test]
-fn requests_that_name_no_session_of_theirs_do_nothing() {
+fn rejects_requests_with_foreign_sessions() {
     if !is_root("being several users") {
         return;
     }
@@ -137,7 +137,7 @@ fn requests_that_name_no_session_of_theirs_do_nothing() {
 }
 
 #[test]
-fn lists_come_in_pages_and_refuse_what_they_do_not_understand() {
+fn session_lists_are_paged_and_validate_their_queries() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -181,7 +181,7 @@ fn lists_come_in_pages_and_refuse_what_they_do_not_understand() {
 }
 
 #[test]
-fn sessions_outlive_a_stop_and_a_kill() {
+fn sessions_survive_a_stop_and_a_kill() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -210,7 +210,7 @@ fn sessions_outlive_a_stop_and_a_kill() {
 }
 
 #[test]
-fn keys_tell_which_open_sessions_hold_tokens_of_old_ones() {
+fn key_status_counts_open_sessions_of_old_keys() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -250,7 +250,7 @@ fn keys_tell_which_open_sessions_hold_tokens_of_old_ones() {
 }
 
 #[test]
-fn a_session_belongs_to_the_api_key_that_opened_it_and_a_test_key_has_sessions_like_any() {
+fn a_session_belongs_to_its_api_key() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -319,7 +319,7 @@ fn masker(site: &Site, words: &[&str], session: Option<&str>) -> (Option<i32>, S
 }
 
 #[test]
-fn the_command_line_works_in_the_session_of_its_environment() {
+fn the_command_line_uses_the_session_of_its_environment() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let (code, id) = masker(&site, &["sessions", "open", "--label", "by hand"], None);

@@ -33,7 +33,7 @@ fn open_the_way(site: &Site) {
 }
 
 #[test]
-fn mode_and_group_are_as_configured_whatever_the_umask() {
+fn sets_mode_and_group_under_any_umask() {
     let own = nix::unistd::getegid().as_raw();
     let mut site = Site::new();
     let daemon = start(&site);
@@ -51,7 +51,7 @@ fn mode_and_group_are_as_configured_whatever_the_umask() {
 }
 
 #[test]
-fn a_socket_that_everybody_could_write_is_not_made() {
+fn refuses_a_world_writable_socket() {
     let mut site = Site::new();
     site.set("server", "socket_mode", "\"0666\"");
     let log = site.launch().care_keys().refused().code(3);
@@ -66,7 +66,7 @@ fn a_socket_that_everybody_could_write_is_not_made() {
 }
 
 #[test]
-fn the_socket_goes_with_its_daemon_and_a_stale_one_is_replaced() {
+fn removes_its_socket_and_replaces_a_stale_one() {
     let site = Site::new();
     let daemon = start(&site);
     let inode = fs::symlink_metadata(daemon.socket()).unwrap().ino();
@@ -82,7 +82,7 @@ fn the_socket_goes_with_its_daemon_and_a_stale_one_is_replaced() {
 }
 
 #[test]
-fn a_live_socket_is_an_error_and_its_daemon_goes_on() {
+fn refuses_a_socket_in_use() {
     let (first, mut second) = (Site::new(), Site::new());
     let daemon = start(&first);
     second.set("server", "socket", format!("{:?}", first.socket()));
@@ -94,7 +94,7 @@ fn a_live_socket_is_an_error_and_its_daemon_goes_on() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn refuses_a_path_that_is_not_a_socket() {
     let site = Site::new();
     fs::write(site.socket(), "precious").unwrap();
     let log = site.launch().care_keys().refused().code(1);
@@ -112,7 +112,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn a_socket_that_was_handed_over_stays_the_managers() {
+fn keeps_a_socket_from_the_service_manager() {
     let site = Site::new();
     let path = site.path("handed.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -135,7 +135,7 @@ fn a_socket_that_was_handed_over_stays_the_managers() {
 }
 
 #[test]
-fn what_is_handed_over_must_be_a_listening_stream_socket() {
+fn refuses_other_descriptors_from_the_service_manager() {
     let site = Site::new();
     let datagram = UnixDatagram::bind(site.path("datagram.sock")).unwrap();
     let listener = UnixListener::from(std::os::fd::OwnedFd::from(datagram));
@@ -144,7 +144,7 @@ fn what_is_handed_over_must_be_a_listening_stream_socket() {
 }
 
 #[test]
-fn a_stranger_who_reaches_the_socket_may_do_nothing() {
+fn an_unlisted_user_is_denied() {
     if !is_root("connecting as another user") {
         return;
     }
@@ -188,7 +188,7 @@ fn a_stranger_who_reaches_the_socket_may_do_nothing() {
 }
 
 #[test]
-fn the_kernel_keeps_strangers_from_a_socket_of_our_own() {
+fn other_users_cannot_connect_to_the_socket() {
     if !is_root("connecting as another user") {
         return;
     }

@@ -228,7 +228,7 @@ fn rate_of(route: &str, shown: &str) -> Option<f64> {
 }
 
 #[test]
-fn the_live_view_shows_rates_outlives_the_daemon_and_gives_the_terminal_back() {
+fn the_live_view_shows_rates_and_restores_the_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let busy = Busy::start(&daemon);
@@ -258,7 +258,7 @@ fn the_live_view_shows_rates_outlives_the_daemon_and_gives_the_terminal_back() {
 }
 
 #[test]
-fn control_c_and_a_signal_give_the_terminal_back() {
+fn an_interrupt_and_a_signal_restore_the_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     for end in ["\x03", "\x1b", "SIGTERM"] {
@@ -274,7 +274,7 @@ fn control_c_and_a_signal_give_the_terminal_back() {
 }
 
 #[test]
-fn where_there_is_no_terminal_status_is_one_line() {
+fn status_is_one_line_without_a_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "415-555-2671");
@@ -297,7 +297,7 @@ fn where_there_is_no_terminal_status_is_one_line() {
 }
 
 #[test]
-fn what_a_caller_may_not_see_is_left_out() {
+fn status_omits_parts_without_the_scope() {
     if !is_root("being another user") {
         return;
     }
@@ -314,7 +314,7 @@ fn what_a_caller_may_not_see_is_left_out() {
 }
 
 #[test]
-fn the_audit_head_is_that_of_the_log_and_leaves_nothing_in_it() {
+fn reading_the_audit_head_leaves_no_event() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -332,7 +332,7 @@ fn the_audit_head_is_that_of_the_log_and_leaves_nothing_in_it() {
 }
 
 #[test]
-fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
+fn doctor_asks_a_running_daemon() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let doctor = || {
@@ -362,7 +362,7 @@ fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
 }
 
 #[test]
-fn the_doctor_tells_each_part_of_the_sandbox_as_the_daemon_did() {
+fn doctor_reports_the_parts_of_the_sandbox() {
     const PARTS: [&str; 7] =
         ["core dumps", "tracing", "new privileges", "key memory", "landlock", "capabilities", "seccomp"];
     let mut site = Site::new();

@@ -28,7 +28,7 @@ macro_rules! replayed {
 
         /// A target that is fuzzed is replayed here, and one that is replayed is fuzzed.
         #[test]
-        fn every_target_is_replayed() {
+        fn each_target_is_replayed() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
             let mut targets: Vec<_> = fs::read_dir(folder)
                 .expect("the targets")

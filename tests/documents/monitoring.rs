@@ -71,7 +71,7 @@ fn succeeds(command: &mut Command) {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_is_served_and_shows_all_of_it() {
+fn the_dashboard_uses_all_metrics_that_are_served() {
     let (queries, served) = (queries(), served());
     let asked: BTreeSet<&str> = queries.iter().flat_map(|query| metrics_of(query)).collect();
     for name in &asked {
@@ -83,7 +83,7 @@ fn the_dashboard_asks_for_what_is_served_and_shows_all_of_it() {
 }
 
 #[test]
-fn no_two_panels_lie_on_each_other() {
+fn panels_do_not_overlap() {
     let dashboard: Value = serde_json::from_str(&shipped("masker-dashboard.json")).unwrap();
     let mut taken = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
@@ -96,7 +96,7 @@ fn no_two_panels_lie_on_each_other() {
 }
 
 #[test]
-fn the_alerts_ask_for_what_is_served() {
+fn the_alerts_use_metrics_that_are_served() {
     let served = served();
     for name in shipped(RULES).lines().flat_map(metrics_of) {
         assert!(served.contains(name), "an alert asks for {name}, which is not served");
@@ -114,7 +114,7 @@ fn every_alert_is_explained() {
 }
 
 #[test]
-fn prometheus_accepts_the_alerts_and_rings_each_in_its_own_trouble() {
+fn prometheus_accepts_the_alerts_and_fires_each() {
     let Some(promtool) = promtool() else { return };
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(RULES), shipped(RULES)).unwrap();
@@ -124,7 +124,7 @@ fn prometheus_accepts_the_alerts_and_rings_each_in_its_own_trouble() {
 }
 
 #[test]
-fn prometheus_accepts_what_the_dashboard_asks() {
+fn prometheus_accepts_the_queries_of_the_dashboard() {
     let Some(promtool) = promtool() else { return };
     // As rules, which is where the checker reads queries; Grafana puts times in the place of its variables.
     let rules: Vec<Value> = queries()
@@ -143,7 +143,7 @@ fn prometheus_accepts_what_the_dashboard_asks() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn the_command_line_reads_the_metrics_back() {
     let metrics = Metrics::new().unwrap();
     metrics.http.requests.with_label_values(&["/health", "200"]).inc_by(3);
     metrics.access.caller_requests.with_label_values(&["a \"b\" \\ c,d={}\n"]).inc();

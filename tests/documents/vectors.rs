@@ -65,7 +65,7 @@ fn open(keyring: &Keyring, token: &str, context: Context<'_>) -> Result<String, 
 }
 
 #[test]
-fn no_vector_is_left_out() {
+fn each_kind_of_vector_is_tested() {
     let file: Json = serde_json::from_str(include_str!("../vectors/tokens-v1.json")).expect("JSON");
     let mut counts = BTreeMap::new();
     for vector in file["vectors"].as_array().expect("a list") {
@@ -147,7 +147,7 @@ fn reversible_tokens_that_must_not_open() {
 }
 
 #[test]
-fn texts_that_are_no_tokens() {
+fn invalid_tokens() {
     for vector in vectors("parse-reject") {
         assert_eq!(Token::parse(text(&vector, "token")), Err(InvalidToken), "{vector}");
     }

@@ -70,7 +70,7 @@ fn listing(package: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_package_holds_what_it_should_and_the_same_each_time() {
+fn the_package_is_complete_and_reproducible() {
     if !is_here("dpkg-deb") {
         return;
     }
@@ -127,7 +127,7 @@ fn the_package_holds_what_it_should_and_the_same_each_time() {
 }
 
 #[test]
-fn libraries_that_crates_carry_have_their_licences_too() {
+fn licences_include_bundled_libraries() {
     let papers = directory();
     papers::write(papers.path()).unwrap();
     let licences = fs::read_to_string(papers.path().join("licences-of-dependencies")).unwrap();
@@ -141,7 +141,7 @@ fn libraries_that_crates_carry_have_their_licences_too() {
 }
 
 #[test]
-fn each_command_has_a_page_that_can_be_read() {
+fn each_command_has_a_man_page() {
     fn names(command: &clap::Command, name: &str, into: &mut BTreeSet<String>) {
         into.insert(format!("{name}.1"));
         for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {

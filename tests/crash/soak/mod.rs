@@ -39,7 +39,7 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(whatever_befalls_it_is_survived);
+on_each_engine!(survives_faults_under_load);
 
 const CONNECTIONS: usize = 6;
 /// How long a client waits before it looks for its answer: this sets the pace, not the machine.
@@ -54,7 +54,7 @@ const LAST: u64 = 97;
 /// and the machine busy.
 const END_LIMIT: Duration = Duration::from_secs(600);
 
-fn whatever_befalls_it_is_survived(engine: &str) {
+fn survives_faults_under_load(engine: &str) {
     let (seed, seconds) = (number("SOAK_SEED", 1), number("SOAK_SECONDS", 60));
     tell(&format!("{engine}: seed {seed}, {seconds} s, {}", masker().display()));
     let mut soak = Soak::new(engine, seed);

@@ -28,7 +28,7 @@ fn made_up(prefix: &str, number: usize) -> String {
 }
 
 #[test]
-fn guessing_blocks_nobody_but_the_guesser() {
+fn guessing_blocks_only_the_guesser() {
     const GUESSERS: usize = 24;
     const GUESSES: usize = 25;
     let site = Site::new();
@@ -75,7 +75,7 @@ fn guessing_blocks_nobody_but_the_guesser() {
 }
 
 #[test]
-fn nothing_that_begins_after_a_revocation_succeeds() {
+fn no_request_succeeds_after_a_revocation() {
     const KEYS: usize = 8;
     const CONNECTIONS: usize = 64;
     let site = Site::new();

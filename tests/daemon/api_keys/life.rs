@@ -32,7 +32,7 @@ fn again(site: &Site, daemon: Daemon, log: &mut String) -> Daemon {
 }
 
 #[test]
-fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
+fn changes_of_a_key_survive_a_kill_and_only_its_hash_is_stored() {
     let (site, mut log) = (Site::new(), String::new());
     let daemon = site.launch().care_keys().start();
     let first =
@@ -112,7 +112,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
 }
 
 #[test]
-fn a_key_ends_when_it_expires_and_not_before() {
+fn a_key_is_valid_until_it_expires() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let ends = Timestamp::now() + SignedDuration::from_secs(2);
@@ -136,7 +136,7 @@ fn a_key_ends_when_it_expires_and_not_before() {
 }
 
 #[test]
-fn a_workspace_has_so_many_keys_and_no_more() {
+fn the_number_of_keys_in_a_workspace_is_limited() {
     let mut site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -159,7 +159,7 @@ fn a_workspace_has_so_many_keys_and_no_more() {
 }
 
 #[test]
-fn the_command_line_hands_keys_out_and_is_known_by_them() {
+fn the_command_line_issues_keys_and_authenticates_with_them() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let masker = |key: Option<&str>, words: &[&str]| {

@@ -8,7 +8,7 @@ use super::{create, outcome};
 use crate::harness::{Client, Site, TestKey, error_code};
 
 #[test]
-fn a_request_with_a_key_acts_as_the_key_alone() {
+fn a_request_with_a_key_has_the_rights_of_the_key_only() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let token = daemon.client().token("PHONE", "415-555-2671");
@@ -24,7 +24,7 @@ fn a_request_with_a_key_acts_as_the_key_alone() {
 }
 
 #[test]
-fn test_keys_and_live_keys_do_not_know_each_others_tokens() {
+fn test_and_live_keys_do_not_share_tokens() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate", "lookup", "rewrap", "forget"];
@@ -57,7 +57,7 @@ fn test_keys_and_live_keys_do_not_know_each_others_tokens() {
 }
 
 #[test]
-fn a_test_key_has_no_hand_in_what_is_real() {
+fn a_test_key_cannot_administer_live_data() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -74,7 +74,7 @@ fn a_test_key_has_no_hand_in_what_is_real() {
 }
 
 #[test]
-fn nobody_hands_out_more_than_they_have() {
+fn a_key_cannot_exceed_its_creator() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut root = daemon.client();
@@ -128,7 +128,7 @@ fn nobody_hands_out_more_than_they_have() {
 }
 
 #[test]
-fn a_credential_has_one_form_and_one_place() {
+fn rejects_credentials_in_other_forms_and_places() {
     let site = Site::new();
     let launch = site.launch().care_keys();
     let daemon = launch.env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64()).start();

@@ -52,7 +52,7 @@ const TAMPERINGS: &[Tampering] = &[
 ];
 
 #[test]
-fn what_was_done_to_the_log_is_found_told_and_stays() {
+fn reports_and_keeps_damage_to_the_log() {
     for (what, tamper, line, why) in TAMPERINGS {
         let (site, segment) = written();
         let mut tampered = lines(&segment);
@@ -87,7 +87,7 @@ fn what_was_done_to_the_log_is_found_told_and_stays() {
 }
 
 #[test]
-fn an_end_that_was_cut_off_is_missed_by_the_vault() {
+fn reports_a_log_whose_end_is_cut_off() {
     let (site, segment) = written();
     let whole = lines(&segment);
     let cut = &whole[..whole.len() - 3];
@@ -113,7 +113,7 @@ fn an_end_that_was_cut_off_is_missed_by_the_vault() {
 }
 
 #[test]
-fn a_log_that_is_gone_altogether_is_missed_too() {
+fn reports_a_log_that_is_gone() {
     let (site, segment) = written();
     fs::remove_file(segment).unwrap();
     let (report, code) = verify(&site, &[]);
@@ -124,7 +124,7 @@ fn a_log_that_is_gone_altogether_is_missed_too() {
 }
 
 #[test]
-fn a_torn_last_line_is_cut_off_and_noted() {
+fn removes_and_records_a_torn_last_line() {
     let (site, segment) = written();
     let mut text = fs::read(&segment).unwrap();
     text.extend_from_slice(b"{\"event\":{\"caller\"");
@@ -137,7 +137,7 @@ fn a_torn_last_line_is_cut_off_and_noted() {
 }
 
 #[test]
-fn a_place_that_is_none_for_a_log_is_refused_with_the_reason() {
+fn rejects_unusable_audit_directories_with_the_reason() {
     let site = site();
     let daemon = launch(&site).start();
     let mut other = super::site();
@@ -161,7 +161,7 @@ fn a_place_that_is_none_for_a_log_is_refused_with_the_reason() {
 }
 
 #[test]
-fn while_a_daemon_has_the_vault_the_log_is_verified_without_it_and_that_is_said() {
+fn verifies_the_log_while_a_daemon_has_the_vault() {
     let site = site();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "1");

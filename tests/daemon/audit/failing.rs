@@ -94,7 +94,7 @@ fn times_resumed(client: &mut Client) -> f64 {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_done_until_there_is_room() {
+fn refuses_requests_while_the_disk_is_full() {
     let Some((site, disk)) = on_small_disk() else { return };
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -142,7 +142,7 @@ fn on_a_full_disk_nothing_is_done_until_there_is_room() {
 }
 
 #[test]
-fn an_operator_can_choose_to_go_on_and_the_log_says_so() {
+fn continues_without_audit_if_configured() {
     let Some((mut site, disk)) = on_small_disk() else { return };
     site.set("audit", "on_failure", "\"continue\"");
     let daemon = launch(&site).start();
@@ -168,7 +168,7 @@ fn an_operator_can_choose_to_go_on_and_the_log_says_so() {
 }
 
 #[test]
-fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
+fn the_log_is_complete_after_a_kill_under_load() {
     const CONNECTIONS: usize = 4;
     let site = site();
     let mut answered: Vec<String> = Vec::new();

@@ -22,7 +22,7 @@ fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, Str
 }
 
 #[test]
-fn each_request_of_a_connection_is_its_own_callers() {
+fn each_request_of_a_connection_is_recorded_for_its_caller() {
     let site = site();
     let daemon = launch(&site).start();
     let mut admin = daemon.client();
@@ -57,7 +57,7 @@ fn each_request_of_a_connection_is_its_own_callers() {
 }
 
 #[test]
-fn each_operation_leaves_its_line() {
+fn each_operation_is_recorded() {
     let site = site();
     let (key, uid) = (TestKey::named("care"), nix::unistd::getuid().as_raw());
     let daemon = launch(&site).start();
@@ -197,7 +197,7 @@ fn lines(output: &std::process::Output) -> Vec<Value> {
 }
 
 #[test]
-fn events_are_shown_by_time_caller_and_operation() {
+fn filters_events_by_time_caller_and_operation() {
     let site = site();
     let (daemon, secret) = two_callers(&site);
     let shown = lines(&audit(&site, &["show", "--json", "--since", "24h", "--caller", "billing", "--op", "rehydrate"]));
@@ -239,7 +239,7 @@ fn events_are_shown_by_time_caller_and_operation() {
 }
 
 #[test]
-fn following_shows_events_as_they_come() {
+fn follows_events_as_they_are_written() {
     let site = site();
     let (daemon, _) = two_callers(&site);
     let mut tail = Command::new(env!("CARGO_BIN_EXE_masker"))
@@ -263,7 +263,7 @@ fn following_shows_events_as_they_come() {
 }
 
 #[test]
-fn without_a_key_there_is_no_log_and_that_is_said() {
+fn warns_that_there_is_no_log_without_a_key() {
     let site = site();
     let daemon = site.launch().care_keys().start();
     daemon.client().token("PHONE", "1");
@@ -276,7 +276,7 @@ fn without_a_key_there_is_no_log_and_that_is_said() {
 }
 
 #[test]
-fn segments_end_by_size_are_compressed_and_verify_as_one_chain() {
+fn segments_are_closed_by_size_compressed_and_form_one_chain() {
     let mut site = site();
     site.set("audit", "segment_mb", "1");
     site.set("audit", "sync", "\"100ms\"");

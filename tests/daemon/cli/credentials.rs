@@ -11,7 +11,7 @@ use super::{Place, daemon::FakeDaemon, read, run, spawn};
 const API_KEY: &str = "masker_live_PQRSTUVWXYZabcdefghijklmnopqrstuvwxyz4CzFke";
 
 #[test]
-fn a_credential_is_shown_to_the_daemon_and_to_nobody_else() {
+fn shows_credentials_to_the_daemon_only() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     let mut command = place.masker(&["tokenize", "--socket", "s", "--kind", "A", "-vv"]);
@@ -41,7 +41,7 @@ fn a_credential_is_shown_to_the_daemon_and_to_nobody_else() {
 }
 
 #[test]
-fn what_is_no_api_key_is_not_sent() {
+fn does_not_send_malformed_api_keys() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     for (key, reason) in
@@ -61,7 +61,7 @@ fn what_is_no_api_key_is_not_sent() {
 }
 
 #[test]
-fn what_cannot_be_asked_of_api_keys_is_a_usage_error() {
+fn rejects_invalid_arguments_of_api_keys() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     let create = ["api-keys", "create", "--socket", "s", "--name", "n"];

@@ -160,7 +160,7 @@ fn tree(directory: &Path) -> Vec<(std::path::PathBuf, SystemTime)> {
 }
 
 #[test]
-fn all_is_well_on_a_sound_site_and_nothing_is_changed() {
+fn reports_no_fault_on_a_sound_site_and_changes_nothing() {
     let site = Site::new();
     site.write_audit_log();
     let before = tree(site.place.path("").as_path());
@@ -217,7 +217,7 @@ fn all_is_well_on_a_sound_site_and_nothing_is_changed() {
 }
 
 #[test]
-fn findings_are_lines_with_tabs_and_quiet_leaves_out_what_is_ok() {
+fn writes_findings_as_lines_with_tabs() {
     let site = Site::new();
     mode(&site.place.path("keys/care"), 0o444);
     let (code, stdout, _) = run(&mut site.command(&[]));
@@ -231,7 +231,7 @@ fn findings_are_lines_with_tabs_and_quiet_leaves_out_what_is_ok() {
 }
 
 #[test]
-fn on_a_terminal_findings_are_aligned_and_colored() {
+fn aligns_and_colors_findings_on_a_terminal() {
     let site = Site::new();
     mode(&site.place.path("keys/care"), 0o444);
     let on_terminal = |variables: &[(&str, &str)]| {
@@ -251,7 +251,7 @@ fn on_a_terminal_findings_are_aligned_and_colored() {
 }
 
 #[test]
-fn faults_of_keys_are_found() {
+fn finds_faults_of_keys() {
     let mut site = Site::new();
     mode(&site.place.path("keys/care"), 0o440);
     site.expect("warning", "keys.files", "its group can reach it");
@@ -288,7 +288,7 @@ fn faults_of_keys_are_found() {
 }
 
 #[test]
-fn faults_of_policies_and_configuration_are_found() {
+fn finds_faults_of_policies_and_configuration() {
     let site = Site::new();
     site.place.write("policies/pay.toml", &POLICY.replace("care", "pay").replace("K_CARE", "K_PAY"));
     site.expect("error", "policies.keys", "the policy `pay` names the key K_PAY, which was not given");
@@ -300,7 +300,7 @@ fn faults_of_policies_and_configuration_are_found() {
 }
 
 #[test]
-fn faults_of_the_socket_are_found() {
+fn finds_faults_of_the_socket() {
     let site = Site::new();
     mode(&site.place.path("run"), 0o777);
     site.expect("error", "socket.directory", "others can put a socket of theirs there");
@@ -320,7 +320,7 @@ fn faults_of_the_socket_are_found() {
 }
 
 #[test]
-fn faults_of_the_vaults_directory_are_found() {
+fn finds_faults_of_the_data_directory() {
     let site = Site::new();
     mode(&site.place.path("vault"), 0o755);
     site.expect("warning", "vault.directory", "others can see what is in it");
@@ -337,7 +337,7 @@ fn faults_of_the_vaults_directory_are_found() {
 }
 
 #[test]
-fn a_damaged_audit_log_is_found() {
+fn finds_a_damaged_audit_log() {
     let site = Site::new();
     let segment = site.write_audit_log();
     let (code, _) = site.examine();
@@ -350,7 +350,7 @@ fn a_damaged_audit_log_is_found() {
 }
 
 #[test]
-fn a_clock_that_went_back_is_found() {
+fn finds_a_clock_that_went_back() {
     let site = Site::new();
     fs::write(site.place.path("vault/witness"), "").unwrap();
     let written = |ahead| {
@@ -374,7 +374,7 @@ impl Drop for Sleeper {
 }
 
 #[test]
-fn a_key_in_the_environment_of_another_process_is_found() {
+fn finds_a_key_in_the_environment_of_another_process() {
     let site = Site::new();
     let key = fs::read_to_string(site.place.path("keys/care")).unwrap();
     // `cat` answers once it runs, with the environment that it was given.
@@ -389,7 +389,7 @@ fn a_key_in_the_environment_of_another_process_is_found() {
 }
 
 #[test]
-fn a_full_disk_is_found() {
+fn finds_a_full_disk() {
     let site = Site::new();
     let disk = site.place.path("vault");
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"]).arg(&disk).output();

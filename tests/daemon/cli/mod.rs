@@ -102,7 +102,7 @@ fn examples(help: &str) -> Vec<&str> {
 }
 
 #[test]
-fn each_help_ends_with_examples_of_its_command() {
+fn each_help_text_ends_with_examples() {
     let place = Place::new();
     for (words, _) in commands() {
         let words: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
@@ -115,7 +115,7 @@ fn each_help_ends_with_examples_of_its_command() {
 }
 
 #[test]
-fn examples_are_command_lines_that_are_understood() {
+fn examples_are_valid_command_lines() {
     let mut tried = 0;
     for (words, command) in commands() {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -134,7 +134,7 @@ fn examples_are_command_lines_that_are_understood() {
 }
 
 #[test]
-fn what_is_not_understood_is_a_usage_error() {
+fn rejects_invalid_command_lines() {
     let place = Place::new();
     for words in [
         &[][..],
@@ -160,7 +160,7 @@ fn what_is_not_understood_is_a_usage_error() {
 }
 
 #[test]
-fn help_and_version_are_results() {
+fn help_and_version_exit_with_success() {
     let place = Place::new();
     for words in [&["--help"][..], &["-h"], &["help"], &["help", "vault"], &["--version"], &["-V"], &["vault", "-h"]] {
         let (code, stdout, stderr) = run(&mut place.masker(words));
@@ -172,7 +172,7 @@ fn help_and_version_are_results() {
 }
 
 #[test]
-fn of_a_flag_given_twice_the_last_one_counts() {
+fn the_last_of_repeated_flags_counts() {
     let place = Place::new();
     for words in [
         &["health", "--socket", "/first", "--socket", "/last"][..],
@@ -190,7 +190,7 @@ fn of_a_flag_given_twice_the_last_one_counts() {
 }
 
 #[test]
-fn a_daemon_that_cannot_be_reached_has_an_exit_code_and_advice() {
+fn an_unreachable_daemon_has_an_exit_code_and_advice() {
     let place = Place::new();
     let socket = place.path("s");
     let (code, _, stderr) = run(&mut place.masker(&["health", "--socket", "s"]));
@@ -206,7 +206,7 @@ fn a_daemon_that_cannot_be_reached_has_an_exit_code_and_advice() {
 }
 
 #[test]
-fn a_configuration_that_does_not_validate_is_told_in_full() {
+fn reports_all_errors_of_a_configuration() {
     let place = Place::new();
     place.write("masker.toml", "[server]\nsocket = 1\nmode = \"0660\"\n");
     for words in [&["health"][..], &["serve"]] {
@@ -220,7 +220,7 @@ fn a_configuration_that_does_not_validate_is_told_in_full() {
 }
 
 #[test]
-fn serve_tells_what_is_wrong_with_settings_and_keys_together_and_no_key() {
+fn serve_reports_errors_of_settings_and_keys_together() {
     let place = Place::new();
     place.write("masker.toml", "[keys]\ngrace_days = \"many\"\n");
     let (code, stdout, stderr) =
@@ -233,7 +233,7 @@ fn serve_tells_what_is_wrong_with_settings_and_keys_together_and_no_key() {
 }
 
 #[test]
-fn every_error_of_policies_is_listed_with_its_line() {
+fn lists_errors_of_policies_with_their_lines() {
     let place = Place::new();
     fs::create_dir(place.path("policies")).unwrap();
     place.write("policies/a.toml", "name = \"a\"\nversion = 1\nkid = \"K\"\n\n[entities.A]\nnormalize = \"fone\"\n");
@@ -255,7 +255,7 @@ fn every_error_of_policies_is_listed_with_its_line() {
 }
 
 #[test]
-fn sound_policies_are_listed() {
+fn lists_valid_policies() {
     let place = Place::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     symlink(shipped, place.path("policies")).unwrap();
@@ -269,7 +269,7 @@ fn sound_policies_are_listed() {
 }
 
 #[test]
-fn two_policies_are_compared_by_what_they_do() {
+fn compares_policies_by_their_effect() {
     let place = Place::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/healthcare-default.toml");
     let text = fs::read_to_string(shipped).unwrap();
@@ -294,7 +294,7 @@ fn two_policies_are_compared_by_what_they_do() {
 }
 
 #[test]
-fn a_generated_key_is_one_that_the_daemon_takes() {
+fn generated_keys_are_valid() {
     let place = Place::new();
     let mut seen = Vec::new();
     for (words, name) in [
@@ -319,7 +319,7 @@ fn a_generated_key_is_one_that_the_daemon_takes() {
 }
 
 #[test]
-fn a_key_that_was_found_is_told_by_its_fingerprint() {
+fn prints_the_fingerprint_of_a_key() {
     let place = Place::new();
     let (_, made, _) = run(&mut place.masker(&["keys", "generate", "--kid", "K_X", "--json", "--quiet"]));
     let made: serde_json::Value = serde_json::from_str(&made).unwrap();
@@ -336,7 +336,7 @@ fn a_key_that_was_found_is_told_by_its_fingerprint() {
 }
 
 #[test]
-fn completions_are_written_for_each_shell() {
+fn writes_completions_for_each_shell() {
     let place = Place::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let (code, stdout, stderr) = run(&mut place.masker(&["completions", shell]));
@@ -346,7 +346,7 @@ fn completions_are_written_for_each_shell() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_failure() {
+fn a_closed_output_is_not_a_failure() {
     let place = Place::new();
     let mut child = spawn(&mut place.masker(&["completions", "zsh"]));
     drop(child.stdout.take());
@@ -355,7 +355,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
 }
 
 #[test]
-fn a_line_comes_out_for_each_line_that_goes_in() {
+fn writes_one_line_for_each_input_line() {
     let place = Place::new();
     let _daemon = FakeDaemon::start(&place.path("s"));
     let words = ["tokenize", "--socket", "s", "--kind", "A", "--policy", "p", "--context", "c"];
@@ -378,7 +378,7 @@ fn a_line_comes_out_for_each_line_that_goes_in() {
 }
 
 #[test]
-fn input_that_is_not_text_fails_alone() {
+fn an_input_line_that_is_not_text_fails_alone() {
     let place = Place::new();
     let _daemon = FakeDaemon::start(&place.path("s"));
     let path = place.path("input");
@@ -390,7 +390,7 @@ fn input_that_is_not_text_fails_alone() {
 }
 
 #[test]
-fn long_input_becomes_several_requests_in_order() {
+fn splits_long_input_into_requests_in_order() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     let input: String = (0..25_000).map(|number| format!("{number}\n")).collect();
@@ -402,7 +402,7 @@ fn long_input_becomes_several_requests_in_order() {
 }
 
 #[test]
-fn an_answer_comes_before_the_next_line_is_there_even_over_a_connection_that_was_closed() {
+fn answers_each_line_at_once_even_after_a_closed_connection() {
     let place = Place::new();
     let daemon = FakeDaemon::closing(&place.path("s"));
     let mut child = spawn(&mut place.masker(&["tokenize", "--socket", "s", "--kind", "A"]));
@@ -420,7 +420,7 @@ fn an_answer_comes_before_the_next_line_is_there_even_over_a_connection_that_was
 }
 
 #[test]
-fn refusals_have_exit_codes_and_say_why() {
+fn refusals_have_exit_codes_and_reasons() {
     let place = Place::new();
     let _daemon = FakeDaemon::start(&place.path("s"));
     for (policy, expected) in
@@ -439,7 +439,7 @@ fn refusals_have_exit_codes_and_say_why() {
 }
 
 #[test]
-fn a_daemon_that_is_not_well_is_a_failure_of_its_own() {
+fn a_degraded_daemon_has_its_own_exit_code() {
     let place = Place::new();
     let _daemon = FakeDaemon::start(&place.path("s"));
     let (code, stdout, stderr) = run(&mut place.masker(&["health", "--socket", "s", "-v"]));
@@ -450,7 +450,7 @@ fn a_daemon_that_is_not_well_is_a_failure_of_its_own() {
 }
 
 #[test]
-fn names_do_not_reach_other_routes() {
+fn names_are_percent_encoded_in_paths() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     let (code, _, _) = run(&mut place.masker(&["policy", "show", "../auth/whoami?x", "--socket", "s"]));
@@ -459,7 +459,7 @@ fn names_do_not_reach_other_routes() {
 }
 
 #[test]
-fn what_is_read_is_what_was_written() {
+fn values_are_written_unchanged() {
     let place = Place::new();
     let _daemon = FakeDaemon::start(&place.path("s"));
     let value = "Zoë \"\\\" \u{1f600} \u{7f}";

@@ -25,7 +25,7 @@ fn is_count(value: &Value) -> bool {
 }
 
 #[test]
-fn health_names_every_component() {
+fn health_lists_each_component() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut health = daemon.client().get("/health").ok();
@@ -111,7 +111,7 @@ fn stats_count_by_key() {
 }
 
 #[test]
-fn a_check_reads_everything() {
+fn a_check_reads_the_whole_vault() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -124,7 +124,7 @@ fn a_check_reads_everything() {
 }
 
 #[test]
-fn policies_are_described_with_every_default() {
+fn policies_are_shown_with_all_defaults() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -162,7 +162,7 @@ fn policies_are_described_with_every_default() {
 }
 
 #[test]
-fn a_caller_is_who_the_kernel_says() {
+fn whoami_shows_the_caller_that_the_kernel_attests() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut whoami = daemon.client().get("/api/v1/auth/whoami").ok();

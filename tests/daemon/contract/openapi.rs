@@ -29,7 +29,7 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
 }
 
 #[test]
-fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
+fn the_document_matches_the_routes_and_their_answers() {
     let site = Site::new();
     let daemon = site
         .launch()
@@ -142,7 +142,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
 }
 
 #[test]
-fn the_schema_check_can_fail() {
+fn the_schema_check_detects_mismatches() {
     let document =
         json!({"components": {"A": {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}}});
     let schema =

@@ -16,7 +16,7 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
-fn what_is_no_request_is_told_by_position_and_never_quoted() {
+fn rejects_invalid_requests_by_position_without_quoting_them() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -59,7 +59,7 @@ fn what_is_no_request_is_told_by_position_and_never_quoted() {
 }
 
 #[test]
-fn bodies_and_batches_are_bounded_and_the_bounds_themselves_are_served() {
+fn limits_of_bodies_and_batches_are_inclusive() {
     let site = Site::new();
     let daemon = start(&site);
 
@@ -97,7 +97,7 @@ fn bodies_and_batches_are_bounded_and_the_bounds_themselves_are_served() {
 }
 
 #[test]
-fn unknown_routes_methods_and_queries_are_refused_without_repeating_them() {
+fn rejects_unknown_routes_methods_and_queries_without_quoting_them() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -140,7 +140,7 @@ fn unknown_routes_methods_and_queries_are_refused_without_repeating_them() {
 }
 
 #[test]
-fn an_unknown_policy_is_refused_as_a_whole() {
+fn rejects_requests_with_an_unknown_policy() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -163,7 +163,7 @@ fn an_unknown_policy_is_refused_as_a_whole() {
 }
 
 #[test]
-fn malformed_tokens_are_told_from_unknown_ones() {
+fn distinguishes_malformed_and_unknown_tokens() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -203,7 +203,7 @@ fn malformed_tokens_are_told_from_unknown_ones() {
 }
 
 #[test]
-fn request_ids_differ_between_requests_connections_and_runs() {
+fn request_ids_are_unique() {
     let site = Site::new();
     let mut ids = BTreeSet::new();
     let mut count = 0;

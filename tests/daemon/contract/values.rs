@@ -23,7 +23,7 @@ fn code_of(result: &Value) -> &str {
 }
 
 #[test]
-fn tokenize_answers_each_item_in_its_place() {
+fn tokenize_answers_items_in_order() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -64,7 +64,7 @@ fn tokenize_answers_each_item_in_its_place() {
 }
 
 #[test]
-fn a_policy_and_a_context_hold_for_the_request_and_an_item_can_have_its_own() {
+fn items_can_override_policy_and_context() {
     let site = Site::new();
     site.policy(
         "other.toml",
@@ -94,7 +94,7 @@ fn a_policy_and_a_context_hold_for_the_request_and_an_item_can_have_its_own() {
 }
 
 #[test]
-fn rehydrate_answers_each_token_in_its_place() {
+fn rehydrate_answers_tokens_in_order() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -144,7 +144,7 @@ fn rehydrate_answers_each_token_in_its_place() {
 }
 
 #[test]
-fn lookup_finds_what_there_is_and_mints_nothing() {
+fn lookup_mints_nothing() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -178,7 +178,7 @@ fn lookup_finds_what_there_is_and_mints_nothing() {
 }
 
 #[test]
-fn rewrap_leaves_tokens_of_the_active_key_and_of_the_vault_as_they_are() {
+fn rewrap_keeps_vault_tokens_and_tokens_of_the_active_key() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -192,7 +192,7 @@ fn rewrap_leaves_tokens_of_the_active_key_and_of_the_vault_as_they_are() {
 }
 
 #[test]
-fn what_is_forgotten_is_gone_and_can_be_tokenized_again() {
+fn forgotten_values_can_be_tokenized_again() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -228,7 +228,7 @@ fn relabelled(token: &str, field: usize, text: &str) -> String {
 }
 
 #[test]
-fn relabelling_gains_nothing() {
+fn relabelled_tokens_do_not_rehydrate() {
     let site = Site::new();
     // The same key under two kids: a relabelled token meets the very bytes that made it.
     let daemon = site.launch().care_keys().key("K_SPARE", &TestKey::named("care")).start();

@@ -46,7 +46,7 @@ fn rehydrate(client: &mut Client, vector: &Value) -> Value {
 }
 
 #[test]
-fn every_vector_that_mints_opens_or_is_refused() {
+fn vectors_mint_open_and_are_rejected() {
     const SUITES: [(u64, &str, bool); 4] = [
         (0x01, "aes-256-gcm", true),
         (0x02, "xchacha20-poly1305", true),
@@ -105,7 +105,7 @@ fn every_vector_that_mints_opens_or_is_refused() {
 }
 
 #[test]
-fn every_token_that_does_not_parse() {
+fn vectors_that_do_not_parse() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let rejected = vectors("parse-reject");

@@ -111,7 +111,7 @@ fn failures(client: &mut Client, value: &str, token: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
+fn no_log_metric_or_error_contains_secrets() {
     let site = Site::new();
     let daemon = start(&site);
     let (tokens, answers) = traffic(&daemon, 0);
@@ -165,7 +165,7 @@ fn files_under(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
+fn dumpable_and_swappable_memory_contains_no_key() {
     let site = Site::new();
     let daemon = start(&site);
     let texts = text_of_keys(KEYS.iter().map(|(_, variable)| *variable).chain([AUDIT]));
@@ -217,7 +217,7 @@ fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
 }
 
 #[test]
-fn there_are_no_core_images() {
+fn crashes_leave_no_core_dump() {
     let site = Site::new();
     let daemon = site.launch().care_keys().prelude("ulimit -c unlimited 2> /dev/null").start();
     if let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())) {

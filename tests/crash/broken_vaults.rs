@@ -1,4 +1,4 @@
-//! Vaults that break their promises: the checker must say so.
+//! Vaults that break their promises. The checker must report each of them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::{
     promises::{Extent, NOT_FOUND, Promises, Subject, Told, Vault},
 };
 
-/// A vault on paper: what each token stands for.
+/// A vault in memory: the value of each token.
 #[derive(Clone, Default)]
 struct Paper(BTreeMap<String, Subject>);
 
@@ -45,8 +45,8 @@ fn forgot(number: u64, answer: Option<()>) -> Told {
     Told::Forgot { subject: subject(number), token: token(number), answer }
 }
 
-/// 300 values with a token, of which 50 were forgotten again, 10 that nobody was told of (half of them there), and 10
-/// whose forgetting nobody was told of (half of them gone); and a vault that has kept all of it.
+/// Returns 300 values with a token, 50 of which were forgotten again; 10 values and 10 erasures without an answer,
+/// half of which took place; and a vault that agrees.
 fn kept() -> (Promises, Paper) {
     let (mut promises, mut paper) = (Promises::default(), Paper::default());
     for number in 0..300 {
@@ -84,7 +84,7 @@ fn accepts_a_vault_that_keeps_its_promises() {
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::All), [""; 0]);
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::Sample(0)), [""; 0]);
 
-    // What was open is settled now, and has to stay so.
+    // The open requests are settled now, and must stay as they are.
     let (mut settled, mut vault) = (promises, paper);
     settled.check(&mut vault, Extent::Sample(0), &mut Seeded(1));
     assert_eq!(broken(settled.clone(), vault.clone(), Extent::All), [""; 0]);
@@ -110,7 +110,7 @@ fn a_sample_of_everything_checks_everything() {
     promises.assert_kept("before");
     paper.0.remove(&token(100));
     assert!(!broken(promises.clone(), paper.clone(), Extent::Sample(1_000)).is_empty());
-    // Nothing is looked at, but the count tells.
+    // No promise is checked, but the count differs.
     assert_eq!(broken(promises, paper, Extent::Sample(0)).len(), 1);
 }
 
@@ -152,7 +152,7 @@ fn reports_a_second_token() {
     let mut back = promises;
     back.note(&Told::Tokenized { subject: subject(7), answer: Some((token(7), false)) });
     assert_eq!(back.broken().len(), 1, "forgotten and not minted again");
-    // Minted again after it was forgotten: as it should be.
+    // Minted again after it was forgotten: correct.
     back.note(&minted(8));
     assert_eq!(back.broken().len(), 1);
 }
@@ -173,7 +173,7 @@ fn reports_wrong_answers_under_load() {
     assert_eq!(rehydrated(7, Err("vault.damaged")), 1);
     assert_eq!(rehydrated(7, Ok("value 7")), 1);
 
-    // Minted again, as far as anybody knows.
+    // Minted again, as far as the checker can know.
     let mut open = promises.clone();
     open.note(&Told::Tokenized { subject: subject(7), answer: None });
     for answer in [Ok("value 7".to_owned()), Err(NOT_FOUND.to_owned())] {

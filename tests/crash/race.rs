@@ -1,4 +1,4 @@
-//! Two daemons started at once on one vault: one serves, the other says why it does not.
+//! Two daemons started at once on one vault: one serves, the other gives the reason why it does not.
 
 use std::{path::PathBuf, sync::Barrier, thread};
 
@@ -6,7 +6,7 @@ use crate::harness::{Daemon, Ended, Site};
 
 const RACES: usize = 20;
 
-/// Starts two daemons at once. Returns what became of each.
+/// Starts two daemons at once. Returns the result of each.
 fn race(site: &Site, sockets: &[PathBuf; 2]) -> Vec<Result<Daemon, Ended>> {
     let begin = Barrier::new(2);
     thread::scope(|scope| {
@@ -24,8 +24,8 @@ fn race(site: &Site, sockets: &[PathBuf; 2]) -> Vec<Result<Daemon, Ended>> {
     })
 }
 
-/// Has daemons race for a vault again and again. Each winner is reached by its socket, and knows what those before it
-/// answered; each loser says one of these.
+/// Races daemons for a vault repeatedly. Each winner can be reached by its socket and has the data of those before
+/// it; each loser gives one of these reasons.
 fn race_repeatedly(site: &Site, sockets: &[PathBuf; 2], reasons: &[&str]) {
     let mut tokens = Vec::new();
     for round in 0..RACES {

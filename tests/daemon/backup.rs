@@ -1,4 +1,4 @@
-//! Exports and imports, purges and compactions: by the command, of a daemon that serves.
+//! Exports, imports, purges and compactions by the command line, on a running daemon.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, Daemon, Launch, Site, TestKey, error_code};
 
-/// What a command ended with.
+/// The result of a command.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -36,7 +36,7 @@ impl Ended {
         Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// The JSON that it printed, and nothing else than that with `code`.
+    /// Checks the exit code and returns the JSON that it printed.
     fn json(&self, code: i32) -> Value {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         serde_json::from_str(&self.stdout).expect("JSON")
@@ -49,7 +49,7 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Runs a command on a daemon.
+/// Runs a command against a daemon.
 fn masker(daemon: &Daemon, words: &[&str]) -> Ended {
     Ended::of(command(words).env("MASKER_SOCKET", daemon.socket()).output().expect("masker can be run"))
 }
@@ -70,7 +70,7 @@ fn assert_sound(daemon: &Daemon) -> Value {
     masker(daemon, &["vault", "check", "--json"]).json(0)
 }
 
-/// A start under the first key, or under the second with the first as the old one.
+/// Starts under the first key; `second` starts under the second, with the first as the old one.
 fn first(site: &Site) -> Launch<'_> {
     site.launch().care_keys()
 }
@@ -108,7 +108,7 @@ fn an_export_restores_a_vault_on_another_host_under_other_keys() {
     assert!(piped.status.success() && piped.stdout.starts_with(b"masker export\n\x01"));
     daemon.stop();
 
-    // No daemon is asked.
+    // This needs no daemon.
     let inspected = Ended::of(command(&["vault", "inspect", "--json", path(&file)]).output().unwrap());
     assert!(inspected.stderr.contains("nothing has vouched for it"), "{}", inspected.stderr);
     let inspected = inspected.json(0);
@@ -141,7 +141,7 @@ fn an_export_restores_a_vault_on_another_host_under_other_keys() {
     assert_eq!((&told["imported"], &told["present"]), (&0.into(), &500.into()), "made again it changes nothing");
     assert_eq!(assert_sound(&daemon)["aliases"], 300);
     daemon.stop();
-    // All of it is under the new key: the old one can go.
+    // All records are under the new key, so the old one can be removed.
     let daemon = first(&there).key("K_CARE", &TestKey::named("care, later")).start();
     let mut client = daemon.client();
     let all = [old, new].concat();
@@ -205,7 +205,7 @@ fn rejects_incomplete_exports_and_writes_nothing() {
     let file = here.path("masker.export");
     export(&daemon, &file);
     let whole = fs::read(&file).unwrap();
-    // As another caller with the wrong keys sees it.
+    // Another caller with the wrong keys.
     let stranger = Site::new();
     let strange = stranger.launch().key("K_CARE", &TestKey::named("x")).key("K_PAY", &TestKey::named("y")).start();
     let refused = masker(&strange, &["vault", "import", path(&file)]);
@@ -272,7 +272,7 @@ fn an_import_can_be_repeated_after_a_kill() {
         daemon.signal(Signal::SIGKILL);
         importing.join().unwrap()
     });
-    // Where the import was over before the kill, it has nothing to complain of.
+    // If the import was done before the kill, it succeeds.
     assert!(matches!(interrupted.code, Some(5 | 0)), "{}", interrupted.stderr);
     daemon.kill();
     let daemon = second(&there).start();
@@ -304,7 +304,7 @@ fn a_purge_counts_and_then_erases() {
     let care = TestKey::named("care").fingerprint("K_CARE");
     let by_kid = json!([{"kid": "K_CARE", "fingerprint": care, "records": 1_500}]);
     assert_eq!(counted.json(2), json!({"dry_run": true, "records": 1_500, "damaged": 0, "by_kid": by_kid}));
-    // The active key is not to be purged, and a key that nobody knows cannot be.
+    // The active key cannot be purged, nor an unknown one.
     for key in [care.as_str(), "0011223344556677"] {
         let refused = purge(&["--key", key, "--yes"]);
         assert!(refused.code == Some(1) && refused.stderr.contains("purge.refused"), "{}", refused.stderr);
@@ -318,7 +318,7 @@ fn a_purge_counts_and_then_erases() {
     assert_eq!(client.get("/api/v1/vault/stats").ok()["records"], 1_500, "nothing was erased so far");
     daemon.stop();
 
-    // The key is lost: nothing new can be told from what is there, until that is given up.
+    // The key is lost: new values are refused until the loss is accepted.
     let daemon = first(&site).key("K_CARE", &TestKey::named("care, later")).start();
     let mut client = daemon.client();
     let new = json!({"items": [{"kind": "PHONE", "value": "415-555-2671"}]});
@@ -334,7 +334,7 @@ fn a_purge_counts_and_then_erases() {
     daemon.stop();
 }
 
-/// Whether these bytes stand in any file below a directory.
+/// Whether any file below a directory contains these bytes.
 fn stands_in(directory: &Path, needle: &[u8]) -> bool {
     let mut found = false;
     for entry in fs::read_dir(directory).unwrap() {
@@ -348,7 +348,7 @@ fn stands_in(directory: &Path, needle: &[u8]) -> bool {
     found
 }
 
-/// The end of a sealed value, as the vault of a daemon that has stopped holds it.
+/// Returns the end of a sealed value in the vault of a stopped daemon.
 fn sealed_bytes(site: &Site, token: &str) -> Vec<u8> {
     let Ok(Token::Vault { id, .. }) = Token::parse(token) else { panic!("no vault token") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

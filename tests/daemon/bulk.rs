@@ -1,4 +1,4 @@
-//! Files of records through the command, against a daemon: what is swapped, what is not, and that nothing slips through.
+//! Files of records through the command line: what is tokenized, what is copied, and that no value gets through.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use super::{
     harness::{Daemon, Site},
 };
 
-/// What a command ended with. What it wrote need not be text.
+/// The result of a command. Its output can be binary.
 struct Ended {
     code: Option<i32>,
     stdout: Vec<u8>,
@@ -27,7 +27,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// What was written by a command to which nothing happened.
+    /// Returns the output of a command that succeeded.
     fn whole(self) -> Vec<u8> {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""));
         self.stdout
@@ -37,7 +37,7 @@ impl Ended {
         std::str::from_utf8(&self.stdout).expect("text")
     }
 
-    /// A command that ended with `code`, and wrote nothing.
+    /// Checks that the command failed with `code` and wrote nothing. Returns the message.
     fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout.as_slice()), (Some(code), &b""[..]), "{}", self.stderr);
         &self.stderr
@@ -56,7 +56,7 @@ fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref().to_vec());
     let writer = thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
-    // A command that ends early reads no more.
+    // A command that fails early reads no more.
     let _ = writer.join().unwrap();
     let stderr = String::from_utf8(output.stderr).expect("text");
     Ended { code: output.status.code(), stdout: output.stdout, stderr }
@@ -94,7 +94,7 @@ fn tokenizes_columns_and_copies_the_others() {
     expected.extend(format!("\"said \"\"no\"\"\r\nand left\",{},x,{}\r\n", phones[0], names[0]).into_bytes());
     expected.extend_from_slice(b"caf\xE9,,,");
     expected.extend(format!("{}\r\n\" \",{},,\r\n", names[1], phones[1]).into_bytes());
-    // Only what needs quotes has them.
+    // Only fields that need quotes have them.
     let unquoted = String::from_utf8_lossy(&expected).replace("\" \"", " ").into_bytes();
     assert_eq!(String::from_utf8_lossy(&swapped).into_owned().into_bytes(), unquoted);
     assert!(swapped.windows(4).any(|bytes| bytes == b"caf\xE9"), "what is copied need not be UTF-8");
@@ -113,7 +113,7 @@ fn reports_failed_cells_and_writes_them_empty() {
     let long = "4".repeat(5_000);
     let huge = "7".repeat(300_000);
     let mut table = format!("id,phone,text\n1,415-555-0001,{huge}\n2,{long},b\n3,{huge},c\n").into_bytes();
-    // Not text; one cell too many, behind which the columns are not what they seem; one too few; text again.
+    // Invalid UTF-8; one cell too many, after which columns are uncertain; one too few; valid text again.
     table.extend_from_slice(b"4,555\xE9,d\n5,x,415-555-0005,e\n6,415-555-0006\n7,415-555-0007,g\n");
     let line = format!("tokenize --csv --column phone=PHONE --failures {}", failures.display());
     let ended = masker(&daemon, &line, &table);
@@ -179,7 +179,7 @@ fn an_interrupted_run_can_be_continued() {
     let whole = masker(&daemon, SWAP, &table).whole();
     assert!(masker(&daemon, &format!("{SWAP} --batch 7 --connections 3"), &table).whole() == whole, "order is kept");
 
-    // A quote that is not closed, so that the rest is one row.
+    // A quote that is not closed makes the rest one row.
     let broken = table.replace("\n1900,", "\n\"1900,") + &"x".repeat(5 << 20);
     let ended = masker(&daemon, &format!("{SWAP} --batch 100"), &broken);
     assert_eq!(ended.code, Some(1));
@@ -195,7 +195,7 @@ fn an_interrupted_run_can_be_continued() {
     daemon.stop();
 }
 
-/// Reads so many lines.
+/// Reads `count` lines.
 fn lines(from: &mut impl BufRead, count: usize) -> String {
     let mut text = String::new();
     for _ in 0..count {
@@ -218,7 +218,7 @@ fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for number in 0..3 {
-        // Quotes that do not pair up end no line of JSON later.
+        // An odd number of quotes must not affect later lines.
         writeln!(stdin, "{{\"p\": \"{number}\", \"q\": \"\\\"\"}}\n").unwrap();
         assert!(lines(&mut stdout, 2).starts_with("{\"p\": \"MSKV1."));
     }
@@ -230,11 +230,11 @@ fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
     let mut child = command(&daemon, SWAP).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    // A row is not kept waiting by half of the next one.
+    // A complete row does not wait for the rest of the next one.
     stdin.write_all(b"id,phone,card\n1,2,3\n1,").unwrap();
     assert!(lines(&mut stdout, 2).starts_with("id,phone,card\n1,MSKV1."));
     drop(stdout);
-    // Nobody reads any more: as with `head`, that is no failure.
+    // A closed output is not a failure, as with `head`.
     stdin.write_all(b"2,3\n").unwrap();
     let (code, stderr) = finish(child);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
@@ -294,12 +294,12 @@ fn tokenizes_fields_of_json_lines_and_keeps_all_other_bytes() {
     assert_eq!(places[..4], ["row 1, phone", "row 2", "row 3, phone", "row 4, phone"]);
     assert!(!ended.stderr.contains("4155550001") && !ended.stderr.contains("415-555"), "{}", ended.stderr);
 
-    // Lists without end.
+    // Deeply nested lists.
     let nested = "[".repeat(100_000) + &"]".repeat(100_000) + "\n";
     let ended = masker(&daemon, "tokenize --jsonl --field phone=PHONE", nested);
     assert_eq!((ended.code, ended.text()), (Some(2), "null\n"));
 
-    // More in one row than a request takes.
+    // More values in one row than a request can have.
     let many: Vec<String> = (0..12_000).map(|number| format!("415{number:07}")).collect();
     let input = json!({"phone": many}).to_string() + "\n";
     let swapped = masker(&daemon, "tokenize --jsonl --field phone=PHONE --batch 10000", &input).whole();
@@ -319,7 +319,8 @@ fn reads_and_writes_other_forms_of_tables() {
     let swapped = masker(&daemon, "tokenize --csv --no-header --delimiter ; --column 2=PHONE", table).whole();
     assert_eq!(swapped, format!("a;{token};b,c\nd;;\n").into_bytes());
     assert_eq!(masker(&daemon, "tokenize --csv --no-header --column 2=PHONE", "").whole(), b"");
-    // A name that the header has twice is both columns; a kind and a context for all; what a policy redacts, or leaves.
+    // A column name that occurs twice means both columns; one kind and context for all; kinds that a policy redacts
+    // or passes through.
     let table = "p,n,c,p\n415-555-0001,secret,Bonn,415-555-0001\n";
     let line = "tokenize --csv --policy care --context x --kind PHONE --column p --column n=NOTE --column c=CITY";
     let swapped = masker(&daemon, line, table).whole();

@@ -1,4 +1,4 @@
-//! Engines: which one keeps the vault is configured, and a vault can be moved from one to the other.
+//! Engines: which one stores the vault, and moving a vault to the other one.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn phones() -> Vec<String> {
     PHONES.map(str::to_owned).to_vec()
 }
 
-/// `masker vault migrate`, with the site's configuration: what it exits with, and writes to its outputs.
+/// Runs `masker vault migrate` with the site's configuration. Returns the exit code and both outputs.
 fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(["vault", "migrate", "--config"]).arg(site.path("masker.toml")).args(words).env_clear();
@@ -51,7 +51,7 @@ fn a_vault_is_opened_by_the_engine_that_created_it() {
         site.set("vault", "engine", format!("{other:?}"));
         let log = launch(&site).refused().code(1);
         assert!(log.contains(&format!("masker vault migrate --to {other}")), "{log}");
-        // The variable counts before the file.
+        // The variable overrides the file.
         let daemon = launch(&site).env("MASKER_VAULT_ENGINE", made).start();
         assert_eq!(daemon.client().value(&token), PHONES[0]);
         daemon.stop();

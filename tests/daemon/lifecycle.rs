@@ -1,4 +1,4 @@
-//! While it serves and when it stops: reloads, and an end in order.
+//! Reloads and an orderly stop.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -28,7 +28,7 @@ fn requests_in_flight_are_answered_before_a_stop() {
     let mut in_flight: Vec<_> = (0..4).map(|_| daemon.client()).collect();
     for client in &mut in_flight {
         client.send_raw(head.as_bytes()).unwrap();
-        // The daemon has begun with the request, and waits for the rest.
+        // The daemon has begun with the request and waits for the body.
         client.receive_continue();
     }
     let mut idle = [daemon.client(), daemon.client()];
@@ -162,7 +162,7 @@ fn an_invalid_reload_changes_nothing_and_degrades_health() {
             assert_eq!(client.health().0, "ok");
         }
     }
-    // One sound file beside a broken one: all or nothing.
+    // A valid file beside an invalid one: neither is loaded.
     site.policy("care.toml", REDACTED);
     site.policy("second.toml", "name = \"second\"\n");
     daemon.reload();

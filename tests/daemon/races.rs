@@ -1,4 +1,4 @@
-//! Many clients at once, and one token for a value.
+//! Concurrent clients get one token for each value.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -64,7 +64,7 @@ fn large_batches_keep_their_order() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
-    // Every way that an item can take, all mixed: by the place of the item.
+    // All outcomes of an item, mixed by its index.
     let kind = |i: usize| ["PHONE", "CARD", "CITY", "NOTE", "NOSUCH", "NAME", "PIN"][i % 7];
     let items: Vec<Value> = (0..ITEMS).map(|i| item(kind(i), &i.to_string())).collect();
     let results = client.tokenize(&items);

@@ -1,4 +1,4 @@
-//! Rotations over HTTP and by the command line, on a daemon that serves meanwhile.
+//! Rotations over HTTP and by the command line, on a running daemon.
 
 use std::{process::Command, time::Instant};
 
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, LIMIT, Launch, Site, TestKey, item, shape_of};
 
-/// Rows a second at which a rotation of a handful of records does not end while a test looks at it.
+/// Rows per second at which a rotation of a few records does not end during a test.
 const SLOWLY: u64 = 1;
 
 fn key(generation: u32) -> TestKey {
     TestKey::named(&format!("care {generation}"))
 }
 
-/// A start under a key and, unless it is the first, the one before it.
+/// Starts under the key of a generation, with the key before it as the old one.
 fn launch(site: &Site, generation: u32) -> Launch<'_> {
     let launch = site.launch().care_keys().key("K_CARE", &key(generation));
     if generation > 1 { launch.old_key("K_CARE", &key(generation - 1)) } else { launch }
 }
 
-/// Values with tokens of a vault under key 1, whose daemon has stopped.
+/// Mints values under key 1 and stops the daemon. Returns the values with their tokens.
 fn minted(site: &Site, values: usize) -> Vec<(String, String)> {
     let daemon = launch(site, 1).start();
     let values: Vec<String> = (0..values).map(|number| format!("patient {number}")).collect();
@@ -54,7 +54,7 @@ fn old_key(client: &mut Client) -> Value {
     keys["keys"].as_array().unwrap().iter().find(|key| key["generation"] == "old").unwrap().clone()
 }
 
-/// The command line, on the site's socket.
+/// Runs the command line on the site's socket.
 fn masker(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     let output = command.args(words).arg("--socket").arg(site.socket()).env_clear().output().unwrap();
@@ -233,7 +233,7 @@ fn the_command_line_waits_for_a_rotation_and_shows_progress() {
     daemon.stop();
 }
 
-/// Lookups while records move: every value is found at every moment, by the token that it has.
+/// Looks values up while records move: each is found at any time, by the token that it has.
 #[test]
 fn values_are_found_while_records_move() {
     let site = Site::new();

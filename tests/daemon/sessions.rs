@@ -1,4 +1,4 @@
-//! Sessions over HTTP and by the command line: what is counted, for whom, and what of it outlives a crash.
+//! Sessions over HTTP and by the command line: their counts, their owners, and what survives a crash.
 
 use std::{collections::BTreeSet, process::Command, time::Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::harness::{Client, LIMIT, Launch, OpenDaemon, Site, TestKey, error_code, events_of, is_root, item};
 
 const SESSIONS: &str = "/api/v1/sessions";
-/// The first of the users that nobody here is.
+/// The first of the uids for clients. No user of this host has them.
 const USERS: u32 = 62_000;
 
 fn open(client: &mut Client, label: &str) -> String {
@@ -22,12 +22,12 @@ fn show(client: &mut Client, id: &str) -> Value {
     client.get(&format!("{SESSIONS}/{id}")).ok()
 }
 
-/// The counts that all kinds have together.
+/// Returns the sums of the counts of all kinds.
 fn counts(session: &Value) -> [u64; 4] {
     ["minted", "rehydrated", "not_rehydrated", "others_rehydrated"].map(|name| session[name].as_u64().unwrap())
 }
 
-/// Ids of a list, and whether there is more.
+/// Returns the ids of a list, and the cursor if there are more.
 fn list(client: &mut Client, query: &str) -> (Vec<String>, Option<String>) {
     let page = client.get(&format!("{SESSIONS}?{query}")).ok();
     let ids = page["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
@@ -57,7 +57,7 @@ fn a_session_counts_its_own_operations() {
     let outside = client.token("PHONE", "415-555-0000");
     inside.rehydrate(&[phone.as_str(), &outside, &outside, "rubbish"]);
     client.rehydrate(&[name.as_str()]);
-    // Other requests do not work in a session.
+    // Other requests do not count in a session.
     inside.ask_tokens("/api/v1/rewrap", &[card.as_str()]);
 
     let session = show(&mut client, &id);
@@ -239,7 +239,7 @@ fn key_status_counts_open_sessions_of_old_keys() {
     }
     let key = old(&mut client, "K_CARE");
     assert_eq!((&key["open_sessions"], &key["removable"]), (&json!(0), &json!(true)), "{key}");
-    // A token that carries its value needs its key whatever is rewrapped, for the session still holds it.
+    // A stateless token needs its key even after a rewrap, because the session still holds it.
     let rewrapped = client.ask_tokens("/api/v1/rewrap", &[card.as_str()]).remove(0);
     assert_eq!(rewrapped["changed"], true);
     assert_eq!(old(&mut client, "K_PAY")["open_sessions"], 1);
@@ -307,7 +307,7 @@ fn the_audit_log_names_the_session_of_a_request() {
     assert!(!text.contains("application's making") && !text.contains(&"ab".repeat(16)));
 }
 
-/// The command line, on the site's socket.
+/// Runs the command line on the site's socket.
 fn masker(site: &Site, words: &[&str], session: Option<&str>) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(words).arg("--socket").arg(site.socket()).env_clear();

@@ -1,4 +1,4 @@
-//! The socket's file: who may connect, what it replaces, and whose it is.
+//! The socket's file: its permissions, what it replaces, and who removes it.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use super::harness::{Client, Daemon, Site, connect_as, is_root};
 
-/// A user and a group that nobody here is.
+/// A user and a group that this host does not have.
 const STRANGER: u32 = 54_321;
 const GROUP: u32 = 54_322;
 
@@ -20,14 +20,14 @@ fn start(site: &Site) -> Daemon {
     site.launch().care_keys().start()
 }
 
-/// Permission bits and group of a socket's file.
+/// Returns the permission bits and the group of a socket's file.
 fn mode_and_group(socket: &Path) -> (u32, u32) {
     let found = fs::symlink_metadata(socket).unwrap();
     assert!(found.file_type().is_socket());
     (found.mode() & 0o7777, found.gid())
 }
 
-/// Lets other users come as far as the socket's file.
+/// Lets other users reach the socket's file.
 fn open_the_way(site: &Site) {
     fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).unwrap();
 }
@@ -101,7 +101,7 @@ fn refuses_a_path_that_is_not_a_socket() {
     assert!(log.contains("this is not a socket"), "{log}");
     assert_eq!(fs::read(site.socket()).unwrap(), b"precious");
 
-    // Not even where it leads to a socket.
+    // A symbolic link is refused even if it leads to a socket.
     let daemon = site.launch().care_keys().socket(&site.path("other.sock")).start();
     let link = site.path("link.sock");
     std::os::unix::fs::symlink(site.path("other.sock"), &link).unwrap();
@@ -123,7 +123,7 @@ fn keeps_a_socket_from_the_service_manager() {
     daemon.stop();
     assert_eq!(mode_and_group(&path).0, 0o600, "the file is the manager's to remove");
 
-    // A client that comes between two daemons waits for the second.
+    // A client that connects between two daemons waits for the second.
     let mut early = Client::connect(&path).unwrap();
     early.send("POST", "/api/v1/rehydrate", format!("{{\"tokens\": [\"{token}\"]}}").as_bytes());
     let daemon = site.launch().care_keys().handed_over(&listener).start();

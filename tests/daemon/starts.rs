@@ -1,4 +1,4 @@
-//! Starts that must not be: what is wrong with keys, policies, configuration and vault, and that nothing is changed.
+//! Starts that are refused because of keys, policies, configuration or vault, and that change nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -69,7 +69,7 @@ fn refuses_to_start_without_the_key_of_a_policy() {
         assert!(log.contains(&format!("`{policy}` names the key {kid}")), "{log}");
         assert!(log.contains(&format!("set MASKER_KEY_{kid} ")), "{log}");
     }
-    // The other way round is a warning: a rotation may need it.
+    // The reverse is a warning, because a rotation may need it.
     let daemon = site
         .launch()
         .care_keys()
@@ -96,7 +96,7 @@ fn refuses_to_start_with_invalid_policies() {
     assert!(log.contains("no such file or directory"), "{log}");
 }
 
-/// A vault with a value in it, and the files that make it up.
+/// Creates a vault with a value. Returns its token.
 fn vault_with_a_value(site: &Site) -> String {
     let daemon = start(site);
     let token = daemon.client().token("PHONE", "415-555-2671");
@@ -104,7 +104,7 @@ fn vault_with_a_value(site: &Site) -> String {
     token
 }
 
-/// Names and contents of the files of a vault, but for the lock.
+/// Returns the names and contents of the files of a vault, except the lock.
 fn files(site: &Site) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![site.vault()];
@@ -155,7 +155,7 @@ fn refuses_a_damaged_vault_unchanged() {
     assert_eq!(daemon.client().value(&token), "415-555-2671", "mended");
     daemon.stop();
 
-    // Acknowledged rows that are not there any more.
+    // Acknowledged rows are missing.
     let database = site.vault().join("sled/db");
     let bytes = fs::read(&database).unwrap();
     fs::write(&database, vec![0; bytes.len()]).unwrap();

@@ -1,13 +1,13 @@
-//! What must hold for whatever bytes come, for the bytes that were worth keeping: each file of `fuzz/corpus/`.
+//! The properties of the fuzz targets, for each file of `fuzz/corpus/`.
 //!
-//! The properties are those of the fuzz targets, compiled here once more; `make fuzz` looks for other bytes.
+//! `make fuzz` looks for new inputs.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod properties;
 
 use std::{fs, path::Path};
 
-/// Shows each kept file of a target to its property.
+/// Runs the property of a target on each file of its corpus.
 fn replay(target: &str, holds: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -16,7 +16,7 @@ fn replay(target: &str, holds: fn(&[u8])) {
     assert!(paths.len() >= 5, "{}: only {} files", folder.display(), paths.len());
     for path in paths {
         let bytes = fs::read(&path).expect("a file of the repository");
-        // Where it does not hold, this is the last line that is shown.
+        // If the property fails, this is the last line of the output.
         println!("{}", path.display());
         holds(&bytes);
     }
@@ -26,7 +26,7 @@ macro_rules! replayed {
     ($($target:ident),* $(,)?) => {
         $(#[test] fn $target() { replay(stringify!($target), properties::$target::holds); })*
 
-        /// A target that is fuzzed is replayed here, and one that is replayed is fuzzed.
+        /// Each fuzz target is replayed here, and each name here is a fuzz target.
         #[test]
         fn each_target_is_replayed() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");

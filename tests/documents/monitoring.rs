@@ -1,4 +1,4 @@
-//! What operators load into Prometheus and Grafana: that it asks for metrics which are there, and that alerts ring.
+//! The files for Prometheus and Grafana use metrics that exist, and each alert fires.
 
 use std::{
     collections::BTreeSet,
@@ -18,13 +18,13 @@ fn shipped(name: &str) -> String {
     read(&format!("docs/monitoring/{name}"))
 }
 
-/// Every name of masker's own or of the process's in a query.
+/// Returns the names of masker's and the process's metrics in a query.
 fn metrics_of(query: &str) -> impl Iterator<Item = &str> {
     let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.starts_with("masker_") || word.starts_with("process_"))
 }
 
-/// What a scrape has: masker's own, with the three series of each histogram, and the process's.
+/// Returns the names in a scrape: masker's, with the three series of each histogram, and the process's.
 fn served() -> BTreeSet<String> {
     let metrics = Metrics::new().unwrap();
     let text = String::from_utf8(metrics.text().unwrap()).unwrap();
@@ -39,7 +39,7 @@ fn served() -> BTreeSet<String> {
     served
 }
 
-/// The queries of the dashboard's panels.
+/// Returns the queries of the dashboard's panels.
 fn queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&shipped("masker-dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -47,7 +47,7 @@ fn queries() -> Vec<String> {
     targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Prometheus' own checker. `None`, with the reason on standard error, where there is none; CI has to have it.
+/// Returns Prometheus' checker; `None`, with a message, if it is missing. CI must have it.
 fn promtool() -> Option<PathBuf> {
     let of_target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools/promtool");
     let found = [PathBuf::from("promtool"), of_target]
@@ -126,7 +126,7 @@ fn prometheus_accepts_the_alerts_and_fires_each() {
 #[test]
 fn prometheus_accepts_the_queries_of_the_dashboard() {
     let Some(promtool) = promtool() else { return };
-    // As rules, which is where the checker reads queries; Grafana puts times in the place of its variables.
+    // As rules, because the checker reads queries only there. Grafana replaces its variables with times.
     let rules: Vec<Value> = queries()
         .iter()
         .enumerate()

@@ -1,5 +1,6 @@
-//! Every entry of `tests/vectors/tokens-v1.json`, the executable half of the token format, through the public paths
-//! that mint, parse and open. (The `derive` entries are run inside the crate: subkeys do not leave it.)
+//! All entries of `tests/vectors/tokens-v1.json`, the executable half of the token format, through the public
+//! functions that mint, parse and open. The `derive` entries are tested in the crate, because subkeys do not leave
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ fn value(vector: &Json) -> Value<'_> {
     Value::new(text(vector, "value")).expect("a value")
 }
 
-/// The keys of a vector: `key` is active, and `old`, where there is one, the old one.
+/// Returns the keys of a vector: `key` is active, and `old`, if present, is the old one.
 fn keyring(vector: &Json) -> Keyring {
     let loaded = [("key", Role::Active), ("old", Role::Old)].into_iter().filter_map(|(field, role)| {
         let bytes = HEXLOWER.decode(vector.get(field)?.as_str()?.as_bytes()).expect("hex");
@@ -49,7 +50,7 @@ fn keyring(vector: &Json) -> Keyring {
     }
 }
 
-/// As a request is answered: the value, or the code of the error.
+/// Opens a token as a request does: returns the value, or the code of the error.
 fn open(keyring: &Keyring, token: &str, context: Context<'_>) -> Result<String, &'static str> {
     let Token::Aead { kind, kid, body } = Token::parse(token).map_err(|InvalidToken| "token.malformed")? else {
         panic!("a reversible token")

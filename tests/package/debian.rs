@@ -1,5 +1,5 @@
-//! The Debian package, made of the binary for development: what is in it, whose it is, and that it is the same each time.
-//! `make test-deb` installs it.
+//! The Debian package, built with the development binary: its contents, owners and reproducibility. `make test-deb`
+//! installs it.
 
 #[path = "../../packaging/paperwork/papers/mod.rs"]
 mod papers;
@@ -23,7 +23,7 @@ fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Whether a program is here; if not, says that a test is skipped. CI has to have it.
+/// Whether a program is here; otherwise prints that a test is skipped. CI must have it.
 fn is_here(program: &str) -> bool {
     let missing = Command::new(program).arg("--version").output().err();
     if let Some(missing) = &missing {
@@ -38,7 +38,7 @@ fn succeeded(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Packs the binary into a directory, under a umask and in a place of the world.
+/// Builds the package in a directory, with this umask and time zone.
 fn package(papers: &Path, output: &Path, umask: &str, zone: &str) -> PathBuf {
     let packed = Command::new("/bin/sh")
         .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")])
@@ -57,7 +57,7 @@ fn package(papers: &Path, output: &Path, umask: &str, zone: &str) -> PathBuf {
     PathBuf::from(succeeded(packed).trim_end())
 }
 
-/// Mode, owner and type of each file in a package, by its path.
+/// Returns mode, owner and type of each file in a package, by its path.
 fn listing(package: &Path) -> BTreeMap<String, String> {
     let listed = succeeded(Command::new("dpkg-deb").arg("--contents").arg(package).output().unwrap());
     listed
@@ -108,7 +108,7 @@ fn the_package_is_complete_and_reproducible() {
     ] {
         assert!(listing.contains_key(path), "{path} is missing");
     }
-    // What an administrator may change, and nothing else: the rest is replaced by every upgrade.
+    // Files that an administrator may change. An upgrade replaces all others.
     let control = first.path().join("control");
     succeeded(Command::new("dpkg-deb").arg("--control").arg(&package_one).arg(&control).output().unwrap());
     let conffiles: BTreeSet<String> =
@@ -133,9 +133,9 @@ fn licences_include_bundled_libraries() {
     let licences = fs::read_to_string(papers.path().join("licences-of-dependencies")).unwrap();
     let texts: Vec<&str> = licences.split(&"=".repeat(80)).skip(1).collect();
     let of = |name: &str| -> Vec<&str> { texts.iter().copied().filter(|text| text.contains(name)).collect() };
-    // It lies beside jemalloc's source only.
+    // Its licence is only beside jemalloc's source.
     assert!(of("\ntikv-jemalloc-sys ").iter().any(|text| text.contains("Jason Evans")));
-    // zstd leaves the choice.
+    // zstd offers a choice of licences.
     let zstd = of("zstd-sys ");
     assert!(!zstd.is_empty() && zstd.iter().all(|text| !text.contains("GNU GENERAL PUBLIC LICENSE")));
 }

@@ -1,4 +1,4 @@
-//! What a key reaches, and what it can hand out.
+//! The rights of a key, and which rights it can pass on.
 
 use jiff::{SignedDuration, Timestamp};
 use masker_types::grant::Scope;
@@ -18,7 +18,7 @@ fn a_request_with_a_key_has_the_rights_of_the_key_only() {
     client.post("/api/v1/rehydrate", &json!({"tokens": [token]})).problem(403, "perm.denied");
     client.get("/api/v1/keys").problem(403, "perm.denied");
     client.get("/metrics").problem(403, "perm.denied");
-    // The same process, without it.
+    // The same process without the key.
     assert_eq!(daemon.client().value(&token), "415-555-2671");
     daemon.stop();
 }
@@ -33,14 +33,14 @@ fn test_and_live_keys_do_not_share_tokens() {
         assert!(key.key.starts_with(&format!("masker_{mode}_")));
         key.client(&daemon)
     });
-    // One kind in the vault, one in the token itself.
+    // One kind with vault tokens, one with stateless tokens.
     for kind in ["PHONE", "CARD"] {
         let value = "4155552671";
         let (real, made_up) = (live.token(kind, value), test.token(kind, value));
         assert_ne!(real, made_up);
         let ask = |client: &mut Client, path: &str, token: &str| client.ask_tokens(path, &[token]).remove(0);
         for (client, foreign, own) in [(&mut live, &made_up, &real), (&mut test, &real, &made_up)] {
-            // What the vault holds needs no minting again, whoever asks: `rewrap` gives such a token back unread.
+            // Vault tokens need no rewrapping: `rewrap` returns them unread to every caller.
             let rewrap = (kind == "CARD").then_some("/api/v1/rewrap");
             for path in ["/api/v1/rehydrate", "/api/v1/forget"].into_iter().chain(rewrap) {
                 let result = ask(client, path, foreign);
@@ -115,14 +115,14 @@ fn a_key_cannot_exceed_its_creator() {
         let detail = client.post("/api/v1/api-keys", &body(field, beyond.clone())).problem(403, "perm.denied");
         assert!(detail.contains("nobody hands out more than they have"), "{field} {beyond}: {detail}");
     }
-    // Nor by way of a key that is there.
+    // Nor through an existing key.
     client.post(&format!("{}/rotate", strong.path()), &json!({})).problem(403, "perm.denied");
     client.exchange("PATCH", &strong.path(), br#"{"name": "mine"}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"expires_at": null}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"limits": "none"}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"scopes": ["*"]}"#).problem(403, "perm.denied");
     assert_eq!(outcome(&mut strong.client(&daemon)).0, 200, "its secret is still its own");
-    // Taking away needs no more than the scope.
+    // Revoking needs only the scope.
     client.exchange("DELETE", &strong.path(), b"").ok();
     daemon.stop();
 }

@@ -1,4 +1,5 @@
-//! Somebody was at the log: what is found, where, and what an operator can do. And what is no place for a log.
+//! A log that was tampered with: what is reported, where, and what an operator can do. And directories that cannot
+//! hold a log.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::{assert_whole, complaint, events, launch, of, only, segments, site, text_of, verify};
 use crate::harness::Site;
 
-/// A log with a dozen events, of a daemon that was stopped; its only segment.
+/// Returns a site with a log of a dozen events, whose daemon has stopped, and the only segment.
 fn written() -> (Site, std::path::PathBuf) {
     let site = site();
     let daemon = launch(&site).start();
@@ -29,7 +30,7 @@ fn write(segment: &Path, lines: &[String]) {
     fs::write(segment, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
 }
 
-/// What somebody does to the lines of a log, the line at which that is found, and the reason.
+/// A change of the lines of a log, the line that is reported, and the reason.
 type Tampering = (&'static str, fn(&mut Vec<String>), u64, &'static str);
 
 const TAMPERINGS: &[Tampering] = &[
@@ -67,7 +68,7 @@ fn reports_and_keeps_damage_to_the_log() {
         assert!(complaint(&daemon).is_some_and(|why| why.contains("chain is broken")), "{what}");
         let log = daemon.log().text();
         assert!(log.contains(&format!("line {line}: ")), "{what}: {log}");
-        // It serves: to find a break must not be a way to stop a host.
+        // It serves: a broken log must not be a way to stop a host.
         daemon.client().token("PHONE", "1");
         daemon.stop();
         assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start mends nothing");
@@ -92,7 +93,7 @@ fn reports_a_log_whose_end_is_cut_off() {
     let whole = lines(&segment);
     let cut = &whole[..whole.len() - 3];
     write(&segment, cut);
-    // The chain itself is sound: without a head from elsewhere nothing can be told.
+    // The chain itself is valid: without a head from elsewhere the loss cannot be detected.
     let copy = site.path("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(&segment, copy.join(segment.file_name().unwrap())).unwrap();

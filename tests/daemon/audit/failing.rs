@@ -1,4 +1,4 @@
-//! A log that cannot be written, and one that was being written when the daemon was killed.
+//! A log that cannot be written, and one whose daemon was killed while writing.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{assert_whole, complaint, events, launch, of, only, site};
 use crate::harness::{Client, Site, item};
 
-/// A file system of a megabyte, gone with this. It takes root.
+/// A file system of a megabyte, unmounted when dropped. Needs root.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -33,7 +33,7 @@ impl SmallDisk {
         mounted.then_some(SmallDisk(path))
     }
 
-    /// Takes all the room there is.
+    /// Fills it completely.
     fn fill(&self) {
         let free = nix::sys::statvfs::statvfs(&self.0).unwrap();
         let bytes = free.blocks_available() as u64 * free.fragment_size() as u64;
@@ -58,7 +58,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A site whose log is on a disk that is soon full.
+/// Returns a site whose log is on a small disk.
 fn on_small_disk() -> Option<(Site, SmallDisk)> {
     let mut site = site();
     let disk = SmallDisk::mount(site.path("disk"))?;
@@ -67,7 +67,7 @@ fn on_small_disk() -> Option<(Site, SmallDisk)> {
     Some((site, disk))
 }
 
-/// The log of such a site, where the helpers look for it.
+/// Copies the log of such a site to where the helpers look for it.
 fn bring(site: &Site, disk: &Path) {
     fs::create_dir(site.path("audit")).unwrap();
     for entry in fs::read_dir(disk.join("audit")).unwrap() {
@@ -76,7 +76,7 @@ fn bring(site: &Site, disk: &Path) {
     }
 }
 
-/// Asks until the log has no room for another line: there is some in the file's last page.
+/// Sends requests until the log has no room for another line: the last page of the file still has some.
 fn ask_until_refused(client: &mut Client) {
     for number in 0..10_000 {
         let answer = client.post("/api/v1/tokenize", &json!({"items": [item("PHONE", &number.to_string())]}));
@@ -100,7 +100,7 @@ fn refuses_requests_while_the_disk_is_full() {
     let mut client = daemon.client();
     let token = client.token("NAME", "Ada");
     disk.fill();
-    // A line that tells of going on is a short one, and may find room in the file's last page: then all begins again.
+    // The line that says that the daemon continues is short, and can fit into the last page of the file. Then repeat.
     loop {
         ask_until_refused(&mut client);
         let before = times_resumed(&mut client);

@@ -1,4 +1,4 @@
-//! API keys, as the command line shows them and asks for them.
+//! API keys on the command line: how they are sent and administered.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{Place, daemon::FakeDaemon, read, run, spawn};
 
-/// A key of no daemon.
+/// A well-formed key that no daemon knows.
 const API_KEY: &str = "masker_live_PQRSTUVWXYZabcdefghijklmnopqrstuvwxyz4CzFke";
 
 #[test]

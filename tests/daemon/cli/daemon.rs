@@ -1,4 +1,4 @@
-//! What answers instead of a daemon: enough HTTP/1.1 to be asked by one client at a time.
+//! A fake daemon: enough HTTP/1.1 for one client at a time.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -11,29 +11,29 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// A request as it was seen.
+/// A received request.
 struct Seen {
     route: String,
     items: usize,
     authorization: Option<String>,
 }
 
-/// Serves until it is dropped.
+/// A fake daemon that serves until it is dropped.
 pub struct FakeDaemon {
     socket: PathBuf,
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// How many connections were served and closed.
+    /// The number of connections that were closed.
     closed: Arc<(Mutex<usize>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl FakeDaemon {
-    /// Keeps connections alive.
+    /// Starts a daemon that keeps connections alive.
     pub fn start(socket: &Path) -> Self {
         Self::serve(socket, true)
     }
 
-    /// Closes each connection after its first answer, without having said so.
+    /// Starts a daemon that closes each connection after its first answer, without announcing it.
     pub fn closing(socket: &Path) -> Self {
         Self::serve(socket, false)
     }
@@ -48,8 +48,8 @@ impl FakeDaemon {
                 let stream = stream.unwrap();
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 while answer(&mut reader, &stream, &record) && keep_alive {}
-                // Dropping it is not enough: a child that another test is starting holds a copy until it runs its program.
-                // A client that has gone away has closed it already.
+                // Dropping the stream is not enough: a child process that another test is starting has a copy until
+                // it runs its program. The client may have closed it already.
                 let _ = stream.shutdown(Shutdown::Both);
                 *count.0.lock().unwrap() += 1;
                 count.1.notify_all();
@@ -61,24 +61,24 @@ impl FakeDaemon {
         FakeDaemon { socket: socket.to_owned(), seen, closed, thread: Some(thread) }
     }
 
-    /// How many items each request had.
+    /// Returns the number of items of each request.
     pub fn items(&self) -> Vec<usize> {
         self.seen.lock().unwrap().iter().map(|seen| seen.items).collect()
     }
 
-    /// Waits until so many connections were closed.
+    /// Waits until this many connections were closed.
     pub fn wait_until_closed(&self, connections: usize) {
         let (count, changed) = &*self.closed;
         let closed = changed.wait_while(count.lock().unwrap(), |count| *count < connections).unwrap();
         assert!(*closed >= connections);
     }
 
-    /// The credential of each request.
+    /// Returns the credential of each request.
     pub fn credentials(&self) -> Vec<Option<String>> {
         self.seen.lock().unwrap().iter().map(|seen| seen.authorization.clone()).collect()
     }
 
-    /// What was asked for.
+    /// Returns the method and path of each request.
     pub fn paths(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|seen| seen.route.clone()).collect()
     }
@@ -94,7 +94,7 @@ impl Drop for FakeDaemon {
     }
 }
 
-/// Answers one request. Says whether there may be another on this connection.
+/// Answers one request. Returns whether the connection stays open.
 fn answer(reader: &mut BufReader<UnixStream>, mut stream: &UnixStream, record: &Mutex<Vec<Seen>>) -> bool {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -124,7 +124,7 @@ fn answer(reader: &mut BufReader<UnixStream>, mut stream: &UnixStream, record: &
     true
 }
 
-/// `None` closes the connection without an answer.
+/// Returns the answer to a request; `None` closes the connection without one.
 fn response(route: &str, body: &Value) -> Option<(u16, &'static str, Value)> {
     let problem = |status: u16, code: &str, title: &str| {
         let body = json!({"type": "t", "title": title, "status": status, "detail": "what to do", "code": code,

@@ -1,4 +1,4 @@
-//! `masker doctor` before a start: a site on which all is well, and each fault laid on purpose.
+//! `masker doctor` before a start: a site without faults, and each fault on its own.
 
 use std::{
     fs::{self, File, Permissions},
@@ -25,7 +25,7 @@ const POLICY: &str =
 const KEY_FILE: &str = "MASKER_KEY_K_CARE_FILE";
 const AUDIT_FILE: &str = "MASKER_AUDIT_HMAC_KEY_FILE";
 
-/// Everything that a daemon finds on its host, and keys that no other test has.
+/// A site as a daemon finds it, with keys that no other test has.
 struct Site {
     place: Place,
     variables: Vec<(String, String)>,
@@ -58,7 +58,7 @@ impl Site {
         site
     }
 
-    /// A new key, that no output may hold.
+    /// Returns a new key, which no output may contain.
     fn secret(&mut self) -> String {
         let mut bytes = [0; 32];
         rand::rng().fill(&mut bytes[..]);
@@ -82,7 +82,7 @@ impl Site {
         command
     }
 
-    /// The exit code, and every finding.
+    /// Returns the exit code and all findings.
     fn examine(&self) -> (i32, Vec<Value>) {
         let (code, stdout, stderr) = run(&mut self.command(&["--json"]));
         for secret in &self.secrets {
@@ -102,7 +102,7 @@ impl Site {
         (code.unwrap(), findings)
     }
 
-    /// Asserts that this check, and no other, finds an error with these words, or a warning.
+    /// Checks that this check, and no other, reports an error with these words, or a warning.
     fn expect(&self, status: &str, id: &str, words: &str) {
         let (code, findings) = self.examine();
         let of = |finding: &&Value| finding["status"] == status && finding["id"] == id;
@@ -116,7 +116,7 @@ impl Site {
         assert_eq!(code, i32::from(status == "error"));
     }
 
-    /// Writes an audit log of some events; gives its only segment.
+    /// Writes an audit log of some events. Returns its only segment.
     fn write_audit_log(&self) -> std::path::PathBuf {
         let key = fs::read(self.place.path("keys/audit")).unwrap();
         let options = AuditOptions {
@@ -145,7 +145,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Every path below a directory, with when it was changed.
+/// Returns all paths below a directory, with their modification times.
 fn tree(directory: &Path) -> Vec<(std::path::PathBuf, SystemTime)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -166,7 +166,7 @@ fn reports_no_fault_on_a_sound_site_and_changes_nothing() {
     let before = tree(site.place.path("").as_path());
     let (code, findings) = site.examine();
     assert_eq!(code, 0, "{findings:#?}");
-    // What the host and other processes are like is no business of this test's.
+    // Findings about the host and other processes depend on the machine.
     let of_site = findings.iter().filter(|finding| {
         let id = finding["id"].as_str().unwrap();
         !id.starts_with("host.") && !id.starts_with("kernel.") && !id.starts_with("environment.")
@@ -332,7 +332,7 @@ fn finds_faults_of_the_data_directory() {
         return;
     }
     chown(site.place.path("vault"), Some(54_321), None).unwrap();
-    // No unit says as whom the daemon runs, and root can start it as anybody.
+    // No unit names the user of the daemon, and root can start it as any user.
     site.expect("warning", "vault.directory", "belongs to uid 54321, and a daemon that is started here runs as root");
 }
 
@@ -363,7 +363,7 @@ fn finds_a_clock_that_went_back() {
     site.expect("error", "clock.backwards", "the clock has gone back by 1h 59m");
 }
 
-/// A process that ends with this.
+/// A process that is killed when dropped.
 struct Sleeper(Child);
 
 impl Drop for Sleeper {
@@ -377,7 +377,7 @@ impl Drop for Sleeper {
 fn finds_a_key_in_the_environment_of_another_process() {
     let site = Site::new();
     let key = fs::read_to_string(site.place.path("keys/care")).unwrap();
-    // `cat` answers once it runs, with the environment that it was given.
+    // `cat` answers as soon as it runs, with the environment that it was given.
     let mut sleeper = Command::new("cat");
     sleeper.env_clear().env("MASKER_KEY_K_ANY", &key).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut sleeper = Sleeper(sleeper.spawn().unwrap());

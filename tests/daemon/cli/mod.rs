@@ -1,5 +1,4 @@
-//! The real binary, as people and scripts meet it, where no real daemon is needed. What answers here is a few lines of
-//! HTTP that keep a record of what they were asked.
+//! The real binary without a real daemon. In place of one, a few lines of HTTP record the requests.
 
 mod credentials;
 mod daemon;
@@ -24,7 +23,7 @@ use masker_config::{Credentials, Environment};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use tempfile::TempDir;
 
-/// A place without configuration, and nothing of this process's environment.
+/// A directory without configuration; commands in it have an empty environment.
 struct Place(TempDir);
 
 impl Place {
@@ -48,7 +47,7 @@ impl Place {
         command
     }
 
-    /// Runs the command with something on standard input.
+    /// Runs the command with this standard input.
     fn feed(&self, words: &[&str], input: &str) -> Output {
         let mut child = spawn(&mut self.masker(words));
         let mut stdin = child.stdin.take().unwrap();
@@ -61,7 +60,7 @@ impl Place {
     }
 }
 
-/// A socket at a path, behind which nobody listens.
+/// Binds a socket that does not listen.
 fn bound(path: &Path) -> OwnedFd {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
@@ -81,7 +80,7 @@ fn read(output: Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The words that lead to each command, hidden ones included.
+/// Returns the words of each command, including hidden ones.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
     fn walk(command: &clap::Command, words: &[String], found: &mut Vec<(Vec<String>, clap::Command)>) {
         found.push((words.to_vec(), command.clone()));
@@ -95,7 +94,7 @@ fn commands() -> Vec<(Vec<String>, clap::Command)> {
     found
 }
 
-/// The lines of a help text that are examples.
+/// Returns the examples of a help text.
 fn examples(help: &str) -> Vec<&str> {
     let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
     lines.take_while(|line| line.starts_with("  ")).map(str::trim).collect()
@@ -195,8 +194,8 @@ fn an_unreachable_daemon_has_an_exit_code_and_advice() {
     let socket = place.path("s");
     let (code, _, stderr) = run(&mut place.masker(&["health", "--socket", "s"]));
     assert!(code == Some(5) && stderr.contains("there is no socket") && stderr.contains("masker serve"), "{stderr}");
-    // Bound and not listening. A listener that was dropped would not do: a child that another test is starting holds a
-    // copy of it until it runs its program.
+    // Bound but not listening. Dropping a listener is not enough: a child process that another test is starting has a
+    // copy until it runs its program.
     let _bound = bound(&socket);
     for words in [&["health"][..], &["tokenize", "--kind", "A", "x"], &["keys", "status"], &["policy", "show"]] {
         let (code, stdout, stderr) = run(place.masker(words).env("MASKER_SOCKET", &socket));

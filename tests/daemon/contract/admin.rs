@@ -1,4 +1,4 @@
-//! What the daemon says of itself.
+//! Routes about the daemon itself.
 
 use std::process;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Site, TestKey, item, shape_of};
 
-/// Takes members whose value differs from run to run out of an object, once `is_right` has seen each.
+/// Removes members whose value varies from an object, after `is_right` has checked each.
 fn check_and_take(object: &mut Value, members: &[&str], is_right: fn(&Value) -> bool) {
     for member in members {
         let value = object.as_object_mut().and_then(|object| object.remove(*member));
@@ -14,7 +14,7 @@ fn check_and_take(object: &mut Value, members: &[&str], is_right: fn(&Value) -> 
     }
 }
 
-/// RFC 3339 in UTC.
+/// Whether a value is an RFC 3339 time in UTC.
 fn is_time(value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
     text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok()

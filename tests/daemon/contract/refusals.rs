@@ -1,4 +1,4 @@
-//! What a client is told when a request as a whole is refused.
+//! Requests that are rejected as a whole.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::harness::{Client, Daemon, Site, item};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-/// Text that no answer may repeat.
+/// Text that no answer may contain.
 const PRIVATE: &str = "PRIVATE-078051120";
 
 fn start(site: &Site) -> Daemon {
@@ -68,7 +68,7 @@ fn limits_of_bodies_and_batches_are_inclusive() {
     let mut client = daemon.client();
     client.exchange("POST", "/api/v1/tokenize", body.as_bytes()).results(1);
 
-    // Announced, and refused before any of it is sent.
+    // Rejected by its announced length, before any of it is sent.
     let head =
         format!("POST /api/v1/tokenize HTTP/1.1\r\nhost: masker\r\ncontent-length: {}\r\n\r\n", BODY_BYTES_MAX + 1);
     client.send_raw(head.as_bytes()).unwrap();
@@ -153,7 +153,7 @@ fn rejects_requests_with_an_unknown_policy() {
     client.get("/api/v1/policies/nosuch").problem(422, "policy.unknown");
     daemon.stop();
 
-    // Several policies, and none of them is the default: a request must name one.
+    // With several policies and no default, a request must name one.
     site.policy("second.toml", "name = \"second\"\nversion = 1\n[entities.NOTE]\naction = \"redact\"\n");
     let daemon = start(&site);
     let mut client = daemon.client();

@@ -1,4 +1,4 @@
-//! The token format's vectors, through the whole daemon.
+//! The vectors of the token format, through the whole daemon.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn text<'v>(vector: &'v Value, field: &str) -> &'v str {
     vector[field].as_str().unwrap_or_else(|| panic!("{field} of {vector}"))
 }
 
-/// Vectors of one set of keys.
+/// Vectors grouped by their keys.
 type ByKeys = BTreeMap<(String, String, Option<String>), Vec<Value>>;
 
 fn by_keys(vectors: Vec<Value>) -> ByKeys {
@@ -28,7 +28,7 @@ fn by_keys(vectors: Vec<Value>) -> ByKeys {
     groups
 }
 
-/// One policy for each normalizer or suite, all of them naming every kind that the vectors use.
+/// Returns a policy for one normalizer or suite, with all kinds that the vectors use.
 fn policy(name: &str, kid: &str, settings: &str, kinds: &[&str], of_kind: &str) -> String {
     let head = format!("name = \"{name}\"\nversion = 1\nkid = \"{kid}\"\n{settings}\n");
     kinds.iter().fold(head, |text, kind| format!("{text}[entities.{kind}]\n{of_kind}\n"))

@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 client (RFC 9112) that is as strict as a client can be.
+//! A small and strict HTTP/1.1 client (RFC 9112).
 //!
-//! Every header of an answer must be one that this interface is known to send, stand once, and have the form that it
-//! should have. So a header that nobody meant to send is a failed test, and so is a missing request id.
+//! Each header of an answer must be known, occur once, and have the right form. An unintended header fails the test,
+//! and so does a missing request id.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -15,21 +15,21 @@ use serde_json::Value;
 
 use super::{LIMIT, operations::shape_of};
 
-/// Longest head of an answer, in bytes: no answer of this interface comes near.
+/// The limit for the head of an answer, in bytes. No answer of this interface comes near it.
 const HEAD_BYTES_MAX: usize = 2_048;
 
 /// A connection to the daemon.
 pub struct Client {
     stream: UnixStream,
-    /// Read and not yet part of an answer.
+    /// Bytes that were read and are not yet part of an answer.
     unread: Vec<u8>,
-    /// A credential that every request shows.
+    /// The credential of every request.
     bearer: Option<String>,
-    /// A session that every request names.
+    /// The session of every request.
     session: Option<String>,
 }
 
-/// An answer whose head was as it should be.
+/// An answer with a valid head.
 pub struct Response {
     /// The status.
     pub status: u16,
@@ -37,17 +37,17 @@ pub struct Response {
     pub content_type: String,
     /// `x-request-id`.
     pub request_id: String,
-    /// `allow`, which stands on 405 and nowhere else.
+    /// `allow`, only with 405.
     pub allow: Option<String>,
-    /// `retry-after`, which stands on some 503, on 429 and nowhere else: seconds.
+    /// `retry-after` in seconds, with 429 and some 503 only.
     pub retry_after: Option<String>,
-    /// `x-ratelimit-limit`, `-remaining` and `-reset`, which stand on answers to limited callers: all of them or none.
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`, on answers to limited callers: all of them or none.
     pub rate: Option<[u64; 3]>,
-    /// Whether the daemon closes the connection after it.
+    /// Whether the daemon closes the connection after this answer.
     pub close: bool,
-    /// The body, of just the announced length, or of the chunks until their end.
+    /// The body.
     pub body: Vec<u8>,
-    /// Whether the body comes in chunks.
+    /// Whether the body is chunked.
     chunked: bool,
 }
 
@@ -57,47 +57,47 @@ impl Client {
         Ok(Client::over(UnixStream::connect(socket)?))
     }
 
-    /// Takes over a connection.
+    /// Uses a connection that is open.
     pub fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT))).expect("time limits");
         Client { stream, unread: Vec::new(), bearer: None, session: None }
     }
 
-    /// Waits so long for an answer.
+    /// Sets the time limit for an answer.
     pub fn patient(self, limit: Duration) -> Self {
         self.stream.set_read_timeout(Some(limit)).expect("a time limit");
         self
     }
 
-    /// Shows this credential with every request from now on.
+    /// Sends this credential with every further request.
     pub fn show(mut self, credential: &str) -> Self {
         self.bearer = Some(credential.to_owned());
         self
     }
 
-    /// Names this session in every request from now on.
+    /// Sends this session with every further request.
     pub fn within(mut self, session: &str) -> Self {
         self.session = Some(session.to_owned());
         self
     }
 
-    /// Sends a request and takes the answer.
+    /// Sends a request and receives the answer.
     pub fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Response {
         self.send(method, path, body);
         self.receive()
     }
 
-    /// `GET`.
+    /// Sends a `GET`.
     pub fn get(&mut self, path: &str) -> Response {
         self.exchange("GET", path, b"")
     }
 
-    /// `POST` of JSON.
+    /// Sends a `POST` with JSON.
     pub fn post(&mut self, path: &str, body: &Value) -> Response {
         self.exchange("POST", path, body.to_string().as_bytes())
     }
 
-    /// Sends a request and waits for nothing.
+    /// Sends a request without waiting for the answer.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) {
         self.send_raw(&request_of(self.bearer.as_deref(), self.session.as_deref(), method, path, body))
             .expect("the daemon takes a whole request");
@@ -108,12 +108,12 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent. Answers can still be received.
+    /// Shuts down writing. Answers can still be received.
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a connection that is open");
     }
 
-    /// Takes the next answer.
+    /// Receives the next answer.
     pub fn receive(&mut self) -> Response {
         let head = self.receive_head();
         let mut response = Response::parse(&head);
@@ -129,7 +129,7 @@ impl Client {
         response
     }
 
-    /// Takes a body in chunks (RFC 9112 section 7.1): hex digits and no extensions, and no trailers.
+    /// Receives a chunked body (RFC 9112 section 7.1): hex digits, no extensions and no trailers.
     fn receive_chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
@@ -152,7 +152,7 @@ impl Client {
         }
     }
 
-    /// Takes the next answer of a daemon that may be gone before it has given all of it: then there is none.
+    /// Receives the next answer, or `None` if the daemon ends before it is complete.
     pub fn receive_if_whole(&mut self) -> Option<Response> {
         while !holds_whole_answer(&self.unread) {
             match self.read_more() {
@@ -164,12 +164,12 @@ impl Client {
         Some(self.receive())
     }
 
-    /// Takes the interim answer to `expect: 100-continue`: the daemon has read the head and waits for the body.
+    /// Receives the interim answer to `expect: 100-continue`: the daemon has read the head and waits for the body.
     pub fn receive_continue(&mut self) {
         assert_eq!(self.receive_head(), "HTTP/1.1 100 Continue");
     }
 
-    /// The next head, without the empty line at its end.
+    /// Receives the next head, without the empty line at its end.
     pub fn receive_head(&mut self) -> String {
         loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Reads what there is; false at the end.
+    /// Reads what is available. Returns false at the end.
     pub fn read_more(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 64 * 1_024];
         let read = loop {
@@ -201,17 +201,17 @@ impl Client {
         }
     }
 
-    /// Another handle to the connection, to send from another thread.
+    /// Returns another handle to the connection, for another thread.
     pub fn try_clone(&self) -> Self {
         Client::over(self.stream.try_clone().expect("another descriptor"))
     }
 
-    /// Waits for the daemon to end the connection, and returns everything that came before that.
+    /// Waits for the daemon to close the connection, and returns everything before that.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         loop {
             match self.read_more() {
                 Ok(true) => {}
-                // A socket that is closed while it holds bytes that nobody read is reset.
+                // A socket that is closed with unread bytes is reset.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
                 Ok(false) => break,
                 Err(error) => panic!("the daemon did not end the connection: {error}"),
@@ -220,13 +220,14 @@ impl Client {
         std::mem::take(&mut self.unread)
     }
 
-    /// The daemon ends the connection and has nothing more to say.
+    /// Checks that the daemon closes the connection without sending more.
     pub fn expect_end(&mut self) {
         let rest = self.read_to_end();
         assert!(rest.is_empty(), "{} bytes came after the last answer", rest.len());
     }
 
-    /// Whether nothing comes within a time. It can say yes too early, never no too late: for what must not happen.
+    /// Whether nothing arrives within a time. It can return true too early but never false too late, so use it for
+    /// what must not happen.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).expect("a time limit");
         let silent = match self.read_more() {
@@ -245,7 +246,7 @@ fn holds_whole_answer(received: &[u8]) -> bool {
     received.len() >= end + 4 + length.unwrap_or(0)
 }
 
-/// A request as this client sends it.
+/// Returns a request as this client sends it.
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     request_of(None, None, method, path, body)
 }
@@ -265,7 +266,7 @@ fn request_of(bearer: Option<&str>, session: Option<&str>, method: &str, path: &
 }
 
 impl Response {
-    /// Reads a head. The body is zeros until it is received.
+    /// Parses a head. The body is zeros until it is received.
     fn parse(head: &str) -> Self {
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).unwrap_or_else(|| panic!("{head}"));
@@ -307,19 +308,19 @@ impl Response {
         }
     }
 
-    /// The body of a 200, as JSON.
+    /// Checks for a 200 and returns the body as JSON.
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         self.json()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub fn json(&self) -> Value {
         assert_eq!(self.content_type, "application/json");
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// The results of a 200, one for each item of the request.
+    /// Returns the results of a 200, one for each item of the request.
     pub fn results(&self, items: usize) -> Vec<Value> {
         let Value::Object(mut answer) = self.ok() else { panic!("an object") };
         let results = answer.remove("results");
@@ -329,7 +330,7 @@ impl Response {
         results
     }
 
-    /// Problem details (RFC 9457) with this status and code, and no member too many. Returns `detail`.
+    /// Checks for problem details (RFC 9457) with this status and code, and no other members. Returns `detail`.
     pub fn problem(&self, status: u16, code: &str) -> String {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!((self.status, self.content_type.as_str()), (status, "application/problem+json"), "{text}");
@@ -346,7 +347,7 @@ impl Response {
     }
 }
 
-/// What the value of a header must look like; `None` for headers that no answer with this status has.
+/// Returns the check of a header's value; `None` if no answer with this status has the header.
 fn form_of(name: &str, status: u16) -> Option<fn(&str) -> bool> {
     let digits = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match name {

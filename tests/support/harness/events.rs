@@ -1,4 +1,4 @@
-//! What a daemon's audit log holds.
+//! The events of a daemon's audit log.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Site;
 
 impl Site {
-    /// The events of the audit log, in their order. For when the daemon has stopped: until then the last may be missing.
+    /// Returns the events of the audit log in order. While the daemon runs, the last ones may be missing.
     pub fn audit_events(&self) -> Vec<Value> {
         let files = fs::read_dir(self.vault().join("audit")).expect("an audit log");
         let mut segments: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
@@ -20,7 +20,7 @@ impl Site {
     }
 }
 
-/// Those of one operation.
+/// Returns the events of one operation.
 pub fn events_of(events: &[Value], operation: &str) -> Vec<Value> {
     events.iter().filter(|event| event["op"] == operation).cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! What a daemon writes to standard error, while it writes it.
+//! The log of a daemon, read while it is written.
 
 use std::{
     io::Read,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::LIMIT;
 
-/// The log of one daemon. It can still be read after the daemon is gone.
+/// The log of one daemon. It stays readable after the daemon has ended.
 #[derive(Clone)]
 pub struct Log(Arc<Shared>);
 
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Log {
-    /// Reads standard error to its end, which comes with the end of the process; then calls `at_end`.
+    /// Reads standard error until the process ends; then calls `at_end`.
     pub(super) fn follow(mut stderr: ChildStderr, at_end: impl FnOnce() + Send + 'static) -> Self {
         let log = Log(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }));
         let writer = log.clone();
@@ -46,16 +46,16 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A test that failed while it held the log still wants to show it.
+        // A test that failed while it held the lock still shows the log.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything so far.
+    /// Returns everything so far.
     pub fn text(&self) -> String {
         String::from_utf8(self.state().bytes.clone()).expect("the log is UTF-8")
     }
 
-    /// The whole lines so far, each of which must be a JSON object with a time, a level and a message.
+    /// Returns the complete lines so far. Each must be a JSON object with a time, a level and a message.
     pub fn lines(&self) -> Vec<Value> {
         let text = self.text();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -85,18 +85,18 @@ impl Log {
         }
     }
 
-    /// How much was logged so far, in bytes.
+    /// Returns the length of the log so far, in bytes.
     pub fn length(&self) -> usize {
         self.state().bytes.len()
     }
 
-    /// What was logged after that many bytes.
+    /// Returns what was logged after that many bytes.
     pub fn text_after(&self, length: usize) -> String {
         String::from_utf8(self.state().bytes[length..].to_vec()).expect("the log is UTF-8")
     }
 
-    /// The first line after that many bytes that has one of these messages, once there is one; `None` if there is none in
-    /// time, or the process ended.
+    /// Waits for the first line after that many bytes that has one of these messages. Returns `None` at the time
+    /// limit, or if the process ended.
     pub fn find_after(&self, length: usize, messages: &[&str], limit: Duration) -> Option<Value> {
         let found = |state: &State| {
             let rest = String::from_utf8_lossy(&state.bytes[length..]);
@@ -110,7 +110,7 @@ impl Log {
         found(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// Waits for the end of the process; false if it did not come in time.
+    /// Waits for the end of the process. Returns false at the time limit.
     pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
         let ended = self.0.changed.wait_timeout_while(self.state(), limit, |state| !state.ended);
         ended.unwrap_or_else(PoisonError::into_inner).0.ended

@@ -1,9 +1,8 @@
-//! Runs the real binary on a directory of its own, and talks to it over its real socket.
+//! Runs the real binary in a temporary directory, and connects to it over its socket.
 //!
-//! A [`Site`] is all that a daemon finds on its host: configuration, policies, a place for the vault and the socket. It
-//! outlives the daemons that are started on it, so that they can be killed and started again with other keys. A
-//! [`Launch`] says what one start is given, and ends in a [`Daemon`] that is ready, or in a refusal. A [`Client`] speaks
-//! HTTP/1.1 and takes no answer that it did not expect in every header.
+//! A [`Site`] has the files of a daemon: configuration, policies, the vault and the socket. It outlives its daemons, so that
+//! they can be killed and started again with other keys. A [`Launch`] has the settings of one start, which ends in a
+//! [`Daemon`] that is ready, or in a refusal. A [`Client`] speaks HTTP/1.1 and checks every header of an answer.
 //!
 //! ```ignore
 //! let site = Site::new();
@@ -16,9 +15,9 @@
 //! daemon.stop();
 //! ```
 //!
-//! Nothing here sleeps or polls. Readiness, reloads and the end come as notifications of the service manager's protocol
-//! or as the end of standard error; everything else that happens inside is waited for as a line of the log. Each wait
-//! has a limit, after which the test fails and shows the log.
+//! Nothing here sleeps or polls. Readiness, reloads and the end arrive as notifications of the service manager's protocol
+//! or as the end of standard error; other events are lines of the log. Each wait has a limit, after which the test fails
+//! and shows the log.
 
 mod client;
 mod events;
@@ -41,5 +40,5 @@ pub use stranger::{OpenDaemon, connect_as, is_root};
 
 use std::time::Duration;
 
-/// How long anything may take that should take no time: on a busy machine, with several daemons at once.
+/// The time limit for anything that should take no time, on a busy machine with several daemons.
 pub const LIMIT: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// What the harness itself says once the process is gone, so that nobody waits for more.
+/// Sent by the harness itself when the process has ended, so that no test waits for more.
 const ENDED: &str = "(ended)";
 
 /// The notifications of one daemon.
@@ -25,20 +25,20 @@ impl Notifications {
         &self.path
     }
 
-    /// What tells that there will be no more.
+    /// Returns a function that says that there will be no more notifications.
     pub(super) fn end(&self) -> impl FnOnce() + Send + 'static {
         let path = self.path.clone();
         move || {
-            // The test may be over and the socket gone: then nobody waits.
+            // The test may be over and the socket gone.
             let _ = UnixDatagram::unbound().and_then(|sender| sender.send_to(ENDED.as_bytes(), path));
         }
     }
 
-    /// The next notification; `None` if the process is gone.
+    /// Returns the next notification; `None` if the process has ended.
     pub(super) fn next(&self, limit: Duration) -> Result<Option<Vec<String>>, String> {
         self.socket.set_read_timeout(Some(limit)).expect("a time limit");
         let mut buffer = [0; 1_024];
-        // A call with a time limit is not taken up again by the system after the process was stopped and continued.
+        // The system does not restart a call with a time limit after the process was stopped and continued.
         let received = loop {
             match self.socket.recv(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

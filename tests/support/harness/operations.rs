@@ -1,15 +1,15 @@
-//! The operations on values, in the words that tests need.
+//! The operations on values, for tests.
 
 use serde_json::{Value, json};
 
 use super::Client;
 
-/// An item to tokenize.
+/// Returns an item to tokenize.
 pub fn item(kind: &str, value: &str) -> Value {
     json!({"kind": kind, "value": value})
 }
 
-/// The code of a result that is an error, which has a detail and nothing else.
+/// Returns the code of a result that is an error with a detail and nothing else.
 pub fn error_code(result: &Value) -> &str {
     let error = &result["error"];
     assert_eq!(shape_of(result), ["error"], "{result}");
@@ -18,7 +18,7 @@ pub fn error_code(result: &Value) -> &str {
     error["code"].as_str().expect("a code")
 }
 
-/// The members of an object, in the order of their names.
+/// Returns the names of an object's members, sorted.
 pub fn shape_of(value: &Value) -> Vec<&str> {
     let object = value.as_object().unwrap_or_else(|| panic!("an object: {value}"));
     let mut names: Vec<&str> = object.keys().map(String::as_str).collect();
@@ -27,12 +27,12 @@ pub fn shape_of(value: &Value) -> Vec<&str> {
 }
 
 impl Client {
-    /// `POST` of items to tokenize or to look up.
+    /// Sends a `POST` of items to tokenize or to look up.
     pub fn ask_items(&mut self, path: &str, items: &[Value]) -> Vec<Value> {
         self.post(path, &json!({ "items": items })).results(items.len())
     }
 
-    /// `POST` of tokens.
+    /// Sends a `POST` of tokens.
     pub fn ask_tokens(&mut self, path: &str, tokens: &[impl Into<Value> + Clone]) -> Vec<Value> {
         let tokens: Vec<Value> = tokens.iter().map(|token| token.clone().into()).collect();
         self.post(path, &json!({ "tokens": tokens })).results(tokens.len())
@@ -48,12 +48,12 @@ impl Client {
         self.ask_tokens("/api/v1/rehydrate", tokens)
     }
 
-    /// The token of one value, whether it was there or not.
+    /// Returns the token of one value, new or not.
     pub fn token(&mut self, kind: &str, value: &str) -> String {
         self.tokens(kind, &[value]).remove(0)
     }
 
-    /// The tokens of values of one kind.
+    /// Returns the tokens of values of one kind.
     pub fn tokens(&mut self, kind: &str, values: &[impl AsRef<str>]) -> Vec<String> {
         let items: Vec<Value> = values.iter().map(|value| item(kind, value.as_ref())).collect();
         let token = |result: &Value| match &result["token"] {
@@ -63,13 +63,13 @@ impl Client {
         self.tokenize(&items).iter().map(token).collect()
     }
 
-    /// The value of one token.
+    /// Returns the value of one token.
     pub fn value(&mut self, token: &str) -> String {
         let result = self.rehydrate(&[token]).remove(0);
         result["value"].as_str().unwrap_or_else(|| panic!("no value: {result}")).to_owned()
     }
 
-    /// `/health`: its status and the details of its components. The HTTP status must agree.
+    /// Returns the status in `/health` and its components. The HTTP status must agree.
     pub fn health(&mut self) -> (String, Value) {
         let response = self.get("/health");
         let health = response.json();
@@ -78,7 +78,7 @@ impl Client {
         (status, health["components"].clone())
     }
 
-    /// A line of `/metrics` by its name and labels, as Prometheus writes them.
+    /// Returns the value of a line in `/metrics`, by its name and labels as Prometheus writes them.
     pub fn metric(&mut self, name: &str) -> Option<f64> {
         let response = self.get("/metrics");
         assert_eq!((response.status, &*response.content_type), (200, "text/plain; version=0.0.4; charset=utf-8"));

@@ -16,44 +16,44 @@ use nix::{
 
 use super::{Client, LIMIT, Log, notify::Notifications};
 
-/// In which a daemon is gone after `SIGTERM`.
+/// The time limit for an orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is to be run.
+/// The command to run.
 pub(super) struct Command {
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(String, OsString)>,
-    /// Lines for a shell that then becomes the daemon; without any, there is no shell.
+    /// Lines for a shell that then becomes the daemon. Without any, no shell is used.
     pub(super) prelude: Vec<&'static str>,
     pub(super) stdin: Option<OwnedFd>,
-    /// Where notifications go.
+    /// The socket for notifications.
     pub(super) notify: PathBuf,
 }
 
-/// The program under test: the one that was built with the tests, or the one that `MASKER_BINARY` names.
+/// Returns the program under test: the one that was built with the tests, or the one that `MASKER_BINARY` names.
 pub fn masker() -> PathBuf {
     std::env::var_os("MASKER_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_masker").into(), PathBuf::from)
 }
 
-/// A process that this test started, and that goes with it.
+/// A process of this test, killed when dropped.
 pub(super) struct Process {
     child: Child,
     log: Log,
     notifications: Notifications,
 }
 
-/// A process that is gone.
+/// A process that has ended.
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
-    /// How long that took from when it was told to end, or from its start.
+    /// The time from the signal or the start to the end.
     pub took: Duration,
-    /// What it logged.
+    /// Its log.
     pub log: Log,
 }
 
 impl Ended {
-    /// The text of a refusal to start: exit code `code`, and every line of the log.
+    /// Checks for this exit code and returns the log.
     pub fn code(&self, code: i32) -> String {
         assert_eq!(self.status.code(), Some(code), "{}:\n{}", self.status, self.log.text());
         self.log.text()
@@ -86,7 +86,7 @@ impl Process {
         Process { child, log, notifications }
     }
 
-    /// Waits for the end of what says that it is not ready.
+    /// Waits for the end of a process that must not become ready.
     pub(super) fn refused(mut self) -> Ended {
         let started = Instant::now();
         let next = self.notification();
@@ -94,7 +94,7 @@ impl Process {
         self.end(started, LIMIT)
     }
 
-    /// Kills it with -9 once it has logged this.
+    /// Kills it with -9 once it has logged this message.
     pub(super) fn killed_at(mut self, message: &str) -> Ended {
         self.log.wait_for(1, message);
         let since = Instant::now();
@@ -107,7 +107,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // Not reaped yet, so the id is still this process's.
+        // The process was not reaped yet, so the id is still its own.
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the process can be signalled");
     }
 
@@ -120,7 +120,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail if it is gone already, which is what is wanted.
+        // Both fail if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -143,7 +143,7 @@ impl Daemon {
             .unwrap_or_else(|ended| panic!("it did not start: {}\n{}", ended.status, ended.log.text()))
     }
 
-    /// Waits for either.
+    /// Waits until the daemon is ready or has ended.
     pub(super) fn ready_or_gone(mut process: Process, socket: PathBuf) -> Result<Self, Ended> {
         let started = Instant::now();
         match process.notification() {
@@ -153,52 +153,52 @@ impl Daemon {
         Ok(Daemon { process, socket })
     }
 
-    /// A new connection.
+    /// Returns a new connection.
     pub fn client(&self) -> Client {
         Client::connect(&self.socket).expect("a daemon that is ready can be connected to")
     }
 
-    /// Where it listens.
+    /// Returns the path of its socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// What it logs.
+    /// Returns its log.
     pub fn log(&self) -> &Log {
         &self.process.log
     }
 
-    /// The next notification to the service manager, line by line; `None` if the daemon is gone.
+    /// Returns the lines of the next notification to the service manager; `None` if the daemon has ended.
     pub fn notification(&self) -> Option<Vec<String>> {
         self.process.notification()
     }
 
-    /// Takes notifications until this one comes: several reloads at once tell of themselves in what order they like.
+    /// Skips notifications until this one. Concurrent reloads send theirs in any order.
     pub fn wait_for_notification(&self, state: &str) {
         while !self.notification().expect("the daemon is not gone").iter().any(|line| line == state) {}
     }
 
-    /// Takes the notifications that are there, and those that come within a time after each. It can be over too early.
+    /// Skips the notifications that are there, and those within a pause after each. It can return too early.
     pub fn take_notifications(&self, pause: Duration) {
         while let Ok(Some(_)) = self.process.notifications.next(pause) {}
     }
 
-    /// How it ended, if it did within a time by itself.
+    /// Returns how it ended, if it does so within a time without a signal.
     pub fn ended_within(mut self, limit: Duration) -> Result<Ended, Self> {
         if self.process.log.wait_for_end(limit) { Ok(self.process.end(Instant::now(), LIMIT)) } else { Err(self) }
     }
 
-    /// Sends a signal and waits for nothing.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
-    /// `SIGHUP`, and waits until the reload is over, however it went.
+    /// Sends `SIGHUP` and waits until the reload is over, successful or not.
     pub fn reload(&self) {
         self.signal(Signal::SIGHUP);
         let began = self.notification().expect("a reload does not end the daemon");
@@ -208,7 +208,7 @@ impl Daemon {
         assert_eq!(self.notification().expect("as before"), ["READY=1"]);
     }
 
-    /// `SIGTERM`, and waits until the daemon says that it is stopping. Returns when it was told to.
+    /// Sends `SIGTERM` and waits until the daemon says that it is stopping. Returns the time of the signal.
     pub fn terminate(&self) -> Instant {
         let since = Instant::now();
         self.signal(Signal::SIGTERM);
@@ -216,25 +216,25 @@ impl Daemon {
         since
     }
 
-    /// Waits for the orderly end of a daemon that was told to stop at `since`: with 0, and within 10 s.
+    /// Waits for the orderly end of a daemon that was stopped at `since`: exit code 0, within 10 s.
     pub fn stopped(mut self, since: Instant) -> Ended {
         let ended = self.process.end(since, STOP_LIMIT.saturating_sub(since.elapsed()));
         assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log.text());
         ended
     }
 
-    /// [`Daemon::terminate`], then [`Daemon::stopped`].
+    /// Calls [`Daemon::terminate`], then [`Daemon::stopped`].
     pub fn stop(self) -> Ended {
         let since = self.terminate();
         self.stopped(since)
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills it with -9 and waits for the end.
     pub fn kill(self) -> Ended {
         self.crash(Signal::SIGKILL)
     }
 
-    /// Ends it by a signal that it has no say in, and waits until it is gone.
+    /// Ends it with a signal that it does not handle, and waits for the end.
     pub fn crash(mut self, signal: Signal) -> Ended {
         let since = Instant::now();
         self.signal(signal);

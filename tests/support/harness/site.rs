@@ -1,4 +1,4 @@
-//! What a daemon finds on its host, and what one start is given.
+//! The files of a daemon on its host, and the settings of one start.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,10 @@ use super::{
     process::{Command, Process},
 };
 
-/// The policy that every site begins with: each thing that a policy can say of a kind, once.
+/// The initial policy of each site, with all settings that a policy can have for a kind.
 pub const CARE: &str = include_str!("../policies/care.toml");
 
-/// A directory with configuration, policies and a place for the vault. It goes when it is dropped.
+/// A directory with configuration, policies and a place for the vault. It is removed when dropped.
 pub struct Site {
     root: TempDir,
     settings: BTreeMap<(&'static str, &'static str), String>,
@@ -35,13 +35,13 @@ impl Default for Site {
 }
 
 impl Site {
-    /// A site with the policy [`CARE`] and no vault yet.
+    /// Returns a site with the policy [`CARE`] and no vault yet.
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("mskr").tempdir().expect("a directory for the test");
         fs::create_dir(root.path().join("policies")).expect("a directory for policies");
         let mut site = Site { root, settings: BTreeMap::new(), clients: String::new(), launches: AtomicUsize::new(0) };
         site.policy("care.toml", CARE);
-        // Many daemons run at once; none of them has much to remember.
+        // Many daemons run at the same time, so each gets a small cache.
         site.set("vault", "cache_mb", "16");
         for (section, name, path) in [
             ("server", "socket", site.socket()),
@@ -53,56 +53,56 @@ impl Site {
         site
     }
 
-    /// The same, with a vault of this engine.
+    /// Returns a site whose vault has this engine.
     pub fn of(engine: &str) -> Self {
         let mut site = Site::new();
         site.set("vault", "engine", format!("{engine:?}"));
         site
     }
 
-    /// Something in the site.
+    /// Returns a path in the site.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    /// Where daemons of this site listen unless told otherwise.
+    /// Returns the default path of the socket.
     pub fn socket(&self) -> PathBuf {
         self.path("masker.sock")
     }
 
-    /// The vault's directory.
+    /// Returns the data directory.
     pub fn vault(&self) -> PathBuf {
         self.path("vault")
     }
 
-    /// Writes a policy, or anything else, into the directory of policies.
+    /// Writes a file into the directory of policies.
     pub fn policy(&self, file: &str, text: &str) {
-        // As an editor does it: a reload never sees half a file.
+        // Atomically, so that a reload never reads half a file.
         let (path, draft) = (self.path("policies").join(file), self.path("policy.draft"));
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).expect("the policy is written");
     }
 
-    /// Sets a field of the configuration file: `value` is TOML. It counts from the next start on.
+    /// Sets a field of the configuration file to a TOML value, for later starts.
     pub fn set(&mut self, section: &'static str, name: &'static str, value: impl Into<String>) {
         self.settings.insert((section, name), value.into());
     }
 
-    /// Adds a client: TOML, without its header. It counts from the next start on, or once it is [written](Site::write).
+    /// Adds a client: TOML without its header, for later starts or once it is [written](Site::write).
     pub fn client(&mut self, text: &str) {
         writeln!(self.clients, "[[clients]]\n{text}").expect("memory");
     }
 
-    /// Takes all clients back.
+    /// Removes all clients.
     pub fn forget_clients(&mut self) {
         self.clients.clear();
     }
 
-    /// Writes the configuration for a daemon that is to read it again.
+    /// Writes the configuration, for a daemon that reloads it.
     pub fn write(&self) {
         self.write_configuration(self.launches.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// Begins a start.
+    /// Prepares a start.
     pub fn launch(&self) -> Launch<'_> {
         let mut launch = Launch {
             site: self,
@@ -128,14 +128,14 @@ impl Site {
             writeln!(text, "{name} = {value}").expect("memory");
         }
         text.push_str(&self.clients);
-        // Two daemons can be started at once: neither sees half a file.
+        // Atomically, because two daemons can be started at once.
         let (path, draft) = (self.path("masker.toml"), self.path(&format!("masker.toml.{launch}")));
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).expect("the configuration is written");
         path
     }
 }
 
-/// What one start is given. The environment is empty but for this.
+/// The settings of one start. The environment has nothing else.
 pub struct Launch<'s> {
     site: &'s Site,
     flags: Vec<OsString>,
@@ -146,28 +146,28 @@ pub struct Launch<'s> {
 }
 
 impl Launch<'_> {
-    /// The active key of a key id.
+    /// Sets the active key of a key id.
     pub fn key(self, kid: &str, key: &TestKey) -> Self {
         self.env(&format!("MASKER_KEY_{kid}"), key.base64())
     }
 
-    /// The old key of a key id.
+    /// Sets the old key of a key id.
     pub fn old_key(self, kid: &str, key: &TestKey) -> Self {
         self.env(&format!("MASKER_KEY_{kid}_OLD"), key.base64())
     }
 
-    /// Keys for every key id of [`CARE`].
+    /// Sets a key for each key id of [`CARE`].
     pub fn care_keys(self) -> Self {
         self.key("K_CARE", &TestKey::named("care")).key("K_PAY", &TestKey::named("pay"))
     }
 
-    /// A flag of `masker serve`.
+    /// Adds a flag of `masker serve`.
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.into());
         self
     }
 
-    /// A variable; of a name given twice the last one counts.
+    /// Sets a variable; the last of several values counts.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.set_env(name, value);
         self
@@ -178,19 +178,19 @@ impl Launch<'_> {
         self.environment.push((name.to_owned(), value.into()));
     }
 
-    /// Another socket than the site's.
+    /// Sets another path of the socket.
     pub fn socket(mut self, path: &Path) -> Self {
         self.socket = path.to_owned();
         self.env("MASKER_SOCKET", path)
     }
 
-    /// A line for the shell that becomes the daemon, such as `umask 000`.
+    /// Adds a line for the shell that becomes the daemon, such as `umask 000`.
     pub fn prelude(mut self, line: &'static str) -> Self {
         self.prelude.push(line);
         self
     }
 
-    /// Hands over a listening socket as systemd does (sd_listen_fds(3)): as descriptor 3.
+    /// Passes a listening socket as descriptor 3, as systemd does (sd_listen_fds(3)).
     pub fn handed_over(mut self, listener: &UnixListener) -> Self {
         let address = listener.local_addr().expect("an address");
         self.socket = address.as_pathname().map(Path::to_owned).unwrap_or_default();
@@ -198,24 +198,24 @@ impl Launch<'_> {
         self.prelude("export LISTEN_FDS=1 LISTEN_PID=$$").prelude("exec 3<&0 0</dev/null")
     }
 
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub fn start(self) -> Daemon {
         let socket = self.socket.clone();
         Daemon::ready(self.spawn(), socket)
     }
 
-    /// Starts the daemon and waits until it is ready or has given up.
+    /// Starts the daemon and waits until it is ready or has ended.
     pub fn attempt(self) -> Result<Daemon, Ended> {
         let socket = self.socket.clone();
         Daemon::ready_or_gone(self.spawn(), socket)
     }
 
-    /// Starts the daemon and kills it with -9 once it has logged this, wherever that is on its way.
+    /// Starts the daemon and kills it with -9 once it has logged this message.
     pub fn killed_at(self, message: &str) -> Ended {
         self.spawn().killed_at(message)
     }
 
-    /// Starts what must not start, and waits until it has given up.
+    /// Starts a daemon that must fail to start, and waits until it has ended.
     pub fn refused(self) -> Ended {
         self.spawn().refused()
     }

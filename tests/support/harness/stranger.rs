@@ -1,4 +1,4 @@
-//! Connections made as another user.
+//! Connections of other users.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use std::{
 
 use super::{Client, Daemon, Site};
 
-/// Whether this process may become other users; says what is left out if not.
+/// Whether this process can become other users; otherwise prints that the test is skipped.
 pub fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
@@ -21,16 +21,16 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
-/// A daemon whose socket every user of the host can reach, as no configuration makes one: handed over.
+/// A daemon whose socket all users can reach. No configuration allows that, so the socket is passed to it.
 pub struct OpenDaemon {
     daemon: Daemon,
     socket: std::path::PathBuf,
 }
 
 impl OpenDaemon {
-    /// Starts one.
+    /// Starts the daemon.
     pub fn start(site: &Site) -> Self {
-        // Lets other users come as far as the socket's file.
+        // Lets other users reach the socket's file.
         fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).expect("a mode");
         let socket = site.path("open.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
@@ -38,12 +38,12 @@ impl OpenDaemon {
         OpenDaemon { daemon: site.launch().care_keys().handed_over(&listener).start(), socket }
     }
 
-    /// A connection of this user, with a group of the same number and no other.
+    /// Returns a connection of this user, with the group of the same number and no others.
     pub fn client_of(&self, uid: u32) -> Client {
         Client::over(connect_as(uid, uid, &self.socket).expect("a connection"))
     }
 
-    /// Where it listens.
+    /// Returns the path of its socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
@@ -58,15 +58,15 @@ impl std::ops::Deref for OpenDaemon {
 }
 
 impl OpenDaemon {
-    /// Stops it in order.
+    /// Stops the daemon.
     pub fn stop(self) {
         self.daemon.stop();
     }
 }
 
-/// Connects as this user, with this group and no other, from a thread that is that user from then on.
+/// Connects as this user, with this group and no others, from a new thread.
 ///
-/// The kernel attests the credentials of the thread that connects, and credentials belong to threads. It takes root.
+/// The kernel attests the credentials of the thread that connects, and credentials belong to threads. Needs root.
 pub fn connect_as(uid: u32, gid: u32, socket: &Path) -> io::Result<UnixStream> {
     thread::scope(|scope| {
         let connecting = scope.spawn(|| {
@@ -77,10 +77,11 @@ pub fn connect_as(uid: u32, gid: u32, socket: &Path) -> io::Result<UnixStream> {
     })
 }
 
-/// Changes the credentials of the calling thread alone, which the C library's functions never do.
+/// Changes the credentials of the calling thread only; the C library's functions change those of all threads.
 fn become_for_good(uid: u32, gid: u32) -> io::Result<()> {
     let steps: [&dyn Fn() -> libc::c_long; 3] = [
-        // SAFETY: setgroups(2) reads as many ids as it is told of, here none, so the null pointer is not followed.
+        // SAFETY: setgroups(2) reads as many ids as its first argument says, here none, so the null pointer is not
+        // followed.
         &|| unsafe { libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) },
         // SAFETY: setresgid(2) takes three numbers and touches no memory.
         &|| unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) },

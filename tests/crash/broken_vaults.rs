@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     powercut::disk::Seeded,
-    promises::{Extent, NOT_FOUND, Promises, Subject, Told, Vault},
+    promises::{Exchange, Extent, NOT_FOUND, Promises, Subject, Vault},
 };
 
 /// A vault in memory: the value of each token.
@@ -37,12 +37,12 @@ fn token(number: u64) -> String {
     format!("token {number}")
 }
 
-fn minted(number: u64) -> Told {
-    Told::Tokenized { subject: subject(number), answer: Some((token(number), true)) }
+fn minted(number: u64) -> Exchange {
+    Exchange::Tokenized { subject: subject(number), answer: Some((token(number), true)) }
 }
 
-fn forgot(number: u64, answer: Option<()>) -> Told {
-    Told::Forgot { subject: subject(number), token: token(number), answer }
+fn forgot(number: u64, answer: Option<()>) -> Exchange {
+    Exchange::Forgot { subject: subject(number), token: token(number), answer }
 }
 
 /// Returns 300 values with a token, 50 of which were forgotten again; 10 values and 10 erasures without an answer,
@@ -58,7 +58,7 @@ fn kept() -> (Promises, Paper) {
         paper.0.remove(&token(number));
     }
     for number in 300..310 {
-        promises.note(&Told::Tokenized { subject: subject(number), answer: None });
+        promises.note(&Exchange::Tokenized { subject: subject(number), answer: None });
         if number % 2 == 0 {
             paper.0.insert(token(number), subject(number));
         }
@@ -143,14 +143,14 @@ fn reports_a_second_token() {
         with.0.insert("another token".to_owned(), subject(number));
         assert!(!broken(promises.clone(), with, Extent::Sample(0)).is_empty(), "{number}");
     }
-    let mut told = promises.clone();
-    told.note(&Told::Tokenized { subject: subject(60), answer: Some(("another token".to_owned(), false)) });
-    assert_eq!(told.broken().len(), 1);
+    let mut second = promises.clone();
+    second.note(&Exchange::Tokenized { subject: subject(60), answer: Some(("another token".to_owned(), false)) });
+    assert_eq!(second.broken().len(), 1);
     let mut again = promises.clone();
     again.note(&minted(60));
     assert_eq!(again.broken().len(), 1, "minted twice");
     let mut back = promises;
-    back.note(&Told::Tokenized { subject: subject(7), answer: Some((token(7), false)) });
+    back.note(&Exchange::Tokenized { subject: subject(7), answer: Some((token(7), false)) });
     assert_eq!(back.broken().len(), 1, "forgotten and not minted again");
     // Minted again after it was forgotten: correct.
     back.note(&minted(8));
@@ -163,7 +163,7 @@ fn reports_wrong_answers_under_load() {
     let rehydrated = |number, answer: Result<&str, &str>| {
         let mut promises = promises.clone();
         let answer = Some(answer.map(str::to_owned).map_err(str::to_owned));
-        promises.note(&Told::Rehydrated { subject: subject(number), token: token(number), answer });
+        promises.note(&Exchange::Rehydrated { subject: subject(number), token: token(number), answer });
         promises.broken().len()
     };
     assert_eq!(rehydrated(60, Ok("value 60")), 0);
@@ -175,9 +175,9 @@ fn reports_wrong_answers_under_load() {
 
     // Minted again, as far as the checker can know.
     let mut open = promises.clone();
-    open.note(&Told::Tokenized { subject: subject(7), answer: None });
+    open.note(&Exchange::Tokenized { subject: subject(7), answer: None });
     for answer in [Ok("value 7".to_owned()), Err(NOT_FOUND.to_owned())] {
-        open.note(&Told::Rehydrated { subject: subject(7), token: token(7), answer: Some(answer) });
+        open.note(&Exchange::Rehydrated { subject: subject(7), token: token(7), answer: Some(answer) });
     }
     assert_eq!(open.broken(), [""; 0]);
 }

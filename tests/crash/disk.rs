@@ -103,7 +103,7 @@ fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises)
 fn run(load: &mut Load, daemon: &Daemon, promises: &mut Promises, at: &(dyn Fn(Moment) -> Next + Sync)) {
     let conduct = Conduct { at, clock: &|| 0, refusals: Refusals::Stop };
     for step in load.run(daemon, promises, conduct).iter().flatten() {
-        promises.note(&step.told);
+        promises.note(&step.exchange);
     }
     promises.assert_kept("until the disk failed");
 }
@@ -154,8 +154,8 @@ fn check_all(client: &mut Client, promises: &mut Promises, when: &str) {
 /// Checks that the daemon refuses to start, gives the reason, and changes nothing.
 fn assert_refused(site: &Site, why: &str) {
     let log = site.launch().care_keys().refused().code(1);
-    let told = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
-    assert!(told.clone().count() == 1 && told.clone().all(|line| line.contains(why)), "{log}");
+    let errors = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
+    assert!(errors.clone().count() == 1 && errors.clone().all(|line| line.contains(why)), "{log}");
 }
 
 const NO_ROOM: &str = "No space left on device";
@@ -276,8 +276,8 @@ fn import_on_a_full_disk_leaves_nothing_and_can_be_repeated(engine: &str) {
         assert!(detail.contains("nothing was imported"), "{detail}");
         assert_eq!(free(), before, "what came of it is gone");
     }
-    let told = daemon.log().text();
-    assert!(told.contains(NO_ROOM), "{told}");
+    let log = daemon.log().text();
+    assert!(log.contains(NO_ROOM), "{log}");
     assert_eq!(client.health().0, "ok", "the store has not failed");
     assert_eq!(check_vault(&mut client), 0);
     fs::remove_file(ballast).expect("it was made");
@@ -319,9 +319,9 @@ fn recovers_from_a_failing_disk_without_loss(engine: &str) {
             run(&mut load, &daemon, &mut promises, &at);
             let why = why_degraded(&mut client).expect("it cannot open again");
             let (Fault::Growth(errno) | Fault::Changes(errno) | Fault::Syncs(errno)) = fault;
-            let told = std::io::Error::from(errno).to_string();
-            let told = told.split(" (os error").next().expect("a text");
-            assert!(why.contains(told), "{told} is not in: {why}");
+            let reason = std::io::Error::from(errno).to_string();
+            let reason = reason.split(" (os error").next().expect("a text");
+            assert!(why.contains(reason), "{reason} is not in: {why}");
             ask_while_down(&mut client, &promises);
             recorder.fail(None);
             wait_for_service(&daemon);

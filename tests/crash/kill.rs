@@ -56,10 +56,10 @@ fn answers_survive_a_hundred_kills(engine: &str) {
         promises.check(&mut daemon.client(), extent, &mut random);
         promises.assert_kept(&format!("seed {seed}, after kill {kill}"));
 
-        for told in load_until_killed(&daemon, &mut load, &promises, 160, &mut random) {
+        for step in load_until_killed(&daemon, &mut load, &promises, 160, &mut random) {
             steps += 1;
-            open += u64::from(told.told.is_open());
-            promises.note(&told.told);
+            open += u64::from(step.exchange.is_open());
+            promises.note(&step.exchange);
         }
         promises.assert_kept(&format!("seed {seed}, before kill {kill}"));
         daemon.kill();
@@ -101,8 +101,8 @@ pub fn load_until_killed(
         }
         Next::GoOn
     };
-    let told = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: Refusals::Never });
-    told.into_iter().flatten().collect()
+    let steps = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: Refusals::Never });
+    steps.into_iter().flatten().collect()
 }
 
 /// Checks that `masker vault check` finds no fault and agrees with the vault's counts. Returns the number of records.

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::promises::{Promises, Subject, Told, Vault};
+use super::promises::{Exchange, Promises, Subject, Vault};
 use crate::{
     harness::{Client, Daemon, error_code, request},
     powercut::disk::Seeded,
@@ -68,7 +68,7 @@ pub struct Step {
     pub began: u64,
     /// After the answer.
     pub ended: u64,
-    pub told: Told,
+    pub exchange: Exchange,
 }
 
 /// The clients.
@@ -116,7 +116,7 @@ impl Load {
         let busy: Vec<_> = busy.collect();
         thread::scope(|scope| {
             let clients: Vec<_> = busy.into_iter().map(|client| scope.spawn(move || client.run())).collect();
-            clients.into_iter().map(|client| client.join().expect("what it saw stands above")).collect()
+            clients.into_iter().map(|client| client.join().expect("the output above has the cause")).collect()
         })
     }
 }
@@ -212,7 +212,7 @@ impl Busy<'_> {
                     known.push((subject.clone(), token.clone()));
                 }
             }
-            self.note(times, Told::Tokenized { subject, answer });
+            self.note(times, Exchange::Tokenized { subject, answer });
         }
         next
     }
@@ -229,7 +229,7 @@ impl Busy<'_> {
         for ((subject, token), answer) in known.into_iter().zip(answers) {
             if let Some(tokens) = answer {
                 assert_eq!(tokens, json!([token]), "{subject:?}");
-                self.note(times, Told::Tokenized { subject, answer: Some((token, false)) });
+                self.note(times, Exchange::Tokenized { subject, answer: Some((token, false)) });
             }
         }
         next
@@ -247,7 +247,7 @@ impl Busy<'_> {
         let items: Vec<Value> = tokens.iter().map(token_item).collect();
         let (times, reply, next) = self.ask("/api/v1/rehydrate", &json!({ "tokens": items }), items.len());
         for ((subject, token), answer) in tokens.into_iter().zip(reply.each(items.len(), value_or_code)) {
-            self.note(times, Told::Rehydrated { subject, token, answer });
+            self.note(times, Exchange::Rehydrated { subject, token, answer });
         }
         next
     }
@@ -270,7 +270,7 @@ impl Busy<'_> {
             if answer.is_some() {
                 self.known.erased.push((subject.clone(), token.clone()));
             }
-            self.note(times, Told::Forgot { subject, token, answer });
+            self.note(times, Exchange::Forgot { subject, token, answer });
         }
         next
     }
@@ -287,15 +287,15 @@ impl Busy<'_> {
         some
     }
 
-    fn note(&mut self, (began, ended): (u64, u64), told: Told) {
-        self.steps.push(Step { began, ended, told });
+    fn note(&mut self, (began, ended): (u64, u64), exchange: Exchange) {
+        self.steps.push(Step { began, ended, exchange });
     }
 
     /// Sends a request and reads the answer, if there is one.
     fn ask(&mut self, path: &str, body: &Value, items: usize) -> ((u64, u64), Reply, Next) {
         let began = (self.conduct.clock)();
         let sent = self.client.send_raw(&request("POST", path, body.to_string().as_bytes()));
-        let told = (self.conduct.at)(Moment::Sent(self.answered.load(Ordering::SeqCst)));
+        let next = (self.conduct.at)(Moment::Sent(self.answered.load(Ordering::SeqCst)));
         let response = match sent {
             Ok(()) => self.client.receive_if_whole(),
             Err(gone) => (gone.kind() != ErrorKind::BrokenPipe).then(|| panic!("{gone}")),
@@ -307,11 +307,11 @@ impl Busy<'_> {
             let of_audit = goes_on && String::from_utf8_lossy(&response.body).contains("audit.unavailable");
             response.problem(503, if of_audit { "audit.unavailable" } else { "vault.unavailable" });
             assert!(response.retry_after.is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|s| s > 0)));
-            return ((began, u64::MAX), Reply::Nothing, if goes_on { told } else { Next::Stop });
+            return ((began, u64::MAX), Reply::Nothing, if goes_on { next } else { Next::Stop });
         }
         let results = response.results(items);
         let answered = self.answered.fetch_add(1, Ordering::SeqCst) + 1;
-        let asked_to_stop = [told, (self.conduct.at)(Moment::Answered(answered))].contains(&Next::Stop);
+        let asked_to_stop = [next, (self.conduct.at)(Moment::Answered(answered))].contains(&Next::Stop);
         ((began, ended), Reply::Results(results), if asked_to_stop { Next::Stop } else { Next::GoOn })
     }
 }
@@ -336,7 +336,7 @@ pub fn subject(owner: u64, number: u64) -> Subject {
         }
         // The largest values: their normal form differs, and the record is split into pieces.
         15 if number.is_multiple_of(5) => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
-        _ => plain("NAME", format!("{owner:02} {number:016} somebody")),
+        _ => plain("NAME", format!("{owner:02} {number:016} patient")),
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     kill::check_vault,
     load::{Conduct, Load, Moment, Next, Refusals, SHARED, Step, owner},
     number,
-    promises::{Extent, Promises, Told},
+    promises::{Exchange, Extent, Promises},
     scratch,
 };
 use crate::{
@@ -99,10 +99,10 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
         let refusals = if failing_syncs.is_some() { Refusals::Stop } else { Refusals::Never };
         let conduct = Conduct { at: &at, clock: &clock, refusals };
         for _ in 0..failing_syncs.map_or(1, |_| FAILURES) {
-            let told: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
-            told.iter().for_each(|step| promises.note(&step.told));
-            let refused = told.iter().any(|step| step.told.is_open());
-            steps.extend(told);
+            let answered: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
+            answered.iter().for_each(|step| promises.note(&step.exchange));
+            let refused = answered.iter().any(|step| step.exchange.is_open());
+            steps.extend(answered);
             promises.assert_kept("while the power is on");
             if !refused || killed.load(Ordering::SeqCst) {
                 break;
@@ -127,7 +127,7 @@ fn settle(promises: &mut Promises, client: &mut Client, recorder: &Recorder, ran
     let ended = recorder.length();
     let found = open.into_iter().filter_map(|subject| {
         let token = promises.token(&subject)?.to_owned();
-        Some(Step { began, ended, told: Told::Tokenized { subject, answer: Some((token, false)) } })
+        Some(Step { began, ended, exchange: Exchange::Tokenized { subject, answer: Some((token, false)) } })
     });
     found.collect()
 }
@@ -136,10 +136,10 @@ fn settle(promises: &mut Promises, client: &mut Client, recorder: &Recorder, ran
 fn promised(steps: &[Step], length: u64) -> Promises {
     let mut promises = Promises::default();
     for step in steps.iter().filter(|step| step.began <= length) {
-        match &step.told {
-            Told::Rehydrated { .. } => {}
-            told if step.ended <= length => promises.note(told),
-            told => promises.note(&told.clone().unanswered()),
+        match &step.exchange {
+            Exchange::Rehydrated { .. } => {}
+            exchange if step.ended <= length => promises.note(exchange),
+            exchange => promises.note(&exchange.clone().unanswered()),
         }
     }
     promises
@@ -150,7 +150,7 @@ fn promised(steps: &[Step], length: u64) -> Promises {
 fn points(recorded: &Recorded, cuts: u64, random: &mut Seeded) -> Vec<usize> {
     let log = &recorded.log;
     let answered: Vec<&Step> = recorded.steps.iter().filter(|step| step.ended < u64::MAX).collect();
-    let of_others = |step: &&&Step| matches!(&step.told, Told::Tokenized { subject, answer: Some((_, false)) } if owner(subject) == SHARED);
+    let of_others = |step: &&&Step| matches!(&step.exchange, Exchange::Tokenized { subject, answer: Some((_, false)) } if owner(subject) == SHARED);
     let of_others: Vec<&Step> = answered.iter().filter(of_others).copied().collect();
     let after = |steps: &[&Step], random: &mut Seeded| {
         let step = steps[random.below(steps.len() as u64) as usize];

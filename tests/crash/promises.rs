@@ -21,7 +21,7 @@ pub struct Subject {
 
 /// One request of a client, with its answer. The answer is `None` if there was none, or if it promises nothing.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum Exchange {
     /// The value's token, and whether it is new.
     Tokenized { subject: Subject, answer: Option<(String, bool)> },
     /// The token's value, or an error code.
@@ -30,22 +30,22 @@ pub enum Told {
     Forgot { subject: Subject, token: String, answer: Option<()> },
 }
 
-impl Told {
+impl Exchange {
     /// Whether there was no answer.
     pub fn is_open(&self) -> bool {
         match self {
-            Told::Tokenized { answer, .. } => answer.is_none(),
-            Told::Rehydrated { answer, .. } => answer.is_none(),
-            Told::Forgot { answer, .. } => answer.is_none(),
+            Exchange::Tokenized { answer, .. } => answer.is_none(),
+            Exchange::Rehydrated { answer, .. } => answer.is_none(),
+            Exchange::Forgot { answer, .. } => answer.is_none(),
         }
     }
 
     /// Returns the same request without an answer.
     pub fn unanswered(self) -> Self {
         match self {
-            Told::Tokenized { subject, .. } => Told::Tokenized { subject, answer: None },
-            Told::Rehydrated { subject, token, .. } => Told::Rehydrated { subject, token, answer: None },
-            Told::Forgot { subject, token, .. } => Told::Forgot { subject, token, answer: None },
+            Exchange::Tokenized { subject, .. } => Exchange::Tokenized { subject, answer: None },
+            Exchange::Rehydrated { subject, token, .. } => Exchange::Rehydrated { subject, token, answer: None },
+            Exchange::Forgot { subject, token, .. } => Exchange::Forgot { subject, token, answer: None },
         }
     }
 }
@@ -107,19 +107,19 @@ pub struct Promises {
 
 impl Promises {
     /// Records an answer.
-    pub fn note(&mut self, told: &Told) {
-        match told {
-            Told::Tokenized { subject, answer: None } => {
+    pub fn note(&mut self, exchange: &Exchange) {
+        match exchange {
+            Exchange::Tokenized { subject, answer: None } => {
                 let promise = self.promise(subject);
                 if promise.state == State::Absent {
                     promise.state = State::Asked;
                     promise.settled = false;
                 }
             }
-            Told::Tokenized { subject, answer: Some((token, created)) } => self.tokenized(subject, token, *created),
-            Told::Rehydrated { answer: None, .. } => {}
-            Told::Rehydrated { subject, token, answer: Some(answer) } => self.rehydrated(subject, token, answer),
-            Told::Forgot { subject, token, answer } => {
+            Exchange::Tokenized { subject, answer: Some((token, created)) } => self.tokenized(subject, token, *created),
+            Exchange::Rehydrated { answer: None, .. } => {}
+            Exchange::Rehydrated { subject, token, answer: Some(answer) } => self.rehydrated(subject, token, answer),
+            Exchange::Forgot { subject, token, answer } => {
                 let promise = self.promise(subject);
                 promise.settled = false;
                 match answer {

@@ -122,7 +122,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
     let (mut in_the_middle, mut done) = (0, 0);
     for kill in 0..kills {
         for step in load_until_killed(&daemon, &mut load, &promises, 120, &mut random) {
-            promises.note(&step.told);
+            promises.note(&step.exchange);
         }
         daemon.kill();
 

@@ -248,7 +248,7 @@ fn a_client_can_be_a_unit() {
     }
     let name = format!("masker-test-{}.service", process::id());
     let Some(unit) = Unit::make(&name) else {
-        eprintln!("skipped: this host lets nobody make control groups");
+        eprintln!("skipped: this host does not allow new control groups");
         return;
     };
     let mut site = Site::new();

@@ -121,8 +121,8 @@ fn reports_failed_cells_and_writes_them_empty() {
     let expected = format!("id,phone,text\n1,{},{huge}\n2,,b\n3,,c\n4,,d\n,,\n,,\n7,{},g\n", tokens[0], tokens[1]);
     assert_eq!((ended.code, ended.text()), (Some(2), expected.as_str()));
 
-    let told: Vec<&str> = ended.stderr.lines().collect();
-    for (line, start) in told.iter().zip([
+    let reported: Vec<&str> = ended.stderr.lines().collect();
+    for (line, start) in reported.iter().zip([
         "row 2, phone: value.invalid: ",
         "row 3, phone: value.invalid: ",
         "row 4, phone: value.invalid: ",
@@ -132,7 +132,7 @@ fn reports_failed_cells_and_writes_them_empty() {
     ]) {
         assert!(line.starts_with(start), "{line}");
     }
-    assert_eq!(told.len(), 6);
+    assert_eq!(reported.len(), 6);
     let listed = fs::read_to_string(&failures).unwrap();
     let begins: Vec<String> =
         listed.lines().map(|line| line.splitn(4, ',').take(3).collect::<Vec<_>>().join(",")).collect();
@@ -164,10 +164,10 @@ fn lists_the_first_failures_and_counts_the_others() {
     let table = "t\n".to_owned() + &"nonsense\n".repeat(3_000);
     let ended = masker(&daemon, "rehydrate --csv --column t --batch 100", table);
     assert_eq!((ended.code, ended.text().lines().count()), (Some(2), 3_001));
-    let told: Vec<&str> = ended.stderr.lines().collect();
-    assert_eq!(told.len(), 21);
-    assert!(told[19].starts_with("row 20, t: token.malformed: "), "{}", told[19]);
-    assert!(told[20].starts_with("3000 failed: token.malformed 3000; "), "{}", told[20]);
+    let reported: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(reported.len(), 21);
+    assert!(reported[19].starts_with("row 20, t: token.malformed: "), "{}", reported[19]);
+    assert!(reported[20].starts_with("3000 failed: token.malformed 3000; "), "{}", reported[20]);
     daemon.stop();
 }
 
@@ -245,7 +245,7 @@ fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
 fn rows_of_a_failed_output_do_not_count_as_done() {
     let site = Site::new();
     let daemon = start(&site);
-    for (skip, told) in
+    for (skip, advice) in
         [("", "Nothing is done: begin again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
     {
         let mut command = command(&daemon, &format!("{SWAP}{skip}"));
@@ -253,7 +253,7 @@ fn rows_of_a_failed_output_do_not_count_as_done() {
         let ended = feed(command, rows(20));
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(told),
+            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(advice),
             "{}",
             ended.stderr
         );

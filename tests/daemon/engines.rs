@@ -64,15 +64,15 @@ fn migrates_a_vault_without_a_daemon() {
     let daemon = launch(&site).start();
     let tokens = daemon.client().tokens("PHONE", &phones());
 
-    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
-    assert!(code == Some(1) && told.contains("is in use by process"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(1) && stderr.contains("is in use by process"), "{stderr}");
     assert_eq!(daemon.client().value(&tokens[0]), PHONES[0], "it serves on");
     daemon.stop();
-    let (code, _, told) = migrate(&site, &["--to", "rocksdb"]);
-    assert!(code == Some(64) && told.contains("sled or fjall"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "rocksdb"]);
+    assert!(code == Some(64) && stderr.contains("sled or fjall"), "{stderr}");
 
-    let (code, report, told) = migrate(&site, &["--to", "fjall", "--json"]);
-    assert!(code == Some(0) && told.contains("`[vault] engine` says sled: set it to \"fjall\""), "{told}");
+    let (code, report, stderr) = migrate(&site, &["--to", "fjall", "--json"]);
+    assert!(code == Some(0) && stderr.contains("`[vault] engine` says sled: set it to \"fjall\""), "{stderr}");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!((&report["engine"], &report["moved"]["from"]), (&"fjall".into(), &"sled".into()));
     assert!(report["moved"]["rows"].as_u64().is_some_and(|rows| rows >= 6), "{report}");
@@ -86,6 +86,6 @@ fn migrates_a_vault_without_a_daemon() {
     }
     assert_eq!(client.tokens("PHONE", &phones()), tokens);
     daemon.stop();
-    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
-    assert!(code == Some(0) && told.contains("is one of fjall already"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(0) && stderr.contains("is one of fjall already"), "{stderr}");
 }

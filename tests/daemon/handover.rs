@@ -93,11 +93,11 @@ fn kept(path: &Path, connection: &mut Option<Client>, number: u64) -> Minted {
 /// client sends no request twice.
 fn under_load(path: &Path, some_send_once: bool, mut change: impl FnMut()) -> Vec<Minted> {
     let done = AtomicBool::new(false);
-    let (told, answers): (Sender<()>, Receiver<()>) = channel();
+    let (answered, answers): (Sender<()>, Receiver<()>) = channel();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..2 * CLIENTS)
             .map(|client| {
-                let (done, told) = (&done, told.clone());
+                let (done, answered) = (&done, answered.clone());
                 scope.spawn(move || {
                     let (mut connection, mut all) = (None, Vec::new());
                     while !done.load(Ordering::Relaxed) {
@@ -107,7 +107,7 @@ fn under_load(path: &Path, some_send_once: bool, mut change: impl FnMut()) -> Ve
                         } else {
                             kept(path, &mut connection, number)
                         });
-                        told.send(()).expect("somebody counts");
+                        answered.send(()).expect("the receiver counts");
                     }
                     all
                 })
@@ -188,7 +188,7 @@ fn accepted_connections_are_served_at_the_end() {
     fresh.expect_end();
     idle.expect_end();
     let refused = idle.send_raw(&request("GET", "/health", b"")).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::BrokenPipe, "what is sent too late is known not to be heard");
+    assert_eq!(refused.kind(), ErrorKind::BrokenPipe, "a late request is known to be unprocessed");
     daemon.stopped(since);
 
     let daemon = start(&site, &listener);
@@ -258,7 +258,7 @@ fn systemd_starts_the_daemon_for_the_first_client() {
     let mut client = Client::connect(&path).unwrap();
     let token = client.token("PHONE", "415-555-2671");
     assert_eq!(client.value(&token), "415-555-2671");
-    assert!(!site.socket().exists(), "the configured one is not made beside it");
+    assert!(!site.socket().exists(), "the configured socket is not created");
     // It has become the daemon, under the same process id.
     kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).unwrap();
     client.expect_end();

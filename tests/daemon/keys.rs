@@ -70,7 +70,7 @@ fn values_keep_their_tokens_when_the_key_becomes_old() {
     let new_pin = rewrap(&mut client, &pin);
     assert_eq!(new_pin["changed"], true);
     let new_pin = new_pin["token"].as_str().unwrap();
-    assert_ne!(rewrap(&mut client, &pin)["token"], new_pin, "its suite is a random one");
+    assert_ne!(rewrap(&mut client, &pin)["token"], new_pin, "its suite is randomized");
     assert_eq!(client.rehydrate(&[new_pin]), [rehydrated("1234", "PIN", "active")]);
 
     let answer = client.get("/api/v1/keys").ok();
@@ -246,7 +246,7 @@ fn a_replaced_key_is_refused_without_confirmation() {
     {
         assert!(log.contains(expected), "{expected}: {log}");
     }
-    assert!(!log.contains("MASKER_KEY_K_PAY"), "that one is as it should be: {log}");
+    assert!(!log.contains("MASKER_KEY_K_PAY"), "the other key is not mentioned: {log}");
     let log = launch().refused().code(1);
     assert!(log.contains(&format!("MASKER_KEY_K_CARE holds {first}, which {second} replaced on ")), "{log}");
     start(&site, "second", Some("first")).stop();

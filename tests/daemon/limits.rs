@@ -44,7 +44,7 @@ fn answers_have_rate_limit_headers() {
     assert!((1..=3_600).contains(&wait), "{wait}");
     // A caller without remaining requests can still see its limits.
     assert_eq!(left(&mut client, "requests_per_hour"), 0);
-    assert!(daemon.client().get("/api/v1/keys").rate.is_none(), "nobody limits the operator");
+    assert!(daemon.client().get("/api/v1/keys").rate.is_none(), "the operator has no limits");
 
     // New limits for the same key keep its usage.
     daemon.client().exchange("PATCH", &key.path(), br#"{"limits": {"requests_per_hour": 8}}"#).ok();

@@ -1,6 +1,6 @@
 //! The program from outside: the daemon over its socket, and the command line.
 //!
-//! Each test starts the real binary in a directory of its own. The tests in `cli` need no daemon, or a few lines of HTTP
+//! Each test starts the real binary in a temporary directory. The tests in `cli` need no daemon, or a few lines of HTTP
 //! in place of one.
 
 #[path = "../support/harness/mod.rs"]

@@ -301,7 +301,7 @@ fn a_refused_reload_reports_all_errors_and_changes_nothing() {
     let log = daemon.stop().log.text();
     assert!(log.contains("the keys were not reloaded; those before stay in force"), "{log}");
     for secret in ["hunter2", "c2hvcnQ", &key("K_CARE", "1").base64(), &key("K_CARE", "2").base64()] {
-        assert!(!log.contains(secret), "a key is told");
+        assert!(!log.contains(secret), "the log contains a key");
     }
 }
 

@@ -206,30 +206,33 @@ fn the_command_line_waits_for_a_rotation_and_shows_progress() {
     let daemon = launch(&site, 2).start();
     let mut client = daemon.client();
 
-    let (code, told, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE", "--dry-run"]);
-    assert_eq!(code, Some(0), "{told}{remarks}");
-    assert!(told.contains("state\tdone\n") && told.contains("would be moved\t30\n"), "{told}");
-    assert!(remarks.contains("dry run ") && remarks.contains("of 30 records"), "{remarks}");
+    let (code, stdout, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE", "--dry-run"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("state\tdone\n") && stdout.contains("would be moved\t30\n"), "{stdout}");
+    assert!(stderr.contains("dry run ") && stderr.contains("of 30 records"), "{stderr}");
     assert_eq!(old_key(&mut client)["vault_records"], 30, "a dry run moves nothing");
 
     let slow = SLOWLY.to_string();
     let words = ["vault", "rotate-key", "--new-kid", "K_CARE", "--max-rows-per-second", &slow, "--detach", "--json"];
-    let (code, told, remarks) = masker(&site, &words);
-    let begun: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((code, remarks.as_str(), &begun["state"]), (Some(0), "", &json!("running")));
-    let (code, told, _) = masker(&site, &["vault", "rotations"]);
-    assert!(code == Some(0) && told.contains(begun["id"].as_str().unwrap()) && told.contains("\trunning\t"), "{told}");
-    let (code, told, _) = masker(&site, &["vault", "cancel-rotation", begun["id"].as_str().unwrap()]);
-    assert!(code == Some(0) && told.contains("state\tcancelled\n"), "{told}");
-    let (code, _, remarks) = masker(&site, &["vault", "cancel-rotation", "../x"]);
-    assert!(code == Some(64) && remarks.contains("32 hex digits"), "{remarks}");
+    let (code, stdout, stderr) = masker(&site, &words);
+    let begun: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, stderr.as_str(), &begun["state"]), (Some(0), "", &json!("running")));
+    let (code, stdout, _) = masker(&site, &["vault", "rotations"]);
+    assert!(
+        code == Some(0) && stdout.contains(begun["id"].as_str().unwrap()) && stdout.contains("\trunning\t"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = masker(&site, &["vault", "cancel-rotation", begun["id"].as_str().unwrap()]);
+    assert!(code == Some(0) && stdout.contains("state\tcancelled\n"), "{stdout}");
+    let (code, _, stderr) = masker(&site, &["vault", "cancel-rotation", "../x"]);
+    assert!(code == Some(64) && stderr.contains("32 hex digits"), "{stderr}");
 
-    let (code, told, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE"]);
-    assert_eq!(code, Some(0), "{told}{remarks}");
-    assert!(told.contains("state\tdone\n") && remarks.contains("`masker keys status`"), "{told}{remarks}");
+    let (code, stdout, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("state\tdone\n") && stderr.contains("`masker keys status`"), "{stdout}{stderr}");
     assert_eq!(old_key(&mut client)["removable"], true);
-    let (code, _, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_NOSUCH"]);
-    assert!(code == Some(1) && remarks.contains("MASKER_KEY_K_NOSUCH"), "{remarks}");
+    let (code, _, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_NOSUCH"]);
+    assert!(code == Some(1) && stderr.contains("MASKER_KEY_K_NOSUCH"), "{stderr}");
     daemon.stop();
 }
 

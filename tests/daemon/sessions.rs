@@ -116,7 +116,7 @@ fn rejects_requests_with_foreign_sessions() {
         assert!(!detail.contains(name), "{detail}");
     }
     assert_eq!(counts(&show(&mut other, &others)), [0; 4]);
-    assert_eq!(counts(&show(&mut app, &own)), [0; 4], "what names no session counts in none");
+    assert_eq!(counts(&show(&mut app, &own)), [0; 4], "requests without a session count in none");
     let looked_up =
         daemon.client_of(USERS).post("/api/v1/tokenize", &json!({"items": [item("PHONE", "415-555-1111")]}));
     assert_eq!(looked_up.results(1)[0]["created"], true, "nothing was minted before");
@@ -282,7 +282,7 @@ fn the_audit_log_names_the_session_of_a_request() {
     let site = Site::new();
     let daemon = launch(&site, 1).env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64()).start();
     let mut client = daemon.client();
-    let id = open(&mut client, "a label of its application's making");
+    let id = open(&mut client, "a label of the application");
     let mut inside = daemon.client().within(&id);
     let token = inside.token("PHONE", "415-555-2671");
     inside.value(&token);

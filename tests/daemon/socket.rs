@@ -88,7 +88,7 @@ fn refuses_a_socket_in_use() {
     second.set("server", "socket", format!("{:?}", first.socket()));
     let log = second.launch().care_keys().refused().code(1);
     assert!(log.contains("another process is listening on this socket"), "{log}");
-    assert!(!second.vault().exists(), "no vault was made for nothing");
+    assert!(!second.vault().exists(), "no vault was created");
     daemon.client().get("/health").ok();
     daemon.stop();
 }
@@ -119,9 +119,9 @@ fn keeps_a_socket_from_the_service_manager() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = site.launch().care_keys().handed_over(&listener).start();
     let token = daemon.client().token("PHONE", "415-555-2671");
-    assert!(!site.socket().exists(), "the configured one is not made beside it");
+    assert!(!site.socket().exists(), "the configured socket is not created");
     daemon.stop();
-    assert_eq!(mode_and_group(&path).0, 0o600, "the file is the manager's to remove");
+    assert_eq!(mode_and_group(&path).0, 0o600, "the service manager removes the file");
 
     // A client that connects between two daemons waits for the second.
     let mut early = Client::connect(&path).unwrap();

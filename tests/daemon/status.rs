@@ -200,9 +200,9 @@ impl Screen {
         let shown = self.display.0.lock().unwrap().text();
         assert_eq!(status.code(), Some(0), "{shown}");
         // Without the speed, which systems encode in two equivalent ways.
-        let told = |of: &Termios| (of.input_flags, of.output_flags, of.local_flags, of.control_chars);
+        let settings = |of: &Termios| (of.input_flags, of.output_flags, of.local_flags, of.control_chars);
         let after = tcgetattr(&self.slave).unwrap();
-        assert_eq!(told(&after), told(&self.before), "the terminal's settings");
+        assert_eq!(settings(&after), settings(&self.before), "the terminal's settings");
         let (display, changed) = &*self.display;
         // The last bytes may still be in transit.
         let pending = |display: &mut Display| !display.bytes.ends_with(b"\x1b[?25h") && !display.ended;
@@ -376,16 +376,16 @@ fn doctor_reports_the_parts_of_the_sandbox() {
         let config = site.path("masker.toml");
         let output = masker(&site.socket(), &["doctor", "--json", "--config", config.to_str().unwrap()]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for check in report["checks"].as_array().unwrap().iter().filter(|check| check["id"] == "daemon.sandbox") {
             let found = check["found"].as_str().unwrap();
             let idle = ["degraded", "off", "logged"].iter().any(|word| found.ends_with(word));
             assert_eq!(check["status"], if idle { "warning" } else { "ok" }, "{check}");
             assert_eq!(check["remedy"].is_string(), idle, "{check}");
-            told.push(found.to_owned());
+            reported.push(found.to_owned());
         }
-        told.sort_by_key(|told| PARTS.iter().position(|part| told.starts_with(part)));
-        assert_eq!(told, said);
+        reported.sort_by_key(|reported| PARTS.iter().position(|part| reported.starts_with(part)));
+        assert_eq!(reported, said);
         daemon.stop();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Instant};
 
-use super::{super::promises::Told, around::Around, strikes};
+use super::{super::promises::Exchange, around::Around, strikes};
 use crate::{harness::Daemon, powercut::disk::Seeded};
 
 /// A fault.
@@ -54,9 +54,15 @@ impl Fault {
         Fault::Rotation,
     ];
 
-    /// Causes the fault while the daemon is under load, and ends it. `told` receives the answers to requests beside
+    /// Causes the fault while the daemon is under load, and ends it. `exchanges` receives the answers to requests beside
     /// the load.
-    pub fn strike(self, around: &Around, daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+    pub fn strike(
+        self,
+        around: &Around,
+        daemon: &Daemon,
+        exchanges: &mut Vec<Exchange>,
+        random: &mut Seeded,
+    ) -> Outcome {
         match self {
             Fault::Kill => strikes::kill(daemon, random),
             Fault::FullDisk => strikes::full_disk(around, daemon, random),
@@ -66,10 +72,10 @@ impl Fault {
             Fault::ClockJump => strikes::clock_jump(around, daemon, random),
             Fault::HangupStorm => strikes::hangup_storm(around, daemon, random),
             Fault::HalfAPolicy => strikes::half_a_policy(around, daemon, random),
-            Fault::VanishingClients => strikes::vanishing_clients(daemon, told, random),
+            Fault::VanishingClients => strikes::vanishing_clients(daemon, exchanges, random),
             Fault::NoDescriptors => strikes::no_descriptors(daemon, random),
             Fault::ScarceMemory => strikes::scarce_memory(around, daemon, random),
-            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, told, random),
+            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, exchanges, random),
             Fault::Rotation => strikes::rotation(daemon),
         }
     }
@@ -105,5 +111,5 @@ pub enum Outcome {
     /// It was killed.
     Killed,
     /// It was stopped at this time, and the next daemon gets a new key to rotate to.
-    ToldToRotate(Instant),
+    Rotating(Instant),
 }

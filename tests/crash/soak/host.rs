@@ -70,7 +70,7 @@ pub struct Group {
     path: PathBuf,
     limit: PathBuf,
     /// The file that counts how often the limit was hit.
-    felt: PathBuf,
+    hits: PathBuf,
     /// The group to which its processes return.
     home: PathBuf,
 }
@@ -79,7 +79,7 @@ impl Group {
     /// Creates the group, in either version of control groups. Needs root; otherwise returns the reason.
     pub fn make(name: &str) -> Result<Self, String> {
         let mut why = "there are no control groups".to_owned();
-        for (root, limit, felt) in [
+        for (root, limit, hits) in [
             ("/sys/fs/cgroup", "memory.max", "memory.events"),
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.failcnt"),
         ] {
@@ -87,7 +87,7 @@ impl Group {
             match fs::create_dir(&path) {
                 Ok(()) => {
                     let home = PathBuf::from(root).join("cgroup.procs");
-                    let group = Group { limit: path.join(limit), felt: path.join(felt), home, path };
+                    let group = Group { limit: path.join(limit), hits: path.join(hits), home, path };
                     if group.limit.exists() {
                         return Ok(group);
                     }
@@ -124,8 +124,8 @@ pub struct Squeezed<'g> {
 
 impl Squeezed<'_> {
     /// Whether the limit was hit.
-    pub fn was_felt(&self) -> bool {
-        let text = fs::read_to_string(&self.group.felt).expect("a group of ours");
+    pub fn was_hit(&self) -> bool {
+        let text = fs::read_to_string(&self.group.hits).expect("a group of ours");
         let number = text.lines().find_map(|line| line.strip_prefix("max ")).unwrap_or(&text);
         number.trim() != "0"
     }

@@ -31,7 +31,7 @@ use super::{
     kill::check_vault,
     load::{self, Conduct, Load, Moment, Next, Refusals},
     number,
-    promises::{Extent, Promises, Told},
+    promises::{Exchange, Extent, Promises},
     rotation,
 };
 use crate::{
@@ -144,7 +144,8 @@ impl Soak {
             format!("{}, seed {}, {:.0} s after the start, {fault}", self.engine, self.seed, began.as_secs_f32());
         let mut random = Seeded(self.random.number());
         let Life { daemon, at_first } = life;
-        let outcome = self.busy.during(&daemon, |told| fault.strike(&self.around, &daemon, told, &mut random));
+        let outcome =
+            self.busy.during(&daemon, |exchanges| fault.strike(&self.around, &daemon, exchanges, &mut random));
         let counts = self.survived.entry(fault).or_default();
         counts[0] += 1;
         let life = match outcome {
@@ -162,7 +163,7 @@ impl Soak {
                 counts[1] += 1;
                 self.start()
             }
-            Outcome::ToldToRotate(since) => {
+            Outcome::Rotating(since) => {
                 daemon.stopped(since);
                 self.around.assert_audit_whole(&when);
                 self.around.generation += 1;
@@ -254,7 +255,7 @@ impl Busy {
                 (token.to_owned(), true)
             });
             let done = answer.is_some();
-            self.promises.note(&Told::Tokenized { subject, answer });
+            self.promises.note(&Exchange::Tokenized { subject, answer });
             if done {
                 return;
             }
@@ -266,7 +267,7 @@ impl Busy {
     }
 
     /// Puts load on the daemon while `meanwhile` runs, and records all answers.
-    fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Told>) -> T) -> T {
+    fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Exchange>) -> T) -> T {
         let (over, all_connected) = (AtomicBool::new(false), Once::new());
         let (connected, connecting) = mpsc::channel();
         let at = |moment| {
@@ -281,19 +282,19 @@ impl Busy {
         };
         let conduct = Conduct { at: &at, clock: &|| 0, refusals: Refusals::GoOn };
         let (load, promises) = (&mut self.load, &self.promises);
-        let mut told = Vec::new();
+        let mut exchanges = Vec::new();
         let (done, steps) = thread::scope(|scope| {
             let running = scope.spawn(move || load.run(daemon, promises, conduct));
             let over = Over(&over);
             connecting.recv_timeout(LIMIT).expect("the clients connect, and one of them asks");
-            let done = meanwhile(&mut told);
+            let done = meanwhile(&mut exchanges);
             drop(over);
-            (done, running.join().expect("what it saw stands above"))
+            (done, running.join().expect("the output above has the cause"))
         });
-        told.extend(steps.into_iter().flatten().map(|step| step.told));
-        for told in &told {
-            *(if told.is_open() { &mut self.refused } else { &mut self.answered }) += 1;
-            self.promises.note(told);
+        exchanges.extend(steps.into_iter().flatten().map(|step| step.exchange));
+        for exchange in &exchanges {
+            *(if exchange.is_open() { &mut self.refused } else { &mut self.answered }) += 1;
+            self.promises.note(exchange);
         }
         done
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         load,
-        promises::Told,
+        promises::Exchange,
         rotation::{latest, wait_within},
     },
     END_LIMIT,
@@ -89,7 +89,7 @@ fn fail(around: &Around, daemon: &Daemon, fault: DiskFault, random: &mut Seeded)
 
 fn assert_fails(daemon: &Daemon, before: usize) {
     let log = daemon.log();
-    assert!(log.find_after(before, &FAILED, LIMIT).is_some(), "it was not felt:\n{}", log.text_after(before));
+    assert!(log.find_after(before, &FAILED, LIMIT).is_some(), "the fault had no effect:\n{}", log.text_after(before));
 }
 
 pub fn slow_disk(around: &Around, random: &mut Seeded) -> Outcome {
@@ -112,9 +112,9 @@ pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outc
         daemon.wait_for_notification("READY=1");
         let line = daemon.log().find_after(before, &[RELOADED], LIMIT);
         let line = line.unwrap_or_else(|| panic!("no reload:\n{}", daemon.log().text_after(before)));
-        let told: jiff::Timestamp = line["timestamp"].as_str().expect("a time").parse().expect("a time");
-        let wrong = told.as_second() - right.as_second() - seconds;
-        assert!((-1..=LIMIT.as_secs() as i64).contains(&wrong), "by {seconds} s: {told}, when it was {right}");
+        let logged: jiff::Timestamp = line["timestamp"].as_str().expect("a time").parse().expect("a time");
+        let wrong = logged.as_second() - right.as_second() - seconds;
+        assert!((-1..=LIMIT.as_secs() as i64).contains(&wrong), "by {seconds} s: {logged}, when it was {right}");
         dwell(random, 100, 500);
     }
     if random.chance(70) {
@@ -182,7 +182,7 @@ pub fn half_a_policy(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     Outcome::Serves
 }
 
-pub fn vanishing_clients(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+pub fn vanishing_clients(daemon: &Daemon, exchanges: &mut Vec<Exchange>, random: &mut Seeded) -> Outcome {
     for _ in 0..100 {
         let subject = load::subject(VANISHED, random.below(1 << 40));
         let body = json!({ "items": [load::item(&subject)] }).to_string();
@@ -194,7 +194,7 @@ pub fn vanishing_clients(daemon: &Daemon, told: &mut Vec<Told>, random: &mut See
         // The daemon may have rejected the first of several requests and closed the connection.
         let _ = stream.write_all(&many[..sent]);
         if sent >= whole.len() {
-            told.push(Told::Tokenized { subject, answer: None });
+            exchanges.push(Exchange::Tokenized { subject, answer: None });
         }
         if random.chance(30) {
             dwell(random, 0, 10);
@@ -212,7 +212,11 @@ pub fn no_descriptors(daemon: &Daemon, random: &mut Seeded) -> Outcome {
     let limited = Limited::to(daemon.pid(), Resource::Nofile, (held.descriptors + held.files) as u64 + SPARE);
     let clients: Vec<_> = (0..SPARE * 4).map(|_| UnixStream::connect(daemon.socket()).expect("it listens")).collect();
     let log = daemon.log();
-    assert!(log.find_after(before, &[NOT_ACCEPTED], LIMIT).is_some(), "not felt:\n{}", log.text_after(before));
+    assert!(
+        log.find_after(before, &[NOT_ACCEPTED], LIMIT).is_some(),
+        "the fault had no effect:\n{}",
+        log.text_after(before)
+    );
     dwell(random, 100, 1_000);
     drop(clients);
     drop(limited);
@@ -223,7 +227,7 @@ pub fn scarce_memory(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     let group = around.group.as_ref().expect("it is skipped otherwise");
     let began = Instant::now();
     let squeezed = group.squeeze(daemon.pid(), (64 + random.below(2_048)) << 10);
-    while !squeezed.was_felt() {
+    while !squeezed.was_hit() {
         assert!(began.elapsed() < LIMIT, "there was memory enough");
         dwell(random, 5, 20);
     }
@@ -235,7 +239,7 @@ pub fn scarce_memory(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
 /// Values of a request for which memory may not suffice.
 const MANY: u64 = 2_000;
 
-pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+pub fn scarce_addresses(daemon: &Daemon, exchanges: &mut Vec<Exchange>, random: &mut Seeded) -> Outcome {
     let limited = Limited::to(daemon.pid(), Resource::As, address_space(daemon.pid()) + (random.below(4) << 20));
     for _ in 0..4 {
         let first = random.below(1 << 40);
@@ -248,7 +252,7 @@ pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seed
             // An answer, or the end of the daemon.
             stream.read(&mut [0; 16])
         });
-        told.extend(subjects.into_iter().map(|subject| Told::Tokenized { subject, answer: None }));
+        exchanges.extend(subjects.into_iter().map(|subject| Exchange::Tokenized { subject, answer: None }));
         if asked.is_err() {
             break;
         }
@@ -268,5 +272,5 @@ pub fn rotation(daemon: &Daemon) -> Outcome {
     let since = Instant::now();
     daemon.signal(Signal::SIGTERM);
     daemon.wait_for_notification("STOPPING=1");
-    Outcome::ToldToRotate(since)
+    Outcome::Rotating(since)
 }

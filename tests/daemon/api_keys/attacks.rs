@@ -59,7 +59,7 @@ fn guessing_blocks_only_the_guesser() {
         while guessed.load(Ordering::SeqCst) < GUESSERS * GUESSES || served == 0 {
             kept.token("PHONE", "415-555-2671");
             honest.client(&daemon).token("PHONE", "415-555-2671");
-            assert_eq!(outcome(&mut daemon.client()).0, 200, "nor is whoever shows no key");
+            assert_eq!(outcome(&mut daemon.client()).0, 200, "callers without a key are not blocked either");
             served += 1;
         }
     });

@@ -71,15 +71,15 @@ fn reports_and_keeps_damage_to_the_log() {
         // It serves: a broken log must not be a way to stop a host.
         daemon.client().token("PHONE", "1");
         daemon.stop();
-        assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start mends nothing");
+        assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start repairs nothing");
 
         let daemon = launch(&site).flag("--accept-audit-break").start();
         assert_eq!(complaint(&daemon), None, "{what}");
         daemon.stop();
         let daemon = launch(&site).start();
-        assert_eq!(complaint(&daemon), None, "{what}: it stays taken note of");
+        assert_eq!(complaint(&daemon), None, "{what}: the accepted break stays recorded");
         daemon.stop();
-        assert_eq!(lines(&segment), tampered, "{what}: what is there is evidence");
+        assert_eq!(lines(&segment), tampered, "{what}: the log is kept as evidence");
         let (report, code) = verify(&site, &[]);
         assert_eq!((code, &report["line"]), (Some(2), &json!(line)), "{what}: {report}");
         let after: String = segments(&site)[1..].iter().map(|path| text_of(path)).collect();

@@ -203,7 +203,7 @@ fn filters_events_by_time_caller_and_operation() {
     let shown = lines(&audit(&site, &["show", "--json", "--since", "24h", "--caller", "billing", "--op", "rehydrate"]));
     assert_eq!(shown.len(), 5);
     assert!(shown.iter().all(|event| event["op"] == "rehydrate" && event["caller"]["name"] == "billing"), "{shown:?}");
-    assert!(shown.iter().all(|event| events(&site).contains(event)), "as they stand in the log");
+    assert!(shown.iter().all(|event| events(&site).contains(event)), "as in the log");
     assert!(lines(&audit(&site, &["show", "--json", "--until", "2001-01-01"])).is_empty());
     let text = audit(&site, &["show", "--op", "rehydrate"]).stdout;
     let text = String::from_utf8(text).unwrap();

@@ -328,7 +328,7 @@ fn finds_faults_of_the_data_directory() {
     site.expect("error", "vault.directory", "others can write to it");
     mode(&site.place.path("vault"), 0o700);
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: another owner takes root");
+        eprintln!("skipped: another owner needs root");
         return;
     }
     chown(site.place.path("vault"), Some(54_321), None).unwrap();
@@ -394,7 +394,7 @@ fn finds_a_full_disk() {
     let disk = site.place.path("vault");
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"]).arg(&disk).output();
     if !mount.as_ref().is_ok_and(|mount| mount.status.success()) {
-        eprintln!("skipped: a small disk takes the right to mount: {mount:?}");
+        eprintln!("skipped: a small disk needs permission to mount: {mount:?}");
         return;
     }
     let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -323,12 +323,12 @@ fn prints_the_fingerprint_of_a_key() {
     let (_, made, _) = run(&mut place.masker(&["keys", "generate", "--kid", "K_X", "--json", "--quiet"]));
     let made: serde_json::Value = serde_json::from_str(&made).unwrap();
     let key = made["key"].as_str().unwrap();
-    let told = |kid: &str, text: &str| read(place.feed(&["keys", "fingerprint", "--kid", kid], text));
+    let print = |kid: &str, text: &str| read(place.feed(&["keys", "fingerprint", "--kid", kid], text));
     let fingerprint = format!("{}\n", made["fingerprint"].as_str().unwrap());
-    assert_eq!(told("k_x", &format!("{key}\n")), (Some(0), fingerprint, String::new()));
-    assert_ne!(told("K_Y", key).1, told("K_X", key).1, "the key id is part of it");
+    assert_eq!(print("k_x", &format!("{key}\n")), (Some(0), fingerprint, String::new()));
+    assert_ne!(print("K_Y", key).1, print("K_X", key).1, "the key id is part of it");
     for wrong in ["", "no key", &key[..40], &format!("MASKER_KEY_K_X={key}")] {
-        let (code, stdout, stderr) = told("K_X", wrong);
+        let (code, stdout, stderr) = print("K_X", wrong);
         assert_eq!((code, stdout.as_str()), (Some(1), ""));
         assert!(stderr.contains("standard input") && (wrong.is_empty() || !stderr.contains(wrong)), "{stderr}");
     }

@@ -74,7 +74,7 @@ fn limits_of_bodies_and_batches_are_inclusive() {
     client.send_raw(head.as_bytes()).unwrap();
     let response = client.receive();
     assert!(response.problem(413, "request.too_large").contains("16 MiB"));
-    assert!(response.close, "what follows cannot be told from the body");
+    assert!(response.close, "the end of the body is unknown");
     client.expect_end();
 
     let items = vec![item("CITY", "a"); 10_000];

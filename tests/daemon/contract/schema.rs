@@ -10,7 +10,7 @@ use crate::harness::shape_of;
 pub fn mismatch(document: &Value, schema: &Value, value: &Value) -> Option<String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-        return mismatch(document, target.unwrap_or_else(|| panic!("{reference} leads nowhere")), value);
+        return mismatch(document, target.unwrap_or_else(|| panic!("{reference} does not resolve")), value);
     }
     for keyword in shape_of(schema) {
         let wrong = match keyword {

@@ -150,10 +150,10 @@ fn no_log_metric_or_error_contains_secrets() {
         needles.assert_absent("an answer", answer);
     }
     let log = daemon.stop().log.text();
-    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is a talkative one");
+    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log has debug lines");
     needles.assert_absent("the log", log.as_bytes());
     // The vault stores ids of tokens in plain text, and nothing else of them.
-    assert!(site.vault().join("audit").is_dir(), "and the audit log nothing at all");
+    assert!(site.vault().join("audit").is_dir(), "the audit log has no token ids either");
     for file in files_under(&site.vault()) {
         needles.assert_absent(&file.display().to_string(), &fs::read(&file).unwrap());
     }

@@ -277,7 +277,7 @@ impl Response {
         let mut headers: Vec<(&str, &str)> = Vec::new();
         for line in lines {
             let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} in\n{head}"));
-            assert!(headers.iter().all(|(known, _)| *known != name), "{name} stands twice in\n{head}");
+            assert!(headers.iter().all(|(known, _)| *known != name), "{name} occurs twice in\n{head}");
             assert!(
                 form_of(name, code).is_some_and(|is_right| is_right(value)),
                 "{line:?} was not expected in\n{head}"

@@ -16,7 +16,7 @@ use super::{Client, Daemon, Site};
 pub fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {test} takes root");
+        eprintln!("skipped: {test} needs root");
     }
     root
 }

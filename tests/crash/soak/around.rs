@@ -57,7 +57,7 @@ impl Around {
         let mut skipped = Vec::new();
         let disk = SmallDisk::mount(place.clone(), DISK_MB);
         if disk.is_none() {
-            skipped.push((Fault::FullDisk, "no file system can be mounted, which takes root".to_owned()));
+            skipped.push((Fault::FullDisk, "no file system can be mounted, which needs root".to_owned()));
             fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("a folder of ours");
         }
         for name in ["vault", "audit"] {

@@ -82,11 +82,13 @@ audit: ## Check the dependencies against the advisory database, if it can be rea
 	  echo 'advisories: not checked, because their database cannot be reached from here'; \
 	fi
 
-# The development build does: this tests the package around the binary.
-test-deb: build ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
+# The development build does: this tests the package around the binary. With these flags its crates have the features that
+# they have in `cargo test --workspace`, so that `make test` compiles them once.
+test-deb: toolchain ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
 	@scripts/deps test-deb
+	$(CARGO) build --locked --workspace --bins --examples
 	@directory="$$(scripts/target-dir)" && \
-	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  "$$directory/debug/examples/paperwork" "$$directory/debian/papers" && \
 	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
 
 # Both engines run at the same time. `make test` runs a minute of it on the development build.

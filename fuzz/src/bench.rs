@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::{net::UnixListener, runtime, sync::watch};
 use zeroize::Zeroizing;
 
-const POLICY: &str = include_str!("../../tests/daemon/policies/care.toml");
+const POLICY: &str = include_str!("../../tests/support/policies/care.toml");
 /// How long a client of the service waits, and the service for a client.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,13 +1,13 @@
-//! Vaults that break their promises: the checker must say so.
+//! Vaults that break their promises. The checker must report each of them.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    crash::promises::{Extent, NOT_FOUND, Promises, Subject, Told, Vault},
     powercut::disk::Seeded,
+    promises::{Exchange, Extent, NOT_FOUND, Promises, Subject, Vault},
 };
 
-/// A vault on paper: what each token stands for.
+/// A vault in memory: the value of each token.
 #[derive(Clone, Default)]
 struct Paper(BTreeMap<String, Subject>);
 
@@ -37,16 +37,16 @@ fn token(number: u64) -> String {
     format!("token {number}")
 }
 
-fn minted(number: u64) -> Told {
-    Told::Tokenized { subject: subject(number), answer: Some((token(number), true)) }
+fn minted(number: u64) -> Exchange {
+    Exchange::Tokenized { subject: subject(number), answer: Some((token(number), true)) }
 }
 
-fn forgot(number: u64, answer: Option<()>) -> Told {
-    Told::Forgot { subject: subject(number), token: token(number), answer }
+fn forgot(number: u64, answer: Option<()>) -> Exchange {
+    Exchange::Forgot { subject: subject(number), token: token(number), answer }
 }
 
-/// 300 values with a token, of which 50 were forgotten again, 10 that nobody was told of (half of them there), and 10
-/// whose forgetting nobody was told of (half of them gone); and a vault that has kept all of it.
+/// Returns 300 values with a token, 50 of which were forgotten again; 10 values and 10 erasures without an answer,
+/// half of which took place; and a vault that agrees.
 fn kept() -> (Promises, Paper) {
     let (mut promises, mut paper) = (Promises::default(), Paper::default());
     for number in 0..300 {
@@ -58,7 +58,7 @@ fn kept() -> (Promises, Paper) {
         paper.0.remove(&token(number));
     }
     for number in 300..310 {
-        promises.note(&Told::Tokenized { subject: subject(number), answer: None });
+        promises.note(&Exchange::Tokenized { subject: subject(number), answer: None });
         if number % 2 == 0 {
             paper.0.insert(token(number), subject(number));
         }
@@ -79,12 +79,12 @@ fn broken(mut promises: Promises, mut paper: Paper, extent: Extent) -> Vec<Strin
 }
 
 #[test]
-fn a_vault_that_keeps_its_promises_passes() {
+fn accepts_a_vault_that_keeps_its_promises() {
     let (promises, paper) = kept();
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::All), [""; 0]);
     assert_eq!(broken(promises.clone(), paper.clone(), Extent::Sample(0)), [""; 0]);
 
-    // What was open is settled now, and has to stay so.
+    // The open requests are settled now, and must stay as they are.
     let (mut settled, mut vault) = (promises, paper);
     settled.check(&mut vault, Extent::Sample(0), &mut Seeded(1));
     assert_eq!(broken(settled.clone(), vault.clone(), Extent::All), [""; 0]);
@@ -93,7 +93,7 @@ fn a_vault_that_keeps_its_promises_passes() {
 }
 
 #[test]
-fn every_lost_record_is_noticed() {
+fn reports_each_lost_record() {
     let (promises, paper) = kept();
     for lost in 50..290 {
         let mut without = paper.clone();
@@ -104,18 +104,18 @@ fn every_lost_record_is_noticed() {
 }
 
 #[test]
-fn a_sample_of_everything_is_everything() {
+fn a_sample_of_everything_checks_everything() {
     let (mut promises, mut paper) = kept();
     promises.check(&mut paper, Extent::All, &mut Seeded(1));
     promises.assert_kept("before");
     paper.0.remove(&token(100));
     assert!(!broken(promises.clone(), paper.clone(), Extent::Sample(1_000)).is_empty());
-    // Nothing is looked at, but the count tells.
+    // No promise is checked, but the count differs.
     assert_eq!(broken(promises, paper, Extent::Sample(0)).len(), 1);
 }
 
 #[test]
-fn a_changed_value_and_a_moved_token_are_noticed() {
+fn reports_a_changed_value_and_a_moved_token() {
     let (promises, paper) = kept();
     let mut other = paper.clone();
     other.0.insert(token(77), subject(78));
@@ -126,7 +126,7 @@ fn a_changed_value_and_a_moved_token_are_noticed() {
 }
 
 #[test]
-fn what_was_forgotten_and_comes_back_is_noticed() {
+fn reports_a_forgotten_value_that_comes_back() {
     let (promises, paper) = kept();
     for back in 0..50 {
         let mut with = paper.clone();
@@ -136,34 +136,34 @@ fn what_was_forgotten_and_comes_back_is_noticed() {
 }
 
 #[test]
-fn a_second_token_is_noticed() {
+fn reports_a_second_token() {
     let (promises, paper) = kept();
     for number in [60, 300] {
         let mut with = paper.clone();
         with.0.insert("another token".to_owned(), subject(number));
         assert!(!broken(promises.clone(), with, Extent::Sample(0)).is_empty(), "{number}");
     }
-    let mut told = promises.clone();
-    told.note(&Told::Tokenized { subject: subject(60), answer: Some(("another token".to_owned(), false)) });
-    assert_eq!(told.broken().len(), 1);
+    let mut second = promises.clone();
+    second.note(&Exchange::Tokenized { subject: subject(60), answer: Some(("another token".to_owned(), false)) });
+    assert_eq!(second.broken().len(), 1);
     let mut again = promises.clone();
     again.note(&minted(60));
     assert_eq!(again.broken().len(), 1, "minted twice");
     let mut back = promises;
-    back.note(&Told::Tokenized { subject: subject(7), answer: Some((token(7), false)) });
+    back.note(&Exchange::Tokenized { subject: subject(7), answer: Some((token(7), false)) });
     assert_eq!(back.broken().len(), 1, "forgotten and not minted again");
-    // Minted again after it was forgotten: as it should be.
+    // Minted again after it was forgotten: correct.
     back.note(&minted(8));
     assert_eq!(back.broken().len(), 1);
 }
 
 #[test]
-fn wrong_answers_under_load_are_noticed() {
+fn reports_wrong_answers_under_load() {
     let (promises, _) = kept();
     let rehydrated = |number, answer: Result<&str, &str>| {
         let mut promises = promises.clone();
         let answer = Some(answer.map(str::to_owned).map_err(str::to_owned));
-        promises.note(&Told::Rehydrated { subject: subject(number), token: token(number), answer });
+        promises.note(&Exchange::Rehydrated { subject: subject(number), token: token(number), answer });
         promises.broken().len()
     };
     assert_eq!(rehydrated(60, Ok("value 60")), 0);
@@ -173,17 +173,17 @@ fn wrong_answers_under_load_are_noticed() {
     assert_eq!(rehydrated(7, Err("vault.damaged")), 1);
     assert_eq!(rehydrated(7, Ok("value 7")), 1);
 
-    // Minted again, as far as anybody knows.
+    // Minted again, as far as the checker can know.
     let mut open = promises.clone();
-    open.note(&Told::Tokenized { subject: subject(7), answer: None });
+    open.note(&Exchange::Tokenized { subject: subject(7), answer: None });
     for answer in [Ok("value 7".to_owned()), Err(NOT_FOUND.to_owned())] {
-        open.note(&Told::Rehydrated { subject: subject(7), token: token(7), answer: Some(answer) });
+        open.note(&Exchange::Rehydrated { subject: subject(7), token: token(7), answer: Some(answer) });
     }
     assert_eq!(open.broken(), [""; 0]);
 }
 
 #[test]
-fn a_wrong_count_is_noticed() {
+fn reports_a_wrong_count() {
     for records in [244, 246] {
         let (mut promises, mut paper) = kept();
         promises.check(&mut paper, Extent::All, &mut Seeded(1));

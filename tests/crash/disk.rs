@@ -1,4 +1,4 @@
-//! A disk that fills up, or cannot be written any more: refusals, nothing lost, and service again by itself.
+//! A disk that fills up or fails: requests are refused, nothing is lost, and service resumes without a restart.
 
 use std::{
     fs,
@@ -23,11 +23,11 @@ use crate::{
 };
 
 on_each_engine!(
-    a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room,
-    a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room,
-    a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing,
-    an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room,
-    a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again,
+    recovers_from_a_full_disk_without_loss,
+    refuses_to_start_on_a_full_disk,
+    refuses_to_start_on_a_read_only_disk,
+    import_on_a_full_disk_leaves_nothing_and_can_be_repeated,
+    recovers_from_a_failing_disk_without_loss,
 );
 
 const CONNECTIONS: usize = 4;
@@ -36,11 +36,11 @@ const SEED: u64 = 7;
 const FAILED: &str = "the store failed; opening it again";
 const SERVES: &str = "the store serves again";
 
-/// A file system of a few megabytes, gone with this.
+/// A file system of a few megabytes, unmounted when dropped.
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    /// Mounts it in a directory that is made for it. Takes root; without, says so and is none.
+    /// Mounts it in a new directory. Needs root; otherwise prints that the test is skipped and returns `None`.
     pub fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
         fs::create_dir(&path).expect("a folder can be made");
         let options = format!("size={megabytes}m,mode=0700");
@@ -58,19 +58,19 @@ impl SmallDisk {
         }
     }
 
-    /// Changes how it is mounted.
+    /// Remounts it with other options.
     pub fn remount(&self, how: &str) {
         self.try_remount(how).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    /// The same, where it may not be possible: for less room than is in use.
+    /// Remounts it if possible: its size cannot be less than what is in use.
     pub fn try_remount(&self, how: &str) -> Result<(), String> {
         let output = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output();
         let output = output.expect("mount was there before");
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
-    /// Makes this file, or makes it anew, so large that so many bytes are left.
+    /// Creates or replaces this file so that `bytes` bytes are left.
     pub fn leave(&self, path: &Path, bytes: u64) -> PathBuf {
         let mut file = fs::File::create(path).expect("a file without bytes takes no room");
         let found = statvfs(&self.0).expect("it is mounted");
@@ -79,7 +79,7 @@ impl SmallDisk {
         if bytes > 0 {
             take(free.saturating_sub(bytes)).expect("there was room for it");
         } else {
-            // The daemon may be using some of it meanwhile.
+            // The daemon may use some of it meanwhile.
             while take(found.fragment_size()).is_ok() {}
         }
         path.to_owned()
@@ -92,10 +92,10 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Requests that are answered by a store that should have failed, before the test gives up.
+/// Requests that may be answered by a store that should have failed, before the test fails.
 const ANSWERS_MAX: u64 = 50_000;
 
-/// Mints until a store that fails refuses every client. Everything that was answered until then is in `promises`.
+/// Mints until the failed store refuses every client. `promises` receives all answers until then.
 fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises) {
     run(load, daemon, promises, &|moment| if moment < Moment::Answered(ANSWERS_MAX) { Next::GoOn } else { Next::Stop });
 }
@@ -103,12 +103,12 @@ fn mint_until_refused(load: &mut Load, daemon: &Daemon, promises: &mut Promises)
 fn run(load: &mut Load, daemon: &Daemon, promises: &mut Promises, at: &(dyn Fn(Moment) -> Next + Sync)) {
     let conduct = Conduct { at, clock: &|| 0, refusals: Refusals::Stop };
     for step in load.run(daemon, promises, conduct).iter().flatten() {
-        promises.note(&step.told);
+        promises.note(&step.exchange);
     }
     promises.assert_kept("until the disk failed");
 }
 
-/// While the store cannot be written, a token gives its value or the whole request is refused: never another answer.
+/// Checks that a token gives its value or the whole request is refused while the store cannot be written.
 fn ask_while_down(client: &mut Client, promises: &Promises) {
     let tokens: Vec<_> = promises.held().take(500).collect();
     let items: Vec<_> =
@@ -123,7 +123,7 @@ fn ask_while_down(client: &mut Client, promises: &Promises) {
     }
 }
 
-/// The reason that health gives for a vault that cannot be used; `None` if it can.
+/// Returns the reason that health gives for an unusable vault; `None` if it is usable.
 fn why_degraded(client: &mut Client) -> Option<String> {
     let (status, components) = client.health();
     let vault = &components["vault"];
@@ -131,10 +131,10 @@ fn why_degraded(client: &mut Client) -> Option<String> {
     (status == "degraded").then(|| vault["detail"].as_str().expect("a reason").to_owned())
 }
 
-/// Waits until the store has come back as often as it failed. Nobody may write meanwhile.
+/// Waits until the store has recovered as often as it failed. No client may write meanwhile.
 pub fn wait_for_service(daemon: &Daemon) {
     let request = daemon.client().get("/health").request_id;
-    // The log comes through a pipe: what this request logged comes after what those before it did.
+    // The log is a pipe, so the line of this request follows those of all requests before it.
     let mut answers = daemon.log().wait_for(1, "answered");
     while !answers.iter().any(|line| line["request_id"] == *request) {
         answers = daemon.log().wait_for(answers.len() + 1, "answered");
@@ -144,23 +144,23 @@ pub fn wait_for_service(daemon: &Daemon) {
     daemon.log().wait_for(failures, SERVES);
 }
 
-/// Everything that was answered is there, and the vault agrees with itself.
+/// Checks that all answers are kept, and that the vault is consistent.
 fn check_all(client: &mut Client, promises: &mut Promises, when: &str) {
     promises.check(client, Extent::All, &mut Seeded(SEED));
     promises.check_count(check_vault(client));
     promises.assert_kept(when);
 }
 
-/// Started on a disk on which it cannot work, the daemon says why and changes nothing.
+/// Checks that the daemon refuses to start, gives the reason, and changes nothing.
 fn assert_refused(site: &Site, why: &str) {
     let log = site.launch().care_keys().refused().code(1);
-    let told = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
-    assert!(told.clone().count() == 1 && told.clone().all(|line| line.contains(why)), "{log}");
+    let errors = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
+    assert!(errors.clone().count() == 1 && errors.clone().all(|line| line.contains(why)), "{log}");
 }
 
 const NO_ROOM: &str = "No space left on device";
 
-fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine: &str) {
+fn recovers_from_a_full_disk_without_loss(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -172,7 +172,7 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine:
         promises.check(&mut client, Extent::All, &mut Seeded(SEED));
         for filling in 0..3 {
             disk.leave(&ballast, 1 << 20);
-            // What is left is too little for a commit, and may be enough to open again.
+            // The rest is too small for a commit, but can be enough to open again.
             let (rest, why) = loop {
                 mint_until_refused(&mut load, &daemon, &mut promises);
                 let rest = disk.leave(&disk.0.join("rest"), 0);
@@ -197,13 +197,13 @@ fn a_full_disk_refuses_loses_nothing_and_serves_again_when_there_is_room(engine:
     daemon.stop();
 }
 
-fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room(engine: &str) {
+fn refuses_to_start_on_a_full_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
     let ballast = disk.leave(&disk.0.join("ballast"), 0);
     assert_refused(&site, NO_ROOM);
-    // Room for a part of a new vault is not room enough, whatever part it is; what was made of it is no hindrance.
+    // A part of the space that a new vault needs is not enough, and its remains do not prevent a later start.
     for pages in 1.. {
         disk.leave(&ballast, pages << 12);
         match site.launch().care_keys().attempt() {
@@ -229,7 +229,7 @@ fn a_daemon_that_is_started_on_a_full_disk_says_so_and_starts_once_there_is_room
     daemon.stop();
 }
 
-fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing(engine: &str) {
+fn refuses_to_start_on_a_read_only_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -252,8 +252,8 @@ fn a_daemon_that_is_started_on_a_read_only_disk_says_so_and_changes_nothing(engi
     daemon.stop();
 }
 
-/// An import that does not fit lies in no file afterwards, and has written nothing.
-fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there_is_room(engine: &str) {
+/// Checks that an import that does not fit writes nothing and leaves no file.
+fn import_on_a_full_disk_leaves_nothing_and_can_be_repeated(engine: &str) {
     let (here, mut there) = (Site::of(engine), Site::of(engine));
     let Some(disk) = SmallDisk::mount(there.path("disk"), 24) else { return };
     there.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));
@@ -276,8 +276,8 @@ fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there
         assert!(detail.contains("nothing was imported"), "{detail}");
         assert_eq!(free(), before, "what came of it is gone");
     }
-    let told = daemon.log().text();
-    assert!(told.contains(NO_ROOM), "{told}");
+    let log = daemon.log().text();
+    assert!(log.contains(NO_ROOM), "{log}");
     assert_eq!(client.health().0, "ok", "the store has not failed");
     assert_eq!(check_vault(&mut client), 0);
     fs::remove_file(ballast).expect("it was made");
@@ -287,8 +287,8 @@ fn an_import_that_a_full_disk_cannot_take_leaves_nothing_and_is_taken_once_there
     daemon.stop();
 }
 
-/// The disk fails as told, under load, in each way and several times.
-fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again(engine: &str) {
+/// Makes the disk fail under load, in each way and several times.
+fn recovers_from_a_failing_disk_without_loss(engine: &str) {
     let (site, folder) = (Site::of(engine), scratch());
     let vault = folder.path().join("vault");
     fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
@@ -319,9 +319,9 @@ fn a_disk_that_fails_under_load_refuses_loses_nothing_and_serves_again(engine: &
             run(&mut load, &daemon, &mut promises, &at);
             let why = why_degraded(&mut client).expect("it cannot open again");
             let (Fault::Growth(errno) | Fault::Changes(errno) | Fault::Syncs(errno)) = fault;
-            let told = std::io::Error::from(errno).to_string();
-            let told = told.split(" (os error").next().expect("a text");
-            assert!(why.contains(told), "{told} is not in: {why}");
+            let reason = std::io::Error::from(errno).to_string();
+            let reason = reason.split(" (os error").next().expect("a text");
+            assert!(why.contains(reason), "{reason} is not in: {why}");
             ask_while_down(&mut client, &promises);
             recorder.fail(None);
             wait_for_service(&daemon);

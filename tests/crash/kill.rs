@@ -1,4 +1,4 @@
-//! `kill -9`, a hundred times, in the middle of everything: what was answered is there.
+//! `kill -9`, a hundred times, at any point: what was answered is kept.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,17 +18,17 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(what_was_answered_survives_a_hundred_kills);
+on_each_engine!(answers_survive_a_hundred_kills);
 
 const CONNECTIONS: usize = 8;
 
-/// How many of the older promises are looked at after each kill; all of them are at the end.
+/// Older promises to check after each kill; at the end all of them are checked.
 const SAMPLE: u64 = 400;
 
-/// What a daemon logs in the middle of opening its vault.
+/// A message that a daemon logs while it opens its vault.
 const OPENING: &str = "looked at the database";
 
-/// Half of the kills come under one key, half after it was replaced: values keep the token that they have.
+/// The second half of the kills is under another key. Values keep their tokens.
 fn launch(site: &Site, second_half: bool) -> Launch<'_> {
     let launch = site.launch().care_keys();
     if !second_half {
@@ -37,7 +37,7 @@ fn launch(site: &Site, second_half: bool) -> Launch<'_> {
     launch.key("K_CARE", &TestKey::named("new care")).old_key("K_CARE", &TestKey::named("care"))
 }
 
-fn what_was_answered_survives_a_hundred_kills(engine: &str) {
+fn answers_survive_a_hundred_kills(engine: &str) {
     let (seed, kills) = (number("CRASH_SEED", 1), number("CRASH_KILLS", 100));
     println!("seed {seed}");
     let began = Instant::now();
@@ -46,7 +46,7 @@ fn what_was_answered_survives_a_hundred_kills(engine: &str) {
     let (mut load, mut promises) = (Load::new(seed, CONNECTIONS), Promises::default());
     let (mut steps, mut open, mut opening) = (0, 0, 0);
     for kill in 0..kills {
-        // Now and then it is killed while it opens what the last kill has left.
+        // Sometimes it is killed while it opens what the last kill left.
         if kill > 0 && random.chance(15) {
             launch(&site, kill >= kills / 2).killed_at(OPENING);
             opening += 1;
@@ -56,10 +56,10 @@ fn what_was_answered_survives_a_hundred_kills(engine: &str) {
         promises.check(&mut daemon.client(), extent, &mut random);
         promises.assert_kept(&format!("seed {seed}, after kill {kill}"));
 
-        for told in load_until_killed(&daemon, &mut load, &promises, 160, &mut random) {
+        for step in load_until_killed(&daemon, &mut load, &promises, 160, &mut random) {
             steps += 1;
-            open += u64::from(told.told.is_open());
-            promises.note(&told.told);
+            open += u64::from(step.exchange.is_open());
+            promises.note(&step.exchange);
         }
         promises.assert_kept(&format!("seed {seed}, before kill {kill}"));
         daemon.kill();
@@ -80,8 +80,8 @@ fn what_was_answered_survives_a_hundred_kills(engine: &str) {
     );
 }
 
-/// Keeps a daemon busy and kills it at some moment before so many answers: right after one, or while it has just got another
-/// request.
+/// Puts load on a daemon and kills it before a random number of answers: right after one, or right after it received
+/// a request.
 pub fn load_until_killed(
     daemon: &Daemon,
     load: &mut Load,
@@ -101,11 +101,11 @@ pub fn load_until_killed(
         }
         Next::GoOn
     };
-    let told = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: Refusals::Never });
-    told.into_iter().flatten().collect()
+    let steps = load.run(daemon, promises, Conduct { at: &at, clock: &|| 0, refusals: Refusals::Never });
+    steps.into_iter().flatten().collect()
 }
 
-/// `masker vault check` finds nothing wrong, and agrees with the vault's own counts. Returns the number of records.
+/// Checks that `masker vault check` finds no fault and agrees with the vault's counts. Returns the number of records.
 pub fn check_vault(client: &mut Client) -> u64 {
     let report = client.post("/api/v1/vault/check", &json!({})).ok();
     let stats = client.get("/api/v1/vault/stats").ok();

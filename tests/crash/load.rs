@@ -1,8 +1,8 @@
-//! Clients that keep a daemon busy, each on a connection of its own, and write down everything that they are told.
+//! Clients that put load on a daemon, each over its own connection, and record all answers.
 //!
-//! A seed decides what each client asks; which of them is served first is the daemon's business. Each client forgets
-//! values of its own only, so it always knows what it must be told. Beside those there are values that all clients
-//! tokenize at about the same time, and nobody forgets.
+//! A seed determines what each client sends; the daemon decides which one it serves first. Each client forgets only
+//! its own values, so it always knows the correct answer. Other values are tokenized by all clients at about the same
+//! time and are never forgotten.
 
 use std::{
     io::ErrorKind,
@@ -12,22 +12,22 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::promises::{Promises, Subject, Told, Vault};
+use super::promises::{Exchange, Promises, Subject, Vault};
 use crate::{
     harness::{Client, Daemon, error_code, request},
     powercut::disk::Seeded,
 };
 
-/// Items of one request, where a test asks about many.
+/// Items of one request, for tests with many values.
 const ITEMS_MAX: usize = 2_000;
 
-/// Where the values stand that all clients share: no client has this number.
+/// The owner of the values that all clients share. No client has this number.
 pub const SHARED: u64 = 99;
 
-/// A moment at which something can be done to the daemon. How many requests were answered by then, by all connections.
+/// A moment at which a test can act on the daemon, with the number of requests answered so far on all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
-    /// A request was sent, and nobody has looked for its answer.
+    /// A request was sent, and its answer was not read yet.
     Sent(u64),
     /// A request was answered.
     Answered(u64),
@@ -40,12 +40,12 @@ pub enum Next {
     Stop,
 }
 
-/// What a test does to a daemon under load, and what the clients go by.
+/// What a test does to a daemon under load, and how the clients behave.
 #[derive(Clone, Copy)]
 pub struct Conduct<'a> {
     /// Called at each moment, by the client concerned.
     pub at: &'a (dyn Fn(Moment) -> Next + Sync),
-    /// What time it is by the test's own clock.
+    /// The time on the test's own clock.
     pub clock: &'a (dyn Fn() -> u64 + Sync),
     pub refusals: Refusals,
 }
@@ -53,28 +53,28 @@ pub struct Conduct<'a> {
 /// Whether the daemon may refuse a request (503), and what the client does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusals {
-    /// There are none.
+    /// No refusals.
     Never,
-    /// The vault may, and it stops.
+    /// The vault may refuse, and the client stops.
     Stop,
-    /// The vault or the audit log may, and it goes on.
+    /// The vault or the audit log may refuse, and the client continues.
     GoOn,
 }
 
-/// Something that a client was told, by the test's clock.
+/// An answer to a client, with times of the test's clock.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Before it asked.
+    /// Before the request.
     pub began: u64,
-    /// After it was answered.
+    /// After the answer.
     pub ended: u64,
-    pub told: Told,
+    pub exchange: Exchange,
 }
 
 /// The clients.
 pub struct Load {
     seed: u64,
-    /// For each client, how many values of its own it has asked for.
+    /// The number of its own values that each client has requested.
     asked: Vec<u64>,
     rounds: u64,
 }
@@ -84,7 +84,7 @@ impl Load {
         Load { seed, asked: vec![0; connections], rounds: 0 }
     }
 
-    /// Keeps the daemon busy until every client has stopped or lost its connection. Returns what each was told.
+    /// Keeps the daemon busy until each client has stopped or lost its connection. Returns the answers of each.
     pub fn run(&mut self, daemon: &Daemon, promises: &Promises, conduct: Conduct<'_>) -> Vec<Vec<Step>> {
         let answered = AtomicU64::new(0);
         let mut known: Vec<Known> = self.asked.iter().map(|_| Known::default()).collect();
@@ -101,7 +101,7 @@ impl Load {
         let seed = self.seed ^ (self.rounds << 32);
         self.rounds += 1;
         let rounds = self.rounds;
-        // All are connected before the first of them asks: its request may be the one that the daemon is killed at.
+        // All clients connect before the first request, because the daemon may be killed at that request.
         let busy = known.into_iter().zip(&mut self.asked).zip(0..).map(|((known, asked), number)| Busy {
             client: daemon.client(),
             random: Seeded(Seeded(seed ^ number).number()),
@@ -116,12 +116,12 @@ impl Load {
         let busy: Vec<_> = busy.collect();
         thread::scope(|scope| {
             let clients: Vec<_> = busy.into_iter().map(|client| scope.spawn(move || client.run())).collect();
-            clients.into_iter().map(|client| client.join().expect("what it saw stands above")).collect()
+            clients.into_iter().map(|client| client.join().expect("the output above has the cause")).collect()
         })
     }
 }
 
-/// What a client can ask about.
+/// What a client can send requests about.
 #[derive(Default)]
 struct Known {
     own: Vec<(Subject, String)>,
@@ -142,10 +142,10 @@ struct Busy<'a> {
     steps: Vec<Step>,
 }
 
-/// What came back.
+/// The answer to a request.
 enum Reply {
     Results(Vec<Value>),
-    /// Nothing, or a refusal: nothing is promised.
+    /// No answer, or a refusal: nothing is promised.
     Nothing,
 }
 
@@ -176,7 +176,7 @@ impl Busy<'_> {
         self.tokenize((first..first + items).map(|number| subject(self.number, number)).collect())
     }
 
-    /// Values that the others are tokenizing now.
+    /// Tokenizes values that the other clients tokenize at the same time.
     fn tokenize_shared(&mut self) -> Next {
         let first = (self.round << 32) + self.answered.load(Ordering::Relaxed) / 16 * 4;
         let last = first + self.random.below(4);
@@ -185,7 +185,7 @@ impl Busy<'_> {
 
     fn tokenize_known(&mut self) -> Next {
         let mut subjects: Vec<Subject> = self.some_known(8).into_iter().map(|(subject, _)| subject).collect();
-        // Values that were forgotten are minted again.
+        // Mint forgotten values again.
         if self.random.chance(20) && !self.known.erased.is_empty() {
             let place = self.random.below(self.known.erased.len() as u64) as usize;
             subjects.push(self.known.erased.swap_remove(place).0);
@@ -212,12 +212,12 @@ impl Busy<'_> {
                     known.push((subject.clone(), token.clone()));
                 }
             }
-            self.note(times, Told::Tokenized { subject, answer });
+            self.note(times, Exchange::Tokenized { subject, answer });
         }
         next
     }
 
-    /// A value that nobody forgets meanwhile has the token that was answered, and no other.
+    /// Checks that a value that is not forgotten meanwhile has exactly the token that was answered.
     fn look_up(&mut self) -> Next {
         let known = self.some_known(8);
         if known.is_empty() {
@@ -229,7 +229,7 @@ impl Busy<'_> {
         for ((subject, token), answer) in known.into_iter().zip(answers) {
             if let Some(tokens) = answer {
                 assert_eq!(tokens, json!([token]), "{subject:?}");
-                self.note(times, Told::Tokenized { subject, answer: Some((token, false)) });
+                self.note(times, Exchange::Tokenized { subject, answer: Some((token, false)) });
             }
         }
         next
@@ -247,7 +247,7 @@ impl Busy<'_> {
         let items: Vec<Value> = tokens.iter().map(token_item).collect();
         let (times, reply, next) = self.ask("/api/v1/rehydrate", &json!({ "tokens": items }), items.len());
         for ((subject, token), answer) in tokens.into_iter().zip(reply.each(items.len(), value_or_code)) {
-            self.note(times, Told::Rehydrated { subject, token, answer });
+            self.note(times, Exchange::Rehydrated { subject, token, answer });
         }
         next
     }
@@ -270,12 +270,12 @@ impl Busy<'_> {
             if answer.is_some() {
                 self.known.erased.push((subject.clone(), token.clone()));
             }
-            self.note(times, Told::Forgot { subject, token, answer });
+            self.note(times, Exchange::Forgot { subject, token, answer });
         }
         next
     }
 
-    /// Some values that have a token, no more than so many.
+    /// Returns at most `most` values that have a token.
     fn some_known(&mut self, most: u64) -> Vec<(Subject, String)> {
         let mut some = Vec::new();
         for _ in 0..=self.random.below(most) {
@@ -287,15 +287,15 @@ impl Busy<'_> {
         some
     }
 
-    fn note(&mut self, (began, ended): (u64, u64), told: Told) {
-        self.steps.push(Step { began, ended, told });
+    fn note(&mut self, (began, ended): (u64, u64), exchange: Exchange) {
+        self.steps.push(Step { began, ended, exchange });
     }
 
-    /// Sends a request and takes the answer, if one comes.
+    /// Sends a request and reads the answer, if there is one.
     fn ask(&mut self, path: &str, body: &Value, items: usize) -> ((u64, u64), Reply, Next) {
         let began = (self.conduct.clock)();
         let sent = self.client.send_raw(&request("POST", path, body.to_string().as_bytes()));
-        let told = (self.conduct.at)(Moment::Sent(self.answered.load(Ordering::SeqCst)));
+        let next = (self.conduct.at)(Moment::Sent(self.answered.load(Ordering::SeqCst)));
         let response = match sent {
             Ok(()) => self.client.receive_if_whole(),
             Err(gone) => (gone.kind() != ErrorKind::BrokenPipe).then(|| panic!("{gone}")),
@@ -307,17 +307,17 @@ impl Busy<'_> {
             let of_audit = goes_on && String::from_utf8_lossy(&response.body).contains("audit.unavailable");
             response.problem(503, if of_audit { "audit.unavailable" } else { "vault.unavailable" });
             assert!(response.retry_after.is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|s| s > 0)));
-            return ((began, u64::MAX), Reply::Nothing, if goes_on { told } else { Next::Stop });
+            return ((began, u64::MAX), Reply::Nothing, if goes_on { next } else { Next::Stop });
         }
         let results = response.results(items);
         let answered = self.answered.fetch_add(1, Ordering::SeqCst) + 1;
-        let asked_to_stop = [told, (self.conduct.at)(Moment::Answered(answered))].contains(&Next::Stop);
+        let asked_to_stop = [next, (self.conduct.at)(Moment::Answered(answered))].contains(&Next::Stop);
         ((began, ended), Reply::Results(results), if asked_to_stop { Next::Stop } else { Next::GoOn })
     }
 }
 
 impl Reply {
-    /// What each item was answered.
+    /// Returns the answer of each item.
     fn each<T>(self, items: usize, read: impl Fn(&Value) -> T) -> Vec<Option<T>> {
         match self {
             Reply::Results(results) => results.iter().map(|result| Some(read(result))).collect(),
@@ -326,7 +326,7 @@ impl Reply {
     }
 }
 
-/// A value of a client: of several kinds and sizes, with and without a context. Equal numbers make equal values.
+/// Returns a value of a client. Kinds, sizes and contexts vary with the number.
 pub fn subject(owner: u64, number: u64) -> Subject {
     let plain = |kind, value| Subject { kind, value, context: String::new() };
     match number % 16 {
@@ -334,13 +334,13 @@ pub fn subject(owner: u64, number: u64) -> Subject {
         3..6 => {
             Subject { kind: "SSN", value: format!("{owner:02}{number:016}"), context: format!("clinic {}", number % 5) }
         }
-        // The largest there are: value and normal form differ, and the record is cut into pieces.
+        // The largest values: their normal form differs, and the record is split into pieces.
         15 if number.is_multiple_of(5) => plain("NAME", format!("{owner:02} {number:016} {}", "LARGE ".repeat(650))),
-        _ => plain("NAME", format!("{owner:02} {number:016} somebody")),
+        _ => plain("NAME", format!("{owner:02} {number:016} patient")),
     }
 }
 
-/// Which client forgets a value.
+/// Returns the client that may forget a value.
 pub fn owner(subject: &Subject) -> u64 {
     let digits = subject.value.trim_start_matches('+').get(..2).expect("as it was made");
     digits.parse().expect("as it was made")

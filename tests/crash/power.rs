@@ -1,9 +1,10 @@
-//! Power cuts under the whole daemon: a token in an answer is there, whenever the power goes after it.
+//! Power cuts under the whole daemon: a token in an answer survives, at any moment after it.
 //!
-//! The real daemon serves clients while every change of its files is recorded ([`crate::powercut`]). For each answer the
-//! test knows how long that record was before it was asked for and after it was read. Then the files are rebuilt as a
-//! power cut could have left them, at many points, and a daemon is started on them. What had been answered by that point
-//! must be there. What had not even been asked for must not, and what lies between may be either, but whole.
+//! The real daemon serves clients while each change of its files is recorded ([`crate::powercut`]). For each answer
+//! the test knows the length of that record before the request was sent and after the answer was read. Then it
+//! rebuilds the files as a power cut could have left them, at many points, and starts a daemon on them. What was
+//! answered before that point must be there. What was not yet requested must not. Anything between may be either, but
+//! whole.
 
 use std::{
     fs,
@@ -20,7 +21,7 @@ use super::{
     kill::check_vault,
     load::{Conduct, Load, Moment, Next, Refusals, SHARED, Step, owner},
     number,
-    promises::{Extent, Promises, Told},
+    promises::{Exchange, Extent, Promises},
     scratch,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
 
 const CONNECTIONS: usize = 6;
 
-/// A run of several sessions of the daemon on one vault, as the disk saw it and as the clients did.
+/// A run of several sessions of the daemon on one vault, as recorded by the disk and by the clients.
 struct Recorded {
     disk: Disk,
     log: Log,
@@ -45,14 +46,14 @@ struct Plan {
     sessions: u64,
     /// Requests that are answered in a session.
     answers: u64,
-    /// In the last session one sync of so many fails.
+    /// In the last session, one sync in this many fails.
     failing_syncs: Option<u64>,
 }
 
-/// How long a sync takes: long enough for clients to meet what is written and not yet durable.
+/// How long a sync takes: long enough for clients to see data that is written but not durable yet.
 const SYNC_MICROSECONDS: &str = "1500";
 
-/// How often clients begin again in a session in which syncs fail.
+/// How often clients start again in a session with failing syncs.
 const FAILURES: usize = 6;
 
 fn start(site: &Site, vault: &Path, recorder: &Recorder, failing_syncs: Option<u64>) -> Daemon {
@@ -67,7 +68,7 @@ fn start(site: &Site, vault: &Path, recorder: &Recorder, failing_syncs: Option<u
     launch.start()
 }
 
-/// Sessions end in turn by `kill -9` and in order.
+/// Sessions end alternately by `kill -9` and by a clean stop.
 fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
     let vault = folder.join("vault");
     make(&vault);
@@ -86,7 +87,7 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
             Moment::Answered(answered) if answered >= plan.answers && !kills => Next::Stop,
             Moment::Answered(answered) if answered >= plan.answers => {
                 if !killed.swap(true, Ordering::SeqCst) {
-                    // No thread of it gets out of a system call any more once it has the signal.
+                    // After the signal no thread returns from a system call.
                     let _still = recorder.hold_still();
                     daemon.signal(Signal::SIGKILL);
                 }
@@ -98,10 +99,10 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
         let refusals = if failing_syncs.is_some() { Refusals::Stop } else { Refusals::Never };
         let conduct = Conduct { at: &at, clock: &clock, refusals };
         for _ in 0..failing_syncs.map_or(1, |_| FAILURES) {
-            let told: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
-            told.iter().for_each(|step| promises.note(&step.told));
-            let refused = told.iter().any(|step| step.told.is_open());
-            steps.extend(told);
+            let answered: Vec<Step> = load.run(&daemon, &promises, conduct).into_iter().flatten().collect();
+            answered.iter().for_each(|step| promises.note(&step.exchange));
+            let refused = answered.iter().any(|step| step.exchange.is_open());
+            steps.extend(answered);
             promises.assert_kept("while the power is on");
             if !refused || killed.load(Ordering::SeqCst) {
                 break;
@@ -117,7 +118,7 @@ fn record(plan: &Plan, site: &Site, folder: &Path) -> Recorded {
     Recorded { disk, log: recorder.log(), steps }
 }
 
-/// Looks at everything after a restart. What nobody had been told of until then, and is there, is a promise from now on.
+/// Checks everything after a restart. Unanswered requests that took effect become promises.
 fn settle(promises: &mut Promises, client: &mut Client, recorder: &Recorder, random: &mut Seeded) -> Vec<Step> {
     let began = recorder.length();
     let open = promises.open();
@@ -126,30 +127,30 @@ fn settle(promises: &mut Promises, client: &mut Client, recorder: &Recorder, ran
     let ended = recorder.length();
     let found = open.into_iter().filter_map(|subject| {
         let token = promises.token(&subject)?.to_owned();
-        Some(Step { began, ended, told: Told::Tokenized { subject, answer: Some((token, false)) } })
+        Some(Step { began, ended, exchange: Exchange::Tokenized { subject, answer: Some((token, false)) } })
     });
     found.collect()
 }
 
-/// What had been promised when the log had this length.
+/// Returns the promises at this length of the log.
 fn promised(steps: &[Step], length: u64) -> Promises {
     let mut promises = Promises::default();
     for step in steps.iter().filter(|step| step.began <= length) {
-        match &step.told {
-            Told::Rehydrated { .. } => {}
-            told if step.ended <= length => promises.note(told),
-            told => promises.note(&told.clone().unanswered()),
+        match &step.exchange {
+            Exchange::Rehydrated { .. } => {}
+            exchange if step.ended <= length => promises.note(exchange),
+            exchange => promises.note(&exchange.clone().unanswered()),
         }
     }
     promises
 }
 
-/// The moments at which the power goes: anywhere, right after an answer, or right after one about a token that somebody
-/// else's request has minted, perhaps a moment before.
+/// Chooses the moments of the power cuts: anywhere, right after an answer, or right after an answer with a token that
+/// another client's request has just minted.
 fn points(recorded: &Recorded, cuts: u64, random: &mut Seeded) -> Vec<usize> {
     let log = &recorded.log;
     let answered: Vec<&Step> = recorded.steps.iter().filter(|step| step.ended < u64::MAX).collect();
-    let of_others = |step: &&&Step| matches!(&step.told, Told::Tokenized { subject, answer: Some((_, false)) } if owner(subject) == SHARED);
+    let of_others = |step: &&&Step| matches!(&step.exchange, Exchange::Tokenized { subject, answer: Some((_, false)) } if owner(subject) == SHARED);
     let of_others: Vec<&Step> = answered.iter().filter(of_others).copied().collect();
     let after = |steps: &[&Step], random: &mut Seeded| {
         let step = steps[random.below(steps.len() as u64) as usize];
@@ -165,7 +166,7 @@ fn points(recorded: &Recorded, cuts: u64, random: &mut Seeded) -> Vec<usize> {
     points
 }
 
-/// Cuts the power at many points. Returns what went wrong, and how many promises were looked at.
+/// Cuts the power at many points. Returns the faults, and the number of promises checked.
 fn cut_power(recorded: Recorded, cuts: u64, seed: u64, site: &Site, folder: &Path) -> (Vec<String>, u64) {
     let mut random = Seeded(seed ^ 0xC07);
     let points = points(&recorded, cuts, &mut random);
@@ -193,7 +194,7 @@ fn cut_power(recorded: Recorded, cuts: u64, seed: u64, site: &Site, folder: &Pat
     (failures, looked_at)
 }
 
-/// Starts a daemon on what is left, and holds it against what was promised.
+/// Starts a daemon on what is left, and compares it with the promises.
 fn verify(site: &Site, vault: &Path, promises: &mut Promises, random: &mut Seeded) -> Result<(), String> {
     let launch = site.launch().care_keys().env("MASKER_DATA_DIR", vault);
     let daemon = launch.attempt().map_err(|ended| format!("{}: {}", ended.status, ended.log.text()))?;
@@ -211,12 +212,9 @@ fn make(folder: &Path) {
     fs::DirBuilder::new().mode(0o700).create(folder).expect("a folder can be made");
 }
 
-on_each_engine!(
-    what_was_answered_survives_power_cuts,
-    what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail,
-);
+on_each_engine!(answers_survive_power_cuts, answers_survive_power_cuts_on_a_disk_whose_syncs_fail,);
 
-/// Records a run as planned and cuts its power so many times.
+/// Records a run of this plan and cuts its power `cuts` times.
 fn survives(engine: &str, plan: &Plan, cuts: u64) {
     println!("seed {}", plan.seed);
     let began = Instant::now();
@@ -238,7 +236,7 @@ fn survives(engine: &str, plan: &Plan, cuts: u64) {
     assert!(failures.is_empty(), "{} of {cuts} cuts:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn what_was_answered_survives_power_cuts(engine: &str) {
+fn answers_survive_power_cuts(engine: &str) {
     let plan = Plan {
         seed: number("CRASH_SEED", 1),
         sessions: number("CRASH_SESSIONS", 4),
@@ -248,7 +246,7 @@ fn what_was_answered_survives_power_cuts(engine: &str) {
     survives(engine, &plan, number("CRASH_CUTS", 200));
 }
 
-fn what_was_answered_survives_power_cuts_on_a_disk_whose_syncs_fail(engine: &str) {
+fn answers_survive_power_cuts_on_a_disk_whose_syncs_fail(engine: &str) {
     let plan = Plan { seed: number("CRASH_SEED", 2), sessions: 2, answers: 200, failing_syncs: Some(97) };
     survives(engine, &plan, number("CRASH_CUTS", 60));
 }

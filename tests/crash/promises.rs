@@ -1,18 +1,17 @@
-//! What a daemon has answered for, and whether it keeps it.
+//! What a daemon has promised by its answers, and whether it keeps it.
 //!
-//! [`Promises`] is told everything that clients asked and were answered, in the order in which each of them did. After a
-//! crash it asks the vault, settles what was left open, and names whatever is not as it was promised. It knows the
-//! vault by three questions alone ([`Vault`]), so that it can be shown a vault that breaks its promises: a checker that
-//! finds nothing wrong there would find nothing anywhere.
+//! [`Promises`] records all requests and answers, in the order of each client. After a crash it queries the vault,
+//! settles open requests, and reports each difference. It accesses the vault through three queries only ([`Vault`]),
+//! so that tests can give it a vault that breaks its promises and verify that it notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::powercut::disk::Seeded;
 
-/// The code of a token that stands for nothing.
+/// The code of a token that has no value.
 pub const NOT_FOUND: &str = "token.not_found";
 
-/// A value, of its kind and in its context: what has one token.
+/// A value with its kind and context: the unit that has one token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     pub kind: &'static str,
@@ -20,76 +19,75 @@ pub struct Subject {
     pub context: String,
 }
 
-/// One thing that a client asked for, with what it was answered; `None` where no answer came, or one that promises
-/// nothing.
+/// One request of a client, with its answer. The answer is `None` if there was none, or if it promises nothing.
 #[derive(Clone, Debug)]
-pub enum Told {
-    /// The value's token, and whether it was minted now.
+pub enum Exchange {
+    /// The value's token, and whether it is new.
     Tokenized { subject: Subject, answer: Option<(String, bool)> },
-    /// The token's value, or the code of an error.
+    /// The token's value, or an error code.
     Rehydrated { subject: Subject, token: String, answer: Option<Result<String, String>> },
     /// The token's record was erased.
     Forgot { subject: Subject, token: String, answer: Option<()> },
 }
 
-impl Told {
-    /// Whether no answer came.
+impl Exchange {
+    /// Whether there was no answer.
     pub fn is_open(&self) -> bool {
         match self {
-            Told::Tokenized { answer, .. } => answer.is_none(),
-            Told::Rehydrated { answer, .. } => answer.is_none(),
-            Told::Forgot { answer, .. } => answer.is_none(),
+            Exchange::Tokenized { answer, .. } => answer.is_none(),
+            Exchange::Rehydrated { answer, .. } => answer.is_none(),
+            Exchange::Forgot { answer, .. } => answer.is_none(),
         }
     }
 
-    /// The same, as if no answer had come.
+    /// Returns the same request without an answer.
     pub fn unanswered(self) -> Self {
         match self {
-            Told::Tokenized { subject, .. } => Told::Tokenized { subject, answer: None },
-            Told::Rehydrated { subject, token, .. } => Told::Rehydrated { subject, token, answer: None },
-            Told::Forgot { subject, token, .. } => Told::Forgot { subject, token, answer: None },
+            Exchange::Tokenized { subject, .. } => Exchange::Tokenized { subject, answer: None },
+            Exchange::Rehydrated { subject, token, .. } => Exchange::Rehydrated { subject, token, answer: None },
+            Exchange::Forgot { subject, token, .. } => Exchange::Forgot { subject, token, answer: None },
         }
     }
 }
 
-/// What a vault can be asked.
+/// The queries that a vault answers.
 pub trait Vault {
-    /// The values of tokens, each with its context, or the codes of errors.
+    /// Returns the values of tokens, each with its context, or error codes.
     fn rehydrate(&mut self, tokens: &[(&str, &str)]) -> Vec<Result<String, String>>;
-    /// Every token of each value. Mints nothing.
+    /// Returns all tokens of each value. Mints nothing.
     fn lookup(&mut self, subjects: &[&Subject]) -> Vec<Vec<String>>;
 }
 
-/// How much of what is settled is looked at again. What is not is always looked at.
+/// How much of what is settled to check again. What is open is always checked.
 #[derive(Clone, Copy, Debug)]
 pub enum Extent {
     All,
-    /// About so many.
+    /// About this many.
     Sample(u64),
 }
 
-/// How a value stands with the vault.
+/// The state of a value in the vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
     /// It has no token.
     #[default]
     Absent,
-    /// It was to be tokenized, and nobody was told what came of it.
+    /// It was to be tokenized, and there was no answer.
     Asked,
     /// It has this token.
     Held(String),
-    /// Its token was to be erased, and nobody was told what came of it.
+    /// Its token was to be erased, and there was no answer.
     Leaving(String),
 }
 
 #[derive(Clone, Debug, Default)]
 struct Promise {
     state: State,
-    /// Tokens that stand for nothing any more.
+    /// Erased tokens.
     erased: BTreeSet<String>,
-    /// Somebody was told that the token was minted now.
+    /// An answer said that the token is new.
     created: bool,
-    /// The vault was asked since.
+    /// The vault was queried since.
     settled: bool,
 }
 
@@ -99,7 +97,7 @@ impl Promise {
     }
 }
 
-/// What a daemon has answered for.
+/// The promises of a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Promises {
     promises: BTreeMap<Subject, Promise>,
@@ -108,20 +106,20 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// Takes note of what a client was told.
-    pub fn note(&mut self, told: &Told) {
-        match told {
-            Told::Tokenized { subject, answer: None } => {
+    /// Records an answer.
+    pub fn note(&mut self, exchange: &Exchange) {
+        match exchange {
+            Exchange::Tokenized { subject, answer: None } => {
                 let promise = self.promise(subject);
                 if promise.state == State::Absent {
                     promise.state = State::Asked;
                     promise.settled = false;
                 }
             }
-            Told::Tokenized { subject, answer: Some((token, created)) } => self.tokenized(subject, token, *created),
-            Told::Rehydrated { answer: None, .. } => {}
-            Told::Rehydrated { subject, token, answer: Some(answer) } => self.rehydrated(subject, token, answer),
-            Told::Forgot { subject, token, answer } => {
+            Exchange::Tokenized { subject, answer: Some((token, created)) } => self.tokenized(subject, token, *created),
+            Exchange::Rehydrated { answer: None, .. } => {}
+            Exchange::Rehydrated { subject, token, answer: Some(answer) } => self.rehydrated(subject, token, answer),
+            Exchange::Forgot { subject, token, answer } => {
                 let promise = self.promise(subject);
                 promise.settled = false;
                 match answer {
@@ -148,7 +146,8 @@ impl Promises {
         let mut wrong = None;
         match &promise.state {
             State::Held(known) if known != token => wrong = Some(format!("has the tokens {known} and {token}")),
-            // Of several who mint one value at once, one is told so, and anybody may be the first to be heard.
+            // If several clients mint one value at once, one of them gets `created`, and any of them can be recorded
+            // first.
             State::Held(_) if created && (promise.created || promise.settled) => {
                 wrong = Some(format!("was minted again, though it had {token}"));
             }
@@ -174,7 +173,7 @@ impl Promises {
         let promise = self.promise(subject);
         let expected = match &promise.state {
             State::Held(held) if held == token => Ok(subject.value.clone()),
-            // Where a value was to be minted again, nobody knows.
+            // The token may or may not have been minted again.
             State::Absent | State::Held(_) if promise.erased.contains(token) => Err(NOT_FOUND.to_owned()),
             _ => return,
         };
@@ -184,8 +183,8 @@ impl Promises {
         }
     }
 
-    /// Asks the vault: settles what is open, and looks at everything that was promised since it was last asked, and at as
-    /// much of the rest as it is told to.
+    /// Queries the vault: settles open requests, and checks all promises since the last check and a part of the older
+    /// ones.
     pub fn check(&mut self, vault: &mut impl Vault, extent: Extent, random: &mut Seeded) {
         self.settle(vault);
         let chosen = self.choose(extent, random);
@@ -230,7 +229,7 @@ impl Promises {
         }
     }
 
-    /// Finds out what became of that which nobody was told.
+    /// Settles the requests without an answer.
     fn settle(&mut self, vault: &mut impl Vault) {
         let open = self.open();
         let answers = vault.lookup(&open.iter().collect::<Vec<_>>());
@@ -271,7 +270,7 @@ impl Promises {
         chosen.map(|(subject, _)| subject.clone()).collect()
     }
 
-    /// Holds the vault's own count against what must be there. Everything must be settled.
+    /// Compares the vault's own count with the promises. Everything must be settled.
     pub fn check_count(&mut self, records: u64) {
         let held = self.held().count() as u64;
         if held != records {
@@ -279,7 +278,7 @@ impl Promises {
         }
     }
 
-    /// The values that have a token, with it.
+    /// Returns the values that have a token.
     pub fn held(&self) -> impl Iterator<Item = (&Subject, &str)> {
         self.promises.iter().filter_map(|(subject, promise)| match &promise.state {
             State::Held(token) => Some((subject, token.as_str())),
@@ -287,7 +286,7 @@ impl Promises {
         })
     }
 
-    /// The token of a value, if it has one for certain.
+    /// Returns the token of a value, if it certainly has one.
     pub fn token(&self, subject: &Subject) -> Option<&str> {
         match &self.promises.get(subject)?.state {
             State::Held(token) => Some(token),
@@ -295,28 +294,28 @@ impl Promises {
         }
     }
 
-    /// The values with which something was begun, and nobody was told what came of it.
+    /// Returns the values with a request that has no answer.
     pub fn open(&self) -> Vec<Subject> {
         let open = self.promises.iter().filter(|(_, promise)| promise.is_open());
         open.map(|(subject, _)| subject.clone()).collect()
     }
 
-    /// The tokens that were erased, with what they stood for.
+    /// Returns the erased tokens with their values.
     pub fn erased(&self) -> impl Iterator<Item = (&Subject, &str)> {
         self.promises.iter().flat_map(|(subject, promise)| promise.erased.iter().map(move |t| (subject, t.as_str())))
     }
 
-    /// What was not as it was promised.
+    /// Returns the broken promises.
     pub fn broken(&self) -> &[String] {
         &self.broken
     }
 
-    /// How many promises were held against the vault, all checks together.
+    /// Returns the number of promises compared with the vault, in all checks.
     pub fn looked_at(&self) -> u64 {
         self.looked_at
     }
 
-    /// Fails the test if a promise was broken.
+    /// Fails the test if a promise is broken.
     pub fn assert_kept(&self, when: &str) {
         let broken = &self.broken;
         assert!(
@@ -328,7 +327,7 @@ impl Promises {
     }
 }
 
-/// A subject as a failed test shows it: large values by their beginning.
+/// Formats a subject for a failure message; large values are shortened.
 fn name(subject: &Subject) -> String {
     let value: String = subject.value.chars().take(40).collect();
     format!("{} {value:?} in {:?}", subject.kind, subject.context)

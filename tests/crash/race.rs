@@ -1,4 +1,4 @@
-//! Two daemons started at once on one vault: one serves, the other says why it does not.
+//! Two daemons started at once on one vault: one serves, the other gives the reason why it does not.
 
 use std::{path::PathBuf, sync::Barrier, thread};
 
@@ -6,7 +6,7 @@ use crate::harness::{Daemon, Ended, Site};
 
 const RACES: usize = 20;
 
-/// Starts two daemons at once. Returns what became of each.
+/// Starts two daemons at once. Returns the result of each.
 fn race(site: &Site, sockets: &[PathBuf; 2]) -> Vec<Result<Daemon, Ended>> {
     let begin = Barrier::new(2);
     thread::scope(|scope| {
@@ -24,9 +24,9 @@ fn race(site: &Site, sockets: &[PathBuf; 2]) -> Vec<Result<Daemon, Ended>> {
     })
 }
 
-/// Has daemons race for a vault again and again. Each winner is reached by its socket, and knows what those before it
-/// answered; each loser says one of these.
-fn race_again_and_again(site: &Site, sockets: &[PathBuf; 2], reasons: &[&str]) {
+/// Races daemons for a vault repeatedly. Each winner can be reached by its socket and has the data of those before
+/// it; each loser gives one of these reasons.
+fn race_repeatedly(site: &Site, sockets: &[PathBuf; 2], reasons: &[&str]) {
     let mut tokens = Vec::new();
     for round in 0..RACES {
         let (serving, refused): (Vec<_>, Vec<_>) = race(site, sockets).into_iter().partition(Result::is_ok);
@@ -52,16 +52,16 @@ fn race_again_and_again(site: &Site, sockets: &[PathBuf; 2], reasons: &[&str]) {
 }
 
 #[test]
-fn of_two_daemons_at_once_on_one_vault_one_serves() {
+fn one_of_two_daemons_on_one_vault_serves() {
     let site = Site::new();
     let sockets = [site.path("one.sock"), site.path("other.sock")];
-    race_again_and_again(&site, &sockets, &["a vault is served by one process at a time"]);
+    race_repeatedly(&site, &sockets, &["a vault is served by one process at a time"]);
 }
 
 #[test]
-fn of_two_daemons_at_once_on_one_vault_and_one_socket_one_serves_and_is_reached() {
+fn one_of_two_daemons_on_one_vault_and_socket_serves() {
     let site = Site::new();
     let sockets = [site.socket(), site.socket()];
     let reasons = ["a vault is served by one process at a time", "another process is listening on this socket"];
-    race_again_and_again(&site, &sockets, &reasons);
+    race_repeatedly(&site, &sockets, &reasons);
 }

@@ -1,5 +1,5 @@
-//! `kill -9`, fifty times, in the middle of rotations under load: every token stands for its value, no value has two,
-//! each rotation goes on where it was, and the books are exact. And a rotation on a disk that fills up.
+//! `kill -9`, fifty times, during rotations under load: each token keeps its value, no value gets a second one, each
+//! rotation continues, and the counts are exact. And a rotation on a disk that fills up.
 
 use std::{
     fs,
@@ -20,29 +20,29 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk_and_ends,);
+on_each_engine!(rotations_survive_fifty_kills, a_rotation_waits_for_room_on_a_full_disk,);
 
 const CONNECTIONS: usize = 4;
-/// Values that are there before the first rotation: enough that one takes longer than a daemon lives.
+/// Values that exist before the first rotation: enough that one rotation takes longer than a daemon lives.
 const VALUES: usize = 4_000;
 /// Values of one request.
 const CHUNK: usize = 1_000;
 
-/// The keys of a start: a generation is named by its number, and the one before it is the old one.
+/// Starts with the key of a generation, and as the old key that of the generation before.
 pub fn launch(site: &Site, generation: u64, with_old: bool) -> Launch<'_> {
     let key = |generation: u64| TestKey::named(&format!("care {generation}"));
     let launch = site.launch().care_keys().key("K_CARE", &key(generation));
     if with_old { launch.old_key("K_CARE", &key(generation - 1)) } else { launch }
 }
 
-/// Values that nobody forgets, with their tokens.
+/// Mints values that are never forgotten. Returns them with their tokens.
 fn mint(client: &mut Client) -> Vec<(String, String)> {
     let values: Vec<String> = (0..VALUES).map(|number| format!("patient {number}")).collect();
     let tokens = values.chunks(CHUNK).flat_map(|chunk| client.tokens("NAME", chunk)).collect::<Vec<_>>();
     values.into_iter().zip(tokens).collect()
 }
 
-/// Each stands for its value, and each value has it and no other.
+/// Checks that each token has its value, and that each value has only this token.
 fn assert_kept(client: &mut Client, minted: &[(String, String)]) {
     for chunk in minted.chunks(CHUNK) {
         let tokens: Vec<&str> = chunk.iter().map(|(_, token)| token.as_str()).collect();
@@ -56,24 +56,24 @@ fn assert_kept(client: &mut Client, minted: &[(String, String)]) {
     }
 }
 
-/// Begins a rotation of the key's records to its active generation. Returns its id.
+/// Starts a rotation of the key's records to its active generation. Returns its id.
 pub fn begin(client: &mut Client) -> String {
     let response = client.post("/api/v1/vault/rotations", &json!({"new_kid": "K_CARE"}));
     assert_eq!(response.status, 202);
     response.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// The latest rotation.
+/// Returns the latest rotation.
 pub fn latest(client: &mut Client) -> Value {
     client.get("/api/v1/vault/rotations").ok()["rotations"][0].clone()
 }
 
-/// Asks until the latest rotation has ended.
+/// Waits until the latest rotation has ended.
 fn wait(client: &mut Client) -> Value {
     wait_within(client, LIMIT)
 }
 
-/// The same, where it may take longer.
+/// Waits until the latest rotation has ended, up to a limit.
 pub fn wait_within(client: &mut Client, limit: Duration) -> Value {
     let began = Instant::now();
     loop {
@@ -81,7 +81,7 @@ pub fn wait_within(client: &mut Client, limit: Duration) -> Value {
         if rotation["state"] != "running" {
             return rotation;
         }
-        // Each question is a round trip to the daemon, which works on the rotation meanwhile.
+        // Each query is a round trip to the daemon, so this loop needs no pause.
         assert!(began.elapsed() < limit, "it does not end: {rotation}");
     }
 }
@@ -90,7 +90,7 @@ fn count(value: &Value) -> u64 {
     value.as_u64().expect("a count")
 }
 
-/// The active generation seals everything, and what is old can go.
+/// Checks that the active generation seals all records, and that the old one is removable.
 pub fn assert_register_exact(client: &mut Client, records: u64) {
     let keys = client.get("/api/v1/keys").ok();
     let of_kid: Vec<&Value> =
@@ -122,7 +122,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
     let (mut in_the_middle, mut done) = (0, 0);
     for kill in 0..kills {
         for step in load_until_killed(&daemon, &mut load, &promises, 120, &mut random) {
-            promises.note(&step.told);
+            promises.note(&step.exchange);
         }
         daemon.kill();
 
@@ -134,7 +134,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
         } else {
             assert_eq!((&rotation["state"], &rotation["rows_failed"]), (&json!("done"), &json!(0)), "{rotation}");
             done += 1;
-            // What was the active key becomes the old one; the one before it is gone for good.
+            // The active key becomes the old one; the one before it is gone.
             daemon.stop();
             generation += 1;
             daemon = launch(&site, generation, true).start();
@@ -154,7 +154,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
     promises.check_count(records - VALUES as u64);
     assert_register_exact(&mut client, records);
     daemon.stop();
-    // Without the old key nothing is missing.
+    // Nothing is missing without the old key.
     let daemon = launch(&site, generation, false).start();
     let mut client = daemon.client();
     assert_eq!(client.health().0, "ok");
@@ -170,7 +170,7 @@ fn rotations_survive_fifty_kills(engine: &str) {
     assert!(in_the_middle >= kills / 4, "the kills missed the rotations: {in_the_middle} of {kills}");
 }
 
-fn a_rotation_waits_for_room_on_a_full_disk_and_ends(engine: &str) {
+fn a_rotation_waits_for_room_on_a_full_disk(engine: &str) {
     let mut site = Site::of(engine);
     let Some(disk) = SmallDisk::mount(site.path("disk"), 24) else { return };
     site.set("vault", "data_dir", format!("{:?}", disk.0.join("vault")));

@@ -1,4 +1,4 @@
-//! Who may do what: clients of the configuration, each connected as a user of its own.
+//! Access: clients of the configuration, each connected as its own user.
 
 use std::{fs, path::PathBuf, process};
 
@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 
 use super::harness::{OpenDaemon, Site, error_code, is_root, item};
 
-/// The first of the users that nobody here is: one for each client of a test.
+/// The first of the uids for clients. No user of this host has them.
 const USERS: u32 = 61_000;
 
-/// A user for each scope: one that has it alone, and one that has every other.
+/// Returns two users for a scope: one that has only this scope, and one that has all others.
 fn users_of(scope: Scope) -> (u32, u32) {
     let place = Scope::ALL.iter().position(|known| *known == scope).unwrap();
     let place = u32::try_from(place).unwrap();
     (USERS + 2 * place, USERS + 2 * place + 1)
 }
 
-/// A user who has every scope but those of which the route at this place takes any.
+/// Returns the user that has every scope except those that the route at this place accepts.
 fn user_beside(place: usize) -> u32 {
     USERS + 2 * u32::try_from(Scope::ALL.len() + place).unwrap()
 }
 
 #[test]
-fn every_route_takes_callers_with_its_scope_and_no_others() {
+fn each_route_requires_its_scope() {
     if !is_root("being several users") {
         return;
     }
@@ -77,13 +77,13 @@ fn every_route_takes_callers_with_its_scope_and_no_others() {
             }
         }
     }
-    // Where a rule is about anybody, nobody is trusted unsaid: not root either.
+    // As soon as one client is listed, no caller is unrestricted, not even root.
     daemon.client().get("/api/v1/keys").problem(403, "perm.denied");
     daemon.stop();
 }
 
 #[test]
-fn a_scope_for_one_kind_fails_the_items_of_others_alone() {
+fn a_scope_for_one_kind_rejects_items_of_other_kinds() {
     if !is_root("being several users") {
         return;
     }
@@ -111,7 +111,7 @@ fn a_scope_for_one_kind_fails_the_items_of_others_alone() {
         opened[1..].iter().map(error_code).collect::<Vec<_>>(),
         ["perm.denied", "perm.denied", "token.malformed"]
     );
-    // A token relabelled to a kind that is granted is not known, and one of a kind that nobody knows is not repeated.
+    // A token relabelled to an allowed kind is not found, and an unknown kind is not quoted.
     let relabelled = name.replace(".NAME.", ".PHONE.");
     assert_eq!(error_code(&phones.rehydrate(&[relabelled.as_str()])[0]), "token.not_found");
     let unknown = phones.rehydrate(&[name.replace(".NAME.", ".MADE_UP.").as_str()]).remove(0);
@@ -135,7 +135,7 @@ const BILL: &str = "name = \"bill\"\nversion = 1\nkid = \"K_PAY\"\ntokenization 
                     [entities.PHONE]\n[entities.IBAN]\ntokenization = \"reversible-aead\"\n";
 
 #[test]
-fn policies_and_contexts_bound_what_a_client_reaches() {
+fn a_client_is_limited_to_its_policies_and_contexts() {
     if !is_root("being several users") {
         return;
     }
@@ -180,7 +180,7 @@ fn policies_and_contexts_bound_what_a_client_reaches() {
 }
 
 #[test]
-fn clients_are_loaded_again_with_the_policies() {
+fn a_reload_replaces_the_clients() {
     if !is_root("being several users") {
         return;
     }
@@ -195,7 +195,7 @@ fn clients_are_loaded_again_with_the_policies() {
     operator.exchange("POST", "/api/v1/policies/reload", b"").ok();
     app.get("/api/v1/keys").ok();
 
-    // What is wrong changes nothing, and is told with its line.
+    // An invalid configuration changes nothing, and is reported with its line.
     site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = [\"tokenise\"]");
     site.write();
     let detail = operator.exchange("POST", "/api/v1/policies/reload", b"").problem(422, "policy.invalid");
@@ -220,12 +220,12 @@ fn clients_are_loaded_again_with_the_policies() {
     assert!(log.contains("names the user `no-such-user`, which this host does not have"), "{log}");
 }
 
-/// A control group as the service manager makes one for a unit, where this host lets us make one.
+/// A control group as the service manager creates it for a unit, if this host allows that.
 struct Unit(PathBuf);
 
 impl Unit {
     fn make(name: &str) -> Option<Self> {
-        // Unified, as systemd has it now; of its own beside others, as before; both at once, in between.
+        // Unified, as systemd mounts it today; legacy with its own hierarchy; hybrid.
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"].map(PathBuf::from);
         let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
         let group = root.join(name);
@@ -236,19 +236,19 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        // An empty group is removed as a directory is; one that is left is seen by name.
+        // An empty group is removed like a directory. A group that is left can be recognized by its name.
         drop(fs::remove_dir(&self.0));
     }
 }
 
 #[test]
-fn a_client_may_be_a_unit_whoever_runs_in_it() {
+fn a_client_can_be_a_unit() {
     if !is_root("making control groups") {
         return;
     }
     let name = format!("masker-test-{}.service", process::id());
     let Some(unit) = Unit::make(&name) else {
-        eprintln!("skipped: this host lets nobody make control groups");
+        eprintln!("skipped: this host does not allow new control groups");
         return;
     };
     let mut site = Site::new();

@@ -1,4 +1,4 @@
-//! Exports and imports, purges and compactions: by the command, of a daemon that serves.
+//! Exports, imports, purges and compactions by the command line, on a running daemon.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, Daemon, Launch, Site, TestKey, error_code};
 
-/// What a command ended with.
+/// The result of a command.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -36,7 +36,7 @@ impl Ended {
         Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// The JSON that it printed, and nothing else than that with `code`.
+    /// Checks the exit code and returns the JSON that it printed.
     fn json(&self, code: i32) -> Value {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         serde_json::from_str(&self.stdout).expect("JSON")
@@ -49,7 +49,7 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Runs a command on a daemon.
+/// Runs a command against a daemon.
 fn masker(daemon: &Daemon, words: &[&str]) -> Ended {
     Ended::of(command(words).env("MASKER_SOCKET", daemon.socket()).output().expect("masker can be run"))
 }
@@ -70,7 +70,7 @@ fn assert_sound(daemon: &Daemon) -> Value {
     masker(daemon, &["vault", "check", "--json"]).json(0)
 }
 
-/// A start under the first key, or under the second with the first as the old one.
+/// Starts under the first key; `second` starts under the second, with the first as the old one.
 fn first(site: &Site) -> Launch<'_> {
     site.launch().care_keys()
 }
@@ -84,7 +84,7 @@ fn phones(from: usize, to: usize) -> Vec<String> {
 }
 
 #[test]
-fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
+fn an_export_restores_a_vault_on_another_host_under_other_keys() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     let mut client = daemon.client();
@@ -97,8 +97,8 @@ fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
     let new = client.tokens("PHONE", &phones(300, 500));
 
     let file = here.path("masker.export");
-    let told = export(&daemon, &file);
-    assert_eq!(told["bytes"], fs::metadata(&file).unwrap().len());
+    let report = export(&daemon, &file);
+    assert_eq!(report["bytes"], fs::metadata(&file).unwrap().len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
     assert!(!here.path("masker.export.partial").exists());
     let again = masker(&daemon, &["vault", "export", "--output", path(&file)]);
@@ -108,11 +108,11 @@ fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
     assert!(piped.status.success() && piped.stdout.starts_with(b"masker export\n\x01"));
     daemon.stop();
 
-    // No daemon is asked.
+    // This needs no daemon.
     let inspected = Ended::of(command(&["vault", "inspect", "--json", path(&file)]).output().unwrap());
-    assert!(inspected.stderr.contains("nothing has vouched for it"), "{}", inspected.stderr);
+    assert!(inspected.stderr.contains("the export was not verified"), "{}", inspected.stderr);
     let inspected = inspected.json(0);
-    assert_eq!(inspected["vault_id"], told["vault_id"]);
+    assert_eq!(inspected["vault_id"], report["vault_id"]);
     let mut keys: Vec<(String, u64, bool)> = inspected["keys"]
         .as_array()
         .unwrap()
@@ -132,16 +132,16 @@ fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
     assert_eq!(keys, expected);
 
     let daemon = second(&there).start();
-    let told = import(&daemon, &file);
+    let report = import(&daemon, &file);
     assert_eq!(
-        (&told["imported"], &told["resealed"], &told["tombstones_added"]),
+        (&report["imported"], &report["resealed"], &report["tombstones_added"]),
         (&500.into(), &300.into(), &1.into())
     );
-    let told = import(&daemon, &file);
-    assert_eq!((&told["imported"], &told["present"]), (&0.into(), &500.into()), "made again it changes nothing");
+    let report = import(&daemon, &file);
+    assert_eq!((&report["imported"], &report["present"]), (&0.into(), &500.into()), "a second import changes nothing");
     assert_eq!(assert_sound(&daemon)["aliases"], 300);
     daemon.stop();
-    // All of it is under the new key: the old one can go.
+    // All records are under the new key, so the old one can be removed.
     let daemon = first(&there).key("K_CARE", &TestKey::named("care, later")).start();
     let mut client = daemon.client();
     let all = [old, new].concat();
@@ -155,7 +155,7 @@ fn an_export_brings_a_vault_to_another_host_across_a_change_of_keys() {
 }
 
 #[test]
-fn an_export_has_everything_that_was_answered_before_it_began() {
+fn an_export_contains_all_answers_before_its_start() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     daemon.client().tokens("PHONE", &phones(0, 5_000));
@@ -186,8 +186,8 @@ fn an_export_has_everything_that_was_answered_before_it_began() {
     });
     daemon.stop();
     let daemon = first(&there).start();
-    let told = import(&daemon, &file);
-    assert!(told["imported"].as_u64().unwrap() >= 5_000 + expected.len() as u64, "{told}");
+    let report = import(&daemon, &file);
+    assert!(report["imported"].as_u64().unwrap() >= 5_000 + expected.len() as u64, "{report}");
     let mut client = daemon.client();
     let tokens: Vec<String> = expected.iter().map(|(_, token)| token.clone()).collect();
     for (result, (phone, _)) in client.rehydrate(&tokens).iter().zip(&expected) {
@@ -198,14 +198,14 @@ fn an_export_has_everything_that_was_answered_before_it_began() {
 }
 
 #[test]
-fn what_is_no_whole_export_is_refused_and_nothing_is_written() {
+fn rejects_incomplete_exports_and_writes_nothing() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     daemon.client().tokens("PHONE", &phones(0, 1_000));
     let file = here.path("masker.export");
     export(&daemon, &file);
     let whole = fs::read(&file).unwrap();
-    // As another caller with the wrong keys sees it.
+    // Another caller with the wrong keys.
     let stranger = Site::new();
     let strange = stranger.launch().key("K_CARE", &TestKey::named("x")).key("K_PAY", &TestKey::named("y")).start();
     let refused = masker(&strange, &["vault", "import", path(&file)]);
@@ -253,7 +253,7 @@ fn what_is_no_whole_export_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn an_import_that_is_killed_on_the_way_is_made_again() {
+fn an_import_can_be_repeated_after_a_kill() {
     let (here, there) = (Site::new(), Site::new());
     let daemon = first(&here).start();
     let mut client = daemon.client();
@@ -272,14 +272,14 @@ fn an_import_that_is_killed_on_the_way_is_made_again() {
         daemon.signal(Signal::SIGKILL);
         importing.join().unwrap()
     });
-    // Where the import was over before the kill, it has nothing to complain of.
+    // If the import was done before the kill, it succeeds.
     assert!(matches!(interrupted.code, Some(5 | 0)), "{}", interrupted.stderr);
     daemon.kill();
     let daemon = second(&there).start();
     let there_already = records(&mut daemon.client());
     assert!(there_already > 0);
-    let told = import(&daemon, &file);
-    assert_eq!((&told["present"], &told["imported"]), (&there_already.into(), &(40_000 - there_already).into()));
+    let report = import(&daemon, &file);
+    assert_eq!((&report["present"], &report["imported"]), (&there_already.into(), &(40_000 - there_already).into()));
     let mut client = daemon.client();
     for (tokens, from) in tokens.chunks(10_000).zip((0..4).map(|part| part * 10_000)) {
         for (result, phone) in client.rehydrate(tokens).iter().zip(phones(from, from + 10_000)) {
@@ -292,7 +292,7 @@ fn an_import_that_is_killed_on_the_way_is_made_again() {
 }
 
 #[test]
-fn a_purge_counts_first_and_erases_when_told() {
+fn a_purge_counts_and_then_erases() {
     let site = Site::new();
     let daemon = first(&site).start();
     let mut client = daemon.client();
@@ -304,7 +304,7 @@ fn a_purge_counts_first_and_erases_when_told() {
     let care = TestKey::named("care").fingerprint("K_CARE");
     let by_kid = json!([{"kid": "K_CARE", "fingerprint": care, "records": 1_500}]);
     assert_eq!(counted.json(2), json!({"dry_run": true, "records": 1_500, "damaged": 0, "by_kid": by_kid}));
-    // The active key is not to be purged, and a key that nobody knows cannot be.
+    // The active key cannot be purged, nor an unknown one.
     for key in [care.as_str(), "0011223344556677"] {
         let refused = purge(&["--key", key, "--yes"]);
         assert!(refused.code == Some(1) && refused.stderr.contains("purge.refused"), "{}", refused.stderr);
@@ -318,7 +318,7 @@ fn a_purge_counts_first_and_erases_when_told() {
     assert_eq!(client.get("/api/v1/vault/stats").ok()["records"], 1_500, "nothing was erased so far");
     daemon.stop();
 
-    // The key is lost: nothing new can be told from what is there, until that is given up.
+    // The key is lost: new values are refused until the loss is accepted.
     let daemon = first(&site).key("K_CARE", &TestKey::named("care, later")).start();
     let mut client = daemon.client();
     let new = json!({"items": [{"kind": "PHONE", "value": "415-555-2671"}]});
@@ -334,7 +334,7 @@ fn a_purge_counts_first_and_erases_when_told() {
     daemon.stop();
 }
 
-/// Whether these bytes stand in any file below a directory.
+/// Whether any file below a directory contains these bytes.
 fn stands_in(directory: &Path, needle: &[u8]) -> bool {
     let mut found = false;
     for entry in fs::read_dir(directory).unwrap() {
@@ -348,12 +348,12 @@ fn stands_in(directory: &Path, needle: &[u8]) -> bool {
     found
 }
 
-/// The end of a sealed value, as the vault of a daemon that has stopped holds it.
+/// Returns the end of a sealed value in the vault of a stopped daemon.
 fn sealed_bytes(site: &Site, token: &str) -> Vec<u8> {
     let Ok(Token::Vault { id, .. }) = Token::parse(token) else { panic!("no vault token") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = EmbeddedStore::open(site.vault(), StoreOptions::default()).expect("nobody else has it");
+        let store = EmbeddedStore::open(site.vault(), StoreOptions::default()).expect("the daemon has stopped");
         let row = store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap().remove(0).expect("it is there");
         store.close().await.unwrap();
         let ciphertext = Record::decode(&row).expect("a record").ciphertext;
@@ -362,7 +362,7 @@ fn sealed_bytes(site: &Site, token: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_forgotten_is_in_no_file_after_a_compaction() {
+fn no_file_has_forgotten_values_after_a_compaction() {
     let site = Site::new();
     let daemon = first(&site).start();
     let mut client = daemon.client();
@@ -377,12 +377,12 @@ fn what_was_forgotten_is_in_no_file_after_a_compaction() {
     let receipt = &daemon.log().wait_for(1, "records were forgotten")[0];
     assert_eq!(receipt["records"], 1);
     assert!(!daemon.log().text().contains(&forgotten), "a receipt names no token");
-    let told = masker(&daemon, &["vault", "compact", "--json"]).json(0);
-    assert!(told["bytes_before"].is_u64() && told["bytes_after"].is_u64(), "{told}");
+    let report = masker(&daemon, &["vault", "compact", "--json"]).json(0);
+    assert!(report["bytes_before"].is_u64() && report["bytes_after"].is_u64(), "{report}");
     daemon.log().wait_for(1, "the vault was compacted");
     for when in ["while it serves", "after it was killed"] {
         assert!(!stands_in(&site.vault(), &needles[0]), "{when}");
-        assert!(stands_in(&site.vault(), &needles[1]), "{when}: a search that finds nothing proves nothing");
+        assert!(stands_in(&site.vault(), &needles[1]), "{when}: the search works");
         if when == "while it serves" {
             daemon.signal(Signal::SIGKILL);
         }

@@ -1,4 +1,4 @@
-//! Files of records through the command, against a daemon: what is swapped, what is not, and that nothing slips through.
+//! Files of records through the command line: what is tokenized, what is copied, and that no value gets through.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use super::{
     harness::{Daemon, Site},
 };
 
-/// What a command ended with. What it wrote need not be text.
+/// The result of a command. Its output can be binary.
 struct Ended {
     code: Option<i32>,
     stdout: Vec<u8>,
@@ -27,7 +27,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// What was written by a command to which nothing happened.
+    /// Returns the output of a command that succeeded.
     fn whole(self) -> Vec<u8> {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""));
         self.stdout
@@ -37,7 +37,7 @@ impl Ended {
         std::str::from_utf8(&self.stdout).expect("text")
     }
 
-    /// A command that ended with `code`, and wrote nothing.
+    /// Checks that the command failed with `code` and wrote nothing. Returns the message.
     fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout.as_slice()), (Some(code), &b""[..]), "{}", self.stderr);
         &self.stderr
@@ -56,7 +56,7 @@ fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref().to_vec());
     let writer = thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
-    // A command that ends early reads no more.
+    // A command that fails early reads no more.
     let _ = writer.join().unwrap();
     let stderr = String::from_utf8(output.stderr).expect("text");
     Ended { code: output.status.code(), stdout: output.stdout, stderr }
@@ -78,7 +78,7 @@ fn rows(count: usize) -> String {
 const SWAP: &str = "tokenize --csv --column phone=PHONE --column card=CARD";
 
 #[test]
-fn columns_are_swapped_and_the_others_copied_and_all_of_it_comes_back() {
+fn tokenizes_columns_and_copies_the_others() {
     let site = Site::new();
     let daemon = start(&site);
     let mut table = "\u{feff}note,phone,\"a, b\",name\r\n".as_bytes().to_vec();
@@ -94,7 +94,7 @@ fn columns_are_swapped_and_the_others_copied_and_all_of_it_comes_back() {
     expected.extend(format!("\"said \"\"no\"\"\r\nand left\",{},x,{}\r\n", phones[0], names[0]).into_bytes());
     expected.extend_from_slice(b"caf\xE9,,,");
     expected.extend(format!("{}\r\n\" \",{},,\r\n", names[1], phones[1]).into_bytes());
-    // Only what needs quotes has them.
+    // Only fields that need quotes have them.
     let unquoted = String::from_utf8_lossy(&expected).replace("\" \"", " ").into_bytes();
     assert_eq!(String::from_utf8_lossy(&swapped).into_owned().into_bytes(), unquoted);
     assert!(swapped.windows(4).any(|bytes| bytes == b"caf\xE9"), "what is copied need not be UTF-8");
@@ -106,14 +106,14 @@ fn columns_are_swapped_and_the_others_copied_and_all_of_it_comes_back() {
 }
 
 #[test]
-fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
+fn reports_failed_cells_and_writes_them_empty() {
     let site = Site::new();
     let daemon = start(&site);
     let failures = site.path("failures.csv");
     let long = "4".repeat(5_000);
     let huge = "7".repeat(300_000);
     let mut table = format!("id,phone,text\n1,415-555-0001,{huge}\n2,{long},b\n3,{huge},c\n").into_bytes();
-    // Not text; one cell too many, behind which the columns are not what they seem; one too few; text again.
+    // Invalid UTF-8; one cell too many, after which columns are uncertain; one too few; valid text again.
     table.extend_from_slice(b"4,555\xE9,d\n5,x,415-555-0005,e\n6,415-555-0006\n7,415-555-0007,g\n");
     let line = format!("tokenize --csv --column phone=PHONE --failures {}", failures.display());
     let ended = masker(&daemon, &line, &table);
@@ -121,8 +121,8 @@ fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
     let expected = format!("id,phone,text\n1,{},{huge}\n2,,b\n3,,c\n4,,d\n,,\n,,\n7,{},g\n", tokens[0], tokens[1]);
     assert_eq!((ended.code, ended.text()), (Some(2), expected.as_str()));
 
-    let told: Vec<&str> = ended.stderr.lines().collect();
-    for (line, start) in told.iter().zip([
+    let reported: Vec<&str> = ended.stderr.lines().collect();
+    for (line, start) in reported.iter().zip([
         "row 2, phone: value.invalid: ",
         "row 3, phone: value.invalid: ",
         "row 4, phone: value.invalid: ",
@@ -132,7 +132,7 @@ fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
     ]) {
         assert!(line.starts_with(start), "{line}");
     }
-    assert_eq!(told.len(), 6);
+    assert_eq!(reported.len(), 6);
     let listed = fs::read_to_string(&failures).unwrap();
     let begins: Vec<String> =
         listed.lines().map(|line| line.splitn(4, ',').take(3).collect::<Vec<_>>().join(",")).collect();
@@ -158,28 +158,28 @@ fn a_cell_that_fails_is_empty_and_told_and_never_let_through() {
 }
 
 #[test]
-fn of_many_failures_the_first_are_told_and_the_others_counted() {
+fn lists_the_first_failures_and_counts_the_others() {
     let site = Site::new();
     let daemon = start(&site);
     let table = "t\n".to_owned() + &"nonsense\n".repeat(3_000);
     let ended = masker(&daemon, "rehydrate --csv --column t --batch 100", table);
     assert_eq!((ended.code, ended.text().lines().count()), (Some(2), 3_001));
-    let told: Vec<&str> = ended.stderr.lines().collect();
-    assert_eq!(told.len(), 21);
-    assert!(told[19].starts_with("row 20, t: token.malformed: "), "{}", told[19]);
-    assert!(told[20].starts_with("3000 failed: token.malformed 3000; "), "{}", told[20]);
+    let reported: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(reported.len(), 21);
+    assert!(reported[19].starts_with("row 20, t: token.malformed: "), "{}", reported[19]);
+    assert!(reported[20].starts_with("3000 failed: token.malformed 3000; "), "{}", reported[20]);
     daemon.stop();
 }
 
 #[test]
-fn a_run_that_ends_early_says_where_to_go_on_and_both_parts_are_the_whole() {
+fn an_interrupted_run_can_be_continued() {
     let site = Site::new();
     let daemon = start(&site);
     let table = rows(2_500);
     let whole = masker(&daemon, SWAP, &table).whole();
     assert!(masker(&daemon, &format!("{SWAP} --batch 7 --connections 3"), &table).whole() == whole, "order is kept");
 
-    // A quote that is not closed, so that the rest is one row.
+    // A quote that is not closed makes the rest one row.
     let broken = table.replace("\n1900,", "\n\"1900,") + &"x".repeat(5 << 20);
     let ended = masker(&daemon, &format!("{SWAP} --batch 100"), &broken);
     assert_eq!(ended.code, Some(1));
@@ -195,7 +195,7 @@ fn a_run_that_ends_early_says_where_to_go_on_and_both_parts_are_the_whole() {
     daemon.stop();
 }
 
-/// Reads so many lines.
+/// Reads `count` lines.
 fn lines(from: &mut impl BufRead, count: usize) -> String {
     let mut text = String::new();
     for _ in 0..count {
@@ -211,14 +211,14 @@ fn finish(mut child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
+fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
     let site = Site::new();
     let daemon = start(&site);
     let mut child = command(&daemon, "tokenize --jsonl --field p=PHONE").spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for number in 0..3 {
-        // Quotes that do not pair up end no line of JSON later.
+        // An odd number of quotes must not affect later lines.
         writeln!(stdin, "{{\"p\": \"{number}\", \"q\": \"\\\"\"}}\n").unwrap();
         assert!(lines(&mut stdout, 2).starts_with("{\"p\": \"MSKV1."));
     }
@@ -230,11 +230,11 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
     let mut child = command(&daemon, SWAP).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    // A row is not kept waiting by half of the next one.
+    // A complete row does not wait for the rest of the next one.
     stdin.write_all(b"id,phone,card\n1,2,3\n1,").unwrap();
     assert!(lines(&mut stdout, 2).starts_with("id,phone,card\n1,MSKV1."));
     drop(stdout);
-    // Nobody reads any more: as with `head`, that is no failure.
+    // A closed output is not a failure, as with `head`.
     stdin.write_all(b"2,3\n").unwrap();
     let (code, stderr) = finish(child);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
@@ -242,10 +242,10 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
 }
 
 #[test]
-fn what_an_output_that_fails_holds_is_not_taken_for_done() {
+fn rows_of_a_failed_output_do_not_count_as_done() {
     let site = Site::new();
     let daemon = start(&site);
-    for (skip, told) in
+    for (skip, advice) in
         [("", "Nothing is done: begin again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
     {
         let mut command = command(&daemon, &format!("{SWAP}{skip}"));
@@ -253,7 +253,7 @@ fn what_an_output_that_fails_holds_is_not_taken_for_done() {
         let ended = feed(command, rows(20));
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(told),
+            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(advice),
             "{}",
             ended.stderr
         );
@@ -262,7 +262,7 @@ fn what_an_output_that_fails_holds_is_not_taken_for_done() {
 }
 
 #[test]
-fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
+fn tokenizes_fields_of_json_lines_and_keeps_all_other_bytes() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -294,12 +294,12 @@ fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
     assert_eq!(places[..4], ["row 1, phone", "row 2", "row 3, phone", "row 4, phone"]);
     assert!(!ended.stderr.contains("4155550001") && !ended.stderr.contains("415-555"), "{}", ended.stderr);
 
-    // Lists without end.
+    // Deeply nested lists.
     let nested = "[".repeat(100_000) + &"]".repeat(100_000) + "\n";
     let ended = masker(&daemon, "tokenize --jsonl --field phone=PHONE", nested);
     assert_eq!((ended.code, ended.text()), (Some(2), "null\n"));
 
-    // More in one row than a request takes.
+    // More values in one row than a request can have.
     let many: Vec<String> = (0..12_000).map(|number| format!("415{number:07}")).collect();
     let input = json!({"phone": many}).to_string() + "\n";
     let swapped = masker(&daemon, "tokenize --jsonl --field phone=PHONE --batch 10000", &input).whole();
@@ -310,7 +310,7 @@ fn fields_of_json_lines_are_swapped_and_every_other_byte_stays() {
 }
 
 #[test]
-fn other_forms_of_tables_are_taken_and_given() {
+fn reads_and_writes_other_forms_of_tables() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -319,7 +319,8 @@ fn other_forms_of_tables_are_taken_and_given() {
     let swapped = masker(&daemon, "tokenize --csv --no-header --delimiter ; --column 2=PHONE", table).whole();
     assert_eq!(swapped, format!("a;{token};b,c\nd;;\n").into_bytes());
     assert_eq!(masker(&daemon, "tokenize --csv --no-header --column 2=PHONE", "").whole(), b"");
-    // A name that the header has twice is both columns; a kind and a context for all; what a policy redacts, or leaves.
+    // A column name that occurs twice means both columns; one kind and context for all; kinds that a policy redacts
+    // or passes through.
     let table = "p,n,c,p\n415-555-0001,secret,Bonn,415-555-0001\n";
     let line = "tokenize --csv --policy care --context x --kind PHONE --column p --column n=NOTE --column c=CITY";
     let swapped = masker(&daemon, line, table).whole();
@@ -333,7 +334,7 @@ fn other_forms_of_tables_are_taken_and_given() {
 }
 
 #[test]
-fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
+fn reports_usage_errors_before_writing() {
     let site = Site::new();
     let daemon = start(&site);
     for (line, input, code, part) in [
@@ -363,7 +364,7 @@ fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
 }
 
 #[test]
-fn a_caller_is_held_to_its_scopes_and_waits_for_its_limits() {
+fn honours_scopes_and_waits_for_rate_limits() {
     let site = Site::new();
     let daemon = start(&site);
     let scopes = ["tokenize:PHONE"];
@@ -382,7 +383,7 @@ fn a_caller_is_held_to_its_scopes_and_waits_for_its_limits() {
 }
 
 #[test]
-fn a_file_is_swapped_in_the_session_of_the_environment() {
+fn uses_the_session_of_the_environment() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -403,7 +404,7 @@ fn a_file_is_swapped_in_the_session_of_the_environment() {
 }
 
 #[test]
-fn a_list_of_failures_goes_on_with_the_run() {
+fn appends_to_the_list_of_failures() {
     let site = Site::new();
     let daemon = start(&site);
     let failures: &Path = &site.path("failures.csv");

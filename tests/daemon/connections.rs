@@ -1,4 +1,4 @@
-//! Connections: kept, shared, cut short, and abused.
+//! Connections: kept, shared, interrupted, and abused.
 
 use std::{
     thread,
@@ -12,10 +12,10 @@ use super::harness::{Client, Daemon, Site, item, request};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-/// What a slow client is allowed in these tests: no less, because the machine may be busy.
+/// The time limit for slow clients in these tests; not less, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A site whose daemon waits for slow clients no longer than [`PATIENCE`].
+/// Returns a site whose daemon waits for slow clients for at most [`PATIENCE`].
 fn impatient() -> Site {
     let mut site = Site::new();
     for field in ["head_timeout_seconds", "body_timeout_seconds", "write_timeout_seconds"] {
@@ -28,7 +28,7 @@ fn start(site: &Site) -> Daemon {
     site.launch().care_keys().start()
 }
 
-/// A body whose answer is `items` times 1,000 bytes and more.
+/// Returns a body whose answer has at least `items` times 1,000 bytes.
 fn large_answer(items: usize) -> Vec<u8> {
     json!({"items": vec![item("CITY", &"x".repeat(1_000)); items]}).to_string().into_bytes()
 }
@@ -41,7 +41,7 @@ fn assert_serves(daemon: &Daemon) {
 }
 
 #[test]
-fn one_connection_carries_many_requests() {
+fn one_connection_serves_many_requests() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -54,11 +54,11 @@ fn one_connection_carries_many_requests() {
 }
 
 #[test]
-fn answers_to_pipelined_requests_come_in_their_order() {
+fn answers_to_pipelined_requests_are_in_order() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
-    // The first takes longest: it is written to disk.
+    // The first takes longest, because it is written to disk.
     let many: Vec<Value> = (0..5_000).map(|i| item("PHONE", &i.to_string())).collect();
     let mut bytes = request("POST", "/api/v1/tokenize", json!({ "items": many }).to_string().as_bytes());
     for i in 0..100 {
@@ -82,10 +82,10 @@ fn answers_to_pipelined_requests_come_in_their_order() {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_the_next_request() {
+fn answers_do_not_wait_for_the_next_request() {
     let site = Site::new();
     let daemon = start(&site);
-    // With the beginning of another request, and with what can be none.
+    // Followed by the beginning of another request, and by bytes that cannot be one.
     for follows in ["GET /hea", "\r\n\r\n \0"] {
         let mut client = daemon.client();
         client.send_raw(&[&request("GET", "/health", b"")[..], follows.as_bytes()].concat()).unwrap();
@@ -95,7 +95,7 @@ fn an_answer_does_not_wait_for_the_next_request() {
 }
 
 #[test]
-fn a_client_that_is_done_sending_gets_every_answer() {
+fn a_client_that_shut_down_writing_gets_all_answers() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -107,7 +107,7 @@ fn a_client_that_is_done_sending_gets_every_answer() {
     client.receive().ok();
     client.expect_end();
 
-    // Done, but not with its request.
+    // It shuts down writing in the middle of its request.
     let mut client = daemon.client();
     client.send_raw(b"POST /api/v1/tokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{\"items\"").unwrap();
     client.finish_sending();
@@ -118,7 +118,7 @@ fn a_client_that_is_done_sending_gets_every_answer() {
 }
 
 #[test]
-fn clients_that_vanish_leave_nothing_behind() {
+fn vanished_clients_leave_nothing_behind() {
     let site = Site::new();
     let daemon = site.launch().care_keys().env("MASKER_LOG_LEVEL", "trace").start();
     let body = large_answer(10_000);
@@ -129,7 +129,7 @@ fn clients_that_vanish_leave_nothing_behind() {
         client.send_raw(&whole[..length]).unwrap();
         drop(client);
     }
-    // In the midst of an answer: some of it was received.
+    // The client leaves in the middle of an answer.
     let mut client = daemon.client();
     client.send_raw(&whole).unwrap();
     client.receive_head();
@@ -143,10 +143,10 @@ fn clients_that_vanish_leave_nothing_behind() {
     daemon.stop();
 }
 
-/// Sends `bytes` one by one until the daemon has had enough.
+/// Sends `bytes` one by one until the daemon closes the connection.
 fn trickle(client: &mut Client, bytes: &[u8]) {
     for byte in bytes {
-        // A failure shows below: the connection has ended.
+        // A failure is detected below, where the connection has ended.
         let _ = client.send_raw(&[*byte]);
         if !client.is_silent_for(Duration::from_millis(50)) {
             break;
@@ -154,15 +154,15 @@ fn trickle(client: &mut Client, bytes: &[u8]) {
     }
 }
 
-/// `since` is a time before the daemon began to wait.
+/// Checks the time at which the connection ended. `since` is before the daemon began to wait.
 fn assert_cut_off_in_time(since: Instant) {
     let took = since.elapsed();
-    assert!(took >= PATIENCE, "{took:?}: every client has its time");
+    assert!(took >= PATIENCE, "{took:?}: a client has the full time");
     assert!(took < 8 * PATIENCE, "{took:?}");
 }
 
 #[test]
-fn a_head_that_does_not_end_is_cut_off() {
+fn closes_connections_with_an_endless_head() {
     let site = impatient();
     let daemon = start(&site);
     thread::scope(|scope| {
@@ -191,7 +191,7 @@ fn a_head_that_does_not_end_is_cut_off() {
 }
 
 #[test]
-fn a_body_that_does_not_arrive_is_a_time_out() {
+fn a_body_that_does_not_arrive_times_out() {
     let site = impatient();
     let daemon = start(&site);
     let (since, mut client) = (Instant::now(), daemon.client());
@@ -207,7 +207,7 @@ fn a_body_that_does_not_arrive_is_a_time_out() {
 }
 
 #[test]
-fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
+fn closes_connections_of_clients_that_do_not_read() {
     let site = impatient();
     let daemon = start(&site);
     let body = large_answer(4_000);
@@ -232,12 +232,12 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_however_it_comes() {
+fn rejects_large_bodies_in_any_encoding() {
     let site = Site::new();
     let daemon = start(&site);
     let body = vec![b' '; BODY_BYTES_MAX + 1];
     let mut announced = daemon.client();
-    // It may be cut off before all is sent; the answer is there to read.
+    // The connection may end before all is sent; the answer can still be read.
     let _ = announced.send_raw(&request("POST", "/api/v1/tokenize", &body));
     announced.receive().problem(413, "request.too_large");
 
@@ -259,7 +259,7 @@ fn a_body_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[test]
-fn what_is_not_http_is_refused_and_ends_the_connection() {
+fn rejects_invalid_http_and_closes_the_connection() {
     let site = Site::new();
     let daemon = start(&site);
     let header = |i: usize| format!("x-{i}: PRIVATE\r\n");
@@ -281,14 +281,14 @@ fn what_is_not_http_is_refused_and_ends_the_connection() {
     ];
     for (bytes, (status, code)) in cases {
         let mut client = daemon.client();
-        // The longest may be refused before all is sent.
+        // The longest may be rejected before all is sent.
         let _ = client.send_raw(bytes);
         let response = client.receive();
         let detail = response.problem(status, code);
         assert!(response.close && !detail.contains("PRIVATE"), "{detail}");
         client.expect_end();
     }
-    // After an answer, too.
+    // The same after an answer.
     let mut client = daemon.client();
     client.send_raw(&[request("GET", "/health", b""), b"PRIVATE\r\n\r\n".to_vec()].concat()).unwrap();
     client.receive().ok();
@@ -303,7 +303,7 @@ fn what_is_not_http_is_refused_and_ends_the_connection() {
 }
 
 #[test]
-fn a_body_is_asked_for_where_the_client_waits_for_that() {
+fn sends_100_continue_on_request() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -317,7 +317,7 @@ fn a_body_is_asked_for_where_the_client_waits_for_that() {
 }
 
 #[test]
-fn idle_connections_beyond_the_limit_wait_for_their_turn() {
+fn connections_beyond_the_limit_wait() {
     const SERVED_MAX: usize = 1_024;
     const IDLE: usize = 1_100;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -337,7 +337,7 @@ fn idle_connections_beyond_the_limit_wait_for_their_turn() {
     assert_eq!(idle[0].metric("masker_connections"), Some(SERVED_MAX as f64));
     assert!(late.is_silent_for(Duration::from_millis(200)), "it is one too many");
 
-    // Ten of those that are served go, and all of those that waited before it.
+    // Ten of the served connections end, and all that waited before this one.
     idle.truncate(SERVED_MAX - 10);
     late.receive().ok();
     idle[0].get("/health").ok();

@@ -1,4 +1,4 @@
-//! Engines: which one keeps the vault is configured, and a vault can be moved from one to the other.
+//! Engines: which one stores the vault, and moving a vault to the other one.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn phones() -> Vec<String> {
     PHONES.map(str::to_owned).to_vec()
 }
 
-/// `masker vault migrate`, with the site's configuration: what it exits with, and writes to its outputs.
+/// Runs `masker vault migrate` with the site's configuration. Returns the exit code and both outputs.
 fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(["vault", "migrate", "--config"]).arg(site.path("masker.toml")).args(words).env_clear();
@@ -26,7 +26,7 @@ fn migrate(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_vault_of_fjall_serves_and_survives_kills() {
+fn a_fjall_vault_survives_kills() {
     let site = Site::of("fjall");
     let mut tokens: Vec<String> = Vec::new();
     for number in 0..4 {
@@ -42,7 +42,7 @@ fn a_vault_of_fjall_serves_and_survives_kills() {
 }
 
 #[test]
-fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
+fn a_vault_is_opened_by_the_engine_that_created_it() {
     for (made, other) in [("sled", "fjall"), ("fjall", "sled")] {
         let mut site = Site::of(made);
         let daemon = launch(&site).start();
@@ -51,7 +51,7 @@ fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
         site.set("vault", "engine", format!("{other:?}"));
         let log = launch(&site).refused().code(1);
         assert!(log.contains(&format!("masker vault migrate --to {other}")), "{log}");
-        // The variable counts before the file.
+        // The variable overrides the file.
         let daemon = launch(&site).env("MASKER_VAULT_ENGINE", made).start();
         assert_eq!(daemon.client().value(&token), PHONES[0]);
         daemon.stop();
@@ -59,20 +59,20 @@ fn the_engine_that_made_a_vault_is_the_one_that_opens_it() {
 }
 
 #[test]
-fn a_vault_is_moved_while_no_daemon_has_it() {
+fn migrates_a_vault_without_a_daemon() {
     let mut site = Site::of("sled");
     let daemon = launch(&site).start();
     let tokens = daemon.client().tokens("PHONE", &phones());
 
-    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
-    assert!(code == Some(1) && told.contains("is in use by process"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(1) && stderr.contains("is in use by process"), "{stderr}");
     assert_eq!(daemon.client().value(&tokens[0]), PHONES[0], "it serves on");
     daemon.stop();
-    let (code, _, told) = migrate(&site, &["--to", "rocksdb"]);
-    assert!(code == Some(64) && told.contains("sled or fjall"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "rocksdb"]);
+    assert!(code == Some(64) && stderr.contains("sled or fjall"), "{stderr}");
 
-    let (code, report, told) = migrate(&site, &["--to", "fjall", "--json"]);
-    assert!(code == Some(0) && told.contains("`[vault] engine` says sled: set it to \"fjall\""), "{told}");
+    let (code, report, stderr) = migrate(&site, &["--to", "fjall", "--json"]);
+    assert!(code == Some(0) && stderr.contains("`[vault] engine` says sled: set it to \"fjall\""), "{stderr}");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!((&report["engine"], &report["moved"]["from"]), (&"fjall".into(), &"sled".into()));
     assert!(report["moved"]["rows"].as_u64().is_some_and(|rows| rows >= 6), "{report}");
@@ -86,6 +86,6 @@ fn a_vault_is_moved_while_no_daemon_has_it() {
     }
     assert_eq!(client.tokens("PHONE", &phones()), tokens);
     daemon.stop();
-    let (code, _, told) = migrate(&site, &["--to", "fjall"]);
-    assert!(code == Some(0) && told.contains("is one of fjall already"), "{told}");
+    let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
+    assert!(code == Some(0) && stderr.contains("is one of fjall already"), "{stderr}");
 }

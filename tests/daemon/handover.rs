@@ -1,4 +1,5 @@
-//! One listening socket, handed from daemon to daemon as systemd does on a restart: clients see a pause, and no error.
+//! A listening socket that is handed from daemon to daemon, as systemd does on a restart: clients see a pause and no
+//! error.
 
 use std::{
     collections::HashSet,
@@ -25,12 +26,12 @@ use super::harness::{Client, Daemon, LIMIT, Response, Site, TestKey, item, reque
 
 /// Clients of each kind.
 const CLIENTS: u64 = 4;
-/// Times that the socket changes hands.
+/// How often the socket changes hands.
 const ROUNDS: usize = 6;
-/// Answers between two of them.
+/// Answers between two changes.
 const ANSWERS: usize = 150;
 
-/// A site, and a socket that outlives its daemons.
+/// Returns a site, and a socket that outlives its daemons.
 fn activated() -> (Site, UnixListener, PathBuf) {
     let site = Site::new();
     let path = site.path("handed.sock");
@@ -42,17 +43,17 @@ fn start(site: &Site, listener: &UnixListener) -> Daemon {
     site.launch().care_keys().handed_over(listener).start()
 }
 
-/// The request that mints the token of one number.
+/// Returns the request that mints the token of a number.
 fn minting(number: u64) -> Vec<u8> {
     let body = json!({"items": [item("PHONE", &number.to_string())]}).to_string();
     request("POST", "/api/v1/tokenize", body.as_bytes())
 }
 
-/// What a client was told, and whether the value was new.
+/// The answer to a client, and whether the value was new.
 struct Minted {
     token: String,
     created: bool,
-    /// The request was sent again over another connection.
+    /// Whether the request was sent again over another connection.
     again: bool,
 }
 
@@ -62,15 +63,15 @@ fn minted(response: &Response, again: bool) -> Minted {
     Minted { token: token.to_owned(), created: result["created"] == true, again }
 }
 
-/// A client that sends each request over a connection of its own, and nothing twice.
+/// Sends each request over a new connection, and none twice.
 fn each_by_itself(path: &Path, number: u64) -> Minted {
     let mut client = Client::connect(path).expect("no connection is refused");
     client.send_raw(&minting(number)).expect("the daemon takes a whole request");
     minted(&client.receive(), false)
 }
 
-/// A client that keeps its connection as long as it may, and sends a request again, over another one, if the connection
-/// ended and there was no answer (RFC 9110 section 9.2.2).
+/// Keeps its connection as long as possible, and sends a request again over another one if the connection ended
+/// without an answer (RFC 9110 section 9.2.2).
 fn kept(path: &Path, connection: &mut Option<Client>, number: u64) -> Minted {
     for again in [false, true] {
         let mut client = connection.take().unwrap_or_else(|| Client::connect(path).expect("no connection is refused"));
@@ -88,15 +89,15 @@ fn kept(path: &Path, connection: &mut Option<Client>, number: u64) -> Minted {
     panic!("two connections ended without an answer");
 }
 
-/// Loops clients, of which every other or none sends nothing twice, while `change` puts a daemon in the place of the
-/// last, [`ROUNDS`] times.
+/// Runs clients in a loop while `change` replaces the daemon [`ROUNDS`] times. If `some_send_once`, every other
+/// client sends no request twice.
 fn under_load(path: &Path, some_send_once: bool, mut change: impl FnMut()) -> Vec<Minted> {
     let done = AtomicBool::new(false);
-    let (told, answers): (Sender<()>, Receiver<()>) = channel();
+    let (answered, answers): (Sender<()>, Receiver<()>) = channel();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..2 * CLIENTS)
             .map(|client| {
-                let (done, told) = (&done, told.clone());
+                let (done, answered) = (&done, answered.clone());
                 scope.spawn(move || {
                     let (mut connection, mut all) = (None, Vec::new());
                     while !done.load(Ordering::Relaxed) {
@@ -106,7 +107,7 @@ fn under_load(path: &Path, some_send_once: bool, mut change: impl FnMut()) -> Ve
                         } else {
                             kept(path, &mut connection, number)
                         });
-                        told.send(()).expect("somebody counts");
+                        answered.send(()).expect("the receiver counts");
                     }
                     all
                 })
@@ -131,7 +132,7 @@ fn records(daemon: &Daemon) -> Value {
 }
 
 #[test]
-fn a_restart_fails_no_request_and_none_is_done_twice() {
+fn a_restart_fails_and_repeats_no_request() {
     let (site, listener, path) = activated();
     let mut daemon = Some(start(&site, &listener));
     let all = under_load(&path, true, || {
@@ -141,7 +142,7 @@ fn a_restart_fails_no_request_and_none_is_done_twice() {
     let daemon = daemon.expect("one serves");
     let tokens: HashSet<&str> = all.iter().map(|minted| &*minted.token).collect();
     assert_eq!(tokens.len(), all.len(), "each value has a token");
-    // A request that is sent again was refused by the kernel the first time: it was not done.
+    // A repeated request was not received the first time, so its value is new.
     assert!(all.iter().all(|minted| minted.created), "a request was done twice");
     assert_eq!(records(&daemon), all.len());
     println!("{} requests, {} of them sent again", all.len(), all.iter().filter(|minted| minted.again).count());
@@ -149,12 +150,12 @@ fn a_restart_fails_no_request_and_none_is_done_twice() {
 }
 
 #[test]
-fn a_kill_cuts_what_is_in_flight_and_refuses_no_connection() {
+fn a_kill_refuses_no_connection() {
     let (site, listener, path) = activated();
     let mut daemon = Some(start(&site, &listener));
     let all = under_load(&path, false, || {
         daemon.take().expect("one serves").kill();
-        // Nobody accepts: who comes now waits for the next daemon.
+        // No daemon accepts now: the connection waits for the next one.
         let mut early = Client::connect(&path).expect("no connection is refused");
         early.send("GET", "/health", b"");
         daemon = Some(start(&site, &listener));
@@ -169,16 +170,16 @@ fn a_kill_cuts_what_is_in_flight_and_refuses_no_connection() {
 }
 
 #[test]
-fn who_was_accepted_before_the_end_may_still_ask() {
+fn accepted_connections_are_served_at_the_end() {
     let (site, listener, path) = activated();
     let daemon = start(&site, &listener);
     let mut fresh = Client::connect(&path).unwrap();
     let mut idle = Client::connect(&path).unwrap();
-    // Connections are accepted in their order, so with this answer both are.
+    // Connections are accepted in order, so after this answer both are accepted.
     idle.get("/health").ok();
     let since = daemon.terminate();
 
-    // Whichever daemon takes this one.
+    // Either daemon may accept this one.
     let mut late = Client::connect(&path).unwrap();
     late.send("GET", "/health", b"");
     let response = fresh.get("/health");
@@ -187,7 +188,7 @@ fn who_was_accepted_before_the_end_may_still_ask() {
     fresh.expect_end();
     idle.expect_end();
     let refused = idle.send_raw(&request("GET", "/health", b"")).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::BrokenPipe, "what is sent too late is known not to be heard");
+    assert_eq!(refused.kind(), ErrorKind::BrokenPipe, "a late request is known to be unprocessed");
     daemon.stopped(since);
 
     let daemon = start(&site, &listener);
@@ -196,7 +197,7 @@ fn who_was_accepted_before_the_end_may_still_ask() {
 }
 
 #[test]
-fn what_the_kernel_takes_is_answered() {
+fn connections_that_the_kernel_accepted_are_answered() {
     const IDLE: usize = 500;
     let (site, listener, path) = activated();
     let daemon = start(&site, &listener);
@@ -205,7 +206,8 @@ fn what_the_kernel_takes_is_answered() {
         client.get("/health").ok();
     }
     let since = daemon.terminate();
-    // They are ended some time within this, while they are asked something one after the other: before, then, and after.
+    // The connections end within this time, while the client sends requests one after the other: before, during, and
+    // after.
     let (mut heard, mut refused) = (Vec::new(), 0);
     for (place, mut client) in clients.into_iter().enumerate() {
         let turn = Duration::from_millis(100) + Duration::from_micros(600) * u32::try_from(place).unwrap();
@@ -228,7 +230,7 @@ fn what_the_kernel_takes_is_answered() {
 }
 
 #[test]
-fn systemd_starts_it_for_the_first_client() {
+fn systemd_starts_the_daemon_for_the_first_client() {
     let site = Site::new();
     site.write();
     let path = site.path("activated.sock");
@@ -256,7 +258,7 @@ fn systemd_starts_it_for_the_first_client() {
     let mut client = Client::connect(&path).unwrap();
     let token = client.token("PHONE", "415-555-2671");
     assert_eq!(client.value(&token), "415-555-2671");
-    assert!(!site.socket().exists(), "the configured one is not made beside it");
+    assert!(!site.socket().exists(), "the configured socket is not created");
     // It has become the daemon, under the same process id.
     kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).unwrap();
     client.expect_end();

@@ -1,4 +1,4 @@
-//! Honeytokens: answered as any token, and told of.
+//! Honeytokens: they rehydrate like any token, and each use is recorded.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::harness::{Client, Launch, Site, TestKey, error_code, events_of, item}
 
 const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
 
-/// A start with an audit log.
+/// Starts with an audit log.
 fn launch(site: &Site) -> Launch<'_> {
     site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64())
 }
@@ -21,7 +21,7 @@ fn plant(client: &mut Client, request: &Value) -> (String, Value) {
 }
 
 #[test]
-fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
+fn a_honeytoken_rehydrates_and_is_recorded_before_the_answer() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -42,10 +42,10 @@ fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
     assert!(opened[1]["value"].as_str().unwrap().starts_with('+') && opened[1]["generation"] == "active", "{opened:?}");
     assert_eq!(client.value(&card), "4000-nobody");
     assert_eq!(client.metric("masker_honeytoken_rehydrated_total"), Some(3.0));
-    // Who shows one that does not open has it from the same place.
+    // A honeytoken that does not open is recorded too, because it has the same origin.
     let other = client.post("/api/v1/rehydrate", &json!({"context": "elsewhere", "tokens": [token]})).results(1);
     assert_eq!(error_code(&other[0]), "token.not_found");
-    // A token that is minted again has no mark: whoever asks for one is told of then.
+    // A rewrapped token is not a honeytoken; the rewrap itself is recorded.
     assert_eq!(client.ask_tokens("/api/v1/rewrap", &[card.as_str()])[0], json!({"token": card, "changed": false}));
     let warned = daemon.log().wait_for(4, "a honeytoken was shown");
     assert_eq!(warned[0]["level"], "WARN", "{}", warned[0]);
@@ -65,7 +65,7 @@ fn a_honeytoken_is_answered_as_any_and_recorded_before_the_answer() {
 }
 
 #[test]
-fn marks_outlive_a_kill_and_go_when_they_are_removed() {
+fn honeytokens_survive_a_kill_until_removed() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let (token, mark) = plant(&mut daemon.client(), &json!({"kind": "NAME"}));
@@ -83,7 +83,7 @@ fn marks_outlive_a_kill_and_go_when_they_are_removed() {
 }
 
 #[test]
-fn what_cannot_be_planted_is_refused() {
+fn rejects_invalid_honeytokens() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -105,7 +105,7 @@ fn what_cannot_be_planted_is_refused() {
 }
 
 #[test]
-fn the_command_line_plants_lists_and_removes() {
+fn the_command_line_plants_lists_and_removes_honeytokens() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let masker = |words: &[&str]| {

@@ -1,4 +1,4 @@
-//! Key generations: active, old, missing, and back.
+//! Key generations: active, old, missing, and returning.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::harness::{CARE, Client, Daemon, Site, TestKey, error_code, item};
 
-/// Keys by their age: `K_CARE` and `K_PAY` change together.
+/// Returns the keys of a generation: `K_CARE` and `K_PAY` change together.
 fn keys(generation: &str) -> [TestKey; 2] {
     ["care", "pay"].map(|kid| TestKey::named(&format!("{kid} {generation}")))
 }
@@ -36,7 +36,7 @@ fn rewrap(client: &mut Client, token: &str) -> Value {
 }
 
 #[test]
-fn a_value_keeps_its_token_when_its_key_becomes_old() {
+fn values_keep_their_tokens_when_the_key_becomes_old() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -63,14 +63,14 @@ fn a_value_keeps_its_token_when_its_key_becomes_old() {
         ]
     );
 
-    // From the old key to the active one, in the token's own suite.
+    // From the old key to the active one, with the token's own suite.
     assert_eq!(rewrap(&mut client, &card), json!({"token": new_card, "changed": true}));
     assert_eq!(rewrap(&mut client, &new_card), json!({"token": new_card, "changed": false}));
     assert_eq!(rewrap(&mut client, &phone), json!({"token": phone, "changed": false}));
     let new_pin = rewrap(&mut client, &pin);
     assert_eq!(new_pin["changed"], true);
     let new_pin = new_pin["token"].as_str().unwrap();
-    assert_ne!(rewrap(&mut client, &pin)["token"], new_pin, "its suite is a random one");
+    assert_ne!(rewrap(&mut client, &pin)["token"], new_pin, "its suite is randomized");
     assert_eq!(client.rehydrate(&[new_pin]), [rehydrated("1234", "PIN", "active")]);
 
     let answer = client.get("/api/v1/keys").ok();
@@ -93,7 +93,7 @@ fn a_value_keeps_its_token_when_its_key_becomes_old() {
 }
 
 #[test]
-fn what_needs_a_key_that_is_missing_waits_for_it() {
+fn values_of_a_missing_key_are_refused_until_it_is_loaded() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -158,7 +158,7 @@ fn what_needs_a_key_that_is_missing_waits_for_it() {
 }
 
 #[test]
-fn records_of_a_missing_key_can_be_forgotten_and_then_nothing_waits_for_it() {
+fn records_of_a_missing_key_can_be_forgotten() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
@@ -175,7 +175,7 @@ fn records_of_a_missing_key_can_be_forgotten_and_then_nothing_waits_for_it() {
 }
 
 #[test]
-fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() {
+fn an_old_key_is_refused_after_the_grace_period_if_configured() {
     let mut site = Site::new();
     site.set("keys", "grace_days", "0");
     let daemon = start(&site, "first", None);
@@ -199,7 +199,7 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
         let detail = result["error"]["detail"].as_str().unwrap();
         assert!(detail.contains(kid) && detail.contains(&fingerprint), "{detail}");
     }
-    // Searching by the old key and getting away from it go on.
+    // Lookups under the old key and moving away from it still work.
     assert_eq!(client.tokenize(&[item("PHONE", "415-555-2671")]), [json!({"token": phone, "created": false})]);
     assert_eq!(lookup(&mut client, "PHONE", "415-555-2671"), json!({"tokens": [phone]}));
     let rewrapped = rewrap(&mut client, &card);
@@ -207,7 +207,7 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
     assert_eq!(client.value(rewrapped["token"].as_str().unwrap()), "4111");
     daemon.stop();
 
-    // The variable counts before the file.
+    // The variable overrides the file.
     let [care_2, pay_2] = keys("second");
     let daemon = site
         .launch()
@@ -228,7 +228,7 @@ fn after_the_grace_period_an_old_key_opens_no_more_where_the_operator_said_so() 
 }
 
 #[test]
-fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
+fn a_replaced_key_is_refused_without_confirmation() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let phone = daemon.client().token("PHONE", "415-555-2671");
@@ -238,7 +238,7 @@ fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
     let [care_2, pay_2] = keys("second");
     let (first, second) = (care_1.fingerprint("K_CARE"), care_2.fingerprint("K_CARE"));
 
-    // Swapped by mistake, and back without the key that came after: refused, and nothing is changed by that.
+    // Swapped by mistake, and restored without the later key: refused without a change.
     let launch = || site.launch().key("K_CARE", &care_1).key("K_PAY", &pay_2).old_key("K_PAY", &pay_1);
     let log = launch().old_key("K_CARE", &care_2).refused().code(1);
     for expected in
@@ -246,7 +246,7 @@ fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
     {
         assert!(log.contains(expected), "{expected}: {log}");
     }
-    assert!(!log.contains("MASKER_KEY_K_PAY"), "that one is as it should be: {log}");
+    assert!(!log.contains("MASKER_KEY_K_PAY"), "the other key is not mentioned: {log}");
     let log = launch().refused().code(1);
     assert!(log.contains(&format!("MASKER_KEY_K_CARE holds {first}, which {second} replaced on ")), "{log}");
     start(&site, "second", Some("first")).stop();
@@ -257,7 +257,7 @@ fn a_key_that_was_replaced_does_not_come_back_unless_that_is_meant() {
     assert_eq!(client.token("PHONE", "415-555-2671"), phone);
     let log = daemon.stop().log.text();
     assert!(log.contains("accepted as it is: ") && log.contains(&second), "{log}");
-    // It is what counts now.
+    // It is active now.
     launch().old_key("K_CARE", &care_2).start().stop();
     assert!(start_refused(&site, "second", "first").contains(&format!("{first} replaced {second} on ")));
 }
@@ -269,7 +269,7 @@ fn start_refused(site: &Site, active: &str, old: &str) -> String {
 }
 
 #[test]
-fn values_get_second_tokens_where_the_operator_accepts_that() {
+fn mints_second_tokens_if_accepted() {
     let mut site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -292,7 +292,7 @@ fn values_get_second_tokens_where_the_operator_accepts_that() {
     assert!(status == "degraded" && detail.contains("get second tokens"), "{detail}");
     daemon.stop();
 
-    // Both are good when the key is back, and new tokenizing gives the one under the active key.
+    // Both are valid when the key is back, and tokenizing returns the one under the active key.
     site.set("keys", "accept_second_tokens", "[]");
     let daemon = start(&site, "second", Some("first"));
     let mut client = daemon.client();
@@ -303,7 +303,7 @@ fn values_get_second_tokens_where_the_operator_accepts_that() {
 }
 
 #[test]
-fn keys_come_from_files_and_from_the_credentials_directory_too() {
+fn reads_keys_from_files_and_the_credentials_directory() {
     let site = Site::new();
     let [care, pay] = keys("first");
     let [care_old, pay_old] = keys("before");
@@ -322,7 +322,7 @@ fn keys_come_from_files_and_from_the_credentials_directory_too() {
     fs::create_dir(&credentials).unwrap();
     write("credentials/MASKER_KEY_K_PAY", &format!("{}\n", pay.base64()));
     write("credentials/MASKER_KEY_K_PAY_OLD", pay_old.base64().trim_end_matches('='));
-    // The variable counts before the credential of the same name.
+    // The variable overrides the credential of the same name.
     write("credentials/MASKER_KEY_K_CARE", &TestKey::named("another").base64());
     write("credentials/unrelated", "something else");
     let daemon = site
@@ -348,7 +348,7 @@ fn keys_come_from_files_and_from_the_credentials_directory_too() {
 }
 
 #[test]
-fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
+fn counts_are_exact_across_restarts() {
     let site = Site::new();
     let counts = |client: &mut Client| {
         let stats = client.get("/api/v1/vault/stats").ok();
@@ -395,7 +395,7 @@ fn counts_are_exact_after_minting_and_forgetting_and_across_restarts() {
 }
 
 #[test]
-fn a_policy_that_would_give_known_values_new_tokens_is_loaded_with_a_warning_that_counts_them() {
+fn warns_of_a_policy_that_gives_known_values_new_tokens() {
     let site = Site::new();
     let daemon = start(&site, "first", None);
     let mut client = daemon.client();
@@ -415,7 +415,7 @@ fn a_policy_that_would_give_known_values_new_tokens_is_loaded_with_a_warning_tha
     assert_eq!(client.tokenize(&[item("PHONE", "(415) 555 2671")])[0]["created"], true, "it is in force");
     assert_eq!(reload(&mut client)["warnings"], json!([]), "nothing has changed since");
 
-    // Another key, and another scheme; a kind without records is not worth a word.
+    // Another key, and another scheme. A kind without records needs no warning.
     site.policy("care.toml", &CARE.replace("normalize = \"casefold\"", "normalize = \"casefold\"\nkid = \"K_PAY\""));
     daemon.reload();
     let log = daemon.stop().log.text();

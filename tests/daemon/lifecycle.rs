@@ -1,4 +1,4 @@
-//! While it serves and when it stops: reloads, and an end in order.
+//! Reloads and an orderly stop.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
-fn requests_in_flight_are_answered_before_the_end() {
+fn requests_in_flight_are_answered_before_a_stop() {
     let site = Site::new();
     let daemon = start(&site);
     let items: Vec<Value> = (0..2_000).map(|i| item("PHONE", &i.to_string())).collect();
@@ -28,7 +28,7 @@ fn requests_in_flight_are_answered_before_the_end() {
     let mut in_flight: Vec<_> = (0..4).map(|_| daemon.client()).collect();
     for client in &mut in_flight {
         client.send_raw(head.as_bytes()).unwrap();
-        // The daemon has begun with the request, and waits for the rest.
+        // The daemon has begun with the request and waits for the body.
         client.receive_continue();
     }
     let mut idle = [daemon.client(), daemon.client()];
@@ -58,7 +58,7 @@ fn requests_in_flight_are_answered_before_the_end() {
 }
 
 #[test]
-fn clients_that_stall_do_not_hold_up_the_end() {
+fn stalled_clients_do_not_delay_a_stop() {
     let site = Site::new();
     let daemon = start(&site);
     let [mut head, mut body, mut answer] = [daemon.client(), daemon.client(), daemon.client()];
@@ -81,7 +81,7 @@ fn clients_that_stall_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn an_interrupt_ends_it_too_and_so_does_a_start_right_after_a_stop() {
+fn an_interrupt_stops_the_daemon() {
     let site = Site::new();
     let mut tokens = Vec::new();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGINT] {
@@ -98,7 +98,7 @@ fn an_interrupt_ends_it_too_and_so_does_a_start_right_after_a_stop() {
 const REDACTED: &str = "name = \"care\"\nversion = 4\n[entities.PHONE]\naction = \"redact\"\n";
 
 #[test]
-fn a_reload_puts_policies_into_force() {
+fn a_reload_applies_policies() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -121,7 +121,7 @@ fn a_reload_puts_policies_into_force() {
 }
 
 #[test]
-fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
+fn an_invalid_reload_changes_nothing_and_degrades_health() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -162,7 +162,7 @@ fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
             assert_eq!(client.health().0, "ok");
         }
     }
-    // One sound file beside a broken one: all or nothing.
+    // A valid file beside an invalid one: neither is loaded.
     site.policy("care.toml", REDACTED);
     site.policy("second.toml", "name = \"second\"\n");
     daemon.reload();
@@ -171,7 +171,7 @@ fn a_reload_that_does_not_validate_changes_nothing_and_health_says_where() {
 }
 
 #[test]
-fn reloads_under_load_fail_no_request_and_split_none() {
+fn reloads_under_load_fail_no_request() {
     const CONNECTIONS: usize = 4;
     const RELOADS: usize = 12;
     let site = Site::new();

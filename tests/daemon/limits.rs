@@ -1,4 +1,4 @@
-//! How much callers may do: rates, quotas and budgets.
+//! Limits of callers: rates, quotas and budgets.
 
 use serde_json::{Value, json};
 
@@ -11,13 +11,13 @@ fn phones(numbers: std::ops::Range<u32>) -> Value {
     json!({"items": numbers.map(|number| item("PHONE", &number.to_string())).collect::<Vec<Value>>()})
 }
 
-/// What is left of one limit.
+/// Returns what is left of one limit.
 fn left(client: &mut Client, limit: &str) -> u64 {
     client.get("/api/v1/auth/whoami").ok()["limits_left"][limit].as_u64().expect("a number")
 }
 
 #[test]
-fn every_answer_tells_a_limited_caller_what_is_left() {
+fn answers_have_rate_limit_headers() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate"];
@@ -42,18 +42,18 @@ fn every_answer_tells_a_limited_caller_what_is_left() {
     assert_eq!(refused.rate.map(|[limit, left, _]| (limit, left)), Some((5, 0)));
     let wait: u64 = refused.retry_after.expect("as the harness has seen").parse().unwrap();
     assert!((1..=3_600).contains(&wait), "{wait}");
-    // Whoever has nothing left may still ask what they have.
+    // A caller without remaining requests can still see its limits.
     assert_eq!(left(&mut client, "requests_per_hour"), 0);
-    assert!(daemon.client().get("/api/v1/keys").rate.is_none(), "nobody limits the operator");
+    assert!(daemon.client().get("/api/v1/keys").rate.is_none(), "the operator has no limits");
 
-    // Other limits for the same key: what it has taken stays taken.
+    // New limits for the same key keep its usage.
     daemon.client().exchange("PATCH", &key.path(), br#"{"limits": {"requests_per_hour": 8}}"#).ok();
     assert!(left(&mut client, "requests_per_hour") <= 2);
     daemon.stop();
 }
 
 #[test]
-fn requests_are_admitted_with_all_their_values_or_not_at_all() {
+fn requests_are_admitted_whole_or_not_at_all() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate"];
@@ -71,7 +71,7 @@ fn requests_are_admitted_with_all_their_values_or_not_at_all() {
 }
 
 #[test]
-fn new_values_cost_and_known_ones_do_not() {
+fn only_new_values_count_against_the_budget() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let limits = json!({"distinct_values_per_day": 10, "rehydrations_per_day": 5});
@@ -83,7 +83,7 @@ fn new_values_cost_and_known_ones_do_not() {
         client.post("/api/v1/lookup", &phones(0..7)).results(7);
     }
     assert_eq!((left(&mut client, "distinct_values_per_day"), crossed("distinct_values_per_day")), (3, Some(0.0)));
-    // The eighth of ten is 80 %, and that is said once.
+    // The eighth of ten is 80 %, which is reported once.
     client.post("/api/v1/lookup", &phones(7..8)).results(1);
     client.post("/api/v1/tokenize", &phones(8..9)).results(1);
     assert_eq!(crossed("distinct_values_per_day"), Some(1.0));
@@ -104,7 +104,7 @@ fn new_values_cost_and_known_ones_do_not() {
 }
 
 #[test]
-fn what_a_client_has_used_outlives_a_reload() {
+fn usage_survives_a_reload() {
     let mut site = Site::new();
     let own = |most: u32| {
         let uid = nix::unistd::geteuid();

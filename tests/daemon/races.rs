@@ -1,4 +1,4 @@
-//! Many clients at once, and one token for a value.
+//! Concurrent clients get one token for each value.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 8;
 const VALUES: usize = 1_000;
 
 #[test]
-fn values_that_many_mint_at_once_get_one_token_each() {
+fn values_minted_concurrently_get_one_token_each() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let begin = Barrier::new(CONNECTIONS);
@@ -59,12 +59,12 @@ fn values_that_many_mint_at_once_get_one_token_each() {
 }
 
 #[test]
-fn order_is_kept_in_the_largest_batches() {
+fn large_batches_keep_their_order() {
     const ITEMS: usize = 10_000;
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
-    // Every way that an item can take, all mixed: by the place of the item.
+    // All outcomes of an item, mixed by its index.
     let kind = |i: usize| ["PHONE", "CARD", "CITY", "NOTE", "NOSUCH", "NAME", "PIN"][i % 7];
     let items: Vec<Value> = (0..ITEMS).map(|i| item(kind(i), &i.to_string())).collect();
     let results = client.tokenize(&items);
@@ -90,7 +90,7 @@ fn order_is_kept_in_the_largest_batches() {
 }
 
 #[test]
-fn minting_and_forgetting_one_value_at_once_leaves_a_sound_vault() {
+fn concurrent_minting_and_forgetting_leaves_a_sound_vault() {
     const ROUNDS: usize = 100;
     let site = Site::new();
     let daemon = site.launch().care_keys().start();

@@ -1,4 +1,4 @@
-//! Keys that are loaded again while the daemon serves: by a request and by a signal, all or nothing.
+//! Keys that are loaded again while the daemon serves, by request and by signal, all or nothing.
 
 use std::{
     collections::BTreeMap,
@@ -22,11 +22,11 @@ fn key(kid: &str, generation: &str) -> TestKey {
     TestKey::named(&format!("{kid} {generation}"))
 }
 
-/// Files that hold the keys of a site, named by variables.
+/// The key files of a site, named by variables.
 struct Files<'s>(&'s Site);
 
 impl<'s> Files<'s> {
-    /// Files with active keys of this generation; the files of old keys are named, and not there.
+    /// Creates files with the active keys of this generation. The files of old keys are named but do not exist.
     fn new(site: &'s Site, generation: &str) -> Self {
         let files = Files(site);
         files.rotate(generation, None);
@@ -55,7 +55,7 @@ impl<'s> Files<'s> {
         fs::remove_file(self.path(kid, suffix)).expect("it was there");
     }
 
-    /// The keys of both kids.
+    /// Writes the keys of both kids.
     fn rotate(&self, active: &str, old: Option<&str>) {
         for kid in KIDS {
             self.put(kid, "", &key(kid, active).base64());
@@ -67,7 +67,7 @@ impl<'s> Files<'s> {
     }
 }
 
-/// As a careful operator does it: there is never half a key.
+/// Writes atomically, so that no reader sees half a key.
 fn write(path: &PathBuf, text: &str) {
     let draft = path.with_extension("draft");
     fs::write(&draft, text).expect("the key is written");
@@ -83,14 +83,14 @@ fn refusal(client: &mut Client) -> String {
     client.exchange("POST", "/api/v1/keys/reload", b"").problem(422, "keys.invalid")
 }
 
-/// The keys that are loaded: kid, fingerprint, generation.
+/// Returns the loaded keys: kid, fingerprint, generation.
 fn loaded(answer: &Value) -> Vec<(String, String, String)> {
     let keys = answer["keys"].as_array().expect("a list").iter().filter(|key| key["loaded"] == true);
     let text = |key: &Value, name: &str| key[name].as_str().expect("a text").to_owned();
     keys.map(|key| (text(key, "kid"), text(key, "fingerprint"), text(key, "generation"))).collect()
 }
 
-/// [`loaded`], as it should be for both kids.
+/// Returns the expected result of [`loaded`] for both kids.
 fn expected(active: &str, old: Option<&str>) -> Vec<(String, String, String)> {
     let mut keys = Vec::new();
     for kid in KIDS {
@@ -107,7 +107,7 @@ fn generation(client: &mut Client, token: &str) -> String {
     result["generation"].as_str().unwrap_or_else(|| panic!("{result}")).to_owned()
 }
 
-/// Reloads by a request or by a signal, and says that all is well.
+/// Reloads by request or by signal, and checks that it succeeds.
 fn reload_by(daemon: &Daemon, client: &mut Client, by_signal: bool) {
     if by_signal {
         daemon.reload();
@@ -118,7 +118,7 @@ fn reload_by(daemon: &Daemon, client: &mut Client, by_signal: bool) {
 }
 
 #[test]
-fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
+fn keys_rotate_by_request_and_by_signal() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -130,7 +130,7 @@ fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
         let value = format!("415-555-000{round}");
         phones.insert(value.clone(), client.token("PHONE", &value));
         cards.push(client.token("CARD", &before));
-        // What the vault holds under the key before the old one needs that.
+        // Checks the records of the key before the old one is needed for that.
         if round > 1 {
             let of_first: Vec<&str> = phones.values().map(String::as_str).collect();
             client.ask_tokens("/api/v1/forget", &of_first);
@@ -139,7 +139,7 @@ fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
         }
 
         files.rotate(&after, Some(&before));
-        // Nothing happens by itself.
+        // A reload moves nothing.
         assert_eq!(generation(&mut client, &phones[&value]), "active");
         reload_by(&daemon, &mut client, by_signal);
         assert_eq!(loaded(&client.get("/api/v1/keys").ok()), expected(&after, Some(&before)));
@@ -154,14 +154,14 @@ fn keys_rotate_without_a_restart_by_a_request_and_by_a_signal() {
     assert_eq!(log.wait_for(3, "the keys were reloaded").len(), 3);
     assert_eq!(log.wait_for(2, "the policies were reloaded").len(), 2, "a signal means both");
 
-    // What was loaded is what a start finds.
+    // A start finds the keys that were loaded.
     let daemon = files.launch().start();
     assert_eq!(loaded(&daemon.client().get("/api/v1/keys").ok()), expected("4", Some("3")));
     daemon.stop();
 }
 
 #[test]
-fn a_reload_tells_what_is_in_force_and_what_it_brings() {
+fn a_reload_reports_its_effect() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -171,7 +171,7 @@ fn a_reload_tells_what_is_in_force_and_what_it_brings() {
     assert_eq!(shape_of(&answer), ["keys", "warnings"]);
     assert_eq!(loaded(&answer), expected("1", None));
 
-    // The old key forgotten, and one file that others can read.
+    // Without the old key, and with a file that others can read.
     files.rotate("2", None);
     fs::set_permissions(files.path("K_PAY", ""), fs::Permissions::from_mode(0o444)).unwrap();
     let answer = reload(&mut client);
@@ -187,13 +187,13 @@ fn a_reload_tells_what_is_in_force_and_what_it_brings() {
 }
 
 #[test]
-fn credentials_that_came_and_went_are_noticed_and_keys_from_variables_stay() {
+fn a_reload_reads_credentials_again_but_not_variables() {
     let site = Site::new();
     let credentials = site.path("credentials");
     fs::create_dir(&credentials).unwrap();
     let put = |name: &str, generation: &str| {
         write(&credentials.join(name), &key("K_PAY", generation).base64());
-        // The draft is gone: it would be a credential, too.
+        // The draft is gone; it would count as a credential.
         assert!(!credentials.join(name).with_extension("draft").exists());
     };
     put("MASKER_KEY_K_PAY", "1");
@@ -204,7 +204,7 @@ fn credentials_that_came_and_went_are_noticed_and_keys_from_variables_stay() {
 
     put("MASKER_KEY_K_PAY", "2");
     put("MASKER_KEY_K_PAY_OLD", "1");
-    // Variables count before files, also later.
+    // Variables override files, after a reload too.
     put("MASKER_KEY_K_CARE", "2");
     write(&credentials.join("MASKER_KEY_K_SPARE"), &key("K_SPARE", "1").base64());
     let answer = reload(&mut client);
@@ -228,7 +228,7 @@ fn credentials_that_came_and_went_are_noticed_and_keys_from_variables_stay() {
 }
 
 #[test]
-fn a_refused_reload_changes_nothing_tells_everything_and_heals() {
+fn a_refused_reload_reports_all_errors_and_changes_nothing() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -276,7 +276,7 @@ fn a_refused_reload_changes_nothing_tells_everything_and_heals() {
         for by_signal in [false, true] {
             damage(&files);
             if by_signal {
-                // Sound policies are not put into force beside keys that are refused.
+                // Valid policies are not loaded together with invalid keys.
                 site.policy("care.toml", &CARE.replace("version = 3", "version = 4"));
                 daemon.reload();
             } else {
@@ -301,12 +301,12 @@ fn a_refused_reload_changes_nothing_tells_everything_and_heals() {
     let log = daemon.stop().log.text();
     assert!(log.contains("the keys were not reloaded; those before stay in force"), "{log}");
     for secret in ["hunter2", "c2hvcnQ", &key("K_CARE", "1").base64(), &key("K_CARE", "2").base64()] {
-        assert!(!log.contains(secret), "a key is told");
+        assert!(!log.contains(secret), "the log contains a key");
     }
 }
 
 #[test]
-fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neither() {
+fn keys_and_policies_are_reloaded_together_or_not_at_all() {
     let site = Site::new();
     let credentials = site.path("credentials");
     fs::create_dir(&credentials).unwrap();
@@ -320,7 +320,7 @@ fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neit
     let mut client = daemon.client();
     client.token("PHONE", "415-555-2671");
 
-    // A policy in force names a kid whose key would go.
+    // A loaded policy names a kid whose key would be removed.
     fs::remove_file(credentials.join("MASKER_KEY_K_PAY")).unwrap();
     let detail = refusal(&mut client);
     assert!(detail.contains("`care` names the key K_PAY"), "{detail}");
@@ -331,7 +331,7 @@ fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neit
     let (_, components) = client.health();
     assert!(components["policies"]["detail"].as_str().unwrap().contains("`care` names the key K_NEW"), "{components}");
 
-    // One file of each is wrong.
+    // One file of each is invalid.
     write(&credentials.join("MASKER_KEY_K_NEW"), "hunter2!");
     site.policy("care.toml", "name = 1");
     daemon.reload();
@@ -340,7 +340,7 @@ fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neit
     assert!(components["policies"]["detail"].as_str().unwrap().contains("care.toml:1"), "{components}");
     assert!(client.tokenize(&[item("CARD", "4111")])[0]["token"].as_str().unwrap().contains("K_PAY"));
 
-    // Both together: neither could go first.
+    // Both together: neither could be loaded first.
     put("K_NEW", "1");
     site.policy("care.toml", &pay_less);
     daemon.reload();
@@ -352,7 +352,7 @@ fn what_is_wrong_with_keys_and_policies_is_told_together_and_both_change_or_neit
 }
 
 #[test]
-fn an_old_key_that_went_too_early_can_come_back_by_a_reload() {
+fn a_reload_restores_an_old_key_that_was_removed_early() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -390,7 +390,7 @@ fn an_old_key_that_went_too_early_can_come_back_by_a_reload() {
 }
 
 #[test]
-fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
+fn a_removable_old_key_can_be_removed_by_a_reload() {
     let site = Site::new();
     let files = Files::new(&site, "1");
     let daemon = files.launch().start();
@@ -424,7 +424,7 @@ fn an_old_key_that_is_proven_removable_can_go_without_a_restart() {
 }
 
 #[test]
-fn a_grace_period_is_told_in_dates_and_days_and_can_be_measured() {
+fn a_grace_period_is_shown_and_measured() {
     let mut site = Site::new();
     site.set("keys", "grace_days", "2");
     let files = Files::new(&site, "1");
@@ -460,8 +460,8 @@ fn a_grace_period_is_told_in_dates_and_days_and_can_be_measured() {
 }
 
 #[test]
-fn reloads_while_many_mint_give_no_value_two_tokens_and_lose_none() {
-    // The key changes once in each, at another moment.
+fn reloads_during_minting_create_no_second_tokens() {
+    // The key changes once in each round, at different moments.
     for _ in 0..3 {
         mint_while_keys_change();
     }
@@ -480,7 +480,7 @@ fn mint_while_keys_change() {
         let mut client = daemon.client();
         let mut answers = Vec::new();
         begin.wait();
-        // Rounds of values that all connections share, so that each is minted while others look for it.
+        // All connections share the values of a round, so that each is minted while others look it up.
         for round in 0.. {
             let value = |i| format!("{round}-{}", (i + connection * VALUES / CONNECTIONS) % VALUES);
             let values: Vec<String> = (0..VALUES).map(value).collect();
@@ -502,7 +502,7 @@ fn mint_while_keys_change() {
             .collect();
         begin.wait();
         files.rotate("2", Some("1"));
-        // Each has an epoch of its own: what was prepared before it is prepared again.
+        // Each key change invalidates what was prepared before it.
         for round in 0..6 {
             reload_by(&daemon, &mut client, round % 2 == 1);
         }

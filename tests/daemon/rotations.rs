@@ -1,4 +1,4 @@
-//! Rotations over HTTP and by the command line, on a daemon that serves meanwhile.
+//! Rotations over HTTP and by the command line, on a running daemon.
 
 use std::{process::Command, time::Instant};
 
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, LIMIT, Launch, Site, TestKey, item, shape_of};
 
-/// Rows a second at which a rotation of a handful of records does not end while a test looks at it.
+/// Rows per second at which a rotation of a few records does not end during a test.
 const SLOWLY: u64 = 1;
 
 fn key(generation: u32) -> TestKey {
     TestKey::named(&format!("care {generation}"))
 }
 
-/// A start under a key and, unless it is the first, the one before it.
+/// Starts under the key of a generation, with the key before it as the old one.
 fn launch(site: &Site, generation: u32) -> Launch<'_> {
     let launch = site.launch().care_keys().key("K_CARE", &key(generation));
     if generation > 1 { launch.old_key("K_CARE", &key(generation - 1)) } else { launch }
 }
 
-/// Values with tokens of a vault under key 1, whose daemon has stopped.
+/// Mints values under key 1 and stops the daemon. Returns the values with their tokens.
 fn minted(site: &Site, values: usize) -> Vec<(String, String)> {
     let daemon = launch(site, 1).start();
     let values: Vec<String> = (0..values).map(|number| format!("patient {number}")).collect();
@@ -54,7 +54,7 @@ fn old_key(client: &mut Client) -> Value {
     keys["keys"].as_array().unwrap().iter().find(|key| key["generation"] == "old").unwrap().clone()
 }
 
-/// The command line, on the site's socket.
+/// Runs the command line on the site's socket.
 fn masker(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     let output = command.args(words).arg("--socket").arg(site.socket()).env_clear().output().unwrap();
@@ -63,7 +63,7 @@ fn masker(site: &Site, words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_rotation_moves_every_record_and_proves_that_the_old_key_can_go() {
+fn a_rotation_moves_each_record_and_makes_the_old_key_removable() {
     let site = Site::new();
     let minted = minted(&site, 500);
     let daemon = launch(&site, 2).start();
@@ -139,7 +139,7 @@ fn a_rotation_moves_every_record_and_proves_that_the_old_key_can_go() {
 }
 
 #[test]
-fn a_rotation_goes_on_after_a_restart_and_can_be_cancelled() {
+fn a_rotation_continues_after_a_restart_and_can_be_cancelled() {
     let site = Site::new();
     minted(&site, 20);
     let daemon = launch(&site, 2).start();
@@ -176,7 +176,7 @@ fn a_rotation_goes_on_after_a_restart_and_can_be_cancelled() {
 }
 
 #[test]
-fn what_cannot_be_begun_or_found_says_why() {
+fn rejects_invalid_rotations_with_the_reason() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -200,42 +200,45 @@ fn what_cannot_be_begun_or_found_says_why() {
 }
 
 #[test]
-fn the_command_line_waits_shows_progress_and_tells_how_it_ended() {
+fn the_command_line_waits_for_a_rotation_and_shows_progress() {
     let site = Site::new();
     minted(&site, 30);
     let daemon = launch(&site, 2).start();
     let mut client = daemon.client();
 
-    let (code, told, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE", "--dry-run"]);
-    assert_eq!(code, Some(0), "{told}{remarks}");
-    assert!(told.contains("state\tdone\n") && told.contains("would be moved\t30\n"), "{told}");
-    assert!(remarks.contains("dry run ") && remarks.contains("of 30 records"), "{remarks}");
+    let (code, stdout, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE", "--dry-run"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("state\tdone\n") && stdout.contains("would be moved\t30\n"), "{stdout}");
+    assert!(stderr.contains("dry run ") && stderr.contains("of 30 records"), "{stderr}");
     assert_eq!(old_key(&mut client)["vault_records"], 30, "a dry run moves nothing");
 
     let slow = SLOWLY.to_string();
     let words = ["vault", "rotate-key", "--new-kid", "K_CARE", "--max-rows-per-second", &slow, "--detach", "--json"];
-    let (code, told, remarks) = masker(&site, &words);
-    let begun: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((code, remarks.as_str(), &begun["state"]), (Some(0), "", &json!("running")));
-    let (code, told, _) = masker(&site, &["vault", "rotations"]);
-    assert!(code == Some(0) && told.contains(begun["id"].as_str().unwrap()) && told.contains("\trunning\t"), "{told}");
-    let (code, told, _) = masker(&site, &["vault", "cancel-rotation", begun["id"].as_str().unwrap()]);
-    assert!(code == Some(0) && told.contains("state\tcancelled\n"), "{told}");
-    let (code, _, remarks) = masker(&site, &["vault", "cancel-rotation", "../x"]);
-    assert!(code == Some(64) && remarks.contains("32 hex digits"), "{remarks}");
+    let (code, stdout, stderr) = masker(&site, &words);
+    let begun: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, stderr.as_str(), &begun["state"]), (Some(0), "", &json!("running")));
+    let (code, stdout, _) = masker(&site, &["vault", "rotations"]);
+    assert!(
+        code == Some(0) && stdout.contains(begun["id"].as_str().unwrap()) && stdout.contains("\trunning\t"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = masker(&site, &["vault", "cancel-rotation", begun["id"].as_str().unwrap()]);
+    assert!(code == Some(0) && stdout.contains("state\tcancelled\n"), "{stdout}");
+    let (code, _, stderr) = masker(&site, &["vault", "cancel-rotation", "../x"]);
+    assert!(code == Some(64) && stderr.contains("32 hex digits"), "{stderr}");
 
-    let (code, told, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE"]);
-    assert_eq!(code, Some(0), "{told}{remarks}");
-    assert!(told.contains("state\tdone\n") && remarks.contains("`masker keys status`"), "{told}{remarks}");
+    let (code, stdout, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_CARE"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("state\tdone\n") && stderr.contains("`masker keys status`"), "{stdout}{stderr}");
     assert_eq!(old_key(&mut client)["removable"], true);
-    let (code, _, remarks) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_NOSUCH"]);
-    assert!(code == Some(1) && remarks.contains("MASKER_KEY_K_NOSUCH"), "{remarks}");
+    let (code, _, stderr) = masker(&site, &["vault", "rotate-key", "--new-kid", "K_NOSUCH"]);
+    assert!(code == Some(1) && stderr.contains("MASKER_KEY_K_NOSUCH"), "{stderr}");
     daemon.stop();
 }
 
-/// Lookups while records move: every value is found at every moment, by the token that it has.
+/// Looks values up while records move: each is found at any time, by the token that it has.
 #[test]
-fn no_value_is_lost_from_sight_while_records_move() {
+fn values_are_found_while_records_move() {
     let site = Site::new();
     let minted = minted(&site, 2_000);
     let daemon = launch(&site, 2).start();

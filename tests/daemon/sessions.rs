@@ -1,4 +1,4 @@
-//! Sessions over HTTP and by the command line: what is counted, for whom, and what of it outlives a crash.
+//! Sessions over HTTP and by the command line: their counts, their owners, and what survives a crash.
 
 use std::{collections::BTreeSet, process::Command, time::Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::harness::{Client, LIMIT, Launch, OpenDaemon, Site, TestKey, error_code, events_of, is_root, item};
 
 const SESSIONS: &str = "/api/v1/sessions";
-/// The first of the users that nobody here is.
+/// The first of the uids for clients. No user of this host has them.
 const USERS: u32 = 62_000;
 
 fn open(client: &mut Client, label: &str) -> String {
@@ -22,12 +22,12 @@ fn show(client: &mut Client, id: &str) -> Value {
     client.get(&format!("{SESSIONS}/{id}")).ok()
 }
 
-/// The counts that all kinds have together.
+/// Returns the sums of the counts of all kinds.
 fn counts(session: &Value) -> [u64; 4] {
     ["minted", "rehydrated", "not_rehydrated", "others_rehydrated"].map(|name| session[name].as_u64().unwrap())
 }
 
-/// Ids of a list, and whether there is more.
+/// Returns the ids of a list, and the cursor if there are more.
 fn list(client: &mut Client, query: &str) -> (Vec<String>, Option<String>) {
     let page = client.get(&format!("{SESSIONS}?{query}")).ok();
     let ids = page["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
@@ -45,7 +45,7 @@ fn launch(site: &Site, generation: u32) -> Launch<'_> {
 }
 
 #[test]
-fn a_session_counts_what_is_done_in_it_and_nothing_else() {
+fn a_session_counts_its_own_operations() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -57,7 +57,7 @@ fn a_session_counts_what_is_done_in_it_and_nothing_else() {
     let outside = client.token("PHONE", "415-555-0000");
     inside.rehydrate(&[phone.as_str(), &outside, &outside, "rubbish"]);
     client.rehydrate(&[name.as_str()]);
-    // Other requests do not work in a session.
+    // Other requests do not count in a session.
     inside.ask_tokens("/api/v1/rewrap", &[card.as_str()]);
 
     let session = show(&mut client, &id);
@@ -92,7 +92,7 @@ fn a_session_counts_what_is_done_in_it_and_nothing_else() {
 }
 
 #[test]
-fn requests_that_name_no_session_of_theirs_do_nothing() {
+fn rejects_requests_with_foreign_sessions() {
     if !is_root("being several users") {
         return;
     }
@@ -116,7 +116,7 @@ fn requests_that_name_no_session_of_theirs_do_nothing() {
         assert!(!detail.contains(name), "{detail}");
     }
     assert_eq!(counts(&show(&mut other, &others)), [0; 4]);
-    assert_eq!(counts(&show(&mut app, &own)), [0; 4], "what names no session counts in none");
+    assert_eq!(counts(&show(&mut app, &own)), [0; 4], "requests without a session count in none");
     let looked_up =
         daemon.client_of(USERS).post("/api/v1/tokenize", &json!({"items": [item("PHONE", "415-555-1111")]}));
     assert_eq!(looked_up.results(1)[0]["created"], true, "nothing was minted before");
@@ -137,7 +137,7 @@ fn requests_that_name_no_session_of_theirs_do_nothing() {
 }
 
 #[test]
-fn lists_come_in_pages_and_refuse_what_they_do_not_understand() {
+fn session_lists_are_paged_and_validate_their_queries() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -181,7 +181,7 @@ fn lists_come_in_pages_and_refuse_what_they_do_not_understand() {
 }
 
 #[test]
-fn sessions_outlive_a_stop_and_a_kill() {
+fn sessions_survive_a_stop_and_a_kill() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -210,7 +210,7 @@ fn sessions_outlive_a_stop_and_a_kill() {
 }
 
 #[test]
-fn keys_tell_which_open_sessions_hold_tokens_of_old_ones() {
+fn key_status_counts_open_sessions_of_old_keys() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -239,7 +239,7 @@ fn keys_tell_which_open_sessions_hold_tokens_of_old_ones() {
     }
     let key = old(&mut client, "K_CARE");
     assert_eq!((&key["open_sessions"], &key["removable"]), (&json!(0), &json!(true)), "{key}");
-    // A token that carries its value needs its key whatever is rewrapped, for the session still holds it.
+    // A stateless token needs its key even after a rewrap, because the session still holds it.
     let rewrapped = client.ask_tokens("/api/v1/rewrap", &[card.as_str()]).remove(0);
     assert_eq!(rewrapped["changed"], true);
     assert_eq!(old(&mut client, "K_PAY")["open_sessions"], 1);
@@ -250,7 +250,7 @@ fn keys_tell_which_open_sessions_hold_tokens_of_old_ones() {
 }
 
 #[test]
-fn a_session_belongs_to_the_api_key_that_opened_it_and_a_test_key_has_sessions_like_any() {
+fn a_session_belongs_to_its_api_key() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let mut client = daemon.client();
@@ -282,7 +282,7 @@ fn the_audit_log_names_the_session_of_a_request() {
     let site = Site::new();
     let daemon = launch(&site, 1).env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64()).start();
     let mut client = daemon.client();
-    let id = open(&mut client, "a label of its application's making");
+    let id = open(&mut client, "a label of the application");
     let mut inside = daemon.client().within(&id);
     let token = inside.token("PHONE", "415-555-2671");
     inside.value(&token);
@@ -307,7 +307,7 @@ fn the_audit_log_names_the_session_of_a_request() {
     assert!(!text.contains("application's making") && !text.contains(&"ab".repeat(16)));
 }
 
-/// The command line, on the site's socket.
+/// Runs the command line on the site's socket.
 fn masker(site: &Site, words: &[&str], session: Option<&str>) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(words).arg("--socket").arg(site.socket()).env_clear();
@@ -319,7 +319,7 @@ fn masker(site: &Site, words: &[&str], session: Option<&str>) -> (Option<i32>, S
 }
 
 #[test]
-fn the_command_line_works_in_the_session_of_its_environment() {
+fn the_command_line_uses_the_session_of_its_environment() {
     let site = Site::new();
     let daemon = launch(&site, 1).start();
     let (code, id) = masker(&site, &["sessions", "open", "--label", "by hand"], None);

@@ -1,4 +1,4 @@
-//! The socket's file: who may connect, what it replaces, and whose it is.
+//! The socket's file: its permissions, what it replaces, and who removes it.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use super::harness::{Client, Daemon, Site, connect_as, is_root};
 
-/// A user and a group that nobody here is.
+/// A user and a group that this host does not have.
 const STRANGER: u32 = 54_321;
 const GROUP: u32 = 54_322;
 
@@ -20,20 +20,20 @@ fn start(site: &Site) -> Daemon {
     site.launch().care_keys().start()
 }
 
-/// Permission bits and group of a socket's file.
+/// Returns the permission bits and the group of a socket's file.
 fn mode_and_group(socket: &Path) -> (u32, u32) {
     let found = fs::symlink_metadata(socket).unwrap();
     assert!(found.file_type().is_socket());
     (found.mode() & 0o7777, found.gid())
 }
 
-/// Lets other users come as far as the socket's file.
+/// Lets other users reach the socket's file.
 fn open_the_way(site: &Site) {
     fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).unwrap();
 }
 
 #[test]
-fn mode_and_group_are_as_configured_whatever_the_umask() {
+fn sets_mode_and_group_under_any_umask() {
     let own = nix::unistd::getegid().as_raw();
     let mut site = Site::new();
     let daemon = start(&site);
@@ -51,7 +51,7 @@ fn mode_and_group_are_as_configured_whatever_the_umask() {
 }
 
 #[test]
-fn a_socket_that_everybody_could_write_is_not_made() {
+fn refuses_a_world_writable_socket() {
     let mut site = Site::new();
     site.set("server", "socket_mode", "\"0666\"");
     let log = site.launch().care_keys().refused().code(3);
@@ -66,7 +66,7 @@ fn a_socket_that_everybody_could_write_is_not_made() {
 }
 
 #[test]
-fn the_socket_goes_with_its_daemon_and_a_stale_one_is_replaced() {
+fn removes_its_socket_and_replaces_a_stale_one() {
     let site = Site::new();
     let daemon = start(&site);
     let inode = fs::symlink_metadata(daemon.socket()).unwrap().ino();
@@ -82,26 +82,26 @@ fn the_socket_goes_with_its_daemon_and_a_stale_one_is_replaced() {
 }
 
 #[test]
-fn a_live_socket_is_an_error_and_its_daemon_goes_on() {
+fn refuses_a_socket_in_use() {
     let (first, mut second) = (Site::new(), Site::new());
     let daemon = start(&first);
     second.set("server", "socket", format!("{:?}", first.socket()));
     let log = second.launch().care_keys().refused().code(1);
     assert!(log.contains("another process is listening on this socket"), "{log}");
-    assert!(!second.vault().exists(), "no vault was made for nothing");
+    assert!(!second.vault().exists(), "no vault was created");
     daemon.client().get("/health").ok();
     daemon.stop();
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn refuses_a_path_that_is_not_a_socket() {
     let site = Site::new();
     fs::write(site.socket(), "precious").unwrap();
     let log = site.launch().care_keys().refused().code(1);
     assert!(log.contains("this is not a socket"), "{log}");
     assert_eq!(fs::read(site.socket()).unwrap(), b"precious");
 
-    // Not even where it leads to a socket.
+    // A symbolic link is refused even if it leads to a socket.
     let daemon = site.launch().care_keys().socket(&site.path("other.sock")).start();
     let link = site.path("link.sock");
     std::os::unix::fs::symlink(site.path("other.sock"), &link).unwrap();
@@ -112,18 +112,18 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn a_socket_that_was_handed_over_stays_the_managers() {
+fn keeps_a_socket_from_the_service_manager() {
     let site = Site::new();
     let path = site.path("handed.sock");
     let listener = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = site.launch().care_keys().handed_over(&listener).start();
     let token = daemon.client().token("PHONE", "415-555-2671");
-    assert!(!site.socket().exists(), "the configured one is not made beside it");
+    assert!(!site.socket().exists(), "the configured socket is not created");
     daemon.stop();
-    assert_eq!(mode_and_group(&path).0, 0o600, "the file is the manager's to remove");
+    assert_eq!(mode_and_group(&path).0, 0o600, "the service manager removes the file");
 
-    // A client that comes between two daemons waits for the second.
+    // A client that connects between two daemons waits for the second.
     let mut early = Client::connect(&path).unwrap();
     early.send("POST", "/api/v1/rehydrate", format!("{{\"tokens\": [\"{token}\"]}}").as_bytes());
     let daemon = site.launch().care_keys().handed_over(&listener).start();
@@ -135,7 +135,7 @@ fn a_socket_that_was_handed_over_stays_the_managers() {
 }
 
 #[test]
-fn what_is_handed_over_must_be_a_listening_stream_socket() {
+fn refuses_other_descriptors_from_the_service_manager() {
     let site = Site::new();
     let datagram = UnixDatagram::bind(site.path("datagram.sock")).unwrap();
     let listener = UnixListener::from(std::os::fd::OwnedFd::from(datagram));
@@ -144,7 +144,7 @@ fn what_is_handed_over_must_be_a_listening_stream_socket() {
 }
 
 #[test]
-fn a_stranger_who_reaches_the_socket_may_do_nothing() {
+fn an_unlisted_user_is_denied() {
     if !is_root("connecting as another user") {
         return;
     }
@@ -188,7 +188,7 @@ fn a_stranger_who_reaches_the_socket_may_do_nothing() {
 }
 
 #[test]
-fn the_kernel_keeps_strangers_from_a_socket_of_our_own() {
+fn other_users_cannot_connect_to_the_socket() {
     if !is_root("connecting as another user") {
         return;
     }

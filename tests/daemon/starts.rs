@@ -1,4 +1,4 @@
-//! Starts that must not be: what is wrong with keys, policies, configuration and vault, and that nothing is changed.
+//! Starts that are refused because of keys, policies, configuration or vault, and that change nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -11,7 +11,7 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
-fn everything_that_is_wrong_with_the_configuration_is_told_at_once() {
+fn reports_all_configuration_errors_at_once() {
     let mut site = Site::new();
     site.set("server", "socket_mode", "\"0999\"");
     site.set("keys", "grace_days", "-1");
@@ -36,7 +36,7 @@ fn everything_that_is_wrong_with_the_configuration_is_told_at_once() {
 }
 
 #[test]
-fn keys_that_are_no_keys_are_refused_by_name_and_never_shown() {
+fn rejects_invalid_keys_by_name_without_showing_them() {
     let site = Site::new();
     let good = TestKey::named("care").base64();
     let file = site.path("key");
@@ -58,7 +58,7 @@ fn keys_that_are_no_keys_are_refused_by_name_and_never_shown() {
 }
 
 #[test]
-fn a_policy_without_its_key_stops_the_start() {
+fn refuses_to_start_without_the_key_of_a_policy() {
     let site = Site::new();
     site.policy(
         "more.toml",
@@ -69,7 +69,7 @@ fn a_policy_without_its_key_stops_the_start() {
         assert!(log.contains(&format!("`{policy}` names the key {kid}")), "{log}");
         assert!(log.contains(&format!("set MASKER_KEY_{kid} ")), "{log}");
     }
-    // The other way round is a warning: a rotation may need it.
+    // The reverse is a warning, because a rotation may need it.
     let daemon = site
         .launch()
         .care_keys()
@@ -83,7 +83,7 @@ fn a_policy_without_its_key_stops_the_start() {
 }
 
 #[test]
-fn policies_that_do_not_validate_stop_the_start_with_every_problem() {
+fn refuses_to_start_with_invalid_policies() {
     let site = Site::new();
     site.policy("care.toml", "name = \"care\"\nversion = 0\nkid = \"K_CARE\"\n[entities.PHONE]\nnormalise = \"x\"\n");
     site.policy("twin.toml", "name = \"Twin\"\nversion = 1\n");
@@ -96,7 +96,7 @@ fn policies_that_do_not_validate_stop_the_start_with_every_problem() {
     assert!(log.contains("no such file or directory"), "{log}");
 }
 
-/// A vault with a value in it, and the files that make it up.
+/// Creates a vault with a value. Returns its token.
 fn vault_with_a_value(site: &Site) -> String {
     let daemon = start(site);
     let token = daemon.client().token("PHONE", "415-555-2671");
@@ -104,7 +104,7 @@ fn vault_with_a_value(site: &Site) -> String {
     token
 }
 
-/// Names and contents of the files of a vault, but for the lock.
+/// Returns the names and contents of the files of a vault, except the lock.
 fn files(site: &Site) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![site.vault()];
@@ -123,7 +123,7 @@ fn files(site: &Site) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_vault_of_a_later_release_is_refused_and_left_as_it_was() {
+fn refuses_a_vault_of_a_later_release_unchanged() {
     const VERSION_AT: usize = 15;
     let site = Site::new();
     vault_with_a_value(&site);
@@ -139,7 +139,7 @@ fn a_vault_of_a_later_release_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_damaged_vault_is_refused_and_left_as_it_was() {
+fn refuses_a_damaged_vault_unchanged() {
     let site = Site::new();
     let token = vault_with_a_value(&site);
     let witness = site.vault().join("witness");
@@ -155,7 +155,7 @@ fn a_damaged_vault_is_refused_and_left_as_it_was() {
     assert_eq!(daemon.client().value(&token), "415-555-2671", "mended");
     daemon.stop();
 
-    // Acknowledged rows that are not there any more.
+    // Acknowledged rows are missing.
     let database = site.vault().join("sled/db");
     let bytes = fs::read(&database).unwrap();
     fs::write(&database, vec![0; bytes.len()]).unwrap();
@@ -166,7 +166,7 @@ fn a_damaged_vault_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_directory_that_is_not_the_daemons_own_is_refused() {
+fn refuses_a_directory_of_another_owner() {
     let site = Site::new();
     let vault = site.vault();
     let refused = |expected: &str| {

@@ -1,4 +1,4 @@
-//! `masker status` and `masker doctor` beside a real daemon: on a terminal and elsewhere.
+//! `masker status` and `masker doctor` with a real daemon, on a terminal and without one.
 
 use std::{
     fs::File,
@@ -28,21 +28,21 @@ fn launch(site: &Site) -> Launch<'_> {
     site.launch().care_keys().env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64())
 }
 
-/// Runs a command beside a daemon, where there is no terminal.
+/// Runs a command without a terminal.
 fn masker(socket: &std::path::Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.args(words).arg("--socket").arg(socket).env_clear().current_dir("/").stdin(Stdio::null());
     command.output().expect("masker can be run")
 }
 
-/// Something that is done again and again until this is dropped.
+/// A thread that repeats an action until it is dropped.
 struct Busy {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Busy {
-    /// Tokenizes.
+    /// Starts to tokenize.
     fn start(daemon: &Daemon) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut client, stopped) = (daemon.client(), Arc::clone(&stop));
@@ -65,14 +65,14 @@ impl Drop for Busy {
     }
 }
 
-/// What a terminal shows, as far as the view writes to one: text, the cursor moved, everything erased.
+/// The contents of a terminal, as far as the live view writes to one: text, cursor movements, erasing.
 #[derive(Default)]
 struct Display {
     rows: Vec<Vec<char>>,
     at: (usize, usize),
-    /// Everything that came.
+    /// All bytes that were received.
     bytes: Vec<u8>,
-    /// The text of them that was taken in.
+    /// The text that was processed.
     seen: String,
     ended: bool,
 }
@@ -80,7 +80,7 @@ struct Display {
 impl Display {
     fn take(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        // Letters may come in halves: what is no text yet waits.
+        // A character may arrive in parts: wait until it is complete.
         let all = String::from_utf8_lossy(&self.bytes).into_owned();
         let text = all.trim_end_matches('\u{fffd}');
         let fresh = text[self.seen.len().min(text.len())..].to_owned();
@@ -130,7 +130,7 @@ impl Display {
     }
 }
 
-/// `masker status` on a terminal of its own.
+/// `masker status` on its own terminal.
 struct Screen {
     child: Child,
     keyboard: File,
@@ -145,7 +145,8 @@ impl Screen {
         let pair = openpty(Some(&size), None).expect("a terminal");
         let before = tcgetattr(&pair.slave).expect("its settings");
         let slave = || Stdio::from(pair.slave.try_clone().expect("another descriptor"));
-        // The terminal must be the session's own, or sizes would be those of whoever runs the tests.
+        // The terminal must be that of the session; otherwise it would have the size of the terminal that runs the
+        // tests.
         let mut command = Command::new("setsid");
         command.args(["--ctty", env!("CARGO_BIN_EXE_masker"), "status", "--socket"]).arg(socket);
         command.env_clear().env("TERM", "xterm-256color").env("PATH", "/usr/bin:/bin").current_dir("/");
@@ -172,7 +173,7 @@ impl Screen {
         Screen { child, keyboard, slave: File::from(pair.slave), before, display }
     }
 
-    /// Waits until what is shown is right, and gives it.
+    /// Waits until the screen is right, and returns it.
     fn wait_until(&self, what: &str, is_right: impl Fn(&str) -> bool) -> String {
         let (display, changed) = &*self.display;
         let started = Instant::now();
@@ -193,17 +194,17 @@ impl Screen {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for the end, after which the terminal must be as it was.
+    /// Waits for the end, and checks that the terminal is restored.
     fn expect_restored(mut self) {
         let status = self.child.wait().unwrap();
         let shown = self.display.0.lock().unwrap().text();
         assert_eq!(status.code(), Some(0), "{shown}");
-        // The speed is left out: systems write it down in two ways that mean the same.
-        let told = |of: &Termios| (of.input_flags, of.output_flags, of.local_flags, of.control_chars);
+        // Without the speed, which systems encode in two equivalent ways.
+        let settings = |of: &Termios| (of.input_flags, of.output_flags, of.local_flags, of.control_chars);
         let after = tcgetattr(&self.slave).unwrap();
-        assert_eq!(told(&after), told(&self.before), "the terminal's settings");
+        assert_eq!(settings(&after), settings(&self.before), "the terminal's settings");
         let (display, changed) = &*self.display;
-        // The last bytes may still be on their way.
+        // The last bytes may still be in transit.
         let pending = |display: &mut Display| !display.bytes.ends_with(b"\x1b[?25h") && !display.ended;
         let (display, _) = changed.wait_timeout_while(display.lock().unwrap(), LIMIT, pending).unwrap();
         let text = String::from_utf8_lossy(&display.bytes);
@@ -215,20 +216,20 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Both fail if it is gone already, which is what is wanted.
+        // Both fail if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Answers of a route in a second that went well, as the view shows them.
+/// Returns the rate of successful answers of a route, as the view shows it.
 fn rate_of(route: &str, shown: &str) -> Option<f64> {
     let line = shown.lines().find_map(|line| line.strip_prefix('│')?.strip_prefix(route))?;
     line.split_whitespace().next()?.replace(',', "").parse().ok()
 }
 
 #[test]
-fn the_live_view_shows_rates_outlives_the_daemon_and_gives_the_terminal_back() {
+fn the_live_view_shows_rates_and_restores_the_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let busy = Busy::start(&daemon);
@@ -239,7 +240,7 @@ fn the_live_view_shows_rates_outlives_the_daemon_and_gives_the_terminal_back() {
     }
     assert!(shown.lines().count() <= 24 && shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
 
-    // Another size, as a window manager would give it.
+    // Resize the terminal, as a window manager does.
     let resized =
         Command::new("stty").args(["rows", "40", "cols", "120"]).stdin(screen.slave.try_clone().unwrap()).status();
     assert!(resized.unwrap().success());
@@ -258,7 +259,7 @@ fn the_live_view_shows_rates_outlives_the_daemon_and_gives_the_terminal_back() {
 }
 
 #[test]
-fn control_c_and_a_signal_give_the_terminal_back() {
+fn an_interrupt_and_a_signal_restore_the_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     for end in ["\x03", "\x1b", "SIGTERM"] {
@@ -274,7 +275,7 @@ fn control_c_and_a_signal_give_the_terminal_back() {
 }
 
 #[test]
-fn where_there_is_no_terminal_status_is_one_line() {
+fn status_is_one_line_without_a_terminal() {
     let site = Site::new();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "415-555-2671");
@@ -297,7 +298,7 @@ fn where_there_is_no_terminal_status_is_one_line() {
 }
 
 #[test]
-fn what_a_caller_may_not_see_is_left_out() {
+fn status_omits_parts_without_the_scope() {
     if !is_root("being another user") {
         return;
     }
@@ -314,7 +315,7 @@ fn what_a_caller_may_not_see_is_left_out() {
 }
 
 #[test]
-fn the_audit_head_is_that_of_the_log_and_leaves_nothing_in_it() {
+fn reading_the_audit_head_leaves_no_event() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let mut client = daemon.client();
@@ -332,7 +333,7 @@ fn the_audit_head_is_that_of_the_log_and_leaves_nothing_in_it() {
 }
 
 #[test]
-fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
+fn doctor_asks_a_running_daemon() {
     let site = Site::new();
     let daemon = launch(&site).start();
     let doctor = || {
@@ -351,7 +352,7 @@ fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
     for check in &checks {
         assert!(check.len() == 1 && check[0]["status"] == "ok", "{checks:#?}");
     }
-    // A reload that is refused: what was in force stays, and the daemon says so.
+    // A rejected reload: the previous policies stay in force, and the daemon reports it.
     let policy = site.path("policies/care.toml");
     std::fs::write(&policy, "name = 1\n").unwrap();
     daemon.reload();
@@ -362,7 +363,7 @@ fn the_doctor_asks_a_daemon_for_what_it_alone_knows() {
 }
 
 #[test]
-fn the_doctor_tells_each_part_of_the_sandbox_as_the_daemon_did() {
+fn doctor_reports_the_parts_of_the_sandbox() {
     const PARTS: [&str; 7] =
         ["core dumps", "tracing", "new privileges", "key memory", "landlock", "capabilities", "seccomp"];
     let mut site = Site::new();
@@ -375,16 +376,16 @@ fn the_doctor_tells_each_part_of_the_sandbox_as_the_daemon_did() {
         let config = site.path("masker.toml");
         let output = masker(&site.socket(), &["doctor", "--json", "--config", config.to_str().unwrap()]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for check in report["checks"].as_array().unwrap().iter().filter(|check| check["id"] == "daemon.sandbox") {
             let found = check["found"].as_str().unwrap();
             let idle = ["degraded", "off", "logged"].iter().any(|word| found.ends_with(word));
             assert_eq!(check["status"], if idle { "warning" } else { "ok" }, "{check}");
             assert_eq!(check["remedy"].is_string(), idle, "{check}");
-            told.push(found.to_owned());
+            reported.push(found.to_owned());
         }
-        told.sort_by_key(|told| PARTS.iter().position(|part| told.starts_with(part)));
-        assert_eq!(told, said);
+        reported.sort_by_key(|reported| PARTS.iter().position(|part| reported.starts_with(part)));
+        assert_eq!(reported, said);
         daemon.stop();
     }
 }

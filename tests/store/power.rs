@@ -19,7 +19,7 @@ use crate::{
 };
 
 on_each_engine!(
-    what_was_answered_survives_power_cuts,
+    answers_survive_power_cuts,
     what_was_answered_survives_power_cuts_of_compactions,
     power_cuts_one_after_the_other_are_survived_too,
     failing_syncs_lose_nothing_whatever_the_cache_says,
@@ -200,7 +200,7 @@ fn make(folder: &Path) {
     std::fs::DirBuilder::new().mode(0o700).create(folder).unwrap();
 }
 
-fn what_was_answered_survives_power_cuts(engine: EngineKind) {
+fn answers_survive_power_cuts(engine: EngineKind) {
     let plan = Plan::from_environment(engine);
     let run = record(&plan);
     let (written, longest) = run.log.volume();

@@ -1,4 +1,4 @@
-//! What is around the daemons of a run, and one of them.
+//! The environment of the daemons of a run, and the daemon that is running.
 
 use std::{
     fs,
@@ -24,40 +24,40 @@ use crate::{
 };
 
 const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
-/// The file system of vault and audit log, in MiB, where it is not full.
+/// The size of the file system of vault and audit log, in MiB, when it is not full.
 pub const DISK_MB: u32 = 6_144;
-/// Between two looks at something that takes a moment.
+/// The pause between two checks of a condition.
 pub const PAUSE: Duration = Duration::from_millis(20);
-/// What a daemon may hold more than when it was warm, in KiB: what its caches take that are not full by then (twice 16
-/// MiB and 8 MiB), what an engine keeps of what it has not written to its files yet, and what the allocator keeps for a moment
-/// of what a rotation or an opening worked with. Twenty minutes, with 16 rotations on sled and 22 on fjall of up to 528,000
+/// The memory that a daemon may gain after its warm-up, in KiB: caches that were not full by then (twice 16 MiB and 8
+/// MiB), data that an engine has not written to its files yet, and freed memory that the allocator keeps for a moment
+/// after a rotation or an opening. Twenty minutes, with 16 rotations on sled and 22 on fjall of up to 528,000
 /// records, came to 76 MiB on sled and 39 on fjall.
 const GROWTH_KIB: u64 = 128 * 1_024;
 
-/// What is around the daemons.
+/// The environment of the daemons.
 pub struct Around {
     pub site: Site,
     pub weather: Weather,
-    /// Where vault and audit log are, if it is a file system of their own.
+    /// The file system of vault and audit log, if they have their own.
     pub disk: Option<SmallDisk>,
-    /// Where there can be too little memory.
+    /// The control group that can limit memory.
     pub group: Option<Group>,
-    /// Which key is the active one.
+    /// The generation of the active key.
     pub generation: u64,
     place: PathBuf,
-    /// Holds the weather's files.
+    /// Holds the files of the fault schedule.
     _beside: TempDir,
 }
 
 impl Around {
-    /// All of it as it should be, and what this machine lacks.
+    /// Returns an environment without faults, and the faults that this machine does not support.
     pub fn new(engine: &str) -> (Self, Vec<(Fault, String)>) {
         let mut site = Site::of(engine);
         let (place, beside) = (site.path("disk"), scratch());
         let mut skipped = Vec::new();
         let disk = SmallDisk::mount(place.clone(), DISK_MB);
         if disk.is_none() {
-            skipped.push((Fault::FullDisk, "no file system can be mounted, which takes root".to_owned()));
+            skipped.push((Fault::FullDisk, "no file system can be mounted, which needs root".to_owned()));
             fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("a folder of ours");
         }
         for name in ["vault", "audit"] {
@@ -71,12 +71,12 @@ impl Around {
         (Around { site, weather, disk, group, generation: 1, place, _beside: beside }, skipped)
     }
 
-    /// Where vault and audit log are.
+    /// Returns the directory of vault and audit log.
     pub fn place(&self) -> &Path {
         &self.place
     }
 
-    /// A start in the weather there is.
+    /// Starts a daemon with the current fault schedule.
     pub fn launch(&self) -> Launch<'_> {
         let launch = rotation::launch(&self.site, self.generation, self.generation > 1);
         let launch =
@@ -84,14 +84,14 @@ impl Around {
         self.weather.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
     }
 
-    /// Nothing fails any more, everything is as fast as it can be, and the clock is right.
+    /// Ends all faults and delays, and corrects the clock.
     pub fn calm(&self) {
         self.weather.fail(None);
         self.weather.slow(Duration::ZERO, Duration::ZERO);
         self.weather.clock(0);
     }
 
-    /// `masker audit verify`, while no daemon writes the log.
+    /// Runs `masker audit verify` while no daemon writes the log.
     pub fn assert_audit_whole(&self, when: &str) {
         let mut command = Command::new(masker());
         command.args(["audit", "verify", "--json", "--config"]).arg(self.site.path("masker.toml"));
@@ -104,26 +104,26 @@ impl Around {
     }
 }
 
-/// A daemon that serves, and what it held once it was warm.
+/// A running daemon, with its resources after the warm-up.
 pub struct Life {
     pub daemon: Daemon,
     pub at_first: Footprint,
 }
 
 impl Life {
-    /// A daemon that is warm, and nobody else is connected to.
+    /// Warms up a daemon that has no other clients.
     pub fn warm(daemon: Daemon, place: &Path) -> Self {
         let at_first = footprint(&daemon, place);
         Life { daemon, at_first }
     }
 
-    /// `SIGTERM`; it says that it is stopping.
+    /// Sends `SIGTERM` and waits until it says that it is stopping.
     pub fn tell_to_stop(&self) {
         self.daemon.signal(Signal::SIGTERM);
         self.daemon.wait_for_notification("STOPPING=1");
     }
 
-    /// Waits until it says itself that nothing is wrong.
+    /// Waits until its health is ok.
     pub fn wait_until_well(&self, when: &str) {
         let began = Instant::now();
         loop {
@@ -136,14 +136,14 @@ impl Life {
         }
     }
 
-    /// While nobody is connected, it holds what it held at first: exactly as many descriptors, but for the files of vault
-    /// and log, and no more memory than there is reason for. Returns by how much that grew, in KiB.
+    /// Checks that it holds the same descriptors as after the warm-up while it has no clients, except for the files
+    /// of vault and log, and that its memory has not grown too much. Returns the growth in KiB.
     pub fn assert_nothing_stays(&self, place: &Path, when: &str) -> u64 {
         let began = Instant::now();
         loop {
             let now = footprint(&self.daemon, place);
             let grown = now.anonymous_kib.saturating_sub(self.at_first.anonymous_kib);
-            // The engines give back what they were compacting with in their own time.
+            // The engines release the memory of a compaction later.
             if now.descriptors == self.at_first.descriptors && grown < GROWTH_KIB {
                 return grown;
             }
@@ -153,7 +153,7 @@ impl Life {
     }
 }
 
-/// A client, once the daemon has seen the end of every other's connection.
+/// Returns a client, once the daemon has closed all other connections.
 pub fn alone(daemon: &Daemon) -> Client {
     let (mut client, began) = (daemon.client(), Instant::now());
     while client.metric("masker_connections") != Some(1.0) {
@@ -163,10 +163,10 @@ pub fn alone(daemon: &Daemon) -> Client {
     client
 }
 
-/// What a daemon holds that nobody but this function is connected to.
+/// Measures a daemon that has no other clients.
 fn footprint(daemon: &Daemon, place: &Path) -> Footprint {
     let (_client, began) = (alone(daemon), Instant::now());
-    // A connection is counted as ended a moment before its descriptor is closed.
+    // A connection counts as ended a moment before its descriptor is closed.
     loop {
         let before = Footprint::of(daemon.pid(), place);
         thread::sleep(PAUSE);

@@ -1,43 +1,43 @@
-//! What can befall a daemon.
+//! The faults that the soak causes.
 
 use std::{fmt, time::Instant};
 
-use super::{super::promises::Told, around::Around, strikes};
+use super::{super::promises::Exchange, around::Around, strikes};
 use crate::{harness::Daemon, powercut::disk::Seeded};
 
-/// One thing that can happen to a daemon.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// `kill -9`.
     Kill,
-    /// The file system of vault and audit log has no room.
+    /// The file system of vault and audit log is full.
     FullDisk,
-    /// Nothing can be changed there.
+    /// The file system is read-only.
     ReadOnlyDisk,
-    /// Nothing can be made durable there.
+    /// Syncs fail.
     FailingDisk,
-    /// Writes and syncs take long.
+    /// Writes and syncs are slow.
     SlowDisk,
-    /// The clock jumps ahead or back, and then is right again.
+    /// The clock jumps ahead or back, and is corrected.
     ClockJump,
     /// Many `SIGHUP`, while policies change.
     HangupStorm,
-    /// A reload finds half of a policy file.
+    /// A reload reads half of a policy file.
     HalfAPolicy,
     /// Clients leave in the middle of requests, or do not wait for answers.
     VanishingClients,
-    /// No more files can be opened, and many clients come.
+    /// No more files can be opened, while many clients connect.
     NoDescriptors,
     /// A control group has little memory left.
     ScarceMemory,
-    /// The address space has an end.
+    /// The address space is limited.
     ScarceAddresses,
     /// A stop, a start with a new key, and a rotation to it.
     Rotation,
 }
 
 impl Fault {
-    /// Each of them.
+    /// All faults.
     pub const ALL: [Fault; 13] = [
         Fault::Kill,
         Fault::FullDisk,
@@ -54,8 +54,15 @@ impl Fault {
         Fault::Rotation,
     ];
 
-    /// Lets it happen, while the daemon is under load, and has it over. What was asked beside the load goes to `told`.
-    pub fn strike(self, around: &Around, daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+    /// Causes the fault while the daemon is under load, and ends it. `exchanges` receives the answers to requests beside
+    /// the load.
+    pub fn strike(
+        self,
+        around: &Around,
+        daemon: &Daemon,
+        exchanges: &mut Vec<Exchange>,
+        random: &mut Seeded,
+    ) -> Outcome {
         match self {
             Fault::Kill => strikes::kill(daemon, random),
             Fault::FullDisk => strikes::full_disk(around, daemon, random),
@@ -65,10 +72,10 @@ impl Fault {
             Fault::ClockJump => strikes::clock_jump(around, daemon, random),
             Fault::HangupStorm => strikes::hangup_storm(around, daemon, random),
             Fault::HalfAPolicy => strikes::half_a_policy(around, daemon, random),
-            Fault::VanishingClients => strikes::vanishing_clients(daemon, told, random),
+            Fault::VanishingClients => strikes::vanishing_clients(daemon, exchanges, random),
             Fault::NoDescriptors => strikes::no_descriptors(daemon, random),
             Fault::ScarceMemory => strikes::scarce_memory(around, daemon, random),
-            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, told, random),
+            Fault::ScarceAddresses => strikes::scarce_addresses(daemon, exchanges, random),
             Fault::Rotation => strikes::rotation(daemon),
         }
     }
@@ -94,7 +101,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What became of the daemon.
+/// The state of the daemon afterwards.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome {
     /// It serves.
@@ -103,6 +110,6 @@ pub enum Outcome {
     MayHaveEnded,
     /// It was killed.
     Killed,
-    /// It was told to stop then, and the next one has a new key to rotate to.
-    ToldToRotate(Instant),
+    /// It was stopped at this time, and the next daemon gets a new key to rotate to.
+    Rotating(Instant),
 }

@@ -1,4 +1,4 @@
-//! What the system knows of a process, and how it is kept short.
+//! Resources of a process, and limits on them.
 
 use std::{
     fs,
@@ -7,29 +7,29 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
-    /// Memory that is its own and no file's, in KiB.
+    /// Anonymous memory, in KiB.
     pub anonymous_kib: u64,
-    /// Open descriptors, but for files below the place of its data.
+    /// Open descriptors, except files in the data directory.
     pub descriptors: usize,
-    /// Open files below that place.
+    /// Open files in the data directory.
     pub files: usize,
 }
 
 impl Footprint {
-    /// What this process holds now.
+    /// Measures a process.
     pub fn of(pid: u32, place: &Path) -> Self {
         let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
-        // One that is closed meanwhile is none.
+        // A descriptor that is closed meanwhile does not count.
         let open: Vec<PathBuf> = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok()).collect();
         let files = open.iter().filter(|path| path.starts_with(place)).count();
         Footprint { anonymous_kib: status_kib(pid, "RssAnon:"), descriptors: open.len() - files, files }
     }
 }
 
-/// The size of a process's address space, in bytes.
+/// Returns the size of a process's address space, in bytes.
 pub fn address_space(pid: u32) -> u64 {
     status_kib(pid, "VmSize:") * 1_024
 }
@@ -40,7 +40,7 @@ fn status_kib(pid: u32, name: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// A limit of another process, until this is dropped.
+/// A limit of another process, reset when dropped.
 pub struct Limited {
     pid: Pid,
     resource: Resource,
@@ -51,7 +51,7 @@ impl Limited {
     /// Sets the soft limit.
     pub fn to(pid: u32, resource: Resource, most: u64) -> Self {
         let pid = Pid::from_raw(pid.cast_signed()).expect("a process has a number");
-        // The hard limit stays as it is: a daemon that is started here has that of this process.
+        // The hard limit stays: a daemon that is started here inherits that of this process.
         let limit = Rlimit { current: Some(most), maximum: getrlimit(resource).maximum };
         let before = prlimit(Some(pid), resource, limit).expect("a process of ours");
         Limited { pid, resource, before }
@@ -60,26 +60,26 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        // The process may have ended by it.
+        // The process may have ended.
         let _ = prlimit(Some(self.pid), self.resource, self.before);
     }
 }
 
-/// A control group of processes that have so much memory and no more. It goes with this.
+/// A control group with a memory limit. Removed when dropped.
 pub struct Group {
     path: PathBuf,
     limit: PathBuf,
-    /// Tells how often it had no memory left.
-    felt: PathBuf,
-    /// Where its processes go back to.
+    /// The file that counts how often the limit was hit.
+    hits: PathBuf,
+    /// The group to which its processes return.
     home: PathBuf,
 }
 
 impl Group {
-    /// Makes it, in either version of control groups. Takes root; without, says so.
+    /// Creates the group, in either version of control groups. Needs root; otherwise returns the reason.
     pub fn make(name: &str) -> Result<Self, String> {
         let mut why = "there are no control groups".to_owned();
-        for (root, limit, felt) in [
+        for (root, limit, hits) in [
             ("/sys/fs/cgroup", "memory.max", "memory.events"),
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.failcnt"),
         ] {
@@ -87,7 +87,7 @@ impl Group {
             match fs::create_dir(&path) {
                 Ok(()) => {
                     let home = PathBuf::from(root).join("cgroup.procs");
-                    let group = Group { limit: path.join(limit), felt: path.join(felt), home, path };
+                    let group = Group { limit: path.join(limit), hits: path.join(hits), home, path };
                     if group.limit.exists() {
                         return Ok(group);
                     }
@@ -99,10 +99,10 @@ impl Group {
         Err(why)
     }
 
-    /// Lets this process have so many bytes more, with all files that it writes from now on. Where they do not suffice,
-    /// the system kills it.
+    /// Limits this process to `bytes` more bytes, including all files that it writes from now on. If they are not
+    /// enough, the system kills it.
     pub fn squeeze(&self, pid: u32, bytes: u64) -> Squeezed<'_> {
-        // A new one: what was written to files in it before counts for as long as the files are there.
+        // A new group: pages of files that were written in the old one are charged to it as long as the files exist.
         fs::remove_dir(&self.path).and_then(|()| fs::create_dir(&self.path)).expect("a group of ours");
         fs::write(&self.limit, bytes.to_string()).expect("a group of ours");
         fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("a process of ours");
@@ -116,16 +116,16 @@ impl Drop for Group {
     }
 }
 
-/// A process that has little memory, until this is dropped.
+/// A process with little memory. The limit is removed when dropped.
 pub struct Squeezed<'g> {
     group: &'g Group,
     pid: u32,
 }
 
 impl Squeezed<'_> {
-    /// Whether there was too little memory once.
-    pub fn was_felt(&self) -> bool {
-        let text = fs::read_to_string(&self.group.felt).expect("a group of ours");
+    /// Whether the limit was hit.
+    pub fn was_hit(&self) -> bool {
+        let text = fs::read_to_string(&self.group.hits).expect("a group of ours");
         let number = text.lines().find_map(|line| line.strip_prefix("max ")).unwrap_or(&text);
         number.trim() != "0"
     }
@@ -133,7 +133,7 @@ impl Squeezed<'_> {
 
 impl Drop for Squeezed<'_> {
     fn drop(&mut self) {
-        // The process may have ended by it.
+        // The process may have ended.
         let _ = fs::write(&self.group.limit, (1_u64 << 40).to_string());
         let _ = fs::write(&self.group.home, self.pid.to_string());
     }

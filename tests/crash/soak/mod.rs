@@ -1,8 +1,8 @@
-//! A daemon to which everything happens, one thing after the other and under load: what it cannot do it refuses, what it
-//! answered is there, and of what it needed for that nothing stays with it.
+//! A daemon under load and a series of faults: it refuses what it cannot do, keeps what it answered, and releases all
+//! resources.
 //!
-//! What befalls it is dealt from a deck that a seed shuffles, so that each thing comes as often as any other. Where this
-//! machine lacks something that one of them takes, it is left out, and that is said.
+//! The faults come from a deck that a seed shuffles, so that each occurs equally often. Faults that this machine does
+//! not support are left out, with a message.
 
 mod around;
 mod faults;
@@ -31,7 +31,7 @@ use super::{
     kill::check_vault,
     load::{self, Conduct, Load, Moment, Next, Refusals},
     number,
-    promises::{Extent, Promises, Told},
+    promises::{Exchange, Extent, Promises},
     rotation,
 };
 use crate::{
@@ -39,22 +39,22 @@ use crate::{
     powercut::disk::Seeded,
 };
 
-on_each_engine!(whatever_befalls_it_is_survived);
+on_each_engine!(survives_faults_under_load);
 
 const CONNECTIONS: usize = 6;
-/// How long a client waits before it looks for its answer: this sets the pace, not the machine.
+/// How long a client waits before it reads its answer. This determines the rate, independent of the machine.
 const PACE: Duration = Duration::from_millis(15);
-/// The load that a daemon has before what it holds is measured.
+/// The duration of the load before the daemon's resources are measured.
 const WARM_UP: Duration = Duration::from_millis(1_500);
-/// Older promises that are looked at after each fault; all of them are at the end.
+/// Older promises to check after each fault; at the end all of them are checked.
 const SAMPLE: u64 = 200;
-/// Whose values those are that are minted when nobody else asks.
+/// The owner of the values that are minted without other load.
 const LAST: u64 = 97;
-/// In which a rotation of everything ends beside the load, and everything is looked at once: the vault may be large by then,
+/// The limit for a rotation of all records under load, and for a check of everything. The vault may be large by then,
 /// and the machine busy.
 const END_LIMIT: Duration = Duration::from_secs(600);
 
-fn whatever_befalls_it_is_survived(engine: &str) {
+fn survives_faults_under_load(engine: &str) {
     let (seed, seconds) = (number("SOAK_SEED", 1), number("SOAK_SECONDS", 60));
     tell(&format!("{engine}: seed {seed}, {seconds} s, {}", masker().display()));
     let mut soak = Soak::new(engine, seed);
@@ -71,9 +71,9 @@ fn whatever_befalls_it_is_survived(engine: &str) {
     soak.end(life);
 }
 
-/// Writes a line that is shown by a test that passes, too.
+/// Writes a line that is shown even if the test passes.
 fn tell(line: &str) {
-    // Whoever runs the tests may not be listening.
+    // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "soak: {line}");
 }
 
@@ -85,11 +85,11 @@ struct Soak {
     random: Seeded,
     around: Around,
     busy: Busy,
-    /// How often each was survived, and how often of those the daemon was ended by it and started again.
+    /// How often each fault was survived, and how often the daemon ended by it and was started again.
     survived: BTreeMap<Fault, [u64; 2]>,
     skipped: Vec<Fault>,
     starts: u64,
-    /// The most that a daemon held beyond what it held at first, in KiB.
+    /// The largest growth of a daemon's memory, in KiB.
     grown: u64,
 }
 
@@ -119,7 +119,7 @@ impl Soak {
         }
     }
 
-    /// All that can happen here, once each and in some order.
+    /// Returns each supported fault once, in random order.
     fn shuffled(&mut self) -> Vec<Fault> {
         let mut deck: Vec<Fault> = Fault::ALL.to_vec();
         deck.retain(|fault| !self.skipped.contains(fault));
@@ -129,7 +129,7 @@ impl Soak {
         deck
     }
 
-    /// Starts a daemon in the weather there is, and measures what it holds once it is warm.
+    /// Starts a daemon with the current fault schedule, and measures it after its warm-up.
     fn start(&mut self) -> Life {
         self.starts += 1;
         let daemon = self.around.launch().start();
@@ -137,14 +137,15 @@ impl Soak {
         Life::warm(daemon, self.around.place())
     }
 
-    /// One thing happens to the daemon. Returns the daemon, or the one that was started after it.
+    /// Causes one fault. Returns the daemon, or its successor.
     fn round(&mut self, life: Life, fault: Fault) -> Life {
         let began = self.began.elapsed();
         let when =
             format!("{}, seed {}, {:.0} s after the start, {fault}", self.engine, self.seed, began.as_secs_f32());
         let mut random = Seeded(self.random.number());
         let Life { daemon, at_first } = life;
-        let outcome = self.busy.during(&daemon, |told| fault.strike(&self.around, &daemon, told, &mut random));
+        let outcome =
+            self.busy.during(&daemon, |exchanges| fault.strike(&self.around, &daemon, exchanges, &mut random));
         let counts = self.survived.entry(fault).or_default();
         counts[0] += 1;
         let life = match outcome {
@@ -162,7 +163,7 @@ impl Soak {
                 counts[1] += 1;
                 self.start()
             }
-            Outcome::ToldToRotate(since) => {
+            Outcome::Rotating(since) => {
                 daemon.stopped(since);
                 self.around.assert_audit_whole(&when);
                 self.around.generation += 1;
@@ -183,7 +184,7 @@ impl Soak {
         life
     }
 
-    /// Everything that was answered is there, the books are exact, and the audit log is whole.
+    /// Checks that all answers are kept, the counts are exact, and the audit log is whole.
     fn end(mut self, life: Life) {
         let when = format!("{}, seed {}, at the end", self.engine, self.seed);
         let mut client = life.daemon.client().patient(END_LIMIT);
@@ -229,19 +230,19 @@ impl Soak {
     }
 }
 
-/// The load, and what it was answered.
+/// The load, and its answers.
 struct Busy {
     load: Load,
     promises: Promises,
     answered: u64,
     refused: u64,
-    /// Values that were minted when nobody else asked.
+    /// Values that were minted without other load.
     last_words: u64,
 }
 
 impl Busy {
-    /// What was asked by clients that are gone is done or will not be, once the one writer has done what came after it. It
-    /// may be this that finds a store that has failed, and is refused until that is open again.
+    /// Waits for the single writer, so that requests of clients that are gone are either done or never will be. This
+    /// request may be the one that finds a failed store; it is repeated until the store is open again.
     fn wait_for_the_writer(&mut self, daemon: &Daemon, when: &str) {
         let (mut client, began) = (around::alone(daemon), Instant::now());
         loop {
@@ -254,7 +255,7 @@ impl Busy {
                 (token.to_owned(), true)
             });
             let done = answer.is_some();
-            self.promises.note(&Told::Tokenized { subject, answer });
+            self.promises.note(&Exchange::Tokenized { subject, answer });
             if done {
                 return;
             }
@@ -265,12 +266,12 @@ impl Busy {
         }
     }
 
-    /// Keeps the daemon busy while this goes on, and takes note of all that was answered, there too.
-    fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Told>) -> T) -> T {
+    /// Puts load on the daemon while `meanwhile` runs, and records all answers.
+    fn during<T>(&mut self, daemon: &Daemon, meanwhile: impl FnOnce(&mut Vec<Exchange>) -> T) -> T {
         let (over, all_connected) = (AtomicBool::new(false), Once::new());
         let (connected, connecting) = mpsc::channel();
         let at = |moment| {
-            // Whoever waits for it has given up, if it does not any more.
+            // A client that failed to connect no longer waits.
             all_connected.call_once(|| {
                 let _ = connected.send(());
             });
@@ -281,25 +282,25 @@ impl Busy {
         };
         let conduct = Conduct { at: &at, clock: &|| 0, refusals: Refusals::GoOn };
         let (load, promises) = (&mut self.load, &self.promises);
-        let mut told = Vec::new();
+        let mut exchanges = Vec::new();
         let (done, steps) = thread::scope(|scope| {
             let running = scope.spawn(move || load.run(daemon, promises, conduct));
             let over = Over(&over);
             connecting.recv_timeout(LIMIT).expect("the clients connect, and one of them asks");
-            let done = meanwhile(&mut told);
+            let done = meanwhile(&mut exchanges);
             drop(over);
-            (done, running.join().expect("what it saw stands above"))
+            (done, running.join().expect("the output above has the cause"))
         });
-        told.extend(steps.into_iter().flatten().map(|step| step.told));
-        for told in &told {
-            *(if told.is_open() { &mut self.refused } else { &mut self.answered }) += 1;
-            self.promises.note(told);
+        exchanges.extend(steps.into_iter().flatten().map(|step| step.exchange));
+        for exchange in &exchanges {
+            *(if exchange.is_open() { &mut self.refused } else { &mut self.answered }) += 1;
+            self.promises.note(exchange);
         }
         done
     }
 }
 
-/// Ends the load, however that has ended for which it went on.
+/// Ends the load in any case.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {

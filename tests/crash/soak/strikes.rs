@@ -1,4 +1,4 @@
-//! How each of them happens. Each makes sure that it was felt, where it can be told.
+//! How each fault is caused. If possible, each checks that it took effect.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         load,
-        promises::Told,
+        promises::Exchange,
         rotation::{latest, wait_within},
     },
     END_LIMIT,
@@ -31,16 +31,16 @@ use crate::{
     powercut::{Fault as DiskFault, disk::Seeded},
 };
 
-/// What a daemon logs that cannot write what it must.
+/// Messages of a daemon that cannot write.
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
 const NOT_ACCEPTED: &str = "a connection could not be accepted";
 const RELOADED: &str = "the policies were reloaded";
 const REFUSED: &str = "the policies were not reloaded; those before stay in force";
 
-/// Whose values those are that nobody waits for an answer for.
+/// The owner of the values of clients that do not wait for an answer.
 const VANISHED: u64 = 98;
 
-/// Some time that the load goes on for.
+/// Lets the load continue for a random time.
 fn dwell(random: &mut Seeded, least_ms: u64, most_ms: u64) {
     thread::sleep(Duration::from_millis(least_ms + random.below(most_ms - least_ms)));
 }
@@ -58,7 +58,7 @@ pub fn full_disk(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outco
     loop {
         let found = statvfs(&disk.0).expect("it is mounted");
         let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
-        // What is written meanwhile may be more than is spared.
+        // Meanwhile the daemon may write more than is spared.
         match disk.try_remount(&format!("size={}k", (used >> 10) + spare_kib)) {
             Ok(()) => break,
             Err(why) => assert!(began.elapsed() < LIMIT, "{why}"),
@@ -89,7 +89,7 @@ fn fail(around: &Around, daemon: &Daemon, fault: DiskFault, random: &mut Seeded)
 
 fn assert_fails(daemon: &Daemon, before: usize) {
     let log = daemon.log();
-    assert!(log.find_after(before, &FAILED, LIMIT).is_some(), "it was not felt:\n{}", log.text_after(before));
+    assert!(log.find_after(before, &FAILED, LIMIT).is_some(), "the fault had no effect:\n{}", log.text_after(before));
 }
 
 pub fn slow_disk(around: &Around, random: &mut Seeded) -> Outcome {
@@ -99,7 +99,7 @@ pub fn slow_disk(around: &Around, random: &mut Seeded) -> Outcome {
     Outcome::Serves
 }
 
-/// By a second or by more than a year, and now and then with a start in that time.
+/// Moves the clock by a second to more than a year, sometimes with a restart in that time.
 pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outcome {
     let jumps = 1 + random.below(3);
     for _ in 0..jumps {
@@ -112,26 +112,26 @@ pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outc
         daemon.wait_for_notification("READY=1");
         let line = daemon.log().find_after(before, &[RELOADED], LIMIT);
         let line = line.unwrap_or_else(|| panic!("no reload:\n{}", daemon.log().text_after(before)));
-        let told: jiff::Timestamp = line["timestamp"].as_str().expect("a time").parse().expect("a time");
-        let wrong = told.as_second() - right.as_second() - seconds;
-        assert!((-1..=LIMIT.as_secs() as i64).contains(&wrong), "by {seconds} s: {told}, when it was {right}");
+        let logged: jiff::Timestamp = line["timestamp"].as_str().expect("a time").parse().expect("a time");
+        let wrong = logged.as_second() - right.as_second() - seconds;
+        assert!((-1..=LIMIT.as_secs() as i64).contains(&wrong), "by {seconds} s: {logged}, when it was {right}");
         dwell(random, 100, 500);
     }
     if random.chance(70) {
         around.weather.clock(0);
         return Outcome::Serves;
     }
-    // It is started again while the clock is wrong, which is then set right.
+    // It is started while the clock is wrong. Then the clock is corrected.
     daemon.signal(Signal::SIGKILL);
     Outcome::Killed
 }
 
-/// A policy that is another one each time, and says the same.
+/// Returns a policy with a new version and the same content.
 fn policy(version: u64) -> String {
     CARE.replace("version = 3", &format!("version = {version}"))
 }
 
-/// The last reload of several is the one that counts.
+/// The last of several reloads counts.
 fn wait_for_version(daemon: &Daemon, version: u64) {
     let (mut client, began) = (daemon.client(), Instant::now());
     while client.get("/api/v1/policies/care").ok()["version"] != version {
@@ -160,7 +160,7 @@ pub fn half_a_policy(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     for _ in 0..10 {
         version += 1;
         let whole = policy(version);
-        // A half that is a policy by itself says something, and is no fault.
+        // Half of a file can be a valid policy, and then is no fault.
         let half = loop {
             let half = &whole[..random.below(whole.len() as u64) as usize];
             if half.parse::<toml::Table>().is_err() {
@@ -182,7 +182,7 @@ pub fn half_a_policy(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     Outcome::Serves
 }
 
-pub fn vanishing_clients(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+pub fn vanishing_clients(daemon: &Daemon, exchanges: &mut Vec<Exchange>, random: &mut Seeded) -> Outcome {
     for _ in 0..100 {
         let subject = load::subject(VANISHED, random.below(1 << 40));
         let body = json!({ "items": [load::item(&subject)] }).to_string();
@@ -191,10 +191,10 @@ pub fn vanishing_clients(daemon: &Daemon, told: &mut Vec<Told>, random: &mut See
         let many = whole.repeat(requests);
         let sent = if random.chance(40) { many.len() } else { random.below(many.len() as u64) as usize };
         let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
-        // Of more than one request that comes in pieces it may have refused the first and gone.
+        // The daemon may have rejected the first of several requests and closed the connection.
         let _ = stream.write_all(&many[..sent]);
         if sent >= whole.len() {
-            told.push(Told::Tokenized { subject, answer: None });
+            exchanges.push(Exchange::Tokenized { subject, answer: None });
         }
         if random.chance(30) {
             dwell(random, 0, 10);
@@ -203,7 +203,7 @@ pub fn vanishing_clients(daemon: &Daemon, told: &mut Vec<Told>, random: &mut See
     Outcome::Serves
 }
 
-/// Descriptors that it may have more.
+/// Descriptors that it may open.
 const SPARE: u64 = 8;
 
 pub fn no_descriptors(daemon: &Daemon, random: &mut Seeded) -> Outcome {
@@ -212,7 +212,11 @@ pub fn no_descriptors(daemon: &Daemon, random: &mut Seeded) -> Outcome {
     let limited = Limited::to(daemon.pid(), Resource::Nofile, (held.descriptors + held.files) as u64 + SPARE);
     let clients: Vec<_> = (0..SPARE * 4).map(|_| UnixStream::connect(daemon.socket()).expect("it listens")).collect();
     let log = daemon.log();
-    assert!(log.find_after(before, &[NOT_ACCEPTED], LIMIT).is_some(), "not felt:\n{}", log.text_after(before));
+    assert!(
+        log.find_after(before, &[NOT_ACCEPTED], LIMIT).is_some(),
+        "the fault had no effect:\n{}",
+        log.text_after(before)
+    );
     dwell(random, 100, 1_000);
     drop(clients);
     drop(limited);
@@ -223,7 +227,7 @@ pub fn scarce_memory(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     let group = around.group.as_ref().expect("it is skipped otherwise");
     let began = Instant::now();
     let squeezed = group.squeeze(daemon.pid(), (64 + random.below(2_048)) << 10);
-    while !squeezed.was_felt() {
+    while !squeezed.was_hit() {
         assert!(began.elapsed() < LIMIT, "there was memory enough");
         dwell(random, 5, 20);
     }
@@ -232,10 +236,10 @@ pub fn scarce_memory(around: &Around, daemon: &Daemon, random: &mut Seeded) -> O
     Outcome::MayHaveEnded
 }
 
-/// Values of a request for which there may be no memory.
+/// Values of a request for which memory may not suffice.
 const MANY: u64 = 2_000;
 
-pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seeded) -> Outcome {
+pub fn scarce_addresses(daemon: &Daemon, exchanges: &mut Vec<Exchange>, random: &mut Seeded) -> Outcome {
     let limited = Limited::to(daemon.pid(), Resource::As, address_space(daemon.pid()) + (random.below(4) << 20));
     for _ in 0..4 {
         let first = random.below(1 << 40);
@@ -248,7 +252,7 @@ pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seed
             // An answer, or the end of the daemon.
             stream.read(&mut [0; 16])
         });
-        told.extend(subjects.into_iter().map(|subject| Told::Tokenized { subject, answer: None }));
+        exchanges.extend(subjects.into_iter().map(|subject| Exchange::Tokenized { subject, answer: None }));
         if asked.is_err() {
             break;
         }
@@ -258,7 +262,7 @@ pub fn scarce_addresses(daemon: &Daemon, told: &mut Vec<Told>, random: &mut Seed
     Outcome::MayHaveEnded
 }
 
-/// The one before has come to its end.
+/// The rotation before has ended.
 pub fn rotation(daemon: &Daemon) -> Outcome {
     let mut client = daemon.client();
     if !latest(&mut client).is_null() {
@@ -268,5 +272,5 @@ pub fn rotation(daemon: &Daemon) -> Outcome {
     let since = Instant::now();
     daemon.signal(Signal::SIGTERM);
     daemon.wait_for_notification("STOPPING=1");
-    Outcome::ToldToRotate(since)
+    Outcome::Rotating(since)
 }

@@ -1,4 +1,4 @@
-//! Guessing, and revoking while everybody is at work.
+//! Guessing, and revoking under load.
 
 use std::{
     sync::{
@@ -11,11 +11,11 @@ use std::{
 use serde_json::json;
 
 use super::{create, outcome};
-use crate::daemon::harness::Site;
+use crate::harness::Site;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A key as somebody makes it up who knows the format and the beginning of another.
+/// Returns a key as a guesser makes it who knows the format and the prefix of another key.
 fn made_up(prefix: &str, number: usize) -> String {
     let body = format!("{prefix}{number:033}");
     let mut rest = crc32fast::hash(body.as_bytes()) as usize;
@@ -28,7 +28,7 @@ fn made_up(prefix: &str, number: usize) -> String {
 }
 
 #[test]
-fn guessing_blocks_nobody_but_the_guesser() {
+fn guessing_blocks_only_the_guesser() {
     const GUESSERS: usize = 24;
     const GUESSES: usize = 25;
     let site = Site::new();
@@ -52,19 +52,19 @@ fn guessing_blocks_nobody_but_the_guesser() {
                 }
             });
         }
-        // The same uid and the same prefix, on old connections and on new ones, until the last guess is made.
+        // The same uid and the same prefix, on old and new connections, until the last guess.
         begin.wait();
         let mut kept = honest.client(&daemon);
         let mut served = 0;
         while guessed.load(Ordering::SeqCst) < GUESSERS * GUESSES || served == 0 {
             kept.token("PHONE", "415-555-2671");
             honest.client(&daemon).token("PHONE", "415-555-2671");
-            assert_eq!(outcome(&mut daemon.client()).0, 200, "nor is whoever shows no key");
+            assert_eq!(outcome(&mut daemon.client()).0, 200, "callers without a key are not blocked either");
             served += 1;
         }
     });
     let blocked = blocked.into_inner();
-    // Ten of a prefix are looked at, and the others are turned away.
+    // Ten guesses with one prefix are examined; the others are rejected.
     assert_eq!(GUESSERS * GUESSES - blocked, daemon.log().text().matches("\"blocked\":false").count());
     assert!(GUESSERS * GUESSES - blocked <= 10, "{blocked}");
     let mut client = daemon.client();
@@ -75,7 +75,7 @@ fn guessing_blocks_nobody_but_the_guesser() {
 }
 
 #[test]
-fn nothing_that_begins_after_a_revocation_succeeds() {
+fn no_request_succeeds_after_a_revocation() {
     const KEYS: usize = 8;
     const CONNECTIONS: usize = 64;
     let site = Site::new();
@@ -98,7 +98,7 @@ fn nothing_that_begins_after_a_revocation_succeeds() {
                     let too_late = revoked.load(Ordering::SeqCst);
                     let answer = client.post("/api/v1/tokenize", &body);
                     if answer.status != 200 {
-                        // Many of one uid fail here: some are told why, and the others to come back later.
+                        // Many callers with one uid fail here, so some answers say why, and others to wait.
                         assert!([401, 429].contains(&answer.status), "{}", answer.status);
                         break;
                     }

@@ -1,4 +1,4 @@
-//! The life of a key, across kills.
+//! The life cycle of a key, with kills between the steps.
 
 use std::{fs, path::Path, process::Command, time::Instant};
 
@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Issued, create, outcome, refused};
-use crate::daemon::harness::{Daemon, LIMIT, Site};
+use crate::harness::{Daemon, LIMIT, Site};
 
-/// Every file below a directory.
+/// Returns the contents of all files below a directory.
 fn contents(directory: &Path) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -25,14 +25,14 @@ fn holds(files: &[Vec<u8>], needle: &str) -> bool {
     files.iter().any(|file| file.windows(needle.len()).any(|window| window == needle.as_bytes()))
 }
 
-/// Kills the daemon and starts another on what it left.
+/// Kills the daemon and starts another one on the same vault.
 fn again(site: &Site, daemon: Daemon, log: &mut String) -> Daemon {
     log.push_str(&daemon.kill().log.text());
     site.launch().care_keys().start()
 }
 
 #[test]
-fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
+fn changes_of_a_key_survive_a_kill_and_only_its_hash_is_stored() {
     let (site, mut log) = (Site::new(), String::new());
     let daemon = site.launch().care_keys().start();
     let first =
@@ -49,7 +49,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
     );
     assert_eq!(shown["last_used"]["uid"], nix::unistd::geteuid().as_raw());
 
-    // Scopes change at once, on a connection that is open.
+    // New scopes apply at once, on an open connection too.
     let mut open = first.client(&daemon);
     let token = open.token("PHONE", "415-555-2671");
     open.post("/api/v1/rehydrate", &json!({"tokens": [token]})).problem(403, "perm.denied");
@@ -59,7 +59,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
     let daemon = again(&site, daemon, &mut log);
     assert_eq!(first.client(&daemon).value(&token), "415-555-2671");
 
-    // A rotation with a grace period leaves two secrets, one without leaves one.
+    // A rotation with a grace period leaves two valid secrets; without one it leaves one.
     let rotate = |daemon: &Daemon, grace: u64| {
         let path = format!("{}/rotate", first.path());
         Issued::of(&daemon.client().post(&path, &json!({"grace_seconds": grace})).ok())
@@ -72,7 +72,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
     }
     assert!(daemon.client().get(&first.path()).ok()["grace_ends"].is_string());
     let third = rotate(&daemon, 0);
-    // Without grace that of the rotation before ends as well.
+    // Without a grace period, the secret of the rotation before ends as well.
     for before in [&first, &second] {
         refused(&mut before.client(&daemon), "auth.expired");
     }
@@ -85,7 +85,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
         .post(&format!("{}/rotate", first.path()), &json!({"grace_seconds": 2_592_001}))
         .problem(400, "request.invalid");
 
-    // Revoking ends all of them, for good.
+    // A revocation ends all of them permanently.
     let mut open = third.client(&daemon);
     assert_eq!(outcome(&mut open).0, 200);
     assert_eq!(daemon.client().exchange("DELETE", &first.path(), b"").ok()["state"], "revoked");
@@ -103,7 +103,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
     let files = contents(&site.vault());
     assert!(holds(&files, "reader") && holds(&answers, "reader"), "the search finds what is there");
     for issued in [first, second, third] {
-        // The random part alone: neither is the key there with another beginning.
+        // The random part only, so that a key with another prefix would be found too.
         let secret = &issued.key["masker_live_".len() + 4..];
         assert!(!holds(&files, secret), "a key is in the vault's files");
         assert!(!holds(&answers, secret), "a key is shown again");
@@ -112,7 +112,7 @@ fn every_change_of_a_key_outlives_a_kill_and_only_its_hash_is_kept() {
 }
 
 #[test]
-fn a_key_ends_when_it_expires_and_not_before() {
+fn a_key_is_valid_until_it_expires() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let ends = Timestamp::now() + SignedDuration::from_secs(2);
@@ -121,7 +121,7 @@ fn a_key_ends_when_it_expires_and_not_before() {
     while outcome(&mut client).0 == 200 {
         assert!(began.elapsed() < LIMIT, "it does not expire");
     }
-    // Times are kept to the millisecond.
+    // Times have a resolution of a millisecond.
     assert!(Timestamp::now() + SignedDuration::from_millis(1) >= ends, "it expired too early");
     refused(&mut client, "auth.expired");
     assert_eq!(daemon.client().get(&key.path()).ok()["state"], "expired");
@@ -136,7 +136,7 @@ fn a_key_ends_when_it_expires_and_not_before() {
 }
 
 #[test]
-fn a_workspace_has_so_many_keys_and_no_more() {
+fn the_number_of_keys_in_a_workspace_is_limited() {
     let mut site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -159,7 +159,7 @@ fn a_workspace_has_so_many_keys_and_no_more() {
 }
 
 #[test]
-fn the_command_line_hands_keys_out_and_is_known_by_them() {
+fn the_command_line_issues_keys_and_authenticates_with_them() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let masker = |key: Option<&str>, words: &[&str]| {
@@ -216,7 +216,7 @@ fn the_command_line_hands_keys_out_and_is_known_by_them() {
     assert_eq!(masker(None, &["api-keys", "revoke", id]).1, format!("{id}\trevoked\n"));
     let (code, _, stderr) = masker(Some(next), &["tokenize", "--kind", "PHONE", "1"]);
     assert!(code == Some(4) && stderr.contains("auth.revoked") && !stderr.contains(&next[16..]), "{stderr}");
-    // What is written as a key and is none is not sent.
+    // A malformed key is not sent.
     let (code, _, stderr) = masker(Some(&key[..54]), &["whoami"]);
     assert!(code == Some(4) && stderr.contains("MASKER_API_KEY is not a whole API key"), "{stderr}");
     assert_eq!(masker(None, &["api-keys", "show", key]).0, Some(64), "no key in a URL");

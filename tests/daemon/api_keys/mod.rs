@@ -1,4 +1,4 @@
-//! API keys, from the answer that shows one to the answer that says it is gone.
+//! API keys, from their creation to their end.
 
 mod attacks;
 mod life;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::harness::{Client, Daemon};
 
-/// An API key, and the only copy of its secret.
+/// An API key with its secret.
 pub struct Issued {
     pub id: String,
     pub key: String,
 }
 
 impl Issued {
-    /// From an answer that shows a secret.
+    /// Reads an answer that shows a secret.
     pub fn of(answer: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         let issued = Issued { id: text(&answer["api_key"]["id"]), key: text(&answer["key"]) };
@@ -23,18 +23,18 @@ impl Issued {
         issued
     }
 
-    /// The path of its route.
+    /// Returns the path of its route.
     pub fn path(&self) -> String {
         format!("/api/v1/api-keys/{}", self.id)
     }
 
-    /// A connection that shows it.
+    /// Connects with this key.
     pub fn client(&self, daemon: &Daemon) -> Client {
         daemon.client().show(&self.key)
     }
 }
 
-/// Makes a key without limits that may do this; `more` is what else is said of it.
+/// Creates a key without limits, with these scopes and the members of `more`.
 pub fn create(client: &mut Client, name: &str, scopes: &[&str], more: Value) -> Issued {
     let mut body = json!({"name": name, "scopes": scopes, "limits": "none"});
     let Value::Object(more) = more else { panic!("an object") };
@@ -44,7 +44,7 @@ pub fn create(client: &mut Client, name: &str, scopes: &[&str], more: Value) -> 
     Issued::of(&answer.json())
 }
 
-/// The status and the code of an answer; the code is empty where it is no problem.
+/// Returns the status and the code of an answer; the code is empty if the answer is not a problem.
 pub fn outcome(client: &mut Client) -> (u16, String) {
     let answer = client.get("/api/v1/auth/whoami");
     match answer.content_type.as_str() {
@@ -56,7 +56,7 @@ pub fn outcome(client: &mut Client) -> (u16, String) {
     }
 }
 
-/// That a key is not accepted, and why.
+/// Checks that a key is rejected with this code.
 pub fn refused(client: &mut Client, code: &str) {
     assert_eq!(outcome(client), (401, code.to_owned()));
 }

@@ -1,14 +1,14 @@
-//! What a key reaches, and what it can hand out.
+//! The rights of a key, and which rights it can pass on.
 
 use jiff::{SignedDuration, Timestamp};
 use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
 use super::{create, outcome};
-use crate::daemon::harness::{Client, Site, TestKey, error_code};
+use crate::harness::{Client, Site, TestKey, error_code};
 
 #[test]
-fn a_request_with_a_key_acts_as_the_key_alone() {
+fn a_request_with_a_key_has_the_rights_of_the_key_only() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let token = daemon.client().token("PHONE", "415-555-2671");
@@ -18,13 +18,13 @@ fn a_request_with_a_key_acts_as_the_key_alone() {
     client.post("/api/v1/rehydrate", &json!({"tokens": [token]})).problem(403, "perm.denied");
     client.get("/api/v1/keys").problem(403, "perm.denied");
     client.get("/metrics").problem(403, "perm.denied");
-    // The same process, without it.
+    // The same process without the key.
     assert_eq!(daemon.client().value(&token), "415-555-2671");
     daemon.stop();
 }
 
 #[test]
-fn test_keys_and_live_keys_do_not_know_each_others_tokens() {
+fn test_and_live_keys_do_not_share_tokens() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let scopes = ["tokenize", "rehydrate", "lookup", "rewrap", "forget"];
@@ -33,14 +33,14 @@ fn test_keys_and_live_keys_do_not_know_each_others_tokens() {
         assert!(key.key.starts_with(&format!("masker_{mode}_")));
         key.client(&daemon)
     });
-    // One kind in the vault, one in the token itself.
+    // One kind with vault tokens, one with stateless tokens.
     for kind in ["PHONE", "CARD"] {
         let value = "4155552671";
         let (real, made_up) = (live.token(kind, value), test.token(kind, value));
         assert_ne!(real, made_up);
         let ask = |client: &mut Client, path: &str, token: &str| client.ask_tokens(path, &[token]).remove(0);
         for (client, foreign, own) in [(&mut live, &made_up, &real), (&mut test, &real, &made_up)] {
-            // What the vault holds needs no minting again, whoever asks: `rewrap` gives such a token back unread.
+            // Vault tokens need no rewrapping: `rewrap` returns them unread to every caller.
             let rewrap = (kind == "CARD").then_some("/api/v1/rewrap");
             for path in ["/api/v1/rehydrate", "/api/v1/forget"].into_iter().chain(rewrap) {
                 let result = ask(client, path, foreign);
@@ -57,7 +57,7 @@ fn test_keys_and_live_keys_do_not_know_each_others_tokens() {
 }
 
 #[test]
-fn a_test_key_has_no_hand_in_what_is_real() {
+fn a_test_key_cannot_administer_live_data() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -74,7 +74,7 @@ fn a_test_key_has_no_hand_in_what_is_real() {
 }
 
 #[test]
-fn nobody_hands_out_more_than_they_have() {
+fn a_key_cannot_exceed_its_creator() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut root = daemon.client();
@@ -115,20 +115,20 @@ fn nobody_hands_out_more_than_they_have() {
         let detail = client.post("/api/v1/api-keys", &body(field, beyond.clone())).problem(403, "perm.denied");
         assert!(detail.contains("nobody hands out more than they have"), "{field} {beyond}: {detail}");
     }
-    // Nor by way of a key that is there.
+    // Nor through an existing key.
     client.post(&format!("{}/rotate", strong.path()), &json!({})).problem(403, "perm.denied");
     client.exchange("PATCH", &strong.path(), br#"{"name": "mine"}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"expires_at": null}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"limits": "none"}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"scopes": ["*"]}"#).problem(403, "perm.denied");
-    assert_eq!(outcome(&mut strong.client(&daemon)).0, 200, "its secret is still its own");
-    // Taking away needs no more than the scope.
+    assert_eq!(outcome(&mut strong.client(&daemon)).0, 200, "the key still works");
+    // Revoking needs only the scope.
     client.exchange("DELETE", &strong.path(), b"").ok();
     daemon.stop();
 }
 
 #[test]
-fn a_credential_has_one_form_and_one_place() {
+fn rejects_credentials_in_other_forms_and_places() {
     let site = Site::new();
     let launch = site.launch().care_keys();
     let daemon = launch.env("MASKER_AUDIT_HMAC_KEY", TestKey::named("audit").base64()).start();

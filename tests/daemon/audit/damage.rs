@@ -1,13 +1,14 @@
-//! Somebody was at the log: what is found, where, and what an operator can do. And what is no place for a log.
+//! A log that was tampered with: what is reported, where, and what an operator can do. And directories that cannot
+//! hold a log.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::json;
 
 use super::{assert_whole, complaint, events, launch, of, only, segments, site, text_of, verify};
-use crate::daemon::harness::Site;
+use crate::harness::Site;
 
-/// A log with a dozen events, of a daemon that was stopped; its only segment.
+/// Returns a site with a log of a dozen events, whose daemon has stopped, and the only segment.
 fn written() -> (Site, std::path::PathBuf) {
     let site = site();
     let daemon = launch(&site).start();
@@ -29,7 +30,7 @@ fn write(segment: &Path, lines: &[String]) {
     fs::write(segment, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
 }
 
-/// What somebody does to the lines of a log, the line at which that is found, and the reason.
+/// A change of the lines of a log, the line that is reported, and the reason.
 type Tampering = (&'static str, fn(&mut Vec<String>), u64, &'static str);
 
 const TAMPERINGS: &[Tampering] = &[
@@ -52,7 +53,7 @@ const TAMPERINGS: &[Tampering] = &[
 ];
 
 #[test]
-fn what_was_done_to_the_log_is_found_told_and_stays() {
+fn reports_and_keeps_damage_to_the_log() {
     for (what, tamper, line, why) in TAMPERINGS {
         let (site, segment) = written();
         let mut tampered = lines(&segment);
@@ -67,18 +68,18 @@ fn what_was_done_to_the_log_is_found_told_and_stays() {
         assert!(complaint(&daemon).is_some_and(|why| why.contains("chain is broken")), "{what}");
         let log = daemon.log().text();
         assert!(log.contains(&format!("line {line}: ")), "{what}: {log}");
-        // It serves: to find a break must not be a way to stop a host.
+        // It serves: a broken log must not be a way to stop a host.
         daemon.client().token("PHONE", "1");
         daemon.stop();
-        assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start mends nothing");
+        assert!(complaint(&launch(&site).start()).is_some(), "{what}: another start repairs nothing");
 
         let daemon = launch(&site).flag("--accept-audit-break").start();
         assert_eq!(complaint(&daemon), None, "{what}");
         daemon.stop();
         let daemon = launch(&site).start();
-        assert_eq!(complaint(&daemon), None, "{what}: it stays taken note of");
+        assert_eq!(complaint(&daemon), None, "{what}: the accepted break stays recorded");
         daemon.stop();
-        assert_eq!(lines(&segment), tampered, "{what}: what is there is evidence");
+        assert_eq!(lines(&segment), tampered, "{what}: the log is kept as evidence");
         let (report, code) = verify(&site, &[]);
         assert_eq!((code, &report["line"]), (Some(2), &json!(line)), "{what}: {report}");
         let after: String = segments(&site)[1..].iter().map(|path| text_of(path)).collect();
@@ -87,12 +88,12 @@ fn what_was_done_to_the_log_is_found_told_and_stays() {
 }
 
 #[test]
-fn an_end_that_was_cut_off_is_missed_by_the_vault() {
+fn reports_a_log_whose_end_is_cut_off() {
     let (site, segment) = written();
     let whole = lines(&segment);
     let cut = &whole[..whole.len() - 3];
     write(&segment, cut);
-    // The chain itself is sound: without a head from elsewhere nothing can be told.
+    // The chain itself is valid: without a head from elsewhere the loss cannot be detected.
     let copy = site.path("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(&segment, copy.join(segment.file_name().unwrap())).unwrap();
@@ -113,7 +114,7 @@ fn an_end_that_was_cut_off_is_missed_by_the_vault() {
 }
 
 #[test]
-fn a_log_that_is_gone_altogether_is_missed_too() {
+fn reports_a_log_that_is_gone() {
     let (site, segment) = written();
     fs::remove_file(segment).unwrap();
     let (report, code) = verify(&site, &[]);
@@ -124,7 +125,7 @@ fn a_log_that_is_gone_altogether_is_missed_too() {
 }
 
 #[test]
-fn a_torn_last_line_is_cut_off_and_noted() {
+fn removes_and_records_a_torn_last_line() {
     let (site, segment) = written();
     let mut text = fs::read(&segment).unwrap();
     text.extend_from_slice(b"{\"event\":{\"caller\"");
@@ -137,7 +138,7 @@ fn a_torn_last_line_is_cut_off_and_noted() {
 }
 
 #[test]
-fn a_place_that_is_none_for_a_log_is_refused_with_the_reason() {
+fn rejects_unusable_audit_directories_with_the_reason() {
     let site = site();
     let daemon = launch(&site).start();
     let mut other = super::site();
@@ -161,7 +162,7 @@ fn a_place_that_is_none_for_a_log_is_refused_with_the_reason() {
 }
 
 #[test]
-fn while_a_daemon_has_the_vault_the_log_is_verified_without_it_and_that_is_said() {
+fn verifies_the_log_while_a_daemon_has_the_vault() {
     let site = site();
     let daemon = launch(&site).start();
     daemon.client().token("PHONE", "1");

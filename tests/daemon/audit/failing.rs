@@ -1,4 +1,4 @@
-//! A log that cannot be written, and one that was being written when the daemon was killed.
+//! A log that cannot be written, and one whose daemon was killed while writing.
 
 use std::{
     fs, io,
@@ -14,9 +14,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{assert_whole, complaint, events, launch, of, only, site};
-use crate::daemon::harness::{Client, Site, item};
+use crate::harness::{Client, Site, item};
 
-/// A file system of a megabyte, gone with this. It takes root.
+/// A file system of a megabyte, unmounted when dropped. Needs root.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -33,7 +33,7 @@ impl SmallDisk {
         mounted.then_some(SmallDisk(path))
     }
 
-    /// Takes all the room there is.
+    /// Fills it completely.
     fn fill(&self) {
         let free = nix::sys::statvfs::statvfs(&self.0).unwrap();
         let bytes = free.blocks_available() as u64 * free.fragment_size() as u64;
@@ -58,7 +58,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A site whose log is on a disk that is soon full.
+/// Returns a site whose log is on a small disk.
 fn on_small_disk() -> Option<(Site, SmallDisk)> {
     let mut site = site();
     let disk = SmallDisk::mount(site.path("disk"))?;
@@ -67,7 +67,7 @@ fn on_small_disk() -> Option<(Site, SmallDisk)> {
     Some((site, disk))
 }
 
-/// The log of such a site, where the helpers look for it.
+/// Copies the log of such a site to where the helpers look for it.
 fn bring(site: &Site, disk: &Path) {
     fs::create_dir(site.path("audit")).unwrap();
     for entry in fs::read_dir(disk.join("audit")).unwrap() {
@@ -76,7 +76,7 @@ fn bring(site: &Site, disk: &Path) {
     }
 }
 
-/// Asks until the log has no room for another line: there is some in the file's last page.
+/// Sends requests until the log has no room for another line: the last page of the file still has some.
 fn ask_until_refused(client: &mut Client) {
     for number in 0..10_000 {
         let answer = client.post("/api/v1/tokenize", &json!({"items": [item("PHONE", &number.to_string())]}));
@@ -94,13 +94,13 @@ fn times_resumed(client: &mut Client) -> f64 {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_done_until_there_is_room() {
+fn refuses_requests_while_the_disk_is_full() {
     let Some((site, disk)) = on_small_disk() else { return };
     let daemon = launch(&site).start();
     let mut client = daemon.client();
     let token = client.token("NAME", "Ada");
     disk.fill();
-    // A line that tells of going on is a short one, and may find room in the file's last page: then all begins again.
+    // The line that says that the daemon continues is short, and can fit into the last page of the file. Then repeat.
     loop {
         ask_until_refused(&mut client);
         let before = times_resumed(&mut client);
@@ -142,7 +142,7 @@ fn on_a_full_disk_nothing_is_done_until_there_is_room() {
 }
 
 #[test]
-fn an_operator_can_choose_to_go_on_and_the_log_says_so() {
+fn continues_without_audit_if_configured() {
     let Some((mut site, disk)) = on_small_disk() else { return };
     site.set("audit", "on_failure", "\"continue\"");
     let daemon = launch(&site).start();
@@ -168,7 +168,7 @@ fn an_operator_can_choose_to_go_on_and_the_log_says_so() {
 }
 
 #[test]
-fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
+fn the_log_is_complete_after_a_kill_under_load() {
     const CONNECTIONS: usize = 4;
     let site = site();
     let mut answered: Vec<String> = Vec::new();
@@ -183,7 +183,7 @@ fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
                         let value = format!("{round}{connection}{number:06}");
                         let body = json!({"items": [item("PHONE", &value)]}).to_string();
                         if client
-                            .send_raw(&crate::daemon::harness::request("POST", "/api/v1/tokenize", body.as_bytes()))
+                            .send_raw(&crate::harness::request("POST", "/api/v1/tokenize", body.as_bytes()))
                             .is_err()
                         {
                             return;
@@ -206,8 +206,8 @@ fn a_log_is_whole_after_a_kill_under_load_and_has_all_that_was_answered() {
     assert_eq!(complaint(&daemon), None);
     daemon.stop();
     assert_whole(&site);
-    let told: Vec<Value> = events(&site);
-    let told: std::collections::HashSet<&str> =
-        of(&told, "tokenize").into_iter().map(|event| event["request_id"].as_str().unwrap()).collect();
-    assert!(answered.len() >= 600 && answered.iter().all(|id| told.contains(&**id)), "an answer is in no line");
+    let recorded: Vec<Value> = events(&site);
+    let recorded: std::collections::HashSet<&str> =
+        of(&recorded, "tokenize").into_iter().map(|event| event["request_id"].as_str().unwrap()).collect();
+    assert!(answered.len() >= 600 && answered.iter().all(|id| recorded.contains(&**id)), "an answer is not recorded");
 }

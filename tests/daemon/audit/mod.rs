@@ -1,4 +1,4 @@
-//! The audit log of the real binary: what is in it, what keeps it whole, and what happens where it is not.
+//! The audit log of the real binary: its events, its integrity, and failures to write it.
 
 mod damage;
 mod failing;
@@ -20,7 +20,7 @@ fn key() -> TestKey {
     TestKey::named("the audit chain's")
 }
 
-/// A site whose log syncs each event, in a directory of its own.
+/// Returns a site whose log is in its own directory and syncs each event.
 fn site() -> Site {
     let mut site = Site::new();
     let path = site.path("audit");
@@ -33,14 +33,14 @@ fn launch(site: &Site) -> Launch<'_> {
     site.launch().care_keys().env(KEY, key().base64())
 }
 
-/// The segments, in order.
+/// Returns the segments in order.
 fn segments(site: &Site) -> Vec<PathBuf> {
     let mut segments: Vec<_> = fs::read_dir(site.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.sort();
     segments
 }
 
-/// What a segment holds, whichever its form is by now.
+/// Returns the text of a segment, compressed or not.
 fn text_of(path: &Path) -> String {
     let Ok(file) = File::open(path) else { return text_of(&path.with_extension("jsonl.zst")) };
     let bytes = match path.extension().is_some_and(|extension| extension == "zst") {
@@ -50,7 +50,7 @@ fn text_of(path: &Path) -> String {
     String::from_utf8(bytes.expect("a segment")).expect("text")
 }
 
-/// The events.
+/// Returns the events.
 fn events(site: &Site) -> Vec<Value> {
     let text: String = segments(site).iter().map(|path| text_of(path)).collect();
     let event = |line: &str| serde_json::from_str::<Value>(line).expect("a line is JSON")["event"].clone();
@@ -61,14 +61,14 @@ fn of<'e>(events: &'e [Value], op: &str) -> Vec<&'e Value> {
     events.iter().filter(|event| event["op"] == op).collect()
 }
 
-/// The only event of an operation.
+/// Returns the only event of an operation.
 fn only<'e>(events: &'e [Value], op: &str) -> &'e Value {
     let found = of(events, op);
     assert_eq!(found.len(), 1, "{op}: {found:?}");
     found[0]
 }
 
-/// `masker audit …` with the key, on a site's configuration.
+/// Runs `masker audit …` with the key and the configuration of a site.
 fn audit(site: &Site, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
     command.arg("audit").args(words).arg("--config").arg(site.path("masker.toml"));
@@ -76,7 +76,7 @@ fn audit(site: &Site, words: &[&str]) -> Output {
     command.output().expect("masker can be run")
 }
 
-/// What `masker audit verify --json` says, and with what it exits.
+/// Returns the output of `masker audit verify --json` and its exit code.
 fn verify(site: &Site, words: &[&str]) -> (Value, Option<i32>) {
     let output = audit(site, &[&["verify", "--json"], words].concat());
     let text = String::from_utf8(output.stdout).expect("text");
@@ -84,7 +84,7 @@ fn verify(site: &Site, words: &[&str]) -> (Value, Option<i32>) {
     (serde_json::from_str(&text).unwrap_or_else(|_| panic!("JSON, not {text:?}: {error}")), output.status.code())
 }
 
-/// The log is whole up to its end, and the vault says where that is.
+/// Checks that the log verifies up to its end, which the vault records.
 fn assert_whole(site: &Site) -> Value {
     let (report, code) = verify(site, &[]);
     assert_eq!(
@@ -95,7 +95,7 @@ fn assert_whole(site: &Site) -> Value {
     report
 }
 
-/// What `/health` says of the log, if it is not well.
+/// Returns the detail of `/health` about the log, if it is degraded.
 fn complaint(daemon: &Daemon) -> Option<String> {
     let (_, components) = daemon.client().health();
     let log = &components["audit_log"];

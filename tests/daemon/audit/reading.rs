@@ -1,4 +1,4 @@
-//! What is in the log, and reading it back.
+//! The events of the log, and reading it.
 
 use std::{
     fs,
@@ -11,9 +11,9 @@ use masker_audit::AuditOperation;
 use serde_json::{Value, json};
 
 use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};
-use crate::daemon::harness::{Client, Daemon, Site, TestKey, item};
+use crate::harness::{Client, Daemon, Site, TestKey, item};
 
-/// Asks, and gives the request's id.
+/// Sends a request and returns its id.
 fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, String, Value) {
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let answer = client.exchange(method, path, &body);
@@ -22,7 +22,7 @@ fn ask(client: &mut Client, method: &str, path: &str, body: &Value) -> (u16, Str
 }
 
 #[test]
-fn each_request_of_a_connection_is_its_own_callers() {
+fn each_request_of_a_connection_is_recorded_for_its_caller() {
     let site = site();
     let daemon = launch(&site).start();
     let mut admin = daemon.client();
@@ -57,7 +57,7 @@ fn each_request_of_a_connection_is_its_own_callers() {
 }
 
 #[test]
-fn each_operation_leaves_its_line() {
+fn each_operation_is_recorded() {
     let site = site();
     let (key, uid) = (TestKey::named("care"), nix::unistd::getuid().as_raw());
     let daemon = launch(&site).start();
@@ -94,7 +94,7 @@ fn each_operation_leaves_its_line() {
     client.exchange("DELETE", &format!("/api/v1/api-keys/{id}"), b"").ok();
     billing.get("/api/v1/keys").problem(401, "auth.revoked");
     client.get(&format!("/health?key={secret}")).problem(400, "request.invalid");
-    // These touch nothing, and leave nothing.
+    // These operate on nothing and are not recorded.
     for path in ["/health", "/metrics", "/api/v1/openapi.json", "/api/v1/auth/whoami"] {
         daemon.client().get(path);
     }
@@ -176,7 +176,7 @@ fn each_operation_leaves_its_line() {
     assert_eq!(assert_whole(&site)["events"], events.len());
 }
 
-/// A daemon whose log has events of two callers.
+/// Returns a daemon whose log has events of two callers.
 fn two_callers(site: &Site) -> (Daemon, String) {
     let daemon = launch(site).start();
     let mut client = daemon.client();
@@ -197,13 +197,13 @@ fn lines(output: &std::process::Output) -> Vec<Value> {
 }
 
 #[test]
-fn events_are_shown_by_time_caller_and_operation() {
+fn filters_events_by_time_caller_and_operation() {
     let site = site();
     let (daemon, secret) = two_callers(&site);
     let shown = lines(&audit(&site, &["show", "--json", "--since", "24h", "--caller", "billing", "--op", "rehydrate"]));
     assert_eq!(shown.len(), 5);
     assert!(shown.iter().all(|event| event["op"] == "rehydrate" && event["caller"]["name"] == "billing"), "{shown:?}");
-    assert!(shown.iter().all(|event| events(&site).contains(event)), "as they stand in the log");
+    assert!(shown.iter().all(|event| events(&site).contains(event)), "as in the log");
     assert!(lines(&audit(&site, &["show", "--json", "--until", "2001-01-01"])).is_empty());
     let text = audit(&site, &["show", "--op", "rehydrate"]).stdout;
     let text = String::from_utf8(text).unwrap();
@@ -211,7 +211,7 @@ fn events_are_shown_by_time_caller_and_operation() {
     let wrong = audit(&site, &["show", "--op", "rehydrated"]);
     assert_eq!(wrong.status.code(), Some(1), "{}", String::from_utf8_lossy(&wrong.stderr));
 
-    // Page after page is the whole, in order, and nothing comes twice.
+    // The pages together are the whole log, in order and without repetitions.
     let mut client = daemon.client();
     let (mut cursor, mut numbers) = ("0".to_owned(), Vec::new());
     loop {
@@ -228,7 +228,7 @@ fn events_are_shown_by_time_caller_and_operation() {
     }
     let detail = daemon.client().show(&secret).get("/api/v1/audit/events").problem(403, "perm.denied");
     assert!(detail.contains("`audit:read`"), "{detail}");
-    // Who looked at the log is in the log, but for looks at such looks.
+    // Reading the log is recorded, except for reads that found only such events.
     let before = of(&events(&site), "audit.read").len();
     assert!(before > 0);
     client.get(&format!("/api/v1/audit/events?cursor={cursor}")).ok();
@@ -239,7 +239,7 @@ fn events_are_shown_by_time_caller_and_operation() {
 }
 
 #[test]
-fn following_shows_events_as_they_come() {
+fn follows_events_as_they_are_written() {
     let site = site();
     let (daemon, _) = two_callers(&site);
     let mut tail = Command::new(env!("CARGO_BIN_EXE_masker"))
@@ -263,7 +263,7 @@ fn following_shows_events_as_they_come() {
 }
 
 #[test]
-fn without_a_key_there_is_no_log_and_that_is_said() {
+fn warns_that_there_is_no_log_without_a_key() {
     let site = site();
     let daemon = site.launch().care_keys().start();
     daemon.client().token("PHONE", "1");
@@ -276,13 +276,13 @@ fn without_a_key_there_is_no_log_and_that_is_said() {
 }
 
 #[test]
-fn segments_end_by_size_are_compressed_and_verify_as_one_chain() {
+fn segments_are_closed_by_size_compressed_and_form_one_chain() {
     let mut site = site();
     site.set("audit", "segment_mb", "1");
     site.set("audit", "sync", "\"100ms\"");
     let daemon = launch(&site).start();
     let mut client = daemon.client();
-    // Each is some 400 bytes in the log.
+    // Each event has some 400 bytes.
     for _ in 0..4_000 {
         client.get("/api/v1/keys").ok();
     }
@@ -294,7 +294,7 @@ fn segments_end_by_size_are_compressed_and_verify_as_one_chain() {
     assert!(files.iter().all(|file| fs::metadata(file).unwrap().permissions().mode() & 0o7777 == 0o600));
     let report = assert_whole(&site);
     assert_eq!(report["segments"], files.len());
-    // What the daemon's log said at the segment's end and at the stop are heads that the chain has.
+    // The heads in the daemon's log, at the end of the segment and at the stop, are in the chain.
     let last = stopped.log.wait_for(1, "the audit log ends").remove(0);
     for line in [ended, last] {
         let head = line["head"].as_str().expect("a head");

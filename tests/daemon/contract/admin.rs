@@ -1,12 +1,12 @@
-//! What the daemon says of itself.
+//! Routes about the daemon itself.
 
 use std::process;
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Site, TestKey, item, shape_of};
+use crate::harness::{Site, TestKey, item, shape_of};
 
-/// Takes members whose value differs from run to run out of an object, once `is_right` has seen each.
+/// Removes members whose value varies from an object, after `is_right` has checked each.
 fn check_and_take(object: &mut Value, members: &[&str], is_right: fn(&Value) -> bool) {
     for member in members {
         let value = object.as_object_mut().and_then(|object| object.remove(*member));
@@ -14,7 +14,7 @@ fn check_and_take(object: &mut Value, members: &[&str], is_right: fn(&Value) -> 
     }
 }
 
-/// RFC 3339 in UTC.
+/// Whether a value is an RFC 3339 time in UTC.
 fn is_time(value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
     text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok()
@@ -25,7 +25,7 @@ fn is_count(value: &Value) -> bool {
 }
 
 #[test]
-fn health_names_every_component() {
+fn health_lists_each_component() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut health = daemon.client().get("/health").ok();
@@ -111,7 +111,7 @@ fn stats_count_by_key() {
 }
 
 #[test]
-fn a_check_reads_everything() {
+fn a_check_reads_the_whole_vault() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -124,7 +124,7 @@ fn a_check_reads_everything() {
 }
 
 #[test]
-fn policies_are_described_with_every_default() {
+fn policies_are_shown_with_all_defaults() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -162,7 +162,7 @@ fn policies_are_described_with_every_default() {
 }
 
 #[test]
-fn a_caller_is_who_the_kernel_says() {
+fn whoami_shows_the_caller_that_the_kernel_attests() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut whoami = daemon.client().get("/api/v1/auth/whoami").ok();

@@ -1,4 +1,4 @@
-//! The HTTP interface: every route, every shape, every code that a client can meet.
+//! The HTTP interface: all routes, shapes and codes.
 
 mod admin;
 mod openapi;

@@ -1,4 +1,4 @@
-//! The OpenAPI document says what is served, and what is served is as it says.
+//! The OpenAPI document matches the routes and their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use masker_http::ROUTES;
 use serde_json::{Value, json};
 
 use super::schema::mismatch;
-use crate::daemon::harness::{Response, Site, TestKey, item};
+use crate::harness::{Response, Site, TestKey, item};
 
-/// Holds an answer against what the document says of its route and status.
+/// Compares an answer with the document's description of its route and status.
 fn check(document: &Value, method: &str, path: &str, response: &Response) {
     let responses = &document["paths"][path][method.to_lowercase()]["responses"];
     let described = match &responses[response.status.to_string()] {
@@ -21,7 +21,7 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
         &content.get(media_type).unwrap_or_else(|| panic!("{method} {path} {media_type}: {described}"))["schema"];
     let body = match media_type {
         "text/plain" => json!(String::from_utf8_lossy(&response.body)),
-        // Bytes are described by their media type alone.
+        // Binary bodies are described by their media type only.
         "application/octet-stream" => return assert!(!response.body.is_empty(), "{method} {path}"),
         _ => serde_json::from_slice(&response.body).expect("JSON"),
     };
@@ -29,7 +29,7 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
 }
 
 #[test]
-fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
+fn the_document_matches_the_routes_and_their_answers() {
     let site = Site::new();
     let daemon = site
         .launch()
@@ -62,9 +62,9 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     let tokens = json!({"tokens": [
         minted[0]["token"], minted[3]["token"], "rubbish", {"token": minted[6]["token"], "context": "ward-3"},
     ]});
-    // Enough for a rotation that takes one a second to be running still when it is cancelled.
+    // Enough records that a rotation at one per second still runs when it is cancelled.
     client.tokens("NAME", &(0..120).map(|number| format!("patient {number}")).collect::<Vec<_>>());
-    // The ids of what was made on the way, by the path that made it.
+    // The ids of created objects, by the path that created them.
     let mut made: BTreeMap<&str, String> = BTreeMap::new();
     for (_, method, path, _) in ROUTES {
         let (method, place) = (method.as_str(), path.replace("{name}", "care"));
@@ -76,7 +76,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
         let body = match *path {
             "/api/v1/tokenize" | "/api/v1/lookup" => items.clone(),
             "/api/v1/rehydrate" | "/api/v1/rewrap" | "/api/v1/forget" => tokens.clone(),
-            // So slow that it runs until it is cancelled.
+            // Slow enough to run until it is cancelled.
             "/api/v1/vault/rotations" if method == "POST" => json!({"new_kid": "K_CARE", "max_rows_per_second": 1}),
             "/api/v1/api-keys" if method == "POST" => {
                 json!({"name": "billing", "scopes": ["tokenize"], "limits": "none"})
@@ -123,7 +123,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
     check(&document, "GET", "/api/v1/policies/{name}", &client.get("/api/v1/policies/nosuch"));
     daemon.stop();
 
-    // A degraded daemon, keys that are missing, policies that do not validate.
+    // A degraded daemon, missing keys, and invalid policies.
     let daemon = site.launch().care_keys().key("K_CARE", &TestKey::named("care after")).start();
     site.policy("care.toml", "name = 1");
     let mut client = daemon.client();
@@ -142,7 +142,7 @@ fn the_document_names_the_routes_that_are_served_and_answers_are_as_it_says() {
 }
 
 #[test]
-fn the_schema_check_can_fail() {
+fn the_schema_check_detects_mismatches() {
     let document =
         json!({"components": {"A": {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}}});
     let schema =

@@ -1,14 +1,14 @@
-//! What a client is told when a request as a whole is refused.
+//! Requests that are rejected as a whole.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::daemon::harness::{Client, Daemon, Site, item};
+use crate::harness::{Client, Daemon, Site, item};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-/// Text that no answer may repeat.
+/// Text that no answer may contain.
 const PRIVATE: &str = "PRIVATE-078051120";
 
 fn start(site: &Site) -> Daemon {
@@ -16,7 +16,7 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
-fn what_is_no_request_is_told_by_position_and_never_quoted() {
+fn rejects_invalid_requests_by_position_without_quoting_them() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -59,7 +59,7 @@ fn what_is_no_request_is_told_by_position_and_never_quoted() {
 }
 
 #[test]
-fn bodies_and_batches_are_bounded_and_the_bounds_themselves_are_served() {
+fn limits_of_bodies_and_batches_are_inclusive() {
     let site = Site::new();
     let daemon = start(&site);
 
@@ -68,13 +68,13 @@ fn bodies_and_batches_are_bounded_and_the_bounds_themselves_are_served() {
     let mut client = daemon.client();
     client.exchange("POST", "/api/v1/tokenize", body.as_bytes()).results(1);
 
-    // Announced, and refused before any of it is sent.
+    // Rejected by its announced length, before any of it is sent.
     let head =
         format!("POST /api/v1/tokenize HTTP/1.1\r\nhost: masker\r\ncontent-length: {}\r\n\r\n", BODY_BYTES_MAX + 1);
     client.send_raw(head.as_bytes()).unwrap();
     let response = client.receive();
     assert!(response.problem(413, "request.too_large").contains("16 MiB"));
-    assert!(response.close, "what follows cannot be told from the body");
+    assert!(response.close, "the end of the body is unknown");
     client.expect_end();
 
     let items = vec![item("CITY", "a"); 10_000];
@@ -97,7 +97,7 @@ fn bodies_and_batches_are_bounded_and_the_bounds_themselves_are_served() {
 }
 
 #[test]
-fn unknown_routes_methods_and_queries_are_refused_without_repeating_them() {
+fn rejects_unknown_routes_methods_and_queries_without_quoting_them() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -140,7 +140,7 @@ fn unknown_routes_methods_and_queries_are_refused_without_repeating_them() {
 }
 
 #[test]
-fn an_unknown_policy_is_refused_as_a_whole() {
+fn rejects_requests_with_an_unknown_policy() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -153,7 +153,7 @@ fn an_unknown_policy_is_refused_as_a_whole() {
     client.get("/api/v1/policies/nosuch").problem(422, "policy.unknown");
     daemon.stop();
 
-    // Several policies, and none of them is the default: a request must name one.
+    // With several policies and no default, a request must name one.
     site.policy("second.toml", "name = \"second\"\nversion = 1\n[entities.NOTE]\naction = \"redact\"\n");
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -163,7 +163,7 @@ fn an_unknown_policy_is_refused_as_a_whole() {
 }
 
 #[test]
-fn malformed_tokens_are_told_from_unknown_ones() {
+fn distinguishes_malformed_and_unknown_tokens() {
     let site = Site::new();
     let daemon = start(&site);
     let mut client = daemon.client();
@@ -203,7 +203,7 @@ fn malformed_tokens_are_told_from_unknown_ones() {
 }
 
 #[test]
-fn request_ids_differ_between_requests_connections_and_runs() {
+fn request_ids_are_unique() {
     let site = Site::new();
     let mut ids = BTreeSet::new();
     let mut count = 0;

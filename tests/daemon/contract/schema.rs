@@ -1,15 +1,16 @@
-//! JSON against a schema of an OpenAPI document, as far as such documents go here.
+//! Validates JSON against the schemas of an OpenAPI document, as far as this one uses them.
 
 use serde_json::Value;
 
-use crate::daemon::harness::shape_of;
+use crate::harness::shape_of;
 
-/// What is wrong with `value`, if anything. Members that the schema does not name are wrong: a client that reads the
-/// document would not know them. A keyword that this does not know is an error, so that nothing is passed over.
+/// Returns the first mismatch of `value`, if any. Members that the schema does not name are mismatches, because a
+/// client that is generated from the document would not know them. Unknown keywords are errors, so that nothing is
+/// skipped.
 pub fn mismatch(document: &Value, schema: &Value, value: &Value) -> Option<String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-        return mismatch(document, target.unwrap_or_else(|| panic!("{reference} leads nowhere")), value);
+        return mismatch(document, target.unwrap_or_else(|| panic!("{reference} does not resolve")), value);
     }
     for keyword in shape_of(schema) {
         let wrong = match keyword {

@@ -1,10 +1,10 @@
-//! Values to tokens and back.
+//! Tokenizing, rehydrating, lookup, rewrapping and forgetting.
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Client, Site, TestKey, error_code, item, shape_of};
+use crate::harness::{Client, Site, TestKey, error_code, item, shape_of};
 
-/// The parts of a token, its body checked for the alphabet and the length of its scheme.
+/// Returns the parts of a token, after checking the alphabet and length of its body.
 fn parts(token: &Value) -> [String; 3] {
     let text = token.as_str().unwrap_or_else(|| panic!("a token: {token}"));
     let fields: Vec<&str> = text.split('.').collect();
@@ -23,7 +23,7 @@ fn code_of(result: &Value) -> &str {
 }
 
 #[test]
-fn tokenize_answers_each_item_in_its_place() {
+fn tokenize_answers_items_in_order() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -64,7 +64,7 @@ fn tokenize_answers_each_item_in_its_place() {
 }
 
 #[test]
-fn a_policy_and_a_context_hold_for_the_request_and_an_item_can_have_its_own() {
+fn items_can_override_policy_and_context() {
     let site = Site::new();
     site.policy(
         "other.toml",
@@ -86,7 +86,7 @@ fn a_policy_and_a_context_hold_for_the_request_and_an_item_can_have_its_own() {
     assert_ne!(none[0]["token"], given[0]["token"]);
     assert_eq!(given[0]["created"], true);
 
-    // The other policy normalizes by `trim`: the same spelling happens to have another normal form.
+    // The other policy normalizes with `trim`, so the same spelling has another normal form.
     let by_other = tokenize(json!({"policy": "other", "items": [kind, item("PHONE", " 415-555-2671 ")]}));
     assert_ne!(by_other[0]["token"], none[0]["token"]);
     assert_eq!(by_other[1], json!({"token": by_other[0]["token"], "created": false}));
@@ -94,7 +94,7 @@ fn a_policy_and_a_context_hold_for_the_request_and_an_item_can_have_its_own() {
 }
 
 #[test]
-fn rehydrate_answers_each_token_in_its_place() {
+fn rehydrate_answers_tokens_in_order() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -134,7 +134,7 @@ fn rehydrate_answers_each_token_in_its_place() {
     assert_eq!(results[8], value("Ann  LEE \u{1F3E5}\n\"\\\u{0}", "NAME"), "the value as it was given");
     assert_eq!(results[9], results[0]);
 
-    // A context of the request goes for the tokens that have none of their own.
+    // The context of the request applies to tokens without their own.
     let body = json!({"context": "ward-3", "tokens": [token(1), {"token": token(0), "context": ""}, token(0)]});
     let results = client.post("/api/v1/rehydrate", &body).results(3);
     assert_eq!(results[0], value("078-05-1120", "SSN"));
@@ -144,7 +144,7 @@ fn rehydrate_answers_each_token_in_its_place() {
 }
 
 #[test]
-fn lookup_finds_what_there_is_and_mints_nothing() {
+fn lookup_mints_nothing() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -178,7 +178,7 @@ fn lookup_finds_what_there_is_and_mints_nothing() {
 }
 
 #[test]
-fn rewrap_leaves_tokens_of_the_active_key_and_of_the_vault_as_they_are() {
+fn rewrap_keeps_vault_tokens_and_tokens_of_the_active_key() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -192,7 +192,7 @@ fn rewrap_leaves_tokens_of_the_active_key_and_of_the_vault_as_they_are() {
 }
 
 #[test]
-fn what_is_forgotten_is_gone_and_can_be_tokenized_again() {
+fn forgotten_values_can_be_tokenized_again() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let mut client = daemon.client();
@@ -220,7 +220,7 @@ fn what_is_forgotten_is_gone_and_can_be_tokenized_again() {
     daemon.stop();
 }
 
-/// A token with another text in one of its fields.
+/// Returns a token with another text in one of its fields.
 fn relabelled(token: &str, field: usize, text: &str) -> String {
     let mut fields: Vec<&str> = token.split('.').collect();
     fields[field] = text;
@@ -228,9 +228,9 @@ fn relabelled(token: &str, field: usize, text: &str) -> String {
 }
 
 #[test]
-fn relabelling_gains_nothing() {
+fn relabelled_tokens_do_not_rehydrate() {
     let site = Site::new();
-    // The same key under two kids: a relabelled token meets the very bytes that made it.
+    // The same key under two kids: a relabelled token reaches the same key bytes.
     let daemon = site.launch().care_keys().key("K_SPARE", &TestKey::named("care")).start();
     let mut client = daemon.client();
     let (phone, card) = (client.token("PHONE", "415-555-2671"), client.token("CARD", "4111"));
@@ -256,7 +256,7 @@ fn relabelling_gains_nothing() {
             }
         }
     }
-    // The fingerprint selects the key, and these kids have none of that name.
+    // The fingerprint selects the key, and these kids have no key with it.
     for kid in ["K_CARE", "K_NOT_LOADED"] {
         let result = client.rehydrate(&[relabelled(&card, 2, kid)]).remove(0);
         assert_eq!(code_of(&result), "key.unavailable");

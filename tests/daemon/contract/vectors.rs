@@ -1,10 +1,10 @@
-//! The token format's vectors, through the whole daemon.
+//! The vectors of the token format, through the whole daemon.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::daemon::harness::{Client, Site, TestKey};
+use crate::harness::{Client, Site, TestKey};
 
 fn vectors(kind_of: &str) -> Vec<Value> {
     let mut file: Value = serde_json::from_str(include_str!("../../vectors/tokens-v1.json")).expect("JSON");
@@ -16,7 +16,7 @@ fn text<'v>(vector: &'v Value, field: &str) -> &'v str {
     vector[field].as_str().unwrap_or_else(|| panic!("{field} of {vector}"))
 }
 
-/// Vectors of one set of keys.
+/// Vectors grouped by their keys.
 type ByKeys = BTreeMap<(String, String, Option<String>), Vec<Value>>;
 
 fn by_keys(vectors: Vec<Value>) -> ByKeys {
@@ -28,7 +28,7 @@ fn by_keys(vectors: Vec<Value>) -> ByKeys {
     groups
 }
 
-/// One policy for each normalizer or suite, all of them naming every kind that the vectors use.
+/// Returns a policy for one normalizer or suite, with all kinds that the vectors use.
 fn policy(name: &str, kid: &str, settings: &str, kinds: &[&str], of_kind: &str) -> String {
     let head = format!("name = \"{name}\"\nversion = 1\nkid = \"{kid}\"\n{settings}\n");
     kinds.iter().fold(head, |text, kind| format!("{text}[entities.{kind}]\n{of_kind}\n"))
@@ -46,7 +46,7 @@ fn rehydrate(client: &mut Client, vector: &Value) -> Value {
 }
 
 #[test]
-fn every_vector_that_mints_opens_or_is_refused() {
+fn vectors_mint_open_and_are_rejected() {
     const SUITES: [(u64, &str, bool); 4] = [
         (0x01, "aes-256-gcm", true),
         (0x02, "xchacha20-poly1305", true),
@@ -105,7 +105,7 @@ fn every_vector_that_mints_opens_or_is_refused() {
 }
 
 #[test]
-fn every_token_that_does_not_parse() {
+fn vectors_that_do_not_parse() {
     let site = Site::new();
     let daemon = site.launch().care_keys().start();
     let rejected = vectors("parse-reject");

@@ -1,4 +1,4 @@
-//! The memory of a process, as far as a core image or swap space would hold it (core(5), proc_pid_smaps(5)).
+//! The memory of a process, as a core dump or swap space would contain it (core(5), proc_pid_smaps(5)).
 
 use std::{
     fs::{self, File},
@@ -8,10 +8,10 @@ use std::{
 
 use super::needles::Needles;
 
-/// A copy of the mappings that have something in memory, but for those that are both locked and left out.
+/// A copy of the mappings in memory, except those that are both locked and excluded from dumps.
 pub struct Memory {
     mappings: Vec<Mapping>,
-    /// How many mappings were not copied.
+    /// The number of mappings that were not copied.
     sheltered: usize,
 }
 
@@ -26,7 +26,7 @@ struct Mapping {
 }
 
 impl Memory {
-    /// Copies the memory of a process while it runs. It takes root where the process cannot be traced.
+    /// Copies the memory of a running process. Needs root if the process cannot be traced.
     pub fn of(pid: u32) -> io::Result<Self> {
         let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
         let file = File::open(format!("/proc/{pid}/mem"))?;
@@ -53,22 +53,22 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Mappings that are locked and left out.
+    /// Returns the number of mappings that are locked and excluded from dumps.
     pub fn sheltered(&self) -> usize {
         self.sheltered
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
         self.mappings.iter().map(|mapping| mapping.bytes.len()).sum()
     }
 
-    /// Where a core image would hold which needle.
+    /// Returns the needles that a core dump would contain, with their places.
     pub fn find_dumped(&self, needles: &Needles) -> Vec<String> {
         self.find(needles, |mapping| mapping.dumped)
     }
 
-    /// Where swap space could come to hold which needle.
+    /// Returns the needles that swap space could contain, with their places.
     pub fn find_swapped(&self, needles: &Needles) -> Vec<String> {
         self.find(needles, |mapping| mapping.swapped)
     }
@@ -96,7 +96,7 @@ fn read(memory: &File, start: u64, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// One mapping of `smaps`.
+/// A mapping in `smaps`.
 struct Entry<'s> {
     start: u64,
     end: u64,
@@ -105,7 +105,7 @@ struct Entry<'s> {
 }
 
 impl<'s> Entry<'s> {
-    /// Reads `00400000-00452000 r-xp 00000000 08:02 173521 /usr/bin/masker`.
+    /// Parses `00400000-00452000 r-xp 00000000 08:02 173521 /usr/bin/masker`.
     fn head(line: &'s str) -> Option<Self> {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! What must not be seen, and everywhere that it could be.
+//! Secrets, and all places where they must not appear.
 
 mod memory;
 mod needles;
@@ -41,13 +41,13 @@ fn start(site: &Site) -> Daemon {
     launch.env("MASKER_API_KEY", "an API key that is not the daemon's").start()
 }
 
-/// A value that stands nowhere else, and has none of a thousand others' digits in it.
+/// Returns a value that occurs nowhere else, and shares no digits with the thousand others.
 fn value(i: usize) -> String {
     format!("secret value {i} of {}", u64::from(u32::MAX) * (i as u64 + 7))
 }
 
-/// Every operation, in requests of one item and in large ones, and every way in which they fail. Returns the tokens that
-/// were made, and the bodies of the answers that may hold no secret.
+/// Sends all operations, in requests of one item and in large ones, and all kinds of failures. Returns the tokens
+/// that were minted, and the bodies of the answers that may not contain secrets.
 fn traffic(daemon: &Daemon, round: usize) -> (Vec<String>, Vec<Vec<u8>>) {
     let mut client = daemon.client();
     let kinds = ["PHONE", "NAME", "SSN", "CARD", "IBAN", "PIN", "CVV", "NOTE", "CITY"];
@@ -64,7 +64,7 @@ fn traffic(daemon: &Daemon, round: usize) -> (Vec<String>, Vec<Vec<u8>>) {
             client.post(path, &asked).results(made.len());
         }
         client.ask_items("/api/v1/lookup", &items);
-        // Without their context: not found, and not told why.
+        // Without their context they are not found, and the answer does not say why.
         answers.push(client.post("/api/v1/rehydrate", &json!({ "tokens": made })).body);
         client.post("/api/v1/forget", &json!({"context": CONTEXT, "tokens": made[..made.len() / 4]})).ok();
         tokens.extend(made.iter().map(|token| token.as_str().expect("a token").to_owned()));
@@ -79,7 +79,7 @@ fn traffic(daemon: &Daemon, round: usize) -> (Vec<String>, Vec<Vec<u8>>) {
     (tokens, answers)
 }
 
-/// Secrets where they do not belong.
+/// Sends secrets in the wrong places.
 fn failures(client: &mut Client, value: &str, token: &str) -> Vec<Vec<u8>> {
     let long = value.repeat(200);
     let bodies = [
@@ -111,7 +111,7 @@ fn failures(client: &mut Client, value: &str, token: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
+fn no_log_metric_or_error_contains_secrets() {
     let site = Site::new();
     let daemon = start(&site);
     let (tokens, answers) = traffic(&daemon, 0);
@@ -129,7 +129,7 @@ fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
         needles.add("a token", token.as_bytes());
         needles.add("a token's body", token.rsplit('.').next().expect("a body").as_bytes());
     }
-    // Who can guess a value could tell it by its digest.
+    // A digest would confirm a guessed value.
     let values = (0..900).map(value);
     for text in values.chain(tokens.iter().cloned()).chain([CONTEXT.to_owned()]) {
         needles.add("a digest", HEXLOWER.encode(&Sha256::digest(text)).as_bytes());
@@ -142,7 +142,7 @@ fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
                 assert!(!bytes.is_empty());
                 needles.assert_absent(place, &bytes);
             }
-            // To others than root the process shows nothing: it cannot be traced.
+            // Without root the process cannot be traced.
             Err(error) => eprintln!("{place} was not searched: {error}"),
         }
     }
@@ -150,10 +150,10 @@ fn keys_values_tokens_and_contexts_are_told_to_nobody_else() {
         needles.assert_absent("an answer", answer);
     }
     let log = daemon.stop().log.text();
-    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is a talkative one");
+    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log has debug lines");
     needles.assert_absent("the log", log.as_bytes());
-    // The vault keeps ids of tokens in the clear, and nothing else of them.
-    assert!(site.vault().join("audit").is_dir(), "and the audit log nothing at all");
+    // The vault stores ids of tokens in plain text, and nothing else of them.
+    assert!(site.vault().join("audit").is_dir(), "the audit log has no token ids either");
     for file in files_under(&site.vault()) {
         needles.assert_absent(&file.display().to_string(), &fs::read(&file).unwrap());
     }
@@ -165,7 +165,7 @@ fn files_under(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
+fn dumpable_and_swappable_memory_contains_no_key() {
     let site = Site::new();
     let daemon = start(&site);
     let texts = text_of_keys(KEYS.iter().map(|(_, variable)| *variable).chain([AUDIT]));
@@ -178,7 +178,7 @@ fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
         assert!(memory.sheltered() > 0, "keys are in memory that is neither dumped nor swapped");
         let mut found = memory.find_swapped(&texts);
         found.extend(memory.find_dumped(&texts));
-        // Stacks are not dumped, and hold round keys for as long as it takes to use them.
+        // Stacks are not dumped, and hold round keys only while they are in use.
         found.extend(memory.find_dumped(&derived));
         assert!(found.is_empty(), "{when}:\n{}", found.join("\n"));
         Ok::<usize, io::Error>(memory.bytes())
@@ -199,7 +199,7 @@ fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
     let after = search("after work").expect("as before");
     eprintln!("searched {before} bytes, then {after}");
 
-    // The search can fail: what a request has just brought is found.
+    // The search works: it finds the value of the latest request.
     let mut canary = Needles::default();
     let text = "a canary that is easily found in any buffer";
     canary.add("the canary", text.as_bytes());
@@ -217,7 +217,7 @@ fn memory_that_can_be_dumped_or_swapped_has_no_key_in_it() {
 }
 
 #[test]
-fn there_are_no_core_images() {
+fn crashes_leave_no_core_dump() {
     let site = Site::new();
     let daemon = site.launch().care_keys().prelude("ulimit -c unlimited 2> /dev/null").start();
     if let Ok(limits) = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())) {
@@ -228,7 +228,7 @@ fn there_are_no_core_images() {
     }
     assert!(!daemon.crash(Signal::SIGABRT).status.core_dumped());
 
-    // Others do leave one here, where the system is set up for it.
+    // Other processes do leave a core dump, if the system is set up for it.
     let canary = Command::new("/bin/sh")
         .arg("-c")
         .arg("ulimit -c unlimited && kill -ABRT $$")

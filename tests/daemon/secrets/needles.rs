@@ -1,19 +1,19 @@
-//! What is searched for.
+//! The byte strings to search for.
 
 use sha2::block_api::compress256;
 
-use crate::daemon::harness::TestKey;
+use crate::harness::TestKey;
 
-/// Byte strings that must not be found, each with a name for the report.
+/// Byte strings that must not be found, with names for the report.
 #[derive(Default)]
 pub struct Needles {
     all: Vec<(String, Vec<u8>)>,
-    /// Whether a needle begins with these two bytes: most places are passed over after one look.
+    /// Whether a needle begins with these two bytes, to skip most places quickly.
     starts: Vec<bool>,
 }
 
 impl Needles {
-    /// Adds one of at least 8 bytes.
+    /// Adds a needle of at least 8 bytes.
     pub fn add(&mut self, name: &str, bytes: &[u8]) {
         assert!(bytes.len() >= 8, "{name} would be found by accident");
         self.starts.resize(1 << 16, false);
@@ -21,13 +21,13 @@ impl Needles {
         self.all.push((name.to_owned(), bytes.to_vec()));
     }
 
-    /// How many there are.
+    /// Returns the number of needles.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Adds everything that is computed from a key once and is as good as the key: what HKDF extracts, each subkey, and
-    /// the states in which HMAC and XAES keep them.
+    /// Adds everything derived from a key that is as sensitive as the key: the output of HKDF-Extract, each subkey,
+    /// and the states in which HMAC and XAES keep them.
     pub fn add_derived(&mut self, name: &str, kid: &str, key: &TestKey) {
         self.add_mac_key(&format!("{name}: PRK"), &key.extracted());
         for world in ["", "test/"] {
@@ -43,8 +43,8 @@ impl Needles {
         }
     }
 
-    /// A key of HMAC-SHA256: itself, in the two blocks that it is mixed into, and the two states after them
-    /// (RFC 2104 section 4), which are SHA-256's words in the machine's byte order.
+    /// Adds a key of HMAC-SHA256: itself, the two padded blocks, and the two states after them (RFC 2104 section 4),
+    /// which are SHA-256's words in native byte order.
     fn add_mac_key(&mut self, name: &str, key: &[u8; 32]) {
         self.add(name, key);
         for (pad, byte) in [("inner", 0x36), ("outer", 0x5c)] {
@@ -67,7 +67,7 @@ impl Needles {
         }
     }
 
-    /// The name of each needle that `bytes` holds, with its place.
+    /// Returns the needles in `bytes`, with their offsets.
     pub fn find<'n>(&'n self, bytes: &[u8]) -> Vec<(&'n str, usize)> {
         let places = bytes.windows(2).enumerate().filter(|(_, start)| self.starts.get(start_of(start)) == Some(&true));
         let held = places.flat_map(|(at, _)| {
@@ -77,7 +77,7 @@ impl Needles {
         held.collect()
     }
 
-    /// Fails if `bytes` hold any of them.
+    /// Fails if `bytes` contain a needle.
     pub fn assert_absent(&self, place: &str, bytes: &[u8]) {
         let found = self.find(bytes);
         assert!(found.is_empty(), "{place} has {found:?}");
@@ -88,8 +88,8 @@ fn start_of(bytes: &[u8]) -> usize {
     usize::from(u16::from_ne_bytes([bytes[0], bytes[1]]))
 }
 
-/// The texts in which the keys of these variables could be written down: raw, in base64 (in pieces, too: its characters
-/// stand for three bytes each), and in hex.
+/// Returns the texts in which the keys of these variables could be written: raw, in base64 (also in pieces, because
+/// four characters encode three bytes), and in hex.
 pub fn text_of_keys<'v>(variables: impl Iterator<Item = &'v str>) -> Needles {
     let mut needles = Needles::default();
     for variable in variables {

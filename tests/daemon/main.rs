@@ -1,0 +1,31 @@
+//! The program from outside: the daemon over its socket, and the command line.
+//!
+//! Each test starts the real binary in a temporary directory. The tests in `cli` need no daemon, or a few lines of HTTP
+//! in place of one.
+
+#[path = "../support/harness/mod.rs"]
+pub mod harness; // public, because each test program uses only parts of it
+
+mod access;
+mod api_keys;
+mod audit;
+mod backup;
+mod bulk;
+mod cli;
+mod connections;
+mod contract;
+mod engines;
+mod handover;
+mod honeytokens;
+mod keys;
+mod lifecycle;
+mod limits;
+mod races;
+mod reload;
+mod rotations;
+mod sandbox;
+mod secrets;
+mod sessions;
+mod socket;
+mod starts;
+mod status;

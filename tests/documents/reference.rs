@@ -1,0 +1,128 @@
+//! Tables that are written by hand, compared with the source.
+
+use std::{collections::BTreeSet, fs};
+
+use masker_api::Code;
+use masker_audit::AuditOperation;
+use masker_types::grant::{Limit, Scope};
+
+use crate::{
+    markdown::{rows, table},
+    read, root,
+};
+
+/// Writes a number with commas.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+#[test]
+fn the_advice_on_errors_has_each_code() {
+    let page = read("docs/src/develop/errors-and-retries.md");
+    let documented: BTreeSet<String> =
+        table(&page, "code").iter().flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
+    let codes: BTreeSet<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    assert_eq!(documented, codes);
+}
+
+#[test]
+fn the_operations_are_those_of_the_audit_log() {
+    let documented: Vec<String> =
+        table(&read("docs/src/reference/audit-format.md"), "operation").into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(documented, AuditOperation::ALL.iter().map(|op| op.as_str()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_setting_is_in_the_reference() {
+    let reference = read("docs/src/reference/configuration.md");
+    let mut section = String::new();
+    for line in read("systemd/masker.toml").lines() {
+        let line = line.trim_start_matches("# ");
+        if line.starts_with('[') {
+            section = line.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.contains(' ')
+        {
+            assert!(reference.contains(&format!("| `{section} {key}` |")), "{section} {key} is not explained");
+        }
+    }
+    assert_eq!(section, "[log]", "every section was read");
+}
+
+#[test]
+fn the_scopes_are_those_that_can_be_given() {
+    let scopes = table(&read("docs/src/deploy/access.md"), "scope");
+    let documented: Vec<(&str, &str)> = scopes.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
+    let known: Vec<(&str, &str)> = Scope::ALL.iter().map(|scope| (scope.as_str(), scope.meaning())).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_limits_of_callers_are_those_that_can_be_set() {
+    let limits = table(&read("docs/src/deploy/access.md"), "limit");
+    let documented: Vec<(String, String)> = limits.iter().map(|row| (row[0].clone(), row[2].clone())).collect();
+    let known: Vec<(String, String)> =
+        Limit::ALL.iter().map(|limit| (limit.to_string(), grouped(limit.greatest()))).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_example_tokens_of_the_format_are_vectors() {
+    let (format, vectors) = (read("docs/src/reference/token-format.md"), read("tests/vectors/tokens-v1.json"));
+    let shown: Vec<&str> =
+        format.split_whitespace().filter(|word| word.starts_with("MSK") && word.len() > 40).collect();
+    assert_eq!(shown.len(), 2);
+    for token in shown {
+        assert!(vectors.contains(&format!("\"token\": \"{token}\"")), "{token} is not a vector");
+    }
+}
+
+/// The page shows results of recorded runs, and no others.
+#[test]
+fn the_figures_of_the_capacity_page_were_recorded() {
+    let recorded = read("benches/peers/RESULTS.md") + &read("benches/peers/RESULTS-large.md");
+    let recorded = recorded.replace(',', "");
+    let numbers: BTreeSet<&str> = recorded.split(|c: char| !c.is_ascii_digit()).collect();
+    let mut count = 0;
+    for row in rows(&read("docs/src/deploy/capacity.md")) {
+        // The first cell describes the work.
+        for figure in
+            row[1..].iter().filter(|cell| cell.contains(',') && cell.starts_with(|c: char| c.is_ascii_digit()))
+        {
+            for figure in figure.split(' ').filter(|word| word.contains(',')) {
+                let digits = figure.replace(',', "");
+                if digits.bytes().all(|b| b.is_ascii_digit()) {
+                    assert!(numbers.contains(digits.as_str()), "{figure} was not recorded");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 20, "only {count} figures were compared");
+}
+
+#[test]
+fn every_check_of_doctor_is_explained() {
+    let page = read("docs/src/operate/doctor.md");
+    let mut text = String::new();
+    for entry in fs::read_dir(root().join("crates/masker-cli/src/doctor")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let source = fs::read_to_string(path).unwrap();
+            text.push_str(source.split("#[cfg(test)]").next().unwrap());
+        }
+    }
+    let groups = ["keys", "environment", "policies", "socket", "vault", "audit", "clock", "host", "kernel", "daemon"];
+    let named = text.split('"').filter(|word| {
+        let parts: Vec<&str> = word.split('.').collect();
+        parts.len() == 2 && groups.contains(&parts[0]) && parts[1].bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    });
+    let checks: BTreeSet<&str> = named.collect();
+    assert!(checks.len() > 25, "{checks:?}");
+    for check in checks {
+        assert!(page.contains(&format!("`{check}`")), "{check} is not explained");
+    }
+}

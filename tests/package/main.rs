@@ -1,0 +1,5 @@
+//! What users install: the Debian package, the systemd units, and the demonstration.
+
+mod debian;
+mod demo;
+mod systemd;

@@ -217,7 +217,7 @@ fn clients_are_loaded_again_with_the_policies() {
 
     site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = []");
     let log = site.launch().care_keys().refused().code(3);
-    assert!(log.contains("names the user `no-such-user`, which this host does not have"), "{log}");
+    assert!(log.contains("names the user `no-such-user`, which does not exist on this host"), "{log}");
 }
 
 /// A control group as the service manager makes one for a unit, where this host lets us make one.

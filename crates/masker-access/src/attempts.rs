@@ -77,11 +77,13 @@ impl FailedAttempts {
         let attempts = bounded_entry(&mut uids, uid, ATTEMPTS_UIDS_MAX, |attempts| attempts.recent.latest());
         let of_uid = attempts.recent.push(now, Duration::ZERO, OF_UID_MAX);
         let of_prefix = bounded_entry(&mut attempts.by_prefix, prefix, ATTEMPTS_PREFIXES_MAX, |p| p.recent.latest());
-        let blocked_until = |until: Duration| AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(until - now) };
+        let blocked_until =
+            |until: Duration| AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(until - now) };
         if let Err(until) = of_prefix.record(now) {
             return blocked_until(until);
         }
-        let delay = delay(of_prefix.recent.0.len(), ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
+        let delay =
+            delay(of_prefix.recent.0.len(), ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
         attempts.due.retain(|due| *due > now);
         match attempts.due.iter().min() {
             _ if delay.is_zero() => {}

@@ -35,7 +35,7 @@ use crate::{
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
 const NOT_ACCEPTED: &str = "a connection could not be accepted";
 const RELOADED: &str = "the policies were reloaded";
-const REFUSED: &str = "the policies were not reloaded; those before stay in force";
+const REFUSED: &str = "failed to reload the policies; the previous ones stay in force";
 
 /// Whose values those are that nobody waits for an answer for.
 const VANISHED: u64 = 98;

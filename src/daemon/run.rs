@@ -108,8 +108,7 @@ async fn run(
         warn!("{warning}");
     }
     let accept_break = options.accept_audit_break;
-    let audit =
-        open_audit(&config.audit, inputs.audit_key, &vault, Arc::clone(&metrics.audit), accept_break).await?;
+    let audit = open_audit(&config.audit, inputs.audit_key, &vault, Arc::clone(&metrics.audit), accept_break).await?;
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
@@ -129,8 +128,7 @@ async fn run(
     });
     let reload: http::ReloadFn = Box::new(move |target| Box::pin(Arc::clone(&reloader).reload(target)));
     let settings = service_settings(config, audit.clone(), location);
-    let service =
-        Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
+    let service = Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
     let listener = tokio::net::UnixListener::from_std(socket.listener()?)?;
     let workers = Workers::start(on_thread_start).map_err(thread_error)?;
     // Everything is open, and no request has been read.
@@ -233,12 +231,7 @@ fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, place: VaultL
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    ServiceSettings {
-        audit,
-        timeouts,
-        place,
-        api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
-    }
+    ServiceSettings { audit, timeouts, place, api_keys_per_workspace: config.access.api_keys_per_workspace as usize }
 }
 
 /// Closes the audit log and the vault once rotations have stopped.

@@ -76,8 +76,7 @@ fn a_policy_without_its_key_stops_the_start() {
         .key("K_MORE", &TestKey::named("more"))
         .key("K_SPARE", &TestKey::named("spare"))
         .start();
-    let warned =
-        daemon.log().wait_for(1, "this key is loaded but no policy names it; it only opens existing tokens");
+    let warned = daemon.log().wait_for(1, "this key is loaded but no policy names it; it only opens existing tokens");
     assert_eq!((warned.len(), &warned[0]["kid"]), (1, &json!("K_SPARE")));
     daemon.stop();
 }

@@ -9,8 +9,8 @@
 //! - [`daemon::sandbox`] gives up what the daemon does not need: core dumps, tracing, capabilities, paths, system calls.
 //! - [`demo`] is `masker demo`: the whole life of a vault in a minute, on throwaway keys.
 //!
-//! `masker serve` promises that a start succeeds as a whole or exits with every problem that it found, that a reload
-//! replaces everything or nothing, and that a stop loses nothing that was acknowledged. No crate may use this package.
+//! `masker serve` reports all problems of its configuration and keys at once, or of its keys and policies. A reload
+//! replaces everything or nothing, and a stop loses nothing that was acknowledged. No crate may use this package.
 
 #![warn(missing_docs)]
 

@@ -47,14 +47,14 @@ impl Sandbox {
     /// no capability is left. Creates the daemon's own directories if they do not exist.
     pub fn confine(&mut self, paths: &SandboxPaths) {
         let confined = if self.settings.landlock { paths::confine(paths) } else { MechanismState::Off("off") };
-        self.report.note(Mechanism::Landlock, confined);
-        self.report.note(Mechanism::Capabilities, process::drop_capabilities());
+        self.report.add(Mechanism::Landlock, confined);
+        self.report.add(Mechanism::Capabilities, process::drop_capabilities());
     }
 
     /// Takes the last step. Call it once everything is open. From then on a system call that is not allowed kills the
     /// process, or is logged by the kernel. Returns the outcome of every step.
     pub fn close(mut self) -> SandboxReport {
-        self.report.note(Mechanism::Seccomp, seccomp::close(self.settings.seccomp));
+        self.report.add(Mechanism::Seccomp, seccomp::close(self.settings.seccomp));
         self.report
     }
 }

@@ -1,4 +1,7 @@
-//! The `masker` binary: the command line read, and handed to what it asks for.
+//! The program `masker`: reads the command line and runs the daemon, the demo, or a client command.
+//!
+//! Secrets are removed from the environment here, before the process has a second thread: the daemon takes them from
+//! the copy, which is wiped before it serves.
 
 mod allocator;
 
@@ -29,10 +32,10 @@ fn main() -> ExitCode {
     };
     let current_dir = match std::env::current_dir() {
         Ok(current_dir) => current_dir,
-        Err(error) => return fail(Exit::Error, &[format!("the working directory cannot be found: {error}")]),
+        Err(error) => return fail(Exit::Error, &[format!("failed to get the working directory: {error}")]),
     };
     let environment: Environment = std::env::vars_os().collect();
-    // Before the first thread, and whatever comes of the rest: the copy is all that is left of them.
+    // Before the first thread, and for every command. From here on only the copy contains secrets.
     if environment.iter().any(|(name, _)| is_secret_name(name.as_encoded_bytes()))
         && let Err(error) = wipe_environment::wipe(is_secret_name)
     {
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve(args) => match prepare(&arguments.global, host) {
             Ok((config, credentials)) => {
-                // Wiped now: a copy of the keys must not live as long as the daemon.
+                // Dropping it wipes it: a copy of the keys must not live as long as the daemon.
                 drop(environment);
                 let ServeArgs { accept_loss, accept_key_rollback, accept_audit_break } = args;
                 daemon::serve(
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Gathers what the daemon needs, and reports everything that is wrong with it at once.
+/// Loads the configuration and the credentials, and reports all problems of both at once.
 fn prepare(global: &Global, host: HostEnvironment<'_>) -> Result<(Config, Credentials), ExitCode> {
     let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
     let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
@@ -79,7 +82,7 @@ fn prepare(global: &Global, host: HostEnvironment<'_>) -> Result<(Config, Creden
         (config, credentials) => {
             let exit = if config.is_err() { Exit::Invalid } else { Exit::Error };
             let mut problems: Vec<String> = Vec::new();
-            problems.extend(config.err().iter().flat_map(|faults| faults.iter()).map(ToString::to_string));
+            problems.extend(config.err().iter().flat_map(|errors| errors.iter()).map(ToString::to_string));
             problems.extend(credentials.err().iter().flat_map(|problems| problems.iter()).map(ToString::to_string));
             Err(fail(exit, &problems))
         }
@@ -88,7 +91,7 @@ fn prepare(global: &Global, host: HostEnvironment<'_>) -> Result<(Config, Creden
 
 fn fail(exit: Exit, problems: &[String]) -> ExitCode {
     for problem in problems {
-        // Where standard error is closed the exit code still tells.
+        // If standard error is closed, the exit code still reports the failure.
         let _ = writeln!(io::stderr(), "masker: {problem}");
     }
     exit.into()

@@ -1,7 +1,7 @@
-//! Secrets are gone from `/proc/PID/environ`.
+//! Secrets are wiped from `/proc/PID/environ`.
 //!
-//! No test harness: its threads would keep the environment from being wiped. The program starts itself again with
-//! secrets in its environment, and the child looks for them.
+//! There is no test harness: its threads would prevent the wipe. The program starts itself again with secrets in its
+//! environment, and the child looks for them.
 
 use std::{fs, process::Command, sync::Barrier, thread};
 
@@ -26,7 +26,7 @@ fn main() {
         _ => {
             run(CHILD);
             run(CHILD_WITH_THREADS);
-            println!("secrets are gone from /proc/PID/environ: ok");
+            println!("secrets are wiped from /proc/PID/environ: ok");
         }
     }
 }
@@ -54,14 +54,14 @@ fn child_with_threads() {
 
 fn child() {
     let before = environ();
-    assert!(SECRETS.iter().all(|(_, secret)| before.contains(secret)), "the test sees what it looks for");
+    assert!(SECRETS.iter().all(|(_, secret)| before.contains(secret)), "the test sees the secrets before");
     wipe_environment::wipe(is_secret_name).expect("this is the only thread");
     let after = environ();
     for (name, secret) in SECRETS {
         assert!(secret.is_empty() || !after.contains(secret), "{name} is still there");
         assert!(std::env::var_os(name).is_none(), "{name} is still set");
     }
-    assert!(after.contains(OTHER.1) && std::env::var(OTHER.0).as_deref() == Ok(OTHER.1), "settings stay");
-    assert_eq!(after.len(), before.len(), "nothing was moved");
-    wipe_environment::wipe(is_secret_name).expect("a second time does no harm");
+    assert!(after.contains(OTHER.1) && std::env::var(OTHER.0).as_deref() == Ok(OTHER.1), "other settings stay");
+    assert_eq!(after.len(), before.len(), "the layout is unchanged");
+    wipe_environment::wipe(is_secret_name).expect("a second wipe is harmless");
 }

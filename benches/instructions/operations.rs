@@ -147,7 +147,7 @@ impl Bed {
     }
 
     fn permit<O: access::Operation>(&self) -> access::Permit<O> {
-        self.access.local(&self.peer).permit(&self.policies).expect("the client may do this")
+        self.access.local_caller(&self.peer).permit(&self.policies).expect("the client may do this")
     }
 
     fn tokenize(&self, values: &[String]) -> Vec<Tokenized> {
@@ -240,9 +240,9 @@ fn access_and_limits(bed: &Arc<Bed>) -> Operation {
     let (bed, mut seconds) = (Arc::clone(bed), 0);
     often(move || {
         seconds += 1;
-        let caller = bed.access.local(black_box(&bed.peer));
+        let caller = bed.access.local_caller(black_box(&bed.peer));
         black_box(caller.permit::<access::Tokenize>(&bed.policies).is_ok());
-        let now = Timestamps { elapsed: Duration::from_secs(seconds), unix_seconds: seconds };
+        let now = Timestamps { monotonic: Duration::from_secs(seconds), unix: seconds };
         black_box(caller.principal().limiter.admit(now, 1).is_ok());
     })
 }

@@ -1,11 +1,11 @@
-//! The audit log's part in the daemon's life.
+//! The audit log's part in the daemon's life: open, record a reload, close.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::run::StartError;
+use super::start_error::StartError;
 use masker_audit::{
     AuditEvent, AuditLog, AuditMetrics, AuditOperation, AuditOptions, ChainHead, DetailValue, OutcomeCount,
 };
@@ -13,12 +13,12 @@ use masker_config::AuditConfig;
 use masker_core::crypto::SecretKey;
 use masker_http::{ReloadError, ReloadOutcome};
 use masker_types::error_code::Code;
-use masker_vault::{Vault, VaultError};
+use masker_vault::{GenerationStatus, Vault};
 
-/// Opens the log and tells it of this start; `None` where there is no key for it.
+/// Opens the audit log and records the start. Returns `None` without a key.
 ///
 /// # Errors
-/// Why the log cannot be kept, which keeps the daemon from starting: what it does would go unrecorded.
+/// The log cannot be opened or written. The daemon then does not start, because its work would go unrecorded.
 pub(super) async fn open_audit(
     config: &AuditConfig,
     key: Option<SecretKey>,
@@ -27,8 +27,7 @@ pub(super) async fn open_audit(
     accept_break: bool,
 ) -> Result<Option<Arc<AuditLog>>, StartError> {
     let Some(key) = key else { return Ok(None) };
-    let anchor = vault.audit_head().await.map_err(StartError::failed)?;
-    let anchor = anchor.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
+    let head = vault.audit_head().await?.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
     let options = AuditOptions {
         directory: config.path.clone(),
         key,
@@ -39,25 +38,24 @@ pub(super) async fn open_audit(
         accept_break,
         metrics,
     };
-    let opening = move || AuditLog::open(options, anchor, Arc::new(Timestamp::now));
-    let opened = tokio::task::spawn_blocking(opening).await.map_err(StartError::failed)?.map_err(StartError::failed)?;
+    let open = move || AuditLog::open(options, head, Arc::new(Timestamp::now));
+    let opened = tokio::task::spawn_blocking(open).await??;
     for note in &opened.notes {
         warn!("{note}");
     }
     let log = Arc::new(opened.log);
     vault.anchor(Arc::clone(&log));
-    let counts = keys(vault);
+    let counts = loaded_keys(vault);
     let detail = [("version", DetailValue::Text(env!("CARGO_PKG_VERSION")))];
     log.record(&AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Start, "ok") })
-        .await
-        .map_err(StartError::failed)?;
+        .await?;
     Ok(Some(log))
 }
 
-/// The keys that are loaded, with how many records each seals.
-fn keys(vault: &Vault) -> Vec<OutcomeCount> {
+/// Returns the loaded keys, each with the number of records that it seals.
+fn loaded_keys(vault: &Vault) -> Vec<OutcomeCount> {
     let loaded = vault.generations().into_iter().filter(|generation| generation.loaded.is_some());
-    let count = |generation: masker_vault::GenerationStatus| OutcomeCount {
+    let count = |generation: GenerationStatus| OutcomeCount {
         fingerprint: Some(generation.fingerprint),
         generation: generation.loaded,
         items: generation.records,
@@ -68,7 +66,7 @@ fn keys(vault: &Vault) -> Vec<OutcomeCount> {
     loaded.map(count).collect()
 }
 
-/// Tells the log of a reload that no request asked for.
+/// Records a reload that a signal requested.
 pub(super) async fn log_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&ReloadOutcome, &ReloadError>) {
     let (outcome, policies) = match reloaded {
         Ok(reloaded) => ("ok", Some(reloaded.policies as u64)),
@@ -76,22 +74,21 @@ pub(super) async fn log_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&
         Err(ReloadError::Invalid { keys, .. }) if !keys.is_empty() => (Code::KeysInvalid.as_str(), None),
         Err(ReloadError::Invalid { .. }) => (Code::PolicyInvalid.as_str(), None),
     };
-    let counts = keys(vault);
+    let counts = loaded_keys(vault);
     let detail: Vec<_> = policies.map(|policies| ("policies", DetailValue::Number(policies))).into_iter().collect();
     let event = AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Reload, outcome) };
     if let Err(failed) = log.record(&event).await {
-        error!(error = %failed, "the audit log was not told of a reload");
+        error!(error = %failed, "failed to record a reload in the audit log");
     }
 }
 
-/// Tells the log of the stop, makes it durable, and notes its end in the vault.
+/// Records the stop, makes the log durable, and stores its head in the vault.
 pub(super) async fn close_audit(log: &AuditLog, vault: &Vault) {
     if let Err(failed) = log.record(&AuditEvent::new(AuditOperation::Stop, "ok")).await {
-        error!(error = %failed, "the audit log was not told of the stop");
+        error!(error = %failed, "failed to record the stop in the audit log");
     }
     log.close().await;
-    let anchored: Result<(), VaultError> = vault.write_audit_head().await;
-    if let Err(failed) = anchored {
-        warn!(error = %failed, "the vault was not told of the audit log's end");
+    if let Err(failed) = vault.write_audit_head().await {
+        warn!(error = %failed, "failed to store the audit log's head in the vault");
     }
 }

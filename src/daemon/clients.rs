@@ -1,4 +1,4 @@
-//! Where the rules about local callers come from.
+//! The source of the client rules.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -6,7 +6,7 @@ use masker_access::{ClientRules, HostUsers};
 use masker_config::{AccessConfig, Config};
 use masker_core::policy::PolicySet;
 
-/// Where the clients come from, and whom the daemon trusts where there are none.
+/// The file with the clients, and the callers that are unrestricted if it has none.
 pub(super) struct ClientSource {
     pub(super) file: Option<PathBuf>,
     pub(super) own_uid: u32,
@@ -14,29 +14,29 @@ pub(super) struct ClientSource {
 }
 
 impl ClientSource {
-    /// Reads them again, and holds them against the host and the policies that will be in force.
+    /// Reads the clients again, and resolves them with the host's users and the policies that will be in force.
     ///
     /// # Errors
-    /// Every problem there is.
+    /// A message for each problem.
     pub(super) fn load(&self, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
         let config = match &self.file {
             None => AccessConfig::default(),
             Some(file) => Config::reload_access(file)
-                .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?,
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?,
         };
-        Ok(self.trust(resolve(&config, policies)?))
+        Ok(self.with_unrestricted(resolve(&config, policies)?))
     }
 
-    /// Adds whom the daemon trusts where no rule is about anybody.
-    pub(super) fn trust(&self, clients: ClientRules) -> ClientRules {
+    /// Adds the callers that are unrestricted while nothing is configured.
+    pub(super) fn with_unrestricted(&self, clients: ClientRules) -> ClientRules {
         clients.with_unrestricted(self.own_uid, self.socket_group)
     }
 }
 
-/// Holds what a configuration says of clients against this host and these policies.
+/// Resolves the clients of a configuration with the host's users and these policies.
 ///
 /// # Errors
-/// Every name that nothing is behind.
+/// A message for each name that does not exist.
 pub(super) fn resolve(config: &AccessConfig, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
     let names: BTreeSet<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
     ClientRules::resolve(config, &HostUsers, &names)

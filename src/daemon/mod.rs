@@ -1,19 +1,25 @@
-//! The daemon put together: what it is made of, and its life from start to stop.
+//! `masker serve`: the daemon and its life from start to stop.
 
 mod audit;
-mod periodic;
 mod clients;
 pub mod engines;
-pub mod wipe_environment;
+mod inputs;
 mod logging;
-mod recorded_audit_head;
+mod notify;
 mod offline;
+mod periodic;
 mod policies;
+mod recorded_audit_head;
 mod reload;
 mod run;
 pub mod sandbox;
+mod signals;
+mod socket;
 mod stack;
+mod start_error;
+mod threads;
 mod watchdog;
+pub mod wipe_environment;
 
 pub use offline::OFFLINE;
 pub use run::{ServeOptions, serve};

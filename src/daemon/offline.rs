@@ -1,4 +1,4 @@
-//! What is done to a vault while no daemon has it.
+//! Operations on a vault that no daemon has open.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use masker_cli::{MigrationSizes, OfflineTools};
 use masker_store::embedded::{self, Migrated};
 use masker_types::engine::EngineKind;
 
-/// All of it, for the command line.
+/// The operations, for the command line: its crate must not depend on the engines.
 pub const OFFLINE: OfflineTools = OfflineTools { recorded_audit_head, migrate };
 
 fn migrate(

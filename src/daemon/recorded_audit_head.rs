@@ -1,4 +1,4 @@
-//! The audit log's head as a vault has noted it, read while no daemon has the vault.
+//! The audit log's head that a vault has stored, read while no daemon has the vault open.
 
 use std::{path::Path, thread};
 
@@ -9,23 +9,23 @@ use masker_store::{
     record::AuditHeadRow,
 };
 
-/// Memory for the store's cache: one row is read.
+/// Memory for the store's cache. Only one row is read.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// Where the audit log stood when the vault was last told; `None` where it was never told. Blocks.
+/// Returns the head of the audit log that the vault stored last; `None` if it never stored one. Blocks.
 ///
 /// # Errors
-/// Why that cannot be known: there is no vault, it is another user's, or a daemon has it.
+/// There is no vault, it belongs to another user, or a daemon has it open.
 pub fn recorded_audit_head(data_dir: &Path) -> Result<Option<ChainHead>, String> {
-    // Opening one where there is none would make one.
+    // Opening a vault that does not exist would create one.
     if !data_dir.join("witness").exists() {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
     let engine = super::engines::driver(None, data_dir)?;
     let options = StoreOptions { engine, cache_bytes: CACHE_BYTES, accept_loss: false };
     let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
-    // On a thread of its own: whoever calls may be within another runtime.
-    thread::scope(|scope| scope.spawn(|| read(&store)).join()).map_err(|_| "the vault could not be read".to_owned())?
+    // On another thread, because the caller may be within a runtime.
+    thread::scope(|scope| scope.spawn(|| read(&store)).join()).map_err(|_| "failed to read the vault".to_owned())?
 }
 
 fn read(store: &EmbeddedStore) -> Result<Option<ChainHead>, String> {

@@ -1,8 +1,8 @@
-//! The keys and the policies in force, and their reload: all or nothing.
+//! Reloads of keys, policies and clients: all or nothing.
 //!
-//! Whatever is loaded again is read and validated as a whole first, and held against what stays. What is found wrong is
-//! reported together, and then nothing has changed. Keys and policies that are loaded together come into force together:
-//! a rotation to a kid that is new needs both.
+//! A reload first reads and validates everything, and compares it with what stays in force. It reports all problems
+//! together, and then nothing has changed. Keys and policies that are reloaded together take effect together, which a
+//! rotation to a new kid requires.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     clients::ClientSource,
-    policies::{PolicySource, policies_without_key, unnamed},
+    policies::{PolicySource, policies_without_key, unused_kids},
 };
 use masker_access::{Access, ClientRules};
 use masker_config::{KeySources, ReloadedKeys};
@@ -21,7 +21,7 @@ use masker_http::{ReloadError, ReloadOutcome, ReloadTarget};
 use masker_types::kind::Kid;
 use masker_vault::{KeyLoadError, Vault};
 
-/// Loads keys and policies again into the places that requests read them from.
+/// Reloads keys, policies and clients into the places from which requests read them.
 pub(super) struct Reloader {
     pub(super) keys: KeySources,
     pub(super) policies: PolicySource,
@@ -29,28 +29,28 @@ pub(super) struct Reloader {
     pub(super) current: Arc<ArcSwap<PolicySet>>,
     pub(super) access: Arc<Access>,
     pub(super) vault: Arc<Vault>,
-    /// One reload at a time: the last to start is the last to be in force.
+    /// Serializes reloads, so that the last to start is the last to take effect.
     pub(super) reload_lock: Mutex<()>,
 }
 
-/// What was read, and has nothing wrong with it.
+/// Keys, policies and clients that were read and validated.
 struct ReloadData {
     keyring: Option<Keyring>,
-    /// Policies, and the clients that were held against them.
-    policies: Option<(PolicySet, ClientRules)>,
+    /// The policies, and the clients that may name them.
+    rules: Option<(PolicySet, ClientRules)>,
     warnings: Vec<String>,
 }
 
 impl Reloader {
-    /// Reads, validates, remembers in the vault, and only then puts into force. Requests in flight finish on what they
-    /// began with.
+    /// Reads and validates, records the change in the vault, and only then puts it into force. Requests in flight finish
+    /// with the keys and policies that they began with.
     ///
     /// # Errors
-    /// [`ReloadError`]; what is in force stays.
-    pub(super) async fn reload(self: Arc<Self>, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
+    /// [`ReloadError`]; what was in force stays in force.
+    pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let _guard = self.reload_lock.lock().await;
-        let reloaded = self.attempt(what).await;
-        let (keys, policies) = (what != ReloadTarget::Policies, what != ReloadTarget::Keys);
+        let reloaded = self.try_reload(target).await;
+        let (keys, policies) = (target != ReloadTarget::Policies, target != ReloadTarget::Keys);
         match &reloaded {
             Ok(reloaded) => {
                 if keys {
@@ -63,23 +63,23 @@ impl Reloader {
             Err(ReloadError::Invalid { keys: of_keys, policies: of_policies }) => {
                 let problems = [of_keys.as_slice(), of_policies.as_slice()].concat();
                 if keys {
-                    warn!(?problems, "the keys were not reloaded; those before stay in force");
+                    warn!(?problems, "failed to reload the keys; the previous ones stay in force");
                 }
                 if policies {
-                    warn!(?problems, "the policies were not reloaded; those before stay in force");
+                    warn!(?problems, "failed to reload the policies; the previous ones stay in force");
                 }
             }
-            Err(failed) => warn!(error = %failed, "nothing was reloaded; what was in force before stays so"),
+            Err(failed) => warn!(error = %failed, "failed to reload; what was in force stays in force"),
         }
         reloaded
     }
 
-    async fn attempt(self: &Arc<Self>, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
+    async fn try_reload(self: &Arc<Self>, target: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let reloader = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || reloader.read(what)).await;
-        let ReloadData { keyring, policies: rules, mut warnings } = read.unwrap_or_else(|panicked| {
-            let problems = vec![format!("reading failed: {panicked}")];
-            Err(match what {
+        let read = tokio::task::spawn_blocking(move || reloader.read(target)).await;
+        let ReloadData { keyring, rules, mut warnings } = read.unwrap_or_else(|panicked| {
+            let problems = vec![format!("reload task panicked: {panicked}")];
+            Err(match target {
                 ReloadTarget::Policies => ReloadError::Invalid { keys: Vec::new(), policies: problems },
                 ReloadTarget::Keys | ReloadTarget::Both => {
                     ReloadError::Invalid { keys: problems, policies: Vec::new() }
@@ -93,9 +93,9 @@ impl Reloader {
             (None, Some(policies)) => self.vault.adopt_policies(policies).await.map_err(KeyLoadError::from),
             (None, None) => Ok(Vec::new()),
         };
-        warnings.extend(replaced.map_err(|refused| match refused {
+        warnings.extend(replaced.map_err(|error| match error {
             KeyLoadError::Vault(failed) => ReloadError::Vault(failed),
-            refused => ReloadError::Invalid { keys: vec![refused.to_string()], policies: Vec::new() },
+            invalid => ReloadError::Invalid { keys: vec![invalid.to_string()], policies: Vec::new() },
         })?);
         for warning in &warnings {
             warn!("{warning}");
@@ -109,16 +109,16 @@ impl Reloader {
         Ok(ReloadOutcome { policies: self.current.load().len(), warnings })
     }
 
-    /// Reads and validates everything that is asked for, before anything is done with it. It blocks.
-    fn read(&self, what: ReloadTarget) -> Result<ReloadData, ReloadError> {
+    /// Reads and validates everything that is to be reloaded, and changes nothing. Blocks.
+    fn read(&self, target: ReloadTarget) -> Result<ReloadData, ReloadError> {
         let (mut of_keys, mut of_policies, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-        let keyring = match what {
+        let keyring = match target {
             ReloadTarget::Policies => None,
             ReloadTarget::Keys | ReloadTarget::Both => {
                 self.read_keys(&mut warnings).map_err(|problems| of_keys.extend(problems)).ok()
             }
         };
-        let rules = match what {
+        let rules = match target {
             ReloadTarget::Keys => None,
             ReloadTarget::Policies | ReloadTarget::Both => {
                 self.read_rules().map_err(|problems| of_policies.extend(problems)).ok()
@@ -126,9 +126,9 @@ impl Reloader {
         };
         let policies = rules.as_ref().map(|(policies, _)| policies);
 
-        // Each is held against its counterpart as it will be: where that could not be read, it has been said.
+        // Compares each with its counterpart after the reload. If that could not be read, the problem is reported already.
         let in_force = self.current.load();
-        match (what, &keyring, &policies) {
+        match (target, &keyring, &policies) {
             (ReloadTarget::Keys, Some(keyring), _) => of_keys.extend(policies_without_key(&in_force, &kids(keyring))),
             (ReloadTarget::Policies, _, Some(policies)) => {
                 of_policies.extend(policies_without_key(policies, &self.vault.kids()))
@@ -141,17 +141,17 @@ impl Reloader {
         if let Some(keyring) = &keyring {
             of_keys.extend(self.vault.validate_keyring(keyring));
             let policies = policies.unwrap_or(&in_force);
-            let unnamed = unnamed(policies, &kids(keyring)).into_iter();
-            warnings.extend(unnamed.map(|kid| format!("the key {kid} is loaded and no policy names it")));
+            let unused = unused_kids(policies, &kids(keyring)).into_iter();
+            warnings.extend(unused.map(|kid| format!("the key {kid} is loaded but no policy names it")));
         }
         if of_keys.is_empty() && of_policies.is_empty() {
-            Ok(ReloadData { keyring, policies: rules, warnings })
+            Ok(ReloadData { keyring, rules, warnings })
         } else {
             Err(ReloadError::Invalid { keys: of_keys, policies: of_policies })
         }
     }
 
-    /// The policies, and the clients with them: what a client may do can name a policy.
+    /// Reads the policies and the clients. Both, because clients can name policies.
     fn read_rules(&self) -> Result<(PolicySet, ClientRules), Vec<String>> {
         let policies = self.policies.load()?;
         let clients = self.clients.load(&policies)?;
@@ -159,11 +159,11 @@ impl Reloader {
     }
 
     fn read_keys(&self, warnings: &mut Vec<String>) -> Result<Keyring, Vec<String>> {
-        let told = |problem: &dyn ToString| problem.to_string();
         let ReloadedKeys { keys, kept, warnings: of_keys } =
-            self.keys.reload().map_err(|problems| problems.iter().map(|p| told(p)).collect::<Vec<_>>())?;
+            self.keys.reload().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         warnings.extend(of_keys);
-        self.vault.next_keyring(keys, &kept).map_err(|problems| problems.iter().map(|p| told(p)).collect())
+        let keyring = self.vault.next_keyring(keys, &kept);
+        keyring.map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -1,36 +1,36 @@
-//! The stacks of threads, left out of core dumps.
+//! Excludes the stacks of threads from core dumps.
 //!
-//! Keys live in locked memory, but who computes with them has parts of them at hand: the round keys of AES-256 are more
-//! than a processor has registers for, and what has no register is on the stack, where it stays until something else is
-//! written there. No code can undo that while it computes, so the stacks themselves are left out.
+//! Keys live in locked memory, but a computation with them spills parts of them: AES-256 has more round keys than a
+//! processor has registers, and the rest goes to the stack, where it stays until it is overwritten. No code can prevent
+//! that, so the stacks themselves are excluded.
 
 use std::{io, mem::MaybeUninit, ptr::NonNull};
 
 use libc::c_void;
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// Leaves the calling thread's stack out of core dumps, for as long as the thread lives.
+/// Excludes the calling thread's stack from core dumps for the life of the thread.
 ///
 /// # Errors
-/// What the system said, where it does not tell where the stack is or does not take the advice.
+/// The system does not report the bounds of the stack, or rejects the advice.
 pub(super) fn exclude_from_core_dumps() -> io::Result<()> {
     let (start, length) = bounds()?;
     // SAFETY: the range is this thread's own stack, and the advice does not change what is read or written there.
     Ok(unsafe { madvise(start, length, MmapAdvise::MADV_DONTDUMP) }?)
 }
 
-/// The lowest address and the size of the calling thread's stack.
+/// Returns the lowest address and the size of the calling thread's stack.
 fn bounds() -> io::Result<(NonNull<c_void>, usize)> {
     let done = |status: i32| if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(status)) };
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: the calling thread exists, and the pointer is to room for one set of attributes.
+    // SAFETY: the calling thread exists, and the pointer is to memory for one set of attributes.
     done(unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) })?;
-    // SAFETY: the call above has written them, as it says by its status.
+    // SAFETY: the call above succeeded, so it has initialized them.
     let mut attributes = unsafe { attributes.assume_init() };
     let (mut start, mut length) = (std::ptr::null_mut(), 0);
-    // SAFETY: the attributes are whole, and the pointers are to two variables of ours.
+    // SAFETY: the attributes are initialized, and the pointers are to two local variables.
     let found = done(unsafe { libc::pthread_attr_getstack(&attributes, &mut start, &mut length) });
-    // SAFETY: the attributes are whole and are not used again.
+    // SAFETY: the attributes are initialized and are not used again.
     done(unsafe { libc::pthread_attr_destroy(&mut attributes) })?;
     found?;
     let start = NonNull::new(start).ok_or_else(|| io::Error::other("this thread has no stack"))?;
@@ -43,8 +43,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether the mapping that holds an address is marked as one not to dump (proc_pid_smaps(5)).
-    fn is_left_out(address: usize) -> bool {
+    /// Returns whether the mapping of an address is marked `dd`, "do not dump" (proc_pid_smaps(5)).
+    fn is_excluded(address: usize) -> bool {
         let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;
         for line in smaps.lines() {
@@ -58,23 +58,23 @@ mod tests {
                 return flags.split_whitespace().any(|flag| flag == "dd");
             }
         }
-        panic!("nothing is mapped there");
+        panic!("the address is not mapped");
     }
 
     #[test]
-    fn the_stack_of_the_thread_that_asks_is_left_out_and_no_other() {
+    fn excludes_the_stack_of_the_calling_thread_only() {
         thread::spawn(|| {
             let on_the_stack = 0u8;
             let address = (&raw const on_the_stack).addr();
-            assert!(!is_left_out(address));
+            assert!(!is_excluded(address));
             exclude_from_core_dumps().unwrap();
-            assert!(is_left_out(address));
+            assert!(is_excluded(address));
             let (start, length) = bounds().unwrap();
             assert!((start.addr().get()..start.addr().get() + length).contains(&address));
         })
         .join()
         .unwrap();
         let here = 0u8;
-        assert!(!is_left_out((&raw const here).addr()));
+        assert!(!is_excluded((&raw const here).addr()));
     }
 }

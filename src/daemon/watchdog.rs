@@ -1,8 +1,8 @@
 //! The service manager's watchdog (sd_watchdog_enabled(3)), fed while the store and the audit log answer.
 //!
-//! What answers slowly is waited for, and meanwhile the watchdog is not fed: a disk that hangs, or a lock that nobody gives
-//! back, ends in a restart. An error is an answer where a restart would not mend it: a full disk is told of by
-//! `masker health`, and both go on by themselves once there is room.
+//! A slow answer is waited for, and meanwhile the watchdog is not fed: a disk that hangs, or a lock that is never
+//! released, ends in a restart. A full disk does not: a restart would not help, `masker health` reports it, and the store
+//! and the log recover once there is space.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -10,28 +10,28 @@ use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::run::notify;
+use super::notify::notify;
 use masker_audit::AuditLog;
 use masker_vault::Vault;
 
-/// What has to answer.
+/// The parts that must answer.
 pub(super) struct WatchdogTargets {
     pub(super) vault: Arc<Vault>,
     pub(super) audit: Option<Arc<AuditLog>>,
 }
 
 impl WatchdogTargets {
-    /// Feeds the watchdog as often as the service manager asks for; for ever, and never where it does not ask.
+    /// Feeds the watchdog forever, at the interval that the service manager has set, if it has.
     pub(super) async fn feed_watchdog(&self) {
         match sd_notify::watchdog_enabled() {
             None => pending().await,
-            // Twice in its time, as sd_watchdog_enabled(3) recommends.
-            Some(time) => feed(time / 2, async || self.answer().await, || notify(&[NotifyState::Watchdog])).await,
+            // Twice in the interval, as sd_watchdog_enabled(3) recommends.
+            Some(time) => feed(time / 2, async || self.check().await, || notify(&[NotifyState::Watchdog])).await,
         }
     }
 
-    /// Whether the store lets itself be read, and somebody keeps the audit log.
-    async fn answer(&self) -> Result<(), String> {
+    /// Checks that the store can be read and that the audit log's thread runs.
+    async fn check(&self) -> Result<(), String> {
         self.vault.ping().await.map_err(|failed| failed.to_string())?;
         let Some(log) = self.audit.clone() else { return Ok(()) };
         match tokio::task::spawn_blocking(move || log.is_running()).await {
@@ -41,16 +41,16 @@ impl WatchdogTargets {
     }
 }
 
-/// Feeds once in each pause, if what is asked says that all is well.
-async fn feed(pause: Duration, answer: impl AsyncFn() -> Result<(), String>, fed: impl Fn()) {
-    // The least that the clock can count.
-    let mut interval = interval(pause.max(Duration::from_millis(1)));
+/// Calls `notify` once in each period if `check` succeeds.
+async fn feed(period: Duration, check: impl AsyncFn() -> Result<(), String>, notify: impl Fn()) {
+    // The resolution of tokio's clock, which also rejects a period of zero.
+    let mut interval = interval(period.max(Duration::from_millis(1)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        match answer().await {
-            Ok(()) => fed(),
-            Err(why) => warn!(why, "the watchdog is not fed"),
+        match check().await {
+            Ok(()) => notify(),
+            Err(why) => warn!(why, "not feeding the watchdog"),
         }
     }
 }
@@ -64,28 +64,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_fed_once_for_each_answer_and_for_no_failure() {
-        let (answers, asked) = mpsc::unbounded_channel();
-        let asked = Mutex::new(asked);
-        let (fed, feeds) = (AtomicUsize::new(0), mpsc::unbounded_channel());
-        let (told, mut feeds) = feeds;
+    async fn feeds_once_for_each_success_and_not_for_a_failure() {
+        let (send_result, results) = mpsc::unbounded_channel();
+        let results = Mutex::new(results);
+        let (send_feed, mut feeds) = mpsc::unbounded_channel();
+        let count = AtomicUsize::new(0);
         let feeding = feed(
             Duration::from_millis(1),
-            async || asked.lock().await.recv().await.expect("the test is not over"),
+            async || results.lock().await.recv().await.expect("the test still sends"),
             || {
-                fed.fetch_add(1, Ordering::Relaxed);
-                told.send(()).expect("the test is not over");
+                count.fetch_add(1, Ordering::Relaxed);
+                send_feed.send(()).expect("the test still receives");
             },
         );
         let test = async {
-            for answer in [Ok(()), Err("no".to_owned()), Err("no".to_owned()), Ok(())] {
-                answers.send(answer).expect("somebody asks");
+            for result in [Ok(()), Err("no".to_owned()), Err("no".to_owned()), Ok(())] {
+                send_result.send(result).expect("the feeder still receives");
             }
             feeds.recv().await;
             feeds.recv().await;
-            // The third answer does not come: nothing is fed, however long that takes.
+            // Without a further result, the watchdog is not fed.
             assert!(tokio::time::timeout(Duration::from_millis(20), feeds.recv()).await.is_err());
-            assert_eq!(fed.load(Ordering::Relaxed), 2);
+            assert_eq!(count.load(Ordering::Relaxed), 2);
         };
         tokio::select! {
             () = feeding => {}

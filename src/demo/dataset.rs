@@ -1,4 +1,4 @@
-//! A file of patients, and its fields swapped for tokens and back through the daemon.
+//! A table of patients, and the replacement of its fields with tokens and back.
 
 use std::{
     collections::BTreeMap,
@@ -19,21 +19,21 @@ use masker_client::Client;
 /// Values in one request.
 const BATCH: usize = 1_000;
 
-/// Patients, or what stands in their places.
+/// A table with one row for each patient. Its fields are values or tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Sheet {
     pub(super) rows: Vec<Patient>,
 }
 
-/// What a pass over a sheet came to.
+/// The statistics of one pass over a sheet.
 pub(super) struct PassStats {
-    /// Fields that were swapped.
+    /// Fields that were replaced.
     pub(super) fields: usize,
-    /// Requests that it took.
+    /// Requests that were sent.
     pub(super) requests: usize,
-    /// How long.
+    /// The duration.
     pub(super) took: Duration,
-    /// How many fields had each outcome: `new` or `known` for tokens, `active` or `old` for values.
+    /// The number of fields by outcome: `new` or `known` for tokens, `active` or `old` for values.
     pub(super) outcomes: BTreeMap<String, usize>,
 }
 
@@ -42,7 +42,7 @@ impl PassStats {
         self.outcomes.get(outcome).copied().unwrap_or_default()
     }
 
-    /// Fields a second.
+    /// Returns the fields per second.
     pub(super) fn rate(&self) -> u64 {
         let seconds = self.took.as_secs_f64();
         if seconds > 0.0 { (self.fields as f64 / seconds) as u64 } else { 0 }
@@ -55,8 +55,8 @@ impl Sheet {
         let mut rows = Vec::new();
         for record in csv::Reader::from_path(path).map_err(failed)?.records() {
             let fields: Vec<String> = record.map_err(failed)?.iter().map(str::to_owned).collect();
-            // The reader has made sure that every record is as long as the heading.
-            rows.push(Patient::try_from(fields).map_err(|_| DemoError::Claim("a column was lost".to_owned()))?);
+            // The reader has checked that every record is as long as the heading.
+            rows.push(Patient::try_from(fields).map_err(|_| DemoError::Check("a column was lost".to_owned()))?);
         }
         Ok(Sheet { rows })
     }
@@ -67,7 +67,7 @@ impl Sheet {
         fs::write(path, text).map_err(|error| failed(error.into()))
     }
 
-    /// The fields that hold something and are of a kind, with the kind.
+    /// Returns the non-empty fields that have a kind, with that kind.
     pub(super) fn identifying(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.rows.iter().flatten().zip(COLUMNS.iter().cycle()).filter_map(|(field, column)| {
             let kind = column.kind.filter(|_| !field.is_empty())?;
@@ -75,22 +75,22 @@ impl Sheet {
         })
     }
 
-    /// The sheet with each of its [`Sheet::identifying`] fields replaced by the next of `others`.
-    fn with(&self, others: Vec<String>) -> Self {
-        let mut others = others.into_iter();
+    /// Returns the sheet with each [`Sheet::identifying`] field replaced by the next of `replacements`.
+    fn with(&self, replacements: Vec<String>) -> Self {
+        let mut replacements = replacements.into_iter();
         let mut sheet = self.clone();
         for (field, column) in sheet.rows.iter_mut().flatten().zip(COLUMNS.iter().cycle()) {
             if column.kind.is_some()
                 && !field.is_empty()
-                && let Some(other) = others.next()
+                && let Some(replacement) = replacements.next()
             {
-                *field = other;
+                *field = replacement;
             }
         }
         sheet
     }
 
-    /// Asks for the token of every value.
+    /// Replaces every value with its token.
     pub(super) async fn tokenize(&self, client: &mut Client) -> Result<(Self, PassStats), DemoError> {
         let items = self.identifying().map(|(kind, value)| TokenizeItem {
             kind: kind.into(),
@@ -98,67 +98,63 @@ impl Sheet {
             context: None,
         });
         let mut items = items.peekable();
-        let (mut swapped, mut pass) = (Vec::new(), PassProgress::start());
+        let (mut replacements, mut pass) = (Vec::new(), PassProgress::start());
         while items.peek().is_some() {
             let request = TokenizeRequest { policy: None, context: None, items: items.by_ref().take(BATCH).collect() };
             let reply = client.post("/api/v1/tokenize", &request).await?;
             let answer: Answer<TokenizeResult<'_>> = reply.json()?;
-            complete(answer.results.len(), request.items.len())?;
+            check_complete(answer.results.len(), request.items.len())?;
             pass.requests += 1;
             for result in answer.results {
                 match result {
                     TokenizeResult::Token { token, created } => {
-                        pass.note(if created == Some(true) { "new" } else { "known" });
-                        swapped.push(token.to_string());
+                        pass.count(if created == Some(true) { "new" } else { "known" });
+                        replacements.push(token.to_string());
                     }
-                    TokenizeResult::Error { error } => return Err(refused(&error)),
-                    _ => {
-                        return Err(DemoError::Claim(
-                            "a value was answered with something that is no token".to_owned(),
-                        ));
-                    }
+                    TokenizeResult::Error { error } => return Err(item_failed(&error)),
+                    _ => return Err(DemoError::Check("a value was not answered with a token".to_owned())),
                 }
             }
         }
-        Ok((self.with(swapped), pass.finish()))
+        Ok((self.with(replacements), pass.finish()))
     }
 
-    /// Asks for the value of every token.
+    /// Replaces every token with its value.
     pub(super) async fn rehydrate(&self, client: &mut Client) -> Result<(Self, PassStats), DemoError> {
         let mut tokens = self.identifying().map(|(_, token)| TokenItem::Plain(token.into())).peekable();
-        let (mut swapped, mut pass) = (Vec::new(), PassProgress::start());
+        let (mut replacements, mut pass) = (Vec::new(), PassProgress::start());
         while tokens.peek().is_some() {
             let request = RehydrateRequest { context: None, tokens: tokens.by_ref().take(BATCH).collect() };
             let reply = client.post("/api/v1/rehydrate", &request).await?;
             let answer: Answer<RehydrateResult<'_>> = reply.json()?;
-            complete(answer.results.len(), request.tokens.len())?;
+            check_complete(answer.results.len(), request.tokens.len())?;
             pass.requests += 1;
             for result in answer.results {
                 match result {
                     RehydrateResult::Value { value, generation, .. } => {
-                        pass.note(&generation);
-                        swapped.push(value.to_string());
+                        pass.count(&generation);
+                        replacements.push(value.to_string());
                     }
-                    RehydrateResult::Error { error } => return Err(refused(&error)),
+                    RehydrateResult::Error { error } => return Err(item_failed(&error)),
                 }
             }
         }
-        Ok((self.with(swapped), pass.finish()))
+        Ok((self.with(replacements), pass.finish()))
     }
 }
 
-fn complete(answered: usize, asked: usize) -> Result<(), DemoError> {
-    if answered == asked {
+fn check_complete(results: usize, items: usize) -> Result<(), DemoError> {
+    if results == items {
         return Ok(());
     }
-    Err(DemoError::Claim(format!("{asked} items were asked for and {answered} answered")))
+    Err(DemoError::Check(format!("a request with {items} items got {results} results")))
 }
 
-fn refused(error: &ItemError) -> DemoError {
-    DemoError::Claim(format!("a field was refused with {}: {}", error.code, error.detail))
+fn item_failed(error: &ItemError) -> DemoError {
+    DemoError::Check(format!("a field failed with {}: {}", error.code, error.detail))
 }
 
-/// A [`PassStats`] under way.
+/// The statistics of a pass in progress.
 struct PassProgress {
     requests: usize,
     started: Instant,
@@ -170,7 +166,7 @@ impl PassProgress {
         PassProgress { requests: 0, started: Instant::now(), outcomes: BTreeMap::new() }
     }
 
-    fn note(&mut self, outcome: &str) {
+    fn count(&mut self, outcome: &str) {
         match self.outcomes.get_mut(outcome) {
             Some(count) => *count += 1,
             None => drop(self.outcomes.insert(outcome.to_owned(), 1)),

@@ -1,12 +1,12 @@
-//! `masker demo`: the whole story in a minute, told by the real daemon on throwaway keys and a throwaway vault.
+//! `masker demo`: the life of a vault in a minute, with the real daemon, throwaway keys and a throwaway vault.
 //!
-//! Everything goes the way an application's requests go: this process is a client, and the daemon is the same program,
-//! started as a process of its own, with its keys in its environment, its files in a temporary directory, and requests
-//! over its socket. What is claimed is checked, and the exit code says whether all of it held.
+//! This process is an ordinary client. The daemon is the same program in another process, with its keys in its
+//! environment, its files in a temporary directory, and requests over its socket. Every statement that the demo prints
+//! is checked first, and the exit code says whether all checks passed.
 
 mod daemon;
-pub mod patients;
 mod dataset;
+pub mod patients;
 mod walkthrough;
 
 use std::{
@@ -19,66 +19,66 @@ use tokio::runtime;
 
 use masker_cli::Exit;
 use masker_client::ClientError;
+use masker_core::crypto::LockedMemoryError;
 
-/// Tells the story on standard output. Takes half a minute at the most on a small machine, and leaves nothing behind,
-/// however it ends.
+/// Runs the demo and prints each step to standard output. Leaves nothing behind, however it ends.
 ///
-/// Returns 0 if everything that it claims held, 2 if something did not, and 1 if it could not be told to the end. It must
-/// not be called from within a tokio runtime.
+/// Returns 0 if every check passed, 2 if one failed, and 1 if the demo could not run to its end. Must not be called from
+/// within a tokio runtime.
 pub fn run() -> ExitCode {
     let exit = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run_or_interrupted()),
-        Err(error) => ended(&DemoError::System { what: "start", source: error }),
+        Err(error) => failed(&DemoError::System { what: "start a runtime", source: error }),
     };
     exit.into()
 }
 
 async fn run_or_interrupted() -> Exit {
     let mut out = io::stdout();
-    // Whichever loses is dropped, and the daemon and the files with it. The signal is listened for before the story
-    // has made anything that could be left behind.
-    let told = tokio::select! {
+    // An interrupt drops the walkthrough, and with it the daemon and the files. The handler is registered first, before
+    // there is anything to clean up.
+    let outcome = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
-        told = walkthrough::tell(&mut out) => told,
+        outcome = walkthrough::run(&mut out) => outcome,
     };
-    match told {
+    match outcome {
         Ok(()) => Exit::Done,
-        Err(error) => ended(&error),
+        Err(error) => failed(&error),
     }
 }
 
-fn ended(error: &DemoError) -> Exit {
-    // Nobody is left to tell if this fails.
+fn failed(error: &DemoError) -> Exit {
+    // If standard error is closed, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "\nFAIL: {error}");
     match error {
-        DemoError::Claim(_) => Exit::Failure,
+        DemoError::Check(_) => Exit::Failure,
         _ => Exit::Error,
     }
 }
 
-/// Why the story did not end well.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    /// Something that it claims is not so.
+    /// A check failed.
     #[error("{0}: this is a bug in masker")]
-    Claim(String),
-    /// The system refused something.
-    #[error("the demonstration could not {what}: {source}")]
+    Check(String),
+    /// A system call failed.
+    #[error("failed to {what}: {source}")]
     System { what: &'static str, source: io::Error },
-    /// A file of the demonstration could not be used.
+    /// A file of the demo could not be read or written.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: csv::Error },
-    /// The daemon did not come up.
-    #[error("the daemon did not start: {reason}. It said:\n{log}")]
+    /// The daemon did not start.
+    #[error("the daemon failed to start: {reason}. Its log ends with:\n{log}")]
     Daemon { reason: String, log: String },
     /// A request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No key could be made.
-    #[error("a key could not be made: {0}")]
-    Key(#[from] masker_core::crypto::LockedMemoryError),
-    /// Somebody pressed Ctrl-C.
+    /// A key could not be generated.
+    #[error("failed to generate a key: {0}")]
+    Key(#[from] LockedMemoryError),
+    /// The user pressed Ctrl-C.
     #[error("interrupted; nothing was left behind")]
     Interrupted,
 }

@@ -1,28 +1,28 @@
-//! The patients of the demonstration: made up by a seeded generator, the same ones on every machine.
+//! Fictitious patients from a seeded generator, the same on every machine.
 //!
-//! Nobody can be meant by them. Telephone numbers end in 555-0100 to 555-0199, which are kept free for fiction; social
-//! security numbers begin with 666, or with 9 and a group below 50, neither of which is given to anybody; mail goes to
-//! `example.org` and its like (RFC 2606), addresses of hosts are those of documentation (RFC 5737, RFC 3849), ZIP codes
-//! begin with 000 to 004, and no such towns exist.
+//! They cannot be real. Telephone numbers end in 555-0100 to 555-0199, which are reserved for fiction. Social security
+//! numbers begin with 666, or with 9 and a group below 50; neither is ever issued. Mail addresses are at `example.org`
+//! and similar domains (RFC 2606), IP addresses are reserved for documentation (RFC 5737, RFC 3849), ZIP codes begin
+//! with 000 to 004, and the towns do not exist.
 //!
-//! They are as awkward as real data: separators, quotes and line ends inside of fields, letters of many scripts, accents
-//! composed and not, leading zeros, missing values, and one thing written by several systems in several ways. One value
-//! is always written in the same way, though: where two spellings of a value share a token, that gives back the spelling
-//! that came first, and a file with both would not come back byte for byte.
+//! They are as awkward as real data: separators, quotes and line ends within fields, letters of many scripts, composed
+//! and combining accents, leading zeros, missing values, and the formats of several source systems. But each value has
+//! one spelling: if two spellings share a token, it rehydrates to the first one, and a file with both would not come
+//! back byte for byte.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Patients in the file that is shipped.
+/// The number of patients in the shipped file.
 pub const PATIENTS: usize = 1_000;
-/// The seed of the file that is shipped.
+/// The seed of the shipped file.
 pub const SEED: u64 = 1_996;
 
 /// A column of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PatientColumn {
-    /// Its heading.
+    /// The heading.
     pub name: &'static str,
-    /// The entity kind of its values; `None` where they identify nobody and stay as they are.
+    /// The kind of its values; `None` if they identify nobody and stay as they are.
     pub kind: Option<&'static str>,
 }
 
@@ -30,7 +30,7 @@ const fn column(name: &'static str, kind: &'static str) -> PatientColumn {
     PatientColumn { name, kind: Some(kind) }
 }
 
-/// The columns, in their order.
+/// The columns of the file, in order.
 pub const COLUMNS: [PatientColumn; 14] = [
     column("mrn", "MRN"),
     column("name", "NAME"),
@@ -88,24 +88,24 @@ const AREA_CODES: [u16; 10] = [206, 212, 303, 312, 404, 415, 503, 617, 713, 808]
 const DIAGNOSES: [&str; 12] =
     ["E11.9", "E78.5", "F41.1", "G43.909", "I10", "I48.91", "J45.909", "K21.9", "M54.50", "N39.0", "R51.9", "Z00.00"];
 
-/// Makes patients up. The same seed gives the same ones, in any version of this program.
+/// Generates patients. The same seed gives the same patients in every version of this program.
 pub fn patients(seed: u64, count: usize) -> Vec<Patient> {
     let mut random = SplitMix64(seed);
     let mut household = 0;
-    let made = (0..count).map(|index| {
-        // Members of a household follow each other and share a telephone and an address.
-        if !random.with_probability(8) {
+    let patients = (0..count).map(|index| {
+        // Members of a household are consecutive, and share a telephone number and an address.
+        if !random.one_in(8) {
             household = index;
         }
         patient(index, household, &mut random)
     });
-    made.collect()
+    patients.collect()
 }
 
-/// The file: a heading and the patients, as CSV (RFC 4180, lines ending in a line feed).
+/// Returns the file: a heading and the patients, as CSV (RFC 4180, with line feeds as line ends).
 ///
 /// # Errors
-/// None that could come from writing to memory.
+/// None: it writes to memory.
 pub fn csv(patients: &[Patient]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(COLUMNS.map(|column| column.name))?;
@@ -126,14 +126,14 @@ fn patient(index: usize, household: usize, random: &mut SplitMix64) -> Patient {
         date(1930 + random.below(90), random),
         ssn(index, random),
         phone(household),
-        if random.with_probability(12) { String::new() } else { email(given, index) },
+        if random.one_in(12) { String::new() } else { email(given, index) },
         address(household, town),
         if household.is_multiple_of(3) { format!("{zip}-{:04}", permuted(household, 9_973)) } else { zip },
         format!("HP-{:03}-{:07}-{:02}", household % 7, permuted(household, 9_999_991), 1 + index - household),
         format!("{:010}", permuted(index, 9_999_991)),
-        if random.with_probability(5) { device(index) } else { String::new() },
+        if random.one_in(5) { device(index) } else { String::new() },
         ip_address(random),
-        if random.with_probability(20) { String::new() } else { date(2_019 + random.below(6), random) },
+        if random.one_in(20) { String::new() } else { date(2_019 + random.below(6), random) },
         random.pick(&DIAGNOSES).to_owned(),
     ]
 }
@@ -150,7 +150,7 @@ fn mrn(index: usize) -> String {
 
 fn name(given: usize, family: usize, random: &mut SplitMix64) -> String {
     let (given_name, family_name) = (GIVEN_NAMES[given], FAMILY_NAMES[family]);
-    // Which of two spellings that count as one name is used depends on the name alone.
+    // The policy treats both spellings as one name, so the name alone decides which one is used.
     if (given + family).is_multiple_of(17) {
         return format!("{given_name} {family_name}").to_uppercase();
     }
@@ -163,20 +163,16 @@ fn name(given: usize, family: usize, random: &mut SplitMix64) -> String {
     }
 }
 
-/// A day of a year; written as the system that keeps odd or even days writes it.
+/// Returns a random day of a year. Even days are written in one format, odd days in another.
 fn date(year: usize, random: &mut SplitMix64) -> String {
     let (month, day) = (1 + random.below(12), 1 + random.below(28));
     if day.is_multiple_of(2) { format!("{year}-{month:02}-{day:02}") } else { format!("{month:02}/{day:02}/{year}") }
 }
 
 fn ssn(index: usize, random: &mut SplitMix64) -> String {
-    let area = if random.with_probability(2) { 666 } else { 900 + random.below(100) };
+    let area = if random.one_in(2) { 666 } else { 900 + random.below(100) };
     let (group, serial) = (1 + random.below(49), 1 + permuted(index, 9_973));
-    if random.with_probability(10) {
-        format!("{area}{group:02}{serial:04}")
-    } else {
-        format!("{area}-{group:02}-{serial:04}")
-    }
+    if random.one_in(10) { format!("{area}{group:02}{serial:04}") } else { format!("{area}-{group:02}-{serial:04}") }
 }
 
 fn phone(household: usize) -> String {
@@ -191,13 +187,13 @@ fn phone(household: usize) -> String {
 }
 
 fn email(given: usize, index: usize) -> String {
-    // Letters without their accents; names without such letters have none to give.
+    // ASCII letters, without accents. Some names have none.
     let letters = GIVEN_NAMES[given].nfd().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase());
     let name: String = letters.collect();
     let name = if name.is_empty() { "patient" } else { &name };
     let domain = ["example.org", "example.com", "example.net"][index % 3];
     match index % 40 {
-        // Both are addresses: RFC 5321 allows a quoted local part, RFC 6531 letters beyond ASCII.
+        // Both are valid: RFC 5321 allows a quoted local part, RFC 6531 non-ASCII letters.
         7 => format!("\"{name}, {index}\"@{domain}"),
         23 => format!("{}.{index}@{domain}", GIVEN_NAMES[given]),
         _ => format!("{name}.{index}@{domain}"),
@@ -236,14 +232,14 @@ fn ip_address(random: &mut SplitMix64) -> String {
     }
 }
 
-/// A number below `prime` for each index below it, no two the same where `prime` is one.
+/// Returns a permutation of the numbers below `prime`, if it is prime, as a function of an index below it.
 fn permuted(index: usize, prime: usize) -> usize {
-    // Any factor does that is no multiple of the primes in use; this one looks disorderly.
+    // Any factor works that is not a multiple of the primes in use. This one looks random.
     (index * 7_919 + 1_234) % prime
 }
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a few lines that stay the
-/// same, where the generators of libraries may change between their versions. For made-up data only.
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It never changes, unlike
+/// the generators of libraries. For fictitious data only.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -255,13 +251,14 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is far below 2⁶⁴, so that the bias does not matter; 0 where `bound` is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0. Bounds are far below 2⁶⁴, so the bias does not matter.
     fn below(&mut self, bound: usize) -> usize {
         self.next().checked_rem(bound as u64).unwrap_or(0) as usize
     }
 
-    fn with_probability(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
+    /// Returns true once in `n` times on average.
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
     }
 
     fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
@@ -283,33 +280,33 @@ mod tests {
         rule.normalizer.apply(Value::new(value).unwrap()).unwrap().into_owned()
     }
 
-    fn made() -> Vec<Patient> {
+    fn shipped() -> Vec<Patient> {
         patients(SEED, PATIENTS)
     }
 
     #[test]
     fn the_generator_is_splitmix64() {
-        // The first values from the seed 1234567, as the authors' reference implementation gives them.
+        // The first values of the authors' reference implementation with the seed 1234567.
         let mut random = SplitMix64(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
     #[test]
-    fn the_file_in_the_repository_is_what_the_generator_makes() {
-        let csv = csv(&made()).unwrap();
+    fn the_shipped_file_is_up_to_date() {
+        let csv = csv(&shipped()).unwrap();
         if std::env::var_os("MASKER_WRITE_PATIENTS").is_some() {
             std::fs::write(SHIPPED, &csv).unwrap();
         }
-        let shipped = std::fs::read(SHIPPED).unwrap();
-        assert!(shipped == csv, "demo/patients.csv differs: MASKER_WRITE_PATIENTS=1 makes this test write it anew");
+        let file = std::fs::read(SHIPPED).unwrap();
+        assert!(file == csv, "demo/patients.csv differs; run this test with MASKER_WRITE_PATIENTS=1 to update it");
     }
 
     #[test]
     fn every_value_has_one_spelling() {
         let policy = Policy::parse(include_str!("../../policies/healthcare-default.toml")).unwrap();
         let mut spellings: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
-        let made = made();
-        for patient in &made {
+        let patients = shipped();
+        for patient in &patients {
             for (column, value) in COLUMNS.iter().zip(patient).filter(|(_, value)| !value.is_empty()) {
                 let Some(kind) = column.kind else { continue };
                 let (_, rule) = policy.rule(kind).unwrap();
@@ -319,14 +316,14 @@ mod tests {
         }
         let several: Vec<_> = spellings.iter().filter(|(_, spellings)| spellings.len() > 1).collect();
         assert!(several.is_empty(), "{several:?}");
-        // The check can fail: these are one name to the policy.
+        // The check can fail: the policy treats these as one name.
         let Action::Tokenize(rule) = policy.rule("NAME").unwrap().1.action else { panic!("NAME is not tokenized") };
         assert_eq!(normal(rule, "ADA XU"), normal(rule, "Ada  Xu"));
     }
 
     #[test]
-    fn nobody_can_be_meant() {
-        for [_, _, _, ssn, phone, email, _, zip, ..] in made() {
+    fn no_value_can_be_real() {
+        for [_, _, _, ssn, phone, email, _, zip, ..] in shipped() {
             let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
             let (ssn, phone) = (digits(&ssn), digits(&phone));
             assert_eq!(ssn.len(), 9);
@@ -338,9 +335,9 @@ mod tests {
     }
 
     #[test]
-    fn the_data_are_awkward() {
-        let made = made();
-        let has = |what: &dyn Fn(&str) -> bool| made.iter().flatten().filter(|value| what(value)).count();
+    fn the_data_is_awkward() {
+        let patients = shipped();
+        let has = |what: &dyn Fn(&str) -> bool| patients.iter().flatten().filter(|value| what(value)).count();
         for (mark, count) in [
             ("a separator", has(&|value| value.contains(','))),
             ("a quotation mark", has(&|value| value.contains('"'))),
@@ -353,7 +350,7 @@ mod tests {
         ] {
             assert!(count >= 10, "only {count} fields have {mark}");
         }
-        let telephones: BTreeSet<&String> = made.iter().map(|patient| &patient[4]).collect();
-        assert!(telephones.len() < made.len() - 50, "households share telephones");
+        let telephones: BTreeSet<&String> = patients.iter().map(|patient| &patient[4]).collect();
+        assert!(telephones.len() < patients.len() - 50, "households share telephones");
     }
 }

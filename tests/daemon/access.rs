@@ -217,7 +217,7 @@ fn a_reload_replaces_the_clients() {
 
     site.client("name = \"ghost\"\nuser = \"no-such-user\"\nscopes = []");
     let log = site.launch().care_keys().refused().code(3);
-    assert!(log.contains("names the user `no-such-user`, which this host does not have"), "{log}");
+    assert!(log.contains("names the user `no-such-user`, which does not exist on this host"), "{log}");
 }
 
 /// A control group as the service manager creates it for a unit, if this host allows that.

@@ -214,7 +214,7 @@ fn a_reload_reads_credentials_again_but_not_variables() {
     let [care, care_old] = [line("K_CARE", "1", "active"), line("K_CARE", "0", "old")];
     let [pay, pay_old] = [line("K_PAY", "2", "active"), line("K_PAY", "1", "old")];
     assert_eq!(loaded(&answer), [care.clone(), care_old.clone(), pay.clone(), pay_old, line("K_SPARE", "1", "active")]);
-    assert!(answer["warnings"].to_string().contains("K_SPARE is loaded and no policy names it"), "{answer}");
+    assert!(answer["warnings"].to_string().contains("K_SPARE is loaded but no policy names it"), "{answer}");
     assert_eq!((client.value(&phone), client.value(&card)), ("415-555-2671".to_owned(), "4111".to_owned()));
     assert_eq!(generation(&mut client, &phone), "active");
 
@@ -299,7 +299,7 @@ fn a_refused_reload_reports_all_errors_and_changes_nothing() {
         }
     }
     let log = daemon.stop().log.text();
-    assert!(log.contains("the keys were not reloaded; those before stay in force"), "{log}");
+    assert!(log.contains("failed to reload the keys; the previous ones stay in force"), "{log}");
     for secret in ["hunter2", "c2hvcnQ", &key("K_CARE", "1").base64(), &key("K_CARE", "2").base64()] {
         assert!(!log.contains(secret), "the log contains a key");
     }

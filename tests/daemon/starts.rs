@@ -76,8 +76,7 @@ fn refuses_to_start_without_the_key_of_a_policy() {
         .key("K_MORE", &TestKey::named("more"))
         .key("K_SPARE", &TestKey::named("spare"))
         .start();
-    let warned =
-        daemon.log().wait_for(1, "this key is loaded and no policy names it; it opens what was minted under it");
+    let warned = daemon.log().wait_for(1, "this key is loaded but no policy names it; it only opens existing tokens");
     assert_eq!((warned.len(), &warned[0]["kid"]), (1, &json!("K_SPARE")));
     daemon.stop();
 }

@@ -1,4 +1,4 @@
-//! The units, judged by systemd itself in a root where the binary is installed.
+//! The systemd units, checked by systemd in a root directory with the binary.
 
 use std::{
     fs,
@@ -6,14 +6,14 @@ use std::{
     process::{Command, Output},
 };
 
-/// The most that `systemd-analyze security` may find fault with, in tenths of its points: 0 is the best, 100 the worst.
+/// The highest exposure that `systemd-analyze security` may report, in tenths: 0 is the best, 100 the worst.
 const EXPOSURE_TENTHS_MAX: &str = "5";
 
-/// A root directory with the binary, the units, and the targets that they are tied to.
+/// A root directory with the binary, the units, and the targets that they depend on.
 struct Root(tempfile::TempDir);
 
 impl Root {
-    /// `None`, with the reason on standard error, where there is no systemd to ask. CI has to have one.
+    /// Creates it. Returns `None`, with the reason on standard error, if systemd is not installed; CI must have it.
     fn new() -> Option<Self> {
         let missing = Command::new("systemd-analyze").arg("--version").output().err();
         if let Some(missing) = missing {
@@ -21,7 +21,7 @@ impl Root {
             eprintln!("skipped: systemd-analyze does not run here ({missing}); `make deps` installs it");
             return None;
         }
-        // Beside the binary, so that it can be linked instead of copied.
+        // On the binary's file system, so that it can be linked instead of copied.
         let root = Root(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
         for directory in ["usr/bin", "usr/lib/systemd/system", "etc/systemd/system"] {
             fs::create_dir_all(root.path(directory)).unwrap();
@@ -57,12 +57,12 @@ impl Root {
         Command::new("systemd-analyze").args(arguments).arg(root).output().unwrap()
     }
 
-    /// What systemd finds wrong with the units; nothing, if they are sound. Of a setting that it does not know it only
-    /// warns, and exits 0, so the output counts.
-    fn faults(&self) -> String {
+    /// Returns the problems that systemd finds in the units, or an empty string. Of an unknown setting it only warns and
+    /// exits with 0, so the output counts.
+    fn problems(&self) -> String {
         let output = self.analyze(&["verify", "--man=no", "masker.service", "masker.socket"]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        if output.status.success() { said } else { format!("{said}({})", output.status) }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { text } else { format!("{text}({})", output.status) }
     }
 }
 
@@ -71,43 +71,43 @@ fn shipped(unit: &str) -> String {
 }
 
 #[test]
-fn the_units_pass_where_the_binary_is_installed() {
+fn systemd_verifies_the_units() {
     let Some(root) = Root::new() else { return };
-    assert_eq!(root.faults(), "");
+    assert_eq!(root.problems(), "");
 
-    // That is said of sound units alone: a misspelt setting, a malformed value, a binary that is not there.
+    // The check can fail: a misspelt setting, a malformed value, a missing binary.
     let service = shipped("masker.service");
-    for (from, to, said) in [
+    for (from, to, expected) in [
         ("UMask=0077", "UMaks=0077", "Unknown key"),
         ("PrivateTmp=yes", "PrivateTmp=perhaps", "Failed to parse boolean"),
         ("ExecStart=/usr/bin/masker", "ExecStart=/usr/bin/maskr", "is not executable"),
     ] {
         assert!(service.contains(from), "{from}");
         root.install("masker.service", &service.replace(from, to));
-        let faults = root.faults();
-        assert!(faults.contains(said), "{to}: {faults}");
+        let problems = root.problems();
+        assert!(problems.contains(expected), "{to}: {problems}");
     }
 }
 
 #[test]
-fn the_sandbox_is_as_tight_as_it_was() {
+fn the_exposure_of_the_service_does_not_grow() {
     let Some(root) = Root::new() else { return };
-    let judge = || {
+    let analyze = || {
         let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
         root.analyze(&["security", "--offline=true", "--no-pager", &threshold, "masker.service"])
     };
-    let judged = judge();
-    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    let output = analyze();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
     let service = shipped("masker.service");
     let loose = service.replace("PrivateNetwork=yes", "").replace("NoNewPrivileges=yes", "NoNewPrivileges=no");
     assert_ne!(loose, service);
     root.install("masker.service", &loose);
-    assert!(!judge().status.success(), "a looser sandbox was not noticed");
+    assert!(!analyze().status.success(), "a looser sandbox was not noticed");
 }
 
 #[test]
-fn the_configuration_beside_the_units_is_all_defaults() {
+fn the_shipped_configuration_contains_only_defaults() {
     use masker_config::{Config, Environment, Flags, HostEnvironment};
 
     let environment: Environment = [].into_iter().collect();
@@ -121,14 +121,17 @@ fn the_configuration_beside_the_units_is_all_defaults() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/masker.toml");
     let mut written = Config::load(Flags { config: Some(&file), socket: None }, host).unwrap();
     assert_eq!(written.file.take(), Some(file.clone()));
-    // The one thing that has no default that would do for everybody.
+    // The only setting that differs from its default.
     assert_eq!(written.server.socket_group.take().as_deref(), Some("masker"));
     let missing = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/nothing.toml");
-    assert!(Config::load(Flags { config: Some(&missing), socket: None }, host).is_err(), "a file that is named counts");
+    assert!(
+        Config::load(Flags { config: Some(&missing), socket: None }, host).is_err(),
+        "a file that is named must exist"
+    );
     let defaults = Config::load(Flags { config: None, socket: None }, host).unwrap();
     assert_eq!(written, defaults);
 
-    // Each setting is in the file, commented out at most.
+    // Each setting is in the file, if only commented out.
     let text = fs::read_to_string(&file).unwrap();
     for setting in [
         "socket",

@@ -1,4 +1,4 @@
-//! What a process that was taken over would try.
+//! Attempts that a compromised process would make, and the operations that the daemon needs.
 
 use std::{
     fs::{self, File},
@@ -15,8 +15,8 @@ use super::inside::{Scene, status};
 
 type Attempt = fn(&Path) -> io::Result<String>;
 
-/// An attempt by its name.
-pub fn one(name: &str) -> Option<Attempt> {
+/// Returns the attempt with this name.
+pub fn by_name(name: &str) -> Option<Attempt> {
     CALLS
         .iter()
         .chain(FILES)
@@ -24,10 +24,10 @@ pub fn one(name: &str) -> Option<Attempt> {
         .chain(HARMLESS)
         .chain(BY_PID)
         .find(|(known, _)| *known == name)
-        .map(|(_, tries)| *tries)
+        .map(|(_, attempt)| *attempt)
 }
 
-/// Calls that no daemon makes: each ends the process where the filter is in force.
+/// Calls that the daemon never makes. Each kills the process if the filter is in force.
 pub const CALLS: &[(&str, Attempt)] = &[
     ("socket-inet", |_| call(libc::SYS_socket, [libc::AF_INET as usize, libc::SOCK_STREAM as usize, 0])),
     ("socket-netlink", |_| call(libc::SYS_socket, [libc::AF_NETLINK as usize, libc::SOCK_RAW as usize, 0])),
@@ -36,11 +36,11 @@ pub const CALLS: &[(&str, Attempt)] = &[
         call(libc::SYS_execve, [path.addr(), end.as_ptr().addr(), end.as_ptr().addr()])
     }),
     ("fork", |_| {
-        // The child that this makes, where nothing keeps it, ends at once.
-        // SAFETY: this process has one thread, and the child calls nothing but `_exit`.
+        // If nothing prevents it, the child exits at once.
+        // SAFETY: this process has one thread, and the child calls only `_exit`.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
-            // SAFETY: the end of the child.
+            // SAFETY: this ends the child.
             0 => unsafe { libc::_exit(0) },
             _ => Ok(String::new()),
         }
@@ -80,7 +80,7 @@ pub const CALLS: &[(&str, Attempt)] = &[
     ("run-before-all-others", |_| schedule(libc::SCHED_FIFO, 1)),
 ];
 
-/// Files that are out of reach: each attempt is refused with `EACCES`.
+/// Access to files outside of the sandbox. Each attempt fails with `EACCES`.
 pub const FILES: &[(&str, Attempt)] = &[
     ("read-shadow", |_| read(Path::new("/etc/shadow"))),
     ("read-elsewhere", |root| read(&scene(root).secret())),
@@ -93,7 +93,7 @@ pub const FILES: &[(&str, Attempt)] = &[
     ("climb-out-by-a-link", |root| read(&root.join("vault/way-out"))),
 ];
 
-/// What takes a privilege: each is refused with `EPERM`, to root as to anybody, also without a filter.
+/// Operations that require a privilege. Each fails with `EPERM`, for root too, and without the filter too.
 pub const PRIVILEGED: &[(&str, Attempt)] = &[
     ("regain-capabilities", |_| {
         let mut sets = rustix::thread::capabilities(None)?;
@@ -109,7 +109,7 @@ pub const PRIVILEGED: &[(&str, Attempt)] = &[
     }),
 ];
 
-/// What the daemon does: each attempt goes well.
+/// Operations of the daemon. Each succeeds.
 pub const HARMLESS: &[(&str, Attempt)] = &[
     ("write-own", |root| {
         let vault = scene(root).vault();
@@ -127,9 +127,9 @@ pub const HARMLESS: &[(&str, Attempt)] = &[
     ("unit-of-a-caller", |_| read(Path::new(&format!("/proc/{}/cgroup", parent())))),
     ("look-up-a-user", |_| {
         let user = nix::unistd::User::from_name("root")?;
-        // One who is not there takes every source of users, and the libraries of them all.
-        let nobody = nix::unistd::Group::from_name("masker-no-such-group")?;
-        Ok(format!("{:?} {}", user.map(|user| user.uid.as_raw()), nobody.is_none()))
+        // The lookup of a group that does not exist asks all sources, and loads their libraries.
+        let missing = nix::unistd::Group::from_name("masker-no-such-group")?;
+        Ok(format!("{:?} {}", user.map(|user| user.uid.as_raw()), missing.is_none()))
     }),
     ("thread", |_| Ok(thread::spawn(|| 7).join().map_err(|_| io::Error::other("panicked"))?.to_string())),
     ("give-way-to-others", |_| schedule(libc::SCHED_IDLE, 0)),
@@ -150,19 +150,19 @@ pub const HARMLESS: &[(&str, Attempt)] = &[
     }),
 ];
 
-/// What is tried on another process, whose number is in the file `pid`.
+/// Attempts on another process, whose pid is in the file `pid`.
 const BY_PID: &[(&str, Attempt)] = &[
     ("trace-it", |root| call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, pid(root)?, 0])),
     ("read-its-memory", |root| File::open(format!("/proc/{}/mem", pid(root)?)).map(drop).map(done)),
     ("read-its-environment", |root| File::open(format!("/proc/{}/environ", pid(root)?)).map(drop).map(done)),
 ];
 
-/// Whether an attempt is one on another process, of the same user.
-pub fn looks_at_another(attempt: &str) -> bool {
+/// Returns whether an attempt is one on another process of the same user.
+pub fn is_by_pid(attempt: &str) -> bool {
     BY_PID.iter().any(|(known, _)| *known == attempt)
 }
 
-/// Lets others trace this process, also where Yama keeps those away that are no ancestors.
+/// Lets other processes trace this one, even if Yama allows only ancestors.
 pub fn allow_tracing() {
     let _ = nix::sys::prctl::set_dumpable(true);
     let _ = call(libc::SYS_prctl, [libc::PR_SET_PTRACER as usize, usize::MAX, 0]);
@@ -193,7 +193,7 @@ fn done((): ()) -> String {
 
 fn map(protection: libc::c_int) -> io::Result<String> {
     let zero = File::open("/dev/null")?;
-    // SAFETY: without an address and without MAP_FIXED the mapping lands where nothing else is; nobody uses it.
+    // SAFETY: without an address and MAP_FIXED the mapping replaces no other, and nothing uses it.
     let address = unsafe {
         libc::mmap(ptr::null_mut(), 4_096, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, zero.as_raw_fd(), 0)
     };
@@ -205,10 +205,10 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<String> {
     call(libc::SYS_sched_setscheduler, [0, policy as usize, ptr::from_ref(&parameter).addr()])
 }
 
-/// Makes a system call as it is, past the C library.
+/// Makes a system call directly, without the C library's wrapper.
 fn call(number: libc::c_long, [a, b, c]: [usize; 3]) -> io::Result<String> {
-    // SAFETY: the callers pass numbers, null, or pointers to what lives until the call returns; what calls would do to this
-    // process's memory they are not let do, or do to mappings that nobody uses.
+    // SAFETY: the callers pass numbers, null, or pointers to data that lives until the call returns. Calls that would
+    // change this process's memory are denied, or change mappings that nothing uses.
     let result = unsafe { libc::syscall(number, a, b, c, 0usize, 0usize, 0usize) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result.to_string()) }
 }

@@ -1,4 +1,4 @@
-//! What the process does that enters the sandbox.
+//! The process that enters the sandbox.
 
 use std::{
     fs,
@@ -14,12 +14,12 @@ use masker_config::{SandboxConfig, SeccompMode};
 
 use super::attempts;
 
-/// The first argument of a process that is to enter it.
+/// The first argument of the process that enters the sandbox.
 pub const CHILD: &str = "--inside";
-/// Who runs what root may not.
+/// The user of attempts that root must not make.
 pub const NOBODY: u32 = 65_534;
 
-/// The parts of a directory that a process is given.
+/// The directory of one attempt.
 pub struct Scene(pub PathBuf);
 
 impl Scene {
@@ -28,17 +28,17 @@ impl Scene {
         self.0.join("vault")
     }
 
-    /// A file that is read again on a reload.
+    /// A file that a reload reads.
     pub fn policy(&self) -> PathBuf {
         self.0.join("policies/care.toml")
     }
 
-    /// A file that is nobody's business, readable by everybody.
+    /// A file outside of the sandbox, with a mode that allows everyone to read it.
     pub fn secret(&self) -> PathBuf {
         self.0.join("elsewhere/secret")
     }
 
-    /// What stands for a socket.
+    /// A file in place of the socket.
     pub fn socket(&self) -> PathBuf {
         self.0.join("run/masker.sock")
     }
@@ -48,14 +48,14 @@ impl Scene {
     }
 }
 
-/// Enters as the daemon does, with the calling thread as its only one until then.
+/// Enters the sandbox as the daemon does. The calling thread must be the only one.
 fn enter(scene: &Scene, settings: SandboxConfig) -> SandboxReport {
     let mut sandbox = Sandbox::begin(settings);
     sandbox.confine(&scene.places());
     sandbox.close()
 }
 
-/// `MODE SCENE ATTEMPT`: enters and tries; or waits to be looked at.
+/// Handles the arguments `MODE SCENE ATTEMPT`: enters the sandbox and makes the attempt, or waits to be inspected.
 pub fn run(arguments: &[String]) {
     let [mode, scene, attempt] = arguments else { panic!("{arguments:?}") };
     let scene = Scene(PathBuf::from(scene));
@@ -63,10 +63,10 @@ pub fn run(arguments: &[String]) {
         "enforce" => SeccompMode::Enforce,
         "log" => SeccompMode::Log,
         "off" => SeccompMode::Off,
-        // Not at all: what shows that an attempt is not refused by something else.
+        // No sandbox, which shows that nothing else denies the attempt.
         "outside" => {
             wait_as_nobody(attempt);
-            answer(&tried(attempt, &scene))
+            answer(&make_attempt(attempt, &scene))
         }
         mode => panic!("{mode}"),
     };
@@ -86,38 +86,38 @@ pub fn run(arguments: &[String]) {
         "thread-before" => {
             let mut sandbox = Sandbox::begin(settings);
             sandbox.confine(&scene.places());
-            // Started before the filter, as the runtime's are.
+            // Started before the filter, like the runtime's threads.
             let (go, gone) = mpsc::channel::<()>();
             let thread = thread::spawn(move || {
                 let _ = gone.recv();
-                attempts::one("socket-inet").expect("it is known")(Path::new("/"))
+                attempts::by_name("socket-inet").expect("a known attempt")(Path::new("/"))
             });
             sandbox.close();
             drop(go);
-            answer(&shown(thread.join().expect("it does not panic")))
+            answer(&display(thread.join().expect("no panic")))
         }
         attempt => {
             enter(&scene, settings);
-            answer(&tried(attempt, &scene))
+            answer(&make_attempt(attempt, &scene))
         }
     }
 }
 
-fn tried(attempt: &str, scene: &Scene) -> String {
-    match attempts::one(attempt) {
-        Some(tries) => shown(tries(&scene.0)),
-        None => panic!("there is no attempt {attempt:?}"),
+fn make_attempt(name: &str, scene: &Scene) -> String {
+    match attempts::by_name(name) {
+        Some(attempt) => display(attempt(&scene.0)),
+        None => panic!("there is no attempt {name:?}"),
     }
 }
 
-fn shown(result: io::Result<String>) -> String {
+fn display(result: io::Result<String>) -> String {
     match result {
         Ok(text) => format!("ok {text}"),
         Err(error) => format!("errno {}", error.raw_os_error().unwrap_or(0)),
     }
 }
 
-/// Where somebody else is to look at a process, both are of the same user, who is not root.
+/// For attempts on another process, gives both processes the same user, who is not root.
 fn wait_as_nobody(attempt: &str) {
     if attempt == "be-looked-at" {
         become_nobody();
@@ -126,7 +126,7 @@ fn wait_as_nobody(attempt: &str) {
         wait();
         exit(0);
     }
-    if attempts::looks_at_another(attempt) {
+    if attempts::is_by_pid(attempt) {
         become_nobody();
     }
 }
@@ -140,7 +140,7 @@ fn become_nobody() {
 
 fn say(line: &str) {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("somebody listens");
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the parent reads");
 }
 
 fn wait() {
@@ -152,7 +152,7 @@ fn answer(line: &str) -> ! {
     exit(0)
 }
 
-/// A field of `/proc/.../status`, of every thread of this process: they must agree.
+/// Returns a field of `/proc/.../status` of every thread of this process, which must agree.
 pub fn status(field: &str) -> io::Result<String> {
     let mut values = Vec::new();
     for thread in fs::read_dir("/proc/self/task")? {

@@ -1,7 +1,7 @@
-//! The sandbox, tried from inside: everything that it forbids is attempted by a process that has entered it.
+//! The sandbox, tested from inside: a process enters it and attempts everything that it forbids.
 //!
-//! No test harness: what a process enters it never leaves, and its threads count. The program starts itself again, once for
-//! each attempt, and looks at how that process ended.
+//! There is no test harness: a process cannot leave the sandbox, and the number of its threads matters. The program
+//! starts itself again for each attempt, and checks how that process exits.
 
 mod attempts;
 mod inside;
@@ -11,7 +11,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some(inside::CHILD) => inside::run(&arguments[2..]),
-        // What a runner of tests asks of a harness.
+        // Test runners ask a harness for its tests.
         Some("--list") => {}
         _ => outside::run(),
     }

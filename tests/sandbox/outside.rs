@@ -1,4 +1,4 @@
-//! Starts a process for each attempt, and judges how it went.
+//! Starts a process for each attempt, and checks its outcome.
 
 use std::{
     fs,
@@ -20,29 +20,29 @@ use super::{
 
 const SIGSYS: i32 = libc::SIGSYS;
 
-/// Everything.
+/// Runs all checks.
 pub fn run() {
     let kernel = KernelFeatures::here();
     println!("{kernel:?}");
-    report_says_what_is_in_force();
-    what_the_daemon_does_is_let_through();
+    the_report_matches_the_kernel();
+    the_daemons_own_operations_succeed();
     if kernel.filters() {
         forbidden_calls_kill();
-        forbidden_calls_are_only_logged_where_that_is_asked_for();
+        forbidden_calls_are_only_logged_if_configured();
     } else {
         println!("skipped: this kernel has no seccomp");
     }
     if kernel.landlock.is_some() {
-        forbidden_files_are_out_of_reach();
+        files_outside_are_denied();
     } else {
         println!("skipped: this kernel has no Landlock");
     }
-    what_was_given_up_does_not_come_back();
-    nobody_of_the_same_user_looks_in();
+    dropped_privileges_cannot_be_regained();
+    processes_of_the_same_user_cannot_look_inside();
     println!("the sandbox holds: ok");
 }
 
-/// A directory for one attempt, as a site is laid out.
+/// Creates the directory for one attempt, with the layout of an installation.
 fn scene() -> (tempfile::TempDir, Scene) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -53,7 +53,7 @@ fn scene() -> (tempfile::TempDir, Scene) {
     for file in ["elsewhere/secret", "elsewhere/victim", "policies/victim", "policies/care.toml", "run/masker.sock"] {
         fs::write(scene.0.join(file), file).unwrap();
     }
-    // As an editor does it.
+    // Replaces a file as an editor does.
     fs::write(scene.0.join("policies/renewed.draft"), "renewed").unwrap();
     fs::rename(scene.0.join("policies/renewed.draft"), scene.0.join("policies/renewed.toml")).unwrap();
     symlink("../elsewhere/secret", scene.0.join("vault/way-out")).unwrap();
@@ -66,23 +66,23 @@ fn command(mode: &str, scene: &Scene, attempt: &str) -> Command {
     command
 }
 
-fn tried(mode: &str, scene: &Scene, attempt: &str) -> Output {
+fn attempt_in(mode: &str, scene: &Scene, attempt: &str) -> Output {
     command(mode, scene, attempt).stdin(Stdio::null()).output().expect("this program can be started")
 }
 
-/// What an attempt came to, where it did not end the process.
+/// Returns the outcome of an attempt that does not kill the process.
 fn outcome(mode: &str, attempt: &str) -> String {
     let (_folder, scene) = scene();
-    told(&tried(mode, &scene, attempt), attempt)
+    printed(&attempt_in(mode, &scene, attempt), attempt)
 }
 
-fn told(output: &Output, attempt: &str) -> String {
+fn printed(output: &Output, attempt: &str) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{attempt}: {}: {errors}", output.status);
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn report_says_what_is_in_force() {
+fn the_report_matches_the_kernel() {
     let report = outcome("enforce", "report");
     for mechanism in ["CoreDumps", "Tracing", "NewPrivileges", "KeyMemory", "Landlock", "Capabilities", "Seccomp"] {
         assert!(report.contains(&format!("({mechanism}, ")), "{report}");
@@ -97,47 +97,47 @@ fn report_says_what_is_in_force() {
 fn forbidden_calls_kill() {
     for (attempt, _) in attempts::CALLS {
         let (_folder, scene) = scene();
-        let output = tried("enforce", &scene, attempt);
+        let output = attempt_in("enforce", &scene, attempt);
         assert_eq!(output.status.signal(), Some(SIGSYS), "{attempt}: {output:?}");
         assert!(!output.status.core_dumped(), "{attempt}");
     }
-    // Threads that were there before are held as well.
+    // The filter also applies to threads that started before it.
     let (_folder, scene) = scene();
-    assert_eq!(tried("enforce", &scene, "thread-before").status.signal(), Some(SIGSYS));
+    assert_eq!(attempt_in("enforce", &scene, "thread-before").status.signal(), Some(SIGSYS));
 }
 
-fn forbidden_calls_are_only_logged_where_that_is_asked_for() {
+fn forbidden_calls_are_only_logged_if_configured() {
     let kernel = KernelFeatures::here();
     for mode in ["log", "off"] {
         for (attempt, _) in attempts::CALLS {
             let (_folder, scene) = scene();
-            let output = tried(mode, &scene, attempt);
+            let output = attempt_in(mode, &scene, attempt);
             assert_eq!(output.status.signal(), None, "{mode} {attempt}: {output:?}");
         }
-        // What is not of the filter is in force all the same.
+        // The rest of the sandbox is in force all the same.
         for attempt in ["run-a-program", "read-elsewhere"].iter().filter(|_| kernel.landlock.is_some()) {
             assert_eq!(outcome(mode, attempt), format!("errno {}", libc::EACCES), "{mode} {attempt}");
         }
     }
 }
 
-fn forbidden_files_are_out_of_reach() {
+fn files_outside_are_denied() {
     for (attempt, _) in attempts::FILES {
-        // It is the sandbox that refuses, and no mode of a file, except where one does so to everybody.
+        // Without the sandbox the attempt succeeds, unless the file's mode denies it.
         let before = outcome("outside", attempt);
         assert!(before.starts_with("ok") || *attempt == "read-shadow", "{attempt}: {before}");
         assert_eq!(outcome("enforce", attempt), format!("errno {}", libc::EACCES), "{attempt}");
     }
 }
 
-fn what_the_daemon_does_is_let_through() {
+fn the_daemons_own_operations_succeed() {
     for (attempt, _) in attempts::HARMLESS {
-        let said = outcome("enforce", attempt);
-        assert!(said.starts_with("ok"), "{attempt}: {said}");
+        let outcome = outcome("enforce", attempt);
+        assert!(outcome.starts_with("ok"), "{attempt}: {outcome}");
     }
     assert_eq!(outcome("enforce", "look-up-a-user"), "ok Some(0) true");
     assert_eq!(outcome("enforce", "read-policy-that-was-renewed"), "ok renewed");
-    // As an older kernel would have answered.
+    // The answer of an older kernel.
     assert_eq!(outcome("enforce", "newer-call"), format!("ok {}", libc::ENOSYS));
     assert_eq!(outcome("enforce", "no-new-privileges"), "ok 1");
     assert_eq!(outcome("enforce", "core-limit"), "ok 0 0");
@@ -147,8 +147,8 @@ fn what_the_daemon_does_is_let_through() {
     assert_eq!(outcome("off", "filter"), "ok 0");
 }
 
-/// What the kernel refuses by itself, without a filter before it.
-fn what_was_given_up_does_not_come_back() {
+/// The kernel denies these without the filter.
+fn dropped_privileges_cannot_be_regained() {
     for (attempt, _) in attempts::PRIVILEGED {
         if nix::unistd::geteuid().is_root() {
             assert!(outcome("outside", attempt).starts_with("ok"), "{attempt}");
@@ -163,9 +163,10 @@ struct Waiting(Child);
 impl Waiting {
     fn start(mode: &str, scene: &Scene) -> Self {
         let mut command = command(mode, scene, "be-looked-at");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program can be started");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says something");
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("the child writes a line");
         assert_eq!(line, "ready\n");
         Waiting(child)
     }
@@ -178,18 +179,18 @@ impl Drop for Waiting {
     }
 }
 
-fn nobody_of_the_same_user_looks_in() {
+fn processes_of_the_same_user_cannot_look_inside() {
     let look = |mode: &str, attempt: &str| {
         let (_folder, scene) = scene();
         give_to_nobody(&scene.vault());
         let waiting = Waiting::start(mode, &scene);
         fs::write(scene.0.join("pid"), waiting.0.id().to_string()).unwrap();
-        told(&tried("outside", &scene, attempt), attempt)
+        printed(&attempt_in("outside", &scene, attempt), attempt)
     };
     for (attempt, refused) in
         [("trace-it", libc::EPERM), ("read-its-memory", libc::EACCES), ("read-its-environment", libc::EACCES)]
     {
-        assert!(look("outside", attempt).starts_with("ok"), "{attempt} is not refused to anybody on this host");
+        assert!(look("outside", attempt).starts_with("ok"), "{attempt} succeeds without the sandbox on this host");
         assert_eq!(look("enforce", attempt), format!("errno {refused}"), "{attempt}");
     }
 }

@@ -1,4 +1,4 @@
-//! The API keys in force: found by what is shown of them, without a look into the store.
+//! The API keys in force, found by the digest of their secret without reading the store.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,15 +10,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{
-    ApiKey, ApiKeyId, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey,
-    principal::{ApiKeyIdentity, Principal},
-};
+use crate::{ApiKey, ApiKeyId, ApiKeyIdentity, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey, Principal};
 
-/// How far a note of a key's last use may be behind, in milliseconds: noting each would cost every request a lock.
-const USE_SAVED_EVERY_MS: u64 = 1_000;
+/// How old the recorded last use of a key may be, in milliseconds. Recording every use would cost each request a lock.
+const LAST_USE_AGE_MS: u64 = 1_000;
 
-/// Every API key there is. Requests read a copy that never changes; a change puts another in its place.
+/// All API keys. Requests read an immutable snapshot; a change replaces it.
 #[derive(Default)]
 pub struct ApiKeys {
     snapshot: ArcSwap<Snapshot>,
@@ -30,7 +27,7 @@ struct Snapshot {
     by_digest: HashMap<[u8; KeyDigest::BYTES], Arc<Entry>>,
 }
 
-/// A key in force, with what is known of its use since the daemon has started.
+/// A key in force, with its use since the daemon started.
 struct Entry {
     key: ApiKey,
     principal: Arc<Principal>,
@@ -44,17 +41,17 @@ struct UseTracker {
     last: Mutex<Option<LastUse>>,
 }
 
-/// Why a credential does not authenticate.
+/// Why a presented key does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthRejection {
-    /// It is of no key.
+    /// There is no such key.
     Unknown,
-    /// It is of a key, and does not work any more.
+    /// There is such a key, but it no longer works.
     Rejected(KeyRejection),
 }
 
 impl ApiKeys {
-    /// Takes over the keys that were written down.
+    /// Returns a registry of the keys that the vault stores.
     pub fn load(keys: impl IntoIterator<Item = ApiKey>) -> Self {
         let registry = ApiKeys::default();
         let entries: Vec<_> = keys.into_iter().map(|key| Arc::new(Entry::new(key, None))).collect();
@@ -62,39 +59,39 @@ impl ApiKeys {
         registry
     }
 
-    /// Puts a key in force, in the place of the one with its id. It must be durable by now.
+    /// Adds a key, or replaces the key with the same id. The vault must have stored it before.
     pub fn put(&self, key: ApiKey) {
         let current = self.snapshot.load();
         let before = current.by_id.get(key.id());
         let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
         let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
-        // The snapshot is replaced first: from then on nothing authenticates by the former entry.
+        // The snapshot is replaced first: from then on nothing authenticates with the former entry.
         self.snapshot.store(Arc::new(Snapshot::of(others.chain([&entry]).cloned().collect())));
         if entry.key.revoked_at_ms().is_some() {
             entry.revoke();
         }
     }
 
-    /// The keys, in the order of their creation, with what is known of their use.
+    /// Returns all keys in the order of their creation, with their last use.
     pub fn list(&self) -> Vec<ApiKey> {
         self.snapshot.load().by_id.values().map(|entry| entry.current()).collect()
     }
 
-    /// One key, with what is known of its use.
+    /// Returns one key with its last use.
     pub fn get(&self, id: ApiKeyId) -> Option<ApiKey> {
         self.snapshot.load().by_id.get(&id).map(|entry| entry.current())
     }
 
-    /// How many active keys a workspace has.
+    /// Returns how many active keys a workspace has.
     pub fn active_in(&self, workspace: &str, now_ms: u64) -> usize {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().filter(|e| e.key.workspace() == workspace && e.key.is_active(now_ms)).count()
     }
 
-    /// Whom a request acts as that shows a key, and notes that it was used.
+    /// Returns the principal of a presented key, and records the use.
     ///
     /// # Errors
-    /// Why it does not authenticate.
+    /// [`AuthRejection`] if the key does not authenticate.
     pub(super) fn authenticate(
         &self,
         presented: &PresentedKey,
@@ -102,26 +99,26 @@ impl ApiKeys {
         now_ms: u64,
     ) -> Result<Arc<Principal>, AuthRejection> {
         let snapshot = self.snapshot.load();
-        // Looking up by a digest tells by its time nothing of the key that it is of: SHA-256 is preimage resistant.
+        // The time of this lookup depends on digests alone, which reveal nothing of keys: SHA-256 is preimage resistant.
         let entry = snapshot.by_digest.get(presented.digest().as_bytes()).ok_or(AuthRejection::Unknown)?;
         match entry.key.accepts(&presented.digest(), now_ms) {
             None => Err(AuthRejection::Unknown),
-            Some(Err(lapsed)) => Err(AuthRejection::Rejected(lapsed)),
+            Some(Err(rejection)) => Err(AuthRejection::Rejected(rejection)),
             Some(Ok(())) => {
-                entry.uses.note(peer, now_ms);
+                entry.uses.record(peer, now_ms);
                 Ok(Arc::clone(&entry.principal))
             }
         }
     }
 
-    /// The keys whose last use is later than what is written down. Each is the whole key: while it is written, nobody may
-    /// change it.
+    /// Returns the keys whose last use is later than the stored one. Each is the whole key, so the caller must not change
+    /// it between this call and the write.
     pub fn unsaved_uses(&self) -> Vec<ApiKey> {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().filter(|entry| entry.is_unsaved()).map(|entry| entry.current()).collect()
     }
 
-    /// Takes note that the last uses of these keys are written down.
+    /// Records that the last uses of these keys are stored.
     pub fn mark_uses_saved(&self, keys: &[ApiKey]) {
         let snapshot = self.snapshot.load();
         for key in keys {
@@ -159,7 +156,7 @@ impl Entry {
         Entry { key, principal: Arc::new(principal), uses }
     }
 
-    /// Tells every request that acts as the key, also those that began before its last change.
+    /// Marks the key as revoked for every request that acts as it, including those that began before its last change.
     fn revoke(&self) {
         if let Some(revoked) = self.revoked() {
             revoked.store(true, Ordering::Release);
@@ -172,9 +169,9 @@ impl Entry {
 
     fn is_unsaved(&self) -> bool {
         let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
-        let written = self.uses.saved_ms.load(Ordering::Relaxed).max(kept);
-        last.as_ref().is_some_and(|last| last.at_ms > written)
+        let stored = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
+        let saved = self.uses.saved_ms.load(Ordering::Relaxed).max(stored);
+        last.as_ref().is_some_and(|last| last.at_ms > saved)
     }
 
     fn current(&self) -> ApiKey {
@@ -184,9 +181,9 @@ impl Entry {
 }
 
 impl UseTracker {
-    fn note(&self, peer: &Peer, now_ms: u64) {
-        let noted = self.used_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(noted) < USE_SAVED_EVERY_MS {
+    fn record(&self, peer: &Peer, now_ms: u64) {
+        let recorded = self.used_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(recorded) < LAST_USE_AGE_MS {
             return;
         }
         self.used_ms.store(now_ms, Ordering::Relaxed);
@@ -200,11 +197,8 @@ mod tests {
     use rand::{SeedableRng, rngs::ChaCha20Rng};
 
     use super::*;
-    use crate::{ApiKeySecret, ApiKeySpec, ApiKeyUpdate};
-    use masker_types::{
-        grant::{Grant, Limits},
-        mode::Mode,
-    };
+    use crate::{ApiKeySecret, ApiKeySpec, ApiKeyUpdate, Mode};
+    use masker_types::grant::{Grant, Limits};
 
     const NOW: u64 = 1_800_000_000_000;
 
@@ -232,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_by_each_of_its_secrets_and_by_no_other() {
+    fn finds_a_key_by_each_of_its_secrets_and_by_no_other() {
         let keys = ApiKeys::load([key(1), key(2)]);
         assert_eq!(name(&keys, 1, NOW), Ok("key-1".to_owned()));
         assert_eq!(name(&keys, 3, NOW), Err(AuthRejection::Unknown));
@@ -244,21 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_reaches_requests_that_are_under_way() {
+    fn a_revocation_reaches_requests_in_flight() {
         let keys = ApiKeys::load([key(1)]);
-        let under_way = keys.authenticate(&presented(1), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
-        assert!(!under_way.is_revoked());
+        let in_flight = keys.authenticate(&presented(1), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
+        assert!(!in_flight.is_revoked());
         let renamed = ApiKeyUpdate { name: Some("renamed".to_owned()), ..ApiKeyUpdate::default() };
         keys.put(key(1).changed(renamed).unwrap());
-        assert!(!under_way.is_revoked());
+        assert!(!in_flight.is_revoked());
         keys.put(key(1).revoked(NOW));
-        assert!(under_way.is_revoked());
+        assert!(in_flight.is_revoked());
         assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
         assert_eq!(keys.active_in("default", NOW), 0);
     }
 
     #[test]
-    fn the_last_use_is_kept_through_changes_until_it_is_written() {
+    fn keeps_the_last_use_through_changes_until_it_is_saved() {
         let keys = ApiKeys::load([key(1)]);
         assert!(keys.unsaved_uses().is_empty());
         name(&keys, 1, NOW + 5_000).unwrap();
@@ -267,7 +261,7 @@ mod tests {
         keys.mark_uses_saved(&[used]);
         assert!(keys.unsaved_uses().is_empty());
         name(&keys, 1, NOW + 5_500).unwrap();
-        assert!(keys.unsaved_uses().is_empty(), "a use within the same second is not noted again");
+        assert!(keys.unsaved_uses().is_empty(), "a use within the same second is not recorded again");
         name(&keys, 1, NOW + 7_000).unwrap();
         keys.put(key(1));
         assert_eq!(keys.get(*key(1).id()).unwrap().last_use().as_ref().map(|last| last.at_ms), Some(NOW + 7_000));

@@ -1,18 +1,21 @@
-//! Failed attempts to authenticate: each further one is answered later, and many are no longer answered.
+//! Failed attempts to authenticate: further answers are delayed, and after many attempts there are none for a while.
 //!
-//! What counts is the peer's uid together with the prefix of the key that was tried. A prefix is no secret, so it alone
-//! must block nobody; a uid is shared by honest callers, so it alone is only slowed. Only failures are told to this
-//! module: a key that is right is never delayed nor blocked, whatever others have tried. Guessing is hopeless at 220
-//! bits anyway; this keeps it from being loud, and from taking the daemon's connections: few answers are delayed at a
-//! time, and what comes beside them is refused at once.
+//! Attempts count per uid and key prefix. A prefix is public, so it alone must not block anyone. A uid can be shared by
+//! honest callers, so it alone only delays. Valid keys never reach this module: they are neither delayed nor blocked.
+//! Guessing is hopeless at 220 bits anyway. This keeps it from being loud and from occupying connections: only a few
+//! answers of a uid are delayed at a time, and further attempts are refused at once.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::Hash,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use super::{KeyPrefix, limiter::whole_seconds};
+use crate::{KeyPrefix, limiter::whole_seconds};
 use masker_types::limits::{
     ATTEMPTS_AT_ONCE_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN,
     ATTEMPTS_DELAY_MILLISECONDS_MAX, ATTEMPTS_DELAY_MILLISECONDS_MIN, ATTEMPTS_DELAYED_MAX,
@@ -24,325 +27,128 @@ const BLOCK_MIN: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MIN);
 const BLOCK_MAX: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MAX);
 const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MIN);
 const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MAX);
+/// Attempts of a uid that are remembered: as many as make a difference to the delay.
+const OF_UID_MAX: usize = ATTEMPTS_OF_UID_AT_ONCE_MAX + ATTEMPTS_BEFORE_BLOCK_MAX;
 
-/// What becomes of a failed attempt.
+/// How a failed attempt is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// It is answered, after this time.
+    /// With the reason, after `delay`.
     Answered {
-        /// How long the answer waits; zero for none.
+        /// How long the answer waits; zero for not at all.
         delay: Duration,
     },
-    /// It is refused at once, as `auth.blocked`.
+    /// At once, with `auth.blocked`.
     Blocked {
-        /// When another failed attempt may be answered, in seconds, rounded up; at least 1.
+        /// Until another failed attempt can be answered, in seconds, rounded up; at least 1.
         retry_after_seconds: u64,
     },
 }
 
-/// The failed attempts of all callers, within bounds: the oldest are forgotten.
+/// The failed attempts of all callers. Memory is bounded: the least recent are forgotten.
 #[derive(Default)]
 pub struct FailedAttempts(Mutex<HashMap<u32, UidAttempts>>);
 
-/// The failed attempts of one uid.
 #[derive(Default)]
 struct UidAttempts {
-    /// Under whatever prefix.
     recent: RecentAttempts,
-    /// When the answers are due that are being delayed.
+    /// When each delayed answer is due.
     due: Vec<Duration>,
-    pairs: Vec<PrefixAttempts>,
+    /// `None` is the prefix of malformed credentials.
+    by_prefix: HashMap<Option<KeyPrefix>, PrefixAttempts>,
 }
 
-/// The failed attempts of one uid with one prefix, or with what is no key at all.
+#[derive(Default)]
 struct PrefixAttempts {
-    prefix: Option<KeyPrefix>,
     recent: RecentAttempts,
-    last: Duration,
-    blocks: u32,
+    blocks: usize,
     blocked_until: Duration,
 }
 
-/// When the latest attempts were, oldest first.
+/// Times of the latest attempts, oldest first.
 #[derive(Default)]
 struct RecentAttempts(VecDeque<Duration>);
 
 impl FailedAttempts {
-    /// Notes that a caller failed to authenticate with a key of this prefix (`None` for what is no key), and says what
-    /// becomes of the answer. `now` is the time since some start, by a clock that never goes back.
-    pub fn failed(&self, uid: u32, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if callers.len() >= ATTEMPTS_UIDS_MAX && !callers.contains_key(&uid) {
-            let oldest = callers.iter().min_by_key(|(_, caller)| caller.recent.last()).map(|(uid, _)| *uid);
-            oldest.map(|uid| callers.remove(&uid));
+    /// Records that a caller failed to authenticate with a key of this prefix (`None` for a malformed credential), and
+    /// returns how to answer. `now` is a monotonic time.
+    pub fn record(&self, uid: u32, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
+        let mut uids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempts = bounded_entry(&mut uids, uid, ATTEMPTS_UIDS_MAX, |attempts| attempts.recent.latest());
+        let of_uid = attempts.recent.push(now, Duration::ZERO, OF_UID_MAX);
+        let of_prefix = bounded_entry(&mut attempts.by_prefix, prefix, ATTEMPTS_PREFIXES_MAX, |p| p.recent.latest());
+        let blocked_until =
+            |until: Duration| AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(until - now) };
+        if let Err(until) = of_prefix.record(now) {
+            return blocked_until(until);
         }
-        callers.entry(uid).or_default().failed(prefix, now)
-    }
-}
-
-impl UidAttempts {
-    fn failed(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> AttemptOutcome {
-        // As many are kept as make a difference to the delay.
-        let of_uid = self.recent.note(now, ATTEMPTS_OF_UID_AT_ONCE_MAX + ATTEMPTS_BEFORE_BLOCK_MAX);
-        let pair = self.pair(prefix, now);
-        let Some(of_pair) = pair.failed(now) else {
-            return AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(pair.blocked_until - now) };
-        };
-        let delay = delay(of_pair, ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
-        if delay.is_zero() {
-            return AttemptOutcome::Answered { delay };
+        let delay =
+            delay(of_prefix.recent.0.len(), ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
+        attempts.due.retain(|due| *due > now);
+        match attempts.due.iter().min() {
+            _ if delay.is_zero() => {}
+            Some(next) if attempts.due.len() >= ATTEMPTS_DELAYED_MAX => return blocked_until(*next),
+            _ => attempts.due.push(now + delay),
         }
-        self.due.retain(|due| *due > now);
-        match self.due.iter().min() {
-            Some(next) if self.due.len() >= ATTEMPTS_DELAYED_MAX => {
-                AttemptOutcome::Blocked { retry_after_seconds: whole_seconds(*next - now) }
-            }
-            _ => {
-                self.due.push(now + delay);
-                AttemptOutcome::Answered { delay }
-            }
-        }
-    }
-
-    /// The pair with this prefix, if need be in the place of the one that was tried longest ago.
-    fn pair(&mut self, prefix: Option<KeyPrefix>, now: Duration) -> &mut PrefixAttempts {
-        let known = self.pairs.iter().position(|pair| pair.prefix == prefix);
-        let place = known.unwrap_or_else(|| {
-            let new = PrefixAttempts {
-                prefix,
-                recent: RecentAttempts::default(),
-                last: now,
-                blocks: 0,
-                blocked_until: Duration::ZERO,
-            };
-            let oldest = self.pairs.iter().enumerate().min_by_key(|(_, pair)| pair.last).map(|(place, _)| place);
-            match oldest.filter(|_| self.pairs.len() >= ATTEMPTS_PREFIXES_MAX) {
-                Some(oldest) => {
-                    self.pairs[oldest] = new;
-                    oldest
-                }
-                None => {
-                    self.pairs.push(new);
-                    self.pairs.len() - 1
-                }
-            }
-        });
-        &mut self.pairs[place]
+        AttemptOutcome::Answered { delay }
     }
 }
 
 impl PrefixAttempts {
-    /// Notes an attempt, and says how many there were lately; `None` while it is blocked.
-    fn failed(&mut self, now: Duration) -> Option<usize> {
-        let rested = now.saturating_sub(self.last.max(self.blocked_until));
-        self.last = self.last.max(now);
-        if now < self.blocked_until {
-            return None;
-        }
-        if rested >= BLOCK_MAX {
+    /// Records an attempt, or fails with the end of the block in force. Attempts during a block do not prolong it.
+    fn record(&mut self, now: Duration) -> Result<(), Duration> {
+        if now.saturating_sub(self.recent.latest().max(self.blocked_until)) >= BLOCK_MAX {
             self.blocks = 0;
         }
-        let count = self.recent.note(now, ATTEMPTS_BEFORE_BLOCK_MAX);
-        if count >= ATTEMPTS_BEFORE_BLOCK_MAX {
-            // This one is still answered; those after it are not.
-            self.blocked_until = now + doubled(BLOCK_MIN, self.blocks).min(BLOCK_MAX);
-            self.blocks = self.blocks.saturating_add(1);
-            self.recent = RecentAttempts::default();
+        let count = self.recent.push(now, self.blocked_until, ATTEMPTS_BEFORE_BLOCK_MAX);
+        if now < self.blocked_until {
+            return Err(self.blocked_until);
         }
-        Some(count)
+        if count >= ATTEMPTS_BEFORE_BLOCK_MAX {
+            // This attempt is still answered; those after it are not.
+            self.blocked_until = now + doubled(BLOCK_MIN, self.blocks).min(BLOCK_MAX);
+            self.blocks += 1;
+        }
+        Ok(())
     }
 }
 
 impl RecentAttempts {
-    /// Notes one and says how many there were within [`WINDOW`], this one among them; `most` at most.
-    fn note(&mut self, now: Duration, most: usize) -> usize {
-        self.0.retain(|at| now.saturating_sub(*at) < WINDOW);
-        if self.0.len() >= most {
+    /// Adds an attempt, and returns how many there were since `since` and within [`WINDOW`]; `max` at most.
+    fn push(&mut self, now: Duration, since: Duration, max: usize) -> usize {
+        self.0.retain(|at| *at >= since && now.saturating_sub(*at) < WINDOW);
+        if self.0.len() >= max {
             self.0.pop_front();
         }
         self.0.push_back(now);
         self.0.len()
     }
 
-    fn last(&self) -> Option<Duration> {
-        self.0.back().copied()
+    fn latest(&self) -> Duration {
+        self.0.back().copied().unwrap_or_default()
     }
 }
 
-/// The delay of an attempt's answer, where the first `at_once` of them have none.
+/// Returns the entry of `key`. A new one replaces the least recent if there are `max`.
+fn bounded_entry<K: Copy + Eq + Hash, V: Default>(
+    map: &mut HashMap<K, V>,
+    key: K,
+    max: usize,
+    latest: impl Fn(&V) -> Duration,
+) -> &mut V {
+    if map.len() >= max && !map.contains_key(&key) {
+        let oldest = map.iter().min_by_key(|(_, value)| latest(value)).map(|(key, _)| *key);
+        oldest.map(|key| map.remove(&key));
+    }
+    map.entry(key).or_default()
+}
+
+/// Returns how long the answer to the `count`th attempt waits, if the first `at_once` do not.
 fn delay(count: usize, at_once: usize) -> Duration {
-    match count.checked_sub(at_once + 1).map(u32::try_from) {
-        None => Duration::ZERO,
-        Some(further) => doubled(DELAY_MIN, further.unwrap_or(u32::MAX)).min(DELAY_MAX),
-    }
+    let further = count.checked_sub(at_once + 1);
+    further.map_or(Duration::ZERO, |further| doubled(DELAY_MIN, further).min(DELAY_MAX))
 }
 
-fn doubled(time: Duration, times: u32) -> Duration {
-    time.saturating_mul(2u32.checked_pow(times).unwrap_or(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(number: usize) -> Option<KeyPrefix> {
-        KeyPrefix::parse(&format!("masker_live_{number:04}"))
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn answered(milliseconds: u64) -> AttemptOutcome {
-        AttemptOutcome::Answered { delay: Duration::from_millis(milliseconds) }
-    }
-
-    fn blocked(retry_after_seconds: u64) -> AttemptOutcome {
-        AttemptOutcome::Blocked { retry_after_seconds }
-    }
-
-    /// What becomes of so many attempts, each when the one before is answered. The time is moved on.
-    fn patiently(
-        attempts: &FailedAttempts,
-        uid: u32,
-        prefix: Option<KeyPrefix>,
-        now: &mut Duration,
-    ) -> Vec<AttemptOutcome> {
-        let mut verdicts = Vec::new();
-        for _ in 0..10 {
-            let verdict = attempts.failed(uid, prefix, *now);
-            if let AttemptOutcome::Answered { delay } = verdict {
-                *now += delay;
-            }
-            verdicts.push(verdict);
-        }
-        verdicts
-    }
-
-    #[test]
-    fn answers_come_later_and_later_and_then_not() {
-        let attempts = FailedAttempts::default();
-        let mut now = seconds(1_000);
-        let expected = [0, 0, 100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000].map(answered);
-        assert_eq!(patiently(&attempts, 7, prefix(1), &mut now), expected);
-        // The block began with the tenth, whose answer has taken 2 s since.
-        assert_eq!(attempts.failed(7, prefix(1), now), blocked(298));
-        assert_eq!(attempts.failed(7, prefix(1), now + seconds(297)), blocked(1));
-        assert_eq!(attempts.failed(7, prefix(1), now + seconds(298)), answered(0));
-    }
-
-    #[test]
-    fn blocks_double_and_are_forgotten_after_a_rest() {
-        let attempts = FailedAttempts::default();
-        let mut now = seconds(1_000);
-        for minutes in [5, 10, 20, 40, 60, 60] {
-            for attempt in 1..=10 {
-                assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Answered { .. }), "{attempt}");
-                now += seconds(10);
-            }
-            now -= seconds(10);
-            assert_eq!(attempts.failed(7, prefix(1), now), blocked(60 * minutes));
-            // Trying on makes it no longer, and a block is no rest.
-            if minutes < 60 {
-                assert_eq!(attempts.failed(7, prefix(1), now + seconds(60 * minutes - 1)), blocked(1));
-            }
-            now += seconds(60 * minutes);
-        }
-        now += seconds(3_600);
-        patiently(&attempts, 7, prefix(1), &mut now);
-        assert_eq!(attempts.failed(7, prefix(1), now), blocked(298));
-    }
-
-    #[test]
-    fn attempts_count_together_for_ten_minutes() {
-        let attempts = FailedAttempts::default();
-        // Nine in ten minutes, for as long as one likes.
-        let mut now = seconds(0);
-        for attempt in 0..100 {
-            assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Answered { .. }), "{attempt}");
-            now += seconds(67);
-        }
-        // Ten.
-        let (attempts, mut now) = (FailedAttempts::default(), seconds(0));
-        for _ in 0..10 {
-            attempts.failed(7, prefix(1), now);
-            now += seconds(66);
-        }
-        assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Blocked { .. }));
-    }
-
-    #[test]
-    fn nobody_pays_for_another_uid_or_prefix() {
-        let attempts = FailedAttempts::default();
-        let mut now = seconds(1_000);
-        patiently(&attempts, 7, prefix(1), &mut now);
-        assert!(matches!(attempts.failed(7, prefix(1), now), AttemptOutcome::Blocked { .. }));
-        assert_eq!(attempts.failed(8, prefix(1), now), answered(0));
-        assert_eq!(attempts.failed(7, prefix(2), now), answered(0));
-        assert_eq!(attempts.failed(7, None, now), answered(0));
-    }
-
-    #[test]
-    fn guessing_many_prefixes_is_slowed_as_well() {
-        let attempts = FailedAttempts::default();
-        let now = seconds(1_000);
-        for number in 0..20 {
-            assert_eq!(attempts.failed(7, prefix(number), now), answered(0), "{number}");
-        }
-        let delays = [100, 200, 400, 800].map(answered);
-        assert_eq!([20, 21, 22, 23].map(|number| attempts.failed(7, prefix(number), now)), delays);
-        assert_eq!(attempts.failed(7, prefix(24), now), blocked(1));
-        assert_eq!(attempts.failed(8, prefix(24), now), answered(0));
-        assert_eq!(attempts.failed(7, prefix(25), now + WINDOW), answered(0));
-    }
-
-    #[test]
-    fn few_answers_are_delayed_at_once() {
-        let attempts = FailedAttempts::default();
-        let now = seconds(1_000);
-        let verdicts: Vec<AttemptOutcome> =
-            (0..1_000).map(|number| attempts.failed(7, prefix(number % 500), now)).collect();
-        let delayed =
-            verdicts.iter().filter(|verdict| matches!(verdict, AttemptOutcome::Answered { delay } if !delay.is_zero()));
-        assert_eq!(delayed.count(), ATTEMPTS_DELAYED_MAX);
-        let refused = verdicts.iter().filter(|verdict| matches!(verdict, AttemptOutcome::Blocked { .. })).count();
-        assert_eq!(refused, 1_000 - ATTEMPTS_OF_UID_AT_ONCE_MAX - ATTEMPTS_DELAYED_MAX);
-        // 100, 200, 400 and 800 ms: when the first is answered there is room for one more.
-        assert_eq!(attempts.failed(7, prefix(0), now + Duration::from_millis(99)), blocked(1));
-        assert_eq!(attempts.failed(7, prefix(0), now + Duration::from_millis(100)), answered(2_000));
-        assert_eq!(attempts.failed(7, prefix(0), now + Duration::from_millis(100)), blocked(1));
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_the_oldest_forgotten() {
-        let attempts = FailedAttempts::default();
-        let mut now = seconds(1_000);
-        patiently(&attempts, 7, prefix(0), &mut now);
-        for number in 1..2_000 {
-            now += seconds(1);
-            attempts.failed(7, prefix(number), now);
-        }
-        assert_eq!(attempts.0.lock().unwrap()[&7].pairs.len(), ATTEMPTS_PREFIXES_MAX);
-        assert!(attempts.0.lock().unwrap()[&7].recent.0.len() <= 30);
-        let known = |attempts: &FailedAttempts, number| {
-            attempts.0.lock().unwrap()[&7].pairs.iter().any(|pair| pair.prefix == prefix(number))
-        };
-        assert!(known(&attempts, 1_999) && known(&attempts, 1_968) && !known(&attempts, 1_967));
-        for uid in 8..2_000 {
-            now += seconds(1);
-            attempts.failed(uid, None, now);
-        }
-        let callers = attempts.0.lock().unwrap();
-        assert_eq!(callers.len(), ATTEMPTS_UIDS_MAX);
-        assert!(callers.contains_key(&1_999) && !callers.contains_key(&7));
-    }
-
-    #[test]
-    fn a_time_out_of_order_does_no_harm() {
-        let attempts = FailedAttempts::default();
-        let mut now = seconds(1_000);
-        patiently(&attempts, 7, prefix(1), &mut now);
-        assert!(matches!(attempts.failed(7, prefix(1), seconds(0)), AttemptOutcome::Blocked { .. }));
-        assert_eq!(attempts.failed(7, prefix(2), seconds(0)), answered(0));
-    }
+fn doubled(time: Duration, times: usize) -> Duration {
+    time.saturating_mul(1 << times.min(31))
 }

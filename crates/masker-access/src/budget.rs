@@ -1,9 +1,9 @@
 //! How much of the vault a caller may learn in a day.
 //!
-//! Who may tokenize or look up can try every phone number there is, and who may rehydrate can ask for every token that
-//! it comes by: neither is slow, and neither looks like an attack in a single request. So what counts is how many
-//! *different* values a caller tries, which stays small in honest use however often they come again, and how many
-//! tokens it opens.
+//! A caller that may tokenize or look up can try every phone number there is, and a caller that may rehydrate can submit
+//! every token that it finds. Neither is slow, and no single request looks like an attack. A budget therefore counts how
+//! many *distinct* values a caller tries, which stays small in honest use even if values repeat, and how many tokens it
+//! opens.
 
 use std::{
     collections::HashSet,
@@ -11,18 +11,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::limiter::{DailyUsage, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, whole_seconds};
+use crate::{
+    LimitExceeded, LimitKind, RateLimitStatus, Timestamps,
+    limiter::{DailyUsage, whole_seconds},
+};
 use masker_types::{
     grant::{Limit, Limits},
     limits::BUDGET_WARNING_PERCENT,
 };
 
-/// A caller has just used most of what it may: [`BUDGET_WARNING_PERCENT`] or more. Said once in a day.
+/// A caller has just used [`BUDGET_WARNING_PERCENT`] of a daily limit or more. Reported once a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetWarning {
     /// The limit.
     pub which: Limit,
-    /// Its number.
+    /// The limit's number.
     pub limit: u64,
     /// How much of it is used.
     pub used: u64,
@@ -31,10 +34,9 @@ pub struct BudgetWarning {
 /// The daily budget of one caller, and what it has used of it.
 pub struct Budget {
     limits: Limits,
-    spent: Arc<Mutex<BudgetUsage>>,
-    /// Keyed at random, so that what is remembered of a value says nothing about it once the process has ended, and
-    /// nobody can choose values that are taken for each other. At 64 bits, a million values take one of themselves for
-    /// another with a probability of 2^-25.
+    usage: Arc<Mutex<BudgetUsage>>,
+    /// Keyed at random, so that a hash reveals nothing of its value once the process has ended, and nobody can choose
+    /// values that collide. With 64 bits, two of a million values collide with a probability of 2^-25.
     hasher: RandomState,
 }
 
@@ -47,23 +49,24 @@ struct BudgetUsage {
 }
 
 impl Budget {
-    /// A budget of which nothing is used yet. `hasher` is where the randomness comes from.
+    /// Returns an unused budget. `hasher` carries the random key.
     pub fn new(limits: &Limits, hasher: RandomState) -> Self {
-        Budget { limits: *limits, spent: Arc::default(), hasher }
+        Budget { limits: *limits, usage: Arc::default(), hasher }
     }
 
-    /// Other limits for the same caller. What it has used stays used, also by requests that began before.
+    /// Returns a budget of the same caller with other limits. Both share one usage, so that requests which began under
+    /// the former limits still count.
     #[must_use]
-    pub fn succeed(&self, limits: &Limits) -> Self {
-        Budget { limits: *limits, spent: Arc::clone(&self.spent), hasher: self.hasher.clone() }
+    pub fn with_limits(&self, limits: &Limits) -> Self {
+        Budget { limits: *limits, usage: Arc::clone(&self.usage), hasher: self.hasher.clone() }
     }
 
-    /// Pays for a request that tokenizes or looks up these values, each given as its kind, context and value: for those
-    /// that the caller has not tried before on this day of UTC.
+    /// Charges a request that tokenizes or looks up these values, each given as its kind, context and value. Only values
+    /// that the caller has not tried before on this day (UTC) cost anything.
     ///
     /// # Errors
-    /// [`LimitExceeded`] if they are too many; then none is paid for.
-    pub fn try_values<'v>(
+    /// [`LimitExceeded`] if they are too many; then nothing is charged.
+    pub fn charge_values<'v>(
         &self,
         now: Timestamps,
         values: impl IntoIterator<Item = [&'v [u8]; 3]>,
@@ -73,47 +76,47 @@ impl Budget {
         let mut hashes: Vec<u64> = values.into_iter().map(|value| self.hasher.hash_one(value)).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        let mut spent = self.at_current_day(now);
-        hashes.retain(|hash| !spent.seen.contains(hash));
-        let budget_warning = spend(which, limit, &mut spent.values, hashes.len() as u64, now)?;
-        spent.seen.extend(hashes);
-        Ok(budget_warning)
+        let mut usage = self.usage_today(now);
+        hashes.retain(|hash| !usage.seen.contains(hash));
+        let warning = charge(which, limit, &mut usage.values, hashes.len() as u64, now)?;
+        usage.seen.extend(hashes);
+        Ok(warning)
     }
 
-    /// Pays for a request that rehydrates so many tokens.
+    /// Charges a request that rehydrates this many tokens.
     ///
     /// # Errors
-    /// [`LimitExceeded`] if they are too many; then none is paid for.
-    pub fn rehydrate(&self, now: Timestamps, tokens: u64) -> Result<Option<BudgetWarning>, LimitExceeded> {
+    /// [`LimitExceeded`] if they are too many; then nothing is charged.
+    pub fn charge_tokens(&self, now: Timestamps, tokens: u64) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let which = Limit::RehydrationsPerDay;
         let Some(limit) = self.limits.get(which) else { return Ok(None) };
-        spend(which, limit, &mut self.at_current_day(now).tokens, tokens, now)
+        charge(which, limit, &mut self.usage_today(now).tokens, tokens, now)
     }
 
-    /// What is left of every limit that there is.
-    pub fn rate_limit_statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
-        let spent = self.at_current_day(now);
-        let used = [(Limit::DistinctValuesPerDay, spent.values), (Limit::RehydrationsPerDay, spent.tokens)];
-        let rate_limit_statuses = used.into_iter().filter_map(|(which, used)| {
+    /// Returns what is left of each limit that is set.
+    pub fn statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
+        let usage = self.usage_today(now);
+        let used = [(Limit::DistinctValuesPerDay, usage.values), (Limit::RehydrationsPerDay, usage.tokens)];
+        let statuses = used.into_iter().filter_map(|(which, used)| {
             let limit = self.limits.get(which)?;
-            Some(used.rate_limit(which, limit, now))
+            Some(used.status(which, limit, now))
         });
-        rate_limit_statuses.collect()
+        statuses.collect()
     }
 
-    fn at_current_day(&self, now: Timestamps) -> MutexGuard<'_, BudgetUsage> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.tokens.catch_up(now.unix_seconds);
-        if spent.values.catch_up(now.unix_seconds) {
-            // A new set, because clearing one keeps its memory.
-            spent.seen = HashSet::new();
+    fn usage_today(&self, now: Timestamps) -> MutexGuard<'_, BudgetUsage> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.tokens.catch_up(now.unix);
+        if usage.values.catch_up(now.unix) {
+            // Clearing the set would keep its memory.
+            usage.seen = HashSet::new();
         }
-        spent
+        usage
     }
 }
 
-/// Pays `cost` from what is left of the day, or nothing.
-fn spend(
+/// Takes `cost` from what is left of the day: all of it, or nothing if it does not fit.
+fn charge(
     which: Limit,
     limit: u64,
     daily: &mut DailyUsage,
@@ -125,15 +128,15 @@ fn spend(
         return Err(LimitExceeded {
             kind: LimitKind::Quota,
             which,
-            retry_after_seconds: whole_seconds(DailyUsage::left(now.unix_seconds)),
-            at_most: (cost > limit).then_some(limit),
-            rate_limit: Some(daily.rate_limit(which, limit, now)),
+            retry_after_seconds: whole_seconds(DailyUsage::rest_of_day(now.unix)),
+            max_values: (cost > limit).then_some(limit),
+            rate_limit: Some(daily.status(which, limit, now)),
         });
     }
-    let past = |used: u64| used.saturating_mul(100) >= limit * BUDGET_WARNING_PERCENT;
-    let budget_warning = !past(daily.taken) && past(used);
+    let is_high = |used: u64| used.saturating_mul(100) >= limit * BUDGET_WARNING_PERCENT;
+    let crossed = !is_high(daily.taken) && is_high(used);
     daily.taken = used;
-    Ok(budget_warning.then_some(BudgetWarning { which, limit, used }))
+    Ok(crossed.then_some(BudgetWarning { which, limit, used }))
 }
 
 #[cfg(test)]
@@ -147,116 +150,120 @@ mod tests {
     /// Ten in the morning of some day.
     const MORNING: u64 = 20_000 * DAY + 36_000;
 
-    fn at(unix_seconds: u64) -> Timestamps {
-        Timestamps { elapsed: Duration::ZERO, unix_seconds }
+    fn at(unix: u64) -> Timestamps {
+        Timestamps { monotonic: Duration::ZERO, unix }
     }
 
     fn budget(limit: Limit, number: u64) -> Budget {
         Budget::new(&Limits::new([(limit, number)]).unwrap(), RandomState::new())
     }
 
-    /// Tries numbers as phone numbers.
-    fn try_numbers(budget: &Budget, now: Timestamps, numbers: &[u64]) -> Result<Option<BudgetWarning>, LimitExceeded> {
+    /// Charges numbers as phone numbers.
+    fn charge_numbers(
+        budget: &Budget,
+        now: Timestamps,
+        numbers: &[u64],
+    ) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
-        budget.try_values(now, texts.iter().map(|text| [b"PHONE".as_slice(), b"", text.as_bytes()]))
+        budget.charge_values(now, texts.iter().map(|text| [b"PHONE".as_slice(), b"", text.as_bytes()]))
     }
 
     fn used(budget: &Budget, now: Timestamps) -> u64 {
-        let [rate_limit] = budget.rate_limit_statuses(now).try_into().unwrap();
-        rate_limit.limit - rate_limit.remaining
+        let [status] = budget.statuses(now).try_into().unwrap();
+        status.limit - status.remaining
     }
 
     #[test]
     fn a_value_costs_once_a_day() {
         let budget = budget(Limit::DistinctValuesPerDay, 10);
         for _ in 0..3 {
-            assert!(try_numbers(&budget, at(MORNING), &[1, 2, 3, 2, 1]).is_ok());
+            assert!(charge_numbers(&budget, at(MORNING), &[1, 2, 3, 2, 1]).is_ok());
             assert_eq!(used(&budget, at(MORNING)), 3);
         }
-        // Another kind or context is another value, and no two of them run into each other.
+        // The same text of another kind or context is another value, and parts are never concatenated.
         let (a, b, ab) = (b"A".as_slice(), b"B".as_slice(), b"AB".as_slice());
         for parts in [[a, b, b""], [ab, b"", b""], [a, b"", b], [b"", a, b], [b"", ab, b""]] {
-            assert!(budget.try_values(at(MORNING), [parts]).is_ok());
+            assert!(budget.charge_values(at(MORNING), [parts]).is_ok());
         }
         assert_eq!(used(&budget, at(MORNING)), 8);
     }
 
     #[test]
-    fn new_values_are_refused_as_a_whole_and_known_ones_go_on() {
+    fn refuses_new_values_as_a_whole_and_still_admits_known_ones() {
         let budget = budget(Limit::DistinctValuesPerDay, 10);
-        assert!(try_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]).is_ok());
-        let refusal = try_numbers(&budget, at(MORNING), &[7, 8, 9, 10, 11]).unwrap_err();
+        assert!(charge_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]).is_ok());
+        let refusal = charge_numbers(&budget, at(MORNING), &[7, 8, 9, 10, 11]).unwrap_err();
         assert_eq!((refusal.kind, refusal.which), (LimitKind::Quota, Limit::DistinctValuesPerDay));
-        assert_eq!((refusal.retry_after_seconds, refusal.at_most), (DAY - 36_000, None));
+        assert_eq!((refusal.retry_after_seconds, refusal.max_values), (DAY - 36_000, None));
         assert_eq!(refusal.rate_limit.unwrap().remaining, 3);
-        assert!(try_numbers(&budget, at(MORNING), &[8, 9, 10, 1]).is_ok());
-        assert!(try_numbers(&budget, at(MORNING), &[11]).is_err());
-        assert!(try_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).is_ok());
+        assert!(charge_numbers(&budget, at(MORNING), &[8, 9, 10, 1]).is_ok());
+        assert!(charge_numbers(&budget, at(MORNING), &[11]).is_err());
+        assert!(charge_numbers(&budget, at(MORNING), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).is_ok());
         let many: Vec<u64> = (0..11).map(|i| 100 + i).collect();
-        assert_eq!(try_numbers(&budget, at(MORNING), &many).unwrap_err().at_most, Some(10));
-        // The next day is a new one, and forgets the values.
+        assert_eq!(charge_numbers(&budget, at(MORNING), &many).unwrap_err().max_values, Some(10));
+        // The next day forgets the values.
         let midnight = MORNING - 36_000 + DAY;
-        assert!(try_numbers(&budget, at(midnight - 1), &[11]).is_err());
-        assert!(try_numbers(&budget, at(midnight), &many[..10]).is_ok());
-        assert!(try_numbers(&budget, at(midnight), &[1]).is_err());
+        assert!(charge_numbers(&budget, at(midnight - 1), &[11]).is_err());
+        assert!(charge_numbers(&budget, at(midnight), &many[..10]).is_ok());
+        assert!(charge_numbers(&budget, at(midnight), &[1]).is_err());
     }
 
     #[test]
-    fn most_of_a_budget_is_reported_once() {
+    fn warns_once_a_day() {
         let values = budget(Limit::DistinctValuesPerDay, 10);
-        let budget_warning = |used| Ok(Some(BudgetWarning { which: Limit::DistinctValuesPerDay, limit: 10, used }));
-        assert_eq!(try_numbers(&values, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]), Ok(None));
-        assert_eq!(try_numbers(&values, at(MORNING), &[8]), budget_warning(8));
-        assert_eq!(try_numbers(&values, at(MORNING), &[8, 9, 10]), Ok(None));
-        assert_eq!(try_numbers(&values, at(MORNING + DAY), &[1, 2, 3, 4, 5, 6, 7, 8, 9]), budget_warning(9));
-        // What is refused reports nothing, and takes no report away.
+        let warning = |used| Ok(Some(BudgetWarning { which: Limit::DistinctValuesPerDay, limit: 10, used }));
+        assert_eq!(charge_numbers(&values, at(MORNING), &[1, 2, 3, 4, 5, 6, 7]), Ok(None));
+        assert_eq!(charge_numbers(&values, at(MORNING), &[8]), warning(8));
+        assert_eq!(charge_numbers(&values, at(MORNING), &[8, 9, 10]), Ok(None));
+        assert_eq!(charge_numbers(&values, at(MORNING + DAY), &[1, 2, 3, 4, 5, 6, 7, 8, 9]), warning(9));
+        // A refused request neither warns nor suppresses a warning.
         let tokens = budget(Limit::RehydrationsPerDay, 5);
-        assert!(tokens.rehydrate(at(MORNING), 6).is_err());
-        assert_eq!(tokens.rehydrate(at(MORNING), 3), Ok(None));
-        let budget_warning = BudgetWarning { which: Limit::RehydrationsPerDay, limit: 5, used: 4 };
-        assert_eq!(tokens.rehydrate(at(MORNING), 1), Ok(Some(budget_warning)));
-        assert_eq!(tokens.rehydrate(at(MORNING), 1), Ok(None));
-        assert_eq!(tokens.rehydrate(at(MORNING), 1).unwrap_err().which, Limit::RehydrationsPerDay);
-        assert_eq!(tokens.rehydrate(at(MORNING), 0), Ok(None));
+        assert!(tokens.charge_tokens(at(MORNING), 6).is_err());
+        assert_eq!(tokens.charge_tokens(at(MORNING), 3), Ok(None));
+        let warning = BudgetWarning { which: Limit::RehydrationsPerDay, limit: 5, used: 4 };
+        assert_eq!(tokens.charge_tokens(at(MORNING), 1), Ok(Some(warning)));
+        assert_eq!(tokens.charge_tokens(at(MORNING), 1), Ok(None));
+        assert_eq!(tokens.charge_tokens(at(MORNING), 1).unwrap_err().which, Limit::RehydrationsPerDay);
+        assert_eq!(tokens.charge_tokens(at(MORNING), 0), Ok(None));
     }
 
     #[test]
-    fn without_a_limit_nothing_is_remembered() {
+    fn remembers_nothing_without_a_limit() {
         let budget = Budget::new(&Limits::standard(), RandomState::new());
-        assert_eq!(try_numbers(&budget, at(MORNING), &[1, 2, 3]), Ok(None));
-        assert_eq!(budget.rehydrate(at(MORNING), u64::MAX), Ok(None));
-        assert!(budget.rate_limit_statuses(at(MORNING)).is_empty());
-        assert!(budget.spent.lock().unwrap().seen.is_empty());
+        assert_eq!(charge_numbers(&budget, at(MORNING), &[1, 2, 3]), Ok(None));
+        assert_eq!(budget.charge_tokens(at(MORNING), u64::MAX), Ok(None));
+        assert!(budget.statuses(at(MORNING)).is_empty());
+        assert!(budget.usage.lock().unwrap().seen.is_empty());
     }
 
     #[test]
-    fn other_limits_find_what_was_used() {
+    fn other_limits_keep_the_usage() {
         let before = budget(Limit::DistinctValuesPerDay, 10);
-        assert!(try_numbers(&before, at(MORNING), &[1, 2, 3, 4]).is_ok());
-        let after = before.succeed(&Limits::new([(Limit::DistinctValuesPerDay, 3)]).unwrap());
-        assert_eq!(try_numbers(&after, at(MORNING), &[1, 2, 3, 4]), Ok(None));
-        assert!(try_numbers(&after, at(MORNING), &[5]).is_err());
+        assert!(charge_numbers(&before, at(MORNING), &[1, 2, 3, 4]).is_ok());
+        let after = before.with_limits(&Limits::new([(Limit::DistinctValuesPerDay, 3)]).unwrap());
+        assert_eq!(charge_numbers(&after, at(MORNING), &[1, 2, 3, 4]), Ok(None));
+        assert!(charge_numbers(&after, at(MORNING), &[5]).is_err());
         // A request that began before still counts.
-        assert!(try_numbers(&before, at(MORNING), &[5]).is_ok());
-        assert_eq!(try_numbers(&after, at(MORNING), &[5]), Ok(None));
+        assert!(charge_numbers(&before, at(MORNING), &[5]).is_ok());
+        assert_eq!(charge_numbers(&after, at(MORNING), &[5]), Ok(None));
     }
 
     #[test]
-    fn a_clock_that_is_set_back_gives_nothing_back() {
+    fn a_clock_that_is_set_back_refunds_nothing() {
         let budget = budget(Limit::RehydrationsPerDay, 5);
         let midnight = MORNING - 36_000;
-        assert!(budget.rehydrate(at(midnight), 5).is_ok());
+        assert!(budget.charge_tokens(at(midnight), 5).is_ok());
         for now in [midnight - 1, midnight, midnight - DAY * 400] {
-            assert!(budget.rehydrate(at(now), 1).is_err());
+            assert!(budget.charge_tokens(at(now), 1).is_err());
         }
-        // One that was far ahead holds nobody up until that day comes.
-        assert!(budget.rehydrate(at(midnight - DAY * 399), 5).is_ok());
+        // After a clock that was far ahead, callers need not wait for that day.
+        assert!(budget.charge_tokens(at(midnight - DAY * 399), 5).is_ok());
     }
 
     proptest! {
-        /// Against a model that keeps the values themselves.
+        /// Compares the budget with a model that keeps the values themselves.
         #[test]
-        fn it_counts_as_a_set_does(requests in proptest::collection::vec(
+        fn counts_like_a_set(requests in proptest::collection::vec(
             (0..3u64, proptest::collection::vec(0..40u64, 0..12)), 1..30,
         )) {
             let budget = budget(Limit::DistinctValuesPerDay, 20);
@@ -268,7 +275,7 @@ mod tests {
                 }
                 let with: HashSet<u64> = known.iter().chain(&numbers).copied().collect();
                 let fits = with.len() <= 20;
-                let result = try_numbers(&budget, at(MORNING + today * DAY), &numbers);
+                let result = charge_numbers(&budget, at(MORNING + today * DAY), &numbers);
                 prop_assert_eq!(result.is_ok(), fits);
                 if fits {
                     prop_assert_eq!(result.unwrap().is_some(), known.len() < 16 && with.len() >= 16);

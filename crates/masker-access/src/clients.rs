@@ -1,24 +1,24 @@
-//! The clients of the configuration: which local processes are whom.
+//! The clients of the configuration: which local process acts as which principal.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use nix::unistd::{Group, User};
 
-use super::{Peer, principal::Principal};
+use crate::{Peer, Principal};
 use masker_config::{AccessConfig, ClientConfig};
 use masker_types::grant::{Grant, Limits, TRUSTED, UNLISTED};
 
-/// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
-/// made.
+/// The client rules in force. Every user, group and policy that they name existed when they were resolved.
 #[derive(Clone, Debug)]
 pub struct ClientRules {
     rules: Vec<ClientRule>,
     unlisted: Arc<Principal>,
-    /// Whether the configuration says anything of callers.
-    decided: bool,
-    trusted: Option<Unrestricted>,
+    /// Whether the configuration has clients or sets `unlisted`.
+    configured: bool,
+    unrestricted: Option<Unrestricted>,
 }
 
+/// The callers that may do everything while nothing is configured. On the wire their name is `trusted`.
 #[derive(Clone, Debug)]
 struct Unrestricted {
     own_uid: u32,
@@ -26,7 +26,7 @@ struct Unrestricted {
     principal: Arc<Principal>,
 }
 
-/// One client: everything that is given must hold.
+/// One client. A process must match everything that it specifies.
 #[derive(Clone, Debug)]
 struct ClientRule {
     uids: Vec<u32>,
@@ -35,22 +35,22 @@ struct ClientRule {
     principal: Arc<Principal>,
 }
 
-/// The host's users and groups, so that what depends on them can be tested without changing a host.
+/// Users and groups. A trait, so that tests need no users of the host.
 pub trait UserDatabase {
-    /// The number of a user; `None` if there is none of this name.
+    /// Returns the uid of a user; `None` if there is no user of this name.
     ///
     /// # Errors
-    /// Why the database could not be asked.
+    /// The lookup failed.
     fn uid(&self, name: &str) -> Result<Option<u32>, String>;
 
-    /// The number of a group; `None` if there is none of this name.
+    /// Returns the gid of a group; `None` if there is no group of this name.
     ///
     /// # Errors
-    /// Why the database could not be asked.
+    /// The lookup failed.
     fn gid(&self, name: &str) -> Result<Option<u32>, String>;
 }
 
-/// The database of this host: `getpwnam(3)` and `getgrnam(3)`.
+/// The users and groups of this host: `getpwnam(3)` and `getgrnam(3)`.
 pub struct HostUsers;
 
 impl UserDatabase for HostUsers {
@@ -64,10 +64,10 @@ impl UserDatabase for HostUsers {
 }
 
 impl ClientRules {
-    /// Makes rules of what the configuration says. `policies` are those that will be in force.
+    /// Resolves the names of the configuration. `policies` are those that will be in force.
     ///
     /// # Errors
-    /// Every name that nothing is behind.
+    /// A message for each name that does not exist.
     pub fn resolve(
         config: &AccessConfig,
         users: &dyn UserDatabase,
@@ -79,25 +79,25 @@ impl ClientRules {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let decided = config.unlisted.is_some() || !config.clients.is_empty();
+        let configured = config.unlisted.is_some() || !config.clients.is_empty();
         let unlisted = config.unlisted.clone().unwrap_or_default();
         Ok(ClientRules {
             rules,
             unlisted: Principal::local(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
-            decided,
-            trusted: None,
+            configured,
+            unrestricted: None,
         })
     }
 
-    /// Where the configuration says nothing of callers, root, the user that runs the daemon and the group of its socket
-    /// may do everything. Where it says anything, nobody is trusted unsaid.
+    /// Allows everything to root, the daemon's own user and the socket's group, but only if the configuration neither
+    /// has clients nor sets `unlisted`.
     pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
-        let trusted =
+        let unrestricted =
             Unrestricted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
-        ClientRules { trusted: (!self.decided).then_some(trusted), ..self }
+        ClientRules { unrestricted: (!self.configured).then_some(unrestricted), ..self }
     }
 
-    /// These rules in the place of others: what a client has used of its limits stays used.
+    /// Returns these rules with the usage of the clients of the same names in `before`.
     pub(super) fn inheriting_usage(mut self, before: &ClientRules) -> Self {
         for rule in &mut self.rules {
             let known = before.rules.iter().find(|known| known.principal.name == rule.principal.name);
@@ -108,12 +108,11 @@ impl ClientRules {
         self
     }
 
-    /// Whom a process acts as: the first rule that is about it decides.
+    /// Returns the principal that a process acts as. The first client that matches decides.
     pub(super) fn principal(&self, peer: &Peer) -> &Arc<Principal> {
         let rule = self.rules.iter().find(|rule| rule.matches(peer)).map(|rule| &rule.principal);
-        let trusted =
-            || self.trusted.as_ref().filter(|trusted| trusted.matches(peer)).map(|trusted| &trusted.principal);
-        rule.or_else(trusted).unwrap_or(&self.unlisted)
+        let unrestricted = || self.unrestricted.as_ref().filter(|rule| rule.matches(peer)).map(|rule| &rule.principal);
+        rule.or_else(unrestricted).unwrap_or(&self.unlisted)
     }
 }
 
@@ -132,17 +131,17 @@ impl ClientRule {
     ) -> Self {
         let mut problem =
             |text: String| problems.push(format!("{}: the client `{}` {text}", client.place, client.name));
-        let mut number = |what: &str, name: &Option<String>, found: &dyn Fn(&str) -> Result<Option<u32>, String>| {
+        let mut id = |what: &str, name: &Option<String>, look_up: &dyn Fn(&str) -> Result<Option<u32>, String>| {
             let name = name.as_deref()?;
-            match found(name) {
-                Ok(Some(number)) => return Some(number),
-                Ok(None) => problem(format!("names the {what} `{name}`, which this host does not have")),
-                Err(error) => problem(format!("names the {what} `{name}`, which could not be looked up: {error}")),
+            match look_up(name) {
+                Ok(Some(id)) => return Some(id),
+                Ok(None) => problem(format!("names the {what} `{name}`, which does not exist on this host")),
+                Err(error) => problem(format!("names the {what} `{name}`, but the lookup failed: {error}")),
             }
             None
         };
-        let user = number("user", &client.user, &|name| users.uid(name));
-        let group = number("group", &client.group, &|name| users.gid(name));
+        let user = id("user", &client.user, &|name| users.uid(name));
+        let group = id("group", &client.group, &|name| users.gid(name));
         for name in client.grant.policies.iter().flatten().filter(|name| !policies.contains(name.as_str())) {
             problem(format!("names the policy `{name}`, which is not loaded"));
         }
@@ -170,7 +169,7 @@ mod tests {
 
     impl UserDatabase for Users {
         fn uid(&self, name: &str) -> Result<Option<u32>, String> {
-            if name == "broken" { Err("out of order".to_owned()) } else { Ok((name == "billing").then_some(1_000)) }
+            if name == "broken" { Err("no response".to_owned()) } else { Ok((name == "billing").then_some(1_000)) }
         }
 
         fn gid(&self, name: &str) -> Result<Option<u32>, String> {
@@ -193,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_the_owner_root_and_the_group_may_do_everything_and_others_nothing() {
+    fn without_clients_root_the_owner_and_the_group_are_unrestricted() {
         let clients = resolve(&AccessConfig::default()).unwrap();
-        let trusted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
-        for (uid, gid, groups) in trusted {
+        let unrestricted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
+        for (uid, gid, groups) in unrestricted {
             let principal = clients.principal(&Peer::for_tests(uid, gid, groups));
             assert_eq!((principal.name.as_str(), &principal.grant), (TRUSTED, &Grant::all()));
         }
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_in_everything_decides() {
+    fn the_first_client_that_matches_decides() {
         let config = AccessConfig {
             clients: vec![
                 ClientConfig {
@@ -228,12 +227,16 @@ mod tests {
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[])), UNLISTED);
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 2_000, &[])), "group");
         for uid in [0, 100, 7] {
-            assert_eq!(name(&clients, &Peer::for_tests(uid, 500, &[])), UNLISTED, "rules leave nobody trusted unsaid");
+            assert_eq!(
+                name(&clients, &Peer::for_tests(uid, 500, &[])),
+                UNLISTED,
+                "with clients, nobody is unrestricted"
+            );
         }
     }
 
     #[test]
-    fn what_unlisted_gives_is_given_to_everybody_else() {
+    fn unlisted_scopes_apply_to_all_other_callers() {
         let unlisted = Some(ScopeSet::parse(&["tokenize"]).unwrap());
         let clients = resolve(&AccessConfig { unlisted, ..AccessConfig::default() }).unwrap();
         for uid in [0, 100, 7] {
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_that_nothing_is_behind_is_told() {
+    fn reports_every_name_that_does_not_exist() {
         let mut limited = ClientConfig { user: Some("nobody-here".into()), ..client("one", "*") };
         limited.grant.policies = Some(["a", "b"].map(str::to_owned).into());
         let config = AccessConfig {
@@ -257,10 +260,10 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "masker.toml:1: the client `one` names the user `nobody-here`, which this host does not have",
+                "masker.toml:1: the client `one` names the user `nobody-here`, which does not exist on this host",
                 "masker.toml:1: the client `one` names the policy `b`, which is not loaded",
-                "masker.toml:1: the client `two` names the user `broken`, which could not be looked up: out of order",
-                "masker.toml:1: the client `two` names the group `nobody-here`, which this host does not have"
+                "masker.toml:1: the client `two` names the user `broken`, but the lookup failed: no response",
+                "masker.toml:1: the client `two` names the group `nobody-here`, which does not exist on this host"
             ]
         );
     }

@@ -1,8 +1,8 @@
-//! An API key as the daemon keeps it: everything but its secret, and how it changes in its life.
+//! The stored record of an API key: everything but its secret, and the changes in its life.
 //!
-//! A key is *active* from its creation until it expires or is revoked; a rotation gives it another secret and lets the
-//! former one work on for a grace period. Each change takes the time as an argument and gives the key as it is to be
-//! written down; nothing is in force before that is durable.
+//! A key is *active* from its creation until it expires or is revoked. A rotation gives it a new secret, and the former
+//! one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. The
+//! caller puts it into force only once it is durable.
 
 use std::fmt;
 
@@ -10,24 +10,23 @@ use data_encoding::HEXLOWER;
 use rand::Rng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{KeyDigest, KeyPrefix};
+use crate::{KeyDigest, KeyPrefix, Mode};
 use masker_types::{
-    grant::{Grant, Limits},
+    grant::{Grant, Limits, ScopeSet},
     limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_UNUSED_DAYS_MAX},
-    mode::Mode,
 };
 
-/// Secrets that were replaced and are remembered, so that whoever still shows one is told so.
+/// Replaced secrets that are remembered, so that a caller which still presents one learns that it has expired.
 const REPLACED_MAX: usize = 8;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// The id of an API key: the time of its creation, in milliseconds of Unix time and 6 bytes, then 10 random bytes. It is
-/// written as 32 lower-case hex digits; ids sort by time.
+/// The id of an API key: 6 bytes with the time of its creation, in milliseconds of Unix time, then 10 random bytes. The
+/// text is 32 lower-case hex digits. Ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiKeyId([u8; 16]);
 
 impl ApiKeyId {
-    /// The id of a key that is made now.
+    /// Returns the id of a key that is created now.
     pub fn new(now_ms: u64, rng: &mut impl Rng) -> Self {
         let [_, _, time @ ..] = now_ms.to_be_bytes();
         let mut bytes = [0; 16];
@@ -36,17 +35,17 @@ impl ApiKeyId {
         ApiKeyId(bytes)
     }
 
-    /// Reads 32 lower-case hex digits; `None` for anything else.
+    /// Parses 32 lower-case hex digits; returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(ApiKeyId)
     }
 
-    /// The id of these bytes.
+    /// Returns the id with these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         ApiKeyId(bytes)
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -64,22 +63,22 @@ impl fmt::Debug for ApiKeyId {
     }
 }
 
-/// What an operator decides of a new key, within bounds.
+/// The properties of a new key. The caller has checked their bounds.
 #[derive(Clone, Debug)]
 pub struct ApiKeySpec {
-    /// Its name.
+    /// The key's name.
     pub name: String,
-    /// The workspace that it is counted in.
+    /// The workspace that it counts towards.
     pub workspace: String,
-    /// Whose it is: a person, or the organization.
+    /// Its owner: a person, or the organization.
     pub owner: String,
     /// What it may do.
     pub grant: Grant,
     /// How much it may do.
     pub limits: Limits,
-    /// Whether it works on live or test data.
+    /// Whether it works with live or test tokens.
     pub mode: Mode,
-    /// When it expires, in milliseconds of Unix time; never where `None`.
+    /// When it expires, in milliseconds of Unix time; `None` for never.
     pub expires_at_ms: Option<u64>,
 }
 
@@ -88,14 +87,14 @@ pub struct ApiKeySpec {
 pub struct LastUse {
     /// When, in milliseconds of Unix time.
     pub at_ms: u64,
-    /// The user id of the process.
+    /// The uid of the process.
     pub uid: u32,
-    /// Its unit of the system's service manager.
+    /// The process's unit of the system's service manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }
 
-/// One secret of a key, by what is kept of it.
+/// What is stored of one secret.
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredSecret {
     #[serde(with = "digest")]
@@ -104,16 +103,16 @@ struct StoredSecret {
     prefix: KeyPrefix,
 }
 
-/// A secret that was replaced.
+/// A replaced secret.
 #[derive(Clone, Serialize, Deserialize)]
 struct ReplacedSecret {
     #[serde(flatten)]
     secret: StoredSecret,
-    /// Until when it works.
+    /// The end of its grace period, in milliseconds of Unix time.
     until_ms: u64,
 }
 
-/// A key, as the vault keeps it: this type's JSON is the row's document.
+/// An API key as the vault stores it. This type's JSON is the document of its row.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
@@ -125,7 +124,6 @@ pub struct ApiKey {
     limits: Limits,
     #[serde(rename = "world", with = "mode")]
     mode: Mode,
-
     created_by: String,
     created_at_ms: u64,
     expires_at_ms: Option<u64>,
@@ -136,12 +134,12 @@ pub struct ApiKey {
     last_use: Option<LastUse>,
 }
 
-/// Why a key does not change.
+/// A revoked key cannot change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this key was revoked, and that is for good: create another")]
+#[error("this key was revoked, which is permanent: create another")]
 pub struct KeyRevoked;
 
-/// Why a secret that is of some key does not authenticate.
+/// Why a known secret does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRejection {
     /// The key was revoked.
@@ -151,7 +149,7 @@ pub enum KeyRejection {
 }
 
 impl ApiKey {
-    /// A key with this secret. `created_by` is the name of whoever asked for it.
+    /// Creates a key with this secret. `created_by` is the name of the principal that requested it.
     pub fn create(
         id: ApiKeyId,
         spec: ApiKeySpec,
@@ -178,12 +176,12 @@ impl ApiKey {
         }
     }
 
-    /// The key with another secret; the one before works for `grace_seconds` more, at most
-    /// [`API_KEY_GRACE_SECONDS_MAX`], and none that was replaced before it works any longer: which of them has leaked is
-    /// not always known, and a rotation without grace ends them all.
+    /// Returns the key with another secret. The former one works for another `grace_seconds`, at most
+    /// [`API_KEY_GRACE_SECONDS_MAX`], and all secrets before it work no longer than that: since it is not always known
+    /// which one has leaked, a rotation without grace ends them all.
     ///
     /// # Errors
-    /// [`KeyRevoked`].
+    /// [`KeyRevoked`] if it was revoked.
     pub fn rotated(&self, secret: (KeyDigest, KeyPrefix), grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
         let until_ms = now_ms.saturating_add(grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000);
@@ -197,15 +195,15 @@ impl ApiKey {
         Ok(key)
     }
 
-    /// The key without any right, for good. One that was revoked stays as it is.
+    /// Returns the key revoked, permanently. A key that was revoked before keeps the time of that.
     pub fn revoked(&self, now_ms: u64) -> Self {
         ApiKey { revoked_at_ms: Some(self.revoked_at_ms.unwrap_or(now_ms)), ..self.clone() }
     }
 
-    /// The key with what an operator may change of it.
+    /// Returns the key with these changes.
     ///
     /// # Errors
-    /// [`KeyRevoked`].
+    /// [`KeyRevoked`] if it was revoked.
     pub fn changed(&self, change: ApiKeyUpdate) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
         let mut key = self.clone();
@@ -216,10 +214,10 @@ impl ApiKey {
         Ok(key)
     }
 
-    /// The key, last used as told, where that is later than what is known.
-    pub fn used(&self, by: LastUse) -> Self {
-        let later = self.last_use.as_ref().is_none_or(|last| last.at_ms < by.at_ms);
-        let last_use = if later { Some(by) } else { self.last_use.clone() };
+    /// Returns the key with this last use, unless it has a later one.
+    pub fn used(&self, last: LastUse) -> Self {
+        let later = self.last_use.as_ref().is_none_or(|known| known.at_ms < last.at_ms);
+        let last_use = if later { Some(last) } else { self.last_use.clone() };
         ApiKey { last_use, ..self.clone() }
     }
 
@@ -227,12 +225,12 @@ impl ApiKey {
         if self.revoked_at_ms.is_some() { Err(KeyRevoked) } else { Ok(()) }
     }
 
-    /// Whether a secret of this key works now.
+    /// Checks whether a secret of this key works now, by its digest; `None` if it is not a secret of this key.
     ///
     /// # Errors
-    /// Why it does not. `None` for a digest that is of none of its secrets.
+    /// [`KeyRejection`] if it no longer works.
     pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<(), KeyRejection>> {
-        // Every secret is compared, whichever it is.
+        // Compares with every secret, so that the time does not depend on which one matches.
         let mut until = self.secret.digest.ct_eq(digest).then_some(u64::MAX);
         for replaced in &self.replaced {
             if replaced.secret.digest.ct_eq(digest) {
@@ -247,43 +245,43 @@ impl ApiKey {
         })
     }
 
-    /// Everything that is kept of its secrets.
+    /// Returns the digests of all its secrets.
     pub(super) fn digests(&self) -> impl Iterator<Item = &KeyDigest> {
         std::iter::once(&self.secret).chain(self.replaced.iter().map(|replaced| &replaced.secret)).map(|s| &s.digest)
     }
 
-    /// Whether it counts against its workspace: neither revoked nor expired.
+    /// Returns whether it is neither revoked nor expired. Active keys count towards their workspace.
     pub fn is_active(&self, now_ms: u64) -> bool {
         self.revoked_at_ms.is_none() && self.expires_at_ms.is_none_or(|at| at > now_ms)
     }
 
-    /// Whether it is active and nobody has used it for [`API_KEY_UNUSED_DAYS_MAX`] days.
+    /// Returns whether it is active but has not been used for [`API_KEY_UNUSED_DAYS_MAX`] days.
     pub fn is_inactive(&self, now_ms: u64) -> bool {
         let since = self.last_use.as_ref().map_or(self.created_at_ms, |last| last.at_ms).max(self.created_at_ms);
         self.is_active(now_ms) && now_ms.saturating_sub(since) >= API_KEY_UNUSED_DAYS_MAX * DAY_MS
     }
 
-    /// Whether it works on test data.
+    /// Returns whether it works with test tokens.
     pub fn is_test_key(&self) -> bool {
         self.mode == Mode::Test
     }
 
-    /// Until when a secret that was replaced still works, if one does.
+    /// Returns when the last replaced secret stops working, if one still works.
     pub fn grace_ends_ms(&self, now_ms: u64) -> Option<u64> {
         self.replaced.iter().map(|replaced| replaced.until_ms).filter(|until| *until > now_ms).max()
     }
 }
 
-/// What an operator changes of a key; what is `None` stays.
+/// Changes to a key. Fields that are `None` stay as they are.
 #[derive(Clone, Debug, Default)]
 pub struct ApiKeyUpdate {
-    /// Its name.
+    /// The new name.
     pub name: Option<String>,
-    /// Its scopes.
-    pub scopes: Option<masker_types::grant::ScopeSet>,
-    /// Its limits.
+    /// The new scopes.
+    pub scopes: Option<ScopeSet>,
+    /// The new limits.
     pub limits: Option<Limits>,
-    /// When it expires; `Some(None)` for never.
+    /// The new expiry, in milliseconds of Unix time; `Some(None)` for never.
     pub expires_at_ms: Option<Option<u64>>,
 }
 
@@ -298,36 +296,36 @@ macro_rules! fields {
     };
 }
 fields! {
-    /// Its id.
+    /// Returns its id.
     id: ApiKeyId;
-    /// Its name.
+    /// Returns its name.
     name: str;
-    /// The workspace that it is counted in.
+    /// Returns the workspace that it counts towards.
     workspace: str;
-    /// Whose it is.
+    /// Returns its owner: a person, or the organization.
     owner: str;
-    /// What it may do.
+    /// Returns what it may do.
     grant: Grant;
-    /// How much it may do.
+    /// Returns how much it may do.
     limits: Limits;
-    /// Whether it works on live or test data.
+    /// Returns whether it works with live or test tokens.
     mode: Mode;
-    /// Who created it.
+    /// Returns the name of the principal that created it.
     created_by: str;
-    /// When it was created, in milliseconds of Unix time.
+    /// Returns when it was created, in milliseconds of Unix time.
     created_at_ms: u64;
-    /// When it expires, in milliseconds of Unix time.
+    /// Returns when it expires, in milliseconds of Unix time; `None` for never.
     expires_at_ms: Option<u64>;
-    /// When it was revoked, in milliseconds of Unix time.
+    /// Returns when it was revoked, in milliseconds of Unix time.
     revoked_at_ms: Option<u64>;
-    /// When it was last given another secret, in milliseconds of Unix time.
+    /// Returns when it was last rotated, in milliseconds of Unix time.
     rotated_at_ms: Option<u64>;
-    /// Who last used it, as far as that was written down.
+    /// Returns its last use as of this record.
     last_use: Option<LastUse>;
 }
 
 impl ApiKey {
-    /// The part of its secret that may be shown.
+    /// Returns the first characters of its secret, which are public.
     pub fn prefix(&self) -> KeyPrefix {
         self.secret.prefix
     }
@@ -342,7 +340,7 @@ impl Serialize for ApiKeyId {
 impl<'de> Deserialize<'de> for ApiKeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        ApiKeyId::parse(&text).ok_or_else(|| de::Error::custom("not the id of a key"))
+        ApiKeyId::parse(&text).ok_or_else(|| de::Error::custom("not an API key id"))
     }
 }
 
@@ -369,7 +367,7 @@ mod prefix {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyPrefix, D::Error> {
         let text = String::deserialize(deserializer)?;
-        KeyPrefix::parse(&text).ok_or_else(|| de::Error::custom("not the prefix of a key"))
+        KeyPrefix::parse(&text).ok_or_else(|| de::Error::custom("not an API key prefix"))
     }
 }
 
@@ -441,7 +439,7 @@ mod tests {
         ] {
             assert_eq!(twice.accepts(&secret(seed).0, at), Some(accepted), "{seed} {at}");
         }
-        // Without grace none of them works any longer.
+        // Without grace, no former secret works.
         let accepted = [1, 2, 3].map(|seed| at_once.accepts(&secret(seed).0, NOW + 1_000));
         assert_eq!(accepted, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
         assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
@@ -451,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_were_replaced_long_ago_are_forgotten() {
+    fn forgets_secrets_that_were_replaced_long_ago() {
         let mut key = key();
         for seed in 2..20 {
             key = key.rotated(secret(seed), 0, NOW).unwrap();
@@ -472,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_nobody_uses_is_inactive() {
+    fn an_unused_key_becomes_inactive() {
         let key = key();
         assert!(!key.is_inactive(NOW + 90 * DAY_MS - 1) && key.is_inactive(NOW + 90 * DAY_MS));
         let used = key.used(LastUse { at_ms: NOW + 10 * DAY_MS, uid: 7, unit: None });
@@ -482,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_keep_what_they_do_not_name() {
+    fn an_update_keeps_the_fields_that_it_does_not_set() {
         let changed =
             key().changed(ApiKeyUpdate { name: Some("other".to_owned()), ..ApiKeyUpdate::default() }).unwrap();
         assert_eq!((changed.name(), changed.grant(), changed.limits()), ("other", &Grant::all(), &Limits::standard()));
@@ -493,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_gives_the_key_back() {
+    fn the_document_round_trips_and_rejects_unknown_fields() {
         let key = key().rotated(secret(2), 60, NOW).unwrap().used(LastUse { at_ms: 1, uid: 2, unit: None });
         let document = serde_json::to_string(&key).unwrap();
         let back: ApiKey = serde_json::from_str(&document).unwrap();

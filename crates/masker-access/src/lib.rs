@@ -1,18 +1,27 @@
-//! Who is calling, and what they may do.
+//! Who is calling, what they may do, and how much of it.
 //!
-//! Nothing outside this module can make a [`Permit`]: an operation that takes one cannot be reached by a handler that
-//! forgot to ask.
+//! - [`Access`] identifies the [`Caller`] of a request: from the kernel's credentials of its connection ([`Peer`]) and
+//!   the clients of the configuration ([`ClientRules`]), or from an API key ([`ApiKeys`]).
+//! - [`Permit`] proves that a caller may perform an operation. Only [`Caller::permit`] makes one, so a handler that
+//!   forgets to authorize does not compile.
+//! - [`Limiter`] and [`Budget`] bound how fast a caller goes and how much it learns in a day.
+//! - [`FailedAttempts`] delays and then blocks bad credentials, in bounded memory.
+//!
+//! It reads the host's users and groups and `/proc`, and does no other I/O: the vault stores API keys, and time is an
+//! argument. The vault, the HTTP interface and the daemon may use it; it uses types, core and config.
 
-mod metrics;
+#![warn(missing_docs)]
+
+mod api_keys;
 mod attempts;
 mod budget;
 mod clients;
 mod key_record;
 mod limiter;
+mod metrics;
 mod peer;
 mod permit;
 mod principal;
-mod api_keys;
 mod systemd_unit;
 
 use std::sync::Arc;
@@ -33,35 +42,35 @@ pub use permit::{
 };
 pub use principal::{ApiKeyIdentity, Caller, Principal};
 
-/// The text of API keys, which clients know as well.
+/// The text of API keys, defined in `masker-types` because clients check it too.
 pub use masker_types::api_key::{ApiKeyFormatError, ApiKeySecret, KeyDigest, KeyPrefix, PresentedKey, looks_like_key};
-/// The worlds of tokens: which of them a caller works in is for this module to say.
+/// Live or test mode. A client of the configuration works in live mode, an API key in the mode that it was created for.
 pub use masker_types::mode::Mode;
 
-/// Tells who callers are, by what is in force at the moment.
+/// Identifies callers by the client rules and the API keys in force.
 pub struct Access {
     clients: ArcSwap<ClientRules>,
     keys: Arc<ApiKeys>,
 }
 
-/// Why a credential was not accepted. The texts hold nothing of it.
+/// Why a credential was not accepted. No message contains any part of the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// There is an `Authorization` header with no credential in it.
-    #[error("there is no credential in `Authorization`: write `Bearer` and an API key, or leave it out")]
+    /// The `Authorization` header contains no credential.
+    #[error("`Authorization` contains no credential: write `Bearer` and an API key, or omit the header")]
     Missing,
     /// The header has another form.
     #[error("`Authorization` is not `Bearer` and an API key")]
     Scheme,
-    /// The text is no API key.
-    #[error("this is no API key: {0}")]
+    /// The text is not an API key.
+    #[error("the credential is malformed: {0}")]
     Malformed(ApiKeyFormatError),
-    /// It is no key of this daemon.
-    #[error("this API key is not known; ask who gave it to you for another")]
+    /// This daemon has no such key.
+    #[error("unknown API key; ask the person who issued it for another")]
     Unknown,
     /// The key was revoked.
-    #[error("this API key was revoked; ask who gave it to you for another")]
+    #[error("this API key was revoked; ask the person who issued it for another")]
     Revoked,
     /// The key has expired, or it was rotated and the former secret's grace period is over.
     #[error("this API key has expired, or was rotated and its grace period is over; use the new one")]
@@ -69,26 +78,27 @@ pub enum AuthError {
 }
 
 impl Access {
-    /// Begins with these rules and these keys.
+    /// Returns an `Access` with these rules and keys.
     pub fn new(clients: ClientRules, keys: Arc<ApiKeys>) -> Self {
         Access { clients: ArcSwap::from_pointee(clients), keys }
     }
 
-    /// The API keys.
+    /// Returns the API keys.
     pub fn keys(&self) -> &ApiKeys {
         &self.keys
     }
 
-    /// Puts other rules in force: the next request of every connection is held against them.
+    /// Replaces the client rules. They apply from the next request of every connection; a client keeps what it has used
+    /// of its limits.
     pub fn replace_clients(&self, clients: ClientRules) {
         self.clients.rcu(|before| clients.clone().inheriting_usage(before));
     }
 
-    /// Who a process is that shows an `Authorization` header of this content: the key alone, whatever the process may do
-    /// without it. The scheme's name may be written in any case (RFC 9110 section 11.1).
+    /// Identifies a caller by the content of its `Authorization` header. The key alone decides: the process gets none of
+    /// the rights that it has without a key. The scheme's name is case-insensitive (RFC 9110 section 11.1).
     ///
     /// # Errors
-    /// Why it is nobody, and the part of the key that may be shown, where there is one.
+    /// [`AuthError`], and the public prefix of the key if there is one.
     pub fn authenticate(
         &self,
         peer: &Arc<Peer>,
@@ -105,9 +115,9 @@ impl Access {
         if !text[..scheme].eq_ignore_ascii_case(b"bearer") {
             return Err((AuthError::Scheme, None));
         }
-        let presented = PresentedKey::parse(credential).map_err(|malformed| (AuthError::Malformed(malformed), None))?;
-        let principal = self.keys.authenticate(&presented, peer, now_ms).map_err(|refused| {
-            let error = match refused {
+        let presented = PresentedKey::parse(credential).map_err(|error| (AuthError::Malformed(error), None))?;
+        let principal = self.keys.authenticate(&presented, peer, now_ms).map_err(|rejection| {
+            let error = match rejection {
                 AuthRejection::Unknown => AuthError::Unknown,
                 AuthRejection::Rejected(KeyRejection::Revoked) => AuthError::Revoked,
                 AuthRejection::Rejected(KeyRejection::Expired) => AuthError::Expired,
@@ -117,8 +127,8 @@ impl Access {
         Ok(Caller { peer: Arc::clone(peer), principal })
     }
 
-    /// Who a process is that shows no credential of its own.
-    pub fn local(&self, peer: &Arc<Peer>) -> Caller {
+    /// Identifies a caller that presents no credential, by the client rules.
+    pub fn local_caller(&self, peer: &Arc<Peer>) -> Caller {
         Caller { peer: Arc::clone(peer), principal: Arc::clone(self.clients.load().principal(peer)) }
     }
 }

@@ -1,6 +1,6 @@
-//! How fast a caller may go: tokens-per-second buckets with bursts, hour windows, and a number for each day.
+//! How fast a caller may go: token buckets with bursts, hourly windows, and a daily quota.
 //!
-//! All or nothing: what is refused takes nothing from any of them.
+//! A request is admitted by all limits or by none: a refused request takes nothing from any of them.
 
 use std::{
     cmp::Reverse,
@@ -13,34 +13,34 @@ use masker_types::grant::{Limit, Limits};
 #[cfg(test)]
 mod tests;
 
-/// A request in a bucket's own unit, so that a bucket that refills by parts of one needs no fractions.
-const WHOLE: u64 = 1_000_000_000;
+/// One request or value in a bucket's unit, which is fine enough to refill a bucket without fractions.
+const UNIT: u64 = 1_000_000_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY_SECONDS: u64 = 86_400;
 
-/// When something happens, by both clocks.
+/// One moment by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamps {
-    /// Since some start, by a clock that never goes back.
-    pub elapsed: Duration,
-    /// Seconds of Unix time, which tell the day.
-    pub unix_seconds: u64,
+    /// Time since an arbitrary start, by a monotonic clock.
+    pub monotonic: Duration,
+    /// Unix time in seconds, which determines the day.
+    pub unix: u64,
 }
 
-/// How much of a limit is left: what `X-RateLimit-Limit`, `-Remaining` and `-Reset` say.
+/// How much of a limit is left: the content of `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitStatus {
     /// Which limit this is about.
     pub which: Limit,
-    /// The most that there can be at once.
+    /// The most that is available at once.
     pub limit: u64,
     /// What is left of it.
     pub remaining: u64,
-    /// Until all of it is there again, in seconds, rounded up.
+    /// Time until all of it is available again, in seconds, rounded up.
     pub reset_seconds: u64,
 }
 
-/// What a limit is for, and so by which code a caller that is past it is refused.
+/// The kind of a limit, which determines the error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitKind {
     /// `rate.limited`: how fast.
@@ -49,18 +49,19 @@ pub enum LimitKind {
     Quota,
 }
 
-/// A caller is past a limit.
+/// A request exceeds a limit of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
-    /// What the limit is for.
+    /// The kind of the limit.
     pub kind: LimitKind,
-    /// The limit; where several are passed, the one that must be waited for longest.
+    /// The limit. If a request exceeds several, the one with the longest wait.
     pub which: Limit,
-    /// The least time after which the same request can be admitted, in seconds, rounded up; at least 1.
+    /// The shortest time after which the same request can be admitted, in seconds, rounded up; at least 1.
     pub retry_after_seconds: u64,
-    /// The most values that this limit ever admits in one request, where the request has more: waiting is no help.
-    pub at_most: Option<u64>,
-    /// What [`Limiter::admit`] would have said.
+    /// The most values that this limit ever admits in one request. `None` unless the request has more, so that waiting
+    /// does not help.
+    pub max_values: Option<u64>,
+    /// The status that [`Limiter::admit`] would have returned.
     pub rate_limit: Option<RateLimitStatus>,
 }
 
@@ -69,146 +70,145 @@ pub struct LimitExceeded {
 enum CostBasis {
     Requests,
     Values,
-    /// A request without values is one operation, too.
+    /// Like values, but a request without values counts as one.
     Operations,
 }
 
-/// A limit of a time, and the limit that says how much can be there at once.
+/// A limit over time, and the limit on how much is available at once.
 struct RateRule {
     limit: Limit,
-    most: Limit,
+    burst: Limit,
     by: CostBasis,
 }
 
-/// In the order in which callers are told of them: how many requests are left is what a client can plan by.
+/// In the order in which callers see them: a client plans by the number of requests that are left.
 const RULES: [RateRule; 5] = [
-    RateRule { limit: Limit::RequestsPerSecond, most: Limit::RequestsBurst, by: CostBasis::Requests },
-    RateRule { limit: Limit::RequestsPerHour, most: Limit::RequestsPerHour, by: CostBasis::Requests },
-    RateRule { limit: Limit::ValuesPerSecond, most: Limit::ValuesBurst, by: CostBasis::Values },
-    RateRule { limit: Limit::ValuesPerHour, most: Limit::ValuesPerHour, by: CostBasis::Values },
-    RateRule { limit: Limit::OperationsPerDay, most: Limit::OperationsPerDay, by: CostBasis::Operations },
+    RateRule { limit: Limit::RequestsPerSecond, burst: Limit::RequestsBurst, by: CostBasis::Requests },
+    RateRule { limit: Limit::RequestsPerHour, burst: Limit::RequestsPerHour, by: CostBasis::Requests },
+    RateRule { limit: Limit::ValuesPerSecond, burst: Limit::ValuesBurst, by: CostBasis::Values },
+    RateRule { limit: Limit::ValuesPerHour, burst: Limit::ValuesPerHour, by: CostBasis::Values },
+    RateRule { limit: Limit::OperationsPerDay, burst: Limit::OperationsPerDay, by: CostBasis::Operations },
 ];
 
-/// What was taken from one limit. None holds the limit's numbers, so that those can change.
+/// What was taken from one limit. It does not contain the limit's numbers, so they can change.
 #[derive(Clone, Copy)]
 enum LimitUsage {
-    /// What is missing from a full bucket, in parts of [`WHOLE`], and as of when.
+    /// What was missing from a full bucket, in parts of [`UNIT`], at some time.
     Bucket { missing: u64, at: Duration },
     /// What was taken since the window began.
     Hour { taken: u64, began: Duration },
-    /// What was taken on a day, counted since 1970.
+    /// What was taken on a day.
     Day(DailyUsage),
 }
 
 /// The limits of one caller, and what it has taken from them.
 pub struct Limiter {
     limits: Limits,
-    accounts: Arc<Mutex<[LimitUsage; RULES.len()]>>,
+    usages: Arc<Mutex<[LimitUsage; RULES.len()]>>,
 }
 
 impl Limiter {
-    /// Limits from which nothing is taken yet.
+    /// Returns an unused limiter.
     pub fn new(limits: &Limits) -> Self {
-        let accounts = RULES.map(|rule| match rule.limit {
+        let usages = RULES.map(|rule| match rule.limit {
             Limit::RequestsPerSecond | Limit::ValuesPerSecond => LimitUsage::Bucket { missing: 0, at: Duration::ZERO },
             Limit::OperationsPerDay => LimitUsage::Day(DailyUsage::default()),
             _ => LimitUsage::Hour { taken: 0, began: Duration::ZERO },
         });
-        Limiter { limits: *limits, accounts: Arc::new(Mutex::new(accounts)) }
+        Limiter { limits: *limits, usages: Arc::new(Mutex::new(usages)) }
     }
 
-    /// Other limits for the same caller. What it has taken stays taken, also by requests that began before: loading
-    /// limits again gives nobody a fresh start.
+    /// Returns a limiter of the same caller with other limits. Both share one usage, so that a reload gives nobody a
+    /// fresh start and requests which began under the former limits still count.
     #[must_use]
-    pub fn succeed(&self, limits: &Limits) -> Self {
-        Limiter { limits: *limits, accounts: Arc::clone(&self.accounts) }
+    pub fn with_limits(&self, limits: &Limits) -> Self {
+        Limiter { limits: *limits, usages: Arc::clone(&self.usages) }
     }
 
-    /// The limits.
+    /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Takes a request with so many values or tokens from every limit, if it is within all of them, and says how much
-    /// is left of the tightest: of those by requests, else of those by values, else of the day's. `None` where there is
-    /// no limit.
+    /// Takes a request with this many values or tokens from every limit if all of them admit it. Returns how much is
+    /// left of the tightest limit by requests, else by values, else of the day; `None` if there is no limit.
     ///
     /// # Errors
-    /// [`LimitExceeded`] if it is past one; then nothing is taken.
+    /// [`LimitExceeded`] if a limit does not admit it; then nothing is taken.
     pub fn admit(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
-        // Most callers are on this way, and share no lock.
+        // Most callers have no limits: their requests must not share a lock.
         if self.limits.is_unlimited() {
             return Ok(None);
         }
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut longest: Option<(Duration, &RateRule)> = None;
-        for (rule, account) in RULES.iter().zip(accounts.iter_mut()) {
-            let Some((rate, most)) = self.numbers(rule) else { continue };
-            account.catch_up(rate, now);
-            let wait = account.wait(rule.by.cost(values), rate, most, now);
+        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+            let Some((rate, burst)) = self.numbers(rule) else { continue };
+            usage.catch_up(rate, now);
+            let wait = usage.wait(rule.by.cost(values), rate, burst, now);
             if longest.is_none_or(|(longest, _)| wait > longest) {
                 longest = Some((wait, rule));
             }
         }
         if let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) {
-            let at_most = self.numbers(rule).map(|(_, most)| most).filter(|_| wait == Duration::MAX);
+            let max_values = self.numbers(rule).map(|(_, burst)| burst).filter(|_| wait == Duration::MAX);
             let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
-            let wait = if at_most.is_some() { Duration::ZERO } else { wait };
-            let rate_limit = self.tightest(&accounts, now);
+            let wait = if max_values.is_some() { Duration::ZERO } else { wait };
+            let rate_limit = self.tightest(&usages, now);
             return Err(LimitExceeded {
                 kind,
                 which: rule.limit,
                 retry_after_seconds: whole_seconds(wait).max(1),
-                at_most,
+                max_values,
                 rate_limit,
             });
         }
-        for (rule, account) in RULES.iter().zip(accounts.iter_mut()) {
+        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
             if self.numbers(rule).is_some() {
-                account.take(rule.by.cost(values), now);
+                usage.take(rule.by.cost(values), now);
             }
         }
-        Ok(self.tightest(&accounts, now))
+        Ok(self.tightest(&usages, now))
     }
 
-    /// What is left of every limit that there is.
-    pub fn rate_limit_statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate_limit_statuses = RULES.iter().zip(accounts.iter_mut()).filter_map(|(rule, account)| {
-            account.catch_up(self.numbers(rule)?.0, now);
-            self.rate_limit(rule, account, now)
+    /// Returns what is left of each limit that is set.
+    pub fn statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let statuses = RULES.iter().zip(usages.iter_mut()).filter_map(|(rule, usage)| {
+            usage.catch_up(self.numbers(rule)?.0, now);
+            self.status(rule, usage, now)
         });
-        rate_limit_statuses.collect()
+        statuses.collect()
     }
 
-    /// The number of a rule's limit, and the most that can be there at once.
+    /// Returns the numbers of a rule's limit and of its burst, if the limit is set.
     fn numbers(&self, rule: &RateRule) -> Option<(u64, u64)> {
-        Some((self.limits.get(rule.limit)?, self.limits.get(rule.most)?))
+        Some((self.limits.get(rule.limit)?, self.limits.get(rule.burst)?))
     }
 
-    fn tightest(&self, accounts: &[LimitUsage; RULES.len()], now: Timestamps) -> Option<RateLimitStatus> {
+    fn tightest(&self, usages: &[LimitUsage; RULES.len()], now: Timestamps) -> Option<RateLimitStatus> {
         [CostBasis::Requests, CostBasis::Values, CostBasis::Operations].into_iter().find_map(|by| {
-            let rules = RULES.iter().zip(accounts).filter(|(rule, _)| rule.by == by);
-            let rate_limit_statuses = rules.filter_map(|(rule, account)| self.rate_limit(rule, account, now));
-            // Of two with as little left, the one that takes longer to be full again.
-            rate_limit_statuses.min_by_key(|rate_limit| (rate_limit.remaining, Reverse(rate_limit.reset_seconds)))
+            let rules = RULES.iter().zip(usages).filter(|(rule, _)| rule.by == by);
+            let statuses = rules.filter_map(|(rule, usage)| self.status(rule, usage, now));
+            // If as little is left of two, the one that takes longer to refill.
+            statuses.min_by_key(|status| (status.remaining, Reverse(status.reset_seconds)))
         })
     }
 
-    fn rate_limit(&self, rule: &RateRule, account: &LimitUsage, now: Timestamps) -> Option<RateLimitStatus> {
+    fn status(&self, rule: &RateRule, usage: &LimitUsage, now: Timestamps) -> Option<RateLimitStatus> {
         let (rate, limit) = self.numbers(rule)?;
-        let remaining = limit.saturating_sub(account.taken());
+        let remaining = limit.saturating_sub(usage.taken());
         Some(RateLimitStatus {
             which: rule.limit,
             limit,
             remaining,
-            reset_seconds: whole_seconds(account.reset(rate, now)),
+            reset_seconds: whole_seconds(usage.reset(rate, now)),
         })
     }
 }
 
 impl CostBasis {
-    /// What a request with so many values costs.
+    /// Returns the cost of a request with this many values.
     fn cost(self, values: u64) -> u64 {
         match self {
             CostBasis::Requests => 1,
@@ -219,54 +219,54 @@ impl CostBasis {
 }
 
 impl LimitUsage {
-    /// Gives back what time has given back.
+    /// Refills what has become available again by now.
     fn catch_up(&mut self, rate: u64, now: Timestamps) {
         match self {
             LimitUsage::Bucket { missing, at } => {
-                let nanoseconds = now.elapsed.saturating_sub(*at).as_nanos();
-                // A rate for each second is as many billionths for each billionth of one.
+                let nanoseconds = now.monotonic.saturating_sub(*at).as_nanos();
+                // A rate per second is the same number of billionths per nanosecond.
                 let refilled = nanoseconds.saturating_mul(u128::from(rate));
                 *missing = missing.saturating_sub(u64::try_from(refilled).unwrap_or(u64::MAX));
-                *at = now.elapsed.max(*at);
+                *at = now.monotonic.max(*at);
             }
             LimitUsage::Hour { taken, began } => {
-                if now.elapsed.saturating_sub(*began) >= HOUR {
+                if now.monotonic.saturating_sub(*began) >= HOUR {
                     *taken = 0;
                 }
             }
             LimitUsage::Day(daily) => {
-                daily.catch_up(now.unix_seconds);
+                daily.catch_up(now.unix);
             }
         }
     }
 
-    /// How long until `cost` can be taken; [`Duration::MAX`] if it never can.
-    fn wait(&self, cost: u64, rate: u64, most: u64, now: Timestamps) -> Duration {
-        // What takes nothing need not wait for what another request has taken, even if that is too much by now.
+    /// Returns how long until `cost` can be taken; [`Duration::MAX`] if it never can.
+    fn wait(&self, cost: u64, rate: u64, burst: u64, now: Timestamps) -> Duration {
+        // A request that takes nothing need not wait, even if others have taken more than a lowered limit allows.
         if cost == 0 {
             return Duration::ZERO;
         }
-        if cost > most {
+        if cost > burst {
             return Duration::MAX;
         }
         match *self {
             LimitUsage::Bucket { missing, .. } => {
-                let short = (missing + cost * WHOLE).saturating_sub(most * WHOLE);
+                let short = (missing + cost * UNIT).saturating_sub(burst * UNIT);
                 Duration::from_nanos(short.div_ceil(rate))
             }
             LimitUsage::Hour { taken, .. } | LimitUsage::Day(DailyUsage { taken, .. }) => {
-                if taken.saturating_add(cost) <= most { Duration::ZERO } else { self.reset(rate, now) }
+                if taken.saturating_add(cost) <= burst { Duration::ZERO } else { self.reset(rate, now) }
             }
         }
     }
 
-    /// Takes what there is no wait for.
+    /// Takes a cost for which [`wait`](Self::wait) is zero.
     fn take(&mut self, cost: u64, now: Timestamps) {
         match self {
-            LimitUsage::Bucket { missing, .. } => *missing += cost * WHOLE,
+            LimitUsage::Bucket { missing, .. } => *missing += cost * UNIT,
             LimitUsage::Hour { taken, began } => {
                 if *taken == 0 {
-                    *began = now.elapsed;
+                    *began = now.monotonic;
                 }
                 *taken += cost;
             }
@@ -274,38 +274,39 @@ impl LimitUsage {
         }
     }
 
-    /// What was taken and is not back, rounded up.
+    /// Returns what was taken and is not available again, rounded up.
     fn taken(&self) -> u64 {
         match *self {
-            LimitUsage::Bucket { missing, .. } => missing.div_ceil(WHOLE),
+            LimitUsage::Bucket { missing, .. } => missing.div_ceil(UNIT),
             LimitUsage::Hour { taken, .. } | LimitUsage::Day(DailyUsage { taken, .. }) => taken,
         }
     }
 
-    /// How long until all of it is back.
+    /// Returns how long until all of it is available again.
     fn reset(&self, rate: u64, now: Timestamps) -> Duration {
         match *self {
             _ if self.taken() == 0 => Duration::ZERO,
             LimitUsage::Bucket { missing, .. } => Duration::from_nanos(missing.div_ceil(rate)),
-            LimitUsage::Hour { began, .. } => (began + HOUR).saturating_sub(now.elapsed),
-            LimitUsage::Day(_) => DailyUsage::left(now.unix_seconds),
+            LimitUsage::Hour { began, .. } => (began + HOUR).saturating_sub(now.monotonic),
+            LimitUsage::Day(_) => DailyUsage::rest_of_day(now.unix),
         }
     }
 }
 
-/// What was taken on a day of UTC.
+/// What was taken on one day (UTC).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DailyUsage {
-    /// Counted since 1970.
+    /// Days since 1970.
     day: u64,
     pub(super) taken: u64,
 }
 
 impl DailyUsage {
-    /// Begins a new day, if it is one, and says so. A clock that is set back begins none, and one that wavers around
-    /// midnight begins each but once; one that was far ahead holds nobody up for longer than until the next midnight.
-    pub(super) fn catch_up(&mut self, unix_seconds: u64) -> bool {
-        let day = unix_seconds / DAY_SECONDS;
+    /// Begins a new day if `unix` is one, and returns whether it is. A clock that is set back begins none, and a clock
+    /// that wavers around midnight begins each day once. After a clock that was far ahead, callers wait at most until
+    /// the next midnight.
+    pub(super) fn catch_up(&mut self, unix: u64) -> bool {
+        let day = unix / DAY_SECONDS;
         let begins = day > self.day;
         if begins {
             self.taken = 0;
@@ -316,20 +317,20 @@ impl DailyUsage {
         begins
     }
 
-    /// How much is left of a limit by days.
-    pub(super) fn rate_limit(self, which: Limit, limit: u64, now: Timestamps) -> RateLimitStatus {
-        let reset = if self.taken == 0 { Duration::ZERO } else { DailyUsage::left(now.unix_seconds) };
+    /// Returns how much is left of a daily limit.
+    pub(super) fn status(self, which: Limit, limit: u64, now: Timestamps) -> RateLimitStatus {
+        let reset = if self.taken == 0 { Duration::ZERO } else { DailyUsage::rest_of_day(now.unix) };
         let remaining = limit.saturating_sub(self.taken);
         RateLimitStatus { which, limit, remaining, reset_seconds: whole_seconds(reset) }
     }
 
-    /// How long the day lasts.
-    pub(super) fn left(unix_seconds: u64) -> Duration {
-        Duration::from_secs(DAY_SECONDS - unix_seconds % DAY_SECONDS)
+    /// Returns how long the day still lasts.
+    pub(super) fn rest_of_day(unix: u64) -> Duration {
+        Duration::from_secs(DAY_SECONDS - unix % DAY_SECONDS)
     }
 }
 
-/// Rounded up: what is told to a caller must be over by then.
+/// Rounds up, so that the wait is over when a caller comes back.
 pub(super) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -1,45 +1,39 @@
-//! The counters of callers and credentials.
+//! Metrics of callers and credentials.
 
 use prometheus::{IntCounterVec, IntGaugeVec, core::Collector, opts};
 
-/// The counters of callers and credentials. Cheap to update, shared by reference. No label holds anything of a request's making.
+/// Metrics of callers and credentials. Cheap to update, shared by reference. No label is taken from a request.
 pub struct AccessMetrics {
-    /// `masker_caller_requests_total{caller}`: a client's name, or the part of an API key that may be shown.
+    /// `masker_caller_requests_total{caller}`: requests by client name or API key prefix.
     pub caller_requests: IntCounterVec,
-    /// `masker_auth_failures_total{outcome}`: credentials that were not accepted.
+    /// `masker_auth_failures_total{outcome}`: requests with a rejected credential.
     pub auth_failures: IntCounterVec,
-    /// `masker_budget_crossed_total{limit}`: budgets of callers of which 80 % were used up.
+    /// `masker_budget_crossed_total{limit}`: callers that reached 80 % of a daily budget.
     pub budget_warnings: IntCounterVec,
-    /// `masker_api_keys{state}`.
+    /// `masker_api_keys{state}`: API keys by state.
     pub api_keys: IntGaugeVec,
 }
 
 impl AccessMetrics {
-    /// Returns counters at zero.
+    /// Returns metrics at zero.
     ///
     /// # Errors
-    /// Only if the description of a metric is malformed: a bug.
+    /// A malformed description of a metric, which is a bug.
     pub fn new() -> Result<Self, prometheus::Error> {
         Ok(AccessMetrics {
             caller_requests: IntCounterVec::new(
                 opts!(
                     "masker_caller_requests_total",
-                    "Requests answered, by caller: a client's name, or the part of an API key that may be shown"
+                    "Requests answered, by caller: a client's name or an API key's prefix"
                 ),
                 &["caller"],
             )?,
             auth_failures: IntCounterVec::new(
-                opts!(
-                    "masker_auth_failures_total",
-                    "Requests whose credential was not accepted, by the code of the answer"
-                ),
+                opts!("masker_auth_failures_total", "Requests whose credential was rejected, by error code"),
                 &["outcome"],
             )?,
             budget_warnings: IntCounterVec::new(
-                opts!(
-                    "masker_budget_crossed_total",
-                    "Times that a caller had used up 80 % of a day's budget, by limit"
-                ),
+                opts!("masker_budget_crossed_total", "Times a caller reached 80 % of a daily budget, by limit"),
                 &["limit"],
             )?,
             api_keys: IntGaugeVec::new(
@@ -52,7 +46,7 @@ impl AccessMetrics {
         })
     }
 
-    /// Returns every metric, to be registered. Each shares its counts with the field.
+    /// Returns every metric for a registry. Each shares its value with the field.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.caller_requests.clone()),

@@ -1,4 +1,4 @@
-//! The caller as the kernel attests it: nothing here is of the caller's own saying.
+//! The process at the other end of a connection, as the kernel attests it: nothing here comes from the caller.
 
 use std::{
     io,
@@ -8,9 +8,9 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::systemd_unit::{self, ProcessOwner};
+use crate::systemd_unit::{self, ProcessCheck};
 
-/// The process at the other end of a Unix socket, as it was when it connected.
+/// The process at the other end of a Unix socket, as of its `connect`.
 #[derive(Clone, Debug)]
 pub struct Peer {
     uid: u32,
@@ -20,27 +20,27 @@ pub struct Peer {
     unit: Option<String>,
 }
 
-/// The kernel did not say who is calling. Such a connection is not served.
+/// The kernel did not identify the peer. The connection is not served.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel did not say who is calling: {0}")]
+#[error("failed to identify the peer: {0}")]
 pub struct PeerError(#[from] io::Error);
 
 impl Peer {
-    /// Asks the kernel (`SO_PEERCRED`, `SO_PEERGROUPS`, `SO_PEERPIDFD`; unix(7)) who connected this socket, and reads
-    /// which unit that process runs in: once for a connection, at its start.
+    /// Asks the kernel which process connected this socket (`SO_PEERCRED`, `SO_PEERGROUPS`, `SO_PEERPIDFD`; unix(7)), and
+    /// reads its systemd unit. Called once for each connection.
     ///
     /// # Errors
     /// [`PeerError`] if the socket is not a connected Unix socket.
     pub fn of(socket: &impl AsFd) -> Result<Self, PeerError> {
         let credentials = getsockopt(&socket.as_fd(), sockopt::PeerCredentials).map_err(io::Error::from)?;
         let uid = credentials.uid();
-        // 0 stands for a process of another pid namespace, which has no number here.
+        // A process of another pid namespace has no number here, and the kernel returns 0.
         let pid = (credentials.pid() != 0).then_some(credentials.pid());
-        let hold = match process(socket) {
-            Ok(process) => Some(ProcessOwner::Process(process)),
+        let check = match pidfd(socket) {
+            Ok(pidfd) => Some(ProcessCheck::Pidfd(pidfd)),
             // A kernel before 6.5.
-            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Some(ProcessOwner::Owner(uid)),
-            // The process is gone, or there is no descriptor left: who has no unit has no rights by it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Some(ProcessCheck::OwnedBy(uid)),
+            // The process is gone, or descriptors are exhausted. Without a unit, a peer has no rights by one.
             Err(_) => None,
         };
         Ok(Peer {
@@ -48,32 +48,32 @@ impl Peer {
             gid: credentials.gid(),
             pid,
             groups: supplementary_groups(socket)?,
-            unit: pid.zip(hold).and_then(|(pid, hold)| systemd_unit::for_process(Path::new("/proc"), pid, &hold)),
+            unit: pid.zip(check).and_then(|(pid, check)| systemd_unit::of_process(Path::new("/proc"), pid, &check)),
         })
     }
 
-    /// The effective user id.
+    /// Returns the effective user id.
     pub fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// The effective group id.
+    /// Returns the effective group id.
     pub fn gid(&self) -> u32 {
         self.gid
     }
 
-    /// The process id; `None` for a process of another pid namespace.
+    /// Returns the process id; `None` for a process of another pid namespace.
     pub fn pid(&self) -> Option<i32> {
         self.pid
     }
 
-    /// Whether `gid` is the primary or a supplementary group.
+    /// Returns whether `gid` is the primary or a supplementary group.
     pub fn in_group(&self, gid: u32) -> bool {
         self.gid == gid || self.groups.contains(&gid)
     }
 
-    /// The systemd unit of the system's own manager that the process runs in, such as `billing.service`; `None` if it
-    /// runs in none, or if that could not be told for certain.
+    /// Returns the process's unit of the system's service manager, such as `billing.service`; `None` if it has none, or
+    /// if there is any doubt.
     pub fn unit(&self) -> Option<&str> {
         self.unit.as_deref()
     }
@@ -91,14 +91,14 @@ impl Peer {
     }
 }
 
-/// `SO_PEERGROUPS`, which no crate at hand wraps. The kernel says how many there are when the room is too small.
+/// Reads `SO_PEERGROUPS`, which nix does not wrap. If the buffer is too small, the kernel returns the number of groups.
 fn supplementary_groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
     let mut groups = vec![0u32; 32];
     loop {
         let mut length = libc::socklen_t::try_from(size_of_val(groups.as_slice())).map_err(io::Error::other)?;
-        // SAFETY: the descriptor is open for as long as `socket` is borrowed; the pointer and the length describe the
-        // whole of `groups`, which nothing else uses meanwhile; the kernel writes at most `length` bytes of it, and
-        // any bytes are valid `u32`s.
+        // SAFETY: the descriptor is open while `socket` is borrowed; the pointer and the length describe all of
+        // `groups`, which nothing else uses meanwhile; the kernel writes at most `length` bytes, and any bytes are
+        // valid `u32`s.
         let status = unsafe {
             libc::getsockopt(
                 socket.as_fd().as_raw_fd(),
@@ -121,14 +121,13 @@ fn supplementary_groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
     }
 }
 
-/// `SO_PEERPIDFD`, which no crate at hand wraps either: a descriptor of the process, which stays its own whatever becomes
-/// of the number.
-fn process(socket: &impl AsFd) -> io::Result<OwnedFd> {
+/// Reads `SO_PEERPIDFD`, which nix does not wrap either: a descriptor of the process, which stays valid even if another
+/// process gets its number.
+fn pidfd(socket: &impl AsFd) -> io::Result<OwnedFd> {
     let mut descriptor: libc::c_int = -1;
     let mut length = libc::socklen_t::try_from(size_of_val(&descriptor)).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the pointer and the length describe
-    // `descriptor`, which nothing else uses meanwhile; the kernel writes at most `length` bytes of it, and any bytes are
-    // a valid `c_int`.
+    // SAFETY: the descriptor is open while `socket` is borrowed; the pointer and the length describe `descriptor`, which
+    // nothing else uses meanwhile; the kernel writes at most `length` bytes, and any bytes are a valid `c_int`.
     let status = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
@@ -141,7 +140,7 @@ fn process(socket: &impl AsFd) -> io::Result<OwnedFd> {
     if status != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened it for this call (and to be closed on exec), so nobody else owns it.
+    // SAFETY: the kernel has just opened it for this call (close-on-exec), so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
@@ -151,7 +150,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_peer_of_this_process_is_this_process() {
+    fn identifies_this_process_as_its_own_peer() {
         let (socket, _other) = UnixStream::pair().unwrap();
         let peer = Peer::of(&socket).unwrap();
         assert_eq!(peer.uid(), nix::unistd::geteuid().as_raw());
@@ -161,17 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_held_by_itself_and_not_by_its_number() {
+    fn the_pidfd_is_of_the_peer_and_closed_on_exec() {
         let (socket, _other) = UnixStream::pair().unwrap();
-        let held = process(&socket).unwrap();
-        let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).unwrap();
-        assert!(described.lines().any(|line| line == format!("Pid:\t{}", std::process::id())), "{described}");
-        let flags = nix::fcntl::fcntl(&held, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        let pidfd = pidfd(&socket).unwrap();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+        assert!(info.lines().any(|line| line == format!("Pid:\t{}", std::process::id())), "{info}");
+        let flags = nix::fcntl::fcntl(&pidfd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     }
 
     #[test]
-    fn a_socket_that_is_not_a_unix_socket_has_no_peer() {
+    fn rejects_a_socket_that_is_not_a_unix_socket() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(Peer::of(&socket).is_err());
     }

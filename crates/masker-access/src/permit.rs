@@ -1,16 +1,15 @@
-//! Proof that a caller was allowed an operation.
+//! Permits: proofs that a caller may perform an operation.
 
 use std::{marker::PhantomData, sync::Arc};
 
-use super::principal::{Caller, Principal};
+use crate::{Caller, Mode, Principal};
 use masker_core::policy::{Action, PolicySet};
 use masker_types::{
     grant::Scope,
     kind::{EntityKind, Kid},
-    mode::Mode,
 };
 
-/// An operation that needs permission. Sealed: the set of operations is the set of scopes.
+/// An operation that requires a scope. Sealed: there is one operation for each scope.
 pub trait Operation: sealed::Sealed {
     /// The scope that allows it.
     const SCOPE: Scope;
@@ -22,7 +21,7 @@ mod sealed {
 
 macro_rules! operations {
     ($($name:ident),*) => {$(
-        #[doc = concat!("The operation that [`Scope::", stringify!($name), "`] allows.")]
+        #[doc = concat!("The operation of [`Scope::", stringify!($name), "`].")]
         pub struct $name;
         impl sealed::Sealed for $name {}
         impl Operation for $name {
@@ -48,49 +47,49 @@ operations!(
     MetricsRead
 );
 
-/// A caller that may not do what it asks for.
+/// Why a caller may not do what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Denied {
     /// It lacks a scope.
     #[error(
-        "this caller lacks the scope `{scope}`; `masker whoami` shows what it has, `[[clients]]` in masker.toml or an API \
-         key gives more"
+        "this caller lacks the scope `{scope}`; `masker whoami` shows the scopes that it has, `[[clients]]` in masker.toml \
+         or an API key grants others"
     )]
     Scope {
-        /// What was lacking.
+        /// The missing scope.
         scope: Scope,
     },
     /// It lacks a scope for this kind.
     #[error("this caller lacks the scope `{scope}:{kind}`")]
     Kind {
-        /// What was lacking.
+        /// The missing scope.
         scope: Scope,
-        /// What for: a kind that some policy knows.
+        /// The kind, which a policy names.
         kind: EntityKind,
     },
-    /// Its grant lists policies, and not this one.
+    /// Its grant lists policies, but not this one.
     #[error("this caller's grant of `{scope}` does not list this policy")]
     Policy {
-        /// What for.
+        /// The scope of the operation.
         scope: Scope,
     },
-    /// Its grant lists policies, and none of them makes such tokens.
-    #[error("this caller's grant of `{scope}` lists no policy that makes tokens of this kind and key")]
+    /// Its grant lists policies, but none that mints such tokens.
+    #[error("this caller's grant of `{scope}` lists no policy that mints tokens of this kind and key")]
     Token {
-        /// What for.
+        /// The scope of the operation.
         scope: Scope,
     },
-    /// Its grant lists contexts, and not this one.
+    /// Its grant lists contexts, but not this one.
     #[error("this caller's grant of `{scope}` does not list this context")]
     Context {
-        /// What for.
+        /// The scope of the operation.
         scope: Scope,
     },
 }
 
 impl Denied {
-    /// What was lacking, or too narrow.
+    /// Returns the scope that is missing or too narrow.
     pub fn scope(&self) -> Scope {
         match self {
             Denied::Scope { scope }
@@ -102,8 +101,8 @@ impl Denied {
     }
 }
 
-/// Having one tells you that a caller was checked and may do `O`, if only for some kinds, policies or contexts: which
-/// ones, it says. Only [`Caller::permit`] makes one.
+/// Proof that a caller may perform `O` for at least some kinds, policies and contexts. Its methods check which. Only
+/// [`Caller::permit`] makes one.
 pub struct Permit<O: Operation> {
     principal: Arc<Principal>,
     policies: Arc<PolicySet>,
@@ -111,90 +110,91 @@ pub struct Permit<O: Operation> {
 }
 
 impl Caller {
-    /// Whether the caller has a scope, if only for some kind.
+    /// Checks that the caller has a scope, for at least one kind.
     ///
     /// # Errors
-    /// [`Denied`] names it where it is lacking.
-    pub fn needs(&self, scope: Scope) -> Result<(), Denied> {
+    /// [`Denied::Scope`] if it is missing.
+    pub fn require(&self, scope: Scope) -> Result<(), Denied> {
         if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
     }
 
-    /// Whether the caller has one of several scopes, if only for some kind.
+    /// Checks that the caller has at least one of several scopes, for at least one kind.
     ///
     /// # Errors
-    /// [`Denied`] names the first of them where all are lacking.
+    /// [`Denied::Scope`] with the first of them if all are missing.
     pub fn require_any(&self, scopes: &[Scope]) -> Result<(), Denied> {
-        let has = |scope: &Scope| self.needs(*scope).is_ok();
+        let has = |scope: &Scope| self.require(*scope).is_ok();
         match scopes.first() {
             Some(first) if !scopes.iter().any(has) => Err(Denied::Scope { scope: *first }),
             _ => Ok(()),
         }
     }
 
-    /// A permit for `O`, if the caller has its scope for some kind at least. `policies` are those in force: what tokens a
-    /// caller may work with can depend on them.
+    /// Returns a permit for `O` if the caller has its scope for at least one kind. `policies` are those in force: which
+    /// tokens a caller may use can depend on them.
     ///
     /// # Errors
-    /// [`Denied`] names the scope that is lacking.
+    /// [`Denied::Scope`] if the scope is missing.
     pub fn permit<O: Operation>(&self, policies: &Arc<PolicySet>) -> Result<Permit<O>, Denied> {
-        self.needs(O::SCOPE)?;
+        self.require(O::SCOPE)?;
         Ok(Permit { principal: Arc::clone(&self.principal), policies: Arc::clone(policies), operation: PhantomData })
     }
 }
 
 impl<O: Operation> Permit<O> {
-    /// The mode of tokens that the caller works in.
+    /// Returns the mode of the tokens that the caller works with.
     pub fn mode(&self) -> Mode {
         self.principal.mode
     }
 
-    /// Whether it holds for a kind that a policy names.
+    /// Checks that the permit covers a kind.
     ///
     /// # Errors
     /// [`Denied`] if it does not.
-    pub fn for_kind(&self, kind: EntityKind) -> Result<(), Denied> {
+    pub fn check_kind(&self, kind: EntityKind) -> Result<(), Denied> {
         if self.principal.grant.scopes.allows_kind(O::SCOPE, kind) {
             return Ok(());
         }
-        // A kind that no policy knows is of the request's making: it is not repeated.
-        Err(if self.knows(kind) { Denied::Kind { scope: O::SCOPE, kind } } else { Denied::Scope { scope: O::SCOPE } })
+        // A kind that no policy names is text of the request, which an answer must not repeat.
+        let known = self.is_known_kind(kind);
+        Err(if known { Denied::Kind { scope: O::SCOPE, kind } } else { Denied::Scope { scope: O::SCOPE } })
     }
 
-    /// Whether a policy in force names this kind: others are of a request's making.
-    pub fn knows(&self, kind: EntityKind) -> bool {
+    /// Returns whether a policy in force names this kind.
+    pub fn is_known_kind(&self, kind: EntityKind) -> bool {
         self.policies.iter().any(|policy| policy.entities.contains_key(&kind))
     }
 
-    /// Whether it holds for a context.
+    /// Checks that the permit covers a context.
     ///
     /// # Errors
     /// [`Denied`] if it does not.
-    pub fn for_context(&self, context: &str) -> Result<(), Denied> {
+    pub fn check_context(&self, context: &str) -> Result<(), Denied> {
         let allowed = self.principal.grant.allows_context(context);
         if allowed { Ok(()) } else { Err(Denied::Context { scope: O::SCOPE }) }
     }
 
-    /// Whether it holds for a policy.
+    /// Checks that the permit covers a policy.
     ///
     /// # Errors
     /// [`Denied`] if it does not.
-    pub fn for_policy(&self, name: &str) -> Result<(), Denied> {
+    pub fn check_policy(&self, name: &str) -> Result<(), Denied> {
         let allowed = self.principal.grant.allows_policy(name);
         if allowed { Ok(()) } else { Err(Denied::Policy { scope: O::SCOPE }) }
     }
 
-    /// Whether it holds for tokens of this kind and this key id: one of the policies that the grant lists makes such
-    /// tokens.
+    /// Checks that the permit covers tokens of this kind and key id: if the grant lists policies, one of them must mint
+    /// such tokens.
     ///
     /// # Errors
     /// [`Denied`] if it does not.
-    pub fn for_token(&self, kind: EntityKind, kid: Kid) -> Result<(), Denied> {
+    pub fn check_token(&self, kind: EntityKind, kid: Kid) -> Result<(), Denied> {
         let Some(names) = &self.principal.grant.policies else { return Ok(()) };
-        let makes = |name: &String| {
+        let mints = |name: &String| {
             let rule = self.policies.get(Some(name)).and_then(|policy| policy.entities.get(&kind));
             matches!(rule.map(|rule| rule.action), Some(Action::Tokenize(rule)) if rule.kid == kid)
         };
-        if names.iter().any(makes) { Ok(()) } else { Err(Denied::Token { scope: O::SCOPE }) }
+        if names.iter().any(mints) { Ok(()) } else { Err(Denied::Token { scope: O::SCOPE }) }
     }
 }
 
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_for_one_kind_is_a_permit_for_that_kind_alone() {
+    fn a_scope_for_one_kind_covers_only_that_kind() {
         let scopes = ScopeSet::parse(&["rehydrate:PHONE"]).unwrap();
         let permit = permit(Grant { scopes, ..Grant::none() }).unwrap();
-        assert_eq!(permit.for_kind(kind("PHONE")), Ok(()));
-        let ssn = permit.for_kind(kind("SSN")).unwrap_err();
+        assert_eq!(permit.check_kind(kind("PHONE")), Ok(()));
+        let ssn = permit.check_kind(kind("SSN")).unwrap_err();
         assert_eq!(ssn.to_string(), "this caller lacks the scope `rehydrate:SSN`");
-        let unknown = permit.for_kind(kind("MADE_UP")).unwrap_err();
+        let unknown = permit.check_kind(kind("MADE_UP")).unwrap_err();
         assert!(!unknown.to_string().contains("MADE_UP"), "{unknown}");
     }
 
@@ -244,29 +244,29 @@ mod tests {
     }
 
     #[test]
-    fn without_the_scope_there_is_no_permit() {
+    fn denies_a_permit_without_the_scope() {
         let scopes = ScopeSet::parse(&["tokenize"]).unwrap();
         let denied = permit(Grant { scopes, ..Grant::none() }).err().unwrap();
         assert_eq!(denied, Denied::Scope { scope: Scope::Rehydrate });
     }
 
     #[test]
-    fn policies_decide_over_the_tokens_that_they_make() {
+    fn a_grant_of_policies_covers_the_tokens_that_they_mint() {
         let all = permit(Grant::all()).unwrap();
-        assert_eq!(all.for_token(kind("PHONE"), Kid::parse("K_ELSE").unwrap()), Ok(()));
+        assert_eq!(all.check_token(kind("PHONE"), Kid::parse("K_ELSE").unwrap()), Ok(()));
         let limited = permit(Grant { policies: Some(["a".to_owned()].into()), ..Grant::all() }).unwrap();
-        assert!(limited.for_policy("a").is_ok() && limited.for_policy("b").is_err());
-        assert!(limited.for_token(kind("PHONE"), Kid::parse("K_A").unwrap()).is_ok());
+        assert!(limited.check_policy("a").is_ok() && limited.check_policy("b").is_err());
+        assert!(limited.check_token(kind("PHONE"), Kid::parse("K_A").unwrap()).is_ok());
         for (kind_text, kid) in [("PHONE", "K_B"), ("SSN", "K_A"), ("EMAIL", "K_A")] {
-            assert!(limited.for_token(kind(kind_text), Kid::parse(kid).unwrap()).is_err(), "{kind_text} {kid}");
+            assert!(limited.check_token(kind(kind_text), Kid::parse(kid).unwrap()).is_err(), "{kind_text} {kid}");
         }
     }
 
     #[test]
-    fn contexts_are_those_that_are_listed() {
+    fn a_grant_of_contexts_covers_only_those() {
         let contexts = Some(vec![ContextPattern::parse("clinic-7/*").unwrap()]);
         let permit = permit(Grant { contexts, ..Grant::all() }).unwrap();
-        assert!(permit.for_context("clinic-7/ward").is_ok());
-        assert!(permit.for_context("").is_err() && permit.for_context("clinic-8").is_err());
+        assert!(permit.check_context("clinic-7/ward").is_ok());
+        assert!(permit.check_context("").is_err() && permit.check_context("clinic-8").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Whom a request acts as.
+//! Principals: the identities that requests act as.
 
 use std::{
     fmt,
@@ -11,44 +11,43 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::{ApiKey, ApiKeyId, Budget, KeyPrefix, Limiter, Peer};
-use crate::metrics::AccessMetrics;
+use crate::{AccessMetrics, ApiKey, ApiKeyId, Budget, KeyPrefix, Limiter, Mode, Peer};
 use masker_types::{
     grant::{Grant, Limits},
     limits::LABEL_BYTES_MAX,
-    mode::Mode,
 };
 
-/// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
+/// An identity with its permissions and limits: a client of the configuration, an API key, or one of the two names for
+/// callers that no client matches.
 pub struct Principal {
-    /// The client's name, the key's, [`masker_types::grant::TRUSTED`] or [`masker_types::grant::UNLISTED`].
+    /// The name of the client or of the key, [`masker_types::grant::TRUSTED`] or [`masker_types::grant::UNLISTED`].
     pub name: String,
     /// What it may do.
     pub grant: Grant,
     /// How fast it may do it.
     pub limiter: Limiter,
-    /// How much of it.
+    /// How much it may do in a day.
     pub budget: Budget,
-    /// The mode of tokens that it works in.
+    /// The mode of the tokens that it works with.
     pub mode: Mode,
-    /// The key that it is, if it is one.
+    /// The API key, if it is one.
     pub credential: Option<ApiKeyIdentity>,
-    /// Counts its requests, once it has made one: no request pays for finding the counter.
+    /// The counter of its requests, found at the first of them so that later ones need no lookup.
     pub(super) requests: OnceLock<IntCounter>,
 }
 
-/// What is public of an API key.
+/// The public part of an API key.
 #[derive(Debug)]
 pub struct ApiKeyIdentity {
-    /// Its id.
+    /// The key's id.
     pub id: ApiKeyId,
-    /// The part of its secret that may be shown.
+    /// The first characters of its secret, which are public.
     pub prefix: KeyPrefix,
-    /// The workspace that it is counted in.
+    /// The workspace that it counts towards.
     pub workspace: String,
-    /// When it expires, in milliseconds of Unix time.
+    /// When it expires, in milliseconds of Unix time; `None` for never.
     pub expires_at_ms: Option<u64>,
-    /// Whether it was revoked since a request began to act as it.
+    /// Whether it was revoked. Shared by all versions of the key, so that requests in flight see it.
     pub(super) revoked: Arc<AtomicBool>,
 }
 
@@ -59,7 +58,7 @@ impl fmt::Debug for Principal {
 }
 
 impl Principal {
-    /// One of the live mode that is no key.
+    /// Returns a principal in live mode without an API key.
     pub fn local(name: &str, grant: Grant, limits: Limits) -> Arc<Self> {
         Arc::new(Principal {
             name: name.to_owned(),
@@ -72,55 +71,55 @@ impl Principal {
         })
     }
 
-    /// The same with what `before`, who was in its place, has used of its limits.
+    /// Returns this principal with the usage of `before`, which it replaces.
     pub(super) fn inheriting_usage(&self, before: &Principal) -> Self {
         let limits = self.limiter.limits();
         Principal {
             name: self.name.clone(),
             grant: self.grant.clone(),
-            limiter: before.limiter.succeed(limits),
-            budget: before.budget.succeed(limits),
+            limiter: before.limiter.with_limits(limits),
+            budget: before.budget.with_limits(limits),
             mode: self.mode,
             credential: None,
             requests: OnceLock::new(),
         }
     }
 
-    /// A key. What it has used of its limits goes on from `before`, the same key until now.
+    /// Returns the principal of an API key. It keeps the usage of `before`, the former version of the key.
     pub(super) fn for_api_key(key: &ApiKey, credential: ApiKeyIdentity, before: Option<&Principal>) -> Self {
         let limits = key.limits();
         Principal {
             name: key.name().to_owned(),
             grant: key.grant().clone(),
-            limiter: before.map_or_else(|| Limiter::new(limits), |before| before.limiter.succeed(limits)),
+            limiter: before.map_or_else(|| Limiter::new(limits), |before| before.limiter.with_limits(limits)),
             budget: before
-                .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.succeed(limits)),
+                .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.with_limits(limits)),
             mode: *key.mode(),
             credential: Some(credential),
             requests: OnceLock::new(),
         }
     }
 
-    /// Its name, as far as the vault remembers names.
-    pub fn metric_label(&self) -> &str {
+    /// Returns its name, cut to the [`LABEL_BYTES_MAX`] bytes that the vault stores.
+    pub fn label(&self) -> &str {
         let ends = self.name.char_indices().map(|(start, character)| start + character.len_utf8());
         let end = ends.take_while(|end| *end <= LABEL_BYTES_MAX).last().unwrap_or(0);
         &self.name[..end]
     }
 
-    /// Where its requests are counted: under a client's name, or under the part of a key that may be shown.
+    /// Returns the counter of its requests, labelled with the client's name or the key's prefix.
     pub fn request_counter(&self, metrics: &AccessMetrics) -> &IntCounter {
         let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
         self.requests.get_or_init(|| metrics.caller_requests.with_label_values(&[label]))
     }
 
-    /// Whether it is a key that was revoked since: a request that began before must not succeed after.
+    /// Returns whether it is an API key that has been revoked. A request that began before must not succeed after.
     pub fn is_revoked(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| credential.revoked.load(Ordering::Acquire))
     }
 }
 
-/// Who makes one request: the process that the kernel attests, and whom it acts as.
+/// The caller of one request: the process that the kernel attests, and the principal that it acts as.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub(super) peer: Arc<Peer>,
@@ -128,18 +127,19 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Returns a caller with this grant and no limits.
     #[cfg(any(test, feature = "testing"))]
     pub fn for_tests(grant: Grant) -> Self {
         let peer = Arc::new(Peer::for_tests(1, 1, &[]));
         Caller { peer, principal: Principal::local("tests", grant, Limits::none()) }
     }
 
-    /// The process at the other end.
+    /// Returns the process at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Whom it acts as.
+    /// Returns the principal that it acts as.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
@@ -150,13 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_names_are_shortened_between_characters() {
+    fn cuts_long_names_between_characters() {
         for (name, short) in
             [("billing".to_owned(), 7), ("é".repeat(64), 128), ("é".repeat(65), 128), ("x€".repeat(40), 128)]
         {
             let principal = Principal::local(&name, Grant::none(), Limits::none());
-            assert_eq!(principal.metric_label().len(), short, "{name}");
-            assert!(name.starts_with(principal.metric_label()));
+            assert_eq!(principal.label().len(), short, "{name}");
+            assert!(name.starts_with(principal.label()));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The systemd unit of a process, which its control group tells.
+//! The systemd unit of a process, read from its control group.
 //!
-//! Only the system's own manager puts processes into the control groups right below its slices, so the first name of a
-//! path that is no slice is a unit of the system. What stands further down is of somebody else's making: a user's manager
-//! may call a unit `billing.service`, and its path is `/user.slice/user-1000.slice/user@1000.service/…/billing.service`.
+//! Only the system's own manager puts processes into the control groups directly below its slices, so the first name of
+//! a path that is not a slice is a unit of the system. Names further down prove nothing: a user's manager can name a unit
+//! `billing.service`, and its path is `/user.slice/user-1000.slice/user@1000.service/…/billing.service`.
 
 use std::{
     fs::File,
@@ -21,40 +21,39 @@ use masker_types::limits::CGROUP_BYTES_MAX;
 /// Longest name of a unit, in bytes: `UNIT_NAME_MAX` of systemd.
 const UNIT_BYTES_MAX: usize = 255;
 
-/// What holds a process's number to the process.
-pub(super) enum ProcessOwner {
-    /// A descriptor of the process itself (`SO_PEERPIDFD`).
-    Process(OwnedFd),
-    /// The kernel has none: the process's owner must be this one.
-    Owner(u32),
+/// How to check that a pid still belongs to the same process.
+pub(super) enum ProcessCheck {
+    /// By a descriptor of the process (`SO_PEERPIDFD`).
+    Pidfd(OwnedFd),
+    /// By its owner, where the kernel offers no descriptor.
+    OwnedBy(u32),
 }
 
-/// The system unit that a process runs in; `None` if it runs in none, or if there is a doubt that the number is still the
-/// number of the same process.
-pub(super) fn for_process(proc: &Path, pid: i32, hold: &ProcessOwner) -> Option<String> {
+/// Returns the system unit of a process; `None` if it has none, or if its pid may belong to another process by now.
+pub(super) fn of_process(proc: &Path, pid: i32, check: &ProcessCheck) -> Option<String> {
     let file = File::open(proc.join(pid.to_string()).join("cgroup")).ok()?;
     let owner = file.metadata().ok()?.uid();
     let mut text = Vec::new();
     let length = file.take(CGROUP_BYTES_MAX as u64).read_to_end(&mut text).ok()?;
-    // A text that is longer may have been cut within a name.
+    // A longer text may have been cut within a name.
     if length == CGROUP_BYTES_MAX {
         return None;
     }
-    // Asked after reading: a number is given to another process only after the one that had it has ended.
-    let same = match hold {
-        ProcessOwner::Process(process) => runs(process).unwrap_or(false),
-        ProcessOwner::Owner(uid) => owner == *uid,
+    // After reading, because a pid is reused only once its process has ended.
+    let same = match check {
+        ProcessCheck::Pidfd(pidfd) => is_running(pidfd).unwrap_or(false),
+        ProcessCheck::OwnedBy(uid) => owner == *uid,
     };
     if same { from_cgroups(&text).map(str::to_owned) } else { None }
 }
 
-/// Whether a process has not ended: its descriptor is readable once it has (pidfd_open(2)).
-fn runs(process: &impl AsFd) -> io::Result<bool> {
-    let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+/// Returns whether a process still runs: its descriptor becomes readable when it ends (pidfd_open(2)).
+fn is_running(pidfd: &impl AsFd) -> io::Result<bool> {
+    let mut watched = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     Ok(poll(&mut watched, PollTimeout::ZERO)? == 0)
 }
 
-/// The unit that the text of `/proc/PID/cgroup` tells (cgroups(7)): one line for each hierarchy, `number:names:path`.
+/// Returns the unit in the text of `/proc/PID/cgroup` (cgroups(7)): one line for each hierarchy, `number:names:path`.
 fn from_cgroups(text: &[u8]) -> Option<&str> {
     let lines = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.splitn(3, |byte| *byte == b':');
@@ -68,25 +67,25 @@ fn from_cgroups(text: &[u8]) -> Option<&str> {
             _ => {}
         }
     }
-    // Where systemd keeps a hierarchy of version 1, that of version 2 may be there, and everything at its root.
+    // If systemd uses a hierarchy of version 1, one of version 2 may exist too, with every process at its root.
     let path = unified.filter(|path| *path != b"/").or(named)?;
     from_cgroup_path(str::from_utf8(path).ok()?)
 }
 
 fn from_cgroup_path(path: &str) -> Option<&str> {
     let names = path.strip_prefix('/')?.split('/').map(|name| {
-        // systemd puts `_` before what would read as one of the kernel's own files.
+        // systemd prepends `_` to names that would clash with the kernel's own files.
         name.strip_prefix('_').unwrap_or(name)
     });
     let first = names.into_iter().find(|name| !is_unit(name, ".slice"))?;
     (is_unit(first, ".service") || is_unit(first, ".scope")).then_some(first)
 }
 
-/// Whether a name is one that systemd gives to units of a kind (systemd.unit(5)).
-fn is_unit(name: &str, kind: &str) -> bool {
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
-    let stem = name.strip_suffix(kind).unwrap_or("");
-    !stem.is_empty() && name.len() <= UNIT_BYTES_MAX && stem.bytes().all(sound)
+/// Returns whether a name is a valid unit name with this suffix (systemd.unit(5)).
+fn is_unit(name: &str, suffix: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    let stem = name.strip_suffix(suffix).unwrap_or("");
+    !stem.is_empty() && name.len() <= UNIT_BYTES_MAX && stem.bytes().all(valid)
 }
 
 #[cfg(test)]
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_is_the_first_name_that_is_no_slice() {
+    fn the_unit_is_the_first_name_that_is_not_a_slice() {
         for (path, unit) in [
             ("/system.slice/billing.service", "billing.service"),
             ("/system.slice/billing.service/worker/1", "billing.service"),
@@ -115,7 +114,7 @@ mod tests {
             ("/_cpu.slice/a.service", "a.service"),
             (r"/system.slice/a\x2db.service", r"a\x2db.service"),
             ("/system.slice/docker-0123.scope", "docker-0123.scope"),
-            // What a user, or a unit with control groups of its own, calls itself is its own affair.
+            // Names that a user, or a unit with delegated control groups, has chosen are ignored.
             ("/user.slice/user-1000.slice/user@1000.service/app.slice/billing.service", "user@1000.service"),
             ("/user.slice/user-1000.slice/session-3.scope/system.slice/billing.service", "session-3.scope"),
             ("/system.slice/docker.service/system.slice/billing.service", "docker.service"),
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_manager_made_is_no_unit() {
+    fn rejects_paths_that_systemd_does_not_create() {
         for path in [
             "",
             "/",
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_hierarchy_of_systemd_counts() {
+    fn reads_only_the_hierarchy_of_systemd() {
         let unit = "/system.slice/billing.service";
         for line in
             [format!("4:memory:{unit}"), format!("1:name=other:{unit}"), format!("0:x:{unit}"), format!("1::{unit}")]
@@ -176,8 +175,8 @@ mod tests {
         assert_eq!(from_cgroups(b"0:\n0\n\n:::"), None);
     }
 
-    /// A `/proc` with one process, 7, that runs in `billing.service`, and who owns it.
-    fn made_up_proc() -> (tempfile::TempDir, u32) {
+    /// Returns a `/proc` with one process, 7, which runs in `billing.service`, and its owner.
+    fn fake_proc() -> (tempfile::TempDir, u32) {
         let proc = tempfile::tempdir().unwrap();
         fs::create_dir(proc.path().join("7")).unwrap();
         fs::write(proc.path().join("7/cgroup"), "0::/system.slice/billing.service\n").unwrap();
@@ -186,38 +185,38 @@ mod tests {
     }
 
     #[test]
-    fn the_process_must_still_be_there_once_its_unit_is_read() {
-        let (proc, _) = made_up_proc();
-        // In the place of a process's descriptor something that can be read on demand, as that can when it has ended.
-        let (mut end, process) = UnixStream::pair().unwrap();
-        let hold = ProcessOwner::Process(process.into());
-        assert_eq!(for_process(proc.path(), 7, &hold).as_deref(), Some("billing.service"));
-        assert_eq!(for_process(proc.path(), 8, &hold), None);
+    fn the_process_must_still_run_after_its_unit_was_read() {
+        let (proc, _) = fake_proc();
+        // A socket stands in for the pidfd: it can be made readable, as a pidfd is when its process has ended.
+        let (mut end, pidfd) = UnixStream::pair().unwrap();
+        let check = ProcessCheck::Pidfd(pidfd.into());
+        assert_eq!(of_process(proc.path(), 7, &check).as_deref(), Some("billing.service"));
+        assert_eq!(of_process(proc.path(), 8, &check), None);
         end.write_all(b"!").unwrap();
-        assert_eq!(for_process(proc.path(), 7, &hold), None);
+        assert_eq!(of_process(proc.path(), 7, &check), None);
     }
 
     #[test]
-    fn without_a_descriptor_the_owner_must_be_the_peer() {
-        let (proc, owner) = made_up_proc();
-        assert_eq!(for_process(proc.path(), 7, &ProcessOwner::Owner(owner)).as_deref(), Some("billing.service"));
-        assert_eq!(for_process(proc.path(), 7, &ProcessOwner::Owner(owner + 1)), None);
+    fn without_a_pidfd_the_owner_must_match() {
+        let (proc, owner) = fake_proc();
+        assert_eq!(of_process(proc.path(), 7, &ProcessCheck::OwnedBy(owner)).as_deref(), Some("billing.service"));
+        assert_eq!(of_process(proc.path(), 7, &ProcessCheck::OwnedBy(owner + 1)), None);
     }
 
     #[test]
-    fn a_text_that_may_have_been_cut_tells_nothing() {
-        let (proc, owner) = made_up_proc();
+    fn ignores_a_text_that_may_have_been_cut() {
+        let (proc, owner) = fake_proc();
         let line = "0::/system.slice/billing.service/";
         for (length, unit) in [(CGROUP_BYTES_MAX - 1, Some("billing.service")), (CGROUP_BYTES_MAX, None)] {
             fs::write(proc.path().join("7/cgroup"), line.to_owned() + &"x".repeat(length - line.len())).unwrap();
-            assert_eq!(for_process(proc.path(), 7, &ProcessOwner::Owner(owner)).as_deref(), unit, "{length}");
+            assert_eq!(of_process(proc.path(), 7, &ProcessCheck::OwnedBy(owner)).as_deref(), unit, "{length}");
         }
     }
 
     proptest! {
-        /// Whatever is delegated, by whatever name, stays within the unit that it is delegated to.
+        /// Delegated control groups of any name belong to the unit that they are delegated to.
         #[test]
-        fn nothing_below_a_unit_changes_it(below in "(/[a-z_.@-]{1,12}(\\.slice|\\.service|\\.scope)?){0,4}") {
+        fn names_below_a_unit_do_not_change_it(below in "(/[a-z_.@-]{1,12}(\\.slice|\\.service|\\.scope)?){0,4}") {
             let text = format!("0::/user.slice/user-7.slice/user@7.service{below}\n");
             prop_assert_eq!(from_cgroups(text.as_bytes()), Some("user@7.service"));
         }

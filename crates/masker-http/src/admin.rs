@@ -161,9 +161,9 @@ impl Service {
             limits: *principal.limiter.limits(),
             limits_left: principal
                 .limiter
-                .rate_limit_statuses(on.timestamps)
+                .statuses(on.timestamps)
                 .into_iter()
-                .chain(principal.budget.rate_limit_statuses(on.timestamps))
+                .chain(principal.budget.statuses(on.timestamps))
                 .map(|rate_limit| (rate_limit.which.to_string(), rate_limit.remaining))
                 .collect(),
             gid: peer.gid(),

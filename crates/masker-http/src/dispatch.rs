@@ -42,7 +42,7 @@ impl Service {
         let body = self.bodies.read(request.into_body()).await?;
         match matched.rule {
             RouteAccess::Open => {}
-            RouteAccess::Needs(scope) => on.caller.needs(scope)?,
+            RouteAccess::Needs(scope) => on.caller.require(scope)?,
             RouteAccess::NeedsAny(scopes) => on.caller.require_any(scopes)?,
         }
         if matched.rule != RouteAccess::Open && !matched.route.charges_by_value() {

@@ -63,7 +63,7 @@ impl Service {
 
     async fn reject_credential(&self, on: &mut RequestContext, error: AuthError, prefix: Option<KeyPrefix>) -> Problem {
         let uid = on.caller.peer().uid();
-        let outcome = self.attempts.failed(uid, prefix, self.started.elapsed());
+        let outcome = self.attempts.record(uid, prefix, self.started.elapsed());
         let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
         warn!(request_id = on.id.as_str(), uid, prefix = shown, blocked, reason = %error, "a credential was refused");
@@ -122,7 +122,7 @@ impl Service {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
-        let crossed = on.caller.principal().budget.try_values(on.timestamps, values);
+        let crossed = on.caller.principal().budget.charge_values(on.timestamps, values);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
@@ -132,15 +132,15 @@ impl Service {
     /// # Errors
     /// `quota.exceeded`; then nothing was paid for.
     pub(super) fn charge_tokens(&self, on: &mut RequestContext, tokens: usize) -> Result<(), Problem> {
-        let crossed = on.caller.principal().budget.rehydrate(on.timestamps, tokens as u64);
+        let crossed = on.caller.principal().budget.charge_tokens(on.timestamps, tokens as u64);
         on.crossed(crossed.map_err(|refusal| refused(&refusal))?, &self.metrics);
         Ok(())
     }
 
     /// Now, for limits.
     pub(super) fn timestamps(&self, now: Instant) -> Timestamps {
-        let unix_seconds = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
-        Timestamps { elapsed: now.saturating_duration_since(self.started), unix_seconds }
+        let unix = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
+        Timestamps { monotonic: now.saturating_duration_since(self.started), unix }
     }
 }
 
@@ -163,7 +163,7 @@ fn refused(refusal: &LimitExceeded) -> Problem {
         LimitKind::Quota => (Code::QuotaExceeded, refusal.which),
     };
     let seconds = refusal.retry_after_seconds;
-    let detail = match refusal.at_most {
+    let detail = match refusal.max_values {
         Some(most) => format!("`{which}` of this caller allows {most} at once: ask for fewer"),
         None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
     };

@@ -29,7 +29,7 @@ impl Service {
             value: request.value.as_deref(),
             context: request.context.as_deref().unwrap_or_default(),
             label: request.label.as_deref().unwrap_or_default(),
-            planted_by: caller.metric_label(),
+            planted_by: caller.label(),
         };
         let planted = self.vault.plant_honeytoken(&permit, policy, &request).await?;
         let id = planted.status.id.to_string();

@@ -241,8 +241,12 @@ impl Service {
         let started = Instant::now();
         let id = self.ids.next();
         let template = matched.as_ref().map_or(UNMATCHED, |matched| matched.template);
-        let mut on =
-            RequestContext::new(id, self.access.local(peer), self.policies.load_full(), self.timestamps(started));
+        let mut on = RequestContext::new(
+            id,
+            self.access.local_caller(peer),
+            self.policies.load_full(),
+            self.timestamps(started),
+        );
         let (route, place) = matched.as_ref().ok().map(|matched| (matched.route, matched.place)).unzip();
         let mut outcome = self.catch_panics(&mut on, peer, matched, request).await;
         let ended = RequestResult {

@@ -116,7 +116,7 @@ impl Service {
 fn owner(caller: &Caller) -> SessionOwner {
     let principal = caller.principal();
     SessionOwner {
-        name: principal.metric_label().to_owned(),
+        name: principal.label().to_owned(),
         uid: Some(caller.peer().uid()),
         key_id: principal.credential.as_ref().map(|credential| *credential.id.as_bytes()),
     }

@@ -21,7 +21,7 @@ impl Service {
         self.admit(on, request.items.len())?;
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
-        permit.for_policy(&policy.name)?;
+        permit.check_policy(&policy.name)?;
         on.set_policy(policy);
         self.charge_values(on, &request)?;
         let items = subjects(&request);
@@ -73,7 +73,7 @@ impl Service {
         self.admit(on, request.items.len())?;
         let policies = Arc::clone(&on.policies);
         let policy = named(policies.get(request.policy.as_deref()))?;
-        permit.for_policy(&policy.name)?;
+        permit.check_policy(&policy.name)?;
         on.set_policy(policy);
         self.charge_values(on, &request)?;
         let outcomes = on.note(self.vault.lookup(&permit, policy, &subjects(&request)).await?);

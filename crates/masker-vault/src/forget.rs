@@ -115,7 +115,7 @@ impl Vault {
         parsed: &[Result<ParsedToken<'_>, ItemFailure>],
     ) -> Result<Vec<Option<ItemFailure>>, VaultError> {
         let decided = |parsed: &Result<ParsedToken<'_>, ItemFailure>| match parsed {
-            Ok(ParsedToken::Vault { kind, kid, .. }) => permit.for_token(*kind, *kid).is_ok(),
+            Ok(ParsedToken::Vault { kind, kid, .. }) => permit.check_token(*kind, *kid).is_ok(),
             _ => true,
         };
         if parsed.iter().all(decided) {

@@ -76,12 +76,12 @@ impl<'a> ParsedToken<'a> {
         let parsed = match Token::parse(input.token).map_err(|_| ItemFailure::Malformed)? {
             Token::Vault { kind, kid, id } => ParsedToken::Vault { kind, kid, id, context },
             Token::Aead { kind, kid, body } => {
-                permit.for_token(kind, kid)?;
+                permit.check_token(kind, kid)?;
                 ParsedToken::Aead { kind, kid, body, context }
             }
         };
-        permit.for_kind(parsed.kind())?;
-        permit.for_context(input.context)?;
+        permit.check_kind(parsed.kind())?;
+        permit.check_context(input.context)?;
         Ok(parsed)
     }
 
@@ -115,8 +115,8 @@ pub(super) fn within_reach<O: Operation>(
     kind: EntityKind,
     record: &Record,
 ) -> Result<(), ItemFailure> {
-    let minted = permit.for_token(kind, record.minted_kid);
-    minted.or_else(|_| permit.for_token(kind, record.sealing_kid)).map_err(ItemFailure::from)
+    let minted = permit.check_token(kind, record.minted_kid);
+    minted.or_else(|_| permit.check_token(kind, record.sealing_kid)).map_err(ItemFailure::from)
 }
 
 /// Opens a token that carries its value. Returns the generation that opened it.
@@ -201,7 +201,7 @@ impl Vault {
                     }
                 }
                 (Err(failure), parsed) => {
-                    let kind = parsed.as_ref().ok().map(ParsedToken::kind).filter(|kind| permit.knows(*kind));
+                    let kind = parsed.as_ref().ok().map(ParsedToken::kind).filter(|kind| permit.is_known_kind(*kind));
                     ItemOutcomeKey::keyless(kind, failure.code().as_str())
                 }
             };

@@ -82,9 +82,9 @@ pub(super) fn check<'a, O: Operation>(
     subject: &ValueInput<'a>,
 ) -> Result<ValueAction<'a>, ItemFailure> {
     let (kind, rule) = policy.rule(subject.kind).ok_or(ItemFailure::KindUnknown)?;
-    permit.for_kind(kind)?;
+    permit.check_kind(kind)?;
     let context = Context::new(subject.context).ok_or(ItemFailure::ContextLength)?;
-    permit.for_context(subject.context)?;
+    permit.check_context(subject.context)?;
     if rule.context_required && context.is_empty() {
         return Err(ItemFailure::ContextRequired(kind));
     }

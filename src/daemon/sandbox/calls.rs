@@ -1,14 +1,14 @@
-//! The system calls that the daemon needs once it has started: by its own code, by both engines of the store, by the
-//! runtime, by the C library in any of its versions, and by what looks up users.
+//! The system calls that the daemon needs after its start: in its own code, both engines of the store, the runtime, all
+//! versions of the C library, and libraries that look up users.
 //!
-//! Calls on the way of a request are in the plain list: the kernel remembers for those that they are allowed and does not
-//! run the filter. What has a condition runs it each time.
+//! All calls that requests make are in the unconditional list. The kernel caches that these are allowed and does not run
+//! the filter for them; it does for each call with a condition.
 
 use libc::c_long;
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-/// Allowed whatever their arguments are, on every architecture.
-const PLAIN: &[c_long] = &[
+/// Calls that are allowed with any arguments, on every architecture.
+const UNCONDITIONAL: &[c_long] = &[
     // -- sockets
     libc::SYS_accept4,
     libc::SYS_connect,
@@ -93,7 +93,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_msync,
     libc::SYS_munlock,
     libc::SYS_munmap,
-    // -- threads, signals and the end
+    // -- threads, signals and exit
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_get_robust_list,
@@ -110,7 +110,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_sigaltstack,
-    // -- what one may know of oneself and the time
+    // -- information about the process and the time
     libc::SYS_clock_getres,
     libc::SYS_clock_gettime,
     libc::SYS_getcpu,
@@ -129,7 +129,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_uname,
 ];
 
-/// The same calls under the names that only older architectures have.
+/// Former versions of the same calls, which only older architectures have.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[
     libc::SYS_access,
@@ -152,28 +152,28 @@ const OLDER: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
-/// The calls that are allowed whatever their arguments are.
-pub(super) fn plain() -> impl Iterator<Item = i64> {
-    PLAIN.iter().chain(OLDER).copied()
+/// Returns the calls that are allowed with any arguments.
+pub(super) fn unconditional() -> impl Iterator<Item = i64> {
+    UNCONDITIONAL.iter().chain(OLDER).copied()
 }
 
-/// The calls that are allowed where one of these rules matches.
-pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
+/// Returns the calls that are allowed if one of their rules matches.
+pub(super) fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     let (exec, write) = (libc::PROT_EXEC.unsigned_abs().into(), libc::PROT_WRITE.unsigned_abs().into());
     let this_process = std::process::id().into();
     Ok(vec![
         // No network.
         (libc::SYS_socket, any([is(0, libc::AF_UNIX)?])?),
         (libc::SYS_socketpair, any([is(0, libc::AF_UNIX)?])?),
-        // Threads, and no processes.
+        // Threads, but no processes.
         (libc::SYS_clone, any([has_all(0, libc::CLONE_THREAD)?])?),
-        // No signals to others.
+        // No signals to other processes.
         (libc::SYS_tgkill, any([number(0, SeccompCmpOp::Eq, this_process)?])?),
-        // No memory that is written and then run. A library that looks up users is mapped as code, and not written to.
+        // No memory that is both writable and executable. Libraries that look up users are mapped executable only.
         (libc::SYS_mmap, any([has_none(2, exec)?, has_none(2, write)?])?),
         (libc::SYS_mprotect, any([has_none(2, exec)?])?),
-        // Names of threads and of mappings, and what a library asks that looks up users; nothing that would undo what the
-        // process has refused.
+        // Names of threads and mappings, and queries by libraries that look up users; nothing that could reopen the
+        // sandbox.
         (
             libc::SYS_prctl,
             any([
@@ -183,7 +183,7 @@ pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendE
                 is(0, libc::PR_CAPBSET_READ)?,
             ])?,
         ),
-        // Limits are read, and not set.
+        // Limits can be read, but not set.
         (libc::SYS_prlimit64, any([long(2, 0)?])?),
         // A thread that compresses gives way to the others.
         (libc::SYS_sched_setscheduler, any([is(1, libc::SCHED_IDLE)?])?),
@@ -197,17 +197,17 @@ pub(super) fn with_conditions() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendE
     ])
 }
 
-/// One rule for each condition.
+/// Returns one rule for each condition.
 fn any<const N: usize>(conditions: [SeccompCondition; N]) -> Result<Vec<SeccompRule>, BackendError> {
     conditions.into_iter().map(|condition| SeccompRule::new(vec![condition])).collect()
 }
 
-/// A constant that C libraries give one type or another, and that is never negative.
+/// Converts a non-negative constant whose type differs between C libraries.
 fn wide(constant: impl TryInto<u64>) -> u64 {
     constant.try_into().unwrap_or(u64::MAX)
 }
 
-/// The kernel takes this argument as 32 bits.
+/// Compares an argument that the kernel reads as 32 bits.
 fn number(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
 }

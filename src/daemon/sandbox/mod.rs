@@ -1,11 +1,10 @@
-//! The daemon's own sandbox: what it gives up once it has what it needs, whoever runs it.
+//! The sandbox: the daemon gives up what it does not need, under any service manager and without one.
 //!
-//! It closes in three steps, each as early as it can be taken. At once: core dumps, being traced, new privileges. Before the
-//! first thread, since they are a thread's own and are handed on to those that it starts: the paths that it does not need
-//! (Landlock), and capabilities. Once everything is open, for all threads at the same time: the system calls that it does
-//! not need (seccomp).
+//! It closes in three steps, each as early as possible. First, core dumps, tracing and new privileges. Then, before the
+//! second thread, because threads inherit both: the paths that it does not need (Landlock), and capabilities. Last, once
+//! everything is open, and for all threads at once: the system calls that it does not need (seccomp).
 //!
-//! A step that this kernel cannot take is told of ([`SandboxReport`]), and the daemon goes on with the others.
+//! If the kernel does not support a step, the [`SandboxReport`] says so, and the daemon goes on with the others.
 
 mod calls;
 mod paths;
@@ -22,7 +21,7 @@ use masker_http::metrics::Metrics;
 pub use paths::SandboxPaths;
 pub use report::{Mechanism, MechanismState, SandboxReport};
 
-/// The sandbox as far as it is closed.
+/// A sandbox that is being closed, step by step.
 #[derive(Debug)]
 pub struct Sandbox {
     settings: SandboxConfig,
@@ -30,64 +29,64 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The first step, to be taken before the process holds a secret. Also raises the numbers of open files and of locked
-    /// bytes to what the system allows, which takes privileges that go with the second.
+    /// Takes the first step. Call it before the process holds a secret. Also raises the limits on open files and locked
+    /// memory as far as the system allows, which requires privileges that the second step drops.
     pub fn begin(settings: SandboxConfig) -> Self {
         let mut report = SandboxReport::default();
-        report.note(Mechanism::CoreDumps, process::refuse_core_dumps());
-        report.note(Mechanism::Tracing, process::refuse_tracing());
-        report.note(Mechanism::NewPrivileges, process::refuse_new_privileges());
-        report.note(Mechanism::KeyMemory, key_memory_outcome());
+        report.add(Mechanism::CoreDumps, process::refuse_core_dumps());
+        report.add(Mechanism::Tracing, process::refuse_tracing());
+        report.add(Mechanism::NewPrivileges, process::refuse_new_privileges());
+        report.add(Mechanism::KeyMemory, key_memory_state());
         for failed in process::raise_limits() {
             warn!("{failed}");
         }
         Sandbox { settings, report }
     }
 
-    /// The second step, to be taken while the process has one thread: from then on only these places are within reach, and
-    /// no capability is left. Directories that are written to are made where they are missing.
-    pub fn confine(&mut self, places: &SandboxPaths) {
-        let confined = if self.settings.landlock { paths::confine(places) } else { MechanismState::Off("off") };
-        self.report.note(Mechanism::Landlock, confined);
-        self.report.note(Mechanism::Capabilities, process::drop_capabilities());
+    /// Takes the second step. Call it while the process has one thread. From then on only these paths are accessible, and
+    /// no capability is left. Creates the daemon's own directories if they do not exist.
+    pub fn confine(&mut self, paths: &SandboxPaths) {
+        let confined = if self.settings.landlock { paths::confine(paths) } else { MechanismState::Off("off") };
+        self.report.add(Mechanism::Landlock, confined);
+        self.report.add(Mechanism::Capabilities, process::drop_capabilities());
     }
 
-    /// The last step, to be taken once everything is open: from then on a call that is not needed ends the process, or is
-    /// logged by the kernel. Returns what came of every step.
+    /// Takes the last step. Call it once everything is open. From then on a system call that is not allowed kills the
+    /// process, or is logged by the kernel. Returns the outcome of every step.
     pub fn close(mut self) -> SandboxReport {
-        self.report.note(Mechanism::Seccomp, seccomp::close(self.settings.seccomp));
+        self.report.add(Mechanism::Seccomp, seccomp::close(self.settings.seccomp));
         self.report
     }
 }
 
-/// Tells the operator what came of it: now in the log, and whoever asks later by the metrics.
-pub(super) fn tell(report: &SandboxReport, metrics: &Metrics) {
-    for (mechanism, outcome) in report.outcomes() {
-        let gauge = metrics.http.sandbox_in_force.with_label_values(&[mechanism.as_str(), &outcome.to_string()]);
-        gauge.set(outcome.in_force().into());
+/// Logs the report and sets its metrics.
+pub(super) fn log_report(report: &SandboxReport, metrics: &Metrics) {
+    for (mechanism, state) in report.states() {
+        let gauge = metrics.http.sandbox_in_force.with_label_values(&[mechanism.as_str(), &state.to_string()]);
+        gauge.set(state.in_force().into());
     }
-    let outcome = |mechanism| report.outcome(mechanism).map(ToString::to_string).unwrap_or_default();
+    let state = |mechanism| report.state(mechanism).map(ToString::to_string).unwrap_or_default();
     info!(
-        core_dumps = outcome(Mechanism::CoreDumps),
-        tracing = outcome(Mechanism::Tracing),
-        new_privileges = outcome(Mechanism::NewPrivileges),
-        key_memory = outcome(Mechanism::KeyMemory),
-        landlock = outcome(Mechanism::Landlock),
-        capabilities = outcome(Mechanism::Capabilities),
-        seccomp = outcome(Mechanism::Seccomp),
+        core_dumps = state(Mechanism::CoreDumps),
+        tracing = state(Mechanism::Tracing),
+        new_privileges = state(Mechanism::NewPrivileges),
+        key_memory = state(Mechanism::KeyMemory),
+        landlock = state(Mechanism::Landlock),
+        capabilities = state(Mechanism::Capabilities),
+        seccomp = state(Mechanism::Seccomp),
         "the sandbox is closed"
     );
     for (mechanism, why) in report.degraded() {
-        warn!("the sandbox is not whole: {mechanism}: {why}");
+        warn!("the sandbox is incomplete: {mechanism}: {why}");
     }
 }
 
-fn key_memory_outcome() -> MechanismState {
+fn key_memory_state() -> MechanismState {
     match key_memory() {
         KeyMemory::Secret => MechanismState::Active("secret memory".into()),
         KeyMemory::Locked => MechanismState::Degraded(
-            "this kernel gives no secret memory, so keys are in ordinary pages, locked; Linux 6.5 and later have it, \
-             Linux 5.14 and later with `secretmem.enable=1` on their command line"
+            "this kernel does not provide secret memory, so keys are in ordinary locked pages; Linux 6.5 and later \
+             provide it, Linux 5.14 and later with `secretmem.enable=1` on the kernel command line"
                 .into(),
         ),
     }

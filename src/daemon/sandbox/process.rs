@@ -1,4 +1,4 @@
-//! What the process refuses as a whole: core dumps, being traced, privileges.
+//! Restrictions of the whole process: core dumps, tracing, privileges.
 
 use nix::{
     errno::Errno,
@@ -11,59 +11,60 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::report::MechanismState;
 
-/// No core dumps. The limit also holds for a core pattern that pipes.
+/// Disables core dumps. The limit also applies to a core pattern that pipes to a program.
 pub(super) fn refuse_core_dumps() -> MechanismState {
-    outcome(setrlimit(Resource::RLIMIT_CORE, 0, 0), "refused", "core dumps could not be limited to nothing")
+    state(setrlimit(Resource::RLIMIT_CORE, 0, 0), "refused", "failed to disable core dumps")
 }
 
-/// No tracers, and no `/proc/PID/mem`, for other processes of the same user.
+/// Denies tracing and `/proc/PID/mem` to other processes of the same user.
 pub(super) fn refuse_tracing() -> MechanismState {
-    outcome(prctl::set_dumpable(false), "refused", "the process could not be made undumpable")
+    state(prctl::set_dumpable(false), "refused", "failed to make the process undumpable")
 }
 
-/// No privileges by a program with a set-user-ID bit; Landlock and seccomp ask for that, too.
+/// Denies new privileges, as by a set-user-ID program. Landlock and seccomp require this too.
 pub(super) fn refuse_new_privileges() -> MechanismState {
-    outcome(prctl::set_no_new_privs(), "refused", "new privileges could not be refused")
+    state(prctl::set_no_new_privs(), "refused", "failed to refuse new privileges")
 }
 
-/// Takes every capability from the calling thread, and those that it starts, for good.
+/// Drops all capabilities of the calling thread, and of those that it starts, permanently.
 pub(super) fn drop_capabilities() -> MechanismState {
-    // The bounding set first: shrinking it takes a capability. Whoever has none has nothing to gain by it either, for new
-    // privileges are refused.
+    // The bounding set first, because shrinking it requires a capability. Without that capability it need not shrink:
+    // new privileges are refused.
     for capability in (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)) {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => break,
-            Err(error) => return MechanismState::Degraded(format!("capabilities could not be bounded: {error}")),
+            Err(error) => return MechanismState::Degraded(format!("failed to bound capabilities: {error}")),
         }
     }
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    // Whoever has none may be forbidden to ask, as by a unit's filter of calls. Ambient ones go with the permitted ones.
+    // Setting them may be forbidden, as by a unit's system call filter, so it is skipped if there are none. Ambient
+    // capabilities are dropped with the permitted ones.
     let dropped = match rustix::thread::capabilities(None) {
         Ok(held) if held == none => Ok(()),
         _ => rustix::thread::set_capabilities(None, none),
     };
-    outcome(dropped, "none", "capabilities could not be dropped")
+    state(dropped, "none", "failed to drop capabilities")
 }
 
-/// Raises the number of open files, and of bytes that may be locked, to what the system allows. Returns what failed.
+/// Raises the limits on open files and locked memory as far as the system allows. Returns a message for each failure.
 pub(super) fn raise_limits() -> Vec<String> {
     let to_hard = |resource| getrlimit(resource).and_then(|(_, most)| setrlimit(resource, most, most));
     let mut failed = Vec::new();
     if let Err(error) = to_hard(Resource::RLIMIT_NOFILE) {
-        failed.push(format!("the number of open files could not be raised: {error}"));
+        failed.push(format!("failed to raise the limit on open files: {error}"));
     }
-    // Root locks as much as it likes, until it has no capabilities: keys of a reload must find room then.
+    // Root can lock any amount, but only while it has capabilities, and a reload must lock new keys after that.
     let locked = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     if let Err(error) = locked.or_else(|_: Errno| to_hard(Resource::RLIMIT_MEMLOCK)) {
-        failed.push(format!("the number of locked bytes could not be raised: {error}"));
+        failed.push(format!("failed to raise the limit on locked memory: {error}"));
     }
     failed
 }
 
-fn outcome<T, E: std::fmt::Display>(done: Result<T, E>, active: &str, failed: &str) -> MechanismState {
-    match done {
+fn state<T, E: std::fmt::Display>(result: Result<T, E>, active: &str, failed: &str) -> MechanismState {
+    match result {
         Ok(_) => MechanismState::Active(active.to_owned()),
         Err(error) => MechanismState::Degraded(format!("{failed}: {error}")),
     }

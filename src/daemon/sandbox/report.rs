@@ -1,28 +1,28 @@
-//! What came of each part of the sandbox.
+//! The state of each part of the sandbox.
 
 use std::fmt;
 
 /// A part of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// No core dumps: `RLIMIT_CORE` of nothing.
+    /// No core dumps: `RLIMIT_CORE` of zero.
     CoreDumps,
-    /// No tracers of the same user: `PR_SET_DUMPABLE`.
+    /// No tracing by processes of the same user: `PR_SET_DUMPABLE`.
     Tracing,
-    /// No privileges that a program which is run would bring: `PR_SET_NO_NEW_PRIVS`.
+    /// No new privileges by executing a program: `PR_SET_NO_NEW_PRIVS`.
     NewPrivileges,
-    /// What the memory of keys is made of.
+    /// The memory that holds keys: secret or locked.
     KeyMemory,
-    /// The paths that are within reach, and no TCP: landlock(7).
+    /// Access to the needed paths only, and no TCP: landlock(7).
     Landlock,
-    /// No capabilities, and no way back to them: capabilities(7).
+    /// No capabilities, and no way to regain them: capabilities(7).
     Capabilities,
-    /// The system calls that are needed and no others: seccomp(2).
+    /// The needed system calls only: seccomp(2).
     Seccomp,
 }
 
 impl Mechanism {
-    /// Every part, in the order in which they come into force.
+    /// All parts, in the order in which they take effect.
     pub const ALL: [Mechanism; 7] = [
         Mechanism::CoreDumps,
         Mechanism::Tracing,
@@ -33,7 +33,7 @@ impl Mechanism {
         Mechanism::Seccomp,
     ];
 
-    /// What an operator calls it.
+    /// Returns the name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Mechanism::CoreDumps => "core dumps",
@@ -53,19 +53,19 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// What came of a part of the sandbox.
+/// The state of a part of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MechanismState {
-    /// It is in force, as the text says.
+    /// In force. The text says how.
     Active(String),
-    /// It is not in force, or not all of it; the text says why and what would help.
+    /// Not in force, or only partly. The text says why and what would help.
     Degraded(String),
-    /// The configuration has it stop nothing; the text says what it does instead.
+    /// Switched off by the configuration. The text says what happens instead.
     Off(&'static str),
 }
 
 impl MechanismState {
-    /// Whether it stops what it is there to stop, all of it.
+    /// Returns whether it is fully in force.
     pub fn in_force(&self) -> bool {
         matches!(self, MechanismState::Active(_))
     }
@@ -81,28 +81,28 @@ impl fmt::Display for MechanismState {
     }
 }
 
-/// What came of every part that was tried.
+/// The states of all parts that were attempted.
 #[derive(Clone, Debug, Default)]
 pub struct SandboxReport(Vec<(Mechanism, MechanismState)>);
 
 impl SandboxReport {
-    pub(super) fn note(&mut self, mechanism: Mechanism, outcome: MechanismState) {
-        self.0.push((mechanism, outcome));
+    pub(super) fn add(&mut self, mechanism: Mechanism, state: MechanismState) {
+        self.0.push((mechanism, state));
     }
 
-    /// What came of a part; `None` where it was not tried.
-    pub fn outcome(&self, mechanism: Mechanism) -> Option<&MechanismState> {
-        self.0.iter().find(|(noted, _)| *noted == mechanism).map(|(_, outcome)| outcome)
+    /// Returns the state of a part; `None` if it was not attempted.
+    pub fn state(&self, mechanism: Mechanism) -> Option<&MechanismState> {
+        self.0.iter().find(|(known, _)| *known == mechanism).map(|(_, state)| state)
     }
 
-    /// What came of every part that was tried.
-    pub fn outcomes(&self) -> impl Iterator<Item = (Mechanism, &MechanismState)> {
-        self.0.iter().map(|(mechanism, outcome)| (*mechanism, outcome))
+    /// Returns the states of all parts that were attempted.
+    pub fn states(&self) -> impl Iterator<Item = (Mechanism, &MechanismState)> {
+        self.0.iter().map(|(mechanism, state)| (*mechanism, state))
     }
 
-    /// The parts that are not, or not wholly, in force though they should be, and why.
+    /// Returns the parts that should be in force but are not, or only partly, each with the reason.
     pub fn degraded(&self) -> impl Iterator<Item = (Mechanism, &str)> {
-        self.0.iter().filter_map(|(mechanism, outcome)| match outcome {
+        self.0.iter().filter_map(|(mechanism, state)| match state {
             MechanismState::Degraded(why) => Some((*mechanism, why.as_str())),
             MechanismState::Active(_) | MechanismState::Off(_) => None,
         })
@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_degraded_is_told_with_its_reason_and_what_is_off_is_not() {
+    fn reports_degraded_parts_with_their_reason_but_not_those_switched_off() {
         let mut report = SandboxReport::default();
-        report.note(Mechanism::CoreDumps, MechanismState::Active("refused".into()));
-        report.note(Mechanism::Landlock, MechanismState::Degraded("too old".into()));
-        report.note(Mechanism::Seccomp, MechanismState::Off("off"));
+        report.add(Mechanism::CoreDumps, MechanismState::Active("refused".into()));
+        report.add(Mechanism::Landlock, MechanismState::Degraded("too old".into()));
+        report.add(Mechanism::Seccomp, MechanismState::Off("off"));
         assert_eq!(report.degraded().collect::<Vec<_>>(), [(Mechanism::Landlock, "too old")]);
-        assert_eq!(report.outcome(Mechanism::Seccomp), Some(&MechanismState::Off("off")));
-        assert_eq!(report.outcome(Mechanism::Tracing), None);
-        assert_eq!(report.outcomes().map(|(_, outcome)| outcome.in_force()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(report.state(Mechanism::Seccomp), Some(&MechanismState::Off("off")));
+        assert_eq!(report.state(Mechanism::Tracing), None);
+        assert_eq!(report.states().map(|(_, state)| state.in_force()).collect::<Vec<_>>(), [true, false, false]);
     }
 }

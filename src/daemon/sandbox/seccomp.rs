@@ -1,4 +1,4 @@
-//! The filter of system calls (seccomp(2)): what is not in the list of [`calls`] ends the process, or is logged.
+//! The filter of system calls (seccomp(2)): a call that is not in the list of [`calls`] kills the process, or is logged.
 
 use std::{collections::BTreeMap, env::consts::ARCH};
 
@@ -10,39 +10,41 @@ use seccompiler::{
 use super::{calls, report::MechanismState};
 use masker_config::SeccompMode;
 
-/// The first number of a system call that was not given when the list was written. A C library that tries one is told what
-/// an older kernel would have told it, and goes on with what it knows.
+/// The first system call number that was unassigned when the list was written. A C library that tries a newer call gets
+/// the answer of an older kernel, and falls back to calls that it knows.
 const FIRST_UNKNOWN: u32 = 470;
 
-/// Filters the calls of every thread of the process, and of all that will be.
+/// Filters the calls of all threads of the process, present and future.
 pub(super) fn close(mode: SeccompMode) -> MechanismState {
-    let (violation, closed) = match mode {
+    let (action, state) = match mode {
         SeccompMode::Off => return MechanismState::Off("off"),
         SeccompMode::Log => (SeccompAction::Log, MechanismState::Off("violations are logged")),
         SeccompMode::Enforce => (SeccompAction::KillProcess, MechanismState::Active("violations kill".to_owned())),
     };
-    match program(violation).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
-        Ok(()) => closed,
+    match program(action).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
+        Ok(()) => state,
         Err(error) => {
-            MechanismState::Degraded(format!("system calls are not filtered ({error}); Linux 4.14 and later can"))
+            MechanismState::Degraded(format!("failed to filter system calls ({error}); Linux 4.14 and later can"))
         }
     }
 }
 
-fn program(violation: SeccompAction) -> Result<BpfProgram, BackendError> {
+/// Returns the filter, which takes `action` on calls that are not in the list.
+fn program(action: SeccompAction) -> Result<BpfProgram, BackendError> {
     let target = TargetArch::try_from(ARCH)?;
-    let mut rules: BTreeMap<i64, _> = calls::plain().map(|call| (call, Vec::new())).collect();
-    rules.extend(calls::with_conditions()?);
-    let filter = SeccompFilter::new(rules, violation, SeccompAction::Allow, target)?;
+    let mut rules: BTreeMap<i64, _> = calls::unconditional().map(|call| (call, Vec::new())).collect();
+    rules.extend(calls::conditional()?);
+    let filter = SeccompFilter::new(rules, action, SeccompAction::Allow, target)?;
     let mut program = unknown_calls().to_vec();
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
 }
 
-/// Answers `ENOSYS` to calls that are newer than the list, and to clone3(2): its flags are in memory, where a filter cannot
-/// look, so the C library is sent back to clone(2). Jumps over nothing else: what follows begins with its own checks.
+/// Returns instructions that answer `ENOSYS` to calls newer than the list and to clone3(2), whose flags are in memory,
+/// where a filter cannot read them: the C library then falls back to clone(2). All other calls go on to the instructions
+/// that follow.
 fn unknown_calls() -> [sock_filter; 4] {
-    // Codes of the classic machine are 16 bits wide, and these constants are none wider.
+    // Opcodes of classic BPF are 16 bits wide, and these constants fit.
     let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
     let clone3 = u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX);
     [
@@ -61,24 +63,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filter_fits_into_the_kernel_s_limit() {
+    fn the_filter_is_within_the_kernels_limit() {
         let program = program(SeccompAction::KillProcess).unwrap();
         assert!(program.len() < 4_096, "{}", program.len());
     }
 
     #[test]
-    fn no_call_is_both_plain_and_conditional_and_none_is_unknown() {
-        let plain: Vec<i64> = calls::plain().collect();
-        let unique: BTreeSet<i64> = plain.iter().copied().collect();
-        assert_eq!(unique.len(), plain.len(), "a call is there twice");
-        let conditional = calls::with_conditions().unwrap();
+    fn the_lists_are_disjoint_and_contain_only_known_calls() {
+        let unconditional: Vec<i64> = calls::unconditional().collect();
+        let unique: BTreeSet<i64> = unconditional.iter().copied().collect();
+        assert_eq!(unique.len(), unconditional.len(), "a call is listed twice");
+        let conditional = calls::conditional().unwrap();
         assert!(conditional.iter().all(|(call, _)| !unique.contains(call)));
         assert!(unique.iter().all(|call| *call < i64::from(FIRST_UNKNOWN)));
     }
 
     #[test]
-    fn what_a_thief_would_want_is_not_in_the_list() {
-        let plain: BTreeSet<i64> = calls::plain().collect();
+    fn dangerous_calls_are_not_unconditional() {
+        let unconditional: BTreeSet<i64> = calls::unconditional().collect();
         for call in [
             libc::SYS_execve,
             libc::SYS_execveat,
@@ -101,7 +103,7 @@ mod tests {
             libc::SYS_bind,
             libc::SYS_listen,
         ] {
-            assert!(!plain.contains(&call), "{call}");
+            assert!(!unconditional.contains(&call), "{call}");
         }
     }
 }

@@ -2,39 +2,39 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A midnight of UTC.
+/// A midnight (UTC).
 const MIDNIGHT: u64 = 20_000 * DAY_SECONDS;
 
-/// So many milliseconds after some start, which was at midnight.
+/// Returns a time in milliseconds since midnight.
 fn at(milliseconds: u64) -> Timestamps {
-    Timestamps { elapsed: Duration::from_millis(5_000 + milliseconds), unix_seconds: MIDNIGHT + milliseconds / 1_000 }
+    Timestamps { monotonic: Duration::from_millis(5_000 + milliseconds), unix: MIDNIGHT + milliseconds / 1_000 }
 }
 
 fn limiter(numbers: &[(Limit, u64)]) -> Limiter {
     Limiter::new(&Limits::new(numbers.iter().copied()).unwrap())
 }
 
-/// How many requests of so many values are admitted in a row.
+/// Returns how many requests with this many values are admitted in a row.
 fn admitted(limiter: &Limiter, now: Timestamps, values: u64) -> u64 {
     (0..100_000).take_while(|_| limiter.admit(now, values).is_ok()).count() as u64
 }
 
-fn left(rate_limit: RateLimitStatus) -> (Limit, u64, u64, u64) {
-    (rate_limit.which, rate_limit.limit, rate_limit.remaining, rate_limit.reset_seconds)
+fn parts(status: RateLimitStatus) -> (Limit, u64, u64, u64) {
+    (status.which, status.limit, status.remaining, status.reset_seconds)
 }
 
 #[test]
-fn a_bucket_gives_its_burst_and_then_its_rate() {
+fn a_bucket_admits_its_burst_and_then_its_rate() {
     let limiter = limiter(&[(Limit::RequestsPerSecond, 2), (Limit::RequestsBurst, 5)]);
-    assert_eq!(left(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::RequestsPerSecond, 5, 4, 1));
+    assert_eq!(parts(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::RequestsPerSecond, 5, 4, 1));
     assert_eq!(admitted(&limiter, at(0), 0), 4);
     let refusal = limiter.admit(at(0), 0).unwrap_err();
     assert_eq!((refusal.kind, refusal.which), (LimitKind::Rate, Limit::RequestsPerSecond));
-    assert_eq!((refusal.retry_after_seconds, refusal.at_most), (1, None));
-    assert_eq!(left(refusal.rate_limit.unwrap()), (Limit::RequestsPerSecond, 5, 0, 3));
-    // A part of a request is none.
+    assert_eq!((refusal.retry_after_seconds, refusal.max_values), (1, None));
+    assert_eq!(parts(refusal.rate_limit.unwrap()), (Limit::RequestsPerSecond, 5, 0, 3));
+    // Part of a request admits nothing.
     assert_eq!(
-        limiter.rate_limit_statuses(at(499)).into_iter().map(left).collect::<Vec<_>>(),
+        limiter.statuses(at(499)).into_iter().map(parts).collect::<Vec<_>>(),
         [(Limit::RequestsPerSecond, 5, 0, 3)]
     );
     for (milliseconds, expected) in [(499, 0), (500, 1), (999, 0), (1_000, 1), (2_500, 3), (100_000, 5)] {
@@ -45,7 +45,7 @@ fn a_bucket_gives_its_burst_and_then_its_rate() {
 #[test]
 fn the_standard_limits_are_60_a_minute_and_1000_an_hour() {
     let limiter = Limiter::new(&Limits::standard());
-    assert_eq!(left(limiter.admit(at(0), 1).unwrap().unwrap()), (Limit::RequestsPerSecond, 60, 59, 1));
+    assert_eq!(parts(limiter.admit(at(0), 1).unwrap().unwrap()), (Limit::RequestsPerSecond, 60, 59, 1));
     assert_eq!(admitted(&limiter, at(0), 1), 59);
     let mut total = 60;
     for second in 1..3_600 {
@@ -62,7 +62,7 @@ fn the_standard_limits_are_60_a_minute_and_1000_an_hour() {
 #[test]
 fn an_hour_begins_with_its_first_request() {
     let limiter = limiter(&[(Limit::RequestsPerHour, 3)]);
-    assert_eq!(left(limiter.admit(at(1_800_000), 0).unwrap().unwrap()), (Limit::RequestsPerHour, 3, 2, 3_600));
+    assert_eq!(parts(limiter.admit(at(1_800_000), 0).unwrap().unwrap()), (Limit::RequestsPerHour, 3, 2, 3_600));
     assert_eq!(admitted(&limiter, at(5_399_999), 0), 2);
     let refusal = limiter.admit(at(4_800_000), 0).unwrap_err();
     assert_eq!((refusal.kind, refusal.retry_after_seconds), (LimitKind::Rate, 600));
@@ -70,96 +70,96 @@ fn an_hour_begins_with_its_first_request() {
 }
 
 #[test]
-fn values_count_each_and_are_taken_all_or_not_at_all() {
+fn takes_all_values_of_a_request_or_none() {
     let limiter = limiter(&[(Limit::ValuesPerSecond, 10), (Limit::ValuesBurst, 100), (Limit::ValuesPerHour, 150)]);
     assert!(limiter.admit(at(0), 60).is_ok());
     let refusal = limiter.admit(at(0), 50).unwrap_err();
-    assert_eq!((refusal.which, refusal.retry_after_seconds, refusal.at_most), (Limit::ValuesPerSecond, 1, None));
+    assert_eq!((refusal.which, refusal.retry_after_seconds, refusal.max_values), (Limit::ValuesPerSecond, 1, None));
     assert_eq!(limiter.admit(at(0), 61).unwrap_err().retry_after_seconds, 3);
     assert!(limiter.admit(at(0), 40).is_ok());
-    // Both are passed: what must be waited for longest is told.
+    // It exceeds two limits: the one with the longest wait is reported.
     let refusal = limiter.admit(at(0), 51).unwrap_err();
     assert_eq!((refusal.which, refusal.retry_after_seconds), (Limit::ValuesPerHour, 3_600));
-    // A request without values takes none, and is never refused for them.
-    assert_eq!(left(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::ValuesPerSecond, 100, 0, 10));
+    // A request without values is never refused for them.
+    assert_eq!(parts(limiter.admit(at(0), 0).unwrap().unwrap()), (Limit::ValuesPerSecond, 100, 0, 10));
     assert!(limiter.admit(at(5_000), 50).is_ok());
-    let rate_limit_statuses = limiter.rate_limit_statuses(at(5_000)).into_iter().map(left).collect::<Vec<_>>();
-    assert_eq!(rate_limit_statuses, [(Limit::ValuesPerSecond, 100, 0, 10), (Limit::ValuesPerHour, 150, 0, 3_595)]);
+    let statuses = limiter.statuses(at(5_000)).into_iter().map(parts).collect::<Vec<_>>();
+    assert_eq!(statuses, [(Limit::ValuesPerSecond, 100, 0, 10), (Limit::ValuesPerHour, 150, 0, 3_595)]);
 }
 
 #[test]
-fn a_request_that_can_never_be_admitted_is_told_so() {
+fn reports_a_request_that_can_never_be_admitted() {
     let limiter = limiter(&[(Limit::ValuesPerSecond, 10), (Limit::ValuesPerHour, 5)]);
     let refusal = limiter.admit(at(0), 8).unwrap_err();
-    assert_eq!((refusal.which, refusal.at_most, refusal.retry_after_seconds), (Limit::ValuesPerHour, Some(5), 1));
-    assert_eq!(limiter.admit(at(0), u64::MAX).unwrap_err().at_most, Some(10));
+    assert_eq!((refusal.which, refusal.max_values, refusal.retry_after_seconds), (Limit::ValuesPerHour, Some(5), 1));
+    assert_eq!(limiter.admit(at(0), u64::MAX).unwrap_err().max_values, Some(10));
     assert!(limiter.admit(at(0), 5).is_ok());
 }
 
 #[test]
-fn a_day_of_utc_has_its_quota() {
+fn the_daily_quota_resets_at_midnight_utc() {
     let limiter = limiter(&[(Limit::OperationsPerDay, 10)]);
-    assert_eq!(left(limiter.admit(at(0), 7).unwrap().unwrap()), (Limit::OperationsPerDay, 10, 3, 86_400));
-    // A request without values is an operation.
+    assert_eq!(parts(limiter.admit(at(0), 7).unwrap().unwrap()), (Limit::OperationsPerDay, 10, 3, 86_400));
+    // A request without values counts as one operation.
     assert_eq!(limiter.admit(at(1_000), 0).unwrap().unwrap().remaining, 2);
     let refusal = limiter.admit(at(86_399_000), 3).unwrap_err();
     assert_eq!((refusal.kind, refusal.which), (LimitKind::Quota, Limit::OperationsPerDay));
-    assert_eq!((refusal.retry_after_seconds, refusal.at_most), (1, None));
+    assert_eq!((refusal.retry_after_seconds, refusal.max_values), (1, None));
     assert_eq!(limiter.admit(at(86_400_000), 3).unwrap().unwrap().remaining, 7);
-    // A clock that wavers around midnight gives nothing back.
+    // A clock that wavers around midnight refunds nothing.
     assert_eq!(limiter.admit(at(86_399_000), 3).unwrap().unwrap().remaining, 4);
     assert_eq!(limiter.admit(at(86_400_000), 3).unwrap().unwrap().remaining, 1);
 }
 
 #[test]
-fn what_is_told_is_the_tightest_limit_by_requests() {
+fn reports_the_tightest_limit_by_requests() {
     let numbers = [(Limit::RequestsPerSecond, 1), (Limit::RequestsBurst, 3), (Limit::RequestsPerHour, 4)];
     let limiter = limiter(&[numbers.as_slice(), &[(Limit::ValuesPerHour, 1)]].concat());
-    let told = |now| limiter.admit(now, 0).unwrap().map(|rate_limit| (rate_limit.which, rate_limit.remaining));
-    assert_eq!(told(at(0)), Some((Limit::RequestsPerSecond, 2)));
-    assert_eq!(told(at(0)), Some((Limit::RequestsPerSecond, 1)));
-    // As little is left of both: the one that takes longer.
-    assert_eq!(told(at(1_000)), Some((Limit::RequestsPerHour, 1)));
-    assert_eq!(told(at(9_000)), Some((Limit::RequestsPerHour, 0)));
+    let tightest = |now| limiter.admit(now, 0).unwrap().map(|status| (status.which, status.remaining));
+    assert_eq!(tightest(at(0)), Some((Limit::RequestsPerSecond, 2)));
+    assert_eq!(tightest(at(0)), Some((Limit::RequestsPerSecond, 1)));
+    // As little is left of both: the one that takes longer to refill.
+    assert_eq!(tightest(at(1_000)), Some((Limit::RequestsPerHour, 1)));
+    assert_eq!(tightest(at(9_000)), Some((Limit::RequestsPerHour, 0)));
 }
 
 #[test]
-fn without_limits_there_is_nothing_to_tell() {
+fn reports_no_status_without_limits() {
     let limiter = Limiter::new(&Limits::none());
     for _ in 0..1_000 {
         assert_eq!(limiter.admit(at(0), u64::MAX), Ok(None));
     }
-    assert!(limiter.rate_limit_statuses(at(0)).is_empty());
+    assert!(limiter.statuses(at(0)).is_empty());
 }
 
 #[test]
-fn other_limits_find_what_was_taken() {
+fn other_limits_keep_the_usage() {
     let before = limiter(&[(Limit::RequestsPerSecond, 1), (Limit::RequestsBurst, 10), (Limit::RequestsPerHour, 20)]);
     assert_eq!(admitted(&before, at(0), 0), 10);
     let more = Limits::new([(Limit::RequestsPerSecond, 1), (Limit::RequestsBurst, 12), (Limit::RequestsPerHour, 30)]);
-    let after = before.succeed(&more.unwrap());
+    let after = before.with_limits(&more.unwrap());
     assert_eq!(admitted(&after, at(0), 0), 2);
-    let fewer = after.succeed(&Limits::new([(Limit::RequestsPerHour, 11)]).unwrap());
+    let fewer = after.with_limits(&Limits::new([(Limit::RequestsPerHour, 11)]).unwrap());
     assert!(fewer.admit(at(60_000), 0).is_err());
     assert_eq!(fewer.limits().get(Limit::RequestsPerHour), Some(11));
     // A request that began before still counts.
     assert_eq!(admitted(&before, at(3_000), 0), 1);
-    assert_eq!(after.rate_limit_statuses(at(3_000))[1].remaining, 30 - 13);
+    assert_eq!(after.statuses(at(3_000))[1].remaining, 30 - 13);
 }
 
 #[test]
-fn what_takes_nothing_is_not_held_up_by_what_others_took() {
+fn admits_a_request_without_values_past_an_exhausted_limit_by_values() {
     for limit in [Limit::ValuesPerSecond, Limit::ValuesPerHour] {
         let before = limiter(&[(limit, 100)]);
         assert!(before.admit(at(0), 100).is_ok());
-        let after = before.succeed(&Limits::new([(limit, 50)]).unwrap());
+        let after = before.with_limits(&Limits::new([(limit, 50)]).unwrap());
         assert!(after.admit(at(0), 1).is_err());
         assert_eq!(after.admit(at(0), 0).unwrap().unwrap().remaining, 0);
     }
 }
 
 #[test]
-fn a_time_out_of_order_neither_gives_nor_takes() {
+fn a_time_out_of_order_changes_nothing() {
     for limit in [Limit::RequestsPerSecond, Limit::RequestsPerHour] {
         let limiter = limiter(&[(limit, 5)]);
         assert_eq!(admitted(&limiter, at(10_000), 0), 5);
@@ -169,7 +169,7 @@ fn a_time_out_of_order_neither_gives_nor_takes() {
 }
 
 #[test]
-fn threads_together_get_no_more_than_one_would() {
+fn threads_share_one_limit() {
     let limiter = limiter(&[(Limit::RequestsPerHour, 1_000), (Limit::ValuesPerHour, 700)]);
     let admitted: usize = std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -180,27 +180,27 @@ fn threads_together_get_no_more_than_one_would() {
 }
 
 proptest! {
-    /// In no window of time does a bucket give more than its burst and what comes in within the window, and what it
-    /// tells a caller to wait is enough and hardly more.
+    /// In no window does a bucket admit more than its burst and its refill within the window, and the reported wait is
+    /// sufficient and at most a second too long.
     #[test]
-    fn a_bucket_never_gives_too_much(
+    fn a_bucket_never_admits_too_much(
         rate in 1..20u64,
         burst in 1..50u64,
         steps in proptest::collection::vec((0..3_000u64, 0..12u64), 1..60),
     ) {
         let limiter = limiter(&[(Limit::ValuesPerSecond, rate), (Limit::ValuesBurst, burst)]);
         let mut now = 0;
-        let mut given: Vec<(u64, u64)> = Vec::new();
+        let mut admitted: Vec<(u64, u64)> = Vec::new();
         for (pause, values) in steps {
             now += pause;
             match limiter.admit(at(now), values) {
-                Ok(_) => given.push((now, values)),
+                Ok(_) => admitted.push((now, values)),
                 Err(refusal) => {
-                    prop_assert_eq!(refusal.at_most, (values > burst).then_some(burst));
-                    if refusal.at_most.is_none() {
+                    prop_assert_eq!(refusal.max_values, (values > burst).then_some(burst));
+                    if refusal.max_values.is_none() {
                         let fresh = |wait: u64| {
                             let twin = Limiter::new(limiter.limits());
-                            for (at_time, values) in &given {
+                            for (at_time, values) in &admitted {
                                 assert!(twin.admit(at(*at_time), *values).is_ok());
                             }
                             twin.admit(at(now + wait * 1_000), values).is_ok()
@@ -211,9 +211,9 @@ proptest! {
                 }
             }
         }
-        for (first, (from, _)) in given.iter().enumerate() {
+        for (first, (from, _)) in admitted.iter().enumerate() {
             let mut sum = 0;
-            for (until, values) in &given[first..] {
+            for (until, values) in &admitted[first..] {
                 sum += values;
                 prop_assert!(sum * 1_000 <= burst * 1_000 + rate * (until - from), "{sum} from {from} to {until}");
             }

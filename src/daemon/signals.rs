@@ -1,0 +1,71 @@
+//! The daemon's signals: `SIGHUP` reloads, `SIGTERM` and `SIGINT` stop.
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    audit::log_reload,
+    notify::{notify, notify_reloading},
+    periodic::PeriodicTasks,
+    watchdog::WatchdogTargets,
+};
+use masker_audit::AuditLog;
+use masker_http::{ReloadTarget, Service};
+use masker_vault::Vault;
+
+/// Handlers of the signals. From their creation on, none of these signals ends the process.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Registers the handlers.
+    ///
+    /// # Errors
+    /// A handler cannot be registered.
+    pub(super) fn new() -> Result<Self, String> {
+        let handler = |kind| signal(kind).map_err(|error| format!("failed to register signal handlers: {error}"));
+        Ok(Signals {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            hangup: handler(SignalKind::hangup())?,
+        })
+    }
+
+    /// Runs the periodic tasks, feeds the watchdog and reloads on `SIGHUP` until a signal to stop. Then it returns at
+    /// once and drops what is in progress.
+    pub(super) async fn serve_until_stop(
+        &mut self,
+        service: &Service,
+        tasks: PeriodicTasks<'_>,
+        watched: &WatchdogTargets,
+    ) {
+        let Signals { terminate, interrupt, hangup } = self;
+        let (vault, audit) = (tasks.vault, watched.audit.as_deref());
+        let reloads = async {
+            loop {
+                let _ = hangup.recv().await;
+                reload(service, vault, audit).await;
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = reloads => {}
+            () = tasks.run() => {}
+            () = watched.feed_watchdog() => {}
+        }
+    }
+}
+
+async fn reload(service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
+    notify_reloading();
+    // A failure is logged there, and `masker health` reports it until a reload succeeds.
+    let reloaded = service.reload(ReloadTarget::Both).await;
+    if let Some(log) = audit {
+        log_reload(log, vault, reloaded.as_ref()).await;
+    }
+    notify(&[NotifyState::Ready]);
+}

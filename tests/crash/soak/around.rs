@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     harness::{Client, Daemon, LIMIT, Launch, Site, TestKey, masker},
-    powercut::fault_schedule::Weather,
+    powercut::fault_schedule::FaultSchedule,
 };
 
 const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
@@ -37,7 +37,7 @@ const GROWTH_KIB: u64 = 128 * 1_024;
 /// What is around the daemons.
 pub struct Around {
     pub site: Site,
-    pub weather: Weather,
+    pub faults: FaultSchedule,
     /// Where vault and audit log are, if it is a file system of their own.
     pub disk: Option<SmallDisk>,
     /// Where there can be too little memory.
@@ -45,7 +45,7 @@ pub struct Around {
     /// Which key is the active one.
     pub generation: u64,
     place: PathBuf,
-    /// Holds the weather's files.
+    /// Holds the files of the fault schedule.
     _beside: TempDir,
 }
 
@@ -67,8 +67,8 @@ impl Around {
         site.set("vault", "row_cache_mb", "8");
         site.set("audit", "path", format!("{:?}", place.join("audit")));
         let group = Group::make(engine).map_err(|why| skipped.push((Fault::ScarceMemory, why))).ok();
-        let weather = Weather::new(&place, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
-        (Around { site, weather, disk, group, generation: 1, place, _beside: beside }, skipped)
+        let faults = FaultSchedule::new(&place, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
+        (Around { site, faults, disk, group, generation: 1, place, _beside: beside }, skipped)
     }
 
     /// Where vault and audit log are.
@@ -76,19 +76,19 @@ impl Around {
         &self.place
     }
 
-    /// A start in the weather there is.
+    /// A start with the current faults.
     pub fn launch(&self) -> Launch<'_> {
         let launch = rotation::launch(&self.site, self.generation, self.generation > 1);
         let launch =
             launch.env(AUDIT_KEY, TestKey::named("the audit chain's").base64()).env("MASKER_LOG_LEVEL", "info");
-        self.weather.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
+        self.faults.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
     }
 
     /// Nothing fails any more, everything is as fast as it can be, and the clock is right.
     pub fn calm(&self) {
-        self.weather.fail(None);
-        self.weather.slow(Duration::ZERO, Duration::ZERO);
-        self.weather.clock(0);
+        self.faults.fail(None);
+        self.faults.slow(Duration::ZERO, Duration::ZERO);
+        self.faults.clock(0);
     }
 
     /// `masker audit verify`, while no daemon writes the log.

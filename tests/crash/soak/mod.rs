@@ -129,7 +129,7 @@ impl Soak {
         deck
     }
 
-    /// Starts a daemon in the weather there is, and measures what it holds once it is warm.
+    /// Starts a daemon with the current faults, and measures what it holds once it is warm.
     fn start(&mut self) -> Life {
         self.starts += 1;
         let daemon = self.around.launch().start();

@@ -3,6 +3,7 @@
 //! Secrets are removed from the environment here, before the process has a second thread: the daemon takes them from
 //! the copy, which is wiped before it serves.
 
+#[cfg(feature = "sled")]
 mod allocator;
 
 use std::{
@@ -22,6 +23,14 @@ use masker_cli::{
 };
 use masker_config::{Config, Credentials, Environment, Flags, HostEnvironment, SYSTEM_DIR, is_secret_name};
 
+// jemalloc returns free memory to the system; `.cargo/config.toml` sets when. With the C library's allocator, rotations and
+// checks of 300,000 records left 390 MiB behind, of which 160 MiB were in use: it has up to eight heaps for each core, and
+// memory that is free in one is not used by the others.
+#[cfg(not(feature = "sled"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(feature = "sled")]
 #[global_allocator]
 static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;
 

@@ -174,7 +174,7 @@ fn refuses_a_directory_of_another_owner() {
     };
     fs::create_dir(&vault).unwrap();
     fs::set_permissions(&vault, fs::Permissions::from_mode(0o777)).unwrap();
-    refused("can be changed by others");
+    refused("other users can write to the data directory");
     fs::set_permissions(&vault, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(vault.join("letter.txt"), "Dear Ann").unwrap();
     refused("holds no vault, but \\\"letter.txt\\\"");
@@ -188,6 +188,6 @@ fn refuses_a_directory_of_another_owner() {
     }
     fs::remove_dir_all(&vault).unwrap();
     fs::write(&vault, "a file").unwrap();
-    refused("cannot use the vault's directory");
+    refused("failed to use the data directory");
     assert_eq!(fs::read(&vault).unwrap(), b"a file");
 }

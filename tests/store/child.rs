@@ -1,4 +1,4 @@
-//! A process of its own that opens a vault, writes to it and tells what was answered, so that it can be killed.
+//! A child process that opens a vault, writes to it and reports what was acknowledged, so that it can be killed.
 
 use std::{
     cell::Cell,
@@ -20,21 +20,21 @@ use crate::{
     workload::Workload,
 };
 
-/// What the process is to do: with this engine, batches `from` up to `to` of a workload, then an end without a farewell.
+/// The work of the child: with this engine, apply the batches `from` up to `to` of a workload, then end as if killed.
 pub struct Child {
     pub engine: EngineKind,
     pub seed: u64,
     pub keys: u64,
     pub from: u64,
     pub to: u64,
-    /// Close the store before the end.
+    /// Whether to close the store before the end.
     pub closes: bool,
-    /// Compact it again and again meanwhile.
+    /// Whether to compact the store all the time.
     pub compacts: bool,
 }
 
 impl Child {
-    /// The command that starts the process. It prints `answered` and a number after each batch.
+    /// Returns the command that starts the child. The child prints `answered` and a number after each batch.
     pub fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -50,7 +50,7 @@ impl Child {
         command
     }
 
-    /// Runs the process to its end, recorded.
+    /// Runs the child to its end, and records it.
     pub fn run(&self, root: &Path, recorder: &Recorder, fail_syncs: Option<u32>) {
         let mut command = self.command(root);
         match fail_syncs {
@@ -58,11 +58,11 @@ impl Child {
             None => recorder.record(&mut command),
         };
         let status = command.stdout(Stdio::null()).status().unwrap();
-        assert_eq!(status.signal(), Some(9), "the child ends by its own hand: {status}");
+        assert_eq!(status.signal(), Some(9), "the child kills itself: {status}");
     }
 }
 
-/// The process. As a test among others it does nothing.
+/// The child. Does nothing when run as a test.
 #[test]
 fn process() {
     let Some(root) = std::env::var_os("STORE_CHILD_ROOT") else { return };
@@ -71,13 +71,13 @@ fn process() {
     let engine = std::env::var("STORE_CHILD_ENGINE").unwrap();
     let options = small(EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine).unwrap().1);
     let store = match EmbeddedStore::open(&root, options) {
-        // The first syncs of a vault may be among those that fail.
+        // The first syncs of a vault may fail.
         Err(StoreOpenError::Io { .. }) => EmbeddedStore::open(&root, options).unwrap(),
         opened => opened.unwrap(),
     };
     mark("open\n");
     let fails = std::env::var_os("POWERCUT_FAIL_SYNCS").is_some();
-    // The harness has begun a line.
+    // The test harness has printed part of a line.
     println!();
     runtime().block_on(async {
         let mut workload = Workload::new(number("STORE_CHILD_SEED"), number("STORE_CHILD_KEYS"), true);
@@ -86,11 +86,11 @@ fn process() {
             for number in 0..to {
                 let batch = workload.batch();
                 if number >= from {
-                    // A batch that failed may be there or not; done again, it is.
+                    // A batch that failed may have been applied or not. After another attempt it is.
                     let begun = Instant::now();
                     while let Err(error) = store.apply(batch.clone()).await {
                         assert!(fails && matches!(error, StoreError::Unavailable(_)), "{error}");
-                        assert!(begun.elapsed() < Duration::from_secs(50), "the store does not come back: {error}");
+                        assert!(begun.elapsed() < Duration::from_secs(50), "the store does not recover: {error}");
                         mark("failed\n");
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -119,6 +119,6 @@ fn process() {
             assert!(store.close().await.is_ok() || fails);
         }
     });
-    // As `kill -9` would: nothing is dropped, nothing flushed.
+    // As with `kill -9`, nothing is dropped or flushed.
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Compaction: what is left on the disk, and what comes of one that does not get to its end.
+//! Compaction: what it leaves on the disk, and interrupted compactions.
 
 use std::{
     fs,
@@ -15,8 +15,8 @@ use masker_store::{
 use masker_types::engine::EngineKind;
 
 use crate::{
-    damage::spoil_every_other_page,
-    opening::{picture, refused, vault},
+    damage::overwrite_every_other_page,
+    opening::{refused, snapshot, vault},
     options,
     powercut::disk::Seeded,
     runtime, scratch,
@@ -24,15 +24,15 @@ use crate::{
 };
 
 on_each_engine!(
-    after_rewriting_every_row_a_compaction_brings_the_size_back,
-    what_was_removed_is_in_no_file_after_a_compaction,
-    the_vault_goes_on_as_the_same_one,
-    what_a_compaction_left_is_settled_by_the_next_start,
-    one_compaction_at_a_time,
-    a_compaction_that_nobody_waits_for_ends,
-    closing_ends_a_compaction_and_leaves_nothing_of_it,
-    a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else,
-    an_empty_store_is_compacted_too,
+    a_compaction_restores_the_size_after_every_row_was_rewritten,
+    removed_rows_are_in_no_file_after_a_compaction,
+    a_compacted_vault_keeps_its_id_and_witness,
+    the_next_start_finishes_an_interrupted_compaction,
+    rejects_a_second_compaction_meanwhile,
+    dropping_the_future_ends_a_compaction,
+    closing_ends_a_compaction_and_removes_its_files,
+    an_unreadable_row_ends_a_compaction_and_nothing_else,
+    compacts_an_empty_store,
 );
 
 fn key(space: u8, number: u64) -> RowKey {
@@ -47,7 +47,7 @@ async fn put(store: &EmbeddedStore, rows: impl IntoIterator<Item = (RowKey, Vec<
     }
 }
 
-/// Rows as a vault of that many records has them, sealed for the `generation`-th time.
+/// Returns the rows of so many records and their aliases, sealed for the `generation`-th time.
 fn records(count: u64, generation: u64) -> impl Iterator<Item = (RowKey, Vec<u8>)> {
     (0..count).flat_map(move |number| {
         let content = Seeded(number ^ (generation << 40)).bytes(200);
@@ -56,28 +56,28 @@ fn records(count: u64, generation: u64) -> impl Iterator<Item = (RowKey, Vec<u8>
     })
 }
 
-/// Whether there is a database that a compaction has begun or replaced.
+/// Returns whether there is a database that a compaction has begun or replaced.
 pub fn is_left_over(root: &Path) -> bool {
     names(root).iter().any(|name| name.ends_with(".new") || name.ends_with(".old"))
 }
 
-/// What the directory of a vault holds with nothing under way.
+/// Returns the entries of a data directory when no compaction runs.
 pub fn settled(engine: EngineKind) -> Vec<String> {
     let mut names = ["lock", engine.name(), "witness"].map(str::to_owned).to_vec();
     names.sort();
     names
 }
 
-/// Whether some file below a folder has these bytes in it.
-fn is_somewhere(root: &Path, bytes: &[u8]) -> bool {
-    picture(root).values().any(|(_, content)| content.windows(bytes.len()).any(|window| window == bytes))
+/// Returns whether a file below a folder contains these bytes.
+fn is_in_some_file(root: &Path, bytes: &[u8]) -> bool {
+    snapshot(root).values().any(|(_, content)| content.windows(bytes.len()).any(|window| window == bytes))
 }
 
 pub fn copy(from: &Path, to: &Path) {
     assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
-/// What a directory holds.
+/// Returns the names in a directory.
 pub fn names(root: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -85,7 +85,7 @@ pub fn names(root: &Path) -> Vec<String> {
     names
 }
 
-fn after_rewriting_every_row_a_compaction_brings_the_size_back(engine: EngineKind) {
+fn a_compaction_restores_the_size_after_every_row_was_rewritten(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let store = EmbeddedStore::open(&root, options(engine)).unwrap();
@@ -101,23 +101,23 @@ fn after_rewriting_every_row_a_compaction_brings_the_size_back(engine: EngineKin
         }
         put(&fresh, records(count, 3)).await;
         let compacted = store.compact().await.unwrap();
-        let (after, alike) = (store.bytes_on_disk().await.unwrap(), fresh.bytes_on_disk().await.unwrap());
-        println!("{compacted:?}, a fresh one has {alike}");
+        let (after, fresh_size) = (store.bytes_on_disk().await.unwrap(), fresh.bytes_on_disk().await.unwrap());
+        println!("{compacted:?}, a fresh store has {fresh_size}");
         assert_eq!(compacted.bytes_after, after);
-        assert!(compacted.bytes_before * 2 > alike * 3, "or this shows nothing");
-        assert!(after * 2 <= alike * 3, "{after} bytes, and {alike} in a fresh one");
+        assert!(compacted.bytes_before * 2 > fresh_size * 3, "the store did not grow");
+        assert!(after * 2 <= fresh_size * 3, "{after} bytes, and {fresh_size} in a fresh store");
         assert!(store.check().await.unwrap().sound);
         store.close().await.unwrap();
         fresh.close().await.unwrap();
     });
 }
 
-fn what_was_removed_is_in_no_file_after_a_compaction(engine: EngineKind) {
+fn removed_rows_are_in_no_file_after_a_compaction(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let store = EmbeddedStore::open(&root, options(engine)).unwrap();
     let (removed, replaced, kept) = (b"a row that is removed", b"a row that is replaced", b"a row that stays");
-    // In pieces, and the words in the last one.
+    // Long rows, whose last piece contains the words.
     let long = |words: &[u8]| [&Seeded(5).bytes(10_000), words].concat();
     runtime().block_on(async {
         put(&store, records(300, 0)).await;
@@ -128,18 +128,18 @@ fn what_was_removed_is_in_no_file_after_a_compaction(engine: EngineKind) {
         let removes = [1_000, 1_001].map(|number| RowChange::Remove(key(b'r', number))).into();
         store.apply(RowBatch { preconditions: Vec::new(), changes: removes }).await.unwrap();
         put(&store, [1_002, 1_003].map(|number| (key(b'r', number), b"other words".to_vec()))).await;
-        assert!(is_somewhere(&root, removed) && is_somewhere(&root, replaced) && is_somewhere(&root, kept));
+        assert!(is_in_some_file(&root, removed) && is_in_some_file(&root, replaced) && is_in_some_file(&root, kept));
         store.compact().await.unwrap();
-        assert!(!is_somewhere(&root, removed) && !is_somewhere(&root, replaced));
-        assert!(is_somewhere(&root, kept));
+        assert!(!is_in_some_file(&root, removed) && !is_in_some_file(&root, replaced));
+        assert!(is_in_some_file(&root, kept));
         assert_eq!(store.get_many(vec![key(b'r', 1_005)]).await.unwrap(), [Some(long(kept))]);
         store.close().await.unwrap();
-        assert!(!is_somewhere(&root, removed) && !is_somewhere(&root, replaced));
+        assert!(!is_in_some_file(&root, removed) && !is_in_some_file(&root, replaced));
     });
     assert_eq!(names(&root), settled(engine));
 }
 
-fn the_vault_goes_on_as_the_same_one(engine: EngineKind) {
+fn a_compacted_vault_keeps_its_id_and_witness(engine: EngineKind) {
     let folder = scratch();
     let (root, older) = (folder.path().join("vault"), folder.path().join("older"));
     let mut model = vault(engine, &root, 91, 60);
@@ -154,10 +154,10 @@ fn the_vault_goes_on_as_the_same_one(engine: EngineKind) {
             assert_eq!(differences(&store, &model).await, Ok(()), "round {round}");
             store.compact().await.unwrap();
             assert_eq!(differences(&store, &model).await, Ok(()), "round {round}");
-            for (path, (mode, _)) in picture(&root) {
+            for (path, (mode, _)) in snapshot(&root) {
                 assert_eq!(mode & 0o7777, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
             }
-            // Closed without one more commit, and with some.
+            // Closed without another commit in the first round, and with some in the others.
             for _ in 0..round * 5 {
                 let batch = workload.batch();
                 model.apply(&batch);
@@ -176,7 +176,7 @@ fn the_vault_goes_on_as_the_same_one(engine: EngineKind) {
     }
 }
 
-fn what_a_compaction_left_is_settled_by_the_next_start(engine: EngineKind) {
+fn the_next_start_finishes_an_interrupted_compaction(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
     let model = vault(engine, &sound, 93, 40);
@@ -185,16 +185,16 @@ fn what_a_compaction_left_is_settled_by_the_next_start(engine: EngineKind) {
     fs::write(half_made.join("db"), b"the beginning of a database").unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    // What lies where, as a crash leaves it: half of the new one, both, half of the old one.
+    // The databases that a crash leaves: part of the new one, both, part of the old one.
     let database = sound.join(engine.name());
     let left: [(&str, [Option<&Path>; 3]); 7] = [
-        ("making it", [Some(&database), Some(&half_made), None]),
-        ("before it has a file", [Some(&database), Some(&empty), None]),
+        ("while building the new one", [Some(&database), Some(&half_made), None]),
+        ("before the new one has a file", [Some(&database), Some(&empty), None]),
         ("before the first rename", [Some(&database), Some(&database), None]),
         ("after the first rename", [None, Some(&database), Some(&database)]),
-        ("after undoing a second rename", [None, None, Some(&database)]),
+        ("after undoing the second rename", [None, None, Some(&database)]),
         ("after the second rename", [Some(&database), None, Some(&database)]),
-        ("removing the old one", [Some(&database), None, Some(&half_made)]),
+        ("while removing the old one", [Some(&database), None, Some(&half_made)]),
     ];
     for (moment, places) in left {
         let root = folder.path().join("left");
@@ -214,7 +214,7 @@ fn what_a_compaction_left_is_settled_by_the_next_start(engine: EngineKind) {
         fs::remove_dir_all(&root).unwrap();
     }
 
-    // Without a witness nothing is touched, and a new vault is not made beside an old one.
+    // Without a witness nothing is changed, and no new vault is created beside an old one.
     fs::rename(&database, sound.join(format!("{}.old", engine.name()))).unwrap();
     fs::remove_file(sound.join("witness")).unwrap();
     assert!(matches!(refused(&sound, options(engine)), StoreOpenError::WitnessMissing { .. }));
@@ -227,14 +227,14 @@ async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
 }
 
-/// A store whose compaction takes so long that other calls come in its middle.
+/// Creates a store whose compaction takes so long that other calls run meanwhile.
 fn large(engine: EngineKind, root: &Path) -> EmbeddedStore {
     let store = EmbeddedStore::open(root, options(engine)).unwrap();
     runtime().block_on(put(&store, records(20_000, 0)));
     store
 }
 
-/// Begins a compaction, and polls it until it has made files.
+/// Starts a compaction, and polls it until it has created files.
 pub async fn begun<'a>(
     store: &'a EmbeddedStore,
     root: &Path,
@@ -242,14 +242,14 @@ pub async fn begun<'a>(
     let mut compacting = store.compact();
     let since = Instant::now();
     while !names(root).iter().any(|name| name.ends_with(".new")) {
-        assert!(poll_once(&mut compacting).await.is_pending(), "it had no time to begin");
-        assert!(since.elapsed() < Duration::from_secs(60), "it does not begin");
+        assert!(poll_once(&mut compacting).await.is_pending(), "the compaction ended too early");
+        assert!(since.elapsed() < Duration::from_secs(60), "the compaction does not begin");
         tokio::task::yield_now().await;
     }
     compacting
 }
 
-fn one_compaction_at_a_time(engine: EngineKind) {
+fn rejects_a_second_compaction_meanwhile(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let store = large(engine, &root);
@@ -263,7 +263,7 @@ fn one_compaction_at_a_time(engine: EngineKind) {
     });
 }
 
-fn a_compaction_that_nobody_waits_for_ends(engine: EngineKind) {
+fn dropping_the_future_ends_a_compaction(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let store = large(engine, &root);
@@ -271,7 +271,7 @@ fn a_compaction_that_nobody_waits_for_ends(engine: EngineKind) {
         drop(begun(&store, &root).await);
         let since = Instant::now();
         while is_left_over(&root) {
-            assert!(since.elapsed() < Duration::from_secs(60), "it does not end");
+            assert!(since.elapsed() < Duration::from_secs(60), "the compaction does not end");
             tokio::task::yield_now().await;
         }
         put(&store, records(1, 7)).await;
@@ -280,7 +280,7 @@ fn a_compaction_that_nobody_waits_for_ends(engine: EngineKind) {
     });
 }
 
-fn closing_ends_a_compaction_and_leaves_nothing_of_it(engine: EngineKind) {
+fn closing_ends_a_compaction_and_removes_its_files(engine: EngineKind) {
     let folder = scratch();
     for round in 0..4 {
         let root = folder.path().join(format!("vault-{round}"));
@@ -298,7 +298,7 @@ fn closing_ends_a_compaction_and_leaves_nothing_of_it(engine: EngineKind) {
     }
 }
 
-fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKind) {
+fn an_unreadable_row_ends_a_compaction_and_nothing_else(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let model = vault(engine, &root, 94, 150);
@@ -307,12 +307,12 @@ fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKi
         StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
     )
     .unwrap();
-    spoil_every_other_page(engine, &root, 95);
+    overwrite_every_other_page(engine, &root, 95);
     runtime().block_on(async {
         let error = store.compact().await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_) | StoreError::Unavailable(_)), "{error}");
         assert!(!is_left_over(&root));
-        // What can be read is served as before, or not at all, and never as anything else.
+        // A row is read as it was or is an error.
         for (key, row) in model.0.iter().take(50) {
             if let Ok(found) = store.get_many(vec![key.clone()]).await {
                 assert!(found == [Some(row.clone())]);
@@ -322,7 +322,7 @@ fn a_row_that_cannot_be_read_ends_a_compaction_and_nothing_else(engine: EngineKi
     });
 }
 
-fn an_empty_store_is_compacted_too(engine: EngineKind) {
+fn compacts_an_empty_store(engine: EngineKind) {
     let folder = scratch();
     let root = folder.path().join("vault");
     let store = EmbeddedStore::open(&root, options(engine)).unwrap();

@@ -1,4 +1,4 @@
-//! What `Store` promises, held against every implementation of it.
+//! The contract of `Store`, tested on every implementation.
 
 use std::sync::{
     Arc,
@@ -24,6 +24,7 @@ macro_rules! contract {
         mod row_cache {
             $(#[test] fn $clause() { super::cached(super::$clause); })*
         }
+        #[cfg(feature = "sled")]
         mod sled {
             $(#[test] fn $clause() { super::on_disk(super::EngineKind::Sled, super::$clause); })*
         }
@@ -34,32 +35,32 @@ macro_rules! contract {
 }
 
 contract!(
-    an_empty_store_has_nothing,
-    rows_are_put_replaced_and_removed,
-    rows_of_every_length_come_back,
+    an_empty_store_has_no_rows,
+    puts_replaces_and_removes_rows,
+    keeps_rows_of_every_length,
     a_refused_batch_changes_nothing,
     preconditions_see_the_rows_before_the_batch,
-    a_batch_without_changes_is_tried_all_the_same,
-    a_wrong_call_changes_nothing,
-    scans_keep_order_and_spaces,
-    pages_follow_each_other,
-    readers_see_whole_rows,
+    evaluates_preconditions_of_a_batch_without_changes,
+    an_invalid_batch_changes_nothing,
+    scans_return_one_space_in_order,
+    pages_are_complete_and_in_order,
+    readers_never_see_a_mixed_row,
     writers_exclude_each_other,
-    checks_go_on_under_writers,
-    compactions_go_on_under_writers,
-    a_dropped_call_leaves_a_whole_batch_or_none,
+    checks_run_beside_writers,
+    compactions_run_beside_writers,
+    a_dropped_call_applies_a_whole_batch_or_nothing,
     a_closed_store_is_unavailable,
-    random_batches_come_to_what_the_model_says,
+    random_batches_match_the_model,
 );
 
-/// Once with memory for everything, once with hardly any.
+/// Runs a clause with a cache that holds everything, and with a small one.
 fn cached<F: Future<Output = ()>>(clause: impl Fn(Arc<dyn Store>) -> F) {
     for bytes in [1 << 24, 1 << 16] {
         on(|_| Arc::new(RowCache::new(SharedReads::new(MemoryStore::new()), bytes)), &clause);
     }
 }
 
-/// Once with memory for everything, once with hardly any.
+/// Runs a clause with a cache that holds everything, and with a small one.
 fn on_disk<F: Future<Output = ()>>(engine: EngineKind, clause: impl Fn(Arc<dyn Store>) -> F) {
     for options in [options(engine), small(engine)] {
         on(|path| Arc::new(EmbeddedStore::open(path, options).unwrap()), &clause);
@@ -104,7 +105,7 @@ async fn scan(store: &Arc<dyn Store>, space: u8, after: Option<&[u8]>, limit: us
     (page.rows.into_iter().map(|(key, _)| key.as_bytes().to_vec()).collect(), page.end)
 }
 
-async fn an_empty_store_has_nothing(store: Arc<dyn Store>) {
+async fn an_empty_store_has_no_rows(store: Arc<dyn Store>) {
     assert_eq!(get(&store, b"r1").await, None);
     assert_eq!(scan(&store, b'r', None, 10).await, (vec![], true));
     assert_eq!(store.count(b'r').await.unwrap(), 0);
@@ -113,7 +114,7 @@ async fn an_empty_store_has_nothing(store: Arc<dyn Store>) {
     store.bytes_on_disk().await.unwrap();
 }
 
-async fn rows_are_put_replaced_and_removed(store: Arc<dyn Store>) {
+async fn puts_replaces_and_removes_rows(store: Arc<dyn Store>) {
     let both = changes(vec![put(b"r1", b"one"), put(b"r2", b"two")]);
     assert_eq!(store.apply(both).await.unwrap(), ApplyOutcome::Durable);
     let found = store.get_many([&b"r2"[..], b"r3", b"r1", b"r2"].map(key).into()).await.unwrap();
@@ -126,9 +127,9 @@ async fn rows_are_put_replaced_and_removed(store: Arc<dyn Store>) {
     assert!(checked.sound && checked.rows == 1 && checked.rows_expected == 1);
 }
 
-async fn rows_of_every_length_come_back(store: Arc<dyn Store>) {
+async fn keeps_rows_of_every_length(store: Arc<dyn Store>) {
     let lengths = [0, 1, 100, 3_071, 3_072, 3_073, 6_144, 6_145, 9_217, ROW_BYTES_MAX - 1, ROW_BYTES_MAX];
-    // Each length after each other: nothing of a longer row stays behind, in scans and counts neither.
+    // Each length after every other: no piece of a longer row is left, nor seen by scans and counts.
     for first in lengths {
         for second in lengths {
             let rows = [vec![b'1'; first], (0..second).map(|i| i as u8).collect()];
@@ -175,7 +176,7 @@ async fn preconditions_see_the_rows_before_the_batch(store: Arc<dyn Store>) {
     assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Refused(0));
 }
 
-async fn a_batch_without_changes_is_tried_all_the_same(store: Arc<dyn Store>) {
+async fn evaluates_preconditions_of_a_batch_without_changes(store: Arc<dyn Store>) {
     assert_eq!(store.apply(RowBatch::default()).await.unwrap(), ApplyOutcome::Durable);
     let absent = RowBatch { preconditions: vec![Precondition::Absent(key(b"r1"))], changes: vec![] };
     assert_eq!(store.apply(absent.clone()).await.unwrap(), ApplyOutcome::Durable);
@@ -183,7 +184,7 @@ async fn a_batch_without_changes_is_tried_all_the_same(store: Arc<dyn Store>) {
     assert_eq!(store.apply(absent).await.unwrap(), ApplyOutcome::Refused(0));
 }
 
-async fn a_wrong_call_changes_nothing(store: Arc<dyn Store>) {
+async fn an_invalid_batch_changes_nothing(store: Arc<dyn Store>) {
     let wrong = [
         vec![put(b"r1", b"one"), put(b"r2", &vec![0; ROW_BYTES_MAX + 1])],
         vec![put(b"r1", b"one"), put(b"r1", b"two")],
@@ -196,8 +197,8 @@ async fn a_wrong_call_changes_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.apply(changes(vec![put(b"r1", b"one")])).await.unwrap(), ApplyOutcome::Durable);
 }
 
-async fn scans_keep_order_and_spaces(store: Arc<dyn Store>) {
-    // Keys that begin like each other, at their longest, and of spaces on both sides.
+async fn scans_return_one_space_in_order(store: Arc<dyn Store>) {
+    // Keys with common prefixes, the longest key, and keys of the spaces before and after.
     let longest = [&b"r"[..], &[0xFF; 95]].concat();
     let in_order: [&[u8]; 10] =
         [b"r", b"r\0", b"r\0\0", b"r\0\x01", b"r\x01", b"ra", b"raa", b"rb", b"r\xff", &longest];
@@ -212,27 +213,31 @@ async fn scans_keep_order_and_spaces(store: Arc<dyn Store>) {
     assert_eq!(
         scan(&store, b'r', Some(b"r\0\0\0"), 1).await,
         (vec![b"r\0\x01".to_vec()], false),
-        "a key that is not there"
+        "after a key that does not exist"
     );
-    assert_eq!(scan(&store, b'r', Some(b"q\xff\xff"), 1).await, (vec![b"r".to_vec()], false), "a space before");
-    assert_eq!(scan(&store, b'r', Some(b"s"), 1).await, (vec![], true), "a space after");
+    assert_eq!(
+        scan(&store, b'r', Some(b"q\xff\xff"), 1).await,
+        (vec![b"r".to_vec()], false),
+        "after a key of an earlier space"
+    );
+    assert_eq!(scan(&store, b'r', Some(b"s"), 1).await, (vec![], true), "after a key of a later space");
     for (space, rows) in [(b'q', 2), (b'r', 10), (b's', 1), (0, 1), (0xFF, 1), (b't', 0)] {
         assert_eq!(store.count(space).await.unwrap(), rows);
         assert_eq!(scan(&store, space, None, 100).await.0.len() as u64, rows);
     }
 }
 
-async fn pages_follow_each_other(store: Arc<dyn Store>) {
+async fn pages_are_complete_and_in_order(store: Arc<dyn Store>) {
     let keys: Vec<Vec<u8>> = (0..20_u8).map(|number| vec![b'r', number]).collect();
     store.apply(changes(keys.iter().map(|key| put(key, key)).collect())).await.unwrap();
     for limit in [1, 3, 10, 20, 21] {
         let (mut seen, mut after) = (Vec::new(), None::<Vec<u8>>);
         loop {
             let (page, end) = scan(&store, b'r', after.as_deref(), limit).await;
-            assert!(page.len() == limit || end, "a page is full or the last");
+            assert!(page.len() == limit || end, "a page is full or the last one");
             after = page.last().cloned();
             seen.extend(page);
-            assert_eq!(end, seen.len() == 20, "the end is told with the last row");
+            assert_eq!(end, seen.len() == 20, "the end is reported with the last row");
             if end {
                 break;
             }
@@ -243,8 +248,8 @@ async fn pages_follow_each_other(store: Arc<dyn Store>) {
     assert_eq!(scan(&store, b'r', Some(&[b'r', 19]), 0).await, (vec![], true));
 }
 
-async fn readers_see_whole_rows(store: Arc<dyn Store>) {
-    // Rows in several pieces, each of one repeated byte: a row of two batches would show.
+async fn readers_never_see_a_mixed_row(store: Arc<dyn Store>) {
+    // Long rows of one repeated byte, so that a mixture of two batches is detected.
     let write = |byte: u8| {
         let rows = (0..8_u8).map(|number| put(&[b'r', number], &vec![byte; ROW_BYTES_MAX - usize::from(byte)]));
         changes(rows.collect())
@@ -312,7 +317,7 @@ async fn writers_exclude_each_other(store: Arc<dyn Store>) {
     assert_eq!(get(&store, b"u").await, Some(200_u64.to_be_bytes().to_vec()));
 }
 
-async fn checks_go_on_under_writers(store: Arc<dyn Store>) {
+async fn checks_run_beside_writers(store: Arc<dyn Store>) {
     let mut workload = Workload::new(11, 5_000, false);
     let mut model = Model::default();
     for _ in 0..100 {
@@ -342,7 +347,7 @@ async fn checks_go_on_under_writers(store: Arc<dyn Store>) {
     assert_eq!(differences(&*store, &model).await, Ok(()));
 }
 
-async fn compactions_go_on_under_writers(store: Arc<dyn Store>) {
+async fn compactions_run_beside_writers(store: Arc<dyn Store>) {
     let (mut workload, mut model) = (Workload::new(12, 3_000, true), Model::default());
     for _ in 0..100 {
         let batch = workload.batch();
@@ -376,7 +381,7 @@ async fn compactions_go_on_under_writers(store: Arc<dyn Store>) {
     let mut batches = 0;
     while batches < 150 {
         let mut batch = workload.batch();
-        // A row that is there, and one that may be: what a precondition is held against is never a row of the past.
+        // Preconditions on two keys, which must be compared with the current rows.
         let keys = [workload.key(), workload.key()];
         batch.preconditions = keys
             .into_iter()
@@ -395,15 +400,15 @@ async fn compactions_go_on_under_writers(store: Arc<dyn Store>) {
     assert_eq!(differences(&*store, &model).await, Ok(()));
 }
 
-async fn a_dropped_call_leaves_a_whole_batch_or_none(store: Arc<dyn Store>) {
+async fn a_dropped_call_applies_a_whole_batch_or_nothing(store: Arc<dyn Store>) {
     for round in 0..50_u8 {
         let both = changes(vec![put(&[b'r', round, 0], &[round; 5_000]), put(&[b'r', round, 1], &[round; 50])]);
         let mut call = store.apply(both);
-        // Polled once, so that it is under way, then dropped.
+        // Polled once, so that it has begun, and then dropped.
         let polled = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
         drop(polled);
         drop(call);
-        // It may be on its way still, and two reads are not one moment: it is whole once a read finds it so.
+        // The batch may still run, and a read of two rows is not atomic. Read until the batch is found whole or not at all.
         let (whole, none) = ([Some(vec![round; 5_000]), Some(vec![round; 50])], [None, None]);
         let keys = || vec![key(&[b'r', round, 0]), key(&[b'r', round, 1])];
         let mut rows = store.get_many(keys()).await.unwrap();
@@ -428,7 +433,7 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Store>) {
     assert!(unavailable(store.compact().await.err()));
 }
 
-async fn random_batches_come_to_what_the_model_says(store: Arc<dyn Store>) {
+async fn random_batches_match_the_model(store: Arc<dyn Store>) {
     let (seed, mut model) = (21, Model::default());
     println!("seed {seed}");
     let mut workload = Workload::new(seed, 300, true);

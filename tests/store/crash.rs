@@ -1,4 +1,4 @@
-//! `kill -9`: of the process, at any moment, again and again.
+//! `kill -9` at any moment, repeatedly.
 
 use std::{
     io::{BufRead, BufReader},
@@ -28,16 +28,16 @@ use crate::{
 };
 
 on_each_engine!(
-    what_was_answered_survives_kills,
-    what_was_answered_survives_kills_of_compactions,
-    random_operations_with_crashes_come_to_what_the_model_says,
+    acknowledged_batches_survive_kills,
+    acknowledged_batches_survive_kills_during_compactions,
+    random_operations_with_crashes_match_the_model,
 );
 
-fn what_was_answered_survives_kills(engine: EngineKind) {
+fn acknowledged_batches_survive_kills(engine: EngineKind) {
     survives_kills(engine, 41, false);
 }
 
-fn what_was_answered_survives_kills_of_compactions(engine: EngineKind) {
+fn acknowledged_batches_survive_kills_during_compactions(engine: EngineKind) {
     survives_kills(engine, 42, true);
 }
 
@@ -50,17 +50,17 @@ fn survives_kills(engine: EngineKind, seed: u64, compacts: bool) {
     let mut random = Seeded(seed);
     let mut workload = Workload::new(seed, keys, true);
     let (mut model, mut next, mut answered) = (Model::default(), Model::default(), 0);
-    let (mut compactions, mut cut_off) = (0, 0);
+    let (mut compactions, mut interrupted) = (0, 0);
     next.apply(&workload.batch());
     for kill in 0..kills {
         let child = Child { engine, seed, keys, from: answered, to: u64::MAX, closes: false, compacts };
         let mut process = child.command(&root).stdout(Stdio::piped()).spawn().unwrap();
-        let mut told = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let wanted = answered + 1 + random.below(40);
-        // Killed in the middle of whatever it does after that answer; what it told until then counts.
-        let mut tell = |line: String| {
+        // The child is killed some time after this answer. Every answer that it printed counts.
+        let mut note = |line: String| {
             if let Some(number) = line.strip_prefix("answered ") {
-                assert_eq!(number.parse(), Ok(answered), "batches are answered in their order");
+                assert_eq!(number.parse(), Ok(answered), "batches are acknowledged in order");
                 answered += 1;
                 model = next.clone();
                 next.apply(&workload.batch());
@@ -68,14 +68,14 @@ fn survives_kills(engine: EngineKind, seed: u64, compacts: bool) {
             compactions += u64::from(line == "compacted");
             answered
         };
-        while tell(told.next().expect("the child lives until it is killed")) < wanted {}
+        while note(lines.next().expect("the child ended before it was killed")) < wanted {}
         process.kill().unwrap();
         process.wait().unwrap();
-        for line in told {
-            tell(line);
+        for line in lines {
+            note(line);
         }
 
-        cut_off += u64::from(is_left_over(&root));
+        interrupted += u64::from(is_left_over(&root));
         let store = EmbeddedStore::open(&root, options(engine)).unwrap();
         assert!(!is_left_over(&root));
         runtime().block_on(async {
@@ -84,18 +84,18 @@ fn survives_kills(engine: EngineKind, seed: u64, compacts: bool) {
             store.close().await.unwrap();
         });
     }
-    println!("{compactions} compactions, {cut_off} of them cut off");
-    assert_eq!(compactions > 0 && cut_off > 0, compacts);
+    println!("{compactions} compactions, {interrupted} of them interrupted");
+    assert_eq!(compactions > 0 && interrupted > 0, compacts);
 }
 
-/// What a run against the model is done to: a store that can crash.
+/// A store that can crash.
 trait Crashing {
     fn store(&self) -> &dyn Store;
-    /// The store as it comes back after a crash, with all that was answered.
+    /// Returns the store after a crash.
     fn crash(self) -> Self;
 }
 
-/// An engine after `kill -9`: the files as they are at this moment, copied away from the process that has them open.
+/// A store on disk. A crash copies its files while they are open, as `kill -9` leaves them.
 struct OnDisk {
     engine: EngineKind,
     store: EmbeddedStore,
@@ -138,7 +138,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A store in memory that one batch in some is not whole in: the canary.
+/// A store in memory that loses a change of every 37th batch: it shows that the test detects losses.
 #[derive(Clone, Default)]
 struct Forgetful {
     inner: MemoryStore,
@@ -194,12 +194,12 @@ impl<S: Store> Crashing for InMemory<S> {
     }
 }
 
-/// Random operations, with crashes between, on a store and on the model.
+/// Runs random operations, with crashes between them, on a store and on the model.
 async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u64) -> Result<(), String> {
     let mut random = Seeded(seed);
     let mut workload = Workload::new(seed, 300, true);
     let mut model = Model::default();
-    let told = |error: StoreError| error.to_string();
+    let text = |error: StoreError| error.to_string();
     for operation in 0..operations {
         match random.below(100) {
             0..60 => {
@@ -215,7 +215,7 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
                 let refused =
                     batch.preconditions.iter().position(|p| !p.holds(model.0.get(p.key()).map(Vec::as_slice)));
                 let expected = refused.map_or(ApplyOutcome::Durable, ApplyOutcome::Refused);
-                let applied = subject.store().apply(batch.clone()).await.map_err(told)?;
+                let applied = subject.store().apply(batch.clone()).await.map_err(text)?;
                 if applied != expected {
                     return Err(format!("operation {operation}: {applied:?} instead of {expected:?}"));
                 }
@@ -226,13 +226,13 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
             60..85 => {
                 let keys: Vec<_> = (0..1 + random.below(20)).map(|_| workload.key()).collect();
                 let expected: Vec<_> = keys.iter().map(|key| model.0.get(key).cloned()).collect();
-                if subject.store().get_many(keys).await.map_err(told)? != expected {
+                if subject.store().get_many(keys).await.map_err(text)? != expected {
                     return Err(format!("operation {operation}: other rows than the model's"));
                 }
             }
             85..97 => {
                 let (from, limit) = (workload.key(), random.below(50) as usize);
-                let page = subject.store().scan_after(from.space(), Some(from.clone()), limit).await.map_err(told)?;
+                let page = subject.store().scan_after(from.space(), Some(from.clone()), limit).await.map_err(text)?;
                 let after = model.0.range(&from..).filter(|(key, _)| **key != from && key.space() == from.space());
                 let expected: Vec<_> = after.clone().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
                 if page.rows != expected || page.end != (after.count() <= limit) {
@@ -245,7 +245,7 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
     differences(subject.store(), &model).await
 }
 
-fn random_operations_with_crashes_come_to_what_the_model_says(engine: EngineKind) {
+fn random_operations_with_crashes_match_the_model(engine: EngineKind) {
     for seed in 51..54 {
         println!("seed {seed}");
         assert_eq!(runtime().block_on(against_the_model(OnDisk::new(engine), seed, 300)), Ok(()), "seed {seed}");
@@ -258,7 +258,7 @@ fn random_operations_with_crashes_come_to_what_the_model_says(engine: EngineKind
 }
 
 #[test]
-fn a_store_that_loses_a_row_is_found_out() {
+fn detects_a_store_that_loses_a_row() {
     for seed in 51..54 {
         let outcome = runtime().block_on(against_the_model(InMemory(Forgetful::default()), seed, 300));
         assert!(outcome.is_err(), "seed {seed}");
@@ -266,7 +266,7 @@ fn a_store_that_loses_a_row_is_found_out() {
 }
 
 #[test]
-fn the_model_fails_as_told() {
+fn the_model_injects_faults() {
     runtime().block_on(async {
         let store = MemoryStore::new();
         let put = |byte: u8| RowBatch {
@@ -289,7 +289,7 @@ fn the_model_fails_as_told() {
         let mut waiting = store.apply(put(4));
         let polled = std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context))).await;
         assert!(polled.is_pending());
-        assert_eq!(store.count(4).await.unwrap(), 1, "there for readers, and not durable");
+        assert_eq!(store.count(4).await.unwrap(), 1, "visible to readers, but not durable");
         drop(held);
         assert_eq!(waiting.await.unwrap(), ApplyOutcome::Durable);
     });

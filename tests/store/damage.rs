@@ -1,7 +1,7 @@
-//! Damage to the files: never a row that was answered missing without a word.
+//! Damaged files: an acknowledged row is never missing without an error.
 //!
-//! sled reads its whole log before it opens, so damage is told then. fjall reads its journals; a table is read when a row
-//! of it is wanted, and what cannot be read is an error then, and for a check.
+//! sled's log is read completely before it opens, so damage is reported then. fjall reads its journals when it opens. A
+//! table is read when a row of it is needed, so its damage is an error of that read, and of a check.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,7 +18,7 @@ use masker_types::engine::EngineKind;
 use crate::{
     accepting,
     compaction::names,
-    opening::{picture, vault},
+    opening::{snapshot, vault},
     options,
     powercut::disk::Seeded,
     runtime, scratch,
@@ -26,11 +26,11 @@ use crate::{
 };
 
 on_each_engine!(
-    a_flipped_bit_is_an_error_or_does_no_harm,
-    a_lost_tail_is_an_error_that_tells_how_much,
-    missing_files_are_errors_or_do_no_harm,
-    an_operator_can_go_on_with_what_is_left,
-    damage_under_a_running_store_is_an_error_for_what_it_hit,
+    a_flipped_bit_is_an_error_or_harmless,
+    a_lost_tail_is_an_error_with_the_number_of_commits,
+    a_missing_file_is_an_error_or_harmless,
+    an_operator_can_accept_a_loss,
+    damage_under_a_running_store_is_an_error_for_the_damaged_rows,
 );
 
 #[derive(Default, Debug)]
@@ -38,28 +38,28 @@ struct Outcomes {
     behind: u32,
     damaged: u32,
     other: u32,
-    /// Told by a check, and by reading.
+    /// Found by a check or by reading.
     found: u32,
     whole: u32,
 }
 
-/// Spoils a copy of a vault and opens it: an error that changes nothing, or every row.
-fn spoil(
+/// Damages a copy of a vault and opens it. Either that is an error and changes nothing, or every row is there.
+fn damage(
     engine: EngineKind,
     sound: &Path,
     model: &Model,
     what: &str,
     outcomes: &mut Outcomes,
-    how: impl FnOnce(&Path),
+    change: impl FnOnce(&Path),
 ) {
     let folder = scratch();
     let path = folder.path().join("vault");
     assert!(std::process::Command::new("cp").arg("-a").arg(sound).arg(&path).status().unwrap().success());
-    how(&path);
-    let before = picture(&path);
+    change(&path);
+    let before = snapshot(&path);
     match EmbeddedStore::open(&path, options(engine)) {
         Err(error) => {
-            assert!(picture(&path) == before, "{what}: a refusal changed something: {error}");
+            assert!(snapshot(&path) == before, "{what}: the failed opening changed something: {error}");
             assert!(error.to_string().contains(&path.display().to_string()), "{what}: {error}");
             match error {
                 StoreOpenError::BehindWitness { .. } => outcomes.behind += 1,
@@ -68,13 +68,16 @@ fn spoil(
             }
         }
         Ok(store) => {
-            let held = runtime().block_on(differences(&store, model));
-            if held.is_ok() {
+            let matches_model = runtime().block_on(differences(&store, model));
+            if matches_model.is_ok() {
                 outcomes.whole += 1;
             } else {
-                assert_eq!((engine, &held), (EngineKind::Fjall, &held), "{what}: opened without a word");
+                assert_eq!(engine, EngineKind::Fjall, "{what}: opened without an error: {matches_model:?}");
                 let checked = runtime().block_on(store.check());
-                assert!(!checked.is_ok_and(|checked| checked.sound), "{what}: {held:?}, and a check finds nothing");
+                assert!(
+                    !checked.is_ok_and(|checked| checked.sound),
+                    "{what}: {matches_model:?}, but a check finds nothing"
+                );
                 outcomes.found += 1;
             }
             let _ = runtime().block_on(store.close());
@@ -93,7 +96,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-/// Where the last commits are, below the vault's directory.
+/// Returns the file with the last commits, relative to the data directory.
 fn log(engine: EngineKind, root: &Path) -> PathBuf {
     match engine {
         EngineKind::Sled => "sled/db".into(),
@@ -105,8 +108,8 @@ fn log(engine: EngineKind, root: &Path) -> PathBuf {
     }
 }
 
-/// Noise in the place of every other page of four kilobytes, in the files that rows are read from.
-pub fn spoil_every_other_page(engine: EngineKind, root: &Path, seed: u64) {
+/// Overwrites every other page of 4 KiB with noise, in the files that rows are read from.
+pub fn overwrite_every_other_page(engine: EngineKind, root: &Path, seed: u64) {
     let mut random = Seeded(seed);
     let files = match engine {
         EngineKind::Sled => vec![root.join("sled/db")],
@@ -117,7 +120,7 @@ pub fn spoil_every_other_page(engine: EngineKind, root: &Path, seed: u64) {
     };
     assert!(!files.is_empty());
     for path in files {
-        // A table can go at any time, for one that it was merged into.
+        // A table may be removed at any time, after it was merged into another.
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
         for at in (4_096..file.metadata().unwrap().len()).step_by(8_192) {
             file.write_all_at(&random.bytes(4_096), at).unwrap();
@@ -125,11 +128,11 @@ pub fn spoil_every_other_page(engine: EngineKind, root: &Path, seed: u64) {
     }
 }
 
-fn a_flipped_bit_is_an_error_or_does_no_harm(engine: EngineKind) {
+fn a_flipped_bit_is_an_error_or_harmless(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
     let model = vault(engine, &sound, 71, 120);
-    // Opened once more, so that there is a snapshot to spoil.
+    // Opened again, so that there is a snapshot.
     drop(EmbeddedStore::open(&sound, options(engine)).unwrap());
     let (seed, mut outcomes) = (72, Outcomes::default());
     println!("seed {seed}");
@@ -138,26 +141,26 @@ fn a_flipped_bit_is_an_error_or_does_no_harm(engine: EngineKind) {
     let whole = length(&sound.join(&log));
     let mut places: Vec<u64> = (0..80).map(|_| random.below(whole)).collect();
     if engine == EngineKind::Sled {
-        // The heads of segments, where sled takes a whole segment for unused.
+        // The headers of segments: with a damaged one, sled takes the segment for unused.
         places.extend((0..whole / (512 * 1024)).map(|segment| segment * 512 * 1024 + random.below(20)));
     }
     for at in places {
         let bit = random.below(8) as u8;
-        spoil(engine, &sound, &model, &format!("bit {bit} of byte {at} of {log:?}"), &mut outcomes, |path| {
+        damage(engine, &sound, &model, &format!("bit {bit} of byte {at} of {log:?}"), &mut outcomes, |path| {
             flip(&path.join(&log), at, bit)
         });
     }
     println!("{log:?}: {outcomes:?}");
     assert!(outcomes.damaged + outcomes.behind > 0, "{outcomes:?}");
-    // sled's log has segments that are not in use any more; every bit of fjall's journal counts.
+    // sled's log has unused segments. In fjall's journal every bit counts.
     assert_eq!(outcomes.whole > 0, engine == EngineKind::Sled, "{outcomes:?}");
 
     let mut outcomes = Outcomes::default();
-    for file in picture(&sound.join(engine.name())).into_keys().filter(|file| file.is_file()) {
+    for file in snapshot(&sound.join(engine.name())).into_keys().filter(|file| file.is_file()) {
         let name = file.strip_prefix(&sound).unwrap();
         for _ in 0..if name == log || length(&file) == 0 { 0 } else { 15 } {
             let (at, bit) = (random.below(length(&file)), random.below(8) as u8);
-            spoil(engine, &sound, &model, &format!("bit {bit} of byte {at} of {name:?}"), &mut outcomes, |path| {
+            damage(engine, &sound, &model, &format!("bit {bit} of byte {at} of {name:?}"), &mut outcomes, |path| {
                 flip(&path.join(name), at, bit);
             });
         }
@@ -166,7 +169,7 @@ fn a_flipped_bit_is_an_error_or_does_no_harm(engine: EngineKind) {
     assert_eq!(outcomes.found > 0, engine == EngineKind::Fjall, "{outcomes:?}");
 }
 
-fn a_lost_tail_is_an_error_that_tells_how_much(engine: EngineKind) {
+fn a_lost_tail_is_an_error_with_the_number_of_commits(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
     let model = vault(engine, &sound, 73, 120);
@@ -174,7 +177,7 @@ fn a_lost_tail_is_an_error_that_tells_how_much(engine: EngineKind) {
     println!("seed {seed}");
     let mut random = Seeded(seed);
     if engine == EngineKind::Fjall {
-        // Opened once more, so that the room that was kept for more is not in the file.
+        // Opened again, so that the file has no room for more batches.
         drop(EmbeddedStore::open(&sound, options(engine)).unwrap());
     }
     let log = log(engine, &sound);
@@ -182,10 +185,10 @@ fn a_lost_tail_is_an_error_that_tells_how_much(engine: EngineKind) {
     for round in 0..40 {
         // Half of them near the end, where the last commits are.
         let kept = if round % 2 == 0 { random.below(whole) } else { whole - 1 - random.below(60_000.min(whole - 1)) };
-        spoil(engine, &sound, &model, &format!("cut to {kept} of {whole}"), &mut outcomes, |path| {
+        damage(engine, &sound, &model, &format!("cut to {kept} of {whole}"), &mut outcomes, |path| {
             OpenOptions::new().write(true).open(path.join(&log)).unwrap().set_len(kept).unwrap();
         });
-        spoil(engine, &sound, &model, &format!("zeros from {kept} of {whole}"), &mut outcomes, |path| {
+        damage(engine, &sound, &model, &format!("zeros from {kept} of {whole}"), &mut outcomes, |path| {
             let file = OpenOptions::new().write(true).open(path.join(&log)).unwrap();
             file.write_all_at(&vec![0; (whole - kept) as usize], kept).unwrap();
         });
@@ -194,18 +197,18 @@ fn a_lost_tail_is_an_error_that_tells_how_much(engine: EngineKind) {
     assert!(outcomes.behind > 0 && outcomes.whole < 40, "{outcomes:?}");
 }
 
-fn missing_files_are_errors_or_do_no_harm(engine: EngineKind) {
+fn a_missing_file_is_an_error_or_harmless(engine: EngineKind) {
     let folder = scratch();
     let sound = folder.path().join("vault");
     let model = vault(engine, &sound, 75, 60);
     let mut outcomes = Outcomes::default();
-    for file in picture(&sound.join(engine.name())).into_keys().filter(|file| *file != sound.join(engine.name())) {
+    for file in snapshot(&sound.join(engine.name())).into_keys().filter(|file| *file != sound.join(engine.name())) {
         let name = file.strip_prefix(&sound).unwrap();
-        spoil(engine, &sound, &model, &format!("{name:?} is missing"), &mut outcomes, |path| {
+        damage(engine, &sound, &model, &format!("{name:?} is missing"), &mut outcomes, |path| {
             let file = path.join(name);
             if file.is_dir() { fs::remove_dir_all(file) } else { fs::remove_file(file) }.unwrap();
         });
-        spoil(engine, &sound, &model, &format!("{name:?} is empty"), &mut outcomes, |path| {
+        damage(engine, &sound, &model, &format!("{name:?} is empty"), &mut outcomes, |path| {
             let file = path.join(name);
             if file.is_file() {
                 fs::write(file, b"").unwrap();
@@ -220,22 +223,23 @@ fn missing_files_are_errors_or_do_no_harm(engine: EngineKind) {
     }
 }
 
+#[cfg(feature = "sled")]
 #[test]
-fn what_a_stopped_snapshot_leaves_does_no_harm() {
+fn an_unfinished_snapshot_of_sled_is_harmless() {
     let engine = EngineKind::Sled;
     let folder = scratch();
     let sound = folder.path().join("vault");
     let model = vault(engine, &sound, 76, 60);
     let mut outcomes = Outcomes::default();
     for content in [&b""[..], b"half of a snapshot"] {
-        spoil(engine, &sound, &model, "an unfinished snapshot", &mut outcomes, |path| {
+        damage(engine, &sound, &model, "an unfinished snapshot", &mut outcomes, |path| {
             fs::write(path.join("sled/snap.FFFFFFFFFFFFFFF0.generating"), content).unwrap();
         });
     }
     assert_eq!(outcomes.whole, 2);
 }
 
-fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
+fn an_operator_can_accept_a_loss(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 77, 40);
@@ -250,7 +254,7 @@ fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
         store.close().await.unwrap();
         with_it
     });
-    // What that batch wrote goes again.
+    // What the batch wrote is removed.
     let after = fs::read(&db).unwrap();
     let changed = (0..after.len()).find(|at| before.get(*at) != after.get(*at)).unwrap();
     let zeros = after[changed..].chunks(4_096).position(|chunk| chunk.iter().all(|byte| *byte == 0));
@@ -258,10 +262,10 @@ fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
     let file = OpenOptions::new().write(true).open(&db).unwrap();
     file.write_all_at(&vec![0; end - changed], changed as u64).unwrap();
 
-    let picture_before = picture(&path);
+    let before_opening = snapshot(&path);
     let error = EmbeddedStore::open(&path, options(engine)).map(drop).unwrap_err();
     assert!(matches!(error, StoreOpenError::BehindWitness { lost: 1, .. }), "{error}");
-    assert!(picture(&path) == picture_before);
+    assert!(snapshot(&path) == before_opening);
     let store = EmbeddedStore::open(&path, accepting(engine)).unwrap();
     assert_eq!(store.accepted_loss(), Some(1));
     runtime().block_on(async {
@@ -272,8 +276,9 @@ fn an_operator_can_go_on_with_what_is_left(engine: EngineKind) {
     drop(EmbeddedStore::open(&path, options(engine)).unwrap());
 }
 
+#[cfg(feature = "sled")]
 #[test]
-fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
+fn a_lost_segment_of_sled_is_an_error_or_found_by_a_check() {
     let engine = EngineKind::Sled;
     let folder = scratch();
     let sound = folder.path().join("vault");
@@ -289,23 +294,23 @@ fn a_segment_that_is_gone_is_an_error_or_found_by_a_check() {
             refused += 1;
             continue;
         };
-        let told = runtime().block_on(store.check());
+        let checked = runtime().block_on(store.check());
         if runtime().block_on(differences(&store, &model)).is_ok() {
             harmless += 1;
         } else {
             assert!(
-                !told.is_ok_and(|checked| checked.sound),
-                "segment {segment}: rows are missing and a check finds nothing"
+                !checked.is_ok_and(|checked| checked.sound),
+                "segment {segment}: rows are missing, but a check finds nothing"
             );
             found += 1;
         }
         let _ = runtime().block_on(store.close());
     }
-    println!("{refused} refused, {found} found by a check, {harmless} not in use");
+    println!("{refused} rejected, {found} found by a check, {harmless} unused");
     assert!(refused + found > 0);
 }
 
-fn damage_under_a_running_store_is_an_error_for_what_it_hit(engine: EngineKind) {
+fn damage_under_a_running_store_is_an_error_for_the_damaged_rows(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 79, 150);
@@ -314,22 +319,22 @@ fn damage_under_a_running_store_is_an_error_for_what_it_hit(engine: EngineKind) 
         StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
     )
     .unwrap();
-    // While pages of the files are in use.
+    // While the files are in use.
     spoil_every_other_page(engine, &path, 80);
     runtime().block_on(async {
-        let (mut hit, mut spared) = (0, 0);
+        let (mut failed, mut intact) = (0, 0);
         for (key, row) in &model.0 {
             match store.get_many(vec![key.clone()]).await {
                 Ok(found) => {
-                    assert!(found == [Some(row.clone())], "another row than the one that was answered");
-                    spared += 1;
+                    assert!(found == [Some(row.clone())], "another row than the acknowledged one");
+                    intact += 1;
                 }
-                Err(StoreError::Damaged(_) | StoreError::Unavailable(_)) => hit += 1,
+                Err(StoreError::Damaged(_) | StoreError::Unavailable(_)) => failed += 1,
                 Err(other) => panic!("{other}"),
             }
         }
-        println!("{hit} rows hit, {spared} spared");
-        assert!(hit > 0);
+        println!("{failed} rows failed, {intact} are intact");
+        assert!(failed > 0);
         assert!(!store.check().await.is_ok_and(|checked| checked.sound));
         let _ = store.close().await;
     });

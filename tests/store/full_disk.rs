@@ -1,4 +1,4 @@
-//! A disk that fills up: an error, nothing lost, and service again once there is room.
+//! A full disk: an error, no loss, and service again when there is room.
 
 use std::{
     fs, io,
@@ -17,19 +17,19 @@ use crate::{
 };
 
 on_each_engine!(
-    a_full_disk_loses_nothing_and_is_over_when_there_is_room,
-    a_store_can_be_closed_while_it_tries_to_open_again,
+    a_full_disk_loses_nothing_and_the_store_recovers,
+    a_store_can_be_closed_while_it_reopens,
     a_compaction_without_room_changes_nothing,
 );
 
-/// A file system of a few megabytes, gone with this.
+/// A small file system, which is unmounted when dropped.
 pub struct SmallDisk {
     pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// Mounting needs root's rights.
+    /// Mounts it, which needs root.
     pub fn mount(megabytes: u32) -> Result<Self, String> {
         let folder = scratch();
         let path = folder.path().join("disk");
@@ -52,7 +52,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Fills what is free, but for what `left` bytes take; or others do, meanwhile.
+/// Fills the file system except for `left` bytes. Other writers may fill it meanwhile.
 pub fn fill(disk: &Path, left: u64) -> PathBuf {
     let ballast = disk.join("ballast");
     let free = nix::sys::statvfs::statvfs(disk).unwrap();
@@ -64,7 +64,7 @@ pub fn fill(disk: &Path, left: u64) -> PathBuf {
     ballast
 }
 
-fn a_full_disk_loses_nothing_and_is_over_when_there_is_room(engine: EngineKind) {
+fn a_full_disk_loses_nothing_and_the_store_recovers(engine: EngineKind) {
     let disk = match SmallDisk::mount(24) {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
@@ -89,12 +89,12 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room(engine: EngineKind) 
                 }
             };
             assert!(matches!(error, StoreError::Unavailable(_)), "round {round}: {error}");
-            // Until there is room, writing is refused and nothing that was answered goes.
+            // Until there is room, writes fail and no acknowledged row is lost.
             assert!(store.apply(workload.batch()).await.is_err());
 
             fs::remove_file(ballast).unwrap();
             serves_again(&store).await;
-            // What was under way when the disk filled up is there whole or not at all.
+            // The batch that failed is there completely or not at all.
             let mut with_failed = model.clone();
             with_failed.apply(&failed);
             let (old, new) = (differences(&store, &model).await, differences(&store, &with_failed).await);
@@ -110,7 +110,7 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room(engine: EngineKind) 
     runtime().block_on(store.close()).unwrap();
 }
 
-fn a_store_can_be_closed_while_it_tries_to_open_again(engine: EngineKind) {
+fn a_store_can_be_closed_while_it_reopens(engine: EngineKind) {
     let disk = match SmallDisk::mount(16) {
         Ok(disk) => disk,
         Err(reason) => return println!("skipped: a small file system cannot be mounted here: {reason}"),
@@ -145,7 +145,7 @@ fn a_compaction_without_room_changes_nothing(engine: EngineKind) {
             store.apply(batch).await.unwrap();
         }
         let needed = store.compact().await.unwrap().bytes_after;
-        // Room for nothing, and for half of the rows beside what is the writer's.
+        // No room, no room besides the writer's, and room for half of the rows.
         for left in [0, STORE_COMPACTION_ROOM_BYTES_MIN, STORE_COMPACTION_ROOM_BYTES_MIN + needed / 2] {
             let ballast = fill(&disk.path, left);
             let writing = async {
@@ -159,11 +159,11 @@ fn a_compaction_without_room_changes_nothing(engine: EngineKind) {
             let error = compacted.unwrap_err();
             assert!(matches!(error, StoreError::Uncompacted(_)), "{left} left: {error}");
             assert!(!is_left_over(&root), "{left} left");
-            // The store has served all the while: nothing was opened again.
+            // The store served all the time.
             assert_eq!(differences(&store, &model).await, Ok(()), "{left} left");
             fs::remove_file(ballast).unwrap();
         }
-        // And room that somebody takes away in its middle.
+        // Room that is taken during the compaction.
         for _ in 0..5 {
             let compacting = begun(&store, &root).await;
             let ballast = fill(&disk.path, 0);
@@ -183,11 +183,11 @@ fn a_compaction_without_room_changes_nothing(engine: EngineKind) {
     runtime().block_on(store.close()).unwrap();
 }
 
-/// The store tries by itself, at pauses of up to 5 seconds. Asked until it answers, and never longer than a minute.
+/// Waits until the store serves again. It retries with pauses of up to 5 seconds.
 async fn serves_again(store: &EmbeddedStore) {
     let begun = Instant::now();
     while store.check().await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the store does not come back");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the store does not recover");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,13 +1,14 @@
-//! The store: one contract for every engine, and what happens to it when machines, disks and people fail.
+//! The store: one contract for every engine, and its behaviour when machines, disks and people fail.
 
 use std::path::Path;
 
 use masker_store::embedded::{EngineDriver, StoreOptions};
 use masker_types::engine::EngineKind;
 
-/// Tests that are given an engine, run on each of them: as `sled::…` and as `fjall::…`.
+/// Runs tests that take an engine on each engine of the build, as `sled::…` and as `fjall::…`.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {
+        #[cfg(feature = "sled")]
         mod sled {
             $(#[test] fn $test() { super::$test(masker_types::engine::EngineKind::Sled); })*
         }
@@ -32,10 +33,10 @@ mod power;
 mod workload;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("failed to build a runtime")
 }
 
-/// The driver of an engine: this build has both.
+/// Returns the driver of an engine of this build.
 fn driver(engine: EngineKind) -> &'static dyn EngineDriver {
     masker::daemon::engines::driver(Some(engine), Path::new("")).unwrap()
 }
@@ -44,7 +45,7 @@ fn options(engine: EngineKind) -> StoreOptions {
     StoreOptions { engine: driver(engine), ..StoreOptions::default() }
 }
 
-/// Options with so little memory that rows are soon read from the files, and written to others.
+/// Returns options with little memory, so that rows are soon read from the files and written to others.
 fn small(engine: EngineKind) -> StoreOptions {
     StoreOptions { engine: driver(engine), cache_bytes: 1024 * 1024, accept_loss: false }
 }
@@ -53,7 +54,7 @@ fn accepting(engine: EngineKind) -> StoreOptions {
     StoreOptions { engine: driver(engine), accept_loss: true, ..StoreOptions::default() }
 }
 
-/// A folder in memory where there is one: what these tests have to do with disks is on paper.
+/// Creates a folder, in memory if possible: these tests simulate disks.
 fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder can be made")
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("failed to create a folder")
 }

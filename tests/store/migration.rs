@@ -1,4 +1,6 @@
-//! Moving a vault from one engine to another: nothing is lost, whatever cuts it off.
+//! Migration of a vault from one engine to another, and interrupted migrations. Needs both engines.
+
+#![cfg(feature = "sled")]
 
 use std::{
     cell::Cell,
@@ -15,7 +17,7 @@ use masker_types::engine::EngineKind;
 use crate::{
     compaction::{copy, names, settled},
     full_disk::{SmallDisk, fill},
-    opening::{picture, refused, vault},
+    opening::{refused, snapshot, vault},
     options,
     powercut::{
         Recorder,
@@ -27,12 +29,12 @@ use crate::{
 };
 
 on_each_engine!(
-    a_vault_moves_and_comes_back,
-    a_vault_of_another_engine_is_left_alone,
+    a_vault_is_migrated_and_migrated_back,
+    rejects_a_vault_of_another_engine,
     a_migration_that_is_killed_loses_nothing,
-    what_a_migration_left_is_settled_by_the_next_start,
+    the_next_start_finishes_an_interrupted_migration,
     a_migration_survives_power_cuts,
-    what_cannot_be_moved_is_left_alone,
+    a_rejected_migration_changes_nothing,
 );
 
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -44,8 +46,8 @@ fn other(engine: EngineKind) -> EngineKind {
     }
 }
 
-/// Holds the rows in the vault against the model, and tells the vault's id.
-fn holds(engine: EngineKind, path: &Path, model: &Model) -> [u8; 16] {
+/// Compares the rows of the vault with the model, and returns the vault's id.
+fn check_rows(engine: EngineKind, path: &Path, model: &Model) -> [u8; 16] {
     let store = EmbeddedStore::open(path, small(engine)).unwrap();
     runtime().block_on(async {
         assert_eq!(differences(&store, model).await, Ok(()));
@@ -55,35 +57,37 @@ fn holds(engine: EngineKind, path: &Path, model: &Model) -> [u8; 16] {
     store.vault_id()
 }
 
-fn a_vault_moves_and_comes_back(engine: EngineKind) {
+fn a_vault_is_migrated_and_migrated_back(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 101, 80);
-    let id = holds(engine, &path, &model);
+    let id = check_rows(engine, &path, &model);
     for (from, to) in [(engine, other(engine)), (other(engine), engine)] {
-        let told = Cell::new((0, 0));
-        let moved = migrate(&path, ENGINES, to, CACHE_BYTES, |done, total| told.set((done, total))).unwrap();
+        let progress = Cell::new((0, 0));
+        let moved = migrate(&path, ENGINES, to, CACHE_BYTES, |done, total| progress.set((done, total))).unwrap();
         let rows = model.0.len() as u64;
         assert!(matches!(moved, Migrated::Moved { from: was, rows: moved, .. } if was == from && moved == rows));
-        assert_eq!(told.get(), (rows, rows), "the last that is told is all of it");
+        assert_eq!(progress.get(), (rows, rows), "the last progress is complete");
         assert_eq!(names(&path), settled(to));
         assert_eq!(engine_of(&path), Some(to));
         let error = refused(&path, options(from));
-        assert!(matches!(error, StoreOpenError::OtherEngine { there, asked, .. } if there == to && asked == from));
+        assert!(
+            matches!(error, StoreOpenError::OtherEngine { found, configured, .. } if found == to && configured == from)
+        );
         assert_eq!(migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap(), Migrated::Already);
-        assert_eq!(holds(to, &path, &model), id, "it is the same vault");
+        assert_eq!(check_rows(to, &path, &model), id, "the id changed");
     }
 }
 
-fn a_vault_of_another_engine_is_left_alone(engine: EngineKind) {
+fn rejects_a_vault_of_another_engine(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 102, 20);
     let witness = fs::read(path.join("witness")).unwrap();
-    for damage in ["", "its witness is damaged", "its witness is gone"] {
+    for damage in ["", "its witness is damaged", "its witness is missing"] {
         match damage {
             "" => {}
-            "its witness is gone" => fs::remove_file(path.join("witness")).unwrap(),
+            "its witness is missing" => fs::remove_file(path.join("witness")).unwrap(),
             _ => fs::write(path.join("witness"), &witness[..100]).unwrap(),
         }
         for accept_loss in [false, true] {
@@ -95,11 +99,10 @@ fn a_vault_of_another_engine_is_left_alone(engine: EngineKind) {
         }
     }
     fs::write(path.join("witness"), witness).unwrap();
-    holds(engine, &path, &model);
+    check_rows(engine, &path, &model);
 }
 
-/// A process of its own that moves a vault, and ends without a farewell once so many pages are copied. As a test among
-/// others it does nothing.
+/// A child process that migrates a vault, and kills itself after so many pages. Does nothing when run as a test.
 #[test]
 fn process() {
     let Some(root) = std::env::var_os("MIGRATION_CHILD_ROOT") else { return };
@@ -107,13 +110,13 @@ fn process() {
     let (to, pages) = (text("MIGRATION_CHILD_TO"), text("MIGRATION_CHILD_PAGES").parse::<u32>().unwrap());
     let to = EngineKind::CHOICES.into_iter().find(|(name, _)| *name == to).unwrap().1;
     let copied = Cell::new(0);
-    let tell = |_, _| {
+    let count = |_, _| {
         copied.set(copied.get() + 1);
         if copied.get() == pages {
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
         }
     };
-    migrate(root, ENGINES, to, CACHE_BYTES, tell).unwrap();
+    migrate(root, ENGINES, to, CACHE_BYTES, count).unwrap();
     mark("moved\n");
     println!("pages {}", copied.get());
 }
@@ -139,20 +142,20 @@ fn a_migration_that_is_killed_loses_nothing(engine: EngineKind) {
             break;
         }
         assert_eq!(output.status.signal(), Some(9));
-        assert!(path.join(format!("{to}.new")).exists(), "it was cut off in its middle");
+        assert!(path.join(format!("{to}.new")).exists(), "it was not interrupted");
         assert!(matches!(refused(&path, options(to)), StoreOpenError::OtherEngine { .. }));
         if pages % 2 == 1 {
-            holds(engine, &path, &model);
+            check_rows(engine, &path, &model);
             assert_eq!(names(&path), settled(engine));
         }
         pages += 1;
     }
-    assert!(pages > 2, "it was killed after the first page and after the last");
-    holds(to, &path, &model);
+    assert!(pages > 2, "it was not killed after the first page and after the last");
+    check_rows(to, &path, &model);
     assert_eq!(names(&path), settled(to));
 }
 
-fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
+fn the_next_start_finishes_an_interrupted_migration(engine: EngineKind) {
     let folder = scratch();
     let (sound, moved, to) = (folder.path().join("sound"), folder.path().join("moved"), other(engine));
     let model = vault(engine, &sound, 104, 40);
@@ -160,29 +163,29 @@ fn what_a_migration_left_is_settled_by_the_next_start(engine: EngineKind) {
     migrate(&moved, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
     let (before, after) = (sound.join(engine.name()), moved.join(to.name()));
     let name = |kind: EngineKind, suffix: &str| format!("{kind}{suffix}");
-    // What lies where, and whose the vault then is.
+    // The databases that are left, and the engine that the vault then belongs to.
     let left = [
-        ("making it", vec![(name(engine, ""), &before), (name(to, ".new"), &after)], engine),
+        ("while building the new one", vec![(name(engine, ""), &before), (name(to, ".new"), &after)], engine),
         ("between the renames", vec![(name(engine, ".old"), &before), (name(to, ".new"), &after)], engine),
-        ("removing the old one", vec![(name(engine, ".old"), &before), (name(to, ""), &after)], to),
+        ("while removing the old one", vec![(name(engine, ".old"), &before), (name(to, ""), &after)], to),
     ];
-    for (moment, places, whose) in left {
+    for (moment, places, owner) in left {
         let root = folder.path().join("left");
-        copy(if whose == engine { &sound } else { &moved }, &root);
-        fs::remove_dir_all(root.join(whose.name())).unwrap();
+        copy(if owner == engine { &sound } else { &moved }, &root);
+        fs::remove_dir_all(root.join(owner.name())).unwrap();
         for (name, what) in places {
             copy(what, &root.join(name));
         }
-        assert_eq!(engine_of(&root), Some(whose), "{moment}");
-        assert!(matches!(refused(&root, options(other(whose))), StoreOpenError::OtherEngine { .. }), "{moment}");
+        assert_eq!(engine_of(&root), Some(owner), "{moment}");
+        assert!(matches!(refused(&root, options(other(owner))), StoreOpenError::OtherEngine { .. }), "{moment}");
         let again = folder.path().join("again");
         copy(&root, &again);
-        holds(whose, &root, &model);
-        assert_eq!(names(&root), settled(whose), "{moment}");
-        // Or by the next migration.
+        check_rows(owner, &root, &model);
+        assert_eq!(names(&root), settled(owner), "{moment}");
+        // The next migration finishes it too.
         let migrated = migrate(&again, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
-        assert_eq!(migrated == Migrated::Already, whose == to, "{moment}");
-        holds(to, &again, &model);
+        assert_eq!(migrated == Migrated::Already, owner == to, "{moment}");
+        check_rows(to, &again, &model);
         assert_eq!(names(&again), settled(to), "{moment}");
         fs::remove_dir_all(&root).unwrap();
         fs::remove_dir_all(&again).unwrap();
@@ -198,7 +201,7 @@ fn a_migration_survives_power_cuts(engine: EngineKind) {
     assert!(recorder.record(&mut child(&path, to, u32::MAX)).stdout(Stdio::null()).status().unwrap().success());
     let log = recorder.log();
     let mut random = Seeded(seed);
-    // Where names change each moment counts; elsewhere some do.
+    // Every event near a rename, and some of the others.
     let switches = |number: usize| {
         let near = number.saturating_sub(6)..(number + 6).min(log.events.len());
         log.events[near].iter().any(|event| matches!(event, Event::Renamed { to, .. } if !to.contains('/')))
@@ -212,27 +215,27 @@ fn a_migration_survives_power_cuts(engine: EngineKind) {
         }
         let (cut, target) = (Cut::any(&mut random), folder.path().join("rebuilt"));
         disk.rebuild(&log, cut, &mut random, &target);
-        let whose = engine_of(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
-        holds(whose, &target, &model);
-        (cuts, as_before) = (cuts + 1, as_before + u32::from(whose == engine));
+        let owner = engine_of(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
+        check_rows(owner, &target, &model);
+        (cuts, as_before) = (cuts + 1, as_before + u32::from(owner == engine));
         fs::remove_dir_all(&target).unwrap();
     }
     println!("{cuts} cuts, {as_before} of them before the switch");
     assert!(cuts > 20 && as_before > 0 && as_before < cuts);
 }
 
-fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
+fn a_rejected_migration_changes_nothing(engine: EngineKind) {
     let folder = scratch();
     let (path, to) = (folder.path().join("vault"), other(engine));
     assert!(matches!(migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()), Err(MigrateError::NoVault { .. })));
-    assert!(!path.exists(), "looking makes nothing");
+    assert!(!path.exists(), "the migration created something");
 
     let model = vault(engine, &path, 106, 20);
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
-    let before = picture(&path);
+    let before = snapshot(&path);
     let error = migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap_err();
     assert!(matches!(error, MigrateError::Open(StoreOpenError::Locked { .. })), "{error}");
-    assert!(picture(&path) == before);
+    assert!(snapshot(&path) == before);
     drop(store);
 
     let disk = match SmallDisk::mount(48) {
@@ -247,5 +250,5 @@ fn what_cannot_be_moved_is_left_alone(engine: EngineKind) {
     assert!(error.to_string().contains("make room"), "{error}");
     assert_eq!(names(&full), settled(engine));
     fs::remove_file(ballast).unwrap();
-    holds(engine, &full, &model);
+    check_rows(engine, &full, &model);
 }

@@ -1,4 +1,4 @@
-//! Opening: what is refused, with which words, and that nothing is changed by it.
+//! Opening a vault: what is rejected, with which message, and that nothing is changed.
 
 use std::{
     collections::BTreeMap,
@@ -20,17 +20,17 @@ use crate::{
 };
 
 on_each_engine!(
-    a_vault_is_found_again_as_it_was,
-    files_are_the_owners_alone,
-    one_process_has_a_vault_at_a_time,
-    a_directory_of_something_else_is_left_alone,
-    a_newer_vault_is_left_alone,
-    without_its_witness_a_database_is_not_believed,
-    a_torn_slot_of_the_witness_does_no_harm,
-    an_older_copy_of_the_database_is_behind_its_witness,
+    a_reopened_vault_is_unchanged,
+    files_are_accessible_to_the_owner_only,
+    rejects_a_vault_that_is_open,
+    rejects_a_directory_with_other_files,
+    rejects_a_newer_vault,
+    rejects_a_database_without_its_witness,
+    a_torn_slot_of_the_witness_is_harmless,
+    rejects_an_older_copy_of_the_database,
 );
 
-/// A vault that was closed, with some batches of a workload in it.
+/// Creates a vault with some batches of a workload, and closes it.
 pub fn vault(engine: EngineKind, path: &Path, seed: u64, batches: usize) -> Model {
     let store = EmbeddedStore::open(path, small(engine)).unwrap();
     let mut workload = Workload::new(seed, 600, true);
@@ -46,8 +46,8 @@ pub fn vault(engine: EngineKind, path: &Path, seed: u64, batches: usize) -> Mode
     model
 }
 
-/// Every file and folder below a path, with mode and content.
-pub fn picture(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+/// Returns every file and folder below a path, with mode and content.
+pub fn snapshot(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -67,15 +67,15 @@ pub fn picture(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
-/// Opening is refused, and changes nothing.
+/// Returns the error of opening a vault, which must change nothing.
 pub fn refused(path: &Path, options: StoreOptions) -> StoreOpenError {
-    let before = picture(path);
+    let before = snapshot(path);
     let error = EmbeddedStore::open(path, options).map(|_| "it opened").unwrap_err();
-    assert!(picture(path) == before, "a refusal changed something: {error}");
+    assert!(snapshot(path) == before, "the failed opening changed something: {error}");
     error
 }
 
-fn holds(path: &Path, options: StoreOptions, model: &Model) -> Option<u64> {
+fn check_rows(path: &Path, options: StoreOptions, model: &Model) -> Option<u64> {
     let store = EmbeddedStore::open(path, options).unwrap();
     runtime().block_on(async {
         assert_eq!(differences(&store, model).await, Ok(()));
@@ -84,7 +84,7 @@ fn holds(path: &Path, options: StoreOptions, model: &Model) -> Option<u64> {
     store.accepted_loss()
 }
 
-fn a_vault_is_found_again_as_it_was(engine: EngineKind) {
+fn a_reopened_vault_is_unchanged(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("deep/in/vault");
     let model = vault(engine, &path, 61, 60);
@@ -92,24 +92,25 @@ fn a_vault_is_found_again_as_it_was(engine: EngineKind) {
         let store = EmbeddedStore::open(&path, options(engine)).unwrap();
         store.vault_id()
     };
-    assert_eq!(holds(&path, options(engine), &model), None);
+    assert_eq!(check_rows(&path, options(engine), &model), None);
     assert_eq!(EmbeddedStore::open(&path, options(engine)).unwrap().vault_id(), id);
-    assert_eq!(holds(&path, accepting(engine), &model), None, "there is no loss to accept");
+    assert_eq!(check_rows(&path, accepting(engine), &model), None, "there was no loss to accept");
 }
 
-fn files_are_the_owners_alone(engine: EngineKind) {
+fn files_are_accessible_to_the_owner_only(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     vault(engine, &path, 62, 10);
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
-    for (path, (mode, _)) in picture(&path) {
+    for (path, (mode, _)) in snapshot(&path) {
         assert_eq!(mode & 0o7777, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
     }
     drop(store);
 }
 
+#[cfg(feature = "sled")]
 #[test]
-fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
+fn sled_keeps_the_largest_rows_out_of_files_that_it_never_syncs() {
     let engine = EngineKind::Sled;
     use masker_store::{RowBatch, RowChange, RowKey};
     use masker_types::limits::ROW_BYTES_MAX;
@@ -117,7 +118,7 @@ fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
     let path = folder.path().join("vault");
     let store = EmbeddedStore::open(&path, options(engine)).unwrap();
     runtime().block_on(async {
-        // Neighbours, so that leaves fill with the largest rows under the longest keys, and are rewritten.
+        // Neighbouring keys, so that leaves fill with the largest rows under the longest keys, and are rewritten.
         for round in 0..6_u8 {
             for first in (0..1_000_u16).step_by(100) {
                 let keys = (first..first + 100).map(|number| [&[b'r'; 94][..], &number.to_be_bytes()].concat());
@@ -131,7 +132,7 @@ fn the_largest_rows_stay_out_of_the_files_that_are_never_synced() {
     });
 }
 
-fn one_process_has_a_vault_at_a_time(engine: EngineKind) {
+fn rejects_a_vault_that_is_open(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 63, 10);
@@ -140,10 +141,10 @@ fn one_process_has_a_vault_at_a_time(engine: EngineKind) {
     assert!(matches!(error, StoreOpenError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     runtime().block_on(store.close()).unwrap();
-    assert_eq!(holds(&path, options(engine), &model), None, "a closed store has let go of everything");
+    assert_eq!(check_rows(&path, options(engine), &model), None, "a closed store has released everything");
 }
 
-fn a_directory_of_something_else_is_left_alone(engine: EngineKind) {
+fn rejects_a_directory_with_other_files(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     fs::create_dir(&path).unwrap();
@@ -155,7 +156,7 @@ fn a_directory_of_something_else_is_left_alone(engine: EngineKind) {
     assert!(matches!(refused(&path, options(engine)), StoreOpenError::Exposed { .. }));
 }
 
-fn a_newer_vault_is_left_alone(engine: EngineKind) {
+fn rejects_a_newer_vault(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     vault(engine, &path, 64, 10);
@@ -170,16 +171,16 @@ fn a_newer_vault_is_left_alone(engine: EngineKind) {
 }
 
 #[test]
-fn an_unreadable_directory_is_an_error_that_says_so() {
-    let engine = EngineKind::Sled;
-    // Root may read everything, so the refusal is asked for in a process of another user.
+fn rejects_an_unreadable_directory() {
+    let engine = EngineKind::Fjall;
+    // Root may read everything, so the test runs itself again as another user.
     let folder = scratch();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let path = folder.path().join("vault");
     if let Some(path) = std::env::var_os("STORE_UNREADABLE") {
         let error = EmbeddedStore::open(path, options(engine)).map(drop).unwrap_err();
         assert!(matches!(error, StoreOpenError::Directory { .. } | StoreOpenError::Owner { .. }), "{error}");
-        println!("refused: {error}");
+        println!("rejected: {error}");
         return;
     }
     vault(engine, &path, 65, 5);
@@ -190,7 +191,7 @@ fn an_unreadable_directory_is_an_error_that_says_so() {
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
         return;
     }
-    // The other user must be able to run the test: from a copy that it can reach.
+    // The other user runs a copy of the test that it can read.
     let program = folder.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
@@ -199,26 +200,26 @@ fn an_unreadable_directory_is_an_error_that_says_so() {
     fs::rename(&path, locked_away.join("vault")).unwrap();
     for (path, mode) in [(locked_away.join("vault"), 0o700), (locked_away.join("vault"), 0o755)] {
         fs::set_permissions(&locked_away, Permissions::from_mode(mode)).unwrap();
-        let before = picture(&path);
+        let before = snapshot(&path);
         let output = Command::new(&program)
-            .args(["opening::an_unreadable_directory_is_an_error_that_says_so", "--exact", "--nocapture"])
+            .args(["opening::rejects_an_unreadable_directory", "--exact", "--nocapture"])
             .env("STORE_UNREADABLE", &path)
             .env("TMPDIR", folder.path())
             .uid(65_534)
             .gid(65_534)
             .output();
         match output {
-            Err(error) => println!("skipped: cannot run as another user here: {error}"),
+            Err(error) => println!("skipped: failed to run as another user: {error}"),
             Ok(output) => {
-                let told = String::from_utf8_lossy(&output.stdout).into_owned();
-                assert!(output.status.success() && told.contains("refused: "), "{told}");
+                let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success() && output_text.contains("rejected: "), "{output_text}");
             }
         }
-        assert!(picture(&path) == before);
+        assert!(snapshot(&path) == before);
     }
 }
 
-fn without_its_witness_a_database_is_not_believed(engine: EngineKind) {
+fn rejects_a_database_without_its_witness(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 66, 30);
@@ -239,13 +240,13 @@ fn without_its_witness_a_database_is_not_believed(engine: EngineKind) {
     let error = refused(&path, options(engine));
     assert!(matches!(error, StoreOpenError::WitnessOfAnotherVault { .. }), "{error}");
 
-    assert_eq!(holds(&path, accepting(engine), &model), Some(0), "an operator can go on without it");
-    assert_eq!(holds(&path, options(engine), &model), None, "and has a witness again");
+    assert_eq!(check_rows(&path, accepting(engine), &model), Some(0), "an operator can continue without it");
+    assert_eq!(check_rows(&path, options(engine), &model), None, "then there is a witness again");
     fs::write(path.join("witness"), &witness).unwrap();
-    assert_eq!(holds(&path, options(engine), &model), None, "an old witness of the vault does no harm");
+    assert_eq!(check_rows(&path, options(engine), &model), None, "an old witness of the vault is harmless");
 }
 
-fn a_torn_slot_of_the_witness_does_no_harm(engine: EngineKind) {
+fn a_torn_slot_of_the_witness_is_harmless(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 68, 30);
@@ -254,11 +255,11 @@ fn a_torn_slot_of_the_witness_does_no_harm(engine: EngineKind) {
         let mut torn = witness.clone();
         torn[slot + 3..slot + 20].fill(0xEE);
         fs::write(path.join("witness"), torn).unwrap();
-        assert_eq!(holds(&path, options(engine), &model), None);
+        assert_eq!(check_rows(&path, options(engine), &model), None);
     }
 }
 
-fn an_older_copy_of_the_database_is_behind_its_witness(engine: EngineKind) {
+fn rejects_an_older_copy_of_the_database(engine: EngineKind) {
     let folder = scratch();
     let path = folder.path().join("vault");
     let model = vault(engine, &path, 69, 40);
@@ -286,20 +287,20 @@ fn an_older_copy_of_the_database_is_behind_its_witness(engine: EngineKind) {
     fs::rename(path.join(engine.name()), &current).unwrap();
     copy(&older, &path.join(engine.name()));
     let error = refused(&path, options(engine));
-    // Ten batches, and the one that every opening makes.
+    // Ten batches, and the commit of the opening.
     assert!(matches!(error, StoreOpenError::BehindWitness { lost: 11, .. }), "{error}");
     assert!(
         error.to_string().contains("the last 11 commits") && error.to_string().contains("--accept-loss"),
         "{error}"
     );
 
-    assert_eq!(holds(&path, accepting(engine), &model), Some(11));
-    assert_eq!(holds(&path, options(engine), &model), None, "the loss is accepted once");
+    assert_eq!(check_rows(&path, accepting(engine), &model), Some(11));
+    assert_eq!(check_rows(&path, options(engine), &model), None, "the loss is accepted once");
     fs::remove_dir_all(path.join(engine.name())).unwrap();
     copy(&current, &path.join(engine.name()));
     let error = refused(&path, options(engine));
-    assert!(matches!(error, StoreOpenError::Superseded { .. }), "what was lost does not come back unseen: {error}");
-    assert_eq!(holds(&path, accepting(engine), &newer), Some(0));
+    assert!(matches!(error, StoreOpenError::Superseded { .. }), "the replaced database came back unnoticed: {error}");
+    assert_eq!(check_rows(&path, accepting(engine), &newer), Some(0));
 
     fs::remove_dir_all(path.join(engine.name())).unwrap();
     assert!(matches!(refused(&path, options(engine)), StoreOpenError::Damaged { .. }));

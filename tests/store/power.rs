@@ -1,7 +1,7 @@
-//! Power cuts: whatever was answered is there, whenever the power goes.
+//! Power cuts: acknowledged batches survive them at any moment.
 //!
-//! `POWERCUT_SEED`, `POWERCUT_SESSIONS`, `POWERCUT_BATCHES` (a session) and `POWERCUT_CUTS` make longer runs;
-//! `POWERCUT_KEEP` names a folder that the directories of failures are kept in.
+//! `POWERCUT_SEED`, `POWERCUT_SESSIONS`, `POWERCUT_BATCHES` (per session) and `POWERCUT_CUTS` make longer runs.
+//! `POWERCUT_KEEP` is a folder for the directories of failures.
 
 use std::{path::Path, time::Instant};
 
@@ -20,14 +20,14 @@ use crate::{
 
 on_each_engine!(
     answers_survive_power_cuts,
-    what_was_answered_survives_power_cuts_of_compactions,
-    power_cuts_one_after_the_other_are_survived_too,
-    failing_syncs_lose_nothing_whatever_the_cache_says,
+    acknowledged_batches_survive_power_cuts_during_compactions,
+    acknowledged_batches_survive_repeated_power_cuts,
+    failing_syncs_lose_nothing,
     failing_syncs_of_compactions_lose_nothing,
-    whichever_sync_fails_the_store_comes_back,
+    the_store_recovers_whichever_sync_fails,
 );
 
-/// Keys few enough that segments are reused, and enough that batches span several.
+/// Few enough that segments are reused, and enough that batches span several.
 const KEYS: u64 = 2_000;
 
 struct Plan {
@@ -58,12 +58,12 @@ impl Plan {
     }
 }
 
-/// What a recorded process had answered by some point of its log, and what its rows then are.
+/// What a recorded process had acknowledged by some point of its log, and its rows then.
 struct Answered {
     engine: EngineKind,
     batches: u64,
     model: Model,
-    /// With the batch that was perhaps under way.
+    /// The rows with the batch that may have been running.
     next: Model,
     workload: Workload,
 }
@@ -82,27 +82,27 @@ impl Answered {
         if ["open", "failed", "compacted"].contains(&text) {
             return;
         }
-        assert_eq!(text.parse(), Ok(self.batches), "batches are answered in their order");
+        assert_eq!(text.parse(), Ok(self.batches), "batches are acknowledged in order");
         self.batches += 1;
         self.model = self.next.clone();
         self.next.apply(&self.workload.batch());
     }
 
-    /// Opens a rebuilt directory: what was answered is there, and of the batch after that either all or nothing.
-    fn holds_in(&self, root: &Path) -> Result<(), String> {
+    /// Opens a rebuilt directory, and checks that the acknowledged batches are there, and of the next one all or nothing.
+    fn check_in(&self, root: &Path) -> Result<(), String> {
         let store = EmbeddedStore::open(root, small(self.engine)).map_err(|error| error.to_string())?;
         runtime().block_on(async {
             if let (Err(old), Err(new)) =
                 (differences(&store, &self.model).await, differences(&store, &self.next).await)
             {
-                return Err(format!("after {} batches: {old}; with the one under way: {new}", self.batches));
+                return Err(format!("after {} batches: {old}; with the running one: {new}", self.batches));
             }
             masker_store::Store::close(&store).await.map_err(|error| error.to_string())
         })
     }
 }
 
-/// A recorded run of several sessions: some end by a kill, some cleanly.
+/// A recorded run of several sessions. Some end by a kill, some cleanly.
 struct Run {
     folder: tempfile::TempDir,
     base: Disk,
@@ -138,18 +138,18 @@ fn record(plan: &Plan) -> Run {
         log.count(|event| matches!(event, Event::SyncEnded { .. })),
         log.count(|event| matches!(event, Event::Renamed { .. })),
     );
-    // What is put in place by a rename, as sled does with its snapshots and fjall with its lists of tables.
+    // sled renames its snapshots, and fjall its lists of tables.
     let replaced = match plan.engine {
         EngineKind::Sled => "sled/snap.",
         EngineKind::Fjall => "fjall/keyspaces/1/",
     };
     let replaced = log.count(|event| matches!(event, Event::Renamed { to, .. } if to.starts_with(replaced)));
-    assert!(replaced as u64 >= plan.sessions - 1, "snapshots or tables were written");
-    assert_eq!(log.count(|event| matches!(event, Event::RangeSynced)), 0, "no barrier is a weak one");
+    assert!(replaced as u64 >= plan.sessions - 1, "no snapshots or tables were written");
+    assert_eq!(log.count(|event| matches!(event, Event::RangeSynced)), 0, "there is a weak barrier");
     Run { folder, base, log }
 }
 
-/// Cuts the power at `cuts` points of a run, half of them where several writes are under way.
+/// Cuts the power at `cuts` points of a run, half of them while several writes are unsynced.
 fn cut_power(run: &Run, plan: &Plan, lying: bool) -> Vec<String> {
     let begun = Instant::now();
     let mut random = Seeded(plan.seed ^ 0xC07);
@@ -178,21 +178,21 @@ fn cut_power(run: &Run, plan: &Plan, lying: bool) -> Vec<String> {
     failures
 }
 
-/// Cuts the power at the point that the disk has come to, and sees what is there after it.
+/// Cuts the power at the current point of the disk, and checks what is left.
 fn cut_here(disk: &Disk, log: &Log, answered: &Answered, random: &mut Seeded, beside: &Path) -> Result<(), String> {
     let cut = Cut::any(random);
     let mut again = random.clone();
     let target = beside.join("rebuilt");
     make(&target);
     disk.rebuild(log, cut, random, &target);
-    let held = answered.holds_in(&target).map_err(|what| format!("{cut:?}: {what}"));
+    let checked = answered.check_in(&target).map_err(|what| format!("{cut:?}: {what}"));
     std::fs::remove_dir_all(&target).unwrap();
-    if let (Err(_), Some(keep)) = (&held, std::env::var_os("POWERCUT_KEEP")) {
+    if let (Err(_), Some(keep)) = (&checked, std::env::var_os("POWERCUT_KEEP")) {
         let kept = Path::new(&keep).join(format!("{cut:?}-{}", random.number()));
         make(&kept);
         disk.rebuild(log, cut, &mut again, &kept);
     }
-    held
+    checked
 }
 
 fn make(folder: &Path) {
@@ -204,15 +204,15 @@ fn answers_survive_power_cuts(engine: EngineKind) {
     let plan = Plan::from_environment(engine);
     let run = record(&plan);
     let (written, longest) = run.log.volume();
-    assert!(engine != EngineKind::Sled || written > 2 * longest, "segments were reused");
+    assert!(engine != EngineKind::Sled || written > 2 * longest, "no segments were reused");
     let failures = cut_power(&run, &plan, false);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // The canary: on a disk whose syncs do nothing, rows must be missing, or this test could not tell.
+    // On a disk whose syncs do nothing, rows must be missing. Otherwise the test would detect nothing.
     let few = Plan { cuts: 20, ..plan };
-    assert!(!cut_power(&run, &few, true).is_empty(), "a lying disk went unnoticed");
+    assert!(!cut_power(&run, &few, true).is_empty(), "a disk whose syncs do nothing was not detected");
 }
 
-fn what_was_answered_survives_power_cuts_of_compactions(engine: EngineKind) {
+fn acknowledged_batches_survive_power_cuts_during_compactions(engine: EngineKind) {
     let plan = Plan { sessions: 3, batches_a_session: 60, compacts: true, ..Plan::from_environment(engine) };
     let run = record(&plan);
     let compactions = run.log.count(|event| matches!(event, Event::Marked(text) if text == "compacted\n"));
@@ -220,7 +220,7 @@ fn what_was_answered_survives_power_cuts_of_compactions(engine: EngineKind) {
     assert!(compactions > 3);
     let failures = cut_power(&run, &plan, false);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // Where names change, each moment counts.
+    // Every event near a rename.
     let mut random = Seeded(plan.seed ^ 0x4E);
     let (mut disk, mut answered, mut played) = (run.base.clone(), Answered::nothing(plan.engine, plan.seed), 0);
     for (number, event) in run.log.events.iter().enumerate() {
@@ -232,14 +232,14 @@ fn what_was_answered_survives_power_cuts_of_compactions(engine: EngineKind) {
                 run.log.events[played..point].iter().for_each(|event| answered.note(event));
                 played = point;
                 disk.play(&run.log, point);
-                let held = cut_here(&disk, &run.log, &answered, &mut random, run.folder.path());
-                assert_eq!(held, Ok(()), "seed {}, event {point}", plan.seed);
+                let checked = cut_here(&disk, &run.log, &answered, &mut random, run.folder.path());
+                assert_eq!(checked, Ok(()), "seed {}, event {point}", plan.seed);
             }
         }
     }
 }
 
-fn power_cuts_one_after_the_other_are_survived_too(engine: EngineKind) {
+fn acknowledged_batches_survive_repeated_power_cuts(engine: EngineKind) {
     let (seed, rounds) = (number("POWERCUT_SEED", 3), number("POWERCUT_ROUNDS", 12));
     println!("seed {seed}, {rounds} rounds");
     let mut random = Seeded(seed ^ 0x2CD);
@@ -247,7 +247,7 @@ fn power_cuts_one_after_the_other_are_survived_too(engine: EngineKind) {
     let mut folder = scratch();
     make(&folder.path().join("vault"));
     for round in 0..rounds {
-        // What the last cut left is recovered, and written to.
+        // Recovers what the last cut left, and writes to it.
         let root = folder.path().join("vault");
         let recorder = Recorder::new(&root, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
         let mut disk = Disk::holding(&root);
@@ -257,7 +257,7 @@ fn power_cuts_one_after_the_other_are_survived_too(engine: EngineKind) {
         let log = recorder.log();
         let opened = log.events.iter().position(|event| matches!(event, Event::Marked(_))).unwrap();
 
-        // Where the next round begins: as often during recovery as after it.
+        // The next round begins during recovery or after it, with equal probability.
         let last = if random.chance(50) { opened } else { log.events.len() };
         let next = random.below(last as u64 + 1) as usize;
         for point in 0..=next {
@@ -266,8 +266,8 @@ fn power_cuts_one_after_the_other_are_survived_too(engine: EngineKind) {
                 answered.note(&log.events[point - 1]);
             }
             if random.chance(if point <= opened { 25 } else { 3 }) {
-                let held = cut_here(&disk, &log, &answered, &mut random, folder.path());
-                assert_eq!(held, Ok(()), "seed {seed}, round {round}, event {point} of {}", log.events.len());
+                let checked = cut_here(&disk, &log, &answered, &mut random, folder.path());
+                assert_eq!(checked, Ok(()), "seed {seed}, round {round}, event {point} of {}", log.events.len());
             }
         }
         let left = scratch();
@@ -275,12 +275,12 @@ fn power_cuts_one_after_the_other_are_survived_too(engine: EngineKind) {
         disk.rebuild(&log, Cut::any(&mut random), &mut random, &left.path().join("vault"));
         folder = left;
     }
-    println!("{} batches answered", answered.batches);
-    assert_eq!(answered.holds_in(&folder.path().join("vault")), Ok(()), "seed {seed}");
+    println!("{} batches acknowledged", answered.batches);
+    assert_eq!(answered.check_in(&folder.path().join("vault")), Ok(()), "seed {seed}");
 }
 
-fn failing_syncs_lose_nothing_whatever_the_cache_says(engine: EngineKind) {
-    // fjall makes fewer.
+fn failing_syncs_lose_nothing(engine: EngineKind) {
+    // fjall syncs less often.
     let every = if engine == EngineKind::Sled { 101 } else { 31 };
     let plan = Plan {
         sessions: 2,
@@ -291,7 +291,7 @@ fn failing_syncs_lose_nothing_whatever_the_cache_says(engine: EngineKind) {
     };
     let run = record(&plan);
     let failed = run.log.count(|event| matches!(event, Event::Marked(text) if text == "failed\n"));
-    assert!(failed > 0, "some batches failed at first");
+    assert!(failed > 0, "no batch failed at first");
     let failures = cut_power(&run, &plan, false);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
@@ -312,12 +312,11 @@ fn failing_syncs_of_compactions_lose_nothing(engine: EngineKind) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn whichever_sync_fails_the_store_comes_back(engine: EngineKind) {
-    // A commit has three syncs or so, and each of them, in whatever order they come, is one that fails in some of these
-    // runs.
+fn the_store_recovers_whichever_sync_fails(engine: EngineKind) {
+    // A commit has about three syncs. Each of them fails in some of these runs.
     let first = match engine {
         EngineKind::Sled => 13,
-        // It sets more of them to open a new vault, which must succeed once.
+        // fjall needs more syncs to create a vault, which must succeed.
         EngineKind::Fjall => 41,
     };
     for every in first..first + 20 {
@@ -336,6 +335,6 @@ fn whichever_sync_fails_the_store_comes_back(engine: EngineKind) {
             answered
         });
         assert_eq!(answered.batches, 40);
-        assert_eq!(answered.holds_in(&run.folder.path().join("vault")), Ok(()), "every {every}th sync failed");
+        assert_eq!(answered.check_in(&run.folder.path().join("vault")), Ok(()), "every {every}th sync failed");
     }
 }

@@ -1,4 +1,4 @@
-//! A stream of batches that a seed decides, and the rows that they come to.
+//! A sequence of batches that depends on a seed, and the rows that result from it.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::powercut::disk::Seeded;
 /// The spaces that the batches write to.
 pub const SPACES: [u8; 3] = [b'a', b'r', b'u'];
 
-/// Rows as they should be.
+/// The expected rows.
 #[derive(Clone, Default, PartialEq)]
 pub struct Model(pub BTreeMap<RowKey, Row>);
 
 impl Model {
-    /// Does what a batch does to a store.
+    /// Applies a batch.
     pub fn apply(&mut self, batch: &RowBatch) {
         for change in &batch.changes {
             match change {
@@ -26,8 +26,7 @@ impl Model {
     }
 }
 
-/// The batches, one after the other. They depend on the seed alone, so a process that was killed goes on
-/// from any of them, and a test knows what it wrote.
+/// The batches. They depend on the seed alone, so a process can continue from any of them, and a test knows what it wrote.
 pub struct Workload {
     random: Seeded,
     keys: u64,
@@ -35,13 +34,13 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Batches over this many keys; with `large`, some with rows up to the bound, and more than fit one of sled's
-    /// segments or of fjall's tables in memory.
+    /// Creates batches over this many keys. With `large`, some have rows up to the limit, or more rows than fit a segment of
+    /// sled or a table of fjall in memory.
     pub fn new(seed: u64, keys: u64, large: bool) -> Self {
         Workload { random: Seeded(seed), keys, large }
     }
 
-    /// The next batch.
+    /// Returns the next batch.
     pub fn batch(&mut self) -> RowBatch {
         let rows = match self.random.below(100) {
             0..50 => 1,
@@ -64,13 +63,13 @@ impl Workload {
         RowBatch { preconditions: Vec::new(), changes: changes.into_values().collect() }
     }
 
-    /// A key that some batch may have.
+    /// Returns a key that batches use.
     pub fn key(&mut self) -> RowKey {
         let space = SPACES[self.random.below(3) as usize];
         let number = self.random.below(self.keys);
         let mut key = vec![space];
         key.extend_from_slice(&Seeded(number).bytes(16));
-        RowKey::new(key).expect("it is short enough")
+        RowKey::new(key).expect("the key is too long")
     }
 
     fn row(&mut self) -> Row {
@@ -84,7 +83,7 @@ impl Workload {
     }
 }
 
-/// Every row that a store holds in [`SPACES`], by scans of several pages each.
+/// Returns all rows of a store in [`SPACES`], by scans of several pages.
 pub async fn contents(store: &dyn Store) -> Result<Model, String> {
     let mut model = Model::default();
     for space in SPACES {
@@ -101,14 +100,14 @@ pub async fn contents(store: &dyn Store) -> Result<Model, String> {
     Ok(model)
 }
 
-/// How a store differs from what it should hold: in its rows, or in its own books.
+/// Compares a store's rows with the model, and with its own manifest.
 pub async fn differences(store: &dyn Store, model: &Model) -> Result<(), String> {
     let found = contents(store).await?;
     if found != *model {
         let missing = model.0.keys().filter(|key| !found.0.contains_key(key)).count();
         let added = found.0.keys().filter(|key| !model.0.contains_key(key)).count();
         let changed = found.0.iter().filter(|(key, row)| model.0.get(key).is_some_and(|other| other != *row)).count();
-        return Err(format!("{} rows: {missing} missing, {added} too many, {changed} others", found.0.len()));
+        return Err(format!("{} rows: {missing} missing, {added} extra, {changed} changed", found.0.len()));
     }
     let checked = store.check().await.map_err(|error| error.to_string())?;
     let rows = model.0.len() as u64;

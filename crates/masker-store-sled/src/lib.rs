@@ -1,13 +1,17 @@
-//! sled 0.34 as the engine of the embedded store, and the help that it needs to keep a promise of durability:
+//! sled 0.34 as an engine of the embedded store, for vaults that sled created.
 //!
-//! - its barriers between writes become real ones (`barrier`);
-//! - rows are cut so that none is moved to files that sled never syncs (`rows`);
-//! - the log is read before sled may repair it (`log`);
-//! - callers that it forgets are woken (`watch`).
+//! sled needs help to write durably, which is all here:
 //!
-//! Opening notices a log that was cut off or changed anywhere, or an older copy of the whole database. It does not notice
-//! a segment of 512 KiB that turned into zeros altogether, or into its own past: that looks like one which is not in use.
-//! [`Store::check`](masker_store::Store::check) does, for it reads every row and compares with the manifest.
+//! - `barrier`: replaces weak barriers between writes by real ones, in the whole program;
+//! - `row_pieces`, `tree`: split long rows, so that sled moves none to files that it never syncs;
+//! - `log`: reads the log before sled may repair it;
+//! - `shutdown_watch`: wakes callers that sled forgets after an error.
+//!
+//! Opening detects a log that was truncated or changed anywhere, and an older copy of the whole database. It does not
+//! detect a segment of 512 KiB that was replaced by zeros or by its own earlier content, which looks like an unused one.
+//! [`Store::check`](masker_store::Store::check) does: it reads every row.
+//!
+//! This crate uses `masker-store`. Only the program uses it, with its feature `sled`.
 
 mod barrier;
 mod log;
@@ -32,21 +36,20 @@ use masker_store::{
     embedded::{CommitPosition, Database, DatabaseState, EngineDriver, EngineError, Manifest, RowWrite, files_under},
 };
 
-/// How long a database that this process has just let go of may take to be free again.
+/// How long a dropped database may take to release its file.
 const RELEASE_SECONDS_MAX: u64 = 5;
 
-/// The engine.
-pub struct Sled;
+struct Sled;
 
-/// sled.
+/// The driver of sled.
 pub const SLED: &dyn EngineDriver = &Sled;
 
 /// An open database: a batch is atomic within one tree, so there is one.
 struct Tree {
-    /// Ends before the database is let go of.
+    /// Dropped before the database.
     _watch: ShutdownWatch,
     db: sled::Db,
-    /// A descriptor of our own on sled's file, to sync it by.
+    /// sled's file, opened a second time to sync it.
     file: File,
 }
 
@@ -60,7 +63,7 @@ impl EngineDriver for Sled {
         if path.exists() {
             wait_for_release(&path)?;
         }
-        // Without a flusher: what is not flushed by a commit was never answered.
+        // Without a flusher: a commit flushes before it is acknowledged.
         let db = sled::Config::new()
             .path(folder)
             .cache_capacity(cache_bytes)
@@ -70,17 +73,27 @@ impl EngineDriver for Sled {
         Ok(Box::new(Tree { _watch: ShutdownWatch::begin(&db)?, db, file: File::open(path)? }))
     }
 
-    fn look(&self, folder: &Path, vault_id: &[u8; 16], seen: CommitPosition) -> Result<DatabaseState, EngineError> {
+    fn inspect(
+        &self,
+        folder: &Path,
+        vault_id: &[u8; 16],
+        witnessed: CommitPosition,
+    ) -> Result<DatabaseState, EngineError> {
         let db = File::open(folder.join("db")).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => EngineError::Damaged("its file is missing"),
             _ => error.into(),
         })?;
         let side_files = log::inspect_side_files(folder)?;
         let inspection = log::inspect(&db, vault_id, side_files.snapshot)?;
-        let complete = inspection.manifest.is_some_and(|manifest| manifest.position >= seen);
-        let in_order = inspection.out_of_order.is_empty() && side_files.damaged.is_empty();
-        tracing::debug!(complete, ?inspection.out_of_order, damaged_side_files = side_files.damaged.len(), "looked at the log");
-        Ok(if complete && in_order { DatabaseState::InOrder } else { DatabaseState::OutOfOrder })
+        let complete = inspection.manifest.is_some_and(|manifest| manifest.position >= witnessed);
+        let consistent = inspection.inconsistent_segments.is_empty() && side_files.damaged.is_empty();
+        tracing::debug!(
+            complete,
+            ?inspection.inconsistent_segments,
+            damaged_side_files = side_files.damaged.len(),
+            "inspected the log"
+        );
+        Ok(if complete && consistent { DatabaseState::Consistent } else { DatabaseState::Inconsistent })
     }
 
     fn may_destroy_on_open(&self) -> bool {
@@ -88,7 +101,7 @@ impl EngineDriver for Sled {
     }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // Without the side files that would stop it.
+        // sled does not open with unfinished or damaged side files.
         let side_files = log::inspect_side_files(from)?;
         for file in files_under(from)? {
             if side_files.unfinished.contains(&file) || side_files.damaged.contains(&file) {
@@ -105,13 +118,17 @@ impl EngineDriver for Sled {
         Ok(())
     }
 
-    fn tidy(&self, folder: &Path) -> io::Result<()> {
+    fn clean_up(&self, folder: &Path) -> io::Result<()> {
         let side_files = log::inspect_side_files(folder)?;
         side_files.unfinished.iter().chain(&side_files.damaged).try_for_each(fs::remove_file)
     }
 
     fn thread_prefix(&self) -> &'static str {
         "sled-io-"
+    }
+
+    fn bytes_per_row(&self) -> u64 {
+        320
     }
 }
 
@@ -132,13 +149,13 @@ impl Database for Tree {
         tree::get(&self.db, key)
     }
 
-    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
-        tree::rows_after(&self.db, space, after, limit)
+    fn scan_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
+        tree::scan_after(&self.db, space, after, limit)
     }
 
     fn count(&self, space: u8) -> Result<u64, EngineError> {
         let mut count = 0;
-        for entry in self.db.scan_prefix(row_pieces::heads_of(Some(space))) {
+        for entry in self.db.scan_prefix(row_pieces::head_prefix(Some(space))) {
             entry.map_err(engine_error)?;
             count += 1;
         }
@@ -150,8 +167,8 @@ impl Database for Tree {
         batch.insert(&row_pieces::MANIFEST_KEY, manifest.encode());
         let barriers_passed = barrier::barriers_passed();
         self.db.apply_batch(batch).map_err(engine_error)?;
-        // Returns when every byte of the batch is behind a barrier, which makes it durable: a sync of our own
-        // would only cost another flush of the disk.
+        // Returns when every byte of the batch is behind a barrier and so durable. Another sync would only cost a flush of
+        // the disk.
         self.db.flush().map_err(engine_error)?;
         if barrier::barriers_passed() == barriers_passed {
             return Err(EngineError::NoBarrier);
@@ -159,15 +176,15 @@ impl Database for Tree {
         Ok(())
     }
 
-    fn write_unlogged(&self, writes: &[RowWrite<'_>], sequence: u64) -> Result<(), EngineError> {
+    fn write_unsynced(&self, writes: &[RowWrite<'_>], sequence: u64) -> Result<(), EngineError> {
         self.db.apply_batch(Self::batch(writes, sequence)).map_err(engine_error)
     }
 
-    fn remove_broken(&self) -> Result<(), EngineError> {
-        for entry in self.db.scan_prefix(row_pieces::heads_of(None)) {
+    fn remove_incomplete_rows(&self) -> Result<(), EngineError> {
+        for entry in self.db.scan_prefix(row_pieces::head_prefix(None)) {
             let (physical, head) = entry.map_err(engine_error)?;
             let key = row_pieces::logical_key(&physical)?;
-            match tree::whole_row(&self.db, &key, head) {
+            match tree::complete_row(&self.db, &key, head) {
                 Err(EngineError::Damaged(_)) => drop(self.db.remove(physical).map_err(engine_error)?),
                 read => drop(read?),
             }
@@ -181,11 +198,10 @@ impl Database for Tree {
     }
 }
 
-/// Converts an error of sled into words for an operator. None of sled's messages holds rows.
+/// Converts an error for operators. sled's own messages contain no rows.
 fn engine_error(error: sled::Error) -> EngineError {
     match error {
         sled::Error::Corruption { .. } => EngineError::Damaged("a page cannot be read"),
-        // sled looked for a page where the file has ended.
         sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             EngineError::Damaged("a page is past the end of its file")
         }
@@ -194,7 +210,7 @@ fn engine_error(error: sled::Error) -> EngineError {
     }
 }
 
-/// sled locks its file, and its last thread lets go of it some time after the database was dropped.
+/// Waits until sled's file is unlocked: sled's last thread unlocks it some time after the database was dropped.
 fn wait_for_release(db: &Path) -> io::Result<()> {
     let file = File::open(db)?;
     let begun = Instant::now();
@@ -203,7 +219,7 @@ fn wait_for_release(db: &Path) -> io::Result<()> {
             Ok(()) => return file.unlock(),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if begun.elapsed().as_secs() >= RELEASE_SECONDS_MAX => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "something else holds the database file"));
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has locked the database file"));
             }
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
         }

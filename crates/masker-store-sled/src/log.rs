@@ -1,19 +1,19 @@
-//! A look at sled's log that changes nothing, before sled may touch it.
+//! Reads sled's log without changing it, before sled may open it.
 //!
-//! sled repairs when it opens: it takes the first tear in its log for the end, overwrites what follows, and says
-//! nothing. That is right after a crash and fatal after damage, for the evidence and the rows are gone before the
-//! witness can object. So the log is read first, with none of sled's code: every message has a checksum, and
-//! the manifest are in the last whole commit.
+//! sled repairs when it opens: it takes the first tear in its log for the end and overwrites what follows, without a
+//! message. That is correct after a crash and fatal after damage, because the evidence and the rows are gone before the
+//! witness can detect it. So the log is read first, without sled's code: every message has a checksum, and the manifest
+//! is in the last complete commit.
 //!
 //! The format is that of sled 0.34 (its `pagecache` module), which will not change. Segments of 512 KiB begin with a
-//! header of 20 bytes: checksum (4), log sequence number (8), number up to which the log was stable by then (8), the
-//! numbers xored with `i64::MAX`, little-endian. A segment that is not in use is all zeros. Messages follow: checksum
-//! (4), kind (1), length, number of the segment, page (each a variable-length integer), and the content. A message of kind `Cap`,
-//! or less room than 32 bytes, ends the segment.
+//! header of 20 bytes: checksum (4), log sequence number (8), number up to which the log was stable then (8), the numbers
+//! xored with `i64::MAX`, little-endian. An unused segment is all zeros. Messages follow: checksum (4), kind (1), length,
+//! number of the segment, page (each a variable-length integer), and the content. A message of kind `Cap`, or less than
+//! 32 bytes of room, ends the segment.
 //!
-//! A log is in order when every segment is either empty or whole, but for the one that ends the log. A power cut can
-//! leave it out of order without harm, in segments that were about to be reused; so a log out of order is not
-//! damage yet, it is what `embedded::open` rehearses on.
+//! A log is consistent if every segment is either empty or complete, except the one that ends the log. A power cut can
+//! leave a log inconsistent without harm, in segments that were about to be reused. So an inconsistent log is not damage
+//! yet; `embedded::open` then tries its recovery on a copy.
 
 use std::{
     collections::BTreeMap,
@@ -36,32 +36,32 @@ const KIND_CAP: u8 = 2;
 const KIND_BATCH_MANIFEST: u8 = 3;
 const KIND_MAX: u8 = 11;
 
-/// What the log looks like.
+/// The result of reading the log.
 #[derive(Debug)]
 pub(super) struct LogInspection {
-    /// Where segments begin that are neither empty nor whole and do not end the log.
-    pub(super) out_of_order: Vec<u64>,
-    /// The manifest of the last whole commit, where there is one.
+    /// Offsets of segments that are neither empty nor complete and do not end the log.
+    pub(super) inconsistent_segments: Vec<u64>,
+    /// The manifest of the last complete commit, if there is one.
     pub(super) manifest: Option<Manifest>,
 }
 
-/// One segment in use, as far as it can be read.
+/// A segment in use, as far as it can be read.
 struct SledSegment {
     offset: u64,
     sequence: i64,
     stable: i64,
-    /// Bytes from the segment's beginning to the end of the last whole message.
+    /// Bytes from the segment's beginning to the end of the last complete message.
     readable: usize,
-    /// Whether nothing is missing after those.
-    whole: bool,
-    /// The last batch that begins in the segment: where, and the number of its last byte.
+    /// Whether no messages are missing.
+    complete: bool,
+    /// The last batch that begins in the segment: the numbers of its beginning and of its last byte.
     last_batch: Option<(i64, i64)>,
 }
 
 impl SledSegment {
-    /// The number after the last readable byte.
+    /// Returns the number after the last readable byte.
     fn end(&self) -> i64 {
-        self.sequence + if self.whole { SEGMENT_BYTES } else { self.readable } as i64
+        self.sequence + if self.complete { SEGMENT_BYTES } else { self.readable } as i64
     }
 }
 
@@ -71,11 +71,11 @@ enum SegmentState {
     Unreadable,
 }
 
-/// Reads the whole log of a vault, of which the latest snapshot takes in what is before the number `snapshot`.
+/// Reads the whole log of a vault. The latest snapshot covers the log before the number `snapshot`.
 pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Result<LogInspection> {
-    // All of it is read, in its order: without being told, some systems read it eight times as slowly.
+    // Without this, some systems read the file eight times as slowly.
     posix_fadvise(db, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL)?;
-    let mut out_of_order = Vec::new();
+    let mut inconsistent_segments = Vec::new();
     let mut segments = BTreeMap::new();
     let mut buffer = vec![0; SEGMENT_BYTES];
     let mut offset = 0;
@@ -84,12 +84,12 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
         if filled == 0 {
             break;
         }
-        match look(&buffer[..filled], offset) {
+        match inspect_segment(&buffer[..filled], offset) {
             SegmentState::Empty => {}
-            SegmentState::Unreadable => out_of_order.push(offset),
+            SegmentState::Unreadable => inconsistent_segments.push(offset),
             SegmentState::InUse(segment) => {
                 if let Some(twin) = segments.insert(segment.sequence, segment) {
-                    out_of_order.push(twin.offset);
+                    inconsistent_segments.push(twin.offset);
                 }
             }
         }
@@ -97,8 +97,8 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
     }
 
     let end = end_of_log(&segments, snapshot);
-    let below = |segment: &&SledSegment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.whole;
-    out_of_order.extend(segments.values().filter(below).map(|segment| segment.offset));
+    let below = |segment: &&SledSegment| segment.sequence + (SEGMENT_BYTES as i64) < end && !segment.complete;
+    inconsistent_segments.extend(segments.values().filter(below).map(|segment| segment.offset));
 
     let readable_to = end_of_complete_batches(&segments, end);
     let mut manifest = None;
@@ -110,11 +110,11 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
             break;
         }
     }
-    Ok(LogInspection { out_of_order, manifest })
+    Ok(LogInspection { inconsistent_segments, manifest })
 }
 
-/// Where the log ends: from the last number known to be stable, segments follow each other without a gap up to one
-/// that is not whole.
+/// Returns the end of the log: from the last number known to be stable, segments follow each other without a gap up to an
+/// incomplete one.
 fn end_of_log(segments: &BTreeMap<i64, SledSegment>, snapshot: i64) -> i64 {
     let stable = segments.values().map(|segment| segment.stable).max().unwrap_or(0).max(snapshot);
     let mut expected = stable / SEGMENT_BYTES as i64 * SEGMENT_BYTES as i64;
@@ -123,14 +123,14 @@ fn end_of_log(segments: &BTreeMap<i64, SledSegment>, snapshot: i64) -> i64 {
             break;
         }
         expected = segment.end();
-        if !segment.whole {
+        if !segment.complete {
             break;
         }
     }
     expected
 }
 
-/// Where the last batch begins if it goes on past the end of the log: sled drops it whole.
+/// Returns the end of the last complete batch: sled drops a batch that continues after the end of the log.
 fn end_of_complete_batches(segments: &BTreeMap<i64, SledSegment>, end: i64) -> i64 {
     let last_batch = segments.range(..end).rev().find_map(|(_, segment)| segment.last_batch);
     match last_batch {
@@ -152,7 +152,7 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
     Ok(filled)
 }
 
-fn look(bytes: &[u8], offset: u64) -> SegmentState {
+fn inspect_segment(bytes: &[u8], offset: u64) -> SegmentState {
     let Some((sequence, stable)) = segment_header(bytes) else {
         return if bytes.iter().all(|byte| *byte == KIND_CORRUPTED) {
             SegmentState::Empty
@@ -161,15 +161,15 @@ fn look(bytes: &[u8], offset: u64) -> SegmentState {
         };
     };
     let number = (sequence / SEGMENT_BYTES as i64) as u64;
-    let (mut readable, mut whole, mut last_batch) = (SEGMENT_HEADER_BYTES, false, None);
+    let (mut readable, mut complete, mut last_batch) = (SEGMENT_HEADER_BYTES, false, None);
     loop {
         if SEGMENT_BYTES - readable < MESSAGE_HEADER_BYTES_MAX {
-            whole = bytes.len() == SEGMENT_BYTES;
+            complete = bytes.len() == SEGMENT_BYTES;
             break;
         }
         let Some(message) = bytes.get(readable..).and_then(|bytes| Message::read(bytes, number)) else { break };
         if message.kind == KIND_CAP {
-            whole = true;
+            complete = true;
             break;
         }
         if let (KIND_BATCH_MANIFEST, Ok(last)) = (message.kind, message.content.try_into()) {
@@ -177,7 +177,7 @@ fn look(bytes: &[u8], offset: u64) -> SegmentState {
         }
         readable += message.length;
     }
-    SegmentState::InUse(SledSegment { offset, sequence, stable, readable, whole, last_batch })
+    SegmentState::InUse(SledSegment { offset, sequence, stable, readable, complete, last_batch })
 }
 
 fn segment_header(bytes: &[u8]) -> Option<(i64, i64)> {
@@ -199,7 +199,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The message that `bytes` begin with, if it is whole and of this segment.
+    /// Returns the message at the beginning of `bytes`, if it is complete and belongs to this segment.
     fn read(bytes: &'a [u8], segment: u64) -> Option<Self> {
         let mut rest = bytes;
         let sum = take::<4>(&mut rest)?;
@@ -212,11 +212,11 @@ impl<'a> Message<'a> {
         let mut hash = crc32fast::Hasher::new();
         hash.update(content);
         hash.update(&bytes[4..header_length]);
-        let whole = kind != KIND_CORRUPTED
+        let valid = kind != KIND_CORRUPTED
             && kind <= KIND_MAX
             && of_segment == segment
             && u32::from_le_bytes(sum) ^ u32::MAX == hash.finalize();
-        whole.then(|| Message { kind, content, length: header_length + content.len() })
+        valid.then(|| Message { kind, content, length: header_length + content.len() })
     }
 }
 
@@ -226,7 +226,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// sled's integers: 1 to 9 bytes, of which the first tells how many.
+/// Reads one of sled's integers: 1 to 9 bytes. The first determines how many.
 fn take_integer(bytes: &mut &[u8]) -> Option<u64> {
     let [first] = take(bytes)?;
     match first {
@@ -250,24 +250,24 @@ fn take_integer(bytes: &mut &[u8]) -> Option<u64> {
     }
 }
 
-/// Files in sled's folder that it fails on when they are not whole, and does without when they are not there:
-/// snapshots, which shorten its way through the log, and its configuration, which is always the same.
+/// Files in sled's folder that it does not need, but fails on if they are damaged: snapshots, which shorten reading the
+/// log, and its configuration, which is always the same.
 pub(super) struct SideFiles {
-    /// Snapshots that were never finished. sled would take them for finished ones.
+    /// Snapshots that were never finished. sled takes them for finished ones.
     pub(super) unfinished: Vec<PathBuf>,
-    /// Files that are not what was written.
+    /// Files that do not contain what was written.
     pub(super) damaged: Vec<PathBuf>,
-    /// The number that the latest whole snapshot goes up to; 0 without one.
+    /// The number that the latest complete snapshot covers the log up to; 0 without one.
     pub(super) snapshot: i64,
 }
 
-/// Looks at the side files.
+/// Reads the side files.
 pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
     let mut found = SideFiles { unfinished: Vec::new(), damaged: Vec::new(), snapshot: 0 };
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let whole = match &*name {
+        let complete = match &*name {
             "conf" => configuration_is_complete(&std::fs::read(&path)?),
             name if !name.starts_with("snap.") => continue,
             name if name.ends_with(".generating") => {
@@ -275,26 +275,26 @@ pub(super) fn inspect_side_files(folder: &Path) -> io::Result<SideFiles> {
                 continue;
             }
             name => {
-                let whole = snapshot_is_complete(&std::fs::read(&path)?);
+                let complete = snapshot_is_complete(&std::fs::read(&path)?);
                 // Its name ends in the number, in hexadecimal.
                 let number = i64::from_str_radix(&name["snap.".len()..], 16).unwrap_or(0);
-                found.snapshot = found.snapshot.max(if whole { number } else { 0 });
-                whole
+                found.snapshot = found.snapshot.max(if complete { number } else { 0 });
+                complete
             }
         };
-        if !whole {
+        if !complete {
             found.damaged.push(path);
         }
     }
     Ok(found)
 }
 
-/// The configuration ends in its checksum (4).
+/// Returns whether a configuration is complete. It ends with its checksum (4).
 fn configuration_is_complete(bytes: &[u8]) -> bool {
     bytes.split_last_chunk().is_some_and(|(content, sum)| u32::from_le_bytes(*sum) == crc32fast::hash(content))
 }
 
-/// A snapshot ends in its length (8) and its checksum (4).
+/// Returns whether a snapshot is complete. It ends with its length (8) and its checksum (4).
 fn snapshot_is_complete(bytes: &[u8]) -> bool {
     let Some((content, sum)) = bytes.split_last_chunk() else { return false };
     let Some((content, length)) = content.split_last_chunk() else { return false };
@@ -308,10 +308,14 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use masker_store::{RowBatch, RowChange, RowKey, Store, embedded::EmbeddedStore};
+    use crate::SLED;
+    use masker_store::{
+        RowBatch, RowChange, RowKey, Store,
+        embedded::{EmbeddedStore, StoreOptions},
+    };
 
     fn vault(path: &Path, batches: u8) -> [u8; 16] {
-        let store = EmbeddedStore::open(path, Default::default()).unwrap();
+        let store = EmbeddedStore::open(path, StoreOptions { engine: SLED, ..StoreOptions::default() }).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for number in 0..batches {
@@ -324,23 +328,26 @@ mod tests {
     }
 
     #[test]
-    fn the_last_books_of_a_log_are_found_and_every_spoilt_byte_is_noticed() {
+    fn finds_the_last_manifest_and_detects_every_changed_byte() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
         let vault_id = vault(&path, 9);
         let db = File::options().read(true).write(true).open(path.join("sled/db")).unwrap();
         let sound = inspect(&db, &vault_id, 0).unwrap();
-        assert!(sound.out_of_order.is_empty());
-        // The commit that opening makes, and nine batches.
+        assert!(sound.inconsistent_segments.is_empty());
+        // The commit of the opening, and nine batches.
         assert_eq!(sound.manifest.unwrap().position.sequence, 10);
-        assert!(inspect(&db, &[0; 16], 0).unwrap().manifest.is_none(), "manifest of another vault");
+        assert!(inspect(&db, &[0; 16], 0).unwrap().manifest.is_none(), "the manifest of another vault");
 
         let content = std::fs::read(path.join("sled/db")).unwrap();
         let used = content.iter().rposition(|byte| *byte != 0).unwrap();
         for at in (0..used).step_by(61) {
             db.write_all_at(&[content[at] ^ 0x20], at as u64).unwrap();
-            let spoilt = inspect(&db, &vault_id, 0).unwrap();
-            assert!(!spoilt.out_of_order.is_empty() || spoilt.manifest != sound.manifest, "byte {at} of {used}");
+            let changed = inspect(&db, &vault_id, 0).unwrap();
+            assert!(
+                !changed.inconsistent_segments.is_empty() || changed.manifest != sound.manifest,
+                "byte {at} of {used}"
+            );
             db.write_all_at(&content[at..=at], at as u64).unwrap();
         }
         for length in (0..used).step_by(997) {
@@ -351,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_read_as_sled_writes_them() {
+    fn reads_integers_as_sled_writes_them() {
         let cases: [(&[u8], u64); 6] = [
             (&[240], 240),
             (&[241, 1], 241),
@@ -370,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn side_files_are_known_whole_damaged_and_unfinished() {
+    fn tells_complete_damaged_and_unfinished_side_files_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
         vault(&path, 3);
@@ -382,18 +389,18 @@ mod tests {
             if name.ends_with("db") {
                 continue;
             }
-            let whole = std::fs::read(&name).unwrap();
-            for at in 0..whole.len() {
-                let mut spoilt = whole.clone();
-                spoilt[at] ^= 1;
-                std::fs::write(&name, spoilt).unwrap();
+            let sound = std::fs::read(&name).unwrap();
+            for at in 0..sound.len() {
+                let mut changed = sound.clone();
+                changed[at] ^= 1;
+                std::fs::write(&name, changed).unwrap();
                 assert_eq!(
                     inspect_side_files(&sled).unwrap().damaged.as_slice(),
                     std::slice::from_ref(&name),
                     "byte {at}"
                 );
             }
-            std::fs::write(&name, whole).unwrap();
+            std::fs::write(&name, sound).unwrap();
         }
         std::fs::write(sled.join("snap.01.generating"), b"").unwrap();
         assert_eq!(inspect_side_files(&sled).unwrap().unfinished, [sled.join("snap.01.generating")]);

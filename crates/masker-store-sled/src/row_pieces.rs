@@ -1,8 +1,8 @@
-//! How a logical row lies in sled: whole under one key, or in pieces under several.
+//! The layout of rows in sled: complete under one key, or in pieces under several.
 //!
-//! sled moves a leaf over 128 KiB into a file of its own under `blobs/`, which it never makes durable. A leaf holds
-//! 16 rows and a few more, so a row is cut into pieces small enough that no leaf comes near. The first piece stands where
-//! the whole row would; the others stand in a part of the key space that scans never meet.
+//! sled moves a leaf of more than 128 KiB to a file under `blobs/`, which it never makes durable. A leaf has 16 rows and a
+//! few more, so rows are cut into pieces small enough that no leaf comes near. The first piece has the row's key; the
+//! others are in a part of the key space that scans do not read.
 //!
 //! | key | value |
 //! |---|---|
@@ -21,42 +21,42 @@ pub(super) const MANIFEST_KEY: [u8; 1] = [0];
 const HEAD: u8 = 1;
 const PIECE: u8 = 2;
 
-/// Bytes of a row under one key at most: 17 rows of a leaf then stay under half of what sled moves out.
+/// Most bytes of a row under one key: the 17 rows of a leaf then have less than half of the size that sled moves out.
 const PIECE_BYTES_MAX: usize = 3 * 1024;
 
 const _: () = assert!(ROW_BYTES_MAX.div_ceil(PIECE_BYTES_MAX) <= u8::MAX as usize);
 const _: () = assert!(17 * (PIECE_BYTES_MAX + 256) <= 64 * 1024);
 
-/// Where a row begins.
+/// Returns the key of a row's head.
 pub(super) fn head_key(key: &RowKey) -> Vec<u8> {
     [&[HEAD], key.as_bytes()].concat()
 }
 
-/// Where the pieces after the first stand, counted from 1.
+/// Returns the key of a row's piece after the first, counted from 1.
 pub(super) fn piece_key(key: &RowKey, number: u8) -> Vec<u8> {
     [&[PIECE, key.as_bytes().len() as u8], key.as_bytes(), &[number]].concat()
 }
 
-/// What the heads of one space begin with, or of all.
-pub(super) fn heads_of(space: Option<u8>) -> Vec<u8> {
+/// Returns the prefix of the keys of all heads, or of those of one space.
+pub(super) fn head_prefix(space: Option<u8>) -> Vec<u8> {
     [HEAD].into_iter().chain(space).collect()
 }
 
-/// The key of the row whose head stands under `physical`.
+/// Returns the key of the row whose head has the key `physical`.
 pub(super) fn logical_key(physical: &[u8]) -> Result<RowKey, EngineError> {
     match physical.split_first() {
-        Some((&HEAD, rest)) => RowKey::new(rest).ok_or(EngineError::Damaged("a key has an impossible length")),
-        _ => Err(EngineError::Damaged("a row stands under a key that is none")),
+        Some((&HEAD, rest)) => RowKey::new(rest).ok_or(EngineError::Damaged("a key has an invalid length")),
+        _ => Err(EngineError::Damaged("the key of a row is invalid")),
     }
 }
 
-/// How many pieces a row of this length has after the first.
+/// Returns how many pieces a row of this length has after the first.
 pub(super) fn extra_pieces(row_length: usize) -> u8 {
     // The bound asserted above keeps this under 256.
     row_length.div_ceil(PIECE_BYTES_MAX).saturating_sub(1) as u8
 }
 
-/// The values of a row: of its head, then of its further pieces.
+/// Cuts a row: returns the value of its head, and the values of its further pieces.
 pub(super) fn cut(row: &[u8], sequence: u64) -> (Vec<u8>, impl Iterator<Item = Vec<u8>>) {
     let mut pieces = row.chunks(PIECE_BYTES_MAX);
     let first = pieces.next().unwrap_or_default();
@@ -68,18 +68,18 @@ pub(super) fn cut(row: &[u8], sequence: u64) -> (Vec<u8>, impl Iterator<Item = V
     (head, pieces.map(move |piece| [&sequence.to_be_bytes(), piece].concat()))
 }
 
-/// What a head says.
+/// The content of a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RowHead<'a> {
-    /// The row.
+    /// The complete row.
     Whole(&'a [u8]),
-    /// The row goes on in further pieces of the same sequence.
+    /// The row continues in further pieces of the same sequence.
     Cut { sequence: u64, length: usize, first: &'a [u8] },
 }
 
-/// Reads a head.
+/// Decodes a head.
 pub(super) fn head(value: &[u8]) -> Result<RowHead<'_>, EngineError> {
-    const DAMAGED: EngineError = EngineError::Damaged("the head of a row is not one");
+    const DAMAGED: EngineError = EngineError::Damaged("the head of a row is invalid");
     let (&form, rest) = value.split_first().ok_or(DAMAGED)?;
     match form {
         0 if rest.len() <= PIECE_BYTES_MAX => Ok(RowHead::Whole(rest)),
@@ -96,7 +96,7 @@ pub(super) fn head(value: &[u8]) -> Result<RowHead<'_>, EngineError> {
     }
 }
 
-/// Puts a cut row together. `None` where a piece is missing or of another sequence: the row was changed meanwhile, or
+/// Joins the pieces of a row. Returns `None` if a piece is missing or of another sequence: the row was changed meanwhile, or
 /// is damaged.
 pub(super) fn join<E>(
     (sequence, length, first): (u64, usize, &[u8]),
@@ -106,7 +106,7 @@ pub(super) fn join<E>(
     row.extend_from_slice(first);
     for number in 1..=extra_pieces(length) {
         match piece(number)?.as_deref().and_then(<[u8]>::split_first_chunk) {
-            Some((of, bytes)) if u64::from_be_bytes(*of) == sequence => row.extend_from_slice(bytes),
+            Some((written, bytes)) if u64::from_be_bytes(*written) == sequence => row.extend_from_slice(bytes),
             _ => return Ok(None),
         }
     }
@@ -117,7 +117,7 @@ pub(super) fn join<E>(
 mod tests {
     use super::*;
 
-    fn there_and_back(row: &[u8]) -> Option<Row> {
+    fn cut_and_join(row: &[u8]) -> Option<Row> {
         let (head_value, pieces) = cut(row, 7);
         let pieces: Vec<_> = pieces.collect();
         assert_eq!(pieces.len(), usize::from(extra_pieces(row.len())));
@@ -132,21 +132,21 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_every_length_around_the_cuts_come_back() {
+    fn joins_rows_of_every_length_around_the_cuts() {
         for around in [0, 1, PIECE_BYTES_MAX, 2 * PIECE_BYTES_MAX, 3 * PIECE_BYTES_MAX, ROW_BYTES_MAX] {
             for length in around.saturating_sub(2)..=(around + 2).min(ROW_BYTES_MAX) {
                 let row: Row = (0..length).map(|i| i as u8).collect();
-                assert_eq!(there_and_back(&row).as_deref(), Some(row.as_slice()), "{length} bytes");
+                assert_eq!(cut_and_join(&row).as_deref(), Some(row.as_slice()), "{length} bytes");
             }
         }
     }
 
     #[test]
-    fn pieces_of_another_batch_do_not_join() {
+    fn does_not_join_pieces_of_another_batch() {
         let row = vec![1; ROW_BYTES_MAX];
         let (head_value, _) = cut(&row, 7);
         let others: Vec<_> = cut(&row, 8).1.collect();
-        let RowHead::Cut { sequence, length, first } = head(&head_value).unwrap() else { panic!("it is cut") };
+        let RowHead::Cut { sequence, length, first } = head(&head_value).unwrap() else { panic!("the row is not cut") };
         let joined = join((sequence, length, first), |number| {
             Ok::<_, ()>(others.get(usize::from(number) - 1).map(|piece| ::sled::IVec::from(piece.as_slice())))
         });
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_none_are_damage() {
+    fn rejects_invalid_heads() {
         for value in [&[][..], &[2], &[1], &[1; 12], &[0; PIECE_BYTES_MAX + 2]] {
             assert!(matches!(head(value), Err(EngineError::Damaged(_))), "{} bytes", value.len());
         }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_keep_the_order_of_their_keys_and_pieces_stay_apart() {
+    fn heads_have_the_order_of_their_keys_and_pieces_follow() {
         let keys: Vec<_> = [&b"a"[..], b"a\0", b"a\x01", b"aa", b"b"].map(|key| RowKey::new(key).unwrap()).into();
         assert!(keys.windows(2).all(|pair| head_key(&pair[0]) < head_key(&pair[1])));
         for key in &keys {

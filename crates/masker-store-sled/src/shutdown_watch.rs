@@ -1,9 +1,9 @@
-//! Waking callers that sled forgets.
+//! Wakes callers that sled forgets after an error.
 //!
-//! A thread of sled's that fails to write the buffer which a batch begins in stores the error and wakes nobody
-//! (`exit_reservation` in its `pagecache/logger.rs`), so the caller that waits for the buffer waits for ever: on a full disk,
-//! say. Any later flush finds the stored error, and in passing wakes everyone. So a thread of our own looks for such an
-//! error now and then, and flushes when there is one.
+//! If a thread of sled fails to write the buffer that a batch begins in, it stores the error and wakes nobody
+//! (`exit_reservation` in its `pagecache/logger.rs`). The caller that waits for the buffer then waits forever, on a full
+//! disk, for example. A later flush finds the stored error and wakes all waiting callers. So a thread checks for such an
+//! error regularly, and flushes if there is one.
 
 use std::{
     io,
@@ -12,44 +12,44 @@ use std::{
     time::Duration,
 };
 
-use masker_store::embedded::caught;
+use masker_store::embedded::catch_panic;
 
-/// Pause between two looks: what a failing disk adds to the time of an answer.
+/// Pause between two checks, which delays the error after a failing write.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Watches a database until dropped.
+/// Watches a database for stored errors until dropped.
 pub(super) struct ShutdownWatch {
-    over: Arc<(Mutex<bool>, Condvar)>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ShutdownWatch {
-    /// Begins to watch.
+    /// Starts a thread that watches this database.
     pub(super) fn begin(db: &::sled::Db) -> io::Result<Self> {
-        let over = Arc::new((Mutex::new(false), Condvar::new()));
-        let (db, theirs) = (db.clone(), Arc::clone(&over));
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (db, stopped) = (db.clone(), Arc::clone(&stop));
         let thread = thread::Builder::new().name("store-watch".into()).spawn(move || {
-            let (over, changed) = &*theirs;
-            let mut is_over = over.lock().unwrap_or_else(PoisonError::into_inner);
-            while !*is_over {
-                is_over = changed.wait_timeout(is_over, PAUSE).unwrap_or_else(PoisonError::into_inner).0;
+            let (stopped, changed) = &*stopped;
+            let mut is_stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            while !*is_stopped {
+                is_stopped = changed.wait_timeout(is_stopped, PAUSE).unwrap_or_else(PoisonError::into_inner).0;
                 if db.context.global_error().is_err() {
-                    // It fails at once, with the error that is there already.
-                    let _ = caught(|| db.flush());
+                    // Fails at once with the stored error, and wakes the callers.
+                    let _ = catch_panic(|| db.flush());
                 }
             }
-            let _ = caught(|| drop(db));
+            let _ = catch_panic(|| drop(db));
         })?;
-        Ok(ShutdownWatch { over, thread: Some(thread) })
+        Ok(ShutdownWatch { stop, thread: Some(thread) })
     }
 }
 
 impl Drop for ShutdownWatch {
     fn drop(&mut self) {
-        let (over, changed) = &*self.over;
-        *over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let (stopped, changed) = &*self.stop;
+        *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         changed.notify_all();
-        // What it may panic at is caught in there.
+        // The thread catches its panics.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

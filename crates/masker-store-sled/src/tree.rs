@@ -1,4 +1,4 @@
-//! Rows in sled's tree: found, put together from their pieces, and written.
+//! Reads and writes rows in sled's tree, joining and cutting them.
 
 use super::row_pieces::{self, RowHead};
 use crate::engine_error;
@@ -7,36 +7,36 @@ use masker_store::{
     embedded::{EngineError, RowWrite},
 };
 
-/// Adds to a batch what makes the row of a key become another, whatever pieces the old one had.
+/// Adds a row's change to a batch: the head, the pieces, and the removal of pieces of the old row that are left.
 pub(super) fn write(writes: &mut ::sled::Batch, write: &RowWrite<'_>, sequence: u64) {
-    let (key, mut kept) = (write.key, 0);
+    let (key, mut pieces_written) = (write.key, 0);
     match write.row {
         None => writes.remove(row_pieces::head_key(key)),
         Some(row) => {
             let (head, pieces) = row_pieces::cut(row, sequence);
             writes.insert(row_pieces::head_key(key), head);
             for piece in pieces {
-                kept += 1;
-                writes.insert(row_pieces::piece_key(key, kept), piece);
+                pieces_written += 1;
+                writes.insert(row_pieces::piece_key(key, pieces_written), piece);
             }
         }
     }
-    for stale in kept + 1..=row_pieces::extra_pieces(write.old_length) {
+    for stale in pieces_written + 1..=row_pieces::extra_pieces(write.old_length) {
         writes.remove(row_pieces::piece_key(key, stale));
     }
 }
 
-/// The row of a key.
+/// Returns the row under a key.
 pub(super) fn get(tree: &::sled::Tree, key: &RowKey) -> Result<Option<Row>, EngineError> {
     match tree.get(row_pieces::head_key(key)).map_err(engine_error)? {
         None => Ok(None),
-        Some(head) => whole_row(tree, key, head),
+        Some(head) => complete_row(tree, key, head),
     }
 }
 
-/// The row whose head was just read. A batch applied since can have changed the pieces; then the head has changed
-/// as well, and all is read again.
-pub(super) fn whole_row(
+/// Returns the row whose head was just read. A batch may have changed the pieces since. Then the head has changed too, and
+/// the row is read again.
+pub(super) fn complete_row(
     tree: &::sled::Tree,
     key: &RowKey,
     mut value: ::sled::IVec,
@@ -60,8 +60,8 @@ pub(super) fn whole_row(
     }
 }
 
-/// Up to `limit` rows of one space, or of all, from the first after `after`.
-pub(super) fn rows_after(
+/// Returns up to `limit` rows of one space, or of all, after the key `after`.
+pub(super) fn scan_after(
     tree: &::sled::Tree,
     space: Option<u8>,
     after: Option<&RowKey>,
@@ -73,8 +73,8 @@ pub(super) fn rows_after(
         let Some(entry) = heads.next() else { return Ok(RowPage { rows, end: true }) };
         let (physical, head) = entry.map_err(engine_error)?;
         let key = row_pieces::logical_key(&physical)?;
-        // The row can have gone since its head was read.
-        if let Some(row) = whole_row(tree, &key, head)? {
+        // The row may have been removed since its head was read.
+        if let Some(row) = complete_row(tree, &key, head)? {
             rows.push((key, row));
         }
     }
@@ -87,11 +87,11 @@ fn heads_after(
     after: Option<&RowKey>,
 ) -> impl Iterator<Item = ::sled::Result<(::sled::IVec, ::sled::IVec)>> {
     use std::ops::Bound::{Excluded, Included, Unbounded};
-    let wanted = row_pieces::heads_of(space);
+    let prefix = row_pieces::head_prefix(space);
     let from = match after.map(row_pieces::head_key) {
-        Some(key) if key >= wanted => Excluded(key),
-        _ => Included(wanted.clone()),
+        Some(key) if key >= prefix => Excluded(key),
+        _ => Included(prefix.clone()),
     };
     let heads = tree.range((from, Unbounded));
-    heads.take_while(move |entry| entry.as_ref().map_or(true, |(physical, _)| physical.starts_with(&wanted)))
+    heads.take_while(move |entry| entry.as_ref().map_or(true, |(physical, _)| physical.starts_with(&prefix)))
 }

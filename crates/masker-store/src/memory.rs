@@ -1,5 +1,5 @@
-//! The model: a store that forgets everything when it goes. The engines are checked against it, and the layers above
-//! are tested on it, with failures put in by hand.
+//! The model of a store: rows in memory. Engines are compared with it, and the layers above are tested on it, with
+//! injected faults.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,17 +9,17 @@ use std::{
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
-use super::{
+use crate::{
     ApplyOutcome, CompactionSizes, Row, RowBatch, RowChange, RowKey, RowPage, Store, StoreCheck, StoreError,
     StoreFuture,
 };
 
-/// How an [`Store::apply`] fails when told to.
+/// How a call of [`Store::apply`] fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// Nothing of the batch is there afterwards.
+    /// The batch was not applied.
     NotApplied,
-    /// The whole batch is there afterwards, though the caller was told that it failed.
+    /// The batch was applied, although the call returns an error.
     AppliedUnanswered,
 }
 
@@ -38,45 +38,45 @@ struct MemoryState {
     closed: bool,
 }
 
-/// While one is held, calls of [`Store::apply`] wait before they return, as they would for a slow disk: readers see
-/// what they applied, and it is not durable.
+/// Makes calls of [`Store::apply`] wait before they return, until it is dropped. Readers see what they applied, as with a
+/// slow disk.
 pub struct ApplyGuard {
     _gate: OwnedRwLockWriteGuard<()>,
 }
 
 impl MemoryStore {
-    /// A store without rows.
+    /// Creates a store without rows.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The next [`Store::apply`] whose preconditions hold fails so. Called again before that, the failures queue up.
+    /// Makes the next [`Store::apply`] whose preconditions hold fail. Faults queue up.
     pub fn fail_next_apply(&self, fault: InjectedFault) {
         self.state().faults.push_back(fault);
     }
 
-    /// Takes back the failures that have not happened yet.
+    /// Removes the faults that have not happened yet.
     pub fn clear_faults(&self) {
         self.state().faults.clear();
     }
 
-    /// Every call fails as [`StoreError::Unavailable`] until it is set back.
+    /// Makes every call fail with [`StoreError::Unavailable`], or ends that.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.state().unavailable = unavailable;
     }
 
-    /// Takes it back into service after it was closed, with the rows that it has.
+    /// Reopens the store after it was closed, with its rows.
     pub fn reopen(&self) {
         self.state().closed = false;
     }
 
-    /// Makes calls of [`Store::apply`] wait until the answer is dropped. Waits for those that run.
+    /// Makes calls of [`Store::apply`] wait until the guard is dropped. Waits for running calls.
     pub async fn hold_applies(&self) -> ApplyGuard {
         ApplyGuard { _gate: Arc::clone(&self.gate).write_owned().await }
     }
 
     fn state(&self) -> MutexGuard<'_, MemoryState> {
-        // No code below panics with the lock held; were one to, each batch would still be whole.
+        // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,17 +86,17 @@ impl MemoryStore {
             return Err(StoreError::Unavailable("it was closed".into()));
         }
         if state.unavailable {
-            return Err(StoreError::Unavailable("it was told to fail".into()));
+            return Err(StoreError::Unavailable("a fault was injected".into()));
         }
         Ok(state)
     }
 
     fn apply_now(&self, batch: RowBatch) -> Result<ApplyOutcome, StoreError> {
-        batch.check_rules()?;
+        batch.validate()?;
         let mut state = self.serving()?;
-        for (place, precondition) in batch.preconditions.iter().enumerate() {
+        for (index, precondition) in batch.preconditions.iter().enumerate() {
             if !precondition.holds(state.rows.get(precondition.key()).map(Vec::as_slice)) {
-                return Ok(ApplyOutcome::Refused(place));
+                return Ok(ApplyOutcome::Refused(index));
             }
         }
         let fault = state.faults.pop_front();
@@ -110,13 +110,13 @@ impl MemoryStore {
         }
         match fault {
             None => Ok(ApplyOutcome::Durable),
-            Some(_) => Err(StoreError::Unavailable("it was told to fail".into())),
+            Some(_) => Err(StoreError::Unavailable("a fault was injected".into())),
         }
     }
 
     fn page(&self, space: u8, after: Option<RowKey>, limit: usize) -> Result<RowPage, StoreError> {
         let state = self.serving()?;
-        let first = RowKey(Box::from([space]));
+        let first = RowKey::of_parts(space, &[]);
         let from = match after {
             Some(key) if key >= first => Bound::Excluded(key),
             _ => Bound::Included(first),
@@ -138,7 +138,7 @@ impl Store for MemoryStore {
 
     fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
         Box::pin(async move {
-            // As with an engine on a disk: there for readers at once, durable later.
+            // As with an engine on a disk: readers see the batch before it is durable.
             let applied = self.apply_now(batch);
             let _open = self.gate.read().await;
             applied

@@ -1,8 +1,8 @@
-//! Small reads made together: those that come in one turn of their threads ask the engine once.
+//! Combines small reads that arrive at about the same time into one read of the engine.
 //!
-//! A read of an engine is a call on a thread that may block, and waking that thread takes longer than most reads. So whoever
-//! wants a few rows lets the others of its turn ahead, and the first that goes on reads for all. A read begins after the
-//! last of them has come, so each sees whatever was there when it asked.
+//! A read of an engine runs on a thread that may block, and waking that thread takes longer than most reads. So a small
+//! read first yields, which lets other tasks of its thread add their keys. The first task that continues reads for all.
+//! The read begins after the last key was added, so each task sees every batch that ended before it asked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,55 +12,55 @@ use futures_util::{
 };
 use tokio::task::yield_now;
 
-use super::{Row, RowKey, Store, StoreFuture};
+use crate::{Row, RowKey, Store, StoreFuture};
 
-/// Keys of a read at most for it to be made together with others: what takes long is not made to wait, nor waited for.
+/// Most keys of a read that is combined with others. Larger reads take long and go alone.
 const KEYS_MAX: usize = 4;
 
-/// Keys of those that are read together, at most: rows may have to come from the disk, one after the other.
+/// Most keys of a group: rows may have to be read from the disk one after the other.
 const KEYS_PER_GROUP_MAX: usize = 16;
 
-/// A store whose small reads are made together.
+/// A store that combines small reads of another store.
 pub struct SharedReads<S> {
     store: Arc<S>,
-    /// The group that was begun last.
+    /// The newest group.
     latest: Mutex<ReadGroup>,
 }
 
-/// Rows by the places of their keys; `None` if the read failed.
+/// The rows in the order of the group's keys; `None` if the read failed.
 type SharedRows = Option<Arc<[Option<Row>]>>;
 
-/// Reads that are made together.
+/// Reads that are combined.
 #[derive(Clone)]
 struct ReadGroup {
-    /// `None` once they are being read.
+    /// `None` once the read has begun.
     keys: Arc<Mutex<Option<Vec<RowKey>>>>,
     read: Shared<BoxFuture<'static, SharedRows>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic leaves nothing half done that a lock guards.
+    // No lock guards a state that a panic could leave inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: Store + 'static> SharedReads<S> {
-    /// Makes small reads of a store together.
+    /// Combines small reads of this store.
     pub fn new(store: S) -> Self {
         let store = Arc::new(store);
         let latest = Mutex::new(ReadGroup::begin(&store));
         SharedReads { store, latest }
     }
 
-    /// Joins the group that has not begun to read, or a new one. Returns the place of the first key.
+    /// Joins the newest group, or a new one if that has begun to read or is full. Returns the index of the first key.
     fn join(&self, keys: &[RowKey]) -> (ReadGroup, usize) {
         let mut latest = lock(&self.latest);
-        if let Some(place) = latest.enter(keys) {
-            return (latest.clone(), place);
+        if let Some(first) = latest.add(keys) {
+            return (latest.clone(), first);
         }
         let group = ReadGroup::begin(&self.store);
-        let place = group.enter(keys).unwrap_or_default();
+        let first = group.add(keys).unwrap_or_default();
         *latest = group.clone();
-        (group, place)
+        (group, first)
     }
 }
 
@@ -77,13 +77,13 @@ impl ReadGroup {
         ReadGroup { keys, read: read.boxed().shared() }
     }
 
-    /// The place of the first of these keys; `None` if it is too late for them, or there are too many already.
-    fn enter(&self, keys: &[RowKey]) -> Option<usize> {
-        let mut known = lock(&self.keys);
-        let known = known.as_mut().filter(|known| known.len() + keys.len() <= KEYS_PER_GROUP_MAX)?;
-        let place = known.len();
-        known.extend_from_slice(keys);
-        Some(place)
+    /// Adds keys and returns the index of the first. Returns `None` if the read has begun or the group is full.
+    fn add(&self, keys: &[RowKey]) -> Option<usize> {
+        let mut group = lock(&self.keys);
+        let group = group.as_mut().filter(|group| group.len() + keys.len() <= KEYS_PER_GROUP_MAX)?;
+        let first = group.len();
+        group.extend_from_slice(keys);
+        Some(first)
     }
 }
 
@@ -92,13 +92,13 @@ impl<S: Store + 'static> Store for SharedReads<S> {
         if keys.is_empty() || keys.len() > KEYS_MAX {
             return self.store.get_many(keys);
         }
-        let (group, place) = self.join(&keys);
+        let (group, first) = self.join(&keys);
         Box::pin(async move {
-            // Whoever goes on first reads for all, so nobody depends on another who may give up.
+            // The first task that continues reads for all, so none depends on another one that may be dropped.
             yield_now().await;
             match group.read.await {
-                Some(rows) => Ok(rows[place..place + keys.len()].to_vec()),
-                // It may have been another's row: each has an answer of its own.
+                Some(rows) => Ok(rows[first..first + keys.len()].to_vec()),
+                // Another task's row may have caused the error, so each task repeats its own read.
                 None => self.store.get_many(keys).await,
             }
         })

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     harness::{Client, Daemon, LIMIT, Launch, Site, TestKey, masker},
-    powercut::fault_schedule::Weather,
+    powercut::fault_schedule::FaultSchedule,
 };
 
 const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
@@ -37,7 +37,7 @@ const GROWTH_KIB: u64 = 128 * 1_024;
 /// The environment of the daemons.
 pub struct Around {
     pub site: Site,
-    pub weather: Weather,
+    pub faults: FaultSchedule,
     /// The file system of vault and audit log, if they have their own.
     pub disk: Option<SmallDisk>,
     /// The control group that can limit memory.
@@ -67,8 +67,8 @@ impl Around {
         site.set("vault", "row_cache_mb", "8");
         site.set("audit", "path", format!("{:?}", place.join("audit")));
         let group = Group::make(engine).map_err(|why| skipped.push((Fault::ScarceMemory, why))).ok();
-        let weather = Weather::new(&place, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
-        (Around { site, weather, disk, group, generation: 1, place, _beside: beside }, skipped)
+        let faults = FaultSchedule::new(&place, beside.path()).unwrap_or_else(|reason| panic!("{reason}"));
+        (Around { site, faults, disk, group, generation: 1, place, _beside: beside }, skipped)
     }
 
     /// Returns the directory of vault and audit log.
@@ -81,14 +81,14 @@ impl Around {
         let launch = rotation::launch(&self.site, self.generation, self.generation > 1);
         let launch =
             launch.env(AUDIT_KEY, TestKey::named("the audit chain's").base64()).env("MASKER_LOG_LEVEL", "info");
-        self.weather.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
+        self.faults.environment().into_iter().fold(launch, |launch, (name, path)| launch.env(name, path))
     }
 
     /// Ends all faults and delays, and corrects the clock.
     pub fn calm(&self) {
-        self.weather.fail(None);
-        self.weather.slow(Duration::ZERO, Duration::ZERO);
-        self.weather.clock(0);
+        self.faults.fail(None);
+        self.faults.slow(Duration::ZERO, Duration::ZERO);
+        self.faults.clock(0);
     }
 
     /// Runs `masker audit verify` while no daemon writes the log.

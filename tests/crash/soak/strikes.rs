@@ -80,10 +80,10 @@ pub fn failing_disk(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Ou
 
 fn fail(around: &Around, daemon: &Daemon, fault: DiskFault, random: &mut Seeded) -> Outcome {
     let before = daemon.log().length();
-    around.weather.fail(Some(fault));
+    around.faults.fail(Some(fault));
     assert_fails(daemon, before);
     dwell(random, 50, 1_000);
-    around.weather.fail(None);
+    around.faults.fail(None);
     Outcome::Serves
 }
 
@@ -94,7 +94,7 @@ fn assert_fails(daemon: &Daemon, before: usize) {
 
 pub fn slow_disk(around: &Around, random: &mut Seeded) -> Outcome {
     let (sync, write) = (5 + random.below(150), random.below(2_000));
-    around.weather.slow(Duration::from_millis(sync), Duration::from_micros(write));
+    around.faults.slow(Duration::from_millis(sync), Duration::from_micros(write));
     dwell(random, 1_000, 2_500);
     Outcome::Serves
 }
@@ -106,7 +106,7 @@ pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outc
         let size = 1_i64 << random.below(26);
         let seconds = if random.chance(50) { size } else { -size };
         let right = jiff::Timestamp::now();
-        around.weather.clock(seconds);
+        around.faults.clock(seconds);
         let before = daemon.log().length();
         daemon.signal(Signal::SIGHUP);
         daemon.wait_for_notification("READY=1");
@@ -118,7 +118,7 @@ pub fn clock_jump(around: &Around, daemon: &Daemon, random: &mut Seeded) -> Outc
         dwell(random, 100, 500);
     }
     if random.chance(70) {
-        around.weather.clock(0);
+        around.faults.clock(0);
         return Outcome::Serves;
     }
     // It is started while the clock is wrong. Then the clock is corrected.

@@ -1,4 +1,4 @@
-//! The disk behind a recorded run: what is certainly on it, and what may be.
+//! The disk of a recorded run: what is certainly on it, and what may be.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// What a disk writes whole or not at all, in bytes.
+/// Bytes that a disk writes atomically.
 const SECTOR: usize = 512;
 
 /// Pseudo-random numbers from a seed (SplitMix64: Steele, Lea and Flood, 2014).
@@ -15,6 +15,7 @@ const SECTOR: usize = 512;
 pub struct Seeded(pub u64);
 
 impl Seeded {
+    /// Returns the next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -23,15 +24,17 @@ impl Seeded {
         z ^ (z >> 31)
     }
 
-    /// A number under `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
     }
 
+    /// Returns true with this probability.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
+    /// Returns this many bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
@@ -42,30 +45,30 @@ impl Seeded {
     }
 }
 
-/// One thing that the recorded process did.
+/// Something that the recorded process did.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A file (or folder) was made under this path, with this inode.
+    /// A file or folder with this inode was created under this path.
     Made { path: String, inode: u64, folder: bool },
-    /// Bytes of the log, from `data.0` to `data.1`, were written; `durable` where the descriptor was `O_DSYNC`.
+    /// The bytes of the log from `data.0` to `data.1` were written; `durable` if the descriptor was `O_DSYNC`.
     Wrote { inode: u64, offset: u64, data: (usize, usize), durable: bool },
-    /// The file was cut or stretched to this length.
+    /// The file was truncated or extended to this length.
     Truncated { inode: u64, length: u64 },
-    /// A process began. Whatever an earlier one had begun never ends.
+    /// A process began. Syncs of an earlier process never end.
     Began,
-    /// A sync began, and covers what was done before. The process counts its syncs.
+    /// A sync with this number began. It covers earlier changes.
     SyncBegan { inode: u64, number: u64 },
     /// A sync ended.
     SyncEnded { inode: u64, number: u64 },
-    /// A sync failed: what was written and no sync had begun for will never reach the disk.
+    /// A sync failed: written data that no other running sync covers never reaches the disk.
     SyncFailed { inode: u64 },
-    /// `sync_file_range`: no promise.
+    /// `sync_file_range`, which guarantees nothing.
     RangeSynced,
     /// A file was renamed.
     Renamed { from: String, to: String },
     /// A file or an empty folder was removed.
     Removed { path: String },
-    /// The process told something.
+    /// The process added a mark.
     Marked(String),
 }
 
@@ -78,9 +81,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads a log, up to a last record that the end of the process may have cut off.
+    /// Reads a log. The last record may be incomplete if the process was killed.
     pub fn read(path: &Path) -> Self {
-        let bytes = fs::read(path).expect("the log can be read");
+        let bytes = fs::read(path).expect("failed to read the log");
         let (mut events, mut ends) = (Vec::new(), Vec::new());
         let mut at = 0;
         while let Some(head) = bytes.get(at..at + 32) {
@@ -114,19 +117,19 @@ impl Log {
         Log { bytes, events, ends }
     }
 
-    /// How many bytes the log had before this event.
+    /// Returns the length of the log before this event, in bytes.
     pub fn length_before(&self, event: usize) -> u64 {
         event.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 
-    /// How many events were in the log when it had this length.
+    /// Returns how many events the log had when it had this length.
     pub fn events_within(&self, length: u64) -> usize {
         self.ends.partition_point(|end| *end <= length)
     }
 }
 
 impl Log {
-    /// Points at which at least two writes of one file are not synced: where the order of the disk's work matters.
+    /// Returns the points at which at least two writes of one file are unsynced, so that the disk may reorder them.
     pub fn busy_points(&self) -> Vec<usize> {
         let mut unsynced: HashMap<u64, usize> = HashMap::new();
         let mut points = Vec::new();
@@ -143,7 +146,7 @@ impl Log {
         points
     }
 
-    /// Bytes written, and the length that the longest file ever had.
+    /// Returns the number of bytes written, and the greatest length of any file.
     pub fn volume(&self) -> (u64, u64) {
         self.events.iter().fold((0, 0), |(bytes, longest), event| match event {
             Event::Wrote { offset, data, .. } => {
@@ -154,13 +157,13 @@ impl Log {
         })
     }
 
-    /// How many events are of a sort.
+    /// Counts events.
     pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|event| wanted(event)).count()
     }
 }
 
-/// A change of a file that no sync has covered yet.
+/// An unsynced change of a file.
 #[derive(Clone)]
 enum Pending {
     Write { event: usize, offset: u64, data: (usize, usize) },
@@ -175,10 +178,10 @@ impl Pending {
     }
 }
 
-/// An entry: of which folder, and its name in it.
+/// A directory entry: the folder, and the name in it.
 type Entry = (usize, String);
 
-/// A change of the entries of a folder that no sync of the folder has covered yet.
+/// An unsynced change of the entries of a folder.
 #[derive(Clone)]
 enum EntryChange {
     Add { at: Entry, file: usize },
@@ -191,56 +194,56 @@ struct File {
     folder: bool,
     durable: Vec<u8>,
     pending: Vec<Pending>,
-    /// Those under way: their numbers, and the events with which they began.
+    /// Running syncs: their numbers, and the events with which they began.
     syncs: HashMap<u64, usize>,
 }
 
-/// The disk as of one point of a run.
+/// The disk at one point of a run.
 #[derive(Clone)]
 pub struct Disk {
     files: Vec<File>,
     by_inode: HashMap<u64, usize>,
-    /// What is certainly there.
+    /// The durable entries.
     entries: BTreeMap<Entry, usize>,
-    /// What the process sees, to know which file a path is about.
+    /// The entries that the process sees.
     seen: BTreeMap<Entry, usize>,
-    /// Each with its event and the folder.
+    /// Unsynced changes of entries, with the event and the folder.
     pending: Vec<(usize, usize, EntryChange)>,
     events: usize,
-    /// A disk that says it has synced and has not: what shows that a test can fail.
+    /// Whether syncs do nothing, which shows that a test can fail.
     pub lying: bool,
 }
 
-/// How much of what was not synced is there after a cut.
+/// Which unsynced changes survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Nothing.
     DropAll,
     /// Everything.
     KeepAll,
-    /// Each change or not.
+    /// Some changes, at random.
     Reorder,
-    /// Each sector or not.
+    /// Some sectors of the changes, at random.
     Tear,
-    /// The last change of each file alone.
+    /// Only the last change of each file.
     LastOnly,
-    /// Everything up to some point, which is torn.
+    /// All changes up to one that is torn.
     Prefix,
 }
 
 impl Cut {
-    /// One of them, by chance.
+    /// Returns a random kind of cut.
     pub fn any(random: &mut Seeded) -> Self {
         let all = [Cut::DropAll, Cut::KeepAll, Cut::Reorder, Cut::Tear, Cut::LastOnly, Cut::Prefix];
         all[random.below(all.len() as u64) as usize]
     }
 }
 
-/// The folder that all paths begin at.
+/// The folder that paths are relative to.
 const ROOT: usize = 0;
 
 impl Disk {
-    /// A disk that durably holds what is below `root` now.
+    /// Creates a disk with the durable content of `root`.
     pub fn holding(root: &Path) -> Self {
         let mut disk = Disk {
             files: Vec::new(),
@@ -257,14 +260,14 @@ impl Disk {
     }
 
     fn hold(&mut self, path: &Path) -> usize {
-        let found = fs::metadata(path).expect("it is there");
-        let durable = if found.is_dir() { Vec::new() } else { fs::read(path).expect("it can be read") };
+        let found = fs::metadata(path).expect("failed to read metadata");
+        let durable = if found.is_dir() { Vec::new() } else { fs::read(path).expect("failed to read") };
         let file = self.files.len();
         self.by_inode.insert(found.ino(), file);
         self.files.push(File { folder: found.is_dir(), durable, ..File::default() });
         if found.is_dir() {
-            for entry in fs::read_dir(path).expect("it can be read") {
-                let entry = entry.expect("it can be read");
+            for entry in fs::read_dir(path).expect("failed to read") {
+                let entry = entry.expect("failed to read");
                 let below = self.hold(&entry.path());
                 self.entries.insert((file, entry.file_name().to_string_lossy().into_owned()), below);
             }
@@ -272,7 +275,7 @@ impl Disk {
         file
     }
 
-    /// The entry that the process sees under this path.
+    /// Returns the entry that the process sees under this path.
     fn entry(&self, path: &str) -> Entry {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let folder = match folder {
@@ -282,7 +285,7 @@ impl Disk {
         (folder, name.to_owned())
     }
 
-    /// Plays the log on, up to event `to`.
+    /// Applies the events of the log up to `to`.
     pub fn play(&mut self, log: &Log, to: usize) {
         while self.events < to {
             self.step(log, self.events);
@@ -303,7 +306,7 @@ impl Disk {
                 let (from, to) = (self.entry(from), self.entry(to));
                 if let Some(file) = self.seen.remove(&from) {
                     self.seen.insert(to.clone(), file);
-                    // Some disks keep the new entry and have not yet made the old one durable.
+                    // Some file systems keep the new entry although the old one was never durable.
                     let added = |change: &EntryChange| matches!(change, EntryChange::Add { at, .. } if *at == from);
                     let not_durable = self.pending.iter().any(|(_, _, change)| added(change));
                     self.change(event, to.0, EntryChange::Move { from, to: to.clone() });
@@ -349,9 +352,9 @@ impl Disk {
             }
             Event::SyncFailed { inode } => {
                 if let Some(file) = self.file(*inode) {
-                    // Another sync that is under way has taken charge of what was written before it.
-                    let in_charge = file.syncs.values().max().copied().unwrap_or(0);
-                    file.pending.retain(|change| change.event() < in_charge);
+                    // Another running sync covers what was written before it.
+                    let covered = file.syncs.values().max().copied().unwrap_or(0);
+                    file.pending.retain(|change| change.event() < covered);
                 }
             }
             Event::RangeSynced | Event::Marked(_) => {}
@@ -373,8 +376,8 @@ impl Disk {
         settled.iter().for_each(|(_, _, change)| apply(&mut self.entries, change));
     }
 
-    /// Writes the disk out as a power cut before the next event could have left it. `next` is that event: where it is a
-    /// write, it may have begun.
+    /// Writes the disk to `target` as a power cut before the next event could have left it. If that event is a write, it may
+    /// have begun.
     pub fn rebuild(&self, log: &Log, cut: Cut, random: &mut Seeded, target: &Path) {
         let mut entries = self.entries.clone();
         let first_dropped = random.below(self.pending.len() as u64 + 1) as usize;
@@ -390,7 +393,7 @@ impl Disk {
                 apply(&mut entries, change);
             }
         }
-        let under_way = match log.events.get(self.events) {
+        let running = match log.events.get(self.events) {
             Some(Event::Wrote { inode, offset, data, .. }) => self
                 .by_inode
                 .get(inode)
@@ -399,7 +402,7 @@ impl Disk {
         };
         let mut folders = vec![(ROOT, target.to_owned())];
         while let Some((folder, path)) = folders.pop() {
-            fs::DirBuilder::new().mode(0o700).recursive(true).create(&path).expect("a folder can be made");
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(&path).expect("failed to create a folder");
             let inside = entries.range((folder, String::new())..(folder + 1, String::new()));
             for ((_, name), &file) in inside {
                 let path = path.join(name);
@@ -407,7 +410,7 @@ impl Disk {
                     folders.push((file, path));
                     continue;
                 }
-                let extra = under_way.as_ref().filter(|(of, _)| *of == file).map(|(_, write)| write.clone());
+                let extra = running.as_ref().filter(|(of, _)| *of == file).map(|(_, write)| write.clone());
                 let content = self.files[file].content(log, cut, random, extra);
                 use std::io::Write;
                 let mut out = fs::OpenOptions::new()
@@ -415,8 +418,8 @@ impl Disk {
                     .create_new(true)
                     .mode(0o600)
                     .open(path)
-                    .expect("a file can be made");
-                out.write_all(&content).expect("a file can be written");
+                    .expect("failed to create a file");
+                out.write_all(&content).expect("failed to write a file");
             }
         }
     }
@@ -439,7 +442,7 @@ fn apply(entries: &mut BTreeMap<Entry, usize>, change: &EntryChange) {
 }
 
 impl File {
-    /// Every change before this event is on the disk.
+    /// Makes every change before this event durable.
     fn settle(&mut self, before: usize, log: &Log) {
         let (settled, pending) =
             std::mem::take(&mut self.pending).into_iter().partition(|change| change.event() < before);
@@ -450,16 +453,16 @@ impl File {
         }
     }
 
-    fn content(&self, log: &Log, cut: Cut, random: &mut Seeded, under_way: Option<Pending>) -> Vec<u8> {
+    fn content(&self, log: &Log, cut: Cut, random: &mut Seeded, running: Option<Pending>) -> Vec<u8> {
         let mut content = self.durable.clone();
-        let changes: Vec<Pending> = self.pending.iter().cloned().chain(under_way).collect();
+        let changes: Vec<Pending> = self.pending.iter().cloned().chain(running).collect();
         let torn = random.below(changes.len() as u64 + 1) as usize;
         for (number, change) in changes.iter().enumerate() {
             match cut {
                 Cut::DropAll => {}
                 Cut::KeepAll => write(&mut content, log, change, |_| true),
                 Cut::Reorder if random.chance(50) => write(&mut content, log, change, |_| true),
-                Cut::Reorder => stretch(&mut content, change, random),
+                Cut::Reorder => extend(&mut content, change, random),
                 Cut::Tear => write(&mut content, log, change, |_| random.chance(50)),
                 Cut::LastOnly if number + 1 == changes.len() => write(&mut content, log, change, |_| true),
                 Cut::LastOnly => {}
@@ -479,8 +482,8 @@ impl File {
     }
 }
 
-/// A write that is lost may still have left its length.
-fn stretch(content: &mut Vec<u8>, change: &Pending, random: &mut Seeded) {
+/// Extends a file at random as a lost write may have done.
+fn extend(content: &mut Vec<u8>, change: &Pending, random: &mut Seeded) {
     if let Pending::Write { offset, data, .. } = change {
         let end = *offset as usize + data.1 - data.0;
         if end > content.len() && random.chance(50) {
@@ -489,7 +492,7 @@ fn stretch(content: &mut Vec<u8>, change: &Pending, random: &mut Seeded) {
     }
 }
 
-/// Carries out a change, of a write only the sectors that are kept.
+/// Applies a change. Of a write, applies only the sectors that are kept.
 fn write(content: &mut Vec<u8>, log: &Log, change: &Pending, mut keep: impl FnMut(usize) -> bool) {
     match *change {
         Pending::Length { length, .. } => {

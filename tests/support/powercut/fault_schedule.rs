@@ -1,4 +1,4 @@
-//! A process whose disk fails or takes its time, and whose clock is wrong, for as long as a test says. Nothing is recorded.
+//! Makes the disk of a process fail or slow, and its clock wrong, as a test schedules it. Nothing is recorded.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, shim, tell};
+use super::{Fault, shim, write_fault};
 
-/// What a process finds around it.
-pub struct Weather {
+/// The current faults of a process.
+pub struct FaultSchedule {
     root: PathBuf,
     fault: PathBuf,
     file: fs::File,
@@ -18,47 +18,47 @@ pub struct Weather {
     shim: PathBuf,
 }
 
-impl Weather {
-    /// Fair weather for files below `root`; its own files go to `beside`, which must not be below `root`. Fails where
-    /// there is no C compiler.
+impl FaultSchedule {
+    /// Begins without faults for files below `root`. Creates its files in `beside`, which must not be below `root`. Fails
+    /// without a C compiler.
     pub fn new(root: &Path, beside: &Path) -> Result<Self, String> {
         let text = |error: std::io::Error| error.to_string();
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let (fault, path) = (beside.join("fault"), beside.join("weather"));
+        let (fault, path) = (beside.join("fault"), beside.join("schedule"));
         fs::write(&fault, [b' '; 8]).map_err(text)?;
         let file = fs::File::create(&path).map_err(text)?;
         file.write_all_at(&[0; 24], 0).map_err(text)?;
-        Ok(Weather { root, fault, file, path, shim: shim()? })
+        Ok(FaultSchedule { root, fault, file, path, shim: shim()? })
     }
 
-    /// What a process needs in its environment to be out in it.
+    /// Returns the environment of a process with these faults.
     pub fn environment(&self) -> [(&'static str, &Path); 4] {
         [
             ("LD_PRELOAD", &self.shim),
             ("POWERCUT_ROOT", &self.root),
             ("POWERCUT_FAULT", &self.fault),
-            ("POWERCUT_WEATHER", &self.path),
+            ("POWERCUT_SCHEDULE", &self.path),
         ]
     }
 
-    /// From now on, what the process tries fails; `None` for as usual.
+    /// Makes calls fail from now on, or ends that.
     pub fn fail(&self, fault: Option<Fault>) {
-        tell(&self.fault, fault);
+        write_fault(&self.fault, fault);
     }
 
-    /// From now on, a sync and a write of files below the root take so much longer.
+    /// Delays each sync and each write of files below the root from now on.
     pub fn slow(&self, sync: Duration, write: Duration) {
-        self.set(0, i64::try_from(sync.as_micros()).expect("a short time"));
-        self.set(8, i64::try_from(write.as_micros()).expect("a short time"));
+        self.set(0, i64::try_from(sync.as_micros()).expect("the delay is too long"));
+        self.set(8, i64::try_from(write.as_micros()).expect("the delay is too long"));
     }
 
-    /// From now on, the clock is wrong by so many seconds.
+    /// Makes the clock wrong by so many seconds from now on.
     pub fn clock(&self, seconds: i64) {
         self.set(16, seconds);
     }
 
     fn set(&self, offset: u64, number: i64) {
-        // Eight bytes of one page, at once: whoever has it mapped sees the number before or the number after.
-        self.file.write_all_at(&number.to_ne_bytes(), offset).expect("the weather can be written");
+        // Eight bytes of one page are written at once: the process sees the old or the new number.
+        self.file.write_all_at(&number.to_ne_bytes(), offset).expect("failed to write the schedule");
     }
 }

@@ -1,13 +1,11 @@
-//! Cutting the power of a process that writes files, at any point, on paper.
+//! Simulates power cuts at any point of a process that writes files.
 //!
-//! A process runs with a preloaded shim that records every change below a directory, and every sync ([`Recorder`]).
-//! From the log, the disk is rebuilt as a power cut could have left it: what was synced is there, the rest is there,
-//! not there, reordered or torn ([`disk`]). A process marks in the same log what it has answered, so a test knows
-//! what must be there.
+//! The process runs with a preloaded shim that records every change below a directory, and every sync ([`Recorder`]). From
+//! the log, the disk is rebuilt as a power cut could have left it: synced changes are there, and others are there, missing,
+//! reordered or torn ([`disk`]). The process marks in the log what it has acknowledged, so a test knows what must be there.
 //!
-//! The model is stricter than most disks and file systems: a file's sync promises nothing about its entry in its
-//! directory, and changes of entries that were not synced come and go independently of each other. `sync_file_range`
-//! promises nothing.
+//! The model is stricter than most disks and file systems. Syncing a file does not sync its directory entry. Changes of
+//! entries that were not synced are kept or lost independently of each other. `sync_file_range` has no effect.
 
 pub mod disk;
 pub mod fault_schedule;
@@ -22,7 +20,7 @@ use std::{
 
 use nix::errno::Errno;
 
-/// Where a run is recorded.
+/// Records processes.
 pub struct Recorder {
     root: PathBuf,
     log: PathBuf,
@@ -31,20 +29,20 @@ pub struct Recorder {
     shim: PathBuf,
 }
 
-/// What goes wrong with files below the root, and the error that it gives.
+/// Calls on files below the root that fail, and their error.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// Nothing can be changed, nor opened to be changed.
+    /// All changes, and opening files for writing.
     Changes(Errno),
-    /// Nothing can be written, nor made.
+    /// Writing and creating files.
     Growth(Errno),
-    /// Nothing can be made durable.
+    /// Syncs.
     Syncs(Errno),
 }
 
 impl Recorder {
-    /// Records what happens below `root`; its own files go to `beside`, which must not be below `root`. Fails where there
-    /// is no C compiler.
+    /// Prepares to record what happens below `root`. Creates its files in `beside`, which must not be below `root`. Fails
+    /// without a C compiler.
     pub fn new(root: &Path, beside: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         let file = |name| {
@@ -54,12 +52,12 @@ impl Recorder {
         Ok(Recorder { root, log: file("log")?, marks: file("marks")?, fault: file("fault")?, shim: shim()? })
     }
 
-    /// Has this command recorded. Several, one after the other, are recorded in one log.
+    /// Records this command. Several commands, one after the other, are recorded in one log.
     pub fn record<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.envs(self.environment())
     }
 
-    /// What a process to be recorded needs in its environment.
+    /// Returns the environment of a recorded process.
     pub fn environment(&self) -> [(&'static str, &Path); 5] {
         [
             ("LD_PRELOAD", &self.shim),
@@ -70,55 +68,55 @@ impl Recorder {
         ]
     }
 
-    /// Has this command recorded, and every `every`-th sync of a file fail.
+    /// Records this command, and makes every `every`-th sync of a file fail.
     pub fn record_with_failing_syncs<'a>(&self, command: &'a mut Command, every: u32) -> &'a mut Command {
         self.record(command).env("POWERCUT_FAIL_SYNCS", every.to_string())
     }
 
-    /// What was recorded until now.
+    /// Returns the log.
     pub fn log(&self) -> disk::Log {
         disk::Log::read(&self.log)
     }
 
-    /// How long the log is now, in bytes. What a process has told anyone by then is in it.
+    /// Returns the length of the log, in bytes. The log has everything that a process has acknowledged until now.
     pub fn length(&self) -> u64 {
-        fs::metadata(&self.log).expect("the log is there").len()
+        fs::metadata(&self.log).expect("failed to read the log").len()
     }
 
-    /// Waits until no recorded process is in the middle of a change, and lets none begin until the answer is dropped.
-    /// A process that is killed meanwhile leaves files and log that agree.
+    /// Waits until no recorded process is in the middle of a change, and prevents changes until the lock is dropped. If a
+    /// process is killed meanwhile, its files match the log.
     pub fn hold_still(&self) -> fs::File {
-        let log = fs::File::open(&self.log).expect("the log is there");
-        log.lock().expect("the log can be locked");
+        let log = fs::File::open(&self.log).expect("failed to read the log");
+        log.lock().expect("failed to lock the log");
         log
     }
 
-    /// From now on, what recorded processes try fails; `None` for as usual.
+    /// Makes calls of recorded processes fail from now on, or ends that.
     pub fn fail(&self, fault: Option<Fault>) {
-        tell(&self.fault, fault);
+        write_fault(&self.fault, fault);
     }
 }
 
-fn tell(path: &Path, fault: Option<Fault>) {
+fn write_fault(path: &Path, fault: Option<Fault>) {
     let text = fault.map_or(String::new(), |fault| match fault {
         Fault::Changes(errno) => format!("C{}", errno as i32),
         Fault::Growth(errno) => format!("G{}", errno as i32),
         Fault::Syncs(errno) => format!("S{}", errno as i32),
     });
-    // A process reads the eight bytes at once, so they are written in place: there is never none of them.
-    let mut file = fs::OpenOptions::new().write(true).open(path).expect("the fault can be opened");
-    file.write_all(format!("{text:8}").as_bytes()).expect("the fault can be written");
+    // Written in place, because a process may read the eight bytes at any time.
+    let mut file = fs::OpenOptions::new().write(true).open(path).expect("failed to open the fault file");
+    file.write_all(format!("{text:8}").as_bytes()).expect("failed to write the fault file");
 }
 
-/// Marks something in the log, from within a recorded process. Does nothing in one that is not.
+/// Adds a mark to the log of a recorded process. Does nothing in other processes.
 pub fn mark(text: &str) {
     if let Some(marks) = std::env::var_os("POWERCUT_MARKS") {
-        let mut file = fs::OpenOptions::new().append(true).open(marks).expect("the marks can be opened");
-        file.write_all(text.as_bytes()).expect("a mark can be written");
+        let mut file = fs::OpenOptions::new().append(true).open(marks).expect("failed to open the marks");
+        file.write_all(text.as_bytes()).expect("failed to write a mark");
     }
 }
 
-/// Compiles the shim, once a run.
+/// Compiles the shim, once per run.
 fn shim() -> Result<PathBuf, String> {
     static SHIM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     SHIM.get_or_init(|| {

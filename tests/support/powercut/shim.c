@@ -1,29 +1,28 @@
 /*
- * Records what a process does to the files below one directory, for tests that cut its power afterwards.
+ * Records what a process does to the files below one directory, for tests that simulate power cuts.
  *
- * Loaded with LD_PRELOAD. POWERCUT_ROOT is the directory, POWERCUT_LOG the file that records go to, POWERCUT_MARKS a
- * file whose writes become marks in the log ("this was answered").
+ * Loaded with LD_PRELOAD. POWERCUT_ROOT is the directory, POWERCUT_LOG the file for the records, POWERCUT_MARKS a file
+ * whose writes become marks in the log ("this was acknowledged").
  *
- * POWERCUT_FAIL_SYNCS, a number n, makes every n-th sync of a file fail, the way Linux does it: what the file's cache
- * held is never written, and yet stays in the cache until it is dropped with POSIX_FADV_DONTNEED.
+ * POWERCUT_FAIL_SYNCS, a number n, makes every n-th sync of a file fail as on Linux: the cached data is never written, but
+ * stays in the cache until it is dropped with POSIX_FADV_DONTNEED.
  *
- * POWERCUT_SYNC_MICROSECONDS is how long a sync takes. Meanwhile other threads go on, as they do beside a disk.
+ * POWERCUT_SYNC_MICROSECONDS is how long a sync takes. Other threads run meanwhile, as with a real disk.
  *
- * Calls that change files run one at a time, each together with its record, so the order of the log is the order in
- * which they happened. A process begins with a record. A sync is two records: its beginning and its end. What other
- * threads write in between is not covered by it. Syncs are recorded and not carried out: the test decides what reached
- * the disk.
+ * Calls that change files run one at a time, each together with its record, so the log has the order of the calls. A
+ * process begins with a record. A sync has two records, for its beginning and its end, and does not cover what other
+ * threads write in between. Syncs are recorded but not executed: the test decides what reached the disk.
  *
- * Each call with its record holds a lock (flock) on the log, so that a test can kill the process between two of them.
- * POWERCUT_FAULT is a file that tells what fails: C and an error number for every change, G for what needs room, S for
- * syncs.
+ * Each call and its record hold a lock (flock) on the log, so that a test can kill the process between two calls.
+ * POWERCUT_FAULT is a file with the calls that fail: C and an error number for every change, G for writing and creating, S
+ * for syncs.
  *
- * Without POWERCUT_LOG nothing is recorded, and syncs are carried out: then faults are all that this brings, and
- * POWERCUT_WEATHER, a file that is mapped: three numbers of 8 bytes that a test changes while the process runs. How long a
- * sync takes longer and how long a write does, in microseconds, and by how many seconds CLOCK_REALTIME is wrong.
+ * Without POWERCUT_LOG nothing is recorded, and syncs are executed. Then the shim only injects faults, together with
+ * POWERCUT_SCHEDULE, a mapped file of three numbers of 8 bytes that a test changes while the process runs: the delay of a
+ * sync and of a write, in microseconds, and the error of CLOCK_REALTIME, in seconds.
  *
- * Record: type (1 byte), flag (1), path length (2), 4 bytes of nothing, file (8), offset (8), length (8), then the path and the
- * data; integers in the machine's order. See disk.rs for what each type means.
+ * Record: type (1 byte), flag (1), path length (2), 4 unused bytes, file (8), offset (8), length (8), then the path and the
+ * data; integers in native byte order. disk.rs describes the types.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -55,18 +54,18 @@ static char marks[PATH_MAX];
 static int log_fd = -1, fault_fd = -1;
 static int preloaded;
 
-static struct weather {
+static struct schedule {
     int64_t sync_microseconds, write_microseconds, clock_seconds;
-} fair, *weather = &fair;
+} no_faults, *schedule = &no_faults;
 
 static int (*real_clock)(clockid_t, struct timespec *);
 
 static unsigned long fail_every, syncs;
 static unsigned sync_microseconds;
 
-/* What a change has replaced, latest first; only kept where syncs are to fail, until the change is synced and no earlier
- * one of its file is lost. `data` is what stood from `offset`, zeros where the file had ended; `file_length` how long the
- * file was. */
+/* What a change replaced, latest first. Kept only if syncs may fail, until the change is synced and no earlier change of
+ * its file is lost. `data` is the old content from `offset`, with zeros after the end of the file; `file_length` is the old
+ * length of the file. */
 struct before {
     struct before *earlier;
     uint64_t inode;
@@ -77,7 +76,7 @@ struct before {
 };
 static struct before *unsynced;
 
-/* For each descriptor: the inode below the root that it is open on, or 0; whether writes through it are durable. */
+/* For each descriptor: its inode below the root, or 0; whether writes through it are durable. */
 static uint64_t inode_of[FDS];
 static char durable[FDS];
 static char marking[FDS];
@@ -97,7 +96,7 @@ static void leave(void) {
     errno = saved;
 }
 
-/* Whether a call of this sort is to fail; errno says with what. Within the lock. */
+/* Returns whether a call of one of these sorts fails, and sets errno. Called with the lock held. */
 static int fails(const char *sorts) {
     char wanted[9] = {0};
     if (fault_fd < 0 || syscall(SYS_pread64, fault_fd, wanted, 8, 0) < 2 || !strchr(sorts, wanted[0])) return 0;
@@ -124,7 +123,7 @@ static void record(char type, int flag, uint64_t file, uint64_t offset, const ch
         char type;
         unsigned char flag;
         uint16_t path_length;
-        uint32_t nothing;
+        uint32_t unused;
         uint64_t file, offset, length;
     } head = {type, (unsigned char)flag, (uint16_t)strlen(path), 0, file, offset, length};
     put(&head, sizeof head);
@@ -146,12 +145,12 @@ static void begin(void) {
     root_length = strlen(root);
     const char *fault = getenv("POWERCUT_FAULT");
     if (fault) fault_fd = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
-    const char *sky = getenv("POWERCUT_WEATHER");
-    int sky_fd = sky ? (int)syscall(SYS_openat, AT_FDCWD, sky, O_RDONLY | O_CLOEXEC, 0) : -1;
-    if (sky_fd >= 0) {
-        weather = mmap(NULL, sizeof *weather, PROT_READ, MAP_SHARED, sky_fd, 0);
-        if (weather == MAP_FAILED) abort();
-        syscall(SYS_close, sky_fd);
+    const char *schedule_path = getenv("POWERCUT_SCHEDULE");
+    int schedule_fd = schedule_path ? (int)syscall(SYS_openat, AT_FDCWD, schedule_path, O_RDONLY | O_CLOEXEC, 0) : -1;
+    if (schedule_fd >= 0) {
+        schedule = mmap(NULL, sizeof *schedule, PROT_READ, MAP_SHARED, schedule_fd, 0);
+        if (schedule == MAP_FAILED) abort();
+        syscall(SYS_close, schedule_fd);
     }
     preloaded = 1;
     if (!log) return;
@@ -178,11 +177,11 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     on();
     int answer = real_clock(clock, now);
     if (answer == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += *(const volatile int64_t *)&weather->clock_seconds;
+        now->tv_sec += *(const volatile int64_t *)&schedule->clock_seconds;
     return answer;
 }
 
-/* The path below the root that `dir` and `path` name, into `out`; 0 where it is not below. */
+/* Writes the path relative to the root into `out`. Returns 0 if the path is not below the root. */
 static int below(int dir, const char *path, char *out) {
     char whole[PATH_MAX * 2];
     if (path[0] == '/') {
@@ -201,7 +200,7 @@ static int below(int dir, const char *path, char *out) {
         base[length] = 0;
         snprintf(whole, sizeof whole, "%s/%s", base, path);
     }
-    /* By way of a descriptor, whatever its directory is called now. */
+    /* A path through a descriptor, whose directory may have been renamed. */
     if (strncmp(whole, "/proc/self/fd/", 14) == 0 && strchr(whole + 14, '/')) {
         char base[PATH_MAX], rest[PATH_MAX], *slash = strchr(whole + 14, '/');
         snprintf(rest, sizeof rest, "%s", slash);
@@ -288,7 +287,7 @@ static void look_before(int reader, struct before *kept) {
     if (kept->length && syscall(SYS_pread64, reader, kept->data, kept->length, kept->offset) < 0) abort();
 }
 
-/* Called before a change of the bytes from `offset`. */
+/* Keeps the old bytes from `offset`. Called before a change. */
 static void keep_before(int fd, uint64_t inode, off_t offset, size_t length, int truncates) {
     if (!fail_every || durable[fd]) return;
     struct before *kept = malloc(sizeof *kept + length);
@@ -306,8 +305,8 @@ static int any_lost(uint64_t inode) {
     return 0;
 }
 
-/* A sync takes charge of what was changed before it, or with `lost` that is never to be written. What is to be undone
- * below a change that is synced needs that change to be kept. */
+/* Marks earlier changes as synced, or with `lost` as never written. A synced change is kept while an earlier one is lost,
+ * because undoing that one needs it. */
 static void settle(uint64_t inode, int lost) {
     int keep = any_lost(inode);
     for (struct before **at = &unsynced; *at;) {
@@ -329,7 +328,7 @@ static void put_back(int writer, const void *data, size_t length, off_t offset, 
     if (syscall(SYS_ftruncate, writer, file_length) != 0) abort();
 }
 
-/* Undoes every change down to the earliest that is lost, and does again those that are not. */
+/* Undoes all changes down to the earliest lost one, and repeats those that are not lost. */
 static void roll_back(uint64_t inode, int writer, struct before *from) {
     struct before *at = from, *rest;
     while (at && at->inode != inode) at = at->earlier;
@@ -347,7 +346,7 @@ static void roll_back(uint64_t inode, int writer, struct before *from) {
     put_back(writer, at->data, at->length, at->offset, at->file_length);
     roll_back(inode, writer, rest);
     if (!at->lost) {
-        /* What stood there before it may be something else now. */
+        /* The content before the change may be different now. */
         look_before(writer, at);
         off_t end = at->offset + (off_t)at->length;
         off_t length = at->truncates ? length_after : at->file_length > end ? at->file_length : end;
@@ -357,7 +356,7 @@ static void roll_back(uint64_t inode, int writer, struct before *from) {
     free(after);
 }
 
-/* The cache is dropped: the file is again what the disk holds. What is not synced and not lost stays in it. */
+/* Drops the cache: the file has the content of the disk again. Changes that are neither synced nor lost stay. */
 int posix_fadvise64(int fd, off64_t offset, off64_t length, int advice) {
     uint64_t inode = tracked(fd);
     if (!inode || advice != POSIX_FADV_DONTNEED) return (int)syscall(SYS_fadvise64, fd, offset, length, advice);
@@ -382,7 +381,7 @@ int posix_fadvise64(int fd, off64_t offset, off64_t length, int advice) {
 
 int posix_fadvise(int fd, off_t offset, off_t length, int advice) { return posix_fadvise64(fd, offset, length, advice); }
 
-/* The C library closes the descriptor of a directory stream by itself. */
+/* The C library closes the descriptor of a directory stream without calling `close`. */
 int closedir(DIR *stream) {
     static int (*real)(DIR *);
     if (!real) real = (int (*)(DIR *))dlsym(RTLD_NEXT, "closedir");
@@ -402,7 +401,7 @@ static void wrote(int fd, uint64_t inode, uint64_t offset, const void *data, siz
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     uint64_t inode = tracked(fd);
     if (!inode) return syscall(SYS_pwrite64, fd, data, length, offset);
-    take(&weather->write_microseconds);
+    take(&schedule->write_microseconds);
     enter();
     keep_before(fd, inode, offset, length, 0);
     ssize_t done = fails("CG") ? -1 : syscall(SYS_pwrite64, fd, data, length, offset);
@@ -417,7 +416,7 @@ ssize_t write(int fd, const void *data, size_t length) {
     uint64_t inode = tracked(fd);
     int is_mark = on() && fd >= 0 && fd < FDS && marking[fd];
     if (!inode && !is_mark) return syscall(SYS_write, fd, data, length);
-    take(&weather->write_microseconds);
+    take(&schedule->write_microseconds);
     enter();
     off_t at = inode ? lseek(fd, 0, SEEK_CUR) : 0;
     if (inode && (fcntl(fd, F_GETFL) & O_APPEND)) at = lseek(fd, 0, SEEK_END);
@@ -431,7 +430,7 @@ ssize_t write(int fd, const void *data, size_t length) {
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     if (!tracked(fd)) return syscall(SYS_writev, fd, parts, count);
-    /* A short write is allowed, so one part is enough. */
+    /* Short writes are allowed, so one part is enough. */
     for (int i = 0; i < count; i++)
         if (parts[i].iov_len) return write(fd, parts[i].iov_base, parts[i].iov_len);
     return 0;
@@ -468,7 +467,7 @@ static int synced(int fd, long call) {
     static uint64_t begun;
     uint64_t inode = inode_of[fd];
     struct stat now;
-    take(&weather->sync_microseconds);
+    take(&schedule->sync_microseconds);
     enter();
     if (fails("S")) {
         leave();
@@ -494,7 +493,7 @@ static int synced(int fd, long call) {
 int fsync(int fd) { return tracked(fd) ? synced(fd, SYS_fsync) : (int)syscall(SYS_fsync, fd); }
 int fdatasync(int fd) { return tracked(fd) ? synced(fd, SYS_fdatasync) : (int)syscall(SYS_fdatasync, fd); }
 
-/* It promises nothing about a power cut, so it is not even recorded as a sync. */
+/* Guarantees nothing after a power cut, so it is not recorded as a sync. */
 int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {
     if (!tracked(fd)) return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
     enter();

@@ -1,42 +1,51 @@
-//! Compaction: a new database beside the old one, with the same rows and without their past. A migration is the same,
-//! with a new database of another engine.
+//! Compaction: a new database beside the old one, with the same rows and without their history. A migration is a
+//! compaction whose new database is of another engine.
 //!
-//! 1. An empty database is made in `sled.new`, say, and the rows are copied while batches are applied (`copy`).
-//! 2. Every row of it is read back and held against its manifest, and its files are made durable.
-//! 3. Under the writer's lock, it gets the manifest of the old one, which must be what the copy came to. Then `sled` becomes
-//!    `sled.old` and `sled.new` becomes `sled`, each durable before the next step; an open database may be renamed, so both
-//!    go on. Witness and callers go over to the new one.
-//! 4. When the last call on the old one has ended, its files are removed.
+//! For an engine named `fjall`:
 //!
-//! What a crash leaves is told by the names alone: while there is no `sled`, nor one of another engine, `sled.old` is the database, complete, for
-//! nothing is committed between the two renames; as soon as there is one, all others may go. What fails before the second rename
-//! is durable is undone. Where that fails too, the store is opened again, and by the same rule either database will do.
+//! 1. An empty database is created in `fjall.new`, and rows are copied while batches are applied (`copy`).
+//! 2. Every row of the new database is read back and compared with its manifest, and its files are made durable.
+//! 3. While the writer is locked, the new database gets the manifest of the old one, which must match the copy. `fjall` is
+//!    renamed to `fjall.old`, and `fjall.new` to `fjall`, each durably before the next step. Both databases stay open
+//!    meanwhile. Then the witness and the callers move to the new one.
+//! 4. When the last call on the old database has ended, its files are removed.
+//!
+//! After a crash, the names alone say what to do. While no directory has an engine's plain name, `fjall.old` is the
+//! database, and it is complete, because nothing is committed between the renames. As soon as one has, all others are
+//! removed. A failure before the second rename is durable is undone. If undoing fails too, the store is reopened; by the
+//! same rule, either database is then correct.
 
 use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
     sync::{
-        Arc, PoisonError, TryLockError,
+        Arc, TryLockError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use super::{
-    StoreShared, StoreState, copy::CopyError, database::EngineDriver, engine::Engine, engine_error::EngineError,
-    open::FileTrust, paths, paths::VaultPaths,
-};
-use crate::{CompactionSizes, StoreError};
 use masker_types::limits::STORE_COMPACTION_ROOM_BYTES_MIN;
 
-/// Why there was no compaction.
+use super::{
+    copy::{CopyError, EngineCopy},
+    database::EngineDriver,
+    engine::Engine,
+    engine_error::EngineError,
+    open::FileTrust,
+    paths::{self, VaultPaths},
+    shared::StoreShared,
+};
+use crate::{CompactionSizes, StoreError};
+
+/// Why a compaction failed.
 enum CompactionFailure {
-    /// The database that serves, in whole or in part.
+    /// The old database, which serves, failed or was closed.
     Source(EngineError),
-    /// What was to come in its place. It serves as before.
+    /// The new database failed. The old one serves as before.
     Target(EngineError),
-    /// Nobody can tell which names a power cut would leave.
-    Unsettled(io::Error),
+    /// It is unknown which names a power cut would leave.
+    NamesInDoubt(io::Error),
 }
 
 impl From<CopyError> for CompactionFailure {
@@ -54,7 +63,7 @@ impl From<io::Error> for CompactionFailure {
     }
 }
 
-/// Rows that were copied, and rows that there are.
+/// Called with the number of rows that were copied, and of all rows.
 pub(super) type ProgressCallback<'a> = &'a dyn Fn(u64, u64);
 
 /// One compaction.
@@ -62,157 +71,145 @@ struct Compaction<'a> {
     shared: &'a StoreShared,
     engine: Arc<Engine>,
     wanted: &'a AtomicBool,
-    /// Where the new database comes to be, and of which engine.
+    /// The paths of the new database, and its engine.
     to: VaultPaths,
     driver: &'static dyn EngineDriver,
     progress: ProgressCallback<'a>,
 }
 
-impl StoreShared {
-    /// Compacts the store for as long as that is wanted. Blocks.
-    pub(super) fn compact(self: &Arc<Self>, wanted: &AtomicBool) -> Result<CompactionSizes, StoreError> {
-        self.rewrite(self.options.engine, wanted, &|_, _| ())
-    }
+/// Compacts a store for as long as `wanted` is set. Blocks.
+pub(super) fn compact(shared: &Arc<StoreShared>, wanted: &AtomicBool) -> Result<CompactionSizes, StoreError> {
+    rewrite(shared, shared.options.engine, wanted, &|_, _| ())
+}
 
-    /// The same, with a new database of any engine. After a switch to another one the store serves from it, and is not
-    /// opened again by itself.
-    pub(super) fn rewrite(
-        self: &Arc<Self>,
-        driver: &'static dyn EngineDriver,
-        wanted: &AtomicBool,
-        progress: ProgressCallback<'_>,
-    ) -> Result<CompactionSizes, StoreError> {
-        self.engine()?;
-        let _one = match self.compacting.try_lock() {
-            Ok(one) => one,
-            Err(TryLockError::Poisoned(one)) => one.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy("it is being compacted")),
-        };
-        let engine = self.engine()?;
-        let failed = |error: &dyn std::fmt::Display| Err(StoreError::Uncompacted(error.to_string()));
-        let size = || paths::bytes_on_disk(&self.place.root);
-        let to = VaultPaths { kind: driver.kind(), ..self.place.clone() };
-        let compaction = Compaction { shared: self, engine: Arc::clone(&engine), wanted, to, driver, progress };
-        let compact = || {
-            let bytes_before = size()?;
-            compaction.run()?;
-            Ok(CompactionSizes { bytes_before, bytes_after: size()? })
-        };
-        match compact() {
-            Ok(compacted) => Ok(compacted),
-            Err(CompactionFailure::Target(error)) => failed(&error),
-            Err(CompactionFailure::Source(error)) => {
-                if !error.leaves_store_usable() {
-                    self.fail_engine(&engine, &error.to_string(), FileTrust::after(&error));
-                }
-                Err(error.into())
+/// Compacts a store into a new database of any engine. Blocks.
+///
+/// After a change of the engine, the store serves from the new database but cannot reopen it after a failure.
+pub(super) fn rewrite(
+    shared: &Arc<StoreShared>,
+    driver: &'static dyn EngineDriver,
+    wanted: &AtomicBool,
+    progress: ProgressCallback<'_>,
+) -> Result<CompactionSizes, StoreError> {
+    shared.engine()?;
+    let _guard = match shared.compacting.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Busy("a compaction is running")),
+    };
+    let engine = shared.engine()?;
+    let failed = |error: &dyn std::fmt::Display| Err(StoreError::Uncompacted(error.to_string()));
+    let size = || paths::bytes_on_disk(&shared.paths.root);
+    let to = VaultPaths { kind: driver.kind(), ..shared.paths.clone() };
+    let compaction = Compaction { shared, engine: Arc::clone(&engine), wanted, to, driver, progress };
+    let compact = || {
+        let bytes_before = size()?;
+        compaction.run()?;
+        Ok(CompactionSizes { bytes_before, bytes_after: size()? })
+    };
+    match compact() {
+        Ok(sizes) => Ok(sizes),
+        Err(CompactionFailure::Target(error)) => failed(&error),
+        Err(CompactionFailure::Source(error)) => {
+            if !error.leaves_store_usable() {
+                shared.fail_engine(&engine, &error.to_string(), FileTrust::after(&error));
             }
-            Err(CompactionFailure::Unsettled(error)) => {
-                self.fail_engine(&engine, &error.to_string(), FileTrust::Usual);
-                failed(&error)
-            }
+            Err(error.into())
         }
-    }
-
-    /// Waits for the compaction that is under way, if any. It ends soon once the engine that it began with does not serve.
-    pub(super) fn wait_for_compaction(&self) {
-        drop(self.compacting.lock().unwrap_or_else(PoisonError::into_inner));
+        Err(CompactionFailure::NamesInDoubt(error)) => {
+            shared.fail_engine(&engine, &error.to_string(), FileTrust::Normal);
+            failed(&error)
+        }
     }
 }
 
 impl Compaction<'_> {
     fn run(&self) -> Result<(), CompactionFailure> {
-        let switched = self.make().and_then(|target| self.switch(target));
-        if let Err(error) = switched {
-            self.engine.end_copy();
-            if !matches!(error, CompactionFailure::Unsettled(_))
-                && let Err(error) = paths::remove_durably(&self.to.engine_new_path())
+        if let Err(error) = self.build().and_then(|copy| self.switch(&copy)) {
+            self.engine.writer().listener = None;
+            if !matches!(error, CompactionFailure::NamesInDoubt(_))
+                && let Err(error) = paths::remove_durably(&self.to.new_database())
             {
-                tracing::warn!(%error, "what a compaction began stays until the next one, or the next start");
+                tracing::warn!(%error, "failed to remove an unfinished compaction; the next compaction or start removes it");
             }
             return Err(error);
         }
-        self.engine.shut();
-        Ok(paths::remove_durably(&self.shared.place.engine_old_path())?)
+        self.engine.close();
+        Ok(paths::remove_durably(&self.shared.paths.old_database())?)
     }
 
-    /// Makes the new database: complete but for its manifest, and kept so by every commit.
-    fn make(&self) -> Result<Arc<Engine>, CompactionFailure> {
-        let place = &self.shared.place;
-        let folder = self.to.engine_new_path();
-        paths::remove_durably(&place.engine_old_path())?;
+    /// Builds the new database, complete but for its manifest. Commits keep it so.
+    fn build(&self) -> Result<EngineCopy, CompactionFailure> {
+        let folder = self.to.new_database();
+        paths::remove_durably(&self.shared.paths.old_database())?;
         paths::remove_durably(&folder)?;
         DirBuilder::new().mode(0o700).create(&folder)?;
         let cache_bytes = self.shared.options.cache_bytes;
         let (target, _) = Engine::open(self.driver, &folder, cache_bytes).map_err(CompactionFailure::Target)?;
-        let target = Arc::new(target);
-        self.engine.begin_copy(Arc::clone(&target));
+        let copy = EngineCopy::begin(&self.engine, Arc::new(target));
+        let target = copy.target();
         loop {
-            self.goes_on()?;
-            // The writer goes first: a commit that fails for want of room closes the vault for a while.
+            self.check_wanted()?;
+            // Room is kept for the writer: a commit that fails for lack of room closes the vault for a while.
             if masker_files::bytes_free(&folder)? < STORE_COMPACTION_ROOM_BYTES_MIN {
                 return Err(io::Error::from(io::ErrorKind::StorageFull).into());
             }
-            let more = self.engine.copy_page()?;
+            let more = copy.copy_page()?;
             (self.progress)(target.manifest().tally.rows, self.engine.manifest().tally.rows);
             if !more {
                 break;
             }
         }
-        let checked = target.check_rows_while(|| self.goes_on().is_ok()).map_err(CompactionFailure::Target)?;
+        let checked = target.check_while(|| self.check_wanted().is_ok()).map_err(CompactionFailure::Target)?;
         if !checked.sound {
-            return Err(CompactionFailure::Target(EngineError::Damaged("the copy does not read as it was written")));
+            return Err(CompactionFailure::Target(EngineError::Damaged("the copy does not contain what was written")));
         }
-        // All that is left to be done under the lock is little.
+        // Before the writer is locked, so that little is left to sync while commits wait.
         target.sync().map_err(CompactionFailure::Target)?;
         paths::restrict_tree(&folder)?;
         paths::sync_tree(&folder)?;
-        masker_files::sync_directory(&place.root)?;
-        Ok(target)
+        masker_files::sync_directory(&self.shared.paths.root)?;
+        Ok(copy)
     }
 
-    fn goes_on(&self) -> Result<(), CompactionFailure> {
-        let serves = self.shared.serves(&self.engine) && self.wanted.load(Ordering::Acquire);
-        if serves { Ok(()) } else { Err(CompactionFailure::Source(EngineError::Gone)) }
+    /// Fails if the compaction was cancelled, or if its source no longer serves.
+    fn check_wanted(&self) -> Result<(), CompactionFailure> {
+        let wanted = self.shared.serves(&self.engine) && self.wanted.load(Ordering::Acquire);
+        if wanted { Ok(()) } else { Err(CompactionFailure::Source(EngineError::Closed)) }
     }
 
-    /// Puts the new database in the place of the old one, while nobody writes.
-    fn switch(&self, target: Arc<Engine>) -> Result<(), CompactionFailure> {
+    /// Replaces the old database with the new one while the writer is locked.
+    fn switch(&self, copy: &EngineCopy) -> Result<(), CompactionFailure> {
         let mut writer = self.engine.lock_for_step();
-        self.goes_on()?;
-        writer.end_copy()?;
+        self.check_wanted()?;
+        copy.finish(&mut writer)?;
+        let target = copy.target();
         target.seal(writer.manifest).map_err(CompactionFailure::Target)?;
         self.rename()?;
         target.set_witness(writer.witness.take());
-        writer.over = true;
-        let mut state = self.shared.state();
-        // Otherwise the store was closed or has failed just now; the next to open it finds the new database.
-        if matches!(&*state, StoreState::Serving(engine) if Arc::ptr_eq(engine, &self.engine)) {
-            *state = StoreState::Serving(target);
-        }
+        writer.closed = true;
+        self.shared.replace_engine(&self.engine, Arc::clone(target));
         Ok(())
     }
 
-    /// Each rename is durable when it returns, and may have happened when it fails: see sled's `barrier`, which is in
-    /// force for the whole program.
+    /// Renames both databases, each durably. Undoes the renames after a failure: one that failed may have happened.
     fn rename(&self) -> Result<(), CompactionFailure> {
-        let place = &self.shared.place;
-        let (replaced, former) = (place.engine(), place.engine_old_path());
-        let (next, current) = (self.to.engine_new_path(), self.to.engine());
-        let renamed = fs::rename(&replaced, &former).and_then(|()| fs::rename(&next, &current));
+        let (replaced, old) = (self.shared.paths.database(), self.shared.paths.old_database());
+        let (new, current) = (self.to.new_database(), self.to.database());
+        let renamed = paths::rename_durably(&replaced, &old).and_then(|()| paths::rename_durably(&new, &current));
         let Err(error) = renamed else { return Ok(()) };
         let undo = || -> io::Result<()> {
-            if former.try_exists()? {
+            if old.try_exists()? {
                 if current.try_exists()? {
-                    fs::rename(&current, &next)?;
+                    fs::rename(&current, &new)?;
                 }
-                fs::rename(&former, &replaced)?;
+                fs::rename(&old, &replaced)?;
             }
-            masker_files::sync_directory(&place.root)
+            masker_files::sync_directory(&self.shared.paths.root)
         };
         Err(match undo() {
             Ok(()) => CompactionFailure::Target(error.into()),
-            Err(_) => CompactionFailure::Unsettled(error),
+            Err(_) => CompactionFailure::NamesInDoubt(error),
         })
     }
 }
@@ -227,7 +224,7 @@ mod tests {
     }
 
     fn compaction<'a>(store: &'a EmbeddedStore, wanted: &'a AtomicBool) -> Compaction<'a> {
-        let (shared, to) = (&store.shared, store.shared.place.clone());
+        let (shared, to) = (&store.shared, store.shared.paths.clone());
         Compaction {
             shared,
             engine: shared.engine().unwrap(),
@@ -252,43 +249,43 @@ mod tests {
     }
 
     #[test]
-    fn a_compaction_that_nobody_wants_any_more_ends_and_is_cleared_away() {
+    fn a_cancelled_compaction_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with_a_row(&folder.path().join("vault"));
         let engine = store.shared.engine().unwrap();
-        let ended = store.shared.compact(&AtomicBool::new(false));
-        assert!(matches!(ended, Err(StoreError::Unavailable(_))));
+        let cancelled = compact(&store.shared, &AtomicBool::new(false));
+        assert!(matches!(cancelled, Err(StoreError::Unavailable(_))));
         assert!(store.shared.serves(&engine) && serves(&store));
-        assert!(!store.shared.place.engine_new_path().exists() && !store.shared.place.engine_old_path().exists());
+        assert!(!store.shared.paths.new_database().exists() && !store.shared.paths.old_database().exists());
     }
 
     #[test]
-    fn what_fails_between_the_renames_is_undone() {
+    fn undoes_a_failure_between_the_renames() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("vault");
         let store = store_with_a_row(&root);
         let wanted = AtomicBool::new(true);
         let compaction = compaction(&store, &wanted);
-        // There is no new database to take the place.
+        // There is no new database to rename.
         assert!(matches!(compaction.rename(), Err(CompactionFailure::Target(_))));
-        assert!(root.join("sled/db").exists() && !root.join("sled.old").exists());
+        assert!(root.join("fjall/0.jnl").exists() && !root.join("fjall.old").exists());
         assert!(serves(&store));
-        // Nothing can be renamed, nor put back.
+        // Nothing can be renamed, and nothing undone.
         fs::rename(&root, folder.path().join("elsewhere")).unwrap();
-        assert!(matches!(compaction.rename(), Err(CompactionFailure::Unsettled(_))));
+        assert!(matches!(compaction.rename(), Err(CompactionFailure::NamesInDoubt(_))));
         fs::rename(folder.path().join("elsewhere"), &root).unwrap();
     }
 
     #[test]
-    fn a_copy_that_lacks_a_row_takes_no_ones_place() {
+    fn rejects_a_copy_that_lacks_a_row() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with_a_row(&folder.path().join("vault"));
         let (engine, wanted) = (store.shared.engine().unwrap(), AtomicBool::new(true));
         let compaction = compaction(&store, &wanted);
-        let target = compaction.make().ok().unwrap();
+        let copy = compaction.build().ok().unwrap();
         let remove = [RowChange::Remove(RowKey::new(*b"r").unwrap())];
-        target.write_unlogged(remove.iter(), engine.manifest().position).unwrap();
-        assert!(matches!(compaction.switch(target), Err(CompactionFailure::Target(EngineError::Damaged(_)))));
+        copy.target().write_unsynced(remove.iter(), engine.manifest().position).unwrap();
+        assert!(matches!(compaction.switch(&copy), Err(CompactionFailure::Target(EngineError::Damaged(_)))));
         assert!(store.shared.serves(&engine) && serves(&store));
     }
 }

@@ -1,35 +1,50 @@
 //! Copying the rows of one database into another while batches are applied.
 //!
-//! Rows go over in the order of their keys, a page at a time. A commit carries along what it changes among the rows
-//! that were copied before; of the others it notes the keys until the page that is being read just then is over, for
-//! nobody knows whether the page has them as they were or as they are. Then those of the page are copied again. So after
-//! each page, and each commit, the copy holds what the database holds up to a cursor.
+//! Rows are copied in the order of their keys, a page at a time. The copy listens to the commits of its source. Changes
+//! to rows that were copied before are applied to the target at once. Keys of other changed rows are noted until the
+//! current page is done: the page may have been read before the change or after it. Then the noted rows of the page are
+//! copied again. So after each page, and after each commit, the target equals the source up to a cursor.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::{
     database::Database,
-    engine::{Engine, EngineWriter, ScanCursor},
+    engine::{CommitListener, Engine, EngineWriter},
     engine_error::EngineError,
     manifest::{CommitPosition, Manifest, RowTally},
+    scan_cursor::ScanCursor,
 };
 use crate::{RowChange, RowKey};
 
-/// Rows that are written at once: what a commit that carries something along waits for.
-const ROWS_AT_ONCE: usize = 256;
+/// Rows written at once. A commit that applies changes to the target waits this long.
+const ROWS_PER_WRITE: usize = 256;
 
-/// Bytes of rows in a page, and those that are written at once beyond. The writer is asked twice a page. Large ones, so
-/// that the copy outruns commits that make the rows more; small ones, so that little has changed in them meanwhile.
+/// Bytes of rows in a page, exceeded by less than one write. Each page takes the source's writer twice: large pages let
+/// the copy outrun commits that add rows, and small ones leave few rows to copy again.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// A copy that is being made, as the writer knows it.
-pub(super) struct CompactionCopy {
+/// A copy in progress.
+pub(super) struct EngineCopy {
+    source: Arc<Engine>,
+    progress: Arc<CopyProgress>,
+}
+
+/// The part of a copy that the source's writer updates with each commit.
+struct CopyProgress {
     target: Arc<Engine>,
-    /// Which rows were copied.
+    /// Locked after the source's writer and before the target's.
+    state: Mutex<CopyState>,
+}
+
+struct CopyState {
+    /// The rows that were copied.
     cursor: ScanCursor,
-    /// Keys after the cursor that were changed since the page was begun.
+    /// Keys after the cursor that changed since the current page began.
     changed: BTreeSet<RowKey>,
-    /// Why the copy is not one any more.
+    /// Why the target no longer follows the source.
     failed: Option<EngineError>,
 }
 
@@ -39,93 +54,98 @@ pub(super) enum CopyError {
     Target(EngineError),
 }
 
-impl CompactionCopy {
-    /// Carries along what a commit has changed. That the copy fails is no matter to the commit.
-    pub(super) fn mirror(&mut self, changes: &[RowChange], position: CommitPosition) {
-        let (copied, others): (Vec<&RowChange>, Vec<&RowChange>) =
-            changes.iter().partition(|change| self.cursor.covers(change.key()));
-        self.changed.extend(others.into_iter().map(|change| change.key().clone()));
-        if self.failed.is_none() && !copied.is_empty() {
-            self.failed = self.target.write_unlogged(copied.into_iter(), position).err();
-        }
-    }
-}
-
-impl Engine {
-    /// Begins to copy into an empty database, in place of any copy before.
-    pub(super) fn begin_copy(&self, target: Arc<Engine>) {
-        let mut writer = self.writer();
-        target.set_manifest(Manifest { tally: RowTally::default(), ..writer.manifest });
-        writer.copy =
-            Some(CompactionCopy { target, cursor: ScanCursor::Start, changed: BTreeSet::new(), failed: None });
+impl EngineCopy {
+    /// Starts copying into an empty database. Ends any copy of the source that was in progress.
+    pub(super) fn begin(source: &Arc<Engine>, target: Arc<Engine>) -> Self {
+        let state = CopyState { cursor: ScanCursor::Start, changed: BTreeSet::new(), failed: None };
+        let progress = Arc::new(CopyProgress { target, state: Mutex::new(state) });
+        let mut writer = source.writer();
+        progress.target.set_manifest(Manifest { tally: RowTally::default(), ..writer.manifest });
+        writer.listener = Some(Arc::clone(&progress) as Arc<dyn CommitListener>);
+        drop(writer);
+        EngineCopy { source: Arc::clone(source), progress }
     }
 
-    /// Copies a page; whether there may be more. For one caller at a time.
+    /// Returns the database that is copied into.
+    pub(super) fn target(&self) -> &Arc<Engine> {
+        &self.progress.target
+    }
+
+    /// Copies a page. Returns whether there may be more. One caller at a time.
     pub(super) fn copy_page(&self) -> Result<bool, CopyError> {
-        let (target, mut cursor, position) = {
-            let mut writer = self.lock_for_step();
-            let position = writer.manifest.position;
-            let copy = writer.copy()?;
-            copy.changed.clear();
-            (Arc::clone(&copy.target), copy.cursor.clone(), position)
+        let target = self.target();
+        let (mut cursor, position) = {
+            let writer = self.source.lock_for_step();
+            let mut state = self.state(&writer)?;
+            state.changed.clear();
+            (state.cursor.clone(), writer.manifest.position)
         };
         let mut bytes = 0;
         while bytes < PAGE_BYTES && cursor != ScanCursor::End {
-            let page = self.rows_after(None, cursor.last(), ROWS_AT_ONCE).map_err(CopyError::Source)?;
+            let page = self.source.scan_after(None, cursor.last(), ROWS_PER_WRITE).map_err(CopyError::Source)?;
             cursor.advance(&page);
             let rows = page.rows.into_iter().map(|(key, row)| RowChange::Put(key, row));
-            let changes: Vec<RowChange> = rows.inspect(|change| bytes += bytes_of(change)).collect();
-            target.write_unlogged(changes.iter(), position).map_err(CopyError::Target)?;
+            let changes: Vec<RowChange> = rows.inspect(|change| bytes += change_bytes(change)).collect();
+            target.write_unsynced(changes.iter(), position).map_err(CopyError::Target)?;
         }
 
-        let mut writer = self.lock_for_step();
+        let writer = self.source.lock_for_step();
         let position = writer.manifest.position;
-        let copy = writer.copy()?;
-        let mut again = std::mem::take(&mut copy.changed);
+        let mut state = self.state(&writer)?;
+        let mut again = std::mem::take(&mut state.changed);
         again.retain(|key| cursor.covers(key));
-        let changes = self.with(|database| again.into_iter().map(|key| read_as_change(key, database)).collect());
+        let changes = self.source.with(|database| again.into_iter().map(|key| read_as_change(key, database)).collect());
         let changes: Vec<RowChange> = changes.map_err(CopyError::Source)?;
-        target.write_unlogged(changes.iter(), position).map_err(CopyError::Target)?;
-        copy.cursor = cursor;
-        Ok(copy.cursor != ScanCursor::End)
+        target.write_unsynced(changes.iter(), position).map_err(CopyError::Target)?;
+        state.cursor = cursor;
+        Ok(state.cursor != ScanCursor::End)
     }
 
-    /// Lets go of the copy, if there is one.
-    pub(super) fn end_copy(&self) {
-        self.writer().copy = None;
+    /// Ends a complete copy under the source's writer: from here on, the two databases are independent.
+    pub(super) fn finish(&self, writer: &mut EngineWriter) -> Result<(), CopyError> {
+        drop(self.state(writer)?);
+        writer.listener = None;
+        Ok(())
+    }
+
+    /// Returns the state, as long as the target follows the source.
+    fn state(&self, writer: &EngineWriter) -> Result<MutexGuard<'_, CopyState>, CopyError> {
+        let mut state = self.progress.lock();
+        if let Some(failed) = state.failed.take() {
+            return Err(CopyError::Target(failed));
+        }
+        // A failed commit may be in the source in part.
+        if writer.closed { Err(CopyError::Source(EngineError::Closed)) } else { Ok(state) }
     }
 }
 
-fn bytes_of(change: &RowChange) -> usize {
+impl CopyProgress {
+    fn lock(&self) -> MutexGuard<'_, CopyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CommitListener for CopyProgress {
+    /// Applies a commit to the rows that were copied. A failure ends the copy and not the commit.
+    fn committed(&self, changes: &[RowChange], position: CommitPosition) {
+        let mut state = self.lock();
+        let (copied, others): (Vec<&RowChange>, Vec<&RowChange>) =
+            changes.iter().partition(|change| state.cursor.covers(change.key()));
+        state.changed.extend(others.into_iter().map(|change| change.key().clone()));
+        if state.failed.is_none() && !copied.is_empty() {
+            state.failed = self.target.write_unsynced(copied.into_iter(), position).err();
+        }
+    }
+}
+
+fn change_bytes(change: &RowChange) -> usize {
     change.key().as_bytes().len() + if let RowChange::Put(_, row) = change { row.len() } else { 0 }
 }
 
-/// What makes the row of a key what it is here.
+/// Returns the change that makes the row under a key equal to this database's.
 fn read_as_change(key: RowKey, database: &dyn Database) -> Result<RowChange, EngineError> {
     Ok(match database.get(&key)? {
         Some(row) => RowChange::Put(key, row),
         None => RowChange::Remove(key),
     })
-}
-
-impl EngineWriter {
-    /// The copy that is being made, as long as it is one.
-    fn copy(&mut self) -> Result<&mut CompactionCopy, CopyError> {
-        let failed = self.copy.as_mut().and_then(|copy| copy.failed.take());
-        // A commit that failed may be there in part.
-        if failed.is_some() || self.over {
-            self.copy = None;
-        }
-        match failed {
-            Some(failed) => Err(CopyError::Target(failed)),
-            None => self.copy.as_mut().ok_or(CopyError::Source(EngineError::Gone)),
-        }
-    }
-
-    /// Lets go of a copy that is complete, for the target to go on by itself.
-    pub(super) fn end_copy(&mut self) -> Result<(), CopyError> {
-        self.copy()?;
-        self.copy = None;
-        Ok(())
-    }
 }

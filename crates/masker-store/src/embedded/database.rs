@@ -1,7 +1,4 @@
-//! What an engine has to do for the embedded store, and no more: keep rows and the manifest beside them, atomically.
-//!
-//! Everything else is the same for every engine, and is written once: the witness, the manifest, opening, checks, copies,
-//! compactions, and what comes after a failure.
+//! What an engine implements: opening a database, and keeping rows with a manifest beside them.
 
 use std::{fmt, io, path::Path};
 
@@ -13,41 +10,61 @@ use super::{
 };
 use crate::{Row, RowKey, RowPage};
 
-/// What is to be thought of a database before it is opened.
+/// What an inspection found out about a closed database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseState {
-    /// Opening it will change nothing that matters.
-    InOrder,
-    /// Only opening it tells, so a copy is opened first.
+    /// The database is consistent and has the witnessed commit. It is opened directly.
+    Consistent,
+    /// An inspection cannot tell. Recovery is tried on a copy first.
     Unknown,
-    /// It is not in order: a copy is opened first, and every row read.
-    OutOfOrder,
+    /// The database is inconsistent, or lacks the witnessed commit. Recovery is tried on a copy, and every row is read.
+    Inconsistent,
 }
 
-/// An engine: how its databases are opened.
+/// An engine, which opens databases. One static driver serves all vaults.
+///
+/// A panic in any method of an engine becomes an error; see [`super::EnginePanic`].
 pub trait EngineDriver: Sync {
     /// Returns which engine this is.
     fn kind(&self) -> EngineKind;
 
-    /// Opens the database in `folder`, or makes one where there is none. An engine may rewrite parts of its files when it
-    /// opens: see [`super::open`] for what must be known before. The folder may be renamed while the database is open.
+    /// Opens the database in `folder`, or creates one in an empty folder.
+    ///
+    /// The engine may repair or rewrite its files: the database was inspected, or its recovery tried on a copy, before.
+    /// The folder may be renamed while the database is open, so an engine must not keep its path.
+    ///
+    /// `cache_bytes` bounds the engine's cache of pages or blocks, by the engine's own measure.
     fn open(&self, folder: &Path, cache_bytes: u64) -> Result<Box<dyn Database>, EngineError>;
 
-    /// Looks at a closed database that should have this commit of this vault, and changes nothing.
-    fn look(&self, folder: &Path, vault_id: &[u8; 16], seen: CommitPosition) -> Result<DatabaseState, EngineError>;
+    /// Inspects a closed database that must contain the commit `witnessed` of this vault. Must not change any file.
+    ///
+    /// An engine that cannot read its files without opening them returns [`DatabaseState::Unknown`].
+    fn inspect(
+        &self,
+        folder: &Path,
+        vault_id: &[u8; 16],
+        witnessed: CommitPosition,
+    ) -> Result<DatabaseState, EngineError>;
 
-    /// Whether opening a damaged database may leave nothing of it.
+    /// Returns whether opening a damaged database can destroy all of it. If so, recovery is tried on a copy even when
+    /// an operator has accepted a loss.
     fn may_destroy_on_open(&self) -> bool;
 
-    /// Copies a closed database into an empty folder, for its recovery to be tried there: what opening the copy does
-    /// must not show in the original.
+    /// Copies a closed database into an empty folder, to try its recovery there. Opening the copy must not change the
+    /// original; files that the engine never changes may be hard links. May leave out what [`Self::clean_up`] removes.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes what would keep a closed database from being opened, and was never answered.
-    fn tidy(&self, folder: &Path) -> io::Result<()>;
+    /// Removes what would prevent a closed database from opening and contains no acknowledged commit, such as unfinished
+    /// side files or a torn batch at the end of a log.
+    fn clean_up(&self, folder: &Path) -> io::Result<()>;
 
-    /// What the names of the threads begin with that the engine makes.
+    /// Returns the prefix of the names of the threads that the engine starts. A panic in such a thread fails the calls
+    /// that wait for the engine.
     fn thread_prefix(&self) -> &'static str;
+
+    /// Returns how many bytes a row of a vault takes on disk, as measured. A migration estimates from it the room that it
+    /// needs.
+    fn bytes_per_row(&self) -> u64;
 }
 
 impl fmt::Debug for dyn EngineDriver {
@@ -56,37 +73,43 @@ impl fmt::Debug for dyn EngineDriver {
     }
 }
 
-/// One change of a row.
+/// A change of one row, as an engine writes it.
 pub struct RowWrite<'a> {
+    /// The key of the row.
     pub key: &'a RowKey,
-    /// How long the row is that stands there; 0 where there is none.
+    /// Length of the row that is replaced or removed; 0 if there is none.
     pub old_length: usize,
-    /// What is to stand there; `None` for nothing.
+    /// The new row; `None` removes the row.
     pub row: Option<&'a [u8]>,
 }
 
-/// An open database. Every method blocks; reads may go on beside one of the others. It is let go of by dropping it.
+/// An open database. Dropping it closes it.
+///
+/// Every method blocks. One of the methods that write runs at a time; reads run beside it, and see each row as it was
+/// before or after a batch, never mixed.
 pub trait Database: Send + Sync {
-    /// The manifest, as they were written; `None` for a database that has none: one just made.
+    /// Returns the manifest as it was last written, or `None` if the database was just created.
     fn manifest(&self) -> Result<Option<Vec<u8>>, EngineError>;
 
-    /// The row of a key.
+    /// Returns the row under a key, if there is one.
     fn get(&self, key: &RowKey) -> Result<Option<Row>, EngineError>;
 
-    /// Up to `limit` rows of one space, or of all, in the order of their keys, from the first after `after`.
-    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError>;
+    /// Returns up to `limit` rows after the key `after`, or from the first, in the order of their keys: of one space, or
+    /// of all spaces for `None`.
+    fn scan_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError>;
 
-    /// How many rows a space has.
+    /// Counts the rows of a space.
     fn count(&self, space: u8) -> Result<u64, EngineError>;
 
-    /// Writes rows and manifest, atomically and durably.
+    /// Writes rows and manifest as one atomic batch, and returns when the batch is durable: it survives a power cut.
     fn commit(&self, writes: &[RowWrite<'_>], manifest: &Manifest) -> Result<(), EngineError>;
 
-    /// Writes rows, atomically, and not durably yet: for a database that is not served from.
-    fn write_unlogged(&self, writes: &[RowWrite<'_>], sequence: u64) -> Result<(), EngineError>;
+    /// Writes rows as one atomic batch that need not be durable until [`Self::sync`]. Used only while a database is built
+    /// and not served yet. Batches that write different rows under one key have different values of `sequence`.
+    fn write_unsynced(&self, writes: &[RowWrite<'_>], sequence: u64) -> Result<(), EngineError>;
 
-    /// Removes rows of which a part is missing: for a database that has lost something.
-    fn remove_broken(&self) -> Result<(), EngineError>;
+    /// Removes rows of which a part is missing. Used after an operator has accepted a loss.
+    fn remove_incomplete_rows(&self) -> Result<(), EngineError>;
 
     /// Makes everything that was written durable.
     fn sync(&self) -> Result<(), EngineError>;

@@ -1,10 +1,10 @@
-//! One open database and its witness: rows in, rows out, and a batch made durable.
+//! An open database and its witness: reads, and commits that are durable before they are acknowledged.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     path::Path,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -12,111 +12,82 @@ use std::{
 };
 
 use super::{
-    copy::CompactionCopy,
     database::{Database, EngineDriver, RowWrite},
     engine_error::EngineError,
     manifest::{CommitPosition, Manifest, ManifestError, RowTally},
-    panics::{self, caught},
+    panics::{self, catch_panic},
+    scan_cursor::ScanCursor,
     witness::Witness,
 };
 use crate::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck};
 
-/// How long a commit lets the step of a longer work in first, or the other way round, at most.
+/// How long a commit waits at most for a step of longer work that is due, or a step for a commit.
 const YIELD_MAX: Duration = Duration::from_millis(10);
 
-/// Rows that a check reads between two batches.
+/// Rows that a check reads while commits wait.
 const CHECK_ROWS: usize = 1_024;
 
-/// How far a longer work has come that takes rows in the order of their keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ScanCursor {
-    Start,
-    After(RowKey),
-    End,
-}
-
-impl ScanCursor {
-    /// Whether the work has taken the row of this key.
-    pub(super) fn covers(&self, key: &RowKey) -> bool {
-        match self {
-            ScanCursor::Start => false,
-            ScanCursor::After(last) => key <= last,
-            ScanCursor::End => true,
-        }
-    }
-
-    /// The last key that was taken.
-    pub(super) fn last(&self) -> Option<&RowKey> {
-        match self {
-            ScanCursor::After(last) => Some(last),
-            ScanCursor::Start | ScanCursor::End => None,
-        }
-    }
-
-    /// Takes a page that follows.
-    pub(super) fn advance(&mut self, page: &RowPage) {
-        *self = match page.rows.last() {
-            Some((key, _)) if !page.end => ScanCursor::After(key.clone()),
-            _ => ScanCursor::End,
-        };
-    }
+/// Receives the changes of each durable commit while the writer is locked.
+pub(super) trait CommitListener: Send + Sync {
+    fn committed(&self, changes: &[RowChange], position: CommitPosition);
 }
 
 /// An open database. Every method blocks.
 pub(super) struct Engine {
-    /// Calls hold it shared; [`Engine::shut`] takes what is in it, and so waits for them.
+    /// Calls hold the lock shared. [`Engine::close`] takes the database out, and so waits for them.
     database: RwLock<Option<Box<dyn Database>>>,
     writer: Mutex<EngineWriter>,
     /// Commits that wait for the writer.
     commits: AtomicUsize,
-    /// Steps of longer work that wait for it, and are due.
+    /// Steps of longer work that wait for the writer.
     steps: AtomicUsize,
-    /// One check at a time: the writer keeps account of one.
+    /// Held by a check: the writer keeps up one at a time.
     checking: Mutex<()>,
 }
 
-/// What only the one who commits may touch.
+/// What a commit reads and changes.
 pub(super) struct EngineWriter {
+    /// The manifest as of the last commit.
     pub(super) manifest: Manifest,
     pub(super) witness: Option<Witness>,
     check: Option<CheckProgress>,
-    pub(super) copy: Option<CompactionCopy>,
-    /// Nothing is committed here any more.
-    pub(super) over: bool,
+    pub(super) listener: Option<Arc<dyn CommitListener>>,
+    /// Whether commits are rejected: one has failed, or another database has replaced this one.
+    pub(super) closed: bool,
 }
 
-/// A check that is under way: rows up to `cursor` are in the tally, and kept up to date.
+/// A running check. Commits keep the tally of the rows up to `cursor` current.
 struct CheckProgress {
     cursor: ScanCursor,
     tally: RowTally,
 }
 
 impl Engine {
-    /// Opens the database in `folder`, or makes one where there is none.
-    ///
-    /// `None` for the manifest of a database that has none: one just made.
+    /// Opens the database in `folder`, or creates one. Returns its manifest too, unless it was just created.
     pub(super) fn open(
         driver: &dyn EngineDriver,
         folder: &Path,
         cache_bytes: u64,
     ) -> Result<(Self, Option<Manifest>), EngineError> {
         panics::watch_threads(driver.thread_prefix());
-        let database = caught(|| driver.open(folder, cache_bytes))??;
-        let manifest = match caught(|| database.manifest())??.as_deref().map(Manifest::decode) {
+        let database = catch_panic(|| driver.open(folder, cache_bytes))??;
+        let manifest = match catch_panic(|| database.manifest())??.as_deref().map(Manifest::decode) {
             None => None,
             Some(Ok(manifest)) => Some(manifest),
-            Some(Err(ManifestError::Newer(version))) => return Err(EngineError::Newer(version)),
-            Some(Err(ManifestError::Damaged)) => return Err(EngineError::Damaged("its manifest are not whole")),
+            Some(Err(ManifestError::NewerVersion(version))) => return Err(EngineError::NewerVersion(version)),
+            Some(Err(ManifestError::Damaged)) => {
+                return Err(EngineError::Damaged("its manifest is not what was written"));
+            }
         };
-        let nothing = Manifest { vault_id: [0; 16], position: Witness::INITIAL, tally: RowTally::default() };
+        let empty = Manifest { vault_id: [0; 16], position: Witness::INITIAL, tally: RowTally::default() };
         let engine = Engine {
             database: RwLock::new(Some(database)),
             writer: Mutex::new(EngineWriter {
-                manifest: manifest.unwrap_or(nothing),
+                manifest: manifest.unwrap_or(empty),
                 witness: None,
                 check: None,
-                copy: None,
-                over: false,
+                listener: None,
+                closed: false,
             }),
             commits: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
@@ -125,48 +96,47 @@ impl Engine {
         Ok((engine, manifest))
     }
 
-    /// From now on commits are recorded by this witness, if any.
+    /// Records later commits in this witness, if any.
     pub(super) fn set_witness(&self, witness: Option<Witness>) {
         self.writer().witness = witness;
     }
 
-    /// Begins a history: the next commit has this vault's id, the position after this one, and this tally before it.
+    /// Continues from this manifest: the next commit gets the position after it.
     pub(super) fn set_manifest(&self, manifest: Manifest) {
         self.writer().manifest = manifest;
     }
 
-    /// The manifest as of the last commit.
+    /// Returns the manifest as of the last commit.
     pub(super) fn manifest(&self) -> Manifest {
         self.writer().manifest
     }
 
-    /// The rows under these keys.
+    /// Returns the rows under these keys.
     pub(super) fn get_many(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, EngineError> {
         self.with(|database| keys.iter().map(|key| database.get(key)).collect())
     }
 
-    /// Applies a batch and makes it durable. After an error that is not harmless, the engine is to be shut: it may
-    /// hold a part of the batch in memory.
+    /// Applies a batch and makes it durable. After an error that does not leave the store usable, the engine must be
+    /// closed: it may hold a part of the batch in memory.
     pub(super) fn commit(&self, batch: &RowBatch) -> Result<ApplyOutcome, EngineError> {
-        batch.check_rules().map_err(EngineError::Refused)?;
+        batch.validate().map_err(EngineError::Rejected)?;
         let mut writer = self.lock_for_commit();
-        if writer.over {
-            return Err(EngineError::Gone);
+        if writer.closed {
+            return Err(EngineError::Closed);
         }
         let outcome = self.with(|database| writer.commit(database, batch));
-        writer.over = outcome.as_ref().is_err_and(|error| !error.leaves_store_usable());
+        writer.closed = outcome.as_ref().is_err_and(|error| !error.leaves_store_usable());
         if let Ok(ApplyOutcome::Durable) = outcome {
-            let position = writer.manifest.position;
-            if let Some(copy) = &mut writer.copy {
-                copy.mirror(&batch.changes, position);
+            if let Some(listener) = &writer.listener {
+                listener.committed(&batch.changes, writer.manifest.position);
             }
         }
         outcome
     }
 
-    /// Applies changes at a position without making them durable, or known to the manifest on the disk: for a database
-    /// that is not served from yet.
-    pub(super) fn write_unlogged<'a>(
+    /// Applies changes at a position without making them durable, and without the manifest on disk: for a database that
+    /// does not serve yet.
+    pub(super) fn write_unsynced<'a>(
         &self,
         changes: impl Iterator<Item = &'a RowChange>,
         position: CommitPosition,
@@ -174,64 +144,64 @@ impl Engine {
         let mut writer = self.lock_for_commit();
         self.with(|database| {
             let (manifest, writes) = writer.prepare(database, changes, HashMap::new(), position)?;
-            database.write_unlogged(&writes, position.sequence)?;
+            database.write_unsynced(&writes, position.sequence)?;
             writer.manifest = manifest;
             Ok(())
         })
     }
 
-    /// Writes these manifest, durably, behind what was absorbed. They must be what it came to.
+    /// Writes this manifest durably after [`Engine::write_unsynced`]. It must match the rows that were written.
     pub(super) fn seal(&self, manifest: Manifest) -> Result<(), EngineError> {
         let mut writer = self.writer();
-        let copied = Manifest { position: manifest.position, ..writer.manifest };
-        if copied != manifest {
-            return Err(EngineError::Damaged("a copy of its rows does not come to what the manifest say"));
+        let written = Manifest { position: manifest.position, ..writer.manifest };
+        if written != manifest {
+            return Err(EngineError::Damaged("a copy of its rows does not match its manifest"));
         }
         self.with(|database| writer.finish(database, &[], manifest))
     }
 
-    /// Up to `limit` rows of one space, or of all, from the first after `after`.
-    pub(super) fn rows_after(
+    /// Returns up to `limit` rows of one space, or of all, after the key `after`.
+    pub(super) fn scan_after(
         &self,
         space: Option<u8>,
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<RowPage, EngineError> {
-        self.with(|database| database.rows_after(space, after, limit))
+        self.with(|database| database.scan_after(space, after, limit))
     }
 
-    /// How many rows a space has.
+    /// Counts the rows of a space.
     pub(super) fn count(&self, space: u8) -> Result<u64, EngineError> {
         self.with(|database| database.count(space))
     }
 
-    /// Reads every row, a page at a time between batches, and compares with the manifest.
+    /// Reads every row, a page at a time between commits, and compares the rows with the manifest.
     pub(super) fn check(&self) -> Result<StoreCheck, EngineError> {
-        self.check_rows_while(|| true)
+        self.check_while(|| true)
     }
 
-    /// The same, as long as `goes_on` says so; then [`EngineError::Gone`].
-    pub(super) fn check_rows_while(&self, goes_on: impl Fn() -> bool) -> Result<StoreCheck, EngineError> {
-        let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Checks as long as `should_continue` returns true; then fails with [`EngineError::Closed`].
+    pub(super) fn check_while(&self, should_continue: impl Fn() -> bool) -> Result<StoreCheck, EngineError> {
+        let _guard = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         self.writer().check = Some(CheckProgress { cursor: ScanCursor::Start, tally: RowTally::default() });
         loop {
             yield_to_waiters(&self.commits);
             let mut writer = self.lock_for_step();
-            let Some(mut progress) = writer.check.take() else { return Err(EngineError::Gone) };
+            let Some(mut progress) = writer.check.take() else { return Err(EngineError::Closed) };
             self.with(|database| progress.advance(database))?;
             if progress.cursor == ScanCursor::End {
                 let (found, expected) = (progress.tally, writer.manifest.tally);
                 return Ok(StoreCheck { rows: found.rows, rows_expected: expected.rows, sound: found == expected });
             }
-            writer.check = Some(progress).filter(|_| goes_on());
+            writer.check = Some(progress).filter(|_| should_continue());
         }
     }
 
-    /// Removes the rows of which a part is missing, and counts what is left, whatever the manifest say: for a database that
-    /// has lost something, and an operator who accepts that.
+    /// Removes rows of which a part is missing, and returns the tally of the others, without regard to the manifest: for an
+    /// operator who has accepted a loss.
     pub(super) fn salvage(&self) -> Result<RowTally, EngineError> {
         self.with(|database| {
-            database.remove_broken()?;
+            database.remove_incomplete_rows()?;
             let mut progress = CheckProgress { cursor: ScanCursor::Start, tally: RowTally::default() };
             while progress.cursor != ScanCursor::End {
                 progress.advance(database)?;
@@ -245,26 +215,30 @@ impl Engine {
         self.with(|database| database.sync())
     }
 
-    /// Waits for the calls that run, and lets go of the database. Later calls fail.
-    pub(super) fn shut(&self) {
+    /// Waits for running calls and closes the database. Later calls fail with [`EngineError::Closed`].
+    pub(super) fn close(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // An engine may sync when it is dropped, and panic where that fails; whatever was answered is durable by now.
-        let _ = caught(|| drop(database));
+        // An engine may sync when it is dropped, and panic if that fails. All acknowledged commits are durable already.
+        let _ = catch_panic(|| drop(database));
     }
 
+    /// Calls into the database, and turns a panic into an error.
     pub(super) fn with<T>(&self, call: impl FnOnce(&dyn Database) -> Result<T, EngineError>) -> Result<T, EngineError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_deref().ok_or(EngineError::Gone)?;
-        caught(|| call(database))?
+        let database = database.as_deref().ok_or(EngineError::Closed)?;
+        catch_panic(|| call(database))?
     }
 
+    /// Locks the writer, for a moment.
     pub(super) fn writer(&self) -> MutexGuard<'_, EngineWriter> {
         // Panics inside are caught before they pass the guard.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For commits. Who lets go of a lock and takes it again at once is ahead of those who wait for it, so a commit after
-    /// the other would keep the steps of longer work waiting for ever, and the other way round: each lets the other in.
+    /// Locks the writer for a commit.
+    ///
+    /// A thread that releases a mutex and takes it again at once overtakes the threads that wait for it. So a stream of
+    /// commits could starve longer work, and the other way round. Each waits a little while the other is waiting.
     fn lock_for_commit(&self) -> MutexGuard<'_, EngineWriter> {
         yield_to_waiters(&self.steps);
         self.commits.fetch_add(1, Ordering::AcqRel);
@@ -273,7 +247,7 @@ impl Engine {
         writer
     }
 
-    /// For longer work in many steps.
+    /// Locks the writer for one step of longer work.
     pub(super) fn lock_for_step(&self) -> MutexGuard<'_, EngineWriter> {
         self.steps.fetch_add(1, Ordering::AcqRel);
         let writer = self.writer();
@@ -282,7 +256,7 @@ impl Engine {
     }
 }
 
-/// Waits until nobody waits any more, but not for long.
+/// Waits until no other thread waits, for at most [`YIELD_MAX`].
 fn yield_to_waiters(waiting: &AtomicUsize) {
     let begun = Instant::now();
     while waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < YIELD_MAX {
@@ -292,7 +266,7 @@ fn yield_to_waiters(waiting: &AtomicUsize) {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shut();
+        self.close();
     }
 }
 
@@ -310,11 +284,11 @@ impl EngineWriter {
         }
         let position = CommitPosition { sequence: self.manifest.position.sequence + 1, ..self.manifest.position };
         let (manifest, writes) = self.prepare(database, batch.changes.iter(), current, position)?;
-        self.finish(database, &writes, manifest).map_err(|error| EngineError::Unfinished(Box::new(error)))?;
+        self.finish(database, &writes, manifest).map_err(|error| EngineError::InDoubt(Box::new(error)))?;
         Ok(ApplyOutcome::Durable)
     }
 
-    /// What to write for changes, and the manifest after them. Of the rows that are there, some may be known.
+    /// Returns the writes for these changes, and the manifest after them. Current rows in `known` are not read again.
     fn prepare<'a>(
         &mut self,
         database: &dyn Database,
@@ -334,18 +308,18 @@ impl EngineWriter {
                 RowChange::Put(_, row) => Some(row.as_slice()),
                 RowChange::Remove(_) => None,
             };
-            account(&mut manifest.tally, key, old.as_deref(), new);
+            update_tally(&mut manifest.tally, key, old.as_deref(), new);
             if let Some(progress) = &mut self.check
                 && progress.cursor.covers(key)
             {
-                account(&mut progress.tally, key, old.as_deref(), new);
+                update_tally(&mut progress.tally, key, old.as_deref(), new);
             }
             writes.push(RowWrite { key, old_length: old.map_or(0, |row| row.len()), row: new });
         }
         Ok((manifest, writes))
     }
 
-    /// Writes with these manifest, and makes all of it durable.
+    /// Writes rows and manifest durably, and then the witness.
     fn finish(
         &mut self,
         database: &dyn Database,
@@ -362,16 +336,16 @@ impl EngineWriter {
 }
 
 impl CheckProgress {
-    /// Takes a page more into account.
+    /// Adds the next page to the tally.
     fn advance(&mut self, database: &dyn Database) -> Result<(), EngineError> {
-        let page = database.rows_after(None, self.cursor.last(), CHECK_ROWS)?;
+        let page = database.scan_after(None, self.cursor.last(), CHECK_ROWS)?;
         page.rows.iter().for_each(|(key, row)| self.tally.add(key.as_bytes(), row));
         self.cursor.advance(&page);
         Ok(())
     }
 }
 
-fn account(tally: &mut RowTally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
+fn update_tally(tally: &mut RowTally, key: &RowKey, old: Option<&[u8]>, new: Option<&[u8]>) {
     if let Some(row) = old {
         tally.remove(key.as_bytes(), row);
     }

@@ -1,61 +1,68 @@
-//! Why an engine fails, and what that says about it and its files.
+//! Why an engine fails, and what that means for the store and its files.
 
 use std::io;
 
 use super::panics::EnginePanic;
 use crate::StoreError;
 
-/// Why the engine did not do what it was asked.
+/// Why an engine failed. The texts are for operators, and must not contain bytes of rows: keys are tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// The operating system failed a call.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The engine gave a reason of its own, in words for an operator.
+    /// The engine failed for a reason of its own.
     #[error("{0}")]
     Failed(String),
+    /// The engine panicked.
     #[error(transparent)]
     Panicked(#[from] EnginePanic),
+    /// The files do not contain what was written.
     #[error("{0}")]
     Damaged(&'static str),
+    /// A later release wrote the manifest.
     #[error("the manifest has format {0}")]
-    Newer(u8),
+    NewerVersion(u8),
+    /// The engine's replacement of a weak write barrier is not linked into this program.
     #[error("the write barrier is not in force")]
     NoBarrier,
-    /// A batch may be there in part, in memory or on the disk.
+    /// A batch may have been applied in part, in memory or on disk.
     #[error(transparent)]
-    Unfinished(Box<EngineError>),
-    #[error("it was let go of after a failure")]
-    Gone,
+    InDoubt(Box<EngineError>),
+    /// The engine was closed.
+    #[error("it was closed after a failure")]
+    Closed,
+    /// The call breaks a rule of the [`Store`](crate::Store) trait.
     #[error(transparent)]
-    Refused(StoreError),
+    Rejected(StoreError),
 }
 
 impl EngineError {
-    /// Whether what is on disk is at fault.
+    /// Returns whether the files are at fault.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, EngineError::Damaged(_))
     }
 
-    /// Whether the system failed, rather than the engine.
+    /// Returns whether the operating system failed, not the engine.
     pub(super) fn is_io(&self) -> bool {
         match self {
             EngineError::Io(_) => true,
-            EngineError::Unfinished(cause) => cause.is_io(),
+            EngineError::InDoubt(cause) => cause.is_io(),
             _ => false,
         }
     }
 
-    /// Whether the engine is as good as before: the call was wrong, or met a row that cannot be read. Of a commit, that
-    /// is so until its batch is in the engine's hands: see [`EngineError::Unfinished`].
+    /// Returns whether the engine can be used as before: the call was invalid, or a row could not be read. A commit that
+    /// fails after its batch was handed to the engine is [`EngineError::InDoubt`] instead.
     pub(super) fn leaves_store_usable(&self) -> bool {
-        matches!(self, EngineError::Refused(_) | EngineError::Gone) || self.is_damage()
+        matches!(self, EngineError::Rejected(_) | EngineError::Closed) || self.is_damage()
     }
 }
 
 impl From<EngineError> for StoreError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Refused(refused) => refused,
+            EngineError::Rejected(error) => error,
             damage if damage.is_damage() => StoreError::Damaged(damage.to_string()),
             other => StoreError::Unavailable(other.to_string()),
         }

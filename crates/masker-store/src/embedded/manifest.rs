@@ -1,35 +1,36 @@
-//! The store's own manifest: one row that every batch rewrites, which tells what should be there.
+//! The manifest: a row of the database that every batch rewrites, and that says what the database must contain.
 //!
-//! Layout, 73 bytes: mark (8), version (1), vault id (16), epoch (8), sequence (8), rows (8), digest of the rows
-//! (16), checksum of all that (8), integers big-endian. The mark, the id and the checksum let an inspection of
-//! sled's log find the latest manifest without knowing its pages.
+//! Layout, 73 bytes, integers big-endian: mark (8), version (1), vault id (16), epoch (8), sequence (8), number of rows
+//! (8), digest of the rows (16), checksum of all of that (8). The mark, the id and the checksum allow an engine to find
+//! the latest manifest in its log without opening the database.
 
 use sha2::{Digest, Sha256};
 
-/// The manifest and witness layout that this release writes, and the latest that it reads.
-pub const VERSION: u8 = 1;
+/// The version of manifest and witness that this release writes, and the latest that it reads.
+pub(super) const VERSION: u8 = 1;
 
 const MARK: [u8; 8] = *b"MSKRBOOK";
 const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;
 
-/// How many rows there are and what is in them, whatever their order.
+/// The number of rows and a digest of their contents, independent of their order.
 ///
-/// The digest is the sum of a 128-bit hash of each row. It tells a lost, stale or added row from chance with
-/// certainty for all practical purposes; it is no defence against someone who can write the file.
+/// The digest is the sum of a 128-bit hash of each row. It detects rows that were lost, added, or replaced by older
+/// ones. It is no protection against an attacker who can write the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowTally {
+    /// The number of rows.
     pub rows: u64,
     digest: u128,
 }
 
 impl RowTally {
-    /// Takes account of a row that is there.
+    /// Counts a row that was added.
     pub fn add(&mut self, key: &[u8], row: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
         self.digest = self.digest.wrapping_add(row_hash(key, row));
     }
 
-    /// Takes account of a row that is there no more.
+    /// Counts a row that was removed.
     pub fn remove(&mut self, key: &[u8], row: &[u8]) {
         self.rows = self.rows.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(row_hash(key, row));
@@ -44,8 +45,8 @@ fn row_hash(key: &[u8], row: &[u8]) -> u128 {
     u128::from_be_bytes(half)
 }
 
-/// The first 8 bytes of SHA-256: what tells a torn or rotten row of manifest, or witness, from a whole one.
-pub fn checksum(parts: &[&[u8]]) -> [u8; 8] {
+/// Returns the first 8 bytes of the SHA-256 of these parts.
+pub(super) fn checksum(parts: &[&[u8]]) -> [u8; 8] {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
     let mut sum = [0; 8];
@@ -53,31 +54,38 @@ pub fn checksum(parts: &[&[u8]]) -> [u8; 8] {
     sum
 }
 
-/// Which commit of which history: later commits compare greater. An epoch ends when an operator accepts a loss.
+/// The position of a commit. Later commits compare greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CommitPosition {
+    /// The history that the commit belongs to. A new epoch begins when an operator accepts a loss.
     pub epoch: u64,
+    /// The number of the commit, which continues over epochs.
     pub sequence: u64,
 }
 
-/// The manifest as of one commit.
+/// What the database must contain as of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest {
+    /// The id of the vault.
     pub vault_id: [u8; 16],
+    /// The position of the commit.
     pub position: CommitPosition,
+    /// All rows after the commit.
     pub tally: RowTally,
 }
 
-/// Why manifest could not be read.
+/// Why a manifest cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestError {
-    Newer(u8),
+    /// A later release wrote it.
+    NewerVersion(u8),
+    /// It is not what was written.
     Damaged,
 }
 
 impl Manifest {
-    /// What the manifest of a vault begin with.
-    pub fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
+    /// Returns the bytes that every manifest of a vault begins with.
+    fn mark(vault_id: &[u8; 16]) -> [u8; 25] {
         let mut mark = [0; 25];
         mark[..8].copy_from_slice(&MARK);
         mark[8] = VERSION;
@@ -85,6 +93,7 @@ impl Manifest {
         mark
     }
 
+    /// Returns the manifest as an engine stores it.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(BYTES);
         bytes.extend_from_slice(&Self::mark(&self.vault_id));
@@ -96,7 +105,11 @@ impl Manifest {
         bytes
     }
 
-    /// Reads manifest of exactly their length.
+    /// Decodes a manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`] if the bytes are not exactly one manifest of this version.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let read = || {
             let (mark, rest) = bytes.split_first_chunk::<8>()?;
@@ -106,21 +119,21 @@ impl Manifest {
             let (sequence, rest) = rest.split_first_chunk()?;
             let (rows, rest) = rest.split_first_chunk()?;
             let (digest, sum) = rest.split_first_chunk()?;
-            let whole = mark == &MARK && sum == checksum(&[&bytes[..BYTES - 8]]) && *version == VERSION;
-            whole.then(|| Manifest {
+            let valid = mark == &MARK && sum == checksum(&[&bytes[..BYTES - 8]]) && *version == VERSION;
+            valid.then(|| Manifest {
                 vault_id: *vault_id,
                 position: CommitPosition { epoch: u64::from_be_bytes(*epoch), sequence: u64::from_be_bytes(*sequence) },
                 tally: RowTally { rows: u64::from_be_bytes(*rows), digest: u128::from_be_bytes(*digest) },
             })
         };
         match bytes.split_first_chunk::<8>() {
-            Some((&MARK, [version, ..])) if *version > VERSION => Err(ManifestError::Newer(*version)),
+            Some((&MARK, [version, ..])) if *version > VERSION => Err(ManifestError::NewerVersion(*version)),
             _ if bytes.len() != BYTES => Err(ManifestError::Damaged),
             _ => read().ok_or(ManifestError::Damaged),
         }
     }
 
-    /// The last whole manifest of a vault in `bytes`, wherever they stand.
+    /// Returns the last complete manifest of a vault that occurs in `bytes`, at any offset.
     pub fn find_last(bytes: &[u8], vault_id: &[u8; 16]) -> Option<Self> {
         let mark = Self::mark(vault_id);
         let last = bytes.len().checked_sub(BYTES)?;
@@ -142,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn books_come_back_and_every_flipped_bit_is_noticed() {
+    fn decodes_what_it_encodes_and_detects_every_flipped_bit() {
         let bytes = manifest().encode();
         assert_eq!(bytes.len(), BYTES);
         assert_eq!(Manifest::decode(&bytes), Ok(manifest()));
@@ -157,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn newer_manifests_are_rejected() {
+    fn rejects_a_newer_version() {
         let mut bytes = manifest().encode();
         bytes[8] = VERSION + 1;
         bytes.push(0);
-        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Newer(VERSION + 1)));
+        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::NewerVersion(VERSION + 1)));
     }
 
     #[test]
-    fn the_last_books_are_found_among_other_bytes() {
+    fn finds_the_last_manifest_among_other_bytes() {
         let earlier = Manifest { position: CommitPosition { epoch: 2, sequence: 76 }, ..manifest() };
         let other = Manifest { vault_id: [6; 16], ..manifest() };
         let log =
@@ -177,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_forgets_order_and_tells_rows_apart() {
+    fn a_tally_ignores_order_and_detects_changed_rows() {
         let rows: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"b", b"2"), (b"ab", b"")];
-        let mut there = RowTally::default();
-        rows.iter().for_each(|(key, row)| there.add(key, row));
+        let mut forwards = RowTally::default();
+        rows.iter().for_each(|(key, row)| forwards.add(key, row));
         let mut backwards = RowTally::default();
         rows.iter().rev().for_each(|(key, row)| backwards.add(key, row));
-        assert_eq!(there, backwards);
-        there.remove(b"b", b"2");
-        there.add(b"b", b"3");
-        assert_ne!(there, backwards);
+        assert_eq!(forwards, backwards);
+        forwards.remove(b"b", b"2");
+        forwards.add(b"b", b"3");
+        assert_ne!(forwards, backwards);
         let (mut one, mut other) = (RowTally::default(), RowTally::default());
         one.add(b"a", b"bc");
         other.add(b"ab", b"c");

@@ -1,4 +1,4 @@
-//! Why a vault cannot be opened, told to the operator who can do something about it.
+//! Why a vault cannot be opened, for the operator who can fix it.
 
 use std::{io, path::PathBuf};
 
@@ -7,24 +7,22 @@ use masker_types::engine::EngineKind;
 use crate::StoreError;
 
 const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
-                       `masker serve --accept-loss` to go on with what is there";
+                       `masker serve --accept-loss` to continue with the rows that are left";
 
-/// Why a vault was not opened. But for [`StoreOpenError::Io`], nothing in its directory was changed.
+/// Why a vault was not opened. Nothing in its directory was changed, except perhaps with [`StoreOpenError::Io`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreOpenError {
-    /// The directory cannot be used at all.
-    #[error("cannot use the vault's directory {path}: {source}; masker must run as the user who owns it")]
+    /// The directory cannot be read or created.
+    #[error("failed to use the data directory {path}: {source}; masker must run as the user who owns it")]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Others than its owner may write into the directory.
-    #[error(
-        "the vault's directory {path} can be changed by others (its mode is {mode:04o}); take that away with `chmod go-w {path}`"
-    )]
+    /// Other users may write to the directory.
+    #[error("other users can write to the data directory {path} (its mode is {mode:04o}); run `chmod go-w {path}`")]
     Exposed {
         /// The directory.
         path: PathBuf,
@@ -33,27 +31,27 @@ pub enum StoreOpenError {
     },
     /// The directory belongs to another user.
     #[error(
-        "the vault's directory {path} belongs to user {owner}, and masker runs as user {runs_as}; run it as the owner, or `chown` the directory and what is in it"
+        "the data directory {path} belongs to user {owner}, but masker runs as user {runs_as}; run it as the owner, or `chown` the directory and its contents"
     )]
     Owner {
         /// The directory.
         path: PathBuf,
-        /// Who owns it.
+        /// The uid of its owner.
         owner: u32,
-        /// As whom masker runs.
+        /// The uid that masker runs as.
         runs_as: u32,
     },
-    /// The directory holds something, and it is not a vault.
-    #[error("{path} holds no vault, but {entry:?} and perhaps more; a new vault needs an empty directory of its own")]
+    /// The directory is not empty, and contains no vault.
+    #[error("{path} holds no vault, but {entry:?} and perhaps more; a new vault needs an empty directory")]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// One of the things in it.
+        /// The name of an entry.
         entry: String,
     },
-    /// This build lacks the engine of the vault.
+    /// This build does not include the engine of the vault.
     #[error(
-        "the vault in {path} needs the engine {engine}, which this build of masker lacks; build it with `--features {engine}`"
+        "the vault in {path} needs the engine {engine}, which this build of masker does not include; use a build with the cargo feature `{engine}`"
     )]
     EngineNotBuilt {
         /// The directory.
@@ -66,36 +64,36 @@ pub enum StoreOpenError {
     Locked {
         /// The directory.
         path: PathBuf,
-        /// The process, where it has told.
+        /// The process, if the lock file names it.
         pid: Option<u32>,
     },
-    /// Another engine made the vault than the one that was asked for.
+    /// The vault was created by another engine than the configured one.
     #[error(
-        "the vault in {path} is one of {there}, and `[vault] engine` says {asked}; set it to {there:?}, or move the vault with `masker vault migrate --to {asked}` while no daemon has it", there = .there.name()
+        "the vault in {path} was created by {found}, but `[vault] engine` is {configured}; set it to {found:?}, or stop the daemon and run `masker vault migrate --to {configured}`", found = .found.name()
     )]
     OtherEngine {
         /// The directory.
         path: PathBuf,
-        /// The engine that made it.
-        there: EngineKind,
-        /// The engine that was asked for.
-        asked: EngineKind,
+        /// The engine that created it.
+        found: EngineKind,
+        /// The engine that it was opened with.
+        configured: EngineKind,
     },
     /// A later release wrote the vault.
     #[error(
-        "the vault in {path} has format {version}, and this release of masker knows formats up to {known}; use a later release"
+        "the vault in {path} has format {version}, but this release of masker knows formats up to {known}; use a later release"
     )]
     NewerVersion {
         /// The directory.
         path: PathBuf,
         /// The format of the vault.
         version: u8,
-        /// The latest that this release knows.
+        /// The latest format that this release knows.
         known: u8,
     },
-    /// There is a database, but no witness that could tell whether it is complete.
+    /// There is a database, but no witness.
     #[error(
-        "the witness file of the vault in {path} is missing, so nothing can tell whether the database is complete; put the file back, or {RESTORE}"
+        "the witness file of the vault in {path} is missing, so the database may be incomplete; put the file back, or {RESTORE}"
     )]
     WitnessMissing {
         /// The directory.
@@ -103,59 +101,59 @@ pub enum StoreOpenError {
     },
     /// The witness cannot be read.
     #[error(
-        "the witness file of the vault in {path} is damaged, so nothing can tell whether the database is complete; put a sound copy back, or {RESTORE}"
+        "the witness file of the vault in {path} is damaged, so the database may be incomplete; put a sound copy back, or {RESTORE}"
     )]
     WitnessDamaged {
         /// The directory.
         path: PathBuf,
     },
-    /// The witness and the database are not of one vault.
+    /// The witness and the database belong to different vaults.
     #[error(
-        "the witness file in {path} is that of another vault than the database beside it; put the files of one vault together, or {RESTORE}"
+        "the witness file in {path} and the database beside it belong to different vaults; put the files of one vault together, or {RESTORE}"
     )]
     WitnessOfAnotherVault {
         /// The directory.
         path: PathBuf,
     },
-    /// Commits that were answered are not in the database.
+    /// The database lacks acknowledged commits.
     #[error(
-        "the database of the vault in {path} has lost the last {lost} commits that were answered: it was damaged, or replaced by an older copy; {RESTORE}"
+        "the database of the vault in {path} has lost the last {lost} commits that were acknowledged: it was damaged, or replaced by an older copy; {RESTORE}"
     )]
     BehindWitness {
         /// The directory.
         path: PathBuf,
-        /// How many commits; each holds the rows of one or more requests.
+        /// How many commits. A commit has the rows of one or more requests.
         lost: u64,
     },
     /// The database is a copy from before an operator accepted a loss.
     #[error(
-        "the database of the vault in {path} is a copy from before a loss was accepted; put the database back that was there, or {RESTORE}"
+        "the database of the vault in {path} is a copy from before a loss was accepted; put the replaced database back, or {RESTORE}"
     )]
     Superseded {
         /// The directory.
         path: PathBuf,
     },
-    /// The database is not what was written.
+    /// The database does not contain what was written.
     #[error("the database of the vault in {path} is damaged: {what}; {RESTORE}")]
     Damaged {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// What is wrong.
         what: String,
     },
-    /// The system failed the work, as a full disk does. What was done until then is done again or undone the next time.
-    #[error("cannot {doing} for the vault in {path}: {source}")]
+    /// The operating system failed, because the disk is full, for example. The next opening repeats or undoes the work.
+    #[error("failed to {doing} for the vault in {path}: {source}")]
     Io {
         /// The directory.
         path: PathBuf,
-        /// The work.
+        /// The work, as it follows "failed to".
         doing: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The program was built such that nothing it writes would be durable. A bug of the build.
+    /// An engine's write barrier is not linked into the program, so nothing would be durable. A bug of the build.
     #[error(
-        "this build of masker cannot make the vault in {path} durable: its write barrier is not in force; use another build"
+        "this build of masker cannot write durably to the vault in {path}: its write barrier is not in force; use another build"
     )]
     NoBarrier {
         /// The directory.
@@ -164,7 +162,7 @@ pub enum StoreOpenError {
 }
 
 impl From<StoreOpenError> for StoreError {
-    /// How a store that is being opened again answers meanwhile.
+    /// Returns the error of calls to a store that failed to reopen.
     fn from(error: StoreOpenError) -> Self {
         let text = error.to_string();
         match error {

@@ -1,4 +1,4 @@
-//! The vault's directory: who may touch it, who has it, and how its files get to the disk and out of the cache.
+//! The data directory: its paths, its owner and lock, and durable operations on its files.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use masker_types::engine::EngineKind;
 
 use super::open_error::StoreOpenError;
 
-/// Where everything of a vault is, as far as one engine is concerned.
+/// The paths of a vault whose database is of one engine.
 #[derive(Clone)]
 pub(super) struct VaultPaths {
     pub(super) root: PathBuf,
@@ -31,40 +31,40 @@ impl VaultPaths {
         self.root.join("witness")
     }
 
-    /// The folder that is the engine's.
-    pub(super) fn engine(&self) -> PathBuf {
+    /// Returns the path of the database.
+    pub(super) fn database(&self) -> PathBuf {
         self.root.join(self.kind.name())
     }
 
-    /// The database that a compaction or a migration makes.
-    pub(super) fn engine_new_path(&self) -> PathBuf {
+    /// Returns the path of the database that a compaction or a migration builds.
+    pub(super) fn new_database(&self) -> PathBuf {
         self.root.join(format!("{}.new", self.kind))
     }
 
-    /// The database that a compaction or a migration has replaced, or is about to.
-    pub(super) fn engine_old_path(&self) -> PathBuf {
+    /// Returns the path of the database that a compaction or a migration replaces.
+    pub(super) fn old_database(&self) -> PathBuf {
         self.root.join(format!("{}.old", self.kind))
     }
 
-    /// The same vault, as far as each engine is concerned.
+    /// Returns the paths of this vault for each engine.
     pub(super) fn for_each_engine(&self) -> impl Iterator<Item = VaultPaths> {
         EngineKind::all().map(|kind| VaultPaths { root: self.root.clone(), kind })
     }
 
-    /// The engine whose database the directory holds: this one where there are two. Between the two renames of a
-    /// switch it is the one that is about to be replaced.
-    pub(super) fn there(&self) -> Option<EngineKind> {
-        let places = || std::iter::once(self.clone()).chain(self.for_each_engine());
-        let current = places().find(|place| place.engine().exists());
-        current.or_else(|| places().find(|place| place.engine_old_path().exists())).map(|place| place.kind)
+    /// Returns the engine of the database in the directory; of two, this one. Between the two renames of a migration, it is
+    /// the engine of the database that is being replaced.
+    pub(super) fn existing_engine(&self) -> Option<EngineKind> {
+        let all = || std::iter::once(self.clone()).chain(self.for_each_engine());
+        let current = all().find(|paths| paths.database().exists());
+        current.or_else(|| all().find(|paths| paths.old_database().exists())).map(|paths| paths.kind)
     }
 
-    /// A copy of the database on which recovery is tried before the database itself is touched.
+    /// Returns the path of the copy that recovery is tried on.
     pub(super) fn rehearsal(&self) -> PathBuf {
         self.root.join("rehearsal")
     }
 
-    /// Makes the directory, or sees to it that it is ours alone and holds a vault or nothing.
+    /// Creates the directory, or checks that only this user can write to it and that it contains a vault or nothing.
     pub(super) fn prepare(&self) -> Result<(), StoreOpenError> {
         let path = || self.root.clone();
         let unusable = |source| StoreOpenError::Directory { path: path(), source };
@@ -85,22 +85,20 @@ impl VaultPaths {
             }
         }
         match self.foreign_entry().map_err(unusable)? {
-            Some(entry) if !self.witness().exists() && self.there().is_none() => {
+            Some(entry) if !self.witness().exists() && self.existing_engine().is_none() => {
                 Err(StoreOpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() })
             }
             _ => Ok(()),
         }
     }
 
-    /// Something in the directory that is neither a vault's, nor the audit log's, nor what a file system puts into its
-    /// root.
+    /// Returns an entry of the directory that belongs neither to a vault, nor to the audit log, nor to a file system's root.
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
             let ours = ["lock", "witness", "witness.new", "rehearsal", "lost+found", "audit"].map(OsString::from);
-            let databases = self
-                .for_each_engine()
-                .flat_map(|place| [place.engine(), place.engine_new_path(), place.engine_old_path()]);
+            let databases =
+                self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
             if databases.into_iter().any(|database| database.file_name() == Some(&name)) {
                 continue;
             }
@@ -112,16 +110,16 @@ impl VaultPaths {
     }
 }
 
-/// The vault's directory, held against every other process until this is dropped.
+/// A lock on the data directory, held until dropped.
 pub(super) struct DirectoryLock {
     file: File,
-    /// What the file held before, to be put back if the vault is not opened: that is to change nothing.
+    /// The content of the lock file before, which is restored if the vault is not opened.
     before: Option<Vec<u8>>,
 }
 
 impl DirectoryLock {
-    /// Takes the lock, and writes down who has it for the message that the next comer gets.
-    pub(super) fn take(place: &VaultPaths) -> Result<Self, StoreOpenError> {
+    /// Takes the lock, and writes this process's id into the file, for the error message of other processes.
+    pub(super) fn take(paths: &VaultPaths) -> Result<Self, StoreOpenError> {
         let open = OpenOptions::new()
             .read(true)
             .write(true)
@@ -129,8 +127,8 @@ impl DirectoryLock {
             .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
-            .open(place.lock());
-        let unusable = |source| StoreOpenError::Io { path: place.root.clone(), doing: "take the lock", source };
+            .open(paths.lock());
+        let unusable = |source| StoreOpenError::Io { path: paths.root.clone(), doing: "take the lock", source };
         let file = open.map_err(unusable)?;
         let mut text = Vec::new();
         match file.try_lock() {
@@ -144,17 +142,17 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => {
                 let read = (&file).take(64).read_to_end(&mut text).ok();
                 let pid = read.and_then(|_| std::str::from_utf8(&text).ok()?.trim_end().parse().ok());
-                Err(StoreOpenError::Locked { path: place.root.clone(), pid })
+                Err(StoreOpenError::Locked { path: paths.root.clone(), pid })
             }
         }
     }
 
-    /// The vault is open: from now on the lock file tells of this process alone.
+    /// Forgets the content of the file before: the vault is open.
     pub(super) fn keep(&mut self) {
         self.before = None;
     }
 
-    /// Best effort: on a full disk the vault is locked all the same.
+    /// Writes the file as far as possible: on a full disk the vault is locked nevertheless.
     fn write(&self, text: &[u8]) {
         let _ = self.file.set_len(0).and_then(|()| self.file.write_all_at(text, 0));
     }
@@ -163,20 +161,25 @@ impl DirectoryLock {
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
         self.write(self.before.as_deref().unwrap_or_default());
-        // A process that is just being forked has this descriptor too, until it runs its program: closing ours would
-        // leave the lock with it for a moment.
+        // Between fork and exec a child process has this descriptor too, so closing ours would not release the lock.
         let _ = self.file.unlock();
     }
 }
 
-/// Makes a file of these bytes, in place of any that is there, durable itself (its entry in the directory is not).
+/// Creates or replaces a file with these bytes, durably. Its directory entry is not synced.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Removes a directory with everything in it, if it is there, such that it does not come back with a power cut.
+/// Renames a file or directory within one directory, durably. After an error it may have either name.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    masker_files::sync_directory(to.parent().unwrap_or(Path::new("/")))
+}
+
+/// Removes a directory and its contents durably, if it exists.
 pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -184,7 +187,7 @@ pub(super) fn remove_durably(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Every file under a directory.
+/// Returns every file under a directory.
 pub fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
@@ -198,8 +201,8 @@ pub fn files_under(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Makes the files of a directory, its folders and their entries durable. What goes meanwhile is left out: an open
-/// database may remove files of its own at any time.
+/// Makes the files under a directory and their entries durable. Skips files that disappear meanwhile: an open database may
+/// remove files at any time.
 pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -210,8 +213,8 @@ pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
     masker_files::sync_directory(path)
 }
 
-/// Takes every right away from everyone but the owner: engines make files with the rights that the process's mask
-/// leaves. What goes meanwhile is left out.
+/// Removes all permissions of other users: engines create files with the permissions that the process's umask leaves.
+/// Skips files that disappear meanwhile.
 pub(super) fn restrict_tree(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(path)? {
@@ -234,10 +237,10 @@ fn ignore_not_found(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Makes the system forget what it believes the files hold.
+/// Drops the page cache of the files.
 ///
-/// After a failed sync the page cache holds bytes that the disk never took, marked clean (Rebello et al., "Can
-/// Applications Recover from fsync Failures?", 2020). Read back, they would vouch for what is not there.
+/// After a failed sync, the page cache contains bytes that never reached the disk, marked clean (Rebello et al., "Can
+/// Applications Recover from fsync Failures?", 2020). Reading them would hide the loss.
 pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
     for file in files_under(path)? {
         posix_fadvise(File::open(file)?, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
@@ -245,8 +248,8 @@ pub(super) fn drop_cache(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that the files under a directory take on the disk. Files and folders may go meanwhile: engines remove some at any
-/// time, and so does the end of a compaction.
+/// Returns the size on disk of the files under a directory. Skips files that disappear meanwhile: engines remove files at
+/// any time, and so does the end of a compaction.
 pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut bytes = 0;
@@ -260,7 +263,7 @@ pub(super) fn bytes_on_disk(path: &Path) -> io::Result<u64> {
             Err(error) if gone(&error) => {}
             Err(error) => return Err(error),
             Ok(found) if found.is_dir() => bytes += bytes_on_disk(&entry.path())?,
-            // Units of 512 bytes, whatever the file system's own.
+            // Blocks are 512 bytes on every file system.
             Ok(found) => bytes += found.blocks() * 512,
         }
     }
@@ -272,35 +275,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_held_until_dropped_and_names_its_holder() {
+    fn a_lock_is_held_until_dropped_and_names_its_process() {
         let folder = tempfile::tempdir().unwrap();
-        let place = VaultPaths { root: folder.path().to_owned(), kind: EngineKind::Sled };
-        fs::write(place.lock(), b"of a process that was killed").unwrap();
-        let mut lock = DirectoryLock::take(&place).unwrap();
-        let refused = DirectoryLock::take(&place).map(drop).unwrap_err();
+        let paths = VaultPaths { root: folder.path().to_owned(), kind: EngineKind::Fjall };
+        fs::write(paths.lock(), b"of a process that was killed").unwrap();
+        let mut lock = DirectoryLock::take(&paths).unwrap();
+        let refused = DirectoryLock::take(&paths).map(drop).unwrap_err();
         assert!(matches!(refused, StoreOpenError::Locked { pid: Some(pid), .. } if pid == process::id()));
         assert!(refused.to_string().contains(&format!("process {}", process::id())));
         lock.keep();
         drop(lock);
-        assert_eq!(fs::read(place.lock()).unwrap(), b"");
-        fs::write(place.lock(), b"before").unwrap();
-        drop(DirectoryLock::take(&place).unwrap());
-        assert_eq!(fs::read(place.lock()).unwrap(), b"before");
+        assert_eq!(fs::read(paths.lock()).unwrap(), b"");
+        fs::write(paths.lock(), b"before").unwrap();
+        drop(DirectoryLock::take(&paths).unwrap());
+        assert_eq!(fs::read(paths.lock()).unwrap(), b"before");
     }
 
     #[test]
-    fn a_directory_that_others_can_write_is_refused() {
+    fn rejects_a_directory_that_others_can_write() {
         let folder = tempfile::tempdir().unwrap();
-        let place = VaultPaths { root: folder.path().join("a/b"), kind: EngineKind::Sled };
-        place.prepare().unwrap();
-        assert_eq!(fs::metadata(&place.root).unwrap().mode() & 0o777, 0o700);
+        let paths = VaultPaths { root: folder.path().join("a/b"), kind: EngineKind::Fjall };
+        paths.prepare().unwrap();
+        assert_eq!(fs::metadata(&paths.root).unwrap().mode() & 0o777, 0o700);
         for mode in [0o770, 0o702, 0o1777] {
-            fs::set_permissions(&place.root, Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(place.prepare(), Err(StoreOpenError::Exposed { mode: found, .. }) if found == mode));
+            fs::set_permissions(&paths.root, Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(paths.prepare(), Err(StoreOpenError::Exposed { mode: found, .. }) if found == mode));
         }
-        fs::set_permissions(&place.root, Permissions::from_mode(0o750)).unwrap();
-        place.prepare().unwrap();
-        let file = VaultPaths { root: folder.path().join("file"), kind: EngineKind::Sled };
+        fs::set_permissions(&paths.root, Permissions::from_mode(0o750)).unwrap();
+        paths.prepare().unwrap();
+        let file = VaultPaths { root: folder.path().join("file"), kind: EngineKind::Fjall };
         fs::write(&file.root, b"").unwrap();
         assert!(matches!(file.prepare(), Err(StoreOpenError::Directory { .. })));
     }

@@ -1,18 +1,19 @@
-//! The witness: a small file beside the database that remembers the last commit that was answered.
+//! The witness: a small file beside the database that remembers the last acknowledged commit.
 //!
-//! A database whose tail was cut off looks like one that never had it. The witness tells them apart. After a batch is
-//! durable in the database, its position is written here and made durable, and only then is the batch answered. So
-//! the witness never leads the database, and trails it by at most the one batch that nobody was told of.
+//! A database that lost its last commits looks like one that never had them. The witness tells the two apart. When a
+//! batch is durable in the database, its position is written to the witness and made durable, and only then is the batch
+//! acknowledged. So the witness is never ahead of the database, and at most one batch behind it, which was not
+//! acknowledged.
 //!
-//! Layout, 12,288 bytes, all written when the file is made so that later writes change nothing but bytes in place:
+//! Layout, 12,288 bytes. All are written when the file is created, so that later writes only change bytes in place:
 //!
-//! | at | bytes |
+//! | offset | content |
 //! |---|---|
 //! | 0 | `masker witness` and a line feed (15), version (1), vault id (16), checksum of those (8) |
 //! | 4,096 and 8,192 | two slots: epoch (8), sequence (8), checksum of version, vault id and those (8) |
 //!
-//! Slots are written in turn, each within one sector, so a torn write spoils the older one at most. Position 0 of
-//! epoch 0 says that the vault was never finished being made.
+//! Slots are written in turn, each within one sector, so a torn write damages the older slot only. Position 0 of epoch 0
+//! means that the vault was never completely created.
 
 use std::{
     fs::{File, OpenOptions},
@@ -38,27 +39,26 @@ pub(super) struct Witness {
     next_slot: usize,
 }
 
-/// What stands where the witness should.
+/// The witness file as it was read.
 pub(super) enum WitnessFile {
     Witness(Witness),
     Missing,
     Damaged,
-    Newer(u8),
+    NewerVersion(u8),
 }
 
 impl Witness {
-    /// Position of a vault that was never finished being made.
+    /// The position of a vault that was never completely created.
     pub(super) const INITIAL: CommitPosition = CommitPosition { epoch: 0, sequence: 0 };
 
-    /// Makes the file, whole and durable, in place of any that is there.
+    /// Creates the file durably, or replaces it.
     pub(super) fn create(path: &Path, vault_id: [u8; 16], position: CommitPosition) -> io::Result<Self> {
         let mut bytes = vec![0; BYTES];
         bytes[..40].copy_from_slice(&header(&vault_id));
         bytes[SLOTS_AT[0] as usize..][..24].copy_from_slice(&slot(&vault_id, position));
-        let unfinished = path.with_extension("new");
-        paths::write_durably(&unfinished, &bytes)?;
-        std::fs::rename(&unfinished, path)?;
-        masker_files::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        let temporary = path.with_extension("new");
+        paths::write_durably(&temporary, &bytes)?;
+        paths::rename_durably(&temporary, path)?;
         Ok(Witness { file: writable(path)?, vault_id, position, next_slot: 1 })
     }
 
@@ -72,7 +72,7 @@ impl Witness {
         };
         let Some((mark, [version, rest @ ..])) = bytes.split_first_chunk() else { return Ok(WitnessFile::Damaged) };
         if mark == MARK && *version > VERSION {
-            return Ok(WitnessFile::Newer(*version));
+            return Ok(WitnessFile::NewerVersion(*version));
         }
         let Some((vault_id, _)) = rest.split_first_chunk::<16>() else { return Ok(WitnessFile::Damaged) };
         if bytes.len() != BYTES || bytes[..40] != header(vault_id) {
@@ -88,17 +88,17 @@ impl Witness {
         }))
     }
 
-    /// The vault that it is a witness of.
+    /// Returns the id of the vault that it belongs to.
     pub(super) fn vault_id(&self) -> [u8; 16] {
         self.vault_id
     }
 
-    /// The last position that was recorded.
+    /// Returns the last position that was recorded.
     pub(super) fn position(&self) -> CommitPosition {
         self.position
     }
 
-    /// Remembers a position, durably. After an error the file tells either position.
+    /// Records a position durably. After an error the file has either the new position or the one before.
     pub(super) fn record(&mut self, position: CommitPosition) -> io::Result<()> {
         self.file.write_all_at(&slot(&self.vault_id, position), SLOTS_AT[self.next_slot])?;
         self.position = position;
@@ -107,7 +107,7 @@ impl Witness {
     }
 }
 
-/// Each write through this descriptor is durable when it returns.
+/// Opens the file so that each write is durable when it returns.
 fn writable(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(path)
 }
@@ -159,14 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn it_remembers_the_last_position_over_reopening() {
+    fn remembers_the_last_position_when_reopened() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("witness");
         assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Missing));
         drop(Witness::create(&path, ID, Witness::INITIAL).unwrap());
         assert_eq!(position_of(&path), Some(Witness::INITIAL));
         for sequence in 1..=9 {
-            let WitnessFile::Witness(mut witness) = Witness::open(&path).unwrap() else { panic!("it is there") };
+            let WitnessFile::Witness(mut witness) = Witness::open(&path).unwrap() else {
+                panic!("there is no witness")
+            };
             witness.record(at(2 * sequence)).unwrap();
             witness.record(at(2 * sequence + 1)).unwrap();
             assert_eq!(position_of(&path), Some(at(2 * sequence + 1)));
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_slot_leaves_the_other() {
+    fn a_torn_slot_leaves_the_other_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("witness");
         let mut witness = Witness::create(&path, ID, at(1)).unwrap();
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_to_the_rest_is_damage_and_a_newer_version_is_told() {
+    fn detects_damage_and_newer_versions() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("witness");
         drop(Witness::create(&path, ID, at(1)).unwrap());
@@ -202,7 +204,10 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, &flipped).unwrap();
-            assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged | WitnessFile::Newer(_)), "bit {bit}");
+            assert!(
+                matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged | WitnessFile::NewerVersion(_)),
+                "bit {bit}"
+            );
         }
         for length in [0, 15, 16, 40, BYTES - 1] {
             std::fs::write(&path, &whole[..length]).unwrap();
@@ -212,6 +217,6 @@ mod tests {
         newer[15] = VERSION + 1;
         newer.truncate(100);
         std::fs::write(&path, &newer).unwrap();
-        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::Newer(version) if version == VERSION + 1));
+        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::NewerVersion(version) if version == VERSION + 1));
     }
 }

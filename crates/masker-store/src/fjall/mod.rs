@@ -1,19 +1,18 @@
-//! fjall 3 as the engine of the embedded store.
+//! fjall 3 as an engine of the embedded store.
 //!
-//! Rows and manifest stand in one keyspace, in one log-structured tree. A batch goes to a journal, which is synced, and to a
-//! table in memory; tables are written out, and merged, by threads of fjall's. Blocks, journals and the files that say
-//! which tables there are have checksums, so damage is an error when it is read.
+//! Rows and manifest are in one keyspace, a log-structured merge tree. A batch goes to a journal, which is synced, and to
+//! a table in memory. Threads of fjall write tables out and merge them. Blocks, journals and the lists of tables have
+//! checksums, so damage is an error when it is read.
 //!
-//! It needs help in four places:
+//! fjall needs help in four places:
 //!
-//! - It repairs when it opens: a journal is cut off where it cannot be read, and a keyspace without its list of tables is
-//!   removed. So recovery is always tried on a copy first. Tables never change once they are written, so the copy links
-//!   to them, and only journals are copied.
-//! - It opens files by their paths at any time, and a compaction renames its folder. So it is given the folder by way of a
-//!   descriptor, `/proc/self/fd/N`, which follows.
-//! - It takes a last batch that a power cut has torn for damage. So that is cut off before (`journal`).
-//! - A writer waits without end for threads that have given up. So it waits here, before fjall would, and asks whether
-//!   they have.
+//! - It repairs when it opens: it cuts a journal off where it cannot be read, and removes a keyspace without a list of
+//!   tables. So recovery is always tried on a copy first. Tables never change after they are written, so the copy has
+//!   hard links to them, and only journals are copied.
+//! - It opens files by their paths at any time, but a compaction renames the folder. So it gets the folder as
+//!   `/proc/self/fd/N`, which follows renames.
+//! - It takes a last batch that a power cut has torn for damage. So that batch is cut off before (`journal`).
+//! - A write waits forever for threads that have failed. So writes wait here instead, and check for failed threads.
 
 mod journal;
 
@@ -36,43 +35,45 @@ use ::fjall::{
 
 use masker_types::engine::EngineKind;
 
-use super::{
+use crate::{
     Row, RowKey, RowPage,
     embedded::{CommitPosition, Database, DatabaseState, EngineDriver, EngineError, Manifest, RowWrite, files_under},
 };
 
-/// The key of the manifest, before every row's.
+/// The driver of fjall, the default engine.
+pub const FJALL: &dyn EngineDriver = &Fjall;
+
+/// The key of the manifest. It sorts before all rows.
 const MANIFEST_KEY: [u8; 1] = [0];
 
-/// What the keys of rows begin with.
+/// First byte of the keys of rows.
 const ROW: u8 = 1;
 
-/// Bounds of the memory for rows that are not in a table yet, and its share of the cache's beside it. It is taken three
-/// times over, for a table that is being filled and two that are being written out.
+/// Bounds of the size of a table in memory, which is the cache's size divided by [`MEMTABLE_SHARE`]. There are up to three:
+/// one that is filled and two that are written out.
 const MEMTABLE_BYTES: RangeInclusive<u64> = 1024 * 1024..=16 * 1024 * 1024;
 const MEMTABLE_SHARE: u64 = 8;
 
-/// Bytes of journals that are kept for tables which are not written out yet.
+/// Bytes of journals that are kept for tables that are not written out yet.
 const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// Tables that may wait to be written out, and tables that may wait to be merged, before a commit waits for them. fjall
-/// itself waits from 4 and 30 on, whether or not anybody works on them.
+/// Tables that may wait to be written out, and to be merged, before a commit waits for them. fjall's own limits are 4 and
+/// 30; there it waits even if the threads that do the work have failed.
 const SEALED_MAX: usize = 2;
 const UNMERGED_MAX: usize = 16;
 
-/// Threads that write tables out and merge them: one may do the one while the other does the other.
+/// Threads that write tables out and merge them. With two, both can happen at the same time.
 const THREADS: usize = 2;
 
 /// Files that are kept open at once.
 const OPEN_FILES_MAX: usize = 128;
 
-/// How long the files of a database may take to be closed after it was let go of.
+/// How long a dropped database may take to close its files.
 const RELEASE_SECONDS_MAX: u64 = 5;
 
-/// The engine.
-pub(super) struct Fjall;
+struct Fjall;
 
-/// An open database. Fields go in their order: the folder last, which waits for the files of the others.
+/// An open database. Fields are dropped in their order: the folder last, because it waits for the others' files to close.
 struct Keyspace {
     rows: ::fjall::Keyspace,
     db: ::fjall::Database,
@@ -80,7 +81,7 @@ struct Keyspace {
     _folder: Folder,
 }
 
-/// The folder of an open database, by whatever name.
+/// The folder of an open database. Renames do not affect it.
 struct Folder(File);
 
 impl EngineDriver for Fjall {
@@ -96,10 +97,10 @@ impl EngineDriver for Fjall {
             .max_cached_files(Some(OPEN_FILES_MAX))
             .worker_threads(THREADS)
             .journal_compression(CompressionType::None)
-            // A batch says by itself when it is to be durable.
+            // Each batch sets its own durability.
             .manual_journal_persist(true)
             .open()?;
-        // Rows are sealed: there is nothing in them to compress.
+        // Rows are encrypted, so they do not compress.
         let options = || {
             KeyspaceCreateOptions::default()
                 .data_block_compression_policy(CompressionPolicy::disabled())
@@ -110,7 +111,12 @@ impl EngineDriver for Fjall {
         Ok(Box::new(Keyspace { rows, db, memtable_bytes, _folder: folder }))
     }
 
-    fn look(&self, _folder: &Path, _vault_id: &[u8; 16], _seen: CommitPosition) -> Result<DatabaseState, EngineError> {
+    fn inspect(
+        &self,
+        _folder: &Path,
+        _vault_id: &[u8; 16],
+        _witnessed: CommitPosition,
+    ) -> Result<DatabaseState, EngineError> {
         Ok(DatabaseState::Unknown)
     }
 
@@ -125,7 +131,7 @@ impl EngineDriver for Fjall {
                 DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
             let is_table = file.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tables");
-            // Some file systems have no links.
+            // Some file systems do not support hard links.
             if !is_table || fs::hard_link(&file, &target).is_err() {
                 copy_without_holes(&file, &target)?;
             }
@@ -133,17 +139,21 @@ impl EngineDriver for Fjall {
         journal::cut(to)
     }
 
-    fn tidy(&self, folder: &Path) -> io::Result<()> {
+    fn clean_up(&self, folder: &Path) -> io::Result<()> {
         journal::cut(folder)
     }
 
     fn thread_prefix(&self) -> &'static str {
         "fjall:"
     }
+
+    fn bytes_per_row(&self) -> u64 {
+        135
+    }
 }
 
 impl Keyspace {
-    /// Applies writes and manifest, as durably as told, once there is room for them in memory.
+    /// Applies writes and a manifest with this durability, once there is room for them in memory.
     fn write(
         &self,
         writes: &[RowWrite<'_>],
@@ -151,7 +161,7 @@ impl Keyspace {
         durable: Option<PersistMode>,
     ) -> Result<(), EngineError> {
         while self.rows.sealed_memtable_count() >= SEALED_MAX || self.rows.l0_table_count() >= UNMERGED_MAX {
-            // Fails where a thread of fjall's has failed.
+            // Fails if a thread of fjall has failed.
             self.db.persist(PersistMode::Buffer)?;
             thread::sleep(Duration::from_millis(1));
         }
@@ -182,17 +192,17 @@ impl Database for Keyspace {
         Ok(self.rows.get(physical(key))?.map(|row| row.to_vec()))
     }
 
-    fn rows_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
+    fn scan_after(&self, space: Option<u8>, after: Option<&RowKey>, limit: usize) -> Result<RowPage, EngineError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let wanted = rows_of(space);
+        let prefix = prefix_of(space);
         let from = match after.map(physical) {
-            Some(key) if key >= wanted => Excluded(key),
-            _ => Included(wanted.clone()),
+            Some(key) if key >= prefix => Excluded(key),
+            _ => Included(prefix.clone()),
         };
         let mut rows = Vec::new();
         for entry in self.rows.range((from, Unbounded)) {
             let (key, row) = entry.into_inner()?;
-            if !key.starts_with(&wanted) {
+            if !key.starts_with(&prefix) {
                 break;
             }
             if rows.len() == limit {
@@ -205,7 +215,7 @@ impl Database for Keyspace {
 
     fn count(&self, space: u8) -> Result<u64, EngineError> {
         let mut count = 0;
-        for entry in self.rows.prefix(rows_of(Some(space))) {
+        for entry in self.rows.prefix(prefix_of(Some(space))) {
             entry.key()?;
             count += 1;
         }
@@ -213,16 +223,16 @@ impl Database for Keyspace {
     }
 
     fn commit(&self, writes: &[RowWrite<'_>], manifest: &Manifest) -> Result<(), EngineError> {
-        // With what a reader needs of the file's metadata: its length.
+        // `fdatasync`, which includes the file's length.
         self.write(writes, Some(manifest), Some(PersistMode::SyncData))
     }
 
-    fn write_unlogged(&self, writes: &[RowWrite<'_>], _sequence: u64) -> Result<(), EngineError> {
+    fn write_unsynced(&self, writes: &[RowWrite<'_>], _sequence: u64) -> Result<(), EngineError> {
         self.write(writes, None, None)
     }
 
-    fn remove_broken(&self) -> Result<(), EngineError> {
-        // A block that cannot be read is an error, and a row is in one block.
+    fn remove_incomplete_rows(&self) -> Result<(), EngineError> {
+        // A row is in one block, which is either readable or an error.
         Ok(())
     }
 
@@ -232,16 +242,16 @@ impl Database for Keyspace {
 }
 
 impl Folder {
-    /// A path to it that holds whatever it is renamed to.
+    /// Returns a path that stays valid when the folder is renamed.
     fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
-    /// Whether this process has a journal in it open.
+    /// Returns whether this process has a journal in the folder open.
     fn has_open_journals(&self) -> io::Result<bool> {
         let folder = fs::read_link(self.path())?;
         for descriptor in fs::read_dir("/proc/self/fd")? {
-            // One that was closed meanwhile is not open.
+            // A descriptor that was closed meanwhile is skipped.
             let Ok(file) = fs::read_link(descriptor?.path()) else { continue };
             if file.starts_with(&folder) && file.extension().is_some_and(|extension| extension == "jnl") {
                 return Ok(true);
@@ -252,8 +262,8 @@ impl Folder {
 }
 
 impl Drop for Folder {
-    /// A thread of fjall's can outlive the database by a moment, and writes what is left of a failed batch to the journal
-    /// when it goes. That must be over before anybody opens the journal again.
+    /// Waits until the journals are closed. A thread of fjall can outlive the database by a moment, and then writes the rest
+    /// of a failed batch to the journal, which must not happen after the journal is opened again.
     fn drop(&mut self) {
         let begun = Instant::now();
         while begun.elapsed().as_secs() < RELEASE_SECONDS_MAX && self.has_open_journals().unwrap_or(false) {
@@ -263,28 +273,30 @@ impl Drop for Folder {
 }
 
 impl From<::fjall::Error> for EngineError {
-    /// In words for an operator. Some of fjall's messages are what was read where something else should have stood.
+    /// Converts an error for operators. Some of fjall's own messages contain bytes that were read.
     fn from(error: ::fjall::Error) -> Self {
         use ::fjall::{Error, LsmError};
         match error {
             Error::Io(error) | Error::Storage(LsmError::Io(error)) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => EngineError::Damaged("a file ends too early"),
                 io::ErrorKind::NotFound => EngineError::Damaged("a file is missing"),
-                io::ErrorKind::InvalidData => EngineError::Damaged("a file is not what it should be"),
-                // It makes a new one where a file is missing that says that there is one.
-                io::ErrorKind::AlreadyExists => EngineError::Damaged("its files do not fit each other"),
+                io::ErrorKind::InvalidData => EngineError::Damaged("a file has invalid content"),
+                // fjall creates a keyspace anew where the file is missing that lists it.
+                io::ErrorKind::AlreadyExists => EngineError::Damaged("its files do not match each other"),
                 _ => EngineError::Io(error),
             },
-            Error::Poisoned => EngineError::Failed("a write has failed, or a thread of the engine gave up".into()),
-            Error::Locked => EngineError::Io(io::Error::new(io::ErrorKind::WouldBlock, "something else holds it")),
+            Error::Poisoned => EngineError::Failed("a write or a thread of the engine has failed".into()),
+            Error::Locked => {
+                EngineError::Io(io::Error::new(io::ErrorKind::WouldBlock, "another process has locked the database"))
+            }
             Error::JournalRecovery(_) => EngineError::Damaged("a batch of the journal is not what was written"),
             Error::Storage(_) => EngineError::Damaged("a block cannot be read"),
-            _ => EngineError::Damaged("its files do not fit each other"),
+            _ => EngineError::Damaged("its files do not match each other"),
         }
     }
 }
 
-/// Copies a file and leaves out what is zero: a journal is made 64 MiB long and filled from its beginning.
+/// Copies a file without its zeros: a journal is created 64 MiB long and filled from its beginning.
 fn copy_without_holes(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = File::open(from)?;
     let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
@@ -301,17 +313,18 @@ fn copy_without_holes(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a row stands.
+/// Returns the key of a row in the keyspace.
 fn physical(key: &RowKey) -> Vec<u8> {
     [&[ROW], key.as_bytes()].concat()
 }
 
-/// What the keys of the rows of one space begin with, or of all.
-fn rows_of(space: Option<u8>) -> Vec<u8> {
+/// Returns the prefix of the keys of all rows, or of those of one space.
+fn prefix_of(space: Option<u8>) -> Vec<u8> {
     [ROW].into_iter().chain(space).collect()
 }
 
+/// Returns the key of the row under a key of the keyspace.
 fn logical(physical: &[u8]) -> Result<RowKey, EngineError> {
     let key = physical.split_first().and_then(|(_, key)| RowKey::new(key));
-    key.ok_or(EngineError::Damaged("a key has an impossible length"))
+    key.ok_or(EngineError::Damaged("a key has an invalid length"))
 }

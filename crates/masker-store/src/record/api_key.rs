@@ -1,12 +1,16 @@
-//! What the vault keeps of an API key for those who know what is in it.
+//! API keys, as documents that the vault does not read.
 
-use super::{LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter};
+use super::{
+    bytes::{RowReader, RowWriter},
+    key::RowKeyError,
+    layout::{LAYOUT_VERSION, RecordError},
+};
 use crate::Row;
 
 /// Longest document of an API key, in bytes.
 pub const API_KEY_BYTES_MAX: usize = 8 * 1024;
 
-/// An API key, as a document that the vault does not look into. It has no `Debug`: the document has the key's digest.
+/// An API key, as a document that the vault does not read. It does not implement `Debug`: the document has the key's digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyRow {
     /// The document: 1 to [`API_KEY_BYTES_MAX`] bytes.
@@ -14,11 +18,11 @@ pub struct ApiKeyRow {
 }
 
 impl ApiKeyRow {
-    /// The row of the document.
+    /// Encodes the document as a row.
     ///
     /// # Errors
     ///
-    /// [`RowKeyError::ApiKey`] where the document is empty or over [`API_KEY_BYTES_MAX`].
+    /// [`RowKeyError::ApiKey`] if the document is empty or longer than [`API_KEY_BYTES_MAX`].
     pub fn encode(&self) -> Result<Row, RowKeyError> {
         if !is_document(&self.document) {
             return Err(RowKeyError::ApiKey);
@@ -28,15 +32,15 @@ impl ApiKeyRow {
         Ok(row.finish())
     }
 
-    /// The document of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let document = RowReader::new(LAYOUT_VERSION, row)?.rest().to_vec();
         if !is_document(&document) {
-            return Err(RecordError::Damaged("its document has an impossible length"));
+            return Err(RecordError::Damaged("its document has an invalid length"));
         }
         Ok(ApiKeyRow { document })
     }
@@ -52,7 +56,7 @@ mod tests {
     use masker_types::limits::ROW_BYTES_MAX;
 
     #[test]
-    fn documents_have_their_bounds() {
+    fn rejects_documents_outside_of_the_bounds() {
         for length in [1, 2, API_KEY_BYTES_MAX] {
             let key = ApiKeyRow { document: vec![b'{'; length] };
             let row = key.encode().unwrap();

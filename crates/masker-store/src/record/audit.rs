@@ -1,19 +1,22 @@
-//! Where the audit log stood: what a log that was cut at a line's end does not tell by itself.
+//! The head of the audit log, which shows whether the log was cut off at the end of a line.
 
-use super::{LAYOUT_VERSION, RecordError, RowReader, RowWriter};
+use super::{
+    bytes::{RowReader, RowWriter},
+    layout::{LAYOUT_VERSION, RecordError},
+};
 use crate::Row;
 
-/// The last event of the audit log that the vault knows of.
+/// The last event of the audit log that the vault has recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHeadRow {
-    /// Its place in the chain.
+    /// Its sequence number in the chain.
     pub sequence: u64,
-    /// The chain's hash at it.
+    /// The chain's hash at this event.
     pub hash: [u8; 32],
 }
 
 impl AuditHeadRow {
-    /// The row of the head.
+    /// Encodes the head as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 40);
         row.integer(self.sequence);
@@ -21,11 +24,11 @@ impl AuditHeadRow {
         row.finish()
     }
 
-    /// The head of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let head = AuditHeadRow { sequence: row.integer()?, hash: row.array()? };

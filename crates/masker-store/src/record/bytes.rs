@@ -1,8 +1,9 @@
-//! Taking rows apart and putting them together, without a panic on any input.
+//! Encoding rows, and decoding them without a panic on any input.
 
-use super::{RecordError, is_caller, is_label};
-use crate::Row;
 use masker_types::kind::{EntityKind, Kid};
+
+use super::layout::{RecordError, is_caller, is_label};
+use crate::Row;
 
 /// Builds a row that begins with the version of its layout.
 pub(super) struct RowWriter(Row);
@@ -18,7 +19,7 @@ impl RowWriter {
         self.0.push(byte);
     }
 
-    /// Flags, the first in the lowest bit.
+    /// Writes a byte of flags, the first in the lowest bit.
     pub(super) fn flags<const N: usize>(&mut self, flags: [bool; N]) {
         self.byte(flags.into_iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(flag)));
     }
@@ -31,7 +32,7 @@ impl RowWriter {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Names are at most 48 bytes by their types, or checked by the caller to have no more than 255.
+    /// Writes a name. The caller ensures that it has at most 255 bytes.
     pub(super) fn name(&mut self, name: &str) {
         self.0.push(name.len() as u8);
         self.0.extend_from_slice(name.as_bytes());
@@ -59,7 +60,7 @@ impl<'a> RowReader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// A byte of flags, the first in the lowest bit, of which this layout knows `N`.
+    /// Reads a byte of flags, the first in the lowest bit. This layout knows `N` of them.
     pub(super) fn flags<const N: usize>(&mut self) -> Result<[bool; N], RecordError> {
         let byte = self.byte()?;
         if u32::from(byte) >> N != 0 {
@@ -88,7 +89,7 @@ impl<'a> RowReader<'a> {
     pub(super) fn label(&mut self) -> Result<String, RecordError> {
         let label = self.name()?;
         if !is_label(label) {
-            return Err(RecordError::Damaged("a label in it is not one"));
+            return Err(RecordError::Damaged("it has an invalid label"));
         }
         Ok(label.to_owned())
     }
@@ -101,11 +102,11 @@ impl<'a> RowReader<'a> {
     }
 
     pub(super) fn kid(&mut self) -> Result<Kid, RecordError> {
-        Kid::parse(self.name()?).ok_or(RecordError::Damaged("it names an impossible key id"))
+        Kid::parse(self.name()?).ok_or(RecordError::Damaged("it has an invalid key id"))
     }
 
     pub(super) fn kind(&mut self) -> Result<EntityKind, RecordError> {
-        EntityKind::parse(self.name()?).ok_or(RecordError::Damaged("it names an impossible kind"))
+        EntityKind::parse(self.name()?).ok_or(RecordError::Damaged("it has an invalid kind"))
     }
 
     pub(super) fn rest(&mut self) -> &'a [u8] {

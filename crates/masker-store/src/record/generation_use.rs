@@ -1,28 +1,29 @@
-//! How often a key still opens tokens that carry their own value.
+//! How often a key generation opens tokens that carry their value.
 
 use super::{
-    LAYOUT_VERSION, RecordError,
     bytes::{RowReader, RowWriter},
+    layout::{LAYOUT_VERSION, RecordError},
 };
 use crate::Row;
 
-/// Days that are counted one by one: today and the 29 before it.
+/// Number of days that are counted: today and the 29 before.
 pub const USE_DAYS: u64 = 30;
 
-/// How many tokens that carry their own value a key generation has opened lately.
+/// How many tokens that carry their value a key generation opened recently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GenerationUseRow {
-    /// When it last opened one.
+    /// When it last opened such a token.
     pub last_opened_ms: u64,
-    /// Days since 1970-01-01 UTC, each with how many it opened: the latest at the end, at most [`USE_DAYS`].
+    /// Days, as days since 1970-01-01 UTC, and the number of tokens opened on each: the latest at the end, at most
+    /// [`USE_DAYS`].
     pub days: Vec<(u64, u64)>,
 }
 
 impl GenerationUseRow {
-    /// Counts more of them, opened on `day`; days before the last [`USE_DAYS`] are forgotten.
+    /// Counts tokens that were opened on `day`. Days before the last [`USE_DAYS`] are removed.
     pub fn count(&mut self, day: u64, opened: u64) {
         match self.days.last_mut() {
-            // A clock that went back counts for the latest day.
+            // If the clock went back, the latest day is counted.
             Some((latest, count)) if *latest >= day => *count += opened,
             _ => self.days.push((day, opened)),
         }
@@ -30,12 +31,12 @@ impl GenerationUseRow {
         self.days.retain(|(day, _)| day + USE_DAYS > today);
     }
 
-    /// How many it opened on `today` and the days before it that are counted.
+    /// Returns how many tokens were opened on the last [`USE_DAYS`] days up to `today`.
     pub fn since_days(&self, today: u64) -> u64 {
         self.days.iter().filter(|(day, _)| day + USE_DAYS > today).map(|(_, count)| count).sum()
     }
 
-    /// The row of the counts.
+    /// Encodes the counts as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 8 + 16 * self.days.len());
         row.integer(self.last_opened_ms);
@@ -46,11 +47,11 @@ impl GenerationUseRow {
         row.finish()
     }
 
-    /// The counts of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module above says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let mut uses = GenerationUseRow { last_opened_ms: row.integer()?, days: Vec::new() };
@@ -59,7 +60,7 @@ impl GenerationUseRow {
         }
         let in_order = uses.days.is_sorted_by(|(one, _), (next, _)| one < next);
         if uses.days.len() as u64 > USE_DAYS || !in_order {
-            return Err(RecordError::Damaged("its days are not as it counts them"));
+            return Err(RecordError::Damaged("its days are out of order or too many"));
         }
         Ok(uses)
     }
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thirty_days_are_counted_and_older_ones_forgotten() {
+    fn counts_thirty_days_and_removes_older_ones() {
         let mut uses = GenerationUseRow::default();
         for day in 100..200 {
             uses.count(day, 2);
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn decodes_what_it_encodes() {
         let uses = GenerationUseRow { last_opened_ms: 7, days: vec![(1, 2), (3, 4)] };
         assert_eq!(GenerationUseRow::decode(&uses.encode()), Ok(uses.clone()));
         let disordered = GenerationUseRow { days: vec![(3, 4), (1, 2)], ..uses.clone() };

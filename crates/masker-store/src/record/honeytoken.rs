@@ -1,15 +1,23 @@
-//! Tokens that nobody should ever use.
+//! Honeytokens.
 
-use super::{LABEL_BYTES_MAX, LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter, is_caller, is_label};
+use masker_types::{
+    kind::{EntityKind, Kid},
+    limits::LABEL_BYTES_MAX,
+};
+
+use super::{
+    bytes::{RowReader, RowWriter},
+    key::RowKeyError,
+    layout::{LAYOUT_VERSION, RecordError, is_caller, is_label},
+};
 use crate::Row;
-use masker_types::kind::{EntityKind, Kid};
 
-/// A token that was planted so that whoever uses it is noticed. It has no `Debug`: its tag is part of a token.
+/// A token that was planted to detect its use. It does not implement `Debug`: its tag is part of a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HoneytokenRow {
     /// Whether the token carries its value.
     pub carries_value: bool,
-    /// What tells the token from all others: its id, or the first bytes of its nonce where it carries its value.
+    /// Identifies the token: its id, or the first bytes of its nonce if it carries its value.
     pub tag: [u8; 16],
     /// The kind in the token.
     pub kind: EntityKind,
@@ -17,18 +25,18 @@ pub struct HoneytokenRow {
     pub kid: Kid,
     /// When it was planted.
     pub planted_at_ms: u64,
-    /// Who planted it: 1 to [`LABEL_BYTES_MAX`] bytes.
+    /// The caller who planted it: 1 to [`LABEL_BYTES_MAX`] bytes.
     pub planted_by: String,
-    /// What it is for: at most [`LABEL_BYTES_MAX`] bytes.
+    /// A label that says where it was planted: at most [`LABEL_BYTES_MAX`] bytes.
     pub label: String,
 }
 
 impl HoneytokenRow {
-    /// The row of the honeytoken.
+    /// Encodes the honeytoken as a row.
     ///
     /// # Errors
     ///
-    /// [`RowKeyError::Label`] where the label or the name is not as the fields say.
+    /// [`RowKeyError::Label`] if the label or the name is invalid; see the fields.
     pub fn encode(&self) -> Result<Row, RowKeyError> {
         if !is_caller(&self.planted_by) || !is_label(&self.label) {
             return Err(RowKeyError::Label);
@@ -44,11 +52,11 @@ impl HoneytokenRow {
         Ok(row.finish())
     }
 
-    /// The honeytoken of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [carries_value] = row.flags()?;

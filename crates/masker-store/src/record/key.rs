@@ -1,28 +1,32 @@
 //! The keys of the vault's rows.
 
-use super::RecordError;
-use crate::RowKey;
 use masker_types::{
     kind::{EntityKind, Kid},
-    limits::{KID_BYTES_MAX, KIND_BYTES_MAX},
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX, LABEL_BYTES_MAX},
 };
+
+use super::{
+    api_key::API_KEY_BYTES_MAX,
+    layout::{NORMALIZER_BYTES_MAX, RecordError},
+};
+use crate::RowKey;
 
 /// Longest name of a policy that can have a mapping row, in bytes.
 pub const POLICY_NAME_BYTES_MAX: usize = RowKey::BYTES_MAX - 2 - KIND_BYTES_MAX;
 
-/// What follows the space in the key of the span.
+/// The key of the span, after its space.
 const SPAN: &[u8] = b"span";
-/// Of the key that no row has.
+/// A key that no row has, after its space.
 const NEVER_WRITTEN: &[u8] = b"-";
-/// What follows the space in the key of the count of tombstones.
+/// The key of the count of tombstones, after its space.
 const TOMBSTONES: &[u8] = b"tombstones";
-/// What follows the space in the key of the audit log's head.
+/// The key of the audit log's head, after its space.
 const AUDIT_HEAD: &[u8] = b"audit";
 
 const _: () = assert!(1 + 8 + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 const _: () = assert!(2 + KIND_BYTES_MAX + KID_BYTES_MAX <= RowKey::BYTES_MAX);
 
-/// Why a row or its key cannot be made of what was given.
+/// Why a row or its key cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowKeyError {
@@ -30,17 +34,17 @@ pub enum RowKeyError {
     #[error("a policy's name must have 1 to {POLICY_NAME_BYTES_MAX} bytes")]
     PolicyName,
     /// The normalizer's name is empty, too long, or not printable ASCII.
-    #[error("a normalizer's name must have 1 to {} bytes of printable ASCII", super::NORMALIZER_BYTES_MAX)]
+    #[error("a normalizer's name must have 1 to {} bytes of printable ASCII", NORMALIZER_BYTES_MAX)]
     Normalizer,
     /// The document of an API key is empty or too long.
-    #[error("an API key's document must have 1 to {} bytes", super::API_KEY_BYTES_MAX)]
+    #[error("an API key's document must have 1 to {} bytes", API_KEY_BYTES_MAX)]
     ApiKey,
-    /// A label or the name of a caller is too long or not printable, or a caller has none.
-    #[error("a label and a caller's name must be printable and have at most {} bytes", super::LABEL_BYTES_MAX)]
+    /// A label or the name of a caller is too long or not printable, or the name is empty.
+    #[error("a label and a caller's name must be printable and have at most {} bytes", LABEL_BYTES_MAX)]
     Label,
 }
 
-/// What a row of the vault is about. It has no `Debug`: an id is a token.
+/// The meaning of a row's key. It does not implement `Debug`: an id is a token.
 ///
 /// | space | rest of the key |
 /// |---|---|
@@ -124,15 +128,15 @@ impl RowName {
     /// The space of honeytokens.
     pub const HONEYTOKENS: u8 = b'h';
 
-    /// What the row under this key is about.
+    /// Parses a key.
     ///
     /// # Errors
     ///
-    /// [`RecordError::Damaged`] where no constructor below makes this key.
+    /// [`RecordError::Damaged`] if the vault creates no such key.
     pub fn parse(key: &RowKey) -> Result<Self, RecordError> {
         let bytes = key.as_bytes();
         let rest = &bytes[1..];
-        let named = match bytes[0] {
+        let name = match bytes[0] {
             Self::RECORDS => rest.try_into().ok().map(RowName::Record),
             Self::ALIASES => rest.try_into().ok().map(RowName::Alias),
             Self::GENERATIONS => {
@@ -155,7 +159,7 @@ impl RowName {
             Self::HONEYTOKENS => rest.try_into().ok().map(RowName::Honeytoken),
             _ => None,
         };
-        named.ok_or(RecordError::Damaged("its key is not one that the vault makes"))
+        name.ok_or(RecordError::Damaged("its key is invalid"))
     }
 }
 
@@ -179,33 +183,34 @@ fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
     Some((EntityKind::parse(text(kind)?)?, text(rest)?))
 }
 
+// The bounds asserted above, and those of the callers, keep the keys within `RowKey::BYTES_MAX`.
 impl RowKey {
-    /// The key of the record with this id.
+    /// Returns the key of the record with this id.
     pub fn record(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::RECORDS, &[id])
     }
 
-    /// The key of the alias with this index.
+    /// Returns the key of the alias with this index.
     pub fn alias(index: &[u8; 16]) -> Self {
         Self::of_parts(RowName::ALIASES, &[index])
     }
 
-    /// The key of a generation's row.
+    /// Returns the key of a generation's row.
     pub fn generation(kid: Kid, fingerprint: &[u8; 8]) -> Self {
         Self::of_parts(RowName::GENERATIONS, &[fingerprint, kid.as_str().as_bytes()])
     }
 
-    /// The key of the count of records of a kind that were minted under a kid.
+    /// Returns the key of the count of records of a kind that were minted under a kid.
     pub fn usage(kind: EntityKind, minted_kid: Kid) -> Self {
         let kind = kind.as_str().as_bytes();
         Self::of_parts(RowName::USAGES, &[&[kind.len() as u8], kind, minted_kid.as_str().as_bytes()])
     }
 
-    /// The key of a policy's mapping of a kind.
+    /// Returns the key of a policy's mapping of a kind.
     ///
     /// # Errors
     ///
-    /// [`RowKeyError::PolicyName`] where the name is empty or over [`POLICY_NAME_BYTES_MAX`].
+    /// [`RowKeyError::PolicyName`] if the name is empty or longer than [`POLICY_NAME_BYTES_MAX`].
     pub fn mapping(policy: &str, kind: EntityKind) -> Result<Self, RowKeyError> {
         if !(1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()) {
             return Err(RowKeyError::PolicyName);
@@ -214,71 +219,63 @@ impl RowKey {
         Ok(Self::of_parts(RowName::MAPPINGS, &[&[kind.len() as u8], kind, policy.as_bytes()]))
     }
 
-    /// The key of the row about a generation's uses.
+    /// Returns the key of the row about a generation's uses.
     pub fn uses(kid: Kid, fingerprint: &[u8; 8]) -> Self {
         Self::of_parts(RowName::USES, &[fingerprint, kid.as_str().as_bytes()])
     }
 
-    /// The key of a rotation's row.
+    /// Returns the key of a rotation's row.
     pub fn rotation(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::ROTATIONS, &[id])
     }
 
-    /// The key of the format row.
+    /// Returns the key of the format row.
     pub fn format() -> Self {
         Self::of_parts(RowName::FORMAT, &[])
     }
 
-    /// The key of the span.
+    /// Returns the key of the span.
     pub fn span() -> Self {
         Self::of_parts(RowName::FORMAT, &[SPAN])
     }
 
-    /// A key that no row has. No cache remembers that, so whoever asks for it asks the store itself.
+    /// Returns a key that no row has. Caches do not remember missing rows, so reading it reaches the store.
     pub fn never_written() -> Self {
         Self::of_parts(RowName::FORMAT, &[NEVER_WRITTEN])
     }
 
-    /// The key of the count of tombstones.
+    /// Returns the key of the count of tombstones.
     pub fn tombstones() -> Self {
         Self::of_parts(RowName::FORMAT, &[TOMBSTONES])
     }
 
-    /// The key of the tombstone of the record with this id.
+    /// Returns the key of the tombstone of the record with this id.
     pub fn tombstone(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::TOMBSTONES, &[id])
     }
 
-    /// The key of the audit log's head.
+    /// Returns the key of the audit log's head.
     pub fn audit_head() -> Self {
         Self::of_parts(RowName::FORMAT, &[AUDIT_HEAD])
     }
 
-    /// The key of the row about an API key.
+    /// Returns the key of the row about an API key.
     pub fn api_key(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::API_KEYS, &[id])
     }
 
-    /// The key of a session's row.
+    /// Returns the key of a session's row.
     pub fn session(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::SESSIONS, &[id])
     }
 
-    /// The key of the row about a token of a session.
+    /// Returns the key of the row about a token of a session.
     pub fn session_token(session: &[u8; 16], tag: &[u8; 16]) -> Self {
         Self::of_parts(RowName::SESSION_TOKENS, &[session, tag])
     }
 
-    /// The key of a honeytoken's row.
+    /// Returns the key of a honeytoken's row.
     pub fn honeytoken(id: &[u8; 16]) -> Self {
         Self::of_parts(RowName::HONEYTOKENS, &[id])
-    }
-
-    /// The bounds asserted above, and those of the callers, keep the parts within [`RowKey::BYTES_MAX`].
-    fn of_parts(space: u8, parts: &[&[u8]]) -> Self {
-        let mut bytes = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
-        bytes.push(space);
-        parts.iter().for_each(|part| bytes.extend_from_slice(part));
-        RowKey(bytes.into_boxed_slice())
     }
 }

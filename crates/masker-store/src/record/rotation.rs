@@ -1,25 +1,26 @@
-//! How far a rotation has come: one row for each, rewritten with every step.
+//! Rotations. Every step rewrites the row of its rotation.
 
-use super::{
-    LAYOUT_VERSION, RecordError,
-    bytes::{RowReader, RowWriter},
-};
-use crate::Row;
 use masker_types::kind::Kid;
 
-/// Failed records that a rotation's row names, at most. Further ones are counted.
+use super::{
+    bytes::{RowReader, RowWriter},
+    layout::{LAYOUT_VERSION, RecordError},
+};
+use crate::Row;
+
+/// Most failed records that a rotation's row names. Further ones are only counted.
 pub const ROTATION_FAILURES_MAX: usize = 32;
 
-/// How a rotation stands.
+/// The state of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RotationState {
-    /// It goes on, after a restart too.
+    /// It runs, and continues after a restart.
     Running,
-    /// Nothing is left under the keys that it moved records from, as a full pass has proven.
+    /// A full pass has proven that nothing is left under the keys that it moved records from.
     Done,
-    /// It has ended, and something is left.
+    /// It has ended, and records are left.
     Failed,
-    /// An operator ended it.
+    /// An operator cancelled it.
     Cancelled,
 }
 
@@ -27,7 +28,7 @@ impl RotationState {
     const ALL: [RotationState; 4] =
         [RotationState::Running, RotationState::Done, RotationState::Failed, RotationState::Cancelled];
 
-    /// The name that operators and clients see.
+    /// Returns the name for operators and clients.
     pub const fn as_str(self) -> &'static str {
         match self {
             RotationState::Running => "running",
@@ -41,11 +42,11 @@ impl RotationState {
 /// Why a record was not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResealFailure {
-    /// Its row is not one that the vault writes.
+    /// Its row cannot be decoded.
     Undecodable,
     /// The key that seals it is not loaded.
     KeyNotLoaded,
-    /// It does not open under its own key.
+    /// It does not decrypt under its key.
     DoesNotOpen,
 }
 
@@ -53,7 +54,7 @@ impl ResealFailure {
     const ALL: [ResealFailure; 3] =
         [ResealFailure::Undecodable, ResealFailure::KeyNotLoaded, ResealFailure::DoesNotOpen];
 
-    /// What is wrong, for an operator.
+    /// Returns a description for operators.
     pub const fn as_str(self) -> &'static str {
         match self {
             ResealFailure::Undecodable => "its row cannot be read",
@@ -68,9 +69,9 @@ impl ResealFailure {
 pub enum RotationFault {
     /// There are records that could not be moved.
     Records,
-    /// The key that it moved records to is not the active one of its kid any more.
+    /// The key that it moved records to is no longer the active one of its kid.
     TargetReplaced,
-    /// The proving pass found what should not be there, or the manifest tell of what is not.
+    /// The proving pass found records that should not exist, or the counts do not match the records.
     Unproven,
 }
 
@@ -78,45 +79,45 @@ impl RotationFault {
     const ALL: [RotationFault; 3] = [RotationFault::Records, RotationFault::TargetReplaced, RotationFault::Unproven];
 }
 
-/// A rotation: which records it moves, to which key, and how far it is.
+/// A rotation: the records that it moves, their new key, and its progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RotationRow {
     /// The kid whose active key records are moved to.
     pub target_kid: Kid,
     /// The fingerprint of that key.
     pub target: [u8; 8],
-    /// The kid whose records are moved; that of the target unless an operator said otherwise.
+    /// The kid whose records are moved: the target's, unless an operator chose another.
     pub source_kid: Kid,
-    /// How it stands.
+    /// Its state.
     pub state: RotationState,
-    /// Why it failed, where it did.
+    /// Why it failed, if it did.
     pub fault: Option<RotationFault>,
-    /// Whether every record was visited and what is left is being looked for.
+    /// Whether every record was visited, and the rotation now looks for records that are left.
     pub proving: bool,
-    /// When it was begun.
+    /// When it was started.
     pub started_at_ms: u64,
-    /// When it ended, where it did.
+    /// When it ended, if it did.
     pub finished_at_ms: Option<u64>,
-    /// Rows a second at most; 0 for as many as there is room for.
+    /// Most rows per second; 0 for no limit.
     pub rows_per_second_max: u64,
-    /// Records that were or are to be moved.
+    /// Records that were moved or are still to be moved.
     pub rows_total: u64,
     /// Records that were moved.
     pub rows_resealed: u64,
-    /// How many of them had been when the pass under way began.
+    /// Records that had been moved when the current pass began.
     pub resealed_before_pass: u64,
-    /// Records that could not be moved, in the pass under way.
+    /// Records that could not be moved in the current pass.
     pub rows_failed: u64,
-    /// Records that were moved, and got no alias because their index belongs to another.
+    /// Records that were moved without an alias, because their index belongs to another record.
     pub conflicts: u64,
-    /// The last record that was visited; none at the beginning of a pass.
+    /// The last record that was visited; `None` at the beginning of a pass.
     pub cursor: Option<[u8; 16]>,
     /// The first records that could not be moved, at most [`ROTATION_FAILURES_MAX`].
     pub failures: Vec<([u8; 16], ResealFailure)>,
 }
 
 impl RotationRow {
-    /// The row of the rotation. Of more than [`ROTATION_FAILURES_MAX`] failed records, it names the first.
+    /// Encodes the rotation as a row, with the first [`ROTATION_FAILURES_MAX`] failed records.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 192 + 17 * self.failures.len());
         row.flags([self.proving, self.finished_at_ms.is_some(), self.cursor.is_some(), self.fault.is_some()]);
@@ -150,11 +151,11 @@ impl RotationRow {
         row.finish()
     }
 
-    /// The rotation of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module above says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [proving, is_finished, has_cursor, has_fault] = row.flags()?;
@@ -177,12 +178,12 @@ impl RotationRow {
             failures: failures(row.rest())?,
         };
         if rotation.failures.len() > ROTATION_FAILURES_MAX {
-            return Err(RecordError::Damaged("it names more failures than its layout allows"));
+            return Err(RecordError::Damaged("it has more failures than its layout allows"));
         }
         Ok(rotation)
     }
 
-    /// Whether it goes on.
+    /// Returns whether it runs.
     pub fn is_running(&self) -> bool {
         self.state == RotationState::Running
     }
@@ -197,18 +198,18 @@ fn failures(bytes: &[u8]) -> Result<Vec<([u8; 16], ResealFailure)>, RecordError>
     failures.iter().map(failure).collect()
 }
 
-/// How a row names one of several: by its place, from 1.
-fn number<T: PartialEq>(all: &[T], one: &T) -> u8 {
-    all.iter().position(|known| known == one).map_or(0, |place| place as u8 + 1)
+/// Returns the number of a value in a row: its index in `all`, from 1.
+fn number<T: PartialEq>(all: &[T], value: &T) -> u8 {
+    all.iter().position(|known| known == value).map_or(0, |index| index as u8 + 1)
 }
 
 fn numbered<T: Copy>(all: &[T], number: u8) -> Result<T, RecordError> {
-    let place = usize::from(number).checked_sub(1);
-    place.and_then(|place| all.get(place)).copied().ok_or(RecordError::Damaged("it names a state that is none"))
+    let index = usize::from(number).checked_sub(1);
+    index.and_then(|index| all.get(index)).copied().ok_or(RecordError::Damaged("it has an unknown state"))
 }
 
 impl RotationRow {
-    /// Records a step that was just written. `left` is the number of records that are still under the old key.
+    /// Updates the row after a step. `left` is the number of records still under the old key.
     pub fn step_done(&mut self, step: StepDone, left: u64, now_ms: u64) {
         self.rows_resealed += step.resealed;
         self.conflicts += step.conflicts;
@@ -227,7 +228,7 @@ impl RotationRow {
         self.failures.extend(failed.into_iter().take(room));
     }
 
-    /// Ends a pass that visited every record: what is left either failed, or was written behind the cursor.
+    /// Ends a pass that visited every record. Records that are left have failed, or were written behind the cursor.
     fn pass_done(&mut self, left: u64, now_ms: u64) {
         if left == 0 && self.rows_failed == 0 {
             self.proving = true;
@@ -256,7 +257,7 @@ impl RotationRow {
     }
 }
 
-/// What a step of a rotation did.
+/// The result of a step of a rotation.
 pub struct StepDone {
     /// Records moved to the new key.
     pub resealed: u64,

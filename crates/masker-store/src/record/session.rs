@@ -1,15 +1,20 @@
-//! Sessions of applications, and the tokens that were handed out in them.
+//! Sessions of applications, and the tokens that they minted.
 
-use super::{LABEL_BYTES_MAX, LAYOUT_VERSION, RecordError, RowKeyError, RowReader, RowWriter, is_caller, is_label};
-use crate::Row;
 use masker_types::{
     kind::{EntityKind, Kid},
-    limits::{KID_BYTES_MAX, KIND_BYTES_MAX, ROW_BYTES_MAX},
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX, LABEL_BYTES_MAX, ROW_BYTES_MAX},
 };
 
-/// Kinds that a session counts one by one.
+use super::{
+    bytes::{RowReader, RowWriter},
+    key::RowKeyError,
+    layout::{LAYOUT_VERSION, RecordError, is_caller, is_label},
+};
+use crate::Row;
+
+/// Most kinds that a session counts.
 pub const SESSION_KINDS_MAX: usize = 96;
-/// Key generations that a closed session remembers its tokens to have needed.
+/// Most key generations in the needs of a closed session.
 pub const SESSION_GENERATIONS_MAX: usize = 64;
 
 const KIND_ROW_BYTES: usize = 1 + KIND_BYTES_MAX + 3 * 8;
@@ -21,20 +26,20 @@ const _: () = assert!(
         <= ROW_BYTES_MAX
 );
 
-/// Who opened a session.
+/// The caller who opened a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOwner {
     /// The caller's name: 1 to [`LABEL_BYTES_MAX`] bytes.
     pub name: String,
-    /// The caller's uid, where the kernel attested one.
+    /// The caller's uid, if the kernel attested one.
     pub uid: Option<u32>,
-    /// The id of the API key that the caller came with.
+    /// The id of the caller's API key, if it used one.
     pub key_id: Option<[u8; 16]>,
 }
 
 impl SessionOwner {
-    /// Whether both are one caller: the same API key, whatever it is called by now and whichever process shows it, or
-    /// without one the same user under the same name.
+    /// Returns whether both are the same caller: with API keys, if the keys are the same, and otherwise if the uids and names
+    /// are.
     pub fn is_same(&self, other: &SessionOwner) -> bool {
         match (self.key_id, other.key_id) {
             (Some(own), Some(others)) => own == others,
@@ -44,64 +49,64 @@ impl SessionOwner {
     }
 }
 
-/// What became of the tokens of one kind in a session.
+/// Counts of the tokens of one kind in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
-    /// Distinct tokens handed out in it.
+    /// Distinct tokens that it returned.
     pub minted: u64,
-    /// How many of those were rehydrated in it.
+    /// How many of those it rehydrated.
     pub rehydrated: u64,
-    /// How often it rehydrated a token that was not handed out in it, or is not tracked.
+    /// How often it rehydrated a token that it had not returned, or did not track.
     pub others_rehydrated: u64,
 }
 
 impl SessionCounts {
-    /// How many tokens were handed out and not rehydrated.
+    /// Returns how many tokens were returned and not rehydrated.
     pub fn not_rehydrated(&self) -> u64 {
         self.minted.saturating_sub(self.rehydrated)
     }
 }
 
-/// How many of a session's tokens a key generation is needed for.
+/// The number of a session's tokens that need a key generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionNeed {
     /// The key id.
     pub kid: Kid,
-    /// The fingerprint in lower-case hex: 16 digits, or the 8 that a token carries where no known generation has them.
+    /// The fingerprint in lower-case hex: 16 digits, or the 8 digits in a token if no known generation matches.
     pub fingerprint: String,
-    /// Tokens.
+    /// The number of tokens.
     pub tokens: u64,
 }
 
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
-    /// What its application calls it: at most [`LABEL_BYTES_MAX`] bytes, without control characters.
+    /// Its label: at most [`LABEL_BYTES_MAX`] bytes, without control characters.
     pub label: String,
-    /// Who opened it.
+    /// The caller who opened it.
     pub opened_by: SessionOwner,
     /// When it was opened.
     pub opened_at_ms: u64,
-    /// When a request last named it.
+    /// When a request last used it.
     pub last_used_ms: u64,
     /// When it was closed, if it was.
     pub closed_at_ms: Option<u64>,
-    /// Tokens that were handed out when it tracked as many as it can, each time.
+    /// Tokens that were returned after the limit of tracked tokens was reached, counted each time.
     pub untracked: u64,
-    /// Tokens whose records were gone when it was closed.
+    /// Tokens without a record when it was closed.
     pub gone: u64,
-    /// Its counts, at most [`SESSION_KINDS_MAX`] kinds, each once.
+    /// Its counts by kind, at most [`SESSION_KINDS_MAX`], each kind once.
     pub kinds: Vec<(EntityKind, SessionCounts)>,
-    /// What its tokens needed when it was closed, at most [`SESSION_GENERATIONS_MAX`] generations.
+    /// The generations that its tokens needed when it was closed, at most [`SESSION_GENERATIONS_MAX`].
     pub needs: Vec<SessionNeed>,
 }
 
 impl SessionRow {
-    /// The row of the session.
+    /// Encodes the session as a row.
     ///
     /// # Errors
     ///
-    /// [`RowKeyError::Label`] where the label or the name of its opener is not as the fields say.
+    /// [`RowKeyError::Label`] if the label or the name of its owner is invalid; see the fields.
     pub fn encode(&self) -> Result<Row, RowKeyError> {
         let owner = &self.opened_by;
         if !is_label(&self.label) || !is_caller(&owner.name) {
@@ -142,11 +147,11 @@ impl SessionRow {
         Ok(row.finish())
     }
 
-    /// The session of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [is_closed, has_uid, has_key] = row.flags()?;
@@ -175,7 +180,7 @@ impl SessionRow {
         for _ in 0..bounded(row.byte()?, SESSION_GENERATIONS_MAX)? {
             let need = SessionNeed { kid: row.kid()?, fingerprint: row.name()?.to_owned(), tokens: row.integer()? };
             if !is_fingerprint(&need.fingerprint) {
-                return Err(RecordError::Damaged("it names an impossible fingerprint"));
+                return Err(RecordError::Damaged("it has an invalid fingerprint"));
             }
             session.needs.push(need);
         }
@@ -188,7 +193,7 @@ fn bounded(number: u8, max: usize) -> Result<u8, RecordError> {
     if usize::from(number) <= max {
         Ok(number)
     } else {
-        Err(RecordError::Damaged("it counts more than its layout allows"))
+        Err(RecordError::Damaged("it has more entries than its layout allows"))
     }
 }
 
@@ -196,22 +201,22 @@ fn is_fingerprint(digits: &str) -> bool {
     [8, 16].contains(&digits.len()) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A token that was handed out in a session, under the session's id and its own tag: its id, or the first 16 bytes of
-/// its nonce where it carries its value.
+/// A token that a session returned. Its key has the session's id and the token's tag: the token's id, or the first 16 bytes
+/// of its nonce if it carries its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionTokenRow {
-    /// Whether it was rehydrated in the session.
+    /// Whether the session rehydrated it.
     pub rehydrated: bool,
     /// The kind in the token.
     pub kind: EntityKind,
     /// The key id in the token.
     pub kid: Kid,
-    /// The part of a fingerprint that a token which carries its value names its key by.
+    /// The part of the key's fingerprint in a token that carries its value.
     pub prefix: Option<[u8; 4]>,
 }
 
 impl SessionTokenRow {
-    /// The row of the token.
+    /// Encodes the token as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 64);
         row.flags([self.rehydrated, self.prefix.is_some()]);
@@ -223,11 +228,11 @@ impl SessionTokenRow {
         row.finish()
     }
 
-    /// The token of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let [rehydrated, carries_value] = row.flags()?;
@@ -246,7 +251,7 @@ impl SessionTokenRow {
 mod tests {
     use super::*;
 
-    fn widest() -> SessionRow {
+    fn largest() -> SessionRow {
         let kid = Kid::parse(&"K".repeat(KID_BYTES_MAX)).unwrap();
         let need = SessionNeed { kid, fingerprint: "0123456789abcdef".to_owned(), tokens: u64::MAX };
         let kind = EntityKind::parse(&"P".repeat(KIND_BYTES_MAX)).unwrap();
@@ -265,30 +270,30 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_session_fits_a_row_and_comes_back() {
-        let row = widest().encode().unwrap();
+    fn the_largest_session_fits_a_row() {
+        let row = largest().encode().unwrap();
         assert!(row.len() <= ROW_BYTES_MAX, "{}", row.len());
-        assert_eq!(SessionRow::decode(&row), Ok(widest()));
+        assert_eq!(SessionRow::decode(&row), Ok(largest()));
     }
 
     #[test]
-    fn labels_and_callers_have_their_bounds() {
+    fn rejects_invalid_labels_and_callers() {
         for label in ["", "Nachtlauf 7 für Büro", "日本"] {
-            let session = SessionRow { label: label.to_owned(), ..widest() };
+            let session = SessionRow { label: label.to_owned(), ..largest() };
             assert_eq!(SessionRow::decode(&session.encode().unwrap()), Ok(session));
         }
         for label in ["l".repeat(LABEL_BYTES_MAX + 1), "two\nlines".to_owned(), "\u{85}".to_owned()] {
-            let told = SessionRow { label: label.clone(), ..widest() }.encode();
-            assert_eq!(told, Err(RowKeyError::Label), "{label:?}");
-            let opened_by = SessionOwner { name: label, ..widest().opened_by };
-            assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(RowKeyError::Label));
+            let encoded = SessionRow { label: label.clone(), ..largest() }.encode();
+            assert_eq!(encoded, Err(RowKeyError::Label), "{label:?}");
+            let opened_by = SessionOwner { name: label, ..largest().opened_by };
+            assert_eq!(SessionRow { opened_by, ..largest() }.encode(), Err(RowKeyError::Label));
         }
-        let opened_by = SessionOwner { name: String::new(), ..widest().opened_by };
-        assert_eq!(SessionRow { opened_by, ..widest() }.encode(), Err(RowKeyError::Label));
+        let opened_by = SessionOwner { name: String::new(), ..largest().opened_by };
+        assert_eq!(SessionRow { opened_by, ..largest() }.encode(), Err(RowKeyError::Label));
     }
 
     #[test]
-    fn callers_are_known_again_by_their_key_or_by_user_and_name() {
+    fn owners_are_compared_by_key_or_by_user_and_name() {
         let owner = |name: &str, uid, key: Option<u8>| SessionOwner {
             name: name.to_owned(),
             uid: Some(uid),
@@ -305,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn what_no_session_counts_is_damage() {
-        let short = SessionRow { kinds: vec![], ..widest() };
+    fn rejects_invalid_fingerprints_and_counts() {
+        let short = SessionRow { kinds: vec![], ..largest() };
         for fingerprint in ["", "0123456", "0123456G", "0123456789ABCDEF"] {
             let needs = vec![SessionNeed { fingerprint: fingerprint.to_owned(), ..short.needs[0].clone() }];
             let row = SessionRow { needs, ..short.clone() }.encode().unwrap();
@@ -315,6 +320,9 @@ mod tests {
         let mut row = SessionRow { needs: vec![], ..short }.encode().unwrap();
         let at = row.len() - 2;
         row[at] = SESSION_KINDS_MAX as u8 + 1;
-        assert!(matches!(SessionRow::decode(&row), Err(RecordError::Damaged("it counts more than its layout allows"))));
+        assert!(matches!(
+            SessionRow::decode(&row),
+            Err(RecordError::Damaged("it has more entries than its layout allows"))
+        ));
     }
 }

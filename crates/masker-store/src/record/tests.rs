@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::RowKey;
+use crate::{Row, RowKey};
+use masker_types::kind::{EntityKind, Kid};
 
 fn record(alias: Option<[u8; 16]>) -> Record {
     Record {
@@ -80,10 +81,10 @@ fn honeytoken() -> HoneytokenRow {
     }
 }
 
-/// A decoder that only tells how it went.
+/// A decoder without its result.
 type Decoder = fn(&[u8]) -> Result<(), RecordError>;
 
-/// Every layout, as its row and its decoder.
+/// Returns a row of every layout, with its decoder.
 fn layouts() -> Vec<(Row, Decoder)> {
     vec![
         (record(None).encode(), |row| Record::decode(row).map(drop)),
@@ -107,9 +108,9 @@ fn layouts() -> Vec<(Row, Decoder)> {
 }
 
 #[test]
-fn what_is_encoded_is_decoded() {
+fn decodes_what_it_encodes() {
     for alias in [None, Some([3; 16])] {
-        assert!(Record::decode(&record(alias).encode()).is_ok_and(|back| back == record(alias)));
+        assert!(Record::decode(&record(alias).encode()).is_ok_and(|decoded| decoded == record(alias)));
     }
     for old_since_ms in [None, Some(2)] {
         assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
@@ -118,7 +119,9 @@ fn what_is_encoded_is_decoded() {
         assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
     }
     let alias = Alias { target: [1; 16], tag: [2; 16] };
-    assert!(Alias::decode(&alias.encode()).is_ok_and(|back| back.target == alias.target && back.tag == alias.tag));
+    assert!(
+        Alias::decode(&alias.encode()).is_ok_and(|decoded| decoded.target == alias.target && decoded.tag == alias.tag)
+    );
     assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
     assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
     assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
@@ -132,16 +135,16 @@ fn what_is_encoded_is_decoded() {
         assert_eq!(SessionRow::decode(&session(closed).encode().unwrap()), Ok(session(closed)));
     }
     for token in [session_token(None), session_token(Some([4; 4]))] {
-        assert!(SessionTokenRow::decode(&token.encode()).is_ok_and(|back| back == token));
+        assert!(SessionTokenRow::decode(&token.encode()).is_ok_and(|decoded| decoded == token));
     }
     for carries_value in [false, true] {
         let planted = HoneytokenRow { carries_value, ..honeytoken() };
-        assert!(HoneytokenRow::decode(&planted.encode().unwrap()).is_ok_and(|back| back == planted));
+        assert!(HoneytokenRow::decode(&planted.encode().unwrap()).is_ok_and(|decoded| decoded == planted));
     }
 }
 
 #[test]
-fn a_record_is_laid_out_as_documented() {
+fn encodes_a_record_as_documented() {
     let row = record(Some([3; 16])).encode();
     let mut expected = vec![1, 1, 5];
     expected.extend_from_slice(b"K_NEW");
@@ -156,23 +159,23 @@ fn a_record_is_laid_out_as_documented() {
 }
 
 #[test]
-fn every_truncation_is_damage() {
-    for (place, (row, decode)) in layouts().into_iter().enumerate() {
+fn detects_every_truncation() {
+    for (index, (row, decode)) in layouts().into_iter().enumerate() {
         for length in 0..row.len() {
-            let told = decode(&row[..length]);
-            // A record's ciphertext may be any number of blocks from two. They come first.
-            let shorter_ciphertext = place < 2 && length >= row.len() - 16 && (row.len() - length) % 16 == 0;
+            let decoded = decode(&row[..length]);
+            // A record's ciphertext may have any number of blocks from two. Records are the first two rows.
+            let shorter_ciphertext = index < 2 && length >= row.len() - 16 && (row.len() - length) % 16 == 0;
             if shorter_ciphertext {
-                assert_eq!(told, Ok(()));
+                assert_eq!(decoded, Ok(()));
             } else {
-                assert!(matches!(told, Err(RecordError::Damaged(_))), "{length} of {}: {told:?}", row.len());
+                assert!(matches!(decoded, Err(RecordError::Damaged(_))), "{length} of {}: {decoded:?}", row.len());
             }
         }
     }
 }
 
 #[test]
-fn a_byte_too_many_is_damage() {
+fn rejects_an_extra_byte() {
     for (mut row, decode) in layouts() {
         row.push(0);
         assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
@@ -180,7 +183,7 @@ fn a_byte_too_many_is_damage() {
 }
 
 #[test]
-fn other_versions_are_told_apart() {
+fn rejects_other_versions() {
     for (mut row, decode) in layouts() {
         row[0] = 0;
         assert!(matches!(decode(&row), Err(RecordError::Damaged(_))));
@@ -192,7 +195,7 @@ fn other_versions_are_told_apart() {
 }
 
 #[test]
-fn unknown_flags_and_impossible_names_are_damage() {
+fn rejects_unknown_flags_and_invalid_names() {
     let mut row = record(None).encode();
     row[1] = 2;
     assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
@@ -226,17 +229,17 @@ fn names() -> Vec<(RowKey, RowName)> {
 }
 
 #[test]
-fn keys_name_what_they_were_made_of() {
-    for (key, named) in names() {
-        assert!(RowName::parse(&key).is_ok_and(|back| back == named), "{key:?}");
-        assert!(RowKey::new(key.as_bytes()).is_some(), "{key:?} keeps the bound on keys");
+fn parses_the_keys_that_it_creates() {
+    for (key, name) in names() {
+        assert!(RowName::parse(&key).is_ok_and(|parsed| parsed == name), "{key:?}");
+        assert!(RowKey::new(key.as_bytes()).is_some(), "{key:?} is too long");
     }
     assert!(RowKey::mapping("", EntityKind::parse("P").unwrap()).is_err());
     assert!(RowKey::mapping(&"p".repeat(POLICY_NAME_BYTES_MAX + 1), EntityKind::parse("P").unwrap()).is_err());
 }
 
 #[test]
-fn keys_that_the_vault_does_not_make_are_damage() {
+fn rejects_keys_that_the_vault_does_not_create() {
     for key in [
         &b"x"[..],
         b"r",
@@ -260,7 +263,7 @@ fn keys_that_the_vault_does_not_make_are_damage() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_decoder_panic(row in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
+    fn decoders_do_not_panic(row in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
         let mut versioned = vec![version];
         versioned.extend_from_slice(&row);
         for (_, decode) in layouts() {

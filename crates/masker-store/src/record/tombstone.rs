@@ -1,9 +1,12 @@
-//! What is left of an erased record: that there was one, and when it was erased.
+//! Tombstones, which remain after a record was erased.
 
-use super::{LAYOUT_VERSION, RecordError, RowReader, RowWriter};
+use super::{
+    bytes::{RowReader, RowWriter},
+    layout::{LAYOUT_VERSION, RecordError},
+};
 use crate::Row;
 
-/// An erased record, under the id of its token. It keeps an import from bringing the record back.
+/// An erased record, under the id of its token. It prevents an import from restoring the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TombstoneRow {
     /// When the record was erased.
@@ -11,18 +14,18 @@ pub struct TombstoneRow {
 }
 
 impl TombstoneRow {
-    /// The row of the tombstone.
+    /// Encodes the tombstone as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 8);
         row.integer(self.erased_at_ms);
         row.finish()
     }
 
-    /// The tombstone of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let tombstone = TombstoneRow { erased_at_ms: row.integer()? };
@@ -31,26 +34,26 @@ impl TombstoneRow {
     }
 }
 
-/// How many tombstones there are: a writer that knows of none need not look for any.
+/// The number of tombstones. If it is 0, a writer need not look for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TombstoneCountRow {
-    /// Tombstones.
+    /// The number of tombstones.
     pub tombstones: u64,
 }
 
 impl TombstoneCountRow {
-    /// The row of the count.
+    /// Encodes the count as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 8);
         row.integer(self.tombstones);
         row.finish()
     }
 
-    /// The count of a row.
+    /// Decodes a row.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], as the module of the layouts says.
+    /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let count = TombstoneCountRow { tombstones: row.integer()? };

@@ -2,17 +2,17 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use tokio::sync::Semaphore;
 
-use super::*;
-use crate::memory::MemoryStore;
+use super::RowCache;
+use crate::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, Store, StoreError, StoreFuture, memory::MemoryStore};
 
-/// A store whose calls wait until they are let through, before what they do or after it.
+/// A store whose batches wait for a permit before they begin, and whose reads wait for one before they return.
 struct Gated {
     store: MemoryStore,
     reads: AtomicUsize,
@@ -22,7 +22,7 @@ struct Gated {
 }
 
 impl Gated {
-    /// With both gates open.
+    /// Creates a store whose calls do not wait.
     fn open() -> Self {
         let open = || Arc::new(Semaphore::new(1_000));
         Gated {
@@ -72,14 +72,14 @@ fn put(row: &[u8]) -> RowBatch {
     RowBatch { preconditions: Vec::new(), changes: vec![RowChange::Put(key(), row.to_vec())] }
 }
 
-fn now<T>(future: StoreFuture<'_, T>) -> Poll<Result<T, StoreError>> {
+fn poll_once<T>(future: StoreFuture<'_, T>) -> Poll<Result<T, StoreError>> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn done<T>(future: StoreFuture<'_, T>) -> T {
-    match now(future) {
+    match poll_once(future) {
         Poll::Ready(done) => done.unwrap(),
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the call waits"),
     }
 }
 
@@ -92,11 +92,11 @@ fn reads(cache: &RowCache<Gated>) -> usize {
 }
 
 #[test]
-fn a_row_is_asked_for_once_until_it_changes() {
+fn reads_a_row_once_until_it_changes() {
     let cache = cache();
     assert_eq!(read(&cache), None);
     assert_eq!(read(&cache), None);
-    assert_eq!(reads(&cache), 2, "what is not there is not kept");
+    assert_eq!(reads(&cache), 2, "a missing row is not cached");
     done(cache.apply(put(b"one")));
     for _ in 0..3 {
         assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
@@ -110,7 +110,7 @@ fn a_row_is_asked_for_once_until_it_changes() {
 }
 
 #[test]
-fn what_was_read_before_a_batch_ended_is_not_kept() {
+fn does_not_keep_a_row_read_before_a_batch_ended() {
     let cache = cache();
     done(cache.apply(put(b"one")));
     cache.store.after_reads.forget_permits(1_000);
@@ -123,7 +123,7 @@ fn what_was_read_before_a_batch_ended_is_not_kept() {
 }
 
 #[test]
-fn what_was_read_while_a_batch_waited_is_let_go_at_its_end() {
+fn removes_a_row_read_while_a_batch_waited() {
     let cache = cache();
     done(cache.apply(put(b"one")));
     cache.store.before_batches.forget_permits(1_000);
@@ -136,14 +136,14 @@ fn what_was_read_while_a_batch_waited_is_let_go_at_its_end() {
 }
 
 #[test]
-fn after_a_failed_batch_everything_is_read_again() {
+fn reads_everything_again_after_a_failed_batch() {
     let cache = cache();
     done(cache.apply(put(b"one")));
     assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
     cache.store.fails.store(true, Ordering::SeqCst);
     let other = RowChange::Put(RowKey::new(*b"r2").unwrap(), b"x".to_vec());
     assert!(matches!(
-        now(cache.apply(RowBatch { preconditions: Vec::new(), changes: vec![other] })),
+        poll_once(cache.apply(RowBatch { preconditions: Vec::new(), changes: vec![other] })),
         Poll::Ready(Err(StoreError::Unavailable(_)))
     ));
     let before = reads(&cache);
@@ -152,7 +152,7 @@ fn after_a_failed_batch_everything_is_read_again() {
 }
 
 #[test]
-fn a_batch_that_is_given_up_ends_all_keeping() {
+fn bypasses_the_cache_after_a_dropped_batch() {
     let cache = cache();
     done(cache.apply(put(b"one")));
     assert_eq!(read(&cache).as_deref(), Some(&b"one"[..]));
@@ -168,7 +168,7 @@ fn a_batch_that_is_given_up_ends_all_keeping() {
 }
 
 #[test]
-fn it_stays_within_its_bytes() {
+fn stays_within_its_size() {
     let cache = cache();
     for number in 0..20_000_u32 {
         let key = RowKey::new([b"r".as_slice(), &number.to_be_bytes()].concat()).unwrap();
@@ -183,7 +183,7 @@ fn it_stays_within_its_bytes() {
 }
 
 #[test]
-fn one_of_no_bytes_keeps_nothing() {
+fn a_cache_of_zero_bytes_keeps_nothing() {
     let cache = RowCache::new(Gated::open(), 0);
     done(cache.apply(put(b"one")));
     read(&cache);

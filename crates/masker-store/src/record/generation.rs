@@ -1,0 +1,108 @@
+//! Key generations, and how many records use them.
+
+use super::{
+    bytes::{RowReader, RowWriter},
+    layout::{LAYOUT_VERSION, RecordError},
+};
+use crate::Row;
+
+/// A key generation, and how much of the vault needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationRow {
+    /// When it was first loaded.
+    pub first_seen_ms: u64,
+    /// Since when it is retired, if it is: another generation is the active one of its kid.
+    pub old_since_ms: Option<u64>,
+    /// When it last decrypted a value; 0 for never.
+    pub last_used_ms: u64,
+    /// Records sealed under it.
+    pub records: u64,
+    /// Aliases under it.
+    pub aliases: u64,
+    /// When a full pass over the vault found nothing that needs it, unless something has needed it since.
+    pub proven_at_ms: Option<u64>,
+}
+
+impl GenerationRow {
+    /// Returns whether a record or an alias is under it.
+    pub fn is_needed(&self) -> bool {
+        self.records > 0 || self.aliases > 0
+    }
+
+    /// Creates the row of a generation that is first seen now.
+    pub fn first_seen(now_ms: u64) -> Self {
+        GenerationRow {
+            first_seen_ms: now_ms,
+            old_since_ms: None,
+            last_used_ms: 0,
+            records: 0,
+            aliases: 0,
+            proven_at_ms: None,
+        }
+    }
+
+    /// Encodes the generation as a row.
+    pub fn encode(&self) -> Row {
+        let mut row = RowWriter::new(LAYOUT_VERSION, 56);
+        row.flags([self.old_since_ms.is_some(), self.proven_at_ms.is_some()]);
+        row.integer(self.first_seen_ms);
+        if let Some(old_since_ms) = self.old_since_ms {
+            row.integer(old_since_ms);
+        }
+        row.integer(self.last_used_ms);
+        row.integer(self.records);
+        row.integer(self.aliases);
+        if let Some(proven_at_ms) = self.proven_at_ms {
+            row.integer(proven_at_ms);
+        }
+        row.finish()
+    }
+
+    /// Decodes a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`]; see the module [`record`](super).
+    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
+        let [is_old, is_proven] = row.flags()?;
+        let generation = GenerationRow {
+            first_seen_ms: row.integer()?,
+            old_since_ms: is_old.then(|| row.integer()).transpose()?,
+            last_used_ms: row.integer()?,
+            records: row.integer()?,
+            aliases: row.integer()?,
+            proven_at_ms: is_proven.then(|| row.integer()).transpose()?,
+        };
+        row.end()?;
+        Ok(generation)
+    }
+}
+
+/// The number of records of a kind that were minted under a kid and still exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The number of records.
+    pub records: u64,
+}
+
+impl UsageRow {
+    /// Encodes the count as a row.
+    pub fn encode(&self) -> Row {
+        let mut row = RowWriter::new(LAYOUT_VERSION, 8);
+        row.integer(self.records);
+        row.finish()
+    }
+
+    /// Decodes a row.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`]; see the module [`record`](super).
+    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
+        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
+        let usage = UsageRow { records: row.integer()? };
+        row.end()?;
+        Ok(usage)
+    }
+}

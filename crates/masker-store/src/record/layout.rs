@@ -1,0 +1,33 @@
+//! What all layouts share: their version, decoding errors, and the rules of labels.
+
+use masker_types::limits::LABEL_BYTES_MAX;
+
+/// The version of the layouts that this release writes, and the latest that it reads.
+pub const LAYOUT_VERSION: u8 = 1;
+
+/// Longest name of a normalizer, in bytes. It is ASCII.
+pub const NORMALIZER_BYTES_MAX: usize = 32;
+
+/// Why a row cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The row was written by a later release.
+    #[error(
+        "a row has layout {0}, but this release of masker knows layouts up to {LAYOUT_VERSION}; use a later release"
+    )]
+    NewerVersion(u8),
+    /// The row is not what was written.
+    #[error("a row is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// Returns whether a text is a valid label: printable, and at most [`LABEL_BYTES_MAX`] long. It may be empty.
+pub fn is_label(text: &str) -> bool {
+    text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// Returns whether a text is a valid name of a caller: a label that is not empty.
+pub fn is_caller(text: &str) -> bool {
+    !text.is_empty() && is_label(text)
+}

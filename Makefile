@@ -33,8 +33,9 @@ release: toolchain ## Build for use: the binary is in target/release, or below C
 test: toolchain lint doc deny audit ## Check everything: format, lints, documentation, dependencies, tests
 	$(CARGO) test --locked --no-fail-fast 2>&1 | scripts/sum-tests
 
-lint: toolchain ## Check format and lints
+lint: toolchain ## Check format, lints and the layers of crates
 	$(CARGO) fmt --all -- --check
+	scripts/check-layers
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 # Private items are documented too, so links to them lead somewhere.

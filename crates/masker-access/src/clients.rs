@@ -6,7 +6,7 @@ use nix::unistd::{Group, User};
 
 use super::{Peer, principal::Principal};
 use masker_config::{AccessConfig, ClientConfig};
-use masker_types::grant::{Grant, Limits, TRUSTED, UNLISTED};
+use masker_types::grant::{Grant, Limits, UNLISTED, UNRESTRICTED_NAME};
 
 /// The rules in force. Having them tells you that every user, group and policy that they name was there when they were
 /// made.
@@ -92,8 +92,11 @@ impl ClientRules {
     /// Where the configuration says nothing of callers, root, the user that runs the daemon and the group of its socket
     /// may do everything. Where it says anything, nobody is trusted unsaid.
     pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
-        let trusted =
-            Unrestricted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
+        let trusted = Unrestricted {
+            own_uid,
+            group,
+            principal: Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none()),
+        };
         ClientRules { trusted: (!self.decided).then_some(trusted), ..self }
     }
 
@@ -198,7 +201,7 @@ mod tests {
         let trusted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
         for (uid, gid, groups) in trusted {
             let principal = clients.principal(&Peer::for_tests(uid, gid, groups));
-            assert_eq!((principal.name.as_str(), &principal.grant), (TRUSTED, &Grant::all()));
+            assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
         let stranger = clients.principal(&Peer::for_tests(7, 7, &[9]));
         assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED, &Grant::none()));

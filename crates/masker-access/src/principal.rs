@@ -21,7 +21,7 @@ use masker_types::{
 
 /// One whom requests act as, with what it may do: a client of the configuration, an API key, or whoever no rule is about.
 pub struct Principal {
-    /// The client's name, the key's, [`masker_types::grant::TRUSTED`] or [`masker_types::grant::UNLISTED`].
+    /// The client's name, the key's, [`masker_types::grant::UNRESTRICTED_NAME`] or [`masker_types::grant::UNLISTED`].
     pub name: String,
     /// What it may do.
     pub grant: Grant,

@@ -15,6 +15,7 @@ use std::{
 use masker_cli::bench::{LoadOperation, LoadResult, LoadTest};
 use masker_client::Client;
 use masker_core::crypto::SecretKey;
+use secrecy::ExposeSecret;
 use tokio::time::sleep;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -82,7 +83,8 @@ impl Daemon {
     async fn start(root: &Path, guarded: bool) -> Outcome<Self> {
         fs::create_dir_all(root.join("policies"))?;
         fs::write(root.join("policies/stateless.toml"), POLICY)?;
-        let key = || -> Outcome<String> { Ok(SecretKey::generate(&mut rand::rng())?.to_base64().to_string()) };
+        let key =
+            || -> Outcome<String> { Ok(SecretKey::generate(&mut rand::rng())?.to_base64().expose_secret().to_owned()) };
         let kid = POLICY.lines().find_map(|line| line.strip_prefix("kid = \"")?.split('"').next());
         let kid = kid.ok_or("the policy names no key")?.to_ascii_uppercase();
         let socket = root.join("masker.sock");

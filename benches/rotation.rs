@@ -24,6 +24,7 @@ use masker_store::{
     Precondition, RowBatch, RowChange, RowKey, Store,
     embedded::{EmbeddedStore, StoreOptions},
 };
+use secrecy::ExposeSecret;
 use tokio::time::sleep;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -151,7 +152,7 @@ impl Alone {
 }
 
 fn key() -> Outcome<String> {
-    Ok(SecretKey::generate(&mut rand::rng())?.to_base64().to_string())
+    Ok(SecretKey::generate(&mut rand::rng())?.to_base64().expose_secret().to_owned())
 }
 
 async fn begin(place: &Place) -> Outcome<()> {

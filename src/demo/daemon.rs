@@ -12,6 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use secrecy::ExposeSecret;
 use tokio::{
     net::UnixDatagram,
     time::{sleep, timeout_at},
@@ -94,9 +95,9 @@ impl Daemon {
 
         let mut command = Command::new(program);
         // The daemon must inherit no key, no configuration and no socket of a service manager.
-        command.env_clear().env("NOTIFY_SOCKET", &notify_path).env(KEY, active.to_base64().as_str());
+        command.env_clear().env("NOTIFY_SOCKET", &notify_path).env(KEY, active.to_base64().expose_secret());
         if let Some(old) = old {
-            command.env(format!("{KEY}_OLD"), old.to_base64().as_str());
+            command.env(format!("{KEY}_OLD"), old.to_base64().expose_secret());
         }
         command.arg("serve").arg("--config").arg(demo.path("masker.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -6,7 +6,7 @@ use nix::unistd::{Group, User};
 
 use crate::{Peer, Principal};
 use masker_config::{AccessConfig, ClientConfig};
-use masker_types::grant::{Grant, Limits, TRUSTED, UNLISTED};
+use masker_types::grant::{Grant, Limits, UNLISTED, UNRESTRICTED_NAME};
 
 /// The client rules in force. Every user, group and policy that they name existed when they were resolved.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl ClientRules {
     /// has clients nor sets `unlisted`.
     pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
         let unrestricted =
-            Unrestricted { own_uid, group, principal: Principal::local(TRUSTED, Grant::all(), Limits::none()) };
+            Unrestricted { own_uid, group, principal: Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none()) };
         ClientRules { unrestricted: (!self.configured).then_some(unrestricted), ..self }
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let unrestricted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
         for (uid, gid, groups) in unrestricted {
             let principal = clients.principal(&Peer::for_tests(uid, gid, groups));
-            assert_eq!((principal.name.as_str(), &principal.grant), (TRUSTED, &Grant::all()));
+            assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
         let stranger = clients.principal(&Peer::for_tests(7, 7, &[9]));
         assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED, &Grant::none()));

@@ -1,4 +1,4 @@
-//! Answers about the daemon itself: health, keys, vault, policies, the caller.
+//! Responses about the daemon: health, keys, vault, policies, the caller.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 
 use masker_types::grant::Limits;
 
-/// A failure of a whole request: RFC 9457 problem details, as `application/problem+json`.
+/// The failure of a whole request: RFC 9457 problem details, as `application/problem+json`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// A URI that names the kind of problem; not meant to be fetched.
+    /// A URI that identifies the kind of problem. It cannot be fetched.
     #[serde(rename = "type")]
     #[schema(example = "urn:masker:problem:request.invalid")]
     pub kind: String,
@@ -18,22 +18,22 @@ pub struct ErrorBody {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened and what to do, for a person.
+    /// What happened and what to do, for people.
     pub detail: String,
     /// A stable code.
     #[schema(example = "request.invalid")]
     pub code: String,
-    /// Finds the request in the daemon's log.
+    /// The id of the request in the daemon's log.
     pub request_id: String,
 }
 
-/// Whether the daemon can do all of its work.
+/// The state of the daemon or of a component.
 #[derive(Deserialize, Serialize, ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// It can.
+    /// Everything works.
     Ok,
-    /// Something is wrong; the component says what.
+    /// Something is wrong; `detail` of the component says what.
     Degraded,
     /// The component is not configured.
     Off,
@@ -48,29 +48,29 @@ pub struct Health {
     pub version: String,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
-    /// Its parts.
+    /// The components.
     pub components: Components,
 }
 
-/// The parts of the daemon that can fail.
+/// The components of the daemon.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct Components {
-    /// The store: it takes writes and answers reads.
+    /// The store: whether it accepts writes and reads.
     pub vault: Component,
-    /// The keys: every one that the vault or a policy needs is loaded.
+    /// The keys: whether all keys that the vault or a policy needs are loaded.
     pub keys: Component,
     /// The audit log.
     pub audit_log: Component,
-    /// The policies: the last reload was accepted.
+    /// The policies: whether the last reload succeeded.
     pub policies: Component,
 }
 
-/// One part's state.
+/// The state of a component.
 #[derive(Deserialize, Serialize, ToSchema, Clone)]
 pub struct Component {
     /// `ok`, `degraded` or `off`.
     pub status: HealthStatus,
-    /// What is wrong and what to do, where something is.
+    /// What is wrong and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -78,81 +78,81 @@ pub struct Component {
 /// `GET /api/v1/keys`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct KeyList {
-    /// Every key generation that is loaded or that the vault remembers.
+    /// All key generations that are loaded or that the vault remembers.
     pub keys: Vec<KeyStatus>,
     /// What to do next, for each kid.
     pub advice: Vec<KeyAdvice>,
 }
 
-/// What an operator is to do about the keys of one kid.
+/// Advice for an operator about the keys of a kid.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct KeyAdvice {
     /// The key id.
     pub kid: String,
-    /// One line, for a person.
+    /// One line of text.
     pub text: String,
 }
 
 /// `POST /api/v1/keys/reload`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct KeysReloadReport {
-    /// Every key generation that is loaded now or that the vault remembers.
+    /// All key generations that are loaded now or that the vault remembers.
     pub keys: Vec<KeyStatus>,
-    /// What the change brings that an operator should know, such as records whose key is not loaded any more.
+    /// Effects that an operator should know, such as records whose key is no longer loaded.
     pub warnings: Vec<String>,
 }
 
-/// One key generation, named by its fingerprint and never by the key.
+/// A key generation. It is identified by its fingerprint; the key is never shown.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct KeyStatus {
     /// The key id.
     pub kid: String,
-    /// The generation's public name: 16 hex digits.
+    /// The fingerprint of the generation: 16 hex digits.
     pub fingerprint: String,
     /// `active` or `old`.
     pub generation: String,
     /// Whether the key is loaded now.
     pub loaded: bool,
-    /// When the vault first saw it (RFC 3339).
+    /// The time when the vault first saw the generation (RFC 3339).
     pub first_seen: Option<String>,
-    /// When it became old.
+    /// The time when it became old.
     pub old_since: Option<String>,
-    /// When its grace period ends.
+    /// The end of its grace period.
     pub grace_ends: Option<String>,
-    /// Days until then, a begun one counted; 0 or less once it is over. Of an old key that is loaded.
+    /// Days until then, rounded up; 0 or less once it is over. Only for an old key that is loaded.
     pub grace_days_left: Option<i64>,
     /// Vault records sealed under it.
     pub vault_records: u64,
-    /// Aliases made under it, by which records are found that were minted under another key.
+    /// Aliases under it, which find records that were minted under another key.
     pub vault_aliases: u64,
-    /// When it last opened something, to the minute.
+    /// The time when it last opened a record or token, to the minute.
     pub last_used: Option<String>,
-    /// When it last opened a token that carries its own value, to the minute.
+    /// The time when it last opened a reversible token, to the minute.
     pub tokens_last_opened: Option<String>,
-    /// How many such tokens it opened in the last 30 days. Those that nobody shows cannot be counted.
+    /// Reversible tokens that it opened in the last 30 days. Tokens that were not presented cannot be counted.
     pub tokens_opened_30_days: u64,
-    /// When a full pass over the vault found nothing that needs it, if nothing has come to need it since.
+    /// The time when a full pass over the vault found nothing that needs it; absent if something has needed it since.
     pub proven_at: Option<String>,
-    /// Open sessions with tokens that need it; of an old key that is loaded, and not in the answer to a reload.
+    /// Open sessions with tokens that need it. Only for an old key that is loaded, and absent after a reload.
     pub open_sessions: Option<u64>,
-    /// Whether it can go: it is old, and a full pass has proven that no record and no alias of the vault needs it.
+    /// Whether it can be removed: it is old, and a full pass has proven that no record and no alias needs it.
     pub removable: bool,
-    /// Why, or why not.
+    /// The reason why it can or cannot be removed.
     pub reason: String,
 }
 
 /// `GET /api/v1/vault/stats`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct VaultStats {
-    /// Records held.
+    /// The number of records.
     pub records: u64,
-    /// Aliases held.
+    /// The number of aliases.
     pub aliases: u64,
-    /// Bytes that the store takes on disk.
+    /// The size of the store on disk, in bytes.
     pub bytes_on_disk: u64,
-    /// When the oldest record was minted (RFC 3339); absent from an empty vault.
+    /// The time when the oldest record was minted (RFC 3339); absent if the vault is empty.
     pub oldest: Option<String>,
-    /// When the newest record was minted.
+    /// The time when the newest record was minted.
     pub newest: Option<String>,
     /// The records of each key generation.
     pub by_kid: Vec<KidRecords>,
@@ -163,77 +163,77 @@ pub struct VaultStats {
 pub struct KidRecords {
     /// The key id.
     pub kid: String,
-    /// The generation's public name.
+    /// The fingerprint of the generation.
     pub fingerprint: String,
-    /// `active`, `old`, or `unloaded` where the daemon does not have the key.
+    /// `active`, `old`, or `unloaded` if the key is not loaded.
     pub generation: String,
     /// Records sealed under it.
     pub records: u64,
 }
 
-/// `POST /api/v1/vault/check`: every row read, every record opened, every alias verified.
+/// `POST /api/v1/vault/check`, which reads every row, opens every record and verifies every alias.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct CheckReport {
-    /// Whether nothing was found wrong.
+    /// Whether no problem was found.
     pub ok: bool,
     /// Records read.
     pub records: u64,
     /// Records that opened under a loaded key.
     pub opened: u64,
-    /// Records whose key is not loaded: nothing can be said of them.
+    /// Records that could not be checked because their key is not loaded.
     pub key_not_loaded: u64,
-    /// Records that did not decode, or did not open under their own key.
+    /// Records that cannot be decoded, or do not open under their own key.
     pub damaged_records: u64,
     /// Aliases read.
     pub aliases: u64,
-    /// Aliases that do not verify, lead nowhere, or are missing.
+    /// Aliases that do not verify, have no record, or are missing.
     pub damaged_aliases: u64,
-    /// Tombstones read: what is left of erased records.
+    /// Tombstones of erased records.
     pub tombstones: u64,
-    /// Whether the counts kept with every change agree with what was counted.
+    /// Whether the counts that the vault maintains are right.
     pub counts_agree: bool,
-    /// The first problems found, by row id and never by value.
+    /// The first problems, with row ids and without values.
     pub problems: Vec<String>,
 }
 
 /// `GET /api/v1/policies`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PolicyList {
-    /// The policies in force, by name.
+    /// The policies in force, in the order of names.
     pub policies: Vec<PolicySummary>,
 }
 
 /// A policy in a list.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PolicySummary {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version, as its author counts.
+    /// The version, as the author counts.
     pub version: u32,
-    /// Its description.
+    /// The description.
     pub description: String,
     /// Whether requests that name no policy use it.
     pub default: bool,
-    /// How many kinds it names.
+    /// The number of kinds that it names.
     pub entities: usize,
 }
 
 /// `GET /api/v1/policies/{name}`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PolicyDescription {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version, as its author counts.
+    /// The version, as the author counts.
     pub version: u32,
-    /// Its description.
+    /// The description.
     pub description: String,
     /// Whether requests that name no policy use it.
     pub default: bool,
-    /// What it does with each kind, every default filled in.
+    /// The treatment of each kind, with all defaults filled in.
     pub entities: BTreeMap<String, EntityDescription>,
 }
 
-/// What a policy does with one kind.
+/// The treatment of one kind.
 #[derive(Deserialize, Serialize, ToSchema, PartialEq, Eq, Clone)]
 pub struct EntityDescription {
     /// `tokenize`, `redact` or `passthrough`.
@@ -250,7 +250,7 @@ pub struct EntityDescription {
     /// Whether equal values get equal tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
-    /// The normalizer: which spellings are the same value.
+    /// The normalizer, which decides which spellings are the same value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<String>,
     /// `optional` or `required`.
@@ -260,44 +260,44 @@ pub struct EntityDescription {
 /// `POST /api/v1/policies/reload`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct ReloadReport {
-    /// Policies in force now.
+    /// The number of policies in force now.
     pub policies: usize,
-    /// What the change brings that an operator should know, such as values that will get new tokens.
+    /// Effects that an operator should know, such as values that will get new tokens.
     pub warnings: Vec<String>,
 }
 
 /// `GET /api/v1/auth/whoami`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct WhoAmI {
-    /// The name of the client or of the API key; `trusted` or `unlisted` where the caller is neither.
+    /// The name of the client or API key; otherwise `trusted` or `unlisted`.
     pub name: String,
-    /// The user's name, where the host knows one.
+    /// The name of the user, if the host knows it.
     pub user: Option<String>,
     /// The user id.
     pub uid: u32,
     /// The primary group id.
     pub gid: u32,
-    /// The process id, at the time the connection was made.
+    /// The process id when the connection was made.
     pub pid: Option<i32>,
-    /// How the daemon knows: by `peer-credentials`, which the kernel attests, or by an `api-key`.
+    /// How the caller was identified: by `peer-credentials`, which the kernel attests, or by an `api-key`.
     pub attested_by: String,
-    /// The unit of the system's service manager that the process runs in.
+    /// The systemd unit of the process.
     pub unit: Option<String>,
-    /// `live`, or `test`: tokens of one are not known in the other.
+    /// `live` or `test`. Tokens of one mode are unknown in the other.
     pub mode: String,
     /// The workspace of the API key.
     pub workspace: Option<String>,
-    /// The part of the API key that may be shown.
+    /// The prefix of the API key, which may be shown.
     pub key_prefix: Option<String>,
     /// The caller's limits: `"none"`, `"standard"` or an object.
     #[schema(value_type = serde_json::Value)]
     pub limits: Limits,
-    /// What is left of each of them now.
+    /// The remaining amount of each limit now.
     pub limits_left: BTreeMap<String, u64>,
-    /// Each scope, and whether the caller has it as a whole; and those that it has for single kinds.
+    /// All scopes, with whether the caller has the whole scope; and its scopes for single kinds.
     pub scopes: BTreeMap<String, bool>,
-    /// The policies that the caller is held to; absent where it may use all.
+    /// The policies that the caller may use; absent for all.
     pub policies: Option<Vec<String>>,
-    /// The contexts that the caller is held to; absent where it may use all.
+    /// The contexts that the caller may use; absent for all.
     pub contexts: Option<Vec<String>>,
 }

@@ -1,6 +1,7 @@
 //! The wire types of API keys.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use masker_types::grant::Limits;
@@ -9,55 +10,55 @@ use masker_types::grant::Limits;
 #[derive(Deserialize, Serialize, ToSchema, Default)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyCreate {
-    /// What people call it: 1 to 64 characters.
+    /// The name of the key, for people: 1 to 64 characters.
     pub name: String,
-    /// The workspace that it is counted in; `default` where none is given.
+    /// The workspace of the key; `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
-    /// Whose it is: a person, or the organization; the caller where none is given.
+    /// The owner: a person, or the organization; the caller if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What it may do, such as `["tokenize", "rehydrate:PHONE"]`.
+    /// The scopes, such as `["tokenize", "rehydrate:PHONE"]`.
     pub scopes: Vec<String>,
-    /// The policies that it is held to; all where none are given.
+    /// The policies that the key may use; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Vec<String>>,
-    /// The contexts that it is held to, such as `["clinic-7", "clinic-7/*"]`; all where none are given.
+    /// The contexts that the key may use, such as `["clinic-7", "clinic-7/*"]`; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contexts: Option<Vec<String>>,
-    /// When it expires (RFC 3339); never where nothing is given.
+    /// The time of expiry (RFC 3339); never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// `live`, where nothing is given, or `test`.
+    /// `live` (the default) or `test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// `"standard"`, where nothing is given, `"none"`, or an object of limits.
+    /// `"standard"` (the default), `"none"`, or an object of limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub limits: Option<Limits>,
 }
 
-/// `PATCH /api/v1/api-keys/{id}`: what is absent stays.
+/// `PATCH /api/v1/api-keys/{id}`. Absent fields stay unchanged.
 #[derive(Deserialize, Serialize, ToSchema, Default)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyPatch {
-    /// What people call it.
+    /// The name of the key, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it may do.
+    /// The scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// How much it may do.
+    /// The limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub limits: Option<Limits>,
-    /// When it expires (RFC 3339); `null` for never.
+    /// The time of expiry (RFC 3339); `null` for never.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Option<String>>,
 }
 
-/// Tells a field that is `null` from one that is absent.
+/// Distinguishes a field that is `null` from an absent field.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -66,7 +67,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 #[derive(Deserialize, Serialize, ToSchema, Default)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyRotate {
-    /// How long the secret that is replaced works on, in seconds: 0 to 2,592,000; 86,400 where nothing is given.
+    /// How long the replaced secret remains valid, in seconds: 0 to 2,592,000; 86,400 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_seconds: Option<u64>,
 }
@@ -74,65 +75,72 @@ pub struct ApiKeyRotate {
 /// An API key, without its secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ApiKeyStatus {
-    /// Its id: 32 hex digits.
+    /// The id: 32 hex digits.
     pub id: String,
-    /// What people call it.
+    /// The name of the key, for people.
     pub name: String,
-    /// The first 16 characters of its secret, which may be shown.
+    /// The first 16 characters of the secret, which may be shown.
     pub prefix: String,
     /// `active`, `expired` or `revoked`.
     pub state: String,
-    /// Whether it is active and nobody has used it for 90 days.
+    /// Whether the key is active but was not used for 90 days.
     pub inactive: bool,
     /// `live` or `test`.
     pub mode: String,
-    /// The workspace that it is counted in.
+    /// The workspace of the key.
     pub workspace: String,
-    /// Whose it is.
+    /// The owner.
     pub owner: String,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Vec<String>,
-    /// The policies that it is held to; absent where it may use all.
+    /// The policies that the key may use; absent for all.
     pub policies: Option<Vec<String>>,
-    /// The contexts that it is held to; absent where it may use all.
+    /// The contexts that the key may use; absent for all.
     pub contexts: Option<Vec<String>>,
-    /// How much it may do: `"none"`, `"standard"` or an object of limits.
+    /// The limits: `"none"`, `"standard"` or an object of limits.
     #[schema(value_type = serde_json::Value)]
     pub limits: Limits,
-    /// Who created it.
+    /// The caller that created the key.
     pub created_by: String,
-    /// When it was created (RFC 3339).
+    /// The time of creation (RFC 3339).
     pub created_at: Option<String>,
-    /// When it expires.
+    /// The time of expiry.
     pub expires_at: Option<String>,
-    /// When it was last given another secret.
+    /// The time of the last rotation.
     pub rotated_at: Option<String>,
-    /// Until when a secret that was replaced still works, if one does.
+    /// The time until which a replaced secret remains valid, if there is one.
     pub grace_ends: Option<String>,
-    /// When it was revoked.
+    /// The time of revocation.
     pub revoked_at: Option<String>,
-    /// When it was last used, and by which process.
+    /// The last use.
     pub last_used: Option<ApiKeyUse>,
 }
 
-/// Who last used an API key.
+/// The last use of an API key.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ApiKeyUse {
-    /// When (RFC 3339), to the second.
+    /// The time (RFC 3339), to the second.
     pub at: Option<String>,
     /// The user id of the process.
     pub uid: u32,
-    /// Its unit of the system's service manager.
+    /// The systemd unit of the process.
     pub unit: Option<String>,
 }
 
-/// A key that has a new secret: shown this once.
+/// An API key with a new secret, which is shown only once.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ApiKeyIssued {
-    /// The secret, for the `Authorization` header. Nobody can show it again.
-    pub key: String,
-    /// What it is the secret of.
+    /// The secret, for the `Authorization` header. It cannot be shown again.
+    #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
+    pub key: SecretString,
+    /// The key.
     pub api_key: ApiKeyStatus,
+}
+
+/// Writes a secret, which `secrecy` does not serialize on its own.
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
 }
 
 /// `GET /api/v1/api-keys`.

@@ -1,4 +1,4 @@
-//! Answers about the audit log.
+//! Responses about the audit log.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use utoipa::ToSchema;
 /// `GET /api/v1/audit/events`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct AuditEvents {
-    /// The events, oldest first, as they stand in the log.
+    /// The events as in the log, oldest first.
     pub events: Vec<BTreeMap<String, Value>>,
-    /// Where the next page begins: give it as `cursor`. Later it begins with what was not there yet.
+    /// The `cursor` of the next page. After the last page, it continues with events that are written later.
     pub cursor: String,
-    /// Whether there is more now. A page can be empty and have more after it.
+    /// Whether there are more events now. An empty page can be followed by more.
     pub more: bool,
 }
 
-/// `GET /api/v1/audit/head`: what `masker audit verify --head` takes, if it is kept elsewhere.
+/// `GET /api/v1/audit/head`: the head of the chain. Store it elsewhere, and pass it to `masker audit verify --head`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct AuditHead {
-    /// The number of the last event that is known to survive a power cut.
+    /// The number of the last durable event.
     pub sequence: u64,
     /// Its hash: 64 hex digits.
     pub hash: String,

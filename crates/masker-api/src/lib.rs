@@ -1,7 +1,13 @@
-//! The wire: what requests and answers look like, and the codes of every failure. Server and command line share it.
+//! The wire types of the HTTP interface: requests, responses and error codes.
 //!
-//! Request types borrow from the body they were read from, so that a batch of values is not copied before it is
-//! worked on. Every type is in the OpenAPI document that the daemon serves.
+//! There is one module for each resource. Request types borrow from the body, so that a batch of values is not copied.
+//! Every type is in the OpenAPI document that the daemon serves. Unknown fields of requests are errors; clients must
+//! accept new fields of responses.
+//!
+//! The crate has no I/O and no async code. It uses only `masker-types`; the daemon, the client and the command line use
+//! it.
+
+#![warn(missing_docs)]
 
 mod admin;
 mod api_keys;
@@ -33,7 +39,7 @@ pub use values::{
     TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 
-/// The header that names the session which a request works in.
+/// The header with the id of the session of a request.
 pub const SESSION_HEADER: &str = "x-masker-session";
-/// The header that carries the id of a request on every answer.
+/// The header of every response with the id of its request.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";

@@ -12,78 +12,78 @@ pub struct ImportReport {
     pub records: u64,
     /// Records written.
     pub imported: u64,
-    /// Records of those that were sealed under another key, and are under the active one now.
+    /// Written records that were sealed under another key and are now sealed under the active one.
     pub resealed: u64,
-    /// Records of those that had been erased, and were asked for.
+    /// Written records that had been erased here, restored on request.
     pub restored: u64,
-    /// Records that were there already, with the same value.
+    /// Records that already exist with the same value.
     pub present: u64,
-    /// Records that were there with another value, or that could not be compared: the vault's stay.
+    /// Records that exist with another value or cannot be compared. Those of the vault are kept.
     pub conflicts: u64,
-    /// Records written whose value has another token in this vault, too.
+    /// Written records whose value also has another token in this vault.
     pub alias_conflicts: u64,
-    /// Records left out because they were erased.
+    /// Records skipped because they were erased here.
     pub erased_skipped: u64,
-    /// Records left out because they do not open under their own key: the vault that was exported was damaged.
+    /// Records skipped because they do not open under their own key: the exported vault was damaged.
     pub damaged: u64,
     /// Tombstones in the export.
     pub tombstones: u64,
     /// Tombstones written.
     pub tombstones_added: u64,
-    /// Tombstones left out because this vault has the record.
+    /// Tombstones skipped because this vault has the record.
     pub records_kept: u64,
 }
 
-/// `POST /api/v1/vault/purge`: one of `before` and `key`.
+/// `POST /api/v1/vault/purge`, with either `before` or `key`.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeRequest<'a> {
-    /// Erase records minted before: RFC 3339, or a date, which is its first moment in UTC.
+    /// Erase records minted before this time: RFC 3339, or a date, which means its beginning in UTC.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "2025-01-01")]
     pub before: Option<Text<'a>>,
-    /// Erase records sealed under the key with this fingerprint, which is not an active one.
+    /// Erase records sealed under the key with this fingerprint, which must not be an active one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "00112233aabbccdd")]
     pub key: Option<Text<'a>>,
-    /// Only count. This is what happens unless it is `false`.
-    #[serde(default = "yes")]
+    /// Only count. This is the default.
+    #[serde(default = "default_dry_run")]
     #[schema(default = true)]
     pub dry_run: bool,
 }
 
-fn yes() -> bool {
+fn default_dry_run() -> bool {
     true
 }
 
 /// `POST /api/v1/vault/compact`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct CompactReport {
-    /// Bytes that the vault took on disk before.
+    /// The size of the vault on disk before, in bytes.
     pub bytes_before: u64,
-    /// Bytes that it takes now.
+    /// The size of the vault on disk now, in bytes.
     pub bytes_after: u64,
 }
 
-/// What a purge erased, or would erase.
+/// The records that a purge erased, or would erase.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PurgeReport {
-    /// Whether it only counted.
+    /// Whether the purge only counted.
     pub dry_run: bool,
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// Rows that do not decode, of which nobody can tell whether they are meant: they stay.
+    /// Rows that cannot be decoded and may match. They are kept.
     pub damaged: u64,
     /// The records of each key generation.
     pub by_kid: Vec<PurgedRecords>,
 }
 
-/// The records of one key generation that a purge concerns.
+/// The records of one key generation in a purge.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PurgedRecords {
     /// The key id.
     pub kid: String,
-    /// The generation's public name.
+    /// The fingerprint of the generation.
     pub fingerprint: String,
     /// Records sealed under it.
     pub records: u64,

@@ -7,48 +7,50 @@ use utoipa::ToSchema;
 #[derive(Deserialize, Serialize, ToSchema, Default)]
 #[serde(deny_unknown_fields)]
 pub struct SessionOpen {
-    /// What its application calls it: at most 128 bytes; nothing where none is given.
+    /// The application's name for the session: at most 128 bytes. Empty if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "night run")]
     pub label: Option<String>,
 }
 
-/// A session: what an application was handed out in it, and what it did with it.
+/// A session: the tokens that an application got in it, and their use.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub struct SessionInfo {
-    /// Its id: 32 hex digits, for the header `X-Masker-Session`. Ids sort by time.
+    /// The id: 32 hex digits, for the header `X-Masker-Session`. Ids sort by time.
     pub id: String,
-    /// What its application calls it.
+    /// The application's name for the session.
     pub label: String,
     /// `open` or `closed`.
     pub status: String,
-    /// Who opened it, and works in it.
+    /// The caller that opened the session and uses it.
     pub opened_by: SessionOpener,
-    /// When it was opened (RFC 3339).
+    /// The time when it was opened (RFC 3339).
     pub opened_at: Option<String>,
-    /// When a request last named it.
+    /// The time of the last request in it.
     pub last_used_at: Option<String>,
-    /// When it was closed.
+    /// The time when it was closed.
     pub closed_at: Option<String>,
-    /// Distinct tokens handed out in it.
+    /// Distinct tokens that were returned in the session.
     pub minted: u64,
-    /// How many of those were rehydrated in it.
+    /// Tokens of those that were rehydrated in the session.
     pub rehydrated: u64,
-    /// How many were not.
+    /// Tokens of those that were not.
     pub not_rehydrated: u64,
-    /// How often it rehydrated a token that it was not handed out.
+    /// Rehydrations of tokens that were not returned in the session.
     pub others_rehydrated: u64,
-    /// Tokens handed out when it held as many as it can, each time: they are in no other count.
+    /// Tokens that were returned after the session had reached its limit. They are in no other count, and counted each
+    /// time.
     pub tokens_untracked: u64,
-    /// The same counts by kind, in the order of names.
+    /// The same counts for each kind, in the order of names.
     pub kinds: Vec<SessionKind>,
-    /// The key generations that its tokens need, or needed when it was closed; absent from lists for those that are open.
+    /// The key generations that its tokens need, or needed when it was closed; absent from lists if the session is
+    /// open.
     pub needs: Option<Vec<SessionTokens>>,
-    /// Tokens whose records are gone, for which no key is of use; absent where `needs` is.
+    /// Tokens whose records were erased, so that no key can open them; absent if `needs` is.
     pub gone: Option<u64>,
 }
 
-/// Who opened a session.
+/// The caller that opened a session.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub struct SessionOpener {
     /// The name of the client or of the API key.
@@ -59,37 +61,37 @@ pub struct SessionOpener {
     pub api_key_id: Option<String>,
 }
 
-/// What became of the tokens of one kind.
+/// The counts of one kind.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub struct SessionKind {
     /// The kind.
     pub kind: String,
-    /// Distinct tokens handed out.
+    /// Distinct tokens that were returned.
     pub minted: u64,
-    /// How many of those were rehydrated.
+    /// Tokens of those that were rehydrated.
     pub rehydrated: u64,
-    /// How many were not.
+    /// Tokens of those that were not.
     pub not_rehydrated: u64,
-    /// How often a token was rehydrated that was not handed out in this session.
+    /// Rehydrations of tokens that were not returned in the session.
     pub others_rehydrated: u64,
 }
 
-/// How many tokens need a key generation.
+/// The number of tokens that need a key generation.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub struct SessionTokens {
     /// The key id.
     pub kid: String,
-    /// The generation's public name: 16 hex digits, or the 8 that a token carries where no known generation has them.
+    /// The fingerprint of the generation: 16 hex digits, or the 8 of the token if no known generation matches.
     pub fingerprint: String,
-    /// Tokens.
+    /// The number of tokens.
     pub tokens: u64,
 }
 
 /// `GET /api/v1/sessions`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct SessionList {
-    /// Sessions in the order in which they were opened: all of them for callers with `sessions:read`, else their own.
+    /// Sessions in the order of opening: all for callers with `sessions:read`, otherwise their own.
     pub sessions: Vec<SessionInfo>,
-    /// `cursor` of the next page, where there may be one.
+    /// The `cursor` of the next page, if there may be one.
     pub next_cursor: Option<String>,
 }

@@ -1,11 +1,11 @@
-//! Objects that are written as objects.
+//! Objects that reject the list form of serde.
 
 use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A `T` that is read from an object and from nothing else: derived types also take a list of their fields' values,
-/// which no client means to send and no document describes.
+/// A `T` that is read only from an object. A derived `Deserialize` also accepts a list of field values, which is not
+/// part of the interface.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

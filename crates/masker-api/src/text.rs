@@ -1,12 +1,12 @@
-//! Text of a request: borrowed from the body where JSON allows it.
+//! Strings of requests and responses, borrowed from the body if possible.
 
 use std::{borrow::Cow, ops::Deref};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-/// A string of a request or an answer. It borrows from the body unless the JSON had escapes; its own copy is wiped
-/// when it is dropped. It has no `Debug`: it may be personal data.
+/// A string of a request or response. It borrows from the body unless the JSON has escapes. An owned copy is wiped when
+/// it is dropped. It has no `Debug`, because it may be personal data.
 #[derive(Deserialize, Serialize, Default, Clone, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,4 +1,4 @@
-//! Requests and answers of the operations on values: tokenize, rehydrate, lookup, rewrap, forget.
+//! Requests and responses of the operations on values: tokenize, rehydrate, lookup, rewrap, forget.
 
 use std::fmt;
 
@@ -13,24 +13,24 @@ use utoipa::{
 
 use super::{Text, strict_object};
 
-/// What `tokenize` and `lookup` take.
+/// The request of `tokenize` and `lookup`.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeRequest<'a> {
-    /// The policy to use; the configured default where absent.
+    /// The policy to use; the configured default if absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "healthcare-default")]
     pub policy: Option<Text<'a>>,
-    /// The context of every item that has none of its own: 0 to 256 bytes.
+    /// The context of every item without its own: 0 to 256 bytes.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "clinic-7")]
     pub context: Option<Text<'a>>,
-    /// What to tokenize: at most 10,000 items.
+    /// The values to tokenize: at most 10,000 items.
     #[serde(borrow, deserialize_with = "strict_object::list")]
     pub items: Vec<TokenizeItem<'a>>,
 }
 
-/// One value to tokenize.
+/// A value to tokenize.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeItem<'a> {
@@ -48,26 +48,26 @@ pub struct TokenizeItem<'a> {
     pub context: Option<Text<'a>>,
 }
 
-/// What `rehydrate`, `rewrap` and `forget` take.
+/// The request of `rehydrate`, `rewrap` and `forget`.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RehydrateRequest<'a> {
-    /// The context of every token that has none of its own: 0 to 256 bytes.
+    /// The context of every token without its own: 0 to 256 bytes.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub context: Option<Text<'a>>,
-    /// The tokens: at most 10,000, each a string or an object with a context of its own.
+    /// The tokens: at most 10,000, each a string or an object with its own context.
     #[serde(borrow)]
     pub tokens: Vec<TokenItem<'a>>,
 }
 
-/// One token: a string, or `{"token": …, "context": …}`.
+/// A token: a string, or `{"token": …, "context": …}`.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum TokenItem<'a> {
-    /// A token under the request's context.
+    /// A token in the context of the request.
     Plain(Text<'a>),
-    /// A token with a context of its own.
+    /// A token with its own context.
     WithContext {
         /// The token.
         token: Text<'a>,
@@ -77,17 +77,17 @@ pub enum TokenItem<'a> {
     },
 }
 
-// By hand, because the derived one describes the plain string as a string and an object at once.
+// Not derived: the derived schema describes the plain string as both a string and an object.
 impl utoipa::PartialSchema for TokenItem<'_> {
     fn schema() -> RefOr<Schema> {
         let with_context = ObjectBuilder::new()
             .property("token", String::schema())
             .required("token")
             .property("context", Option::<String>::schema())
-            .description(Some("A token with a context of its own."));
+            .description(Some("A token with its own context."));
         let plain = ObjectBuilder::new()
             .schema_type(SchemaType::Type(Type::String))
-            .description(Some("A token under the request's context."));
+            .description(Some("A token in the context of the request."));
         OneOfBuilder::new().item(plain).item(with_context).into()
     }
 }
@@ -95,14 +95,14 @@ impl utoipa::PartialSchema for TokenItem<'_> {
 impl ToSchema for TokenItem<'_> {}
 
 impl<'a> TokenItem<'a> {
-    /// The token's text.
+    /// Returns the text of the token.
     pub fn token(&self) -> &str {
         match self {
             TokenItem::Plain(token) | TokenItem::WithContext { token, .. } => token,
         }
     }
 
-    /// The context given beside the token.
+    /// Returns the context of the token, if it has its own.
     pub fn context(&self) -> Option<&str> {
         match self {
             TokenItem::Plain(_) => None,
@@ -111,7 +111,7 @@ impl<'a> TokenItem<'a> {
     }
 }
 
-// By hand, because serde's untagged enums copy every string first and answer "did not match any variant".
+// Not derived: serde's untagged enums copy every string, and report only "did not match any variant".
 impl<'de: 'a, 'a> Deserialize<'de> for TokenItem<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TokenVisitor;
@@ -149,33 +149,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for TokenItem<'a> {
     }
 }
 
-/// The answer to a batch: one result for each item, in the order of the request.
+/// The response to a batch: one result for each item, in the order of the request.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct Answer<T> {
     /// The results.
     pub results: Vec<T>,
 }
 
-/// Why one item failed, while others of its request may have succeeded.
+/// The failure of one item. Other items of the request may have succeeded.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct ItemError {
     /// A stable code, such as `token.not_found`.
     pub code: String,
-    /// What happened and what to do, for a person.
+    /// What happened and what to do, for people.
     pub detail: String,
 }
 
-/// What became of one value to tokenize.
+/// The result of tokenizing one value.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum TokenizeResult<'a> {
-    /// It has this token.
+    /// The value has this token.
     Token {
         /// The token.
         #[serde(borrow)]
         #[schema(value_type = String)]
         token: Text<'a>,
-        /// Whether the vault minted it now; absent for tokens that no vault holds.
+        /// Whether the vault minted it now; absent for reversible tokens.
         #[serde(skip_serializing_if = "Option::is_none")]
         created: Option<bool>,
     },
@@ -184,63 +184,63 @@ pub enum TokenizeResult<'a> {
         /// `[REDACTED:KIND]`.
         redacted: String,
     },
-    /// The policy lets this kind through.
+    /// The policy passes this kind through.
     Value {
         /// The value as given.
         #[serde(borrow)]
         #[schema(value_type = String)]
         value: Text<'a>,
     },
-    /// It failed.
+    /// The item failed.
     Error {
-        /// Why.
+        /// The failure.
         error: ItemError,
     },
 }
 
-/// What became of one token to rehydrate.
+/// The result of rehydrating one token.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum RehydrateResult<'a> {
-    /// It stands for this value.
+    /// The token represents this value.
     Value {
         /// The value.
         #[serde(borrow)]
         #[schema(value_type = String)]
         value: Text<'a>,
-        /// Its kind.
+        /// The kind of the value.
         #[serde(borrow)]
         #[schema(value_type = String)]
         kind: Text<'a>,
-        /// Which key opened it: `active` or `old`.
+        /// The generation that opened it: `active` or `old`.
         #[serde(borrow)]
         #[schema(value_type = String)]
         generation: Text<'a>,
     },
-    /// It failed.
+    /// The item failed.
     Error {
-        /// Why.
+        /// The failure.
         error: ItemError,
     },
 }
 
-/// Every token by which a value may be stored now.
+/// The result of looking up one value: the tokens by which it may be stored now.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum LookupResult {
-    /// The tokens: none where the vault does not hold the value.
+    /// The tokens: none if the vault does not contain the value.
     Tokens {
-        /// The tokens, the one that tokenizing would give first.
+        /// The tokens, beginning with the one that `tokenize` would return.
         tokens: Vec<String>,
     },
-    /// It failed.
+    /// The item failed.
     Error {
-        /// Why.
+        /// The failure.
         error: ItemError,
     },
 }
 
-/// What became of one token to re-mint.
+/// The result of rewrapping one token.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum RewrapResult {
@@ -248,28 +248,28 @@ pub enum RewrapResult {
     Token {
         /// The token.
         token: String,
-        /// Whether it differs from the one given.
+        /// Whether it differs from the given token.
         changed: bool,
     },
-    /// It failed.
+    /// The item failed.
     Error {
-        /// Why.
+        /// The failure.
         error: ItemError,
     },
 }
 
-/// What became of one token to forget.
+/// The result of forgetting one token.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ForgetResult {
-    /// The vault was asked.
+    /// The token was processed.
     Forgotten {
-        /// Whether a record was erased; false for tokens that no vault holds.
+        /// Whether a record was erased; false for reversible tokens.
         forgotten: bool,
     },
-    /// It failed.
+    /// The item failed.
     Error {
-        /// Why.
+        /// The failure.
         error: ItemError,
     },
 }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_errors_everywhere() {
+    fn rejects_unknown_fields() {
         for body in [r#"{"tokens": [], "x": 1}"#, r#"{"tokens": [{"token": "a", "x": 1}]}"#, r#"{"tokens": [1]}"#] {
             assert!(serde_json::from_str::<RehydrateRequest<'_>>(body).is_err(), "{body}");
         }

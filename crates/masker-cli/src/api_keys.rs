@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use secrecy::ExposeSecret;
 
 use super::{
     args::{ApiKeyCreateArgs, ApiKeyRotateArgs},
@@ -102,7 +103,7 @@ fn show_issued(issued: &ApiKeyIssued, session: &mut CommandContext<'_>) -> Resul
     if output.is_json() {
         output.json(issued)?;
     } else {
-        output.line(&issued.key)?;
+        output.line(issued.key.expose_secret())?;
     }
     output.flush()?;
     let key = &issued.api_key;

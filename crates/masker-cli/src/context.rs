@@ -122,7 +122,7 @@ impl<'a> CommandContext<'a> {
         body: &T,
     ) -> Result<ClientReply, CommandError> {
         let Some(session) = self.masker_session()? else { return self.post(path, body).await };
-        let reply = self.client().await?.post_in(&session, path, body).await?;
+        let reply = self.client().await?.post_in_session(&session, path, body).await?;
         self.describe("POST", path, &reply);
         Ok(reply)
     }
@@ -201,14 +201,14 @@ impl<'a> CommandContext<'a> {
             Some(client) => client,
             None => {
                 let (socket, authorization) = (self.socket()?, self.authorization()?);
-                Client::connect(&socket).await?.authorized(authorization)
+                Client::connect(&socket).await?.with_authorization(authorization)
             }
         };
         Ok(self.client.insert(client))
     }
 
     fn describe(&self, method: &str, path: &str, reply: &ClientReply) {
-        let milliseconds = reply.took.as_secs_f64() * 1_000.0;
+        let milliseconds = reply.elapsed.as_secs_f64() * 1_000.0;
         let (status, id) = (reply.status, &reply.request_id);
         self.output.detail(&format!("{method} {path}: {status} in {milliseconds:.1} ms, request {id}"));
     }

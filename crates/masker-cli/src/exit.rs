@@ -62,7 +62,7 @@ impl From<&ClientError> for Exit {
             ClientError::Problem(problem) if problem.code == Code::PolicyInvalid.as_str() => Exit::Invalid,
             ClientError::Problem(_)
             | ClientError::Busy { .. }
-            | ClientError::Foreign(_)
+            | ClientError::UnexpectedResponse(_)
             | ClientError::Request(_)
             | _ => Exit::Error,
         }

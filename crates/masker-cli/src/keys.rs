@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
 };
 
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -37,9 +38,14 @@ pub(super) fn generate(kid: &str, session: &mut CommandContext<'_>) -> Result<Ex
     let key = key.to_base64();
     let output = &mut session.output;
     if output.is_json() {
-        output.json(&GeneratedKey { kid: kid.as_str(), variable: &variable, key: &key, fingerprint: &fingerprint })?;
+        output.json(&GeneratedKey {
+            kid: kid.as_str(),
+            variable: &variable,
+            key: key.expose_secret(),
+            fingerprint: &fingerprint,
+        })?;
     } else {
-        output.line(&Zeroizing::new(format!("{variable}={}", *key)))?;
+        output.line(&Zeroizing::new(format!("{variable}={}", key.expose_secret())))?;
     }
     output.flush()?;
     output.note(&format!("its fingerprint, by which `masker keys status` names it: {fingerprint}"));

@@ -1,10 +1,9 @@
-//! The daemon's HTTP interface over its Unix socket, from the client's side.
+//! A client of the daemon's HTTP interface.
 //!
-//! One client is one connection, kept alive from request to request. It is what every command uses, and what
-//! measures and tests the daemon from outside.
+//! A client is one connection, kept alive from request to request. All commands use it, and so do the programs that
+//! measure and test the daemon from outside.
 
 use std::{
-    error::Error,
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -14,75 +13,71 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response,
     body::{Bytes, Incoming},
-    client::conn::http1::{self, SendRequest},
     header::{self, HeaderValue},
     http::response::Parts,
 };
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixStream;
 
+use crate::connection::Connection;
 use masker_api::{ErrorBody, REQUEST_ID_HEADER, SESSION_HEADER};
 use masker_types::limits::BODY_BYTES_MAX;
 
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain";
-const OCTETS: &str = "application/octet-stream";
-/// What is sent by POST and comes to the same when it is sent twice; limits count it twice.
+const PLAIN_TEXT: &str = "text/plain";
+const OCTET_STREAM: &str = "application/octet-stream";
+/// POST requests that may be repeated: the second gives the same result. Limits count both.
 const REPEATABLE: [&str; 4] = ["/api/v1/tokenize", "/api/v1/rehydrate", "/api/v1/lookup", "/api/v1/rewrap"];
 
-/// Why the daemon gave no answer that can be used.
+/// A request that failed, or a daemon that cannot be reached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// There is no socket.
+    /// The socket does not exist.
     #[error(
-        "the daemon cannot be reached: there is no socket {0}. Start it with `masker serve`, or say where it is: \
+        "the daemon cannot be reached: there is no socket {0}. Start it with `masker serve`, or give its socket with \
          --socket, MASKER_SOCKET or `[server] socket`"
     )]
     NoSocket(PathBuf),
-    /// There is a socket, and nobody behind it.
+    /// The socket exists, but no process listens on it.
     #[error(
         "the daemon cannot be reached: nobody listens on {0}. It has stopped; start it with `masker serve` or \
          `systemctl start masker`"
     )]
     Refused(PathBuf),
-    /// The socket's mode keeps this user out.
+    /// The socket's mode does not permit this user to connect.
     #[error(
-        "the daemon cannot be reached: this user may not connect to {0}. Its group may: `ls -l` shows which it is, \
-         and an administrator can make you a member"
+        "the daemon cannot be reached: this user may not connect to {0}. `ls -l` shows the group that may; an \
+         administrator can add you to it"
     )]
     Forbidden(PathBuf),
-    /// Another reason not to connect.
+    /// Connecting failed for another reason.
     #[error("the daemon cannot be reached at {socket}: {source}")]
     Connect {
         /// The socket.
         socket: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The connection broke before the answer was there, again if the request could be repeated. Whether it was carried
-    /// out is not known.
-    #[error(
-        "the daemon closed the connection before it answered: {0}. Try again, and look into its log if it stays so"
-    )]
+    /// The connection broke before the response was complete; for requests that may be repeated, twice. Whether the
+    /// request was carried out is unknown.
+    #[error("the daemon closed the connection before it answered: {0}. Try again; if this persists, see its log")]
     Lost(#[source] hyper::Error),
     /// The daemon refused the request.
     #[error("{}", problem_text(.0))]
     Problem(Box<ErrorBody>),
-    /// The daemon refused the request for now, and said when it may be sent again.
+    /// The daemon refused the request for now, with the time after which it may be repeated.
     #[error("{}", problem_text(.problem))]
     Busy {
-        /// Why.
+        /// The problem.
         problem: Box<ErrorBody>,
-        /// After what time.
+        /// The time to wait.
         after: Duration,
     },
-    /// What answered does not speak like masker.
-    #[error("what listens on the socket did not answer like masker: {0}")]
-    Foreign(String),
-    /// The request could not be put together.
-    #[error("the request could not be made: {0}")]
+    /// The response does not follow masker's interface.
+    #[error("the server on the socket did not answer like masker: {0}")]
+    UnexpectedResponse(String),
+    /// The request could not be built.
+    #[error("failed to build the request: {0}")]
     Request(String),
 }
 
@@ -90,35 +85,35 @@ fn problem_text(problem: &ErrorBody) -> String {
     format!("{}: {} ({}, request {})", problem.title, problem.detail, problem.code, problem.request_id)
 }
 
-/// An answer that is no problem.
+/// A successful response.
 pub struct ClientReply {
     /// The HTTP status.
     pub status: u16,
-    /// The request's id, which finds it in the daemon's log.
+    /// The request's id, which identifies it in the daemon's log.
     pub request_id: String,
-    /// From the first byte sent to the last one received.
-    pub took: Duration,
+    /// The time from the first byte sent to the last byte received.
+    pub elapsed: Duration,
     body: Bytes,
 }
 
 impl ClientReply {
-    /// The body, read as JSON. What it holds may borrow from the reply.
+    /// Parses the body as JSON. The result may borrow from the reply.
     ///
     /// # Errors
-    /// [`ClientError::Foreign`] if the body is something else.
+    /// Returns [`ClientError::UnexpectedResponse`] if the body has another form.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ClientError> {
-        // Of the parser's message only the place is passed on: the body may hold personal data.
+        // Only the position is reported: the parser's message may contain personal data from the body.
         serde_json::from_slice(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            ClientError::Foreign(format!("its answer cannot be understood (line {line}, column {column})"))
+            ClientError::UnexpectedResponse(format!("its response is malformed (line {line}, column {column})"))
         })
     }
 }
 
-/// The body of a request: at hand as a whole, or read while it is sent.
+/// The body of a request: either whole, or read while it is sent.
 pub type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// An answer that comes in pieces.
+/// A response that is received in pieces.
 pub struct Download {
     body: Incoming,
     /// The request's id.
@@ -126,10 +121,10 @@ pub struct Download {
 }
 
 impl Download {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError::Lost`] where the daemon ended the answer before its end.
+    /// Returns [`ClientError::Lost`] if the connection breaks before the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             match self.body.frame().await {
@@ -145,73 +140,75 @@ impl Download {
     }
 }
 
-/// A connection to the daemon.
+/// A client of the daemon, with one connection.
 pub struct Client {
     socket: PathBuf,
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     authorization: Option<HeaderValue>,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to the daemon's socket.
     ///
     /// # Errors
-    /// Why the daemon cannot be reached, and what can be done.
+    /// Returns a [`ClientError`] that says why the daemon cannot be reached, and what to do.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        Ok(Client { socket: socket.to_owned(), sender: open(socket).await?, authorization: None })
+        let connection = Connection::open(socket).await?;
+        Ok(Client { socket: socket.to_owned(), connection, authorization: None })
     }
 
-    /// Shows this `Authorization` header with every request from now on.
-    pub fn authorized(self, authorization: Option<HeaderValue>) -> Self {
+    /// Sends this `Authorization` header with all further requests.
+    pub fn with_authorization(self, authorization: Option<HeaderValue>) -> Self {
         Client { authorization, ..self }
     }
 
-    /// Asks for what is at a path, such as `/health`.
+    /// Sends a GET request to a path such as `/health`.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn get(&mut self, path: &str) -> Result<ClientReply, ClientError> {
         self.request(Method::GET, path, Bytes::new()).await
     }
 
-    /// Asks for a text, such as `/metrics`.
+    /// Sends a GET request to a path that responds with text, such as `/metrics`.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn text(&mut self, path: &str) -> Result<String, ClientError> {
-        let (head, body) = self.send(request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        let (head, body) = self.send(build_request(Method::GET, path, JSON, whole(Bytes::new()))?).await?.into_parts();
         let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-        if !text(&head, "content-type").starts_with(TEXT) {
+        if !header_text(&head, "content-type").starts_with(PLAIN_TEXT) {
             return Err(refusal(&head, &body, "no text"));
         }
-        String::from_utf8(body.into()).map_err(|_| ClientError::Foreign("its answer is not UTF-8".to_owned()))
+        let text = String::from_utf8(body.into());
+        text.map_err(|_| ClientError::UnexpectedResponse("its response is not UTF-8".to_owned()))
     }
 
-    /// Sends something to a path, as JSON.
+    /// Sends a POST request with a JSON body.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn post<T: Serialize + ?Sized>(&mut self, path: &str, body: &T) -> Result<ClientReply, ClientError> {
-        self.request(Method::POST, path, json_of(body)?).await
+        self.request(Method::POST, path, to_json(body)?).await
     }
 
-    /// [`Client::post`], in a session of this id.
+    /// Sends a POST request with a JSON body in the session with this id.
     ///
     /// # Errors
-    /// Every [`ClientError`].
-    pub async fn post_in<T: Serialize + ?Sized>(
+    /// Returns any [`ClientError`].
+    pub async fn post_in_session<T: Serialize + ?Sized>(
         &mut self,
         session: &str,
         path: &str,
         body: &T,
     ) -> Result<ClientReply, ClientError> {
-        self.post_json(Some(session), path, json_of(body)?).await
+        self.post_json(Some(session), path, to_json(body)?).await
     }
 
-    /// [`Client::post`] of what is JSON already, in a session if one is given.
+    /// Sends a POST request whose body is already JSON, in a session if an id is given.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn post_json(
         &mut self,
         session: Option<&str>,
@@ -219,35 +216,35 @@ impl Client {
         body: Bytes,
     ) -> Result<ClientReply, ClientError> {
         let session = session.map(HeaderValue::from_str).transpose();
-        let session = session.map_err(|_| ClientError::Request("the session's id is no such id".to_owned()))?;
+        let session = session.map_err(|_| ClientError::Request("the session id is malformed".to_owned()))?;
         self.exchange_with_retry(Method::POST, path, session, body).await
     }
 
-    /// Asks for what comes in pieces.
+    /// Sends a POST request whose response is received in pieces.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn download(&mut self, path: &str) -> Result<Download, ClientError> {
-        let (head, body) = self.send(request(Method::POST, path, JSON, whole(Bytes::new()))?).await?.into_parts();
-        if text(&head, "content-type") != OCTETS {
+        let (head, body) = self.send(build_request(Method::POST, path, JSON, whole(Bytes::new()))?).await?.into_parts();
+        if header_text(&head, "content-type") != OCTET_STREAM {
             let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
             return Err(refusal(&head, &body, "no file"));
         }
-        Ok(Download { request_id: text(&head, REQUEST_ID_HEADER).to_owned(), body })
+        Ok(Download { request_id: header_text(&head, REQUEST_ID_HEADER).to_owned(), body })
     }
 
-    /// Sends a file.
+    /// Sends a POST request with a file as its body.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn upload(&mut self, path: &str, body: RequestBody) -> Result<ClientReply, ClientError> {
-        self.exchange(request(Method::POST, path, OCTETS, body)?).await
+        self.exchange(build_request(Method::POST, path, OCTET_STREAM, body)?).await
     }
 
-    /// Ends what is at a path.
+    /// Sends a DELETE request.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Returns any [`ClientError`].
     pub async fn delete(&mut self, path: &str) -> Result<ClientReply, ClientError> {
         self.request(Method::DELETE, path, Bytes::new()).await
     }
@@ -256,8 +253,8 @@ impl Client {
         self.exchange_with_retry(method, path, None, body).await
     }
 
-    /// Sends a request, and once again over a new connection where the first ended without an answer: if it was not
-    /// heard, or if to be heard twice does no harm (RFC 9110 section 9.2.2).
+    /// Sends a request. If the connection ends without a response, sends it once more over a new connection, provided
+    /// that the daemon did not receive all of the first, or that repeating it is harmless (RFC 9110 section 9.2.2).
     async fn exchange_with_retry(
         &mut self,
         method: Method,
@@ -265,19 +262,19 @@ impl Client {
         session: Option<HeaderValue>,
         body: Bytes,
     ) -> Result<ClientReply, ClientError> {
-        let made = || {
-            let mut request = request(method.clone(), path, JSON, whole(body.clone()))?;
+        let build = || {
+            let mut request = build_request(method.clone(), path, JSON, whole(body.clone()))?;
             if let Some(session) = &session {
                 request.headers_mut().insert(SESSION_HEADER, session.clone());
             }
             Ok(request)
         };
-        match self.exchange(made()?).await {
-            Err(ClientError::Lost(lost))
-                if method == Method::GET || REPEATABLE.contains(&path) || was_not_sent(&lost) =>
+        match self.exchange(build()?).await {
+            Err(ClientError::Lost(_))
+                if method == Method::GET || REPEATABLE.contains(&path) || self.connection.write_failed() =>
             {
-                self.sender = open(&self.socket).await?;
-                self.exchange(made()?).await
+                self.connection = Connection::open(&self.socket).await?;
+                self.exchange(build()?).await
             }
             outcome => outcome,
         }
@@ -287,41 +284,38 @@ impl Client {
         let started = Instant::now();
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await.map_err(ClientError::Lost)?.to_bytes();
-        if !text(&head, "content-type").starts_with(JSON) {
+        if !header_text(&head, "content-type").starts_with(JSON) {
             return Err(refusal(&head, &body, "no JSON"));
         }
-        let request_id = text(&head, REQUEST_ID_HEADER).to_owned();
-        Ok(ClientReply { status: head.status.as_u16(), request_id, took: started.elapsed(), body })
+        let request_id = header_text(&head, REQUEST_ID_HEADER).to_owned();
+        Ok(ClientReply { status: head.status.as_u16(), request_id, elapsed: started.elapsed(), body })
     }
 
-    /// Sends a request, over a new connection if the daemon has closed this one: it does that to idle ones. A request
-    /// of which anything was sent is not repeated here.
+    /// Sends a request, over a new connection if this one is closed: the daemon closes idle connections. A request that
+    /// was sent in part is not repeated here.
     async fn send(&mut self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
-        // Of a connection that was closed meanwhile, the attempt gives the request back.
-        let _ = self.sender.ready().await;
-        let mut failed = match self.sender.try_send_request(request).await {
+        if self.connection.write_failed() {
+            self.connection = Connection::open(&self.socket).await?;
+        }
+        // If the connection was closed, `try_send_request` returns the request.
+        let _ = self.connection.sender.ready().await;
+        let mut failed = match self.connection.sender.try_send_request(request).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
         let Some(unsent) = failed.take_message() else { return Err(ClientError::Lost(failed.into_error())) };
-        self.sender = open(&self.socket).await?;
-        self.sender.send_request(unsent).await.map_err(ClientError::Lost)
+        self.connection = Connection::open(&self.socket).await?;
+        self.connection.sender.send_request(unsent).await.map_err(ClientError::Lost)
     }
 }
 
-/// Whether the kernel refused a part of the request, so that the daemon never had the whole of it.
-fn was_not_sent(lost: &hyper::Error) -> bool {
-    let cause = lost.source().and_then(|source| source.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-}
-
-fn json_of<T: Serialize + ?Sized>(body: &T) -> Result<Bytes, ClientError> {
+fn to_json<T: Serialize + ?Sized>(body: &T) -> Result<Bytes, ClientError> {
     let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?;
     if body.len() > BODY_BYTES_MAX {
-        let message = format!("it has {} bytes, and the daemon takes {BODY_BYTES_MAX}", body.len());
+        let message = format!("its body has {} bytes, but the daemon accepts at most {BODY_BYTES_MAX}", body.len());
         return Err(ClientError::Request(message));
     }
     Ok(body.into())
@@ -331,97 +325,35 @@ fn whole(body: Bytes) -> RequestBody {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn request(method: Method, path: &str, kind: &str, body: RequestBody) -> Result<Request<RequestBody>, ClientError> {
+fn build_request(
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, ClientError> {
     let request = Request::builder().method(method).uri(path);
-    let request = request.header(header::HOST, "masker").header(header::CONTENT_TYPE, kind);
+    let request = request.header(header::HOST, "masker").header(header::CONTENT_TYPE, content_type);
     request.body(body).map_err(|error| ClientError::Request(error.to_string()))
 }
 
-fn text<'h>(head: &'h Parts, name: &str) -> &'h str {
+fn header_text<'h>(head: &'h Parts, name: &str) -> &'h str {
     head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Why an answer is not what was asked for.
-fn refusal(head: &Parts, body: &[u8], instead: &str) -> ClientError {
+/// Converts a response of another content type than expected to an error.
+fn refusal(head: &Parts, body: &[u8], found: &str) -> ClientError {
     let status = head.status.as_u16();
-    if !text(head, "content-type").starts_with("application/problem+json") {
-        return ClientError::Foreign(format!("status {status} and {instead}"));
+    if !header_text(head, "content-type").starts_with("application/problem+json") {
+        return ClientError::UnexpectedResponse(format!("status {status} and {found}"));
     }
-    match (serde_json::from_slice(body), text(head, header::RETRY_AFTER.as_str()).parse()) {
+    match (serde_json::from_slice(body), header_text(head, header::RETRY_AFTER.as_str()).parse()) {
         (Ok(problem), Ok(seconds)) => {
             ClientError::Busy { problem: Box::new(problem), after: Duration::from_secs(seconds) }
         }
         (Ok(problem), Err(_)) => ClientError::Problem(Box::new(problem)),
-        (Err(_), _) => ClientError::Foreign(format!("status {status} without a reason")),
+        (Err(_), _) => ClientError::UnexpectedResponse(format!("status {status} without a reason")),
     }
-}
-
-async fn open(socket: &Path) -> Result<SendRequest<RequestBody>, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ClientError::NoSocket(socket.to_owned()),
-        io::ErrorKind::ConnectionRefused => ClientError::Refused(socket.to_owned()),
-        io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
-        _ => ClientError::Connect { socket: socket.to_owned(), source },
-    })?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Lost)?;
-    // It ends with the sender, and whatever it fails with, the request in flight fails with too.
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{BufRead, BufReader, Write},
-        os::unix::net::UnixListener,
-        thread,
-    };
-
-    use tokio::runtime;
-
-    use super::*;
-
-    /// Asks a daemon that ends its first connection once it has the head of a request, and answers on the next, if there
-    /// is one.
-    fn asked_of_a_dying_daemon(method: Method, path: &str) -> Result<u16, ClientError> {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("masker.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let daemon = thread::spawn(move || {
-            for answer in ["", "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"] {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
-                while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-        });
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let outcome = runtime.block_on(async {
-            let mut client = Client::connect(&socket).await?;
-            client.request(method, path, Bytes::new()).await.map(|reply| reply.status)
-        });
-        // What waits for a second connection has one, and it stays until it was answered.
-        let instead = outcome.is_err().then(|| std::os::unix::net::UnixStream::connect(&socket).unwrap());
-        if let Some(mut stream) = instead.as_ref() {
-            stream.write_all(b"\r\n").unwrap();
-        }
-        daemon.join().unwrap();
-        outcome
-    }
-
-    #[test]
-    fn what_may_be_sent_twice_is_sent_again() {
-        assert_eq!(asked_of_a_dying_daemon(Method::GET, "/health").unwrap(), 200);
-        for path in REPEATABLE {
-            assert_eq!(asked_of_a_dying_daemon(Method::POST, path).unwrap(), 200);
-        }
-    }
-
-    #[test]
-    fn what_may_have_been_done_is_not_sent_again() {
-        for (method, path) in [(Method::POST, "/api/v1/api-keys"), (Method::DELETE, "/api/v1/vault/rotations/a")] {
-            let outcome = asked_of_a_dying_daemon(method, path);
-            assert!(matches!(outcome, Err(ClientError::Lost(_))), "{outcome:?}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The body of a request that is read while it is sent.
+//! Request bodies that are read while they are sent.
 
 use std::{
     io::{self, Read},
@@ -12,36 +12,36 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::client::RequestBody;
 
-/// Bytes read at a time.
+/// Bytes to read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many more bytes are on their way.
+    /// This many more bytes were read from the source.
     Sent(u64),
-    /// The source was read to its end.
+    /// The source was read to the end.
     Done,
 }
 
-/// What an upload reads.
+/// The source of an upload.
 pub type UploadSource = Box<dyn Read + Send>;
 
-/// A source that is read on a thread which may block, so that the connection is looked after meanwhile.
+/// A body that reads its source on a thread that may block, so that the connection is served meanwhile.
 struct Upload {
     reading: Option<JoinHandle<(UploadSource, io::Result<Vec<u8>>)>>,
-    /// How much is still to come, where that is known.
-    left: Option<u64>,
+    /// The bytes that remain, if the length is known.
+    remaining: Option<u64>,
     on_progress: Box<dyn FnMut(Progress) + Send>,
 }
 
-/// A body of what a source gives, of a length that may be known.
+/// Returns a body that reads a source. `length` limits it, if it is known.
 pub fn body(
     source: UploadSource,
     length: Option<u64>,
     on_progress: impl FnMut(Progress) + Send + 'static,
 ) -> RequestBody {
-    Upload { reading: Some(read(source)), left: length, on_progress: Box::new(on_progress) }.boxed_unsync()
+    Upload { reading: Some(read(source)), remaining: length, on_progress: Box::new(on_progress) }.boxed_unsync()
 }
 
 fn read(mut source: UploadSource) -> JoinHandle<(UploadSource, io::Result<Vec<u8>>)> {
@@ -72,20 +72,20 @@ impl Body for Upload {
         let (source, mut piece) = match read {
             Ok((source, Ok(piece))) => (source, piece),
             Ok((_, Err(error))) => return Poll::Ready(Some(Err(error))),
-            Err(stopped) => return Poll::Ready(Some(Err(io::Error::other(stopped)))),
+            Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
         };
         if piece.is_empty() {
             (self.on_progress)(Progress::Done);
             return Poll::Ready(None);
         }
-        if let Some(left) = self.left {
-            // The file may have grown since its length was told.
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        if let Some(remaining) = self.remaining {
+            // The file may have grown since its length was read.
+            piece.truncate(usize::try_from(remaining).unwrap_or(usize::MAX));
         }
         let length = piece.len() as u64;
         (self.on_progress)(Progress::Sent(length));
-        self.left = self.left.map(|left| left.saturating_sub(length));
-        if self.left == Some(0) {
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+        if self.remaining == Some(0) {
             (self.on_progress)(Progress::Done);
         } else {
             self.reading = Some(self::read(source));
@@ -98,6 +98,6 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

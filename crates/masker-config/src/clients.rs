@@ -138,7 +138,7 @@ fn client_name(section: &Section<'_>) -> Option<String> {
     let begins = value.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
     let wrong = if value.len() > NAME_BYTES_MAX || !begins || !value.as_bytes().iter().all(allowed) {
         "must be a letter or digit, then at most 63 of a-z, 0-9, `.`, `_` and `-`"
-    } else if [masker_types::grant::TRUSTED, masker_types::grant::UNLISTED].contains(&value) {
+    } else if [masker_types::grant::UNRESTRICTED_NAME, masker_types::grant::UNLISTED].contains(&value) {
         "is what callers are called that no client is about: choose another"
     } else {
         return Some(value.to_owned());

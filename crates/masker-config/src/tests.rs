@@ -121,7 +121,7 @@ fn every_problem_of_clients_is_reported_with_its_line() {
         (13, "ends in .service"),
         (14, "unknown field `scope`"),
         (16, "choose another"),
-        (19, "`values_burst` needs `values_per_second`"),
+        (19, "`values_burst` requires `values_per_second`"),
         (21, "`values_per_hour` in [clients.limits] must be a whole number"),
     ] {
         let found = told.iter().any(|fault| fault.starts_with(&format!(":{line}: ")) && fault.contains(part));
@@ -381,7 +381,7 @@ fn policies_that_cannot_be_together_are_an_error() {
     place.write("p/b.toml", &format!("name = \"a\"\n{POLICY}"));
     let faults = load_policies(&place.path("p"), Some("c")).unwrap_err();
     assert_eq!(faults.iter().count(), 2);
-    assert!(faults.to_string().contains("b.toml is taken by"), "{faults}");
+    assert!(faults.to_string().contains("b.toml has the same name as"), "{faults}");
 }
 
 #[test]

@@ -1,21 +1,21 @@
-//! Configuration text that people write: TOML in, typed fields and every problem with its line out.
+//! A reader of TOML documents that reports all problems with their lines.
 //!
-//! A parser that stops at the first mistake makes an operator fix a file one start at a time. So reading never
-//! stops: syntax errors are collected by a parser that recovers, each typed getter notes what is wrong and gives
-//! `None`, and [`Section::finish`] notes the fields that nobody asked for. The reader of the document builds its
-//! result from what it got and throws it away if there is any [`DocumentError`].
+//! With a parser that stops at the first mistake, an operator would have to fix a file one start at a time. This reader
+//! continues: the TOML parser recovers from syntax errors, each typed getter records a problem and returns `None`, and
+//! [`Section::finish`] records unknown fields. The caller builds its result from what it got, and discards it if there
+//! is any [`DocumentError`].
 
 use std::{cell::RefCell, fmt, ops::RangeInclusive};
 
 use masker_types::quote::{quoted, suggestion};
 use toml::de::{DeTable, DeValue};
 
-/// Something wrong with a text, for the person who wrote it.
+/// A problem in a document, for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DocumentError {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong and what to do.
+    /// The problem, and what to do about it.
     pub message: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for DocumentError {
     }
 }
 
-/// A field's value and the line that it stands on.
+/// The value of a field, with its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located<T> {
     /// The value.
@@ -34,17 +34,17 @@ pub struct Located<T> {
     pub line: usize,
 }
 
-/// A parsed text and the problems found in it so far.
+/// A parsed document, with the problems found so far.
 pub struct Document<'t> {
     table: DeTable<'t>,
     line_starts: Vec<usize>,
-    /// Lines with syntax errors. What else seems wrong with them is most likely a consequence.
+    /// Lines with syntax errors. Other problems on these lines are probably consequences.
     unreadable_lines: Vec<usize>,
     problems: RefCell<Vec<DocumentError>>,
 }
 
 impl<'t> Document<'t> {
-    /// Parses a text. Syntax errors become problems, and what could be read of the rest is there to be read.
+    /// Parses a document. Syntax errors become problems; the readable rest is available.
     pub fn parse(text: &'t str) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
@@ -62,19 +62,19 @@ impl<'t> Document<'t> {
         document
     }
 
-    /// The fields outside any section.
+    /// Returns the section of the fields outside any section.
     pub fn root(&self) -> Section<'_> {
         Section { document: self, table: &self.table, path: String::new(), line: 1, known: RefCell::default() }
     }
 
-    /// Notes a problem. One on a line that already has a syntax error is dropped.
+    /// Records a problem, unless its line has a syntax error.
     pub fn report(&self, line: usize, message: impl Into<String>) {
         if !self.unreadable_lines.contains(&line) {
             self.problems.borrow_mut().push(DocumentError { line, message: message.into() });
         }
     }
 
-    /// Every problem found, in the order of lines; none if the text is sound.
+    /// Returns all problems, in the order of lines.
     pub fn into_problems(self) -> Vec<DocumentError> {
         let mut problems = self.problems.into_inner();
         problems.sort();
@@ -94,49 +94,50 @@ pub struct Section<'d> {
     /// The dotted name of the header; empty for the root.
     path: String,
     line: usize,
-    /// What was asked for. The rest is unknown.
+    /// The names of the fields that were read. All others are unknown.
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'d> Section<'d> {
-    /// The line of the section's header; 1 for the root.
+    /// Returns the line of the section's header, or 1 for the root.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Whether the section has a field of this name, sound or not.
+    /// Returns whether the section has a field with this name, valid or not.
     pub fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)
     }
 
-    /// Whether the section has no field at all.
+    /// Returns whether the section has no fields.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Notes a problem with this section.
+    /// Records a problem with this section.
     pub fn report(&self, line: usize, message: impl Into<String>) {
         self.document.report(line, message);
     }
 
-    /// Notes that a field must be there. Says nothing in a text with syntax errors: it may well be there.
+    /// Records that a field is missing. Does nothing if the document has syntax errors, because the field may be in an
+    /// unreadable line.
     pub fn report_missing(&self, name: &str, advice: &str) {
         if self.document.unreadable_lines.is_empty() {
             self.report(self.line, format!("`{name}` is missing{}: {advice}", self.in_path()));
         }
     }
 
-    /// A text.
+    /// Reads a string.
     pub fn string(&self, name: &'static str) -> Option<Located<&'d str>> {
         self.field(name, "a string in quotes", DeValue::as_str)
     }
 
-    /// `true` or `false`.
+    /// Reads a boolean.
     pub fn boolean(&self, name: &'static str) -> Option<Located<bool>> {
         self.field(name, "true or false", DeValue::as_bool)
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number within bounds.
     pub fn integer(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Option<Located<u64>> {
         let (low, high) = (bounds.start(), bounds.end());
         self.field(name, &format!("a whole number from {low} to {high}"), |value| {
@@ -145,7 +146,7 @@ impl<'d> Section<'d> {
         })
     }
 
-    /// One of several names.
+    /// Reads one of several names.
     pub fn choice<T: Copy>(&self, name: &'static str, choices: &[(&str, T)]) -> Option<Located<T>> {
         let Located { value, line } = self.string(name)?;
         if let Some((_, choice)) = choices.iter().find(|(text, _)| *text == value) {
@@ -156,30 +157,30 @@ impl<'d> Section<'d> {
         None
     }
 
-    /// A list of texts. An element that is no text is a problem, and none of the list counts then.
+    /// Reads a list of strings. Returns `None` if any element is not a string.
     pub fn strings(&self, name: &'static str) -> Option<Vec<Located<&'d str>>> {
         let elements = self.field(name, "a list of strings in quotes", DeValue::as_array)?.value;
         let texts = elements.iter().map(|element| {
             let line = self.document.line_at(element.span().start);
             let text = element.get_ref().as_str();
             if text.is_none() {
-                self.report(line, format!("`{name}`{} must hold strings in quotes and nothing else", self.in_path()));
+                self.report(line, format!("`{name}`{} must contain only strings in quotes", self.in_path()));
             }
             text.map(|value| Located { value, line })
         });
-        // Every element is looked at before it is decided.
+        // Checks every element before it decides.
         let texts: Vec<_> = texts.collect();
         texts.into_iter().collect()
     }
 
-    /// The section of this name under this one.
+    /// Returns the subsection with this name.
     pub fn section(&self, name: &'static str) -> Option<Section<'d>> {
         self.known.borrow_mut().push(name);
         let (key, value) = self.table.get_key_value(name)?;
         self.open(key.get_ref(), self.document.line_at(key.span().start), value.get_ref())
     }
 
-    /// Every section under this one, whatever its name, with that name. They come in the order of names.
+    /// Returns all subsections with their names, in the order of names.
     pub fn sections(&self) -> Vec<(&'d str, Section<'d>)> {
         let open = |key: &'d toml::Spanned<_>, value: &'d toml::Spanned<_>| {
             let name: &'d std::borrow::Cow<'_, str> = key.get_ref();
@@ -188,7 +189,7 @@ impl<'d> Section<'d> {
         self.table.iter().filter_map(|(key, value)| open(key, value)).collect()
     }
 
-    /// The sections of a list, each written under a header of its own: `[[name]]`.
+    /// Returns the sections of a list, each under its own header `[[name]]`.
     pub fn list(&self, name: &'static str) -> Vec<Section<'d>> {
         self.known.borrow_mut().push(name);
         let Some((key, value)) = self.table.get_key_value(name) else { return Vec::new() };
@@ -203,12 +204,12 @@ impl<'d> Section<'d> {
         elements.iter().filter_map(open).collect()
     }
 
-    /// Whether a field is a section, and not a text or a number.
+    /// Returns whether a field is a section.
     pub fn is_section(&self, name: &str) -> bool {
         self.table.get(name).is_some_and(|value| value.get_ref().as_table().is_some())
     }
 
-    /// Notes each field that was not asked for.
+    /// Records a problem for each field that was not read.
     pub fn finish(&self) {
         let known = self.known.borrow();
         for key in self.table.keys().filter(|key| !known.iter().any(|name| *name == key.get_ref().as_ref())) {
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_text_gives_its_fields_with_their_lines() {
+    fn reads_fields_with_their_lines() {
         let document = Document::parse("a = \"x\"\nb = true\n\n[s]\nn = 0x10\nl = [\"x\",\n  \"y\"]\n[t.u]\n");
         let root = document.root();
         assert_eq!(root.string("a"), Some(Located { value: "x", line: 1 }));
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_reported_with_its_line() {
+    fn reports_every_problem_with_its_line() {
         let document =
             Document::parse("a = 1\nb = \"no\"\nc = -1\nd = \"rde\"\n[s]\nx = 1\nl = \"x\"\nm = [1, \"x\",\n2]\n");
         let root = document.root();
@@ -295,11 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn several_syntax_errors_are_reported_and_the_rest_is_still_read() {
+    fn reports_several_syntax_errors_and_reads_the_rest() {
         let document = Document::parse("a = = 1\nb = 2\nc = \"open\nd = true\n[s\nd = 1\nd = 2\n");
         let root = document.root();
         assert_eq!(root.string("b"), None);
-        root.report_missing("z", "not said, for it may be in what could not be read");
+        root.report_missing("z", "not reported: the field may be in an unreadable line");
         let problems = document.into_problems();
         for line in [1, 2, 3, 5, 7] {
             assert!(lines(&problems).contains(&line), "{line}: {problems:?}");
@@ -308,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn a_field_where_a_section_belongs_is_a_problem() {
+    fn reports_a_field_in_place_of_a_section() {
         let document = Document::parse("s = 1\n");
         assert!(document.root().section("s").is_none());
         assert_eq!(lines(&document.into_problems()), [1]);
     }
 
     #[test]
-    fn a_list_of_sections_gives_each_with_its_line() {
+    fn reads_a_list_of_sections_with_their_lines() {
         let document = Document::parse("[[s]]\na = 1\n\n[[s]]\nb = 2\n[s.t]\nc = 3\n");
         let root = document.root();
         let sections = root.list("s");
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_answered_with_the_nearest_name() {
+    fn suggests_the_nearest_name_for_unknown_fields() {
         let document = Document::parse("[s]\nnormalise = 1\nzzz = 1\n");
         let section = document.root().section("s").unwrap();
         assert!(section.string("normalize").is_none());
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_pasted_key_is_not_repeated() {
+    fn does_not_repeat_a_pasted_key() {
         let key = "RCCCPP3m8cJrMPkOx90B3kiHU0og8LDQTDbtgOceD919";
         let document = Document::parse("kid = \"RCCCPP3m8cJrMPkOx90B3kiHU0og8LDQTDbtgOceD919\"\n");
         assert!(document.root().choice("kid", &[("red", ())]).is_none());

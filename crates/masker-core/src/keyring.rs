@@ -1,8 +1,8 @@
-//! Which keys there are: for every key id an active generation, and maybe the one that it replaced.
+//! The loaded keys: for each key id an active generation, and optionally the old one that it replaces.
 //!
-//! A keyring is built whole and never changes; a reload builds another one with the next epoch. Prepared states alone
-//! stay: the key bytes are wiped as soon as a generation is derived. So a key that cannot be read a second time is
-//! carried over from one keyring to the next as the prepared states that it has become.
+//! A keyring never changes; a reload builds another with the next epoch. The bytes of a key are wiped as soon as its
+//! generation is derived, so only prepared keys remain. Two keyrings share the prepared keys of a key that cannot be
+//! read again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -18,17 +18,17 @@ use crate::crypto::{
 };
 use masker_types::{kind::Kid, mode::Mode};
 
-/// What a generation is to its key id.
+/// The role of a generation for its key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// New tokens and records are made under it.
+    /// New tokens and records are created under it.
     Active,
-    /// It is being replaced: it opens and finds what was made under it, and makes nothing new.
+    /// It is being replaced: it opens and finds existing tokens and records, but creates no new ones.
     Old,
 }
 
 impl Role {
-    /// `active` or `old`.
+    /// Returns `active` or `old`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Active => "active",
@@ -37,23 +37,23 @@ impl Role {
     }
 }
 
-/// A key as it was loaded.
+/// A loaded key.
 pub struct LoadedKey {
-    /// What it is a key of.
+    /// The key id.
     pub kid: Kid,
-    /// What it is to its key id.
+    /// The role of the key.
     pub role: Role,
-    /// Its bytes.
+    /// The key.
     pub key: SecretKey,
 }
 
-/// One key generation of a key id, in both worlds.
+/// A key generation of a key id, in both modes.
 pub struct Generation {
     role: Role,
     keys: Arc<ModeKeys>,
 }
 
-/// What a key has become: shared by the keyrings that it is carried through.
+/// The prepared keys of a generation. Successive keyrings share them.
 struct ModeKeys {
     live: GenerationKeys,
     test: GenerationKeys,
@@ -65,32 +65,32 @@ impl Generation {
         Ok(Generation { role, keys: Arc::new(ModeKeys { live: keys(Mode::Live)?, test: keys(Mode::Test)? }) })
     }
 
-    /// The same generation, for another keyring.
-    fn carried(&self) -> Self {
+    /// Returns the same generation for another keyring.
+    fn shared(&self) -> Self {
         Generation { role: self.role, keys: Arc::clone(&self.keys) }
     }
 
-    /// What it is to its key id.
+    /// Returns the role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// The key id.
+    /// Returns the key id.
     pub fn kid(&self) -> Kid {
         self.keys.live.kid()
     }
 
-    /// Its public name, the same in both worlds.
+    /// Returns the public name, which is the same in both modes.
     pub fn fingerprint(&self) -> Fingerprint {
         self.keys.live.fingerprint()
     }
 
-    /// Whether this key vouches, in either mode, for an alias that leads from `index` to `target`.
+    /// Returns whether `tag` authenticates `index` as an alias of `target` under this key, in either mode.
     pub fn verifies_alias(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
         Mode::ALL.into_iter().any(|mode| self.keys(mode).alias_verifies(index, target, tag))
     }
 
-    /// What works with it in one mode.
+    /// Returns the prepared keys of a mode.
     pub fn keys(&self, mode: Mode) -> &GenerationKeys {
         match mode {
             Mode::Live => &self.keys.live,
@@ -99,97 +99,97 @@ impl Generation {
     }
 }
 
-/// The generations of one key id. Having one tells you that they differ.
+/// The generations of one key id. Holding one proves that they differ.
 pub struct KeyPair {
     active: Generation,
     old: Option<Generation>,
 }
 
 impl KeyPair {
-    /// The generation that makes new tokens and records.
+    /// Returns the generation for new tokens and records.
     pub fn active(&self) -> &Generation {
         &self.active
     }
 
-    /// The generation that it replaces, while that is loaded.
+    /// Returns the generation that is being replaced, if it is loaded.
     pub fn old(&self) -> Option<&Generation> {
         self.old.as_ref()
     }
 
-    /// Both, the active one first.
+    /// Returns the generations, the active one first.
     pub fn generations(&self) -> impl Iterator<Item = &Generation> {
         [Some(&self.active), self.old.as_ref()].into_iter().flatten()
     }
 }
 
-/// What is wrong with a set of keys. The operator can mend it. Nothing in it tells of a key's bytes.
+/// A problem with a set of keys, which the operator can fix. It contains no part of a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// Two keys for one place.
+    /// Two keys have the same key id and role.
     #[error("{kid} has more than one {} key: keep one of them", role.as_str())]
     Duplicate {
         /// The key id.
         kid: Kid,
-        /// The place that both claim.
+        /// The role.
         role: Role,
     },
-    /// An old key that nothing replaces.
-    #[error("{kid} has an old key and no active one: load the key that replaces it, or make it the active one")]
+    /// An old key has no active key that replaces it.
+    #[error("{kid} has an old key but no active one: load the key that replaces it, or make it the active one")]
     OldWithoutActive {
         /// The key id.
         kid: Kid,
     },
-    /// An old key that is the active one.
+    /// The old key equals the active one.
     #[error("the active and the old key of {kid} are the same: load the new key as active, or remove the old one")]
     ActiveIsOld {
         /// The key id.
         kid: Kid,
     },
-    /// There is no locked memory to keep a generation in.
+    /// No locked memory is available for a generation.
     #[error("the {} key of {kid} cannot be kept: {source}", role.as_str())]
     Memory {
         /// The key id.
         kid: Kid,
-        /// Which of its keys.
+        /// The role of the key.
         role: Role,
-        /// Why not.
+        /// The cause.
         source: LockedMemoryError,
     },
 }
 
-/// Every key at hand. Having one tells you that each key id in it has an active generation.
+/// All loaded keys. Holding one proves that each key id has an active generation.
 pub struct Keyring {
     pairs: BTreeMap<Kid, KeyPair>,
     epoch: u64,
 }
 
 impl Keyring {
-    /// Derives and prepares all keys; their bytes are wiped on the way. No keys at all are a keyring, too.
+    /// Derives and prepares all keys, and wipes their bytes. A keyring may be empty.
     ///
-    /// `epoch` tells this keyring from those before and after it; each reload takes a higher one.
+    /// `epoch` distinguishes this keyring from earlier and later ones. It increases with each reload.
     ///
     /// # Errors
-    /// Every problem there is, so that all can be mended at once.
+    /// Returns all problems, so that all can be fixed at once.
     pub fn build(keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
         Self::assemble(Vec::new(), keys, epoch)
     }
 
-    /// The keyring after this one: these keys, and beside them those of `kept` that are here, in the roles that they
-    /// have. Its epoch is the next.
+    /// Builds the next keyring from `keys` and from those generations of this keyring that `kept` lists. Its epoch is
+    /// the next.
     ///
     /// # Errors
-    /// As [`Keyring::build`].
+    /// Returns the same errors as [`Keyring::build`].
     pub fn successor(&self, keys: Vec<LoadedKey>, kept: &BTreeSet<(Kid, Role)>) -> Result<Self, Vec<KeyringError>> {
         let generations = self.pairs.values().flat_map(KeyPair::generations);
         let kept = generations.filter(|generation| kept.contains(&(generation.kid(), generation.role)));
-        Self::assemble(kept.map(Generation::carried).collect(), keys, self.epoch + 1)
+        Self::assemble(kept.map(Generation::shared).collect(), keys, self.epoch + 1)
     }
 
-    fn assemble(carried: Vec<Generation>, keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
+    fn assemble(shared: Vec<Generation>, keys: Vec<LoadedKey>, epoch: u64) -> Result<Self, Vec<KeyringError>> {
         let mut problems = Vec::new();
         let mut slots: BTreeMap<(Kid, Role), Generation> =
-            carried.into_iter().map(|generation| ((generation.kid(), generation.role), generation)).collect();
+            shared.into_iter().map(|generation| ((generation.kid(), generation.role), generation)).collect();
         for LoadedKey { kid, role, key } in keys {
             match slots.entry((kid, role)) {
                 Entry::Vacant(slot) => match Generation::derive(kid, role, &key) {
@@ -200,18 +200,18 @@ impl Keyring {
             }
         }
         let mut pairs: BTreeMap<Kid, KeyPair> = BTreeMap::new();
-        // In the order of the map: a key id's active key before its old one.
+        // The map's order puts the active key of a key id before its old one.
         for ((kid, role), generation) in slots {
             match (role, pairs.get_mut(&kid)) {
                 (Role::Active, _) => drop(pairs.insert(kid, KeyPair { active: generation, old: None })),
                 (Role::Old, None) => {
-                    let not_carried_over =
+                    let is_memory_problem =
                         |problem: &KeyringError| matches!(problem, KeyringError::Memory { kid: of, .. } if *of == kid);
-                    if !problems.iter().any(not_carried_over) {
+                    if !problems.iter().any(is_memory_problem) {
                         problems.push(KeyringError::OldWithoutActive { kid });
                     }
                 }
-                // Two keys that cannot be told apart by name are one key to the vault, whatever their bytes.
+                // The vault identifies keys by fingerprint, so keys with the same fingerprint count as equal.
                 (Role::Old, Some(pair)) if pair.active.fingerprint() == generation.fingerprint() => {
                     problems.push(KeyringError::ActiveIsOld { kid });
                 }
@@ -221,61 +221,62 @@ impl Keyring {
         if problems.is_empty() { Ok(Keyring { pairs, epoch }) } else { Err(problems) }
     }
 
-    /// Which keyring this is: see [`Keyring::build`].
+    /// Returns the epoch: see [`Keyring::build`].
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The generations of a key id; `None` where no key of it is loaded.
+    /// Returns the generations of a key id, or `None` if none is loaded.
     pub fn get(&self, kid: Kid) -> Option<&KeyPair> {
         self.pairs.get(&kid)
     }
 
-    /// Every key id with its generations, in the order of the key ids.
+    /// Returns all key ids with their generations, in the order of the key ids.
     pub fn iter(&self) -> impl Iterator<Item = (Kid, &KeyPair)> {
         self.pairs.iter().map(|(kid, pair)| (*kid, pair))
     }
 
-    /// The generation of a key id that has this name; `None` where it is not loaded.
+    /// Returns the generation with this fingerprint, or `None` if it is not loaded.
     pub fn by_fingerprint(&self, kid: Kid, fingerprint: Fingerprint) -> Option<&Generation> {
         self.get(kid)?.generations().find(|generation| generation.fingerprint() == fingerprint)
     }
 
-    /// The generations of a key id that a reversible token with this prefix may be sealed by, the active one first:
-    /// none, one, or by an accident of 2^-32 two.
+    /// Returns the generations of a key id that may have sealed a reversible token with this fingerprint prefix, the
+    /// active one first: none, one, or (with a probability of 2^-32) two.
     pub fn matching(&self, kid: Kid, prefix: [u8; PREFIX_BYTES]) -> impl Iterator<Item = &Generation> {
         let generations = self.get(kid).into_iter().flat_map(KeyPair::generations);
         generations.filter(move |generation| generation.fingerprint().prefix() == prefix)
     }
 }
 
-/// What happens to tokens of an old key when its grace period is over.
+/// The treatment of tokens of an old key after its grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraceAction {
-    /// They are rehydrated as before, and the operator is warned.
+    /// They are rehydrated, and the operator is warned.
     Warn,
-    /// They are not rehydrated any more. Searching by the old key and re-encrypting always may go on.
+    /// They are not rehydrated. Lookups and re-encryption under the old key are still possible.
     Refuse,
 }
 
-/// How long old keys may stay, and what happens then.
+/// The grace period of old keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GracePeriod {
-    /// Length of the grace period, in days of 24 hours. With 0 it is over at once.
+    /// Length of the grace period, in days of 24 hours. 0 means that it ends at once.
     pub days: u32,
-    /// What happens when it is over.
+    /// The treatment of tokens after the end.
     pub action: GraceAction,
 }
 
 impl GracePeriod {
-    /// When the grace period ends of a key that is old since `old_since`. An end that no calendar can tell is the last
-    /// instant that there is.
+    /// Returns the end of the grace period of a key that became old at `old_since`. An end beyond the range of the
+    /// calendar is [`Timestamp::MAX`].
     pub fn ends(&self, old_since: Timestamp) -> Timestamp {
         let period = SignedDuration::from_secs(i64::from(self.days) * 24 * 60 * 60);
         old_since.checked_add(period).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether the grace period of a key that is old since `old_since` is over at `now`: at its end, it is.
+    /// Returns whether the grace period of a key that became old at `old_since` is over at `now`. At its end, it is
+    /// over.
     pub fn is_over(&self, old_since: Timestamp, now: Timestamp) -> bool {
         self.ends(old_since) <= now
     }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_finds_generations_by_every_name() {
+    fn finds_generations_by_key_id_fingerprint_and_prefix() {
         let keys = vec![loaded("K_A", Role::Old, 1), loaded("K_B", Role::Active, 3), loaded("K_A", Role::Active, 2)];
         let keyring = Keyring::build(keys, 7).ok().unwrap();
         assert_eq!(keyring.epoch(), 7);
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_carries_over_what_cannot_be_read_again() {
+    fn a_successor_shares_kept_generations() {
         let keys = vec![loaded("K_A", Role::Active, 2), loaded("K_A", Role::Old, 1), loaded("K_B", Role::Active, 3)];
         let before = Keyring::build(keys, 7).ok().unwrap();
         let kept = |slots: &[(&str, Role)]| slots.iter().map(|(text, role)| (kid(text), *role)).collect();
@@ -347,7 +348,7 @@ mod tests {
         drop(before);
         let id_before = id(&same);
 
-        // One kept, one read anew, one gone, one that is new.
+        // One key is kept, one replaced, one removed, one added.
         let keys = vec![loaded("K_A", Role::Old, 4), loaded("K_C", Role::Active, 5)];
         let after = same.successor(keys, &kept(&[("K_A", Role::Active)])).ok().unwrap();
         assert_eq!(id(&after), id_before);
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(roles, expected.map(|(kid, role)| (kid.to_owned(), role)));
         assert_ne!(names(&after)[1], names(&same)[1]);
 
-        // A key that is read may be one that was kept.
+        // A key that is read may also be kept.
         let keys = vec![loaded("K_A", Role::Old, 2), loaded("K_A", Role::Active, 6)];
         let problems = same.successor(keys, &kept(&[("K_A", Role::Active), ("K_B", Role::Active)])).err().unwrap();
         assert!(
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn worlds_have_keys_of_their_own() {
+    fn modes_have_different_keys() {
         let keyring = Keyring::build(vec![loaded("K_A", Role::Active, 1)], 0).ok().unwrap();
         let active = keyring.get(kid("K_A")).unwrap().active();
         let id = |mode| {
@@ -382,20 +383,20 @@ mod tests {
         assert_ne!(id(Mode::Live), id(Mode::Test));
     }
 
-    /// It is shared by every thread that serves requests.
+    /// All threads that serve requests share a keyring.
     #[test]
-    fn a_keyring_can_be_shared() {
-        fn shared<T: Send + Sync + 'static>() {}
-        shared::<Keyring>();
+    fn keyrings_are_send_and_sync() {
+        fn assert_shareable<T: Send + Sync + 'static>() {}
+        assert_shareable::<Keyring>();
     }
 
     #[test]
-    fn no_keys_are_a_keyring() {
+    fn a_keyring_may_be_empty() {
         assert_eq!(Keyring::build(vec![], 1).ok().unwrap().iter().count(), 0);
     }
 
     #[test]
-    fn every_problem_is_told_at_once() {
+    fn reports_all_problems_at_once() {
         let problems = Keyring::build(
             vec![
                 loaded("K_TWICE", Role::Active, 1),
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_may_serve_two_key_ids() {
+    fn two_key_ids_may_have_the_same_key() {
         let keys = vec![loaded("K_A", Role::Active, 1), loaded("K_B", Role::Active, 1)];
         let keyring = Keyring::build(keys, 1).ok().unwrap();
         let fingerprints: Vec<_> = keyring.iter().map(|(_, pair)| pair.active().fingerprint()).collect();
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn grace_ends_to_the_second() {
+    fn the_grace_period_ends_to_the_second() {
         let grace = GracePeriod { days: 30, action: GraceAction::Warn };
         let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
         assert_eq!(grace.ends(since), "2024-03-02T12:00:00Z".parse().unwrap());
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn grace_has_no_day_too_few_or_too_many() {
+    fn accepts_the_shortest_and_longest_grace_period() {
         let since: Timestamp = "2024-02-01T12:00:00Z".parse().unwrap();
         assert!(GracePeriod { days: 0, action: GraceAction::Refuse }.is_over(since, since));
         let longest = GracePeriod { days: u32::MAX, action: GraceAction::Refuse };

@@ -1,13 +1,16 @@
-//! Keys, tokens, normalizers and policies: what an application embeds that needs no daemon.
+//! Keys, tokens, normalizers and policies. An application can embed this crate and needs no daemon: see
+//! `examples/rust/embed.rs`.
 //!
-//! - [`crypto`]: the primitives, each with its formula, source and nonce argument.
+//! - [`crypto`]: the cryptography, each construction with its formula, source and nonce argument.
 //! - [`keyring`]: the loaded generations of each key id.
 //! - [`token`]: the text of tokens.
-//! - [`normalize`]: how values are matched.
-//! - [`policy`]: what happens to each kind of value, read from [`document`]s.
+//! - [`normalize`]: the normal forms by which values match.
+//! - [`policy`]: the treatment of each kind of value, read from a [`document`].
 //! - [`export`]: the format of exports.
 //!
-//! Pure: no I/O, no async. Time and randomness are arguments. It may use `masker-types` alone.
+//! The crate has no I/O and no async code. Time and randomness are arguments. Key bytes never leave the `crypto`
+//! module, except as an explicit secret text. It uses only `masker-types`; every crate but the wire types, the client
+//! and the stores may use it.
 
 #![warn(missing_docs)]
 

@@ -1,10 +1,10 @@
-//! The normalizers: which spellings are the same value.
+//! The normalizers, which decide which spellings are the same value.
 //!
-//! A vault token's id is computed from the normal form of its value, so a normalizer never changes once it is
-//! released: a changed one would give known values new tokens, and gets a new name instead. That is why case is
-//! folded and not lowered: folding and NFKC are what Unicode promises never to change for assigned characters.
+//! The id of a vault token is computed from the normal form of its value. A released normalizer therefore never
+//! changes: known values would get new tokens. An improved one gets a new name. Case is folded and not lowered, because
+//! Unicode guarantees that folding and NFKC of assigned characters never change.
 //!
-//! White space is Unicode's `White_Space` everywhere.
+//! White space is Unicode's `White_Space`.
 
 use std::{
     borrow::Cow,
@@ -16,45 +16,47 @@ use unicode_normalization::UnicodeNormalization;
 
 use masker_types::{kind::Value, limits::VALUE_BYTES_MAX};
 
-/// Why a value has no normal form. The messages hold nothing of the value.
+/// A value without a normal form. The messages contain no part of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NormalizeError {
-    /// White space and nothing else.
+    /// The value contains only white space.
     #[error("the value is empty once white space around it is removed")]
     Empty,
-    /// A normal form longer than [`VALUE_BYTES_MAX`]; folding can make a text longer.
-    #[error("the value's normal form is {bytes} bytes long, where {VALUE_BYTES_MAX} are allowed")]
+    /// The normal form is longer than [`VALUE_BYTES_MAX`]. Folding can make a text longer.
+    #[error("the value's normal form is {bytes} bytes long, but at most {VALUE_BYTES_MAX} are allowed")]
     TooLong {
         /// The length of the normal form, in bytes.
         bytes: usize,
     },
 }
 
-/// Which spellings are the same value, by name.
+/// A normalizer. The text in each description is its name in policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Normalizer {
     /// `exact`: the bytes as they are.
     Exact,
-    /// `trim`: without white space at both ends.
+    /// `trim`: no white space at both ends.
     Trim,
-    /// `casefold`: NFKC, full default case folding, NFKC again; trimmed; every inner run of white space is one space.
+    /// `casefold`: NFKC, full default case folding, NFKC again; trimmed; inner white space is collapsed to single
+    /// spaces.
     Casefold,
-    /// `digits`: ASCII digits only.
+    /// `digits`: only the ASCII digits.
     Digits,
-    /// `alnum`: ASCII letters and digits only, upper-cased.
+    /// `alnum`: only the ASCII letters and digits, in upper case.
     Alnum,
-    /// `phone`: digits behind a `+` that led; without one, 10 digits get `+1` and 11 digits that begin with 1 get `+`.
+    /// `phone`: the digits, after a leading `+` if there is one. Without it, 10 digits get `+1`, and 11 digits that
+    /// begin with 1 get `+`.
     Phone,
-    /// `date`: `YYYY-MM-DD`, from that, `YYYY/MM/DD`, `MM/DD/YYYY` or `MM-DD-YYYY`, for days of the proleptic Gregorian
-    /// calendar.
+    /// `date`: `YYYY-MM-DD`, converted from `YYYY-MM-DD`, `YYYY/MM/DD`, `MM/DD/YYYY` or `MM-DD-YYYY`, for days of the
+    /// proleptic Gregorian calendar.
     Date,
-    /// `ip`: the canonical text of an address, by RFC 5952 for IPv6.
+    /// `ip`: the canonical text of an address (RFC 5952 for IPv6).
     Ip,
 }
 
 impl Normalizer {
-    /// Every normalizer.
+    /// All normalizers.
     pub const ALL: [Normalizer; 8] = [
         Normalizer::Exact,
         Normalizer::Trim,
@@ -66,7 +68,7 @@ impl Normalizer {
         Normalizer::Ip,
     ];
 
-    /// The name in policies.
+    /// Returns the name in policies.
     pub const fn name(self) -> &'static str {
         match self {
             Normalizer::Exact => "exact",
@@ -80,18 +82,18 @@ impl Normalizer {
         }
     }
 
-    /// The normalizer of this name; `None` where there is none.
+    /// Returns the normalizer with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|normalizer| normalizer.name() == name)
     }
 
-    /// The normal form of a value: 1 to [`VALUE_BYTES_MAX`] bytes. It borrows from the value where it can.
+    /// Returns the normal form of a value: 1 to [`VALUE_BYTES_MAX`] bytes. It borrows from the value if possible.
     ///
-    /// A normalizer that finds nothing of its own in the value (no digit, no date) gives what `trim` gives. White space
-    /// around a value never hides a phone number, a date or an address in it.
+    /// A normalizer that finds nothing in the value (no digit, no date) returns the result of `trim`. White space
+    /// around a phone number, a date or an address is ignored.
     ///
     /// # Errors
-    /// [`NormalizeError`] where nothing is left, or too much.
+    /// Returns [`NormalizeError`] if the normal form is empty or too long.
     pub fn apply<'a>(self, value: Value<'a>) -> Result<Cow<'a, str>, NormalizeError> {
         let text = value.as_str();
         let trimmed = text.trim();
@@ -113,7 +115,7 @@ impl Normalizer {
     }
 }
 
-/// The bytes that `keep` maps to ASCII, in their order; the text itself where that is all of it.
+/// Returns the bytes that `keep` maps to ASCII, in their order. Borrows the text if nothing changes.
 fn only(text: &str, keep: impl Fn(u8) -> Option<u8>) -> Cow<'_, str> {
     if text.bytes().all(|b| keep(b) == Some(b)) {
         return Cow::Borrowed(text);
@@ -127,7 +129,7 @@ fn phone(text: &str) -> Cow<'_, str> {
     let leads = text.starts_with('+');
     let digits = only(text.strip_prefix('+').unwrap_or(text), |b| b.is_ascii_digit().then_some(b));
     let country = match (leads, digits.len(), digits.as_bytes().first()) {
-        // A `+` with nothing behind it is no number.
+        // A `+` without digits is not a number.
         (_, 0, _) => return Cow::Borrowed(""),
         (true, _, _) => "+",
         (false, 10, _) => "+1",
@@ -140,7 +142,7 @@ fn phone(text: &str) -> Cow<'_, str> {
     Cow::Owned([country, &digits].concat())
 }
 
-/// `None` for anything but the four ways of writing a date, and for days that the calendar does not have.
+/// Returns `None` for a text that is not in one of the four date formats, and for a day that does not exist.
 fn date(text: &str) -> Option<Cow<'_, str>> {
     let bytes: &[u8; 10] = text.as_bytes().try_into().ok()?;
     let (year, month, day) = match (bytes[4], bytes[7], bytes[2], bytes[5]) {
@@ -148,7 +150,7 @@ fn date(text: &str) -> Option<Cow<'_, str>> {
         (_, _, b'/', b'/') | (_, _, b'-', b'-') => (6..10, 0..2, 3..5),
         _ => return None,
     };
-    // The separators have their place; every other byte is a digit, so the text is ASCII.
+    // The separators were checked and every other byte must be a digit, so the text is ASCII.
     let [year, month, day] = [year, month, day].map(|range| text.get(range).filter(|part| is_digits(part)));
     let (year, month, day) = (year?, month?, day?);
     jiff::civil::Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
@@ -163,20 +165,20 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn ip(text: &str) -> Option<Cow<'_, str>> {
-    // An IPv4 address has one text: the parser takes no leading zeros.
+    // An IPv4 address has a single text, because the parser rejects leading zeros.
     if text.parse::<Ipv4Addr>().is_ok() {
         return Some(Cow::Borrowed(text));
     }
     text.parse::<Ipv6Addr>().ok().map(|address| Cow::Owned(address.to_string()))
 }
 
-/// Takes a text without white space around it.
+/// Folds a trimmed text.
 fn casefold(text: &str) -> Cow<'_, str> {
     if !text.is_ascii() {
         let folded = text.nfkc().default_case_fold().nfkc();
         return Cow::Owned(with_single_spaces(folded, text.len()));
     }
-    // To NFKC, ASCII is nothing new; to folding, it has 26 letters.
+    // NFKC does not change ASCII, and folding changes only its 26 upper-case letters.
     let mut after_space = false;
     let folded = text.bytes().all(|b| {
         let doubled = after_space && b == b' ';
@@ -189,7 +191,7 @@ fn casefold(text: &str) -> Cow<'_, str> {
     Cow::Owned(with_single_spaces(text.bytes().map(|b| char::from(b.to_ascii_lowercase())), text.len()))
 }
 
-/// The characters, trimmed, with one space for every run of white space.
+/// Trims the characters and replaces each run of white space with one space.
 fn with_single_spaces(chars: impl Iterator<Item = char>, bytes: usize) -> String {
     let mut text = String::with_capacity(bytes);
     let mut space = false;

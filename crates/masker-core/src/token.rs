@@ -1,7 +1,7 @@
-//! The text of a token: `{scheme}.{kind}.{kid}.{body}`, read and written canonically.
+//! The canonical text of a token: `{scheme}.{kind}.{kid}.{body}`.
 //!
-//! Parsing then printing gives back the input, byte for byte, or parsing fails. A body is RFC 4648 base32, upper
-//! case, without padding; non-zero trailing bits are no token.
+//! Parsing succeeds only for texts that printing reproduces byte for byte. A body is RFC 4648 base32 in upper case,
+//! without padding and without nonzero trailing bits.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use crate::crypto::aead::BODY_BYTES_MAX;
 pub use crate::crypto::{AeadBody, TokenId};
 use masker_types::kind::{EntityKind, Kid};
 
-/// The scheme of vault tokens: the text says nothing without the vault.
+/// The scheme of vault tokens, which reveal nothing without the vault.
 pub const VAULT_SCHEME: &str = "MSKV1";
-/// The scheme of reversible tokens: the text holds the sealed value.
+/// The scheme of reversible tokens, which contain the sealed value.
 pub const AEAD_SCHEME: &str = "MSK1";
 
 /// Characters of a vault token's body: 16 bytes in base32.
@@ -27,31 +27,31 @@ pub const TOKEN_BYTES_MAX: usize =
 
 const _: () = assert!(ID_CHARS == 26);
 
-/// A text that is no token. It does not say where, and holds nothing of the text: that may be a token with a typing
-/// error.
+/// A text that is not a token. The error contains no position and no part of the text, which may be a token with a
+/// typing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a token: one reads MSKV1.KIND.KEY_ID.BODY or MSK1.KIND.KEY_ID.BODY, with the body in upper-case base32")]
+#[error("not a token: the form is MSKV1.KIND.KEY_ID.BODY or MSK1.KIND.KEY_ID.BODY, with an upper-case base32 body")]
 pub struct InvalidToken;
 
-/// Having one tells you that its text was of the format. It says nothing about who made it.
+/// A token. Holding one proves that its text had the right format. Its origin is not proven.
 ///
-/// There is no `Display`, so that a token gets into a log by no accident: [`Token::to_text`] is its one way out.
+/// It has no `Display`, so that it is not logged by accident. [`Token::to_text`] returns its text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Token {
-    /// `MSKV1`: the vault keeps the value under this id.
+    /// `MSKV1`: the vault stores the value under the id.
     Vault {
-        /// What kind of value it stands for.
+        /// The kind of the value.
         kind: EntityKind,
-        /// The key id it was minted under.
+        /// The key id that the token was minted under.
         kid: Kid,
-        /// Under which the vault keeps its record.
+        /// The id of the record in the vault.
         id: TokenId,
     },
-    /// `MSK1`: the value is sealed in the token.
+    /// `MSK1`: the token contains the sealed value.
     Aead {
-        /// What kind of value it stands for.
+        /// The kind of the value.
         kind: EntityKind,
-        /// The key id it was minted under.
+        /// The key id that the token was minted under.
         kid: Kid,
         /// The sealed value.
         body: AeadBody,
@@ -59,10 +59,10 @@ pub enum Token {
 }
 
 impl Token {
-    /// Reads the text of a token.
+    /// Parses the text of a token.
     ///
     /// # Errors
-    /// [`InvalidToken`] for every text that [`Token::to_text`] does not write.
+    /// Returns [`InvalidToken`] for every text that [`Token::to_text`] does not produce.
     pub fn parse(text: &str) -> Result<Self, InvalidToken> {
         let mut fields = text.splitn(4, '.');
         let mut field = || fields.next().ok_or(InvalidToken);
@@ -76,7 +76,7 @@ impl Token {
         }
     }
 
-    /// Appends the text of the token, in one growth of `out` at most.
+    /// Appends the text of the token. `out` grows at most once.
     pub fn write_to(&self, out: &mut String) {
         let (scheme, body): (_, &[u8]) = match self {
             Token::Vault { id, .. } => (VAULT_SCHEME, id.as_bytes()),
@@ -92,21 +92,21 @@ impl Token {
         BASE32_NOPAD.encode_append(body, out);
     }
 
-    /// The text of the token.
+    /// Returns the text of the token.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         self.write_to(&mut text);
         text
     }
 
-    /// What kind of value it stands for.
+    /// Returns the kind of the value.
     pub fn kind(&self) -> EntityKind {
         match self {
             Token::Vault { kind, .. } | Token::Aead { kind, .. } => *kind,
         }
     }
 
-    /// The key id it was minted under.
+    /// Returns the key id that the token was minted under.
     pub fn kid(&self) -> Kid {
         match self {
             Token::Vault { kid, .. } | Token::Aead { kid, .. } => *kid,
@@ -124,7 +124,7 @@ fn parse_id(body: &str) -> Result<TokenId, InvalidToken> {
 }
 
 fn parse_aead_body(body: &str) -> Result<AeadBody, InvalidToken> {
-    // Before memory is taken for it.
+    // Checked before memory is allocated.
     let length = BASE32_NOPAD.decode_len(body.len()).map_err(|_| InvalidToken)?;
     if !AeadBody::is_length(length) {
         return Err(InvalidToken);
@@ -135,7 +135,7 @@ fn parse_aead_body(body: &str) -> Result<AeadBody, InvalidToken> {
 }
 
 impl fmt::Debug for Token {
-    /// Everything but the body.
+    /// Shows everything but the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Token::Vault { kind, kid, .. } => write!(f, "Token({VAULT_SCHEME}.{kind}.{kid}.…)"),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read() {
+    fn parses_all_fields() {
         let Ok(Token::Vault { kind, kid, id }) = Token::parse(VAULT) else { panic!("a vault token") };
         assert_eq!((kind.as_str(), kid.as_str()), ("PHONE", "K_HEALTHCARE"));
         assert_eq!(BASE32_NOPAD.encode(id.as_bytes()), "ARDB2OHQTZRLMIN6BLC54TTH7Y");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_token_is_as_long_as_the_limit() {
+    fn the_longest_token_has_the_maximum_length() {
         let body = aead_text(Suite::Xaes256Gcm, 257);
         let body = body.rsplit('.').next().unwrap();
         let text = format!("MSK1.{}.{}.{body}", "A".repeat(32), "K".repeat(48));
@@ -190,8 +190,8 @@ mod tests {
         assert!(Token::parse(&text).is_ok());
     }
 
-    /// Every truncation, every single character put in the place of another, and every one inserted: what still
-    /// parses prints as it was read, and the last character of a body has bits that must be zero.
+    /// Truncates the text, and replaces and inserts every character. A text that still parses must print unchanged. The
+    /// last character of a body has bits that must be zero.
     #[test]
     fn parsing_is_canonical() {
         let alphabet: Vec<char> = (0..=0x7Fu8).map(char::from).chain(['é', '\u{ff11}', '\u{a0}']).collect();
@@ -210,14 +210,14 @@ mod tests {
                 }
             }
             for c in &alphabet {
-                assert_eq!(Token::parse(&format!("{text}{c}")), Err(InvalidToken), "{c:?} behind");
+                assert_eq!(Token::parse(&format!("{text}{c}")), Err(InvalidToken), "{c:?} after");
                 assert_eq!(Token::parse(&format!("{c}{text}")), Err(InvalidToken), "{c:?} before");
             }
         }
     }
 
     #[test]
-    fn debug_shows_no_body() {
+    fn debug_hides_the_body() {
         assert_eq!(format!("{:?}", Token::parse(VAULT).unwrap()), "Token(MSKV1.PHONE.K_HEALTHCARE.…)");
         let shown = format!("{:?}", Token::parse(&aead_text(Suite::Xaes256Gcm, 1)).unwrap());
         assert_eq!(shown, "Token(MSK1.PHONE.K_A.AeadBody(Xaes256Gcm by a7a7a7a7…, 61 bytes))");
@@ -239,21 +239,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn print_then_parse_gives_the_token(token in tokens()) {
+        fn parsing_the_text_returns_the_token(token in tokens()) {
             let text = token.to_text();
             prop_assert!(text.len() <= TOKEN_BYTES_MAX);
             prop_assert_eq!(Token::parse(&text), Ok(token));
         }
 
         #[test]
-        fn parse_then_print_gives_the_text(text in "MSKV?1\\.[A-Z]{1,3}\\.[A-Z_]{1,9}\\.([A-Z2-7]{26}|[A-Z2-7]{98})") {
+        fn printing_returns_the_parsed_text(text in "MSKV?1\\.[A-Z]{1,3}\\.[A-Z_]{1,9}\\.([A-Z2-7]{26}|[A-Z2-7]{98})") {
             if let Ok(token) = Token::parse(&text) {
                 prop_assert_eq!(token.to_text(), text);
             }
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in any::<String>(), body in "\\PC{0,120}") {
+        fn arbitrary_text_does_not_panic(text in any::<String>(), body in "\\PC{0,120}") {
             for text in [text, format!("MSK1.A.K.{body}"), format!("MSKV1.A.K.{body}")] {
                 if let Ok(token) = Token::parse(&text) {
                     prop_assert_eq!(token.to_text(), text);

@@ -1,4 +1,9 @@
-//! Directories: whose entries survive a power cut, and what room there is for more.
+//! Durable operations on directories, and free disk space.
+//!
+//! A directory or a directory entry that these functions made durable survives a power cut. Every crate that
+//! writes files may use this crate; it uses no other crate of masker.
+
+#![warn(missing_docs)]
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -9,39 +14,39 @@ use std::{
 
 use nix::sys::statvfs::statvfs;
 
-/// Makes a directory, and those above it that are missing, for this user alone, such that they are still there after a
-/// power cut. One that is there already stays as it is.
+/// Creates a directory and its missing ancestors durably, accessible only to this user. An existing directory stays
+/// unchanged.
 ///
 /// # Errors
-/// The first that could not be made, or is no directory.
+/// Returns an error if a directory cannot be created or synced, or if a file is in the way.
 pub fn create_durably(path: &Path) -> io::Result<()> {
-    let above = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+    let parent = match path.parent() {
+        Some(empty) if empty.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => path,
     };
-    if !above.exists() {
-        create_durably(above)?;
+    if !parent.exists() {
+        create_durably(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path)?.is_dir() => Ok(()),
-        created => created.and_then(|()| sync_directory(above)),
+        created => created.and_then(|()| sync_directory(parent)),
     }
 }
 
-/// Makes the entries of a directory durable: files made in it, renamed or removed.
+/// Makes the entries of a directory durable, after files in it were created, renamed or removed.
 ///
 /// # Errors
-/// Why the directory could not be opened or synced.
+/// Returns an error if the directory cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Bytes that this user can still write to the disk that a file or directory is on.
+/// Returns the bytes that this user can still write to the file system of a file or directory.
 ///
 /// # Errors
-/// Why the disk could not be asked.
+/// Returns an error if the file system cannot be queried.
 pub fn bytes_free(path: &Path) -> io::Result<u64> {
-    let found = statvfs(path)?;
-    Ok(found.blocks_available() * found.fragment_size())
+    let statistics = statvfs(path)?;
+    Ok(statistics.blocks_available() * statistics.fragment_size())
 }

@@ -150,7 +150,7 @@ impl Service {
         let status = status(&key, self.now_ms());
         self.access.keys().put(key);
         match secret {
-            Some(secret) => json(&ApiKeyIssued { key: secret.expose().to_owned(), api_key: status }),
+            Some(secret) => json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
             None => json(&status),
         }
     }
@@ -250,7 +250,7 @@ fn check_not_exceeding_own(
     expires_at_ms: Option<u64>,
 ) -> Result<(), Problem> {
     let own = on.caller.principal();
-    let beyond = match own.grant.lacks(grant) {
+    let beyond = match own.grant.excess_of(grant) {
         Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
         Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
         Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),

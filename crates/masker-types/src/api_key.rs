@@ -7,14 +7,14 @@
 //! checksum = CRC-32(mode || random) in base 62, most significant digit first, six digits
 //! ```
 //!
-//! This is the construction of GitHub's tokens ("Behind GitHub's new authentication token formats", 2021): a prefix
-//! that nothing else has, so that scanners find a leaked key, and a checksum by which they, and a daemon that is handed
-//! a typing error, tell a key from what only looks like one without asking anybody. It proves nothing: the random
-//! characters do. At 220 bits a key needs no slow hash; what is kept of it is its SHA-256.
+//! The format follows GitHub's tokens ("Behind GitHub's new authentication token formats", 2021). The prefix is unique,
+//! so scanners find a leaked key. The checksum shows a typing error without a lookup. It proves nothing else: only the
+//! random characters do. A key has 220 random bits, so it needs no slow hash. The daemon stores its SHA-256.
 
 use std::fmt;
 
 use rand::CryptoRng;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -35,16 +35,18 @@ const _: () = assert!(TEST.len() == MODE_CHARS && RANDOM_CHARS + CHECKSUM_CHARS 
 // Six digits hold every CRC-32.
 const _: () = assert!(62u64.pow(CHECKSUM_CHARS as u32) > u32::MAX as u64);
 
-/// A new key. It has no `Debug`, `Clone` or `Serialize`: its text is shown once, to whom it was made for.
+/// A new API key. Its text is shown once, to the person it is made for.
+///
+/// It has no `Debug`, `Clone` or `Serialize`.
 pub struct ApiKeySecret {
-    text: Zeroizing<String>,
+    text: SecretString,
     mode: Mode,
 }
 
 impl ApiKeySecret {
-    /// Makes a key that works in `mode`, from a generator of cryptographic quality.
+    /// Generates a key for `mode` with a cryptographic random number generator.
     pub fn generate(mode: Mode, rng: &mut impl CryptoRng) -> Self {
-        // With room for all of it no growing leaves half a key behind.
+        // With the full capacity from the start, no reallocation leaves a part of the key behind.
         let mut text = Zeroizing::new(String::with_capacity(KEY_CHARS));
         text.push_str(match mode {
             Mode::Live => LIVE,
@@ -53,7 +55,7 @@ impl ApiKeySecret {
         let mut byte = [0];
         while text.len() < MODE_CHARS + RANDOM_CHARS {
             rng.fill_bytes(&mut byte);
-            // Six bits are a number below 64: two of them are thrown away, so that the others stay equally likely.
+            // Six bits are a number below 64. Dropping 62 and 63 keeps the distribution uniform.
             if let Some(digit) = BASE62.get(usize::from(byte[0] >> 2)) {
                 text.push(char::from(*digit));
             }
@@ -62,24 +64,24 @@ impl ApiKeySecret {
         for digit in checksum(text.as_bytes()) {
             text.push(char::from(digit));
         }
-        ApiKeySecret { text, mode }
+        ApiKeySecret { text: SecretString::from(text.as_str()), mode }
     }
 
-    /// The whole key, for the one answer that shows it.
-    pub fn expose(&self) -> &str {
-        &self.text
+    /// Returns the text of the key, for the one response that shows it.
+    pub fn into_text(self) -> SecretString {
+        self.text
     }
 
-    /// What the daemon sees of it when it is presented.
+    /// Returns what the daemon keeps of the key when a request presents it.
     pub fn presented(&self) -> PresentedKey {
-        PresentedKey::of(self.text.as_bytes(), self.mode)
+        PresentedKey::of(self.text.expose_secret().as_bytes(), self.mode)
     }
 }
 
-/// A key that came with a request. Having one tells you that its text was of the format: no typing error, and nothing
-/// that was cut short. It says nothing about whether there is such a key.
+/// The identity of an API key from a request. Holding one proves that the text had the right format and checksum. The
+/// key may still be unknown.
 ///
-/// It does not hold the key: that is needed no more.
+/// It does not contain the key itself.
 #[derive(Clone, Copy)]
 pub struct PresentedKey {
     mode: Mode,
@@ -87,29 +89,29 @@ pub struct PresentedKey {
     digest: KeyDigest,
 }
 
-/// Why a text is no API key. The messages hold nothing of the text: that may be a key with a typing error.
+/// A text that is not an API key. The messages contain no part of the text: it may be a key with a typing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiKeyFormatError {
-    /// It does not begin as a key does.
-    #[error("not an API key: one begins with `{LIVE}` or `{TEST}`")]
+    /// The prefix is wrong.
+    #[error("not an API key: a key begins with `{LIVE}` or `{TEST}`")]
     Prefix,
-    /// It is too short or too long.
-    #[error("not a whole API key: one is {KEY_CHARS} characters long")]
+    /// The text is too short or too long.
+    #[error("not a whole API key: a key is {KEY_CHARS} characters long")]
     Length,
-    /// It has a character that no key has.
-    #[error("not an API key: one has only letters and digits after `{LIVE}` or `{TEST}`")]
+    /// The text contains a character that no key contains.
+    #[error("not an API key: only letters and digits follow `{LIVE}` or `{TEST}`")]
     Character,
-    /// The last characters do not fit the others.
+    /// The checksum does not match.
     #[error("not an API key: its checksum is wrong, so a character was lost or mistyped")]
     Checksum,
 }
 
 impl PresentedKey {
-    /// Reads the text of a key, which is all of `text`.
+    /// Parses the text of a key.
     ///
     /// # Errors
-    /// [`ApiKeyFormatError`] for everything that [`ApiKeySecret`] does not write.
+    /// Returns [`ApiKeyFormatError`] for every text that [`ApiKeySecret`] does not produce.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, ApiKeyFormatError> {
         let text = text.as_ref();
         let mode = match text.get(..MODE_CHARS) {
@@ -136,38 +138,38 @@ impl PresentedKey {
         PresentedKey { mode, prefix: KeyPrefix(prefix), digest: KeyDigest(Sha256::digest(text).into()) }
     }
 
-    /// The mode of tokens that the key works in.
+    /// Returns the mode that the key works in.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The part of the key that may be shown.
+    /// Returns the part of the key that may be shown.
     pub fn prefix(&self) -> KeyPrefix {
         self.prefix
     }
 
-    /// The part of the key that is kept.
+    /// Returns the part of the key that the daemon stores.
     pub fn digest(&self) -> KeyDigest {
         self.digest
     }
 }
 
-/// The first 16 characters of a key, by which people name it: the mode, and four of the 37 random characters.
+/// The first 16 characters of a key, which identify it for people: the mode and four of the 37 random characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyPrefix([u8; PREFIX_CHARS]);
 
 impl KeyPrefix {
-    /// Reads a prefix that was written down; `None` if it is none.
+    /// Parses a stored prefix. Returns `None` if the text is not a prefix.
     pub fn parse(text: &str) -> Option<Self> {
         let prefix = KeyPrefix(text.as_bytes().try_into().ok()?);
         let (mode, random) = prefix.0.split_at(MODE_CHARS);
-        let sound = [LIVE, TEST].iter().any(|known| known.as_bytes() == mode);
-        (sound && random.iter().all(u8::is_ascii_alphanumeric)).then_some(prefix)
+        let known_mode = [LIVE, TEST].iter().any(|known| known.as_bytes() == mode);
+        (known_mode && random.iter().all(u8::is_ascii_alphanumeric)).then_some(prefix)
     }
 
-    /// The prefix as it may be shown.
+    /// Returns the prefix as text.
     pub fn as_str(&self) -> &str {
-        // The grammar is ASCII, so this cannot fail; an empty text is harmless if it ever did.
+        // Cannot fail, because the grammar is ASCII.
         std::str::from_utf8(&self.0).unwrap_or("")
     }
 }
@@ -184,8 +186,7 @@ impl fmt::Debug for KeyPrefix {
     }
 }
 
-/// The SHA-256 of a whole key: what is kept of it. It has no `PartialEq`, so that nobody compares it in a time that
-/// depends on where two differ.
+/// The SHA-256 of a key, which the daemon stores. It has no `PartialEq`, because comparisons must take constant time.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; KeyDigest::BYTES]);
 
@@ -193,25 +194,25 @@ impl KeyDigest {
     /// Length of a digest, in bytes.
     pub const BYTES: usize = 32;
 
-    /// Takes over one that was written down.
+    /// Creates a digest from stored bytes.
     pub fn from_bytes(bytes: [u8; KeyDigest::BYTES]) -> Self {
         KeyDigest(bytes)
     }
 
-    /// The digest as it is written down.
+    /// Returns the bytes to store.
     pub fn as_bytes(&self) -> &[u8; KeyDigest::BYTES] {
         &self.0
     }
 
-    /// Whether two are of the same key, in constant time.
+    /// Compares two digests in constant time.
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-/// Whether something in `text`, such as a request's path and query, begins as a key does: in any letter case, and with
-/// any of its characters percent-encoded, however often. A key in a URL is a key in a log, so it must be seen before the
-/// URL gets into one.
+/// Returns whether `text`, such as the path and query of a request, contains the prefix of a key. Letter case is
+/// ignored, and each character may be percent-encoded any number of times. Keys in URLs end up in logs, so this check
+/// runs before a URL is logged.
 pub fn looks_like_key(text: &[u8]) -> bool {
     (0..text.len()).any(|start| {
         let text = &text[start..];
@@ -227,13 +228,13 @@ fn begins_with(mut text: &[u8], pattern: &[u8]) -> bool {
     })
 }
 
-/// The first character of a percent-encoded text, and the rest. What is encoded twice reads `%25…`.
+/// Splits off the first character of a percent-encoded text. A character that is encoded twice begins with `%25`.
 fn next_character(text: &[u8]) -> Option<(u8, &[u8])> {
     let (first, mut rest) = text.split_first()?;
     let mut character = *first;
     while character == b'%'
         && let [high, low, after @ ..] = rest
-        && let (Some(high), Some(low)) = (hexadecimal(*high), hexadecimal(*low))
+        && let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low))
     {
         character = high << 4 | low;
         rest = after;
@@ -241,11 +242,11 @@ fn next_character(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((character, rest))
 }
 
-fn hexadecimal(digit: u8) -> Option<u8> {
+fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|number| u8::try_from(number).ok())
 }
 
-/// The checksum of a key's other characters.
+/// Computes the checksum of the other characters of a key.
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARS] {
     let mut rest = crc32fast::hash(body) as usize;
     let mut digits = [0; CHECKSUM_CHARS];
@@ -264,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    /// Computed by another program: Python's `zlib.crc32` and `hashlib`.
+    /// Keys and digests, computed with Python's `zlib.crc32` and `hashlib`.
     const KNOWN: [(&str, &str); 3] = [
         (
             "masker_live_00000000000000000000000000000000000001Rib7N",
@@ -280,12 +281,12 @@ mod tests {
         ),
     ];
 
-    fn refusal(text: impl AsRef<[u8]>) -> ApiKeyFormatError {
+    fn parse_error(text: impl AsRef<[u8]>) -> ApiKeyFormatError {
         PresentedKey::parse(text).err().unwrap()
     }
 
     #[test]
-    fn known_keys_are_read() {
+    fn parses_known_keys() {
         for (text, digest) in KNOWN {
             let presented = PresentedKey::parse(text).unwrap();
             let mode = if text.starts_with("masker_live_") { Mode::Live } else { Mode::Test };
@@ -298,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn new_keys_are_read_as_what_they_were_made_for() {
+    fn parses_generated_keys() {
         let mut rng = StdRng::seed_from_u64(1);
         for mode in Mode::ALL {
             let key = ApiKeySecret::generate(mode, &mut rng);
-            let presented = PresentedKey::parse(key.expose()).unwrap();
-            assert_eq!((key.expose().len(), presented.mode()), (55, mode));
+            let presented = PresentedKey::parse(key.text.expose_secret()).unwrap();
+            assert_eq!((key.text.expose_secret().len(), presented.mode()), (55, mode));
             assert!(key.presented().mode() == mode && key.presented().prefix() == presented.prefix());
             assert!(key.presented().digest().ct_eq(&presented.digest()));
             let other = ApiKeySecret::generate(mode, &mut rng).presented();
@@ -311,80 +312,82 @@ mod tests {
         }
     }
 
-    /// Each of the 62 characters at each of the 37 places, none more often than chance allows: 200 times expected, a
-    /// standard deviation of 14. A generator that took bytes modulo 62 would give eight of them 5/4 as often.
+    /// Counts each of the 62 characters at each of the 37 positions: 200 expected, with a standard deviation of 14. A
+    /// generator that took bytes modulo 62 would produce eight of them 5/4 as often.
     #[test]
-    fn the_random_characters_are_uniform() {
+    fn random_characters_are_uniform() {
         const KEYS: usize = 62 * 200;
         let mut rng = StdRng::seed_from_u64(2);
         let mut counts = vec![[0u32; 256]; RANDOM_CHARS];
         let mut totals = [0u32; 256];
         for _ in 0..KEYS {
             let key = ApiKeySecret::generate(Mode::Live, &mut rng);
-            for (place, character) in key.expose().bytes().skip(MODE_CHARS).take(RANDOM_CHARS).enumerate() {
-                counts[place][usize::from(character)] += 1;
+            for (position, character) in
+                key.text.expose_secret().bytes().skip(MODE_CHARS).take(RANDOM_CHARS).enumerate()
+            {
+                counts[position][usize::from(character)] += 1;
                 totals[usize::from(character)] += 1;
             }
         }
         for digit in BASE62.iter().map(|digit| usize::from(*digit)) {
-            assert!(counts.iter().all(|place| (125..275).contains(&place[digit])));
+            assert!(counts.iter().all(|position| (125..275).contains(&position[digit])));
             // 7,400 expected, a standard deviation of 86.
             assert!((6_970..7_830).contains(&totals[digit]), "{}", totals[digit]);
         }
     }
 
     #[test]
-    fn what_is_no_key_is_told_by_its_kind() {
+    fn reports_why_a_text_is_not_a_key() {
         let (key, _) = KNOWN[2];
         for text in ["", "masker", "Masker_live_", "MASKER_LIVE_", "masker_prod_", "ghp_", "msk_live_", " masker_live_"]
         {
-            assert_eq!(refusal(format!("{text}{}", &key[MODE_CHARS..])), ApiKeyFormatError::Prefix, "{text}");
+            assert_eq!(parse_error(format!("{text}{}", &key[MODE_CHARS..])), ApiKeyFormatError::Prefix, "{text}");
         }
         for length in MODE_CHARS..KEY_CHARS {
-            assert_eq!(refusal(&key[..length]), ApiKeyFormatError::Length, "{length}");
+            assert_eq!(parse_error(&key[..length]), ApiKeyFormatError::Length, "{length}");
         }
         for end in ["0", " ", "\n", "\0"] {
-            assert_eq!(refusal(format!("{key}{end}")), ApiKeyFormatError::Length);
+            assert_eq!(parse_error(format!("{key}{end}")), ApiKeyFormatError::Length);
         }
-        for place in MODE_CHARS..KEY_CHARS {
+        for position in MODE_CHARS..KEY_CHARS {
             let mut text = key.as_bytes().to_vec();
             for wrong in [b'_', b'-', b' ', 0, 0x7f, 0x80, 0xff] {
-                text[place] = wrong;
-                assert_eq!(refusal(&text), ApiKeyFormatError::Character, "{wrong} at {place}");
+                text[position] = wrong;
+                assert_eq!(parse_error(&text), ApiKeyFormatError::Character, "{wrong} at {position}");
             }
         }
-        assert_eq!(refusal(key.replace("live", "test")), ApiKeyFormatError::Checksum);
+        assert_eq!(parse_error(key.replace("live", "test")), ApiKeyFormatError::Checksum);
     }
 
     #[test]
-    fn every_single_wrong_character_and_every_swap_of_neighbours_is_noticed() {
+    fn detects_every_wrong_character_and_every_swap_of_neighbours() {
         for (key, _) in KNOWN {
-            for place in MODE_CHARS..KEY_CHARS {
+            for position in MODE_CHARS..KEY_CHARS {
                 let mut text = key.as_bytes().to_vec();
-                for wrong in BASE62.iter().filter(|digit| **digit != key.as_bytes()[place]) {
-                    text[place] = *wrong;
-                    assert_eq!(refusal(&text), ApiKeyFormatError::Checksum, "{} at {place}", *wrong as char);
+                for wrong in BASE62.iter().filter(|digit| **digit != key.as_bytes()[position]) {
+                    text[position] = *wrong;
+                    assert_eq!(parse_error(&text), ApiKeyFormatError::Checksum, "{} at {position}", *wrong as char);
                 }
                 let mut text = key.as_bytes().to_vec();
-                text.swap(place - 1, place);
+                text.swap(position - 1, position);
                 if text != key.as_bytes() {
-                    assert!(PresentedKey::parse(&text).is_err(), "swapped at {place}");
+                    assert!(PresentedKey::parse(&text).is_err(), "swapped at {position}");
                 }
             }
         }
     }
 
     #[test]
-    fn refusals_hold_nothing_of_the_text() {
+    fn messages_contain_no_part_of_the_text() {
         let secret = "078051120";
         for text in [secret.to_owned(), format!("masker_live_{secret}"), format!("masker_live_{secret:_>43}")] {
-            assert!(!refusal(&text).to_string().contains("0780"));
+            assert!(!parse_error(&text).to_string().contains("0780"));
         }
-        assert!(!refusal(KNOWN[0].0.replace("1Rib7N", "1Rib7M")).to_string().contains("Rib7"));
+        assert!(!parse_error(KNOWN[0].0.replace("1Rib7N", "1Rib7M")).to_string().contains("Rib7"));
     }
 
     #[test]
-    fn prefixes_are_read_back() {
+    fn parses_prefixes() {
         let prefix = PresentedKey::parse(KNOWN[2].0).unwrap().prefix();
         assert_eq!(KeyPrefix::parse("masker_live_PQRS"), Some(prefix));
         assert_eq!(format!("{prefix} {prefix:?}"), "masker_live_PQRS masker_live_PQRS");
@@ -396,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_a_url_is_seen_however_it_is_written() {
+    fn finds_encoded_keys_in_urls() {
         for url in [
             "/api/v1/keys?key=masker_live_00000000000000000000000000000000000001Rib7N",
             "/masker_test_",
@@ -427,19 +430,19 @@ mod tests {
     }
 
     proptest! {
-        /// What is read is only what is written.
+        /// Only keys with the right checksum are parsed.
         #[test]
-        fn no_other_text_is_a_key(text in "masker_(live|test)_[0-9A-Za-z]{43}") {
+        fn rejects_keys_with_a_wrong_checksum(text in "masker_(live|test)_[0-9A-Za-z]{43}") {
             let (body, digits) = text.split_at(KEY_CHARS - CHECKSUM_CHARS);
-            let sound = checksum(body.as_bytes()) == digits.as_bytes();
-            prop_assert_eq!(PresentedKey::parse(&text).is_ok(), sound);
+            let matches = checksum(body.as_bytes()) == digits.as_bytes();
+            prop_assert_eq!(PresentedKey::parse(&text).is_ok(), matches);
             let whole = [body.as_bytes(), &checksum(body.as_bytes())].concat();
             prop_assert!(PresentedKey::parse(&whole).is_ok());
             prop_assert!(looks_like_key(&whole));
         }
 
         #[test]
-        fn no_bytes_are_too_strange_to_look_at(text in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn accepts_arbitrary_bytes_without_panicking(text in proptest::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(PresentedKey::parse(&text).is_err());
             looks_like_key(&text);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Which engine keeps the rows of a vault.
+/// The engine that stores the rows of a vault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// fjall 3.
@@ -13,10 +13,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// Each engine by its name in the configuration and on disk.
+    /// The engines, with their names in the configuration and on disk.
     pub const CHOICES: [(&'static str, EngineKind); 2] = [("fjall", EngineKind::Fjall), ("sled", EngineKind::Sled)];
 
-    /// Returns every engine.
+    /// Returns all engines.
     pub fn all() -> impl Iterator<Item = EngineKind> {
         Self::CHOICES.into_iter().map(|(_, kind)| kind)
     }

@@ -1,10 +1,10 @@
-//! The stable codes of failures: what clients match on.
+//! The stable error codes, which clients match on.
 
 use std::fmt;
 
 macro_rules! codes {
     ($($variant:ident = $text:literal, $status:literal, $title:literal;)*) => {
-        /// A stable name for one kind of failure. Texts may change between versions; codes do not.
+        /// A stable code for a kind of failure. Texts may change between versions; codes do not.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {
@@ -15,17 +15,17 @@ macro_rules! codes {
             /// Every code, in the order of the reference.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
-            /// The code as clients see it.
+            /// Returns the code as clients see it.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
             }
 
-            /// The HTTP status of an answer that fails as a whole with this code.
+            /// Returns the HTTP status of a response to a request that fails as a whole with this code.
             pub const fn status(self) -> u16 {
                 match self { $(Code::$variant => $status,)* }
             }
 
-            /// A short summary, the same for every occurrence (RFC 9457's `title`).
+            /// Returns a short summary, the same for every occurrence (the `title` of RFC 9457).
             pub const fn title(self) -> &'static str {
                 match self { $(Code::$variant => $title,)* }
             }
@@ -34,24 +34,24 @@ macro_rules! codes {
 }
 
 codes! {
-    RequestInvalid = "request.invalid", 400, "The request cannot be understood";
+    RequestInvalid = "request.invalid", 400, "The request is malformed";
     RequestTooLarge = "request.too_large", 413, "The request is too large";
     RequestTimeout = "request.timeout", 408, "The request did not arrive in time";
     RouteNotFound = "route.not_found", 404, "There is no such route";
-    RouteMethod = "route.method", 405, "The route does not take this method";
-    AuthMissing = "auth.missing", 401, "A credential is needed";
+    RouteMethod = "route.method", 405, "The route does not support this method";
+    AuthMissing = "auth.missing", 401, "A credential is required";
     AuthInvalid = "auth.invalid", 401, "The credential is not valid";
     AuthRevoked = "auth.revoked", 401, "The credential was revoked";
     AuthExpired = "auth.expired", 401, "The credential has expired";
     AuthBlocked = "auth.blocked", 429, "Too many attempts have failed";
     PermDenied = "perm.denied", 403, "The caller may not do this";
-    RateLimited = "rate.limited", 429, "The caller asks too often";
-    QuotaExceeded = "quota.exceeded", 429, "The caller has used up what it may do";
+    RateLimited = "rate.limited", 429, "The caller sends too many requests";
+    QuotaExceeded = "quota.exceeded", 429, "The caller has used up its quota";
     ApiKeyNotFound = "api_key.not_found", 404, "There is no such API key";
     ApiKeyRevoked = "api_key.revoked", 409, "The API key was revoked";
-    ApiKeyLimit = "api_key.limit", 409, "The workspace has as many API keys as it may";
+    ApiKeyLimit = "api_key.limit", 409, "The workspace has the maximum number of API keys";
     SessionNotFound = "session.not_found", 404, "There is no such session";
-    SessionLimit = "session.limit", 409, "As many sessions are open as may be";
+    SessionLimit = "session.limit", 409, "The maximum number of sessions is open";
     HoneytokenNotFound = "honeytoken.not_found", 404, "There is no such honeytoken";
     HoneytokenRefused = "honeytoken.refused", 422, "The honeytoken cannot be planted";
     AuditUnavailable = "audit.unavailable", 503, "The audit log cannot be written";
@@ -63,7 +63,7 @@ codes! {
     LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";
     ContextRequired = "context.required", 422, "A context is required";
     TokenMalformed = "token.malformed", 422, "This is not a token";
-    TokenNotFound = "token.not_found", 404, "The token is not known";
+    TokenNotFound = "token.not_found", 404, "The token is unknown";
     KeyUnavailable = "key.unavailable", 422, "The key is not loaded";
     KeyGraceExpired = "key.grace_expired", 422, "The key's grace period is over";
     ExportInvalid = "export.invalid", 422, "The export cannot be imported";
@@ -71,10 +71,10 @@ codes! {
     RotationRunning = "rotation.running", 409, "A rotation is running";
     RotationEnded = "rotation.ended", 409, "The rotation has ended";
     RotationNotFound = "rotation.not_found", 404, "There is no such rotation";
-    VaultUnavailable = "vault.unavailable", 503, "The vault cannot be used now";
+    VaultUnavailable = "vault.unavailable", 503, "The vault is unavailable";
     VaultDamaged = "vault.damaged", 500, "A row of the vault is damaged";
     Overloaded = "overloaded", 503, "The daemon is busy";
-    Internal = "internal", 500, "The daemon failed";
+    Internal = "internal", 500, "An internal error occurred";
 }
 
 impl fmt::Display for Code {

@@ -1,13 +1,13 @@
-//! The names that travel through masker: entity kinds, key ids, contexts, values.
+//! Entity kinds, key ids, contexts and values.
 //!
-//! Each type is a proof: having one tells you that its text was checked against the grammar of the token
-//! format, so no later code checks again.
+//! Each type is a proof: holding one means that its text was checked against the grammar of the token format, so later
+//! code does not check again.
 
 use std::fmt;
 
 use crate::limits::{CONTEXT_BYTES_MAX, KID_BYTES_MAX, KIND_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// A short ASCII name held in place, so that kinds and kids are `Copy` and never allocate.
+/// A short ASCII name, stored inline so that kinds and kids are `Copy` and never allocate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct ShortName<const MAX: usize> {
     bytes: [u8; MAX],
@@ -15,14 +15,14 @@ struct ShortName<const MAX: usize> {
 }
 
 impl<const MAX: usize> ShortName<MAX> {
-    /// `[A-Z][A-Z0-9_]*`, at most `MAX` bytes.
+    /// Parses `[A-Z][A-Z0-9_]*` of at most `MAX` bytes.
     fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let (&first, rest) = bytes.split_first()?;
-        let grammatical = bytes.len() <= MAX
+        let is_valid = bytes.len() <= MAX
             && first.is_ascii_uppercase()
             && rest.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_');
-        if !grammatical {
+        if !is_valid {
             return None;
         }
         let mut name = ShortName { bytes: [0; MAX], len: bytes.len() as u8 };
@@ -31,34 +31,34 @@ impl<const MAX: usize> ShortName<MAX> {
     }
 
     fn as_str(&self) -> &str {
-        // The grammar is ASCII, so this cannot fail; an empty text is harmless if it ever did.
+        // Cannot fail, because the grammar is ASCII.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
     }
 }
 
-/// Having one tells you that it is `[A-Z][A-Z0-9_]{0,31}`, such as `PHONE`.
+/// An entity kind, such as `PHONE`: `[A-Z][A-Z0-9_]{0,31}`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntityKind(ShortName<KIND_BYTES_MAX>);
 
 impl EntityKind {
-    /// Checks the grammar; `None` where it does not hold.
+    /// Parses a kind. Returns `None` if the text does not match the grammar.
     pub fn parse(text: &str) -> Option<Self> {
         ShortName::parse(text).map(EntityKind)
     }
 
-    /// The kind as written in tokens.
+    /// Returns the kind as written in tokens.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// Having one tells you that it is a key id: `[A-Z][A-Z0-9_]{0,47}`, not ending in `_OLD` or `_FILE`, and not
-/// `ROTATION_GRACE_DAYS`, so that no environment variable can be read as two things.
+/// A key id: `[A-Z][A-Z0-9_]{0,47}`, not ending in `_OLD` or `_FILE`, and not `ROTATION_GRACE_DAYS`. These exceptions
+/// keep the names of environment variables unambiguous.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kid(ShortName<KID_BYTES_MAX>);
 
 impl Kid {
-    /// Checks the grammar and the reserved names; `None` where they do not hold.
+    /// Parses a key id. Returns `None` if the text does not match the grammar or is reserved.
     pub fn parse(text: &str) -> Option<Self> {
         if text.ends_with("_OLD") || text.ends_with("_FILE") || text == "ROTATION_GRACE_DAYS" {
             return None;
@@ -66,7 +66,7 @@ impl Kid {
         ShortName::parse(text).map(Kid)
     }
 
-    /// The key id as written in tokens.
+    /// Returns the key id as written in tokens.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -88,42 +88,43 @@ macro_rules! text_traits {
 }
 text_traits!(EntityKind, Kid);
 
-/// Having one tells you that it is 0 to 256 bytes of UTF-8: a tenant, a table, a data set. It is bound into the
-/// token. It has no `Debug`: a context may name a person's clinic or account.
+/// A context of 0 to 256 bytes, such as a tenant, a table or a data set. A token is bound to its context.
+///
+/// It has no `Debug`, because a context may name a person's clinic or account.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Context<'a>(&'a str);
 
 impl<'a> Context<'a> {
-    /// The context of requests that give none.
+    /// The context of requests without one.
     pub const EMPTY: Context<'static> = Context("");
 
-    /// Checks the length; `None` where it is over [`CONTEXT_BYTES_MAX`].
+    /// Returns `None` if the text is longer than [`CONTEXT_BYTES_MAX`].
     pub fn new(text: &'a str) -> Option<Self> {
         (text.len() <= CONTEXT_BYTES_MAX).then_some(Context(text))
     }
 
-    /// The context as given.
+    /// Returns the context as given.
     pub fn as_str(&self) -> &'a str {
         self.0
     }
 
-    /// Whether no context was given.
+    /// Returns whether the context is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Having one tells you that it is 1 to 4,096 bytes of UTF-8. It has no `Debug`: it is the personal data itself.
+/// A value of 1 to 4,096 bytes. It has no `Debug`, because it is personal data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a>(&'a str);
 
 impl<'a> Value<'a> {
-    /// Checks the length; `None` where it is 0 or over [`VALUE_BYTES_MAX`].
+    /// Returns `None` if the text is empty or longer than [`VALUE_BYTES_MAX`].
     pub fn new(text: &'a str) -> Option<Self> {
         (1..=VALUE_BYTES_MAX).contains(&text.len()).then_some(Value(text))
     }
 
-    /// The value as given.
+    /// Returns the value as given.
     pub fn as_str(&self) -> &'a str {
         self.0
     }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn kids_leave_the_reserved_names_alone() {
+    fn kids_exclude_reserved_names() {
         for good in ["K", "K_HEALTHCARE", "OLD", "FILE", "K_OLDER", &"K".repeat(48)] {
             assert_eq!(Kid::parse(good).map(|k| k.to_string()).as_deref(), Some(good));
         }

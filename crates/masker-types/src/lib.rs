@@ -1,14 +1,14 @@
-//! The types that every other crate speaks in.
+//! The types that all other crates share.
 //!
 //! - [`kind`]: key ids, entity kinds, contexts and values. Holding one proves that it was checked.
-//! - [`grant`]: scopes, context patterns and the limits of a caller.
+//! - [`grant`]: scopes, context patterns and limits of a caller.
 //! - [`api_key`]: the text of API keys.
-//! - [`code`]: the stable error codes.
-//! - [`limits`]: every bound of the program, with the relations between them asserted at compile time.
+//! - [`error_code`]: the stable error codes.
+//! - [`limits`]: every bound of the program. The relations between them are asserted at compile time.
 //! - [`mode`], [`engine`], [`audit`]: settings that several crates share.
 //! - [`quote`]: names in messages.
 //!
-//! Pure: no I/O and no clock. Every crate may use it, and it uses none of them.
+//! The crate has no I/O and no clock. All crates may use it, and it uses none of them.
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! Live and test mode.
 
-/// Whether data is real. The same key generation has other subkeys in each mode, so a token of one mode is unknown in the
+/// Whether data is real. A key generation has different subkeys in each mode, so a token of one mode is unknown in the
 /// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {

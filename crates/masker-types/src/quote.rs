@@ -1,7 +1,7 @@
-//! Names in messages: quoted, listed, and suggested where one was misspelled.
+//! Names in messages: quoting, lists, and suggestions for misspelled names.
 
-/// A piece of the text for a message: escaped, and left out where it is so long that it may be a key pasted into
-/// the wrong place.
+/// Quotes and escapes a text for a message. A long text is omitted: it may be a key that was pasted into the wrong
+/// field.
 pub fn quoted(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 40;
     let chars = text.chars().count();
@@ -12,20 +12,20 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// What to write instead of `found`: the nearest of the names if one is near, else all of them.
+/// Suggests a replacement for `found`: the nearest of the names if one is near, otherwise all of them.
 pub fn suggestion(found: &str, names: &[&str]) -> String {
     let found = found.to_lowercase();
     let nearest = names.iter().map(|name| (distance(&found, &name.to_lowercase()), name)).min();
-    // `policies` is three edits from `policy`, and still what was meant.
+    // `policies` is three edits from `policy`, but still a likely mistake.
     let plural = |name: &str| name.len() > 3 && name.get(..name.len() - 1).is_some_and(|stem| found.starts_with(stem));
     match nearest {
         Some((edits, name)) if edits <= name.len().div_ceil(3) || plural(name) => format!("did you mean `{name}`?"),
         Some(_) => format!("there is {}", listed(names)),
-        None => "nothing can stand here".to_owned(),
+        None => "no name is allowed here".to_owned(),
     }
 }
 
-/// Names as a list in a sentence.
+/// Formats names as a list in a sentence.
 pub fn listed<T: AsRef<str>>(names: &[T]) -> String {
     match names {
         [] => "none".to_owned(),
@@ -37,8 +37,8 @@ pub fn listed<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-/// Insertions, deletions, substitutions and swaps of neighbours that turn one text into the other (optimal string
-/// alignment), at most 64 characters of each: more than any name here has.
+/// Counts the insertions, deletions, substitutions and swaps of neighbours that turn one text into the other (optimal
+/// string alignment). It compares at most 64 characters, which is longer than any name.
 fn distance(one: &str, other: &str) -> usize {
     let one: Vec<char> = one.chars().take(64).collect();
     let other: Vec<char> = other.chars().take(64).collect();

@@ -45,7 +45,7 @@ fn does_not_send_malformed_api_keys() {
     let place = Place::new();
     let daemon = FakeDaemon::start(&place.path("s"));
     for (key, reason) in
-        [(&API_KEY[..54], "not a whole API key"), ("hunter2-hunter2", "one begins with `masker_live_`")]
+        [(&API_KEY[..54], "not a whole API key"), ("hunter2-hunter2", "a key begins with `masker_live_`")]
     {
         for words in [&["health"][..], &["bench"], &["tokenize", "--kind", "A", "x"], &["api-keys", "list"]] {
             let (code, stdout, stderr) =

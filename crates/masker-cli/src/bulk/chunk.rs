@@ -193,7 +193,7 @@ impl Chunk {
             let answer: Answer<ItemOutcome<'_>> = reply.json()?;
             if answer.results.len() != *asked {
                 let message = format!("it was asked about {asked} items and answered about {}", answer.results.len());
-                return Err(ClientError::Foreign(message).into());
+                return Err(ClientError::UnexpectedResponse(message).into());
             }
             outcomes.extend(answer.results);
         }

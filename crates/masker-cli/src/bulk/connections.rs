@@ -42,7 +42,7 @@ impl ConnectionPool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
             Some(client) => Ok(client),
-            None => Ok(Client::connect(&self.socket).await?.authorized(self.authorization.clone())),
+            None => Ok(Client::connect(&self.socket).await?.with_authorization(self.authorization.clone())),
         }
     }
 

@@ -116,7 +116,9 @@ impl Sampler {
         let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
         let looked = match timeout(limit, self.try_look()).await {
             Ok(looked) => looked,
-            Err(_) => Err(ClientError::Foreign(format!("there was no answer within {ANSWER_SECONDS_MAX} s"))),
+            Err(_) => {
+                Err(ClientError::UnexpectedResponse(format!("there was no answer within {ANSWER_SECONDS_MAX} s")))
+            }
         };
         if looked.is_err() {
             (self.client, self.seldom) = (None, None);
@@ -127,7 +129,7 @@ impl Sampler {
     async fn try_look(&mut self) -> Result<Sample, ClientError> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.socket).await?.authorized(self.authorization.clone()),
+            None => Client::connect(&self.socket).await?.with_authorization(self.authorization.clone()),
         };
         let health: Health = client.get("/health").await?.json()?;
         let metrics = part(client.text("/metrics").await)?.map(|text| Scrape::parse(text));

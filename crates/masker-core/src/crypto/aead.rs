@@ -1,4 +1,4 @@
-//! The suites of reversible tokens, and the body that one seals.
+//! The suites of reversible tokens, and the bodies that they seal.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use data_encoding::HEXLOWER;
 use super::padding;
 use masker_types::limits::VALUE_BYTES_MAX;
 
-/// Length of a fingerprint's part in a header, in bytes.
+/// Length of the part of a fingerprint in a header, in bytes.
 pub const PREFIX_BYTES: usize = 4;
-/// Length of a header, in bytes: the suite's code, then the first bytes of the key generation's fingerprint.
+/// Length of a header, in bytes: the code of the suite, then the first bytes of the fingerprint of the key generation.
 pub(super) const HEADER_BYTES: usize = 1 + PREFIX_BYTES;
-/// Length of a nonce, in bytes: 192 bits, in every suite.
+/// Length of a nonce in every suite, in bytes: 192 bits.
 pub const NONCE_BYTES: usize = 24;
-/// Length of an authentication tag, in bytes: 128 bits, in every suite.
+/// Length of an authentication tag in every suite, in bytes: 128 bits.
 pub const TAG_BYTES: usize = 16;
 /// Length of a body without its padded value, in bytes.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
@@ -23,8 +23,8 @@ pub const BODY_BYTES_MAX: usize = OVERHEAD_BYTES + padding::padded_bytes(VALUE_B
 const _: () = assert!(OVERHEAD_BYTES == 45);
 const _: () = assert!(BODY_BYTES_MAX == 45 + 16 * 257);
 
-/// Something sealed does not open: forged, damaged, moved under another kind, key id or context, or sealed by a key
-/// that is none of these. It is one error on purpose: whoever tries tokens learns nothing from the difference.
+/// Opening failed. The sealed bytes are forged or damaged, belong to another kind, key id or context, or were sealed
+/// under another key. There is a single error, so that it reveals nothing to an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token or record does not open under this key, kind, key id and context")]
 pub struct UnsealError;
@@ -36,25 +36,26 @@ pub(super) enum AeadCipher {
     XChaCha20Poly1305,
 }
 
-/// How a reversible token is sealed: a cipher, and where its nonce comes from.
+/// The way a reversible token is sealed: a cipher, and the source of its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suite {
     /// `0x01`: XAES-256-GCM under a synthetic nonce. Equal values give equal tokens.
     Xaes256Gcm,
     /// `0x02`: XChaCha20-Poly1305 under a synthetic nonce. Equal values give equal tokens.
     XChaCha20Poly1305,
-    /// `0x11`: XAES-256-GCM under a random nonce. It does not commit to its key; the fingerprint alone selects it.
+    /// `0x11`: XAES-256-GCM under a random nonce. It does not commit to its key: only the fingerprint selects the key.
     Xaes256GcmRandom,
-    /// `0x12`: XChaCha20-Poly1305 under a random nonce. It does not commit to its key; the fingerprint alone selects it.
+    /// `0x12`: XChaCha20-Poly1305 under a random nonce. It does not commit to its key: only the fingerprint selects the
+    /// key.
     XChaCha20Poly1305Random,
 }
 
 impl Suite {
-    /// Every suite, in the order of their codes.
+    /// All suites, in the order of their codes.
     pub const ALL: [Suite; 4] =
         [Suite::Xaes256Gcm, Suite::XChaCha20Poly1305, Suite::Xaes256GcmRandom, Suite::XChaCha20Poly1305Random];
 
-    /// The first byte of a body.
+    /// Returns the code of the suite, which is the first byte of a body.
     pub const fn code(self) -> u8 {
         match self {
             Suite::Xaes256Gcm => 0x01,
@@ -64,12 +65,12 @@ impl Suite {
         }
     }
 
-    /// The suite with this code; `None` where there is none.
+    /// Returns the suite with this code.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| suite.code() == code)
     }
 
-    /// Whether equal inputs give equal tokens.
+    /// Returns whether equal inputs give equal tokens.
     pub const fn is_deterministic(self) -> bool {
         matches!(self, Suite::Xaes256Gcm | Suite::XChaCha20Poly1305)
     }
@@ -84,8 +85,8 @@ impl Suite {
 
 /// The decoded body of a reversible token: `suite || fingerprint[..4] || nonce || ciphertext || tag`.
 ///
-/// Having one tells you that its suite exists and that its length is 45 + 16·n bytes with n from 1 to 257. It says
-/// nothing about who made it.
+/// Holding one proves that its suite exists and that its length is 45 + 16·n bytes, with n from 1 to 257. Its origin is
+/// not proven.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AeadBody {
     suite: Suite,
@@ -93,20 +94,20 @@ pub struct AeadBody {
 }
 
 impl AeadBody {
-    /// Checks suite and length; `None` where one is not of the format.
+    /// Creates a body from bytes. Returns `None` if the suite or the length is not valid.
     pub fn from_bytes(bytes: Box<[u8]>) -> Option<Self> {
         let suite = Suite::from_code(*bytes.first()?)?;
         Self::is_length(bytes.len()).then_some(AeadBody { suite, bytes })
     }
 
-    /// Whether a body can be this long, in bytes.
+    /// Returns whether a body can have this length, in bytes.
     pub const fn is_length(bytes: usize) -> bool {
         let shortest = OVERHEAD_BYTES + padding::BLOCK_BYTES;
         shortest <= bytes && bytes <= BODY_BYTES_MAX && (bytes - shortest).is_multiple_of(padding::BLOCK_BYTES)
     }
 
-    /// Puts a body together in one allocation, which is never moved: header, nonce, the value with its padding; then
-    /// `seal` encrypts the padded value in place and gives the tag.
+    /// Builds a body in one allocation that is never moved: header, nonce, and the padded value. Then `seal` encrypts
+    /// the padded value in place and returns the tag.
     pub(super) fn seal(
         suite: Suite,
         header: [u8; HEADER_BYTES],
@@ -125,22 +126,22 @@ impl AeadBody {
         AeadBody { suite, bytes: bytes.into_boxed_slice() }
     }
 
-    /// How it was sealed.
+    /// Returns the suite that sealed the body.
     pub fn suite(&self) -> Suite {
         self.suite
     }
 
-    /// The first bytes of the fingerprint of the key generation that sealed it.
+    /// Returns the first bytes of the fingerprint of the key generation that sealed the body.
     pub fn fingerprint_prefix(&self) -> [u8; PREFIX_BYTES] {
         self.chunk::<1, PREFIX_BYTES>()
     }
 
-    /// The nonce.
+    /// Returns the nonce.
     pub fn nonce(&self) -> [u8; NONCE_BYTES] {
         self.chunk::<HEADER_BYTES, NONCE_BYTES>()
     }
 
-    /// All of it, as the text of the token encodes it.
+    /// Returns the whole body, as the text of the token encodes it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -149,7 +150,7 @@ impl AeadBody {
         self.chunk::<0, HEADER_BYTES>()
     }
 
-    /// The padded and encrypted value, without its tag.
+    /// Returns the padded and encrypted value without its tag.
     pub(super) fn ciphertext(&self) -> &[u8] {
         &self.bytes[HEADER_BYTES + NONCE_BYTES..self.bytes.len() - TAG_BYTES]
     }
@@ -160,7 +161,7 @@ impl AeadBody {
         tag
     }
 
-    /// A field of the fixed front, which every body is longer than.
+    /// Returns a field of the fixed part at the front. Every body is longer than it.
     fn chunk<const AT: usize, const LENGTH: usize>(&self) -> [u8; LENGTH] {
         const { assert!(AT + LENGTH <= OVERHEAD_BYTES) };
         let mut field = [0; LENGTH];
@@ -170,7 +171,7 @@ impl AeadBody {
 }
 
 impl fmt::Debug for AeadBody {
-    /// The header and the length alone: the rest is a token.
+    /// Shows only the header and the length: the rest is secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = HEXLOWER.encode(&self.fingerprint_prefix());
         write!(f, "AeadBody({:?} by {prefix}…, {} bytes)", self.suite, self.bytes.len())
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_whole_blocks_and_a_known_suite() {
+    fn accepts_only_whole_blocks_and_known_suites() {
         for length in 0..=BODY_BYTES_MAX + 32 {
             let mut bytes = vec![0; length];
             bytes.iter_mut().take(1).for_each(|code| *code = 0x12);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_more_than_the_header() {
+    fn debug_shows_only_the_header() {
         let mut bytes = vec![0xEE; 61];
         bytes[0] = 0x01;
         let body = AeadBody::from_bytes(bytes.into()).unwrap();

@@ -5,22 +5,22 @@ use super::{
     secret::{Locked, LockedMemoryError, SecretKey},
 };
 
-/// The key that links the events of the audit log, ready to work, in locked memory.
+/// The prepared key that links the events of the audit log, in locked memory.
 ///
-/// Who does not have it can neither change an event nor put one in: each hash covers the one before it. It has no
-/// `Debug` and no `Clone`.
+/// Without it, nobody can change or insert an event, because each hash covers the hash before it. It has no `Debug` and
+/// no `Clone`.
 pub struct ChainKey(Locked<MacKey>);
 
 impl ChainKey {
-    /// Prepares the key. It is used as it is, without derivation, so that an auditor can do the same with common tools.
+    /// Prepares a key. It is used without derivation, so that an auditor can compute hashes with common tools.
     ///
     /// # Errors
-    /// [`LockedMemoryError`] where there is no locked memory to keep it in.
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
     pub fn new(key: &SecretKey) -> Result<Self, LockedMemoryError> {
         Locked::init(|| MacKey::new(key.expose())).map(ChainKey)
     }
 
-    /// `HMAC-SHA256(key, previous || event)`: the hash of an event that follows on the one with the hash `previous`.
+    /// Computes `HMAC-SHA256(key, previous || event)`: the hash of an event whose predecessor has the hash `previous`.
     pub fn link(&self, previous: &[u8; 32], event: &[u8]) -> [u8; 32] {
         self.0.tag_of_two(previous, event)
     }
@@ -33,7 +33,7 @@ mod tests {
 
     use super::*;
 
-    /// By `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`, over 32 zero bytes and `{}`.
+    /// Computed with `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f` over 32 zero bytes and `{}`.
     #[test]
     fn a_link_is_the_hmac_of_the_previous_hash_and_the_event() {
         let bytes = Zeroizing::new(std::array::from_fn(|i| i as u8));

@@ -1,15 +1,14 @@
-//! `enc`: how several byte strings become one, so that no two different lists of them become the same one.
+//! `enc`, an injective encoding of a list of byte strings as one.
 //!
-//! `enc(a, b, …)` is, for each argument in turn, its length as a big-endian `u32` followed by its bytes. It can be
-//! read back from the front, so it is injective; it is what every MAC and every associated data of this crate is
-//! computed over.
+//! `enc(a, b, …)` is, for each argument in turn, its length as a big-endian `u32`, followed by its bytes. It can be
+//! decoded from the front, so it is injective. All MACs and associated data of this crate use it.
 
-/// Bytes that say how long an argument is.
+/// Bytes of the length of an argument.
 const LENGTH_BYTES: usize = 4;
 
-/// Gives `enc(parts)` to `sink`, piece by piece, without putting it together anywhere.
+/// Passes `enc(parts)` to `sink`, piece by piece and without a buffer.
 ///
-/// Every argument is bounded by [`masker_types::limits`], far below the 4 GiB that a length can say.
+/// [`masker_types::limits`] bounds every argument far below the 4 GiB that a length can express.
 pub(super) fn enc(parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     for part in parts {
         sink(&(part.len() as u32).to_be_bytes());
@@ -17,19 +16,19 @@ pub(super) fn enc(parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     }
 }
 
-/// `enc(parts)` put together in place, for a cipher that wants its associated data as one slice.
+/// `enc(parts)` in an inline buffer, for a cipher that takes its associated data as one slice.
 pub(super) struct Encoded<const BYTES_MAX: usize> {
     bytes: [u8; BYTES_MAX],
     len: usize,
 }
 
-/// The length, in bytes, of `enc` of so many arguments of together so many bytes.
+/// Returns the length of `enc` in bytes, for a number of arguments and their total length.
 pub(super) const fn encoded_bytes(arguments: usize, bytes: usize) -> usize {
     arguments * LENGTH_BYTES + bytes
 }
 
 impl<const BYTES_MAX: usize> Encoded<BYTES_MAX> {
-    /// `enc(parts)`. Whoever names `BYTES_MAX` takes it from [`encoded_bytes`] of the arguments' bounds, so they fit.
+    /// Computes `enc(parts)`. The caller computes `BYTES_MAX` with [`encoded_bytes`] from the bounds of the arguments.
     pub(super) fn new(parts: &[&[u8]]) -> Self {
         let mut encoded = Encoded { bytes: [0; BYTES_MAX], len: 0 };
         enc(parts, |piece| {
@@ -40,7 +39,7 @@ impl<const BYTES_MAX: usize> Encoded<BYTES_MAX> {
         encoded
     }
 
-    /// The encoding.
+    /// Returns the encoding.
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -59,7 +58,7 @@ mod tests {
         all
     }
 
-    /// The inverse, which shows that `enc` is injective.
+    /// Decodes `enc`. That this is possible shows that `enc` is injective.
     fn dec(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut parts = Vec::new();
         while !bytes.is_empty() {
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_lengths_and_arguments() {
+    fn encodes_lengths_and_arguments() {
         assert_eq!(enc_to_vec(&[]), b"");
         assert_eq!(enc_to_vec(&[b"".to_vec()]), b"\0\0\0\0");
         assert_eq!(enc_to_vec(&[b"ab".to_vec(), b"c".to_vec()]), b"\0\0\0\x02ab\0\0\0\x01c");
@@ -88,10 +87,10 @@ mod tests {
         }
 
         #[test]
-        fn put_together_or_in_pieces_is_the_same(parts in vec(vec(any::<u8>(), 0..60), 0..5)) {
+        fn buffered_and_streamed_encodings_are_equal(parts in vec(vec(any::<u8>(), 0..60), 0..5)) {
             let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            let together = Encoded::<512>::new(&slices);
-            prop_assert_eq!(together.as_slice(), enc_to_vec(&parts));
+            let buffered = Encoded::<512>::new(&slices);
+            prop_assert_eq!(buffered.as_slice(), enc_to_vec(&parts));
         }
     }
 }

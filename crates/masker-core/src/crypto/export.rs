@@ -1,5 +1,5 @@
-//! The keys of an export: a key for the file, which every key generation that may open it wraps, and the stream of
-//! chunks under it.
+//! The cryptography of an export: the file key, wrapped by each key generation that may open the file, and the stream
+//! of chunks that is sealed under it.
 
 use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -15,16 +15,16 @@ use masker_types::limits::KEY_BYTES;
 
 /// Length of the random salt of an export, in bytes.
 pub const SALT_BYTES: usize = 32;
-/// Length of a wrapped file key, in bytes, with its tag.
+/// Length of a wrapped file key with its tag, in bytes.
 pub const WRAPPED_BYTES: usize = KEY_BYTES + TAG_BYTES;
 /// Bytes that sealing adds to a chunk.
 pub const CHUNK_OVERHEAD_BYTES: usize = TAG_BYTES;
-/// Bytes of the nonce that all chunks share; the others are the chunk's number and whether it is the last.
+/// Bytes of the nonce that all chunks share. The others are the number of the chunk and the mark of the last.
 const NONCE_PREFIX_BYTES: usize = NONCE_BYTES - 5;
-/// What the payload's key is derived for.
+/// The purpose of the payload key, for its derivation.
 const INFO: &[u8] = b"masker export v1";
 
-/// A file's key, sealed by a key generation: see [`super::GenerationKeys::wrap_export_key`].
+/// A file key, sealed by a key generation: see [`super::GenerationKeys::wrap_export_key`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// The random nonce.
@@ -33,8 +33,8 @@ pub struct WrappedKey {
     pub sealed: [u8; WRAPPED_BYTES],
 }
 
-/// The cipher of an export's payload: STREAM (Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and
-/// its Nonce-Reuse Misuse-Resistance", CRYPTO 2015) over XChaCha20-Poly1305.
+/// The cipher of the payload of an export: STREAM (Hoang, Reyhanitabar, Rogaway, Vizár, "Online
+/// Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", CRYPTO 2015) over XChaCha20-Poly1305.
 ///
 /// ```text
 /// prk       = HKDF-Extract(salt, file key)                                              (HKDF-SHA256, RFC 5869)
@@ -42,15 +42,15 @@ pub struct WrappedKey {
 /// chunk i   = XChaCha20-Poly1305(key, np || u32 i || last, plaintext i)                 last: 1 for the last chunk, else 0
 /// ```
 ///
-/// The file key is random and used for one file, so no nonce repeats; a chunk that was moved, repeated, left out or
-/// added does not open, nor does any under another header. 2^32 chunks are the most.
+/// The file key is random and used for one file, so no nonce repeats. A chunk that was moved, repeated, omitted or
+/// added does not open, nor does any chunk under another header. A file has at most 2^32 chunks.
 pub struct ExportCipher(Locked<StreamBE32<XChaCha20Poly1305>>);
 
 impl ExportCipher {
-    /// Derives what seals the payload under this header.
+    /// Derives the payload key for a header.
     ///
     /// # Errors
-    /// [`LockedMemoryError`] where there is no locked memory to keep it in.
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
     pub fn new(file_key: &SecretKey, salt: &[u8; SALT_BYTES], header: &[u8]) -> Result<Self, LockedMemoryError> {
         let stream = Locked::init(|| {
             let mut okm = Zeroizing::new([0; KEY_BYTES + NONCE_PREFIX_BYTES]);
@@ -64,7 +64,7 @@ impl ExportCipher {
         Ok(ExportCipher(stream))
     }
 
-    /// Seals a chunk in place. No two chunks of a file may have one number.
+    /// Seals a chunk in place. The numbers of the chunks of a file must differ.
     pub fn seal(&self, number: u32, last: bool, chunk: &mut Vec<u8>) {
         self.0
             .encrypt_in_place(number, last, &[], chunk)
@@ -74,7 +74,7 @@ impl ExportCipher {
     /// Opens a chunk in place.
     ///
     /// # Errors
-    /// [`UnsealError`] for whatever is not the chunk of this number, or not last where it should be.
+    /// Returns [`UnsealError`] if this is not the chunk with this number, or if `last` differs.
     pub fn open(&self, number: u32, last: bool, chunk: &mut Vec<u8>) -> Result<(), UnsealError> {
         self.0.decrypt_in_place(number, last, &[], chunk).map_err(|_| UnsealError)
     }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_key_opens_under_its_generation_and_what_it_is_bound_to() {
+    fn a_wrapped_key_opens_only_under_its_generation_and_binding() {
         let kid = |text| Kid::parse(text).unwrap();
         let keys = |kid, number, mode| GenerationKeys::derive(kid, &key(number), mode).unwrap();
         let own = keys(kid("K"), 1, Mode::Live);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_opens_in_its_place_alone() {
+    fn a_chunk_opens_only_at_its_position() {
         let cipher = ExportCipher::new(&key(1), &[2; 32], b"header").unwrap();
         let mut sealed = b"a chunk".to_vec();
         cipher.seal(3, false, &mut sealed);
@@ -140,9 +140,9 @@ mod tests {
         }
     }
 
-    /// The construction written out a second time, from the words above.
+    /// Computes the construction a second time, from the formula above.
     #[test]
-    fn the_stream_is_what_the_formula_says() {
+    fn the_stream_follows_the_formula() {
         use chacha20poly1305::{KeyInit, aead::Aead};
         let (salt, header) = ([7; 32], b"any header");
         let mut sealed = b"plain".to_vec();

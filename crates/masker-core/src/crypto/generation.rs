@@ -1,4 +1,4 @@
-//! One key generation in one mode, ready to work: every prepared state in one piece of locked memory.
+//! The prepared keys of one key generation in one mode, in one piece of locked memory.
 
 use std::fmt;
 
@@ -31,24 +31,24 @@ const ID_BYTES: usize = 16;
 const TOKEN_DOMAIN: &[u8] = b"MSK1";
 const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
 const EXPORT_DOMAIN: &[u8] = b"masker-export-key";
-/// `enc("MSK1", header, kind, kid, context)` at its longest, in bytes.
+/// Length of the longest `enc("MSK1", header, kind, kid, context)`, in bytes.
 const TOKEN_AAD_BYTES_MAX: usize =
     encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
-/// `enc("MSKV1-record", kind, kid, id)` at its longest, in bytes.
+/// Length of the longest `enc("MSKV1-record", kind, kid, id)`, in bytes.
 const RECORD_AAD_BYTES_MAX: usize = encoded_bytes(4, RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + ID_BYTES);
 
-/// The public name of a key generation: the first 8 bytes of a subkey that is used for nothing else. It is written
-/// as 16 lower-case hex digits, and is the same in both worlds.
+/// The public name of a key generation: the first 8 bytes of a subkey with no other use. It is written as 16 lower-case
+/// hex digits, and is the same in both modes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
-    /// A fingerprint of these bytes.
+    /// Creates a fingerprint from its bytes.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Fingerprint(bytes)
     }
 
-    /// Reads 16 lower-case hex digits; `None` for anything else.
+    /// Parses 16 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 8];
         if HEXLOWER.decode_len(text.len()) != Ok(bytes.len()) {
@@ -58,12 +58,12 @@ impl Fingerprint {
         Some(Fingerprint(bytes))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub const fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }
 
-    /// The part that stands in the header of reversible tokens.
+    /// Returns the part that is in the header of reversible tokens.
     pub const fn prefix(&self) -> [u8; PREFIX_BYTES] {
         let [a, b, c, d, ..] = self.0;
         [a, b, c, d]
@@ -83,7 +83,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The id of a vault token, under which the vault keeps its record. Whoever has it has the token.
+/// The id of a vault token, under which the vault stores its record. It is as secret as the token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId([u8; ID_BYTES]);
 
@@ -91,25 +91,25 @@ impl TokenId {
     /// Length of an id, in bytes.
     pub const BYTES: usize = ID_BYTES;
 
-    /// An id of these bytes.
+    /// Creates an id from its bytes.
     pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
         TokenId(bytes)
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
         &self.0
     }
 }
 
 impl fmt::Debug for TokenId {
-    /// That it is one, and no more: an id is a token.
+    /// Hides the bytes, because an id is a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenId(…)")
     }
 }
 
-/// Everything that is computed from a key once. All of it is as secret as the key.
+/// The states that are computed once from a key. They are as secret as the key.
 struct DerivedKeys {
     token_id: MacKey,
     nonce: MacKey,
@@ -120,9 +120,9 @@ struct DerivedKeys {
     export: Xaes256Gcm,
 }
 
-/// The states of one key generation in one mode, prepared once and shared by all threads.
+/// The prepared keys of one key generation in one mode, shared by all threads.
 ///
-/// It takes whole pages of locked memory. It has no `Debug` and no `Clone`.
+/// They take whole pages of locked memory. They have no `Debug` and no `Clone`.
 pub struct GenerationKeys {
     kid: Kid,
     fingerprint: Fingerprint,
@@ -130,10 +130,10 @@ pub struct GenerationKeys {
 }
 
 impl GenerationKeys {
-    /// Derives every subkey of a key generation (HKDF-SHA256, RFC 5869) and prepares what works with them.
+    /// Derives all subkeys of a key generation (HKDF-SHA256, RFC 5869) and prepares their ciphers and MACs.
     ///
     /// # Errors
-    /// [`LockedMemoryError`] where there is no locked memory to keep them in.
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
     pub fn derive(kid: Kid, key: &SecretKey, mode: Mode) -> Result<Self, LockedMemoryError> {
         let mut fingerprint = [0; 8];
         let states = Locked::init(|| {
@@ -153,17 +153,17 @@ impl GenerationKeys {
         Ok(GenerationKeys { kid, fingerprint: Fingerprint(fingerprint), states })
     }
 
-    /// The key id that this is a generation of.
+    /// Returns the key id of this generation.
     pub fn kid(&self) -> Kid {
         self.kid
     }
 
-    /// The public name of the generation.
+    /// Returns the public name of the generation.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The id of a vault token: `HMAC-SHA256(subkey("token-id"), enc(kind, context, normal form))[..16]`.
+    /// Computes the id of a vault token: `HMAC-SHA256(subkey("token-id"), enc(kind, context, normal form))[..16]`.
     pub fn token_id(&self, kind: EntityKind, context: Context<'_>, normal: &str) -> TokenId {
         let parts = [kind.as_str().as_bytes(), context.as_str().as_bytes(), normal.as_bytes()];
         TokenId(self.states.token_id.tag(&parts))
@@ -171,8 +171,9 @@ impl GenerationKeys {
 
     /// Seals a value in a reversible token.
     ///
-    /// `nonce` is synthetic for deterministic suites, which then do not touch `rng`, and 24 random bytes for the
-    /// others. Either way 2^80 tokens of one key stay below a chance of 2^-32 that a nonce repeats under other data.
+    /// The nonce of deterministic suites is synthetic; they do not use `rng`. The nonce of the others is 24 random
+    /// bytes. In both cases, the probability that a nonce repeats with other data stays below 2^-32 up to 2^80 tokens
+    /// of one key.
     ///
     /// ```text
     /// header = suite || fingerprint[..4]
@@ -206,14 +207,14 @@ impl GenerationKeys {
         })
     }
 
-    /// Opens a reversible token under this generation, whether or not the body names it.
+    /// Opens a reversible token under this generation, without checking the fingerprint in the body.
     ///
-    /// For deterministic suites the nonce is computed again from what was opened and compared in constant time, so
-    /// that a token opens under one key only.
+    /// For deterministic suites, the nonce is computed again from the opened value and compared in constant time, so a
+    /// token opens under one key only.
     ///
     /// # Errors
-    /// [`UnsealError`], the same for a tag that does not fit, padding, text or length that no one minted, and a nonce
-    /// that is not the value's own.
+    /// Returns [`UnsealError`] for a wrong tag, for invalid padding, text or length, and for a nonce that does not
+    /// belong to the value.
     pub fn open(
         &self,
         kind: EntityKind,
@@ -245,9 +246,9 @@ impl GenerationKeys {
         Ok(value)
     }
 
-    /// Seals a record's payload by XAES-256-GCM under `subkey("record")`, with a random nonce and
-    /// `aad = enc("MSKV1-record", kind, kid, id)`. `kind` and `minted_kid` are those in the token's text; the key id of
-    /// this generation may be another.
+    /// Seals the payload of a record with XAES-256-GCM under `subkey("record")`, with a random nonce and `aad =
+    /// enc("MSKV1-record", kind, kid, id)`. `kind` and `minted_kid` are those in the text of the token; the key id of
+    /// this generation may differ.
     pub fn seal_record(
         &self,
         kind: EntityKind,
@@ -263,10 +264,10 @@ impl GenerationKeys {
         SealedRecord { nonce, ciphertext }
     }
 
-    /// Opens what [`GenerationKeys::seal_record`] sealed under the same kind, kid and id.
+    /// Opens a record that [`GenerationKeys::seal_record`] sealed with the same kind, kid and id.
     ///
     /// # Errors
-    /// [`UnsealError`], the same for every reason.
+    /// Returns [`UnsealError`] for every other record.
     pub fn open_record(
         &self,
         kind: EntityKind,
@@ -281,19 +282,20 @@ impl GenerationKeys {
         OpenedRecord::from_plaintext(data)
     }
 
-    /// Authenticates that `index`, an id under this key, is an alias of `target`:
+    /// Computes the tag that authenticates `index`, an id under this key, as an alias of `target`:
     /// `HMAC-SHA256(subkey("alias"), enc(index, target))[..16]`.
     pub fn alias_tag(&self, index: TokenId, target: TokenId) -> [u8; TAG_BYTES] {
         self.states.alias.tag(&[index.as_bytes(), target.as_bytes()])
     }
 
-    /// Whether `tag` is the alias tag of `index` and `target`, in constant time. One that is not is damage, not a hit.
+    /// Checks in constant time whether `tag` is the alias tag of `index` and `target`. A wrong tag means a damaged
+    /// vault.
     pub fn alias_verifies(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
         self.alias_tag(index, target).ct_eq(tag).into()
     }
 
-    /// Seals the key of an export by XAES-256-GCM under `subkey("export")`, with a random nonce and
-    /// `aad = enc("masker-export-key", kid, fingerprint, binding)`: `binding` is what tells the file from others.
+    /// Seals the key of an export with XAES-256-GCM under `subkey("export")`, with a random nonce and
+    /// `aad = enc("masker-export-key", kid, fingerprint, binding)`. `binding` identifies the file.
     pub fn wrap_export_key(&self, file_key: &SecretKey, binding: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
         let nonce = random_nonce(rng);
         let mut sealed = [0; WRAPPED_BYTES];
@@ -303,10 +305,11 @@ impl GenerationKeys {
         WrappedKey { nonce, sealed }
     }
 
-    /// Opens what [`GenerationKeys::wrap_export_key`] sealed with the same binding; `None` for anything else.
+    /// Opens a key that [`GenerationKeys::wrap_export_key`] sealed with the same binding. Returns `None` for every
+    /// other key.
     ///
     /// # Errors
-    /// [`LockedMemoryError`] where there is no locked memory to keep the key in.
+    /// Returns [`LockedMemoryError`] if no locked memory is available.
     pub fn unwrap_export_key(
         &self,
         wrapped: &WrappedKey,
@@ -321,7 +324,7 @@ impl GenerationKeys {
         match SecretKey::from_bytes(key) {
             Ok(key) => Ok(Some(key)),
             Err(SecretKeyError::Memory(memory)) => Err(memory),
-            // Nobody wraps what is no key.
+            // Only keys are wrapped.
             Err(_) => Ok(None),
         }
     }

@@ -1,4 +1,4 @@
-//! Subkeys: one key generation, many purposes, two worlds.
+//! The subkeys of a key generation, for each purpose and mode.
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -7,10 +7,10 @@ use zeroize::{Zeroize, Zeroizing};
 use super::secret::SecretKey;
 use masker_types::{kind::Kid, limits::KEY_BYTES, mode::Mode};
 
-/// The salt of HKDF-Extract: it sets keys of this format apart from other uses of the same bytes.
+/// The salt of HKDF-Extract, which separates this format from other uses of the same key.
 const SALT: &[u8] = b"masker.v1";
 
-/// What a subkey is for. The texts are part of the token format, and that of exports.
+/// The purpose of a subkey. The texts are part of the formats of tokens and exports.
 #[derive(Clone, Copy)]
 pub(super) enum SubkeyLabel {
     /// The HMAC key of vault token ids.
@@ -27,7 +27,7 @@ pub(super) enum SubkeyLabel {
     Alias,
     /// The cipher key that wraps the keys of exports.
     Export,
-    /// Not a key: its first 8 bytes are the public name of the generation, the same in both worlds.
+    /// Not a key: its first 8 bytes are the public name of the generation, the same in both modes.
     Fingerprint,
 }
 
@@ -46,21 +46,22 @@ impl SubkeyLabel {
     }
 }
 
-/// A key generation after HKDF-Extract, from which its subkeys are expanded. It lives on the stack while the prepared
-/// states are built, and [`super::Locked::init`] wipes that stack.
+/// A key generation after HKDF-Extract, from which subkeys are expanded. It is on the stack while the prepared states
+/// are built; [`super::Locked::init`] wipes that stack.
 pub(super) struct Subkeys {
     kid: Kid,
     hkdf: Hkdf<Sha256>,
 }
 
 impl Subkeys {
-    /// `prk = HKDF-Extract(salt = "masker.v1", ikm = key)`, by HKDF-SHA256 (RFC 5869).
+    /// Computes `prk = HKDF-Extract(salt = "masker.v1", ikm = key)` with HKDF-SHA256 (RFC 5869).
     pub(super) fn extract(kid: Kid, key: &SecretKey) -> Self {
         Subkeys { kid, hkdf: extract(SALT, key.expose()) }
     }
 
-    /// `HKDF-Expand(prk, info = label || 0x00 || kid, length = 32)`; the label begins with `test/` in the test mode,
-    /// but for the fingerprint. No label holds a zero byte, so no two pairs of label and kid share an `info`.
+    /// Computes `HKDF-Expand(prk, info = label || 0x00 || kid, length = 32)`. In the test mode the label begins with
+    /// `test/`, except for the fingerprint. No label contains a zero byte, so no two pairs of label and kid have the
+    /// same `info`.
     pub(super) fn subkey(&self, mode: Mode, label: SubkeyLabel) -> Zeroizing<[u8; KEY_BYTES]> {
         let mode = match (mode, label) {
             (Mode::Live, _) | (_, SubkeyLabel::Fingerprint) => "",
@@ -122,7 +123,7 @@ mod tests {
         for (i, (ikm, salt, info, okm)) in cases.into_iter().enumerate() {
             let expected = hex(okm);
             let mut got = vec![0; expected.len()];
-            // In two pieces, as our own infos come.
+            // In two pieces, because infos are passed in pieces.
             let (front, back) = info.split_at(info.len() / 3);
             expand(&extract(&salt, &ikm), &[front, back], &mut got);
             assert_eq!(got, expected, "case A.{}", i + 1);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_derive_vector() {
+    fn matches_every_derive_vector() {
         let file: Value = serde_json::from_str(include_str!("../../../../tests/vectors/tokens-v1.json")).unwrap();
         let labels = [
             (Mode::Live, SubkeyLabel::TokenId, "token-id"),
@@ -149,21 +150,21 @@ mod tests {
             let key = SecretKey::from_bytes(Zeroizing::new(key.try_into().unwrap())).unwrap();
             let subkeys = Subkeys::extract(kid, &key);
             let expected = vector["subkeys"].as_object().unwrap();
-            assert_eq!(expected.len(), labels.len(), "a label that this test does not know");
+            assert_eq!(expected.len(), labels.len(), "this test lacks a label");
             for (mode, label, text) in labels {
                 let got = HEXLOWER.encode(subkeys.subkey(mode, label).as_slice());
                 assert_eq!(expected[text].as_str(), Some(got.as_str()), "{kid} {text}");
                 count += 1;
             }
             let [live, test] = [Mode::Live, Mode::Test].map(|mode| subkeys.subkey(mode, SubkeyLabel::Fingerprint));
-            assert_eq!(live, test, "the fingerprint names the generation in both worlds");
+            assert_eq!(live, test, "the fingerprint is the same in both modes");
             assert_eq!(HEXLOWER.encode(&live[..8]), vector["fingerprint"].as_str().unwrap());
         }
         assert_eq!(count, 6 * labels.len());
     }
 
     #[test]
-    fn worlds_labels_and_kids_all_give_other_subkeys() {
+    fn subkeys_differ_by_mode_label_and_kid() {
         let key = SecretKey::from_bytes(Zeroizing::new(std::array::from_fn(|i| i as u8))).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         let labels = [

@@ -1,9 +1,9 @@
-//! Memory for keys: pages of their own, locked against swapping, left out of core dumps and of child processes.
+//! Memory for keys: separate pages that are locked against swapping and excluded from core dumps and child processes.
 //!
-//! Where the kernel has secret memory (memfd_secret(2)) they are of that: pages that no other mapping leads to, the kernel's
-//! own included, so that neither a tracer nor a fault in the kernel reads them. Elsewhere they are ordinary ones.
+//! The pages are secret memory (`memfd_secret(2)`) if the kernel offers it. No other mapping leads to such pages, not
+//! even the kernel's own, so neither a tracer nor a bug in the kernel can read them. Otherwise they are ordinary pages.
 //!
-//! This is the one module of the cryptography that needs `unsafe`: the system calls want addresses.
+//! This is the only module of the cryptography with `unsafe`, because the system calls take addresses.
 
 use std::{
     io,
@@ -24,47 +24,47 @@ use nix::{
 };
 use zeroize::{Zeroize, optimization_barrier};
 
-/// Bytes of stack that are overwritten after a secret was built: more than building one uses.
+/// Bytes of stack that are overwritten after a secret is built: more than building one uses.
 const STACK_SCRUB_BYTES: usize = 32 * 1024;
-/// The smallest page of any Linux target. A mapping begins at a page, so this is the alignment that it guarantees.
+/// The smallest page size of any Linux target. A mapping begins at a page, so this is its guaranteed alignment.
 const PAGE_BYTES_MIN: usize = 4_096;
 
-/// Why memory for a key could not be had. The operator can mend it.
+/// A failure to get memory for a key, which the operator can fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockedMemoryError {
     /// `mmap` failed.
-    #[error("cannot map memory for a key ({0}): give the process more memory or address space")]
+    #[error("failed to map memory for a key ({0}): give the process more memory or address space")]
     Map(#[source] io::Error),
-    /// `mlock` failed, mostly for `RLIMIT_MEMLOCK`.
+    /// `mlock` failed, usually because of `RLIMIT_MEMLOCK`.
     #[error(
-        "cannot lock a key's memory against swapping ({0}): raise the limit of locked memory \
+        "failed to lock a key's memory against swapping ({0}): raise the limit of locked memory \
          (LimitMEMLOCK= in the systemd unit, `ulimit -l` in a shell)"
     )]
     Lock(#[source] io::Error),
     /// `madvise` failed.
-    #[error("cannot keep a key's memory out of core dumps and child processes ({0}): use Linux 3.4 or later")]
+    #[error("failed to exclude a key's memory from core dumps and child processes ({0}): use Linux 3.4 or later")]
     Advise(#[source] io::Error),
 }
 
-/// What the memory of keys is made of.
+/// The kind of memory that holds keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyMemory {
-    /// Secret memory: only this process's own accesses reach it.
+    /// Secret memory, which only this process can access.
     Secret,
     /// Ordinary pages, locked.
     Locked,
 }
 
-/// What the memory of keys is made of on this host. A single mapping may still be of ordinary pages, where no descriptor is
-/// left to ask for a secret one with.
+/// Returns the kind of memory that holds keys on this host. A single mapping may still use ordinary pages if the
+/// process has no file descriptor left.
 pub fn key_memory() -> KeyMemory {
     static FOUND: OnceLock<KeyMemory> = OnceLock::new();
     *FOUND.get_or_init(|| if secret_file().is_ok() { KeyMemory::Secret } else { KeyMemory::Locked })
 }
 
-/// memfd_secret(2), which no crate at hand wraps. Kernels before 5.14 do not have it, and those before 6.5 have it where
-/// `secretmem.enable=1` was given at boot.
+/// Calls `memfd_secret(2)`, which `nix` does not wrap. Linux has it from 5.14, before 6.5 only with the boot parameter
+/// `secretmem.enable=1`.
 fn secret_file() -> io::Result<OwnedFd> {
     // SAFETY: the call takes flags and touches no memory.
     let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
@@ -72,11 +72,11 @@ fn secret_file() -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened it for this call, so nobody else owns it.
+    // SAFETY: the kernel has just opened the descriptor for this call, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Maps secret memory. It is locked, and left out of core dumps, from the beginning.
+/// Maps secret memory, which the kernel locks and excludes from core dumps.
 fn map_secret(length: NonZeroUsize) -> io::Result<NonNull<c_void>> {
     let file = secret_file()?;
     ftruncate(&file, i64::try_from(length.get()).map_err(io::Error::other)?)?;
@@ -86,14 +86,14 @@ fn map_secret(length: NonZeroUsize) -> io::Result<NonNull<c_void>> {
     Ok(unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, &file, 0) }?)
 }
 
-/// Pages of our own: mapped, locked and kept private for as long as this lives; wiped before they go back.
+/// Separate pages that are mapped, locked and private until they are dropped. They are wiped before they are unmapped.
 struct Pages {
     start: NonNull<c_void>,
     length: NonZeroUsize,
 }
 
 impl Pages {
-    /// Pages for `length` bytes, all of them zero.
+    /// Maps zeroed pages for `length` bytes.
     fn new(length: NonZeroUsize) -> Result<Self, LockedMemoryError> {
         let secret = if key_memory() == KeyMemory::Secret { map_secret(length).ok() } else { None };
         if let Some(start) = secret {
@@ -104,14 +104,14 @@ impl Pages {
         Self::ordinary(length)
     }
 
-    /// The same of ordinary memory.
+    /// Maps ordinary pages.
     fn ordinary(length: NonZeroUsize) -> Result<Self, LockedMemoryError> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: without an address hint and without MAP_FIXED, a private anonymous mapping lands on addresses that
-        // nothing else uses, so no memory of the program changes meaning.
+        // nothing else uses, so no other memory of the program changes.
         let start = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) }
             .map_err(|errno| LockedMemoryError::Map(errno.into()))?;
-        // From here on an early return unmaps again.
+        // From here on, an early return unmaps the pages.
         let pages = Pages { start, length };
         pages.keep_private()?;
         // SAFETY: the range is the mapping made above; locking it does not change what is read there.
@@ -119,22 +119,23 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Keeps them out of core dumps and of child processes.
+    /// Excludes the pages from core dumps and child processes.
     fn keep_private(&self) -> Result<(), LockedMemoryError> {
-        // DONTFORK and not WIPEONFORK: a child that touched the keys then dies, where zeros would have it mint tokens
-        // under a key that everybody knows.
+        // DONTFORK, not WIPEONFORK: a child that reads a key must end. With zeros, it would mint tokens under a key
+        // that everybody knows.
         for advice in [MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_DONTFORK] {
-            // SAFETY: the range is the mapping of these pages, and neither advice changes what this process reads there.
+            // SAFETY: the range is the mapping of these pages, and neither advice changes what this process reads
+            // there.
             unsafe { madvise(self.start, self.length.get(), advice) }
                 .map_err(|errno: Errno| LockedMemoryError::Advise(errno.into()))?;
         }
         Ok(())
     }
 
-    /// Writes zeros over all of it.
+    /// Overwrites the pages with zeros.
     fn wipe(&mut self) {
         // SAFETY: the mapping is writable, at least `length` long, and ours alone: `&mut self` shows that no
-        // reference into it is left. The store cannot be optimised away, for the address goes on to system calls.
+        // reference into it exists. The store cannot be optimized away, because the address is passed to system calls.
         unsafe { ptr::write_bytes(self.start.as_ptr().cast::<u8>(), 0, self.length.get()) };
         // SAFETY: any byte pattern is a valid `u8`, and the store above has set the first one.
         optimization_barrier(unsafe { self.start.cast::<u8>().as_ref() });
@@ -144,30 +145,30 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         self.wipe();
-        // Unmapping unlocks, too. A failure leaves zeroed pages mapped, which harms nobody, and there is no one to tell.
-        // SAFETY: the range is the mapping that `new` made, unmapped nowhere else, and nothing refers to it any more.
+        // Unmapping also unlocks. A failure leaves zeroed pages mapped, which is harmless.
+        // SAFETY: the range is the mapping that `new` made, unmapped nowhere else, and nothing refers to it.
         let _ = unsafe { munmap(self.start, self.length.get()) };
     }
 }
 
-/// One `T` in pages of its own, which are locked against swapping, left out of core dumps, not inherited by child
-/// processes, and wiped when it is dropped.
+/// A `T` in separate pages that are locked against swapping, excluded from core dumps and child processes, and wiped
+/// when it is dropped.
 ///
-/// It has no `Debug` and no `Clone`: what is worth locking is not to be printed or multiplied. Each one takes whole
-/// pages from `RLIMIT_MEMLOCK`.
+/// It has no `Debug` and no `Clone`, because a secret must not be printed or copied. Each one takes whole pages of
+/// `RLIMIT_MEMLOCK`.
 pub struct Locked<T> {
     value: NonNull<T>,
-    /// Dropped after the value: fields go after the body of `drop`.
+    /// Dropped after the value: fields are dropped after the body of `drop` has run.
     _pages: Pages,
     owns: PhantomData<T>,
 }
 
 impl<T> Locked<T> {
-    /// Builds a `T` and keeps it in locked memory. Temporaries of `build` pass over the stack, so the stack below is
-    /// wiped afterwards; whatever `build` puts on the heap is its own to wipe.
+    /// Builds a `T` in locked memory. Afterwards it wipes the stack below, where `build` leaves temporaries. `build`
+    /// must itself wipe what it puts on the heap.
     ///
     /// # Errors
-    /// [`LockedMemoryError`] where the memory cannot be had or locked; `build` is then not called.
+    /// Returns [`LockedMemoryError`] if no memory is available or it cannot be locked. `build` is then not called.
     pub fn init(build: impl FnOnce() -> T) -> Result<Self, LockedMemoryError> {
         const { assert!(align_of::<T>() <= PAGE_BYTES_MIN) };
         let length = NonZeroUsize::new(size_of::<T>()).unwrap_or(NonZeroUsize::MIN);
@@ -179,8 +180,8 @@ impl<T> Locked<T> {
     }
 }
 
-/// Keeps the frames of `build`, and any copy of what it returns, below the frame of the caller, where
-/// [`scrub_stack`] reaches them.
+/// Keeps the frames of `build`, and copies of its result, below the frame of the caller, where [`scrub_stack`] reaches
+/// them.
 #[inline(never)]
 fn build_into<T>(slot: NonNull<T>, build: impl FnOnce() -> T) {
     // SAFETY: the only caller passes the start of a fresh mapping: writable, page-aligned (`init` asserts that this
@@ -188,7 +189,7 @@ fn build_into<T>(slot: NonNull<T>, build: impl FnOnce() -> T) {
     unsafe { slot.write(build()) };
 }
 
-/// Overwrites the part of the stack that functions called before this one have left behind.
+/// Overwrites the part of the stack that earlier calls have used.
 #[inline(never)]
 fn scrub_stack() {
     let mut frame = [0u8; STACK_SCRUB_BYTES];
@@ -212,9 +213,9 @@ impl<T> Drop for Locked<T> {
     }
 }
 
-// SAFETY: a `Locked<T>` owns its `T` as a `Box<T>` does; the pages have no tie to a thread.
+// SAFETY: a `Locked<T>` owns its `T` as a `Box<T>` does, and the pages are not bound to a thread.
 unsafe impl<T: Send> Send for Locked<T> {}
-// SAFETY: a shared `Locked<T>` gives out `&T` and nothing else.
+// SAFETY: a shared `Locked<T>` gives access only to `&T`.
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
 #[cfg(test)]
@@ -228,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// The `VmFlags` of the mapping that holds an address; `None` where nothing is mapped there.
+    /// Returns the `VmFlags` of the mapping at an address, or `None` if nothing is mapped there.
     fn vm_flags(address: usize) -> Option<Vec<String>> {
         let smaps = fs::read_to_string("/proc/self/smaps").expect("Linux has /proc/self/smaps");
         let mut inside = false;
@@ -251,21 +252,21 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_locked_and_kept_out_of_dumps_and_children() {
+    fn pages_are_locked_and_excluded_from_dumps_and_children() {
         let locked = Locked::init(|| [7u8; 32]).unwrap();
         assert_eq!(*locked, [7; 32]);
         let flags = vm_flags(address(&locked)).expect("the value is mapped");
         for (flag, meaning) in [("lo", "locked"), ("dd", "not dumped"), ("dc", "not copied on fork")] {
             assert!(flags.iter().any(|f| f == flag), "{flag} ({meaning}) is missing: {flags:?}");
         }
-        // The check can fail: the memory of this test is none of these.
+        // Shows that the check can fail.
         let ordinary = Box::new([7u8; 32]);
         let flags = vm_flags(ptr::from_ref(&*ordinary).addr()).expect("the heap is mapped");
         assert!(!flags.iter().any(|f| f == "dd"), "{flags:?}");
     }
 
     #[test]
-    fn ordinary_pages_are_kept_as_well_as_secret_ones() {
+    fn ordinary_pages_have_the_same_flags_as_secret_ones() {
         for pages in [Pages::new(NonZeroUsize::MIN).unwrap(), Pages::ordinary(NonZeroUsize::MIN).unwrap()] {
             let flags = vm_flags(pages.start.addr().get()).expect("the pages are mapped");
             assert!(["lo", "dd", "dc"].iter().all(|wanted| flags.iter().any(|flag| flag == wanted)), "{flags:?}");
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_secret_memory_but_by_its_address() {
+    fn secret_memory_cannot_be_read_through_proc() {
         let (secret, ordinary) = (Pages::new(NonZeroUsize::MIN).unwrap(), Pages::ordinary(NonZeroUsize::MIN).unwrap());
         let memory = fs::File::open("/proc/self/mem").expect("Linux has /proc/self/mem");
         let read = |pages: &Pages| memory.read_at(&mut [0], pages.start.addr().get() as u64);
@@ -293,19 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn wiping_leaves_no_byte() {
+    fn wiping_overwrites_every_byte() {
         let mut pages = Pages::new(NonZeroUsize::new(5_000).unwrap()).unwrap();
         let bytes = pages.start.cast::<u8>();
-        // SAFETY: the mapping is writable, 5,000 bytes long, and this test alone refers to it.
+        // SAFETY: the mapping is writable, 5,000 bytes long, and only this test refers to it.
         unsafe { ptr::write_bytes(bytes.as_ptr(), 0xFF, 5_000) };
         pages.wipe();
-        // SAFETY: the mapping is still there, and its bytes have been written.
+        // SAFETY: the mapping still exists, and its bytes have been written.
         let left = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), 5_000) };
         assert!(left.iter().all(|b| *b == 0));
     }
 
     #[test]
-    fn dropping_drops_the_value_once_before_it_is_wiped() {
+    fn drops_the_value_once_before_wiping() {
         static DROPS: AtomicUsize = AtomicUsize::new(0);
         struct Counted([u8; 64]);
         impl Drop for Counted {
@@ -318,15 +319,15 @@ mod tests {
         assert_eq!(DROPS.load(Ordering::SeqCst), 1);
     }
 
-    /// Memory of this process that is locked now, in KiB.
+    /// Returns the locked memory of this process, in KiB.
     fn locked_kib() -> usize {
         let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc/self/status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("it tells VmLck");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("the status has VmLck");
         line.trim().trim_end_matches(" kB").parse().expect("in kB")
     }
 
     #[test]
-    fn dropping_gives_the_pages_back() {
+    fn dropping_unmaps_the_pages() {
         // Far more than the other tests of this process hold at any time.
         const KIB: usize = 64;
         let before = locked_kib();
@@ -340,20 +341,20 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_panics_leaves_nothing_mapped() {
+    fn a_panicking_build_is_passed_on() {
         let result = catch_unwind(AssertUnwindSafe(|| Locked::init(|| -> [u8; 32] { panic!("on purpose") })));
         assert!(result.is_err());
     }
 
     #[test]
-    fn no_memory_is_an_error_that_says_what_to_do() {
+    fn the_error_says_what_to_do() {
         assert!(matches!(Pages::new(NonZeroUsize::MAX), Err(LockedMemoryError::Map(_))));
         let message = LockedMemoryError::Lock(Errno::ENOMEM.into()).to_string();
         assert!(message.contains("LimitMEMLOCK") && message.contains("ulimit -l"), "{message}");
     }
 
     #[test]
-    fn a_value_without_size_is_no_special_case() {
+    fn accepts_a_value_without_size() {
         let locked = Locked::init(|| ()).unwrap();
         assert_eq!(*locked, ());
     }

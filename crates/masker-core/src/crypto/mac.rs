@@ -1,4 +1,4 @@
-//! HMAC-SHA256 as the one PRF of tokens (ids, synthetic nonces, alias tags), and as the link of the audit chain.
+//! HMAC-SHA256, the PRF of tokens (ids, synthetic nonces, alias tags) and the link of the audit chain.
 
 use hmac::{
     KeyInit,
@@ -12,24 +12,26 @@ use sha2::Sha256;
 
 use super::encoding::enc;
 
-/// A prepared HMAC-SHA256 key: the two states after the inner and the outer key block (RFC 2104 section 4), so that
-/// a tag costs no more than its message. It holds as much as the key, so it lives in [`super::Locked`]; the copy
-/// that computes a tag is wiped when it is done, and never moved until then: a move leaves another copy behind, which
-/// nobody wipes, and from the stack such remains get into whatever is put together there next.
+/// A prepared HMAC-SHA256 key: the two states after the inner and the outer key block (RFC 2104 section 4). A tag then
+/// costs no more than its message.
+///
+/// The states are as secret as the key, so they are kept in [`super::Locked`]. The copy that computes a tag is wiped
+/// when it is dropped, and it is never moved: a move would leave a copy on the stack that is not wiped.
 pub(super) struct MacKey(HmacCore<Sha256>);
 
 impl MacKey {
-    /// Prepares a key. HMAC takes any length; those of this crate are 32 bytes.
+    /// Prepares a key. HMAC accepts any length; the keys of this crate are 32 bytes.
     pub(super) fn new(key: &[u8]) -> Self {
         MacKey(HmacCore::new_from_slice(key).expect("HMAC takes keys of any length (RFC 2104 section 2)"))
     }
 
-    /// `HMAC-SHA256(key, enc(parts))[0..N]`. A truncated tag keeps HMAC's properties (RFC 2104 section 5).
+    /// Computes `HMAC-SHA256(key, enc(parts))[0..N]`. A truncated tag keeps the properties of HMAC (RFC 2104 section
+    /// 5).
     pub(super) fn tag<const N: usize>(&self, parts: &[&[u8]]) -> [u8; N] {
         self.truncated(|feed| enc(parts, feed))
     }
 
-    /// `HMAC-SHA256(key, a || b)`: for a first part of fixed length, which is then told from the second without [`enc`].
+    /// Computes `HMAC-SHA256(key, a || b)`. The first part has a fixed length, so the parts need no [`enc`].
     pub(super) fn tag_of_two(&self, a: &[u8; 32], b: &[u8]) -> [u8; 32] {
         self.truncated(|feed| {
             feed(a);
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_key_can_be_used_again() {
+    fn a_prepared_key_can_be_reused() {
         let key = MacKey::new(&[1; 32]);
         let first: [u8; 32] = key.tag(&[b"a", b"b"]);
         assert_ne!(key.tag(&[b"ab", b""]), first);

@@ -1,9 +1,9 @@
 //! The cryptography of tokens and records: keys in locked memory, subkeys, ciphers, synthetic nonces.
 //!
-//! Only constructions with a published analysis are put together here: HKDF (RFC 5869) for subkeys, HMAC-SHA256
-//! (RFC 2104) as the PRF, XAES-256-GCM (C2SP) and XChaCha20-Poly1305 as AEADs with 192-bit nonces, and the SIV
-//! composition (Rogaway and Shrimpton, 2006) for deterministic tokens. Everything above this module holds a
-//! [`GenerationKeys`] and never a key's bytes.
+//! All constructions have a published analysis: HKDF (RFC 5869) for subkeys, HMAC-SHA256 (RFC 2104) as the PRF,
+//! XAES-256-GCM (C2SP) and XChaCha20-Poly1305 as AEADs with 192-bit nonces, and the SIV composition (Rogaway and
+//! Shrimpton, 2006) for deterministic tokens. Code outside this module uses [`GenerationKeys`] and never sees the bytes
+//! of a key.
 
 pub mod aead;
 pub mod chain;

@@ -1,5 +1,5 @@
-//! ISO/IEC 7816-4 padding: `0x80`, then zeros up to a multiple of 16 bytes. It hides a length within its 16-byte
-//! bucket, and is always there, so it can always be taken off again.
+//! ISO/IEC 7816-4 padding: `0x80`, then zeros up to a multiple of 16 bytes. It hides the length within a block of 16
+//! bytes. It is always added, so that it can always be removed.
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -7,22 +7,22 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 pub(super) const BLOCK_BYTES: usize = 16;
 const MARK: u8 = 0x80;
 
-/// The length, in bytes, of `length` bytes with their padding: always more than `length`, by at most 16.
+/// Returns the length of `length` bytes with their padding: 1 to 16 bytes more.
 pub(super) const fn padded_bytes(length: usize) -> usize {
     (length / BLOCK_BYTES + 1) * BLOCK_BYTES
 }
 
-/// Appends the padding of the `length` bytes that end `buffer`.
+/// Appends the padding for the last `length` bytes of `buffer`.
 pub(super) fn pad(buffer: &mut Vec<u8>, length: usize) {
     let end = buffer.len() + padded_bytes(length) - length;
     buffer.push(MARK);
     buffer.resize(end, 0);
 }
 
-/// The length of what was padded; `None` if this is not what [`pad`] makes: not whole blocks, no mark in the last
-/// block, or something other than zeros after it.
+/// Returns the length without padding. Returns `None` if [`pad`] did not produce the bytes: if there are no whole
+/// blocks, there is no mark in the last block, or the bytes after it are not zeros.
 ///
-/// The last block is read whole, in constant time: how far the mark is from its end is told by nothing but the result.
+/// It reads the whole last block in constant time, so that only the result reveals the position of the mark.
 pub(super) fn unpadded_bytes(padded: &[u8]) -> Option<usize> {
     if !padded.len().is_multiple_of(BLOCK_BYTES) {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn unpadded_bytes(padded: &[u8]) -> Option<usize> {
     let mut padding = 0u8;
     for byte in last.iter().rev() {
         let (is_mark, is_zero) = (byte.ct_eq(&MARK), byte.ct_eq(&0));
-        // Up to the mark, from the end, there are zeros; what is before it is not looked at.
+        // From the end up to the mark, all bytes must be zeros. Bytes before the mark are ignored.
         valid &= marked | is_mark | is_zero;
         padding = u8::conditional_select(&(padding + 1), &padding, marked);
         marked |= is_mark;
@@ -46,9 +46,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_comes_back() {
+    fn unpadding_restores_every_length() {
         for length in 0..=64 {
-            // Values that end in what padding is made of must not be taken for it.
+            // The end of such a value looks like padding.
             for byte in [0x00, 0x80, 0x01, 0xFF] {
                 let mut buffer = vec![byte; length];
                 pad(&mut buffer, length);
@@ -60,15 +60,15 @@ mod tests {
     }
 
     #[test]
-    fn padding_goes_after_what_stands_before() {
+    fn padding_follows_earlier_bytes() {
         let mut buffer = b"headervalue".to_vec();
         pad(&mut buffer, 5);
         assert_eq!(buffer, b"headervalue\x80\0\0\0\0\0\0\0\0\0\0");
     }
 
-    /// Every change of one byte in the last block, against a plain reading of the rule.
+    /// Compares the result of every change of one byte in the last block with a simple implementation of the rule.
     #[test]
-    fn anything_else_is_refused() {
+    fn rejects_everything_else() {
         for length in 0..=32 {
             let mut padded = vec![0x41; length];
             pad(&mut padded, length);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_whole_and_the_mark_is_in_the_last() {
+    fn rejects_partial_blocks_and_a_mark_before_the_last_block() {
         assert_eq!(unpadded_bytes(b""), None);
         assert_eq!(unpadded_bytes(&[0; 16]), None);
         assert_eq!(unpadded_bytes(b"\x80"), None);

@@ -1,4 +1,4 @@
-//! What a vault record holds, and how it is laid out inside the seal.
+//! The content of a vault record, and its layout before sealing.
 //!
 //! ```text
 //! payload   = u16 length of the context || u16 length of the value || u16 length of the normal form
@@ -8,8 +8,8 @@
 //!                          aad = enc("MSKV1-record", kind, kid, id)), ciphertext || tag
 //! ```
 //!
-//! Integers are big-endian; the texts are UTF-8. A normal form of length 0 says that it is the value itself. Kind and
-//! kid are those under which the token was minted, whatever key seals the record now.
+//! Integers are big-endian; texts are UTF-8. A normal form of length 0 means that it equals the value. Kind and kid are
+//! those under which the token was minted, even if another key now seals the record.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ use masker_types::{
 
 /// Bytes of the three lengths.
 const LENGTHS_BYTES: usize = 6;
-/// Length of the longest sealed payload, in bytes, with its tag.
+/// Length of the longest sealed payload with its tag, in bytes.
 pub const SEALED_BYTES_MAX: usize =
     padding::padded_bytes(LENGTHS_BYTES + CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX) + TAG_BYTES;
 
@@ -34,25 +34,25 @@ const _: () = assert!(SEALED_BYTES_MAX + NONCE_BYTES < ROW_BYTES_MAX);
 const _: () = assert!(CONTEXT_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX <= u16::MAX as usize);
 
-/// What a record keeps under its seal. It has no `Debug`: it is the personal data itself.
+/// The sealed content of a record. It has no `Debug`, because it is personal data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RecordPayload<'a> {
     /// The context that the token is bound to.
     pub context: Context<'a>,
-    /// The value as it came first.
+    /// The value as it was first given.
     pub value: Value<'a>,
-    /// Its normal form, where that is another text; rotation computes new ids from it. It has the bounds of a value.
+    /// The normal form, if it differs from the value. Rotation computes new ids from it. It has the bounds of a value.
     pub normal: Option<Value<'a>>,
 }
 
 impl RecordPayload<'_> {
-    /// The padded plaintext, in one allocation with room for the tag: it is encrypted where it stands.
+    /// Returns the padded plaintext in one allocation with capacity for the tag, so that it can be encrypted in place.
     pub(super) fn to_plaintext(self) -> Vec<u8> {
         let texts = [self.context.as_str(), self.value.as_str(), self.normal.map_or("", |normal| normal.as_str())];
         let length = LENGTHS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
         let mut plaintext = Vec::with_capacity(padding::padded_bytes(length) + TAG_BYTES);
         for text in texts {
-            // Contexts and values are bounded by their types, and the bounds by the assertions above.
+            // Cannot truncate: the types bound contexts and values, and the assertions above bound the bounds.
             plaintext.extend_from_slice(&(text.len() as u16).to_be_bytes());
         }
         for text in texts {
@@ -63,7 +63,7 @@ impl RecordPayload<'_> {
     }
 }
 
-/// A sealed payload, as a row keeps it.
+/// A sealed payload, as a row stores it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedRecord {
     /// The random nonce.
@@ -72,19 +72,19 @@ pub struct SealedRecord {
     pub ciphertext: Vec<u8>,
 }
 
-/// An opened payload. It is wiped when dropped, and has no `Debug`.
+/// An opened payload. It is wiped when it is dropped, and has no `Debug`.
 pub struct OpenedRecord {
-    /// Context, value and normal form, one after the other.
+    /// Context, value and normal form, concatenated.
     texts: Zeroizing<String>,
     context_end: usize,
     value_end: usize,
 }
 
 impl OpenedRecord {
-    /// Reads a decrypted plaintext.
+    /// Parses a decrypted plaintext.
     ///
     /// # Errors
-    /// [`UnsealError`] for what [`RecordPayload::to_plaintext`] does not write: it was sealed by something else.
+    /// Returns [`UnsealError`] for bytes that [`RecordPayload::to_plaintext`] does not produce.
     pub(super) fn from_plaintext(mut plaintext: Zeroizing<Vec<u8>>) -> Result<Self, UnsealError> {
         let length = padding::unpadded_bytes(&plaintext).ok_or(UnsealError)?;
         plaintext.truncate(length);
@@ -96,7 +96,7 @@ impl OpenedRecord {
         }
         plaintext.drain(..LENGTHS_BYTES);
         let opened = OpenedRecord { texts: into_text(plaintext)?, context_end: context, value_end: context + value };
-        // The proofs that the accessors build on, and that whole characters stand between the boundaries.
+        // The accessors rely on these checks: the texts have valid lengths and are split at character boundaries.
         let normal_is_value = opened.text(opened.value_end..opened.texts.len())?.is_empty();
         Context::new(opened.text(0..opened.context_end)?).ok_or(UnsealError)?;
         Value::new(opened.text(opened.context_end..opened.value_end)?).ok_or(UnsealError)?;
@@ -110,17 +110,18 @@ impl OpenedRecord {
         self.texts.get(range).ok_or(UnsealError)
     }
 
-    /// The context that the token is bound to; empty where there is none.
+    /// Returns the context that the token is bound to. It may be empty.
     pub fn context(&self) -> &str {
         &self.texts[..self.context_end]
     }
 
-    /// The value as it came first.
+    /// The value as it was first given.
     pub fn value(&self) -> &str {
         &self.texts[self.context_end..self.value_end]
     }
 
-    /// The normal form of the value, from which ids are computed: the value itself, where the record holds no other.
+    /// Returns the normal form of the value, from which ids are computed. It is the value itself if the record contains
+    /// no other.
     pub fn normal(&self) -> &str {
         match &self.texts[self.value_end..] {
             "" => self.value(),
@@ -128,7 +129,7 @@ impl OpenedRecord {
         }
     }
 
-    /// The same payload again, to seal it under another key.
+    /// Returns the payload, to seal it under another key.
     pub fn payload(&self) -> RecordPayload<'_> {
         let value = |text| Value::new(text).expect("checked when the record was opened");
         RecordPayload {
@@ -142,7 +143,7 @@ impl OpenedRecord {
     }
 }
 
-/// Takes bytes over as text without copying them; what is no UTF-8 is wiped.
+/// Converts bytes to text without copying them. Wipes them if they are not UTF-8.
 pub(super) fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, UnsealError> {
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_what_the_module_says() {
+    fn the_layout_follows_the_documentation() {
         assert_eq!(
             payload("ctx", "Väl", "n").to_plaintext(),
             b"\x00\x03\x00\x04\x00\x01ctxV\xC3\xA4ln\x80\0" // 6 + 3 + 4 + 1 bytes, then two of padding
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_come_back() {
+    fn opens_every_payload() {
         let long = "é".repeat(2_048);
         for (context, value, normal) in
             [("", "v", ""), ("c", "value", "VALUE"), (&"x".repeat(256), &long, &long), ("ä", "ö", "ü")]
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_payload_does_not_open() {
+    fn rejects_malformed_payloads() {
         let padded = |payload: &[u8]| {
             let mut plaintext = payload.to_vec();
             padding::pad(&mut plaintext, payload.len());
@@ -205,12 +206,12 @@ mod tests {
             b"",
             b"\0\0\0\x01\0",
             b"\0\0\0\0\0\0",              // no value
-            b"\0\0\0\x02\0\0v",           // shorter than it says
-            b"\0\0\0\x01\0\0vv",          // longer than it says
+            b"\0\0\0\x02\0\0v",           // shorter than its lengths
+            b"\0\0\0\x01\0\0vv",          // longer than its lengths
             b"\0\0\0\x01\0\0\xFF",        // not UTF-8
             b"\0\x01\0\x01\0\0\xC3\xA4",  // a character across a boundary
-            b"\xFF\xFF\xFF\xFF\xFF\xFFv", // lengths that no sum may overflow
-            b"\0\0\0\x01\x80\x00v",       // a normal form that is not there
+            b"\xFF\xFF\xFF\xFF\xFF\xFFv", // lengths whose sum must not overflow
+            b"\0\0\0\x01\x80\x00v",       // a normal form that is missing
         ];
         for case in cases {
             assert!(open(&padded(case)).is_err(), "{case:02x?}");

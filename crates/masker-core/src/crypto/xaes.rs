@@ -10,10 +10,10 @@ use zeroize::Zeroize;
 use super::aead::{NONCE_BYTES, TAG_BYTES, UnsealError};
 use masker_types::limits::KEY_BYTES;
 
-/// AES-256-GCM that knows how to encrypt blocks alone: GCM never decrypts one, and a schedule for that would be
-/// computed for nothing with every nonce.
+/// AES-256-GCM without the key schedule for decryption of blocks. GCM does not need it, and computing it for each nonce
+/// would cost time.
 type Aes256Gcm = AesGcm<Aes256Enc, U12>;
-/// Bytes of the nonce that select the key; the other 12 are the nonce of AES-256-GCM.
+/// Bytes of the nonce that select the key. The other 12 are the nonce of AES-256-GCM.
 const KEY_NONCE_BYTES: usize = 12;
 
 /// A prepared XAES-256-GCM key: the AES-256 key schedule and the CMAC subkey `K1`, which all nonces share.
@@ -24,8 +24,9 @@ const KEY_NONCE_BYTES: usize = 12;
 /// ciphertext = AES-256-GCM(Kx, N[12..], plaintext, aad)                     (NIST SP 800-108r1, SP 800-38D)
 /// ```
 ///
-/// The 192-bit nonce can be random, or come from a PRF, for 2^80 messages with a chance of 2^-32 that one repeats. A
-/// repeated nonce under other data gives GCM's authentication away. Nothing here commits to the key.
+/// The 192-bit nonce can be random or the output of a PRF: after 2^80 messages, the probability of a repetition is
+/// 2^-32. A nonce that is repeated with other data breaks the authentication of GCM. The construction does not commit
+/// to its key.
 pub(super) struct Xaes256Gcm {
     cipher: Aes256Enc,
     k1: Block,
@@ -42,7 +43,7 @@ impl Xaes256Gcm {
         Xaes256Gcm { cipher, k1 }
     }
 
-    /// Encrypts `data` in place and gives its tag. The nonce must never repeat under this key with other data or aad.
+    /// Encrypts `data` in place and returns its tag. The nonce must never repeat under this key with other data or aad.
     pub(super) fn seal(&self, nonce: &[u8; NONCE_BYTES], aad: &[u8], data: &mut [u8]) -> [u8; TAG_BYTES] {
         let (cipher, nonce) = self.for_nonce(nonce);
         cipher
@@ -51,7 +52,7 @@ impl Xaes256Gcm {
             .into()
     }
 
-    /// Decrypts `data` in place; it stays as it is where the tag does not fit.
+    /// Decrypts `data` in place. If the tag is wrong, `data` stays unchanged.
     pub(super) fn open(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -63,7 +64,7 @@ impl Xaes256Gcm {
         cipher.decrypt_inout_detached(&nonce, aad, data.into(), tag.into()).map_err(|_| UnsealError)
     }
 
-    /// `(Kx prepared, Nx)`.
+    /// Returns the cipher with the key `Kx`, and the nonce `Nx`.
     fn for_nonce(&self, nonce: &[u8; NONCE_BYTES]) -> (Aes256Gcm, aes_gcm::Nonce<U12>) {
         let (key_nonce, gcm_nonce) = nonce.split_at(KEY_NONCE_BYTES);
         let mut halves = [[0, 1, b'X', 0], [0, 2, b'X', 0]].map(|counter_and_label| {
@@ -92,7 +93,7 @@ impl Drop for Xaes256Gcm {
     }
 }
 
-/// Multiplication by `x` in GF(2^128) as CMAC does it (NIST SP 800-38B section 6.1), without a branch on the secret.
+/// Multiplies by `x` in GF(2^128) as CMAC does (NIST SP 800-38B section 6.1), without a branch on the secret.
 fn doubled(l: &Block) -> Block {
     let l = u128::from_be_bytes((*l).into());
     let carry = (l >> 127).wrapping_neg() & 0b1000_0111;
@@ -106,8 +107,8 @@ mod tests {
 
     use super::*;
 
-    /// The two vectors of <https://c2sp.org/XAES-256-GCM>, with their inner values: the top bit of `L` is 0 in the
-    /// first and 1 in the second.
+    /// Checks the two vectors of <https://c2sp.org/XAES-256-GCM> with their inner values. The top bit of `L` is 0 in
+    /// the first and 1 in the second.
     #[test]
     fn c2sp_vectors() {
         let nonce = b"ABCDEFGHIJKLMNOPQRSTUVWX";
@@ -131,8 +132,8 @@ mod tests {
         }
     }
 
-    /// The accumulated randomized test of <https://c2sp.org/XAES-256-GCM>: keys, nonces, plaintexts and associated
-    /// data from one SHAKE128 of nothing, ciphertexts into another.
+    /// Runs the accumulated randomized test of <https://c2sp.org/XAES-256-GCM>: keys, nonces, plaintexts and associated
+    /// data come from one SHAKE128 of the empty input, and ciphertexts go into another.
     #[test]
     fn c2sp_accumulated_10_000() {
         let mut source = Shake128::default().finalize_xof();
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_open_is_left_as_it_was() {
+    fn failed_decryption_leaves_the_data_unchanged() {
         let xaes = Xaes256Gcm::new(&[5; 32]);
         let mut data = *b"sixteen bytes!!!";
         let mut tag = xaes.seal(&[1; 24], b"aad", &mut data);

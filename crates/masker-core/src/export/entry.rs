@@ -1,4 +1,4 @@
-//! What is under the seal: records, then tombstones, each in the order of their ids, then how many there were.
+//! The entries of an export: records, then tombstones, each in the order of their ids, then their counts.
 
 use super::ExportError;
 use masker_types::limits::ROW_BYTES_MAX;
@@ -9,12 +9,12 @@ const END: u8 = b'e';
 
 const _: () = assert!(ROW_BYTES_MAX <= u16::MAX as usize);
 
-/// How many entries there are.
+/// The counts of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryCounts {
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// Tombstones.
+    /// The number of tombstones.
     pub tombstones: u64,
 }
 
@@ -28,14 +28,14 @@ impl EntryCounts {
     }
 }
 
-/// One entry.
+/// An entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ExportEntry<'a> {
-    /// A record: its id, and its row as the vault holds it.
+    /// A record: its id, and its row as the vault stores it.
     Record([u8; 16], &'a [u8]),
-    /// A tombstone: the id, and its row.
+    /// A tombstone: its id and its row.
     Tombstone([u8; 16], &'a [u8]),
-    /// The last entry.
+    /// The last entry, with the counts.
     End(EntryCounts),
 }
 
@@ -56,12 +56,12 @@ impl ExportEntry<'_> {
 fn write_row(bytes: &mut Vec<u8>, kind: u8, id: &[u8; 16], row: &[u8]) {
     bytes.push(kind);
     bytes.extend_from_slice(id);
-    // The store holds no longer row, as asserted above.
+    // Cannot truncate: the assertion above bounds rows.
     bytes.extend_from_slice(&(row.len() as u16).to_be_bytes());
     bytes.extend_from_slice(row);
 }
 
-/// Reads entries out of chunks, and holds their order and number against the format.
+/// Reads entries from chunks, and checks their order and number.
 #[derive(Default)]
 pub struct EntryReader {
     bytes: Vec<u8>,
@@ -72,17 +72,17 @@ pub struct EntryReader {
 }
 
 impl EntryReader {
-    /// Takes an opened chunk.
+    /// Adds an opened chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.bytes.drain(..self.at);
         self.at = 0;
         self.bytes.extend_from_slice(chunk);
     }
 
-    /// The next entry; `None` where another chunk is needed, or the end was read.
+    /// Returns the next entry, or `None` if another chunk is needed or the end was read.
     ///
     /// # Errors
-    /// [`ExportError::Damaged`] for what the format does not allow.
+    /// Returns [`ExportError::Damaged`] if the format is violated.
     pub fn take_next(&mut self) -> Result<Option<ExportEntry<'_>>, ExportError> {
         let rest = &self.bytes[self.at..];
         if self.ended {
@@ -95,7 +95,7 @@ impl EntryReader {
                 let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 let length = usize::from(u16::from_be_bytes(*length));
                 let Some(row) = rest.get(..length) else { return Ok(None) };
-                // Records before tombstones, as the order of their letters has it.
+                // Records come before tombstones, in the order of their letters.
                 if self.last.is_some_and(|last| last >= (kind, *id)) {
                     return Err(ExportError::Damaged("its entries are out of order"));
                 }
@@ -109,20 +109,20 @@ impl EntryReader {
             END => {
                 let Some((records, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 let Some((tombstones, _)) = rest.split_first_chunk() else { return Ok(None) };
-                let told =
+                let declared =
                     EntryCounts { records: u64::from_be_bytes(*records), tombstones: u64::from_be_bytes(*tombstones) };
-                if told != self.counts {
-                    return Err(ExportError::Damaged("it has not as many entries as it says"));
+                if declared != self.counts {
+                    return Err(ExportError::Damaged("its number of entries is wrong"));
                 }
                 self.at += 17;
                 self.ended = true;
-                Ok(Some(ExportEntry::End(told)))
+                Ok(Some(ExportEntry::End(declared)))
             }
-            _ => Err(ExportError::Damaged("it has an entry of a kind that its layout does not know")),
+            _ => Err(ExportError::Damaged("it has an entry of an unknown type")),
         }
     }
 
-    /// Whether the end was read, and nothing follows it.
+    /// Returns whether the end was read and nothing follows it.
     pub fn is_at_end(&self) -> bool {
         self.ended && self.at == self.bytes.len()
     }
@@ -138,7 +138,7 @@ mod tests {
         bytes
     }
 
-    /// Reads in pieces of some size; tells how many entries there were before the end.
+    /// Reads pieces of a given size. Returns the counts in the last entry, if it was read.
     fn read(bytes: &[u8], piece: usize) -> Result<Option<EntryCounts>, ExportError> {
         let mut entries = EntryReader::default();
         let mut end = None;
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_in_pieces_of_any_size() {
+    fn reads_entries_in_pieces_of_any_size() {
         let counts = EntryCounts { records: 2, tombstones: 1 };
         let bytes = written(&[
             ExportEntry::Record([1; 16], b"row"),
@@ -172,21 +172,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_format_does_not_allow_is_damage() {
+    fn rejects_violations_of_the_format() {
         let (a, b) = (ExportEntry::Record([1; 16], b"a"), ExportEntry::Record([2; 16], b"b"));
-        let stone = ExportEntry::Tombstone([1; 16], b"t");
+        let tombstone = ExportEntry::Tombstone([1; 16], b"t");
         let end = |records, tombstones| ExportEntry::End(EntryCounts { records, tombstones });
         for (entries, why) in [
             (&[b, a][..], "out of order"),
             (&[a, a], "out of order"),
-            (&[stone, a], "out of order"),
-            (&[stone, stone], "out of order"),
-            (&[a, end(2, 0)], "as many entries"),
-            (&[a, stone, end(1, 0)], "as many entries"),
+            (&[tombstone, a], "out of order"),
+            (&[tombstone, tombstone], "out of order"),
+            (&[a, end(2, 0)], "number of entries"),
+            (&[a, tombstone, end(1, 0)], "number of entries"),
             (&[a, end(1, 0), end(1, 0)], "follows its end"),
         ] {
-            let told = read(&written(entries), 1_000);
-            assert!(matches!(told, Err(ExportError::Damaged(told)) if told.contains(why)), "{why}");
+            let result = read(&written(entries), 1_000);
+            assert!(matches!(result, Err(ExportError::Damaged(reason)) if reason.contains(why)), "{why}");
         }
         assert!(matches!(read(b"x", 1), Err(ExportError::Damaged(_))));
     }

@@ -1,4 +1,4 @@
-//! What stands before the seal: whose export it is, and which keys open it.
+//! The header of an export: its vault, and the keys that open it.
 
 use super::{EXPORT_VERSION, ExportError};
 use crate::crypto::{
@@ -9,50 +9,50 @@ use masker_types::kind::Kid;
 
 /// The first bytes of every export.
 const MAGIC: &[u8] = b"masker export\n";
-/// Length of what comes before the header's fields, in bytes: the magic, the version, the length of the fields.
+/// Length of the part before the fields of the header, in bytes: the magic, the version, and the length of the fields.
 pub const PREFIX_BYTES: usize = MAGIC.len() + 1 + 4;
-/// Longest fields, in bytes: those of more than 100,000 key generations.
+/// Longest fields of a header, in bytes: enough for 100,000 key generations.
 const FIELDS_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
-/// A key generation that a record of the export is sealed under, or that opens the export.
+/// A key generation that sealed records of the export, or that opens the export.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderKey {
     /// The key id.
     pub kid: Kid,
-    /// The generation's public name.
+    /// The public name of the generation.
     pub fingerprint: Fingerprint,
-    /// Records under it when the export began.
+    /// The number of records under it when the export began.
     pub records: u64,
-    /// The key of the file under this generation, where it opens the file.
+    /// The file key under this generation, if it opens the file.
     pub wrapped: Option<WrappedKey>,
 }
 
-/// The header of an export. Until the payload was opened under it, nothing vouches for it.
+/// The header of an export. It is authenticated only once the payload was opened under it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExportHeader {
     /// The id of the vault.
     pub vault_id: [u8; 16],
-    /// When the export began.
+    /// The time when the export began, in milliseconds.
     pub created_at_ms: u64,
-    /// Random, for the derivation of the payload's key.
+    /// A random salt for the derivation of the payload key.
     pub salt: [u8; SALT_BYTES],
-    /// The generations, in the order in which they were listed.
+    /// The generations, in the order of the file.
     pub keys: Vec<HeaderKey>,
 }
 
 impl ExportHeader {
-    /// What a wrapped key of the file is bound to: vault id, time and salt.
+    /// Returns what a wrapped file key is bound to: vault id, time and salt.
     pub fn binding(&self) -> Vec<u8> {
         [&self.vault_id[..], &self.created_at_ms.to_be_bytes(), &self.salt].concat()
     }
 
-    /// The bytes of the header, from the first of the file on.
+    /// Returns the bytes of the header, which begin the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = self.binding();
         fields.extend_from_slice(&(self.keys.len() as u32).to_be_bytes());
         for key in &self.keys {
             fields.push(u8::from(key.wrapped.is_some()));
-            // Names of keys are at most 48 bytes by their type.
+            // Cannot truncate: a key id has at most 48 bytes.
             fields.push(key.kid.as_str().len() as u8);
             fields.extend_from_slice(key.kid.as_str().as_bytes());
             fields.extend_from_slice(key.fingerprint.as_bytes());
@@ -65,27 +65,27 @@ impl ExportHeader {
         [MAGIC, &[EXPORT_VERSION], &(fields.len() as u32).to_be_bytes(), &fields].concat()
     }
 
-    /// How many bytes of fields follow the prefix.
+    /// Returns the length of the fields after the prefix, in bytes.
     ///
     /// # Errors
-    /// [`ExportError`] where this is not the beginning of an export that can be read.
+    /// Returns [`ExportError`] if the prefix does not begin an export that this release can read.
     pub fn fields_bytes(prefix: &[u8; PREFIX_BYTES]) -> Result<usize, ExportError> {
         let rest = prefix.strip_prefix(MAGIC).ok_or(ExportError::Foreign)?;
         match rest {
-            [0, ..] => Err(ExportError::Damaged("its layout has no version")),
+            [0, ..] => Err(ExportError::Damaged("its format has no version")),
             [version, ..] if *version > EXPORT_VERSION => Err(ExportError::NewerVersion(*version)),
             [_, a, b, c, d] => match u32::from_be_bytes([*a, *b, *c, *d]) {
-                bytes if bytes > FIELDS_BYTES_MAX => Err(ExportError::Damaged("its header is longer than any")),
+                bytes if bytes > FIELDS_BYTES_MAX => Err(ExportError::Damaged("its header is too long")),
                 bytes => Ok(bytes as usize),
             },
             _ => Err(ExportError::Foreign),
         }
     }
 
-    /// Reads the fields, all of them and nothing more.
+    /// Parses the fields.
     ///
     /// # Errors
-    /// [`ExportError::Damaged`].
+    /// Returns [`ExportError::Damaged`] if the fields are malformed.
     pub fn parse_fields(fields: &[u8]) -> Result<Self, ExportError> {
         let mut fields = Fields(fields);
         let vault_id = fields.array()?;
@@ -96,13 +96,13 @@ impl ExportHeader {
         for _ in 0..count {
             let [flags, length] = fields.array()?;
             let kid = std::str::from_utf8(fields.take(usize::from(length))?).ok().and_then(Kid::parse);
-            let kid = kid.ok_or(ExportError::Damaged("its header names an impossible key id"))?;
+            let kid = kid.ok_or(ExportError::Damaged("its header has an invalid key id"))?;
             let fingerprint = Fingerprint::from_bytes(fields.array()?);
             let records = fields.integer()?;
             let wrapped = match flags {
                 0 => None,
                 1 => Some(WrappedKey { nonce: fields.array()?, sealed: fields.array::<WRAPPED_BYTES>()? }),
-                _ => return Err(ExportError::Damaged("its header has flags that its layout does not know")),
+                _ => return Err(ExportError::Damaged("its header has unknown flags")),
             };
             keys.push(HeaderKey { kid, fingerprint, records, wrapped });
         }
@@ -113,7 +113,7 @@ impl ExportHeader {
     }
 }
 
-/// What is left of the fields.
+/// The rest of the fields.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_the_page() {
+    fn the_bytes_follow_the_specification() {
         let mut expected = b"masker export\n\x01\0\0\0\xB0".to_vec();
         expected.extend_from_slice(&[1; 16]);
         expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 2]);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_told() {
+    fn rejects_malformed_headers() {
         let bytes = header().encode();
         for length in 0..bytes.len() {
             assert!(parse(&bytes[..length]).is_err(), "{length} bytes");
@@ -189,9 +189,9 @@ mod tests {
         };
         assert_eq!(changed(0, b'M'), Some(ExportError::Foreign));
         assert_eq!(changed(14, 2), Some(ExportError::NewerVersion(2)));
-        assert_eq!(changed(14, 0), Some(ExportError::Damaged("its layout has no version")));
-        assert_eq!(changed(15, 255), Some(ExportError::Damaged("its header is longer than any")));
-        assert_eq!(changed(79, 2), Some(ExportError::Damaged("its header has flags that its layout does not know")));
-        assert_eq!(changed(81, b'k'), Some(ExportError::Damaged("its header names an impossible key id")));
+        assert_eq!(changed(14, 0), Some(ExportError::Damaged("its format has no version")));
+        assert_eq!(changed(15, 255), Some(ExportError::Damaged("its header is too long")));
+        assert_eq!(changed(79, 2), Some(ExportError::Damaged("its header has unknown flags")));
+        assert_eq!(changed(81, b'k'), Some(ExportError::Damaged("its header has an invalid key id")));
     }
 }

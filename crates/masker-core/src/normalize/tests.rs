@@ -30,9 +30,9 @@ fn exact_keeps_every_byte() {
 }
 
 #[test]
-fn trim_knows_the_white_space_of_unicode() {
+fn trim_removes_the_white_space_of_unicode() {
     check(Normalizer::Trim, &[("\u{a0}\u{2003}x  y\u{3000}\u{85}", "x  y"), ("\u{b}a\u{c}", "a")]);
-    // Neither is White_Space: ZERO WIDTH SPACE and the byte order mark.
+    // ZERO WIDTH SPACE and the byte order mark are not White_Space.
     check(Normalizer::Trim, &[("\u{200b}x\u{feff}", "\u{200b}x\u{feff}")]);
 }
 
@@ -53,7 +53,7 @@ fn casefold_folds_fully_and_composes() {
             ("a\tb\n\u{b}\u{c}c", "a b c"),
             ("  A  b ", "a b"),
             ("½", "1⁄2"),
-            // Folding takes these apart; NFKC puts them together again.
+            // Folding decomposes these; NFKC composes them again.
             ("ΐ", "ΐ"),
             ("ǰ", "ǰ"),
             ("already normal 7", "already normal 7"),
@@ -62,7 +62,7 @@ fn casefold_folds_fully_and_composes() {
 }
 
 #[test]
-fn phones_without_a_country_are_north_american() {
+fn phone_assumes_north_america_without_a_country_code() {
     check(
         Normalizer::Phone,
         &[
@@ -82,7 +82,7 @@ fn phones_without_a_country_are_north_american() {
 }
 
 #[test]
-fn dates_are_days_of_the_calendar() {
+fn date_accepts_only_existing_days() {
     check(
         Normalizer::Date,
         &[
@@ -106,7 +106,7 @@ fn dates_are_days_of_the_calendar() {
 }
 
 #[test]
-fn addresses_have_one_text() {
+fn ip_gives_canonical_addresses() {
     check(
         Normalizer::Ip,
         &[
@@ -125,14 +125,14 @@ fn addresses_have_one_text() {
 }
 
 #[test]
-fn nothing_of_its_own_falls_back_to_trim() {
+fn normalizers_that_find_nothing_fall_back_to_trim() {
     for normalizer in [Normalizer::Digits, Normalizer::Alnum, Normalizer::Phone, Normalizer::Date, Normalizer::Ip] {
         check(normalizer, &[(" – ", "–"), ("\t…\u{3000}", "…")]);
     }
 }
 
 #[test]
-fn white_space_alone_is_refused_except_by_exact() {
+fn only_exact_accepts_white_space_alone() {
     for normalizer in Normalizer::ALL {
         let expected =
             if normalizer == Normalizer::Exact { Ok(" \u{3000}".to_owned()) } else { Err(NormalizeError::Empty) };
@@ -150,7 +150,7 @@ fn a_normal_form_has_the_bounds_of_a_value() {
 }
 
 #[test]
-fn what_is_normal_already_is_not_copied() {
+fn normal_forms_are_not_copied() {
     let cases = [
         (Normalizer::Trim, " x "),
         (Normalizer::Casefold, " sarah chen"),
@@ -166,9 +166,8 @@ fn what_is_normal_already_is_not_copied() {
     }
 }
 
-/// What every single character becomes, for ever. A new version of the Unicode tables may fail this test: then look at
-/// which characters changed. Those that Unicode had not assigned before are no harm to known values; any other change
-/// needs a normalizer of another name.
+/// Freezes the normal form of every character. A new version of the Unicode tables may fail this test: then check which
+/// characters changed. Newly assigned characters do not affect known values; any other change needs a new normalizer.
 #[test]
 fn the_normal_forms_of_single_characters_are_frozen() {
     let digest = |normalizer: Normalizer| {
@@ -193,7 +192,7 @@ fn the_normal_forms_of_single_characters_are_frozen() {
     assert_eq!(digests, frozen.map(|(name, digest)| (name, digest.to_owned())));
 }
 
-/// Text in which the characters that matter here are frequent.
+/// Generates text in which relevant characters are frequent.
 fn texts() -> impl Strategy<Value = String> {
     let interesting = prop_oneof![
         4 => "[0-9]{1,11}",
@@ -210,7 +209,7 @@ fn texts() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_normal_form_is_normal(text in texts()) {
+    fn normalizers_are_idempotent(text in texts()) {
         for normalizer in Normalizer::ALL {
             if let Ok(once) = normal(normalizer, &text) {
                 prop_assert!((1..=VALUE_BYTES_MAX).contains(&once.len()));
@@ -220,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn white_space_around_a_value_means_nothing(text in texts(), space in "[ \t\u{2003}]{1,2}") {
+    fn surrounding_white_space_is_ignored(text in texts(), space in "[ \t\u{2003}]{1,2}") {
         for normalizer in Normalizer::ALL.into_iter().filter(|n| *n != Normalizer::Exact) {
             let spaced = [&space, &text, &space].map(String::as_str).concat();
             prop_assert_eq!(normal(normalizer, &spaced), normal(normalizer, &text), "{}", normalizer.name());
@@ -228,14 +227,14 @@ proptest! {
     }
 
     #[test]
-    fn the_fast_path_for_ascii_is_the_slow_one(text in "[ -~\t\n\u{b}\u{c}\r]{1,20}") {
+    fn the_fast_path_for_ascii_equals_the_slow_one(text in "[ -~\t\n\u{b}\u{c}\r]{1,20}") {
         let slow = with_single_spaces(text.nfkc().default_case_fold().nfkc(), 0);
         let slow = if slow.is_empty() { Err(NormalizeError::Empty) } else { Ok(slow) };
         prop_assert_eq!(normal(Normalizer::Casefold, &text), slow);
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>()) {
+    fn arbitrary_text_does_not_panic(text in any::<String>()) {
         if let Some(value) = Value::new(&text) {
             for normalizer in Normalizer::ALL {
                 if let Ok(normal) = normalizer.apply(value) {
@@ -246,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn spellings_of_one_phone_are_one(digits in "[2-9][0-9]{9}") {
+    fn spellings_of_a_phone_number_have_one_normal_form(digits in "[2-9][0-9]{9}") {
         let (area, exchange, line) = (&digits[..3], &digits[3..6], &digits[6..]);
         let spellings = [
             digits.clone(),
@@ -261,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn every_day_is_written_in_four_ways(year in 1i16..=9999, month in 1i8..=12, day in 1i8..=31) {
+    fn the_four_formats_of_a_day_have_one_normal_form(year in 1i16..=9999, month in 1i8..=12, day in 1i8..=31) {
         let ways = [
             format!("{year:04}-{month:02}-{day:02}"),
             format!("{year:04}/{month:02}/{day:02}"),
@@ -276,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn spellings_of_one_address_are_one(bits in any::<u128>()) {
+    fn spellings_of_an_address_have_one_normal_form(bits in any::<u128>()) {
         let address = Ipv6Addr::from(bits);
         let full = address.segments().map(|segment| format!("{segment:04X}")).join(":");
         prop_assert_eq!(normal(Normalizer::Ip, &full), Ok(address.to_string()));

@@ -1,4 +1,4 @@
-//! What a change of policy does to values that already have tokens.
+//! The effect of a policy change on values that already have tokens.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
 use crate::crypto::aead::Suite;
 use masker_types::kind::EntityKind;
 
-/// One kind that two policies treat differently.
+/// A kind that two policies treat differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyChange {
     /// The kind.
     pub kind: EntityKind,
-    /// Its rule before; `None` where the policy did not name it.
+    /// The rule before; `None` if the policy did not name the kind.
     pub before: Option<EntityRule>,
-    /// Its rule after; `None` where the policy does not name it any more.
+    /// The rule after; `None` if the policy no longer names the kind.
     pub after: Option<EntityRule>,
-    /// What that does to values.
+    /// The effect on values.
     pub effect: Effect,
 }
 
-/// What a change of a rule does. Tokens already given out rehydrate after every one of these changes, for as long as
-/// their keys are loaded; the question is what the same value becomes when it comes again.
+/// The effect of a rule change on a value that is tokenized again. Existing tokens still rehydrate after each of these
+/// changes, while their keys are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Effect {
     /// The kind is new.
     Added,
-    /// The kind is gone: requests that name it are refused.
+    /// The kind was removed: requests that name it are rejected.
     Removed,
-    /// Values that were left alone or redacted get tokens.
+    /// Values that were passed through or redacted get tokens.
     TokenizedFromNowOn,
-    /// Values that got tokens are left alone or redacted.
+    /// Values that got tokens are passed through or redacted.
     TokenizedNoMore,
-    /// Redacted values pass through from now on, or the other way round.
+    /// Values that were redacted are passed through, or the reverse.
     OtherWithoutToken,
-    /// Known values get new tokens. The text says through what.
+    /// Known values get new tokens. The text names the reason.
     NewTokens(&'static str),
     /// Some known values get new tokens. The text says which.
     SomeNewTokens(&'static str),
@@ -43,7 +43,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Whether a value that has a token may get another one.
+    /// Returns whether a value that has a token may get another.
     pub fn gives_new_tokens(self) -> bool {
         matches!(self, Effect::NewTokens(_) | Effect::SomeNewTokens(_))
     }
@@ -57,7 +57,7 @@ impl Effect {
         match (before.action, after.action) {
             (Action::Tokenize(old), Action::Tokenize(new)) => match Self::between_tokens(old, new) {
                 Effect::SameTokens if after.context_required && !before.context_required => {
-                    Effect::SomeNewTokens("those tokenized without a context, for they now need one")
+                    Effect::SomeNewTokens("those tokenized without a context, which is now required")
                 }
                 effect => effect,
             },
@@ -69,24 +69,24 @@ impl Effect {
 
     fn between_tokens(old: TokenizeRule, new: TokenizeRule) -> Self {
         if old.kid != new.kid {
-            return Effect::NewTokens("another key id");
+            return Effect::NewTokens("a different key id");
         }
         match (old.scheme, new.scheme) {
             (Scheme::VaultDeterministic, Scheme::VaultDeterministic) if old.normalizer != new.normalizer => {
-                Effect::SomeNewTokens("those whose normal form is another one now")
+                Effect::SomeNewTokens("those whose normal form changes")
             }
             (Scheme::VaultDeterministic, Scheme::VaultDeterministic) => Effect::SameTokens,
             (Scheme::ReversibleAead(old), Scheme::ReversibleAead(new)) => Self::between_suites(old, new),
-            _ => Effect::NewTokens("another tokenization"),
+            _ => Effect::NewTokens("a different tokenization"),
         }
     }
 
     fn between_suites(old: Suite, new: Suite) -> Self {
         match (old.is_deterministic(), new.is_deterministic()) {
             _ if old == new => Effect::SameTokens,
-            (_, false) => Effect::NewTokens("each time, for the nonce is random"),
-            _ if PolicyCipher::of(old) != PolicyCipher::of(new) => Effect::NewTokens("another cipher"),
-            _ => Effect::NewTokens("once, for the nonce was random"),
+            (_, false) => Effect::NewTokens("each time, because the nonce is random"),
+            _ if PolicyCipher::of(old) != PolicyCipher::of(new) => Effect::NewTokens("a different cipher"),
+            _ => Effect::NewTokens("once, because the nonce was random"),
         }
     }
 }
@@ -95,9 +95,9 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Effect::Added => f.write_str("requests can use it from now on"),
-            Effect::Removed => f.write_str("requests that name it are refused; its tokens still rehydrate"),
+            Effect::Removed => f.write_str("requests that name it are rejected; its tokens still rehydrate"),
             Effect::TokenizedFromNowOn => f.write_str("values get tokens from now on"),
-            Effect::TokenizedNoMore => f.write_str("values get no tokens any more; those given out still rehydrate"),
+            Effect::TokenizedNoMore => f.write_str("values no longer get tokens; existing tokens still rehydrate"),
             Effect::OtherWithoutToken => f.write_str("values get no tokens, as before"),
             Effect::NewTokens(through) => write!(f, "known values get new tokens: {through}"),
             Effect::SomeNewTokens(which) => write!(f, "some known values get new tokens: {which}"),
@@ -106,7 +106,7 @@ impl fmt::Display for Effect {
     }
 }
 
-/// The kinds that two policies treat differently, in their order.
+/// Returns the kinds that two policies treat differently, in the order of kinds.
 pub fn changes(before: &Policy, after: &Policy) -> Vec<PolicyChange> {
     let mut kinds: Vec<EntityKind> = before.entities.keys().chain(after.entities.keys()).copied().collect();
     kinds.sort_unstable();

@@ -1,7 +1,7 @@
-//! Policies: what becomes of a value, by its kind.
+//! Policies: the treatment of each kind of value.
 //!
-//! A policy is text that an operator writes ([`Policy::parse`]); here it is what the text means, with every default
-//! filled in, so that no later code asks where a setting came from. A [`PolicySet`] is the policies in force.
+//! An operator writes a policy as text, which [`Policy::parse`] reads. A parsed policy has all defaults filled in. A
+//! [`PolicySet`] contains the policies in force.
 
 mod change;
 mod parse;
@@ -17,62 +17,62 @@ pub use set::{PolicySet, PolicySetError};
 use crate::{crypto::aead::Suite, normalize::Normalizer};
 use masker_types::kind::{EntityKind, Kid};
 
-/// What to do with each kind of value.
+/// The treatment of each kind of value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Its name: `[a-z0-9][a-z0-9-]{0,63}`.
+    /// The name: `[a-z0-9][a-z0-9-]{0,63}`.
     pub name: String,
-    /// Its version, from 1, as its author counts. Nothing depends on it; it tells people which text is in force.
+    /// The version, from 1, as the author counts. It shows people which text is in force, and has no other effect.
     pub version: u32,
-    /// What it is for; may be empty.
+    /// The purpose of the policy. It may be empty.
     pub description: String,
-    /// The kinds it knows: at least one.
+    /// The kinds that the policy names: at least one.
     pub entities: BTreeMap<EntityKind, EntityRule>,
 }
 
-/// What to do with values of one kind.
+/// The treatment of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityRule {
-    /// What becomes of the value.
+    /// The action.
     pub action: Action,
-    /// Whether a request must give a context. Only ever set where the action is to tokenize.
+    /// Whether a request must give a context. Set only if the action is to tokenize.
     pub context_required: bool,
 }
 
-/// What becomes of a value.
+/// What to do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A token takes its place.
+    /// Replace it with a token.
     Tokenize(TokenizeRule),
-    /// `[REDACTED:KIND]` takes its place; nothing gives it back.
+    /// Replace it with `[REDACTED:KIND]`, irreversibly.
     Redact,
-    /// It stays as it is.
+    /// Return it unchanged.
     Passthrough,
 }
 
-/// How values of one kind become tokens.
+/// How to tokenize values of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenizeRule {
     /// The key id, which is part of the token.
     pub kid: Kid,
     /// The kind of token.
     pub scheme: Scheme,
-    /// Which spellings are the same value. It decides over vault tokens alone: a reversible token seals the value
-    /// as it was given, so two spellings have two tokens.
+    /// The normalizer, which decides which spellings are the same value. It affects only vault tokens: a reversible
+    /// token seals the value as given, so two spellings have two tokens.
     pub normalizer: Normalizer,
 }
 
 /// The two kinds of token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// `MSKV1`: a name for a record of the vault.
+    /// `MSKV1`: an id of a record in the vault.
     VaultDeterministic,
-    /// `MSK1`: the value itself, sealed.
+    /// `MSK1`: the sealed value.
     ReversibleAead(Suite),
 }
 
 impl Scheme {
-    /// The name that policies use.
+    /// Returns the name in policies.
     pub fn name(self) -> &'static str {
         match self {
             Scheme::VaultDeterministic => "vault-deterministic",
@@ -84,17 +84,17 @@ impl Scheme {
 /// The ciphers of reversible tokens, as policies name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyCipher {
-    /// `aes-256-gcm`: AES-256-GCM under a key of its own for each nonce (XAES-256-GCM).
+    /// `aes-256-gcm`: AES-256-GCM with a separate key for each nonce (XAES-256-GCM).
     Aes256Gcm,
     /// `xchacha20-poly1305`.
     XChaCha20Poly1305,
 }
 
 impl PolicyCipher {
-    /// Every cipher; the default first.
+    /// All ciphers, the default first.
     pub const ALL: [PolicyCipher; 2] = [PolicyCipher::Aes256Gcm, PolicyCipher::XChaCha20Poly1305];
 
-    /// The name that policies use.
+    /// Returns the name in policies.
     pub fn name(self) -> &'static str {
         match self {
             PolicyCipher::Aes256Gcm => "aes-256-gcm",
@@ -102,7 +102,7 @@ impl PolicyCipher {
         }
     }
 
-    /// The cipher of a suite.
+    /// Returns the cipher of a suite.
     pub fn of(suite: Suite) -> Self {
         match suite {
             Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => PolicyCipher::Aes256Gcm,
@@ -110,7 +110,7 @@ impl PolicyCipher {
         }
     }
 
-    /// The suite with this cipher and this kind of nonce.
+    /// Returns the suite with this cipher and a synthetic or random nonce.
     pub fn suite(self, deterministic: bool) -> Suite {
         match (self, deterministic) {
             (PolicyCipher::Aes256Gcm, true) => Suite::Xaes256Gcm,
@@ -122,13 +122,13 @@ impl PolicyCipher {
 }
 
 impl Policy {
-    /// The rule for a kind as a request writes it, and the kind; `None` if the policy does not name it.
+    /// Returns the kind with this name and its rule, or `None` if the policy does not name it.
     pub fn rule(&self, kind: &str) -> Option<(EntityKind, &EntityRule)> {
         let kind = EntityKind::parse(kind)?;
         Some((kind, self.entities.get(&kind)?))
     }
 
-    /// The key ids that the policy needs, each once.
+    /// Returns the key ids that the policy needs, each once.
     pub fn kids(&self) -> impl Iterator<Item = Kid> {
         let kids: BTreeSet<Kid> = self
             .entities
@@ -141,19 +141,18 @@ impl Policy {
         kids.into_iter()
     }
 
-    /// What is allowed but may not be what its author believes: normalizers of kinds whose tokens they do not
-    /// decide over.
+    /// Returns warnings about normalizers that have no effect because the tokens of their kind are reversible.
     ///
-    /// They are not refused, because a policy that changes from vault tokens to reversible ones in one line should
-    /// not have to lose its normalizers, and needs them again on the way back.
+    /// They are not errors: a policy can change from vault tokens to reversible tokens and back in one line, without
+    /// losing its normalizers.
     pub fn warnings(&self) -> Vec<String> {
         let warning = |(kind, rule): (&EntityKind, &EntityRule)| match rule.action {
             Action::Tokenize(TokenizeRule { scheme: Scheme::ReversibleAead(_), normalizer, .. })
                 if normalizer != Normalizer::Trim =>
             {
                 Some(format!(
-                    "policy `{}`: `normalize = \"{}\"` does not change the tokens of {kind}: a reversible token seals \
-                     the value as it was given, so each spelling has a token of its own",
+                    "policy `{}`: `normalize = \"{}\"` does not affect the tokens of {kind}: a reversible token seals \
+                     the value as given, so each spelling has its own token",
                     self.name,
                     normalizer.name()
                 ))

@@ -1,9 +1,9 @@
 //! The text of a policy.
 //!
-//! `kid`, `tokenization`, `cipher`, `deterministic` and `context` can stand at the top, for every kind, and in a
-//! kind's own section, which then counts. A setting that would do nothing is an error, because its author believes
-//! that it does something: a cipher for a kind whose tokens the vault keeps, a key for a kind that is redacted. At
-//! the top, `cipher` and `deterministic` may stand with their default values beside vault tokens, as documentation.
+//! `kid`, `tokenization`, `cipher`, `deterministic` and `context` can be at the top, for all kinds, and in the section
+//! of a kind, which takes precedence. A setting without effect is an error, because its author believes that it has
+//! one: for example a cipher for a kind with vault tokens, or a key for a kind that is redacted. At the top, `cipher`
+//! and `deterministic` are allowed beside vault tokens with their default values, as documentation.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ enum ActionName {
     Passthrough,
 }
 
-/// The settings that can stand at the top and in a kind's section.
+/// The settings that are allowed both at the top and in the section of a kind.
 struct RuleSettings {
     kid: Setting<Kid>,
     tokenization: Setting<Tokenization>,
@@ -43,7 +43,7 @@ struct RuleSettings {
     context_required: Setting<bool>,
 }
 
-/// A setting as it was found. One that is there and wrong was reported, and must not be reported as missing too.
+/// A setting as found. `Wrong` is a setting that was reported, so that it is not reported as missing too.
 #[derive(Clone, Copy)]
 enum Setting<T> {
     Absent,
@@ -79,7 +79,7 @@ impl<T: Copy> Setting<T> {
     }
 }
 
-/// Kinds that lack a setting which can stand at the top: reported once for all of them.
+/// Kinds without a setting that is allowed at the top. They are reported together.
 #[derive(Default)]
 struct MissingSettings<'d> {
     kid: Vec<&'d str>,
@@ -87,10 +87,10 @@ struct MissingSettings<'d> {
 }
 
 impl Policy {
-    /// Reads a policy.
+    /// Parses a policy.
     ///
     /// # Errors
-    /// Every problem of the text, in the order of lines.
+    /// Returns all problems of the text, in the order of lines.
     pub fn parse(text: &str) -> Result<Policy, Vec<DocumentError>> {
         let document = Document::parse(text);
         let policy = read_policy(&document.root());
@@ -102,7 +102,7 @@ impl Policy {
     }
 }
 
-/// `None` where something is missing or wrong; every such place reports a problem.
+/// Returns `None` if a field is missing or wrong. Each such field is reported.
 fn read_policy(root: &Section<'_>) -> Option<Policy> {
     let name = root.string("name");
     match name {
@@ -139,7 +139,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap<EntityKind, EntityRule>> {
-    let advice = "name each kind in a section of its own, such as [entities.PHONE]";
+    let advice = "give each kind its own section, such as [entities.PHONE]";
     let Some(section) = root.section("entities") else {
         if !root.has("entities") {
             root.report_missing("entities", advice);
@@ -150,7 +150,7 @@ fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap
         section.report(section.line(), format!("[entities] is empty: {advice}"));
     }
     let mut rules = BTreeMap::new();
-    let mut lacking = MissingSettings::default();
+    let mut missing = MissingSettings::default();
     let mut aead_is_possible = false;
     for (name, section) in section.sections() {
         let kind = EntityKind::parse(name);
@@ -158,16 +158,16 @@ fn read_entities(root: &Section<'_>, defaults: &RuleSettings) -> Option<BTreeMap
             section.report(section.line(), kind_advice(name));
         }
         let settings = read_settings(&section);
-        let rule = read_rule(name, &section, &settings, defaults, &mut lacking);
+        let rule = read_rule(name, &section, &settings, defaults, &mut missing);
         section.finish();
-        // Where the scheme could not be read, this one may be meant.
+        // An unreadable scheme may be meant as reversible.
         aead_is_possible |= match settings.tokenization.or(defaults.tokenization) {
             Setting::Given(scheme) => scheme.value == Tokenization::ReversibleAead,
             Setting::Absent | Setting::Wrong => true,
         };
         rules.extend(kind.zip(rule));
     }
-    report_missing_settings(root, &lacking);
+    report_missing_settings(root, &missing);
     if !aead_is_possible {
         report_unused_defaults(root, defaults);
     }
@@ -208,7 +208,7 @@ fn read_rule<'d>(
     section: &Section<'d>,
     own: &RuleSettings,
     defaults: &RuleSettings,
-    lacking: &mut MissingSettings<'d>,
+    missing: &mut MissingSettings<'d>,
 ) -> Option<EntityRule> {
     let normalizer = read_normalizer(section);
     let action = section.choice(
@@ -230,22 +230,20 @@ fn read_rule<'d>(
 
     let kid = own.kid.or(defaults.kid);
     if matches!(kid, Setting::Absent) {
-        lacking.kid.push(kind);
+        missing.kid.push(kind);
     }
     let scheme = match own.tokenization.or(defaults.tokenization) {
         Setting::Absent => {
-            lacking.tokenization.push(kind);
+            missing.tokenization.push(kind);
             None
         }
         Setting::Wrong => None,
         Setting::Given(Located { value: Tokenization::VaultDeterministic, .. }) => {
-            let idle = [("cipher", own.cipher.line()), ("deterministic", own.deterministic.line())];
-            for (name, line) in idle.iter().filter_map(|(name, line)| Some((name, (*line)?))) {
+            let unused = [("cipher", own.cipher.line()), ("deterministic", own.deterministic.line())];
+            for (name, line) in unused.iter().filter_map(|(name, line)| Some((name, (*line)?))) {
                 section.report(
                     line,
-                    format!(
-                        "`{name}` is for `tokenization = \"reversible-aead\"`; the vault keeps the tokens of {kind}"
-                    ),
+                    format!("`{name}` is for `tokenization = \"reversible-aead\"`, but {kind} has vault tokens"),
                 );
             }
             Some(Scheme::VaultDeterministic)
@@ -267,7 +265,7 @@ fn read_normalizer(section: &Section<'_>) -> Setting<Normalizer> {
     Setting::read(section, "normalize", normalizer)
 }
 
-/// Notes each setting of a kind that is not tokenized.
+/// Reports each setting of a kind that is not tokenized.
 fn report_ineffective(section: &Section<'_>, own: &RuleSettings, normalizer: Setting<Normalizer>, why: &str) {
     let settings = [
         ("kid", own.kid.line()),
@@ -284,10 +282,10 @@ fn report_ineffective(section: &Section<'_>, own: &RuleSettings, normalizer: Set
     }
 }
 
-fn report_missing_settings(root: &Section<'_>, lacking: &MissingSettings<'_>) {
+fn report_missing_settings(root: &Section<'_>, missing: &MissingSettings<'_>) {
     for (name, kinds, example) in [
-        ("kid", &lacking.kid, "kid = \"K_HEALTHCARE\""),
-        ("tokenization", &lacking.tokenization, "tokenization = \"vault-deterministic\""),
+        ("kid", &missing.kid, "kid = \"K_HEALTHCARE\""),
+        ("tokenization", &missing.tokenization, "tokenization = \"vault-deterministic\""),
     ] {
         if !kinds.is_empty() {
             let advice = format!("needed by {}; write `{example}` above the sections, or in each", listed(kinds));
@@ -296,7 +294,7 @@ fn report_missing_settings(root: &Section<'_>, lacking: &MissingSettings<'_>) {
     }
 }
 
-/// Notes what stands at the top for reversible tokens and differs from the default, where no kind has such tokens.
+/// Reports settings for reversible tokens at the top that differ from the default, if no kind has such tokens.
 fn report_unused_defaults(root: &Section<'_>, defaults: &RuleSettings) {
     let unused = |name: &str, line| {
         root.report(line, format!("`{name}` has no effect: no kind here has `tokenization = \"reversible-aead\"`"));

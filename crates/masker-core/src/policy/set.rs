@@ -5,35 +5,34 @@ use std::collections::BTreeMap;
 use super::Policy;
 use masker_types::{kind::Kid, quote::listed};
 
-/// Why policies that are each sound cannot be in force together.
+/// A problem with a set of valid policies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicySetError {
-    /// There is none.
-    #[error("there is no policy: write one, or begin with one that comes with masker")]
+    /// The set is empty.
+    #[error("there is no policy: write one, or start from one of masker's")]
     Empty,
-    /// Two have one name.
-    #[error("the name `{name}` of {second} is taken by {first}: a request could not tell them apart")]
+    /// Two policies have the same name.
+    #[error("{second} has the same name as {first}: `{name}`")]
     Duplicate {
         /// The name.
         name: String,
-        /// Where the policy is that has the name.
+        /// The source of the first policy.
         first: String,
-        /// Where the one is that wants it too.
+        /// The source of the second policy.
         second: String,
     },
-    /// The policy for requests that name none is not there.
-    #[error("the default policy `{name}` is not there: there is {}", listed(.known))]
+    /// The default policy does not exist.
+    #[error("the default policy `{name}` does not exist: there is {}", listed(.known))]
     DefaultUnknown {
-        /// The name that was asked for.
+        /// The configured name.
         name: String,
-        /// The names that there are.
+        /// The names of the existing policies.
         known: Vec<String>,
     },
 }
 
-/// The policies in force. Having one tells you that names are distinct and that the default, if there is one, is
-/// among them.
+/// The policies in force. Holding a set proves that names are distinct and that the default, if any, exists.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
     by_name: BTreeMap<String, Policy>,
@@ -41,16 +40,16 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// The default where none is configured and there are several policies, if it is there.
-    pub const USUAL_DEFAULT: &str = "healthcare-default";
+    /// The default among several policies, if it exists and no other is configured.
+    pub const DEFAULT_POLICY: &str = "healthcare-default";
 
-    /// Puts policies in force, each with the name of where it came from.
+    /// Builds a set from policies, each with the name of its source.
     ///
-    /// `default` is what requests use that name no policy. Where it is `None`, it is the only policy if there is but
-    /// one, else [`PolicySet::USUAL_DEFAULT`] if that is there, else requests must name one.
+    /// `default` names the policy for requests that name none. Without it, the default is the only policy, or
+    /// [`PolicySet::DEFAULT_POLICY`] if it is one of several. Otherwise requests must name a policy.
     ///
     /// # Errors
-    /// Every reason why this cannot be.
+    /// Returns all problems.
     pub fn build(policies: Vec<(String, Policy)>, default: Option<&str>) -> Result<Self, Vec<PolicySetError>> {
         let mut errors = Vec::new();
         let mut by_name: BTreeMap<String, (String, Policy)> = BTreeMap::new();
@@ -72,33 +71,33 @@ impl PolicySet {
             return Err(errors);
         }
         let only = by_name.keys().next().filter(|_| by_name.len() == 1);
-        let usual = by_name.contains_key(Self::USUAL_DEFAULT).then_some(Self::USUAL_DEFAULT);
+        let usual = by_name.contains_key(Self::DEFAULT_POLICY).then_some(Self::DEFAULT_POLICY);
         let default = default.or(only.map(String::as_str)).or(usual).map(str::to_owned);
         Ok(PolicySet { by_name: by_name.into_iter().map(|(name, (_, policy))| (name, policy)).collect(), default })
     }
 
-    /// The policy of this name, or the default; `None` if there is none.
+    /// Returns the policy with this name; without a name, the default.
     pub fn get(&self, name: Option<&str>) -> Option<&Policy> {
         self.by_name.get(name.or(self.default.as_deref())?)
     }
 
-    /// The name of the policy that requests use which name none.
+    /// Returns the name of the default policy.
     pub fn default_name(&self) -> Option<&str> {
         self.default.as_deref()
     }
 
-    /// The policies, in the order of their names.
+    /// Returns the policies, in the order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Policy> {
         self.by_name.values()
     }
 
-    /// How many policies there are: at least one.
-    #[allow(clippy::len_without_is_empty, reason = "it never is")]
+    /// Returns the number of policies: at least one.
+    #[allow(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Every key id that a policy needs, with the policy's name.
+    /// Returns the key ids that each policy needs, with the name of the policy.
     pub fn kids(&self) -> impl Iterator<Item = (&str, Kid)> {
         self.iter().flat_map(|policy| policy.kids().map(|kid| (policy.name.as_str(), kid)))
     }
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_policies_the_configured_one_counts_then_the_usual_one() {
+    fn the_configured_default_precedes_the_usual_one() {
         let several = || vec![policy("b"), policy("healthcare-default"), policy("a")];
         assert_eq!(PolicySet::build(several(), Some("b")).unwrap().default_name(), Some("b"));
         assert_eq!(PolicySet::build(several(), None).unwrap().default_name(), Some("healthcare-default"));
@@ -134,22 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_against_a_set_is_told() {
+    fn reports_every_problem_of_a_set() {
         let errors = PolicySet::build(vec![policy("a"), policy("b"), policy("a")], Some("c")).unwrap_err();
         let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             messages,
-            [
-                "the name `a` of a.toml is taken by a.toml: a request could not tell them apart",
-                "the default policy `c` is not there: there is `a` and `b`"
-            ]
+            ["a.toml has the same name as a.toml: `a`", "the default policy `c` does not exist: there is `a` and `b`"]
         );
         assert_eq!(PolicySet::build(vec![], None).unwrap_err(), [PolicySetError::Empty]);
         assert!(PolicySet::build(vec![policy("a")], Some("c")).is_err());
     }
 
     #[test]
-    fn kids_come_with_the_policy_that_needs_them() {
+    fn lists_kids_with_their_policies() {
         let set = PolicySet::build(vec![policy("b"), policy("a")], None).unwrap();
         let kids: Vec<(&str, String)> = set.kids().map(|(policy, kid)| (policy, kid.to_string())).collect();
         assert_eq!(kids, [("a", "K_A".to_owned()), ("b", "K_B".to_owned())]);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::document::DocumentError;
 
-/// What the reference shows, with every default written out.
+/// The example of the reference, with all defaults written out.
 const REFERENCE: &str = r#"
 name = "healthcare-default"
 version = 1
@@ -36,12 +36,12 @@ fn tokenize(kid: &str, scheme: Scheme, normalizer: Normalizer) -> Action {
     Action::Tokenize(TokenizeRule { kid: Kid::parse(kid).unwrap(), scheme, normalizer })
 }
 
-/// A policy with these lines at the top, from line 3, and these after them.
+/// Parses a policy with the given lines at the top, from line 3, and the given entities after them.
 fn parse(top: &str, entities: &str) -> Result<Policy, Vec<DocumentError>> {
     Policy::parse(&format!("name = \"p\"\nversion = 1\n{top}\n{entities}"))
 }
 
-/// `line: the message up to its first colon`, for each problem.
+/// Returns each problem as `line: message`.
 fn outline(parsed: Result<Policy, Vec<DocumentError>>) -> Vec<String> {
     parsed.unwrap_err().iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect()
 }
@@ -56,7 +56,7 @@ fn assert_problems(parsed: Result<Policy, Vec<DocumentError>>, expected: &[(usiz
 }
 
 #[test]
-fn settings_of_a_kind_count_before_those_at_the_top() {
+fn settings_of_a_kind_override_those_at_the_top() {
     let policy = Policy::parse(REFERENCE).unwrap();
     assert_eq!((policy.name.as_str(), policy.version, policy.description.as_str()), ("healthcare-default", 1, "…"));
     let vault = Scheme::VaultDeterministic;
@@ -74,16 +74,16 @@ fn settings_of_a_kind_count_before_those_at_the_top() {
 }
 
 #[test]
-fn a_context_demanded_at_the_top_is_demanded_of_each_kind_that_gets_tokens() {
+fn a_context_required_at_the_top_is_required_for_each_tokenized_kind() {
     let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"\ncontext = \"required\"";
     let policy =
         parse(top, "[entities.A]\n[entities.B]\ncontext = \"optional\"\n[entities.C]\naction = \"redact\"\n").unwrap();
-    let demanded = ["A", "B", "C"].map(|kind| rule(&policy, kind).context_required);
-    assert_eq!(demanded, [true, false, false]);
+    let required = ["A", "B", "C"].map(|kind| rule(&policy, kind).context_required);
+    assert_eq!(required, [true, false, false]);
 }
 
 #[test]
-fn a_cipher_and_a_kind_of_nonce_make_a_suite() {
+fn a_cipher_and_a_nonce_select_a_suite() {
     for (cipher, deterministic, suite) in [
         ("aes-256-gcm", true, Suite::Xaes256Gcm),
         ("aes-256-gcm", false, Suite::Xaes256GcmRandom),
@@ -103,7 +103,7 @@ fn a_cipher_and_a_kind_of_nonce_make_a_suite() {
 }
 
 #[test]
-fn every_error_of_a_policy_is_reported_with_its_line() {
+fn reports_every_error_with_its_line() {
     let text = r#"name = "Health Care"
 version = 0
 descripton = "x"
@@ -160,7 +160,7 @@ normalize = "trim"
 }
 
 #[test]
-fn what_is_missing_is_reported_once() {
+fn reports_missing_settings_once() {
     assert_problems(
         Policy::parse("[entities.A]\n[entities.B]\n"),
         &[
@@ -176,17 +176,17 @@ fn what_is_missing_is_reported_once() {
 }
 
 #[test]
-fn settings_for_reversible_tokens_that_no_kind_has_are_refused() {
+fn rejects_settings_for_reversible_tokens_without_such_kinds() {
     let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"";
-    let idle = format!("{top}\ncipher = \"xchacha20-poly1305\"\ndeterministic = false");
-    assert_problems(parse(&idle, "[entities.A]\n"), &[(5, "`cipher` has no effect"), (6, "`deterministic` has no")]);
-    assert!(parse(&idle, "[entities.A]\n[entities.B]\ntokenization = \"reversible-aead\"\n").is_ok());
+    let unused = format!("{top}\ncipher = \"xchacha20-poly1305\"\ndeterministic = false");
+    assert_problems(parse(&unused, "[entities.A]\n"), &[(5, "`cipher` has no effect"), (6, "`deterministic` has no")]);
+    assert!(parse(&unused, "[entities.A]\n[entities.B]\ntokenization = \"reversible-aead\"\n").is_ok());
     let documentation = format!("{top}\ncipher = \"aes-256-gcm\"\ndeterministic = true");
     assert!(parse(&documentation, "[entities.A]\n").is_ok());
 }
 
 #[test]
-fn names_of_policies_have_a_grammar() {
+fn checks_the_names_of_policies() {
     let named = |name: &str| {
         Policy::parse(&format!(
             "name = \"{name}\"\nversion = 1\nkid = \"K\"\ntokenization = \"reversible-aead\"\n[entities.A]\n"
@@ -201,7 +201,7 @@ fn names_of_policies_have_a_grammar() {
 }
 
 #[test]
-fn a_normalizer_beside_reversible_tokens_is_a_warning() {
+fn warns_of_normalizers_for_reversible_tokens() {
     let top = "kid = \"K\"\ntokenization = \"reversible-aead\"";
     let policy = parse(top, "[entities.A]\nnormalize = \"digits\"\n[entities.B]\nnormalize = \"trim\"\n").unwrap();
     let warnings = policy.warnings();
@@ -212,7 +212,7 @@ fn a_normalizer_beside_reversible_tokens_is_a_warning() {
 }
 
 #[test]
-fn the_policies_that_come_with_masker_are_sound() {
+fn the_shipped_policies_are_valid() {
     let shipped = [
         ("healthcare-default", include_str!("../../../../policies/healthcare-default.toml"), 17),
         ("payments", include_str!("../../../../policies/payments.toml"), 11),
@@ -228,7 +228,7 @@ fn the_policies_that_come_with_masker_are_sound() {
     assert!(healthcare.entities.keys().eq(stateless.entities.keys()));
 }
 
-/// The effect of changing kind A from one section to another.
+/// Returns the effect of changing the section of kind A.
 fn effect(before: &str, after: &str) -> Option<Effect> {
     let policy = |settings: &str| {
         let text = format!("[entities.A]\n{settings}\n[entities.Z]\naction = \"redact\"\n");
@@ -240,7 +240,7 @@ fn effect(before: &str, after: &str) -> Option<Effect> {
 }
 
 #[test]
-fn a_change_tells_whether_known_values_get_new_tokens() {
+fn reports_whether_known_values_get_new_tokens() {
     let aead = "tokenization = \"reversible-aead\"";
     let random = "tokenization = \"reversible-aead\"\ndeterministic = false";
     let chacha = "tokenization = \"reversible-aead\"\ncipher = \"xchacha20-poly1305\"";
@@ -264,7 +264,7 @@ fn a_change_tells_whether_known_values_get_new_tokens() {
 }
 
 #[test]
-fn kinds_that_come_or_go_are_changes() {
+fn added_and_removed_kinds_are_changes() {
     let top = "kid = \"K\"\ntokenization = \"vault-deterministic\"";
     let (one, other) = (parse(top, "[entities.A]\n[entities.B]\n"), parse(top, "[entities.B]\n[entities.C]\n"));
     let changes = changes(&one.unwrap(), &other.unwrap());

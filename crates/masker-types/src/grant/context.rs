@@ -1,21 +1,20 @@
-//! Contexts, as a grant names them.
+//! The contexts of a grant.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::limits::CONTEXT_BYTES_MAX;
 
-/// A context, or with a `*` at its end all that begin as it does. `clinic-7/*` leaves `clinic-7` itself out.
+/// A context, or all contexts with a prefix: `clinic-7/*` matches `clinic-7/a`, but not `clinic-7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContextPattern {
-    /// This context alone.
+    /// Only this context.
     Exact(String),
-    /// Every context that begins with this.
+    /// All contexts with this prefix.
     Prefix(String),
 }
 
 impl ContextPattern {
-    /// Reads one; `None` where it is longer than a context can be. Any text is a pattern: only the last `*` means more
-    /// than itself.
+    /// Parses a pattern. Returns `None` if it is longer than a context can be. Only a `*` at the end is special.
     pub fn parse(text: &str) -> Option<Self> {
         let (text, pattern): (_, fn(String) -> Self) = match text.strip_suffix('*') {
             Some(prefix) => (prefix, ContextPattern::Prefix),
@@ -24,7 +23,7 @@ impl ContextPattern {
         (text.len() <= CONTEXT_BYTES_MAX).then(|| pattern(text.to_owned()))
     }
 
-    /// Whether it names this context.
+    /// Returns whether the pattern matches this context.
     pub fn matches(&self, context: &str) -> bool {
         match self {
             ContextPattern::Exact(exact) => exact == context,
@@ -32,7 +31,7 @@ impl ContextPattern {
         }
     }
 
-    /// Whether it names every context that `other` names.
+    /// Returns whether the pattern matches every context that `other` matches.
     pub fn covers(&self, other: &ContextPattern) -> bool {
         match (self, other) {
             (_, ContextPattern::Exact(context)) => self.matches(context),
@@ -41,7 +40,7 @@ impl ContextPattern {
         }
     }
 
-    /// The pattern as it is written.
+    /// Returns the text of the pattern.
     pub fn to_text(&self) -> String {
         match self {
             ContextPattern::Exact(exact) => exact.clone(),
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_at_the_end_stands_for_any_rest() {
+    fn a_trailing_star_matches_any_suffix() {
         for (pattern, context, matches) in [
             ("clinic-7", "clinic-7", true),
             ("clinic-7", "clinic-70", false),
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_covers_what_it_names_all_of() {
+    fn covers_patterns_that_match_a_subset() {
         for (own, other, covers) in [
             ("a*", "a", true),
             ("a*", "ab*", true),

@@ -1,7 +1,7 @@
-//! How much a caller may do in a time, as operators write it.
+//! The limits of a caller over time, as operators write them.
 //!
-//! A *request* is one call of the HTTP interface. A *value* is one value or token of a request. An *operation* is a
-//! value, too, but that a request without any is one.
+//! A *request* is one call of the HTTP interface. A *value* is one value or token in a request. Each value is an
+//! *operation*; a request without values is one operation.
 
 use std::{fmt, num::NonZeroU64};
 
@@ -15,7 +15,7 @@ use crate::limits::{BURST_MAX, DISTINCT_VALUES_PER_DAY_MAX, PER_DAY_MAX, PER_HOU
 
 macro_rules! limits {
     ($($variant:ident = $text:literal, $max:expr, $meaning:literal;)*) => {
-        /// One number that can be limited.
+        /// A quantity that can be limited.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Limit {
             $(#[doc = $meaning] $variant,)*
@@ -24,15 +24,15 @@ macro_rules! limits {
         impl Limit {
             /// Every limit, in the order of the reference.
             pub const ALL: &'static [Limit] = &[$(Limit::$variant,)*];
-            /// Their names, in the same order.
+            /// The names of all limits, in the same order.
             const NAMES: &'static [&'static str] = &[$($text,)*];
 
-            /// The limit as operators and clients write it.
+            /// Returns the name of the limit, as operators and clients write it.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Limit::$variant => $text,)* }
             }
 
-            /// The greatest number that it can be set to; the least is 1.
+            /// Returns the highest number that can be configured. The lowest is 1.
             pub const fn greatest(self) -> u64 {
                 match self { $(Limit::$variant => $max,)* }
             }
@@ -41,55 +41,54 @@ macro_rules! limits {
 }
 
 limits! {
-    RequestsPerSecond = "requests_per_second", PER_SECOND_MAX, "Requests in a second, over time.";
+    RequestsPerSecond = "requests_per_second", PER_SECOND_MAX, "Requests per second, on average.";
     RequestsBurst = "requests_burst", BURST_MAX,
-        "Requests at once after a rest; where it is not given, those of one second.";
-    RequestsPerHour = "requests_per_hour", PER_HOUR_MAX, "Requests in an hour, which begins with the first.";
-    ValuesPerSecond = "values_per_second", PER_SECOND_MAX, "Values and tokens in a second, over time.";
+        "Requests at once after a pause; by default, those of one second.";
+    RequestsPerHour = "requests_per_hour", PER_HOUR_MAX, "Requests in an hour that begins with the first.";
+    ValuesPerSecond = "values_per_second", PER_SECOND_MAX, "Values and tokens per second, on average.";
     ValuesBurst = "values_burst", BURST_MAX,
-        "Values and tokens at once after a rest; where it is not given, those of one second.";
-    ValuesPerHour = "values_per_hour", PER_HOUR_MAX, "Values and tokens in an hour, which begins with the first.";
+        "Values and tokens at once after a pause; by default, those of one second.";
+    ValuesPerHour = "values_per_hour", PER_HOUR_MAX, "Values and tokens in an hour that begins with the first.";
     OperationsPerDay = "operations_per_day", PER_DAY_MAX, "Operations in a day of UTC.";
     DistinctValuesPerDay = "distinct_values_per_day", DISTINCT_VALUES_PER_DAY_MAX,
         "Values that are tokenized or looked up for the first time in a day of UTC.";
     RehydrationsPerDay = "rehydrations_per_day", PER_DAY_MAX, "Tokens that are rehydrated in a day of UTC.";
 }
 
-/// Bursts, and the rates without which they mean nothing.
+/// The burst limits, each with the rate limit that it needs.
 const BURSTS: [(Limit, Limit); 2] =
     [(Limit::RequestsBurst, Limit::RequestsPerSecond), (Limit::ValuesBurst, Limit::ValuesPerSecond)];
 
-/// What a caller's limits are. Having some tells you that each is within its bounds and that no burst stands without
-/// its rate.
+/// The limits of a caller. Holding one proves that each is within its bounds and that each burst has its rate.
 ///
-/// Written `"none"`, `"standard"`, or as an object of those that there are.
+/// The JSON form is `"none"`, `"standard"`, or an object with the limits that are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits([Option<NonZeroU64>; Limit::ALL.len()]);
 
-/// Why numbers are no limits.
+/// Numbers that are not valid limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitsError {
-    /// One is 0, or over what it can be.
-    #[error("`{}` is a whole number from 1 to {}", .0.as_str(), .0.greatest())]
+    /// A number is 0 or too high.
+    #[error("`{}` must be a whole number from 1 to {}", .0.as_str(), .0.greatest())]
     OutOfBounds(Limit),
-    /// A burst without its rate.
-    #[error("`{}` needs `{}` beside it", .burst.as_str(), .rate.as_str())]
+    /// A burst is set without its rate.
+    #[error("`{}` requires `{}`", .burst.as_str(), .rate.as_str())]
     BurstAlone {
-        /// The burst that is there.
+        /// The burst that is set.
         burst: Limit,
-        /// The rate that is not.
+        /// The rate that is missing.
         rate: Limit,
     },
 }
 
 impl Limits {
-    /// No limit at all.
+    /// Returns limits that limit nothing.
     pub const fn none() -> Self {
         Limits([None; Limit::ALL.len()])
     }
 
-    /// The preset for API keys: 60 requests at once and 60 a minute, and 1,000 in an hour.
+    /// Returns the preset for API keys: 60 requests at once, 60 per minute, and 1,000 per hour.
     pub const fn standard() -> Self {
         let mut limits = Limits::none();
         limits.0[Limit::RequestsPerSecond as usize] = NonZeroU64::new(1);
@@ -98,10 +97,10 @@ impl Limits {
         limits
     }
 
-    /// The limits with these numbers; of a limit that is given twice, the last.
+    /// Creates limits from numbers. If a limit is given twice, the last number counts.
     ///
     /// # Errors
-    /// [`LimitsError`], for the first that cannot be.
+    /// Returns [`LimitsError`] for the first number that is not valid.
     pub fn new(numbers: impl IntoIterator<Item = (Limit, u64)>) -> Result<Self, LimitsError> {
         let mut limits = Limits::none();
         for (limit, number) in numbers {
@@ -118,27 +117,27 @@ impl Limits {
         Ok(limits)
     }
 
-    /// The number of one limit; `None` where there is none.
+    /// Returns the number of a limit, or `None` if it is not set.
     pub fn get(&self, limit: Limit) -> Option<u64> {
         self.0[limit as usize].map(NonZeroU64::get)
     }
 
-    /// Those that there are, in the order of the reference.
+    /// Returns the limits that are set, in the order of the reference.
     pub fn iter(&self) -> impl Iterator<Item = (Limit, u64)> + '_ {
         Limit::ALL.iter().filter_map(|limit| Some((*limit, self.get(*limit)?)))
     }
 
-    /// Whether whoever has `other` can do no more than whoever has these.
+    /// Returns whether `other` allows no more than these limits.
     pub fn covers(&self, other: &Limits) -> bool {
         self.iter().all(|(limit, number)| other.get(limit).is_some_and(|others| others <= number))
     }
 
-    /// Whether there is no limit at all.
+    /// Returns whether no limit is set.
     pub fn is_unlimited(&self) -> bool {
         *self == Limits::none()
     }
 
-    /// The limits of a name: `none` or `standard`.
+    /// Returns the preset with this name: `none` or `standard`.
     pub fn preset(name: &str) -> Option<Self> {
         match name {
             "none" => Some(Limits::none()),
@@ -176,7 +175,7 @@ impl<'de> Deserialize<'de> for Limits {
     }
 }
 
-/// Reads what [`Limits`] writes. What is wrong is told by what was expected, which an answer may repeat.
+/// Reads the JSON form of [`Limits`]. Errors name only what was expected, because a response may repeat them.
 struct LimitsVisitor;
 
 impl<'de> Visitor<'de> for LimitsVisitor {
@@ -196,7 +195,7 @@ impl<'de> Visitor<'de> for LimitsVisitor {
             if numbers.iter().any(|(known, _)| *known == limit) {
                 return Err(de::Error::duplicate_field(limit.as_str()));
             }
-            // `null` is how a client's library may write what is not there.
+            // The library of a client may write `null` for an absent field.
             if let Some(number) = map.next_value::<Option<u64>>()? {
                 numbers.push((limit, number));
             }
@@ -204,14 +203,14 @@ impl<'de> Visitor<'de> for LimitsVisitor {
         Limits::new(numbers).map_err(|wrong| {
             let expected = match wrong {
                 LimitsError::OutOfBounds(limit) => format!("`{limit}` from 1 to {}", limit.greatest()),
-                LimitsError::BurstAlone { burst, rate } => format!("`{rate}` beside `{burst}`"),
+                LimitsError::BurstAlone { burst, rate } => format!("`{rate}` with `{burst}`"),
             };
-            de::Error::invalid_value(Unexpected::Other("limits that cannot be"), &&*expected)
+            de::Error::invalid_value(Unexpected::Other("invalid limits"), &&*expected)
         })
     }
 }
 
-/// A limit's name, in an object.
+/// The name of a limit in an object.
 struct LimitName(Limit);
 
 impl<'de> Deserialize<'de> for LimitName {
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_cover_those_that_allow_no_more() {
+    fn covers_limits_that_allow_no_more() {
         let some = |json: &str| read(json).unwrap();
         let own = some(r#"{"requests_per_second": 3, "values_per_hour": 7}"#);
         for (other, covered) in [
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_and_objects_are_read_and_written() {
+    fn reads_and_writes_presets_and_objects() {
         for (json, limits) in [("\"none\"", Limits::none()), ("\"standard\"", Limits::standard())] {
             assert_eq!(read(json).unwrap(), limits);
             assert_eq!(serde_json::to_string(&limits).unwrap(), json);
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_read_by_its_name_within_its_bounds() {
+    fn reads_every_limit_within_its_bounds() {
         for limit in Limit::ALL.iter().copied() {
             let with = |number: u64| {
                 let rate = BURSTS.iter().find(|(burst, _)| *burst == limit).map(|(_, rate)| *rate);
@@ -293,17 +292,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_is_refused_without_quoting_a_preset() {
+    fn rejects_invalid_limits_without_quoting_them() {
         assert!(!read("\"sTandard\"").unwrap_err().contains("sTandard"));
         for (json, reason) in [
             ("7", "expected `\"none\"`, `\"standard\"` or an object of limits"),
             (r#"{"requests": 1}"#, "unknown field `requests`, expected one of `requests_per_second`, "),
-            (r#"{"values_burst": 1}"#, "expected `values_per_second` beside `values_burst`"),
+            (r#"{"values_burst": 1}"#, "expected `values_per_second` with `values_burst`"),
             (r#"{"values_per_hour": 1, "values_per_hour": 2}"#, "duplicate field `values_per_hour`"),
             (r#"{"values_per_hour": -1}"#, "expected u64"),
         ] {
-            let refusal = read(json).unwrap_err();
-            assert!(refusal.contains(reason), "{json}: {refusal}");
+            let error = read(json).unwrap_err();
+            assert!(error.contains(reason), "{json}: {error}");
         }
     }
 }

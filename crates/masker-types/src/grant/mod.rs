@@ -1,7 +1,7 @@
-//! What a caller can be given: scopes, and the policies and contexts that they hold for.
+//! The permissions of a caller: scopes, and the policies and contexts that they apply to.
 //!
-//! Pure: who the caller is, and whether a request may go on, is for [`masker_access`]. Configuration, API keys and
-//! requests all write grants in the same words, which are read here and nowhere else.
+//! Configuration, API keys and requests share this text form. Identifying a caller and checking a request is the task
+//! of `masker-access`.
 
 mod context;
 mod limits;
@@ -17,47 +17,48 @@ pub use limits::{Limit, Limits, LimitsError};
 pub use scope::Scope;
 pub use set::{ScopeError, ScopeSet};
 
-/// The name of callers that no rule is about, and that are trusted with everything all the same.
-pub const TRUSTED: &str = "trusted";
-/// The name of other callers that no rule is about.
+/// The name of callers without a rule that may do everything.
+pub const UNRESTRICTED_NAME: &str = "trusted";
+/// The name of other callers without a rule.
 pub const UNLISTED: &str = "unlisted";
 
-/// What a caller was given.
+/// The permissions of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// What it may do.
+    /// The operations that the caller may use.
     pub scopes: ScopeSet,
-    /// The policies that it may tokenize by, and whose tokens it may work with; all where `None`.
+    /// The policies that the caller may use, and whose tokens it may use; `None` for all.
     pub policies: Option<BTreeSet<String>>,
-    /// The contexts that it may work in; all where `None`.
+    /// The contexts that the caller may use; `None` for all.
     pub contexts: Option<Vec<ContextPattern>>,
 }
 
 impl Grant {
-    /// Everything there is.
+    /// Returns a grant that allows everything.
     pub fn all() -> Self {
         Grant { scopes: ScopeSet::all(), policies: None, contexts: None }
     }
 
-    /// Nothing but what needs no scope.
+    /// Returns a grant that allows only what needs no scope.
     pub fn none() -> Self {
         Grant::default()
     }
 
-    /// Whether it allows a context.
+    /// Returns whether the grant allows a context.
     pub fn allows_context(&self, context: &str) -> bool {
         self.contexts.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(context)))
     }
 
-    /// Whether it allows a policy, by its name.
+    /// Returns whether the grant allows the policy with this name.
     pub fn allows_policy(&self, name: &str) -> bool {
         self.policies.as_ref().is_none_or(|names| names.contains(name))
     }
 
-    /// What of `other` goes beyond this grant; `None` if nothing does. Nobody hands out more than they have.
-    pub fn lacks(&self, other: &Grant) -> Option<ExcessGrant> {
-        if let Some(scope) = self.scopes.lacks(&other.scopes) {
+    /// Returns a part of `other` that exceeds this grant, or `None` if there is none. A caller cannot give more than it
+    /// has.
+    pub fn excess_of(&self, other: &Grant) -> Option<ExcessGrant> {
+        if let Some(scope) = self.scopes.excess_of(&other.scopes) {
             return Some(ExcessGrant::Scope(scope));
         }
         let policies = match (&self.policies, &other.policies) {
@@ -77,14 +78,14 @@ impl Grant {
     }
 }
 
-/// What one grant has that another lacks.
+/// The part of a grant that exceeds another grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExcessGrant {
-    /// A scope, as it is written.
+    /// A scope, as written.
     Scope(String),
-    /// A policy, or all of them.
+    /// A policy, or all policies.
     Policies,
-    /// A context, or all of them.
+    /// A context, or all contexts.
     Contexts,
 }
 
@@ -101,15 +102,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hands_out_more_than_they_have() {
+    fn finds_the_excess_of_a_grant() {
         let own = grant(&["tokenize", "rehydrate:PHONE"], Some(&["a", "b"]), Some(&["clinic-7", "clinic-7/*"]));
         let within = [
             grant(&["tokenize:SSN"], Some(&["a"]), Some(&["clinic-7"])),
             grant(&[], Some(&[]), Some(&["clinic-7/x", "clinic-7/y/*"])),
         ];
         for other in &within {
-            assert_eq!(own.lacks(other), None, "{other:?}");
-            assert_eq!(Grant::all().lacks(other), None);
+            assert_eq!(own.excess_of(other), None, "{other:?}");
+            assert_eq!(Grant::all().excess_of(other), None);
         }
         let beyond = [
             (grant(&["rehydrate"], Some(&["a"]), Some(&["clinic-7"])), ExcessGrant::Scope("rehydrate".to_owned())),
@@ -119,8 +120,8 @@ mod tests {
             (grant(&["tokenize"], Some(&["a"]), None), ExcessGrant::Contexts),
             (grant(&["tokenize"], Some(&["a"]), Some(&["clinic*"])), ExcessGrant::Contexts),
         ];
-        for (other, lacking) in beyond {
-            assert_eq!(own.lacks(&other), Some(lacking), "{other:?}");
+        for (other, excess) in beyond {
+            assert_eq!(own.excess_of(&other), Some(excess), "{other:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The names of what can be allowed.
+//! The scopes that a caller can have.
 
 use std::fmt;
 
 macro_rules! scopes {
     ($($variant:ident = $text:literal, $meaning:literal;)*) => {
-        /// One thing that a caller may be allowed to do.
+        /// A permission that a caller can have.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Scope {
@@ -15,12 +15,12 @@ macro_rules! scopes {
             /// Every scope, in the order of the reference.
             pub const ALL: &'static [Scope] = &[$(Scope::$variant,)*];
 
-            /// The scope as operators and clients write it.
+            /// Returns the name of the scope, as operators and clients write it.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Scope::$variant => $text,)* }
             }
 
-            /// What it allows.
+            /// Returns a description of what the scope allows.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Scope::$variant => $meaning,)* }
             }
@@ -34,32 +34,33 @@ scopes! {
     Lookup = "lookup", "Find the tokens by which a value may be stored.";
     Rewrap = "rewrap", "Re-mint tokens under the active key.";
     Forget = "forget", "Erase vault records.";
-    KeysRead = "keys:read", "See key generations, by fingerprint.";
-    KeysAdmin = "keys:admin", "Load the keys again.";
-    VaultRead = "vault:read", "See the vault's counts and its rotations.";
+    KeysRead = "keys:read", "List key generations, by fingerprint.";
+    KeysAdmin = "keys:admin", "Reload the keys.";
+    VaultRead = "vault:read", "Read the counts of the vault, and its rotations.";
     VaultAdmin = "vault:admin", "Check, export, import, purge, compact and re-encrypt the vault as a whole.";
-    PoliciesRead = "policies:read", "See the policies in force.";
-    PoliciesReload = "policies:reload", "Load the policies and the clients again.";
+    PoliciesRead = "policies:read", "Read the policies in force.";
+    PoliciesReload = "policies:reload", "Reload the policies and the clients.";
     AuditRead = "audit:read", "Read the audit log.";
-    ReportsRead = "reports:read", "Read reports; this release makes none.";
-    SessionsRead = "sessions:read", "See the sessions of all callers.";
-    AgentsRead = "agents:read", "See agents; this release knows none.";
-    ApiKeysAdmin = "api-keys:admin", "Hand out, change and revoke API keys.";
+    ReportsRead = "reports:read", "Read reports. This release has none.";
+    SessionsRead = "sessions:read", "Read the sessions of all callers.";
+    AgentsRead = "agents:read", "Read agents. This release has none.";
+    ApiKeysAdmin = "api-keys:admin", "Create, change and revoke API keys.";
     MetricsRead = "metrics:read", "Read the metrics.";
 }
 
 impl Scope {
-    /// The scope of this name.
+    /// Returns the scope with this name.
     pub fn parse(text: &str) -> Option<Self> {
         Scope::ALL.iter().copied().find(|scope| scope.as_str() == text)
     }
 
-    /// Whether it can be given for one kind of value alone, as in `rehydrate:PHONE`.
+    /// Returns whether the scope can be granted for a single kind, as in `rehydrate:PHONE`.
     pub const fn takes_kind(self) -> bool {
         matches!(self, Scope::Tokenize | Scope::Rehydrate | Scope::Lookup | Scope::Rewrap | Scope::Forget)
     }
 
-    /// Whether it concerns the daemon as a whole, live tokens and test tokens alike: no test credential can have it.
+    /// Returns whether the scope concerns the whole daemon, both live and test data. No credential of the test mode can
+    /// have it.
     pub const fn is_administrative(self) -> bool {
         matches!(self, Scope::KeysAdmin | Scope::VaultAdmin | Scope::PoliciesReload | Scope::ApiKeysAdmin)
     }

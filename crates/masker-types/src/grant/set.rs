@@ -1,4 +1,4 @@
-//! Sets of scopes, some of them for single kinds.
+//! Sets of scopes, which may be limited to single kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,17 @@ use crate::{
     quote::{quoted, suggestion},
 };
 
-/// Why a text is no scope.
+/// A text that is not a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// There is no scope of this name.
-    #[error("{} is no scope: {}", quoted(.0), suggestion(.0, &names()))]
+    /// There is no scope with this name.
+    #[error("{} is not a scope: {}", quoted(.0), suggestion(.0, &names()))]
     Unknown(String),
-    /// What follows the colon is no kind.
+    /// The text after the colon is not a kind.
     #[error(
-        "the scope `{0}` is given for a kind as in `{0}:PHONE`: a kind is a capital letter, then at most 31 of A-Z, 0-9 and `_`"
+        "the scope `{0}` is limited to a kind as in `{0}:PHONE`: a kind is a capital letter, then at most 31 of A-Z, 0-9 \
+         and `_`"
     )]
     Kind(Scope),
 }
@@ -28,10 +29,10 @@ fn names() -> Vec<&'static str> {
     Scope::ALL.iter().map(|scope| scope.as_str()).chain(["*"]).collect()
 }
 
-/// What a caller may do: scopes as a whole, and scopes for single kinds.
+/// The scopes of a caller: whole scopes, and scopes for single kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet {
-    /// The places in [`Scope::ALL`] of those that are given as a whole, as bits.
+    /// The whole scopes, as bits at their positions in [`Scope::ALL`].
     whole: u32,
     kinds: BTreeMap<Scope, BTreeSet<EntityKind>>,
 }
@@ -39,25 +40,25 @@ pub struct ScopeSet {
 const _: () = assert!(Scope::ALL.len() < 32);
 
 impl ScopeSet {
-    /// Every scope.
+    /// Returns a set of all scopes.
     pub fn all() -> Self {
         ScopeSet { whole: (1 << Scope::ALL.len()) - 1, kinds: BTreeMap::new() }
     }
 
-    /// The scopes of a list, of which `*` stands for all.
+    /// Parses a list of scopes; `*` means all.
     ///
     /// # Errors
-    /// The first text that is no scope.
+    /// Returns [`ScopeError`] for the first text that is not a scope.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, ScopeError> {
         let mut set = ScopeSet::default();
         texts.iter().try_for_each(|text| set.add(text.as_ref()))?;
         Ok(set)
     }
 
-    /// Adds what a text gives.
+    /// Adds the scope of a text.
     ///
     /// # Errors
-    /// [`ScopeError`] where it is no scope; nothing is added then.
+    /// Returns [`ScopeError`] if the text is not a scope. The set then stays unchanged.
     pub fn add(&mut self, text: &str) -> Result<(), ScopeError> {
         if text == "*" {
             *self = ScopeSet::all();
@@ -76,39 +77,39 @@ impl ScopeSet {
         Ok(())
     }
 
-    /// Whether nothing is given.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.whole == 0 && self.kinds.is_empty()
     }
 
-    /// Whether the scope is given as a whole.
+    /// Returns whether the set contains the whole scope.
     pub fn allows(&self, scope: Scope) -> bool {
         self.whole & bit(scope) != 0
     }
 
-    /// Whether the scope is given for this kind.
+    /// Returns whether the set contains the scope for this kind.
     pub fn allows_kind(&self, scope: Scope, kind: EntityKind) -> bool {
         self.allows(scope) || self.kinds.get(&scope).is_some_and(|kinds| kinds.contains(&kind))
     }
 
-    /// Whether the scope is given as a whole or for some kind.
+    /// Returns whether the set contains the whole scope, or the scope for any kind.
     pub fn allows_some(&self, scope: Scope) -> bool {
         self.allows(scope) || self.kinds.contains_key(&scope)
     }
 
-    /// The first scope of `other` that this set lacks, as it is written.
-    pub fn lacks(&self, other: &ScopeSet) -> Option<String> {
+    /// Returns the first scope of `other` that this set does not contain, as written.
+    pub fn excess_of(&self, other: &ScopeSet) -> Option<String> {
         let whole = Scope::ALL.iter().find(|scope| other.allows(**scope) && !self.allows(**scope));
         let of_kinds = || other.kinds().find(|(scope, kind)| !self.allows_kind(*scope, *kind));
         whole.map(Scope::to_string).or_else(|| of_kinds().map(|(scope, kind)| format!("{scope}:{kind}")))
     }
 
-    /// The scopes given for single kinds.
+    /// Returns the scopes for single kinds.
     pub fn kinds(&self) -> impl Iterator<Item = (Scope, EntityKind)> + '_ {
         self.kinds.iter().flat_map(|(scope, kinds)| kinds.iter().map(|kind| (*scope, *kind)))
     }
 
-    /// The scopes as they are written, each once: those given as a whole first, in the order of the reference.
+    /// Returns the scopes as written, each once: whole scopes first, in the order of the reference.
     pub fn to_texts(&self) -> Vec<String> {
         let whole = Scope::ALL.iter().filter(|scope| self.allows(**scope)).map(Scope::to_string);
         whole.chain(self.kinds().map(|(scope, kind)| format!("{scope}:{kind}"))).collect()
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_allows_what_it_was_given_and_no_more() {
+    fn allows_exactly_its_scopes() {
         let set = ScopeSet::parse(&["tokenize", "rehydrate:PHONE", "rehydrate:EMAIL", "keys:read"]).unwrap();
         assert!(set.allows(Scope::Tokenize) && set.allows_kind(Scope::Tokenize, kind("SSN")));
         assert!(!set.allows(Scope::Rehydrate) && set.allows_some(Scope::Rehydrate));
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_every_scope_and_a_whole_scope_takes_its_kinds_in() {
+    fn a_star_means_all_scopes_and_a_whole_scope_includes_its_kinds() {
         let all = ScopeSet::parse(&["rehydrate:PHONE", "*"]).unwrap();
         assert_eq!(all, ScopeSet::all());
         assert!(Scope::ALL.iter().all(|scope| all.allows(*scope)));
@@ -162,30 +163,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scope_is_told_with_what_is() {
-        for (text, told) in [
-            ("tokenise", "`tokenise` is no scope: did you mean `tokenize`?"),
-            ("keys:PHONE", "`keys:PHONE` is no scope: there is `tokenize`"),
-            ("keys:read:PHONE", "`keys:read:PHONE` is no scope: did you mean `keys:read`?"),
-            ("rehydrate:phone", "the scope `rehydrate` is given for a kind as in `rehydrate:PHONE`"),
-            ("", "`` is no scope"),
+    fn errors_suggest_a_scope() {
+        for (text, message) in [
+            ("tokenise", "`tokenise` is not a scope: did you mean `tokenize`?"),
+            ("keys:PHONE", "`keys:PHONE` is not a scope: there is `tokenize`"),
+            ("keys:read:PHONE", "`keys:read:PHONE` is not a scope: did you mean `keys:read`?"),
+            ("rehydrate:phone", "the scope `rehydrate` is limited to a kind as in `rehydrate:PHONE`"),
+            ("", "`` is not a scope"),
         ] {
             let error = ScopeSet::parse(&[text]).unwrap_err().to_string();
-            assert!(error.starts_with(told), "{text}: {error}");
+            assert!(error.starts_with(message), "{text}: {error}");
         }
     }
 
     #[test]
-    fn the_first_scope_that_is_lacking_is_named() {
+    fn finds_the_first_excess_scope() {
         let set = ScopeSet::parse(&["tokenize", "rehydrate:PHONE"]).unwrap();
-        for (other, lacking) in [
+        for (other, excess) in [
             (&["tokenize:SSN", "rehydrate:PHONE"][..], None),
             (&["rehydrate"], Some("rehydrate")),
             (&["rehydrate:SSN", "keys:read"], Some("keys:read")),
             (&["rehydrate:SSN"], Some("rehydrate:SSN")),
             (&["*"], Some("rehydrate")),
         ] {
-            assert_eq!(set.lacks(&ScopeSet::parse(other).unwrap()).as_deref(), lacking, "{other:?}");
+            assert_eq!(set.excess_of(&ScopeSet::parse(other).unwrap()).as_deref(), excess, "{other:?}");
         }
     }
 }

@@ -27,7 +27,7 @@ fn generation(number: u8, mode: Mode) -> GenerationKeys {
     GenerationKeys::derive(kid("K_A"), &key, mode).unwrap()
 }
 
-/// The bytes of a body are the whole of it, so they are what is tampered with.
+/// Creates a body from bytes that the test changes.
 fn body(bytes: &[u8]) -> Option<AeadBody> {
     AeadBody::from_bytes(bytes.into())
 }
@@ -46,13 +46,14 @@ fn fingerprints_are_16_lower_case_hex_digits() {
 }
 
 #[test]
-fn ids_are_not_shown() {
+fn debug_hides_ids() {
     assert_eq!(format!("{:?}", TokenId::from_bytes([7; 16])), "TokenId(…)");
 }
 
-/// Every bit of the body, every truncation, for every suite; and every bit of what is bound but not in the body.
+/// Changes every bit of the body and truncates it at every length, for every suite; then changes every bit of the kind
+/// and the context, which are bound but not in the body.
 #[test]
-fn no_token_opens_with_anything_changed() {
+fn rejects_every_changed_token() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(1);
     let (kind_a, context_a) = (kind("PHONE"), context("tenant-7"));
@@ -65,7 +66,7 @@ fn no_token_opens_with_anything_changed() {
             for bit in 0..bytes.len() * 8 {
                 let mut changed = bytes.to_vec();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                // A changed suite may be none; then parsing refuses it.
+                // If the changed suite is unknown, parsing fails.
                 if let Some(changed) = body(&changed) {
                     assert_eq!(keys.open(kind_a, context_a, &changed).err(), Some(UnsealError), "{suite:?} bit {bit}");
                 }
@@ -91,13 +92,13 @@ fn no_token_opens_with_anything_changed() {
             for other in changes_of_one_bit("tenant-7").chain(["".into(), "tenant-".into(), "tenant-77".into()]) {
                 assert!(keys.open(kind_a, context(&other), &token).is_err(), "{suite:?} context {other:?}");
             }
-            // What is bound does not slide from one field into the next.
+            // Bound bytes cannot move from one field to the next.
             assert!(keys.open(kind("PHONET"), context("enant-7"), &token).is_err());
         }
     }
 }
 
-/// Every text that differs in one bit.
+/// Returns every text that differs in one bit.
 fn changes_of_one_bit(text: &str) -> impl Iterator<Item = String> + '_ {
     (0..text.len() * 8).filter_map(move |bit| {
         let mut bytes = text.as_bytes().to_vec();
@@ -107,7 +108,7 @@ fn changes_of_one_bit(text: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 #[test]
-fn tokens_are_bound_to_key_id_generation_and_world() {
+fn tokens_are_bound_to_key_id_generation_and_mode() {
     let mut rng = StdRng::seed_from_u64(2);
     let keys = generation(0, Mode::Live);
     let same_key = std::array::from_fn(|i| i as u8);
@@ -115,27 +116,27 @@ fn tokens_are_bound_to_key_id_generation_and_world() {
         let key = SecretKey::from_bytes(Zeroizing::new(same_key)).unwrap();
         GenerationKeys::derive(kid, &key, Mode::Live).unwrap()
     };
-    let strangers: Vec<GenerationKeys> = changes_of_one_bit("K_A")
+    let other_keys: Vec<GenerationKeys> = changes_of_one_bit("K_A")
         .filter_map(|text| Kid::parse(&text).map(other_kid))
         .chain([generation(OLD, Mode::Live), generation(0, Mode::Test)])
         .collect();
-    assert!(strangers.len() > 8);
+    assert!(other_keys.len() > 8);
     let (kind, context) = (kind("NAME"), context(""));
     let id = keys.token_id(kind, context, "n");
-    for stranger in strangers {
+    for other in other_keys {
         for suite in Suite::ALL {
             let token = keys.mint(suite, kind, context, value("v"), &mut rng);
-            assert!(stranger.open(kind, context, &token).is_err(), "{suite:?} by {}", stranger.kid());
+            assert!(other.open(kind, context, &token).is_err(), "{suite:?} by {}", other.kid());
         }
-        assert_ne!(stranger.token_id(kind, context, "n"), id);
-        assert_ne!(stranger.alias_tag(id, id), keys.alias_tag(id, id));
+        assert_ne!(other.token_id(kind, context, "n"), id);
+        assert_ne!(other.alias_tag(id, id), keys.alias_tag(id, id));
         let payload = RecordPayload { context, value: value("v"), normal: None };
         let sealed = keys.seal_record(kind, keys.kid(), id, &payload, &mut rng);
-        assert!(stranger.open_record(kind, keys.kid(), id, &sealed.nonce, &sealed.ciphertext).is_err());
+        assert!(other.open_record(kind, keys.kid(), id, &sealed.nonce, &sealed.ciphertext).is_err());
     }
 }
 
-/// Seals what no honest minter would: the key is right, the content is not.
+/// Seals content that minting never produces, under the right key.
 fn forge(keys: &GenerationKeys, suite: Suite, nonce: [u8; NONCE_BYTES], plaintext: &[u8]) -> AeadBody {
     let [a, b, c, d] = keys.fingerprint().prefix();
     let header = [suite.code(), a, b, c, d];
@@ -152,7 +153,7 @@ fn forge(keys: &GenerationKeys, suite: Suite, nonce: [u8; NONCE_BYTES], plaintex
 }
 
 #[test]
-fn what_no_one_minted_does_not_open_even_under_the_right_key() {
+fn rejects_invalid_content_under_the_right_key() {
     let keys = generation(0, Mode::Live);
     let open = |token: &AeadBody| keys.open(kind("NAME"), Context::EMPTY, token);
     let padded = |bytes: &[u8]| {
@@ -165,14 +166,14 @@ fn what_no_one_minted_does_not_open_even_under_the_right_key() {
             let [a, b, c, d] = keys.fingerprint().prefix();
             synthetic_nonce(&keys.states.nonce, &[suite.code(), a, b, c, d], kind("NAME"), Context::EMPTY, text)
         };
-        // The forger works: with everything as it should be, it opens.
+        // Shows that the forger works: valid content opens.
         let nonce = own_nonce("value");
         assert_eq!(open(&forge(&keys, suite, nonce, &padded(b"value"))).as_deref().map(String::as_str), Ok("value"));
 
         let mut other_nonce = nonce;
         other_nonce[23] ^= 1;
-        let refused = open(&forge(&keys, suite, other_nonce, &padded(b"value"))).is_err();
-        assert_eq!(refused, suite.is_deterministic(), "{suite:?}: a nonce that is not the value's own");
+        let rejected = open(&forge(&keys, suite, other_nonce, &padded(b"value"))).is_err();
+        assert_eq!(rejected, suite.is_deterministic(), "{suite:?}: a nonce that is not the value's own");
 
         let plaintexts: [(&str, Vec<u8>); 6] = [
             ("zeros for padding", [&b"value"[..], &[0; 11]].concat()),
@@ -199,7 +200,7 @@ fn random_suites_never_mint_a_token_twice() {
 }
 
 #[test]
-fn the_longest_and_the_shortest_values_come_back() {
+fn opens_the_shortest_and_longest_values() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(4);
     let longest_context = "c".repeat(CONTEXT_BYTES_MAX);
@@ -216,7 +217,7 @@ fn the_longest_and_the_shortest_values_come_back() {
 }
 
 #[test]
-fn no_record_opens_with_anything_changed() {
+fn rejects_every_changed_record() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(5);
     let (kind_a, kid_a) = (kind("PHONE"), kid("K_OTHER"));
@@ -226,7 +227,7 @@ fn no_record_opens_with_anything_changed() {
     let sealed = keys.seal_record(kind_a, kid_a, id, &payload, &mut rng);
     let open = |kind, kid, id, nonce: &[u8; 24], ciphertext: &[u8]| keys.open_record(kind, kid, id, nonce, ciphertext);
 
-    let opened = open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext).expect("as it was sealed");
+    let opened = open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext).expect("the record is unchanged");
     assert!(opened.payload() == payload);
     assert_eq!((opened.context(), opened.value(), opened.normal()), ("ctx", "(415) 555-2671", "+14155552671"));
 
@@ -260,7 +261,7 @@ fn no_record_opens_with_anything_changed() {
 }
 
 #[test]
-fn two_seals_of_one_record_share_nothing() {
+fn sealing_a_record_twice_gives_different_bytes() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(6);
     let payload = RecordPayload { context: Context::EMPTY, value: value("v"), normal: None };
@@ -270,9 +271,9 @@ fn two_seals_of_one_record_share_nothing() {
     assert!(a.nonce != b.nonce && a.ciphertext != b.ciphertext);
 }
 
-/// A record's seal is none of a token's, although both can be XAES-256-GCM.
+/// Tokens and records have different seals, although both can use XAES-256-GCM.
 #[test]
-fn a_token_is_no_record() {
+fn a_token_does_not_open_as_a_record() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(7);
     let token = keys.mint(Suite::Xaes256Gcm, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
@@ -281,7 +282,7 @@ fn a_token_is_no_record() {
 }
 
 #[test]
-fn an_alias_verifies_as_it_was_made_and_no_other_way() {
+fn an_alias_tag_verifies_only_its_alias() {
     let keys = generation(0, Mode::Live);
     let (index, target) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
     let tag = keys.alias_tag(index, target);
@@ -300,14 +301,14 @@ fn an_alias_verifies_as_it_was_made_and_no_other_way() {
     }
 }
 
-/// Values, kinds and contexts that are close to one another, so that equal ones occur.
+/// Returns similar values, kinds and contexts, so that equal ones occur.
 fn inputs() -> impl Strategy<Value = (String, String, String)> {
     ("[AB]{1,2}", "[ab]{0,2}", "[ab]{1,3}|\\PC{1,40}")
 }
 
 proptest! {
     #[test]
-    fn mint_then_open_gives_the_value(
+    fn opening_returns_the_minted_value(
         kind_text in "[A-Z][A-Z0-9_]{0,31}",
         context_text in "\\PC{0,40}",
         text in "\\PC{1,80}",
@@ -325,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_inputs_and_no_others_give_equal_tokens(a in inputs(), b in inputs(), seed in any::<u64>()) {
+    fn only_equal_inputs_give_equal_tokens(a in inputs(), b in inputs(), seed in any::<u64>()) {
         let keys = generation(0, Mode::Live);
         let mut rng = StdRng::seed_from_u64(seed);
         let mut mint = |suite, (k, c, v): &(String, String, String)| {

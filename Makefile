@@ -89,14 +89,14 @@ bench-check-update: toolchain ## Count them, and keep what they are now
 deb: toolchain ## Make the Debian package: target/debian/masker_VERSION_ARCHITECTURE.deb
 	@directory="$$(scripts/target-dir)" && \
 	  scripts/build-release . "$$directory/package" && \
-	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  $(CARGO) run --quiet --locked --package xtask -- papers "$$directory/debian/papers" && \
 	  scripts/deb --binary "$$directory/package/release/masker" --papers "$$directory/debian/papers" --output "$$directory/debian"
 
 # The binary for development does: what is tested is the package around it.
 test-deb: build ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
 	@scripts/deps deb
 	@directory="$$(scripts/target-dir)" && \
-	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  $(CARGO) run --quiet --locked --package xtask -- papers "$$directory/debian/papers" && \
 	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
 
 reproducible: toolchain ## Build the package's binary twice, in different places, and compare (a quarter of an hour)

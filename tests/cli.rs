@@ -152,7 +152,6 @@ fn what_is_not_understood_is_a_usage_error() {
         &["serve", "--server", "tcp://127.0.0.1:1"],
         &["keys", "generate", "--kid", "K_OLD"],
         &["completions", "dos"],
-        &["bench", "--batch", "10001"],
     ] {
         let (code, stdout, stderr) = run(&mut place.masker(words));
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
@@ -170,8 +169,6 @@ fn help_and_version_are_results() {
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{words:?}");
         assert!(!stdout.is_empty(), "{words:?}");
     }
-    let (_, stdout, _) = run(&mut place.masker(&["--help"]));
-    assert!(!stdout.contains("bench"), "the load generator is not for the main help");
 }
 
 #[test]

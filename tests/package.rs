@@ -1,9 +1,6 @@
 //! The Debian package, made of the binary for development: what is in it, whose it is, and that it is the same each time.
 //! `make test-deb` installs it.
 
-#[path = "../packaging/paperwork/papers/mod.rs"]
-mod papers;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -14,6 +11,7 @@ use std::{
 use clap::CommandFactory;
 use masker_cli::args::Arguments;
 use tempfile::TempDir;
+use xtask::papers;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

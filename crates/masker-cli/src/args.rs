@@ -116,9 +116,6 @@ pub enum ClientCommand {
         /// The shell
         shell: Shell,
     },
-    /// Put load on a daemon and measure it
-    #[command(hide = true, after_help = help::BENCH)]
-    Bench(BenchArgs),
 }
 
 /// `masker serve`.
@@ -505,45 +502,6 @@ pub struct EventArgs {
     /// Of this operation, such as rehydrate
     #[arg(long, value_name = "OPERATION")]
     pub op: Option<String>,
-}
-
-/// `masker bench`.
-#[derive(Clone, Debug, Args)]
-pub struct BenchArgs {
-    /// What to ask for
-    #[arg(long, value_enum, default_value_t = BenchOperation::Tokenize)]
-    pub op: BenchOperation,
-    /// Connections at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    pub connections: u16,
-    /// Items in a request
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub batch: u16,
-    /// The policy; else the daemon's default
-    #[arg(long, value_name = "NAME")]
-    pub policy: Option<String>,
-    /// The kind of the values
-    #[arg(long, value_name = "KIND", default_value = "PHONE")]
-    pub kind: String,
-    /// How long, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub duration: u64,
-    /// Sets the values apart from those of other runs; random if it is left out
-    #[arg(long, value_name = "NUMBER")]
-    pub seed: Option<u64>,
-}
-
-/// What `masker bench` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchOperation {
-    /// Tokens of values that were tokenized before
-    Tokenize,
-    /// Values of tokens
-    Rehydrate,
-    /// Tokens by which values are stored
-    Lookup,
-    /// Tokens of values that are new each time
-    Mint,
 }
 
 impl Global {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use super::{
     OfflineTools,
     args::Global,
-    bench::BenchError,
     credential::{self, CredentialError},
     exit::Exit,
     output::Output,
@@ -36,8 +35,6 @@ pub(super) enum CommandError {
     Input(#[source] io::Error),
     #[error("standard output cannot be written: {0}")]
     Output(#[from] io::Error),
-    #[error(transparent)]
-    Bench(#[from] BenchError),
     #[error("{text}")]
     Refused {
         /// Whether the caller may not do it.
@@ -62,8 +59,7 @@ impl CommandError {
             CommandError::Stopped { cause, .. } => cause.exit(),
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
-            CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
-            CommandError::Bench(_) | CommandError::Refused { denied: false, .. } => Exit::Error,
+            CommandError::Refused { denied: false, .. } => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
         }
     }

@@ -442,11 +442,3 @@ Examples:
   masker completions bash > /usr/share/bash-completion/completions/masker
   masker completions zsh > \"${fpath[1]}/_masker\"
   masker completions fish > ~/.config/fish/completions/masker.fish";
-
-pub(super) const BENCH: &str = "\
-Examples:
-  masker bench --policy stateless --connections 16
-  masker bench --op rehydrate --batch 1000 --duration 30
-  masker bench --op mint --connections 64 --json
-
-Each connection keeps one request in flight. Values are made up and stay in the vault; with --op mint each one is new.";

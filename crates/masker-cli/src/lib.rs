@@ -6,7 +6,6 @@ pub mod args;
 mod api_keys;
 mod audit;
 mod backup;
-pub mod bench;
 mod bulk;
 mod credential;
 pub mod doctor;
@@ -17,7 +16,6 @@ mod honeytokens;
 mod input;
 mod keys;
 mod live;
-mod bench_command;
 mod output;
 mod policy;
 mod progress;
@@ -44,6 +42,7 @@ use self::{
 };
 pub use self::{
     audit::ReadAuditHead,
+    credential::{CredentialError, authorization},
     exit::Exit,
     vault::{Migrate, MigrationSizes},
 };
@@ -65,7 +64,6 @@ pub fn run(command: ClientCommand, global: &Global, host: HostEnvironment<'_>, o
     let mut session = CommandContext::new(global, host, offline);
     // One connection needs no second thread; load on many does.
     let mut threads = match &command {
-        ClientCommand::Bench(_) => runtime::Builder::new_multi_thread(),
         ClientCommand::Tokenize(TokenizeArgs { bulk, .. }) | ClientCommand::Rehydrate(RehydrateArgs { bulk, .. })
             if bulk.is_wanted() =>
         {
@@ -144,6 +142,5 @@ async fn dispatch(command: ClientCommand, session: &mut CommandContext<'_>) -> R
             session.output.bytes(&script)?;
             Ok(Exit::Done)
         }
-        ClientCommand::Bench(args) => bench_command::run(&args, session).await,
     }
 }

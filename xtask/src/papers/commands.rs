@@ -1,6 +1,6 @@
-//! A man page for each command, from what `--help` says.
+//! A man page for each command, from its help.
 
-use std::{error::Error, fs, path::Path};
+use std::{fs, path::Path};
 
 use clap::{Command, CommandFactory};
 use clap_mangen::{
@@ -9,14 +9,16 @@ use clap_mangen::{
 };
 use masker_cli::args::Arguments;
 
-/// Writes a page for the program and for each command that is shown.
-pub fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
+use crate::Error;
+
+/// Writes a page for the program and for each command that is not hidden.
+pub fn write(directory: &Path) -> Result<(), Error> {
     let mut program = Arguments::command().disable_help_subcommand(true);
     program.build();
     pages(&program, directory)
 }
 
-fn pages(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+fn pages(command: &Command, directory: &Path) -> Result<(), Error> {
     let man = Man::new(command.clone()).manual("masker").source(concat!("masker ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -40,9 +42,9 @@ fn pages(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Paragraphs, of which some begin with a heading over lines that are indented.
+/// Adds the end of a help text. A paragraph that begins with `Heading:` and a line end is a section of indented lines.
 fn after_help(roff: &mut Roff, help: &str) {
-    let mut noted = false;
+    let mut has_notes = false;
     for paragraph in help.split("\n\n") {
         match paragraph.split_once(":\n") {
             Some((heading, lines)) if !heading.contains('\n') => {
@@ -50,9 +52,9 @@ fn after_help(roff: &mut Roff, help: &str) {
                 verbatim(roff, lines.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)));
             }
             _ => {
-                if !noted {
+                if !has_notes {
                     roff.control("SH", ["NOTES"]);
-                    noted = true;
+                    has_notes = true;
                 }
                 roff.control("PP", []);
                 roff.text([roman(paragraph.replace('\n', " "))]);
@@ -61,7 +63,7 @@ fn after_help(roff: &mut Roff, help: &str) {
     }
 }
 
-/// Lines as they stand.
+/// Adds lines without filling them.
 pub fn verbatim<'l>(roff: &mut Roff, lines: impl Iterator<Item = &'l str>) {
     roff.control("PP", []).control("RS", ["4"]).control("EX", []);
     for line in lines {
@@ -70,13 +72,13 @@ pub fn verbatim<'l>(roff: &mut Roff, lines: impl Iterator<Item = &'l str>) {
     roff.control("EE", []).control("RE", []);
 }
 
-/// The other pages.
+/// Adds the references to other pages.
 pub fn see_also(roff: &mut Roff) {
     roff.control("SH", ["SEE ALSO"]);
     let others = ["masker(1)", "masker-serve(1)", "masker.toml(5)", "masker-policy(5)"];
-    for (place, name) in others.iter().enumerate() {
+    for (index, name) in others.iter().enumerate() {
         let (name, section) = name.split_at(name.len() - 3);
-        let comma = if place + 1 < others.len() { "," } else { "" };
+        let comma = if index + 1 < others.len() { "," } else { "" };
         roff.text([bold(name), roman(format!("{section}{comma}"))]);
     }
     roff.control("PP", []);

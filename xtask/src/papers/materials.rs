@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use super::dependencies::{Crate, Dependencies};
 
-/// The bill. It has neither a serial number nor a time, so that the same source gives the same bill.
+/// Returns the bill of materials. It has neither a serial number nor a time, so that the same source gives the same bytes.
 pub fn bill(dependencies: &Dependencies) -> Value {
     let root = component(&dependencies.root, "application");
-    let components: Vec<Value> = dependencies.crates.values().map(|made| component(made, "library")).collect();
+    let components: Vec<Value> = dependencies.crates.values().map(|entry| component(entry, "library")).collect();
     let all = [&dependencies.root].into_iter().chain(dependencies.crates.values());
     let graph: Vec<Value> = all
-        .map(|made| {
-            let uses: Vec<String> = made.uses.iter().map(|(name, version)| purl(name, version)).collect();
-            json!({"ref": purl(&made.name, &made.version), "dependsOn": uses})
+        .map(|entry| {
+            let uses: Vec<String> = entry.uses.iter().map(|(name, version)| purl(name, version)).collect();
+            json!({"ref": purl(&entry.name, &entry.version), "dependsOn": uses})
         })
         .collect();
     json!({
@@ -26,27 +26,27 @@ pub fn bill(dependencies: &Dependencies) -> Value {
     })
 }
 
-fn component(made: &Crate, kind: &str) -> Value {
+fn component(entry: &Crate, kind: &str) -> Value {
     let mut component = json!({
         "type": kind,
-        "bom-ref": purl(&made.name, &made.version),
-        "name": made.name,
-        "version": made.version,
+        "bom-ref": purl(&entry.name, &entry.version),
+        "name": entry.name,
+        "version": entry.version,
         "scope": "required",
-        "purl": purl(&made.name, &made.version),
+        "purl": purl(&entry.name, &entry.version),
     });
-    if let Some(description) = &made.description {
+    if let Some(description) = &entry.description {
         component["description"] = json!(one_line(description));
     }
-    if let Some(licence) = &made.licence {
-        // The slash is what cargo took before there were SPDX expressions.
+    if let Some(licence) = &entry.licence {
+        // Before SPDX expressions, cargo separated alternatives with a slash.
         let licence = licence.replace('/', " OR ");
         component["licenses"] = json!([{"expression": one_line(&licence)}]);
     }
-    if let Some(checksum) = &made.checksum {
+    if let Some(checksum) = &entry.checksum {
         component["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
     }
-    if let Some(repository) = &made.repository {
+    if let Some(repository) = &entry.repository {
         component["externalReferences"] = json!([{"type": "vcs", "url": repository}]);
     }
     component
@@ -56,7 +56,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A crate's package URL.
+/// Returns a crate's package URL.
 fn purl(name: &str, version: &str) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bill_is_of_what_is_in_the_binary() {
-        let dependencies = Dependencies::of_this_package().unwrap();
+    fn lists_the_crates_of_the_binary_only() {
+        let dependencies = Dependencies::of_root_package().unwrap();
         let bill = bill(&dependencies);
         assert_eq!(bill["metadata"]["component"]["name"], "masker");
         let components = bill["components"].as_array().unwrap();
@@ -79,16 +79,16 @@ mod tests {
             assert_eq!(component["hashes"][0]["content"].as_str().unwrap().len(), 64, "{name}");
             assert!(component["licenses"][0]["expression"].is_string(), "{name}");
         }
-        for name in ["proptest", "divan", "clap_mangen", "masker"] {
-            assert!(named(name).is_none(), "{name} is of the tests alone");
+        for name in ["proptest", "divan", "clap_mangen", "hdrhistogram", "xtask", "masker"] {
+            assert!(named(name).is_none(), "{name} is not in the binary");
         }
         let known: BTreeSet<&str> = components.iter().map(|component| component["bom-ref"].as_str().unwrap()).collect();
-        assert_eq!(known.len(), components.len(), "one entry for each");
+        assert_eq!(known.len(), components.len(), "an entry is duplicated");
         for entry in bill["dependencies"].as_array().unwrap() {
             for used in entry["dependsOn"].as_array().unwrap() {
                 assert!(known.contains(used.as_str().unwrap()), "{used} is not in the bill");
             }
         }
-        assert!(!dependencies.licences().unwrap().contains(env!("CARGO_MANIFEST_DIR")), "a place on this machine");
+        assert!(!dependencies.licences().unwrap().contains(env!("CARGO_MANIFEST_DIR")), "a path of this machine");
     }
 }

@@ -1,9 +1,8 @@
-//! The crates that the binary is made of, as cargo resolves them for this platform: those that are linked into it and
-//! those that build them, without those of the tests.
+//! The crates that the binary is built from, as cargo resolves them for this platform: normal and build dependencies,
+//! without those of tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     ffi::OsString,
     fmt::Write,
     fs, io,
@@ -13,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::source;
+use crate::{Error, read_source, root};
 
 /// A crate.
 #[derive(Clone, Debug)]
@@ -22,22 +21,22 @@ pub struct Crate {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// An SPDX expression, as the crate gives it.
+    /// Its licence, as an SPDX expression.
     pub licence: Option<String>,
-    /// What it says of itself.
+    /// Its description.
     pub description: Option<String>,
-    /// Where its source is kept.
+    /// The address of its repository.
     pub repository: Option<String>,
-    /// SHA-256 of the package that it came in, in hex; `None` for this one.
+    /// SHA-256 of its package, in hex. `None` for crates of this workspace.
     pub checksum: Option<String>,
-    /// What it is made with, by name and version.
+    /// The name and version of each crate that it uses.
     pub uses: BTreeSet<(String, String)>,
     directory: PathBuf,
 }
 
-/// This package and all that it is made of.
+/// The root package and the crates that it is built from.
 pub struct Dependencies {
-    /// This package.
+    /// The root package.
     pub root: Crate,
     /// The others, by name and version.
     pub crates: BTreeMap<(String, String), Crate>,
@@ -96,22 +95,22 @@ struct Locked {
 }
 
 impl Dependencies {
-    /// Asks cargo. It takes no network where the crates are there already, which they are once the binary is built.
+    /// Reads them from `cargo metadata`. That needs no network once the binary is built.
     ///
     /// # Errors
-    /// What cargo said.
-    pub fn of_this_package() -> Result<Self, Box<dyn Error>> {
+    /// `cargo metadata` fails or its output is invalid.
+    pub fn of_root_package() -> Result<Self, Error> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let output = Command::new(cargo)
             .args(["metadata", "--locked", "--format-version", "1", "--filter-platform", &platform])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(root())
             .output()?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into());
         }
         let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
-        let lock: Lock = toml::from_str(&source("Cargo.lock")?)?;
+        let lock: Lock = toml::from_str(&read_source("Cargo.lock")?)?;
         let checksums: BTreeMap<(String, String), Option<String>> =
             lock.package.into_iter().map(|locked| ((locked.name, locked.version), locked.checksum)).collect();
         let packages: BTreeMap<&str, &Package> =
@@ -119,23 +118,23 @@ impl Dependencies {
         let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|node| (&*node.id, node)).collect();
 
         let mut found: BTreeMap<&str, Crate> = BTreeMap::new();
-        let mut waiting = vec![&*metadata.resolve.root];
-        while let Some(id) = waiting.pop() {
+        let mut pending = vec![&*metadata.resolve.root];
+        while let Some(id) = pending.pop() {
             if found.contains_key(id) {
                 continue;
             }
             let (package, node) = (packages[id], nodes[id]);
-            let of_tests =
+            let is_dev =
                 |dependency: &&Dependency| dependency.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
             let used: Vec<&str> = node
                 .deps
                 .iter()
-                .filter(|dependency| !of_tests(dependency))
+                .filter(|dependency| !is_dev(dependency))
                 .map(|dependency| &*dependency.pkg)
                 .collect();
-            waiting.extend(&used);
+            pending.extend(&used);
             let name_of = |id: &str| (packages[id].name.clone(), packages[id].version.clone());
-            let made = Crate {
+            let entry = Crate {
                 name: package.name.clone(),
                 version: package.version.clone(),
                 licence: package.license.clone(),
@@ -145,28 +144,28 @@ impl Dependencies {
                 uses: used.into_iter().map(name_of).collect(),
                 directory: package.manifest_path.parent().map(Path::to_owned).unwrap_or_default(),
             };
-            found.insert(id, made);
+            found.insert(id, entry);
         }
-        let root = found.remove(&*metadata.resolve.root).ok_or("cargo names no package of this directory")?;
-        let crates = found.into_values().map(|made| ((made.name.clone(), made.version.clone()), made)).collect();
+        let root = found.remove(&*metadata.resolve.root).ok_or("cargo metadata names no root package")?;
+        let crates = found.into_values().map(|entry| ((entry.name.clone(), entry.version.clone()), entry)).collect();
         Ok(Dependencies { root, crates })
     }
 
-    /// Every licence text that the crates come with, once, under the names of those that have it.
+    /// Returns every licence text of the crates once, with the names of the crates that have it.
     ///
     /// # Errors
-    /// What could not be read.
-    pub fn licences(&self) -> Result<String, Box<dyn Error>> {
+    /// A file cannot be read.
+    pub fn licences(&self) -> Result<String, Error> {
         let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for made in self.crates.values() {
-            for path in licence_files(&made.directory)? {
+        for entry in self.crates.values() {
+            for path in licence_files(&entry.directory)? {
                 let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
-                texts.entry(text.trim_matches('\n').to_owned()).or_default().insert(title(made));
+                texts.entry(text.trim_matches('\n').to_owned()).or_default().insert(title(entry));
             }
         }
-        let mut out = String::from("The crates that masker is made of, and the licences that they come under.\n\n");
-        for made in self.crates.values() {
-            writeln!(out, "{}: {}", title(made), made.licence.as_deref().unwrap_or("see below"))?;
+        let mut out = String::from("The crates that masker is built from, and their licences.\n\n");
+        for entry in self.crates.values() {
+            writeln!(out, "{}: {}", title(entry), entry.licence.as_deref().unwrap_or("see below"))?;
         }
         let mut texts: Vec<(BTreeSet<String>, String)> = texts.into_iter().map(|(text, of)| (of, text)).collect();
         texts.sort();
@@ -178,7 +177,7 @@ impl Dependencies {
     }
 }
 
-/// The licences of a crate, and of libraries in other languages that it carries in folders of its own.
+/// Returns the licence files of a crate, and of the libraries in other languages in its subdirectories.
 fn licence_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = |directory: &Path| -> io::Result<Vec<PathBuf>> {
         fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
@@ -195,7 +194,7 @@ fn licence_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = named(&own, &["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"]);
     for folder in own.iter().filter(|path| path.is_dir()) {
         let carried = entries(folder)?;
-        // One of the two: zstd leaves the choice between them, and its LICENSE is the one that its crate has chosen.
+        // Not both: zstd offers a choice, and its crate has chosen LICENSE.
         let licence = named(&carried, &["LICENSE"]);
         found.extend(if licence.is_empty() { named(&carried, &["COPYING"]) } else { licence });
     }
@@ -203,6 +202,6 @@ fn licence_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn title(made: &Crate) -> String {
-    format!("{} {}", made.name, made.version)
+fn title(entry: &Crate) -> String {
+    format!("{} {}", entry.name, entry.version)
 }

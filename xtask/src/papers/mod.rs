@@ -1,4 +1,6 @@
-//! The papers themselves. The same source gives the same bytes: there is no date and no chance in them.
+//! `cargo xtask papers`: man pages, a bill of materials, and the licences of the dependencies.
+//!
+//! The same source gives the same bytes: the papers contain neither dates nor random values.
 
 mod commands;
 mod dependencies;
@@ -6,21 +8,17 @@ mod files;
 mod markdown;
 mod materials;
 
-use std::{error::Error, fs, path::Path};
+use std::{fs, path::Path};
 
 use dependencies::Dependencies;
 
-/// What lies below the root of the source.
-pub fn source(name: &str) -> Result<String, Box<dyn Error>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()).into())
-}
+use crate::Error;
 
-/// Writes all papers: `man/`, `masker.cdx.json`, `licences-of-dependencies`.
+/// Writes all papers into a directory: `man/`, `masker.cdx.json`, `licences-of-dependencies`.
 ///
 /// # Errors
-/// What could not be read, understood or written.
-pub fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
+/// A source cannot be read or parsed, or a paper cannot be written.
+pub fn write(directory: &Path) -> Result<(), Error> {
     let man = directory.join("man");
     fs::create_dir_all(&man)?;
     commands::write(&man)?;

@@ -1,7 +1,7 @@
-//! A load generator over the socket: `masker bench`.
+//! A load generator over the daemon's socket.
 //!
-//! Every connection keeps one request in flight. Bodies are made before the clock starts, but for `mint`, whose values
-//! must never have been seen.
+//! Every connection has one request in flight. Request bodies are built before the measurement starts, except for
+//! [`LoadOperation::Mint`], whose values must be new.
 
 use std::{
     fmt::Write as _,
@@ -25,48 +25,48 @@ use tokio::{net::UnixStream, task::JoinSet};
 use masker_api::{Answer, ErrorBody, TokenizeResult};
 use masker_types::limits::ITEMS_PER_REQUEST_MAX;
 
-/// Bodies that each connection goes through in turn.
+/// Bodies that each connection sends in turn.
 const BODIES_PER_CONNECTION: usize = 64;
 /// Latencies are recorded from 1 µs to 60 s, with three significant digits.
 const LATENCY_MICROSECONDS_MAX: u64 = 60_000_000;
 
-/// What is asked of the daemon.
+/// The operation that a load requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadOperation {
-    /// The same values over and over.
+    /// Tokenize the same values again and again.
     Tokenize,
-    /// Values that were never seen.
+    /// Tokenize values that are new.
     Mint,
-    /// Tokens of the values that `Tokenize` uses.
+    /// Rehydrate the tokens of the values that `Tokenize` uses.
     Rehydrate,
-    /// The values that `Tokenize` uses.
+    /// Look up the values that `Tokenize` uses.
     Lookup,
 }
 
-/// A load to put on the daemon.
+/// A load on a daemon.
 #[derive(Clone, Debug)]
 pub struct LoadTest {
-    /// Where it listens.
+    /// The daemon's socket.
     pub socket: PathBuf,
-    /// Connections, each with one request in flight: 1 or more.
+    /// Number of connections, at least 1.
     pub connections: usize,
     /// Values in a request: 1 to 10,000.
     pub batch: usize,
-    /// What is asked.
+    /// The operation to request.
     pub operation: LoadOperation,
-    /// The policy; the daemon's default if absent.
+    /// The policy. `None` is the daemon's default.
     pub policy: Option<String>,
     /// The kind of every value.
     pub kind: String,
-    /// How long.
+    /// How long to measure.
     pub duration: Duration,
-    /// Sets the values apart from those of other runs.
+    /// Makes the values differ from those of other runs.
     pub seed: u64,
     /// The `Authorization` header of every request.
     pub authorization: Option<header::HeaderValue>,
 }
 
-/// What was measured.
+/// The result of a load test.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadResult {
     /// Requests answered.
@@ -81,39 +81,39 @@ pub struct LoadResult {
     pub requests_per_second: f64,
     /// Values a second.
     pub values_per_second: f64,
-    /// Half of the requests took no longer, in milliseconds.
+    /// Median latency of a request, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 requests took no longer.
+    /// 99th percentile of the latency.
     pub p99_ms: f64,
-    /// 999 of 1,000 requests took no longer.
+    /// 99.9th percentile of the latency.
     pub p999_ms: f64,
-    /// The longest request.
+    /// Longest latency.
     pub max_ms: f64,
 }
 
-/// Why nothing was measured.
+/// Why a load test failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// The load makes no sense.
+    /// The load is invalid.
     #[error("{0}")]
     Load(&'static str),
     /// The daemon cannot be reached.
-    #[error("{path}: {source}; is the daemon running? (`masker health`)")]
+    #[error("failed to connect to {path}: {source}; is the daemon running? (`masker health`)")]
     Connect {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
+    /// The connection failed.
+    #[error("connection failed: {0}")]
     Http(#[from] hyper::Error),
     /// The daemon refused a request.
-    #[error("the daemon refused: {0}")]
+    #[error("the daemon refused the request: {0}")]
     Refused(String),
-    /// A connection's task ended by a bug.
-    #[error("a connection's task ended by a bug: {0}")]
+    /// A connection's task panicked.
+    #[error("connection task panicked: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
@@ -121,7 +121,7 @@ impl LoadTest {
     /// Puts the load on the daemon and measures.
     ///
     /// # Errors
-    /// [`BenchError`]; a value that fails is counted and no error.
+    /// [`BenchError`]. A value that fails is counted; it is not an error.
     pub async fn run(&self) -> Result<LoadResult, BenchError> {
         if self.connections == 0 {
             return Err(BenchError::Load("at least one connection is needed"));
@@ -147,10 +147,10 @@ impl LoadTest {
         while let Some(counts) = tasks.join_next().await {
             total.add(&counts??);
         }
-        Ok(total.measured(self.batch, started.elapsed()))
+        Ok(total.result(self.batch, started.elapsed()))
     }
 
-    /// The requests of one connection, made before the clock starts.
+    /// Builds the request bodies of one connection, and tokenizes their values.
     async fn bodies(&self, number: usize, connection: &mut BenchConnection) -> Result<Vec<Bytes>, BenchError> {
         let mut bodies = Vec::with_capacity(BODIES_PER_CONNECTION);
         if self.operation == LoadOperation::Mint {
@@ -159,17 +159,17 @@ impl LoadTest {
         for request in 0..BODIES_PER_CONNECTION {
             let body = self.tokenize_body("k", number, request);
             if self.operation == LoadOperation::Rehydrate {
-                bodies.push(rehydrate_body(&connection.ask("/api/v1/tokenize", body).await?)?);
+                bodies.push(rehydrate_body(&connection.send("/api/v1/tokenize", body).await?)?);
             } else {
-                // What is measured is finding values, not minting them.
-                connection.ask("/api/v1/tokenize", body.clone()).await?;
+                // The measurement is of finding values, so they are minted now.
+                connection.send("/api/v1/tokenize", body.clone()).await?;
                 bodies.push(body);
             }
         }
         Ok(bodies)
     }
 
-    /// A request to tokenize a batch of values that only this request of this connection has.
+    /// Returns a request that tokenizes a batch of values that no other request of the run has.
     fn tokenize_body(&self, prefix: &str, connection: usize, request: usize) -> Bytes {
         let mut body = String::with_capacity(64 + self.batch * 64);
         body.push('{');
@@ -209,31 +209,31 @@ impl LoadTest {
                 0 => self.tokenize_body("m", number, request),
                 count => bodies[request % count].clone(),
             };
-            let asked = Instant::now();
-            if asked >= deadline {
+            let sent = Instant::now();
+            if sent >= deadline {
                 break;
             }
-            let answer = connection.ask(path, body).await?;
-            counts.count(asked.elapsed(), &answer);
+            let response = connection.send(path, body).await?;
+            counts.record(sent.elapsed(), &response);
         }
         Ok(counts)
     }
 }
 
-/// The same tokens, to be rehydrated.
-fn rehydrate_body(answer: &[u8]) -> Result<Bytes, BenchError> {
+/// Returns a request that rehydrates the tokens of a response.
+fn rehydrate_body(response: &[u8]) -> Result<Bytes, BenchError> {
     let answer: Answer<TokenizeResult<'_>> =
-        serde_json::from_slice(answer).map_err(|failed| BenchError::Refused(failed.to_string()))?;
+        serde_json::from_slice(response).map_err(|error| BenchError::Refused(error.to_string()))?;
     let tokens = answer.results.iter().map(|result| match result {
         TokenizeResult::Token { token, .. } => Ok(&**token),
         TokenizeResult::Error { error } => Err(BenchError::Refused(format!("{}: {}", error.code, error.detail))),
-        _ => Err(BenchError::Load("the policy does not tokenize this kind: there is nothing to rehydrate")),
+        _ => Err(BenchError::Load("the policy does not tokenize this kind, so there is nothing to rehydrate")),
     });
     let tokens: Vec<&str> = tokens.collect::<Result<_, _>>()?;
     Ok(serde_json::json!({ "tokens": tokens }).to_string().into())
 }
 
-/// One connection with one request in flight.
+/// A connection with one request in flight.
 struct BenchConnection {
     sender: SendRequest<Full<Bytes>>,
     authorization: Option<header::HeaderValue>,
@@ -244,12 +244,12 @@ impl BenchConnection {
         let connect = |source| BenchError::Connect { path: path.to_owned(), source };
         let stream = UnixStream::connect(path).await.map_err(connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with its sender; what goes wrong with it reaches the request in flight.
+        // The task ends when its sender is dropped. Its errors reach the request in flight.
         drop(tokio::spawn(connection));
         Ok(BenchConnection { sender, authorization })
     }
 
-    async fn ask(&mut self, path: &'static str, body: Bytes) -> Result<Bytes, BenchError> {
+    async fn send(&mut self, path: &'static str, body: Bytes) -> Result<Bytes, BenchError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = hyper::Method::POST;
         *request.uri_mut() = hyper::Uri::from_static(path);
@@ -258,9 +258,9 @@ impl BenchConnection {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         self.sender.ready().await?;
-        let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
         if status == StatusCode::OK {
             return Ok(body);
         }
@@ -278,14 +278,14 @@ struct BenchCounts {
 impl BenchCounts {
     fn new() -> Result<Self, BenchError> {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MICROSECONDS_MAX, 3);
-        let latencies = latencies.map_err(|_| BenchError::Load("latencies cannot be recorded: this is a bug"))?;
+        let latencies = latencies.map_err(|_| BenchError::Load("failed to create the histogram of latencies"))?;
         Ok(BenchCounts { requests: 0, failed: 0, latencies })
     }
 
-    fn count(&mut self, took: Duration, answer: &[u8]) {
+    fn record(&mut self, took: Duration, response: &[u8]) {
         self.requests += 1;
-        // No answer holds this text but in the place of a result: quotes within values are escaped.
-        self.failed += count(answer, b"{\"error\":{");
+        // Only a failed result contains this text, because quotes in values are escaped.
+        self.failed += occurrences(response, b"{\"error\":{");
         self.latencies.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -296,7 +296,7 @@ impl BenchCounts {
         let _ = self.latencies.add(&other.latencies);
     }
 
-    fn measured(&self, batch: usize, took: Duration) -> LoadResult {
+    fn result(&self, batch: usize, took: Duration) -> LoadResult {
         let values = self.requests * batch as u64;
         let seconds = took.as_secs_f64();
         let ms = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
@@ -315,7 +315,7 @@ impl BenchCounts {
     }
 }
 
-/// How often `needle` stands in `text`.
-fn count(text: &[u8], needle: &[u8]) -> u64 {
+/// Returns how often `text` contains `needle`.
+fn occurrences(text: &[u8], needle: &[u8]) -> u64 {
     text.windows(needle.len()).filter(|window| *window == needle).count() as u64
 }

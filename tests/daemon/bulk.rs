@@ -184,7 +184,7 @@ fn a_run_that_ends_early_says_where_to_go_on_and_both_parts_are_the_whole() {
     let ended = masker(&daemon, &format!("{SWAP} --batch 100"), &broken);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("is a quote not closed?"), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with("--skip-rows 1899 goes on after them\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("continue with --skip-rows 1899\n"), "{}", ended.stderr);
     let rest = masker(&daemon, &format!("{SWAP} --skip-rows 1899"), &table).whole();
     assert!([ended.stdout, rest].concat() == whole);
 
@@ -225,7 +225,7 @@ fn rows_are_answered_as_they_come_and_an_interrupt_says_how_many() {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let (code, stderr) = finish(child);
     assert_eq!(code, Some(1));
-    assert_eq!(stderr, "masker: it was interrupted\nThe first 6 rows are done; --skip-rows 6 goes on after them\n");
+    assert_eq!(stderr, "masker: interrupted\nThe first 6 rows are done: continue with --skip-rows 6\n");
 
     let mut child = command(&daemon, SWAP).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -246,14 +246,14 @@ fn what_an_output_that_fails_holds_is_not_taken_for_done() {
     let site = Site::new();
     let daemon = start(&site);
     for (skip, told) in
-        [("", "Nothing is done: begin again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
+        [("", "No row is done: start again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
     {
         let mut command = command(&daemon, &format!("{SWAP}{skip}"));
         command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
         let ended = feed(command, rows(20));
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(told),
+            ended.stderr.contains("failed to write standard output") && ended.stderr.contains(told),
             "{}",
             ended.stderr
         );
@@ -338,18 +338,18 @@ fn what_is_wrong_with_the_command_is_told_before_anything_is_written() {
     let daemon = start(&site);
     for (line, input, code, part) in [
         ("tokenize --csv --column fone=PHONE", "phone\n415-555-0001\n", 1, "has no column \"fone\""),
-        ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "is \"phone\" the one?"),
-        ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "write --column phone"),
+        ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "use --column phone"),
         ("tokenize --csv --column phone=PHONE", "", 1, "has no column"),
         ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),
-        ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "from 1 on"),
+        ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "numbers from 1"),
         ("tokenize --csv --no-header --column 1=PHONE --column 01=CARD", "1\n", 64, "given twice"),
         ("tokenize --csv --column a=PHONE", "\u{feff}", 1, "has no column"),
         ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: "),
         ("tokenize --csv --column a=SSN", "a\n42\n", 1, "a: context.required: "),
         ("tokenize --csv --column a=PHONE --policy none", "a\n42\n", 1, "policy.unknown"),
         ("tokenize --csv --json --column a=PHONE", "a\n42\n", 64, "--json"),
-        ("tokenize --jsonl --field a=PHONE --field a.b=PHONE", "{}\n", 64, "within another"),
+        ("tokenize --jsonl --field a=PHONE --field a.b=PHONE", "{}\n", 64, "is inside another"),
     ] {
         let ended = masker(&daemon, line, input);
         let stderr = ended.refused(code);

@@ -14,6 +14,7 @@ use std::{
 };
 
 pub mod bench;
+pub mod docs;
 pub mod papers;
 
 /// An error of a task: a message for the person who ran it.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, papers};
+use xtask::{bench, docs, papers};
 
 /// Tasks of the repository that are not in the shipped program
 #[derive(Debug, Parser)]
@@ -24,12 +24,20 @@ enum Task {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Write the pages of the book's reference that come from the source
+    Docs {
+        /// Fail if a page in the tree differs, and write nothing
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Bench(args) => bench::run(&args),
         Task::Papers { directory } => papers::write(&directory).map(|()| ExitCode::SUCCESS),
+        Task::Docs { check: true } => docs::check().map(|()| ExitCode::SUCCESS),
+        Task::Docs { check: false } => docs::write().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error}");

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_becomes_a_header_that_is_not_shown() {
+    fn a_key_becomes_a_sensitive_header() {
         for text in [KEY.to_owned(), format!("{KEY}\n"), format!(" {KEY} ")] {
             let header = of(Some(&text)).unwrap().unwrap();
             assert_eq!(header.as_bytes(), format!("Bearer {KEY}").as_bytes());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_and_not_repeated() {
+    fn rejects_an_invalid_key_without_repeating_it() {
         for (text, malformed) in [
             ("hunter2", ApiKeyFormatError::Prefix),
             (&KEY[..54], ApiKeyFormatError::Length),

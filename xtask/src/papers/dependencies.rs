@@ -126,12 +126,8 @@ impl Dependencies {
             let (package, node) = (packages[id], nodes[id]);
             let is_dev =
                 |dependency: &&Dependency| dependency.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
-            let used: Vec<&str> = node
-                .deps
-                .iter()
-                .filter(|dependency| !is_dev(dependency))
-                .map(|dependency| &*dependency.pkg)
-                .collect();
+            let used: Vec<&str> =
+                node.deps.iter().filter(|dependency| !is_dev(dependency)).map(|dependency| &*dependency.pkg).collect();
             pending.extend(&used);
             let name_of = |id: &str| (packages[id].name.clone(), packages[id].version.clone());
             let entry = Crate {

@@ -121,7 +121,7 @@ deb: toolchain ## Build the Debian package: target/debian/masker_VERSION_ARCHITE
 	@scripts/deps deb
 	@directory="$$(scripts/target-dir)" && \
 	  scripts/build-release . "$$directory/package" && \
-	  $(CARGO) run --quiet --locked --example paperwork -- "$$directory/debian/papers" && \
+	  $(CARGO) run --quiet --locked --package xtask -- papers "$$directory/debian/papers" && \
 	  scripts/deb --binary "$$directory/package/release/masker" --papers "$$directory/debian/papers" --output "$$directory/debian"
 
 reproducible: toolchain ## Build the package's binary twice, in different directories, and compare (a quarter of an hour)

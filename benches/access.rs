@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use masker_cli::bench::{LoadOperation, LoadResult, LoadTest};
 use masker_client::Client;
 use masker_core::crypto::SecretKey;
 use secrecy::ExposeSecret;
 use tokio::time::sleep;
+use xtask::bench::load::{LoadOperation, LoadResult, LoadTest};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -17,7 +17,6 @@ use std::{
 };
 
 use masker_api::{Rotation, RotationBegin, RotationList};
-use masker_cli::bench::{LoadOperation, LoadResult, LoadTest};
 use masker_client::Client;
 use masker_core::crypto::SecretKey;
 use masker_store::{
@@ -26,6 +25,7 @@ use masker_store::{
 };
 use secrecy::ExposeSecret;
 use tokio::time::sleep;
+use xtask::bench::load::{LoadOperation, LoadResult, LoadTest};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -34,5 +34,5 @@ def commands(run):
     """How the servers were loaded."""
     server = SimpleNamespace(socket="PATH", headers={})
     h2load = h2load_command(server, "/api/v1/tokenize", "request.json", 16, run["seconds"], "times")
-    bench = "masker --socket PATH --json bench --op mint --policy healthcare-default --kind NAME --connections 4 --batch 1000"
+    bench = "cargo xtask bench --socket PATH --json --op mint --policy healthcare-default --kind NAME --connections 4 --batch 1000"
     return f"    {shlex.join(h2load)}\n    {bench} --duration {run['seconds']:g}"

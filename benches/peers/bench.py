@@ -26,13 +26,15 @@ class Bench:
         self.home = self.target / "bench-peers"
         self.home.mkdir(parents=True, exist_ok=True)
         self.masker = self.target / "release/masker"
+        self.xtask = self.target / "release/xtask"
         self.baseline = self.target / "release/examples/baseline"
         self.openbao = self._openbao()
 
     def build(self):
         self.say("building masker, and what it is measured against")
-        cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--release", "--bins", "--example", "baseline"]
-        subprocess.run(cargo, cwd=SOURCE, check=True)
+        cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--release"]
+        subprocess.run([*cargo, "--bins", "--example", "baseline"], cwd=SOURCE, check=True)
+        subprocess.run([*cargo, "--package", "xtask"], cwd=SOURCE, check=True)
 
     def _openbao(self):
         """OpenBao's server, installed below the target directory the first time."""

@@ -1,5 +1,5 @@
-"""What loads a server for a while, and what came of it: h2load, and `masker bench` where each request needs values of its
-own, which h2load cannot make."""
+"""Load on a server, and its result: h2load, and `cargo xtask bench` where each request needs its own values, which h2load
+cannot make."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from process import Failed
 
-# What `masker bench` calls its values, which are as long as addresses.
+# The kind that `cargo xtask bench` gives its values, which are as long as addresses.
 BENCH_KIND = "NAME"
 
 
@@ -78,16 +78,16 @@ def h2load(bench, server, path, body_file, connections, values, seconds):
     )
 
 
-def masker_bench(server, operation, policy, connections, batch, seconds, seed=None):
-    """Loads the daemon with `masker bench`, whose requests differ from each other."""
+def xtask_bench(server, operation, policy, connections, batch, seconds, seed=None):
+    """Loads the daemon with `cargo xtask bench`, whose requests differ from each other."""
     before = server.processor_seconds()
-    command = [server.binary, "--socket", server.socket, "--json", "bench", "--op", operation, "--policy", policy]
+    command = [server.xtask, "bench", "--socket", server.socket, "--json", "--op", operation, "--policy", policy]
     command += ["--kind", BENCH_KIND, "--connections", connections, "--batch", batch, "--duration", max(1, int(seconds))]
     command += [] if seed is None else ["--seed", seed]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     used = server.processor_seconds() - before
     if done.returncode:
-        raise Failed(f"masker bench failed with {server.name}: {done.stderr[-1000:]}")
+        raise Failed(f"cargo xtask bench failed with {server.name}: {done.stderr[-1000:]}")
     measured = json.loads(done.stdout)
     if measured["failed"] or not measured["values"]:
         raise Failed(f"{server.name}: {measured['failed']} of {measured['values']} values failed")

@@ -10,7 +10,7 @@ BATCH = 1_000
 # What OpenBao is tried with, to find the batch that suits it best.
 BAO_BATCHES = (100, 300, 1_000, 3_000, 10_000)
 TRY_SECONDS = 3
-# The values that `masker bench` makes of it are known after their first time.
+# The values that `cargo xtask bench` makes of it are known after their first time.
 KNOWN_SEED = 1
 
 
@@ -121,21 +121,21 @@ def known(bench):
 
 
 def known_case(server, operation, policy, size=BATCH):
-    """256 requests of different values, in turn, as `masker bench` makes them."""
-    return lambda seconds: load.masker_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED)
+    """256 requests of different values, in turn, as `cargo xtask bench` makes them."""
+    return lambda seconds: load.xtask_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED)
 
 
 def mint_case(server, connections, size):
-    return lambda seconds: load.masker_bench(server, "mint", VAULT, connections, size, seconds)
+    return lambda seconds: load.xtask_bench(server, "mint", VAULT, connections, size, seconds)
 
 
 def fill(bench, server, records, known=BATCH):
     """So many records, at least: of the values that will be known, by so many a request, and of others."""
     bench.say(f"{server.name}: filling with {records:,} records")
-    load.masker_bench(server, "tokenize", VAULT, 4, known, 1, seed=KNOWN_SEED)
+    load.xtask_bench(server, "tokenize", VAULT, 4, known, 1, seed=KNOWN_SEED)
     while (there := server.ask("GET", "/api/v1/vault/stats")[1]["records"]) < records:
         # Some seconds at a time, and fewer when there is little left: a second of it is some ten thousand.
-        load.masker_bench(server, "mint", VAULT, 4, BATCH, 10 if records - there > 500_000 else 1)
+        load.xtask_bench(server, "mint", VAULT, 4, BATCH, 10 if records - there > 500_000 else 1)
 
 
 def mints(bench):

@@ -25,6 +25,7 @@ class Masker(Server):
         self.name = name
         self.engine = engine
         self.binary = bench.masker
+        self.xtask = bench.xtask
         self.socket = bench.sockets / f"{self.name}.sock"
         self.root = bench.data / self.name
         self.root.mkdir()

@@ -25,7 +25,7 @@ cores.
 - **sled alone** (or another engine) is masker's store without masker, with rows of a record's size, in groups of 1,000 that are
   durable one after the other.
 
-Values that must be new, or many, come from `masker bench`, since h2load sends one body over and over; in the commands that
+Values that must be new, or many, come from `cargo xtask bench`, since h2load sends one body over and over; in the commands that
 follow `PATH` and the files are what the run made. Requests of known values are 256 different ones in turn.
 """
 

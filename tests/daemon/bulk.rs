@@ -184,7 +184,7 @@ fn an_interrupted_run_can_be_continued() {
     let ended = masker(&daemon, &format!("{SWAP} --batch 100"), &broken);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("is a quote not closed?"), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with("--skip-rows 1899 goes on after them\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("continue with --skip-rows 1899\n"), "{}", ended.stderr);
     let rest = masker(&daemon, &format!("{SWAP} --skip-rows 1899"), &table).whole();
     assert!([ended.stdout, rest].concat() == whole);
 
@@ -225,7 +225,7 @@ fn writes_rows_as_they_arrive_and_counts_them_on_interrupt() {
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let (code, stderr) = finish(child);
     assert_eq!(code, Some(1));
-    assert_eq!(stderr, "masker: it was interrupted\nThe first 6 rows are done; --skip-rows 6 goes on after them\n");
+    assert_eq!(stderr, "masker: interrupted\nThe first 6 rows are done: continue with --skip-rows 6\n");
 
     let mut child = command(&daemon, SWAP).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -246,14 +246,14 @@ fn rows_of_a_failed_output_do_not_count_as_done() {
     let site = Site::new();
     let daemon = start(&site);
     for (skip, advice) in
-        [("", "Nothing is done: begin again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
+        [("", "No row is done: start again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
     {
         let mut command = command(&daemon, &format!("{SWAP}{skip}"));
         command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
         let ended = feed(command, rows(20));
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("standard output cannot be written") && ended.stderr.contains(advice),
+            ended.stderr.contains("failed to write standard output") && ended.stderr.contains(advice),
             "{}",
             ended.stderr
         );
@@ -339,18 +339,18 @@ fn reports_usage_errors_before_writing() {
     let daemon = start(&site);
     for (line, input, code, part) in [
         ("tokenize --csv --column fone=PHONE", "phone\n415-555-0001\n", 1, "has no column \"fone\""),
-        ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "is \"phone\" the one?"),
-        ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "write --column phone"),
+        ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "use --column phone"),
         ("tokenize --csv --column phone=PHONE", "", 1, "has no column"),
         ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),
-        ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "from 1 on"),
+        ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "numbers from 1"),
         ("tokenize --csv --no-header --column 1=PHONE --column 01=CARD", "1\n", 64, "given twice"),
         ("tokenize --csv --column a=PHONE", "\u{feff}", 1, "has no column"),
         ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: "),
         ("tokenize --csv --column a=SSN", "a\n42\n", 1, "a: context.required: "),
         ("tokenize --csv --column a=PHONE --policy none", "a\n42\n", 1, "policy.unknown"),
         ("tokenize --csv --json --column a=PHONE", "a\n42\n", 64, "--json"),
-        ("tokenize --jsonl --field a=PHONE --field a.b=PHONE", "{}\n", 64, "within another"),
+        ("tokenize --jsonl --field a=PHONE --field a.b=PHONE", "{}\n", 64, "is inside another"),
     ] {
         let ended = masker(&daemon, line, input);
         let stderr = ended.refused(code);

@@ -1,9 +1,6 @@
 //! The Debian package, built with the development binary: its contents, owners and reproducibility. `make test-deb`
 //! installs it.
 
-#[path = "../../packaging/paperwork/papers/mod.rs"]
-mod papers;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -14,6 +11,7 @@ use std::{
 use clap::CommandFactory;
 use masker_cli::args::Arguments;
 use tempfile::TempDir;
+use xtask::papers;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -16,7 +16,7 @@ use crate::Outcome;
 
 /// Rows of a group: those of the largest batch that is measured.
 const GROUP: usize = 1_000;
-/// What the row of a record takes whose value is as long as those that `masker bench` mints.
+/// What the row of a record takes whose value is as long as those that `cargo xtask bench` mints.
 const ROW_BYTES: usize = 150;
 
 /// Fills a store in an empty directory and says what it takes on the disk; then, for each line of standard input, makes

@@ -1,6 +1,5 @@
-//! What a command has at hand: where to write, and the daemon, reached when it is first asked.
+//! The context of a command: its output, the configuration, and a connection to the daemon.
 
-use masker_client::{Client, ClientError, ClientReply, Download};
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
@@ -10,18 +9,18 @@ use hyper::header::HeaderValue;
 use serde::Serialize;
 
 use super::{
-    OfflineTools,
     args::Global,
-    bench::BenchError,
     credential::{self, CredentialError},
     exit::Exit,
+    offline::OfflineTools,
     output::Output,
     progress::Progress,
 };
 use masker_audit::ChainHead;
+use masker_client::{Client, ClientError, ClientReply, Download};
 use masker_config::{Config, ConfigErrors, Environment, Flags, HostEnvironment};
 
-/// Why a command ends early.
+/// The error of a command.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     #[error(transparent)]
@@ -32,22 +31,20 @@ pub(super) enum CommandError {
     Invalid(#[from] ConfigErrors),
     #[error("{0}")]
     Usage(String),
-    #[error("standard input cannot be read: {0}")]
+    #[error("failed to read standard input: {0}")]
     Input(#[source] io::Error),
-    #[error("standard output cannot be written: {0}")]
+    #[error("failed to write standard output: {0}")]
     Output(#[from] io::Error),
-    #[error(transparent)]
-    Bench(#[from] BenchError),
     #[error("{text}")]
     Refused {
-        /// Whether the caller may not do it.
+        /// Whether the caller lacks a permission.
         denied: bool,
         text: String,
     },
     #[error("{cause}\n{}", resume_advice(cause, *rows))]
     Stopped {
         cause: Box<CommandError>,
-        /// Rows that are done.
+        /// Number of rows that are done.
         rows: u64,
     },
     #[error("{0}")]
@@ -55,6 +52,7 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
+    /// Returns the exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
             CommandError::Client(error) => error.into(),
@@ -62,30 +60,29 @@ impl CommandError {
             CommandError::Stopped { cause, .. } => cause.exit(),
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
-            CommandError::Bench(BenchError::Connect { .. } | BenchError::Http(_)) => Exit::Unreachable,
-            CommandError::Bench(_) | CommandError::Refused { denied: false, .. } => Exit::Error,
+            CommandError::Refused { denied: false, .. } => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
         }
     }
 
-    /// Whether the reader of our results had enough of them, as `head` does: that is no failure.
-    pub(super) fn is_enough(&self) -> bool {
+    /// Returns whether the reader of the results has closed its end, as `head` does. That is not a failure.
+    pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// How to go on with a file of which so many rows are done.
+/// Returns how to continue with a file of which this many rows are done.
 fn resume_advice(cause: &CommandError, rows: u64) -> String {
     match cause {
-        CommandError::Output(_) if rows == 0 => "Nothing is done: begin again, with an empty output".to_owned(),
-        CommandError::Output(_) => format!(
-            "The first {rows} rows are done: cut the output after them, then --skip-rows {rows} goes on after them"
-        ),
-        _ => format!("The first {rows} rows are done; --skip-rows {rows} goes on after them"),
+        CommandError::Output(_) if rows == 0 => "No row is done: start again with an empty output".to_owned(),
+        CommandError::Output(_) => {
+            format!("The first {rows} rows are done: cut the output after them, then continue with --skip-rows {rows}")
+        }
+        _ => format!("The first {rows} rows are done: continue with --skip-rows {rows}"),
     }
 }
 
-/// A command at work.
+/// The context of a running command.
 pub(super) struct CommandContext<'a> {
     pub(super) output: Output,
     global: &'a Global,
@@ -99,12 +96,14 @@ impl<'a> CommandContext<'a> {
         CommandContext { output: Output::new(global), global, host, client: None, offline }
     }
 
+    /// Sends a GET request.
     pub(super) async fn get(&mut self, path: &str) -> Result<ClientReply, CommandError> {
         let reply = self.client().await?.get(path).await?;
         self.describe("GET", path, &reply);
         Ok(reply)
     }
 
+    /// Sends a POST request.
     pub(super) async fn post<T: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -115,7 +114,7 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
-    /// [`CommandContext::post`], in the session that `MASKER_SESSION` names, if it names one.
+    /// Sends a POST request in the session of `MASKER_SESSION`, if it is set.
     pub(super) async fn post_in_session<T: Serialize + ?Sized>(
         &mut self,
         path: &str,
@@ -127,21 +126,21 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
-    /// The session that `MASKER_SESSION` names, if it names one.
+    /// Returns the session id of `MASKER_SESSION`, if it is set.
     pub(super) fn masker_session(&self) -> Result<Option<String>, CommandError> {
         let Some(session) = self.host.environment.setting("MASKER_SESSION") else { return Ok(None) };
         let not_text = || CommandError::Usage("MASKER_SESSION is not UTF-8".to_owned());
         Ok(Some(session.to_str().ok_or_else(not_text)?.to_owned()))
     }
 
-    /// Asks for a file.
+    /// Downloads a file.
     pub(super) async fn download(&mut self, path: &str) -> Result<Download, CommandError> {
         let download = self.client().await?.download(path).await?;
         self.output.detail(&format!("POST {path}: request {}", download.request_id));
         Ok(download)
     }
 
-    /// Sends a file, of a length that may be known.
+    /// Uploads a file, whose length may be unknown.
     pub(super) async fn upload(
         &mut self,
         path: &str,
@@ -158,44 +157,45 @@ impl<'a> CommandContext<'a> {
         Ok(reply)
     }
 
+    /// Sends a DELETE request.
     pub(super) async fn delete(&mut self, path: &str) -> Result<ClientReply, CommandError> {
         let reply = self.client().await?.delete(path).await?;
         self.describe("DELETE", path, &reply);
         Ok(reply)
     }
 
-    /// Where the daemon is.
+    /// Returns the path of the daemon's socket.
     pub(super) fn socket(&self) -> Result<PathBuf, CommandError> {
         daemon_socket(self.global, self.host)
     }
 
-    /// The credential of the environment, as requests show it.
+    /// Returns the `Authorization` header of requests, if the environment has a credential.
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, CommandError> {
         Ok(credential::authorization(self.host.environment)?)
     }
 
-    /// The whole configuration, as the daemon would read it.
+    /// Loads the configuration as the daemon would.
     pub(super) fn config(&self) -> Result<Config, CommandError> {
         let socket = self.global.socket_flag().map_err(CommandError::Usage)?;
         Ok(Config::load(Flags { config: self.global.config.as_deref(), socket: socket.as_deref() }, self.host)?)
     }
 
-    /// What this command runs on.
+    /// Returns the environment and the user of this command.
     pub(super) fn host(&self) -> HostEnvironment<'a> {
         self.host
     }
 
-    /// The environment of this command.
+    /// Returns the environment variables of this command.
     pub(super) fn environment(&self) -> &Environment {
         self.host.environment
     }
 
-    /// Where the audit log stood when the vault of this directory was last told.
+    /// Reads the head of the audit log that the vault in this data directory has recorded.
     pub(super) fn recorded_audit_head(&self, data_dir: &Path) -> Result<Option<ChainHead>, String> {
         (self.offline.recorded_audit_head)(data_dir)
     }
 
-    /// The connection to the daemon, made when it is first asked for.
+    /// Returns the connection to the daemon. Connects on the first call.
     pub(super) async fn client(&mut self) -> Result<&mut Client, CommandError> {
         let client = match self.client.take() {
             Some(client) => client,
@@ -214,7 +214,7 @@ impl<'a> CommandContext<'a> {
     }
 }
 
-/// Where the daemon is: `--socket` or `--server`, else `MASKER_SERVER`, else what the daemon itself would take.
+/// Returns the daemon's socket: `--socket` or `--server`, else `MASKER_SERVER`, else the one that the daemon would use.
 fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, CommandError> {
     let flag = global.socket_flag().map_err(CommandError::Usage)?;
     let flag = match (flag, host.environment.setting("MASKER_SERVER")) {
@@ -228,10 +228,10 @@ fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, 
 }
 
 impl Global {
-    /// The socket that `--socket` or `--server` names.
+    /// Returns the socket of `--socket` or `--server`, if one is given.
     ///
     /// # Errors
-    /// Why `--server` names none, for the user.
+    /// The address of `--server` is invalid: a message for the user.
     pub fn socket_flag(&self) -> Result<Option<PathBuf>, String> {
         match (&self.socket, &self.server) {
             (Some(socket), _) => Ok(Some(socket.clone())),
@@ -249,10 +249,10 @@ fn socket_of_server(source: &str, server: &str) -> Result<PathBuf, String> {
     let scheme = server.split_once("://").map_or("", |(scheme, _)| scheme);
     Err(match scheme {
         "http" | "https" | "tcp" => format!(
-            "{source}: this version of the daemon listens on a Unix socket only, and has no TCP listener yet: \
-             use unix:///path/of/the/socket, or --socket"
+            "{source}: the daemon listens on a Unix socket only, and has no TCP listener yet: use \
+             unix:///path/of/the/socket, or --socket"
         ),
-        _ => format!("{source}: write it as unix:///path/of/the/socket"),
+        _ => format!("{source}: expected unix:///path/of/the/socket"),
     })
 }
 
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_count_before_variables_and_a_server_before_a_socket() {
+    fn flags_take_precedence_over_variables_and_a_server_over_a_socket() {
         let variables = [("MASKER_SERVER", "unix:///server"), ("MASKER_SOCKET", "/socket")];
         let path = |path: &str| Ok(PathBuf::from(path));
         assert_eq!(socket(&global(Some("/flag"), None), &variables), path("/flag"));
@@ -291,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn servers_over_tcp_are_refused_with_the_reason() {
+    fn rejects_tcp_addresses_with_the_reason() {
         for server in ["http://localhost:8080", "https://masker.example", "tcp://127.0.0.1:1"] {
-            let Err(message) = global(None, Some(server)).socket_flag() else { panic!("{server} was taken") };
+            let Err(message) = global(None, Some(server)).socket_flag() else { panic!("{server} was accepted") };
             assert!(message.contains("no TCP listener yet"), "{message}");
             assert_eq!(socket(&Global::default(), &[("MASKER_SERVER", server)]), Err(Exit::Usage));
         }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_does_not_validate_has_an_exit_code_of_its_own() {
+    fn an_invalid_configuration_has_its_own_exit_code() {
         let config = Global { config: Some("/nonexistent.toml".into()), ..Global::default() };
         assert_eq!(socket(&config, &[]), Err(Exit::Invalid));
         assert_eq!(socket(&config, &[("MASKER_SOCKET", "/s")]), Ok(PathBuf::from("/s")));

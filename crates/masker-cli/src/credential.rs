@@ -1,6 +1,6 @@
-//! The credential that commands show: `MASKER_API_KEY`.
+//! The credential of requests: `MASKER_API_KEY`.
 //!
-//! It comes from the environment and from nowhere else: every user of the host can read the arguments of a process.
+//! It comes from the environment only, because every user of the host can read the arguments of a process.
 
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
@@ -11,22 +11,25 @@ use masker_types::api_key::{ApiKeyFormatError, PresentedKey};
 /// The variable that holds an API key.
 const VARIABLE: &str = "MASKER_API_KEY";
 
-/// A credential that no daemon would accept. The text holds nothing of it.
+/// An invalid credential. The message contains no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CredentialError {
-    /// It is no API key; nothing was sent.
+pub enum CredentialError {
+    /// The variable is not an API key. Nothing was sent.
     #[error("{VARIABLE} is {0}; leave it out to be known as this user")]
     Malformed(#[from] ApiKeyFormatError),
 }
 
-/// The `Authorization` header of every request; `None` without a credential. White space around it, such as the end of a
-/// line in a file, is left out.
-pub(super) fn authorization(environment: &Environment) -> Result<Option<HeaderValue>, CredentialError> {
+/// Returns the `Authorization` header of every request, or `None` without a credential. Ignores white space around the
+/// key, such as a line end.
+///
+/// # Errors
+/// The variable is not an API key.
+pub fn authorization(environment: &Environment) -> Result<Option<HeaderValue>, CredentialError> {
     let Some(key) = environment.setting(VARIABLE) else { return Ok(None) };
     let key = key.as_encoded_bytes().trim_ascii();
     PresentedKey::parse(key)?;
     let header = Zeroizing::new([b"Bearer ", key].concat());
-    // A key has letters, digits and `_` alone, all of which a header can have.
+    // A key consists of letters, digits and `_`, which are valid in a header.
     let mut header = HeaderValue::from_bytes(&header).map_err(|_| ApiKeyFormatError::Character)?;
     header.set_sensitive(true);
     Ok(Some(header))
@@ -43,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_becomes_a_header_that_is_not_shown() {
+    fn a_key_becomes_a_sensitive_header() {
         for text in [KEY.to_owned(), format!("{KEY}\n"), format!(" {KEY} ")] {
             let header = of(Some(&text)).unwrap().unwrap();
             assert_eq!(header.as_bytes(), format!("Bearer {KEY}").as_bytes());
@@ -53,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_and_not_repeated() {
+    fn rejects_an_invalid_key_without_repeating_it() {
         for (text, malformed) in [
             ("hunter2", ApiKeyFormatError::Prefix),
             (&KEY[..54], ApiKeyFormatError::Length),

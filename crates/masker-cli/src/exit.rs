@@ -1,31 +1,31 @@
-//! Exit codes: what scripts decide on.
+//! Exit codes.
 
 use std::process::ExitCode;
 
 use masker_client::ClientError;
 use masker_types::error_code::Code;
 
-/// How a command ended.
+/// How a command ended. [`Exit::code`] is the exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: done.
+    /// 0: success.
     Done,
-    /// 1: an error that is none of the others.
+    /// 1: any other error.
     Error,
-    /// 2: the command's own failure, such as a token that did not rehydrate or a daemon that is not well.
+    /// 2: a failure that the command reports, such as a token that was not found or a degraded daemon.
     Failure,
-    /// 3: a policy or the configuration does not validate.
+    /// 3: a policy or the configuration is invalid.
     Invalid,
     /// 4: not authorized.
     Unauthorized,
-    /// 5: the daemon cannot be reached.
+    /// 5: the daemon is not reachable.
     Unreachable,
-    /// 64: the command line is not understood (`EX_USAGE` of sysexits.h).
+    /// 64: the command line is invalid (`EX_USAGE` of sysexits.h).
     Usage,
 }
 
 impl Exit {
-    /// The number.
+    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,

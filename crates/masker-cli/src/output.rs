@@ -1,7 +1,7 @@
-//! What commands write: results on standard output, everything else on standard error.
+//! Output of commands: results on standard output, everything else on standard error.
 //!
-//! On a terminal results are tables; elsewhere they are lines with tabs, without a header, for other programs; with
-//! `--json` they are the daemon's own answers.
+//! On a terminal, results are tables. Otherwise they are lines of cells separated by tabs, without a header, for other
+//! programs. With `--json` they are the daemon's responses.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::args::Global;
 
-/// Where results and remarks go, and in which form.
+/// The output of a command, in the format that the options select.
 pub(super) struct Output {
     results: BufWriter<Stdout>,
     terminal: bool,
@@ -31,28 +31,28 @@ impl Output {
         }
     }
 
-    /// Whether JSON was asked for.
+    /// Returns whether results are JSON.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether nothing but results and errors is wanted.
+    /// Returns whether only results and errors are written.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether somebody may be reading this on a screen.
+    /// Returns whether standard output is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// One JSON value on a line of its own.
+    /// Writes a JSON value on a line.
     pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> io::Result<()> {
         serde_json::to_writer(&mut self.results, value)?;
         self.results.write_all(b"\n")
     }
 
-    /// One line. On a terminal, control characters but the tab are escaped: a value may hold what moves the cursor.
+    /// Writes a line. On a terminal, control characters except tabs are escaped, because a value could move the cursor.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         if self.terminal {
             self.results.write_all(printable(text, "\t").as_bytes())?;
@@ -62,12 +62,12 @@ impl Output {
         self.results.write_all(b"\n")
     }
 
-    /// Something as it is.
+    /// Writes bytes unchanged.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.results.write_all(bytes)
     }
 
-    /// Rows under a header. Cells hold no tabs or line breaks in either form.
+    /// Writes rows under a header. Tabs and line breaks in cells are escaped.
     pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         let rows = rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect::<Vec<_>>());
         if self.terminal {
@@ -84,38 +84,38 @@ impl Output {
         Ok(())
     }
 
-    /// Writes out what was gathered.
+    /// Writes the buffered results.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.results.flush()
     }
 
-    /// A remark, unless they are unwanted.
+    /// Writes a note to standard error, unless `--quiet` is given.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             self.error(text);
         }
     }
 
-    /// A remark for those who asked for more.
+    /// Writes a note to standard error if `--verbose` is given.
     pub(super) fn detail(&self, text: &str) {
         if self.verbose {
             self.note(text);
         }
     }
 
-    /// Something that went wrong.
+    /// Writes an error to standard error.
     pub(super) fn error(&self, text: &str) {
-        // Where standard error is closed, nobody wants to know; the exit code still tells.
+        // If standard error is closed, the exit code still reports the error.
         let _ = writeln!(io::stderr(), "{text}");
     }
 }
 
-/// `yes` or `no`.
+/// Returns `yes` or `no`.
 pub(super) fn yes_or_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
-/// A text without control characters, but for those in `kept`.
+/// Escapes the control characters of a text, except those in `kept`.
 fn printable(text: &str, kept: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -133,7 +133,7 @@ mod tests {
     use super::printable;
 
     #[test]
-    fn control_characters_are_escaped_and_letters_are_not() {
+    fn escapes_control_characters_only() {
         assert_eq!(printable("Zoë\t\x1b[2J\u{9b}1m\n", ""), "Zoë\\t\\u{1b}[2J\\u{9b}1m\\n");
         assert_eq!(printable("a\tb\n", "\t"), "a\tb\\n");
     }

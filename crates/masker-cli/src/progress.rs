@@ -1,15 +1,14 @@
-//! How far a command is, for those who wait for it at a terminal.
+//! Progress bars on a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Output;
 
-/// A line on standard error that is drawn anew as the work goes on; nothing where that is no terminal, or with
-/// `--quiet`. It goes away at the end.
+/// A progress bar on standard error. It is hidden with `--quiet` or without a terminal, and removed at the end.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Counts bytes, of so many where that is known.
+    /// Counts bytes, up to a total if it is known.
     pub(super) fn bytes(total: Option<u64>, done: &'static str, output: &Output) -> Self {
         let template = match total {
             Some(_) => "{bar:30} {bytes} of {total_bytes} {msg}, {bytes_per_sec}",
@@ -20,12 +19,12 @@ impl Progress {
         progress
     }
 
-    /// Counts records; how many there are can change on the way.
+    /// Counts records, of a total that can change.
     pub(super) fn records(output: &Output) -> Self {
         Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} records, {msg}", output)
     }
 
-    /// Rows of an input of so many bytes, where that is known. Nothing is drawn among results on the same terminal.
+    /// Counts the bytes of an input, up to a total if it is known. Hidden if results go to the same terminal.
     pub(super) fn input(total: Option<u64>, output: &Output) -> Self {
         let template = match total {
             Some(_) => "{bar:30} {percent}% {msg}, {eta} left",
@@ -38,7 +37,7 @@ impl Progress {
         progress
     }
 
-    /// Counts rows of a vault.
+    /// Counts rows of a vault, of a total that can change.
     pub(super) fn rows(output: &Output) -> Self {
         Progress::new(Some(0), "{bar:30} {percent}% {human_pos} of {human_len} rows, {msg}", output)
     }
@@ -46,36 +45,37 @@ impl Progress {
     fn new(total: Option<u64>, template: &str, output: &Output) -> Self {
         let target = if output.is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target);
-        // A template that did not parse would leave the usual one.
+        // An invalid template leaves the default one.
         Progress(match ProgressStyle::with_template(template) {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,
         })
     }
 
-    /// Whether nobody sees it.
+    /// Returns whether the bar is not drawn.
     pub(super) fn is_hidden(&self) -> bool {
         self.0.is_hidden()
     }
 
-    /// How far the work is, and what is to be said of it.
+    /// Sets the position, the total and the message.
     pub(super) fn set(&self, done: u64, total: u64, message: String) {
         self.0.set_length(total);
         self.0.set_position(done);
         self.0.set_message(message);
     }
 
-    /// How far the work is, where its end does not change, and what is to be said of it.
+    /// Sets the position and the message.
     pub(super) fn reach(&self, done: u64, message: String) {
         self.0.set_position(done);
         self.0.set_message(message);
     }
 
+    /// Advances the position.
     pub(super) fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
     }
 
-    /// Removes the line.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }

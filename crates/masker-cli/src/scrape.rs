@@ -1,41 +1,41 @@
-//! Reading back what [`Metrics::text`](super::Metrics::text) writes: Prometheus' text format, as far as masker uses it.
+//! Parses the text of `/metrics`: Prometheus' text format, as far as masker uses it.
 
 use std::collections::BTreeMap;
 
-/// The numbers of one answer.
+/// The samples of one response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scrape(Vec<Series>);
 
-/// One number, with what it is of.
+/// One sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// The metric, with `_bucket`, `_sum` or `_count` after it where it is a part of a histogram.
+    /// The metric. A part of a histogram ends in `_bucket`, `_sum` or `_count`.
     pub name: String,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The number.
+    /// The value.
     pub value: f64,
 }
 
 impl Series {
-    /// A label's value; empty where there is no such label.
+    /// Returns the value of a label, or an empty text if there is none.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 }
 
 impl Scrape {
-    /// Reads a text. Lines that are no numbers are passed over.
+    /// Parses a text. Ignores lines that are not samples.
     pub fn parse(text: &str) -> Self {
         Scrape(text.lines().filter_map(series).collect())
     }
 
-    /// Every number of a metric.
+    /// Returns every sample of a metric.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Series> {
         self.0.iter().filter(move |series| series.name == name)
     }
 
-    /// The number of a metric without labels.
+    /// Returns the value of a metric without labels.
     pub fn value(&self, name: &str) -> Option<f64> {
         self.of(name).next().map(|series| series.value)
     }
@@ -55,7 +55,7 @@ fn series(line: &str) -> Option<Series> {
     Some(Series { name: name.to_owned(), labels, value: value.parse().ok()? })
 }
 
-/// Labels up to their closing brace, and what comes after it.
+/// Parses labels up to their closing brace. Returns them and the rest of the line.
 fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_is_passed_over() {
+    fn ignores_lines_that_are_not_samples() {
         let text = "# HELP x y\nx\nx{a=\"b\" 1\nx{a=\"b\"} one\nx{a=\"\\\n\nx{a=\"b\",} 2 1700000000\n";
         let scrape = Scrape::parse(text);
         assert_eq!(scrape.0.len(), 1);

@@ -29,9 +29,7 @@ fn shows_credentials_to_the_daemon_only() {
         code == Some(0) && stderr.contains("POST /api/v1/tokenize") && !stderr.contains(&API_KEY[16..]),
         "{stderr}"
     );
-    run(place
-        .masker(&["bench", "--socket", "s", "--connections", "1", "--duration", "1"])
-        .env("MASKER_API_KEY", API_KEY));
+    run(place.masker(&["whoami", "--socket", "s"]).env("MASKER_API_KEY", API_KEY));
     run(&mut place.masker(&["health", "--socket", "s"]));
     let bearer = Some(format!("Bearer {API_KEY}"));
     let credentials = daemon.credentials();
@@ -47,7 +45,7 @@ fn does_not_send_malformed_api_keys() {
     for (key, reason) in
         [(&API_KEY[..54], "not a whole API key"), ("hunter2-hunter2", "a key begins with `masker_live_`")]
     {
-        for words in [&["health"][..], &["bench"], &["tokenize", "--kind", "A", "x"], &["api-keys", "list"]] {
+        for words in [&["health"][..], &["tokenize", "--kind", "A", "x"], &["api-keys", "list"]] {
             let (code, stdout, stderr) =
                 run(place.masker(words).env("MASKER_SOCKET", place.path("s")).env("MASKER_API_KEY", key));
             assert_eq!((code, stdout.as_str()), (Some(4), ""), "{words:?}: {stderr}");

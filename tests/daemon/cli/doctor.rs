@@ -254,12 +254,12 @@ fn aligns_and_colors_findings_on_a_terminal() {
 fn finds_faults_of_keys() {
     let mut site = Site::new();
     mode(&site.place.path("keys/care"), 0o440);
-    site.expect("warning", "keys.files", "its group can reach it");
+    site.expect("warning", "keys.files", "its group can access it");
     mode(&site.place.path("keys/care"), 0o604);
-    site.expect("error", "keys.files", "every user of this host can reach it");
+    site.expect("error", "keys.files", "every user of this host can access it");
     mode(&site.place.path("keys/care"), 0o400);
     mode(&site.place.path("keys"), 0o777);
-    site.expect("error", "keys.files", "others can put another key in the place of");
+    site.expect("error", "keys.files", "other users can replace");
     mode(&site.place.path("keys"), 0o700);
 
     let care = fs::read_to_string(site.place.path("keys/care")).unwrap();
@@ -291,7 +291,7 @@ fn finds_faults_of_keys() {
 fn finds_faults_of_policies_and_configuration() {
     let site = Site::new();
     site.place.write("policies/pay.toml", &POLICY.replace("care", "pay").replace("K_CARE", "K_PAY"));
-    site.expect("error", "policies.keys", "the policy `pay` names the key K_PAY, which was not given");
+    site.expect("error", "policies.keys", "the policy `pay` names the key K_PAY, which is not provided");
     site.place.write("policies/pay.toml", "name = 1\n");
     site.expect("error", "policies.read", "pay.toml:1: ");
     fs::remove_file(site.place.path("policies/pay.toml")).unwrap();
@@ -303,19 +303,19 @@ fn finds_faults_of_policies_and_configuration() {
 fn finds_faults_of_the_socket() {
     let site = Site::new();
     mode(&site.place.path("run"), 0o777);
-    site.expect("error", "socket.directory", "others can put a socket of theirs there");
+    site.expect("error", "socket.directory", "other users can put their own socket there");
     mode(&site.place.path("run"), 0o755);
     let socket = site.place.path("run/masker.sock");
     let _bound = bound(&socket);
     mode(&socket, 0o666);
     site.expect("error", "socket.mode", "every user of this host can connect");
     mode(&socket, 0o600);
-    site.expect("warning", "socket.mode", "has mode 0600, and 0660 is configured");
+    site.expect("warning", "socket.mode", "has mode 0600, but 0660 is configured");
     fs::remove_file(&socket).unwrap();
     fs::write(&socket, "").unwrap();
     let (_, findings) = site.examine();
     assert!(
-        findings.iter().any(|f| f["id"] == "socket.mode" && f["found"].as_str().unwrap().ends_with("is no socket"))
+        findings.iter().any(|f| f["id"] == "socket.mode" && f["found"].as_str().unwrap().ends_with("is not a socket"))
     );
 }
 
@@ -323,9 +323,9 @@ fn finds_faults_of_the_socket() {
 fn finds_faults_of_the_data_directory() {
     let site = Site::new();
     mode(&site.place.path("vault"), 0o755);
-    site.expect("warning", "vault.directory", "others can see what is in it");
+    site.expect("warning", "vault.directory", "other users can list its files");
     mode(&site.place.path("vault"), 0o770);
-    site.expect("error", "vault.directory", "others can write to it");
+    site.expect("error", "vault.directory", "other users can write to it");
     mode(&site.place.path("vault"), 0o700);
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: another owner needs root");
@@ -333,7 +333,7 @@ fn finds_faults_of_the_data_directory() {
     }
     chown(site.place.path("vault"), Some(54_321), None).unwrap();
     // No unit names the user of the daemon, and root can start it as any user.
-    site.expect("warning", "vault.directory", "belongs to uid 54321, and a daemon that is started here runs as root");
+    site.expect("warning", "vault.directory", "belongs to uid 54321, and a daemon started here runs as root");
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn finds_a_clock_that_went_back() {
         file.set_modified(SystemTime::now() + Duration::from_secs(ahead)).unwrap();
     };
     written(40);
-    site.expect("warning", "clock.backwards", "a file of the vault is of ");
+    site.expect("warning", "clock.backwards", "a file of the vault has the time ");
     written(7_200);
     site.expect("error", "clock.backwards", "the clock has gone back by 1h 59m");
 }
@@ -398,7 +398,7 @@ fn finds_a_full_disk() {
         return;
     }
     let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        site.expect("error", "vault.room", "nothing can be written soon");
+        site.expect("error", "vault.room", "writes will fail soon");
     }));
     Command::new("umount").arg("-l").arg(&disk).status().unwrap();
     examined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));

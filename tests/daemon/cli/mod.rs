@@ -148,7 +148,6 @@ fn rejects_invalid_command_lines() {
         &["serve", "--server", "tcp://127.0.0.1:1"],
         &["keys", "generate", "--kid", "K_OLD"],
         &["completions", "dos"],
-        &["bench", "--batch", "10001"],
     ] {
         let (code, stdout, stderr) = run(&mut place.masker(words));
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
@@ -166,8 +165,6 @@ fn help_and_version_exit_with_success() {
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{words:?}");
         assert!(!stdout.is_empty(), "{words:?}");
     }
-    let (_, stdout, _) = run(&mut place.masker(&["--help"]));
-    assert!(!stdout.contains("bench"), "the load generator is not for the main help");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The audit log: whose it is, whether there is room for it, and whether its newest part verifies.
+//! The audit log: its owner, its free space, and whether its newest part verifies.
 
 use std::{
     fs, io,
@@ -8,43 +8,47 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Finding, files::PathStatus, free_space, free_space::FreeSpace, hidden, keys::KeyFacts, own_directory,
+    directory::{hidden, own_directory},
+    files::PathStatus,
+    finding::Finding,
+    free_space::{self, FreeSpace},
+    keys::KeyFacts,
     units::ServiceUser,
 };
 use masker_audit::{LineError, LogSource, VerifiedLog, VerifyError, verify};
 use masker_config::{AuditConfig, Config};
 use masker_core::crypto::ChainKey;
 
-/// Bytes of segments that are verified: a few seconds' work. `masker audit verify` reads all of them.
+/// Bytes of segments that are verified, which takes a few seconds. `masker audit verify` reads all of them.
 const READ_BYTES_MAX: u64 = 256 << 20;
 
-/// What is found of an audit log.
+/// The facts about an audit log.
 #[derive(Debug)]
 pub(super) struct AuditLogFacts {
     directory: PathStatus,
     room: Result<FreeSpace, String>,
-    /// Bytes that its files take.
+    /// Size of its files in bytes.
     size: u64,
     chain: ChainStatus,
 }
 
-/// What came of verifying it.
+/// The result of verifying an audit log.
 #[derive(Debug)]
 enum ChainStatus {
     /// There is no log yet.
-    Nothing,
-    /// It cannot be read, for this reason.
-    Unread(String),
-    /// There is no key for it here.
+    Missing,
+    /// The log cannot be read, for this reason.
+    Unreadable(String),
+    /// Its key is not available.
     NoKey,
-    /// It verifies: the newest `segments` of so many.
+    /// The newest segments of `of` verify.
     Sound { verified: Box<VerifiedLog>, of: usize },
-    /// It does not, and why.
+    /// The log does not verify, for this reason.
     Broken(String),
 }
 
 impl AuditLogFacts {
-    /// When the last event was written, where that was read.
+    /// Returns the time of the last event, if the log was verified.
     pub(super) fn last(&self) -> Option<Timestamp> {
         match &self.chain {
             ChainStatus::Sound { verified, .. } => verified.last.parse().ok(),
@@ -52,27 +56,27 @@ impl AuditLogFacts {
         }
     }
 
-    /// When one of its files was last written, as its directory tells it.
+    /// Returns the modification time of its directory.
     pub(super) fn modified(&self) -> Option<Timestamp> {
         self.directory.facts().and_then(|facts| facts.modified)
     }
 }
 
-/// Looks at the directory, and verifies as much of the log as can be read in a few seconds.
-pub(super) fn gather(config: &Config, secrets: &KeyFacts, serving: bool) -> AuditLogFacts {
+/// Examines the directory, and verifies as much of the log as can be read in a few seconds.
+pub(super) fn gather(config: &Config, keys: &KeyFacts, serving: bool) -> AuditLogFacts {
     let path = &config.audit.path;
     let (mut log, segments) = match segments(path) {
         Ok(segments) => (ChainStatus::NoKey, segments),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (ChainStatus::Nothing, Vec::new()),
-        Err(error) => (ChainStatus::Unread(error.to_string()), Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (ChainStatus::Missing, Vec::new()),
+        Err(error) => (ChainStatus::Unreadable(error.to_string()), Vec::new()),
     };
     let size = segments.iter().map(|(_, bytes)| bytes).sum();
-    match &secrets.survey.audit_key {
-        _ if segments.is_empty() && matches!(log, ChainStatus::NoKey) => log = ChainStatus::Nothing,
+    match &keys.survey.audit_key {
+        _ if segments.is_empty() && matches!(log, ChainStatus::NoKey) => log = ChainStatus::Missing,
         Some(key) if !segments.is_empty() => {
             log = match ChainKey::new(key) {
                 Ok(key) => chain(path, &segments, &key, serving),
-                Err(failed) => ChainStatus::Unread(failed.to_string()),
+                Err(failed) => ChainStatus::Unreadable(failed.to_string()),
             };
         }
         _ => {}
@@ -85,7 +89,7 @@ pub(super) fn gather(config: &Config, secrets: &KeyFacts, serving: bool) -> Audi
     }
 }
 
-/// The segments by name, which is the order of their time, with their sizes.
+/// Returns the segments with their sizes, the oldest first.
 fn segments(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -116,11 +120,11 @@ fn chain(directory: &Path, segments: &[(PathBuf, u64)], key: &ChainKey, serving:
     };
     match verify(&source, key, None) {
         Ok(verified) => ChainStatus::Sound { verified: Box::new(verified), of: segments.len() },
-        // Its daemon is just writing it.
+        // The daemon is writing this line.
         Err(VerifyError::Failing(failing)) if serving && failing.why == LineError::Torn => {
-            ChainStatus::Unread("its last line is being written; look again".to_owned())
+            ChainStatus::Unreadable("its last line is being written: run doctor again".to_owned())
         }
-        Err(VerifyError::Io { source, .. }) => ChainStatus::Unread(source.to_string()),
+        Err(VerifyError::Io { source, .. }) => ChainStatus::Unreadable(source.to_string()),
         Err(broken) => ChainStatus::Broken(broken.to_string()),
     }
 }
@@ -134,21 +138,24 @@ pub(super) fn judge(config: &AuditConfig, log: &AuditLogFacts, runs_as: &Service
         Err(why) => findings.push(hidden("audit.room", path, why)),
     }
     findings.push(match &log.chain {
-        ChainStatus::Nothing => Finding::ok("audit.chain", format!("there is no audit log in {} yet", path.display())),
-        ChainStatus::Unread(why) => hidden("audit.chain", path, why),
+        ChainStatus::Missing => Finding::ok("audit.chain", format!("there is no audit log in {} yet", path.display())),
+        ChainStatus::Unreadable(why) => hidden("audit.chain", path, why),
         ChainStatus::NoKey => Finding::warning(
             "audit.chain",
-            format!("the log in {} was not verified: its key is not at hand", path.display()),
-            "set MASKER_AUDIT_HMAC_KEY_FILE to its file; it is to be verified now and then",
+            format!("the log in {} was not verified, because its key is not available", path.display()),
+            "set MASKER_AUDIT_HMAC_KEY_FILE to the file of the key, and verify the log regularly",
         ),
         ChainStatus::Sound { verified, of } => {
             let VerifiedLog { events, segments, head, .. } = &**verified;
-            Finding::ok("audit.chain", format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence))
+            Finding::ok(
+                "audit.chain",
+                format!("{events} events in {segments} of {of} segments verify, up to {}", head.sequence),
+            )
         }
         ChainStatus::Broken(why) => Finding::error(
             "audit.chain",
             format!("the chain does not verify: {why}"),
-            "`masker audit verify` tells more; find out who changed it, and start with --accept-audit-break to take note",
+            "run `masker audit verify`; the page \"A lost key or vault\" of the book describes what to do",
         ),
     });
     findings
@@ -160,7 +167,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn what_came_of_verifying_is_told() {
+    fn judges_the_result_of_verifying() {
         let config = AuditConfig {
             path: PathBuf::from("/a"),
             sync: masker_types::audit::SyncPolicy::Always,
@@ -176,14 +183,14 @@ mod tests {
             assert_eq!(finding.id, "audit.chain");
             finding.status
         };
-        assert_eq!(judged(ChainStatus::Nothing), Severity::Ok);
+        assert_eq!(judged(ChainStatus::Missing), Severity::Ok);
         assert_eq!(judged(ChainStatus::NoKey), Severity::Warning);
-        assert_eq!(judged(ChainStatus::Unread("x".into())), Severity::Warning);
+        assert_eq!(judged(ChainStatus::Unreadable("x".into())), Severity::Warning);
         assert_eq!(judged(ChainStatus::Broken("x".into())), Severity::Error);
     }
 
     #[test]
-    fn segments_are_those_of_a_log_by_their_time() {
+    fn lists_the_segments_in_order() {
         let folder = tempfile::tempdir().unwrap();
         assert!(segments(&folder.path().join("none")).is_err());
         for name in ["audit-20260302T000000Z-000062.jsonl", "audit-20260301T000000Z-000061.jsonl.zst", "notes"] {

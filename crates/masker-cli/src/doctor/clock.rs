@@ -1,15 +1,15 @@
-//! The clock: what was written before now is not of the future.
+//! The clock: nothing was written in the future.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, audit::AuditLogFacts, vault::VaultFacts};
+use super::{audit::AuditLogFacts, finding::Finding, vault::VaultFacts};
 
-/// By how much a time may lie ahead, in seconds: clocks are set by small steps all the time.
+/// How far a time may be in the future, in seconds. Clocks are adjusted in small steps all the time.
 const AHEAD_SECONDS_MAX: i64 = 2;
-/// From when on it is no small step any more, in seconds.
+/// How far a time may be in the future before it is an error, in seconds.
 const BACK_SECONDS_MAX: i64 = 60;
 
-/// Times that were written down, with what they are of.
+/// Returns the times that were recorded, with their sources.
 pub(super) fn gather(vault: &VaultFacts, log: &AuditLogFacts) -> Vec<(&'static str, Timestamp)> {
     let times = [
         ("the audit log's last event", log.last()),
@@ -19,18 +19,21 @@ pub(super) fn gather(vault: &VaultFacts, log: &AuditLogFacts) -> Vec<(&'static s
     times.into_iter().filter_map(|(what, time)| Some((what, time?))).collect()
 }
 
-/// `clock.backwards`: it has not gone back since the last run. Grace periods, expiries and the audit log's times go by it.
+/// `clock.backwards`: the clock has not gone back since the last run. Grace periods, expiries and the audit log depend on it.
 pub(super) fn judge(times: &[(&'static str, Timestamp)], now: Timestamp) -> Vec<Finding> {
     let Some((what, latest)) = times.iter().max_by_key(|(_, time)| *time) else {
-        return vec![Finding::ok("clock.backwards", "nothing was written yet that the clock could be held against")];
+        return vec![Finding::ok("clock.backwards", "nothing was written yet to compare the clock with")];
     };
     let ahead = now.duration_until(*latest).as_secs();
     if ahead <= AHEAD_SECONDS_MAX {
-        return vec![Finding::ok("clock.backwards", format!("the clock is past everything that was written ({what})"))];
+        return vec![Finding::ok(
+            "clock.backwards",
+            format!("the clock is later than every recorded time (latest: {what})"),
+        )];
     }
     let by = SignedDuration::from_secs(ahead);
-    let found = format!("{what} is of {latest:.0}, and it is {now:.0} now: the clock has gone back by {by:#}");
-    let remedy = "`timedatectl status` says whether the clock is kept; set it before masker starts";
+    let found = format!("{what} has the time {latest:.0}, and it is {now:.0} now: the clock has gone back by {by:#}");
+    let remedy = "set the clock before masker starts; `timedatectl status` shows whether it is synchronized";
     vec![match ahead {
         ..=BACK_SECONDS_MAX => Finding::warning("clock.backwards", found, remedy),
         _ => Finding::error("clock.backwards", found, remedy),
@@ -43,7 +46,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn the_latest_time_counts() {
+    fn compares_the_clock_with_the_latest_time() {
         let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
         let at = |seconds: i64| ("x", now + SignedDuration::from_secs(seconds));
         let status = |times: &[_]| judge(times, now)[0].status;
@@ -54,7 +57,7 @@ mod tests {
         let found = &judge(&[at(7_200)], now)[0].found;
         assert_eq!(
             found,
-            "x is of 2026-03-01T14:00:00Z, and it is 2026-03-01T12:00:00Z now: the clock has gone back by 2h"
+            "x has the time 2026-03-01T14:00:00Z, and it is 2026-03-01T12:00:00Z now: the clock has gone back by 2h"
         );
     }
 }

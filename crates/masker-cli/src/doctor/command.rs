@@ -1,24 +1,22 @@
-//! `masker doctor`: what is wrong with this host's masker, or is about to be.
+//! `masker doctor`: examines this host's installation, asks the daemon, and prints the findings.
 
-use masker_client::{Client, ClientError};
 use std::{io, path::Path, time::Duration};
 
+use masker_client::{Client, ClientError};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
     context::{CommandContext, CommandError},
-    exit::Exit,
-};
-use crate::{
     doctor::{self, DoctorInput, Finding, Severity},
+    exit::Exit,
     scrape::Scrape,
 };
 
-/// How long a daemon is waited for, in seconds.
-const ANSWER_SECONDS_MAX: u64 = 5;
+/// How long to wait for the daemon, in seconds.
+const RESPONSE_SECONDS_MAX: u64 = 5;
 
-/// All of it, as `--json` gives it.
+/// All findings, as `--json` prints them.
 #[derive(Serialize)]
 struct DoctorReport<'a> {
     errors: usize,
@@ -27,47 +25,47 @@ struct DoctorReport<'a> {
 }
 
 /// `masker doctor`.
-pub(crate) async fn run(session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let (serving, of_daemon) = ask(session).await;
-    let config = match session.config() {
+pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let (serving, daemon_findings) = ask_daemon(ctx).await;
+    let config = match ctx.config() {
         Ok(config) => Ok(config),
         Err(CommandError::Invalid(faults)) => Err(faults),
         Err(failed) => return Err(failed),
     };
-    let subject = DoctorInput { host: session.host(), config: config.as_ref(), serving, root: Path::new("/") };
-    let mut findings = doctor::examine(&subject);
-    findings.extend(of_daemon);
+    let input = DoctorInput { host: ctx.host(), config: config.as_ref(), serving, root: Path::new("/") };
+    let mut findings = doctor::examine(&input);
+    findings.extend(daemon_findings);
     let count = |status| findings.iter().filter(|finding| finding.status == status).count();
     let report = DoctorReport { errors: count(Severity::Error), warnings: count(Severity::Warning), checks: &findings };
-    show(&report, session)?;
+    show(&report, ctx)?;
     Ok(if report.errors > 0 { Exit::Error } else { Exit::Done })
 }
 
-/// What the daemon says, and whether one answers at all.
-async fn ask(session: &mut CommandContext<'_>) -> (bool, Vec<Finding>) {
-    let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
-    let silent = "the daemon's log may have the cause: `journalctl --unit masker`";
-    match timeout(limit, answers(session)).await {
+/// Returns whether a daemon responds, and the findings about it.
+async fn ask_daemon(ctx: &mut CommandContext<'_>) -> (bool, Vec<Finding>) {
+    let limit = Duration::from_secs(RESPONSE_SECONDS_MAX);
+    let see_log = "see the daemon's log: `journalctl --unit masker`";
+    match timeout(limit, query(ctx)).await {
         Ok(Ok(findings)) => (true, findings),
-        // Before the first start, and after a stop, this is as it should be.
+        // Expected before the first start and after a stop.
         Ok(Err(CommandError::Client(ClientError::NoSocket(_) | ClientError::Refused(_)))) => {
-            (false, vec![Finding::ok("daemon.health", "no daemon serves: what it alone knows was not asked")])
+            (false, vec![Finding::ok("daemon.health", "no daemon is running: the checks that need one were skipped")])
         }
         Ok(Err(CommandError::Client(denied @ ClientError::Forbidden(_)))) => {
-            (true, vec![Finding::warning("daemon.health", denied.to_string(), "run this as root")])
+            (true, vec![Finding::warning("daemon.health", denied.to_string(), "run doctor as root")])
         }
-        // What is wrong with the configuration is said with the rest of it.
+        // The check `config` reports errors of the configuration.
         Ok(Err(CommandError::Invalid(_))) => (false, Vec::new()),
-        Ok(Err(failed)) => (true, vec![Finding::error("daemon.health", failed.to_string(), silent)]),
+        Ok(Err(failed)) => (true, vec![Finding::error("daemon.health", failed.to_string(), see_log)]),
         Err(_) => {
-            let found = format!("the daemon did not answer within {ANSWER_SECONDS_MAX} s");
-            (true, vec![Finding::error("daemon.health", found, silent)])
+            let found = format!("the daemon did not respond within {RESPONSE_SECONDS_MAX} s");
+            (true, vec![Finding::error("daemon.health", found, see_log)])
         }
     }
 }
 
-async fn answers(session: &mut CommandContext<'_>) -> Result<Vec<Finding>, CommandError> {
-    let client = session.client().await?;
+async fn query(ctx: &mut CommandContext<'_>) -> Result<Vec<Finding>, CommandError> {
+    let client = ctx.client().await?;
     let health = client.get("/health").await?;
     let mut findings = doctor::daemon::health(&health.json()?, env!("CARGO_PKG_VERSION"));
     let keys = match client.get("/api/v1/keys").await {
@@ -75,32 +73,32 @@ async fn answers(session: &mut CommandContext<'_>) -> Result<Vec<Finding>, Comma
         Err(refused) => Err(refused),
     };
     findings.extend(skip_if_refused("daemon.keys", keys)?);
-    let measured = measured(client).await;
-    findings.extend(skip_if_refused("daemon.counters", measured)?);
+    let metrics = metrics(client).await;
+    findings.extend(skip_if_refused("daemon.counters", metrics)?);
     Ok(findings)
 }
 
-async fn measured(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
+async fn metrics(client: &mut Client) -> Result<Vec<Finding>, ClientError> {
     let text = client.text("/metrics").await?;
     let scrape = Scrape::parse(&text);
     Ok([doctor::daemon::counters(&scrape), doctor::daemon::sandbox(&scrape)].concat())
 }
 
-/// What a caller may not ask for is left out, with a word.
-fn skip_if_refused(id: &'static str, asked: Result<Vec<Finding>, ClientError>) -> Result<Vec<Finding>, ClientError> {
-    match asked {
+/// Replaces a refusal for a missing scope with a warning.
+fn skip_if_refused(id: &'static str, findings: Result<Vec<Finding>, ClientError>) -> Result<Vec<Finding>, ClientError> {
+    match findings {
         Err(ClientError::Problem(problem)) if problem.status == 403 => {
-            let found = format!("not asked: {}", problem.detail);
-            Ok(vec![Finding::warning(id, found, "run this as root, or as a client that has the scope")])
+            let found = format!("skipped: {}", problem.detail);
+            Ok(vec![Finding::warning(id, found, "run doctor as root, or as a client with the scope")])
         }
-        asked => asked,
+        findings => findings,
     }
 }
 
-fn show(report: &DoctorReport<'_>, session: &mut CommandContext<'_>) -> io::Result<()> {
-    let colored = session.environment().setting("NO_COLOR").is_none();
-    let quiet = session.output.is_quiet();
-    let output = &mut session.output;
+fn show(report: &DoctorReport<'_>, ctx: &mut CommandContext<'_>) -> io::Result<()> {
+    let colored = ctx.environment().setting("NO_COLOR").is_none();
+    let quiet = ctx.output.is_quiet();
+    let output = &mut ctx.output;
     if output.is_json() {
         return output.json(report);
     }

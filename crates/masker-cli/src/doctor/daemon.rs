@@ -1,6 +1,6 @@
-//! What a running daemon says of itself.
+//! Judges the health, the keys and the metrics of a running daemon.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::scrape::{Scrape, Series};
 use masker_api::{Component, Health, HealthStatus, KeyList, KeyStatus};
 
@@ -15,13 +15,13 @@ pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
     ];
     let mut findings: Vec<Finding> = parts.into_iter().filter_map(|(name, part)| component(name, part)).collect();
     if findings.is_empty() {
-        let found = format!("the daemon is well, and has been up for {} s", health.uptime_seconds);
+        let found = format!("the daemon is healthy and has been running for {} s", health.uptime_seconds);
         findings.push(Finding::ok("daemon.health", found));
     }
     findings.push(if health.version == own_version {
-        Finding::ok("daemon.version", format!("the daemon is masker {own_version}, as this is"))
+        Finding::ok("daemon.version", format!("the daemon has this program's version, {own_version}"))
     } else {
-        let found = format!("the daemon is masker {}, and this is {own_version}", health.version);
+        let found = format!("the daemon has version {}, and this program {own_version}", health.version);
         Finding::warning("daemon.version", found, "systemctl restart masker")
     });
     findings
@@ -33,21 +33,21 @@ fn component(name: &str, part: &Component) -> Option<Finding> {
     match part.status {
         HealthStatus::Ok => None,
         HealthStatus::Degraded => {
-            Some(Finding::error("daemon.health", found, "the daemon's log has the cause: `journalctl --unit masker`"))
+            Some(Finding::error("daemon.health", found, "see the daemon's log: `journalctl --unit masker`"))
         }
         HealthStatus::Off => {
-            let remedy = "give it a key: `masker keys generate` makes one";
+            let remedy = "provide a key for the audit log: `masker keys generate` generates one";
             Some(Finding::warning("daemon.health", found, remedy))
         }
     }
 }
 
-/// `daemon.keys`: no key is missing that something needs, and none is used past its time.
+/// `daemon.keys`: no key that records need is missing, and no old key is needed after its grace period.
 pub fn keys(list: &KeyList) -> Vec<Finding> {
     let mut findings: Vec<Finding> = list.keys.iter().filter_map(key).collect();
     if findings.is_empty() {
         let loaded = list.keys.iter().filter(|key| key.loaded).count();
-        findings.push(Finding::ok("daemon.keys", format!("keys that are loaded: {loaded}; none is missing")));
+        findings.push(Finding::ok("daemon.keys", format!("{loaded} keys are loaded, and none is missing")));
     }
     findings
 }
@@ -56,12 +56,13 @@ fn key(key: &KeyStatus) -> Option<Finding> {
     let name = format!("the key {} of {}", key.fingerprint, key.kid);
     if !key.loaded && key.vault_records + key.vault_aliases > 0 {
         let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
-        let remedy = format!("give it as MASKER_KEY_{}_OLD_FILE; `masker keys status` says more", key.kid);
+        let remedy =
+            format!("provide it as MASKER_KEY_{}_OLD_FILE: see the page \"A lost key or vault\" of the book", key.kid);
         return Some(Finding::error("daemon.keys", found, remedy));
     }
     if key.removable && key.loaded {
-        let found = format!("nothing needs {name} any more");
-        let remedy = format!("take MASKER_KEY_{}_OLD away, then `masker keys reload`", key.kid);
+        let found = format!("nothing needs {name} any longer");
+        let remedy = format!("remove MASKER_KEY_{}_OLD, then run `masker keys reload`", key.kid);
         return Some(Finding::warning("daemon.keys", found, remedy));
     }
     if key.loaded && key.grace_days_left.is_some_and(|days| days <= 0) {
@@ -72,41 +73,41 @@ fn key(key: &KeyStatus) -> Option<Finding> {
     None
 }
 
-/// `daemon.counters`: nothing was counted that should never happen.
+/// `daemon.counters`: no damage, no lost event and no honeytoken was counted.
 pub fn counters(scrape: &Scrape) -> Vec<Finding> {
     let bad = [
-        ("masker_vault_damaged_total", "vault rows were read that are not what was written", "masker vault check"),
+        ("masker_vault_damaged_total", "damaged rows of the vault were read", "masker vault check"),
         (
             "masker_audit_failures_total",
             "events could not be written to the audit log",
-            "the daemon's log has the cause: `journalctl --unit masker`",
+            "see the daemon's log: `journalctl --unit masker`",
         ),
         (
             "masker_honeytoken_rehydrated_total",
-            "honeytokens were shown by somebody",
+            "honeytokens were presented",
             "masker audit show --op honeytoken.rehydrated",
         ),
     ];
     let counted = bad.into_iter().filter_map(|(name, what, remedy)| {
         let count = scrape.value(name).filter(|count| *count > 0.0)?;
-        Some(Finding::error("daemon.counters", format!("since the daemon has started, {what}: {count}"), remedy))
+        Some(Finding::error("daemon.counters", format!("since the daemon started, {what}: {count}"), remedy))
     });
     let mut findings: Vec<Finding> = counted.collect();
     if findings.is_empty() {
         findings
-            .push(Finding::ok("daemon.counters", "no damage, no event lost and no honeytoken seen since the start"));
+            .push(Finding::ok("daemon.counters", "since the daemon started: no damage, no lost event, no honeytoken"));
     }
     findings
 }
 
-/// `daemon.sandbox`: each part of the daemon's own sandbox, as it closed it.
+/// `daemon.sandbox`: each part of the daemon's sandbox is in force.
 pub fn sandbox(scrape: &Scrape) -> Vec<Finding> {
     let part = |series: &Series| {
         let found = format!("{}: {}", series.label("part"), series.label("state"));
         if series.value == 1.0 {
             return Finding::ok("daemon.sandbox", found);
         }
-        let remedy = "the daemon's log says why, at its start: `journalctl --unit masker --grep sandbox`; `[sandbox]` in the \
+        let remedy = "the daemon logs the reason when it starts: `journalctl --unit masker --grep sandbox`; `[sandbox]` in the \
                       configuration turns parts off";
         Finding::warning("daemon.sandbox", found, remedy)
     };
@@ -121,7 +122,7 @@ mod tests {
 
     fn of_health(vault: HealthStatus, audit_log: HealthStatus, version: &str) -> Vec<Severity> {
         let part = |status| Component { status, detail: Some("why".to_owned()) };
-        let said = Health {
+        let report = Health {
             status: vault,
             version: version.to_owned(),
             uptime_seconds: 7,
@@ -132,11 +133,11 @@ mod tests {
                 policies: part(HealthStatus::Ok),
             },
         };
-        health(&said, "1").iter().map(|finding| finding.status).collect()
+        health(&report, "1").iter().map(|finding| finding.status).collect()
     }
 
     #[test]
-    fn a_part_that_is_not_well_is_an_error_and_one_that_is_off_a_warning() {
+    fn a_degraded_part_is_an_error_and_a_disabled_part_a_warning() {
         use HealthStatus::{Degraded, Off};
         assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "1"), [Severity::Ok, Severity::Ok]);
         assert_eq!(of_health(Degraded, Off, "1"), [Severity::Error, Severity::Warning, Severity::Ok]);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_judged_by_what_needs_them() {
+    fn judges_keys_by_the_records_that_need_them() {
         let key = |loaded, records, days: Option<i64>, removable| KeyStatus {
             kid: "K_A".to_owned(),
             fingerprint: "f".to_owned(),
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_should_never_happen_is_an_error() {
+    fn counted_damage_is_an_error() {
         let statuses = |text| counters(&Scrape::parse(text)).iter().map(|f| f.status).collect::<Vec<_>>();
         assert_eq!(statuses("masker_vault_damaged_total 0\nmasker_audit_failures_total 0\n"), [Severity::Ok]);
         assert_eq!(
@@ -190,7 +191,7 @@ mod tests {
         let text = "masker_sandbox_in_force{part=\"landlock\",state=\"off\"} 0\n\
                     masker_sandbox_in_force{part=\"seccomp\",state=\"violations kill\"} 1\n";
         let findings = sandbox(&Scrape::parse(text));
-        let told: Vec<_> = findings.iter().map(|finding| (finding.status, finding.found.as_str())).collect();
-        assert_eq!(told, [(Severity::Warning, "landlock: off"), (Severity::Ok, "seccomp: violations kill")]);
+        let found: Vec<_> = findings.iter().map(|finding| (finding.status, finding.found.as_str())).collect();
+        assert_eq!(found, [(Severity::Warning, "landlock: off"), (Severity::Ok, "seccomp: violations kill")]);
     }
 }

@@ -1,59 +1,53 @@
-//! Keys where other programs can see them: in the environment of processes, and in unit files.
+//! Keys where other programs can read them: in the environments of processes, and in unit files.
 
 use std::{fs, path::Path, process};
 
 use zeroize::Zeroizing;
 
-use super::{Finding, keys::KeyFacts, units::InstalledUnits};
-use masker_config::is_secret_name;
+use super::{finding::Finding, keys::KeyFacts, secret_names::holds_secret, units::InstalledUnits};
 use masker_core::crypto::SecretKey;
 
-/// What a secret in another process's environment is.
+/// The kind of a secret in another process's environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ExposedKind {
-    /// A key that was given here.
+    /// A key of this daemon.
     OurKey,
-    /// Something under the name of a secret.
+    /// Another variable with the name of a secret.
     Secret,
 }
 
-/// A process that has a secret in its environment.
+/// A process with a secret in its environment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ExposedProcess {
     pid: u32,
-    /// The program's name, as the kernel tells it.
+    /// The program's name, from the kernel.
     program: String,
     variable: String,
-    held: ExposedKind,
+    kind: ExposedKind,
 }
 
-/// Whether a variable of this name holds a secret itself; one that names a file does not.
-pub(super) fn holds_secret(name: &[u8]) -> bool {
-    is_secret_name(name) && !name.ends_with(b"_FILE")
-}
-
-/// The processes that this user can see and that have secrets in their environment, but for this one.
-pub(super) fn gather(root: &Path, secrets: &KeyFacts) -> Vec<ExposedProcess> {
-    let keys = secrets.keys();
+/// Returns the other processes with secrets in their environment, as far as this user can read it.
+pub(super) fn gather(root: &Path, keys: &KeyFacts) -> Vec<ExposedProcess> {
+    let keys = keys.keys();
     let keys: Vec<&SecretKey> = keys.iter().map(|(_, key)| *key).collect();
     let mut exposed = Vec::new();
     for entry in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // Another user's process, or one that has ended: nothing that can be seen.
+        // Another user's process, or one that has ended.
         let Ok(environ) = fs::read(entry.path().join("environ")).map(Zeroizing::new) else { continue };
         if pid == process::id() {
             continue;
         }
         let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let program = program.trim_end().escape_debug().to_string();
-        let of_process = |(variable, held)| ExposedProcess { pid, program: program.clone(), variable, held };
+        let of_process = |(variable, kind)| ExposedProcess { pid, program: program.clone(), variable, kind };
         exposed.extend(secrets_of(&environ, &keys).into_iter().map(of_process));
     }
-    exposed.sort_by_key(|exposed| (exposed.held, exposed.pid));
+    exposed.sort_by_key(|exposed| (exposed.kind, exposed.pid));
     exposed
 }
 
-/// The secrets in an environment as `/proc/PID/environ` shows it: the variables' names, never what they hold.
+/// Returns the names of the variables with secrets in an environment, in the format of `/proc/PID/environ`.
 fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, ExposedKind)> {
     let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
         let equals = variable.iter().position(|byte| *byte == b'=')?;
@@ -70,7 +64,7 @@ fn secrets_of(environ: &[u8], keys: &[&SecretKey]) -> Vec<(String, ExposedKind)>
         .collect()
 }
 
-/// Both checks.
+/// Returns the findings of both checks.
 pub(super) fn judge(exposed: &[ExposedProcess], installed: &InstalledUnits) -> Vec<Finding> {
     let mut findings = processes(exposed);
     findings.extend(units(installed));
@@ -80,11 +74,11 @@ pub(super) fn judge(exposed: &[ExposedProcess], installed: &InstalledUnits) -> V
 /// `environment.processes`: no other process has a secret in its environment.
 fn processes(exposed: &[ExposedProcess]) -> Vec<Finding> {
     if exposed.is_empty() {
-        let found = "no other process that can be seen from here has a secret in its environment";
+        let found = "no other process that this user can examine has a secret in its environment";
         return vec![Finding::ok("environment.processes", found)];
     }
-    let remedy = "give the secret by a file, and end the process; a key that others may have read is to be replaced";
-    let finding = |ExposedProcess { pid, program, variable, held }: &ExposedProcess| match held {
+    let remedy = "provide the secret as a file and end the process; replace a key that others may have read";
+    let finding = |ExposedProcess { pid, program, variable, kind }: &ExposedProcess| match kind {
         ExposedKind::OurKey => {
             let found = format!("process {pid} ({program}) has a key of this daemon in its environment, as {variable}");
             Finding::error("environment.processes", found, remedy)
@@ -97,12 +91,13 @@ fn processes(exposed: &[ExposedProcess]) -> Vec<Finding> {
     exposed.iter().map(finding).collect()
 }
 
-/// `environment.units`: no unit file holds a secret.
+/// `environment.units`: no unit file contains a secret.
 fn units(installed: &InstalledUnits) -> Vec<Finding> {
     let finding = |(file, variable): &(std::path::PathBuf, String)| {
         let file = file.display();
-        let found = format!("{file} sets {variable}: every user can see it with `systemctl show`");
-        let remedy = "lay the secret in a file, and use `LoadCredential=`; replace it, for others may have read it";
+        let found = format!("{file} sets {variable}: every user can read it with `systemctl show`");
+        let remedy =
+            "put the secret into a file, use `LoadCredential=`, and replace it, because others may have read it";
         Finding::error("environment.units", found, remedy)
     };
     let findings: Vec<Finding> = installed.keys_in_units.iter().map(finding).collect();
@@ -122,13 +117,13 @@ mod tests {
     const KEY: &[u8] = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
     #[test]
-    fn secrets_are_told_by_their_names_and_our_keys_by_what_they_are() {
+    fn recognizes_secrets_by_name_and_our_keys_by_value() {
         let ours = SecretKey::parse_base64(KEY).unwrap();
         let environ = [
             b"HOME=/root\0MASKER_KEY_K=".as_slice(),
             KEY,
             b"\0MASKER_KEY_L=other\0MASKER_KEY_M_FILE=/k\0MASKER_KEY_N=\0MASKER_API_KEY=x\0",
-            // What a process has wiped.
+            // A variable that a process has wiped.
             b"MASKER_KEY_O=\0\0\0\0",
             b"\0nothing",
         ]
@@ -139,13 +134,13 @@ mod tests {
             ("MASKER_KEY_L", ExposedKind::Secret),
             ("MASKER_API_KEY", ExposedKind::Secret),
         ];
-        assert_eq!(found, expected.map(|(name, held)| (name.to_owned(), held)));
+        assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
     }
 
     #[test]
     fn our_key_is_an_error_and_another_secret_a_warning() {
         let exposed =
-            |held| ExposedProcess { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), held };
+            |kind| ExposedProcess { pid: 7, program: "sh".to_owned(), variable: "MASKER_KEY_K".to_owned(), kind };
         let statuses = |exposed: &[ExposedProcess]| processes(exposed).iter().map(|f| f.status).collect::<Vec<_>>();
         assert_eq!(statuses(&[]), [Severity::Ok]);
         assert_eq!(

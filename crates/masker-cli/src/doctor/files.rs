@@ -1,4 +1,4 @@
-//! What can be told of a file without opening it.
+//! The facts about a file that need not open it.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use nix::unistd::{Gid, Group, Uid, User};
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     /// A directory.
@@ -23,7 +23,7 @@ pub(super) enum FileKind {
     Other,
 }
 
-/// What is told of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileFacts {
     pub(super) kind: FileKind,
@@ -31,7 +31,7 @@ pub(super) struct FileFacts {
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// When it was last changed, where the clock can tell that.
+    /// Its modification time, if it can be represented.
     pub(super) modified: Option<Timestamp>,
 }
 
@@ -41,19 +41,19 @@ impl FileFacts {
     }
 }
 
-/// What came of a look at a path.
+/// The result of examining a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PathStatus {
-    /// It is there.
-    There(FileFacts),
-    /// It is not.
+    /// The path exists.
+    Present(FileFacts),
+    /// The path does not exist.
     Missing,
-    /// The system does not say, for this reason.
+    /// The path cannot be examined, for this reason.
     Hidden(String),
 }
 
 impl PathStatus {
-    /// Looks at what a path leads to.
+    /// Examines a path. Follows symbolic links.
     pub(super) fn at(path: &Path) -> Self {
         match fs::metadata(path) {
             Ok(found) => {
@@ -63,7 +63,7 @@ impl PathStatus {
                     kind if kind.is_socket() => FileKind::Socket,
                     _ => FileKind::Other,
                 };
-                PathStatus::There(FileFacts {
+                PathStatus::Present(FileFacts {
                     kind,
                     mode: found.mode() & 0o7777,
                     uid: found.uid(),
@@ -76,36 +76,23 @@ impl PathStatus {
         }
     }
 
-    /// What was told, if anything was.
+    /// Returns the metadata, if there is any.
     pub(super) fn facts(&self) -> Option<&FileFacts> {
         match self {
-            PathStatus::There(facts) => Some(facts),
+            PathStatus::Present(facts) => Some(facts),
             PathStatus::Missing | PathStatus::Hidden(_) => None,
         }
     }
 }
 
-/// A user's name, or the number where it has none.
+/// Returns a user's name, or its number.
 pub(super) fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| format!("uid {uid}"), |user| user.name)
 }
 
-/// A group's name, or the number where it has none.
+/// Returns a group's name, or its number.
 pub(super) fn group_name(gid: u32) -> String {
     let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
     group.map_or_else(|| format!("gid {gid}"), |group| group.name)
-}
-
-/// A number of bytes, as people read it.
-pub fn bytes(count: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let (mut amount, mut unit) = (count as f64, "bytes");
-    for larger in units {
-        if amount < 1_024.0 {
-            break;
-        }
-        (amount, unit) = (amount / 1_024.0, larger);
-    }
-    if unit == "bytes" { format!("{count} bytes") } else { format!("{amount:.1} {unit}") }
 }

@@ -1,31 +1,32 @@
-//! Room on a file system.
+//! Free space on a file system.
 
 use std::{io, path::Path};
 
 use nix::sys::statvfs::statvfs;
 
-use super::{Finding, files::bytes};
+use super::finding::Finding;
+use crate::format::bytes;
 
-/// Bytes below which a disk counts as full: a few seconds of a busy daemon.
+/// Free bytes below which a disk counts as full: what a busy daemon writes in a few seconds.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// The same of files.
+/// Free files below which a disk counts as full.
 const FREE_FILES_MIN: u64 = 64;
-/// Files below which there is a warning.
-const FREE_FILES_TYPICAL: u64 = 1_024;
+/// Free files below which there is a warning.
+const FREE_FILES_LOW: u64 = 1_024;
 
-/// What a file system has left for this user.
+/// The free space of a file system for this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FreeSpace {
-    /// Bytes.
+    /// Free bytes.
     pub(super) free: u64,
-    /// Files that can be made.
+    /// Number of files that can be created.
     pub(super) free_files: u64,
-    /// Files that it has room for in all; 0 where it does not count them.
+    /// Maximum number of files; 0 if the file system has no limit.
     pub(super) files: u64,
 }
 
 impl FreeSpace {
-    /// Asks the file system of a path, or of the nearest directory above it that is there.
+    /// Returns the free space for a path, or for its nearest ancestor that exists.
     pub(super) fn of(path: &Path) -> io::Result<FreeSpace> {
         let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         let found = statvfs(there).map_err(io::Error::from)?;
@@ -37,28 +38,31 @@ impl FreeSpace {
     }
 }
 
-/// How much room there is, for something that has `size` bytes and needs `spare` more now and then.
+/// Judges the free space for a directory that takes `size` bytes and sometimes needs `spare` more.
 pub(super) fn judge(id: &'static str, path: &Path, room: FreeSpace, size: u64, spare: u64) -> Vec<Finding> {
     let (shown, free) = (path.display(), bytes(room.free));
     let mut findings = Vec::new();
     if room.free < FREE_BYTES_MIN {
-        let found =
-            format!("{free} are left for {shown}: nothing can be written soon, and nothing is acknowledged then");
-        findings.push(Finding::error(id, found, format!("make room: `df -h {shown}`, or move it to a larger disk")));
+        let found = format!("{free} are free for {shown}: writes will fail soon, and nothing is acknowledged then");
+        findings.push(Finding::error(id, found, format!("free space (`df -h {shown}`), or move it to a larger disk")));
     } else if room.free < spare {
-        let found = format!("{free} are left for {shown}, and a compaction of the vault takes {}", bytes(spare));
-        findings.push(Finding::warning(id, found, format!("make room: `df -h {shown}`, or move it to a larger disk")));
+        let found = format!("{free} are free for {shown}, and a compaction of the vault needs {}", bytes(spare));
+        findings.push(Finding::warning(
+            id,
+            found,
+            format!("free space (`df -h {shown}`), or move it to a larger disk"),
+        ));
     }
-    if room.files > 0 && room.free_files < FREE_FILES_TYPICAL {
-        let found = format!("{} files can be made for {shown}", room.free_files);
-        let remedy = format!("remove small files: `df -i {shown}`, or move it to another disk");
+    if room.files > 0 && room.free_files < FREE_FILES_LOW {
+        let found = format!("{} files can be created for {shown}", room.free_files);
+        let remedy = format!("remove small files (`df -i {shown}`), or move it to another disk");
         findings.push(match room.free_files {
             ..FREE_FILES_MIN => Finding::error(id, found, remedy),
             _ => Finding::warning(id, found, remedy),
         });
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(id, format!("{free} are left for {shown}, which takes {}", bytes(size))));
+        findings.push(Finding::ok(id, format!("{free} are free for {shown}, which takes {}", bytes(size))));
     }
     findings
 }
@@ -69,7 +73,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn bytes_and_files_both_count() {
+    fn judges_free_bytes_and_free_files() {
         const MIB: u64 = 1 << 20;
         let statuses = |free, free_files, files| {
             let findings = judge("x", Path::new("/v"), FreeSpace { free, free_files, files }, 80 * MIB, 100 * MIB);
@@ -81,12 +85,12 @@ mod tests {
         assert_eq!(statuses(64 * MIB - 1, 5_000, 10_000), [Error]);
         assert_eq!(statuses(0, 63, 10_000), [Error, Error]);
         assert_eq!(statuses(200 * MIB, 64, 10_000), [Warning]);
-        // btrfs counts no files.
+        // btrfs has no limit of files.
         assert_eq!(statuses(200 * MIB, 0, 0), [Ok]);
     }
 
     #[test]
-    fn the_nearest_directory_is_asked() {
+    fn uses_the_nearest_ancestor_that_exists() {
         let folder = tempfile::tempdir().unwrap();
         let (there, below) =
             (FreeSpace::of(folder.path()).unwrap(), FreeSpace::of(&folder.path().join("a/b")).unwrap());

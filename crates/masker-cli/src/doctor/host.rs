@@ -1,4 +1,4 @@
-//! The host: where memory can end up on a disk.
+//! The host: ways in which memory can reach a disk.
 
 use std::{
     fs,
@@ -11,39 +11,40 @@ use nix::sys::{
     stat::{major, minor},
 };
 
-use super::Finding;
+use super::finding::Finding;
+use crate::format::bytes;
 
-/// How deep block devices may stand on each other: an encrypted partition under a volume under a volume.
+/// Maximum depth of stacked block devices, such as a volume on an encrypted partition.
 const DEVICE_DEPTH_MAX: u32 = 8;
-/// Locked memory that a daemon needs, in bytes: a page for each of its keys and some to spare.
+/// Locked memory that a daemon needs, in bytes: a page for each of its keys, and a reserve.
 const LOCKED_BYTES_MIN: u64 = 1 << 20;
 
-/// What is told of a host.
+/// The facts about a host.
 #[derive(Debug, Default)]
 pub(super) struct HostFacts {
-    /// What is swapped to; `None` where the host does not say.
+    /// The swap devices. `None` if they cannot be read.
     swaps: Option<Vec<SwapDevice>>,
-    /// What happens with a core dump; `None` where the host does not say.
+    /// The pattern of core dumps. `None` if it cannot be read.
     core_pattern: Option<String>,
-    /// Bytes that a core dump of a process started here has at most.
+    /// Maximum bytes of a core dump of a process started here.
     core_bytes_max: u64,
-    /// Bytes that a process started here may lock.
+    /// Maximum bytes that a process started here may lock.
     locked_bytes_max: u64,
 }
 
-/// A place that memory is swapped to.
+/// A swap device or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SwapDevice {
     path: String,
-    /// Whether what is written there can be read without a key.
+    /// Whether its contents can be read without a key.
     plain: bool,
 }
 
-/// Looks at what the kernel tells, below a root.
+/// Reads the kernel's files below a root, and the limits of this process.
 pub(super) fn gather(root: &Path) -> HostFacts {
     let swaps = fs::read_to_string(root.join("proc/swaps")).ok();
     let swaps = swaps.map(|text| {
-        let swap = |path: String| SwapDevice { plain: !is_kept(root, &path), path };
+        let swap = |path: String| SwapDevice { plain: !is_protected(root, &path), path };
         swap_paths(&text).into_iter().map(swap).collect()
     });
     let soft = |resource| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft);
@@ -55,25 +56,25 @@ pub(super) fn gather(root: &Path) -> HostFacts {
     }
 }
 
-/// The paths of `/proc/swaps`, in which white space and backslashes are written in octal (proc(5)).
+/// Returns the paths of `/proc/swaps`, where white space and backslashes are octal escapes (proc(5)).
 fn swap_paths(text: &str) -> Vec<String> {
     let paths = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
     paths
         .map(|path| {
             [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
                 .iter()
-                .fold(path.to_owned(), |path, (written, meant)| path.replace(written, meant))
+                .fold(path.to_owned(), |path, (escape, character)| path.replace(escape, character))
         })
         .collect()
 }
 
-/// Whether what is swapped there is encrypted, or stays in memory.
-fn is_kept(root: &Path, path: &str) -> bool {
+/// Returns whether a swap device is encrypted, or is memory.
+fn is_protected(root: &Path, path: &str) -> bool {
     let path = Path::new(path);
     let Ok(path) = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path))) else { return false };
     let device = match path.file_name() {
         Some(name) if path.starts_with(root.join("dev")) => root.join("sys/class/block").join(name),
-        // A file: what counts is the device that it is on.
+        // A swap file: examine the device that it is on.
         _ => match fs::metadata(&path) {
             Ok(found) => root.join(format!("sys/dev/block/{}:{}", major(found.dev()), minor(found.dev()))),
             Err(_) => return false,
@@ -82,8 +83,8 @@ fn is_kept(root: &Path, path: &str) -> bool {
     is_encrypted(&device, DEVICE_DEPTH_MAX)
 }
 
-/// Whether a block device, as sysfs shows it, is encrypted, stands on encrypted ones alone, or is memory.
-fn is_encrypted(device: &Path, deep: u32) -> bool {
+/// Returns whether a block device of sysfs is encrypted, is memory, or is stacked on such devices only.
+fn is_encrypted(device: &Path, depth_left: u32) -> bool {
     let Ok(device) = fs::canonicalize(device) else { return false };
     let uuid = fs::read_to_string(device.join("dm/uuid")).unwrap_or_default();
     // The device-mapper's own prefix for dm-crypt (cryptsetup(8)).
@@ -92,7 +93,7 @@ fn is_encrypted(device: &Path, deep: u32) -> bool {
     }
     let below = fs::read_dir(device.join("slaves")).into_iter().flatten();
     let below: Vec<PathBuf> = below.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    deep > 0 && !below.is_empty() && below.iter().all(|device| is_encrypted(device, deep - 1))
+    depth_left > 0 && !below.is_empty() && below.iter().all(|device| is_encrypted(device, depth_left - 1))
 }
 
 /// Every check of the host.
@@ -103,55 +104,55 @@ pub(super) fn judge(host: &HostFacts) -> Vec<Finding> {
     findings
 }
 
-/// `host.swap`: nothing is swapped to a disk in the clear. Keys are locked, but values pass through memory too.
+/// `host.swap`: no swap device is unencrypted. Keys are locked in memory, but values are not.
 fn swap(swaps: Option<&[SwapDevice]>) -> Vec<Finding> {
     let Some(swaps) = swaps else {
-        return vec![Finding::warning("host.swap", "/proc/swaps cannot be read", "mount /proc")];
+        return vec![Finding::warning("host.swap", "failed to read /proc/swaps", "mount /proc")];
     };
     let plain: Vec<&str> = swaps.iter().filter(|swap| swap.plain).map(|swap| &*swap.path).collect();
     vec![match (plain.is_empty(), swaps.is_empty()) {
         (_, true) => Finding::ok("host.swap", "there is no swap"),
-        (true, false) => Finding::ok("host.swap", "what is swapped is encrypted, or stays in memory"),
+        (true, false) => Finding::ok("host.swap", "every swap device is encrypted, or is memory"),
         (false, _) => {
             let found = format!(
-                "memory is swapped to {} in the clear: keys are locked in memory, values on their way are not",
+                "memory is swapped to {} unencrypted: keys are locked in memory, values are not",
                 plain.join(", ")
             );
             let remedy =
-                "swapoff --all, or encrypt it with a key of each boot: `swap` and /dev/urandom in /etc/crypttab";
+                "swapoff --all, or encrypt it with a new key at each boot: `swap` and /dev/urandom in /etc/crypttab";
             Finding::warning("host.swap", found, remedy)
         }
     }]
 }
 
-/// `host.core`: no dump of a process with values in it is written. The daemon refuses to be dumped; its clients do not.
+/// `host.core`: no core dump of a process with values is written. The daemon disables its own dumps; its clients do not.
 fn core_dumps(pattern: Option<&str>, bytes_max: u64) -> Vec<Finding> {
     let remedy = "sysctl kernel.core_pattern=, and `LimitCORE=0` in the units of applications";
     let Some(pattern) = pattern.map(str::trim) else {
-        return vec![Finding::warning("host.core", "/proc/sys/kernel/core_pattern cannot be read", "mount /proc")];
+        return vec![Finding::warning("host.core", "failed to read /proc/sys/kernel/core_pattern", "mount /proc")];
     };
     vec![if let Some(program) = pattern.strip_prefix('|') {
         let program = program.split_whitespace().next().unwrap_or_default().escape_debug();
         let found = format!(
-            "core dumps are handed to {program}, whatever the limit says: the daemon refuses to be dumped, programs that \
-             hold values do not"
+            "core dumps go to {program}, regardless of their limit: the daemon disables its own dumps, other programs with \
+             values do not"
         );
         Finding::warning("host.core", found, remedy)
     } else if pattern.is_empty() || bytes_max == 0 {
-        Finding::ok("host.core", "processes that are started from here write no core dumps")
+        Finding::ok("host.core", "processes started here write no core dumps")
     } else {
-        let found = "processes that are started from here write core dumps: the daemon refuses to be dumped, programs \
-                     that hold values do not";
+        let found = "processes started here write core dumps: the daemon disables its own dumps, other programs with values \
+                     do not";
         Finding::warning("host.core", found, "ulimit -c 0, and `LimitCORE=0` in the units of applications")
     }]
 }
 
-/// `host.locked_memory`: there is room for keys that are locked in memory.
+/// `host.locked_memory`: the limit of locked memory is high enough for keys.
 fn locked_memory(bytes_max: u64) -> Finding {
     if bytes_max >= LOCKED_BYTES_MIN {
         return Finding::ok("host.locked_memory", "keys can be locked in memory");
     }
-    let found = format!("a process that is started from here may lock {} of memory", super::files::bytes(bytes_max));
+    let found = format!("a process started here may lock only {} of memory", bytes(bytes_max));
     let remedy = "ulimit -l 16384, or `LimitMEMLOCK=16M` in the unit";
     Finding::warning("host.locked_memory", found, remedy)
 }
@@ -164,7 +165,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn swap_is_told_by_what_it_stands_on() {
+    fn follows_swap_to_its_devices() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         let device = |name: &str, uuid: Option<&str>, below: &[&str]| {
@@ -186,13 +187,13 @@ mod tests {
         device("dm-1", Some("LVM-x\n"), &["dm-0"]);
         device("dm-2", Some("LVM-x\n"), &["dm-0", "sda2"]);
         symlink(at("dev/dm-1"), at("dev/vg-swap")).unwrap();
-        let kept = ["/dev/sda2", "/dev/zram0", "/dev/dm-0", "/dev/vg-swap", "/dev/dm-2", "/dev/none"]
-            .map(|path| is_kept(root.path(), path));
-        assert_eq!(kept, [false, true, true, true, false, false]);
+        let protected = ["/dev/sda2", "/dev/zram0", "/dev/dm-0", "/dev/vg-swap", "/dev/dm-2", "/dev/none"]
+            .map(|path| is_protected(root.path(), path));
+        assert_eq!(protected, [false, true, true, true, false, false]);
     }
 
     #[test]
-    fn swap_paths_are_read_as_the_kernel_writes_them() {
+    fn decodes_swap_paths() {
         let text =
             "Filename\t\t\tType\tSize\tUsed\tPriority\n/dev/dm-1   partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
         assert_eq!(swap_paths(text), ["/dev/dm-1", "/swap file"]);
@@ -205,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn core_dumps_are_told_by_pattern_and_limit() {
+    fn judges_core_dumps_by_pattern_and_limit() {
         let status = |pattern, bytes| core_dumps(pattern, bytes)[0].status;
         assert_eq!(status(Some("core\n"), 0), Severity::Ok);
         assert_eq!(status(Some("\n"), u64::MAX), Severity::Ok);
         assert_eq!(status(Some("core\n"), 1), Severity::Warning);
-        // A program is handed dumps of any limit.
+        // The limit does not apply to dumps that go to a program.
         assert_eq!(status(Some("|/usr/lib/systemd/systemd-coredump %P\n"), 0), Severity::Warning);
         assert_eq!(status(None, 0), Severity::Warning);
     }

@@ -1,31 +1,31 @@
-//! What the kernel offers for keeping a daemon in its place.
+//! The kernel's features for a sandbox and for identifying callers.
 
 mod probe;
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
-use super::Finding;
+use super::finding::Finding;
 
-/// Linux releases that have what masker can use, as `uname -r` counts them.
+/// The requirement for Landlock.
 const LANDLOCK_SINCE: &str = "Linux 5.13, with `lsm=landlock,…` on the kernel's command line";
 
-/// What a kernel offers.
+/// The features of a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelFeatures {
     /// Its release, such as `6.1.0-18-amd64`.
     pub release: String,
-    /// The version of Landlock; `None` where there is none.
+    /// The version of Landlock. `None` if it is not available.
     pub landlock: Option<u32>,
-    /// What a seccomp filter can answer, such as `kill_process`; empty where there are no filters.
+    /// The actions of seccomp filters, such as `kill_process`. Empty without filters.
     pub seccomp: Vec<String>,
-    /// Whether memory can be had that the kernel itself cannot read (memfd_secret(2)).
+    /// Whether memory that the kernel cannot read is available (memfd_secret(2)).
     pub secret_memory: bool,
-    /// Whether a caller's process can be held on to (`SO_PEERPIDFD`).
+    /// Whether a descriptor of a caller's process is available (`SO_PEERPIDFD`).
     pub peer_pidfd: bool,
 }
 
 impl KernelFeatures {
-    /// Asks the kernel; what it tells in files is read below a root.
+    /// Probes the running kernel. Reads its files below a root.
     pub fn probe(root: &Path) -> Self {
         let file = |name: &str| fs::read_to_string(root.join("proc/sys/kernel").join(name)).unwrap_or_default();
         KernelFeatures {
@@ -37,63 +37,52 @@ impl KernelFeatures {
         }
     }
 
-    /// Asks the kernel that this process runs on.
+    /// Probes the running kernel.
     pub fn here() -> Self {
         KernelFeatures::probe(Path::new("/"))
     }
 
-    /// Whether a filter of system calls can end the whole process, which began with Linux 4.14.
+    /// Returns whether a seccomp filter can kill the whole process, which needs Linux 4.14.
     pub fn filters(&self) -> bool {
         self.seccomp.iter().any(|action| action == "kill_process")
     }
 }
 
-/// Every check of the kernel. What is missing makes a daemon no less right, only less fenced in.
+/// Returns the findings about the kernel. A missing feature is a warning: the daemon works without it, with less protection.
 pub(super) fn judge(kernel: &KernelFeatures) -> Vec<Finding> {
     let release = &kernel.release;
-    let told = |id, there: bool, what: &str, found: &str, remedy: &str| match there {
+    let feature = |id, available: bool, what: &str, found: &str, remedy: &str| match available {
         true => Finding::ok(id, what),
         false => Finding::warning(id, format!("{found} (Linux {release})"), remedy),
     };
     let landlock = match kernel.landlock {
-        Some(version) => Finding::ok("kernel.landlock", format!("Landlock {version} can fence files in")),
-        None => told(
-            "kernel.landlock",
-            false,
-            "",
-            "there is no Landlock: files are kept by their modes alone",
-            LANDLOCK_SINCE,
-        ),
+        Some(version) => Finding::ok("kernel.landlock", format!("Landlock {version} can restrict access to files")),
+        None => feature("kernel.landlock", false, "", "no Landlock: only file modes protect files", LANDLOCK_SINCE),
     };
     vec![
         landlock,
-        told(
+        feature(
             "kernel.seccomp",
             kernel.filters(),
             "system calls can be filtered",
-            "system calls cannot be filtered with an end of the process",
+            "no filter of system calls that can kill the process",
             "Linux 4.14 or later, built with CONFIG_SECCOMP_FILTER",
         ),
-        told(
+        feature(
             "kernel.secret_memory",
             kernel.secret_memory,
-            "keys can be kept from the kernel's own view",
-            "there is no memfd_secret: keys are in locked memory, which root can read",
+            "keys can be in memory that the kernel cannot read",
+            "no memfd_secret: keys are in locked memory, which root can read",
             "Linux 6.5 or later, or secretmem.enable=1 on the kernel's command line from 5.14 on",
         ),
-        told(
+        feature(
             "kernel.peer_pidfd",
             kernel.peer_pidfd,
-            "a caller's unit is told beyond doubt",
-            "there is no SO_PEERPIDFD: a caller's unit is told by its process number and its owner",
+            "a caller's unit is found by a descriptor of its process",
+            "no SO_PEERPIDFD: a caller's unit is found by its process number and owner",
             "Linux 6.5 or later",
         ),
     ]
-}
-
-/// The end of a system call that gives a descriptor or a number.
-fn outcome(answer: i64) -> io::Result<i64> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
 #[cfg(test)]
@@ -102,7 +91,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn what_is_missing_is_a_warning() {
+    fn a_missing_feature_is_a_warning() {
         let statuses = |kernel: &KernelFeatures| judge(kernel).iter().map(|finding| finding.status).collect::<Vec<_>>();
         assert_eq!(statuses(&KernelFeatures::default()), [Severity::Warning; 4]);
         let all = KernelFeatures {
@@ -116,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn this_kernel_can_be_asked() {
+    fn probes_the_running_kernel() {
         let kernel = KernelFeatures::probe(Path::new("/"));
         assert!(kernel.release.starts_with(|first: char| first.is_ascii_digit()), "{kernel:?}");
-        // Asking twice tells the same, and leaves nothing open.
+        // Probing twice has the same result.
         assert_eq!(kernel, KernelFeatures::probe(Path::new("/")));
     }
 }

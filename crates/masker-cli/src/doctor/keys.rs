@@ -1,4 +1,4 @@
-//! Keys: whether they can be read, are keys at all, differ, and are nobody else's to read.
+//! Keys: whether they can be read, are valid, differ, and are protected from other users.
 
 use std::{
     collections::BTreeSet,
@@ -10,90 +10,96 @@ use std::{
 };
 
 use super::{
-    DoctorInput, Finding, Severity,
-    environment::holds_secret,
+    DoctorInput,
     files::{FileFacts, PathStatus},
+    finding::{Finding, Severity},
+    secret_names::holds_secret,
     units::InstalledUnits,
 };
 use masker_config::{CredentialSurvey, Environment, OriginKind, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
-/// What makes another key.
-const GENERATE: &str = "`masker keys generate --kid KID` makes a key; README.md, \"Rotating a key\", says how records move \
-                        to it";
+/// The remedy for a key that must be replaced.
+const GENERATE: &str = "`masker keys generate --kid KID` generates a key; the page \"Rotating a key\" of the book describes how to \
+                        move records to it";
 
-/// What was given of keys, read as far as this user may.
+/// The keys that are provided, read as far as this user may.
 pub(super) struct KeyFacts {
     pub(super) survey: CredentialSurvey,
-    /// Where they were given: `None` for this environment, else the unit whose credentials they are.
+    /// The unit whose credentials the keys are. `None` if they are of this environment.
     unit: Option<PathBuf>,
-    /// Credentials of the unit that this user may not read, or nobody but systemd can.
-    closed: Vec<String>,
-    /// Each file that holds a key, and the directory that it is in.
+    /// Credentials of the unit that only systemd or another user can read.
+    unreadable: Vec<String>,
+    /// The files that contain keys, and their directories.
     files: Vec<KeyFileFacts>,
 }
 
-/// A file that holds a key.
+/// A file that contains a key.
 struct KeyFileFacts {
-    /// The variable that the key would have.
+    /// The name of the key's variable.
     name: String,
     path: PathBuf,
-    look: PathStatus,
+    status: PathStatus,
     directory: PathStatus,
-    /// systemd lays it for the daemon, and looks after its mode.
+    /// Whether systemd created it for the daemon and controls its mode.
     by_systemd: bool,
 }
 
 impl KeyFacts {
-    /// The secrets of this environment; where it has none, those that the installed unit lays for the daemon.
-    pub(super) fn gather(subject: &DoctorInput<'_>, installed: &InstalledUnits) -> Self {
-        let own = subject.host.environment;
+    /// Reads the keys of this environment or, if it has none, those that the installed unit provides.
+    pub(super) fn gather(input: &DoctorInput<'_>, installed: &InstalledUnits) -> Self {
+        let own = input.host.environment;
         let names = own.iter().map(|(name, _)| name.as_bytes());
-        let given_here = own.setting("CREDENTIALS_DIRECTORY").is_some()
+        let has_keys = own.setting("CREDENTIALS_DIRECTORY").is_some()
             || names.into_iter().any(|name| is_key(name) || is_key(name.strip_suffix(b"_FILE").unwrap_or(name)));
-        let mut secrets = if given_here {
-            KeyFacts { survey: CredentialSurvey::of(own), unit: None, closed: Vec::new(), files: Vec::new() }
+        let mut keys = if has_keys {
+            KeyFacts { survey: CredentialSurvey::of(own), unit: None, unreadable: Vec::new(), files: Vec::new() }
         } else {
             Self::of_unit(installed)
         };
-        let files = secrets.survey.given.iter().filter_map(|given| KeyFileFacts::of(given, secrets.unit.is_some()));
-        secrets.files = files.collect();
-        secrets
+        let files = keys.survey.given.iter().filter_map(|given| KeyFileFacts::of(given, keys.unit.is_some()));
+        keys.files = files.collect();
+        keys
     }
 
     fn of_unit(installed: &InstalledUnits) -> Self {
-        let mut closed = installed.encrypted_credentials();
+        let mut unreadable = installed.encrypted_credentials();
         let mut variables: Vec<(OsString, OsString)> = Vec::new();
         for (name, path) in installed.credentials() {
             match File::open(&path) {
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => closed.push(name),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable.push(name),
                 _ => variables.push((format!("{name}_FILE").into(), path.into())),
             }
         }
         let environment: Environment = variables.into_iter().collect();
-        KeyFacts { survey: CredentialSurvey::of(&environment), unit: installed.unit.clone(), closed, files: Vec::new() }
+        KeyFacts {
+            survey: CredentialSurvey::of(&environment),
+            unit: installed.unit.clone(),
+            unreadable,
+            files: Vec::new(),
+        }
     }
 
-    /// Whether any key was given, readable or not.
+    /// Returns whether any key is provided, readable or not.
     pub(super) fn any(&self) -> bool {
-        !self.survey.given.is_empty() || !self.closed.is_empty()
+        !self.survey.given.is_empty() || !self.unreadable.is_empty()
     }
 
-    /// The kids of which an active key was given, readable or not.
+    /// Returns the key ids with an active key, readable or not.
     pub(super) fn kids(&self) -> BTreeSet<Kid> {
         let given =
             self.survey.given.iter().filter(|given| !given.name.ends_with("_OLD")).filter_map(|given| given.kid);
-        let closed = self.closed.iter().filter_map(|name| Kid::parse(name.strip_prefix("MASKER_KEY_")?));
-        given.chain(closed).collect()
+        let unreadable = self.unreadable.iter().filter_map(|name| Kid::parse(name.strip_prefix("MASKER_KEY_")?));
+        given.chain(unreadable).collect()
     }
 
-    /// Whether the key of the audit chain was given and cannot be read by this user.
-    pub(super) fn audit_key_is_closed(&self) -> bool {
-        self.closed.iter().any(|name| name == "MASKER_AUDIT_HMAC_KEY")
+    /// Returns whether the key of the audit log is provided but this user cannot read it.
+    pub(super) fn audit_key_is_unreadable(&self) -> bool {
+        self.unreadable.iter().any(|name| name == "MASKER_AUDIT_HMAC_KEY")
     }
 
-    /// Each key that could be read, by the variable that it has or would have.
+    /// Returns every readable key, with the name of its variable.
     pub(super) fn keys(&self) -> Vec<(String, &SecretKey)> {
         let name = |kid: &Kid, role| format!("MASKER_KEY_{kid}{}", if role == Role::Old { "_OLD" } else { "" });
         let keys = self.survey.keys.iter().map(|key| (name(&key.kid, key.role), &key.key));
@@ -101,7 +107,7 @@ impl KeyFacts {
     }
 }
 
-/// Whether a variable of this name holds a key of the daemon's, and not a client's credential.
+/// Returns whether a variable of this name contains a key of the daemon, not a credential of a client.
 fn is_key(name: &[u8]) -> bool {
     holds_secret(name) && (name.starts_with(b"MASKER_KEY_") || name.starts_with(b"MASKER_AUDIT_"))
 }
@@ -113,62 +119,66 @@ impl KeyFileFacts {
             OriginKind::File(path) => (path, false),
             OriginKind::Credential(path) => (path, true),
         };
-        // systemd reads a unit's credentials as root: whether the daemon's user may is no matter.
+        // systemd reads a unit's credentials as root, so the daemon's user needs no access.
         let directory = PathStatus::at(path.parent().unwrap_or(Path::new("/")));
         let by_systemd = by_systemd && !of_unit;
         Some(KeyFileFacts {
             name: given.name.clone(),
             path: path.clone(),
-            look: PathStatus::at(path),
+            status: PathStatus::at(path),
             directory,
             by_systemd,
         })
     }
 }
 
-/// Every check of keys.
-pub(super) fn judge(secrets: &KeyFacts) -> Vec<Finding> {
-    let mut findings = read(secrets);
-    findings.extend(differ(&secrets.keys()));
-    findings.extend(random(&secrets.keys()));
-    findings.extend(files(&secrets.files));
-    findings.extend(keys_from_variables(&secrets.survey.given));
-    findings.extend(audit_key(secrets));
+/// Returns the findings of every check of keys.
+pub(super) fn judge(keys: &KeyFacts) -> Vec<Finding> {
+    let mut findings = read(keys);
+    findings.extend(differ(&keys.keys()));
+    findings.extend(random(&keys.keys()));
+    findings.extend(files(&keys.files));
+    findings.extend(keys_from_variables(&keys.survey.given));
+    findings.extend(audit_key(keys));
     findings
 }
 
-/// `keys.read`: every key that was given is one.
-fn read(secrets: &KeyFacts) -> Vec<Finding> {
-    let survey = &secrets.survey;
+/// `keys.read`: every provided key is valid.
+fn read(keys: &KeyFacts) -> Vec<Finding> {
+    let survey = &keys.survey;
     let mut findings: Vec<Finding> =
         survey.problems.iter().map(|problem| Finding::error("keys.read", problem.to_string(), GENERATE)).collect();
-    // What is said of modes is said with more of them by `keys.files`.
+    // `keys.files` reports modes in more detail.
     let warnings = survey.warnings.iter().filter(|warning| !warning.contains("can be read by other users"));
     findings.extend(warnings.map(|warning| {
-        Finding::warning("keys.read", warning.clone(), "remove the variable once the rotation is over, or lay the file")
+        Finding::warning(
+            "keys.read",
+            warning.clone(),
+            "remove the variable when the rotation is over, or provide the file",
+        )
     }));
-    if !secrets.closed.is_empty() {
-        let found = format!("{} cannot be read here, and were not looked at", secrets.closed.join(", "));
-        let remedy = "run this as root; those that are encrypted can be read by the daemon's unit alone, and it says at \
-                      its start what is wrong with them";
+    if !keys.unreadable.is_empty() {
+        let found = format!("{} cannot be read by this user and were not checked", keys.unreadable.join(", "));
+        let remedy = "run doctor as root; only the daemon's unit can read encrypted credentials, and the daemon checks them when \
+                      it starts";
         findings.push(Finding::warning("keys.read", found, remedy));
     }
     if findings.iter().all(|finding| finding.status != Severity::Error) && !survey.keys.is_empty() {
-        let from = secrets.unit.as_ref().map_or_else(String::new, |unit| format!(", as {} lays them", unit.display()));
-        findings.push(Finding::ok("keys.read", format!("keys that can be read: {}{from}", survey.keys.len())));
+        let from = keys.unit.as_ref().map_or_else(String::new, |unit| format!(", provided by {}", unit.display()));
+        findings.push(Finding::ok("keys.read", format!("{} keys can be read{from}", survey.keys.len())));
     }
     findings
 }
 
-/// `keys.differ`: no key is there twice.
+/// `keys.differ`: no key is used under two names.
 fn differ(keys: &[(String, &SecretKey)]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (place, (name, key)) in keys.iter().enumerate() {
-        for (other, earlier) in &keys[..place] {
-            // An active key that is its own old one was found while reading.
+    for (index, (name, key)) in keys.iter().enumerate() {
+        for (other, earlier) in &keys[..index] {
+            // `keys.read` reports an active key that equals its old one.
             let pair = *name == format!("{other}_OLD") || *other == format!("{name}_OLD");
             if key.ct_eq(earlier) && !pair {
-                let found = format!("{other} and {name} are the same key: whoever has one has both");
+                let found = format!("{other} and {name} are the same key");
                 findings.push(Finding::error("keys.differ", found, GENERATE));
             }
         }
@@ -179,51 +189,52 @@ fn differ(keys: &[(String, &SecretKey)]) -> Vec<Finding> {
     findings
 }
 
-/// `keys.random`: no key can be guessed.
+/// `keys.random`: no key looks like a passphrase or a placeholder.
 fn random(keys: &[(String, &SecretKey)]) -> Vec<Finding> {
     let weak = keys.iter().filter_map(|(name, key)| Some((name, key.weakness()?)));
     let mut findings: Vec<Finding> =
         weak.map(|(name, weakness)| Finding::error("keys.random", format!("{name} {weakness}"), GENERATE)).collect();
     if findings.is_empty() && !keys.is_empty() {
-        findings.push(Finding::ok("keys.random", "no key shows a sign of not being random"));
+        findings.push(Finding::ok("keys.random", "every key looks random"));
     }
     findings
 }
 
-/// `keys.files`: nobody else can read or change them.
+/// `keys.files`: no other user can read or replace the files of keys.
 fn files(files: &[KeyFileFacts]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for KeyFileFacts { name, path, look, directory, by_systemd } in files {
+    for KeyFileFacts { name, path, status, directory, by_systemd } in files {
         let shown = path.display();
-        if let Some(facts) = look.facts() {
+        if let Some(facts) = status.facts() {
             findings.extend(key_file(name, path, facts, *by_systemd));
         }
         if let Some(FileFacts { mode, .. }) = directory.facts()
-            // Of a sticky directory, as /tmp is one, nobody takes others' files away.
+            // In a sticky directory, such as /tmp, users cannot remove the files of others.
             && mode & 0o022 != 0
             && mode & 0o1000 == 0
         {
             let folder = path.parent().unwrap_or(Path::new("/")).display();
-            let found = format!("{folder} has mode {mode:04o}: others can put another key in the place of {shown}");
+            let found = format!("{folder} has mode {mode:04o}: other users can replace {shown}");
             findings.push(Finding::error("keys.files", found, format!("chmod go-w {folder}")));
         }
     }
     if findings.is_empty() && !files.is_empty() {
-        findings.push(Finding::ok("keys.files", "the files of keys are their owner's alone"));
+        findings.push(Finding::ok("keys.files", "only their owner can access the files of keys"));
     }
     findings
 }
 
 fn key_file(name: &str, path: &Path, facts: &FileFacts, by_systemd: bool) -> Option<Finding> {
     let (shown, mode) = (path.display(), facts.mode);
-    let remedy = format!("chmod 0400 {shown}; a key that others may have read is to be replaced");
+    let remedy = format!("chmod 0400 {shown}; replace a key that others may have read");
     if mode & 0o007 != 0 {
-        let found = format!("{shown}, which holds {name}, has mode {mode:04o}: every user of this host can reach it");
+        let found =
+            format!("{shown}, which contains {name}, has mode {mode:04o}: every user of this host can access it");
         return Some(Finding::error("keys.files", found, remedy));
     }
-    // systemd lets the daemon's user in by an access list, whose mask is shown as the group's bits.
+    // systemd grants the daemon's user access with an ACL, whose mask appears as the group's bits.
     if mode & 0o070 != 0 && !by_systemd {
-        let found = format!("{shown}, which holds {name}, has mode {mode:04o}: its group can reach it");
+        let found = format!("{shown}, which contains {name}, has mode {mode:04o}: its group can access it");
         return Some(Finding::warning("keys.files", found, remedy));
     }
     None
@@ -237,23 +248,24 @@ fn keys_from_variables(given: &[SecretOrigin]) -> Vec<Finding> {
         return if given.is_empty() { Vec::new() } else { vec![Finding::ok("keys.source", "keys come from files")] };
     }
     let found = format!(
-        "{} in the environment: whatever starts the daemon has the key too, and it cannot be read again on a reload",
+        "{} in the environment: the process that starts the daemon has the key too, and a reload cannot replace it",
         variables.join(", ")
     );
-    let remedy = "lay it in a file, and give `LoadCredential=` in the unit or the variable with _FILE after its name";
+    let remedy =
+        "put the key into a file, and use `LoadCredential=` in the unit, or the variable with _FILE after its name";
     vec![Finding::warning("keys.source", found, remedy)]
 }
 
-/// `keys.audit`: there is a key for the audit log.
-fn audit_key(secrets: &KeyFacts) -> Vec<Finding> {
-    let given = secrets.survey.given.iter().any(|given| given.kid.is_none());
-    if given || secrets.audit_key_is_closed() {
-        return vec![Finding::ok("keys.audit", "there is a key for the audit log")];
+/// `keys.audit`: a key for the audit log is provided.
+fn audit_key(keys: &KeyFacts) -> Vec<Finding> {
+    let given = keys.survey.given.iter().any(|given| given.kid.is_none());
+    if given || keys.audit_key_is_unreadable() {
+        return vec![Finding::ok("keys.audit", "a key for the audit log is provided")];
     }
-    if !secrets.any() {
+    if !keys.any() {
         return Vec::new();
     }
-    let remedy = "`masker keys generate` makes one: give it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
+    let remedy = "`masker keys generate` generates one: provide it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
     vec![Finding::warning("keys.audit", "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log", remedy)]
 }
 
@@ -265,22 +277,22 @@ mod tests {
     use crate::doctor::files::FileKind;
 
     fn key(seed: u8) -> String {
-        BASE64.encode(&std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(place as u8) ^ seed))
+        BASE64.encode(&std::array::from_fn::<u8, 32, _>(|index| (index as u8).wrapping_mul(index as u8) ^ seed))
     }
 
     fn secrets(variables: &[(&str, &str)]) -> KeyFacts {
         let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        KeyFacts { survey: CredentialSurvey::of(&environment), unit: None, closed: Vec::new(), files: Vec::new() }
+        KeyFacts { survey: CredentialSurvey::of(&environment), unit: None, unreadable: Vec::new(), files: Vec::new() }
     }
 
-    /// The findings that are not ok: their checks and what was found.
+    /// Returns the check, severity and text of the findings that are not ok.
     fn faults(findings: &[Finding]) -> Vec<(&'static str, Severity, &str)> {
         let faults = findings.iter().filter(|finding| finding.status != Severity::Ok);
         faults.map(|finding| (finding.id, finding.status, &*finding.found)).collect()
     }
 
     #[test]
-    fn sound_keys_are_told_to_be_sound_and_that_variables_hold_them() {
+    fn valid_keys_in_variables_are_a_warning() {
         let (first, second) = (key(1), key(2));
         let findings = judge(&secrets(&[("MASKER_KEY_K", &first), ("MASKER_AUDIT_HMAC_KEY", &second)]));
         let [(id, status, found)] = faults(&findings)[..] else { panic!("{findings:?}") };
@@ -293,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_of_a_key_is_an_error() {
+    fn every_fault_of_a_key_is_an_error() {
         let (sound, other) = (key(1), key(2));
         let short = BASE64.encode(&[1, 2, 3]);
         let text = BASE64.encode(b"correct horse battery staple !!!");
@@ -320,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_of_the_audit_log_there_is_a_warning() {
+    fn a_missing_key_of_the_audit_log_is_a_warning() {
         let findings = judge(&secrets(&[("MASKER_KEY_K", &key(1))]));
         assert!(faults(&findings).iter().any(|fault| (fault.0, fault.1) == ("keys.audit", Severity::Warning)));
-        assert!(judge(&secrets(&[])).is_empty(), "where no key is given, nothing can be said of them");
+        assert!(judge(&secrets(&[])).is_empty(), "without keys there are no findings");
     }
 
     #[test]
-    fn a_file_is_its_owners_alone() {
+    fn judges_the_mode_of_a_key_file() {
         let facts = |mode, uid| FileFacts { kind: FileKind::Regular, mode, uid, gid: 0, modified: None };
         let status = |mode, uid, by_systemd| {
             key_file("K", Path::new("/k"), &facts(mode, uid), by_systemd).map(|finding| finding.status)
@@ -346,13 +358,13 @@ mod tests {
         assert_eq!(status(0o444, 0, true), Some(Severity::Error));
         assert_eq!(status(0o600, 7, false), None);
         let directory = |mode| {
-            let look = |facts| PathStatus::There(facts);
+            let present = |facts| PathStatus::Present(facts);
             let folder = FileFacts { kind: FileKind::Directory, ..facts(mode, 0) };
             let file = KeyFileFacts {
                 name: "K".into(),
                 path: "/keys/k".into(),
-                look: look(facts(0o400, 0)),
-                directory: look(folder),
+                status: present(facts(0o400, 0)),
+                directory: present(folder),
                 by_systemd: false,
             };
             files(&[file])[0].status

@@ -1,55 +1,56 @@
-//! Policies: whether they can be read, and whether each has its keys.
+//! Policies: whether they are valid, and whether each has its keys.
 
 use std::collections::BTreeSet;
 
-use super::{Finding, keys::KeyFacts};
+use super::{finding::Finding, keys::KeyFacts};
 use masker_config::{Config, ConfigErrors, load_policies};
 use masker_core::policy::PolicySet;
 use masker_types::kind::Kid;
 
-/// Reads the policies as a start would.
+/// Loads the policies as the daemon would.
 pub(super) fn gather(config: &Config) -> Result<PolicySet, ConfigErrors> {
     load_policies(&config.policy.path, config.policy.default.as_deref())
 }
 
-/// Every check of policies. A daemon that serves has its keys, wherever they came from.
-pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, secrets: &KeyFacts, serving: bool) -> Vec<Finding> {
+/// Returns the findings of every check of policies. A running daemon has its keys, so they need not be in this environment.
+pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts, serving: bool) -> Vec<Finding> {
     let policies = match policies {
         Ok(policies) => policies,
         Err(faults) => {
-            let remedy = "mend it: `masker policy validate PATH` says whether that went well";
+            let remedy = "correct it, and run `masker policy validate PATH`";
             return faults.iter().map(|fault| Finding::error("policies.read", fault.to_string(), remedy)).collect();
         }
     };
-    let mut findings = vec![Finding::ok("policies.read", format!("sound policies: {}", policies.len()))];
-    match secrets.any() || !serving {
-        true => findings.extend(kids(policies.kids(), &secrets.kids())),
+    let mut findings = vec![Finding::ok("policies.read", format!("{} policies are valid", policies.len()))];
+    match keys.any() || !serving {
+        true => findings.extend(kids(policies.kids(), &keys.kids())),
         false => {
-            findings.push(Finding::ok("policies.keys", "no key is given here; the daemon that serves has its own"))
+            findings.push(Finding::ok("policies.keys", "this environment has no keys; the running daemon has its own"))
         }
     }
     findings
 }
 
-/// `policies.keys`: every kid that a policy names has a key, and each key is one that a policy names.
+/// `policies.keys`: every key id that a policy names has a key, and a policy names every key.
 fn kids<'p>(named: impl Iterator<Item = (&'p str, Kid)>, given: &BTreeSet<Kid>) -> Vec<Finding> {
     let named: BTreeSet<(&str, Kid)> = named.collect();
     let mut findings = Vec::new();
     for (policy, kid) in named.iter().filter(|(_, kid)| !given.contains(kid)) {
         let found =
-            format!("the policy `{policy}` names the key {kid}, which was not given: the daemon will not start");
-        let remedy =
-            format!("set MASKER_KEY_{kid}_FILE, or lay a credential; `masker keys generate --kid {kid}` makes a key");
+            format!("the policy `{policy}` names the key {kid}, which is not provided: the daemon will not start");
+        let remedy = format!(
+            "set MASKER_KEY_{kid}_FILE, or provide a credential; `masker keys generate --kid {kid}` generates a key"
+        );
         findings.push(Finding::error("policies.keys", found, remedy));
     }
     for kid in given.iter().filter(|kid| named.iter().all(|(_, named)| named != *kid)) {
-        let found = format!("no policy names the key {kid}; it opens what was minted under it");
+        let found = format!("no policy names the key {kid}; it only opens tokens that were minted under it");
         let remedy =
-            "leave it while `masker vault stats` has records of it, or its tokens are about; else take it away";
+            "keep it while `masker vault stats` shows records under it, or its tokens are in use; otherwise remove it";
         findings.push(Finding::warning("policies.keys", found, remedy));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("policies.keys", "each kid that a policy names has its key"));
+        findings.push(Finding::ok("policies.keys", "every key id that a policy names has a key"));
     }
     findings
 }
@@ -60,7 +61,7 @@ mod tests {
     use crate::doctor::Severity;
 
     #[test]
-    fn kids_and_keys_are_held_against_each_other() {
+    fn compares_key_ids_with_keys() {
         let kid = |name: &str| Kid::parse(name).unwrap();
         let statuses = |named: &[&str], given: &[&str]| {
             let named = named.iter().map(|name| ("p", kid(name)));

@@ -1,26 +1,26 @@
-//! The socket: whoever can write to it can ask for every value.
+//! The socket: only the intended users can connect, because a connection can request every value.
 
 use std::path::Path;
 
 use nix::unistd::Group;
 
 use super::{
-    Finding,
+    directory::hidden,
     files::{FileFacts, FileKind, PathStatus, group_name},
-    hidden,
+    finding::Finding,
 };
 use masker_config::ServerConfig;
 
-/// What is found where the daemon listens.
+/// The facts about the daemon's socket.
 #[derive(Debug)]
 pub(super) struct SocketFacts {
     socket: PathStatus,
     directory: PathStatus,
-    /// The number of the configured group, where one is configured.
+    /// The number of the configured group, if there is one. The error is empty if the group does not exist.
     group: Option<Result<u32, String>>,
 }
 
-/// Looks at the socket and its directory.
+/// Examines the socket and its directory.
 pub(super) fn gather(server: &ServerConfig) -> SocketFacts {
     let group = server.socket_group.as_deref().map(|name| {
         let group = Group::from_name(name).map_err(|error| error.to_string());
@@ -33,16 +33,17 @@ fn directory(socket: &Path) -> &Path {
     socket.parent().unwrap_or(Path::new("/"))
 }
 
-/// Every check of the socket.
-pub(super) fn judge(place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
-    let mut findings = group(place, server);
-    findings.extend(folder(&place.directory, directory(&server.socket)));
-    match &place.socket {
+/// Returns the findings of every check of the socket.
+pub(super) fn judge(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
+    let mut findings = group(facts, server);
+    findings.extend(folder(&facts.directory, directory(&server.socket)));
+    match &facts.socket {
         PathStatus::Missing => {
-            findings.push(Finding::ok("socket.mode", format!("{} is not there: no daemon serves", shown(server))));
+            findings
+                .push(Finding::ok("socket.mode", format!("{} does not exist: no daemon is running", shown(server))));
         }
         PathStatus::Hidden(why) => findings.push(hidden("socket.mode", &server.socket, why)),
-        PathStatus::There(facts) => findings.extend(mode(facts, place, server)),
+        PathStatus::Present(file) => findings.extend(mode(file, facts, server)),
     }
     findings
 }
@@ -51,72 +52,70 @@ fn shown(server: &ServerConfig) -> String {
     server.socket.display().to_string()
 }
 
-/// `socket.group`: the configured group is there.
-fn group(place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
+/// `socket.group`: the configured group exists.
+fn group(facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
     let name = server.socket_group.as_deref().unwrap_or_default();
-    match &place.group {
+    match &facts.group {
         None => Vec::new(),
         Some(Ok(_)) => vec![Finding::ok("socket.group", format!("the group `{name}` may connect"))],
         Some(Err(why)) if why.is_empty() => {
-            let found = format!("this host has no group `{name}`, which `[server] socket_group` names");
+            let found = format!("the group `{name}` of `[server] socket_group` does not exist");
             vec![Finding::error("socket.group", found, format!("groupadd --system {name}"))]
         }
         Some(Err(why)) => {
-            let found = format!("the group `{name}` could not be looked up: {why}");
+            let found = format!("failed to look up the group `{name}`: {why}");
             vec![Finding::warning("socket.group", found, format!("getent group {name}"))]
         }
     }
 }
 
-/// `socket.directory`: nobody else can put another socket in the place of this one.
-fn folder(look: &PathStatus, path: &Path) -> Vec<Finding> {
+/// `socket.directory`: no other user can replace the socket.
+fn folder(status: &PathStatus, path: &Path) -> Vec<Finding> {
     let shown = path.display();
-    match look {
+    match status {
         PathStatus::Missing => {
-            vec![Finding::ok(
-                "socket.directory",
-                format!("{shown} is not there yet: whoever makes the socket makes it"),
-            )]
+            vec![Finding::ok("socket.directory", format!("{shown} does not exist yet: it is created with the socket"))]
         }
         PathStatus::Hidden(why) => vec![hidden("socket.directory", path, why)],
-        // Of a sticky directory nobody takes others' files away, but whoever comes first makes the socket.
-        PathStatus::There(FileFacts { mode, .. }) if mode & 0o022 != 0 => {
-            let found =
-                format!("{shown} has mode {mode:04o}: others can put a socket of theirs there, and be asked instead");
+        // In a sticky directory users cannot remove the files of others, but they can create the socket first.
+        PathStatus::Present(FileFacts { mode, .. }) if mode & 0o022 != 0 => {
+            let found = format!(
+                "{shown} has mode {mode:04o}: other users can put their own socket there and receive its requests"
+            );
             vec![Finding::error("socket.directory", found, format!("chmod go-w {shown}, or configure another path"))]
         }
-        PathStatus::There(_) => vec![Finding::ok("socket.directory", format!("nobody else can write to {shown}"))],
+        PathStatus::Present(_) => vec![Finding::ok("socket.directory", format!("no other user can write to {shown}"))],
     }
 }
 
-/// `socket.mode`: those may connect who are meant to, and nobody else.
-fn mode(facts: &FileFacts, place: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
-    let (shown, mode) = (shown(server), facts.mode);
-    if facts.kind != FileKind::Socket {
+/// `socket.mode`: only the configured users can connect.
+fn mode(file: &FileFacts, facts: &SocketFacts, server: &ServerConfig) -> Vec<Finding> {
+    let (shown, mode) = (shown(server), file.mode);
+    if file.kind != FileKind::Socket {
         let remedy = "move it away, or configure another path (`[server] socket`)";
-        return vec![Finding::error("socket.mode", format!("{shown} is no socket"), remedy)];
+        return vec![Finding::error("socket.mode", format!("{shown} is not a socket"), remedy)];
     }
     if mode & 0o002 != 0 {
-        let found = format!("{shown} has mode {mode:04o}: every user of this host can connect and ask for every value");
+        let found = format!("{shown} has mode {mode:04o}: every user of this host can connect and request every value");
         let remedy = "restart the daemon; under systemd, `SocketMode=0660` in masker.socket";
         return vec![Finding::error("socket.mode", found, remedy)];
     }
     let mut findings = Vec::new();
     if mode & 0o777 != server.socket_mode {
-        let found = format!("{shown} has mode {mode:04o}, and {:04o} is configured", server.socket_mode);
+        let found = format!("{shown} has mode {mode:04o}, but {:04o} is configured", server.socket_mode);
         let remedy = "restart the daemon; under systemd the mode is `SocketMode=` in masker.socket";
         findings.push(Finding::warning("socket.mode", found, remedy));
     }
-    if let Some(Ok(gid)) = place.group
-        && gid != facts.gid
+    if let Some(Ok(gid)) = facts.group
+        && gid != file.gid
     {
         let name = server.socket_group.as_deref().unwrap_or_default();
-        let found = format!("{shown} is of the group {}, and `{name}` is configured", group_name(facts.gid));
+        let found = format!("{shown} belongs to the group {}, but `{name}` is configured", group_name(file.gid));
         let remedy = "restart the daemon; under systemd the group is `SocketGroup=` in masker.socket";
         findings.push(Finding::warning("socket.mode", found, remedy));
     }
     if findings.is_empty() {
-        let whose = if mode & 0o020 == 0 { "its owner alone".to_owned() } else { group_name(facts.gid) };
+        let whose = if mode & 0o020 == 0 { "only its owner".to_owned() } else { group_name(file.gid) };
         findings.push(Finding::ok("socket.mode", format!("{shown} has mode {mode:04o}: {whose} may connect")));
     }
     findings
@@ -139,7 +138,7 @@ mod tests {
     }
 
     fn facts(kind: FileKind, mode: u32) -> PathStatus {
-        PathStatus::There(FileFacts { kind, mode, uid: 1, gid: 70_000, modified: None })
+        PathStatus::Present(FileFacts { kind, mode, uid: 1, gid: 70_000, modified: None })
     }
 
     fn statuses(
@@ -153,10 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_of_a_socket_is_found() {
+    fn judges_the_socket_and_its_directory() {
         use Severity::{Error, Ok, Warning};
         let sound = || facts(FileKind::Directory, 0o755);
-        let on = |look, group| statuses(look, sound(), group).pop().unwrap();
+        let on = |status, group| statuses(status, sound(), group).pop().unwrap();
         assert_eq!(on(facts(FileKind::Socket, 0o660), None), ("socket.mode", Ok));
         assert_eq!(on(PathStatus::Missing, None), ("socket.mode", Ok));
         assert_eq!(on(facts(FileKind::Socket, 0o666), None), ("socket.mode", Error));
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_looked_up_by_name_and_number() {
+    fn looks_up_groups_by_name_and_number() {
         let group = |name| gather(&server(Some(name))).group.unwrap();
         assert_eq!(group("0"), Ok(0));
         assert_eq!(group("root"), Ok(0));

@@ -1,5 +1,4 @@
-//! What systemd's unit files say of masker: as whom it runs, which credentials it is given, and what stands in them that
-//! should not.
+//! masker's unit files: the daemon's user, its credentials, and secrets that should not be in unit files.
 
 use std::{
     ffi::OsStr,
@@ -10,12 +9,12 @@ use std::{
 use nix::unistd::User;
 
 use super::{
-    environment::holds_secret,
     files::{FileFacts, user_name},
+    secret_names::holds_secret,
 };
 use masker_config::is_secret_name;
 
-/// Where unit files are, the first to count first (systemd.unit(5)).
+/// The directories of unit files, in order of precedence (systemd.unit(5)).
 const DIRECTORIES: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
@@ -25,37 +24,37 @@ const DIRECTORIES: [&str; 5] = [
 ];
 /// The daemon's unit.
 const SERVICE: &str = "masker.service";
-/// Where a credential is looked for whose path is a name alone.
+/// The directory of credentials whose path is relative.
 const CREDENTIAL_STORE: &str = "etc/credstore";
-/// Longest unit file that is read, in bytes.
+/// Largest unit file that is read, in bytes.
 const UNIT_BYTES_MAX: u64 = 1 << 20;
 
-/// The unit files that are about masker.
+/// The unit files of masker.
 #[derive(Debug, Default)]
 pub(super) struct InstalledUnits {
-    /// Settings of the daemon's unit, in the order in which they count.
+    /// The settings of the daemon's unit, in the order in which they apply.
     service: Vec<UnitSetting>,
-    /// Where the daemon's unit is.
+    /// The daemon's unit.
     pub(super) unit: Option<PathBuf>,
-    /// Where a key stands in a unit file, with the variable's name.
+    /// The unit files that set a secret, with the variable's name.
     pub(super) keys_in_units: Vec<(PathBuf, String)>,
     root: PathBuf,
 }
 
-/// One line of a unit file.
+/// A setting of a unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct UnitSetting {
     name: String,
     value: String,
 }
 
-/// As whom the daemon runs.
+/// The user that the daemon runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServiceUser {
     pub(super) uid: u32,
-    /// The unit that says so; else it is whoever asks.
+    /// The unit that names the user. Without it, the user is the one who runs doctor.
     pub(super) unit: Option<PathBuf>,
-    /// Whether it is root who asks and no unit that says: root may start a daemon as anybody.
+    /// Whether root runs doctor and no unit names a user: root can start the daemon as any user.
     pub(super) is_default_user: bool,
 }
 
@@ -92,19 +91,19 @@ impl InstalledUnits {
         installed
     }
 
-    /// As whom the daemon runs; `asking` is who asks.
-    pub(super) fn runs_as(&self, asking: u32) -> ServiceUser {
+    /// Returns the user that the daemon runs as. `own_uid` is the user who runs doctor.
+    pub(super) fn runs_as(&self, own_uid: u32) -> ServiceUser {
         let user = self.last("User").and_then(|name| {
             let named = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
             name.parse().ok().or_else(named)
         });
         match (user, &self.unit) {
             (Some(uid), Some(unit)) => ServiceUser { uid, unit: Some(unit.clone()), is_default_user: false },
-            _ => ServiceUser { uid: asking, unit: None, is_default_user: asking == 0 },
+            _ => ServiceUser { uid: own_uid, unit: None, is_default_user: own_uid == 0 },
         }
     }
 
-    /// The credentials that the daemon's unit lays, by name, and the files that they come from.
+    /// Returns the credentials of the daemon's unit, by name, and their files.
     pub(super) fn credentials(&self) -> Vec<(String, PathBuf)> {
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for value in self.all("LoadCredential") {
@@ -114,7 +113,7 @@ impl InstalledUnits {
                 Ok(path) => self.root.join(path),
                 Err(_) => self.root.join(CREDENTIAL_STORE).join(path),
             };
-            // Every file of a directory is a credential of its own (systemd.exec(5)).
+            // Each file of a directory is a separate credential (systemd.exec(5)).
             if path.is_dir() {
                 let files = listed(&path).into_iter().filter(|file| !file.is_dir());
                 found.extend(files.map(|file| (format!("{name}_{}", name_of(&file)), file)));
@@ -126,7 +125,7 @@ impl InstalledUnits {
         found
     }
 
-    /// The credentials of the daemon's unit that are encrypted: systemd alone can read them.
+    /// Returns the names of the encrypted credentials of the daemon's unit. Only systemd can read them.
     pub(super) fn encrypted_credentials(&self) -> Vec<String> {
         let names = self.all("LoadCredentialEncrypted").into_iter().chain(self.all("SetCredentialEncrypted"));
         names.map(|value| value.split(':').next().unwrap_or_default().to_owned()).collect()
@@ -136,7 +135,7 @@ impl InstalledUnits {
         self.all(name).pop()
     }
 
-    /// Every value of a setting, after the last empty one, which takes back what was said before.
+    /// Returns the values of a setting after the last empty one, which resets it.
     fn all(&self, name: &str) -> Vec<&str> {
         let mut values = Vec::new();
         for setting in self.service.iter().filter(|setting| setting.name == name) {
@@ -151,7 +150,10 @@ impl InstalledUnits {
 }
 
 impl ServiceUser {
-    /// Whether a file belongs to the daemon's user; else what is wrong, and the remedy.
+    /// Checks that a file belongs to the daemon's user.
+    ///
+    /// # Errors
+    /// The text of the finding, and the remedy.
     pub(super) fn owns(&self, path: &Path, facts: &FileFacts) -> Result<(), (String, String)> {
         if facts.uid == self.uid {
             return Ok(());
@@ -159,7 +161,7 @@ impl ServiceUser {
         let (shown, owner, user) = (path.display(), user_name(facts.uid), user_name(self.uid));
         let who = match &self.unit {
             Some(unit) => format!("{} runs the daemon as {user}", unit.display()),
-            None => format!("a daemon that is started here runs as {user}"),
+            None => format!("a daemon started here runs as {user}"),
         };
         Err((format!("{shown} belongs to {owner}, and {who}"), format!("chown --recursive {user} {shown}")))
     }
@@ -169,7 +171,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What is in a directory, in the order of names; nothing where it cannot be listed.
+/// Lists a directory in the order of names. Returns nothing if it cannot be read.
 fn listed(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -177,13 +179,13 @@ fn listed(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A unit file's text; empty where it cannot be read, for systemd says so more clearly.
+/// Reads a unit file. Returns an empty text if it cannot be read, because systemd reports that.
 fn read(file: &Path) -> String {
     let small = fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() <= UNIT_BYTES_MAX);
     if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() }
 }
 
-/// The settings of a text (systemd.syntax(7)): comments left out, continued lines joined.
+/// Parses the settings of a unit file (systemd.syntax(7)), without comments and with continued lines joined.
 fn settings(text: &str) -> Vec<UnitSetting> {
     let mut settings = Vec::new();
     let mut line = String::new();
@@ -191,8 +193,8 @@ fn settings(text: &str) -> Vec<UnitSetting> {
         if part.trim_start().starts_with(['#', ';']) {
             continue;
         }
-        if let Some(begun) = part.strip_suffix('\\') {
-            line.push_str(begun);
+        if let Some(beginning) = part.strip_suffix('\\') {
+            line.push_str(beginning);
             line.push(' ');
             continue;
         }
@@ -205,10 +207,10 @@ fn settings(text: &str) -> Vec<UnitSetting> {
     settings
 }
 
-/// The names of the variables that `Environment=` sets.
+/// Returns the names of the variables that `Environment=` sets.
 fn variables(settings: &[UnitSetting]) -> Vec<String> {
     let set = settings.iter().filter(|setting| setting.name == "Environment");
-    // Quotes stand before a whole assignment, so a name follows on white space or on a quote.
+    // A quote encloses a whole assignment, so a name follows white space or a quote.
     let words = set.flat_map(|setting| setting.value.split([' ', '\t', '"', '\'']));
     words.filter_map(|word| Some(word.split_once('=')?.0.to_owned())).collect()
 }
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_says_as_whom_the_daemon_runs_and_drop_ins_count_after_it() {
+    fn drop_ins_override_the_unit() {
         let none = host(&[]);
         let installed = InstalledUnits::read(none.path());
         assert_eq!(installed.runs_as(0), ServiceUser { uid: 0, unit: None, is_default_user: true });
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_found_where_systemd_would_look() {
+    fn finds_credentials_as_systemd_does() {
         let root = host(&[
             (
                 "etc/systemd/system/masker.service",
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_units_are_found_however_they_are_written() {
+    fn finds_secrets_in_units_in_every_syntax() {
         for (line, found) in [
             ("Environment=MASKER_KEY_K=x", true),
             ("Environment=A=b MASKER_KEY_K_OLD=x", true),
@@ -287,14 +289,14 @@ mod tests {
             ("Environment=MASKER_DATA_DIR=%S/masker", false),
         ] {
             let root = host(&[("etc/systemd/system/masker-demo.service", &format!("[Service]\n{line}\n"))]);
-            // A file's name is no key.
+            // The name of a file is not a secret.
             let expected = found && !line.contains("_FILE");
             assert_eq!(!InstalledUnits::read(root.path()).keys_in_units.is_empty(), expected, "{line}");
         }
     }
 
     #[test]
-    fn an_owner_is_the_daemons_user_or_a_fault() {
+    fn the_owner_must_be_the_daemons_user() {
         let facts = FileFacts { kind: FileKind::Directory, mode: 0o700, uid: 4_321, gid: 1, modified: None };
         let owns = |uid| ServiceUser { uid, unit: None, is_default_user: false }.owns(Path::new("/v"), &facts);
         assert_eq!(owns(4_321), Ok(()));

@@ -1,28 +1,34 @@
-//! The vault's directory, from outside: its database is not opened.
+//! The data directory. Its database is not opened.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use jiff::Timestamp;
 
-use super::{Finding, files::PathStatus, free_space, free_space::FreeSpace, own_directory, units::ServiceUser};
+use super::{
+    directory::{hidden, own_directory},
+    files::PathStatus,
+    finding::Finding,
+    free_space::{self, FreeSpace},
+    units::ServiceUser,
+};
 use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
-/// Files that are counted at most: enough for any database, and no walk for ever.
+/// Maximum number of files that are counted.
 const FILES_MAX: usize = 100_000;
 
-/// What is found of a vault.
+/// The facts about a vault.
 #[derive(Debug)]
 pub(super) struct VaultFacts {
     pub(super) directory: PathStatus,
-    /// Bytes that its files take.
+    /// Size of its files in bytes.
     pub(super) size: u64,
-    /// When one of them was last written.
+    /// The latest modification time of its files.
     pub(super) newest: Option<Timestamp>,
-    /// What its file system has left, or why that is not known.
+    /// The free space of its file system, or why it is unknown.
     room: Result<FreeSpace, String>,
 }
 
-/// Looks at the directory and at every file of it, but for those of the audit log.
+/// Examines the directory and its files, except those of the audit log.
 pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
     let mut vault = VaultFacts {
         directory: PathStatus::at(path),
@@ -30,14 +36,14 @@ pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
         newest: None,
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
     };
-    // What is the vault's own: the daemon refuses a directory that holds anything else.
+    // The daemon refuses a data directory that contains anything else.
     let own = EngineKind::CHOICES.map(|(engine, _)| path.join(engine)).into_iter().chain([path.join("witness")]);
-    let mut left: Vec<_> = own.collect();
+    let mut pending: Vec<_> = own.collect();
     let mut files = 0;
-    while let Some(next) = left.pop().filter(|_| files < FILES_MAX) {
+    while let Some(next) = pending.pop().filter(|_| files < FILES_MAX) {
         let Ok(found) = fs::symlink_metadata(&next) else { continue };
         if found.is_dir() && next != audit {
-            left.extend(fs::read_dir(&next).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
+            pending.extend(fs::read_dir(&next).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
         } else if found.is_file() {
             files += 1;
             vault.size += found.blocks() * 512;
@@ -48,16 +54,16 @@ pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
     vault
 }
 
-/// Every check of the vault's directory.
+/// Returns the findings of every check of the data directory.
 pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> Vec<Finding> {
     let mut findings = vec![own_directory("vault.directory", path, &vault.directory, runs_as)];
     match &vault.room {
-        // A compaction writes the vault a second time before it lets go of the first.
+        // A compaction writes a second copy of the vault before it removes the first.
         Ok(room) => {
             let spare = vault.size + STORE_COMPACTION_ROOM_BYTES_MIN;
             findings.extend(free_space::judge("vault.room", path, *room, vault.size, spare));
         }
-        Err(why) => findings.push(super::hidden("vault.room", path, why)),
+        Err(why) => findings.push(hidden("vault.room", path, why)),
     }
     findings
 }
@@ -71,11 +77,11 @@ mod tests {
     };
 
     #[test]
-    fn the_directory_is_the_daemons_alone() {
+    fn judges_the_owner_and_mode_of_the_directory() {
         let runs_as = ServiceUser { uid: 5, unit: None, is_default_user: false };
         let status = |kind, mode, uid| {
-            let look = PathStatus::There(FileFacts { kind, mode, uid, gid: 0, modified: None });
-            own_directory("x", Path::new("/v"), &look, &runs_as).status
+            let status = PathStatus::Present(FileFacts { kind, mode, uid, gid: 0, modified: None });
+            own_directory("x", Path::new("/v"), &status, &runs_as).status
         };
         assert_eq!(status(FileKind::Directory, 0o700, 5), Severity::Ok);
         assert_eq!(status(FileKind::Directory, 0o750, 5), Severity::Warning);
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_engine_and_the_witness_are_counted() {
+    fn counts_the_files_of_the_engine_and_the_witness() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("sled/blobs")).unwrap();
         fs::write(folder.path().join("sled/blobs/db"), vec![1; 8_192]).unwrap();

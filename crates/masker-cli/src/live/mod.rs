@@ -1,11 +1,11 @@
-//! `masker status`: the daemon at work, on a terminal until it is left, elsewhere on one line.
+//! `masker status`: a live view of the daemon on a terminal, otherwise one line.
+//!
+//! `sample` requests the state of the daemon, `model` computes what is shown from two samples, and `view` draws it.
 
-mod format;
 mod model;
 mod sample;
 mod view;
 
-use masker_client::ClientError;
 use std::{
     io::{self, IsTerminal},
     pin::pin,
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use masker_client::ClientError;
 use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
@@ -24,141 +25,147 @@ use tokio::{
 };
 
 use self::{
-    format::{grouped, latency, rate, span},
-    model::{StatusModel, picture},
+    model::StatusModel,
     sample::{Sample, Sampler},
     view::{ViewState, draw},
 };
-use super::{
+use crate::{
     args::StatusArgs,
     context::{CommandContext, CommandError},
     exit::Exit,
+    format::{bytes, grouped, latency, rate, span},
 };
-use crate::doctor::bytes;
 use masker_api::HealthStatus;
 
-/// Looks or keys that may wait to be shown.
-const WAITING_MAX: usize = 16;
+/// Capacity of the channels of samples and of key presses.
+const CHANNEL_CAPACITY: usize = 16;
 
 /// `masker status`.
-pub(super) async fn run(args: &StatusArgs, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let socket = session.socket()?;
+pub(super) async fn run(args: &StatusArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let socket = ctx.socket()?;
     let shown = socket.display().to_string();
-    let mut watcher = Sampler::new(socket, session.authorization()?);
-    let every = Duration::from_secs(args.interval);
-    let on_screen = session.output.is_terminal() && io::stdin().is_terminal() && !session.output.is_json();
+    let mut sampler = Sampler::new(socket, ctx.authorization()?);
+    let interval = Duration::from_secs(args.interval);
+    let on_screen = ctx.output.is_terminal() && io::stdin().is_terminal() && !ctx.output.is_json();
     if !on_screen {
-        return once(&mut watcher, every, session).await;
+        return print_once(&mut sampler, interval, ctx).await;
     }
-    // What cannot be reached at all is an error like that of any other command, and no picture.
-    let first = watcher.look().await?;
+    // A daemon that cannot be reached is an error, as in any other command.
+    let first = sampler.sample().await?;
     let mut screen = Screen::open()?;
     let mut signals =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    let (looks, mut seen) = mpsc::channel(WAITING_MAX);
-    let mut keys = keys();
-    let mut looking = pin!(poll_samples(&mut watcher, every, looks));
-    let mut stage = LiveState { socket: shown, ..LiveState::default() };
-    stage.take(Ok(first));
+    let (sender, mut samples) = mpsc::channel(CHANNEL_CAPACITY);
+    let mut actions = read_actions();
+    let mut polling = pin!(poll_samples(&mut sampler, interval, sender));
+    let mut state = LiveState { socket: shown, ..LiveState::default() };
+    state.update(Ok(first));
     loop {
-        screen.0.draw(|frame| draw(frame, &stage.scene()))?;
+        screen.0.draw(|frame| draw(frame, &state.view()))?;
         tokio::select! {
-            () = &mut looking => return Ok(Exit::Done),
+            () = &mut polling => return Ok(Exit::Done),
             _ = signals.0.recv() => return Ok(Exit::Done),
             _ = signals.1.recv() => return Ok(Exit::Done),
             _ = signals.2.recv() => return Ok(Exit::Done),
-            Some(look) = seen.recv() => stage.take(look),
-            // The terminal is gone, or somebody leaves.
-            key = keys.recv() => match key {
-                Some(Ok(UserAction::Draw)) => {}
-                Some(Ok(UserAction::Leave)) | None => return Ok(Exit::Done),
-                Some(Err(failed)) => return Err(CommandError::Output(failed)),
+            Some(sample) = samples.recv() => state.update(sample),
+            // The terminal was closed, or the user quits.
+            action = actions.recv() => match action {
+                Some(Ok(UserAction::Redraw)) => {}
+                Some(Ok(UserAction::Quit)) | None => return Ok(Exit::Done),
+                Some(Err(error)) => return Err(CommandError::Output(error)),
             },
         }
     }
 }
 
-/// Looks twice and writes one line.
-async fn once(watcher: &mut Sampler, every: Duration, session: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let first = watcher.look().await?;
-    sleep(every).await;
-    let picture = picture(Some(&first), &watcher.look().await?);
-    if session.output.is_json() {
-        session.output.json(&picture)?;
+/// Takes two samples and prints one line.
+async fn print_once(
+    sampler: &mut Sampler,
+    period: Duration,
+    ctx: &mut CommandContext<'_>,
+) -> Result<Exit, CommandError> {
+    let first = sampler.sample().await?;
+    sleep(period).await;
+    let model = StatusModel::new(Some(&first), &sampler.sample().await?);
+    if ctx.output.is_json() {
+        ctx.output.json(&model)?;
     } else {
-        session.output.line(&line(&picture))?;
+        ctx.output.line(&line(&model))?;
     }
-    Ok(if picture.status == HealthStatus::Ok { Exit::Done } else { Exit::Failure })
+    Ok(if model.status == HealthStatus::Ok { Exit::Done } else { Exit::Failure })
 }
 
-fn line(picture: &StatusModel) -> String {
-    let status = if picture.status == HealthStatus::Ok { "ok" } else { "degraded" };
+/// Returns the line of a sample.
+fn line(model: &StatusModel) -> String {
+    let status = if model.status == HealthStatus::Ok { "ok" } else { "degraded" };
     let mut facts =
-        vec![status.to_owned(), format!("masker {}", picture.version), format!("up {}", span(picture.uptime_seconds))];
-    if let Some(traffic) = picture.traffic.seen() {
-        let requests = picture.requests_per_second.map_or_else(|| "-".to_owned(), rate);
+        vec![status.to_owned(), format!("masker {}", model.version), format!("up {}", span(model.uptime_seconds))];
+    if let Some(traffic) = model.traffic.seen() {
+        let requests = model.requests_per_second.map_or_else(|| "-".to_owned(), rate);
         facts.push(format!(
             "{requests} requests/s, p50 {}, p99 {}",
             latency(traffic.total.p50),
             latency(traffic.total.p99)
         ));
     }
-    if let Some(vault) = picture.vault.seen() {
+    if let Some(vault) = model.vault.seen() {
         facts.push(format!("{} records in {}", grouped(vault.records), bytes(vault.bytes)));
     }
-    if let Some(sequence) = picture.audit.sequence.seen().filter(|_| picture.audit.on) {
+    if let Some(sequence) = model.audit.sequence.seen().filter(|_| model.audit.on) {
         facts.push(format!("audit log at {sequence}"));
     }
-    facts.extend(picture.troubles.iter().cloned());
+    facts.extend(model.problems.iter().cloned());
     facts.join(", ")
 }
 
-/// Looks at the daemon at each tick, for as long as somebody takes what is seen.
-async fn poll_samples(watcher: &mut Sampler, every: Duration, looks: Sender<Result<Sample, ClientError>>) {
-    let mut ticks = interval(every);
+/// Samples the daemon once in each period, until the receiver is dropped.
+async fn poll_samples(sampler: &mut Sampler, period: Duration, sender: Sender<Result<Sample, ClientError>>) {
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once, and that look was taken.
+    // The first tick is immediate, and the first sample was taken.
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        if looks.send(watcher.look().await).await.is_err() {
+        if sender.send(sampler.sample().await).await.is_err() {
             return;
         }
     }
 }
 
-/// What was seen, from look to look.
+/// The state of the live view.
 #[derive(Default)]
 struct LiveState {
     socket: String,
     last: Option<Sample>,
-    picture: Option<StatusModel>,
-    gone: Option<(String, Instant)>,
+    model: Option<StatusModel>,
+    /// The error since the daemon stopped responding, and when that was.
+    disconnected: Option<(String, Instant)>,
 }
 
 impl LiveState {
-    fn take(&mut self, look: Result<Sample, ClientError>) {
-        match look {
+    /// Takes a new sample, or the error of one.
+    fn update(&mut self, sample: Result<Sample, ClientError>) {
+        match sample {
             Ok(sample) => {
-                self.picture = Some(picture(self.last.as_ref(), &sample));
-                (self.last, self.gone) = (Some(sample), None);
+                self.model = Some(StatusModel::new(self.last.as_ref(), &sample));
+                (self.last, self.disconnected) = (Some(sample), None);
             }
-            Err(failed) => {
-                let since = self.gone.take().map_or_else(Instant::now, |(_, since)| since);
-                self.gone = Some((failed.to_string(), since));
-                // Of what comes after, nothing is known to have begun where this ended.
+            Err(error) => {
+                let since = self.disconnected.take().map_or_else(Instant::now, |(_, since)| since);
+                self.disconnected = Some((error.to_string(), since));
+                // Rates across the gap would be wrong.
                 self.last = None;
             }
         }
     }
 
-    fn scene(&self) -> ViewState<'_> {
-        let gone = self.gone.as_ref().map(|(why, since)| (&**why, since.elapsed()));
-        ViewState { socket: &self.socket, picture: self.picture.as_ref(), gone }
+    fn view(&self) -> ViewState<'_> {
+        let disconnected = self.disconnected.as_ref().map(|(error, since)| (&**error, since.elapsed()));
+        ViewState { socket: &self.socket, model: self.model.as_ref(), disconnected }
     }
 }
 
-/// The terminal, which is given back as it was: also after a panic, by the hook that opening it sets.
+/// The terminal. Restored on drop, and after a panic by the hook that `open` installs.
 struct Screen(DefaultTerminal);
 
 impl Screen {
@@ -173,38 +180,39 @@ impl Drop for Screen {
     }
 }
 
-/// What somebody at the terminal wants.
+/// An action of the user at the terminal.
 #[derive(Debug, PartialEq, Eq)]
 enum UserAction {
-    /// The terminal has another size.
-    Draw,
-    Leave,
+    /// The terminal was resized.
+    Redraw,
+    /// The user quits.
+    Quit,
 }
 
-/// What is done at the terminal. The thread that waits for it ends with the process: nothing wakes it before a key does.
-fn keys() -> Receiver<io::Result<UserAction>> {
-    let (user_actions, taken) = mpsc::channel(WAITING_MAX);
+/// Starts a thread that reads actions from the terminal. It ends with the process, because only a key press wakes it.
+fn read_actions() -> Receiver<io::Result<UserAction>> {
+    let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
     thread::spawn(move || {
         loop {
             let user_action = match event::read() {
                 Ok(event) => user_action(&event).map(Ok),
-                Err(failed) => Some(Err(failed)),
+                Err(error) => Some(Err(error)),
             };
             let failed = matches!(user_action, Some(Err(_)));
-            if user_action.is_some_and(|user_action| user_actions.blocking_send(user_action).is_err()) || failed {
+            if user_action.is_some_and(|user_action| sender.blocking_send(user_action).is_err()) || failed {
                 return;
             }
         }
     });
-    taken
+    receiver
 }
 
 fn user_action(event: &Event) -> Option<UserAction> {
     match event {
-        Event::Resize(..) => Some(UserAction::Draw),
+        Event::Resize(..) => Some(UserAction::Redraw),
         Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) => match code {
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(UserAction::Leave),
-            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(UserAction::Leave),
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(UserAction::Quit),
+            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(UserAction::Quit),
             _ => None,
         },
         _ => None,
@@ -216,17 +224,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn q_escape_and_control_c_leave_and_nothing_else_does() {
+    fn only_q_escape_and_control_c_quit() {
         let key = |code, modifiers| user_action(&Event::Key(KeyEvent::new(code, modifiers)));
         for (code, modifiers) in [
             (KeyCode::Char('q'), KeyModifiers::NONE),
             (KeyCode::Esc, KeyModifiers::NONE),
             (KeyCode::Char('c'), KeyModifiers::CONTROL),
         ] {
-            assert_eq!(key(code, modifiers), Some(UserAction::Leave));
+            assert_eq!(key(code, modifiers), Some(UserAction::Quit));
         }
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
         assert_eq!(key(KeyCode::Enter, KeyModifiers::NONE), None);
-        assert_eq!(user_action(&Event::Resize(80, 24)), Some(UserAction::Draw));
+        assert_eq!(user_action(&Event::Resize(80, 24)), Some(UserAction::Redraw));
     }
 }

@@ -1,4 +1,4 @@
-//! From two looks at a daemon to what is shown: no clock, no terminal, no daemon.
+//! What `masker status` shows, computed from two samples. Pure: needs no clock, terminal or daemon.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,16 @@ use super::sample::{KeySummary, Observed, Sample};
 use crate::scrape::Scrape;
 use masker_api::{Component, HealthStatus};
 
-/// What is shown.
+/// The state of a daemon, as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct StatusModel {
     pub(super) status: HealthStatus,
     pub(super) version: String,
     pub(super) uptime_seconds: u64,
-    /// What is wrong, a line for each part that is not well.
-    pub(super) troubles: Vec<String>,
-    /// Requests in a second; `None` from one look alone.
+    /// A line for each part that is not ok.
+    #[serde(rename = "troubles")]
+    pub(super) problems: Vec<String>,
+    /// Requests per second. `None` from a single sample.
     pub(super) requests_per_second: Option<f64>,
     pub(super) traffic: Observed<Traffic>,
     pub(super) vault: Observed<VaultSummary>,
@@ -26,25 +27,28 @@ pub(super) struct StatusModel {
     pub(super) callers: Observed<Vec<CallerTraffic>>,
 }
 
-/// Requests.
+/// The requests of all routes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Traffic {
     pub(super) connections: u64,
     pub(super) total: RouteTraffic,
-    /// Those that were asked for since the look before, or ever where there was none: the busiest first.
+    /// The routes with requests since the previous sample, or with any requests if there is none. The busiest comes first.
     pub(super) routes: Vec<RouteTraffic>,
 }
 
-/// Requests of a route, or of all.
+/// The requests of a route, or of all routes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct RouteTraffic {
     pub(super) route: String,
-    /// Answers in a second: those that went well, those that were refused, those that failed.
+    /// Successful responses per second.
     pub(super) ok: f64,
+    /// Refused requests per second: responses with status 4xx.
     pub(super) refused: f64,
+    /// Failed requests per second: responses with status 5xx.
     pub(super) failed: f64,
-    /// How long half of them, and all but a hundredth, took at most, in seconds.
+    /// Median duration, in seconds.
     pub(super) p50: Option<f64>,
+    /// 99th percentile of the duration, in seconds.
     pub(super) p99: Option<f64>,
 }
 
@@ -60,9 +64,9 @@ pub(super) struct VaultSummary {
     pub(super) engine: String,
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// `None` where the daemon cannot tell.
+    /// Free bytes on its disk. `None` if the daemon cannot determine them.
     pub(super) free_bytes: Option<u64>,
-    /// Rows made durable in a second.
+    /// Rows made durable per second.
     pub(super) rows_per_second: Option<f64>,
 }
 
@@ -73,7 +77,7 @@ pub(super) struct AuditSummary {
     pub(super) sequence: Observed<u64>,
     /// The hash of the last durable event, as hex.
     pub(super) hash: Observed<String>,
-    /// Since the last event, in seconds.
+    /// Seconds since the last event.
     pub(super) age_seconds: Option<u64>,
     pub(super) events_per_second: Option<f64>,
 }
@@ -91,50 +95,55 @@ pub(super) struct RotationSummary {
     pub(super) eta_seconds: Option<u64>,
 }
 
-/// A caller.
+/// The requests of a caller.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct CallerTraffic {
     pub(super) name: String,
     pub(super) requests_per_second: f64,
-    /// Since the daemon has started.
+    /// Requests since the daemon started.
     pub(super) requests: u64,
 }
 
-/// What two looks show, or one where there is no other yet, or where the daemon was started in between.
-pub(super) fn picture(before: Option<&Sample>, now: &Sample) -> StatusModel {
-    let before =
-        before.filter(|before| now.at > before.at && now.health.uptime_seconds >= before.health.uptime_seconds);
-    let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
-    let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic());
-    let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
-    StatusModel {
-        status: now.health.status,
-        version: now.health.version.clone(),
-        uptime_seconds: now.health.uptime_seconds,
-        troubles: troubles(now),
-        requests_per_second: span.and(traffic.seen()).map(|traffic| traffic.total.rate()),
-        traffic,
-        vault: now.metrics.map(|now| SampleDelta { before: span, now }.vault()),
-        audit: AuditSummary {
-            on: audit_on,
-            sequence: now.metrics.map(|now| now.value("masker_audit_last_sequence").map_or(0, whole)),
-            hash: now.head.map(|head| head.hash.clone()),
-            age_seconds: now.metrics.seen().and_then(|metrics| {
-                let at = metrics.value("masker_audit_last_event_timestamp_seconds").filter(|at| *at > 0.0)?;
-                Some(whole(now.time.as_millisecond() as f64 / 1_000.0 - at))
-            }),
-            events_per_second: now
-                .metrics
-                .seen()
-                .and_then(|now| SampleDelta { before: span, now }.rate("masker_audit_last_sequence")),
-        },
-        rotation: now.rotation.map(|rotation| rotation.as_ref().map(|rotation| rotating(rotation, before, now))),
-        keys: now.keys.clone(),
-        callers: now.metrics.map(|now| SampleDelta { before: span, now }.callers()),
+impl StatusModel {
+    /// Computes the state from a sample and the previous one. Without a previous sample, or if the daemon restarted in
+    /// between, there are no rates.
+    pub(super) fn new(before: Option<&Sample>, now: &Sample) -> Self {
+        let before =
+            before.filter(|before| now.at > before.at && now.health.uptime_seconds >= before.health.uptime_seconds);
+        let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
+        let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic());
+        let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
+        StatusModel {
+            status: now.health.status,
+            version: now.health.version.clone(),
+            uptime_seconds: now.health.uptime_seconds,
+            problems: problems(now),
+            requests_per_second: span.and(traffic.seen()).map(|traffic| traffic.total.rate()),
+            traffic,
+            vault: now.metrics.map(|now| SampleDelta { before: span, now }.vault()),
+            audit: AuditSummary {
+                on: audit_on,
+                sequence: now.metrics.map(|now| now.value("masker_audit_last_sequence").map_or(0, whole)),
+                hash: now.head.map(|head| head.hash.clone()),
+                age_seconds: now.metrics.seen().and_then(|metrics| {
+                    let at = metrics.value("masker_audit_last_event_timestamp_seconds").filter(|at| *at > 0.0)?;
+                    Some(whole(now.time.as_millisecond() as f64 / 1_000.0 - at))
+                }),
+                events_per_second: now
+                    .metrics
+                    .seen()
+                    .and_then(|now| SampleDelta { before: span, now }.rate("masker_audit_last_sequence")),
+            },
+            rotation: now
+                .rotation
+                .map(|rotation| rotation.as_ref().map(|rotation| rotation_summary(rotation, before, now))),
+            keys: now.keys.clone(),
+            callers: now.metrics.map(|now| SampleDelta { before: span, now }.callers()),
+        }
     }
 }
 
-fn troubles(now: &Sample) -> Vec<String> {
+fn problems(now: &Sample) -> Vec<String> {
     let parts = &now.health.components;
     let parts = [
         ("vault", &parts.vault),
@@ -142,14 +151,14 @@ fn troubles(now: &Sample) -> Vec<String> {
         ("audit log", &parts.audit_log),
         ("policies", &parts.policies),
     ];
-    let told = |(name, part): (&str, &Component)| {
-        (part.status != HealthStatus::Ok).then(|| format!("{name}: {}", part.detail.as_deref().unwrap_or("not well")))
+    let problem = |(name, part): (&str, &Component)| {
+        (part.status != HealthStatus::Ok).then(|| format!("{name}: {}", part.detail.as_deref().unwrap_or("degraded")))
     };
-    parts.into_iter().filter_map(told).collect()
+    parts.into_iter().filter_map(problem).collect()
 }
 
-/// How a rotation goes. Its own numbers are those of when it was asked for; what was moved since is counted.
-fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Sample) -> RotationSummary {
+/// Returns the progress of a rotation. Its own numbers are older than the metrics, so the metrics take precedence.
+fn rotation_summary(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Sample) -> RotationSummary {
     let running = rotation.state == "running";
     let moved = |sample: &Sample| sample.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_total"));
     let counted = before.and_then(|before| {
@@ -157,7 +166,7 @@ fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Samp
         Some((moved(now)? - moved(before)?).max(0.0) / seconds)
     });
     let rate = counted.filter(|_| running && !rotation.dry_run).unwrap_or(rotation.rows_per_second);
-    // How much is left is counted at each look; the rest is what it was when it was asked for.
+    // Every sample counts the rows that are left; the other numbers are from the last request about the rotation.
     let counted = now.metrics.seen().and_then(|metrics| metrics.value("masker_rotation_rows_left"));
     let left = counted.filter(|_| running).map_or(rotation.rows_total.saturating_sub(rotation.rows_done), whole);
     RotationSummary {
@@ -176,20 +185,20 @@ fn rotating(rotation: &masker_api::Rotation, before: Option<&Sample>, now: &Samp
     }
 }
 
-/// Counters now, and those before with the seconds in between.
+/// The metrics of a sample, and those of the previous one with the seconds between them.
 struct SampleDelta<'a> {
     before: Option<(&'a Scrape, f64)>,
     now: &'a Scrape,
 }
 
 impl SampleDelta<'_> {
-    /// The growth of a counter without labels in a second.
+    /// Returns the growth per second of a counter without labels.
     fn rate(&self, name: &str) -> Option<f64> {
         let (before, seconds) = self.before?;
         Some((self.now.value(name)? - before.value(name).unwrap_or(0.0)).max(0.0) / seconds)
     }
 
-    /// The growth of the counters of a name in a second, or 0 where there was no look before, by some of their labels.
+    /// Returns the growth per second of a counter, by a key made of its labels. It is 0 without a previous sample.
     fn rates<K: Ord>(&self, name: &str, key: impl Fn(&crate::scrape::Series) -> K) -> BTreeMap<K, f64> {
         let mut grown: BTreeMap<K, f64> = BTreeMap::new();
         for series in self.now.of(name) {
@@ -242,8 +251,8 @@ impl SampleDelta<'_> {
         Traffic { connections: self.now.value("masker_connections").map_or(0, whole), total, routes }
     }
 
-    /// The buckets of a route's histogram: upper bounds in seconds, and how many took at most so long since the look
-    /// before, or ever where there was none.
+    /// Returns the buckets of a route's histogram: upper bounds in seconds, and cumulative counts since the previous sample,
+    /// or since the daemon started if there is none.
     fn buckets(&self, route: &str) -> Vec<(f64, f64)> {
         const NAME: &str = "masker_request_duration_seconds_bucket";
         let counts = |scrape: &Scrape| -> Vec<(f64, f64)> {
@@ -292,27 +301,27 @@ impl SampleDelta<'_> {
     }
 }
 
-/// The value below which a part of what a histogram counted lies, in seconds, as Prometheus' `histogram_quantile` tells it:
-/// as if what a bucket holds were spread evenly in it. `None` where nothing was counted.
+/// Returns a quantile of a histogram, in seconds, as Prometheus' `histogram_quantile` does: values are taken as evenly
+/// distributed within a bucket. Returns `None` if nothing was counted.
 fn quantile(buckets: &[(f64, f64)], part: f64) -> Option<f64> {
     let count = buckets.last()?.1;
     if count <= 0.0 {
         return None;
     }
     let wanted = part * count;
-    let place = buckets.iter().position(|(_, below)| *below >= wanted)?;
-    let (bound, below) = buckets[place];
-    let (lower, before) = if place == 0 { (0.0, 0.0) } else { buckets[place - 1] };
-    // Of the last bucket nobody knows where it ends.
+    let index = buckets.iter().position(|(_, below)| *below >= wanted)?;
+    let (bound, below) = buckets[index];
+    let (lower, before) = if index == 0 { (0.0, 0.0) } else { buckets[index - 1] };
+    // The last bucket has no upper bound.
     if bound.is_infinite() || below <= before {
         return Some(if bound.is_infinite() { lower } else { bound });
     }
     Some(lower + (bound - lower) * (wanted - before) / (below - before))
 }
 
-/// A count, as metrics tell it.
+/// Converts a metric's value to a count.
 fn whole(number: f64) -> u64 {
-    // The conversion saturates: what is negative is 0.
+    // The conversion saturates: a negative value becomes 0.
     number as u64
 }
 

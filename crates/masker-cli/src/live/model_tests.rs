@@ -1,4 +1,4 @@
-//! What two looks show.
+//! Tests of what two samples show.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use masker_api::{AuditHead, Components, Health, Rotation};
 
-/// A look at a daemon that has been up for so many seconds, with these metrics.
+/// Returns a sample of a daemon with this uptime in seconds, and these metrics.
 pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
     let fine = || Component { status: HealthStatus::Ok, detail: None };
     Sample {
@@ -26,22 +26,23 @@ pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
     }
 }
 
-/// Requests of a route: answered with 200, 403 and 503, and how many took at most 1 ms, 10 ms, and more.
+/// Returns the metrics of a route: responses with 200, 403 and 503, and requests that took at most 1 ms, at most 10 ms, and
+/// longer.
 pub(in crate::live) fn route(name: &str, answers: [u64; 3], took: [u64; 3]) -> String {
     let mut text = String::new();
     for (status, count) in ["200", "403", "503"].into_iter().zip(answers) {
         text += &format!("masker_requests_total{{route=\"{name}\",status=\"{status}\"}} {count}\n");
     }
-    let mut below = 0;
+    let mut cumulative = 0;
     for (bound, count) in ["0.001", "0.01", "+Inf"].into_iter().zip(took) {
-        below += count;
-        text += &format!("masker_request_duration_seconds_bucket{{route=\"{name}\",le=\"{bound}\"}} {below}\n");
+        cumulative += count;
+        text += &format!("masker_request_duration_seconds_bucket{{route=\"{name}\",le=\"{bound}\"}} {cumulative}\n");
     }
     text
 }
 
 #[test]
-fn rates_are_what_was_counted_between_two_looks() {
+fn rates_are_the_growth_between_two_samples() {
     let before = [
         route("/api/v1/tokenize", [1_000, 0, 0], [1_000, 0, 0]),
         route("/api/v1/lookup", [7, 0, 0], [7, 0, 0]),
@@ -56,14 +57,14 @@ fn rates_are_what_was_counted_between_two_looks() {
         "masker_caller_requests_total{caller=\"masker_live_abcd\"} 4\n".to_owned(),
     ]
     .concat();
-    let shown = picture(Some(&sample(10, &before)), &sample(12, &now));
+    let shown = StatusModel::new(Some(&sample(10, &before)), &sample(12, &now));
     let traffic = shown.traffic.seen().unwrap();
-    // What was not asked for meanwhile is not shown.
+    // Routes without requests since the previous sample are not shown.
     let routes: Vec<_> = traffic.routes.iter().map(|line| &*line.route).collect();
     assert_eq!(routes, ["tokenize", "/health"]);
     let first = &traffic.routes[0];
     assert_eq!((first.ok, first.refused, first.failed), (50.0, 10.0, 5.0));
-    // 65th of 130: within the 64 of the first bucket and the 66 of the second.
+    // The 65th of 130: within the 64 of the first bucket and the 66 of the second.
     assert!((first.p50.unwrap() - (0.001 + 0.009 / 66.0)).abs() < 1e-9, "{first:?}");
     assert_eq!(shown.requests_per_second, Some(67.0));
     let callers = shown.callers.seen().unwrap();
@@ -72,21 +73,21 @@ fn rates_are_what_was_counted_between_two_looks() {
 }
 
 #[test]
-fn one_look_alone_and_a_daemon_that_was_started_anew_have_no_rates() {
+fn a_single_sample_and_a_restarted_daemon_have_no_rates() {
     let metrics = route("/api/v1/tokenize", [10, 0, 0], [10, 0, 0]) + "masker_vault_commit_rows_sum 5\n";
     for before in [None, Some(sample(900, &metrics))] {
-        let shown = picture(before.as_ref(), &sample(3, &metrics));
+        let shown = StatusModel::new(before.as_ref(), &sample(3, &metrics));
         assert_eq!(shown.requests_per_second, None);
         let traffic = shown.traffic.seen().unwrap();
         assert_eq!((traffic.routes.len(), traffic.routes[0].ok), (1, 0.0));
-        // How long requests took is told of all there were.
+        // Latencies are those of all requests.
         assert!(traffic.total.p99.is_some());
         assert_eq!(shown.vault.seen().unwrap().rows_per_second, None);
     }
 }
 
 #[test]
-fn quantiles_are_those_of_prometheus() {
+fn quantiles_match_prometheus() {
     let buckets = [(0.1, 10.0), (0.5, 10.0), (1.0, 30.0), (f64::INFINITY, 40.0)];
     for (part, value) in [(0.0, 0.0), (0.125, 0.05), (0.25, 0.1), (0.5, 0.75), (0.75, 1.0), (0.99, 1.0)] {
         let found = quantile(&buckets, part).unwrap();
@@ -97,21 +98,21 @@ fn quantiles_are_those_of_prometheus() {
 }
 
 #[test]
-fn what_is_withheld_is_withheld_and_the_rest_is_shown() {
+fn refused_parts_are_withheld() {
     let mut now = sample(5, "");
-    now.metrics = Observed::withheld("it takes metrics:read");
-    now.keys = Observed::withheld("it takes keys:read");
-    let shown = picture(Some(&sample(4, "")), &now);
-    assert_eq!(shown.traffic, Observed::withheld("it takes metrics:read"));
-    assert_eq!(shown.keys, Observed::withheld("it takes keys:read"));
+    now.metrics = Observed::withheld("needs metrics:read");
+    now.keys = Observed::withheld("needs keys:read");
+    let shown = StatusModel::new(Some(&sample(4, "")), &now);
+    assert_eq!(shown.traffic, Observed::withheld("needs metrics:read"));
+    assert_eq!(shown.keys, Observed::withheld("needs keys:read"));
     assert_eq!(shown.audit.hash.seen().unwrap().len(), 64);
     let json = serde_json::to_value(&shown).unwrap();
-    assert_eq!(json["traffic"]["withheld"], "it takes metrics:read");
+    assert_eq!(json["traffic"]["withheld"], "needs metrics:read");
     assert_eq!(json["status"], "ok");
 }
 
 #[test]
-fn a_rotation_is_told_by_what_was_moved_meanwhile() {
+fn a_rotation_uses_the_metrics_of_the_samples() {
     let rotation = |state: &str, dry_run| Rotation {
         id: "0".repeat(32),
         new_kid: "K_CARE".to_owned(),
@@ -133,30 +134,30 @@ fn a_rotation_is_told_by_what_was_moved_meanwhile() {
         failures: Vec::new(),
         detail: None,
     };
-    let look = |uptime, moved: u64, state: &str, dry_run| {
+    let sample_of = |uptime, moved: u64, state: &str, dry_run| {
         let metrics = format!("masker_rotation_rows_total {moved}\nmasker_rotation_rows_left 5000\n");
-        let mut look = sample(uptime, &metrics);
-        look.rotation = Observed::Seen(Some(rotation(state, dry_run)));
-        look
+        let mut sample = sample(uptime, &metrics);
+        sample.rotation = Observed::Seen(Some(rotation(state, dry_run)));
+        sample
     };
     let shown = |state, dry_run| {
-        let shown = picture(Some(&look(1, 1_000, state, dry_run)), &look(3, 2_000, state, dry_run));
+        let shown = StatusModel::new(Some(&sample_of(1, 1_000, state, dry_run)), &sample_of(3, 2_000, state, dry_run));
         let rotation = shown.rotation.seen().unwrap().clone().unwrap();
         (rotation.rows_per_second, rotation.eta_seconds)
     };
     assert_eq!(shown("running", false), (500.0, Some(10)));
     assert_eq!(shown("done", false), (7.0, Some(99)));
-    // A rehearsal moves nothing that would be counted.
+    // A dry run moves no rows, so the metrics do not count any.
     assert_eq!(shown("running", true), (7.0, Some(715)));
 }
 
 #[test]
 fn the_audit_log_has_an_age() {
     let metrics = "masker_audit_last_sequence 81274\nmasker_audit_last_event_timestamp_seconds 1799999990.5\n";
-    let shown = picture(None, &sample(1, metrics)).audit;
+    let shown = StatusModel::new(None, &sample(1, metrics)).audit;
     assert_eq!((shown.on, shown.sequence, shown.age_seconds), (true, Observed::Seen(81_274), Some(9)));
     let mut off = sample(1, "masker_audit_last_event_timestamp_seconds 0\n");
     off.health.components.audit_log.status = HealthStatus::Off;
-    let shown = picture(None, &off).audit;
+    let shown = StatusModel::new(None, &off).audit;
     assert_eq!((shown.on, shown.age_seconds), (false, None));
 }

@@ -1,4 +1,4 @@
-//! One look at a daemon.
+//! Samples the state of a daemon.
 
 use std::{
     path::PathBuf,
@@ -14,31 +14,33 @@ use crate::scrape::Scrape;
 use masker_api::{AuditHead, Health, KeyList, Rotation, RotationList};
 use masker_client::{Client, ClientError};
 
-/// How long an answer is waited for, in seconds.
-const ANSWER_SECONDS_MAX: u64 = 5;
-/// Time from one question about keys and rotations to the next, in seconds: each leaves a line in the audit log.
+/// How long to wait for a sample, in seconds.
+const RESPONSE_SECONDS_MAX: u64 = 5;
+/// Seconds between requests about keys and rotations. Each of them is recorded in the audit log.
 const SLOW_SAMPLE_SECONDS: u64 = 60;
-/// The same about a rotation that is under way.
-const ROTATING_SECONDS: u64 = 5;
+/// Seconds between requests about a running rotation.
+const RUNNING_ROTATION_SECONDS: u64 = 5;
 
-/// Something that was asked for.
+/// A part of a sample.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Observed<T> {
-    /// It was answered.
+    /// The part was received.
     Seen(T),
-    /// It was not, for this reason.
+    /// The daemon refused the part, for this reason.
     Withheld {
-        /// The reason, in a few words.
+        /// A short reason.
         withheld: String,
     },
 }
 
 impl<T> Observed<T> {
+    /// Returns a part that the daemon refused.
     pub(super) fn withheld(why: impl Into<String>) -> Self {
         Observed::Withheld { withheld: why.into() }
     }
 
+    /// Returns the part, if it was received.
     pub(super) fn seen(&self) -> Option<&T> {
         match self {
             Observed::Seen(seen) => Some(seen),
@@ -46,6 +48,7 @@ impl<T> Observed<T> {
         }
     }
 
+    /// Converts the part, if it was received.
     pub(super) fn map<U>(&self, of: impl FnOnce(&T) -> U) -> Observed<U> {
         match self {
             Observed::Seen(seen) => Observed::Seen(of(seen)),
@@ -54,7 +57,7 @@ impl<T> Observed<T> {
     }
 }
 
-/// A key, as far as it is shown.
+/// The fields of a key that are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct KeySummary {
     pub(super) kid: String,
@@ -66,26 +69,26 @@ pub(super) struct KeySummary {
     pub(super) removable: bool,
 }
 
-/// What one look has seen.
+/// The state of a daemon at one time.
 pub(super) struct Sample {
-    /// When, by a clock that never goes back, from any moment on.
+    /// The time of the sample on a monotonic clock.
     pub(super) at: Duration,
-    /// When, by the clock on the wall.
+    /// The time of the sample on the system clock.
     pub(super) time: Timestamp,
     pub(super) health: Health,
     pub(super) metrics: Observed<Scrape>,
     pub(super) head: Observed<AuditHead>,
     pub(super) keys: Observed<Vec<KeySummary>>,
-    /// The latest rotation, if there was one, as it was when it was asked for.
+    /// The latest rotation, if there was one, at the time of the last request about it.
     pub(super) rotation: Observed<Option<Rotation>>,
 }
 
-/// What is asked for seldom.
+/// The parts that are requested less often.
 struct SlowSample {
     keys: Observed<Vec<KeySummary>>,
     rotation: Observed<Option<Rotation>>,
-    keys_asked: Instant,
-    rotation_asked: Instant,
+    keys_requested: Instant,
+    rotation_requested: Instant,
 }
 
 impl SlowSample {
@@ -94,39 +97,37 @@ impl SlowSample {
     }
 }
 
-/// Looks at a daemon again and again, over a connection that is made anew when it breaks.
+/// Samples a daemon repeatedly. Reconnects after a failure.
 pub(super) struct Sampler {
     socket: PathBuf,
     authorization: Option<HeaderValue>,
     client: Option<Client>,
-    seldom: Option<SlowSample>,
+    slow: Option<SlowSample>,
     started: Instant,
 }
 
 impl Sampler {
     pub(super) fn new(socket: PathBuf, authorization: Option<HeaderValue>) -> Self {
-        Sampler { socket, authorization, client: None, seldom: None, started: Instant::now() }
+        Sampler { socket, authorization, client: None, slow: None, started: Instant::now() }
     }
 
-    /// One look.
+    /// Takes a sample.
     ///
     /// # Errors
-    /// Why there is nothing to be seen. The next look begins with a new connection.
-    pub(super) async fn look(&mut self) -> Result<Sample, ClientError> {
-        let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
-        let looked = match timeout(limit, self.try_look()).await {
-            Ok(looked) => looked,
-            Err(_) => {
-                Err(ClientError::UnexpectedResponse(format!("there was no answer within {ANSWER_SECONDS_MAX} s")))
-            }
+    /// The daemon did not respond in time, or the connection failed. The next sample uses a new connection.
+    pub(super) async fn sample(&mut self) -> Result<Sample, ClientError> {
+        let limit = Duration::from_secs(RESPONSE_SECONDS_MAX);
+        let sample = match timeout(limit, self.try_sample()).await {
+            Ok(sample) => sample,
+            Err(_) => Err(ClientError::UnexpectedResponse(format!("no response within {RESPONSE_SECONDS_MAX} s"))),
         };
-        if looked.is_err() {
-            (self.client, self.seldom) = (None, None);
+        if sample.is_err() {
+            (self.client, self.slow) = (None, None);
         }
-        looked
+        sample
     }
 
-    async fn try_look(&mut self) -> Result<Sample, ClientError> {
+    async fn try_sample(&mut self) -> Result<Sample, ClientError> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::connect(&self.socket).await?.with_authorization(self.authorization.clone()),
@@ -134,39 +135,42 @@ impl Sampler {
         let health: Health = client.get("/health").await?.json()?;
         let metrics = part(client.text("/metrics").await)?.map(|text| Scrape::parse(text));
         let (at, time) = (self.started.elapsed(), Timestamp::now());
-        let head = asked(&mut client, "/api/v1/audit/head").await?;
-        let seldom = self.seldom(&mut client, &metrics).await?;
-        let (keys, rotation) = (seldom.keys.clone(), seldom.rotation.clone());
-        self.seldom = Some(seldom);
+        let head = request(&mut client, "/api/v1/audit/head").await?;
+        let slow = self.sample_slow(&mut client, &metrics).await?;
+        let (keys, rotation) = (slow.keys.clone(), slow.rotation.clone());
+        self.slow = Some(slow);
         self.client = Some(client);
         Ok(Sample { at, time, health, metrics, head, keys, rotation })
     }
 
-    /// What is asked for seldom: anew where it is time, or where a rotation has begun or ended.
-    async fn seldom(&mut self, client: &mut Client, metrics: &Observed<Scrape>) -> Result<SlowSample, ClientError> {
+    /// Requests keys and rotations again if it is time to, or if a rotation has started or ended.
+    async fn sample_slow(
+        &mut self,
+        client: &mut Client,
+        metrics: &Observed<Scrape>,
+    ) -> Result<SlowSample, ClientError> {
         let running = metrics.seen().and_then(|metrics| metrics.value("masker_rotation_running"));
         let now = Instant::now();
-        let is_due = |asked: Instant, seconds| now.duration_since(asked) >= Duration::from_secs(seconds);
-        let Some(mut seldom) = self.seldom.take() else {
+        let is_due = |requested: Instant, seconds| now.duration_since(requested) >= Duration::from_secs(seconds);
+        let Some(mut slow) = self.slow.take() else {
             let (keys, rotation) = (keys(client).await?, rotation(client).await?);
-            return Ok(SlowSample { keys, rotation, keys_asked: now, rotation_asked: now });
+            return Ok(SlowSample { keys, rotation, keys_requested: now, rotation_requested: now });
         };
-        if is_due(seldom.keys_asked, SLOW_SAMPLE_SECONDS) {
-            (seldom.keys, seldom.keys_asked) = (keys(client).await?, now);
+        if is_due(slow.keys_requested, SLOW_SAMPLE_SECONDS) {
+            (slow.keys, slow.keys_requested) = (keys(client).await?, now);
         }
-        let rotating = seldom.is_rotating();
-        let every = if rotating { ROTATING_SECONDS } else { SLOW_SAMPLE_SECONDS };
-        let has_changed =
-            seldom.rotation.seen().is_some() && running.is_some_and(|running| (running > 0.0) != rotating);
-        if has_changed || is_due(seldom.rotation_asked, every) {
-            (seldom.rotation, seldom.rotation_asked) = (rotation(client).await?, now);
+        let rotating = slow.is_rotating();
+        let period = if rotating { RUNNING_ROTATION_SECONDS } else { SLOW_SAMPLE_SECONDS };
+        let has_changed = slow.rotation.seen().is_some() && running.is_some_and(|running| (running > 0.0) != rotating);
+        if has_changed || is_due(slow.rotation_requested, period) {
+            (slow.rotation, slow.rotation_requested) = (rotation(client).await?, now);
         }
-        Ok(seldom)
+        Ok(slow)
     }
 }
 
 async fn keys(client: &mut Client) -> Result<Observed<Vec<KeySummary>>, ClientError> {
-    let list: Observed<KeyList> = asked(client, "/api/v1/keys").await?;
+    let list: Observed<KeyList> = request(client, "/api/v1/keys").await?;
     Ok(list.map(|list| {
         let key = |key: &masker_api::KeyStatus| KeySummary {
             kid: key.kid.clone(),
@@ -182,27 +186,30 @@ async fn keys(client: &mut Client) -> Result<Observed<Vec<KeySummary>>, ClientEr
 }
 
 async fn rotation(client: &mut Client) -> Result<Observed<Option<Rotation>>, ClientError> {
-    let list: Observed<RotationList> = asked(client, "/api/v1/vault/rotations").await?;
+    let list: Observed<RotationList> = request(client, "/api/v1/vault/rotations").await?;
     Ok(list.map(|list| list.rotations.first().cloned()))
 }
 
-async fn asked<T: for<'a> serde::Deserialize<'a>>(client: &mut Client, path: &str) -> Result<Observed<T>, ClientError> {
+async fn request<T: for<'a> serde::Deserialize<'a>>(
+    client: &mut Client,
+    path: &str,
+) -> Result<Observed<T>, ClientError> {
     Ok(match part(client.get(path).await)? {
         Observed::Seen(reply) => Observed::Seen(reply.json()?),
         Observed::Withheld { withheld } => Observed::Withheld { withheld },
     })
 }
 
-/// What the daemon refuses is left out, with a word; what breaks the connection is an error.
-fn part<T>(answer: Result<T, ClientError>) -> Result<Observed<T>, ClientError> {
-    match answer {
-        Ok(answer) => Ok(Observed::Seen(answer)),
+/// Converts a refusal to its reason. Returns any other error.
+fn part<T>(response: Result<T, ClientError>) -> Result<Observed<T>, ClientError> {
+    match response {
+        Ok(response) => Ok(Observed::Seen(response)),
         Err(ClientError::Problem(problem)) if problem.status == 403 => {
             let scope = problem.detail.split('`').find(|word| word.contains(':')).unwrap_or("a scope");
-            Ok(Observed::withheld(format!("it takes {scope}")))
+            Ok(Observed::withheld(format!("needs {scope}")))
         }
         Err(ClientError::Busy { after, .. }) => Ok(Observed::withheld(format!("limited for {} s", after.as_secs()))),
         Err(ClientError::Problem(problem)) => Ok(Observed::withheld(problem.title)),
-        Err(broken) => Err(broken),
+        Err(error) => Err(error),
     }
 }

@@ -1,4 +1,4 @@
-//! What is shown, drawn.
+//! Draws the live view.
 
 use std::time::Duration;
 
@@ -11,28 +11,27 @@ use ratatui::{
 };
 
 use super::{
-    format::{grouped, latency, rate, span},
     model::{self, StatusModel},
     sample::Observed,
 };
-use crate::doctor::bytes;
+use crate::format::{bytes, grouped, latency, rate, span};
 use masker_api::HealthStatus;
 
-/// Digits of a hash that are shown: enough to compare by eye.
+/// Number of digits of a hash that are shown.
 const HASH_DIGITS: usize = 16;
 
-/// What a frame is drawn from.
+/// The input of a frame.
 pub(super) struct ViewState<'a> {
-    /// Where the daemon is.
+    /// The daemon's socket.
     pub(super) socket: &'a str,
-    /// What was seen last, if anything was.
-    pub(super) picture: Option<&'a StatusModel>,
-    /// Why the daemon does not answer, and since when, while it does not.
-    pub(super) gone: Option<(&'a str, Duration)>,
+    /// The last state, if there is one.
+    pub(super) model: Option<&'a StatusModel>,
+    /// The error, and for how long, while the daemon does not respond.
+    pub(super) disconnected: Option<(&'a str, Duration)>,
 }
 
 /// Draws a frame, of any size.
-pub(super) fn draw(frame: &mut Frame<'_>, scene: &ViewState<'_>) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &ViewState<'_>) {
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),
@@ -42,23 +41,23 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &ViewState<'_>) {
         Constraint::Length(1),
     ];
     let [title, note, requests, middle, low, foot] = Layout::vertical(rows).areas(frame.area());
-    frame.render_widget(title_line(scene), title);
-    frame.render_widget(note_line(scene), note);
-    frame.render_widget(Paragraph::new(" q, Esc or Ctrl-C: leave").style(dim()), foot);
-    let Some(picture) = scene.picture else { return };
+    frame.render_widget(title_line(state), title);
+    frame.render_widget(note_line(state), note);
+    frame.render_widget(Paragraph::new(" q, Esc or Ctrl-C: quit").style(dim()), foot);
+    let Some(model) = state.model else { return };
     let thirds = [Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(1)];
     let [vault_area, audit_area, rotation_area] = Layout::horizontal(thirds).areas(middle);
     let [keys_area, callers_area] = Layout::horizontal([Constraint::Fill(5), Constraint::Fill(3)]).areas(low);
-    draw_requests(frame, requests, picture);
-    let vault = match &picture.vault {
+    draw_requests(frame, requests, model);
+    let vault = match &model.vault {
         Observed::Seen(vault) => facts(vault_facts(vault)),
-        Observed::Withheld { withheld } => left_out(withheld),
+        Observed::Withheld { withheld } => withheld_note(withheld),
     };
     frame.render_widget(vault.block(block("Vault")), vault_area);
-    frame.render_widget(audit(&picture.audit).block(block("Audit log")), audit_area);
-    draw_rotation(frame, rotation_area, &picture.rotation);
-    draw_keys(frame, keys_area, picture);
-    draw_callers(frame, callers_area, picture);
+    frame.render_widget(audit(&model.audit).block(block("Audit log")), audit_area);
+    draw_rotation(frame, rotation_area, &model.rotation);
+    draw_keys(frame, keys_area, model);
+    draw_callers(frame, callers_area, model);
 }
 
 fn dim() -> Style {
@@ -69,49 +68,47 @@ fn block(title: &str) -> Block<'_> {
     Block::bordered().border_style(dim()).title(format!(" {title} "))
 }
 
-/// What stands where something was not answered.
-fn left_out(why: &str) -> Paragraph<'static> {
+/// Returns the text for a part that the daemon refused.
+fn withheld_note(why: &str) -> Paragraph<'static> {
     Paragraph::new(format!("not shown: {why}")).style(dim())
 }
 
-fn title_line(scene: &ViewState<'_>) -> Line<'static> {
+fn title_line(state: &ViewState<'_>) -> Line<'static> {
     let mut spans = vec![Span::styled(" masker ", Style::new().add_modifier(Modifier::BOLD))];
-    if let Some(picture) = scene.picture {
-        let (word, color) = match (scene.gone, picture.status) {
-            (Some(_), _) => ("gone", Color::Red),
+    if let Some(model) = state.model {
+        let (word, color) = match (state.disconnected, model.status) {
+            (Some(_), _) => ("no response", Color::Red),
             (None, HealthStatus::Ok) => ("ok", Color::Green),
             (None, _) => ("degraded", Color::Red),
         };
-        spans.push(format!("{}  ", picture.version).into());
+        spans.push(format!("{}  ", model.version).into());
         spans.push(Span::styled(word, Style::new().fg(color).add_modifier(Modifier::BOLD)));
-        spans.push(format!("  up {}  ", span(picture.uptime_seconds)).into());
+        spans.push(format!("  up {}  ", span(model.uptime_seconds)).into());
     }
-    spans.push(Span::styled(printable(scene.socket), dim()));
+    spans.push(Span::styled(printable(state.socket), dim()));
     Line::from(spans)
 }
 
-/// What is wrong, if anything is.
-fn note_line(scene: &ViewState<'_>) -> Line<'static> {
-    let (text, color) = match (scene.gone, scene.picture) {
-        (Some((why, since)), _) => {
-            (format!(" no answer for {}, trying again: {why}", span(since.as_secs())), Color::Red)
-        }
-        (None, None) => (" asking the daemon".to_owned(), Color::Reset),
-        (None, Some(picture)) => (format!(" {}", picture.troubles.join("; ")), Color::Yellow),
+/// Returns the line of problems.
+fn note_line(state: &ViewState<'_>) -> Line<'static> {
+    let (text, color) = match (state.disconnected, state.model) {
+        (Some((why, since)), _) => (format!(" no response for {}, retrying: {why}", span(since.as_secs())), Color::Red),
+        (None, None) => (" connecting".to_owned(), Color::Reset),
+        (None, Some(model)) => (format!(" {}", model.problems.join("; ")), Color::Yellow),
     };
     Line::styled(printable(&text), Style::new().fg(color))
 }
 
-/// A text from elsewhere, without what would move the cursor.
+/// Replaces control characters, which could move the cursor.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn draw_requests(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
-    let traffic = match &picture.traffic {
+fn draw_requests(frame: &mut Frame<'_>, area: Rect, model: &StatusModel) {
+    let traffic = match &model.traffic {
         Observed::Seen(traffic) => traffic,
         Observed::Withheld { withheld } => {
-            return frame.render_widget(left_out(withheld).block(block("Requests")), area);
+            return frame.render_widget(withheld_note(withheld).block(block("Requests")), area);
         }
     };
     let row = |line: &model::RouteTraffic| {
@@ -133,11 +130,11 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
     let rows = [&traffic.total].into_iter().chain(&traffic.routes).map(row);
     let widths = [Constraint::Fill(1), Constraint::Length(9), Constraint::Length(9), Constraint::Length(8)];
     let widths = widths.into_iter().chain([Constraint::Length(8), Constraint::Length(8)]);
-    let title = format!("Requests, over {} connections", traffic.connections);
+    let title = format!("Requests ({} connections)", traffic.connections);
     frame.render_widget(Table::new(rows, widths).header(header).block(block(&title)), area);
 }
 
-/// Lines of a name and a value.
+/// Returns lines of a name and a value.
 fn facts(facts: Vec<(&'static str, String)>) -> Paragraph<'static> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let line = |(name, value): (&str, String)| {
@@ -158,7 +155,7 @@ fn vault_facts(vault: &model::VaultSummary) -> Vec<(&'static str, String)> {
 
 fn audit(audit: &model::AuditSummary) -> Paragraph<'static> {
     if !audit.on {
-        return Paragraph::new("there is none").style(Style::new().fg(Color::Yellow));
+        return Paragraph::new("off").style(Style::new().fg(Color::Yellow));
     }
     let or = |part: Observed<String>| match part {
         Observed::Seen(text) => text,
@@ -178,7 +175,7 @@ fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Observed<Option<m
     let rotation = match rotation {
         Observed::Seen(Some(rotation)) => rotation,
         Observed::Seen(None) => return frame.render_widget(Paragraph::new("none").style(dim()).block(block), area),
-        Observed::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block), area),
+        Observed::Withheld { withheld } => return frame.render_widget(withheld_note(withheld).block(block), area),
     };
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -200,17 +197,19 @@ fn draw_rotation(frame: &mut Frame<'_>, area: Rect, rotation: &Observed<Option<m
     frame.render_widget(Gauge::default().ratio(done.clamp(0.0, 1.0)).label(label), bar);
 }
 
-fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
-    let keys = match &picture.keys {
+fn draw_keys(frame: &mut Frame<'_>, area: Rect, model: &StatusModel) {
+    let keys = match &model.keys {
         Observed::Seen(keys) => keys,
-        Observed::Withheld { withheld } => return frame.render_widget(left_out(withheld).block(block("Keys")), area),
+        Observed::Withheld { withheld } => {
+            return frame.render_widget(withheld_note(withheld).block(block("Keys")), area);
+        }
     };
     let row = |key: &super::sample::KeySummary| {
         let (state, color) = match (key.loaded, key.removable, key.grace_days_left) {
             (false, ..) if key.records > 0 => ("missing".to_owned(), Color::Red),
             (false, ..) => ("not loaded".to_owned(), Color::Reset),
-            (true, true, _) => ("can go".to_owned(), Color::Green),
-            (true, false, Some(..=0)) => ("grace is over".to_owned(), Color::Red),
+            (true, true, _) => ("removable".to_owned(), Color::Green),
+            (true, false, Some(..=0)) => ("grace over".to_owned(), Color::Red),
             (true, false, Some(1)) => ("old, 1 d left".to_owned(), Color::Yellow),
             (true, false, Some(days)) => (format!("old, {days} d left"), Color::Yellow),
             (true, false, None) => (key.generation.clone(), Color::Reset),
@@ -228,11 +227,11 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
     frame.render_widget(table.block(block("Keys")), area);
 }
 
-fn draw_callers(frame: &mut Frame<'_>, area: Rect, picture: &StatusModel) {
-    let callers = match &picture.callers {
+fn draw_callers(frame: &mut Frame<'_>, area: Rect, model: &StatusModel) {
+    let callers = match &model.callers {
         Observed::Seen(callers) => callers,
         Observed::Withheld { withheld } => {
-            return frame.render_widget(left_out(withheld).block(block("Callers")), area);
+            return frame.render_widget(withheld_note(withheld).block(block("Callers")), area);
         }
     };
     let right = |text: String| Cell::from(Line::from(text).right_aligned());

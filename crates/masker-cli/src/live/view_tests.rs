@@ -1,20 +1,17 @@
-//! What stands on the screen.
+//! Tests of what the live view draws.
 
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
 use crate::live::{
-    model::{
-        picture,
-        tests::{route, sample},
-    },
+    model::tests::{route, sample},
     sample::KeySummary,
 };
 
-/// What a scene looks like on a terminal of this size: each line without the blanks at its end.
-fn screen(width: u16, height: u16, scene: &ViewState<'_>) -> Vec<String> {
+/// Draws a frame of this size, and returns its lines without trailing blanks.
+fn screen(width: u16, height: u16, state: &ViewState<'_>) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(frame, scene)).unwrap();
+    terminal.draw(|frame| draw(frame, state)).unwrap();
     let buffer = terminal.backend().buffer();
     let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     (0..height).map(line).collect()
@@ -39,7 +36,7 @@ fn busy() -> StatusModel {
         "masker_vault_commit_rows_sum 45\n",
     ]
     .concat();
-    let mut look = sample(93_784, &now);
+    let mut current = sample(93_784, &now);
     let key = |kid: &str, generation: &str, records, grace_days_left| KeySummary {
         kid: kid.to_owned(),
         fingerprint: "00112233aabbccdd".to_owned(),
@@ -49,18 +46,18 @@ fn busy() -> StatusModel {
         grace_days_left,
         removable: false,
     };
-    look.keys =
+    current.keys =
         Observed::Seen(vec![key("K_HEALTHCARE", "active", 1_234_000, None), key("K_HEALTHCARE", "old", 567, Some(12))]);
-    picture(Some(&sample(93_783, &before)), &look)
+    StatusModel::new(Some(&sample(93_783, &before)), &current)
 }
 
 #[test]
 fn everything_fits_on_a_small_terminal() {
-    let picture = busy();
-    let scene = ViewState { socket: "/run/masker/masker.sock", picture: Some(&picture), gone: None };
+    let model = busy();
+    let state = ViewState { socket: "/run/masker/masker.sock", model: Some(&model), disconnected: None };
     let expected = " masker 0.1.0  ok  up 1 d 2 h  /run/masker/masker.sock
 
-┌ Requests, over 3 connections ────────────────────────────────────────────────┐
+┌ Requests (3 connections) ────────────────────────────────────────────────────┐
 │ROUTE                                OK/S REFUSED/S FAILED/S      P50      P99│
 │all                                 9,300        20       10   518 µs   7.4 ms│
 │tokenize                            9,000         0       10   501 µs   991 µs│
@@ -81,52 +78,55 @@ fn everything_fits_on_a_small_terminal() {
 │K_HEALTHCARE  00112233 old, 12 d left        567││trusted          0         9│
 │                                                ││                            │
 └────────────────────────────────────────────────┘└────────────────────────────┘
- q, Esc or Ctrl-C: leave
+ q, Esc or Ctrl-C: quit
 ";
-    let found = screen(80, 24, &scene).join("\n") + "\n";
+    let found = screen(80, 24, &state).join("\n") + "\n";
     assert_eq!(found, expected, "{found}");
 }
 
 #[test]
-fn no_size_is_too_small_or_too_large() {
-    let picture = busy();
-    for gone in [None, Some(("there is no socket", Duration::from_secs(61)))] {
+fn draws_on_terminals_of_every_size() {
+    let model = busy();
+    for disconnected in [None, Some(("there is no socket", Duration::from_secs(61)))] {
         for (width, height) in [(1, 1), (3, 2), (20, 5), (79, 23), (80, 24), (300, 100)] {
-            screen(width, height, &ViewState { socket: "/s", picture: Some(&picture), gone });
+            screen(width, height, &ViewState { socket: "/s", model: Some(&model), disconnected });
         }
-        screen(80, 24, &ViewState { socket: "/s", picture: None, gone });
+        screen(80, 24, &ViewState { socket: "/s", model: None, disconnected });
     }
 }
 
 #[test]
-fn a_daemon_that_is_gone_is_said_to_be_and_what_was_seen_stays() {
-    let picture = busy();
-    let scene =
-        ViewState { socket: "/s", picture: Some(&picture), gone: Some(("nobody listens", Duration::from_secs(61))) };
-    let found = screen(80, 24, &scene);
-    assert_eq!(found[0], " masker 0.1.0  gone  up 1 d 2 h  /s");
-    assert_eq!(found[1], " no answer for 1 min 1 s, trying again: nobody listens");
+fn keeps_the_last_state_while_the_daemon_does_not_respond() {
+    let model = busy();
+    let state = ViewState {
+        socket: "/s",
+        model: Some(&model),
+        disconnected: Some(("nobody listens", Duration::from_secs(61))),
+    };
+    let found = screen(80, 24, &state);
+    assert_eq!(found[0], " masker 0.1.0  no response  up 1 d 2 h  /s");
+    assert_eq!(found[1], " no response for 1 min 1 s, retrying: nobody listens");
     assert!(found[5].contains("tokenize"));
 }
 
 #[test]
-fn what_is_withheld_and_what_is_not_well_is_said() {
-    let mut look = sample(7, "");
-    look.health.status = HealthStatus::Degraded;
-    look.health.components.vault.status = HealthStatus::Degraded;
-    look.health.components.vault.detail = Some("the disk\x1b is full".to_owned());
-    look.metrics = Observed::withheld("it takes metrics:read");
-    look.keys = Observed::withheld("it takes keys:read");
-    look.rotation = Observed::withheld("it takes vault:read");
-    let picture = picture(None, &look);
-    let found = screen(80, 24, &ViewState { socket: "/s", picture: Some(&picture), gone: None });
+fn shows_problems_and_refused_parts() {
+    let mut current = sample(7, "");
+    current.health.status = HealthStatus::Degraded;
+    current.health.components.vault.status = HealthStatus::Degraded;
+    current.health.components.vault.detail = Some("the disk\x1b is full".to_owned());
+    current.metrics = Observed::withheld("needs metrics:read");
+    current.keys = Observed::withheld("needs keys:read");
+    current.rotation = Observed::withheld("needs vault:read");
+    let model = StatusModel::new(None, &current);
+    let found = screen(80, 24, &ViewState { socket: "/s", model: Some(&model), disconnected: None });
     assert_eq!(found[0], " masker 0.1.0  degraded  up 7 s  /s");
     assert_eq!(found[1], " vault: the disk  is full");
     let all = found.join("\n");
     assert_eq!(
-        all.matches("not shown: it takes metrics:read").count() + all.matches("not shown: it takes").count(),
+        all.matches("not shown: needs metrics:read").count() + all.matches("not shown: needs").count(),
         6,
         "{all}"
     );
-    assert!(all.contains("not shown: it takes keys:read"));
+    assert!(all.contains("not shown: needs keys:read"));
 }

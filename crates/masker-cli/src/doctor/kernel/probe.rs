@@ -1,4 +1,4 @@
-//! System calls that are made only to see whether they are there. None of them changes this process.
+//! System calls that probe features. None of them changes this process.
 
 use std::{
     io,
@@ -9,14 +9,12 @@ use std::{
     ptr,
 };
 
-use super::outcome;
-
-/// Asks for Landlock's version (landlock_create_ruleset(2)).
+/// The flag that requests Landlock's version (landlock_create_ruleset(2)).
 const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
 
-/// The version of Landlock; `None` where there is none, or where it is turned off.
+/// Returns the version of Landlock, or `None` if it is missing or disabled.
 pub(super) fn landlock() -> Option<u32> {
-    // SAFETY: with this flag the call takes no address and no size, and gives a number, no descriptor.
+    // SAFETY: with this flag the call takes no address and no size, and returns a number, not a descriptor.
     let version = unsafe {
         libc::syscall(
             libc::SYS_landlock_create_ruleset,
@@ -28,19 +26,19 @@ pub(super) fn landlock() -> Option<u32> {
     outcome(version).ok().and_then(|version| u32::try_from(version).ok())
 }
 
-/// Whether secret memory can be had.
+/// Returns whether secret memory is available.
 pub(super) fn secret_memory() -> bool {
-    // SAFETY: the call takes flags alone, and gives a descriptor that nothing else owns.
+    // SAFETY: the call takes only flags, and returns a descriptor that nothing else owns.
     let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let descriptor = outcome(descriptor).ok().and_then(|descriptor| i32::try_from(descriptor).ok());
-    // SAFETY: as said, it is open and nobody else's; dropping it closes it.
+    // SAFETY: the descriptor is open and nothing else owns it; dropping it closes it.
     descriptor.map(|descriptor| drop(unsafe { OwnedFd::from_raw_fd(descriptor) })).is_some()
 }
 
-/// Whether a Unix socket gives a descriptor of the process at its other end.
+/// Returns whether a Unix socket can supply a descriptor of its peer's process.
 ///
 /// # Errors
-/// Why there is no socket to ask.
+/// No socket pair can be created.
 pub(super) fn peer_pidfd() -> io::Result<bool> {
     let (socket, _other) = UnixStream::pair()?;
     let mut descriptor: libc::c_int = -1;
@@ -58,7 +56,12 @@ pub(super) fn peer_pidfd() -> io::Result<bool> {
     if status != 0 || descriptor < 0 {
         return Ok(false);
     }
-    // SAFETY: the kernel has just opened it for this process, and nothing else knows it; dropping it closes it.
+    // SAFETY: the kernel has just opened the descriptor for this process, and nothing else owns it; dropping it closes it.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
     Ok(true)
+}
+
+/// Converts the result of a system call.
+fn outcome(result: i64) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

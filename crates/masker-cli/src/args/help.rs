@@ -1,0 +1,450 @@
+//! The ends of help texts: examples and explanations. A paragraph is one line, because clap wraps it to the terminal.
+
+pub(super) const MASKER: &str = "\
+Examples:
+  masker demo                              see it work, without any setup
+  masker keys generate --kid K_HEALTHCARE  generate a key for a secret store
+  masker serve                             run the daemon
+  echo 415-555-2671 | masker tokenize --kind PHONE
+  masker rehydrate < tokens.txt
+
+Exit codes:
+  0 success, 1 error, 2 failure reported by the command (such as a token that was not found),
+  3 invalid policy or configuration, 4 not authorized, 5 daemon not reachable,
+  64 invalid command line
+
+If an option is repeated, the last one counts.";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  masker serve
+  masker serve --config ./masker.toml --socket ./masker.sock
+  MASKER_KEY_K_HEALTHCARE_FILE=./k_healthcare.key masker serve
+
+Keys come from the variables MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD, from the files that the same names with _FILE \
+contain, or from files of these names in $CREDENTIALS_DIRECTORY. Every key id that a policy names needs a key. \
+On SIGTERM the daemon answers the requests in flight and exits. On SIGHUP it reloads keys and policies, both or neither.
+
+The vault records which key replaced which. The daemon refuses to start with an active key that had been replaced, because \
+the likely cause is that a key and its _OLD are swapped. If you mean to go back, use --accept-key-rollback.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  masker demo
+
+The demonstration needs no keys, no configuration and no daemon, and leaves nothing behind.";
+
+pub(super) const TOKENIZE: &str = "\
+Examples:
+  echo 415-555-2671 | masker tokenize --kind PHONE
+  masker tokenize --kind SSN --context clinic-7 < ssns.txt > tokens.txt
+  cut -f3 patients.tsv | masker tokenize --kind NAME --json
+  masker tokenize --kind PHONE 415-555-2671     (visible in the list of processes)
+  masker tokenize --csv --column phone=PHONE --column ssn=SSN < in.csv > out.csv
+  masker tokenize --jsonl --field patient.phone=PHONE < in.jsonl > out.jsonl
+
+The output has one line for each input line, in the same order, as soon as it is available. If a value fails, its line is \
+empty, standard error has the reason, and the exit code is 2. With --json each line is an object of the HTTP interface. \
+Write `--` before values that begin with `-`.
+
+A file of records keeps its rows and everything that is not swapped. A value that fails becomes empty in CSV and null in \
+JSON lines; its row is reported at the end, and the exit code is 2. Empty cells and null are copied. If a run ends early, \
+it reports the --skip-rows to continue with: append that output to the rows that are already written.";
+
+pub(super) const REHYDRATE: &str = "\
+Examples:
+  masker rehydrate < tokens.txt > values.txt
+  masker rehydrate --context clinic-7 < tokens.txt
+  masker rehydrate --csv --column phone --column ssn < tokens.csv > values.csv
+  masker rehydrate --jsonl --field patient.phone < tokens.jsonl
+  masker rehydrate --json MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+
+The output has one line for each input line, in the same order. If a token fails, its line is empty, standard error has \
+the reason, and the exit code is 2. With --json each line is an object, which can also contain values with line breaks. Files \
+of records work as with `masker tokenize`; their kinds are in the tokens.";
+
+pub(super) const LOOKUP: &str = "\
+Examples:
+  echo 415-555-2671 | masker lookup --kind PHONE
+  masker lookup --kind CARD --policy payments --json < cards.txt
+
+The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
+tokenizing would return. The line is empty if the value has no token. A kind with reversible tokens has one for each loaded \
+key. Prefer standard input: other users can read arguments in the list of processes.";
+
+pub(super) const API_KEYS: &str = "\
+Examples:
+  masker api-keys create --name nightly --scope tokenize,rehydrate:PHONE
+  masker api-keys list
+  masker api-keys revoke 0196c1f2a7b30d5e8a4f6c2b9e1d7a53";
+
+pub(super) const API_KEYS_CREATE: &str = "\
+Examples:
+  masker api-keys create --name nightly --scope tokenize --expires 90d > nightly.key
+  masker api-keys create --name clinic --scope tokenize,rehydrate:PHONE --context clinic-7 --context 'clinic-7/*'
+  masker api-keys create --name trial --scope tokenize --scope rehydrate --test
+  masker api-keys create --name batch --scope tokenize --limits values_per_second=500,distinct_values_per_day=20000
+
+The key is printed once and stored nowhere: if it is lost, create another one. An application sends it in the header \
+`Authorization: Bearer`, and this command line reads it from MASKER_API_KEY. Never put it into a URL or an argument. \
+A caller can only grant scopes that it has.";
+
+pub(super) const API_KEYS_LIST: &str = "\
+Examples:
+  masker api-keys list
+  masker api-keys list --json | jq '.api_keys[] | select(.inactive)'
+
+INACTIVE marks active keys that were not used for 90 days. Revoke those that are no longer needed.";
+
+pub(super) const API_KEYS_SHOW: &str = "\
+Examples:
+  masker api-keys show 0196c1f2a7b30d5e8a4f6c2b9e1d7a53";
+
+pub(super) const API_KEYS_ROTATE: &str = "\
+Examples:
+  masker api-keys rotate 0196c1f2a7b30d5e8a4f6c2b9e1d7a53 > nightly.key
+  masker api-keys rotate --grace 7d 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+  masker api-keys rotate --grace 0 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+The id and the scopes do not change. With --grace 0 every previous secret expires immediately: use it if one has leaked. \
+With a longer grace period, no previous secret remains valid for longer than that.";
+
+pub(super) const API_KEYS_REVOKE: &str = "\
+Examples:
+  masker api-keys revoke 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+This cannot be undone. When the command returns, no request with any secret of the key succeeds.";
+
+pub(super) const KEYS: &str = "\
+Examples:
+  masker keys generate --kid K_PAYMENTS
+  masker keys status
+  masker keys reload";
+
+pub(super) const KEYS_GENERATE: &str = "\
+Examples:
+  masker keys generate
+  masker keys generate --kid K_PAYMENTS >> /root/masker.env
+  masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
+
+The key is 32 random bytes in base64. It is printed once and stored nowhere: without it, the tokens minted under it cannot \
+be rehydrated. To rotate, give the daemon its present key as MASKER_KEY_<KID>_OLD and the new one as MASKER_KEY_<KID>. Then \
+run `masker keys reload`, or restart the daemon if the keys are in variables.";
+
+pub(super) const KEYS_FINGERPRINT: &str = "\
+Examples:
+  masker keys fingerprint --kid K_HEALTHCARE < k_healthcare.key
+  masker keys fingerprint --kid K_HEALTHCARE < found-in-the-safe.txt && masker keys status
+
+The fingerprint is public. It depends on the key and the key id: one key with two key ids has two fingerprints.";
+
+pub(super) const KEYS_STATUS: &str = "\
+Examples:
+  masker keys status
+  masker keys status --json | jq '.keys[] | select(.removable)'
+
+Keys are identified by their fingerprints; a key itself is never shown. A line for each key id says what to do next: below \
+the table on a terminal, otherwise on standard error. Days are in UTC; --json has the times.";
+
+pub(super) const KEYS_RELOAD: &str = "\
+Examples:
+  masker keys reload
+  masker keys reload --json | jq '.keys[] | select(.generation == \"active\") | .fingerprint'
+
+The daemon reads the files again that MASKER_KEY_<KID>_FILE and MASKER_KEY_<KID>_OLD_FILE named when it started, and \
+the files in $CREDENTIALS_DIRECTORY, including new ones and without removed ones. Keys in variables do not change \
+until the next start. If anything is wrong, no key changes, and the exit code is 1. Requests in flight finish with the \
+keys that they began with.";
+
+pub(super) const VAULT: &str = "\
+Examples:
+  masker vault stats
+  masker vault check
+  masker vault export --output masker.export
+  masker vault purge --before 2020-01-01
+  masker vault rotate-key --new-kid K_HEALTHCARE
+  masker vault forget < tokens.txt";
+
+pub(super) const VAULT_ROTATE_KEY: &str = "\
+Examples:
+  masker vault rotate-key --new-kid K_HEALTHCARE --dry-run
+  masker vault rotate-key --new-kid K_HEALTHCARE
+  masker vault rotate-key --new-kid K_HEALTHCARE --max-rows-per-second 2000 --detach
+  masker vault rotate-key --old-kid K_CLINIC --new-kid K_HEALTHCARE
+
+Tokens do not change. The daemon serves during the rotation and continues it after a restart; interrupting this \
+command does not stop it. A rotation is done when a final pass over the whole vault has found nothing under the old \
+keys. A record that cannot be opened is not changed, and its id is reported; the rotation then ends as failed, and the \
+exit code is 2.";
+
+pub(super) const VAULT_ROTATIONS: &str = "\
+Examples:
+  masker vault rotations
+  masker vault rotations --json | jq '.rotations[0].rows_done'";
+
+pub(super) const VAULT_CANCEL_ROTATION: &str = "\
+Examples:
+  masker vault cancel-rotation 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+Records that were moved stay moved. Another rotation moves the rest.";
+
+pub(super) const VAULT_STATS: &str = "\
+Examples:
+  masker vault stats
+  masker vault stats --json | jq .records";
+
+pub(super) const VAULT_FORGET: &str = "\
+Examples:
+  masker vault forget MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+  masker vault forget --context clinic-7 < tokens.txt
+
+This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a token that the \
+vault does not hold. A reversible token carries its value and can only be forgotten with its key. If the same value is \
+tokenized again, it gets the same token, because tokens are derived from values. A later import skips the record \
+unless --restore-erased is given. Its bytes leave the files with the next `masker vault compact`.";
+
+pub(super) const VAULT_EXPORT: &str = "\
+Examples:
+  masker vault export --output masker.export
+  masker vault export --output /backup/masker.export --force
+  masker vault export --output - | ssh backup 'cat > masker.export'
+
+The file contains every record that was acknowledged before the export began. It can be opened with any key that was \
+active then; importing also needs the keys of its records, whose fingerprints are printed. Until the file is complete \
+and on disk, its name is FILE.partial. It contains no keys: keep copies of them elsewhere.";
+
+pub(super) const VAULT_IMPORT: &str = "\
+Examples:
+  masker vault import masker.export
+  masker vault import --restore-erased masker.export
+
+Nothing is written before the whole file is verified, which needs the keys of all its records, loaded as active or old \
+keys. The vault's own records do not change. Records that were erased in the vault, or in the exported one, are \
+skipped unless --restore-erased is given. An interrupted import can be repeated. The exit code is 2 if the export \
+contains records that were damaged before it was made.";
+
+pub(super) const VAULT_INSPECT: &str = "\
+Examples:
+  masker vault inspect masker.export
+  masker vault inspect masker.export --json | jq -r '.keys[].fingerprint'
+
+The header is not authenticated: only an import, which has the keys, verifies that the file is complete and unchanged.";
+
+pub(super) const VAULT_COMPACT: &str = "\
+Examples:
+  masker vault compact
+  masker vault forget < tokens.txt && masker vault compact
+
+Until then, the bytes of erased records can remain in the files, encrypted. A compaction needs space for a second copy \
+of the vault while it runs. Without it, the files do not change.";
+
+pub(super) const VAULT_MIGRATE: &str = "\
+Examples:
+  systemctl stop masker && masker vault migrate --to fjall
+  masker vault migrate --to sled --config /etc/masker/masker.toml
+
+The vault is the one of the configuration, or of MASKER_DATA_DIR. Run the command as the user who owns it. Every row \
+is copied into a new database, read back and counted; only then does the new database replace the old one. An \
+interrupted migration leaves the vault intact and can be repeated. Afterwards set `[vault] engine`: the daemon does \
+not start with the other engine.";
+
+pub(super) const VAULT_PURGE: &str = "\
+Examples:
+  masker vault purge --before 2020-01-01
+  masker vault purge --before 2020-01-01T12:00:00Z --yes
+  masker vault purge --key 00112233aabbccdd
+
+This cannot be undone. The command first counts the records. On a terminal it asks for confirmation; otherwise nothing \
+is erased without --yes, and the exit code is 2 if there was something to erase. With --key it erases records whose \
+key is lost, so that values which were refused for that reason can be minted again. Later imports skip erased records. \
+Their bytes leave the files with the next `masker vault compact`.";
+
+pub(super) const VAULT_CHECK: &str = "\
+Examples:
+  masker vault check
+  masker vault check --json | jq .damaged_records
+
+The check reads the whole vault while the daemon serves. The exit code is 2 if anything is damaged.";
+
+pub(super) const VAULT_PLANT_HONEYTOKEN: &str = "\
+Examples:
+  masker vault plant-honeytoken --kind PHONE --label crm-backup
+  masker vault plant-honeytoken --kind SSN --context clinic-7
+  echo nobody@example.org | masker vault plant-honeytoken --kind EMAIL --value-stdin
+
+The command prints the token; no other command shows it. Rehydrating it returns a value like any other, writes the \
+event `honeytoken.rehydrated` to the audit log, and counts in `masker_honeytoken_rehydrated_total`. A value that \
+already has a token is refused, because the token may be in use.";
+
+pub(super) const VAULT_HONEYTOKENS: &str = "\
+Examples:
+  masker vault honeytokens
+  masker vault honeytokens --json | jq '.honeytokens[] | select(.label == \"crm-backup\").id'
+
+The audit log identifies a honeytoken by its id.";
+
+pub(super) const VAULT_REMOVE_HONEYTOKEN: &str = "\
+Examples:
+  masker vault remove-honeytoken 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+
+The token can still be rehydrated, and its use is no longer reported. `masker vault forget` erases its record.";
+
+pub(super) const SESSIONS: &str = "\
+Examples:
+  export MASKER_SESSION=$(masker sessions open --label 'night run')
+  masker tokenize --kind PHONE < phones.txt > tokens.txt
+  masker sessions close \"$MASKER_SESSION\"
+  masker sessions list --status open";
+
+pub(super) const SESSIONS_OPEN: &str = "\
+Examples:
+  export MASKER_SESSION=$(masker sessions open --label 'night run')
+
+With MASKER_SESSION set, `masker tokenize` and `masker rehydrate` work in that session. Only the caller that opened a \
+session can use it.";
+
+pub(super) const SESSIONS_LIST: &str = "\
+Examples:
+  masker sessions list --status open
+  masker sessions list --since 2026-01-31T00:00:00Z --json | jq '.sessions[].not_rehydrated'
+
+Callers with the scope `sessions:read` see all sessions, others their own.";
+
+pub(super) const SESSIONS_SHOW: &str = "\
+Examples:
+  masker sessions show 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
+  masker sessions show \"$MASKER_SESSION\" --json | jq .needs";
+
+pub(super) const SESSIONS_CLOSE: &str = "\
+Examples:
+  masker sessions close \"$MASKER_SESSION\"
+
+The counts of the session are kept. The caller that opened a session can close it, and so can callers with the scope \
+`vault:admin`.";
+
+pub(super) const SESSIONS_TAIL: &str = "\
+Examples:
+  masker sessions tail
+  masker sessions tail --json | jq -c '{id, status, minted, rehydrated}'
+
+The command asks the daemon once per second.";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  masker audit verify
+  masker audit show --since 24h --caller billing --op rehydrate
+  masker audit tail";
+
+pub(super) const AUDIT_VERIFY: &str = "\
+Examples:
+  MASKER_AUDIT_HMAC_KEY_FILE=./audit.key masker audit verify /var/lib/masker/audit
+  masker audit verify ./copy --head 81274:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  masker audit verify audit-20260301T000000Z-000061.jsonl.zst audit-20260302T000000Z-000062.jsonl
+
+The command needs only the key of the chain (MASKER_AUDIT_HMAC_KEY, MASKER_AUDIT_HMAC_KEY_FILE, or the credential) and \
+the files. If they do not verify, it reports the first wrong line and the reason (changed, missing, reordered, cut), \
+and the exit code is 2.
+
+A log that was cut off at the end of a line is a valid, shorter chain. So the log is also compared with a head that \
+was stored elsewhere: the one of --head, which the daemon's log shows at the end of each segment and at each stop, or \
+the one that the vault has recorded, if this is the configured log and no daemon has the vault open.";
+
+pub(super) const AUDIT_SHOW: &str = "\
+Examples:
+  masker audit show --since 24h --caller billing --op rehydrate
+  masker audit show --since 2026-03-01 --until 2026-03-02 --json | jq -r .request_id
+
+The command needs the scope audit:read. It does not verify the log. A line contains the time, the operation, the \
+outcome, the caller, the request id, and the number of items for each kind, key and outcome. With --json each line is \
+an event of the log.";
+
+pub(super) const AUDIT_TAIL: &str = "\
+Examples:
+  masker audit tail
+  masker audit tail --op honeytoken.rehydrated --json
+
+The output begins ten minutes ago, or at --since, and continues until the command is interrupted. Events of reading \
+the log (audit.read) are left out unless --op selects them.";
+
+pub(super) const POLICY: &str = "\
+Examples:
+  masker policy validate ./policies
+  masker policy diff healthcare-default ./policies/healthcare-default.toml
+  masker policy reload";
+
+pub(super) const POLICY_VALIDATE: &str = "\
+Examples:
+  masker policy validate ./policies
+  masker policy validate --json ./policies/payments.toml
+
+All errors are reported as file:line: message, and the exit code is 3.";
+
+pub(super) const POLICY_SHOW: &str = "\
+Examples:
+  masker policy show
+  masker policy show healthcare-default
+  masker policy show payments --json";
+
+pub(super) const POLICY_DIFF: &str = "\
+Examples:
+  masker policy diff healthcare-default ./policies/healthcare-default.toml
+  masker policy diff old.toml new.toml --json
+
+An argument that contains `/` or ends in .toml is a file. Any other is the name of a policy in force. Existing tokens \
+can be rehydrated after any change, as long as their keys are loaded.";
+
+pub(super) const POLICY_RELOAD: &str = "\
+Examples:
+  masker policy validate /etc/masker/policies && masker policy reload
+
+Requests in flight finish with the policies that they began with. If one policy is invalid, no policy changes, and the \
+exit code is 3.";
+
+pub(super) const HEALTH: &str = "\
+Examples:
+  masker health
+  masker health > /dev/null || echo masker is degraded
+
+The exit code is 2 if a part of the daemon is degraded, and 5 if the daemon does not respond.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  masker status
+  masker status --interval 5
+  masker status --json | jq .requests_per_second
+
+On a terminal the view is updated until you press q, Esc or Ctrl-C. Without a terminal the command takes two samples \
+and prints one line, or one object with --json; the exit code is 2 if a part of the daemon is degraded, and 5 if the \
+daemon does not respond.
+
+The command needs the scope metrics:read. Keys need keys:read, rotations vault:read, and the hash of the audit log \
+audit:read; parts without their scope are left out. Keys and rotations are requested once per minute, because each \
+request is recorded in the audit log.";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  sudo masker doctor
+  masker doctor --config ./masker.toml
+  sudo masker doctor --json | jq '.checks[] | select(.status != \"ok\")'
+
+Doctor examines keys, credentials, the socket, the vault, the audit log, the clock, the host and the policies, before \
+the daemon starts and while it serves. It changes nothing. It uses the keys of its own environment, or else those that \
+the installed unit provides. What this user may not read is reported as a warning: run it as root, or as the daemon's \
+user.
+
+Each line has a status (ok, warning or error), the check, what was found, and what to do. --quiet leaves out what is \
+ok. The exit code is 1 if there is an error.";
+
+pub(super) const WHOAMI: &str = "\
+Examples:
+  masker whoami
+  masker whoami --json | jq .scopes
+  MASKER_API_KEY=$(cat nightly.key) masker whoami
+
+With MASKER_API_KEY set, every command, including this one, acts as the owner of that key only.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  masker completions bash > /usr/share/bash-completion/completions/masker
+  masker completions zsh > \"${fpath[1]}/_masker\"
+  masker completions fish > ~/.config/fish/completions/masker.fish";

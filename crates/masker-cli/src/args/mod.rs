@@ -1,0 +1,177 @@
+//! The arguments of every command.
+//!
+//! Users learn a command from its help. So each help text ends with examples, and explains what the names of the options
+//! do not.
+
+mod access;
+mod help;
+mod values;
+mod vault;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+use masker_config::LogLevel;
+
+pub use self::{
+    access::{
+        ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, KeysCommand, PolicyCommand,
+        SessionListArgs, SessionStatusArg, SessionsCommand, VerifyArgs,
+    },
+    values::{BulkArgs, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
+    vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
+};
+use crate::exit::Exit;
+
+/// Swap personal data for tokens and back
+///
+/// masker keeps personal data out of the systems that do not need it. `masker serve` runs the daemon, which holds the
+/// keys and the vault. The other commands connect to its Unix socket.
+#[derive(Debug, Parser)]
+#[command(name = "masker", version, args_override_self = true, max_term_width = 100, after_help = help::MASKER)]
+pub struct Arguments {
+    /// The options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The options that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The configuration file [default: MASKER_CONFIG, or the first of ./masker.toml,
+    /// ~/.config/masker/config.toml, /etc/masker/masker.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The daemon's socket [default: MASKER_SERVER, MASKER_SOCKET, or the configuration's]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The daemon's address, such as unix:///run/masker/masker.sock
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    pub server: Option<String>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only results and errors; serve logs warnings and errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Print each request and its duration on standard error; serve logs more
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = help::SERVE)]
+    Serve(ServeArgs),
+    /// Demonstrate masker in a minute, with temporary keys and a temporary vault
+    #[command(after_help = help::DEMO)]
+    Demo,
+    /// Every other command.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A command that asks a daemon, or needs none.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Swap values for tokens
+    #[command(after_help = help::TOKENIZE)]
+    Tokenize(TokenizeArgs),
+    /// Swap tokens back for values
+    #[command(after_help = help::REHYDRATE)]
+    Rehydrate(RehydrateArgs),
+    /// Look up the tokens of values without minting any
+    #[command(after_help = help::LOOKUP)]
+    Lookup(ValueArgs),
+    /// Create, change and revoke API keys
+    #[command(subcommand, after_help = help::API_KEYS)]
+    ApiKeys(ApiKeysCommand),
+    /// Generate keys, and show the state of the daemon's keys
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(KeysCommand),
+    /// Manage the vault
+    #[command(subcommand, after_help = help::VAULT)]
+    Vault(VaultCommand),
+    /// Open, list and close sessions
+    #[command(subcommand, after_help = help::SESSIONS)]
+    Sessions(SessionsCommand),
+    /// Read and verify the audit log
+    #[command(subcommand, after_help = help::AUDIT)]
+    Audit(AuditCommand),
+    /// Validate, show and reload policies
+    #[command(subcommand, after_help = help::POLICY)]
+    Policy(PolicyCommand),
+    /// Print the daemon's health
+    #[command(after_help = help::HEALTH)]
+    Health,
+    /// Watch the daemon at work; without a terminal, print one line
+    #[command(after_help = help::STATUS)]
+    Status(StatusArgs),
+    /// Examine this host's installation of masker
+    #[command(after_help = help::DOCTOR)]
+    Doctor,
+    /// Print which caller the daemon takes you for, and your scopes
+    #[command(after_help = help::WHOAMI)]
+    Whoami,
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `masker serve`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ServeArgs {
+    /// Serve a vault that has lost acknowledged records, for example after its disk was restored
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Accept an active key that another key had replaced
+    #[arg(long)]
+    pub accept_key_rollback: bool,
+    /// Acknowledge a broken chain of the audit log, and report the log as healthy again
+    #[arg(long)]
+    pub accept_audit_break: bool,
+}
+
+/// `masker status`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// Seconds between two samples
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub interval: u64,
+}
+
+impl Global {
+    /// Returns the log level that the flags set, if they set one.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        match (self.quiet, self.verbose) {
+            (_, 2..) => Some(LogLevel::Trace),
+            (_, 1) => Some(LogLevel::Debug),
+            (true, 0) => Some(LogLevel::Warn),
+            (false, 0) => None,
+        }
+    }
+}
+
+impl Arguments {
+    /// Parses a command line, beginning with the program's name.
+    ///
+    /// # Errors
+    /// The exit code: help or the version was printed, or the command line is invalid, which standard error explains.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(words).map_err(|error| {
+            // If printing fails, there is no other place to report it.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        })
+    }
+}

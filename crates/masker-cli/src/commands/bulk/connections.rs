@@ -1,0 +1,66 @@
+//! A pool of connections to the daemon, each with one request in flight.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::{body::Bytes, header::HeaderValue};
+
+use crate::context::{CommandContext, CommandError};
+use masker_client::{Client, ClientError, ClientReply};
+
+/// Longest `Retry-After` of the daemon that does not end the command.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Maximum number of retries of one request.
+const PAUSES_MAX: usize = 60;
+
+/// Idle connections, and the parameters for opening more.
+pub(super) struct ConnectionPool {
+    socket: PathBuf,
+    authorization: Option<HeaderValue>,
+    masker_session: Option<String>,
+    idle: Mutex<Vec<Client>>,
+}
+
+impl ConnectionPool {
+    /// Opens a connection, so that an unreachable daemon is reported before any input is read.
+    pub(super) async fn open(ctx: &CommandContext<'_>) -> Result<Self, CommandError> {
+        let connections = ConnectionPool {
+            socket: ctx.socket()?,
+            authorization: ctx.authorization()?,
+            masker_session: ctx.masker_session()?,
+            idle: Mutex::default(),
+        };
+        let client = connections.take().await?;
+        connections.put_back(client);
+        Ok(connections)
+    }
+
+    /// Returns an idle connection, or opens one.
+    pub(super) async fn take(&self) -> Result<Client, CommandError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(client) => Ok(client),
+            None => Ok(Client::connect(&self.socket).await?.with_authorization(self.authorization.clone())),
+        }
+    }
+
+    /// Returns a connection to the pool.
+    pub(super) fn put_back(&self, client: Client) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+
+    /// Sends a request, and retries it when the daemon says so.
+    pub(super) async fn send(&self, client: &mut Client, path: &str, body: Bytes) -> Result<ClientReply, CommandError> {
+        let session = self.masker_session.as_deref();
+        for _ in 0..PAUSES_MAX {
+            match client.post_json(session, path, body.clone()).await {
+                Err(ClientError::Busy { after, .. }) if after <= PAUSE_MAX => tokio::time::sleep(after).await,
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(client.post_json(session, path, body).await?)
+    }
+}

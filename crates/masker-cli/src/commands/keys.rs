@@ -1,0 +1,200 @@
+//! `masker keys`.
+
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    args::KeysCommand,
+    context::{CommandContext, CommandError},
+    exit::Exit,
+    format::day,
+    output::yes_or_no,
+};
+use masker_api::{KeyList, KeyStatus, KeysReloadReport};
+use masker_core::crypto::{GenerationKeys, SecretKey};
+use masker_types::{kind::Kid, mode::Mode};
+
+/// Longest text of a key, in bytes: 44 characters and white space around them.
+const KEY_TEXT_BYTES_MAX: usize = 4_096;
+
+#[derive(Serialize)]
+struct GeneratedKey<'a> {
+    kid: &'a str,
+    variable: &'a str,
+    key: &'a str,
+    fingerprint: &'a str,
+}
+
+/// Runs a command of the group.
+pub(super) async fn run(command: KeysCommand, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    match command {
+        KeysCommand::Generate { kid } => generate(&kid, ctx),
+        KeysCommand::Fingerprint { kid } => fingerprint(&kid, ctx),
+        KeysCommand::Status => status(ctx).await,
+        KeysCommand::Reload => reload(ctx).await,
+    }
+}
+
+/// `masker keys generate`.
+fn generate(kid: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let kid = parse_kid(kid)?;
+    let error = |error: &dyn fmt::Display| CommandError::Other(format!("failed to generate a key: {error}"));
+    let key = SecretKey::generate(&mut rand::rng()).map_err(|cause| error(&cause))?;
+    let (variable, fingerprint) = (format!("MASKER_KEY_{kid}"), fingerprint_of(kid, &key)?);
+    let key = key.to_base64();
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&GeneratedKey {
+            kid: kid.as_str(),
+            variable: &variable,
+            key: key.expose_secret(),
+            fingerprint: &fingerprint,
+        })?;
+    } else {
+        output.line(&Zeroizing::new(format!("{variable}={}", key.expose_secret())))?;
+    }
+    output.flush()?;
+    output.note(&format!("the fingerprint of the key: {fingerprint}"));
+    Ok(Exit::Done)
+}
+
+fn parse_kid(text: &str) -> Result<Kid, CommandError> {
+    Kid::parse(&text.to_ascii_uppercase()).ok_or_else(|| {
+        CommandError::Usage(
+            "--kid: a key id is a letter followed by at most 47 letters, digits and `_`; it must not end in `_OLD` or \
+             `_FILE`, and must not be `ROTATION_GRACE_DAYS`"
+                .to_owned(),
+        )
+    })
+}
+
+fn fingerprint_of(kid: Kid, key: &SecretKey) -> Result<String, CommandError> {
+    let keys = GenerationKeys::derive(kid, key, Mode::Live);
+    let keys = keys.map_err(|error| CommandError::Other(format!("failed to derive the fingerprint: {error}")))?;
+    Ok(keys.fingerprint().to_string())
+}
+
+/// `masker keys fingerprint`.
+fn fingerprint(kid: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let kid = parse_kid(kid)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_TEXT_BYTES_MAX));
+    let input = io::stdin().lock();
+    input.take(KEY_TEXT_BYTES_MAX as u64).read_to_end(&mut text).map_err(CommandError::Input)?;
+    let key = SecretKey::parse_base64(&text).map_err(|error| CommandError::Other(format!("standard input {error}")))?;
+    let fingerprint = fingerprint_of(kid, &key)?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&serde_json::json!({ "kid": kid.as_str(), "fingerprint": fingerprint }))?;
+    } else {
+        output.line(&fingerprint)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// `masker keys status`.
+async fn status(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let reply = ctx.get("/api/v1/keys").await?;
+    let list: KeyList = reply.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&list)?;
+        return Ok(Exit::Done);
+    }
+    output.table(&HEADER, list.keys.into_iter().map(row).collect())?;
+    let advice = list.advice.iter().map(|advice| format!("{}: {}", advice.kid, advice.text));
+    if output.is_terminal() {
+        output.line("")?;
+        for line in advice {
+            output.line(&line)?;
+        }
+    } else {
+        // On standard error, because another program reads the rows.
+        output.flush()?;
+        advice.for_each(|line| output.note(&line));
+    }
+    Ok(Exit::Done)
+}
+
+/// `masker keys reload`.
+async fn reload(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let reply = ctx.post("/api/v1/keys/reload", &serde_json::json!({})).await?;
+    let report: KeysReloadReport = reply.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let loaded = report.keys.into_iter().filter(|key| key.loaded);
+    let row = |key: KeyStatus| vec![key.kid, key.fingerprint, key.generation];
+    output.table(&["KID", "FINGERPRINT", "GENERATION"], loaded.map(row).collect())?;
+    output.flush()?;
+    for warning in &report.warnings {
+        output.error(&format!("warning: {warning}"));
+    }
+    Ok(Exit::Done)
+}
+
+const HEADER: [&str; 11] = [
+    "KID",
+    "FINGERPRINT",
+    "GENERATION",
+    "FIRST SEEN",
+    "OLD SINCE",
+    "GRACE",
+    "RECORDS",
+    "ALIASES",
+    "LAST USED",
+    "SESSIONS",
+    "REMOVABLE",
+];
+
+fn row(key: KeyStatus) -> Vec<String> {
+    let generation = if key.loaded { key.generation.clone() } else { format!("{}, not loaded", key.generation) };
+    vec![
+        key.kid,
+        key.fingerprint,
+        generation,
+        day(key.first_seen),
+        day(key.old_since),
+        grace(key.grace_ends, key.grace_days_left),
+        key.vault_records.to_string(),
+        key.vault_aliases.to_string(),
+        day(key.last_used),
+        key.open_sessions.map_or_else(|| "-".to_owned(), |sessions| sessions.to_string()),
+        yes_or_no(key.removable),
+    ]
+}
+
+fn grace(ends: Option<String>, days_left: Option<i64>) -> String {
+    match (days_left, day(ends)) {
+        (None, _) => "-".to_owned(),
+        (Some(..=0), day) => format!("over since {day}"),
+        (Some(1), day) => format!("to {day}, 1 day left"),
+        (Some(days), day) => format!("to {day}, {days} days left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grace;
+
+    #[test]
+    fn a_grace_period_has_its_last_day_and_the_days_left() {
+        let at = || Some("2027-02-04T08:00:00.5Z".to_owned());
+        let texts = [Some(30), Some(1), Some(0), Some(-3), None].map(|days| grace(at(), days));
+        let expected = [
+            "to 2027-02-04, 30 days left",
+            "to 2027-02-04, 1 day left",
+            "over since 2027-02-04",
+            "over since 2027-02-04",
+            "-",
+        ];
+        assert_eq!(texts, expected);
+    }
+}

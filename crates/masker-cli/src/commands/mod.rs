@@ -1,0 +1,50 @@
+//! The commands that ask a daemon, or that need none. One module for each command or group of commands.
+
+mod api_keys;
+mod audit;
+mod bulk;
+mod keys;
+mod policy;
+mod sessions;
+mod status;
+mod values;
+mod vault;
+
+use clap::CommandFactory;
+
+use self::values::ValueOperation;
+use crate::{
+    args::{Arguments, ClientCommand},
+    context::{CommandContext, CommandError},
+    doctor,
+    exit::Exit,
+    live,
+};
+
+/// Runs a command.
+pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    match command {
+        ClientCommand::Tokenize(args) if args.bulk.is_wanted() => bulk::tokenize(&args, ctx).await,
+        ClientCommand::Rehydrate(args) if args.bulk.is_wanted() => bulk::rehydrate(&args, ctx).await,
+        ClientCommand::Tokenize(args) => values::run(ValueOperation::Tokenize(&args.into()), ctx).await,
+        ClientCommand::Rehydrate(args) => values::run(ValueOperation::Rehydrate(&args.tokens), ctx).await,
+        ClientCommand::Lookup(args) => values::run(ValueOperation::Lookup(&args), ctx).await,
+        ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
+        ClientCommand::Keys(command) => keys::run(command, ctx).await,
+        ClientCommand::Vault(command) => vault::run(command, ctx).await,
+        ClientCommand::Sessions(command) => sessions::run(command, ctx).await,
+        ClientCommand::Audit(command) => audit::run(command, ctx).await,
+        ClientCommand::Policy(command) => policy::run(command, ctx).await,
+        ClientCommand::Health => status::health(ctx).await,
+        ClientCommand::Whoami => status::whoami(ctx).await,
+        ClientCommand::Status(args) => live::run(&args, ctx).await,
+        ClientCommand::Doctor => doctor::command::run(ctx).await,
+        ClientCommand::Completions { shell } => {
+            // Generated into memory, because the generator panics if it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "masker", &mut script);
+            ctx.output.bytes(&script)?;
+            Ok(Exit::Done)
+        }
+    }
+}

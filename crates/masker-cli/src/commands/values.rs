@@ -1,0 +1,244 @@
+//! `masker tokenize`, `rehydrate`, `lookup` and `vault forget`: one output line for each input line.
+
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    io::{self, IsTerminal},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    args::{TokenArgs, ValueArgs},
+    context::{CommandContext, CommandError},
+    exit::Exit,
+    lines::{InputLines, InvalidUtf8, LineReader},
+};
+use masker_api::{
+    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
+    TokenizeRequest, TokenizeResult,
+};
+use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
+
+/// The operation on every line.
+pub(super) enum ValueOperation<'a> {
+    Tokenize(&'a ValueArgs),
+    Lookup(&'a ValueArgs),
+    Rehydrate(&'a TokenArgs),
+    Forget(&'a TokenArgs),
+}
+
+impl ValueOperation<'_> {
+    /// Returns the values or tokens among the arguments.
+    fn arguments(&self) -> &[OsString] {
+        match self {
+            ValueOperation::Tokenize(args) | ValueOperation::Lookup(args) => &args.values,
+            ValueOperation::Rehydrate(args) | ValueOperation::Forget(args) => &args.tokens,
+        }
+    }
+
+    /// Returns what the items are called in messages.
+    fn items_name(&self) -> &'static str {
+        match self {
+            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => "values",
+            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => "tokens",
+        }
+    }
+
+    /// Returns the code of an item that is not UTF-8.
+    fn invalid_code(&self) -> Code {
+        match self {
+            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => Code::ValueInvalid,
+            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => Code::TokenMalformed,
+        }
+    }
+}
+
+/// The result of a line.
+trait LineOutcome: Serialize {
+    /// Returns the line to print, or the error.
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError>;
+}
+
+impl LineOutcome for TokenizeResult<'_> {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            TokenizeResult::Token { token: text, .. } | TokenizeResult::Value { value: text } => Ok((**text).into()),
+            TokenizeResult::Redacted { redacted } => Ok(redacted.into()),
+            TokenizeResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl LineOutcome for RehydrateResult<'_> {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            RehydrateResult::Value { value, .. } => Ok((**value).into()),
+            RehydrateResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl LineOutcome for LookupResult {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            LookupResult::Tokens { tokens } => Ok(tokens.join("\t").into()),
+            LookupResult::Error { error } => Err(error),
+        }
+    }
+}
+
+impl LineOutcome for ForgetResult {
+    fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
+        match self {
+            ForgetResult::Forgotten { forgotten } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
+            ForgetResult::Error { error } => Err(error),
+        }
+    }
+}
+
+/// Processes the arguments, or standard input if there are none.
+pub(super) async fn run(operation: ValueOperation<'_>, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let mut run = ValueRun { operation, ctx, done: 0, failed: 0 };
+    if run.operation.arguments().is_empty() {
+        run.standard_input().await?;
+    } else {
+        let arguments = run.operation.arguments().to_vec();
+        for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
+            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidUtf8);
+            run.batch(&arguments.iter().map(text).collect()).await?;
+        }
+    }
+    if run.failed == 0 {
+        return Ok(Exit::Done);
+    }
+    if run.done > 1 {
+        let (failed, done, items) = (run.failed, run.done, run.operation.items_name());
+        run.ctx.output.note(&format!("{failed} of {done} {items} failed"));
+    }
+    Ok(Exit::Failure)
+}
+
+/// A run of an operation, with its counts.
+struct ValueRun<'a, 's> {
+    operation: ValueOperation<'a>,
+    ctx: &'a mut CommandContext<'s>,
+    done: u64,
+    failed: u64,
+}
+
+impl ValueRun<'_, '_> {
+    async fn standard_input(&mut self) -> Result<(), CommandError> {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            let items = self.operation.items_name();
+            self.ctx.output.note(&format!("type or paste {items}, one per line; end with Ctrl-D"));
+        }
+        let mut reader = LineReader::new(stdin);
+        loop {
+            // On a blocking thread, so that the connection is driven while the command waits for input.
+            let read = tokio::task::spawn_blocking(move || {
+                let batch = reader.next_batch();
+                (reader, batch)
+            });
+            let (back, batch) = read.await.map_err(|failed| CommandError::Input(io::Error::other(failed)))?;
+            reader = back;
+            // The daemon may have closed the connection meanwhile. Its task must notice that first, so that the batch goes
+            // over a new one.
+            tokio::task::yield_now().await;
+            match batch.map_err(CommandError::Input)? {
+                Some(lines) => self.batch(&lines).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn batch(&mut self, lines: &InputLines) -> Result<(), CommandError> {
+        let texts: Vec<&str> = lines.iter().flatten().map(|text| text.as_str()).collect();
+        let (path, reply) = match &self.operation {
+            ValueOperation::Tokenize(args) => {
+                let path = "/api/v1/tokenize";
+                (path, self.ctx.post_in_session(path, &tokenize_request(args, &texts)).await?)
+            }
+            ValueOperation::Lookup(args) => {
+                let path = "/api/v1/lookup";
+                (path, self.ctx.post(path, &tokenize_request(args, &texts)).await?)
+            }
+            ValueOperation::Rehydrate(args) => {
+                let path = "/api/v1/rehydrate";
+                (path, self.ctx.post_in_session(path, &token_request(args, &texts)).await?)
+            }
+            ValueOperation::Forget(args) => {
+                let path = "/api/v1/forget";
+                (path, self.ctx.post(path, &token_request(args, &texts)).await?)
+            }
+        };
+        match self.operation {
+            ValueOperation::Tokenize(_) => self.show::<TokenizeResult<'_>>(path, lines, reply.json()?),
+            ValueOperation::Lookup(_) => self.show::<LookupResult>(path, lines, reply.json()?),
+            ValueOperation::Rehydrate(_) => self.show::<RehydrateResult<'_>>(path, lines, reply.json()?),
+            ValueOperation::Forget(_) => self.show::<ForgetResult>(path, lines, reply.json()?),
+        }
+    }
+
+    /// Prints one line for each of `lines`: its result, or the error that it is not UTF-8.
+    fn show<'r, T: LineOutcome + Deserialize<'r>>(
+        &mut self,
+        path: &str,
+        lines: &InputLines,
+        answer: Answer<T>,
+    ) -> Result<(), CommandError> {
+        let (sent, received) = (lines.iter().flatten().count(), answer.results.len());
+        if sent != received {
+            let message = format!("{path}: {sent} items were sent, and the response has {received} results");
+            return Err(CommandError::Other(message));
+        }
+        let not_text = ForgetResult::Error {
+            error: ItemError { code: self.operation.invalid_code().to_string(), detail: "not UTF-8 text".to_owned() },
+        };
+        let mut results = answer.results.iter();
+        for line in lines {
+            self.done += 1;
+            match line.as_ref().ok().and_then(|_| results.next()) {
+                Some(outcome) => self.show_one(outcome)?,
+                None => self.show_one(&not_text)?,
+            }
+        }
+        Ok(self.ctx.output.flush()?)
+    }
+
+    fn show_one(&mut self, outcome: &impl LineOutcome) -> io::Result<()> {
+        let output = &mut self.ctx.output;
+        let line = match outcome.line() {
+            Ok(line) => line,
+            Err(error) => {
+                self.failed += 1;
+                output.error(&format!("line {}: {}: {}", self.done, error.code, error.detail));
+                "".into()
+            }
+        };
+        if output.is_json() {
+            return output.json(outcome);
+        }
+        if line.contains(['\n', '\r']) && !output.is_terminal() {
+            output.note(&format!("line {}: the value has line breaks; use --json to keep it on one line", self.done));
+        }
+        output.line(&line)
+    }
+}
+
+fn tokenize_request<'a>(args: &'a ValueArgs, texts: &[&'a str]) -> TokenizeRequest<'a> {
+    let item = |text: &&'a str| TokenizeItem { kind: args.kind.as_str().into(), value: (*text).into(), context: None };
+    TokenizeRequest {
+        policy: args.policy.as_deref().map(Into::into),
+        context: args.context.as_deref().map(Into::into),
+        items: texts.iter().map(item).collect(),
+    }
+}
+
+fn token_request<'a>(args: &'a TokenArgs, texts: &[&'a str]) -> RehydrateRequest<'a> {
+    RehydrateRequest {
+        context: args.context.as_deref().map(Into::into),
+        tokens: texts.iter().map(|text| TokenItem::Plain((*text).into())).collect(),
+    }
+}

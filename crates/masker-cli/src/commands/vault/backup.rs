@@ -1,0 +1,287 @@
+//! `masker vault export`, `import` and `inspect`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    args::{ExportArgs, ImportArgs},
+    context::{CommandContext, CommandError},
+    exit::Exit,
+    output::{Output, yes_or_no},
+    progress::Progress,
+};
+use masker_api::ImportReport;
+use masker_core::export::{ExportError, ExportHeader, PREFIX_BYTES};
+
+/// The path that means standard input or standard output.
+const STANDARD: &str = "-";
+
+/// The header of an export.
+#[derive(Serialize)]
+struct ExportDescription {
+    vault_id: String,
+    created_at: Option<String>,
+    keys: Vec<ExportKey>,
+}
+
+#[derive(Serialize)]
+struct ExportKey {
+    kid: String,
+    fingerprint: String,
+    records: u64,
+    opens: bool,
+}
+
+impl ExportDescription {
+    /// Describes a header.
+    fn of(header: &ExportHeader) -> Self {
+        let created_at = i64::try_from(header.created_at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let keys = header.keys.iter().map(|key| ExportKey {
+            kid: key.kid.to_string(),
+            fingerprint: key.fingerprint.to_string(),
+            records: key.records,
+            opens: key.wrapped.is_some(),
+        });
+        ExportDescription {
+            vault_id: HEXLOWER.encode(&header.vault_id),
+            created_at: created_at.map(|at| at.to_string()),
+            keys: keys.collect(),
+        }
+    }
+
+    /// Reads the header of an export.
+    fn read(mut source: impl Read) -> Result<Self, CommandError> {
+        let invalid = |error: ExportError| CommandError::Other(error.to_string());
+        let cut_short = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => invalid(ExportError::Damaged("it ends within its header")),
+            _ => CommandError::Input(error),
+        };
+        let mut prefix = [0; PREFIX_BYTES];
+        source.read_exact(&mut prefix).map_err(cut_short)?;
+        let mut fields = vec![0; ExportHeader::fields_bytes(&prefix).map_err(invalid)?];
+        source.read_exact(&mut fields).map_err(cut_short)?;
+        Ok(Self::of(&ExportHeader::parse_fields(&fields).map_err(invalid)?))
+    }
+
+    fn records(&self) -> u64 {
+        self.keys.iter().map(|key| key.records).sum()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![
+            vec!["vault".to_owned(), self.vault_id.clone()],
+            vec!["created at".to_owned(), self.created_at.clone().unwrap_or_else(|| "-".to_owned())],
+            vec!["records when it began".to_owned(), self.records().to_string()],
+        ];
+        for key in &self.keys {
+            let opens = if key.opens { ", which opens the file" } else { "" };
+            rows.push(vec![format!("records under {} {}{opens}", key.kid, key.fingerprint), key.records.to_string()]);
+        }
+        rows
+    }
+}
+
+/// The result of `masker vault export`, as `--json` prints it.
+#[derive(Serialize)]
+struct ExportReport<'a> {
+    file: &'a str,
+    bytes: u64,
+    #[serde(flatten)]
+    description: ExportDescription,
+}
+
+/// `masker vault export`.
+pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let to_standard_output = args.output == Path::new(STANDARD);
+    if to_standard_output && ctx.output.is_terminal() {
+        let message = "--output: an export is binary and cannot be written to a terminal: use a file, or redirect standard output";
+        return Err(CommandError::Usage(message.to_owned()));
+    }
+    let mut target = if to_standard_output { None } else { Some(ExportTarget::open(&args.output, args.force)?) };
+    let mut download = ctx.download("/api/v1/vault/export").await?;
+    let progress = Progress::bytes(None, "exported", &ctx.output);
+    // The beginning is kept until the header is complete.
+    let mut beginning = Vec::new();
+    let mut description = None;
+    let mut bytes = 0;
+    while let Some(piece) = download.next().await? {
+        match &mut target {
+            Some(target) => target.write(&piece)?,
+            None => ctx.output.bytes(&piece)?,
+        }
+        bytes += piece.len() as u64;
+        progress.advance(piece.len() as u64);
+        if description.is_none() {
+            beginning.extend_from_slice(&piece);
+            description = ExportDescription::read(beginning.as_slice()).ok();
+        }
+    }
+    progress.finish();
+    let description = match description {
+        Some(description) => description,
+        // The file is complete now, so this reports what is wrong with its header.
+        None => ExportDescription::read(beginning.as_slice())?,
+    };
+    if let Some(target) = target {
+        target.persist(args.force)?;
+    }
+    let output = &mut ctx.output;
+    let file = args.output.to_string_lossy();
+    if to_standard_output {
+        output.flush()?;
+        output.note(&format!("at least {} records in {bytes} bytes", description.records()));
+    } else if output.is_json() {
+        output.json(&ExportReport { file: &file, bytes, description })?;
+    } else {
+        let mut rows = vec![vec!["file".to_owned(), file.into_owned()], vec!["bytes".to_owned(), bytes.to_string()]];
+        rows.extend(description.rows());
+        output.table(&["EXPORT", ""], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The file of an export. Its name ends in `.partial` until it is complete and on disk.
+struct ExportTarget {
+    file: File,
+    partial: PathBuf,
+    path: PathBuf,
+    persisted: bool,
+}
+
+impl ExportTarget {
+    fn open(path: &Path, force: bool) -> Result<Self, CommandError> {
+        refuse_existing(path, force)?;
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        // A file of a killed export can have another mode.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write_error(&partial, &error)),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+        let file = file.map_err(|error| write_error(&partial, &error))?;
+        Ok(ExportTarget { file, partial, path: path.to_owned(), persisted: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        self.file.write_all(bytes).map_err(|error| write_error(&self.partial, &error))
+    }
+
+    /// Makes the file durable and gives it its final name.
+    fn persist(mut self, force: bool) -> Result<(), CommandError> {
+        self.file.sync_all().map_err(|error| write_error(&self.partial, &error))?;
+        refuse_existing(&self.path, force)?;
+        fs::rename(&self.partial, &self.path).map_err(|error| write_error(&self.path, &error))?;
+        self.persisted = true;
+        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| write_error(directory, &error))
+    }
+}
+
+impl Drop for ExportTarget {
+    fn drop(&mut self) {
+        if !self.persisted {
+            // An incomplete export is useless. If it cannot be removed, that does no harm.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+fn refuse_existing(path: &Path, force: bool) -> Result<(), CommandError> {
+    match path.symlink_metadata() {
+        Ok(_) if !force => {
+            let message = format!("{} exists already: use another name or --force", path.display());
+            Err(CommandError::Other(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_error(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Other(format!("failed to write {}: {error}", path.display()))
+}
+
+/// `masker vault import`.
+pub(super) async fn import(args: &ImportArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let from_standard_input = args.file == Path::new(STANDARD);
+    let open = || File::open(&args.file).map_err(|error| read_error(&args.file, &error));
+    let (source, length): (Box<dyn Read + Send>, Option<u64>) = if from_standard_input {
+        (Box::new(io::stdin()), None)
+    } else {
+        // A file that is not an export is rejected before it is sent.
+        ExportDescription::read(open()?)?;
+        let file = open()?;
+        let length = file.metadata().map_err(|error| read_error(&args.file, &error))?.len();
+        (Box::new(file), Some(length))
+    };
+    let path = match args.restore_erased {
+        true => "/api/v1/vault/import?restore_erased=true",
+        false => "/api/v1/vault/import",
+    };
+    let progress = Progress::bytes(length, "sent", &ctx.output);
+    let reply = ctx.upload(path, source, length, progress).await?;
+    let report: ImportReport = reply.json()?;
+    let exit = if report.damaged == 0 { Exit::Done } else { Exit::Failure };
+    show_import(&report, &mut ctx.output)?;
+    Ok(exit)
+}
+
+fn read_error(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Other(format!("failed to read {}: {error}", path.display()))
+}
+
+/// `masker vault inspect`.
+pub(super) fn inspect(file: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let description = if file == Path::new(STANDARD) {
+        ExportDescription::read(io::stdin())?
+    } else {
+        ExportDescription::read(File::open(file).map_err(|error| read_error(file, &error))?)?
+    };
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&description)?;
+    } else {
+        output.table(&["EXPORT", ""], description.rows())?;
+    }
+    output.flush()?;
+    output.note("the header is not authenticated: verifying it needs one of the keys");
+    Ok(Exit::Done)
+}
+
+fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), CommandError> {
+    if output.is_json() {
+        output.json(report)?;
+        return Ok(());
+    }
+    let rows = [
+        ("sound", yes_or_no(report.damaged == 0)),
+        ("records in the export", report.records.to_string()),
+        ("imported", report.imported.to_string()),
+        ("of these, resealed under the active key", report.resealed.to_string()),
+        ("of these, erased before and restored", report.restored.to_string()),
+        ("already present", report.present.to_string()),
+        ("conflicts: the vault's record is kept", report.conflicts.to_string()),
+        ("values that also have another token here", report.alias_conflicts.to_string()),
+        ("skipped: erased", report.erased_skipped.to_string()),
+        ("skipped: damaged in the exported vault", report.damaged.to_string()),
+        ("tombstones in the export", report.tombstones.to_string()),
+        ("tombstones written", report.tombstones_added.to_string()),
+        ("tombstones skipped: the vault has the record", report.records_kept.to_string()),
+    ];
+    output.table(&["IMPORT", ""], rows.map(|(name, value)| vec![name.to_owned(), value]).to_vec())?;
+    output.flush()?;
+    if report.erased_skipped > 0 {
+        output.note("erased records were skipped: use --restore-erased to restore them");
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `masker vault plant-honeytoken`, `honeytokens` and `remove-honeytoken`.
+
+use std::io::{self, BufRead};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    args::PlantArgs,
+    context::{CommandContext, CommandError},
+    exit::Exit,
+    output::yes_or_no,
+    url::path_id,
+};
+use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
+
+const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
+
+/// `masker vault plant-honeytoken`.
+pub(super) async fn plant(args: &PlantArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let mut value = Zeroizing::new(String::new());
+    if args.value_stdin {
+        io::stdin().lock().read_line(&mut value).map_err(CommandError::Input)?;
+    }
+    let request = HoneytokenPlant {
+        kind: args.kind.as_str().into(),
+        value: args.value_stdin.then(|| value.trim_end_matches(['\n', '\r']).into()),
+        context: args.context.as_deref().map(Into::into),
+        policy: args.policy.as_deref().map(Into::into),
+        label: args.label.as_deref().map(Into::into),
+    };
+    let reply = ctx.post(HONEYTOKENS, &request).await?;
+    let planted: HoneytokenPlanted<'_> = reply.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&planted)?;
+        return Ok(Exit::Done);
+    }
+    output.line(&planted.token)?;
+    output.flush()?;
+    output.note(&format!("the audit log identifies it by the id {}", planted.honeytoken.id));
+    Ok(Exit::Done)
+}
+
+/// `masker vault honeytokens`.
+pub(super) async fn list(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let list: HoneytokenList = ctx.get(HONEYTOKENS).await?.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&list)?;
+        return Ok(Exit::Done);
+    }
+    show(list.honeytokens, ctx)
+}
+
+/// `masker vault remove-honeytoken`.
+pub(super) async fn remove(id: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let removed: Honeytoken = ctx.delete(&format!("{HONEYTOKENS}/{}", path_id(id)?)).await?.json()?;
+    let output = &mut ctx.output;
+    if output.is_json() {
+        output.json(&removed)?;
+        return Ok(Exit::Done);
+    }
+    show(vec![removed], ctx)
+}
+
+fn show(honeytokens: Vec<Honeytoken>, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let row = |one: Honeytoken| {
+        let planted_at = one.planted_at.unwrap_or_else(|| "-".to_owned());
+        vec![one.id, one.kind, one.kid, yes_or_no(!one.carries_value), planted_at, one.planted_by, one.label]
+    };
+    let header = ["ID", "KIND", "KID", "IN THE VAULT", "PLANTED", "BY", "LABEL"];
+    ctx.output.table(&header, honeytokens.into_iter().map(row).collect())?;
+    Ok(Exit::Done)
+}

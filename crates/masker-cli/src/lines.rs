@@ -1,0 +1,158 @@
+//! Lines from standard input, in batches of what is available.
+//!
+//! The result of one read of a pipe becomes one request. So a slow producer gets each response immediately, and a fast one
+//! gets large batches. Memory is bounded by one buffer, however long the input is.
+
+use std::io::{self, Read};
+
+use zeroize::Zeroizing;
+
+use masker_types::limits::ITEMS_PER_REQUEST_MAX;
+
+/// Size of the buffer in bytes, which is also the longest line. A byte can take six as JSON, which is far below the
+/// daemon's limit for a request.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Reads lines that end in a line feed, or in a carriage return and a line feed. The last line need not end so.
+pub(super) struct LineReader<R> {
+    source: R,
+    buffer: Zeroizing<Vec<u8>>,
+    /// Number of bytes of the buffer that are input.
+    filled: usize,
+    ended: bool,
+}
+
+/// Complete lines, and the number of bytes that they take in the buffer.
+struct SplitLines {
+    lines: Vec<Result<Zeroizing<String>, InvalidUtf8>>,
+    consumed: usize,
+}
+
+/// The error of a line that is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InvalidUtf8;
+
+/// Lines in input order.
+pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidUtf8>>;
+
+impl<R: Read> LineReader<R> {
+    pub(super) fn new(source: R) -> Self {
+        LineReader { source, buffer: Zeroizing::new(vec![0; BUFFER_BYTES]), filled: 0, ended: false }
+    }
+
+    /// Returns the next lines, from one to [`ITEMS_PER_REQUEST_MAX`], or `None` at the end.
+    ///
+    /// # Errors
+    /// The source cannot be read, or a line is too long.
+    pub(super) fn next_batch(&mut self) -> io::Result<Option<InputLines>> {
+        loop {
+            let SplitLines { lines, consumed } = self.split();
+            if !lines.is_empty() {
+                self.buffer.copy_within(consumed..self.filled, 0);
+                self.filled -= consumed;
+                return Ok(Some(lines));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if self.filled == self.buffer.len() {
+                let message = format!("a line is longer than {} KiB", BUFFER_BYTES / 1_024);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            match self.source.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn split(&self) -> SplitLines {
+        let mut split = SplitLines { lines: Vec::new(), consumed: 0 };
+        while split.lines.len() < ITEMS_PER_REQUEST_MAX {
+            let rest = &self.buffer[split.consumed..self.filled];
+            let line = match rest.iter().position(|byte| *byte == b'\n') {
+                Some(end) => &rest[..=end],
+                None if self.ended && !rest.is_empty() => rest,
+                None => break,
+            };
+            split.consumed += line.len();
+            split.lines.push(text(line));
+        }
+        split
+    }
+}
+
+fn text(line: &[u8]) -> Result<Zeroizing<String>, InvalidUtf8> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    std::str::from_utf8(line).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| InvalidUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns one piece for each read.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let piece = self.0.remove(0);
+            buffer[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    fn batches(pieces: &[&str]) -> Vec<Vec<String>> {
+        let mut reader = LineReader::new(Pieces(pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect()));
+        let mut batches = Vec::new();
+        while let Some(lines) = reader.next_batch().unwrap() {
+            batches.push(lines.into_iter().map(|line| line.unwrap().to_string()).collect());
+        }
+        batches
+    }
+
+    #[test]
+    fn one_read_is_one_batch() {
+        assert_eq!(batches(&["a\nb\nc", "d\n", "e\n"]), [vec!["a", "b"], vec!["cd"], vec!["e"]]);
+    }
+
+    #[test]
+    fn splits_at_line_ends() {
+        assert_eq!(batches(&["a\r\n\n b \nlast"]), [vec!["a", "", " b "], vec!["last"]]);
+        assert_eq!(batches(&["\n"]), [vec![""]]);
+        assert!(batches(&[]).is_empty());
+        assert!(batches(&[""]).is_empty());
+    }
+
+    #[test]
+    fn a_batch_fits_into_a_request() {
+        let many = "x\n".repeat(ITEMS_PER_REQUEST_MAX + 1);
+        let sizes: Vec<usize> = batches(&[&many]).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [ITEMS_PER_REQUEST_MAX, 1]);
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_longest_line() {
+        let longest = "x".repeat(BUFFER_BYTES - 1) + "\n";
+        let mut reader = LineReader::new(longest.repeat(3).into_bytes().leak() as &[u8]);
+        for _ in 0..3 {
+            assert_eq!(reader.next_batch().unwrap().map(|lines| lines.len()), Some(1));
+        }
+        assert!(reader.next_batch().unwrap().is_none());
+        let mut reader = LineReader::new("x".repeat(BUFFER_BYTES + 1).into_bytes().leak() as &[u8]);
+        assert_eq!(reader.next_batch().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf_8_keeps_its_place() {
+        let mut reader = LineReader::new(&b"a\n\xFF\nb\n"[..]);
+        let lines = reader.next_batch().unwrap().unwrap();
+        assert_eq!(lines.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    }
+}

@@ -108,7 +108,7 @@ fn an_end_that_was_cut_off_is_missed_by_the_vault() {
 
     let daemon = launch(&site).start();
     assert!(complaint(&daemon).is_some());
-    assert!(daemon.log().text().contains("cut: the log ends here, and once went on"), "{}", daemon.log().text());
+    assert!(daemon.log().text().contains("cut: the log ends here, but it once continued"), "{}", daemon.log().text());
     daemon.stop();
 }
 

@@ -86,9 +86,9 @@ audit: ## Check the dependencies against the advisory database, if it can be rea
 # they have in `cargo test --workspace`, so that `make test` compiles them once.
 test-deb: toolchain ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
 	@scripts/deps test-deb
-	$(CARGO) build --locked --workspace --bins --examples
+	$(CARGO) build --locked --workspace --bins
 	@directory="$$(scripts/target-dir)" && \
-	  "$$directory/debug/examples/paperwork" "$$directory/debian/papers" && \
+	  "$$directory/debug/xtask" papers "$$directory/debian/papers" && \
 	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"
 
 # Both engines run at the same time. `make test` runs a minute of it on the development build.

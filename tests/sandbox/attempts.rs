@@ -78,6 +78,7 @@ pub const CALLS: &[(&str, Attempt)] = &[
     }),
     ("bind", |_| call(libc::SYS_bind, [0, 0, 0])),
     ("run-before-all-others", |_| schedule(libc::SCHED_FIFO, 1)),
+    ("run-after-all-others", |_| schedule(libc::SCHED_IDLE, 0)),
 ];
 
 /// Access to files outside of the sandbox. Each attempt fails with `EACCES`.
@@ -132,7 +133,6 @@ pub const HARMLESS: &[(&str, Attempt)] = &[
         Ok(format!("{:?} {}", user.map(|user| user.uid.as_raw()), missing.is_none()))
     }),
     ("thread", |_| Ok(thread::spawn(|| 7).join().map_err(|_| io::Error::other("panicked"))?.to_string())),
-    ("give-way-to-others", |_| schedule(libc::SCHED_IDLE, 0)),
     ("newer-call", |_| {
         let error = call(500, [0; 3]).unwrap_err();
         Ok(error.raw_os_error().unwrap_or(0).to_string())

@@ -1,8 +1,8 @@
-//! The chain: what a line is, what it proves, and what is wrong with one that proves nothing. Pure.
+//! The chain of events: the format of a line, and its verification. Pure.
 //!
 //! A line is exactly `{"event":EVENT,"hash":"HASH"}` and a line end, where EVENT is canonical JSON and HASH is
-//! `HMAC-SHA256(key, previous hash || EVENT)` in 64 lower-case hex digits. The first event follows on 32 zero bytes. As
-//! each hash covers all that came before, a line that verifies vouches for every line above it.
+//! `HMAC-SHA256(key, previous hash || EVENT)` in 64 lower-case hex digits. The previous hash of the first event is 32 zero
+//! bytes. Each hash covers all earlier events, so a line that verifies vouches for every line above it.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -18,19 +18,19 @@ const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}";
 const HASH_DIGITS: usize = 64;
 
-/// A place in the chain: the number of an event and its hash. Whoever keeps one outside of the log can tell later that
-/// nothing before it was changed and that the log was not cut above it.
+/// A position in the chain: the number of an event and its hash. A head that is kept outside of the log shows later that no
+/// event up to it was changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ChainHead {
-    /// The number of the event, from 1; 0 stands before the first.
+    /// The number of the event, from 1; 0 before the first event.
     pub sequence: u64,
-    /// Its hash.
+    /// The hash of the event.
     pub hash: [u8; 32],
 }
 
 impl ChainHead {
-    /// Where the chain begins, before any event.
+    /// The beginning of the chain, before any event.
     pub const GENESIS: ChainHead = ChainHead { sequence: 0, hash: [0; 32] };
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for ChainHead {
     }
 }
 
-/// A text that is no [`ChainHead`].
+/// The error of parsing a [`ChainHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not of the form NUMBER:HASH, with 64 lower-case hex digits")]
 pub struct InvalidHead;
@@ -55,7 +55,7 @@ impl FromStr for ChainHead {
             sequence: sequence.parse().map_err(|_| InvalidHead)?,
             hash: parse_hash(hash).ok_or(InvalidHead)?,
         };
-        // One place has one text.
+        // Each head has one text only.
         (head.to_string() == text).then_some(head).ok_or(InvalidHead)
     }
 }
@@ -68,7 +68,7 @@ impl TryFrom<String> for ChainHead {
     }
 }
 
-/// Reads 64 lower-case hex digits; `None` for anything else.
+/// Parses 64 lower-case hex digits; returns `None` for anything else.
 pub fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     (text.len() == HASH_DIGITS).then_some(())?;
@@ -76,7 +76,7 @@ pub fn parse_hash(text: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
-/// Puts the event that stands at the end of `text`, from `start` on, into a line, and gives the head that it makes.
+/// Completes the line of the event that begins at `start` in `text`. Returns the new head.
 pub(super) fn seal(text: &mut Vec<u8>, start: usize, key: &ChainKey, previous: &ChainHead) -> ChainHead {
     let hash = key.link(&previous.hash, &text[start..]);
     let mut digits = [0; HASH_DIGITS];
@@ -88,31 +88,31 @@ pub(super) fn seal(text: &mut Vec<u8>, start: usize, key: &ChainKey, previous: &
     ChainHead { sequence: previous.sequence + 1, hash }
 }
 
-/// Begins a line, so that an event can be written after it and be sealed.
+/// Begins a line. Returns the position at which the caller appends the event before it calls [`seal`].
 pub(super) fn begin_line(text: &mut Vec<u8>) -> usize {
     text.extend_from_slice(BEFORE_EVENT);
     text.len()
 }
 
-/// A line of the right form, not yet verified.
+/// A well-formed line that is not verified.
 pub(super) struct ParsedLine<'a> {
     pub(super) event: &'a [u8],
-    pub(super) facts: EventFields<'a>,
+    pub(super) fields: EventFields<'a>,
     hash: [u8; 32],
 }
 
 impl<'a> ParsedLine<'a> {
-    /// Takes a line without its end apart; `None` where it has not the form of one.
+    /// Parses a line without its line end; returns `None` if it is malformed.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(BEFORE_EVENT)?.strip_suffix(AFTER_HASH)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(HASH_DIGITS)?)?;
         let event = rest.strip_suffix(BEFORE_HASH)?;
         let hash = parse_hash(std::str::from_utf8(hash).ok()?)?;
-        Some(ParsedLine { event, facts: serde_json::from_slice(event).ok()?, hash })
+        Some(ParsedLine { event, fields: serde_json::from_slice(event).ok()?, hash })
     }
 }
 
-/// What the log itself goes by.
+/// The fields of an event that the log reads.
 #[derive(Deserialize)]
 pub(super) struct EventFields<'a> {
     pub(super) seq: u64,
@@ -124,26 +124,26 @@ pub(super) struct EventFields<'a> {
     pub(super) caller: Option<CallerName<'a>>,
 }
 
-/// Who an event is of.
+/// The caller of an event.
 #[derive(Deserialize)]
 pub(super) struct CallerName<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
 }
 
-/// What the first line of a segment says.
+/// The details of the event that opens a segment.
 #[derive(Clone, Copy, Deserialize)]
 pub(super) struct SegmentOpening {
-    /// Where the chain stood.
+    /// The last event before the segment.
     pub(super) previous: ChainHead,
-    /// Whether it is known to be broken, and nobody has taken note.
+    /// Whether the chain is known to be broken, and no operator has accepted the break.
     pub(super) unresolved_break: bool,
 }
 
-/// What is said of a segment before it is removed.
+/// The details of the event that announces the removal of a segment.
 #[derive(Clone, Copy, Deserialize)]
 struct SegmentRemoval {
-    /// Where the chain stood at its end.
+    /// The last event of the segment.
     head: ChainHead,
 }
 
@@ -158,23 +158,23 @@ fn detail<T: for<'a> Deserialize<'a>>(event: &[u8]) -> Option<T> {
 
 /// A line that verifies.
 pub(super) struct VerifiedLine<'a> {
-    /// The event's text.
+    /// The text of the event.
     pub(super) event: &'a [u8],
-    /// What of it the log itself goes by.
-    pub(super) facts: EventFields<'a>,
-    /// Where the chain stands after it.
+    pub(super) fields: EventFields<'a>,
+    /// The head of the chain after this line.
     pub(super) head: ChainHead,
-    /// What it says, where it opens a segment.
+    /// The details, if the event opens a segment.
     pub(super) opened: Option<SegmentOpening>,
 }
 
 impl VerifiedLine<'_> {
+    /// Returns whether the event has this operation.
     pub(super) fn is(&self, op: AuditOperation) -> bool {
-        self.facts.op == op.as_str()
+        self.fields.op == op.as_str()
     }
 
-    /// Where the chain stood at the end of a segment that this event says is to be removed.
-    pub(super) fn removes(&self) -> Option<ChainHead> {
+    /// Returns the last event of the segment whose removal this event announces.
+    pub(super) fn removed_head(&self) -> Option<ChainHead> {
         self.is(AuditOperation::SegmentRemoved)
             .then(|| detail::<SegmentRemoval>(self.event))
             .flatten()
@@ -182,69 +182,69 @@ impl VerifiedLine<'_> {
     }
 }
 
-/// What is wrong with a line.
+/// Why a line does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineError {
-    /// It is in its place and not what was written there.
-    #[error("changed: its hash does not fit")]
+    /// The line is in its position, but it is not the line that was written there.
+    #[error("changed: its hash does not match")]
     Changed,
-    /// It has not the form of a line.
-    #[error("changed: it is no line of an audit log")]
+    /// The line is malformed.
+    #[error("changed: it is not a line of an audit log")]
     Malformed,
-    /// Its hash fits an event that is not written as RFC 8785 says: not by masker, but by someone with the key.
+    /// The hash matches an event that is not canonical JSON. masker did not write it, but someone who has the key did.
     #[error("changed: its event is not canonical JSON")]
     NotCanonical,
-    /// The compressed file breaks off or is damaged here.
+    /// The compressed file is truncated or damaged here.
     #[error("changed: the compressed file is damaged from here on")]
     Damaged,
-    /// It is another one than was noted outside of the log.
+    /// The event is not the one that was noted outside of the log.
     #[error("changed: event {sequence} is not the one that was noted outside of the log")]
     Replaced {
         /// The number of the event.
         sequence: u64,
     },
-    /// Its segment goes on from somewhere else.
-    #[error("changed: its segment goes on from event {stated}, and not from the one above")]
+    /// The segment does not continue the one before it.
+    #[error("changed: its segment continues event {stated}, which is not the one above")]
     DoesNotContinue {
-        /// Where the segment says that the chain stood.
+        /// The last event before the segment, according to its first line.
         stated: u64,
     },
-    /// A file that does not begin as a segment does.
-    #[error("missing: the segment's first line is not here")]
+    /// The file does not begin with the first line of a segment.
+    #[error("missing: the first line of the segment")]
     Headless,
-    /// Events before it are not there.
-    #[error("missing: event {expected} should be here, and this is {found}")]
+    /// Events before this one are missing.
+    #[error("missing: expected event {expected}, found {found}")]
     Missing {
-        /// The number that should be here.
+        /// The expected number.
         expected: u64,
-        /// The number that is here.
+        /// The number that was found.
         found: u64,
     },
-    /// The oldest segments are gone, and no event says that they were removed.
-    #[error("missing: the log begins after event {before}, and no event says that what was before it was removed")]
+    /// The oldest segments are missing, and no event announces their removal.
+    #[error("missing: the log begins after event {before}, and no event announces the removal of what was before it")]
     Beheaded {
-        /// The last event that is not there.
+        /// The last missing event.
         before: u64,
     },
-    /// It stands above or below its place.
-    #[error("reordered: event {expected} should be here, and this is {found}")]
+    /// The line is above or below its position.
+    #[error("reordered: expected event {expected}, found {found}")]
     Reordered {
-        /// The number that should be here.
+        /// The expected number.
         expected: u64,
-        /// The number that is here.
+        /// The number that was found.
         found: u64,
     },
-    /// The last line has no end.
+    /// The last line has no line end.
     #[error("cut: the line has no end")]
     Torn,
-    /// The log ends before a head that it once had.
-    #[error("cut: the log ends here, and once went on")]
+    /// The log ends before an event that it once had.
+    #[error("cut: the log ends here, but it once continued")]
     Cut,
 }
 
 impl LineError {
-    /// `changed`, `missing`, `reordered` or `cut`.
+    /// Returns `changed`, `missing`, `reordered` or `cut`.
     pub const fn as_str(self) -> &'static str {
         match self {
             LineError::Changed
@@ -260,36 +260,36 @@ impl LineError {
     }
 }
 
-/// Follows the chain from line to line.
+/// Verifies the chain line by line.
 pub(super) struct ChainVerifier<'k> {
     key: &'k ChainKey,
     head: Option<ChainHead>,
-    /// Whether events are held against RFC 8785, too. That takes longer than all else.
+    /// Whether to check that events are canonical, which takes longer than everything else.
     canonical: bool,
 }
 
 impl<'k> ChainVerifier<'k> {
-    /// Begins at the first line of any segment: it says where the chain stood, and its hash vouches for that.
+    /// Returns a verifier that begins at the first line of any segment, which names the event before it.
     pub(super) fn new(key: &'k ChainKey, canonical: bool) -> Self {
         ChainVerifier { key, head: None, canonical }
     }
 
-    /// Where the chain stands.
+    /// Returns the last verified event.
     pub(super) fn head(&self) -> Option<ChainHead> {
         self.head
     }
 
-    /// Verifies the next line, given without its end.
-    pub(super) fn follow<'a>(&mut self, line: &'a [u8]) -> Result<VerifiedLine<'a>, LineError> {
-        let ParsedLine { event, facts, hash } = ParsedLine::parse(line).ok_or(LineError::Malformed)?;
-        let opens = facts.op == AuditOperation::SegmentOpened.as_str();
+    /// Verifies the next line, given without its line end.
+    pub(super) fn verify_line<'a>(&mut self, line: &'a [u8]) -> Result<VerifiedLine<'a>, LineError> {
+        let ParsedLine { event, fields, hash } = ParsedLine::parse(line).ok_or(LineError::Malformed)?;
+        let opens = fields.op == AuditOperation::SegmentOpened.as_str();
         let opened: Option<SegmentOpening> = opens.then(|| detail(event)).flatten();
         let previous = match (self.head, opened) {
             (Some(head), _) => head,
             (None, Some(opened)) => opened.previous,
             (None, None) => return Err(LineError::Headless),
         };
-        let (expected, found) = (previous.sequence + 1, facts.seq);
+        let (expected, found) = (previous.sequence + 1, fields.seq);
         if found != expected {
             return Err(if found > expected {
                 LineError::Missing { expected, found }
@@ -298,7 +298,7 @@ impl<'k> ChainVerifier<'k> {
             });
         }
         if self.key.link(&previous.hash, event) != hash {
-            // A segment that was begun after the chain broke vouches for itself, and not for what is above it.
+            // A segment that was begun after the chain broke verifies alone, but does not continue the line above.
             return Err(match opened {
                 Some(opened) if self.key.link(&opened.previous.hash, event) == hash => {
                     LineError::DoesNotContinue { stated: opened.previous.sequence }
@@ -311,19 +311,19 @@ impl<'k> ChainVerifier<'k> {
         }
         let head = ChainHead { sequence: found, hash };
         self.head = Some(head);
-        Ok(VerifiedLine { event, facts, head, opened })
+        Ok(VerifiedLine { event, fields, head, opened })
     }
 }
 
-/// The number that a line says its event has, unverified.
+/// Returns the number in a line, unverified.
 pub(super) fn claimed_sequence(line: &[u8]) -> Option<u64> {
-    ParsedLine::parse(line).map(|line| line.facts.seq)
+    ParsedLine::parse(line).map(|line| line.fields.seq)
 }
 
 fn is_canonical(event: &[u8]) -> bool {
-    let written =
+    let canonical =
         serde_json::from_slice::<Value>(event).ok().and_then(|value| serde_json_canonicalizer::to_vec(&value).ok());
-    written.as_deref() == Some(event)
+    canonical.as_deref() == Some(event)
 }
 
 #[cfg(test)]
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_has_one_text() {
+    fn each_head_has_one_text_only() {
         let head = ChainHead { sequence: 12, hash: [0xab; 32] };
         assert_eq!(head.to_string(), format!("12:{}", "ab".repeat(32)));
         assert_eq!(head.to_string().parse(), Ok(head));
@@ -360,26 +360,26 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_can_be_followed_from_any_segment() {
+    fn verifies_a_chain_from_any_segment() {
         let key = key();
         let begun = ChainHead { sequence: 41, hash: [7; 32] };
         let (first, head) = line(&key, &begun, &opening(&begun));
         let (second, end) = line(&key, &head, r#"{"op":"tokenize","seq":43,"time":"t"}"#);
-        let mut follower = ChainVerifier::new(&key, true);
-        assert_eq!(follower.follow(&first).unwrap().opened.unwrap().previous, begun);
-        assert!(follower.follow(&second).unwrap().is(AuditOperation::Tokenize));
-        assert_eq!(follower.head(), Some(end));
-        assert_eq!(ChainVerifier::new(&key, true).follow(&second).err(), Some(LineError::Headless));
+        let mut verifier = ChainVerifier::new(&key, true);
+        assert_eq!(verifier.verify_line(&first).unwrap().opened.unwrap().previous, begun);
+        assert!(verifier.verify_line(&second).unwrap().is(AuditOperation::Tokenize));
+        assert_eq!(verifier.head(), Some(end));
+        assert_eq!(ChainVerifier::new(&key, true).verify_line(&second).err(), Some(LineError::Headless));
     }
 
     #[test]
-    fn a_line_tells_what_is_wrong_with_it() {
+    fn reports_why_a_line_does_not_verify() {
         let key = key();
         let (first, head) = line(&key, &ChainHead::GENESIS, &opening(&ChainHead::GENESIS));
         let why = |line: &[u8]| {
-            let mut follower = ChainVerifier::new(&key, true);
-            follower.follow(&first).unwrap();
-            follower.follow(line).err()
+            let mut verifier = ChainVerifier::new(&key, true);
+            verifier.verify_line(&first).unwrap();
+            verifier.verify_line(line).err()
         };
         let made = |event: &str| line(&key, &head, event).0;
         assert_eq!(why(&made(r#"{"op":"stop","seq":2,"time":"t"}"#)), None);

@@ -1,4 +1,4 @@
-//! The log's directory: who may touch it, and who has it.
+//! The directory of a log: its permissions and its lock.
 
 use std::{
     fs::{File, TryLockError},
@@ -12,28 +12,31 @@ use super::{
     segment::{self, DirectoryListing},
 };
 
-/// The directory of a log, held against every other process that would write it until this is dropped. What is locked is
-/// the directory itself, so no file of another kind stands in it.
+/// The directory of a log, locked against other processes until this is dropped. The lock is on the directory itself, so
+/// that the directory needs no lock file.
 pub(super) struct DirectoryLock(File);
 
 impl DirectoryLock {
-    /// Makes the directory, or sees to it that it is ours alone and holds a log or nothing; then takes it.
-    pub(super) fn take(path: &Path) -> Result<(Self, DirectoryListing), AuditOpenError> {
+    /// Creates the directory, or checks that only this user can write to it, and locks it.
+    ///
+    /// # Errors
+    /// [`AuditOpenError`] if the directory cannot be used, is in use, or contains other files than those of a log.
+    pub(super) fn acquire(path: &Path) -> Result<(Self, DirectoryListing), AuditOpenError> {
         let unusable = |source| AuditOpenError::Directory { path: path.to_owned(), source };
         if !path.exists() {
             masker_files::create_durably(path).map_err(unusable)?;
         }
         let directory = File::open(path).map_err(unusable)?;
-        let found = directory.metadata().map_err(unusable)?;
-        if !found.is_dir() {
+        let metadata = directory.metadata().map_err(unusable)?;
+        if !metadata.is_dir() {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
         let runs_as = nix::unistd::geteuid().as_raw();
-        if found.uid() != runs_as {
-            return Err(AuditOpenError::Owner { path: path.to_owned(), owner: found.uid(), runs_as });
+        if metadata.uid() != runs_as {
+            return Err(AuditOpenError::Owner { path: path.to_owned(), owner: metadata.uid(), runs_as });
         }
-        if found.mode() & 0o022 != 0 {
-            return Err(AuditOpenError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
+        if metadata.mode() & 0o022 != 0 {
+            return Err(AuditOpenError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
         }
         match directory.try_lock() {
             Ok(()) => {}
@@ -51,8 +54,7 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // A process that is just being forked has this descriptor too, until it runs its program: closing ours would
-        // leave the lock with it for a moment.
+        // A forked process has a copy of this descriptor until it calls exec. Closing ours would leave it the lock.
         let _ = self.0.unlock();
     }
 }
@@ -66,44 +68,46 @@ mod tests {
 
     use super::*;
 
-    fn refusal(path: &Path) -> AuditOpenError {
-        DirectoryLock::take(path).map(drop).unwrap_err()
+    fn acquire_error(path: &Path) -> AuditOpenError {
+        DirectoryLock::acquire(path).map(drop).unwrap_err()
     }
 
     #[test]
-    fn a_directory_is_made_for_its_owner_alone_and_held() {
+    fn creates_a_private_directory_and_locks_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/audit");
-        let (lock, listing) = DirectoryLock::take(&path).unwrap();
+        let (lock, listing) = DirectoryLock::acquire(&path).unwrap();
         assert!(listing.segments.is_empty());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        assert!(matches!(refusal(&path), AuditOpenError::Locked { .. }));
+        assert!(matches!(acquire_error(&path), AuditOpenError::Locked { .. }));
         drop(lock);
-        DirectoryLock::take(&path).unwrap();
+        DirectoryLock::acquire(&path).unwrap();
     }
 
     #[test]
-    fn a_directory_that_others_can_write_is_refused() {
+    fn rejects_a_directory_that_others_can_write() {
         let folder = tempfile::tempdir().unwrap();
         for mode in [0o770, 0o702, 0o1777] {
             fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(refusal(folder.path()), AuditOpenError::Exposed { mode: found, .. } if found == mode));
+            assert!(
+                matches!(acquire_error(folder.path()), AuditOpenError::Exposed { mode: found, .. } if found == mode)
+            );
         }
         fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
-        DirectoryLock::take(folder.path()).unwrap();
+        DirectoryLock::acquire(folder.path()).unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();
-        assert!(matches!(refusal(&file), AuditOpenError::Directory { .. }));
+        assert!(matches!(acquire_error(&file), AuditOpenError::Directory { .. }));
     }
 
     #[test]
-    fn what_is_no_part_of_a_log_is_refused_and_named() {
+    fn rejects_files_of_other_kinds_and_names_one() {
         for entry in [".hidden", "notes.txt", "audit-1.jsonl", "lost+found"] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(entry), b"").unwrap();
-            let refused = refusal(folder.path());
-            assert!(matches!(&refused, AuditOpenError::Foreign { entry: found, .. } if found == entry), "{refused}");
-            assert!(refused.to_string().contains(entry));
+            let error = acquire_error(folder.path());
+            assert!(matches!(&error, AuditOpenError::Foreign { entry: found, .. } if found == entry), "{error}");
+            assert!(error.to_string().contains(entry));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why an audit log cannot be opened, told to the operator, and why an event cannot be recorded, told to the request.
+//! The errors of opening an audit log and of recording an event.
 
 use std::{io, path::PathBuf};
 
@@ -8,10 +8,10 @@ use masker_core::crypto::LockedMemoryError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// The log cannot be written for now. Nothing that needs a record may be done.
+    /// The log cannot be written at present. Nothing that needs a record may be done.
     #[error("the audit log cannot be written")]
     Unavailable,
-    /// The event is longer than any may be.
+    /// The event is longer than a line may be.
     #[error("the event is too long for the audit log")]
     TooLong,
 }
@@ -21,16 +21,16 @@ pub enum AuditError {
 #[non_exhaustive]
 pub enum AuditOpenError {
     /// The directory cannot be used at all.
-    #[error("cannot use the audit log's directory {path}: {source}; masker must run as the user who owns it")]
+    #[error("failed to open the audit log's directory {path}: {source}; masker must run as the user that owns it")]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others than its owner may write into the directory.
+    /// Other users than the owner may write to the directory.
     #[error(
-        "the audit log's directory {path} can be changed by others (its mode is {mode:04o}); take that away with `chmod go-w {path}`"
+        "the audit log's directory {path} can be changed by others (its mode is {mode:04o}); run `chmod go-w {path}`"
     )]
     Exposed {
         /// The directory.
@@ -40,25 +40,25 @@ pub enum AuditOpenError {
     },
     /// The directory belongs to another user.
     #[error(
-        "the audit log's directory {path} belongs to user {owner}, and masker runs as user {runs_as}; run it as the owner, or `chown` the directory and what is in it"
+        "the audit log's directory {path} belongs to user {owner}, and masker runs as user {runs_as}; run masker as the owner, or `chown` the directory and its files"
     )]
     Owner {
         /// The directory.
         path: PathBuf,
-        /// Who owns it.
+        /// The user that owns it.
         owner: u32,
-        /// As whom masker runs.
+        /// The user that masker runs as.
         runs_as: u32,
     },
-    /// The directory holds something that is no part of a log.
+    /// The directory contains a file that does not belong to a log.
     #[error(
-        "the audit log's directory {path} holds {entry:?} and perhaps more, which are no part of a log; move them away, or set \
-         `[audit] path` to a directory of its own"
+        "the audit log's directory {path} contains {entry:?}, which does not belong to an audit log; move such files away, or set \
+         `[audit] path` to an empty directory"
     )]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// One of the things in it.
+        /// The name of the first such file.
         entry: String,
     },
     /// Another process writes the log.
@@ -70,21 +70,19 @@ pub enum AuditOpenError {
         path: PathBuf,
     },
     /// The log cannot be read or written.
-    #[error(
-        "cannot {doing} the audit log in {path}: {source}; mend that and start again, for nothing is served unrecorded"
-    )]
+    #[error("failed to {operation} the audit log in {path}: {source}; masker does not serve without its audit log")]
     Io {
         /// The directory.
         path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
+        /// What failed: "read" or "write".
+        operation: &'static str,
+        /// The system's error.
         source: io::Error,
     },
     /// There is no locked memory for the key.
-    #[error("the key of the audit log cannot be kept: {0}")]
+    #[error("failed to keep the key of the audit log: {0}")]
     Memory(#[from] LockedMemoryError),
-    /// There is no thread for its work.
-    #[error("cannot start a thread for the audit log: {0}")]
+    /// A thread could not be started.
+    #[error("failed to start a thread for the audit log: {0}")]
     Thread(#[source] io::Error),
 }

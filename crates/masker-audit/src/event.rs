@@ -1,11 +1,12 @@
-//! What an event of the audit log holds, and how it is written: RFC 8785, the one form that its hash covers.
+//! Events of the audit log, and their text: canonical JSON (RFC 8785), the form that the hash covers.
 //!
-//! An event is a closed set of facts. None of them is a value, a token, a context or a digest of one, and nothing here
-//! takes such a thing: counts are by kind and outcome, keys are told by their ids and fingerprints.
+//! An event consists of fixed fields. None of them can hold a value, a token, a context or a digest of one: counts are by
+//! kind and outcome, and keys appear as their ids and fingerprints.
 //!
-//! Canonical JSON wants its members sorted. They are written in that order below, so that nothing but further facts is
-//! sorted at run time; a test and every verification hold it against an implementation of RFC 8785. An event's number, its id and its time are known only when it is its turn, and all but
-//! the time stand in the middle of the text. So the text is prepared in three [`EventParts`], outside of any lock.
+//! Canonical JSON sorts its members. The code below writes them in that order, so that only details are sorted at run
+//! time; a test and every verification compare the result with an implementation of RFC 8785. The number, id and time of
+//! an event are known only when it is written. An event is therefore prepared, outside of any lock, as three
+//! [`EventParts`] with the id and the number between them.
 
 use super::json::{Members, name};
 use masker_core::{crypto::Fingerprint, keyring::Role};
@@ -23,7 +24,7 @@ macro_rules! operations {
             /// Every operation.
             pub const ALL: &'static [AuditOperation] = &[$(AuditOperation::$variant,)*];
 
-            /// The operation as it stands in the log.
+            /// Returns the name of the operation in the log.
             pub const fn as_str(self) -> &'static str {
                 match self { $(AuditOperation::$variant => $text,)* }
             }
@@ -36,7 +37,7 @@ operations! {
     Stop = "stop";
     KeysReload = "keys.reload";
     PoliciesReload = "policies.reload";
-    /// Both, on `SIGHUP`:
+    /// Keys and policies, on `SIGHUP`:
     Reload = "reload";
     Tokenize = "tokenize";
     Rehydrate = "rehydrate";
@@ -69,7 +70,7 @@ operations! {
     HoneytokenPlant = "honeytoken.plant";
     HoneytokenList = "honeytoken.list";
     HoneytokenRemove = "honeytoken.remove";
-    /// Nobody has a reason to do this:
+    /// Nobody has a legitimate reason to do this:
     HoneytokenRehydrated = "honeytoken.rehydrated";
     BudgetCrossed = "budget.crossed";
     AuthFailed = "auth.failed";
@@ -78,49 +79,49 @@ operations! {
     Refused = "refused";
     /// The first line of every segment:
     SegmentOpened = "segment.opened";
-    /// The last line of a segment that is full or of another day:
+    /// The last line of a segment that is full or whose day is over:
     SegmentClosed = "segment.closed";
-    /// A segment is past its time and about to be removed:
+    /// The retention of a segment is over, and it is about to be removed:
     SegmentRemoved = "segment.removed";
-    /// A torn last line was cut off:
+    /// A torn last line was removed:
     LineCut = "line.cut";
     /// The log does not verify:
     ChainBroken = "chain.broken";
-    /// An operator has taken note of a broken chain:
+    /// An operator accepted a broken chain:
     BreakAccepted = "break.accepted";
     /// Events can be written again:
     Resumed = "log.resumed";
-    /// The log was told to go on where it cannot be written:
+    /// The operator chose to serve while the log cannot be written:
     ContinueChosen = "continue.chosen";
 }
 
-/// Something to be recorded. Its time, number and id are the log's to give.
+/// An event to record. The log adds its time, number and id.
 #[derive(Clone, Copy)]
 pub struct AuditEvent<'a> {
-    /// What was done.
+    /// The operation.
     pub op: AuditOperation,
     /// `ok`, or the code of the failure.
     pub outcome: &'static str,
-    /// Who did it; none where it was the daemon itself.
+    /// The caller; `None` for the daemon itself.
     pub caller: Option<&'a EncodedCaller>,
-    /// The id of the request, of masker's own making.
+    /// The id that masker gave to the request.
     pub request_id: Option<&'a str>,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub status: Option<u16>,
     /// The name of the policy.
     pub policy: Option<&'a str>,
     /// The id of the session.
     pub session: Option<&'a str>,
-    /// What came of the items.
+    /// The outcomes of the items.
     pub counts: &'a [OutcomeCount],
-    /// How long it took, in microseconds.
+    /// The duration in microseconds.
     pub duration_us: Option<u64>,
-    /// Further facts, by names that are in use once each.
+    /// Details, each with a different name.
     pub detail: &'a [(&'static str, DetailValue<'a>)],
 }
 
 impl<'a> AuditEvent<'a> {
-    /// An event that is known by its operation and outcome alone.
+    /// Returns an event with an operation and an outcome only.
     pub const fn new(op: AuditOperation, outcome: &'static str) -> Self {
         AuditEvent {
             op,
@@ -137,11 +138,11 @@ impl<'a> AuditEvent<'a> {
     }
 }
 
-/// Who did something, as it stands in the log: made once for all events of a caller.
+/// The text of a caller in the log, encoded once for all its events.
 pub struct EncodedCaller(Box<[u8]>);
 
 impl EncodedCaller {
-    /// The text of a caller.
+    /// Encodes a caller.
     pub fn new(caller: &CallerIdentity<'_>) -> Self {
         let mut text = Vec::new();
         let mut members = Members(&mut text);
@@ -152,14 +153,14 @@ impl EncodedCaller {
     }
 }
 
-/// Who did something, as the kernel and the configuration say.
+/// A caller, as the kernel and the configuration identify it.
 #[derive(Clone, Copy)]
 pub struct CallerIdentity<'a> {
     /// The group.
     pub gid: u32,
     /// The id of the API key.
     pub key_id: Option<&'a str>,
-    /// The part of the API key that may be shown.
+    /// The part of the API key that is not secret.
     pub key_prefix: Option<&'a str>,
     /// `live` or `test`.
     pub mode: &'static str,
@@ -173,16 +174,16 @@ pub struct CallerIdentity<'a> {
     pub unit: Option<&'a str>,
 }
 
-/// How many items of one kind had one outcome.
+/// The number of items of one kind with one outcome.
 #[derive(Clone, Copy)]
 pub struct OutcomeCount {
-    /// The key generation.
+    /// The fingerprint of the key.
     pub fingerprint: Option<Fingerprint>,
-    /// What the generation is to its key.
+    /// The generation of the key.
     pub generation: Option<Role>,
-    /// How many.
+    /// The number of items.
     pub items: u64,
-    /// The key.
+    /// The key id.
     pub kid: Option<Kid>,
     /// The kind.
     pub kind: Option<EntityKind>,
@@ -190,22 +191,19 @@ pub struct OutcomeCount {
     pub outcome: &'static str,
 }
 
-/// A further fact: a scope, a reason, a code, the id of a rotation, the path of a directory.
+/// The value of a detail: a scope, a reason, a code, the id of a rotation, the path of a directory.
 #[derive(Clone, Copy)]
 pub enum DetailValue<'a> {
     /// A number.
     Number(u64),
-    /// A text, which is the operator's or masker's own.
+    /// A text of the operator or of masker, never of a request.
     Text(&'a str),
-    /// Whether something is so.
+    /// A boolean.
     Flag(bool),
 }
 
-/// The greatest number that an event can hold.
-pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
-
-/// Lengths of the three parts of a prepared event, in bytes, which follow on each other: what stands before its id,
-/// between the id and the number, and between the number and the time. Each ends with a comma, unless it is empty.
+/// The lengths of the three parts of a prepared event, in bytes: before its id, between the id and the number, and between
+/// the number and the time. Each part ends with a comma, unless it is empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EventParts {
     pub(super) op: AuditOperation,
@@ -215,13 +213,13 @@ pub(super) struct EventParts {
 }
 
 impl EventParts {
-    /// The length of them all.
+    /// Returns the length of all parts.
     pub(super) const fn bytes(&self) -> usize {
         self.before_id + self.before_number + self.before_time
     }
 }
 
-/// What the log gives to an event when it is its turn.
+/// What the log adds to an event when it writes it.
 pub(super) struct EventPosition<'a> {
     pub(super) id: &'a str,
     pub(super) sequence: u64,
@@ -230,7 +228,7 @@ pub(super) struct EventPosition<'a> {
 }
 
 impl AuditEvent<'_> {
-    /// Writes the parts that do not depend on the event's place after what `text` holds.
+    /// Appends the parts that do not depend on the event's position to `text`.
     pub(super) fn prepare(&self, text: &mut Vec<u8>) -> EventParts {
         let start = text.len();
         self.before_id(&mut Members(text));
@@ -244,7 +242,7 @@ impl AuditEvent<'_> {
 
     fn before_id(&self, members: &mut Members<'_>) {
         if let Some(caller) = self.caller {
-            members.written(&caller.0);
+            members.raw(&caller.0);
         }
         if !self.counts.is_empty() {
             members.open(concat!(name!("counts"), "["));
@@ -308,7 +306,7 @@ impl OutcomeCount {
     }
 }
 
-/// Further facts, in the order of their names whatever order they came in.
+/// Writes details in the order of their names.
 fn write_details(details: &[(&'static str, DetailValue<'_>)], members: &mut Members<'_>) {
     let mut sorted = details.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
@@ -322,18 +320,18 @@ fn write_details(details: &[(&'static str, DetailValue<'_>)], members: &mut Memb
     }
 }
 
-/// Puts a prepared event together at its place, after what `text` holds.
-pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], pieces: EventParts, place: &EventPosition<'_>) {
-    let (before_id, rest) = prepared.split_at(pieces.before_id);
-    let (before_number, before_time) = rest.split_at(pieces.before_number);
+/// Appends a prepared event at its position to `text`.
+pub(super) fn assemble(text: &mut Vec<u8>, prepared: &[u8], parts: EventParts, position: &EventPosition<'_>) {
+    let (before_id, rest) = prepared.split_at(parts.before_id);
+    let (before_number, before_time) = rest.split_at(parts.before_number);
     text.push(b'{');
     text.extend_from_slice(before_id);
     let mut members = Members(text);
-    members.plain(name!("id"), place.id);
-    members.written(before_number);
-    members.number(name!("seq"), place.sequence);
-    members.written(before_time);
-    members.plain(name!("time"), place.time);
+    members.plain(name!("id"), position.id);
+    members.raw(before_number);
+    members.number(name!("seq"), position.sequence);
+    members.raw(before_time);
+    members.plain(name!("time"), position.time);
     text.extend_from_slice(b"\"v\":1}");
 }
 
@@ -346,10 +344,10 @@ mod tests {
 
     fn written(event: &AuditEvent<'_>, sequence: u64) -> Vec<u8> {
         let (mut prepared, mut text) = (Vec::new(), Vec::new());
-        let pieces = event.prepare(&mut prepared);
-        assert_eq!(pieces.bytes(), prepared.len());
-        let place = EventPosition { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
-        assemble(&mut text, &prepared, pieces, &place);
+        let parts = event.prepare(&mut prepared);
+        assert_eq!(parts.bytes(), prepared.len());
+        let position = EventPosition { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", sequence, time: "2026-03-01T12:00:00.000Z" };
+        assemble(&mut text, &prepared, parts, &position);
         text
     }
 
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_written_as_documented() {
+    fn writes_events_as_documented() {
         assert_eq!(
             String::from_utf8(written(&AuditEvent::new(AuditOperation::Start, "ok"), 1)).unwrap(),
             r#"{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","op":"start","outcome":"ok","seq":1,"time":"2026-03-01T12:00:00.000Z","v":1}"#
@@ -412,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_names_of_their_own() {
+    fn operation_names_are_unique() {
         let names: std::collections::BTreeSet<_> = AuditOperation::ALL.iter().map(|op| op.as_str()).collect();
         assert_eq!(names.len(), AuditOperation::ALL.len());
     }

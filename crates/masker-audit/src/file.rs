@@ -1,4 +1,4 @@
-//! The file of a segment, with what the log does to it: write at its end, sync it, cut its end off.
+//! The file of an open segment: append, sync, truncate. Tests inject faults here.
 
 use std::{
     fs::File,
@@ -16,34 +16,36 @@ pub(super) struct SegmentFile {
 }
 
 impl SegmentFile {
+    /// Wraps a file that is open for appending.
     #[cfg(not(test))]
     pub(super) fn new(file: File) -> Self {
         SegmentFile { file }
     }
 
+    /// Wraps a file that is open for appending, on a disk that fails on demand.
     #[cfg(test)]
     pub(super) fn new(file: File, faults: std::sync::Arc<InjectedFaults>) -> Self {
         SegmentFile { file, faults }
     }
 
-    /// Writes all of it with as few calls as the system allows. Where it fails, a part may be written.
+    /// Writes all bytes. After a failure the file may contain a part of them.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         self.faults.write(&self.file, bytes)?;
         (&self.file).write_all(bytes)
     }
 
-    /// Makes everything that was written durable, and the file's length.
+    /// Makes the file's content and length durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         self.faults.sync()?;
         self.file.sync_data()
     }
 
-    /// Cuts off what stands after so many bytes.
-    pub(super) fn cut(&self, bytes: u64) -> io::Result<()> {
+    /// Truncates the file to `bytes`.
+    pub(super) fn truncate(&self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
-        self.faults.cut()?;
+        self.faults.truncate()?;
         self.file.set_len(bytes)
     }
 }
@@ -59,34 +61,37 @@ mod faults {
     /// A disk that fails on demand.
     pub(crate) struct InjectedFaults {
         writable: AtomicUsize,
-        no_sync: AtomicBool,
-        no_cut: AtomicBool,
+        syncs_fail: AtomicBool,
+        truncations_fail: AtomicBool,
     }
 
     impl Default for InjectedFaults {
         fn default() -> Self {
-            InjectedFaults { writable: NO_LIMIT.into(), no_sync: false.into(), no_cut: false.into() }
+            InjectedFaults { writable: NO_LIMIT.into(), syncs_fail: false.into(), truncations_fail: false.into() }
         }
     }
 
     impl InjectedFaults {
-        /// From now on a write takes so many bytes at most, and then fails.
+        /// Lets each write fail after `bytes`.
         pub(crate) fn limit_writes(&self, bytes: usize) {
             self.writable.store(bytes, Ordering::SeqCst);
         }
 
+        /// Lets each sync fail, or not.
         pub(crate) fn fail_syncs(&self, fail: bool) {
-            self.no_sync.store(fail, Ordering::SeqCst);
+            self.syncs_fail.store(fail, Ordering::SeqCst);
         }
 
-        pub(crate) fn fail_cuts(&self, fail: bool) {
-            self.no_cut.store(fail, Ordering::SeqCst);
+        /// Lets each truncation fail, or not.
+        pub(crate) fn fail_truncations(&self, fail: bool) {
+            self.truncations_fail.store(fail, Ordering::SeqCst);
         }
 
-        pub(crate) fn end(&self) {
+        /// Removes all faults.
+        pub(crate) fn clear(&self) {
             self.limit_writes(NO_LIMIT);
             self.fail_syncs(false);
-            self.fail_cuts(false);
+            self.fail_truncations(false);
         }
 
         pub(super) fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
@@ -99,11 +104,15 @@ mod faults {
         }
 
         pub(super) fn sync(&self) -> io::Result<()> {
-            if self.no_sync.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+            if self.syncs_fail.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
         }
 
-        pub(super) fn cut(&self) -> io::Result<()> {
-            if self.no_cut.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+        pub(super) fn truncate(&self) -> io::Result<()> {
+            if self.truncations_fail.load(Ordering::SeqCst) {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            } else {
+                Ok(())
+            }
         }
     }
 }

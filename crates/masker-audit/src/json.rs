@@ -1,17 +1,19 @@
-//! JSON written member by member: RFC 8785, as long as the caller gives members in the order of their names.
+//! A writer of JSON members. Its output is canonical (RFC 8785) if the caller writes members in the order of their names.
 //!
-//! Each request writes an event before its answer leaves, so this is on the path of every one of them: names are whole
-//! literals, and what can need no escape is not looked through for any. What does need escapes is left to serde_json, whose
-//! escapes are RFC 8785's.
+//! Every request writes an event before its response leaves, so this code is on a hot path: names are literals, and texts
+//! that cannot need escapes are not searched for them. serde_json writes the texts that do; its escapes are those of
+//! RFC 8785.
 //!
-//! Every member ends with a comma, the last one of an object too, until [`Members::close`] takes it away.
+//! Every member ends with a comma, also the last one of an object, which [`Members::close`] removes.
 
 use data_encoding::HEXLOWER;
 
-use super::event::NUMBER_MAX;
 use masker_core::crypto::Fingerprint;
 
-/// What stands before a member's value.
+/// The greatest number that an event can hold: RFC 8785 numbers are IEEE 754 doubles, which are exact up to it.
+pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
+
+/// Expands to the name of a member and its colon.
 macro_rules! name {
     ($name:literal) => {
         concat!("\"", $name, "\":")
@@ -19,7 +21,7 @@ macro_rules! name {
 }
 pub(super) use name;
 
-/// Members of objects, at the end of a text. What has a literal for a name is inlined, so that its length is known.
+/// Appends members to a text. Methods that take a literal name are inlined, so that its length is a constant.
 pub(super) struct Members<'t>(pub(super) &'t mut Vec<u8>);
 
 impl Members<'_> {
@@ -37,14 +39,14 @@ impl Members<'_> {
         self.0.extend_from_slice(&[bracket, b',']);
     }
 
-    /// A text that may need escapes.
+    /// Writes a text that may need escapes.
     #[inline]
     pub(super) fn text(&mut self, name: &'static str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
         self.text_value(value);
     }
 
-    /// A text, if there is one.
+    /// Writes a text that may need escapes, if there is one.
     #[inline]
     pub(super) fn text_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
@@ -52,7 +54,7 @@ impl Members<'_> {
         }
     }
 
-    /// A name of masker's own, of a key or of a kind, or digits: none of them has anything that needs an escape.
+    /// Writes a text without characters that need escapes, such as a key id, a kind or digits.
     #[inline]
     pub(super) fn plain(&mut self, name: &'static str, value: &str) {
         debug_assert!(!needs_escapes(value));
@@ -62,7 +64,7 @@ impl Members<'_> {
         self.0.extend_from_slice(b"\",");
     }
 
-    /// Such a text, if there is one.
+    /// Writes a text without characters that need escapes, if there is one.
     #[inline]
     pub(super) fn plain_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
@@ -70,13 +72,13 @@ impl Members<'_> {
         }
     }
 
-    /// What was written before.
+    /// Writes members that are already JSON.
     #[inline]
-    pub(super) fn written(&mut self, members: &[u8]) {
+    pub(super) fn raw(&mut self, members: &[u8]) {
         self.0.extend_from_slice(members);
     }
 
-    /// The fingerprint of a key.
+    /// Writes the fingerprint of a key.
     #[inline]
     pub(super) fn fingerprint(&mut self, name: &'static str, value: &Fingerprint) {
         let mut digits = [0; 16];
@@ -87,15 +89,14 @@ impl Members<'_> {
         self.0.extend_from_slice(b"\",");
     }
 
-    /// A number that is not negative. Past 2^53 - 1 it would stand for its neighbours, too: RFC 8785 knows IEEE 754 doubles
-    /// alone. There are no counts or durations that long.
+    /// Writes a number that is not negative, limited to [`NUMBER_MAX`]. No count or duration comes near that.
     #[inline]
     pub(super) fn number(&mut self, name: &'static str, value: u64) {
         self.0.extend_from_slice(name.as_bytes());
         self.number_value(value);
     }
 
-    /// A number of 32 bits.
+    /// Writes a number of 32 bits.
     #[inline]
     pub(super) fn integer(&mut self, name: &'static str, value: i32) {
         self.0.extend_from_slice(name.as_bytes());
@@ -103,28 +104,28 @@ impl Members<'_> {
         self.0.push(b',');
     }
 
-    /// Begins a member of any name; its value is to be written next.
+    /// Begins a member; the caller writes its value next.
     pub(super) fn name(&mut self, name: &'static str) {
         self.0.push(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
     }
 
-    /// The value of a member: a number, as [`Members::number`] writes it.
+    /// Writes a value: a number, as [`Members::number`] does.
     pub(super) fn number_value(&mut self, value: u64) {
         self.0.extend_from_slice(itoa::Buffer::new().format(value.min(NUMBER_MAX)).as_bytes());
         self.0.push(b',');
     }
 
-    /// The value of a member: whether something is so.
+    /// Writes a value: a boolean.
     pub(super) fn flag_value(&mut self, value: bool) {
         self.0.extend_from_slice(if value { b"true," } else { b"false," });
     }
 
-    /// The value of a member: a text that may need escapes.
+    /// Writes a value: a text that may need escapes.
     pub(super) fn text_value(&mut self, value: &str) {
         if needs_escapes(value) {
-            // Writing a text to a vector cannot fail.
+            // Writing to a vector cannot fail.
             let _ = serde_json::to_writer(&mut *self.0, value);
             self.0.push(b',');
             return;
@@ -135,7 +136,7 @@ impl Members<'_> {
     }
 }
 
-/// Without a way out of the loop, so that it is done for many bytes at once.
+/// Returns whether a text needs escapes. The loop has no early exit, so that the compiler vectorizes it.
 fn needs_escapes(value: &str) -> bool {
     value.bytes().fold(false, |any, byte| any | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
 }

@@ -1,41 +1,51 @@
-//! The audit log: a chain of events, of which none can be changed, taken out or put in without the key.
+//! The audit log: its chain, its files and its verification.
 //!
-//! An event is written before the answer that it tells of leaves ([`AuditLog::record`]), by whoever comes first for all
-//! who have come meanwhile. Syncs, new segments and second attempts are a thread's business, compression and removal
-//! another's.
+//! - [`AuditLog`] records events. Each event is a line that carries an HMAC over itself and all earlier events, so that no
+//!   event can be changed, inserted or removed without the key.
+//! - [`AuditLog::record`] returns after the event is written and, if so configured, synced. Threads share one writer; one
+//!   thread of the log syncs, and another one exists while closed segments are compressed or removed.
+//! - [`verify`] checks a log offline; [`read`] queries it.
 //!
-//! What the chain cannot show by itself is that its end was cut off at a line's end, so the end is noted outside of it
-//! ([`AuditLog::durable_head`]) and held against the log at the next start ([`AuditLog::open`]).
+//! The chain cannot show that its last lines were removed. [`AuditLog::durable_head`] is therefore noted outside of the
+//! log, and [`AuditLog::open`] compares the log with it.
+//!
+//! This crate uses `masker-core`, `masker-types` and `masker-files`. `masker-vault`, `masker-http`, `masker-cli` and the
+//! daemon use it.
 
-mod metrics;
+mod background;
 mod chain;
 mod directory;
 mod error;
 mod event;
 mod file;
-mod write_group;
-mod maintenance;
-mod thread_batch;
-mod idle;
-mod log;
+mod flush;
 mod json;
+mod log;
+mod maintenance;
+mod metrics;
+mod options;
 mod read;
 mod recovery;
 mod segment;
 mod state;
+mod sync;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]
 mod tests;
+mod thread_batch;
+mod threads;
 mod verify;
+mod write_group;
 mod writer;
 
 pub use chain::{ChainHead, InvalidHead, LineError, parse_hash};
 pub use error::{AuditError, AuditOpenError};
 pub use event::{AuditEvent, AuditOperation, CallerIdentity, DetailValue, EncodedCaller, OutcomeCount};
-pub use log::{AuditLog, AuditOptions, OpenedLog};
+pub use log::{AuditLog, OpenedLog};
 pub use masker_types::audit::{OnFailure, SyncPolicy};
 pub use metrics::AuditMetrics;
+pub use options::AuditOptions;
 pub use read::{EventPage, EventQuery, ReadError, read};
 pub use verify::{ExpectedHead, InvalidLine, LogSource, VerifiedLog, VerifyError, verify};
 pub use writer::Clock;

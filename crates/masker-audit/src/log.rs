@@ -1,219 +1,136 @@
 //! The running log.
 
 use std::{
-    future::poll_fn,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
-    task::Poll,
 };
-
-use tokio::runtime::Handle;
 
 use super::{
     chain::ChainHead,
     directory::DirectoryLock,
     error::{AuditError, AuditOpenError},
     event::{AuditEvent, AuditOperation, DetailValue},
-    maintenance::LogThreads,
+    options::AuditOptions,
     read::{EventPage, EventQuery, ReadError, read},
     recovery::{self, RecoveredLog},
-    state::{LogState, WriteProgress, lock},
-    thread_batch::{Enqueued, ThreadBatch},
+    state::LogState,
+    sync::lock,
+    threads::LogThreads,
     writer::{Clock, LogWriter},
 };
-use crate::metrics::AuditMetrics;
-use masker_core::crypto::{ChainKey, SecretKey};
-use masker_types::audit::{OnFailure, SyncPolicy};
+use masker_core::crypto::ChainKey;
+use masker_types::audit::OnFailure;
 
-/// Rounds that a request writes for others before somebody else takes over.
-const ROUNDS_MAX: usize = 4;
-
-/// How a log is kept.
-pub struct AuditOptions {
-    /// The log's directory: it holds nothing else.
-    pub directory: PathBuf,
-    /// The key of the chain.
-    pub key: SecretKey,
-    /// When events are made durable.
-    pub sync: SyncPolicy,
-    /// What happens while they cannot be written.
-    pub on_failure: OnFailure,
-    /// How long a segment is kept after its end, in days.
-    pub retention_days: u32,
-    /// Size from which on a segment is closed, in bytes.
-    pub segment_bytes_max: u64,
-    /// Whether the operator has taken note of a broken chain.
-    pub accept_break: bool,
-    /// Where events are counted.
-    pub metrics: Arc<AuditMetrics>,
-}
-
-/// A log that was opened.
+/// The result of [`AuditLog::open`].
 pub struct OpenedLog {
     /// The log.
     pub log: AuditLog,
-    /// What the operator should know.
+    /// Messages for the operator.
     pub notes: Vec<String>,
 }
 
-/// The audit log, which this process alone writes. Dropping it closes it, and blocks meanwhile.
+/// The audit log. Only this process writes it. Dropping it closes it, which blocks.
 pub struct AuditLog {
-    pub(super) shared: Arc<LogState>,
+    pub(super) state: Arc<LogState>,
     unresolved_break: bool,
     threads: Mutex<Option<LogThreads>>,
 }
 
 impl AuditLog {
-    /// Opens a log, or makes a new one. Verifies the last segment, cuts a torn last line off, and holds the log against an
-    /// end of it that was noted elsewhere. Blocks.
+    /// Opens a log, or creates a new one. Verifies the last segment, removes a torn last line, and compares the log with
+    /// `anchor`, an event that was noted elsewhere. Blocks.
     ///
-    /// A chain that does not verify is no reason not to open: it is left as it is, and a new segment says so. See
-    /// [`AuditLog::health`].
+    /// A chain that does not verify does not prevent opening: its segments stay unchanged, and a new segment records the
+    /// break. See [`AuditLog::health`].
     ///
     /// # Errors
-    /// [`AuditOpenError`], where the log cannot be written or may be written by others.
+    /// [`AuditOpenError`] if the log cannot be written, or others could write it too.
     pub fn open(options: AuditOptions, anchor: Option<ChainHead>, clock: Clock) -> Result<OpenedLog, AuditOpenError> {
         let key = Arc::new(ChainKey::new(&options.key)?);
-        let (directory_lock, listing) = DirectoryLock::take(&options.directory)?;
-        let failed = |doing| {
+        let (directory_lock, listing) = DirectoryLock::acquire(&options.directory)?;
+        let failed_to = |operation| {
             let path = options.directory.clone();
-            move |source| AuditOpenError::Io { path, doing, source }
+            move |source| AuditOpenError::Io { path, operation, source }
         };
-        let found = recovery::recover(&options.directory, &key, listing, anchor).map_err(failed("read"))?;
-        let (mut notes, position) = (found.notes(), found.position);
-        let mut writer = LogWriter::new(key.clone(), clock, &options.directory, position, Arc::clone(&options.metrics))
-            .map_err(failed("write"))?;
-        begin(&mut writer, &found, &options, &mut notes).map_err(failed("write"))?;
+        let recovered = recovery::recover(&options.directory, &key, listing, anchor).map_err(failed_to("read"))?;
+        let mut notes = recovered.notes();
+        let mut writer = LogWriter::new(&options, key.clone(), clock, recovered.position, directory_lock)
+            .map_err(failed_to("write"))?;
+        begin(&mut writer, &recovered, &options, &mut notes).map_err(failed_to("write"))?;
         let unresolved_break = writer.unresolved_break;
-        let shared = Arc::new(LogState::new(&options, key, writer, directory_lock));
-        let threads = LogThreads::start(&shared).map_err(AuditOpenError::Thread)?;
-        Ok(OpenedLog { log: AuditLog { shared, unresolved_break, threads: Mutex::new(Some(threads)) }, notes })
+        let state = Arc::new(LogState::new(&options, key, writer));
+        let threads = LogThreads::start(&state).map_err(AuditOpenError::Thread)?;
+        Ok(OpenedLog { log: AuditLog { state, unresolved_break, threads: Mutex::new(Some(threads)) }, notes })
     }
 
-    /// Writes an event. When this returns it is in the log, and durable where that was asked for.
+    /// Writes an event. When this returns, the log contains it, and it is durable if the options ask for that.
     ///
     /// Dropping the future loses nothing: an event that was handed in is written.
     ///
     /// # Errors
-    /// [`AuditError`]; with [`OnFailure::Continue`] only where the event itself is too long.
+    /// [`AuditError`]; with [`OnFailure::Continue`] only if the event is too long.
     pub async fn record(&self, event: &AuditEvent<'_>) -> Result<(), AuditError> {
-        if self.shared.has_failed() {
-            self.shared.lose(1);
-            return self.shared.outcome_of_write(false);
-        }
-        let lane = self.shared.lanes.current_thread();
-        let group = match lane.enter(event)? {
-            Enqueued::Later(group) => group,
-            Enqueued::First(group) => {
-                let turn = FlushGuard { shared: &self.shared, lane };
-                yield_to_ready_tasks().await;
-                drop(turn);
-                group
-            }
-        };
-        self.shared.outcome_of_write(group.wait().await)
+        self.state.flusher.record(self.state.batches.current_thread(), |batch| batch.push(event)).await
     }
 
-    /// Asked before anything is done that needs a record, so that it is not half done when the record fails.
+    /// Checks that events can be written. Call this before an operation that needs a record, so that the operation does
+    /// not stop halfway when the record fails.
     ///
     /// # Errors
-    /// [`AuditError::Unavailable`], at once, while events cannot be written and [`OnFailure::Refuse`] holds. That is tried
-    /// again meanwhile, whether anyone asks or not.
+    /// [`AuditError::Unavailable`], at once, while events cannot be written and [`OnFailure::Refuse`] applies. The log
+    /// retries in the background.
     pub fn ready(&self) -> Result<(), AuditError> {
-        self.shared.outcome_of_write(!self.shared.has_failed())
+        self.state.flusher.ready()
     }
 
-    /// Whether the log is whole and can be written.
+    /// Checks that the chain is not broken and that events can be written.
     ///
     /// # Errors
-    /// What is wrong, for the operator.
+    /// A message for the operator.
     pub fn health(&self) -> Result<(), String> {
-        self.shared.health()?;
+        self.state.flusher.health()?;
         if self.unresolved_break {
-            return Err("the chain is broken; `masker audit verify` says where, and a start with \
-                        `--accept-audit-break` takes note of it"
+            return Err("the chain is broken; `masker audit verify` shows where, and a start with \
+                        `--accept-audit-break` accepts the break"
                 .into());
         }
         Ok(())
     }
 
-    /// Whether the thread that keeps the log runs. Waits for whoever writes or syncs at this moment, so it does not return
-    /// while the disk does not answer. Blocks. Events that cannot be written are no matter here: see [`AuditLog::health`].
+    /// Returns whether the thread that syncs runs. Waits for a write or a sync in progress, so it does not return while the
+    /// disk hangs. Blocks. The result does not depend on whether events can be written: see [`AuditLog::health`].
     pub fn is_running(&self) -> bool {
-        self.shared.wait_for_disk();
+        self.state.flusher.wait_for_disk();
         lock(&self.threads).as_ref().is_some_and(LogThreads::is_running)
     }
 
-    /// Reads events back. Blocks.
+    /// Reads events. Blocks.
     ///
     /// # Errors
-    /// [`ReadError`], where a file cannot be read.
+    /// [`ReadError`] if a file cannot be read.
     pub fn read(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
-        read(&self.shared.directory, query)
+        read(&self.state.directory, query)
     }
 
-    /// The directory that it is in.
+    /// Returns the directory of the log.
     pub fn directory(&self) -> &Path {
-        &self.shared.directory
+        &self.state.directory
     }
 
-    /// The last event that is known to survive a power cut: what is to be noted outside of the log.
+    /// Returns the last event that survives a power cut, to be noted outside of the log.
     pub fn durable_head(&self) -> ChainHead {
-        self.shared.durable_head()
+        self.state.flusher.durable_head()
     }
 
-    /// Makes everything durable, tells the operator's log where the chain stands, and ends. What is recorded later is
-    /// written, and nobody makes it durable.
+    /// Syncs everything, writes the head of the chain to the program's log, and ends the threads. Events that are recorded
+    /// later are written but not synced.
     pub async fn close(&self) {
         let threads = lock(&self.threads).take();
-        let shared = self.shared.clone();
+        let state = self.state.clone();
         if let Some(threads) = threads
-            && tokio::task::spawn_blocking(move || threads.stop(&shared)).await.is_err()
+            && tokio::task::spawn_blocking(move || threads.stop(&state)).await.is_err()
         {
-            tracing::error!("the audit log's end has panicked");
-        }
-    }
-}
-
-/// Goes to the end of the thread's queue of tasks. Unlike [`tokio::task::yield_now`] this asks the system for nothing.
-async fn yield_to_ready_tasks() {
-    let mut gone = false;
-    poll_fn(|task| {
-        if gone {
-            return Poll::Ready(());
-        }
-        gone = true;
-        task.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// A request's turn to write what has come to its lane. It writes when it is dropped, so a request that is given up does
-/// not take the others with it.
-struct FlushGuard<'a> {
-    shared: &'a Arc<LogState>,
-    lane: &'a ThreadBatch,
-}
-
-impl Drop for FlushGuard<'_> {
-    fn drop(&mut self) {
-        let mut written = self.shared.flush_thread_batch(self.lane, ROUNDS_MAX);
-        match Handle::try_current() {
-            // A request must not serve others for ever: a task of its own goes on.
-            Ok(runtime) if written == WriteProgress::MoreComes => {
-                let shared = self.shared.clone();
-                runtime.spawn(async move {
-                    while shared.flush_queue(ROUNDS_MAX) == WriteProgress::MoreComes {
-                        tokio::task::yield_now().await;
-                    }
-                });
-            }
-            _ => {
-                while written == WriteProgress::MoreComes {
-                    written = self.shared.flush_queue(ROUNDS_MAX);
-                }
-            }
+            tracing::error!("closing the audit log panicked");
         }
     }
 }
@@ -221,29 +138,29 @@ impl Drop for FlushGuard<'_> {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         if let Some(threads) = lock(&self.threads).take() {
-            threads.stop(&self.shared);
+            threads.stop(&self.state);
         }
     }
 }
 
-/// Writes what has to be said at the beginning: of what was found, and of what was chosen.
+/// Opens a segment and writes the events about the start: what was recovered, and what the operator chose.
 fn begin(
     writer: &mut LogWriter,
-    found: &RecoveredLog,
+    recovered: &RecoveredLog,
     options: &AuditOptions,
     notes: &mut Vec<String>,
 ) -> std::io::Result<()> {
-    if writer.is_full(options.segment_bytes_max) {
+    if writer.is_full() {
         writer.close_segment("full")?;
     }
     if !writer.is_open() {
         writer.open_segment()?;
     }
-    if let Some(cut) = &found.cut {
-        let detail = [("bytes", DetailValue::Number(cut.bytes)), ("segment", DetailValue::Text(&cut.segment))];
+    if let Some(tail) = &recovered.torn_tail {
+        let detail = [("bytes", DetailValue::Number(tail.bytes)), ("segment", DetailValue::Text(&tail.segment))];
         writer.append_internal(AuditOperation::LineCut, &detail)?;
     }
-    if let Some(broken) = &found.broken {
+    if let Some(broken) = &recovered.broken {
         let why = broken.why.to_string();
         let detail = [
             ("line", DetailValue::Number(broken.line)),
@@ -255,7 +172,7 @@ fn begin(
     if writer.unresolved_break && options.accept_break {
         writer.append_internal(AuditOperation::BreakAccepted, &[])?;
         writer.unresolved_break = false;
-        notes.push("the broken chain of the audit log is taken note of; it stays broken at that place".into());
+        notes.push("the break in the audit log's chain is accepted; the broken lines stay as they are".into());
     }
     if options.on_failure == OnFailure::Continue {
         writer.append_internal(AuditOperation::ContinueChosen, &[])?;

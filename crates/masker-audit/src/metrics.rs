@@ -1,24 +1,24 @@
-//! The counters of the audit log.
+//! The metrics of the audit log.
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, core::Collector, opts};
 
-/// The counters of the audit log. Cheap to update, shared by reference. No label holds anything of a request's making.
+/// The metrics of the audit log. They are cheap to update and shared by reference. No label contains data of a request.
 pub struct AuditMetrics {
     /// `masker_audit_events_total{op}`: events written to the audit log.
     pub events: IntCounterVec,
     /// `masker_audit_failures_total`: events that could not be written.
     pub failures: IntCounter,
-    /// `masker_audit_last_sequence`: the number of the last event that was written.
+    /// `masker_audit_last_sequence`: the number of the last written event.
     pub last_sequence: IntGauge,
-    /// `masker_audit_last_event_timestamp_seconds`: when that was, in seconds of Unix time.
+    /// `masker_audit_last_event_timestamp_seconds`: the time of that event, in seconds of Unix time.
     pub last_event_timestamp_seconds: Gauge,
 }
 
 impl AuditMetrics {
-    /// Returns counters at zero.
+    /// Returns metrics at zero.
     ///
     /// # Errors
-    /// Only if the description of a metric is malformed: a bug.
+    /// A malformed metric description, which is a bug.
     pub fn new() -> Result<Self, prometheus::Error> {
         Ok(AuditMetrics {
             events: IntCounterVec::new(
@@ -40,7 +40,7 @@ impl AuditMetrics {
         })
     }
 
-    /// Returns every metric, to be registered. Each shares its counts with the field.
+    /// Returns every metric for registration. Each one shares its value with the field.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
             Box::new(self.events.clone()),

@@ -1,9 +1,9 @@
-//! Start-up: what is there, whether it is whole, and where the chain goes on.
+//! Recovery at the start: reads the last segments, and decides where the log continues.
 //!
-//! Of the log as it lies there one thing alone is changed: what stands after the last line end of the last segment, or a
-//! last line that has not even the form of one, is what a power cut leaves of a write. It is cut off, and an event says
-//! how much. Everything else that does not verify is somebody's doing or a damaged disk. It stays as evidence, and the log
-//! goes on in a new segment, whose first line says so.
+//! Recovery changes one thing only. Bytes after the last line end of the last segment, or a malformed last line, are what a
+//! power cut leaves of a write. They are removed, and an event records how many. Everything else that does not verify was
+//! done by someone or by a damaged disk. It stays as evidence, and the log continues in a new segment whose first line
+//! records the break.
 
 use std::{
     fs::{self, OpenOptions},
@@ -19,19 +19,19 @@ use super::{
 };
 use masker_core::crypto::ChainKey;
 
-/// What was found at the start.
+/// The result of the recovery.
 pub(super) struct RecoveredLog {
-    /// Where the log goes on.
+    /// Where the log continues.
     pub(super) position: LogPosition,
-    /// What was cut off.
-    pub(super) cut: Option<TornTail>,
-    /// Where the chain was found broken, this time.
+    /// What was removed.
+    pub(super) torn_tail: Option<TornTail>,
+    /// A break that was found for the first time.
     pub(super) broken: Option<ChainBreak>,
-    /// Whether an end noted elsewhere is of a time that the log no longer covers.
+    /// Whether the anchor is in a segment that was removed.
     anchor_is_too_old: bool,
 }
 
-/// A torn last line.
+/// A torn last line that was removed.
 pub(super) struct TornTail {
     pub(super) segment: String,
     pub(super) bytes: u64,
@@ -46,44 +46,48 @@ pub(super) struct ChainBreak {
 }
 
 impl RecoveredLog {
-    /// What the operator should know.
+    /// Returns the messages for the operator.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(TornTail { segment, bytes }) = &self.cut {
-            notes.push(format!("a torn last line of {bytes} bytes was cut off the audit log's segment {segment}"));
+        if let Some(TornTail { segment, bytes }) = &self.torn_tail {
+            notes.push(format!("a torn last line of {bytes} bytes was removed from the audit log's segment {segment}"));
         }
         if let Some(ChainBreak { segment, line, why }) = &self.broken {
             notes.push(format!("the audit log's chain is broken: segment {segment}, line {line}: {why}"));
         }
         if self.anchor_is_too_old {
-            notes.push("the audit log was removed, for its age, past the end that the vault has noted".into());
+            notes.push("the audit event that the vault noted last was in a segment that is removed by now".into());
         }
         notes
     }
 }
 
-/// One segment, read from its first line to its last.
+/// The result of reading a whole segment.
+#[derive(Default)]
 struct ExaminedSegment {
-    /// Where the chain stood before it; none where it has no line that verifies.
+    /// The last event before the segment; `None` if no line verifies.
     previous: Option<ChainHead>,
-    /// Where it stands after the last line that verifies.
+    /// The last event that verifies.
     head: Option<ChainHead>,
-    /// Whether its first line says that the chain is broken, and whether that holds at its last.
+    /// Whether the first line says that the chain is broken.
     starts_broken: bool,
+    /// Whether the chain is broken, and no event up to the last line accepts the break.
     unresolved_break: bool,
+    /// Whether the last line closes the segment.
     closed: bool,
-    /// Bytes of lines that verify.
+    /// The bytes of the lines that verify.
     bytes: u64,
-    /// Whole lines, whether they verify or not.
+    /// The number of whole lines, whether they verify or not.
     lines: u64,
-    wrong: Option<(u64, LineError)>,
-    /// Whether the first line that does not verify is all that is left.
+    /// The first line that does not verify.
+    invalid: Option<(u64, LineError)>,
+    /// Whether that line is the last one, and is what a power cut leaves.
     torn: bool,
-    /// The hash of the event that was looked for.
-    sought: Option<[u8; 32]>,
+    /// The hash of the event with the number of the anchor.
+    anchor_hash: Option<[u8; 32]>,
 }
 
-/// Reads what is there, cuts off what is torn, and compares with an end that was noted elsewhere.
+/// Reads the segments, removes a torn last line, and compares the chain with `anchor`, an event that was noted elsewhere.
 pub(super) fn recover(
     directory: &Path,
     key: &ChainKey,
@@ -95,39 +99,39 @@ pub(super) fn recover(
     }
     let anchor = anchor.unwrap_or(ChainHead::GENESIS);
     let mut segments = listing.segments;
-    let mut cut = None;
+    let mut torn_tail = None;
     while let Some(last) = segments.last() {
         let examined = examine(last, key, anchor.sequence)?;
         let torn = examined.torn && !last.compressed;
-        if torn || (examined.head.is_none() && examined.wrong.is_none()) {
+        if torn || (examined.head.is_none() && examined.invalid.is_none()) {
             let bytes = truncate_tail(last, examined.bytes)?;
             if bytes > 0 {
-                cut = Some(TornTail { segment: last.name.to_string(), bytes });
+                torn_tail = Some(TornTail { segment: last.name.to_string(), bytes });
             }
             if examined.head.is_none() {
-                // A segment that was never begun: the one before is the last.
+                // The segment has no first line, so the one before it is the last one.
                 fs::remove_file(&last.path)?;
                 masker_files::sync_directory(directory)?;
                 segments.pop();
                 continue;
             }
         }
-        let wrong = examined.wrong.filter(|_| !torn);
-        let broken = wrong.map(|(line, why)| ChainBreak { segment: last.name.to_string(), line, why });
-        return resume_segment(key, &segments, examined, cut, broken, anchor);
+        let invalid = examined.invalid.filter(|_| !torn);
+        let broken = invalid.map(|(line, why)| ChainBreak { segment: last.name.to_string(), line, why });
+        return resume_segment(key, &segments, examined, torn_tail, broken, anchor);
     }
     let broken = (anchor.sequence > 0).then(|| ChainBreak { segment: String::new(), line: 0, why: LineError::Cut });
     let unresolved_break = broken.is_some();
     let position = LogPosition { head: anchor, last: None, open: None, unresolved_break };
-    Ok(RecoveredLog { position, cut, broken, anchor_is_too_old: false })
+    Ok(RecoveredLog { position, torn_tail, broken, anchor_is_too_old: false })
 }
 
-/// Where the log goes on after the last of these segments.
+/// Decides where the log continues after the last of `segments`, which is `examined`.
 fn resume_segment(
     key: &ChainKey,
     segments: &[Segment],
     examined: ExaminedSegment,
-    cut: Option<TornTail>,
+    torn_tail: Option<TornTail>,
     broken: Option<ChainBreak>,
     anchor: ChainHead,
 ) -> io::Result<RecoveredLog> {
@@ -135,8 +139,8 @@ fn resume_segment(
     let mut anchor_is_too_old = false;
     let broken = match broken {
         Some(broken) => Some(broken),
-        None => match compare(key, segments, &examined, anchor)? {
-            AnchorCheck::There => None,
+        None => match check_anchor(key, segments, &examined, anchor)? {
+            AnchorCheck::Present => None,
             AnchorCheck::TooOld => {
                 anchor_is_too_old = true;
                 None
@@ -146,7 +150,7 @@ fn resume_segment(
     };
     let end = examined.head.unwrap_or(ChainHead::GENESIS);
     let position = if broken.is_some() {
-        // No number is given twice, whatever the lines hold that do not verify.
+        // The invalid lines may have numbers up to this one, and no number is used twice.
         let sequence = end.sequence.max(examined.previous.unwrap_or(end).sequence + examined.lines);
         let head = if anchor.sequence > sequence { anchor } else { ChainHead { sequence, ..end } };
         LogPosition { head, last: last.map(|(name, _)| name), open: None, unresolved_break: true }
@@ -155,54 +159,61 @@ fn resume_segment(
         let unresolved_break = examined.unresolved_break;
         LogPosition { head: end, last: last.map(|(name, _)| name), open, unresolved_break }
     };
-    Ok(RecoveredLog { position, cut, broken, anchor_is_too_old })
+    Ok(RecoveredLog { position, torn_tail, broken, anchor_is_too_old })
 }
 
-/// What became of an end that was noted elsewhere.
+/// Whether the chain has the anchor.
 enum AnchorCheck {
-    There,
-    /// The segments of its time were removed.
+    /// The chain has it.
+    Present,
+    /// Its segment was removed.
     TooOld,
+    /// It is missing or another event has its number.
     Broken(ChainBreak),
 }
 
-/// Looks for a noted end, in the last segment, which was read, and in those before it.
-fn compare(key: &ChainKey, segments: &[Segment], last: &ExaminedSegment, anchor: ChainHead) -> io::Result<AnchorCheck> {
+/// Looks for the anchor in the last segment, which was examined, and in those before it.
+fn check_anchor(
+    key: &ChainKey,
+    segments: &[Segment],
+    last: &ExaminedSegment,
+    anchor: ChainHead,
+) -> io::Result<AnchorCheck> {
     let Some((name, earlier)) = segments.split_last().map(|(segment, earlier)| (segment.name.to_string(), earlier))
     else {
-        return Ok(AnchorCheck::There);
+        return Ok(AnchorCheck::Present);
     };
     if last.head.is_none_or(|head| head.sequence < anchor.sequence) {
         return Ok(AnchorCheck::Broken(ChainBreak { segment: name, line: last.lines, why: LineError::Cut }));
     }
-    let verdict = |segment: String, line, hash| {
+    let check = |segment: String, line, hash| {
         let why = LineError::Replaced { sequence: anchor.sequence };
-        if hash == anchor.hash { AnchorCheck::There } else { AnchorCheck::Broken(ChainBreak { segment, line, why }) }
+        if hash == anchor.hash { AnchorCheck::Present } else { AnchorCheck::Broken(ChainBreak { segment, line, why }) }
     };
     let (Some(mut previous), mut name, mut known_break) = (last.previous, name, last.starts_broken) else {
-        return Ok(AnchorCheck::There);
+        return Ok(AnchorCheck::Present);
     };
     if previous.sequence < anchor.sequence {
-        let hash = last.sought.unwrap_or_default();
-        return Ok(verdict(name, anchor.sequence - previous.sequence, hash));
+        let hash = last.anchor_hash.unwrap_or_default();
+        return Ok(check(name, anchor.sequence - previous.sequence, hash));
     }
     let mut earlier = earlier.iter().rev();
     while previous.sequence > anchor.sequence {
-        // What is above a break was told when it was found.
+        // A break above a known break was reported when that one was found.
         let (Some(segment), false) = (earlier.next(), known_break) else {
-            return Ok(if known_break || anchor.sequence == 0 { AnchorCheck::There } else { AnchorCheck::TooOld });
+            return Ok(if known_break || anchor.sequence == 0 { AnchorCheck::Present } else { AnchorCheck::TooOld });
         };
         name = segment.name.to_string();
-        let begun = begun(segment, key)?;
-        known_break = begun.is_some_and(|(_, known_break)| known_break);
-        match begun {
+        let opening = segment_opening(segment, key)?;
+        known_break = opening.is_some_and(|(_, known_break)| known_break);
+        match opening {
             Some((before, _)) if before.sequence >= anchor.sequence => previous = before,
             _ => {
                 let examined = examine(segment, key, anchor.sequence)?;
-                return Ok(match (examined.wrong, examined.sought) {
+                return Ok(match (examined.invalid, examined.anchor_hash) {
                     (_, Some(hash)) => {
                         let line = anchor.sequence - examined.previous.unwrap_or(ChainHead::GENESIS).sequence;
-                        verdict(name, line, hash)
+                        check(name, line, hash)
                     }
                     (Some((line, why)), None) => AnchorCheck::Broken(ChainBreak { segment: name, line, why }),
                     (None, None) => {
@@ -212,17 +223,17 @@ fn compare(key: &ChainKey, segments: &[Segment], last: &ExaminedSegment, anchor:
             }
         }
     }
-    Ok(if known_break { AnchorCheck::There } else { verdict(name, 1, previous.hash) })
+    Ok(if known_break { AnchorCheck::Present } else { check(name, 1, previous.hash) })
 }
 
-/// Where the chain stood before a segment, and whether it was known to be broken; none where its first line does not
-/// verify.
-fn begun(segment: &Segment, key: &ChainKey) -> io::Result<Option<(ChainHead, bool)>> {
+/// Returns the last event before a segment, and whether the chain was known to be broken then. `None` if the first line does
+/// not verify.
+fn segment_opening(segment: &Segment, key: &ChainKey) -> io::Result<Option<(ChainHead, bool)>> {
     let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
     match lines.next(&mut text) {
         Err(error) if !is_damage(&error) => Err(error),
         Ok(NextLine::Line) => {
-            let line = ChainVerifier::new(key, false).follow(&text).ok();
+            let line = ChainVerifier::new(key, false).verify_line(&text).ok();
             Ok(line.and_then(|line| line.opened).map(|opened| (opened.previous, opened.unresolved_break)))
         }
         _ => Ok(None),
@@ -230,21 +241,10 @@ fn begun(segment: &Segment, key: &ChainKey) -> io::Result<Option<(ChainHead, boo
 }
 
 /// Reads a whole segment.
-fn examine(segment: &Segment, key: &ChainKey, sought: u64) -> io::Result<ExaminedSegment> {
-    let mut examined = ExaminedSegment {
-        previous: None,
-        head: None,
-        starts_broken: false,
-        unresolved_break: false,
-        closed: false,
-        bytes: 0,
-        lines: 0,
-        wrong: None,
-        torn: false,
-        sought: None,
-    };
+fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Result<ExaminedSegment> {
+    let mut examined = ExaminedSegment::default();
     let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
-    let mut follower = ChainVerifier::new(key, false);
+    let mut verifier = ChainVerifier::new(key, false);
     loop {
         let next = match lines.next(&mut text) {
             Err(error) if !is_damage(&error) => return Err(error),
@@ -253,13 +253,13 @@ fn examine(segment: &Segment, key: &ChainKey, sought: u64) -> io::Result<Examine
         examined.lines = lines.count;
         let (line, why) = match next {
             Ok(NextLine::End) => return Ok(examined),
-            Ok(NextLine::Line) if examined.wrong.is_some() => {
+            Ok(NextLine::Line) if examined.invalid.is_some() => {
                 examined.torn = false;
                 continue;
             }
-            Ok(NextLine::Line) => match follower.follow(&text) {
+            Ok(NextLine::Line) => match verifier.verify_line(&text) {
                 Ok(line) => {
-                    examined.take(&line, lines.bytes, sought);
+                    examined.add(&line, lines.bytes, anchor_sequence);
                     continue;
                 }
                 Err(why) => (lines.count, why),
@@ -268,10 +268,11 @@ fn examine(segment: &Segment, key: &ChainKey, sought: u64) -> io::Result<Examine
             Ok(NextLine::TooLong) => (lines.count + 1, LineError::Malformed),
             Err(_) => (lines.count + 1, LineError::Damaged),
         };
-        // A last line without an end, or without the form of a line, until another comes.
+        // A last line without a line end, or a malformed one, unless another line follows.
         let ends = line > lines.count;
-        examined.torn = examined.wrong.is_none() && (why == LineError::Torn || (why == LineError::Malformed && !ends));
-        examined.wrong = examined.wrong.or(Some((line, why)));
+        examined.torn =
+            examined.invalid.is_none() && (why == LineError::Torn || (why == LineError::Malformed && !ends));
+        examined.invalid = examined.invalid.or(Some((line, why)));
         if ends {
             return Ok(examined);
         }
@@ -279,8 +280,8 @@ fn examine(segment: &Segment, key: &ChainKey, sought: u64) -> io::Result<Examine
 }
 
 impl ExaminedSegment {
-    /// A line that verifies and ends after so many bytes.
-    fn take(&mut self, line: &VerifiedLine<'_>, bytes: u64, sought: u64) {
+    /// Adds a verified line, whose end is at `bytes`.
+    fn add(&mut self, line: &VerifiedLine<'_>, bytes: u64, anchor_sequence: u64) {
         if let Some(opened) = line.opened {
             self.previous = self.previous.or(Some(opened.previous));
             self.starts_broken = opened.unresolved_break;
@@ -290,17 +291,17 @@ impl ExaminedSegment {
         self.closed = line.is(AuditOperation::SegmentClosed);
         self.head = Some(line.head);
         self.bytes = bytes;
-        if line.head.sequence == sought {
-            self.sought = Some(line.head.hash);
+        if line.head.sequence == anchor_sequence {
+            self.anchor_hash = Some(line.head.hash);
         }
     }
 }
 
-/// Cuts a segment to so many bytes, durably; how many were cut off.
+/// Truncates a segment to `bytes`, durably. Returns how many bytes were removed.
 fn truncate_tail(segment: &Segment, bytes: u64) -> io::Result<u64> {
     let file = OpenOptions::new().write(true).open(&segment.path)?;
-    let there = file.metadata()?.len();
+    let length = file.metadata()?.len();
     file.set_len(bytes)?;
     file.sync_all()?;
-    Ok(there.saturating_sub(bytes))
+    Ok(length.saturating_sub(bytes))
 }

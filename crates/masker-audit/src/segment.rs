@@ -1,11 +1,12 @@
-//! Segments: the files that the log is made of, their names, and how they get to the disk, shrink and go.
+//! Segments: the files of a log, their names, and their compression.
 //!
-//! A segment is `audit-YYYYMMDDTHHMMSSZ-NNNNNN.jsonl`: when it was begun, and its number. Once closed it is compressed, to
-//! `.jsonl.zst`. The time in a name never goes back, whatever the clock does, so names sort as the chain runs.
+//! A segment is `audit-YYYYMMDDTHHMMSSZ-NNNNNN.jsonl`: the time at which it began, and its number. After it is closed it is
+//! compressed to `.jsonl.zst`. The time in a name never goes back, even if the clock does, so that names sort in the order
+//! of the chain.
 //!
-//! At every moment one of the two forms of a segment is whole and on the disk: the compressed one is written beside under
-//! a name of its own, synced, read back and held against the original, renamed, and only then does the original go. Where
-//! both are there, the original counts.
+//! At every moment one of the two forms of a segment is complete and durable: the compressed file is written under a
+//! temporary name, synced, read back, compared with the original and renamed, and only then is the original removed. If
+//! both exist, the original counts.
 
 use std::{
     ffi::OsString,
@@ -25,13 +26,13 @@ const COMPRESSED: &str = ".jsonl.zst";
 /// A compressed segment that is being written.
 const UNFINISHED: &str = ".jsonl.zst.new";
 const TIME: &str = "%Y%m%dT%H%M%SZ";
-/// The fastest of the usual levels. Lines of the log are so much alike that those above it, which look for more, make more
-/// of it: of a segment of 137 MB 11.6 are left in place of 13.8, in a third of the time.
+/// The fastest of the usual levels. The lines of a log are so similar that higher levels compress them worse: level 1
+/// leaves 11.6 MB of a segment of 137 MB where the default leaves 13.8 MB, in a third of the time.
 const LEVEL: i32 = 1;
-/// Bytes that are read from a segment at once.
+/// The size of a read from a segment, in bytes.
 const READ_BYTES: usize = 1 << 17;
 
-/// When a segment was begun, and which it is.
+/// The name of a segment: its number and the time at which it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SegmentName {
     /// From 1, without gaps.
@@ -41,29 +42,31 @@ pub(super) struct SegmentName {
 }
 
 impl SegmentName {
-    /// The name of the segment after this one.
+    /// Returns the name of the next segment.
     pub(super) fn next(&self, now: Timestamp) -> Self {
         SegmentName { number: self.number + 1, begun: whole_seconds(now).max(self.begun) }
     }
 
-    /// The name of the first segment.
+    /// Returns the name of the first segment.
     pub(super) fn first(now: Timestamp) -> Self {
         SegmentName { number: 1, begun: whole_seconds(now) }
     }
 
-    /// Reads what stands before the endings.
+    /// Parses a file name without its extension.
     fn parse(text: &str) -> Option<Self> {
         let (time, number) = text.strip_prefix(PREFIX)?.split_once('-')?;
         let begun = DateTime::strptime(TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
         let name = SegmentName { number: number.parse().ok()?, begun };
-        // One name has one text.
+        // Each name has one text only.
         (name.number > 0 && name.to_string() == text).then_some(name)
     }
 
+    /// Returns the path of the uncompressed file.
     pub(super) fn plain(&self, directory: &Path) -> PathBuf {
         directory.join(format!("{self}{PLAIN}"))
     }
 
+    /// Returns the path of the compressed file.
     pub(super) fn compressed(&self, directory: &Path) -> PathBuf {
         directory.join(format!("{self}{COMPRESSED}"))
     }
@@ -83,38 +86,38 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// A segment that is there.
+/// A segment in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) name: SegmentName,
-    /// The file that counts.
+    /// The path of the file that counts.
     pub(super) path: PathBuf,
-    /// Whether that is a compressed one.
+    /// Whether that file is compressed.
     pub(super) compressed: bool,
 }
 
-/// What is in the log's directory.
+/// The contents of a log's directory.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryListing {
-    /// In the order of their numbers.
+    /// The segments in the order of their numbers.
     pub(super) segments: Vec<Segment>,
-    /// Compressed segments that were being written.
+    /// Compressed files that were not completed.
     pub(super) unfinished: Vec<PathBuf>,
-    /// Something that is no part of a log.
+    /// The name of the first file that does not belong to a log.
     pub(super) foreign: Option<OsString>,
 }
 
-/// Looks at everything in a directory, hidden or not.
+/// Lists a directory, including hidden files.
 pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
     let mut listing = DirectoryListing::default();
     let mut names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort();
     for name in names {
         let path = directory.join(&name);
-        match name.to_str().and_then(named) {
+        match name.to_str().and_then(parse_file_name) {
             Some((_, UNFINISHED)) => listing.unfinished.push(path),
-            Some((name, ending)) => {
-                listing.segments.push(Segment { name, path, compressed: ending == COMPRESSED });
+            Some((name, extension)) => {
+                listing.segments.push(Segment { name, path, compressed: extension == COMPRESSED });
             }
             None => listing.foreign = listing.foreign.or(Some(name)),
         }
@@ -124,26 +127,26 @@ pub(super) fn list(directory: &Path) -> io::Result<DirectoryListing> {
     Ok(listing)
 }
 
-/// What a file is by its name: the segment, and the ending.
-fn named(file: &str) -> Option<(SegmentName, &'static str)> {
+/// Splits a file name into the name of the segment and the extension.
+fn parse_file_name(file: &str) -> Option<(SegmentName, &'static str)> {
     [UNFINISHED, COMPRESSED, PLAIN]
         .into_iter()
-        .find_map(|ending| Some((SegmentName::parse(file.strip_suffix(ending)?)?, ending)))
+        .find_map(|extension| Some((SegmentName::parse(file.strip_suffix(extension)?)?, extension)))
 }
 
-/// A file that was named to be read, as the segment that its name says it is.
+/// Returns the segment of a file, according to its name.
 pub(super) fn segment_at(path: &Path) -> Option<Segment> {
-    let (name, ending) = named(path.file_name()?.to_str()?)?;
-    (ending != UNFINISHED).then(|| Segment { name, path: path.to_owned(), compressed: ending == COMPRESSED })
+    let (name, extension) = parse_file_name(path.file_name()?.to_str()?)?;
+    (extension != UNFINISHED).then(|| Segment { name, path: path.to_owned(), compressed: extension == COMPRESSED })
 }
 
-/// Makes a new, empty segment, or empties what is left of one that was never begun. Its entry is not durable yet.
+/// Creates an empty segment, or truncates one that a failed attempt left. The caller syncs the directory.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     options().create(true).truncate(true).write(true).open(path)?.sync_all()?;
     append_to(path)
 }
 
-/// Opens a segment to write at its end.
+/// Opens a segment for appending.
 pub(super) fn append_to(path: &Path) -> io::Result<File> {
     options().append(true).open(path)
 }
@@ -155,29 +158,29 @@ fn options() -> OpenOptions {
     options
 }
 
-/// What stands next in a segment.
+/// The result of reading a line.
 pub(super) enum NextLine {
-    /// A line with an end, which is not in the text.
+    /// A line; the text does not include its line end.
     Line,
-    /// What follows the last line end.
+    /// Bytes after the last line end.
     Torn,
-    /// More bytes without a line end than any line has. What follows was not read.
+    /// More bytes without a line end than a line may have. The rest was not read.
     TooLong,
-    /// Nothing.
+    /// The end of the file.
     End,
 }
 
-/// The lines of a segment, whichever its form, in constant memory.
+/// Reads the lines of a segment, compressed or not, in constant memory.
 pub(super) struct SegmentLines<'a> {
     reader: Box<dyn BufRead + 'a>,
-    /// Bytes of whole lines so far.
+    /// The bytes of whole lines so far.
     pub(super) bytes: u64,
-    /// Whole lines so far.
+    /// The number of whole lines so far.
     pub(super) count: u64,
 }
 
 impl SegmentLines<'_> {
-    /// Opens a segment. One that was compressed since it was listed is read in its other form.
+    /// Opens a segment. If it was compressed after it was listed, opens the compressed file.
     pub(super) fn open(path: &Path, compressed: bool) -> io::Result<SegmentLines<'static>> {
         let file = match options().read(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !compressed => {
@@ -195,7 +198,7 @@ impl SegmentLines<'_> {
         SegmentLines { reader: Box::new(reader), bytes: 0, count: 0 }
     }
 
-    /// Reads on, into `text` in place of what it holds.
+    /// Reads the next line into `text`, replacing its contents.
     pub(super) fn next(&mut self, text: &mut Vec<u8>) -> io::Result<NextLine> {
         text.clear();
         let read = (&mut self.reader).take(AUDIT_LINE_BYTES_MAX as u64 + 1).read_until(b'\n', text)?;
@@ -212,21 +215,21 @@ impl SegmentLines<'_> {
     }
 }
 
-/// Whether an error in reading a segment is for what is in the file, and not of the disk.
+/// Returns whether a read error is caused by the contents of the file, and not by the system.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none()
 }
 
-/// Compresses a closed segment and removes its original. What a crash has left of an earlier attempt is in no way.
+/// Compresses a closed segment and removes the original. Completes or repeats an attempt that a crash interrupted.
 pub(super) fn compress(name: &SegmentName, directory: &Path) -> io::Result<()> {
     let (plain, compressed, unfinished) =
         (name.plain(directory), name.compressed(directory), name.unfinished(directory));
     let original = Segment { name: *name, path: plain.clone(), compressed: false };
     if !has_same_content(&compressed, &original)? {
         write_compressed(&original, &unfinished)?;
-        // What cannot be read back would be lost with the original.
+        // A file that cannot be read back must not replace the original.
         if !has_same_content(&unfinished, &original)? {
-            return Err(io::Error::other("what was compressed reads back as something else"));
+            return Err(io::Error::other("the compressed file does not decompress to the original"));
         }
         fs::rename(&unfinished, &compressed)?;
         masker_files::sync_directory(directory)?;
@@ -246,7 +249,7 @@ fn write_compressed(original: &Segment, path: &Path) -> io::Result<()> {
     target.sync_all()
 }
 
-/// Whether a compressed file is there and holds what a plain one does.
+/// Returns whether a compressed file exists and decompresses to the original.
 fn has_same_content(compressed: &Path, original: &Segment) -> io::Result<bool> {
     let file = match options().read(true).open(compressed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -281,20 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_as_the_chain_runs_whatever_the_clock_does() {
+    fn names_sort_in_the_order_of_the_chain_even_if_the_clock_goes_back() {
         let first = SegmentName::first(at("2026-03-01T12:34:56.789Z"));
         assert_eq!(first.to_string(), "audit-20260301T123456Z-000001");
-        let back = first.next(at("2020-01-01T00:00:00Z"));
-        assert_eq!(back.to_string(), "audit-20260301T123456Z-000002");
-        let on = back.next(at("2026-03-02T00:00:00Z"));
-        assert!(first.to_string() < back.to_string() && back.to_string() < on.to_string());
-        for name in [first, back, on] {
+        let earlier = first.next(at("2020-01-01T00:00:00Z"));
+        assert_eq!(earlier.to_string(), "audit-20260301T123456Z-000002");
+        let later = earlier.next(at("2026-03-02T00:00:00Z"));
+        assert!(first.to_string() < earlier.to_string() && earlier.to_string() < later.to_string());
+        for name in [first, earlier, later] {
             assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
         }
     }
 
     #[test]
-    fn other_names_are_not_ours() {
+    fn rejects_other_file_names() {
         for name in [
             "audit-20260301T123456Z-1.jsonl",
             "audit-20260301T123456Z-000000.jsonl",
@@ -306,12 +309,12 @@ mod tests {
             ".audit-20260301T123456Z-000001.jsonl",
             "lock",
         ] {
-            assert_eq!(named(name), None, "{name}");
+            assert_eq!(parse_file_name(name), None, "{name}");
         }
-        assert!(named("audit-20260301T123456Z-1000000.jsonl").is_some());
+        assert!(parse_file_name("audit-20260301T123456Z-1000000.jsonl").is_some());
     }
 
-    fn scene() -> (tempfile::TempDir, SegmentName, Vec<u8>) {
+    fn closed_segment() -> (tempfile::TempDir, SegmentName, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let name = SegmentName::first(at("2026-03-01T00:00:00Z"));
         let text: Vec<u8> = (0..20_000).flat_map(|i| format!("line {i}\n").into_bytes()).collect();
@@ -319,19 +322,19 @@ mod tests {
         (folder, name, text)
     }
 
-    fn unpacked(name: &SegmentName, directory: &Path) -> Vec<u8> {
+    fn decompressed(name: &SegmentName, directory: &Path) -> Vec<u8> {
         zstd::decode_all(File::open(name.compressed(directory)).unwrap()).unwrap()
     }
 
     #[test]
-    fn a_crash_at_any_step_of_compressing_loses_nothing() {
-        let (folder, name, text) = scene();
+    fn a_crash_at_any_step_of_compression_loses_nothing() {
+        let (folder, name, text) = closed_segment();
         let directory = folder.path();
         let whole = zstd::encode_all(&*text, LEVEL).unwrap();
-        // What each step leaves: nothing, a part, all of it under its first name, all of it under its last.
-        type Left<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+        // What each step leaves: nothing, a part, all of it under the temporary name, all of it under the final name.
+        type Leftovers<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
         let half = &whole[..whole.len() / 2];
-        let steps: [Left<'_>; 6] = [
+        let steps: [Leftovers<'_>; 6] = [
             (None, None),
             (Some(b""), None),
             (Some(half), None),
@@ -344,11 +347,11 @@ mod tests {
             let _ = fs::remove_file(name.compressed(directory));
             unfinished.inspect(|bytes| fs::write(name.unfinished(directory), bytes).unwrap());
             compressed.inspect(|bytes| fs::write(name.compressed(directory), bytes).unwrap());
-            // Until it is done the original counts.
+            // The original counts until the compression is complete.
             let listing = list(directory).unwrap();
             assert_eq!(listing.segments, [Segment { name, path: name.plain(directory), compressed: false }]);
             compress(&name, directory).unwrap();
-            assert_eq!(unpacked(&name, directory), text);
+            assert_eq!(decompressed(&name, directory), text);
             let listing = list(directory).unwrap();
             assert_eq!(listing.segments, [Segment { name, path: name.compressed(directory), compressed: true }]);
         }
@@ -356,15 +359,15 @@ mod tests {
 
     #[test]
     fn a_planted_compressed_file_does_not_replace_the_original() {
-        let (folder, name, text) = scene();
+        let (folder, name, text) = closed_segment();
         fs::write(name.compressed(folder.path()), zstd::encode_all(&b"line 0\n"[..], LEVEL).unwrap()).unwrap();
         compress(&name, folder.path()).unwrap();
-        assert_eq!(unpacked(&name, folder.path()), text);
+        assert_eq!(decompressed(&name, folder.path()), text);
     }
 
     #[test]
-    fn lines_are_told_from_what_has_no_end() {
-        let (folder, name, _) = scene();
+    fn distinguishes_lines_from_torn_and_too_long_ones() {
+        let (folder, name, _) = closed_segment();
         let path = name.plain(folder.path());
         let kinds = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of the log share.
+//! Helpers of the tests.
 
 use std::{
     fs::{self, File},
@@ -29,7 +29,7 @@ pub(super) fn key() -> ChainKey {
     ChainKey::new(&secret()).unwrap()
 }
 
-/// A clock that is set by hand: 2026-03-01, noon, to begin with.
+/// A clock that tests set. It begins at noon on 2026-03-01.
 #[derive(Clone)]
 pub(super) struct ManualClock(Arc<AtomicI64>);
 
@@ -65,7 +65,7 @@ pub(super) fn options(directory: &Path) -> AuditOptions {
     }
 }
 
-/// A folder in memory where there is one: what these tests have to do with disks is made up.
+/// Returns a directory in memory if possible: these tests inject the faults of disks.
 pub(super) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -78,20 +78,20 @@ pub(super) fn open(options: AuditOptions, anchor: Option<ChainHead>, clock: &Man
     AuditLog::open(options, anchor, clock.clock()).unwrap()
 }
 
-/// Records so many events, one after the other.
+/// Records events, one after the other.
 pub(super) async fn record(log: &AuditLog, events: usize) {
     for _ in 0..events {
         log.record(&AuditEvent::new(AuditOperation::Tokenize, "ok")).await.unwrap();
     }
 }
 
-/// Goes on to the next day, and so to the next segment.
+/// Advances the clock to the next day, and begins a segment.
 pub(super) fn next_day(log: &AuditLog, clock: &ManualClock) {
     clock.advance(Duration::from_secs(24 * 60 * 60));
-    log.shared.rotate();
+    log.state.flusher.rotate();
 }
 
-/// Makes a log of three segments, of which the first is compressed and the last is open; where it ends.
+/// Creates a log of three segments: the first is compressed, the last is open. Returns its head.
 pub(super) fn three_segments(directory: &Path, clock: &ManualClock) -> ChainHead {
     let log = open(options(directory), None, clock).log;
     let head = runtime().block_on(async {
@@ -117,12 +117,12 @@ pub(super) fn three_segments(directory: &Path, clock: &ManualClock) -> ChainHead
     head
 }
 
-/// The files of a log, in order.
+/// Returns the files of a log, in order.
 pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     segment::list(directory).unwrap().segments.into_iter().map(|segment| segment.path).collect()
 }
 
-/// The operations of every event, in order.
+/// Returns the operations of all events, in order.
 pub(super) fn operations(directory: &Path) -> Vec<String> {
     let page = read(directory, &EventQuery { limit: usize::MAX, ..EventQuery::default() }).unwrap();
     let op = |event: &String| serde_json::from_str::<Value>(event).unwrap()["op"].as_str().unwrap().to_owned();
@@ -133,7 +133,7 @@ pub(super) fn verify_all(directory: &Path) -> Result<VerifiedLog, VerifyError> {
     verify(&LogSource::Directory(directory.to_owned()), &key(), None)
 }
 
-/// The file, the line and what is wrong with it.
+/// Returns the file, the number and the error of the first invalid line.
 pub(super) fn failing(directory: &Path, expected: Option<ChainHead>) -> (PathBuf, u64, LineError) {
     let expected = expected.map(ExpectedHead::from);
     match verify(&LogSource::Directory(directory.to_owned()), &key(), expected.as_ref()) {

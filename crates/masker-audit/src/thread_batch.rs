@@ -1,81 +1,80 @@
-//! Lanes: where the events of one thread come together, so that one write takes them all.
+//! Thread batches: the events of one thread, collected so that one write takes them all.
 //!
-//! A thread that serves connections works on every request that is ready before it asks for more. The first of them with
-//! an event lets the others go ahead and then writes for all: one lock and one write in place of many, and nobody is woken
-//! from another thread.
+//! A thread that serves connections polls every request that is ready before it waits for more. The first request with an
+//! event lets the others go ahead and then writes for all: one lock and one write in place of many, and no thread wakes
+//! another.
 
-use std::{
-    mem,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{mem, sync::atomic::AtomicUsize};
+
+use super::{
+    sync::{Mutex, Ordering, lock},
+    write_group::WriteGroup,
 };
 
-use super::{error::AuditError, event::AuditEvent, state::lock, write_group::WriteGroup, writer::EventBatch};
+/// The number of batches of a log. More threads than this share batches, which is slower but correct.
+const THREAD_BATCHES: usize = 32;
 
-/// How many lanes a log has. Threads beyond them share: that is slower, and no less right.
-const LANES: usize = 32;
-
-/// The lanes of a log.
+/// The batches of a log.
 #[derive(Default)]
-pub(super) struct ThreadBatches([ThreadBatch; LANES]);
+pub(super) struct ThreadBatches<B>([ThreadBatch<B>; THREAD_BATCHES]);
 
-impl ThreadBatches {
-    /// The lane of the thread that asks.
-    pub(super) fn current_thread(&self) -> &ThreadBatch {
+impl<B> ThreadBatches<B> {
+    /// Returns the batch of the calling thread.
+    pub(super) fn current_thread(&self) -> &ThreadBatch<B> {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
-            static PLACE: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+            static INDEX: usize = THREADS.fetch_add(1, Ordering::Relaxed);
         }
-        &self.0[PLACE.with(|place| *place) % LANES]
+        &self.0[INDEX.with(|index| *index) % THREAD_BATCHES]
     }
 }
 
-/// Events that have come to one thread. Aligned, so that no two share a line of the processors' caches.
+/// The events of one thread that wait to be written. Aligned, so that no two batches share a cache line.
 #[derive(Default)]
 #[repr(align(128))]
-pub(super) struct ThreadBatch(Mutex<PendingEvents>);
+pub(super) struct ThreadBatch<B>(Mutex<PendingEvents<B>>);
 
 #[derive(Default)]
-struct PendingEvents {
-    batch: EventBatch,
-    /// Those who wait for what is in the batch.
+struct PendingEvents<B> {
+    batch: B,
+    /// The requests of the events in the batch.
     group: Option<WriteGroup>,
 }
 
-/// What came of an event that was handed in.
+/// The position of an event in its batch.
 pub(super) enum Enqueued {
-    /// It is the first: the caller is to write what has come, once others had their chance.
+    /// It is the first: its request writes the batch once the other tasks of the thread had their turn.
     First(WriteGroup),
-    /// Somebody else writes it.
+    /// Another request writes it.
     Later(WriteGroup),
 }
 
-impl ThreadBatch {
-    /// Takes an event in.
-    pub(super) fn enter(&self, event: &AuditEvent<'_>) -> Result<Enqueued, AuditError> {
-        let mut waiting = lock(&self.0);
-        waiting.batch.push(event)?;
-        Ok(match &waiting.group {
+impl<B: Default> ThreadBatch<B> {
+    /// Adds an event with `push`.
+    ///
+    /// # Errors
+    /// The error of `push`, which then must leave the batch as it was.
+    pub(super) fn enqueue<E>(&self, push: impl FnOnce(&mut B) -> Result<(), E>) -> Result<Enqueued, E> {
+        let mut pending = lock(&self.0);
+        push(&mut pending.batch)?;
+        Ok(match &pending.group {
             Some(group) => Enqueued::Later(group.clone()),
-            None => Enqueued::First(waiting.group.insert(WriteGroup::default()).clone()),
+            None => Enqueued::First(pending.group.insert(WriteGroup::default()).clone()),
         })
     }
 
-    /// What has come, if anything has. The next event is the first again.
-    pub(super) fn take(&self) -> Option<(EventBatch, WriteGroup)> {
-        let mut waiting = lock(&self.0);
-        let group = waiting.group.take()?;
-        Some((mem::take(&mut waiting.batch), group))
+    /// Takes the events and their group, if there are any. The next event is a first one again.
+    pub(super) fn take(&self) -> Option<(B, WriteGroup)> {
+        let mut pending = lock(&self.0);
+        let group = pending.group.take()?;
+        Some((mem::take(&mut pending.batch), group))
     }
 
-    /// Gives buffers back while they are warm.
-    pub(super) fn give_back(&self, mut batch: EventBatch) {
-        let mut waiting = lock(&self.0);
-        if waiting.group.is_none() {
-            batch.clear();
-            waiting.batch = batch;
+    /// Returns the buffers of an empty batch while they are in the cache.
+    pub(super) fn reuse(&self, empty: B) {
+        let mut pending = lock(&self.0);
+        if pending.group.is_none() {
+            pending.batch = empty;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Offline verification: with the key and the files alone, of any size, in constant memory.
+//! Offline verification of a log of any size, with only the key and the files, in constant memory.
 
 use std::{
     io,
@@ -12,21 +12,21 @@ use super::{
 };
 use masker_core::crypto::ChainKey;
 
-/// What is to be verified.
+/// The files to verify.
 #[derive(Clone, Debug)]
 pub enum LogSource {
-    /// A whole log. Its oldest segments may be gone where an event says that they were removed.
+    /// A whole log. Its oldest segments may be missing if an event announces their removal.
     Directory(PathBuf),
-    /// Segments that follow on each other, from any one on.
+    /// Consecutive segments, from any one on.
     Files(Vec<PathBuf>),
 }
 
-/// A head that the log must have had: its hash, and perhaps its number.
+/// A head that the chain must have had: its hash, and perhaps its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedHead {
     /// The number of the event.
     pub sequence: Option<u64>,
-    /// Its hash.
+    /// The hash of the event.
     pub hash: [u8; 32],
 }
 
@@ -39,7 +39,7 @@ impl From<ChainHead> for ExpectedHead {
 impl FromStr for ExpectedHead {
     type Err = InvalidHead;
 
-    /// `NUMBER:HASH`, or the hash alone.
+    /// Parses `NUMBER:HASH`, or a hash.
     fn from_str(text: &str) -> Result<Self, InvalidHead> {
         match parse_hash(text) {
             Some(hash) => Ok(ExpectedHead { sequence: None, hash }),
@@ -49,112 +49,112 @@ impl FromStr for ExpectedHead {
 }
 
 impl ExpectedHead {
-    fn is(&self, head: &ChainHead) -> bool {
+    fn matches(&self, head: &ChainHead) -> bool {
         self.hash == head.hash && self.sequence.is_none_or(|sequence| sequence == head.sequence)
     }
 }
 
-/// A log that verifies.
+/// A verified log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedLog {
-    /// Events in it.
+    /// The number of events.
     pub events: u64,
-    /// The time of the first.
+    /// The time of the first event.
     pub first: String,
-    /// The time of the last.
+    /// The time of the last event.
     pub last: String,
-    /// The hash of the first.
+    /// The hash of the first event.
     pub first_hash: [u8; 32],
-    /// The last.
+    /// The last event.
     pub head: ChainHead,
-    /// Segments in it.
+    /// The number of segments.
     pub segments: u64,
-    /// The last event before it, where older segments were removed or not given.
+    /// The last event before the first one, if older segments were removed or not given.
     pub removed_before: Option<ChainHead>,
 }
 
-/// The first line that fails.
+/// The first line that does not verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}, line {line}: {why}", file.display())]
 pub struct InvalidLine {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub line: u64,
-    /// The number of the event that should stand there, where that can be told.
+    /// The number of the event that should be there, if known.
     pub sequence: Option<u64>,
-    /// What is wrong with it.
+    /// The reason.
     pub why: LineError,
 }
 
-/// Why a log was not found sound.
+/// Why a log was not verified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// It does not verify.
+    /// A line does not verify.
     #[error(transparent)]
     Failing(#[from] InvalidLine),
-    /// There is nothing to verify.
+    /// There are no files to verify.
     #[error("there is no audit log in {}: its files are named audit-*.jsonl and audit-*.jsonl.zst", path.display())]
     NoLog {
-        /// Where it was looked for.
+        /// The directory or the first file.
         path: PathBuf,
     },
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("failed to read {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A file to be read.
+/// A file to verify.
 struct LogFile {
     path: PathBuf,
     compressed: bool,
 }
 
-/// Verifies a log from its first line to its last, and that it had a certain head once.
+/// Verifies a log from its first line to its last, and that the chain had the expected head.
 ///
 /// # Errors
-/// [`VerifyError::Failing`] with the first line that fails; otherwise that something cannot be read.
+/// [`VerifyError::InvalidLine`] for the first line that does not verify; other errors if the files cannot be read.
 pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<VerifiedLog, VerifyError> {
-    let parts = parts(source)?;
-    let mut walk = LogVerifier {
-        follower: ChainVerifier::new(key, true),
-        found: None,
-        announced: false,
+    let files = files(source)?;
+    let mut verifier = LogVerifier {
+        chain: ChainVerifier::new(key, true),
+        log: None,
+        removal_announced: false,
         reached: expected.is_none(),
     };
     let mut end = None;
-    for (index, part) in parts.iter().enumerate() {
-        let lines = walk.read(part, &parts[index + 1..], expected)?;
-        end = Some((part.path.clone(), lines));
+    for (index, file) in files.iter().enumerate() {
+        let lines = verifier.read(file, &files[index + 1..], expected)?;
+        end = Some((file.path.clone(), lines));
     }
-    let (Some(found), Some((file, line)), Some(first)) = (walk.found, end, parts.first()) else {
+    let (Some(log), Some((file, line)), Some(first)) = (verifier.log, end, files.first()) else {
         let path = match source {
             LogSource::Directory(path) => path.clone(),
             LogSource::Files(paths) => paths.first().cloned().unwrap_or_default(),
         };
         return Err(VerifyError::NoLog { path });
     };
-    if !walk.reached {
+    if !verifier.reached {
         let sequence = expected.and_then(|expected| expected.sequence);
         return Err(InvalidLine { file, line, sequence, why: LineError::Cut }.into());
     }
-    match (source, found.removed_before) {
-        (LogSource::Directory(_), Some(before)) if !walk.announced => {
+    match (source, log.removed_before) {
+        (LogSource::Directory(_), Some(before)) if !verifier.removal_announced => {
             let why = LineError::Beheaded { before: before.sequence };
             Err(InvalidLine { file: first.path.clone(), line: 1, sequence: Some(before.sequence + 1), why }.into())
         }
-        _ => Ok(found),
+        _ => Ok(log),
     }
 }
 
-/// The files, in the order in which the chain runs through them.
-fn parts(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
+/// Returns the files in the order of the chain.
+fn files(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
     match source {
         LogSource::Directory(path) => {
             let io = |source| VerifyError::Io { path: path.clone(), source };
@@ -167,7 +167,7 @@ fn parts(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
         LogSource::Files(paths) => {
             let mut named: Vec<_> =
                 paths.iter().map(|path| (segment::segment_at(path).map(|s| s.name), path)).collect();
-            // Files that were given other names are taken in the order in which they were given.
+            // Renamed files keep the order in which they were given.
             if named.iter().all(|(name, _)| name.is_some()) {
                 named.sort();
             }
@@ -181,21 +181,21 @@ fn parts(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
 }
 
 struct LogVerifier<'k> {
-    follower: ChainVerifier<'k>,
-    found: Option<VerifiedLog>,
-    /// Whether an event says that what was before the first one was removed.
-    announced: bool,
-    /// Whether the expected head was met, or none is.
+    chain: ChainVerifier<'k>,
+    log: Option<VerifiedLog>,
+    /// Whether an event announces the removal of what was before the first one.
+    removal_announced: bool,
+    /// Whether the expected head was found, or none is expected.
     reached: bool,
 }
 
 impl LogVerifier<'_> {
-    /// Verifies a file; how many lines it has.
-    fn read(&mut self, part: &LogFile, later: &[LogFile], expected: Option<&ExpectedHead>) -> Result<u64, VerifyError> {
-        let io = |source| VerifyError::Io { path: part.path.clone(), source };
-        let mut lines = match SegmentLines::open(&part.path, part.compressed) {
-            // What is no compressed file at all is damaged from its first line on.
-            Err(error) if is_damage(&error) => return Err(self.failing(part, 1, LineError::Damaged).into()),
+    /// Verifies a file. Returns the number of its lines.
+    fn read(&mut self, file: &LogFile, later: &[LogFile], expected: Option<&ExpectedHead>) -> Result<u64, VerifyError> {
+        let io = |source| VerifyError::Io { path: file.path.clone(), source };
+        let mut lines = match SegmentLines::open(&file.path, file.compressed) {
+            // A file that is not compressed at all is damaged from its first line on.
+            Err(error) if is_damage(&error) => return Err(self.invalid_line(file, 1, LineError::Damaged).into()),
             opened => opened.map_err(io)?,
         };
         let mut text = Vec::new();
@@ -206,28 +206,28 @@ impl LogVerifier<'_> {
                 Ok(NextLine::End) => break,
                 Ok(NextLine::Torn) => Some((lines.count + 1, LineError::Torn)),
                 Ok(NextLine::TooLong) => Some((lines.count + 1, LineError::Malformed)),
-                Ok(NextLine::Line) => self.follow(&text, expected).err().map(|why| (lines.count, why)),
+                Ok(NextLine::Line) => self.verify_line(&text, expected).err().map(|why| (lines.count, why)),
             };
             if let Some((line, why)) = why {
                 let why = explain(why, &mut lines, later).map_err(io)?;
-                return Err(self.failing(part, line, why).into());
+                return Err(self.invalid_line(file, line, why).into());
             }
         }
-        if let Some(found) = &mut self.found {
-            found.segments += 1;
+        if let Some(log) = &mut self.log {
+            log.segments += 1;
         }
         Ok(lines.count)
     }
 
-    fn failing(&self, part: &LogFile, line: u64, why: LineError) -> InvalidLine {
-        let sequence = self.follower.head().map(|head| head.sequence + 1);
-        InvalidLine { file: part.path.clone(), line, sequence, why }
+    fn invalid_line(&self, file: &LogFile, line: u64, why: LineError) -> InvalidLine {
+        let sequence = self.chain.head().map(|head| head.sequence + 1);
+        InvalidLine { file: file.path.clone(), line, sequence, why }
     }
 
-    fn follow(&mut self, text: &[u8], expected: Option<&ExpectedHead>) -> Result<(), LineError> {
-        let line = self.follower.follow(text)?;
-        let time = &*line.facts.time;
-        let found = self.found.get_or_insert_with(|| VerifiedLog {
+    fn verify_line(&mut self, text: &[u8], expected: Option<&ExpectedHead>) -> Result<(), LineError> {
+        let line = self.chain.verify_line(text)?;
+        let time = &*line.fields.time;
+        let log = self.log.get_or_insert_with(|| VerifiedLog {
             events: 0,
             first: time.to_owned(),
             last: String::new(),
@@ -236,20 +236,20 @@ impl LogVerifier<'_> {
             segments: 0,
             removed_before: line.opened.map(|opened| opened.previous).filter(|previous| previous.sequence > 0),
         });
-        found.events += 1;
-        found.last.clear();
-        found.last.push_str(time);
-        found.head = line.head;
-        self.reached |= expected.is_some_and(|expected| expected.is(&line.head));
-        self.announced |= found.removed_before.is_some() && line.removes() == found.removed_before;
+        log.events += 1;
+        log.last.clear();
+        log.last.push_str(time);
+        log.head = line.head;
+        self.reached |= expected.is_some_and(|expected| expected.matches(&line.head));
+        self.removal_announced |= log.removed_before.is_some() && line.removed_head() == log.removed_before;
         Ok(())
     }
 }
 
-/// Tells from what follows whether a line with the wrong number was moved, stands where others are missing, or is in its
-/// place and was changed.
+/// Finds out why a line has the wrong number: it was moved, lines before it are missing, or its number was changed. The
+/// lines after it decide.
 fn explain(why: LineError, lines: &mut SegmentLines<'_>, later: &[LogFile]) -> io::Result<LineError> {
-    let (expected, may_come) = match why {
+    let (expected, may_follow) = match why {
         LineError::Missing { expected, .. } => (expected, true),
         LineError::Reordered { expected, .. } => (expected, false),
         _ => return Ok(why),
@@ -260,13 +260,13 @@ fn explain(why: LineError, lines: &mut SegmentLines<'_>, later: &[LogFile]) -> i
         LineError::Missing { expected, found } => LineError::Reordered { expected, found },
         why => why,
     };
-    // What cannot be read from here on changes nothing about this line.
+    // Lines that cannot be read do not change the result for this one.
     while let Ok(NextLine::Line) = lines.next(&mut text) {
         let sequence = claimed_sequence(&text);
         if first && sequence == Some(expected + 1) {
             return Ok(LineError::Changed);
         }
-        if !may_come {
+        if !may_follow {
             return Ok(why);
         }
         if sequence == Some(expected) {
@@ -274,8 +274,8 @@ fn explain(why: LineError, lines: &mut SegmentLines<'_>, later: &[LogFile]) -> i
         }
         first = false;
     }
-    for part in later {
-        let Ok(mut lines) = SegmentLines::open(&part.path, part.compressed) else { continue };
+    for file in later {
+        let Ok(mut lines) = SegmentLines::open(&file.path, file.compressed) else { continue };
         while let Ok(NextLine::Line) = lines.next(&mut text) {
             if claimed_sequence(&text) == Some(expected) {
                 return Ok(moved(why));

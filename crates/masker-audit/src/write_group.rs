@@ -1,36 +1,41 @@
-//! Requests that wait for one write or one sync.
+//! The requests that wait for one write or one sync.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use tokio::sync::Notify;
+use super::sync::{AtomicU8, Notify, Ordering};
 
-/// A group of requests whose events are written together. A clone is of the same group.
+const PENDING: u8 = 0;
+const WRITTEN: u8 = 1;
+const LOST: u8 = 2;
+
+/// A group of requests whose events are written together. A clone refers to the same group.
 #[derive(Clone, Default)]
 pub(super) struct WriteGroup(Arc<GroupState>);
 
 #[derive(Default)]
 struct GroupState {
-    written: OnceLock<bool>,
-    changed: Notify,
+    outcome: AtomicU8,
+    completed: Notify,
 }
 
 impl WriteGroup {
-    /// Tells everyone whether it was written, once.
+    /// Wakes every request of the group with the outcome. Only the first call has an effect.
     pub(super) fn complete(&self, written: bool) {
-        if self.0.written.set(written).is_ok() {
-            self.0.changed.notify_waiters();
+        let outcome = if written { WRITTEN } else { LOST };
+        if self.0.outcome.compare_exchange(PENDING, outcome, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.0.completed.notify_waiters();
         }
     }
 
-    /// Waits for that.
+    /// Waits for the outcome: whether the events were written.
     pub(super) async fn wait(&self) -> bool {
         loop {
-            // From here on a notice is not missed: it may come between the look and the wait.
-            let changed = self.0.changed.notified();
-            if let Some(written) = self.0.written.get() {
-                return *written;
+            // Created before the outcome is read, so that a notification between the two is not lost.
+            let completed = self.0.completed.notified();
+            match self.0.outcome.load(Ordering::Acquire) {
+                PENDING => completed.await,
+                outcome => return outcome == WRITTEN,
             }
-            changed.await;
         }
     }
 }

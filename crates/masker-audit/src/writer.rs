@@ -1,18 +1,14 @@
-//! The one who writes: puts events into the chain, and keeps the file such that it is never anything but whole lines.
+//! The writer: appends events to the chain, and keeps the file a sequence of whole lines.
 //!
-//! A write that fails is taken back: the file is cut to its last whole line, and neither the chain nor the number moves
-//! on. So what comes later follows on what is really there.
+//! A write that fails is undone: the file is truncated to its last whole line, and the head of the chain does not advance.
+//! So later events continue the chain that is really in the file.
 //!
-//! A sync that fails is worse. Linux then marks the pages clean that it could not write, so a second sync would say that
-//! all is well about bytes which the disk never took (Rebello et al., "Can Applications Recover from fsync Failures?",
-//! 2020). So the bytes since the last good sync are kept in memory, and none of them counts as there until they were cut
-//! off the file, written anew through a descriptor of its own, and synced.
+//! A sync that fails is worse. Linux then marks the pages that it could not write as clean, so a second sync would succeed
+//! although the disk never took these bytes (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). The
+//! writer therefore keeps the bytes since the last good sync in memory. After a failed sync it truncates the file to what
+//! was synced, writes those bytes again through a new descriptor, and syncs.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use prometheus::IntCounter;
@@ -20,58 +16,68 @@ use ulid::Ulid;
 
 use super::{
     chain::{ChainHead, begin_line, seal},
+    directory::DirectoryLock,
     error::AuditError,
     event::{AuditEvent, AuditOperation, DetailValue, EventParts, EventPosition, assemble},
     file::SegmentFile,
+    flush::{Batch, Output},
+    metrics::AuditMetrics,
+    options::AuditOptions,
     segment::{self, SegmentName},
-    write_group::WriteGroup,
 };
-use crate::metrics::AuditMetrics;
 use masker_core::crypto::ChainKey;
 use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_MAX};
 
-/// Bytes that the log adds to a prepared event at most: the names and values of id, number, time and hash.
+/// The most bytes that the log adds to a prepared event: the names and values of id, number, time and hash.
 const ADDED_BYTES_MAX: usize = 256;
 
-/// What tells the time.
+/// A clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Where the log goes on.
+/// The position at which the log continues.
 #[derive(Clone, Copy)]
 pub(super) struct LogPosition {
-    /// Where the chain stands.
+    /// The last event.
     pub(super) head: ChainHead,
-    /// The last segment there is.
+    /// The last segment.
     pub(super) last: Option<SegmentName>,
-    /// Whether it is open, with so many bytes of whole lines.
+    /// The bytes of whole lines in the last segment, if it is open.
     pub(super) open: Option<u64>,
-    /// Whether the chain is broken and nobody has taken note.
+    /// Whether the chain is broken and no operator has accepted the break.
     pub(super) unresolved_break: bool,
 }
 
-/// Events that wait to be written, prepared.
+/// Prepared events that wait to be written.
 #[derive(Default)]
 pub(super) struct EventBatch {
     /// Their texts, one after the other.
-    pub(super) text: Vec<u8>,
-    /// Their parts.
-    pub(super) events: Vec<EventParts>,
+    text: Vec<u8>,
+    events: Vec<EventParts>,
 }
 
 impl EventBatch {
-    /// Takes an event in. Where it fails, for want of room in a line, there is nothing of the event in the batch.
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// [`AuditError::TooLong`]. The batch is then unchanged.
     pub(super) fn push(&mut self, event: &AuditEvent<'_>) -> Result<(), AuditError> {
         let start = self.text.len();
-        let pieces = event.prepare(&mut self.text);
-        if pieces.bytes() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
+        let parts = event.prepare(&mut self.text);
+        if parts.bytes() > AUDIT_LINE_BYTES_MAX - ADDED_BYTES_MAX {
             self.text.truncate(start);
             return Err(AuditError::TooLong);
         }
-        self.events.push(pieces);
+        self.events.push(parts);
         Ok(())
     }
+}
 
-    pub(super) fn clear(&mut self) {
+impl Batch for EventBatch {
+    fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    fn clear(&mut self) {
         self.text.clear();
         self.events.clear();
     }
@@ -82,55 +88,51 @@ pub(super) struct LogWriter {
     key: Arc<ChainKey>,
     clock: Clock,
     directory: PathBuf,
-    /// The last segment, and the next one where that is closed and making the next one was tried.
+    /// The last segment.
     name: Option<SegmentName>,
+    /// The segment after it, if it is closed and an attempt to create the next one failed.
     next_name: Option<SegmentName>,
-    /// The open segment. None between the closing of one and the opening of the next.
+    /// The open segment. `None` after one is closed and before the next one is open.
     file: Option<Arc<SegmentFile>>,
-    /// Bytes of whole lines in it.
+    /// The bytes of whole lines in the open segment.
     bytes: u64,
     /// How many of them are durable.
     bytes_synced: u64,
-    /// What was written since, and what of it is being synced: together all between the two. Lines are put together at
-    /// the end of the first, and taken off again where they cannot be written.
+    /// What was written and is not being synced. Lines are assembled at its end, and removed if they cannot be written.
     unsynced: Vec<u8>,
+    /// What is being synced. It comes before `unsynced` in the file.
     syncing: Vec<u8>,
-    /// What stands in the file after the last good sync cannot be relied on.
+    /// The file after the last good sync may not be what was written.
     suspect: bool,
     head: ChainHead,
     last_id: Ulid,
-    /// The time in the lines that are being put together.
+    /// The time in the lines that are being assembled.
     time: String,
     time_ms: Option<i64>,
-    /// Those who wait for the next sync.
-    pub(super) waiting: Vec<WriteGroup>,
+    segment_bytes_max: u64,
     pub(super) unresolved_break: bool,
     metrics: Arc<AuditMetrics>,
-    /// Of the events of each operation, in the order of [`AuditOperation::ALL`].
+    /// The event counters, in the order of [`AuditOperation::ALL`].
     counters: Vec<IntCounter>,
     #[cfg(test)]
     pub(super) faults: Arc<super::file::InjectedFaults>,
-}
-
-/// What a sync is about.
-pub(super) struct PendingSync {
-    pub(super) file: Arc<SegmentFile>,
-    pub(super) head: ChainHead,
-    pub(super) waiting: Vec<WriteGroup>,
+    _directory_lock: DirectoryLock,
 }
 
 impl LogWriter {
+    /// Returns the writer of a log that continues at `position`. It owns the directory until it is dropped.
     pub(super) fn new(
+        options: &AuditOptions,
         key: Arc<ChainKey>,
         clock: Clock,
-        directory: &Path,
         position: LogPosition,
-        metrics: Arc<AuditMetrics>,
+        directory_lock: DirectoryLock,
     ) -> io::Result<Self> {
+        let (directory, metrics) = (&options.directory, &options.metrics);
         let mut writer = LogWriter {
             key,
             clock,
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             name: position.last,
             next_name: None,
             file: None,
@@ -143,12 +145,13 @@ impl LogWriter {
             last_id: Ulid::nil(),
             time: String::new(),
             time_ms: None,
-            waiting: Vec::new(),
+            segment_bytes_max: options.segment_bytes_max,
             unresolved_break: position.unresolved_break,
             counters: AuditOperation::ALL.iter().map(|op| metrics.events.with_label_values(&[op.as_str()])).collect(),
-            metrics,
+            metrics: metrics.clone(),
             #[cfg(test)]
             faults: Arc::default(),
+            _directory_lock: directory_lock,
         };
         if let (Some(name), Some(bytes)) = (position.last, position.open) {
             writer.file = Some(Arc::new(writer.file_of(segment::append_to(&name.plain(directory))?)));
@@ -168,61 +171,37 @@ impl LogWriter {
         SegmentFile::new(file, self.faults.clone())
     }
 
-    /// Where the chain stands.
+    /// Returns the last event.
     pub(super) fn head(&self) -> ChainHead {
         self.head
     }
 
+    /// Returns the time of the log's clock.
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
     }
 
-    /// The last segment.
+    /// Returns the last segment.
     pub(super) fn segment(&self) -> Option<SegmentName> {
         self.name
     }
 
-    /// Whether there is an open segment.
+    /// Returns whether a segment is open.
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Whether the open segment has its size, or is of an earlier day than now.
-    pub(super) fn is_full(&self, bytes_max: u64) -> bool {
+    /// Returns whether the open segment has reached its size, or began on an earlier day.
+    pub(super) fn is_full(&self) -> bool {
         let day = |time: Timestamp| time.as_second().div_euclid(24 * 60 * 60);
         self.file.is_some()
-            && (self.bytes >= bytes_max || self.name.is_some_and(|name| day(self.now()) > day(name.begun)))
+            && (self.bytes >= self.segment_bytes_max || self.name.is_some_and(|name| day(self.now()) > day(name.begun)))
     }
 
-    /// Writes events at the end of the log. Where it fails, none of them is in it.
-    pub(super) fn append(&mut self, batch: &EventBatch) -> io::Result<()> {
-        let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be begun"))?;
-        let start = self.unsynced.len();
-        let mut unsynced = std::mem::take(&mut self.unsynced);
-        let head = self.assemble_batch(batch, &mut unsynced);
-        self.unsynced = unsynced;
-        let written = if self.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_MAX {
-            Err(io::Error::other("the disk has not synced what was written for too long"))
-        } else {
-            file.write(&self.unsynced[start..]).inspect_err(|_| {
-                // Where not even that can be done, it is done before anything else is written.
-                self.suspect |= file.cut(self.bytes).is_err();
-            })
-        };
-        if written.is_err() {
-            self.unsynced.truncate(start);
-            return written;
-        }
-        self.bytes += (self.unsynced.len() - start) as u64;
-        self.head = head;
-        self.count(batch);
-        Ok(())
-    }
-
-    /// Counts what was just written.
+    /// Counts the events that were just written.
     fn count(&self, batch: &EventBatch) {
-        for pieces in &batch.events {
-            self.counters[pieces.op as usize].inc();
+        for parts in &batch.events {
+            self.counters[parts.op as usize].inc();
         }
         self.metrics.last_sequence.set(self.head.sequence.cast_signed());
         if let Some(milliseconds) = self.time_ms {
@@ -231,12 +210,7 @@ impl LogWriter {
         }
     }
 
-    /// How much is written and not known to be durable, in bytes.
-    pub(super) fn bytes_unsynced(&self) -> usize {
-        self.unsynced.len() + self.syncing.len()
-    }
-
-    /// As [`LogWriter::append`], for one event of the log's own.
+    /// Appends one event of the log itself.
     pub(super) fn append_internal(
         &mut self,
         op: AuditOperation,
@@ -247,7 +221,7 @@ impl LogWriter {
         self.append(&batch)
     }
 
-    /// Makes lines of events after what `lines` holds; gives where the chain stands once they are written.
+    /// Appends the lines of events to `lines`. Returns the last event.
     fn assemble_batch(&mut self, batch: &EventBatch, lines: &mut Vec<u8>) -> ChainHead {
         use std::fmt::Write as _;
         let now = self.now();
@@ -258,49 +232,27 @@ impl LogWriter {
             let _ = write!(self.time, "{now:.3}");
         }
         let (mut head, mut text) = (self.head, &*batch.text);
-        for pieces in &batch.events {
-            let (prepared, rest) = text.split_at(pieces.bytes());
+        for parts in &batch.events {
+            let (prepared, rest) = text.split_at(parts.bytes());
             text = rest;
             self.last_id = next_id(self.last_id, now);
             let mut digits = [0; ulid::ULID_LEN];
-            let place = EventPosition {
+            let position = EventPosition {
                 id: self.last_id.array_to_str(&mut digits),
                 sequence: head.sequence + 1,
                 time: &self.time,
             };
             let start = begin_line(lines);
-            assemble(lines, prepared, *pieces, &place);
+            assemble(lines, prepared, *parts, &position);
             head = seal(lines, start, &self.key, &head);
         }
         head
     }
 
-    /// What a sync would make durable; none where there is nothing, or nothing that a sync would vouch for.
-    pub(super) fn begin_sync(&mut self) -> Option<PendingSync> {
-        let file = self.file.clone().filter(|_| !self.suspect && !self.unsynced.is_empty())?;
-        std::mem::swap(&mut self.unsynced, &mut self.syncing);
-        Some(PendingSync { file, head: self.head, waiting: std::mem::take(&mut self.waiting) })
-    }
-
-    /// A sync has ended well.
-    pub(super) fn end_sync(&mut self) {
-        self.bytes_synced += self.syncing.len() as u64;
-        self.syncing.clear();
-    }
-
-    /// A sync has failed: from the last good one on everything is in doubt.
-    pub(super) fn fail_sync(&mut self) {
-        self.suspect = true;
-        self.syncing.append(&mut self.unsynced);
-        std::mem::swap(&mut self.syncing, &mut self.unsynced);
-    }
-
-    /// Makes everything durable that was written, at once; where the chain then stands.
+    /// Syncs everything that was written. Returns the last event.
     pub(super) fn sync_now(&mut self) -> io::Result<ChainHead> {
-        if let Some(sync) = self.begin_sync() {
-            // Who waited does so for the next sync that ends well: this one is between two of them.
-            self.waiting = sync.waiting;
-            if let Err(error) = sync.file.sync() {
+        if let Some((file, _)) = self.begin_sync() {
+            if let Err(error) = file.sync() {
                 self.fail_sync();
                 return Err(error);
             }
@@ -309,11 +261,11 @@ impl LogWriter {
         Ok(self.head)
     }
 
-    /// Writes anew what is in doubt, if anything is.
-    pub(super) fn rewrite(&mut self) -> io::Result<()> {
+    /// Writes again what a failed sync or truncation left in doubt.
+    fn rewrite(&mut self) -> io::Result<()> {
         let Some(name) = self.name.filter(|_| self.suspect && self.file.is_some()) else { return Ok(()) };
         let file = self.file_of(segment::append_to(&name.plain(&self.directory))?);
-        file.cut(self.bytes_synced)?;
+        file.truncate(self.bytes_synced)?;
         file.write(&self.unsynced)?;
         file.sync()?;
         self.bytes_synced += self.unsynced.len() as u64;
@@ -323,7 +275,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the open segment, durably.
+    /// Closes the open segment, durably. Returns its last event.
     pub(super) fn close_segment(&mut self, reason: &'static str) -> io::Result<ChainHead> {
         self.append_internal(AuditOperation::SegmentClosed, &[("reason", DetailValue::Text(reason))])?;
         let head = self.sync_now()?;
@@ -331,7 +283,7 @@ impl LogWriter {
         Ok(head)
     }
 
-    /// Begins the next segment, durably. Where it fails, the next attempt is made under the same name.
+    /// Begins the next segment, durably. Returns its first event. After a failure the next attempt uses the same name.
     pub(super) fn open_segment(&mut self) -> io::Result<ChainHead> {
         let now = self.now();
         let following = self.name.map_or_else(|| SegmentName::first(now), |name| name.next(now));
@@ -364,7 +316,89 @@ impl LogWriter {
     }
 }
 
-/// An id that sorts after the last one: of this millisecond and random where that is a new one, else the next number.
+impl Output for LogWriter {
+    type Batch = EventBatch;
+    type File = SegmentFile;
+
+    fn append(&mut self, batch: &EventBatch) -> io::Result<()> {
+        let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be created"))?;
+        let start = self.unsynced.len();
+        let mut unsynced = std::mem::take(&mut self.unsynced);
+        let head = self.assemble_batch(batch, &mut unsynced);
+        self.unsynced = unsynced;
+        let written = if self.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_MAX {
+            Err(io::Error::other("the disk has not synced what was written for too long"))
+        } else {
+            file.write(&self.unsynced[start..]).inspect_err(|_| {
+                // If the file cannot be truncated either, that is done before anything else is written.
+                self.suspect |= file.truncate(self.bytes).is_err();
+            })
+        };
+        if written.is_err() {
+            self.unsynced.truncate(start);
+            return written;
+        }
+        self.bytes += (self.unsynced.len() - start) as u64;
+        self.head = head;
+        self.count(batch);
+        Ok(())
+    }
+
+    fn bytes_unsynced(&self) -> usize {
+        self.unsynced.len() + self.syncing.len()
+    }
+
+    fn begin_sync(&mut self) -> Option<(Arc<SegmentFile>, ChainHead)> {
+        let file = self.file.clone().filter(|_| !self.suspect && !self.unsynced.is_empty())?;
+        std::mem::swap(&mut self.unsynced, &mut self.syncing);
+        Some((file, self.head))
+    }
+
+    fn sync(file: &SegmentFile) -> io::Result<()> {
+        file.sync()
+    }
+
+    fn end_sync(&mut self) {
+        self.bytes_synced += self.syncing.len() as u64;
+        self.syncing.clear();
+    }
+
+    fn fail_sync(&mut self) {
+        self.suspect = true;
+        self.syncing.append(&mut self.unsynced);
+        std::mem::swap(&mut self.syncing, &mut self.unsynced);
+    }
+
+    fn resume(&mut self, lost: u64, reason: &str) -> io::Result<ChainHead> {
+        self.rewrite()?;
+        if !self.is_open() {
+            self.open_segment()?;
+        }
+        let detail = [("lost", DetailValue::Number(lost)), ("reason", DetailValue::Text(reason))];
+        self.append_internal(AuditOperation::Resumed, &detail)?;
+        self.sync_now()
+    }
+
+    fn rotate(&mut self) -> io::Result<Option<ChainHead>> {
+        if !self.is_full() {
+            return Ok(None);
+        }
+        let name = self.name;
+        let head = self.close_segment("full")?;
+        if let Some(name) = name {
+            log_chain_head(&head, &name.to_string(), "a segment of the audit log ends");
+        }
+        self.open_segment().map(Some)
+    }
+}
+
+/// Writes the head of the chain to the program's log. Kept away from the audit log, it shows later whether the end of the
+/// audit log was cut off.
+pub(super) fn log_chain_head(head: &ChainHead, segment: &str, message: &'static str) {
+    tracing::info!(head = %head, segment, "{message}");
+}
+
+/// Returns an id that sorts after the last one: a random one in a new millisecond, else the last one plus one.
 fn next_id(last: Ulid, now: Timestamp) -> Ulid {
     let millisecond = u64::try_from(now.as_millisecond()).unwrap_or(0);
     if millisecond > last.timestamp_ms() {

@@ -1,4 +1,4 @@
-//! `[audit]`: how the audit log is kept.
+//! `[audit]`: how the audit log is written and kept.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,42 +6,42 @@ use super::file::path;
 use masker_core::document::{Located, Section};
 use masker_types::audit::{OnFailure, SyncPolicy};
 
-/// Days for which closed segments are kept where nothing is set: seven years, leap days among them.
+/// The default retention of closed segments, in days: seven years.
 const RETENTION_DAYS_DEFAULT: u32 = 2_555;
-/// Longest retention, in days: a century.
+/// The longest retention, in days: a century.
 const RETENTION_DAYS_MAX: u64 = 36_525;
-/// Size from which on a segment is closed where nothing is set, in MiB.
+/// The default size at which a segment is closed, in MiB.
 const SEGMENT_MB_DEFAULT: u64 = 128;
-/// Greatest such size, in MiB.
+/// The greatest such size, in MiB.
 const SEGMENT_MB_MAX: u64 = 4_096;
-/// Longest time between an event's writing and its being durable, in milliseconds.
+/// The longest time between the write of an event and its sync, in milliseconds.
 const SYNC_MS_MAX: u64 = 10_000;
-/// The same where nothing is set.
+/// The default of that time, in milliseconds.
 const SYNC_MS_DEFAULT: u64 = 100;
 
-/// How the audit log is kept.
+/// How the audit log is written and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// The directory of the log, which holds nothing else: an absolute path.
+    /// The directory of the log, which contains nothing else: an absolute path.
     pub path: PathBuf,
     /// When events are made durable.
     pub sync: SyncPolicy,
     /// What happens while events cannot be written.
     pub on_failure: OnFailure,
-    /// How long a segment is kept after its end, in days.
+    /// Days for which a segment is kept after its end.
     pub retention_days: u32,
-    /// Size from which on a segment is closed, in MiB.
+    /// The size at which a segment is closed, in MiB.
     pub segment_mb: u64,
 }
 
 impl AuditConfig {
-    /// The size from which on a segment is closed, in bytes.
+    /// Returns the size at which a segment is closed, in bytes.
     pub fn segment_bytes_max(&self) -> u64 {
         self.segment_mb * 1_024 * 1_024
     }
 }
 
-/// What a file says of it.
+/// The settings of a file, without defaults.
 #[derive(Default)]
 pub(super) struct AuditSettings {
     pub(super) path: Option<PathBuf>,
@@ -52,6 +52,7 @@ pub(super) struct AuditSettings {
 }
 
 impl AuditSettings {
+    /// Reads the section.
     pub(super) fn read(root: &Section<'_>, base: &std::path::Path) -> Self {
         let Some(section) = root.section("audit") else { return AuditSettings::default() };
         let days = section.integer("retention_days", 1..=RETENTION_DAYS_MAX);
@@ -67,7 +68,7 @@ impl AuditSettings {
         settings
     }
 
-    /// Every default filled in.
+    /// Applies the defaults.
     pub(super) fn resolve(self, path: PathBuf) -> AuditConfig {
         AuditConfig {
             path,
@@ -79,7 +80,7 @@ impl AuditSettings {
     }
 }
 
-/// `always`, or a time in milliseconds such as `100ms`.
+/// Reads `sync`: `always`, or a time in milliseconds such as `100ms`.
 fn sync(section: &Section<'_>) -> Option<SyncPolicy> {
     let Located { value, line } = section.string("sync")?;
     if value == "always" {

@@ -1,4 +1,4 @@
-//! `[[clients]]` and `[access]`: who may do what.
+//! `[[clients]]` and `[access]`: what callers may do.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -9,22 +9,21 @@ use masker_types::{
     quote::quoted,
 };
 
-/// API keys that a workspace may have at once where nothing is set.
+/// The default number of active API keys of a workspace.
 const API_KEYS_MAX_DEFAULT: u32 = 10;
-/// API keys that a workspace may have at once, at most.
+/// The greatest number of active API keys of a workspace.
 const API_KEYS_MAX_UPPER: u64 = 10_000;
-/// Longest name of a client, in bytes.
+/// The longest name of a client, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Who may do what, as the configuration says it: whether users, groups and policies are there is for
-/// [`masker_access::ClientRules`] to find out.
+/// What callers may do, as configured. `masker-access` checks whether the users, groups and policies exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessConfig {
     /// `[[clients]]`, in the order of the file: the first that matches decides.
     pub clients: Vec<ClientConfig>,
-    /// `[access] unlisted`: what callers may do that no client is about; `None` where nothing is said.
+    /// `[access] unlisted`: the scopes of callers that match no client; `None` if it is not set.
     pub unlisted: Option<ScopeSet>,
-    /// `[access] api_keys_per_workspace`: how many API keys of a workspace may be in force at once.
+    /// `[access] api_keys_per_workspace`: how many active API keys a workspace can have.
     pub api_keys_per_workspace: u32,
 }
 
@@ -34,32 +33,32 @@ impl Default for AccessConfig {
     }
 }
 
-/// One client. Of `user`, `uid`, `group`, `gid` and `unit` one is given at least, and all that are given must match.
+/// One client. At least one of `user`, `uid`, `group`, `gid` and `unit` is given, and all that are given must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// File and line, for messages.
     pub place: String,
-    /// Its name, which no other has: `[a-z0-9][a-z0-9._-]{0,63}`.
+    /// The name, which is unique: `[a-z0-9][a-z0-9._-]{0,63}`.
     pub name: String,
-    /// A user, by name.
+    /// The user, by name.
     pub user: Option<String>,
-    /// A user, by number.
+    /// The user, by number.
     pub uid: Option<u32>,
-    /// A group, by name: the caller's own or a supplementary one.
+    /// The primary group or a supplementary group, by name.
     pub group: Option<String>,
-    /// A group, by number.
+    /// The same, by number.
     pub gid: Option<u32>,
-    /// A unit of the system's service manager, such as `billing.service`.
+    /// The unit of the system's service manager, such as `billing.service`.
     pub unit: Option<String>,
     /// What it may do.
     pub grant: Grant,
-    /// How much it may do.
+    /// Its limits.
     pub limits: Limits,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl ClientConfig {
-    /// One that nothing is said of yet but what it may do.
+    /// Returns a client with a grant only.
     pub fn for_tests(name: &str, grant: Grant) -> Self {
         ClientConfig {
             place: "masker.toml:1".to_owned(),
@@ -89,7 +88,10 @@ pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
     for section in root.list("clients") {
         if let Some(client) = client(&section, file) {
             if !names.insert(client.name.clone()) {
-                section.report(section.line(), format!("there are two clients `{}`: give each its name", client.name));
+                section.report(
+                    section.line(),
+                    format!("there are two clients `{}`: give each a different name", client.name),
+                );
             }
             access.clients.push(client);
         }
@@ -104,11 +106,11 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
     let (group, gid) = (name(section, "group"), id("gid"));
     let unit = unit(section);
     if !["user", "uid", "group", "gid", "unit"].iter().any(|field| section.has(field)) {
-        let advice = "say who it is: `user`, `uid`, `group`, `gid` or `unit`; what everybody may do stands in `[access] unlisted`";
+        let advice = "the client needs `user`, `uid`, `group`, `gid` or `unit`; set the scopes of all other callers in `[access] unlisted`";
         section.report(section.line(), advice);
     }
     if !section.has("scopes") {
-        section.report_missing("scopes", "say what the client may do, such as `scopes = [\"tokenize\"]`");
+        section.report_missing("scopes", "list what the client may do, such as `scopes = [\"tokenize\"]`");
     }
     let limits = limits(section);
     let grant = Grant {
@@ -131,19 +133,19 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
 
 fn client_name(section: &Section<'_>) -> Option<String> {
     if !section.has("name") {
-        section.report_missing("name", "give each client a name, which the audit log shows");
+        section.report_missing("name", "give the client a name, which the audit log shows");
     }
     let Located { value, line } = section.string("name")?;
     let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte);
-    let begins = value.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-    let wrong = if value.len() > NAME_BYTES_MAX || !begins || !value.as_bytes().iter().all(allowed) {
+    let first_is_valid = value.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    let problem = if value.len() > NAME_BYTES_MAX || !first_is_valid || !value.as_bytes().iter().all(allowed) {
         "must be a letter or digit, then at most 63 of a-z, 0-9, `.`, `_` and `-`"
     } else if [masker_types::grant::UNRESTRICTED_NAME, masker_types::grant::UNLISTED].contains(&value) {
-        "is what callers are called that no client is about: choose another"
+        "is reserved for callers that match no client: choose another"
     } else {
         return Some(value.to_owned());
     };
-    section.report(line, format!("`name` {wrong}"));
+    section.report(line, format!("`name` {problem}"));
     None
 }
 
@@ -163,25 +165,23 @@ fn contexts(section: &Section<'_>) -> Option<Vec<ContextPattern>> {
     for Located { value, line } in section.strings("contexts")? {
         match ContextPattern::parse(value) {
             Some(pattern) => patterns.push(pattern),
-            None => {
-                section.report(line, "`contexts` names one that is longer than a context can be: at most 256 bytes")
-            }
+            None => section.report(line, "`contexts` contains a context that is over 256 bytes long"),
         }
     }
     Some(patterns)
 }
 
-/// The name of a service: one that any other part of the path to a process can have would match too much.
+/// Reads the name of a unit. Without its suffix it would match other parts of the path of a control group.
 fn unit(section: &Section<'_>) -> Option<String> {
     let Located { value, line } = section.string("unit")?;
     if [".service", ".scope"].iter().any(|suffix| value.len() > suffix.len() && value.ends_with(suffix)) {
         return Some(value.to_owned());
     }
-    section.report(line, format!("`unit` cannot be {}: it ends in .service or .scope", quoted(value)));
+    section.report(line, format!("`unit` cannot be {}: it must end in .service or .scope", quoted(value)));
     None
 }
 
-/// A preset by its name, or a section of numbers: `limits = "standard"`, or `[clients.limits]`.
+/// Reads `limits`: the name of a preset, such as `limits = "standard"`, or a section `[clients.limits]` of numbers.
 fn limits(section: &Section<'_>) -> Limits {
     if !section.is_section("limits") {
         let presets = [("none", Limits::none()), ("standard", Limits::standard())];

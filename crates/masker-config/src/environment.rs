@@ -1,4 +1,4 @@
-//! Environment variables as a value, so that what depends on them can be tested without touching the process's own.
+//! A copy of the environment variables, so that tests need not change those of the process.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +7,11 @@ use std::{
 
 use zeroize::Zeroize;
 
-/// A copy of a process's environment. It is wiped when it is dropped and has no `Debug`: it may hold keys.
+/// A copy of the environment of a process. It may contain keys, so it is wiped when it is dropped, and has no `Debug`.
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl FromIterator<(OsString, OsString)> for Environment {
-    /// Takes over variables, as [`std::env::vars_os`] gives them. Of a name given twice the last one counts.
+    /// Collects variables, as [`std::env::vars_os`] returns them. If a name occurs twice, the last value counts.
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         let mut environment = Environment(BTreeMap::new());
         for (name, value) in variables {
@@ -24,18 +24,17 @@ impl FromIterator<(OsString, OsString)> for Environment {
 }
 
 impl Environment {
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The value of a setting: what an empty value would say is said by leaving the variable out, so an empty one
-    /// counts as absent.
+    /// Returns the value of a setting. An empty variable counts as unset.
     pub fn setting(&self, name: &str) -> Option<&OsStr> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// Every variable, in the order of names.
+    /// Returns every variable, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }

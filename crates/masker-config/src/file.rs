@@ -20,12 +20,12 @@ use masker_core::{
 };
 use masker_types::{kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
 
-/// Mode bits that a socket must have: whoever runs the daemon can connect to it.
+/// The mode bits that a socket must have: the user of the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;
 /// The mode bit that lets every user of the host connect.
 const OTHERS_WRITE: u32 = 0o002;
 
-/// What a file says, and nothing else.
+/// The settings of a file, without defaults.
 #[derive(Default)]
 pub(super) struct FileSettings {
     pub(super) socket: Option<PathBuf>,
@@ -52,17 +52,17 @@ pub(super) struct FileSettings {
 }
 
 impl FileSettings {
-    /// The first file of the search order, and what it says. A file that somebody named must be there; the usual
-    /// ones need not, but one that is there and cannot be read is a fault, for its settings are meant to count.
+    /// Returns the first file of the search order, and its settings. A file that a flag or variable names must exist. The
+    /// others need not exist, but one that exists and cannot be read is an error: its settings are meant to apply.
     pub(super) fn find(
         flag: Option<&Path>,
         host: HostEnvironment<'_>,
-        faults: &mut ErrorCollector,
+        errors: &mut ErrorCollector,
     ) -> (Option<PathBuf>, Self) {
         let variable = host.environment.setting("MASKER_CONFIG").map(Path::new);
         if let Some(named) = flag.or(variable) {
             let file = absolute(host.current_dir, named);
-            let settings = Self::read_or_note(&file, faults);
+            let settings = Self::read_or_report(&file, errors);
             return (Some(file), settings);
         }
         let home = host.absolute("HOME").map(|home| home.join(".config/masker/config.toml"));
@@ -72,7 +72,7 @@ impl FileSettings {
                 Ok(settings) => return (Some(file), settings),
                 Err(FileError::Text(TextFileError::NotFound)) => {}
                 Err(error) => {
-                    let settings = error.note(&file, faults);
+                    let settings = error.report(&file, errors);
                     return (Some(file), settings);
                 }
             }
@@ -80,9 +80,9 @@ impl FileSettings {
         (None, FileSettings::default())
     }
 
-    /// What a file says that must be there.
-    pub(super) fn read_or_note(file: &Path, faults: &mut ErrorCollector) -> Self {
-        Self::read(file).unwrap_or_else(|error| error.note(file, faults))
+    /// Returns the settings of a file that must exist, or reports why they cannot be read.
+    pub(super) fn read_or_report(file: &Path, errors: &mut ErrorCollector) -> Self {
+        Self::read(file).unwrap_or_else(|error| error.report(file, errors))
     }
 
     fn read(file: &Path) -> Result<Self, FileError> {
@@ -90,7 +90,7 @@ impl FileSettings {
         Self::parse(&text, file).map_err(FileError::Problems)
     }
 
-    /// Reads the text of a file. Relative paths start at its directory.
+    /// Parses the text of a file. Paths are relative to its directory.
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Vec<DocumentError>> {
         let document = Document::parse(text);
         let mut settings = FileSettings::default();
@@ -154,30 +154,32 @@ enum FileError {
 }
 
 impl FileError {
-    fn note(self, file: &Path, faults: &mut ErrorCollector) -> FileSettings {
+    fn report(self, file: &Path, errors: &mut ErrorCollector) -> FileSettings {
         match self {
-            FileError::Text(error) => faults.add_text_file_error(file, error),
-            FileError::Problems(problems) => faults.add_problems(file, problems),
+            FileError::Text(error) => errors.add_text_file_error(file, error),
+            FileError::Problems(problems) => errors.add_problems(file, problems),
         }
         FileSettings::default()
     }
 }
 
+/// Reads a path, relative to `base`.
 pub(super) fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBuf> {
     let Located { value, line } = section.string(name)?;
-    let wrong = if value.is_empty() {
+    let problem = if value.is_empty() {
         "is empty; leave it out for the default"
     } else if value.contains('\0') {
-        "has a zero byte, which no path can have"
+        "contains a zero byte, which paths cannot contain"
     } else if value == "~" || value.starts_with("~/") {
-        "begins with `~`, which shells know and configuration does not: write the whole path"
+        "begins with `~`, which only shells expand: write the whole path"
     } else {
         return Some(absolute(base, value));
     };
-    section.report(line, format!("`{name}` {wrong}"));
+    section.report(line, format!("`{name}` {problem}"));
     None
 }
 
+/// Reads a text that must not be empty.
 pub(super) fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
     let Located { value, line } = section.string(name)?;
     if value.is_empty() {
@@ -187,7 +189,7 @@ pub(super) fn name(section: &Section<'_>, name: &'static str) -> Option<String> 
     Some(value.to_owned())
 }
 
-/// Key ids, which may be written in lower case as in policies.
+/// Reads key ids. They may be in lower case, as in policies.
 fn kids(section: &Section<'_>, name: &'static str) -> BTreeSet<Kid> {
     let mut kids = BTreeSet::new();
     for Located { value, line } in section.strings(name).unwrap_or_default() {
@@ -195,19 +197,20 @@ fn kids(section: &Section<'_>, name: &'static str) -> BTreeSet<Kid> {
             Some(kid) => drop(kids.insert(kid)),
             None => section.report(
                 line,
-                format!("`{name}` names {}, which is no key id: write it as in MASKER_KEY_<KID>", quoted(value)),
+                format!("`{name}` contains {}, which is not a key id: write it as in MASKER_KEY_<KID>", quoted(value)),
             ),
         }
     }
     kids
 }
 
-/// Whoever can write to the socket can connect, and whoever connects can ask for every value.
+/// Parses the mode of the socket. Write permission on the socket is permission to connect, and callers that can connect
+/// can ask for every value.
 fn socket_mode(section: &Section<'_>, mode: Located<&str>) -> Option<u32> {
     let digits = mode.value.strip_prefix("0o").unwrap_or(mode.value);
     let octal = digits.len() <= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| octal && *bits <= 0o777);
-    let wrong = match bits {
+    let problem = match bits {
         None => "must be octal digits in quotes, such as \"0660\"",
         Some(bits) if bits & OTHERS_WRITE != 0 => {
             "would let every user of this host connect and ask for every value: \
@@ -218,6 +221,6 @@ fn socket_mode(section: &Section<'_>, mode: Located<&str>) -> Option<u32> {
         }
         Some(bits) => return Some(bits),
     };
-    section.report(mode.line, format!("`socket_mode` {wrong}"));
+    section.report(mode.line, format!("`socket_mode` {problem}"));
     None
 }

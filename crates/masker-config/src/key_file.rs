@@ -1,4 +1,4 @@
-//! Files that hold a key.
+//! Reads key files.
 
 use std::{
     fs::OpenOptions,
@@ -11,23 +11,23 @@ use zeroize::Zeroizing;
 
 use masker_types::limits::KEY_FILE_BYTES_MAX;
 
-/// Mode bits with which others than the owner can read or change a file.
+/// The mode bits of other users than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Why a key file was not read; the text goes on from its name.
+/// Why a key file was not read. The text continues after the name of the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyFileError {
-    /// There is none.
+    /// The file does not exist.
     #[error("cannot be read: there is no such file")]
     NotFound,
-    /// The system does not let it be read.
+    /// The system does not allow reading it.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
-    /// It is no regular file.
-    #[error("is not a regular file: keys are read again on a reload, which only a file allows")]
+    /// It is not a regular file.
+    #[error("is not a regular file, which a reload could read again")]
     NotRegular,
-    /// It holds more than a key.
-    #[error("is over {KEY_FILE_BYTES_MAX} bytes long, so it holds more than a key")]
+    /// It contains more than a key.
+    #[error("is over {KEY_FILE_BYTES_MAX} bytes long, which is more than a key")]
     TooLong,
 }
 
@@ -40,20 +40,18 @@ impl From<io::Error> for KeyFileError {
     }
 }
 
-/// What a key file holds.
+/// The contents of a key file.
 pub(super) struct KeyFile {
-    /// The bytes, wiped when dropped.
+    /// The bytes, which are wiped when they are dropped.
     pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// Whether its mode lets others than its owner in.
+    /// Whether its mode lets other users than the owner read or change it.
     pub(super) open_to_others: bool,
 }
 
-/// Reads a regular file of at most [`KEY_FILE_BYTES_MAX`] into one buffer that never grows, so that no copy is left.
-///
-/// # Errors
-/// What is wrong with it.
+/// Reads a regular file of at most [`KEY_FILE_BYTES_MAX`] into one buffer that never grows, so that no copy of the key is
+/// left in memory.
 pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
-    // Without waiting: opening a pipe that nobody writes to would never return.
+    // Non-blocking, because opening a pipe without a writer would never return.
     let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {

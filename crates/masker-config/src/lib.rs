@@ -1,8 +1,14 @@
-//! What an operator can set: `masker.toml`, the variables that override it, and the policies beside it.
+//! Configuration: `masker.toml`, the environment variables that override it, the policies, and the credentials.
 //!
-//! Files are read here, but nothing is taken from the process: the environment, the user and the working directory
-//! are arguments ([`HostEnvironment`]). Secrets are no settings: they have no place in a file that is this easy to read, and
-//! come by ways of their own ([`Credentials`]).
+//! - [`Config::load`] finds and reads the configuration file and the variables, and reports every error at once.
+//! - [`load_policies`] reads the policies that it names.
+//! - [`Credentials::collect`] reads the keys. Keys have no place in the configuration file, which is easy to read for
+//!   others; they come from variables, key files or systemd credentials.
+//!
+//! This crate reads files, but nothing of the process: the environment, the user and the working directory are arguments
+//! ([`HostEnvironment`]).
+//!
+//! This crate uses `masker-core` and `masker-types`. `masker-access`, `masker-http`, `masker-cli` and the daemon use it.
 
 mod audit;
 mod clients;
@@ -44,134 +50,135 @@ use masker_types::{
 
 pub use masker_types::engine::EngineKind;
 
-/// Bounds of the grace period of old keys, in days: ten years are no grace any more.
+/// The longest grace period of an old key, in days: ten years.
 const GRACE_DAYS_MAX: u64 = 3_650;
-/// Grace period of old keys where nothing is set, in days.
+/// The default grace period of an old key, in days.
 const GRACE_DAYS_DEFAULT: u32 = 30;
-/// Longest time for which sessions are remembered, in days: ten years.
+/// The longest time for which sessions are kept, in days: ten years.
 const SESSION_RETENTION_DAYS_MAX: u64 = 3_650;
-/// Memory for the vault's cache where nothing is set, in MiB.
+/// The default size of the engine's cache, in MiB.
 const CACHE_MB_DEFAULT: u64 = 128;
+/// The default size of the row cache, in MiB.
 const ROW_CACHE_MB_DEFAULT: u64 = 128;
-/// Longest path of a Unix socket, in bytes: the size of `sun_path` without its closing zero.
+/// The longest path of a Unix socket, in bytes: the size of `sun_path` without its terminating zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Where a host keeps masker's configuration for everybody.
+/// The directory of the host's configuration.
 pub const SYSTEM_DIR: &str = "/etc/masker";
 
-/// Everything that can be set, with every default filled in.
+/// All settings, with deerrors applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The file that it was read from; `None` where there is none.
+    /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
     /// `[server]`: where the daemon listens.
     pub server: ServerConfig,
-    /// `[vault]`: where records are kept.
+    /// `[vault]`: where records are stored.
     pub vault: VaultConfig,
-    /// `[policy]`: which policies are in force.
+    /// `[policy]`: the policies in force.
     pub policy: PolicyConfig,
-    /// `[keys]`: how long old keys are good for, and what becomes of values while one is missing.
+    /// `[keys]`: the grace period of old keys, and how missing keys affect values.
     pub keys: KeyConfig,
-    /// `[sessions]`: how long sessions are remembered.
+    /// `[sessions]`: how long sessions are kept.
     pub sessions: SessionConfig,
-    /// `[audit]`: how the audit log is kept.
+    /// `[audit]`: how the audit log is written and kept.
     pub audit: AuditConfig,
-    /// `[[clients]]` and `[access]`: who may do what.
+    /// `[[clients]]` and `[access]`: what callers may do.
     pub access: AccessConfig,
-    /// `[sandbox]`: what the daemon gives up once it has started.
+    /// `[sandbox]`: what the daemon may no longer do after its start.
     pub sandbox: SandboxConfig,
-    /// `[log]`: what is written to standard error.
+    /// `[log]`: what the daemon writes to standard error.
     pub log: LogConfig,
 }
 
 /// Where the daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// The socket: an absolute path of at most 107 bytes.
+    /// The path of the socket: absolute, at most 107 bytes.
     pub socket: PathBuf,
-    /// Its mode: `0o600` and any of the bits that do not let every user write.
+    /// The mode of the socket: `0o600` and any bits but write permission for others.
     pub socket_mode: u32,
-    /// The group that it belongs to, by name or number; the daemon's own where `None`.
+    /// The group of the socket, by name or number; `None` for the group of the daemon.
     pub socket_group: Option<String>,
-    /// Time a client has to send a request's head, and for which a kept-alive connection may idle, in seconds.
+    /// Seconds that a client has to send the head of a request, and that a connection may be idle.
     pub head_timeout_seconds: u64,
-    /// Time a client has to send a whole body, in seconds.
+    /// Seconds that a client has to send a body.
     pub body_timeout_seconds: u64,
-    /// Time for which a client may refuse to take bytes of an answer, in seconds.
+    /// Seconds for which a client may accept no bytes of a response.
     pub write_timeout_seconds: u64,
 }
 
-/// Where records are kept.
+/// Where records are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultConfig {
-    /// The directory of the vault: an absolute path.
+    /// The data directory: an absolute path.
     pub data_dir: PathBuf,
-    /// Which engine keeps its rows. `None` is the engine of the vault in the data directory, and fjall for a new vault.
+    /// The engine. `None` is the engine of the vault in the data directory, or fjall for a new vault.
     pub engine: Option<EngineKind>,
-    /// What the store's cache holds, in MiB. sled counts what lies on the disk, and takes about twice that in memory.
+    /// The size of the engine's cache, in MiB. sled counts bytes on disk, and takes about twice as much memory.
     pub cache_mb: u64,
-    /// MiB for rows that were read lately; 0 for none.
+    /// The size of the cache for recently read rows, in MiB; 0 turns it off.
     pub row_cache_mb: u64,
 }
 
 impl VaultConfig {
-    /// Memory for the store's cache, in bytes.
+    /// Returns the size of the engine's cache in bytes.
     pub fn cache_bytes(&self) -> u64 {
         self.cache_mb.saturating_mul(1_024 * 1_024)
     }
 
-    /// Memory for rows that were read lately, in bytes.
+    /// Returns the size of the row cache in bytes.
     pub fn row_cache_bytes(&self) -> u64 {
         self.row_cache_mb.saturating_mul(1_024 * 1_024)
     }
 }
 
-/// Which policies are in force.
+/// The policies in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyConfig {
-    /// A directory of policies, or one policy: an absolute path.
+    /// A directory of policies, or one file: an absolute path.
     pub path: PathBuf,
-    /// The policy for requests that name none, where one is configured.
+    /// The configured policy of requests that name none.
     pub default: Option<String>,
 }
 
-/// How long old keys are good for, and what becomes of values while one is missing.
+/// The grace period of old keys, and how missing keys affect values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyConfig {
-    /// Days from the moment at which a key became old: 0 to 3,650.
+    /// Days of grace after a key was replaced: 0 to 3,650.
     pub grace_days: u32,
-    /// What becomes of them after that.
+    /// What happens after the grace period.
     pub grace_action: GraceAction,
-    /// Kids whose values may get second tokens while the vault holds records of them under a key that is not loaded.
+    /// Key ids whose values may get second tokens while the vault has records under a key that is not loaded.
     pub accept_second_tokens: BTreeSet<Kid>,
 }
 
-/// How long sessions are remembered.
+/// How long sessions are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// Days from the moment at which a session was closed, or last used where it is open: 1 to 3,650.
+    /// Days after a session was closed or last used: 1 to 3,650.
     pub retention_days: u32,
 }
 
-/// What is written to standard error.
+/// What the daemon writes to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The least weighty events that are written.
+    /// The lowest level that is written.
     pub level: LogLevel,
-    /// The form. Where nothing is set, it is pretty on a terminal and JSON elsewhere.
+    /// The format. The default is pretty on a terminal and JSON elsewhere.
     pub format: LogFormat,
 }
 
-/// How weighty an event is.
+/// The level of a log event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Something failed.
     Error,
-    /// Something will fail, or is not what it should be.
+    /// Something will fail, or is not as it should be.
     Warn,
-    /// What an operator wants to know of a healthy daemon.
+    /// Information about a healthy daemon for its operator.
     Info,
-    /// What helps to find a fault.
+    /// Information that helps to find an error.
     Debug,
     /// Everything.
     Trace,
@@ -184,7 +191,7 @@ impl LogLevel {
         Self::ALL.map(|level| (level.as_str(), level))
     }
 
-    /// The name that configuration uses.
+    /// Returns the name of the level in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             LogLevel::Error => "error",
@@ -196,12 +203,12 @@ impl LogLevel {
     }
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Pretty,
 }
 
@@ -209,12 +216,12 @@ impl LogFormat {
     const CHOICES: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
 }
 
-/// What the command line says before anything else.
+/// The flags that override the file and the variables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags<'a> {
     /// `--config`: the configuration file.
     pub config: Option<&'a Path>,
-    /// `--socket`: where the daemon listens.
+    /// `--socket`: the path of the socket.
     pub socket: Option<&'a Path>,
 }
 
@@ -223,62 +230,63 @@ pub struct Flags<'a> {
 pub struct HostEnvironment<'a> {
     /// The environment.
     pub environment: &'a Environment,
-    /// The effective user id. Root has other default paths than everybody else.
+    /// The effective user id. Root has other default paths than other users.
     pub uid: u32,
-    /// The working directory, absolute. Relative paths of variables start there.
+    /// The working directory, absolute. Paths in variables are relative to it.
     pub current_dir: &'a Path,
-    /// Where the host keeps configuration for everybody: [`SYSTEM_DIR`].
+    /// The directory of the host's configuration: [`SYSTEM_DIR`].
     pub system_dir: &'a Path,
     /// Whether the log goes to a terminal.
     pub log_is_terminal: bool,
 }
 
 impl Config {
-    /// Finds and reads the configuration: the file given (`--config`), else that of `MASKER_CONFIG`, else
-    /// `./masker.toml`, `~/.config/masker/config.toml` or `/etc/masker/masker.toml`, the first that is there; then
-    /// `--socket` and the variables `MASKER_SOCKET`, `MASKER_DATA_DIR`, `MASKER_POLICY_PATH`, `MASKER_AUDIT_LOG_PATH`,
-    /// `MASKER_KEY_ROTATION_GRACE_DAYS`, `MASKER_SESSION_METADATA_RETENTION_DAYS`, `MASKER_LOG_LEVEL` and `MASKER_LOG_FORMAT`, which count before the file. An empty variable counts as absent.
+    /// Finds and reads the configuration. The file is the first one of: `--config`, `MASKER_CONFIG`, `./masker.toml`,
+    /// `~/.config/masker/config.toml`, `/etc/masker/masker.toml`. `--socket` and the variables `MASKER_SOCKET`,
+    /// `MASKER_DATA_DIR`, `MASKER_VAULT_ENGINE`, `MASKER_POLICY_PATH`, `MASKER_AUDIT_LOG_PATH`,
+    /// `MASKER_KEY_ROTATION_GRACE_DAYS`, `MASKER_SESSION_METADATA_RETENTION_DAYS`, `MASKER_LOG_LEVEL` and
+    /// `MASKER_LOG_FORMAT` override the file. An empty variable counts as unset.
     ///
     /// # Errors
-    /// Everything that is wrong with the file and the variables.
+    /// All errors of the file and the variables.
     pub fn load(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<Config, ConfigErrors> {
-        let mut faults = ErrorCollector::default();
-        let (file, settings) = FileSettings::find(flags.config, host, &mut faults);
-        let config = Overrides { flags, host, faults: &mut faults }.resolve(file, settings);
-        faults.or(config)
+        let mut errors = ErrorCollector::default();
+        let (file, settings) = FileSettings::find(flags.config, host, &mut errors);
+        let config = Overrides { flags, host, errors: &mut errors }.resolve(file, settings);
+        errors.into_result(config)
     }
 
-    /// What a file says of clients and their access now: the rest of a configuration holds until the next start.
+    /// Reads `[[clients]]` and `[access]` of a file again. The other settings are in force until the next start.
     ///
     /// # Errors
-    /// Everything that is wrong with the file.
+    /// All errors of the file.
     pub fn reload_access(file: &Path) -> Result<AccessConfig, ConfigErrors> {
-        let mut faults = ErrorCollector::default();
-        let settings = FileSettings::read_or_note(file, &mut faults);
-        faults.or(Some(settings.access))
+        let mut errors = ErrorCollector::default();
+        let settings = FileSettings::read_or_report(file, &mut errors);
+        errors.into_result(Some(settings.access))
     }
 
-    /// The socket alone, for a client: a vault or policies that it could not use do not concern it.
+    /// Finds the path of the socket only, for a client, which needs no other setting.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, or why there is no default.
+    /// All errors of the file, or that there is no default.
     pub fn load_socket(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<PathBuf, ConfigErrors> {
-        let mut faults = ErrorCollector::default();
+        let mut errors = ErrorCollector::default();
         let settings = if flags.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
             FileSettings::default()
         } else {
-            FileSettings::find(flags.config, host, &mut faults).1
+            FileSettings::find(flags.config, host, &mut errors).1
         };
-        let socket = Overrides { flags, host, faults: &mut faults }.socket(settings.socket);
-        faults.or(socket)
+        let socket = Overrides { flags, host, errors: &mut errors }.socket(settings.socket);
+        errors.into_result(socket)
     }
 }
 
-/// Flags, variables and defaults, around what a file says.
+/// Applies flags, variables and deerrors to the settings of a file.
 struct Overrides<'a> {
     flags: Flags<'a>,
     host: HostEnvironment<'a>,
-    faults: &'a mut ErrorCollector,
+    errors: &'a mut ErrorCollector,
 }
 
 impl Overrides<'_> {
@@ -287,15 +295,15 @@ impl Overrides<'_> {
         let data_dir = self.path("MASKER_DATA_DIR").or(settings.data_dir).or_else(|| {
             let default = self.state_dir();
             if default.is_none() {
-                self.faults.add("[vault] data_dir", "has no default without HOME: set it, or MASKER_DATA_DIR");
+                self.errors.add("[vault] data_dir", "has no default if HOME is not set: set it, or MASKER_DATA_DIR");
             }
             default
         });
         let audit_path = self.path("MASKER_AUDIT_LOG_PATH").or(settings.audit.path.clone());
-        let engine = self.variable("MASKER_VAULT_ENGINE", "fjall or sled", |text| chosen(&EngineKind::CHOICES, text));
+        let engine = self.variable("MASKER_VAULT_ENGINE", "fjall or sled", |text| choice(&EngineKind::CHOICES, text));
         let policies = self.path("MASKER_POLICY_PATH").or(settings.policy_path).unwrap_or_else(|| {
-            let beside = self.host.current_dir.join("policies");
-            if beside.is_dir() { beside } else { self.host.system_dir.join("policies") }
+            let local = self.host.current_dir.join("policies");
+            if local.is_dir() { local } else { self.host.system_dir.join("policies") }
         });
         let grace_days =
             self.variable("MASKER_KEY_ROTATION_GRACE_DAYS", "a whole number of days, at most 3650", |text| {
@@ -306,9 +314,9 @@ impl Overrides<'_> {
                 text.parse().ok().filter(|days| (1..=SESSION_RETENTION_DAYS_MAX).contains(&u64::from(*days)))
             });
         let level = self.variable("MASKER_LOG_LEVEL", "error, warn, info, debug or trace", |text| {
-            chosen(&LogLevel::choices(), text)
+            choice(&LogLevel::choices(), text)
         });
-        let format = self.variable("MASKER_LOG_FORMAT", "json or pretty", |text| chosen(&LogFormat::CHOICES, text));
+        let format = self.variable("MASKER_LOG_FORMAT", "json or pretty", |text| choice(&LogFormat::CHOICES, text));
         Some(Config {
             file,
             server: ServerConfig {
@@ -360,17 +368,17 @@ impl Overrides<'_> {
         };
         let socket = flag.or(variable).or(configured).or_else(|| self.default_socket());
         let Some(socket) = socket else {
-            let message = "has no default without XDG_RUNTIME_DIR and HOME: set it, or MASKER_SOCKET";
-            self.faults.add(place, message);
+            let message = "has no default if neither XDG_RUNTIME_DIR nor HOME is set: set it, or MASKER_SOCKET";
+            self.errors.add(place, message);
             return None;
         };
         let bytes = socket.as_os_str().len();
         if bytes > SOCKET_PATH_BYTES_MAX {
             let message = format!(
-                "{} has {bytes} bytes, and the path of a socket can have {SOCKET_PATH_BYTES_MAX} at most",
+                "{} is {bytes} bytes long, and the path of a socket has at most {SOCKET_PATH_BYTES_MAX}",
                 socket.display()
             );
-            self.faults.add(place, message);
+            self.errors.add(place, message);
         }
         Some(socket)
     }
@@ -379,8 +387,8 @@ impl Overrides<'_> {
         if self.host.uid == 0 {
             return Some(PathBuf::from("/run/masker/masker.sock"));
         }
-        let runtime_dir = self.host.absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("masker"));
-        // A session without a runtime directory, as under su or cron: a place that no other user can write to.
+        let runtime_dir = self.host.absolute_path("XDG_RUNTIME_DIR").map(|dir| dir.join("masker"));
+        // Without a runtime directory, as under su or cron, the state directory is one that no other user can write to.
         Some(runtime_dir.or_else(|| self.state_dir())?.join("masker.sock"))
     }
 
@@ -388,37 +396,37 @@ impl Overrides<'_> {
         if self.host.uid == 0 {
             return Some(PathBuf::from("/var/lib/masker"));
         }
-        let home = || self.host.absolute("HOME").map(|home| home.join(".local/state"));
-        Some(self.host.absolute("XDG_STATE_HOME").or_else(home)?.join("masker"))
+        let home = || self.host.absolute_path("HOME").map(|home| home.join(".local/state"));
+        Some(self.host.absolute_path("XDG_STATE_HOME").or_else(home)?.join("masker"))
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.host.environment.setting(name).map(|path| absolute(self.host.current_dir, path))
     }
 
-    fn variable<T>(&mut self, name: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    fn variable<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = self.host.environment.setting(name)?;
-        let read = value.to_str().and_then(read);
-        if read.is_none() {
-            self.faults.add(name, format!("must be {expected}"));
+        let parsed = value.to_str().and_then(parse);
+        if parsed.is_none() {
+            self.errors.add(name, format!("must be {expected}"));
         }
-        read
+        parsed
     }
 }
 
 impl HostEnvironment<'_> {
-    /// A variable that names a directory. The XDG rules say that a relative one is to be ignored.
-    fn absolute(&self, name: &str) -> Option<PathBuf> {
+    /// Returns the absolute path in a variable. The XDG specification says that relative ones are ignored.
+    fn absolute_path(&self, name: &str) -> Option<PathBuf> {
         self.environment.setting(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 }
 
-/// A path that may be relative to a directory, without the `.` that it may begin with.
+/// Returns a path relative to `directory` as an absolute one, without `.` components.
 fn absolute(directory: &Path, path: impl AsRef<OsStr>) -> PathBuf {
     let path = Path::new(&path);
     directory.join(path).components().filter(|part| !matches!(part, Component::CurDir)).collect()
 }
 
-fn chosen<T: Copy>(choices: &[(&str, T)], text: &str) -> Option<T> {
+fn choice<T: Copy>(choices: &[(&str, T)], text: &str) -> Option<T> {
     choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice)
 }

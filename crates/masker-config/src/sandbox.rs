@@ -1,25 +1,25 @@
-//! `[sandbox]`: what the daemon gives up once it has started.
+//! `[sandbox]`: what the daemon may no longer do after its start.
 
 use masker_core::document::Section;
 
-/// What becomes of a system call that the daemon does not need.
+/// The effect of a system call that the daemon does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SeccompMode {
-    /// It ends the process.
+    /// The kernel ends the process.
     #[default]
     Enforce,
-    /// The kernel logs it.
+    /// The kernel logs the call.
     Log,
-    /// Nothing: calls are not filtered.
+    /// System calls are not filtered.
     Off,
 }
 
-/// Which parts of the sandbox are in force. The others always are.
+/// The optional parts of the sandbox. The other parts are always in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SandboxConfig {
-    /// Whether paths that the daemon does not need are out of its reach.
+    /// Whether paths that the daemon does not need are inaccessible to it.
     pub landlock: bool,
-    /// What becomes of system calls that it does not need.
+    /// The effect of system calls that it does not need.
     pub seccomp: SeccompMode,
 }
 
@@ -30,6 +30,7 @@ impl Default for SandboxConfig {
 }
 
 impl SandboxConfig {
+    /// Reads the section.
     pub(super) fn read(root: &Section<'_>) -> Self {
         let mut settings = SandboxConfig::default();
         let Some(section) = root.section("sandbox") else { return settings };

@@ -1,4 +1,4 @@
-//! Reading a text that an operator wrote, within bounds.
+//! Reads text files of a limited size.
 
 use std::{
     fs::File,
@@ -11,16 +11,16 @@ use masker_types::limits::TEXT_FILE_BYTES_MAX;
 
 /// Why a text file could not be read.
 pub(super) enum TextFileError {
-    /// There is none.
+    /// The file does not exist.
     NotFound,
-    /// It could not be read as a whole. The text says why.
+    /// The file could not be read. The text says why.
     Unreadable(String),
-    /// It has a line that is not UTF-8.
+    /// A line is not UTF-8.
     NotText(DocumentError),
 }
 
 impl TextFileError {
-    /// The line, where it is about one, and the message.
+    /// Returns the line, if the error has one, and the message.
     pub(super) fn into_parts(self) -> (Option<usize>, String) {
         match self {
             TextFileError::NotFound => (None, "there is no such file".to_owned()),
@@ -30,13 +30,13 @@ impl TextFileError {
     }
 }
 
-/// The text of a regular file of at most [`TEXT_FILE_BYTES_MAX`].
+/// Reads a regular file of at most [`TEXT_FILE_BYTES_MAX`].
 pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TextFileError::NotFound,
         _ => TextFileError::Unreadable(format!("cannot be read: {error}")),
     };
-    // Asked before opening, because opening a pipe would wait for somebody to write to it.
+    // Checked before opening: opening a pipe would block until another process writes to it.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(TextFileError::Unreadable("is not a regular file".to_owned()));
     }
@@ -46,8 +46,8 @@ pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
         return Err(TextFileError::Unreadable(format!("is over {} KiB long", TEXT_FILE_BYTES_MAX / 1_024)));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         TextFileError::NotText(DocumentError { line, message: "is not UTF-8 text".to_owned() })
     })
 }

@@ -185,8 +185,6 @@ pub(super) fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError
         ),
         // Limits can be read, but not set.
         (libc::SYS_prlimit64, any([long(2, 0)?])?),
-        // A thread that compresses gives way to the others.
-        (libc::SYS_sched_setscheduler, any([is(1, libc::SCHED_IDLE)?])?),
         (
             libc::SYS_ioctl,
             [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS]

@@ -109,7 +109,7 @@ fn reports_a_log_whose_end_is_cut_off() {
 
     let daemon = launch(&site).start();
     assert!(complaint(&daemon).is_some());
-    assert!(daemon.log().text().contains("cut: the log ends here, and once went on"), "{}", daemon.log().text());
+    assert!(daemon.log().text().contains("cut: the log ends here, but it once continued"), "{}", daemon.log().text());
     daemon.stop();
 }
 

@@ -1,4 +1,4 @@
-//! Disks that are full or broken: the chain stays whole, nobody is told what is not so, and it is over when it is over.
+//! Disks that are full or broken: the chain stays whole, no request gets a false result, and the log recovers.
 
 use std::{
     fs,
@@ -9,18 +9,18 @@ use std::{
 
 use super::super::{
     AuditError, AuditEvent, AuditLog, AuditOperation, EventQuery, OnFailure, chain::claimed_sequence,
-    file::InjectedFaults, read, state::lock, test_support::*,
+    file::InjectedFaults, read, test_support::*,
 };
 
 fn faults(log: &AuditLog) -> Arc<InjectedFaults> {
-    lock(&log.shared.writer).faults.clone()
+    log.state.flusher.output().writer.faults.clone()
 }
 
 async fn try_record(log: &AuditLog) -> Result<(), AuditError> {
     log.record(&AuditEvent::new(AuditOperation::Rehydrate, "ok")).await
 }
 
-/// How many events the log says were lost, at each time that it went on.
+/// Returns how many events were lost before each time that the log continued.
 fn lost(directory: &std::path::Path) -> Vec<u64> {
     let resumed = EventQuery { op: Some("log.resumed".into()), limit: 100, ..EventQuery::default() };
     let lost = |event: &String| {
@@ -31,7 +31,7 @@ fn lost(directory: &std::path::Path) -> Vec<u64> {
 }
 
 #[test]
-fn a_full_disk_refuses_and_is_over_when_there_is_room() {
+fn a_full_disk_fails_requests_until_there_is_room() {
     for room in [0, 1, 50, 100] {
         let folder = scratch();
         let log = open(options(folder.path()), None, &ManualClock::new()).log;
@@ -40,17 +40,17 @@ fn a_full_disk_refuses_and_is_over_when_there_is_room() {
             record(&log, 2).await;
             let before = fs::read(&files(folder.path())[0]).unwrap();
             faults.limit_writes(room);
-            assert_eq!(log.ready(), Ok(()), "nobody knows yet");
+            assert_eq!(log.ready(), Ok(()), "the failure is not known yet");
             assert_eq!(try_record(&log).await, Err(AuditError::Unavailable));
             assert_eq!(log.ready(), Err(AuditError::Unavailable));
             assert!(log.health().is_err());
             assert_eq!(try_record(&log).await, Err(AuditError::Unavailable));
-            log.shared.resume();
+            log.state.flusher.resume();
             assert!(log.health().is_err(), "there is still no room");
             assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), before, "no part of a line is left");
 
-            faults.end();
-            log.shared.resume();
+            faults.clear();
+            log.state.flusher.resume();
             assert_eq!((log.ready(), log.health()), (Ok(()), Ok(())));
             record(&log, 1).await;
             log.close().await;
@@ -62,7 +62,7 @@ fn a_full_disk_refuses_and_is_over_when_there_is_room() {
 }
 
 #[test]
-fn a_log_that_is_told_to_go_on_does_and_counts_what_it_loses() {
+fn continues_without_the_log_if_so_configured_and_counts_lost_events() {
     let folder = scratch();
     let mut options = options(folder.path());
     options.on_failure = OnFailure::Continue;
@@ -75,8 +75,8 @@ fn a_log_that_is_told_to_go_on_does_and_counts_what_it_loses() {
             try_record(&log).await.unwrap();
         }
         assert!(log.health().is_err());
-        faults.end();
-        log.shared.resume();
+        faults.clear();
+        log.state.flusher.resume();
         assert!(log.health().is_ok());
         log.close().await;
     });
@@ -86,7 +86,7 @@ fn a_log_that_is_told_to_go_on_does_and_counts_what_it_loses() {
 }
 
 #[test]
-fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
+fn writes_again_what_a_failed_sync_leaves_in_doubt() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
@@ -96,11 +96,11 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
         faults.fail_syncs(true);
         assert_eq!(try_record(&log).await, Err(AuditError::Unavailable), "it may be on the disk, and may not");
         assert_eq!(log.durable_head(), durable);
-        log.shared.sync();
-        assert_eq!(log.durable_head(), durable, "a later sync vouches for nothing");
-        log.shared.resume();
+        log.state.flusher.sync();
+        assert_eq!(log.durable_head(), durable, "a later sync must not count");
+        log.state.flusher.resume();
         assert!(log.health().is_err());
-        // What the disk really has: nothing since the last good sync.
+        // Simulates a disk that has nothing since the last good sync.
         let path = files(folder.path()).remove(0);
         let text = fs::read(&path).unwrap();
         let kept: Vec<&[u8]> = text
@@ -108,8 +108,8 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
             .filter(|line| claimed_sequence(&line[..line.len() - 1]).unwrap() <= durable.sequence)
             .collect();
         fs::write(&path, kept.concat()).unwrap();
-        faults.end();
-        log.shared.resume();
+        faults.clear();
+        log.state.flusher.resume();
         assert!(log.health().is_ok());
         assert!(log.durable_head().sequence > durable.sequence);
         log.close().await;
@@ -119,20 +119,20 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
 }
 
 #[test]
-fn a_part_of_a_line_that_cannot_be_cut_off_is_cut_off_later() {
+fn retries_to_truncate_a_partial_line() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
     runtime().block_on(async {
         record(&log, 1).await;
         faults.limit_writes(20);
-        faults.fail_cuts(true);
+        faults.fail_truncations(true);
         assert!(try_record(&log).await.is_err());
         faults.limit_writes(usize::MAX);
-        log.shared.resume();
-        assert!(log.health().is_err(), "it still cannot be cut off");
-        faults.end();
-        log.shared.resume();
+        log.state.flusher.resume();
+        assert!(log.health().is_err(), "the file still cannot be truncated");
+        faults.clear();
+        log.state.flusher.resume();
         record(&log, 1).await;
         log.close().await;
     });
@@ -141,8 +141,8 @@ fn a_part_of_a_line_that_cannot_be_cut_off_is_cut_off_later() {
 }
 
 #[test]
-fn a_disk_that_fails_at_any_point_of_a_change_of_segments_breaks_nothing() {
-    // Room for no closing line; for that, and for no opening one; and syncs that fail.
+fn a_disk_that_fails_during_a_rotation_breaks_nothing() {
+    // No room for the closing line; room for it but not for the opening line; and syncs that fail.
     for (room, syncs_fail) in [(0, false), (280, false), (usize::MAX, true)] {
         let folder = scratch();
         let clock = ManualClock::new();
@@ -155,9 +155,9 @@ fn a_disk_that_fails_at_any_point_of_a_change_of_segments_breaks_nothing() {
             next_day(&log, &clock);
             assert!(log.health().is_err(), "{room}");
             assert!(try_record(&log).await.is_err());
-            faults.end();
-            log.shared.resume();
-            log.shared.rotate();
+            faults.clear();
+            log.state.flusher.resume();
+            log.state.flusher.rotate();
             record(&log, 1).await;
             log.close().await;
         });
@@ -168,7 +168,7 @@ fn a_disk_that_fails_at_any_point_of_a_change_of_segments_breaks_nothing() {
 }
 
 #[test]
-fn a_log_that_ends_while_it_fails_is_whole() {
+fn a_log_that_is_closed_during_a_failure_is_whole() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
     let faults = faults(&log);
@@ -184,24 +184,24 @@ fn a_log_that_ends_while_it_fails_is_whole() {
 }
 
 #[test]
-fn a_log_is_kept_until_it_is_closed_and_does_not_say_so_while_the_disk_is_waited_for() {
+fn is_running_until_closed_and_waits_for_the_disk() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
     assert!(log.is_running());
-    // A full disk is an answer.
+    // A full disk is not a hung disk.
     faults(&log).limit_writes(0);
     runtime().block_on(async { assert!(try_record(&log).await.is_err()) });
     assert!(log.is_running());
-    faults(&log).end();
+    faults(&log).clear();
 
     thread::scope(|scope| {
-        let (asked, kept) = mpsc::channel();
-        let writing = lock(&log.shared.writer);
+        let (sender, running) = mpsc::channel();
+        let writing = log.state.flusher.output();
         let log = &log;
-        scope.spawn(move || asked.send(log.is_running()).unwrap());
-        assert!(kept.recv_timeout(Duration::from_millis(20)).is_err(), "somebody writes still");
+        scope.spawn(move || sender.send(log.is_running()).unwrap());
+        assert!(running.recv_timeout(Duration::from_millis(20)).is_err(), "a write is in progress");
         drop(writing);
-        assert!(kept.recv().unwrap());
+        assert!(running.recv().unwrap());
     });
     runtime().block_on(log.close());
     assert!(!log.is_running());

@@ -1,4 +1,6 @@
 mod failing;
+mod model;
+mod segments;
 mod starts;
 mod tampering;
 mod writing;

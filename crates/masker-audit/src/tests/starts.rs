@@ -1,10 +1,10 @@
-//! What a start makes of what it finds.
+//! Opening an existing log.
 
 use std::{fs, io::Write as _, path::Path};
 
 use super::super::{AuditOpenError, AuditOptions, ChainHead, LineError, LogSource, test_support::*, verify};
 
-/// Opens a log and closes it again: what the operator is told, and whether it is healthy.
+/// Opens a log and closes it again. Returns the notes, and whether it is healthy.
 fn start(options: AuditOptions, anchor: Option<ChainHead>) -> (Vec<String>, bool) {
     let opened = open(options, anchor, &ManualClock::new());
     let healthy = opened.log.health().is_ok();
@@ -12,7 +12,7 @@ fn start(options: AuditOptions, anchor: Option<ChainHead>) -> (Vec<String>, bool
     (opened.notes, healthy)
 }
 
-/// A log of one segment with a few events; its text and where it ends.
+/// Creates a log of one segment with a few events. Returns its text and head.
 fn small_log(directory: &Path) -> (Vec<u8>, ChainHead) {
     let log = open(options(directory), None, &ManualClock::new()).log;
     runtime().block_on(record(&log, 3));
@@ -21,7 +21,7 @@ fn small_log(directory: &Path) -> (Vec<u8>, ChainHead) {
     (fs::read(&files(directory)[0]).unwrap(), head)
 }
 
-/// What a segment holds, whichever its form.
+/// Returns the text of a segment, compressed or not.
 fn text_of(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     if path.extension().is_some_and(|extension| extension == "zst") {
@@ -32,11 +32,11 @@ fn text_of(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_log_goes_on_where_it_ended() {
+fn continues_an_existing_log() {
     let folder = scratch();
     let (text, head) = small_log(folder.path());
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
-    assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), text, "a start that finds all well writes nothing");
+    assert_eq!(fs::read(&files(folder.path())[0]).unwrap(), text, "opening a sound log writes nothing");
     let log = open(options(folder.path()), Some(head), &ManualClock::new()).log;
     runtime().block_on(record(&log, 1));
     drop(log);
@@ -44,17 +44,17 @@ fn a_log_goes_on_where_it_ended() {
 }
 
 #[test]
-fn a_second_process_is_kept_out() {
+fn rejects_a_second_process() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
-    let again = super::super::AuditLog::open(options(folder.path()), None, ManualClock::new().clock());
-    assert!(matches!(again.map(drop), Err(AuditOpenError::Locked { .. })));
+    let second = super::super::AuditLog::open(options(folder.path()), None, ManualClock::new().clock());
+    assert!(matches!(second.map(drop), Err(AuditOpenError::Locked { .. })));
     drop(log);
     start(options(folder.path()), None);
 }
 
 #[test]
-fn a_torn_last_line_is_cut_at_whatever_byte_and_told() {
+fn removes_a_torn_last_line_at_every_byte_and_reports_it() {
     let folder = scratch();
     let (text, _) = small_log(folder.path());
     let path = files(folder.path()).remove(0);
@@ -75,7 +75,7 @@ fn a_torn_last_line_is_cut_at_whatever_byte_and_told() {
 }
 
 #[test]
-fn what_a_power_cut_leaves_at_the_end_is_cut() {
+fn removes_what_a_power_cut_leaves_at_the_end() {
     for tail in [&b"\0\0\0\0"[..], b"{\"event\":", b"garbage\n", b"\0\0\0\n", b"\n", b"\xFF"] {
         let folder = scratch();
         small_log(folder.path());
@@ -87,7 +87,7 @@ fn what_a_power_cut_leaves_at_the_end_is_cut() {
 }
 
 #[test]
-fn a_segment_that_was_never_begun_is_no_segment() {
+fn ignores_a_segment_without_a_first_line() {
     for header in [0, 1, 50] {
         let folder = scratch();
         let clock = ManualClock::new();
@@ -95,7 +95,7 @@ fn a_segment_that_was_never_begun_is_no_segment() {
         let last = files(folder.path()).remove(2);
         let text = fs::read(&last).unwrap();
         fs::write(&last, &text[..header]).unwrap();
-        // Its events were never durable, so the noted end is before it.
+        // Its events were never durable, so the anchor is before it.
         let anchor = verify(&LogSource::Files(files(folder.path())[..2].to_vec()), &key(), None).unwrap().head;
         let opened = open(options(folder.path()), Some(anchor), &clock);
         assert!(opened.log.health().is_ok());
@@ -104,14 +104,14 @@ fn a_segment_that_was_never_begun_is_no_segment() {
         let found = verify_all(folder.path()).unwrap();
         assert_eq!(found.segments, 3);
         assert!(found.head.sequence < head.sequence);
-        // With it gone and noted, it is missing.
+        // If the anchor is in it, its loss is found.
         let (notes, healthy) = start(options(folder.path()), Some(head));
         assert!(!healthy && notes[0].contains("cut"), "{notes:?}");
     }
 }
 
 #[test]
-fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
+fn leaves_a_broken_chain_unchanged_and_reports_it_until_accepted() {
     let folder = scratch();
     let (mut text, head) = small_log(folder.path());
     let path = files(folder.path()).remove(0);
@@ -124,12 +124,12 @@ fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
         assert!(!healthy, "{round}");
         assert_eq!(notes.len(), 1 - round, "{notes:?}");
     }
-    assert_eq!(text_of(&files(folder.path())[0]), text, "what is broken stays as evidence");
+    assert_eq!(text_of(&files(folder.path())[0]), text, "the broken lines stay as evidence");
     assert_eq!(failing(folder.path(), None).1, line);
     let after = files(folder.path()).split_off(1);
     let operations = operations(folder.path());
     assert_eq!(operations.iter().filter(|op| *op == "chain.broken").count(), 1);
-    // The next segment carries it on.
+    // The next segment records it too.
     let clock = ManualClock::new();
     let log = open(options(folder.path()), None, &clock).log;
     next_day(&log, &clock);
@@ -142,13 +142,13 @@ fn a_broken_chain_is_left_as_it_is_and_told_until_accepted() {
     let (notes, healthy) = start(accepting, Some(head));
     assert!(healthy && notes.len() == 1);
     assert_eq!(start(options(folder.path()), Some(head)), (vec![], true));
-    // It is still where it is, and what came after verifies by itself.
+    // The broken line is still there, and the later segments verify without it.
     assert_eq!(failing(folder.path(), None).1, line);
     verify(&LogSource::Files(after), &key(), None).unwrap();
 }
 
 #[test]
-fn accepting_a_break_where_there_is_none_says_nothing() {
+fn accepting_a_break_without_a_break_writes_nothing() {
     let folder = scratch();
     let (text, _) = small_log(folder.path());
     let mut accepting = options(folder.path());
@@ -158,7 +158,7 @@ fn accepting_a_break_where_there_is_none_says_nothing() {
 }
 
 #[test]
-fn a_tail_cut_below_the_noted_end_is_found() {
+fn finds_a_tail_that_was_cut_before_the_anchor() {
     let folder = scratch();
     let (text, head) = small_log(folder.path());
     let path = files(folder.path()).remove(0);
@@ -170,7 +170,7 @@ fn a_tail_cut_below_the_noted_end_is_found() {
         fs::write(&path, lines[..kept].concat()).unwrap();
         let (notes, healthy) = start(options(folder.path()), Some(head));
         assert!(!healthy && notes[0].contains("cut"), "{kept}: {notes:?}");
-        // What comes later has numbers of its own.
+        // Later events have new numbers.
         let after = files(folder.path()).pop().unwrap();
         let found = verify(&LogSource::Files(vec![after]), &key(), None).unwrap();
         assert_eq!(found.removed_before, Some(head), "{kept}");
@@ -178,7 +178,7 @@ fn a_tail_cut_below_the_noted_end_is_found() {
 }
 
 #[test]
-fn a_noted_end_is_found_in_any_segment() {
+fn finds_the_anchor_in_any_segment() {
     let folder = scratch();
     let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
@@ -206,7 +206,7 @@ fn a_noted_end_is_found_in_any_segment() {
 }
 
 #[test]
-fn a_log_that_is_gone_is_missed() {
+fn reports_a_missing_log() {
     let folder = scratch();
     let (_, head) = small_log(folder.path());
     fs::remove_file(&files(folder.path())[0]).unwrap();
@@ -216,7 +216,7 @@ fn a_log_that_is_gone_is_missed() {
 }
 
 #[test]
-fn what_is_above_a_break_that_was_told_is_not_told_again() {
+fn reports_nothing_above_a_known_break() {
     let folder = scratch();
     let clock = ManualClock::new();
     let two_days = |log: super::super::AuditLog| {
@@ -238,7 +238,7 @@ fn what_is_above_a_break_that_was_told_is_not_told_again() {
     assert!(opened.notes[0].contains("chain is broken"), "{:?}", opened.notes);
     two_days(opened.log);
     assert_eq!(files(folder.path()).len(), 4);
-    // An end of the first day, which is two segments above: whatever became of it, the break was found since.
-    let noted = ChainHead { sequence: 2, hash: [7; 32] };
-    assert_eq!(start(options(folder.path()), Some(noted)), (vec![], true));
+    // An event of the first day, two segments above the known break.
+    let anchor = ChainHead { sequence: 2, hash: [7; 32] };
+    assert_eq!(start(options(folder.path()), Some(anchor)), (vec![], true));
 }

@@ -1,4 +1,4 @@
-//! Every kind of tampering is found, and the line is named.
+//! Verification finds every kind of tampering, and names the line.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,7 @@ use std::{
 use super::super::{ChainHead, ExpectedHead, LineError, LogSource, VerifyError, chain, test_support::*, verify};
 use masker_core::crypto::{ChainKey, SecretKey};
 
-/// A log of one segment; its file's lines with their ends, and where it ends.
+/// Creates a log of one segment. Returns its lines with their line ends, and its head.
 fn small_log(directory: &Path) -> (Vec<Vec<u8>>, ChainHead) {
     let log = open(options(directory), None, &ManualClock::new()).log;
     runtime().block_on(record(&log, 5));
@@ -18,13 +18,13 @@ fn small_log(directory: &Path) -> (Vec<Vec<u8>>, ChainHead) {
     (text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect(), head)
 }
 
-fn one_log() -> (tempfile::TempDir, Vec<Vec<u8>>, ChainHead) {
+fn one_segment() -> (tempfile::TempDir, Vec<Vec<u8>>, ChainHead) {
     let folder = scratch();
     let (lines, head) = small_log(folder.path());
     (folder, lines, head)
 }
 
-/// What verification says of these lines in place of the log's.
+/// Replaces the log's lines. Returns the line that does not verify, and why.
 fn verdict(directory: &Path, lines: &[Vec<u8>], expected: Option<ChainHead>) -> (u64, LineError) {
     fs::write(&files(directory)[0], lines.concat()).unwrap();
     let (_, line, why) = failing(directory, expected);
@@ -32,23 +32,23 @@ fn verdict(directory: &Path, lines: &[Vec<u8>], expected: Option<ChainHead>) -> 
 }
 
 #[test]
-fn an_untouched_log_verifies() {
+fn verifies_an_unchanged_log() {
     let folder = scratch();
     let head = three_segments(folder.path(), &ManualClock::new());
     let expected = ExpectedHead::from(head);
     let found = verify(&LogSource::Directory(folder.path().into()), &key(), Some(&expected)).unwrap();
-    // Four events a segment, one that opens each, and one that closes each but the last.
+    // Four events and an opening line in each segment, and a closing line in each but the last.
     assert_eq!((found.events, found.segments, found.head), (17, 3, head));
     assert_eq!((&*found.first, &*found.last), ("2026-03-01T12:00:00.000Z", "2026-03-03T12:00:00.000Z"));
     assert_eq!(found.removed_before, None);
-    // A head that it had, and has no more, is as good.
+    // An earlier head is accepted, too.
     let first = ExpectedHead { sequence: None, hash: found.first_hash };
     verify(&LogSource::Directory(folder.path().into()), &key(), Some(&first)).unwrap();
 }
 
 #[test]
-fn another_key_verifies_nothing() {
-    let (folder, ..) = one_log();
+fn rejects_another_key() {
+    let (folder, ..) = one_segment();
     let other = ChainKey::new(&SecretKey::generate(&mut rand::rng()).unwrap()).unwrap();
     let Err(VerifyError::Failing(failing)) = verify(&LogSource::Directory(folder.path().into()), &other, None) else {
         panic!("verified with another key")
@@ -57,8 +57,8 @@ fn another_key_verifies_nothing() {
 }
 
 #[test]
-fn every_changed_byte_is_found_and_its_line_named() {
-    let (folder, lines, _) = one_log();
+fn finds_every_changed_byte_and_names_its_line() {
+    let (folder, lines, _) = one_segment();
     let path = files(folder.path()).remove(0);
     let whole = lines.concat();
     let mut line = 1;
@@ -75,8 +75,8 @@ fn every_changed_byte_is_found_and_its_line_named() {
 }
 
 #[test]
-fn every_truncation_is_found_with_the_head_and_all_but_those_at_line_ends_without() {
-    let (folder, lines, head) = one_log();
+fn finds_every_truncation_with_the_head_and_all_but_those_at_line_ends_without() {
+    let (folder, lines, head) = one_segment();
     let path = files(folder.path()).remove(0);
     let whole = lines.concat();
     for length in 1..whole.len() {
@@ -92,8 +92,8 @@ fn every_truncation_is_found_with_the_head_and_all_but_those_at_line_ends_withou
 }
 
 #[test]
-fn removed_lines_are_missing() {
-    let (folder, lines, head) = one_log();
+fn finds_removed_lines() {
+    let (folder, lines, head) = one_segment();
     for index in 0..lines.len() - 1 {
         let mut without = lines.clone();
         without.remove(index);
@@ -110,8 +110,8 @@ fn removed_lines_are_missing() {
 }
 
 #[test]
-fn swapped_and_repeated_lines_are_reordered() {
-    let (folder, lines, _) = one_log();
+fn finds_swapped_and_repeated_lines() {
+    let (folder, lines, _) = one_segment();
     for index in 1..lines.len() - 1 {
         let mut swapped = lines.clone();
         swapped.swap(index, index + 1);
@@ -129,8 +129,8 @@ fn swapped_and_repeated_lines_are_reordered() {
 }
 
 #[test]
-fn lines_made_without_the_key_are_found() {
-    let (folder, lines, _) = one_log();
+fn finds_lines_that_were_forged_without_the_key() {
+    let (folder, lines, _) = one_segment();
     let other = ChainKey::new(&SecretKey::generate(&mut rand::rng()).unwrap()).unwrap();
     for index in 1..=lines.len() {
         let sequence = index as u64 + 1;
@@ -153,8 +153,8 @@ fn lines_made_without_the_key_are_found() {
 }
 
 #[test]
-fn a_line_with_another_number_in_its_place_is_changed() {
-    let (folder, lines, _) = one_log();
+fn finds_a_changed_number() {
+    let (folder, lines, _) = one_segment();
     let text = String::from_utf8(lines[2].clone()).unwrap();
     for number in ["1", "77"] {
         let mut changed = lines.clone();
@@ -164,7 +164,7 @@ fn a_line_with_another_number_in_its_place_is_changed() {
 }
 
 #[test]
-fn segments_that_are_gone_or_elsewhere_are_found() {
+fn finds_missing_and_exchanged_segments() {
     let scene = || {
         let folder = scratch();
         let head = three_segments(folder.path(), &ManualClock::new());
@@ -184,19 +184,19 @@ fn segments_that_are_gone_or_elsewhere_are_found() {
     verify_all(folder.path()).unwrap();
     assert_eq!(failing(folder.path(), Some(head)), (files[1].clone(), 6, LineError::Cut));
 
-    // Two that were given each other's names.
+    // Two files with exchanged names.
     let (folder, files, _) = scene();
     let text = fs::read(&files[1]).unwrap();
     fs::rename(&files[2], &files[1]).unwrap();
     fs::write(&files[2], text).unwrap();
     assert_eq!(failing(folder.path(), None), (files[1].clone(), 1, LineError::Reordered { expected: 7, found: 13 }));
 
-    // An old one in the place of the last.
+    // A copy of an earlier segment in place of the last one.
     let (folder, files, _) = scene();
     fs::copy(&files[1], &files[2]).unwrap();
     assert_eq!(failing(folder.path(), None), (files[2].clone(), 1, LineError::Reordered { expected: 13, found: 7 }));
 
-    // Files by name, in any order: from any one on.
+    // Files in any order, from any segment on.
     let (_folder, files, head) = scene();
     let found = verify(&LogSource::Files(vec![files[2].clone(), files[1].clone()]), &key(), None).unwrap();
     assert_eq!((found.segments, found.events, found.head), (2, 11, head));
@@ -204,7 +204,7 @@ fn segments_that_are_gone_or_elsewhere_are_found() {
 }
 
 #[test]
-fn every_changed_byte_of_a_compressed_segment_is_found_or_changes_nothing() {
+fn finds_every_changed_byte_of_a_compressed_segment_that_changes_its_text() {
     let folder = scratch();
     three_segments(folder.path(), &ManualClock::new());
     let path = files(folder.path()).remove(0);

@@ -1,15 +1,14 @@
-//! What is recorded is there, once and in order, whoever writes it.
+//! Recorded events are in the log, once and in order, whichever thread writes them.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::super::{
-    AuditError, AuditEvent, AuditOperation, AuditOptions, DetailValue, EventQuery, SyncPolicy, maintenance, read,
-    segment, test_support::*,
+    AuditError, AuditEvent, AuditOperation, AuditOptions, DetailValue, EventQuery, SyncPolicy, read, test_support::*,
 };
 use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_SOFT_MAX};
 
 #[test]
-fn events_of_many_tasks_are_all_there() {
+fn records_the_events_of_many_tasks() {
     for sync in [SyncPolicy::Always, SyncPolicy::Every(Duration::from_millis(1))] {
         let folder = scratch();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
@@ -40,13 +39,13 @@ fn events_of_many_tasks_are_all_there() {
 }
 
 #[test]
-fn an_event_whose_request_is_given_up_is_written() {
+fn writes_the_event_of_a_cancelled_request() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
     runtime().block_on(async {
         let event = AuditEvent::new(AuditOperation::Forget, "ok");
         let mut recording = Box::pin(log.record(&event));
-        // Asked once and dropped.
+        // Polled once and dropped.
         tokio::select! {
             biased;
             _ = &mut recording => {}
@@ -60,7 +59,7 @@ fn an_event_whose_request_is_given_up_is_written() {
 }
 
 #[test]
-fn an_event_that_is_too_long_is_refused_alone() {
+fn rejects_an_event_that_is_too_long() {
     let folder = scratch();
     let mut options = options(folder.path());
     options.segment_bytes_max = 1 << 30;
@@ -88,7 +87,7 @@ fn an_event_that_is_too_long_is_refused_alone() {
 }
 
 #[test]
-fn ids_and_times_go_on_though_the_clock_goes_back() {
+fn ids_increase_although_the_clock_goes_back() {
     let folder = scratch();
     let clock = ManualClock::new();
     let log = open(options(folder.path()), None, &clock).log;
@@ -96,7 +95,7 @@ fn ids_and_times_go_on_though_the_clock_goes_back() {
         record(&log, 2).await;
         clock.go_back(Duration::from_secs(7 * 24 * 60 * 60));
         record(&log, 2).await;
-        assert!(!log.shared.rotate(), "a day that is past is no new one");
+        assert!(!log.state.flusher.rotate(), "an earlier day must not begin a segment");
         log.close().await;
     });
     let page = read(folder.path(), &EventQuery { limit: 10, ..EventQuery::default() }).unwrap();
@@ -106,7 +105,7 @@ fn ids_and_times_go_on_though_the_clock_goes_back() {
 }
 
 #[test]
-fn pages_are_read_over_segments() {
+fn reads_pages_across_segments() {
     let folder = scratch();
     let clock = ManualClock::new();
     three_segments(folder.path(), &clock);
@@ -128,7 +127,7 @@ fn pages_are_read_over_segments() {
     let of = |query: EventQuery| read(folder.path(), &EventQuery { limit: 100, ..query }).unwrap().events.len();
     assert_eq!(of(EventQuery { op: Some("tokenize".into()), ..EventQuery::default() }), 12);
     assert_eq!(of(EventQuery { caller: Some("billing".into()), ..EventQuery::default() }), 0);
-    // The day that a segment is begun, the one before is closed.
+    // A segment is closed on the day on which the next one begins.
     let since = Some("2026-03-02T12:00:00Z".parse().unwrap());
     assert_eq!(of(EventQuery { since, ..EventQuery::default() }), 12);
     assert_eq!(of(EventQuery { until: since, ..EventQuery::default() }), 5);
@@ -137,51 +136,7 @@ fn pages_are_read_over_segments() {
 }
 
 #[test]
-fn segments_past_their_time_are_removed_and_the_rest_verifies() {
-    let folder = scratch();
-    let clock = ManualClock::new();
-    three_segments(folder.path(), &clock);
-    let names = files(folder.path());
-    let with_retention = |days| {
-        let mut options = options(folder.path());
-        options.retention_days = days;
-        options
-    };
-    // The first has ended a day ago: that is not over a day.
-    let log = open(with_retention(1), None, &clock).log;
-    runtime().block_on(log.close());
-    drop(log);
-    assert!(files(folder.path())[0] == names[0]);
-    clock.advance(Duration::from_secs(1));
-    let log = open(with_retention(1), None, &clock).log;
-    runtime().block_on(log.close());
-    drop(log);
-    assert!(!names[0].exists());
-    let found = verify_all(folder.path()).unwrap();
-    assert_eq!(found.removed_before.unwrap().sequence, 6);
-    assert!(operations(folder.path()).contains(&"segment.removed".to_owned()));
-    // One more goes without being told.
-    let second = files(folder.path()).remove(0);
-    fs::remove_file(&second).unwrap();
-    assert!(verify_all(folder.path()).is_err());
-}
-
-#[test]
-fn closed_segments_are_compressed() {
-    let folder = scratch();
-    let clock = ManualClock::new();
-    three_segments(folder.path(), &clock);
-    let log = open(options(folder.path()), None, &clock).log;
-    // Whether it is done by this call or at the start, which may be under way: once the log has ended, it is over.
-    runtime().block_on(log.close());
-    maintenance::compress_closed(&log.shared).unwrap();
-    let segments = segment::list(folder.path()).unwrap().segments;
-    assert!(!segments[2].compressed);
-    verify_all(folder.path()).unwrap();
-}
-
-#[test]
-fn a_disk_that_falls_behind_is_waited_for() {
+fn waits_for_a_disk_that_falls_behind() {
     let (folder, clock) = (scratch(), ManualClock::new());
     let hour = SyncPolicy::Every(Duration::from_secs(3_600));
     let log = open(AuditOptions { sync: hour, segment_bytes_max: 1 << 30, ..options(folder.path()) }, None, &clock).log;
@@ -195,5 +150,5 @@ fn a_disk_that_falls_behind_is_waited_for() {
                 .unwrap();
         }
     });
-    assert!(log.durable_head().sequence > begun, "nobody waited for an hour's end");
+    assert!(log.durable_head().sequence > begun, "the log waited for the end of the hour");
 }

@@ -1,4 +1,4 @@
-//! The names under which secrets are given.
+//! The names of secrets: variables and files of the credentials directory.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
@@ -7,17 +7,17 @@ use masker_types::kind::Kid;
 
 const KEY_PREFIX: &str = "MASKER_KEY_";
 const AUDIT_KEY: &str = "MASKER_AUDIT_HMAC_KEY";
-/// Begins like a key's name and is a setting.
+/// A setting whose name begins like that of a key.
 pub(super) const GRACE_DAYS: &str = "MASKER_KEY_ROTATION_GRACE_DAYS";
 
-/// Whether a variable of this name holds a secret itself, so that its value must not stay in the environment.
-/// Names that only look like that are among them: whoever misspells the name of a key still puts a key there.
+/// Returns whether the value of a variable is a secret, which must not stay in the environment. This includes names that only
+/// begin like that of a key, because a variable with a misspelled name contains a key, too.
 pub fn is_secret_name(name: &[u8]) -> bool {
     let key = name.starts_with(KEY_PREFIX.as_bytes()) && name != GRACE_DAYS.as_bytes();
     key || [AUDIT_KEY, "MASKER_API_KEY", "MASKER_SESSION"].iter().any(|secret| name == secret.as_bytes())
 }
 
-/// What a secret is for.
+/// The purpose of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SecretPurpose {
     Key(Kid, Role),
@@ -25,7 +25,7 @@ pub(super) enum SecretPurpose {
 }
 
 impl SecretPurpose {
-    /// The variable that holds the secret itself.
+    /// Returns the name of the variable that contains the secret.
     pub(super) fn variable(self) -> String {
         match self {
             SecretPurpose::Key(kid, Role::Active) => format!("{KEY_PREFIX}{kid}"),
@@ -35,19 +35,20 @@ impl SecretPurpose {
     }
 }
 
-/// What the name of a variable or of a file of the credentials directory says.
+/// The meaning of the name of a variable or of a file of the credentials directory.
 pub(super) enum SecretName {
-    /// The secret itself.
+    /// The value is the secret.
     Secret(SecretPurpose),
-    /// Where the secret is.
+    /// The value is the path of the secret.
     Path(SecretPurpose),
-    /// It begins like a key, and is none. The text says why, going on from the name.
+    /// The name begins like that of a key and is invalid. The text continues after the name.
     Malformed(&'static str),
-    /// Something else's.
+    /// The name has another meaning.
     Foreign,
 }
 
 impl SecretName {
+    /// Parses a name.
     pub(super) fn parse(name: &OsStr) -> Self {
         let Some(rest) = name.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) else {
             return match name.as_bytes().strip_prefix(AUDIT_KEY.as_bytes()) {
@@ -60,7 +61,7 @@ impl SecretName {
             return SecretName::Foreign;
         }
         let Ok(rest) = std::str::from_utf8(rest) else {
-            return SecretName::Malformed("is not named in UTF-8: a key id is made of A-Z, 0-9 and `_`");
+            return SecretName::Malformed("is not named in UTF-8: a key id consists of A-Z, 0-9 and `_`");
         };
         let (rest, is_path) = rest.strip_suffix("_FILE").map_or((rest, false), |rest| (rest, true));
         let (kid, role) = rest.strip_suffix("_OLD").map_or((rest, Role::Active), |kid| (kid, Role::Old));
@@ -68,8 +69,8 @@ impl SecretName {
             Some(kid) if is_path => SecretName::Path(SecretPurpose::Key(kid, role)),
             Some(kid) => SecretName::Secret(SecretPurpose::Key(kid, role)),
             None => SecretName::Malformed(
-                "names no key: after `MASKER_KEY_` stands a key id, which is a letter from A to Z and then at most 47 \
-                 of A to Z, 0 to 9 and `_`; after it may stand `_OLD`, then `_FILE`",
+                "names no key: `MASKER_KEY_` must be followed by a key id, which is a letter from A to Z and then at most \
+                 47 of A to Z, 0 to 9 and `_`, and then optionally by `_OLD` and `_FILE`",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Where secrets come from: what is remembered of an environment once the secrets are out of it.
+//! The sources of secrets: names and paths that stay known after the environment is wiped.
 
 use std::{
     collections::BTreeMap,
@@ -16,99 +16,101 @@ use super::{
 use masker_core::crypto::SecretKey;
 use masker_types::kind::Kid;
 
-/// Where systemd's `LoadCredential=` lays files.
+/// The variable that names the directory of systemd's `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where the secrets of a daemon come from: names and paths, never a secret. What comes from files can be read again.
+/// The sources of the secrets of a daemon: names and paths, never a secret.
 #[derive(Clone, Debug)]
 pub struct KeySources {
-    /// What variables say. They count before the directory.
+    /// The sources that variables give. They take precedence over the directory.
     variables: BTreeMap<SecretPurpose, VariableSource>,
-    /// Where there are files that are named as variables are.
+    /// The credentials directory, whose files have the names of variables.
     directory: Option<PathBuf>,
 }
 
-/// What a variable says of a secret.
+/// The source that a variable gives.
 #[derive(Clone, Debug)]
 enum VariableSource {
-    /// It had the secret itself.
+    /// The variable contained the secret.
     Secret,
-    /// The secret is in this file.
+    /// The variable names the file of the secret.
     File(PathBuf),
-    /// Nothing that could be used; that was reported.
+    /// The variable is invalid, which was reported.
     Unusable,
 }
 
-/// Where one secret is now.
+/// The location of a secret.
 pub(super) enum SecretLocation {
-    /// In the variable of its name, while there is one.
+    /// The variable of its name, until the environment is wiped.
     Variable,
-    /// In a file that a variable names.
+    /// A file that a variable names.
     Named(PathBuf),
-    /// In the credentials directory.
+    /// A file of the credentials directory.
     Credential(PathBuf),
 }
 
-/// Where a secret was given, for those who judge that.
+/// The origin of a secret, for `masker doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretOrigin {
-    /// The variable that it has or would have, such as `MASKER_KEY_K_HEALTHCARE_OLD`.
+    /// The name of its variable, even if it comes from another source, such as `MASKER_KEY_K_HEALTHCARE_OLD`.
     pub name: String,
-    /// The key id, where it is no key of the audit chain.
+    /// The key id; `None` for the key of the audit chain.
     pub kid: Option<Kid>,
-    /// How it was given.
+    /// The kind of source.
     pub by: OriginKind,
 }
 
-/// How a secret was given.
+/// The kind of source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginKind {
-    /// A variable holds it.
+    /// A variable.
     Variable,
-    /// A variable names this file.
+    /// A file that a variable names.
     File(PathBuf),
-    /// It is this file of the credentials directory.
+    /// A file of the credentials directory.
     Credential(PathBuf),
 }
 
 impl SecretOrigin {
-    pub(super) fn at(slot: SecretPurpose, place: &SecretLocation) -> Self {
-        let by = match place {
+    /// Returns the origin of a secret.
+    pub(super) fn new(purpose: SecretPurpose, location: &SecretLocation) -> Self {
+        let by = match location {
             SecretLocation::Variable => OriginKind::Variable,
             SecretLocation::Named(path) => OriginKind::File(path.clone()),
             SecretLocation::Credential(path) => OriginKind::Credential(path.clone()),
         };
-        let kid = match slot {
+        let kid = match purpose {
             SecretPurpose::Key(kid, _) => Some(kid),
             SecretPurpose::Audit => None,
         };
-        SecretOrigin { name: slot.variable(), kid, by }
+        SecretOrigin { name: purpose.variable(), kid, by }
     }
 }
 
 impl KeySources {
+    /// Finds the sources in an environment.
     pub(super) fn of(environment: &Environment, findings: &mut ProblemCollector) -> Self {
         let mut variables: BTreeMap<SecretPurpose, VariableSource> = BTreeMap::new();
         for (name, value) in environment.iter() {
-            let (slot, variable) = match SecretName::parse(name) {
-                SecretName::Secret(slot) => (slot, VariableSource::Secret),
-                SecretName::Path(slot) => (slot, file(slot, value, findings)),
+            let (purpose, variable) = match SecretName::parse(name) {
+                SecretName::Secret(purpose) => (purpose, VariableSource::Secret),
+                SecretName::Path(purpose) => (purpose, file(purpose, value, findings)),
                 SecretName::Malformed(why) => {
                     findings.report(printable(name), why);
                     continue;
                 }
                 SecretName::Foreign => continue,
             };
-            if variables.insert(slot, variable).is_some() {
-                let name = slot.variable();
+            if variables.insert(purpose, variable).is_some() {
+                let name = purpose.variable();
                 findings.report(name.clone(), format!("and {name}_FILE are both set: keep one of them"));
-                variables.insert(slot, VariableSource::Unusable);
+                variables.insert(purpose, VariableSource::Unusable);
             }
         }
         KeySources { variables, directory: environment.setting(CREDENTIALS_DIRECTORY).map(PathBuf::from) }
     }
 
-    /// The files that variables name.
+    /// Returns the files that variables name.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.variables.values().filter_map(|variable| match variable {
             VariableSource::File(path) => Some(path.as_path()),
@@ -116,46 +118,47 @@ impl KeySources {
         })
     }
 
-    /// The directory of files that are named as variables are, where there is one.
+    /// Returns the credentials directory, if there is one.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
 
-    /// Where each secret is now, in the order of their names: the files of the directory are those that are there now.
-    pub(super) fn places(&self, findings: &mut ProblemCollector) -> BTreeMap<SecretPurpose, SecretLocation> {
-        let mut places = BTreeMap::new();
+    /// Returns the location of each secret, in the order of the names. Lists the credentials directory.
+    pub(super) fn locations(&self, findings: &mut ProblemCollector) -> BTreeMap<SecretPurpose, SecretLocation> {
+        let mut locations = BTreeMap::new();
         if let Some(directory) = &self.directory {
-            credentials(directory, &mut places, findings);
+            credentials(directory, &mut locations, findings);
         }
-        for (slot, variable) in &self.variables {
+        for (purpose, variable) in &self.variables {
             match variable {
-                VariableSource::Secret => drop(places.insert(*slot, SecretLocation::Variable)),
-                VariableSource::File(path) => drop(places.insert(*slot, SecretLocation::Named(path.clone()))),
-                VariableSource::Unusable => drop(places.remove(slot)),
+                VariableSource::Secret => drop(locations.insert(*purpose, SecretLocation::Variable)),
+                VariableSource::File(path) => drop(locations.insert(*purpose, SecretLocation::Named(path.clone()))),
+                VariableSource::Unusable => drop(locations.remove(purpose)),
             }
         }
-        places
+        locations
     }
 }
 
-/// The file that a variable names.
-fn file(slot: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -> VariableSource {
-    let variable = || format!("{}_FILE", slot.variable());
+/// Returns the file that a variable names.
+fn file(purpose: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -> VariableSource {
+    let variable = || format!("{}_FILE", purpose.variable());
     if path.is_empty() {
-        findings.report(variable(), "is empty: it must be the path of a file that holds the key, or not be set");
+        findings.report(variable(), "is empty: set it to the path of a key file, or remove it");
         return VariableSource::Unusable;
     }
-    // Taken for a path it would be shown in messages, and kept.
+    // As a path, the key would appear in messages and stay in memory.
     if SecretKey::parse_base64(path.as_bytes()).is_ok() {
-        findings.report(variable(), "holds a key where the path of a file belongs: leave `_FILE` out of its name");
+        findings.report(variable(), "contains a key instead of a path: leave `_FILE` out of its name");
         return VariableSource::Unusable;
     }
     VariableSource::File(PathBuf::from(path))
 }
 
+/// Adds the secrets of the credentials directory to `locations`.
 fn credentials(
     directory: &Path,
-    places: &mut BTreeMap<SecretPurpose, SecretLocation>,
+    locations: &mut BTreeMap<SecretPurpose, SecretLocation>,
     findings: &mut ProblemCollector,
 ) {
     let names = fs::read_dir(directory)
@@ -171,10 +174,10 @@ fn credentials(
     for name in names {
         let path = directory.join(&name);
         match SecretName::parse(&name) {
-            SecretName::Secret(slot) => drop(places.insert(slot, SecretLocation::Credential(path))),
-            SecretName::Path(slot) => findings.report(
+            SecretName::Secret(purpose) => drop(locations.insert(purpose, SecretLocation::Credential(path))),
+            SecretName::Path(purpose) => findings.report(
                 CredentialFile(&path).to_string(),
-                format!("is a file already: lay the key itself there, under the name {}", slot.variable()),
+                format!("is a file already: put the key into a file with the name {}", purpose.variable()),
             ),
             SecretName::Malformed(why) => findings.report(CredentialFile(&path).to_string(), why),
             SecretName::Foreign if name == GRACE_DAYS => findings.warn(format!(
@@ -186,7 +189,7 @@ fn credentials(
     }
 }
 
-/// A file of the credentials directory, for a message.
+/// Displays a file of the credentials directory in a message.
 pub(super) struct CredentialFile<'p>(pub(super) &'p Path);
 
 impl fmt::Display for CredentialFile<'_> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// 32 different bytes, twice.
+/// Two keys of 32 different bytes.
 const ONE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const TWO: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -20,11 +20,11 @@ fn collect(variables: &[(&str, &str)]) -> Result<Credentials, CredentialProblems
 fn problems(variables: &[(&str, &str)]) -> Vec<String> {
     let problems = collect(variables).err().expect("there are problems");
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert!(texts.iter().all(|text| !text.contains(ONE.trim_end_matches('='))), "a key is told: {texts:?}");
+    assert!(texts.iter().all(|text| !text.contains(ONE.trim_end_matches('='))), "a message contains a key: {texts:?}");
     texts
 }
 
-/// The names of the keys, and which of [`ONE`] and [`TWO`] each is.
+/// Returns the names of the keys, and whether each is [`ONE`] or [`TWO`].
 fn names(keys: &[LoadedKey]) -> Vec<(String, u8)> {
     let reference = |text: &str| SecretKey::parse_base64(text.as_bytes()).unwrap();
     let which = |key: &SecretKey| if key.ct_eq(&reference(ONE)) { 1 } else { 2 };
@@ -40,7 +40,7 @@ fn file(dir: &TempDir, name: &str, text: &str, mode: u32) -> String {
 }
 
 #[test]
-fn keys_come_from_variables() {
+fn reads_keys_from_variables() {
     let credentials = collect(&[
         ("MASKER_KEY_K", ONE),
         ("MASKER_KEY_K_OLD", TWO),
@@ -58,13 +58,13 @@ fn keys_come_from_variables() {
 }
 
 #[test]
-fn no_secrets_is_no_problem_here() {
+fn accepts_an_environment_without_secrets() {
     let credentials = collect(&[("HOME", "/")]).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(credentials.keys.is_empty() && credentials.audit_key.is_none() && credentials.warnings.is_empty());
 }
 
 #[test]
-fn keys_come_from_files_that_variables_name() {
+fn reads_keys_from_files_that_variables_name() {
     let dir = TempDir::new().unwrap();
     let (one, two) = (file(&dir, "one", &format!("\n {ONE}\n"), 0o400), file(&dir, "two", TWO, 0o640));
     let credentials =
@@ -80,7 +80,7 @@ fn keys_come_from_files_that_variables_name() {
 }
 
 #[test]
-fn keys_come_from_the_credentials_directory_where_variables_are_absent() {
+fn reads_keys_without_variables_from_the_credentials_directory() {
     let dir = TempDir::new().unwrap();
     for (name, text) in [
         ("MASKER_KEY_A", ONE),
@@ -107,7 +107,7 @@ fn keys_come_from_the_credentials_directory_where_variables_are_absent() {
 }
 
 #[test]
-fn every_problem_is_reported_and_no_value() {
+fn reports_every_problem_and_no_value() {
     let dir = TempDir::new().unwrap();
     let long = file(&dir, "long", &"A".repeat(4_097), 0o400);
     let empty = file(&dir, "empty", " \n", 0o400);
@@ -176,13 +176,13 @@ fn named(kid: &str, role: Role) -> (Kid, Role) {
 }
 
 #[test]
-fn what_comes_from_files_is_read_again_and_what_came_from_variables_is_kept() {
-    let (dir, laid) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+fn reload_reads_files_and_keeps_keys_of_variables() {
+    let (dir, credentials_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (care, old) = (file(&dir, "care", ONE, 0o400), dir.path().join("care-old").to_str().unwrap().to_owned());
-    let pay = file(&laid, "MASKER_KEY_PAY", ONE, 0o400);
-    file(&laid, "MASKER_KEY_GIVEN", TWO, 0o400);
+    let pay = file(&credentials_dir, "MASKER_KEY_PAY", ONE, 0o400);
+    file(&credentials_dir, "MASKER_KEY_GIVEN", TWO, 0o400);
     let credentials = collect(&[
-        ("CREDENTIALS_DIRECTORY", laid.path().to_str().unwrap()),
+        ("CREDENTIALS_DIRECTORY", credentials_dir.path().to_str().unwrap()),
         ("MASKER_KEY_CARE_FILE", &care),
         ("MASKER_KEY_CARE_OLD_FILE", &old),
         ("MASKER_KEY_GIVEN", ONE),
@@ -193,7 +193,7 @@ fn what_comes_from_files_is_read_again_and_what_came_from_variables_is_kept() {
     let expected = [("CARE active", 1), ("GIVEN active", 1), ("GIVEN old", 2), ("PAY active", 1)];
     assert_eq!(names(&credentials.keys), expected.map(|(name, which)| (name.to_owned(), which)));
     assert!(
-        matches!(&credentials.warnings[..], [one] if one.contains("MASKER_KEY_CARE_OLD_FILE") && one.contains("not there")),
+        matches!(&credentials.warnings[..], [one] if one.contains("MASKER_KEY_CARE_OLD_FILE") && one.contains("does not exist")),
         "an old key's file may come later: {:?}",
         credentials.warnings
     );
@@ -205,30 +205,30 @@ fn what_comes_from_files_is_read_again_and_what_came_from_variables_is_kept() {
     };
     assert_eq!(again(&credentials.sources), [("CARE active".to_owned(), 1), ("PAY active".to_owned(), 1)]);
 
-    // A rotation of both, and a kid that is new.
+    // A rotation of both, and a new key id.
     set(&care, TWO);
     file(&dir, "care-old", ONE, 0o400);
     set(&pay, TWO);
-    file(&laid, "MASKER_KEY_PAY_OLD", ONE, 0o400);
-    file(&laid, "MASKER_KEY_NEW", ONE, 0o400);
+    file(&credentials_dir, "MASKER_KEY_PAY_OLD", ONE, 0o400);
+    file(&credentials_dir, "MASKER_KEY_NEW", ONE, 0o400);
     let expected = [("CARE active", 2), ("CARE old", 1), ("NEW active", 1), ("PAY active", 2), ("PAY old", 1)];
     assert_eq!(again(&credentials.sources), expected.map(|(name, which)| (name.to_owned(), which)));
 
-    // And what is gone is gone.
+    // Removed files are no longer loaded.
     fs::remove_file(&old).unwrap();
-    fs::remove_file(laid.path().join("MASKER_KEY_PAY_OLD")).unwrap();
-    fs::remove_file(laid.path().join("MASKER_KEY_NEW")).unwrap();
+    fs::remove_file(credentials_dir.path().join("MASKER_KEY_PAY_OLD")).unwrap();
+    fs::remove_file(credentials_dir.path().join("MASKER_KEY_NEW")).unwrap();
     assert_eq!(again(&credentials.sources), [("CARE active".to_owned(), 2), ("PAY active".to_owned(), 2)]);
 }
 
 #[test]
-fn every_problem_of_reading_again_is_reported_and_no_value() {
-    let [dir, laid] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+fn reload_reports_every_problem_and_no_value() {
+    let [dir, credentials_dir] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let [care, old, other] = ["care", "old", "other"].map(|name| file(&dir, name, ONE, 0o400));
     set(&old, TWO);
-    let laid_key = file(&laid, "MASKER_KEY_PAY", ONE, 0o400);
+    let credential = file(&credentials_dir, "MASKER_KEY_PAY", ONE, 0o400);
     let credentials = collect(&[
-        ("CREDENTIALS_DIRECTORY", laid.path().to_str().unwrap()),
+        ("CREDENTIALS_DIRECTORY", credentials_dir.path().to_str().unwrap()),
         ("MASKER_KEY_CARE_FILE", &care),
         ("MASKER_KEY_CARE_OLD_FILE", &old),
         ("MASKER_KEY_OTHER_FILE", &other),
@@ -237,9 +237,9 @@ fn every_problem_of_reading_again_is_reported_and_no_value() {
     .unwrap_or_else(|problems| panic!("{problems}"));
     set(&old, ONE);
     fs::remove_file(&other).unwrap();
-    set(&laid_key, "hunter2!");
-    file(&laid, "MASKER_KEY_LONE_OLD", TWO, 0o400);
-    file(&laid, "MASKER_KEY_GIVEN_OLD", ONE, 0o400);
+    set(&credential, "hunter2!");
+    file(&credentials_dir, "MASKER_KEY_LONE_OLD", TWO, 0o400);
+    file(&credentials_dir, "MASKER_KEY_GIVEN_OLD", ONE, 0o400);
     let problems = credentials.sources.reload().err().expect("there are problems");
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let expected = [
@@ -248,18 +248,18 @@ fn every_problem_of_reading_again_is_reported_and_no_value() {
         ("MASKER_KEY_CARE_OLD ", "is the same key as MASKER_KEY_CARE:"),
         ("MASKER_KEY_LONE_OLD ", "MASKER_KEY_LONE is not"),
     ];
-    assert_eq!(texts.len(), expected.len(), "whether GIVEN's are the same is for the keyring to tell: {texts:#?}");
+    assert_eq!(texts.len(), expected.len(), "the keyring compares the keys of GIVEN: {texts:#?}");
     for (text, (source, part)) in texts.iter().zip(expected) {
         assert!(text.starts_with(source) && text.contains(part), "{text:?} is not {source:?} {part:?}");
         assert!(!text.contains("hunter2") && !text.contains(ONE.trim_end_matches('=')), "{text}");
     }
-    drop(laid);
+    drop(credentials_dir);
     let problems = credentials.sources.reload().err().expect("the directory is gone");
     assert!(problems.to_string().contains("cannot be listed"), "{problems}");
 }
 
 #[test]
-fn where_keys_come_from_is_no_secret() {
+fn sources_contain_no_secret() {
     let path = TempDir::new().unwrap();
     let key = file(&path, "key", TWO, 0o400);
     let credentials = collect(&[("MASKER_KEY_K", ONE), ("MASKER_KEY_L_FILE", &key)]).unwrap_or_else(|p| panic!("{p}"));
@@ -268,7 +268,7 @@ fn where_keys_come_from_is_no_secret() {
 }
 
 #[test]
-fn names_and_values_need_not_be_text() {
+fn rejects_names_and_values_that_are_not_utf_8() {
     let name = OsString::from_vec(b"MASKER_KEY_\xFF".to_vec());
     let value = OsString::from_vec(b"\xFF\xFE".to_vec());
     let environment =
@@ -280,7 +280,7 @@ fn names_and_values_need_not_be_text() {
 }
 
 #[test]
-fn credentials_with_names_that_say_nothing_are_problems() {
+fn rejects_credentials_with_invalid_names() {
     let dir = TempDir::new().unwrap();
     file(&dir, "MASKER_KEY_K_FILE", ONE, 0o400);
     file(&dir, "MASKER_KEY_k", ONE, 0o400);
@@ -292,7 +292,7 @@ fn credentials_with_names_that_say_nothing_are_problems() {
 }
 
 #[test]
-fn a_pipe_is_refused_without_waiting_for_its_writer() {
+fn rejects_a_pipe_without_blocking() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -301,7 +301,7 @@ fn a_pipe_is_refused_without_waiting_for_its_writer() {
 }
 
 #[test]
-fn names_of_secrets_are_told_from_others() {
+fn recognizes_the_names_of_secrets() {
     for name in ["MASKER_KEY_K", "MASKER_KEY_K_OLD", "MASKER_KEY_k", "MASKER_KEY_", "MASKER_KEY_K_FILE"] {
         assert!(is_secret_name(name.as_bytes()), "{name}");
     }

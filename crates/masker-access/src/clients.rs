@@ -92,8 +92,11 @@ impl ClientRules {
     /// Allows everything to root, the daemon's own user and the socket's group, but only if the configuration neither
     /// has clients nor sets `unlisted`.
     pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
-        let unrestricted =
-            Unrestricted { own_uid, group, principal: Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none()) };
+        let unrestricted = Unrestricted {
+            own_uid,
+            group,
+            principal: Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none()),
+        };
         ClientRules { unrestricted: (!self.configured).then_some(unrestricted), ..self }
     }
 

@@ -65,7 +65,7 @@ impl FileSettings {
             let settings = Self::read_or_report(&file, errors);
             return (Some(file), settings);
         }
-        let home = host.absolute("HOME").map(|home| home.join(".config/masker/config.toml"));
+        let home = host.absolute_path("HOME").map(|home| home.join(".config/masker/config.toml"));
         let usual = [Some(host.current_dir.join("masker.toml")), home, Some(host.system_dir.join("masker.toml"))];
         for file in usual.into_iter().flatten() {
             match Self::read(&file) {

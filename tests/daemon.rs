@@ -21,6 +21,7 @@ pub mod daemon {
     mod rotations;
     mod sandbox;
     mod reload;
+    mod request_path;
     mod secrets;
     mod sessions;
     mod socket;

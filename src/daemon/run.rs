@@ -38,7 +38,7 @@ use masker_core::{
 };
 use masker_http as http;
 use masker_http::{
-    ReloadTarget, Service, ServiceSettings, Socket, SocketOptions, Timeouts, VaultLocation, Workers, metrics::Metrics,
+    DrainReport, ReloadTarget, Service, ServiceSettings, Socket, SocketOptions, Timeouts, VaultLocation, Workers, metrics::Metrics,
 };
 use masker_store::{
     embedded::{EmbeddedStore, StoreOptions},
@@ -320,8 +320,8 @@ async fn run(config: &Config, loaded: StartupState, socket: &Socket, options: Se
     notify(&[NotifyState::Stopping]);
     info!("stopping: requests in flight may end");
     match serving.await {
-        Ok(drained) if drained.cut_off > 0 => {
-            warn!(connections = drained.cut_off, "connections were cut off after {DRAIN_SECONDS_MAX} s");
+        Ok(DrainReport { cut_off, unfinished }) if cut_off + unfinished > 0 => {
+            warn!(connections = cut_off, operations = unfinished, "cut off after {DRAIN_SECONDS_MAX} s");
         }
         Ok(_) => {}
         Err(panicked) => error!(error = %panicked, "serving ended by a bug"),

@@ -134,8 +134,8 @@ fn clients_that_vanish_leave_nothing_behind() {
     client.send_raw(&whole).unwrap();
     client.receive_head();
     drop(client);
-    daemon.log().wait_for(1, "a connection ended");
-    daemon.log().wait_for(6, "a connection ended early");
+    daemon.log().wait_for(1, "connection ended");
+    daemon.log().wait_for(6, "connection ended early");
     let mut client = daemon.client();
     assert_eq!(client.metric("masker_connections"), Some(1.0));
     drop(client);
@@ -224,7 +224,7 @@ fn a_client_that_does_not_read_its_answer_is_cut_off_and_a_slow_one_is_not() {
     }
     slow.receive().results(4_000);
 
-    daemon.log().wait_for(1, "a connection ended early");
+    daemon.log().wait_for(1, "connection ended early");
     let received = stalled.read_to_end().len();
     assert!(received < 4_000_000, "{received} bytes");
     assert_serves(&daemon);

@@ -141,6 +141,34 @@ impl Limiter {
             return Ok(None);
         }
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_accounts(&mut accounts, now, values)?;
+        for (rule, account) in RULES.iter().zip(accounts.iter_mut()) {
+            if self.numbers(rule).is_some() {
+                account.take(rule.by.cost(values), now);
+            }
+        }
+        Ok(self.tightest(&accounts, now))
+    }
+
+    /// Checks that a request without values would be admitted. Takes nothing.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] if it is past a limit.
+    pub fn check(&self, now: Timestamps) -> Result<(), LimitExceeded> {
+        if self.limits.is_unlimited() {
+            return Ok(());
+        }
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_accounts(&mut accounts, now, 0)
+    }
+
+    /// Checks that a request is within every limit, each brought up to `now`.
+    fn check_accounts(
+        &self,
+        accounts: &mut [LimitUsage; RULES.len()],
+        now: Timestamps,
+        values: u64,
+    ) -> Result<(), LimitExceeded> {
         let mut longest: Option<(Duration, &RateRule)> = None;
         for (rule, account) in RULES.iter().zip(accounts.iter_mut()) {
             let Some((rate, most)) = self.numbers(rule) else { continue };
@@ -150,25 +178,17 @@ impl Limiter {
                 longest = Some((wait, rule));
             }
         }
-        if let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) {
-            let at_most = self.numbers(rule).map(|(_, most)| most).filter(|_| wait == Duration::MAX);
-            let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
-            let wait = if at_most.is_some() { Duration::ZERO } else { wait };
-            let rate_limit = self.tightest(&accounts, now);
-            return Err(LimitExceeded {
-                kind,
-                which: rule.limit,
-                retry_after_seconds: whole_seconds(wait).max(1),
-                at_most,
-                rate_limit,
-            });
-        }
-        for (rule, account) in RULES.iter().zip(accounts.iter_mut()) {
-            if self.numbers(rule).is_some() {
-                account.take(rule.by.cost(values), now);
-            }
-        }
-        Ok(self.tightest(&accounts, now))
+        let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) else { return Ok(()) };
+        let at_most = self.numbers(rule).map(|(_, most)| most).filter(|_| wait == Duration::MAX);
+        let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
+        let wait = if at_most.is_some() { Duration::ZERO } else { wait };
+        Err(LimitExceeded {
+            kind,
+            which: rule.limit,
+            retry_after_seconds: whole_seconds(wait).max(1),
+            at_most,
+            rate_limit: self.tightest(accounts, now),
+        })
     }
 
     /// What is left of every limit that there is.

@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
+use super::early_answer::EarlyAnswerStream;
 use masker_api::{ErrorBody, REQUEST_ID_HEADER, SESSION_HEADER};
 use masker_types::limits::BODY_BYTES_MAX;
 
@@ -363,7 +364,8 @@ async fn open(socket: &Path) -> Result<SendRequest<RequestBody>, ClientError> {
         io::ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
         _ => ClientError::Connect { socket: socket.to_owned(), source },
     })?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Lost)?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(EarlyAnswerStream::new(stream))).await.map_err(ClientError::Lost)?;
     // It ends with the sender, and whatever it fails with, the request in flight fails with too.
     tokio::spawn(connection);
     Ok(sender)

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod client;
+mod early_answer;
 pub mod upload;
 
 pub use client::{Client, ClientError, ClientReply, Download, RequestBody};

@@ -33,7 +33,7 @@ use crate::{
 
 /// What a daemon logs that cannot write what it must.
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
-const NOT_ACCEPTED: &str = "a connection could not be accepted";
+const NOT_ACCEPTED: &str = "failed to accept a connection";
 const RELOADED: &str = "the policies were reloaded";
 const REFUSED: &str = "the policies were not reloaded; those before stay in force";
 

@@ -379,7 +379,7 @@ fn what_was_forgotten_is_in_no_file_after_a_compaction() {
     assert!(!daemon.log().text().contains(&forgotten), "a receipt names no token");
     let told = masker(&daemon, &["vault", "compact", "--json"]).json(0);
     assert!(told["bytes_before"].is_u64() && told["bytes_after"].is_u64(), "{told}");
-    daemon.log().wait_for(1, "the vault was compacted");
+    daemon.log().wait_for(1, "vault compacted");
     for when in ["while it serves", "after it was killed"] {
         assert!(!stands_in(&site.vault(), &needles[0]), "{when}");
         assert!(stands_in(&site.vault(), &needles[1]), "{when}: a search that finds nothing proves nothing");

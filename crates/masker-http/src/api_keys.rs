@@ -1,6 +1,7 @@
 //! API keys: creating, changing, rotating and revoking them.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{
     Service,
@@ -87,13 +88,7 @@ pub(super) fn routes() -> Vec<Route> {
         status = 201,
         description = "The key with its secret",
         body = ApiKeyIssued,
-        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": {
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "active",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": null, "grace_ends": null,
-            "revoked_at": null, "last_used": null
-        }})
+        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": example_api_key("active")})
     )),
 )]
 async fn api_key_create(
@@ -126,13 +121,7 @@ async fn api_key_create(
 #[utoipa::path(
     get,
     path = "/api/v1/api-keys",
-    responses((status = 200, description = "The keys", body = ApiKeyList, example = json!({"api_keys": [{
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "active",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": null, "grace_ends": null,
-            "revoked_at": null, "last_used": null
-        }]}))),
+    responses((status = 200, description = "The keys", body = ApiKeyList, example = json!({"api_keys": [example_api_key("active")]}))),
 )]
 async fn api_keys(
     service: &Service,
@@ -151,13 +140,7 @@ async fn api_keys(
     get,
     path = "/api/v1/api-keys/{id}",
     params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The key", body = ApiKeyStatus, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "active",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": null, "grace_ends": null,
-            "revoked_at": null, "last_used": null
-        }))),
+    responses((status = 200, description = "The key", body = ApiKeyStatus, example = json!(example_api_key("active")))),
 )]
 async fn api_key(service: &Service, ctx: &mut RequestContext, _permit: Permit<ApiKeysAdmin>, input: &Input) -> Outcome {
     Reply::json(&key_status(&service.find_key(ctx, &input.parameter)?, service.now_ms()))
@@ -169,13 +152,7 @@ async fn api_key(service: &Service, ctx: &mut RequestContext, _permit: Permit<Ap
     path = "/api/v1/api-keys/{id}",
     params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
     request_body(content = ApiKeyPatch, example = json!({"scopes": ["tokenize", "rehydrate:PHONE"], "expires_at": null})),
-    responses((status = 200, description = "The changed key", body = ApiKeyStatus, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "active",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": null, "grace_ends": null,
-            "revoked_at": null, "last_used": null
-        }))),
+    responses((status = 200, description = "The changed key", body = ApiKeyStatus, example = json!(example_api_key("active")))),
 )]
 async fn api_key_change(
     service: &Service,
@@ -204,13 +181,7 @@ async fn api_key_change(
     delete,
     path = "/api/v1/api-keys/{id}",
     params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The revoked key", body = ApiKeyStatus, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "revoked",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": null, "grace_ends": null,
-            "revoked_at": "2026-02-01T12:00:00Z", "last_used": null
-        }))),
+    responses((status = 200, description = "The revoked key", body = ApiKeyStatus, example = json!(example_api_key("revoked")))),
 )]
 async fn api_key_revoke(
     service: &Service,
@@ -233,13 +204,7 @@ async fn api_key_revoke(
         status = 200,
         description = "The key with its new secret",
         body = ApiKeyIssued,
-        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": {
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "name": "billing", "prefix": "masker_live_5Q2M", "state": "active",
-            "inactive": false, "mode": "live", "workspace": "default", "owner": "ops", "scopes": ["tokenize"],
-            "policies": null, "contexts": null, "limits": "standard", "created_by": "trusted",
-            "created_at": "2026-01-31T12:00:00Z", "expires_at": null, "rotated_at": "2026-02-01T12:00:00Z", "grace_ends": "2026-02-02T12:00:00Z",
-            "revoked_at": null, "last_used": null
-        }})
+        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": example_api_key("active")})
     )),
 )]
 async fn api_key_rotate(
@@ -263,6 +228,31 @@ async fn api_key_rotate(
     let rotated = key.rotated((shown.digest(), shown.prefix()), grace_seconds, service.now_ms())?;
     ctx.number("grace_seconds", grace_seconds);
     service.store_key(ctx, &permit, rotated, Some(secret)).await
+}
+
+/// Returns an API key for the OpenAPI document.
+fn example_api_key(state: &str) -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "name": "billing",
+        "prefix": "masker_live_5Q2M",
+        "state": state,
+        "inactive": false,
+        "mode": "live",
+        "workspace": "default",
+        "owner": "ops",
+        "scopes": ["tokenize"],
+        "policies": null,
+        "contexts": null,
+        "limits": "standard",
+        "created_by": "trusted",
+        "created_at": "2026-01-31T12:00:00Z",
+        "expires_at": null,
+        "rotated_at": null,
+        "grace_ends": null,
+        "revoked_at": (state == "revoked").then_some("2026-02-01T12:00:00Z"),
+        "last_used": null
+    })
 }
 
 impl Service {

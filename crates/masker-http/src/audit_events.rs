@@ -114,11 +114,7 @@ fn event_query(query: &QueryParameters) -> Result<masker_audit::EventQuery, Prob
         since: query.read("since", time, parse_time)?,
         until: query.read("until", time, parse_time)?,
         caller: query.get("caller").map(str::to_owned),
-        op: query.read(
-            "op",
-            "an operation of the audit log, such as rehydrate; docs/audit-log.md lists them",
-            known,
-        )?,
+        op: query.read("op", "an operation of the audit log, such as rehydrate", known)?,
         after: query.read("cursor", "the `cursor` of an answer", |text| text.parse().ok())?.unwrap_or(0),
         limit: query.read("limit", &count, limit)?.unwrap_or(AUDIT_PAGE_EVENTS_DEFAULT),
     })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::{
@@ -53,10 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
         status = 201,
         description = "The token",
         body = HoneytokenPlanted<'_>,
-        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "honeytoken": {
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "kind": "PHONE", "kid": "K_HEALTHCARE", "carries_value": false,
-            "planted_at": "2026-01-31T12:00:00Z", "planted_by": "security", "label": "in a database dump"
-        }})
+        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "honeytoken": example_honeytoken()})
     )),
 )]
 async fn honeytoken_plant(
@@ -92,10 +90,7 @@ async fn honeytoken_plant(
         status = 200,
         description = "The honeytokens",
         body = HoneytokenList,
-        example = json!({"honeytokens": [{
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "kind": "PHONE", "kid": "K_HEALTHCARE", "carries_value": false,
-            "planted_at": "2026-01-31T12:00:00Z", "planted_by": "security", "label": "in a database dump"
-        }]})
+        example = json!({"honeytokens": [example_honeytoken()]})
     )),
 )]
 async fn honeytokens(
@@ -114,10 +109,7 @@ async fn honeytokens(
     delete,
     path = "/api/v1/vault/honeytokens/{id}",
     params(("id" = String, Path, description = "The honeytoken's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The former honeytoken", body = Honeytoken, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "kind": "PHONE", "kid": "K_HEALTHCARE", "carries_value": false,
-            "planted_at": "2026-01-31T12:00:00Z", "planted_by": "security", "label": "in a database dump"
-        }))),
+    responses((status = 200, description = "The former honeytoken", body = Honeytoken, example = json!(example_honeytoken()))),
 )]
 async fn honeytoken_remove(
     service: &Service,
@@ -129,6 +121,19 @@ async fn honeytoken_remove(
     let removed = service.vault.remove_honeytoken(&permit, id).await?;
     ctx.fact("honeytoken_id", removed.id.to_string());
     Reply::json(&honeytoken_status(removed))
+}
+
+/// Returns a honeytoken for the OpenAPI document.
+fn example_honeytoken() -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "kind": "PHONE",
+        "kid": "K_HEALTHCARE",
+        "carries_value": false,
+        "planted_at": "2026-01-31T12:00:00Z",
+        "planted_by": "security",
+        "label": "in a database dump"
+    })
 }
 
 impl Service {

@@ -1,5 +1,7 @@
 //! Key generations: their status, and reloading the keys.
 
+use serde_json::{Value, json};
+
 use super::{
     ReloadError, ReloadTarget, Service,
     context::RequestContext,
@@ -42,13 +44,7 @@ pub(super) fn routes() -> Vec<Route> {
         status = 200,
         description = "Every generation, by fingerprint",
         body = KeyList,
-        example = json!({"keys": [{
-            "kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "generation": "active", "loaded": true,
-            "first_seen": "2026-01-31T12:00:00Z", "old_since": null, "grace_ends": null, "grace_days_left": null,
-            "vault_records": 1000, "vault_aliases": 0, "last_used": "2026-02-01T08:30:00Z", "tokens_last_opened": null,
-            "tokens_opened_30_days": 0, "proven_at": null, "open_sessions": null, "removable": false,
-            "reason": "it is the active key"
-        }], "advice": [{"kid": "K_HEALTHCARE", "text": "nothing to do"}]})
+        example = json!({"keys": [example_key()], "advice": [{"kid": "K_HEALTHCARE", "text": "nothing to do"}]})
     )),
 )]
 async fn keys(service: &Service, _ctx: &mut RequestContext, _permit: Permit<KeysRead>, _input: &Input) -> Outcome {
@@ -67,13 +63,7 @@ async fn keys(service: &Service, _ctx: &mut RequestContext, _permit: Permit<Keys
         status = 200,
         description = "They are in force",
         body = KeysReloadReport,
-        example = json!({"keys": [{
-            "kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "generation": "active", "loaded": true,
-            "first_seen": "2026-01-31T12:00:00Z", "old_since": null, "grace_ends": null, "grace_days_left": null,
-            "vault_records": 1000, "vault_aliases": 0, "last_used": "2026-02-01T08:30:00Z", "tokens_last_opened": null,
-            "tokens_opened_30_days": 0, "proven_at": null, "open_sessions": null, "removable": false,
-            "reason": "it is the active key"
-        }], "warnings": []})
+        example = json!({"keys": [example_key()], "warnings": []})
     )),
 )]
 async fn keys_reload(
@@ -95,6 +85,29 @@ async fn keys_reload(
         Err(ReloadError::Vault(failed)) => Err(failed.into()),
         Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
     }
+}
+
+/// Returns a key generation for the OpenAPI document.
+fn example_key() -> Value {
+    json!({
+        "kid": "K_HEALTHCARE",
+        "fingerprint": "00112233aabbccdd",
+        "generation": "active",
+        "loaded": true,
+        "first_seen": "2026-01-31T12:00:00Z",
+        "old_since": null,
+        "grace_ends": null,
+        "grace_days_left": null,
+        "vault_records": 1_000,
+        "vault_aliases": 0,
+        "last_used": "2026-02-01T08:30:00Z",
+        "tokens_last_opened": null,
+        "tokens_opened_30_days": 0,
+        "proven_at": null,
+        "open_sessions": null,
+        "removable": false,
+        "reason": "it is the active key"
+    })
 }
 
 impl Service {

@@ -1,5 +1,7 @@
 //! Rotations: records moved to another key while the daemon serves.
 
+use serde_json::{Value, json};
+
 use super::{
     Service,
     context::RequestContext,
@@ -52,13 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
     path = "/api/v1/vault/rotations",
     request_body(content = RotationBegin, example = json!({"new_kid": "K_HEALTHCARE", "max_rows_per_second": 500})),
     responses(
-        (status = 202, description = "The rotation has begun", body = Rotation, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "new_kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd",
-            "old_kid": "K_HEALTHCARE", "dry_run": false, "state": "running", "phase": "moving", "rows_total": 1000,
-            "rows_done": 500, "rows_resealed": 500, "rows_failed": 0, "conflicts": 0, "rows_per_second": 250.0,
-            "max_rows_per_second": 0, "eta_seconds": 2, "started_at": "2026-01-31T12:00:00Z", "finished_at": null,
-            "failures": [], "detail": null
-        })),
+        (status = 202, description = "The rotation has begun", body = Rotation, example = json!(example_rotation("running"))),
         (status = 409, description = "Another one is running", body = ErrorBody, content_type = "application/problem+json")
     ),
 )]
@@ -87,13 +83,7 @@ async fn rotation_begin(
 #[utoipa::path(
     get,
     path = "/api/v1/vault/rotations",
-    responses((status = 200, description = "The rotations", body = RotationList, example = json!({"rotations": [{
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "new_kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd",
-            "old_kid": "K_HEALTHCARE", "dry_run": false, "state": "running", "phase": "moving", "rows_total": 1000,
-            "rows_done": 500, "rows_resealed": 500, "rows_failed": 0, "conflicts": 0, "rows_per_second": 250.0,
-            "max_rows_per_second": 0, "eta_seconds": 2, "started_at": "2026-01-31T12:00:00Z", "finished_at": null,
-            "failures": [], "detail": null
-        }]}))),
+    responses((status = 200, description = "The rotations", body = RotationList, example = json!({"rotations": [example_rotation("running")]}))),
 )]
 async fn rotations(service: &Service, _ctx: &mut RequestContext, permit: Permit<VaultRead>, _input: &Input) -> Outcome {
     Reply::json(&RotationList {
@@ -106,13 +96,7 @@ async fn rotations(service: &Service, _ctx: &mut RequestContext, permit: Permit<
     get,
     path = "/api/v1/vault/rotations/{id}",
     params(("id" = String, Path, description = "The rotation's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The rotation", body = Rotation, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "new_kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd",
-            "old_kid": "K_HEALTHCARE", "dry_run": false, "state": "running", "phase": "moving", "rows_total": 1000,
-            "rows_done": 500, "rows_resealed": 500, "rows_failed": 0, "conflicts": 0, "rows_per_second": 250.0,
-            "max_rows_per_second": 0, "eta_seconds": 2, "started_at": "2026-01-31T12:00:00Z", "finished_at": null,
-            "failures": [], "detail": null
-        }))),
+    responses((status = 200, description = "The rotation", body = Rotation, example = json!(example_rotation("running")))),
 )]
 async fn rotation(service: &Service, _ctx: &mut RequestContext, permit: Permit<VaultRead>, input: &Input) -> Outcome {
     Reply::json(&rotation_status(service.vault.rotation(&permit, rotation_id(&input.parameter)?)?))
@@ -123,13 +107,7 @@ async fn rotation(service: &Service, _ctx: &mut RequestContext, permit: Permit<V
     delete,
     path = "/api/v1/vault/rotations/{id}",
     params(("id" = String, Path, description = "The rotation's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The rotation, cancelled", body = Rotation, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "new_kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd",
-            "old_kid": "K_HEALTHCARE", "dry_run": false, "state": "cancelled", "phase": "ended", "rows_total": 1000,
-            "rows_done": 500, "rows_resealed": 500, "rows_failed": 0, "conflicts": 0, "rows_per_second": 250.0,
-            "max_rows_per_second": 0, "eta_seconds": null, "started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T12:00:02Z",
-            "failures": [], "detail": null
-        }))),
+    responses((status = 200, description = "The rotation, cancelled", body = Rotation, example = json!(example_rotation("cancelled")))),
 )]
 async fn rotation_cancel(
     service: &Service,
@@ -140,6 +118,32 @@ async fn rotation_cancel(
     let cancelled = service.vault.cancel_rotation(&permit, rotation_id(&input.parameter)?).await?;
     ctx.fact("rotation", cancelled.id.to_string());
     Reply::json(&rotation_status(cancelled))
+}
+
+/// Returns a rotation for the OpenAPI document.
+fn example_rotation(state: &str) -> Value {
+    let is_running = state == "running";
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "new_kid": "K_HEALTHCARE",
+        "fingerprint": "00112233aabbccdd",
+        "old_kid": "K_HEALTHCARE",
+        "dry_run": false,
+        "state": state,
+        "phase": if is_running { "moving" } else { "ended" },
+        "rows_total": 1_000,
+        "rows_done": 500,
+        "rows_resealed": 500,
+        "rows_failed": 0,
+        "conflicts": 0,
+        "rows_per_second": 250.0,
+        "max_rows_per_second": 500,
+        "eta_seconds": is_running.then_some(2),
+        "started_at": "2026-01-31T12:00:00Z",
+        "finished_at": (!is_running).then_some("2026-01-31T12:00:02Z"),
+        "failures": [],
+        "detail": null
+    })
 }
 
 /// Parses a kid, in capitals or not.

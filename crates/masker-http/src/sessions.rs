@@ -2,6 +2,7 @@
 
 use hyper::HeaderMap;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{
     Service,
@@ -57,14 +58,7 @@ pub(super) fn routes() -> Vec<Route> {
     post,
     path = "/api/v1/sessions",
     request_body(content = SessionOpen, example = json!({"label": "night run"})),
-    responses((status = 201, description = "The session", body = SessionInfo, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "label": "night run", "status": "open",
-            "opened_by": {"name": "billing", "uid": 1001, "api_key_id": null}, "opened_at": "2026-01-31T12:00:00Z",
-            "last_used_at": "2026-01-31T12:00:05Z", "closed_at": null, "minted": 2, "rehydrated": 1,
-            "not_rehydrated": 1, "others_rehydrated": 0, "tokens_untracked": 0,
-            "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
-            "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}], "gone": 0
-        }))),
+    responses((status = 201, description = "The session", body = SessionInfo, example = json!(example_session("open")))),
 )]
 async fn session_open(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
     let request: SessionOpen = input.json_or_default()?;
@@ -88,14 +82,7 @@ async fn session_open(service: &Service, ctx: &mut RequestContext, input: &Input
         status = 200,
         description = "A page of sessions",
         body = SessionList,
-        example = json!({"sessions": [{
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "label": "night run", "status": "open",
-            "opened_by": {"name": "billing", "uid": 1001, "api_key_id": null}, "opened_at": "2026-01-31T12:00:00Z",
-            "last_used_at": "2026-01-31T12:00:05Z", "closed_at": null, "minted": 2, "rehydrated": 1,
-            "not_rehydrated": 1, "others_rehydrated": 0, "tokens_untracked": 0,
-            "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
-            "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}], "gone": 0
-        }], "next_cursor": null})
+        example = json!({"sessions": [example_session("open")], "next_cursor": null})
     )),
 )]
 async fn sessions(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
@@ -126,14 +113,7 @@ async fn sessions(service: &Service, ctx: &mut RequestContext, input: &Input) ->
     get,
     path = "/api/v1/sessions/{id}",
     params(("id" = String, Path, description = "The session's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The session", body = SessionInfo, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "label": "night run", "status": "open",
-            "opened_by": {"name": "billing", "uid": 1001, "api_key_id": null}, "opened_at": "2026-01-31T12:00:00Z",
-            "last_used_at": "2026-01-31T12:00:05Z", "closed_at": null, "minted": 2, "rehydrated": 1,
-            "not_rehydrated": 1, "others_rehydrated": 0, "tokens_untracked": 0,
-            "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
-            "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}], "gone": 0
-        }))),
+    responses((status = 200, description = "The session", body = SessionInfo, example = json!(example_session("open")))),
 )]
 async fn session(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
     let status = service.find_session(&input.parameter).await?;
@@ -149,14 +129,7 @@ async fn session(service: &Service, ctx: &mut RequestContext, input: &Input) -> 
     delete,
     path = "/api/v1/sessions/{id}",
     params(("id" = String, Path, description = "The session's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
-    responses((status = 200, description = "The session, closed", body = SessionInfo, example = json!({
-            "id": "0198b2c4d5e6f708192a3b4c5d6e7f80", "label": "night run", "status": "closed",
-            "opened_by": {"name": "billing", "uid": 1001, "api_key_id": null}, "opened_at": "2026-01-31T12:00:00Z",
-            "last_used_at": "2026-01-31T12:00:05Z", "closed_at": "2026-01-31T12:05:00Z", "minted": 2, "rehydrated": 1,
-            "not_rehydrated": 1, "others_rehydrated": 0, "tokens_untracked": 0,
-            "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
-            "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}], "gone": 0
-        }))),
+    responses((status = 200, description = "The session, closed", body = SessionInfo, example = json!(example_session("closed")))),
 )]
 async fn session_close(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
     let status = service.find_session(&input.parameter).await?;
@@ -169,6 +142,27 @@ async fn session_close(service: &Service, ctx: &mut RequestContext, input: &Inpu
     }
     ctx.details.session = Some(status.id);
     Reply::json(&session_info(service.vault.close_session(status.id).await?))
+}
+
+/// Returns a session for the OpenAPI document.
+fn example_session(status: &str) -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "label": "night run",
+        "status": status,
+        "opened_by": {"name": "billing", "uid": 1_001, "api_key_id": null},
+        "opened_at": "2026-01-31T12:00:00Z",
+        "last_used_at": "2026-01-31T12:00:05Z",
+        "closed_at": (status == "closed").then_some("2026-01-31T12:05:00Z"),
+        "minted": 2,
+        "rehydrated": 1,
+        "not_rehydrated": 1,
+        "others_rehydrated": 0,
+        "tokens_untracked": 0,
+        "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
+        "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}],
+        "gone": 0
+    })
 }
 
 /// The session that a request names. There may be none with this id.

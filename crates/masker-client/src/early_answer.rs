@@ -4,7 +4,8 @@
 //! still writing then fails, with the reason in its receive queue.
 
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read},
+    os::{fd::AsFd, unix::net},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -17,6 +18,7 @@ use tokio::{
 /// The bytes of an answer that are looked for when a write has failed.
 const PEEKED_BYTES: usize = 4_096;
 
+/// A stream that does not fail to write while an answer is there to read.
 pub(crate) struct EarlyAnswerStream {
     stream: UnixStream,
     /// What was read of the answer when a write had failed. From then on everything written is dropped.
@@ -30,8 +32,10 @@ impl EarlyAnswerStream {
 
     /// Returns whether an answer is there, and keeps its beginning.
     fn has_answer(&mut self) -> bool {
+        // Not by tokio, which may not know yet that there is something to read.
+        let Ok(descriptor) = self.stream.as_fd().try_clone_to_owned() else { return false };
         let mut peeked = vec![0; PEEKED_BYTES];
-        match self.stream.try_read(&mut peeked) {
+        match net::UnixStream::from(descriptor).read(&mut peeked) {
             Ok(read) if read > 0 => {
                 peeked.truncate(read);
                 self.early = Some(peeked);

@@ -225,7 +225,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Writes the body into a file without a name. It is gone when its last descriptor is closed, whatever happens.
+    /// Writes the body into a file without a name. It is gone when its last descriptor is closed, also after a crash.
     async fn spool(&mut self, directory: &Path) -> Result<File, Problem> {
         let directory = directory.to_owned();
         let mut file = run_blocking(move || tempfile::tempfile_in(directory)).await?;

@@ -235,7 +235,7 @@ impl Service {
                     failures.keys = failures.keys.filter(|_| !keys);
                     failures.policies = failures.policies.filter(|_| !policies);
                 }
-                // A part without problems was not reloaded either, so its last failure stands.
+                // A part without problems was not reloaded either, so its last failure remains.
                 Err(ReloadError::Invalid { keys, policies }) => {
                     let problem = |of: &[String]| (!of.is_empty()).then(|| failure(&of.join("; ")));
                     failures.keys = problem(keys).or(failures.keys);

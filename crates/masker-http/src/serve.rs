@@ -166,7 +166,7 @@ async fn connection(
             }
             match answered.unread {
                 None => progress.finish(),
-                // By a task of its own, so the answer does not wait for it.
+                // In a separate task, so the answer does not wait for it.
                 Some(body) => drop(tokio::spawn(async move {
                     drain(body).await;
                     progress.finish();

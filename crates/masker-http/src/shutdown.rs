@@ -8,7 +8,7 @@
 //! - A connection without a request so far has longer, as its client is about to send one.
 //! - The connection is not closed but shut for reading. For a Unix socket the kernel does that in one step. Bytes that
 //!   were sent before are still read and answered. Bytes sent after are refused (`EPIPE`), so the client may repeat the
-//!   request, whatever it was.
+//!   request, of any kind.
 //!
 //! hyper's `graceful_shutdown` closes instead, which loses the requests that are in the socket's queue at that moment.
 

@@ -311,9 +311,10 @@ fn an_operation_whose_connection_ends_is_completed_and_recorded_once() {
                 let ended = poll_then_drop(RunToEnd::new(operation, &main), polls).await;
                 fixture.settled().await;
                 let name = format!("{} {} after {polls} polls", case.method, case.path);
-                let events = fixture.events(&id);
+                // A stream that is cut short has an event of its own.
+                let mut events = fixture.events(&id);
+                events.retain(|event| event["op"] == expected.as_str());
                 assert_eq!(events.len(), 1, "{name}: {events:?}");
-                assert_eq!(events[0]["op"], expected.as_str(), "{name}");
                 let after = state(&fixture).await;
                 assert_eq!(before != after, case.changes, "{name}: {before} {after}");
                 if case.changes {

@@ -240,7 +240,7 @@ async fn run(config: &Config, loaded: StartupState, socket: &Socket, options: Se
         .map_err(StartError::failed)?
         .map_err(StartError::failed)?;
 
-    let place = VaultLocation { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
+    let location = VaultLocation { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
     let metrics = Arc::new(Metrics::new().map_err(StartError::failed)?);
     metrics.http.vault_info.with_label_values(&[engine.kind().name()]).set(1);
     let grace = GracePeriod { days: config.keys.grace_days, action: config.keys.grace_action };
@@ -283,7 +283,7 @@ async fn run(config: &Config, loaded: StartupState, socket: &Socket, options: Se
     let settings = ServiceSettings {
         audit: audit.clone(),
         timeouts,
-        place,
+        location,
         api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
     };
     let service = Service::new(Arc::clone(&vault), current, access, Arc::clone(&metrics), reloader, settings);

@@ -144,7 +144,7 @@ pub struct ServiceSettings {
     /// How long the service waits for a slow client.
     pub timeouts: Timeouts,
     /// Where the vault is.
-    pub place: VaultLocation,
+    pub location: VaultLocation,
     /// How many API keys of a workspace may be active at once.
     pub api_keys_per_workspace: usize,
 }
@@ -160,7 +160,7 @@ pub struct Service {
     reload_failures: ArcSwap<ReloadFailures>,
     audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
-    place: VaultLocation,
+    location: VaultLocation,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
     /// One change of API keys at a time: each depends on the keys in force, and is in force once it is durable.
@@ -189,7 +189,7 @@ impl Service {
         reloader: ReloadFn,
         settings: ServiceSettings,
     ) -> Result<Self, BuildError> {
-        let ServiceSettings { audit, timeouts, place, api_keys_per_workspace } = settings;
+        let ServiceSettings { audit, timeouts, location, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
         Ok(Service {
             vault,
@@ -201,7 +201,7 @@ impl Service {
             reload_failures: ArcSwap::default(),
             audit,
             timeouts,
-            place,
+            location,
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),

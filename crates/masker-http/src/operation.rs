@@ -98,7 +98,7 @@ impl Reply {
 pub(super) async fn catch_panics<T>(handling: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     // What a panic leaves behind is dropped with the request; the vault's shared state changes in its writer alone.
     let caught = AssertUnwindSafe(handling).catch_unwind().await;
-    caught.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the log has the place above")))
+    caught.unwrap_or_else(|_| Err(Problem::internal("a handler panicked; the log has the details above")))
 }
 
 impl Service {

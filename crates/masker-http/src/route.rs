@@ -154,8 +154,8 @@ impl Route {
     ) -> Self {
         let described = D::operation();
         let parameters: Vec<&Parameter> = described.parameters.iter().flatten().filter_map(inline).collect();
-        let named = |place: &ParameterIn| {
-            let names = parameters.iter().filter(|parameter| parameter.parameter_in == *place);
+        let named = |location: &ParameterIn| {
+            let names = parameters.iter().filter(|parameter| parameter.parameter_in == *location);
             names.map(|parameter| parameter.name.clone()).collect::<Vec<String>>()
         };
         let success = described.responses.responses.keys().find_map(|status| {

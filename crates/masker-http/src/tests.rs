@@ -111,7 +111,7 @@ impl Fixture {
         let settings = ServiceSettings {
             audit: Some(Arc::clone(&audit)),
             timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },
-            place: VaultLocation { vault_id: [7; 16], data_dir: folder.path().to_owned() },
+            location: VaultLocation { vault_id: [7; 16], data_dir: folder.path().to_owned() },
             api_keys_per_workspace: 1_000,
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));

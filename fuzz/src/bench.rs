@@ -126,7 +126,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let settings = ServiceSettings {
         audit: None,
         timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },
-        place: VaultLocation { vault_id: [7; 16], data_dir },
+        location: VaultLocation { vault_id: [7; 16], data_dir },
         api_keys_per_workspace: 16,
     };
     let policies = Arc::new(ArcSwap::from_pointee(policies));

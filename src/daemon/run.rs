@@ -37,7 +37,7 @@ use masker_audit::AuditLog;
 use masker_config::{Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
-use masker_http::{Service, ServiceSettings, Socket, Timeouts, VaultLocation, Workers, metrics::Metrics};
+use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, VaultLocation, Workers, metrics::Metrics};
 use masker_store::{
     embedded::{EmbeddedStore, StoreOptions},
     row_cache::RowCache,
@@ -162,8 +162,8 @@ async fn run(
     notify(&[NotifyState::Stopping]);
     info!("stopping: draining requests in flight");
     match serving.await {
-        Ok(drained) if drained.cut_off > 0 => {
-            warn!(connections = drained.cut_off, "connections were closed after {DRAIN_SECONDS_MAX} s");
+        Ok(DrainReport { cut_off, unfinished }) if cut_off + unfinished > 0 => {
+            warn!(connections = cut_off, operations = unfinished, "cut off after {DRAIN_SECONDS_MAX} s");
         }
         Ok(_) => {}
         Err(panicked) => error!(error = %panicked, "server task panicked"),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process};
 
-use masker_http::{ROUTES, RouteAccess};
+use masker_http::{RouteAccess, routes};
 use masker_types::grant::Scope;
 use serde_json::{Value, json};
 
@@ -35,8 +35,8 @@ fn each_route_requires_its_scope() {
         site.client(&format!("name = \"only-{has}\"\nuid = {has}\nscopes = [\"{scope}\"]"));
         site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
     }
-    let any = ROUTES.iter().enumerate().filter_map(|(place, (_, _, _, rule))| match rule {
-        RouteAccess::NeedsAny(scopes) => Some((place, *scopes)),
+    let any = routes().iter().enumerate().filter_map(|(place, route)| match route.access() {
+        RouteAccess::NeedsAny(scopes) => Some((place, scopes)),
         _ => None,
     });
     for (place, scopes) in any {
@@ -46,33 +46,34 @@ fn each_route_requires_its_scope() {
         site.client(&format!("name = \"but-{lacks}\"\nuid = {lacks}\nscopes = {others:?}"));
     }
     let daemon = OpenDaemon::start(&site);
-    for (place, (route, method, template, rule)) in ROUTES.iter().enumerate() {
+    for (place, route) in routes().iter().enumerate() {
+        let (method, template) = (route.method(), route.path());
         let path = template.replace("{id}", "0").replace("{name}", "care");
         let ask = |uid: u32| daemon.client_of(uid).exchange(method.as_str(), &path, b"");
-        match rule {
-            RouteAccess::Open => {
+        match route.access() {
+            RouteAccess::Public => {
                 for uid in [USERS, USERS - 1] {
                     let status = ask(uid).status;
-                    assert!(![401, 403].contains(&status), "{route:?} is open to everybody: {status}");
+                    assert!(![401, 403].contains(&status), "{method} {template} is open to everybody: {status}");
                 }
             }
             RouteAccess::Needs(scope) => {
-                let (has, lacks) = users_of(*scope);
+                let (has, lacks) = users_of(scope);
                 let detail = ask(lacks).problem(403, "perm.denied");
-                assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
+                assert!(detail.contains(&format!("`{scope}`")), "{method} {template}: {detail}");
                 let detail = ask(USERS - 1).problem(403, "perm.denied");
-                assert!(detail.contains(&format!("`{scope}`")), "{route:?}: {detail}");
+                assert!(detail.contains(&format!("`{scope}`")), "{method} {template}: {detail}");
                 let status = ask(has).status;
-                assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
+                assert!(![401, 403].contains(&status), "{method} {template} takes {scope}: {status}");
             }
             RouteAccess::NeedsAny(scopes) => {
                 for uid in [user_beside(place), USERS - 1] {
                     let detail = ask(uid).problem(403, "perm.denied");
-                    assert!(detail.contains(&format!("`{}`", scopes[0])), "{route:?}: {detail}");
+                    assert!(detail.contains(&format!("`{}`", scopes[0])), "{method} {template}: {detail}");
                 }
-                for scope in *scopes {
+                for scope in scopes {
                     let status = ask(users_of(*scope).0).status;
-                    assert!(![401, 403].contains(&status), "{route:?} takes {scope}: {status}");
+                    assert!(![401, 403].contains(&status), "{method} {template} takes {scope}: {status}");
                 }
             }
         }

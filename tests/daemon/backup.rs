@@ -379,7 +379,7 @@ fn no_file_has_forgotten_values_after_a_compaction() {
     assert!(!daemon.log().text().contains(&forgotten), "a receipt names no token");
     let report = masker(&daemon, &["vault", "compact", "--json"]).json(0);
     assert!(report["bytes_before"].is_u64() && report["bytes_after"].is_u64(), "{report}");
-    daemon.log().wait_for(1, "the vault was compacted");
+    daemon.log().wait_for(1, "vault compacted");
     for when in ["while it serves", "after it was killed"] {
         assert!(!stands_in(&site.vault(), &needles[0]), "{when}");
         assert!(stands_in(&site.vault(), &needles[1]), "{when}: the search works");

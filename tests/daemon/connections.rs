@@ -134,8 +134,8 @@ fn vanished_clients_leave_nothing_behind() {
     client.send_raw(&whole).unwrap();
     client.receive_head();
     drop(client);
-    daemon.log().wait_for(1, "a connection ended");
-    daemon.log().wait_for(6, "a connection ended early");
+    daemon.log().wait_for(1, "connection ended");
+    daemon.log().wait_for(6, "connection ended early");
     let mut client = daemon.client();
     assert_eq!(client.metric("masker_connections"), Some(1.0));
     drop(client);
@@ -224,7 +224,7 @@ fn closes_connections_of_clients_that_do_not_read() {
     }
     slow.receive().results(4_000);
 
-    daemon.log().wait_for(1, "a connection ended early");
+    daemon.log().wait_for(1, "connection ended early");
     let received = stalled.read_to_end().len();
     assert!(received < 4_000_000, "{received} bytes");
     assert_serves(&daemon);

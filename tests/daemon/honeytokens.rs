@@ -47,7 +47,7 @@ fn a_honeytoken_rehydrates_and_is_recorded_before_the_answer() {
     assert_eq!(error_code(&other[0]), "token.not_found");
     // A rewrapped token is not a honeytoken; the rewrap itself is recorded.
     assert_eq!(client.ask_tokens("/api/v1/rewrap", &[card.as_str()])[0], json!({"token": card, "changed": false}));
-    let warned = daemon.log().wait_for(4, "a honeytoken was shown");
+    let warned = daemon.log().wait_for(4, "honeytoken used");
     assert_eq!(warned[0]["level"], "WARN", "{}", warned[0]);
 
     daemon.stop();

@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod races;
 mod reload;
+mod request_path;
 mod rotations;
 mod sandbox;
 mod secrets;

@@ -141,6 +141,34 @@ impl Limiter {
             return Ok(None);
         }
         let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_usages(&mut usages, now, values)?;
+        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+            if self.numbers(rule).is_some() {
+                usage.take(rule.by.cost(values), now);
+            }
+        }
+        Ok(self.tightest(&usages, now))
+    }
+
+    /// Checks that a request without values would be admitted. Takes nothing.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] if it is past a limit.
+    pub fn check(&self, now: Timestamps) -> Result<(), LimitExceeded> {
+        if self.limits.is_unlimited() {
+            return Ok(());
+        }
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_usages(&mut usages, now, 0)
+    }
+
+    /// Checks that a request is within every limit, and refills each up to `now`.
+    fn check_usages(
+        &self,
+        usages: &mut [LimitUsage; RULES.len()],
+        now: Timestamps,
+        values: u64,
+    ) -> Result<(), LimitExceeded> {
         let mut longest: Option<(Duration, &RateRule)> = None;
         for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
             let Some((rate, burst)) = self.numbers(rule) else { continue };
@@ -150,25 +178,17 @@ impl Limiter {
                 longest = Some((wait, rule));
             }
         }
-        if let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) {
-            let max_values = self.numbers(rule).map(|(_, burst)| burst).filter(|_| wait == Duration::MAX);
-            let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
-            let wait = if max_values.is_some() { Duration::ZERO } else { wait };
-            let rate_limit = self.tightest(&usages, now);
-            return Err(LimitExceeded {
-                kind,
-                which: rule.limit,
-                retry_after_seconds: whole_seconds(wait).max(1),
-                max_values,
-                rate_limit,
-            });
-        }
-        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
-            if self.numbers(rule).is_some() {
-                usage.take(rule.by.cost(values), now);
-            }
-        }
-        Ok(self.tightest(&usages, now))
+        let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) else { return Ok(()) };
+        let max_values = self.numbers(rule).map(|(_, burst)| burst).filter(|_| wait == Duration::MAX);
+        let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
+        let wait = if max_values.is_some() { Duration::ZERO } else { wait };
+        Err(LimitExceeded {
+            kind,
+            which: rule.limit,
+            retry_after_seconds: whole_seconds(wait).max(1),
+            max_values,
+            rate_limit: self.tightest(usages, now),
+        })
     }
 
     /// Returns what is left of each limit that is set.

@@ -1,9 +1,16 @@
-//! Handlers of API keys.
+//! API keys: creating, changing, rotating and revoking them.
 
-use hyper::body::Bytes;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::{Service, body::parse, exchange::RequestContext, problem::Problem, values::json};
+use super::{
+    Service,
+    context::RequestContext,
+    input::Input,
+    operation::{Outcome, Reply},
+    problem::Problem,
+    route::{Route, route},
+};
 use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, Permit};
 use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
 use masker_types::{
@@ -20,104 +27,242 @@ const NAME_CHARS_MAX: usize = 64;
 const OWNER_CHARS_MAX: usize = 128;
 /// Longest name of a workspace, in bytes.
 const WORKSPACE_BYTES_MAX: usize = 64;
-/// The workspace of keys that are given none.
+/// The default workspace.
 const WORKSPACE_DEFAULT: &str = "default";
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: api_key_create / __path_api_key_create,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyCreate),
+            cost: Request,
+            body: Buffered,
+        },
+        route! {
+            handler: api_keys / __path_api_keys,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyList),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: api_key / __path_api_key,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyList),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: api_key_change / __path_api_key_change,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyChange),
+            cost: Request,
+            body: Buffered,
+        },
+        route! {
+            handler: api_key_rotate / __path_api_key_rotate,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyRotate),
+            cost: Request,
+            body: Buffered,
+        },
+        route! {
+            handler: api_key_revoke / __path_api_key_revoke,
+            access: Scope(ApiKeysAdmin),
+            audit: Operation(ApiKeyRevoke),
+            cost: Request,
+            body: Ignored,
+        },
+    ]
+}
+
+/// Create an API key. Its secret is in this answer and in no other.
+#[utoipa::path(
+    post,
+    path = "/api/v1/api-keys",
+    request_body(content = ApiKeyCreate, example = json!({
+        "name": "billing", "owner": "ops", "scopes": ["tokenize"], "limits": {"requests_per_second": 50}
+    })),
+    responses((
+        status = 201,
+        description = "The key with its secret",
+        body = ApiKeyIssued,
+        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": example_api_key("active")})
+    )),
+)]
+async fn api_key_create(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<ApiKeysAdmin>,
+    input: &Input,
+) -> Outcome {
+    let request: ApiKeyCreate = input.json()?;
+    let now_ms = service.now_ms();
+    let spec = service.key_spec(ctx, request, now_ms)?;
+    let _guard = service.key_changes.lock().await;
+    let active = service.access.keys().active_in(&spec.workspace, now_ms);
+    if active >= service.api_keys_per_workspace {
+        let detail = format!(
+            "this workspace has {active} active keys, and at most {} at once (`[access] api_keys_per_workspace`): \
+             revoke one that is not needed",
+            service.api_keys_per_workspace
+        );
+        return Err(Problem::new(Code::ApiKeyLimit, detail));
+    }
+    let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
+    let shown = secret.presented();
+    let id = ApiKeyId::new(now_ms, &mut rand::rng());
+    let key = ApiKey::create(id, spec, (shown.digest(), shown.prefix()), &ctx.caller.principal().name, now_ms);
+    service.store_key(ctx, &permit, key, Some(secret)).await
+}
+
+/// List the API keys, without their secrets.
+#[utoipa::path(
+    get,
+    path = "/api/v1/api-keys",
+    responses((status = 200, description = "The keys", body = ApiKeyList, example = json!({"api_keys": [example_api_key("active")]}))),
+)]
+async fn api_keys(
+    service: &Service,
+    _ctx: &mut RequestContext,
+    _permit: Permit<ApiKeysAdmin>,
+    _input: &Input,
+) -> Outcome {
+    let now_ms = service.now_ms();
+    Reply::json(&ApiKeyList {
+        api_keys: service.access.keys().list().iter().map(|key| key_status(key, now_ms)).collect(),
+    })
+}
+
+/// Show an API key.
+#[utoipa::path(
+    get,
+    path = "/api/v1/api-keys/{id}",
+    params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    responses((status = 200, description = "The key", body = ApiKeyStatus, example = json!(example_api_key("active")))),
+)]
+async fn api_key(service: &Service, ctx: &mut RequestContext, _permit: Permit<ApiKeysAdmin>, input: &Input) -> Outcome {
+    Reply::json(&key_status(&service.find_key(ctx, &input.parameter)?, service.now_ms()))
+}
+
+/// Change the name, scopes, limits or expiry of an API key, at once.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/api-keys/{id}",
+    params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    request_body(content = ApiKeyPatch, example = json!({"scopes": ["tokenize", "rehydrate:PHONE"], "expires_at": null})),
+    responses((status = 200, description = "The changed key", body = ApiKeyStatus, example = json!(example_api_key("active")))),
+)]
+async fn api_key_change(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<ApiKeysAdmin>,
+    input: &Input,
+) -> Outcome {
+    let request: ApiKeyPatch = input.json()?;
+    let _guard = service.key_changes.lock().await;
+    let key = service.find_key(ctx, &input.parameter)?;
+    let now_ms = service.now_ms();
+    let change = ApiKeyUpdate {
+        name: request.name.map(|name| text("name", name, NAME_CHARS_MAX)).transpose()?,
+        scopes: request.scopes.map(|scopes| parse_scopes(&scopes)).transpose()?,
+        limits: request.limits,
+        expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
+    };
+    let changed = key.changed(change)?;
+    check_not_exceeding_own(ctx, changed.grant(), changed.limits(), *changed.expires_at_ms())?;
+    check_mode(changed.grant(), changed.is_test_key())?;
+    service.store_key(ctx, &permit, changed, None).await
+}
+
+/// Revoke an API key, at once and for good.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/api-keys/{id}",
+    params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    responses((status = 200, description = "The revoked key", body = ApiKeyStatus, example = json!(example_api_key("revoked")))),
+)]
+async fn api_key_revoke(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<ApiKeysAdmin>,
+    input: &Input,
+) -> Outcome {
+    let _guard = service.key_changes.lock().await;
+    let revoked = service.find_key(ctx, &input.parameter)?.revoked(service.now_ms());
+    service.store_key(ctx, &permit, revoked, None).await
+}
+
+/// Give an API key another secret. The former one works on for a grace period.
+#[utoipa::path(
+    post,
+    path = "/api/v1/api-keys/{id}/rotate",
+    params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    request_body(content = ApiKeyRotate, example = json!({"grace_seconds": 3600})),
+    responses((
+        status = 200,
+        description = "The key with its new secret",
+        body = ApiKeyIssued,
+        example = json!({"key": "masker_live_5Q2MEXAMPLEexampleEXAMPLEexampleEXAMPLEexample", "api_key": example_api_key("active")})
+    )),
+)]
+async fn api_key_rotate(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<ApiKeysAdmin>,
+    input: &Input,
+) -> Outcome {
+    let request: ApiKeyRotate = input.json_or_default()?;
+    let grace_seconds = request.grace_seconds.unwrap_or(API_KEY_GRACE_SECONDS_DEFAULT);
+    if grace_seconds > API_KEY_GRACE_SECONDS_MAX {
+        let detail = format!("`grace_seconds` is at most {API_KEY_GRACE_SECONDS_MAX}, which is 30 days");
+        return Err(Problem::new(Code::RequestInvalid, detail));
+    }
+    let _guard = service.key_changes.lock().await;
+    let key = service.find_key(ctx, &input.parameter)?;
+    // The caller learns the secret, and so can do what the key can.
+    check_not_exceeding_own(ctx, key.grant(), key.limits(), *key.expires_at_ms())?;
+    let secret = ApiKeySecret::generate(*key.mode(), &mut rand::rng());
+    let shown = secret.presented();
+    let rotated = key.rotated((shown.digest(), shown.prefix()), grace_seconds, service.now_ms())?;
+    ctx.number("grace_seconds", grace_seconds);
+    service.store_key(ctx, &permit, rotated, Some(secret)).await
+}
+
+/// Returns an API key for the OpenAPI document.
+fn example_api_key(state: &str) -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "name": "billing",
+        "prefix": "masker_live_5Q2M",
+        "state": state,
+        "inactive": false,
+        "mode": "live",
+        "workspace": "default",
+        "owner": "ops",
+        "scopes": ["tokenize"],
+        "policies": null,
+        "contexts": null,
+        "limits": "standard",
+        "created_by": "trusted",
+        "created_at": "2026-01-31T12:00:00Z",
+        "expires_at": null,
+        "rotated_at": null,
+        "grace_ends": null,
+        "revoked_at": (state == "revoked").then_some("2026-02-01T12:00:00Z"),
+        "last_used": null
+    })
+}
+
 impl Service {
-    pub(super) async fn api_key_create(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<ApiKeysAdmin>()?;
-        let request: ApiKeyCreate = parse(body)?;
-        let now_ms = self.now_ms();
-        let spec = self.spec(on, request, now_ms)?;
-        let _guard = self.key_changes.lock().await;
-        let active = self.access.keys().active_in(&spec.workspace, now_ms);
-        if active >= self.api_keys_per_workspace {
-            let detail = format!(
-                "this workspace has {active} active keys, and at most {} at once (`[access] api_keys_per_workspace`): \
-                 revoke one that is not needed",
-                self.api_keys_per_workspace
-            );
-            return Err(Problem::new(Code::ApiKeyLimit, detail));
-        }
-        let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
-        let shown = secret.presented();
-        let id = ApiKeyId::new(now_ms, &mut rand::rng());
-        let key = ApiKey::create(id, spec, (shown.digest(), shown.prefix()), &on.caller.principal().name, now_ms);
-        self.keep(on, &permit, key, Some(secret)).await
-    }
-
-    pub(super) fn api_key_list(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
-        on.permit::<ApiKeysAdmin>()?;
-        let now_ms = self.now_ms();
-        json(&ApiKeyList { api_keys: self.access.keys().list().iter().map(|key| status(key, now_ms)).collect() })
-    }
-
-    pub(super) fn api_key(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
-        on.permit::<ApiKeysAdmin>()?;
-        json(&status(&self.key(on, id)?, self.now_ms()))
-    }
-
-    pub(super) async fn api_key_change(
-        &self,
-        on: &mut RequestContext,
-        id: &str,
-        body: &[u8],
-    ) -> Result<Bytes, Problem> {
-        let permit = on.permit::<ApiKeysAdmin>()?;
-        let request: ApiKeyPatch = parse(body)?;
-        let _guard = self.key_changes.lock().await;
-        let key = self.key(on, id)?;
-        let now_ms = self.now_ms();
-        let change = ApiKeyUpdate {
-            name: request.name.map(|name| text("name", name, NAME_CHARS_MAX)).transpose()?,
-            scopes: request.scopes.map(|scopes| self::scopes(&scopes)).transpose()?,
-            limits: request.limits,
-            expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
-        };
-        let changed = key.changed(change)?;
-        check_not_exceeding_own(on, changed.grant(), changed.limits(), *changed.expires_at_ms())?;
-        check_mode(changed.grant(), changed.is_test_key())?;
-        self.keep(on, &permit, changed, None).await
-    }
-
-    pub(super) async fn api_key_rotate(
-        &self,
-        on: &mut RequestContext,
-        id: &str,
-        body: &[u8],
-    ) -> Result<Bytes, Problem> {
-        let permit = on.permit::<ApiKeysAdmin>()?;
-        let request: ApiKeyRotate = if body.is_empty() { ApiKeyRotate::default() } else { parse(body)? };
-        let grace_seconds = request.grace_seconds.unwrap_or(API_KEY_GRACE_SECONDS_DEFAULT);
-        if grace_seconds > API_KEY_GRACE_SECONDS_MAX {
-            let detail = format!("`grace_seconds` is at most {API_KEY_GRACE_SECONDS_MAX}, which is 30 days");
-            return Err(Problem::new(Code::RequestInvalid, detail));
-        }
-        let _guard = self.key_changes.lock().await;
-        let key = self.key(on, id)?;
-        // Whoever is given a key's secret can do what the key can.
-        check_not_exceeding_own(on, key.grant(), key.limits(), *key.expires_at_ms())?;
-        let secret = ApiKeySecret::generate(*key.mode(), &mut rand::rng());
-        let shown = secret.presented();
-        let rotated = key.rotated((shown.digest(), shown.prefix()), grace_seconds, self.now_ms())?;
-        on.number("grace_seconds", grace_seconds);
-        self.keep(on, &permit, rotated, Some(secret)).await
-    }
-
-    pub(super) async fn api_key_revoke(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
-        let permit = on.permit::<ApiKeysAdmin>()?;
-        let _guard = self.key_changes.lock().await;
-        let revoked = self.key(on, id)?.revoked(self.now_ms());
-        self.keep(on, &permit, revoked, None).await
-    }
-
-    /// Writes down when API keys were last used.
+    /// Stores when API keys were last used.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails; it can be tried again.
     pub async fn note_api_key_use(&self) -> Result<(), VaultError> {
-        // A key is written as a whole. Without the turn, one that is revoked meanwhile would be written as it was before,
-        // and be good again after the next start.
+        // A key is written as a whole. Without the lock, a key that is revoked meanwhile would be written as it was before,
+        // and be valid again after the next start.
         let _guard = self.key_changes.lock().await;
         let used = self.access.keys().unsaved_uses();
         self.vault.note_api_key_use(&used).await?;
@@ -125,7 +270,7 @@ impl Service {
         Ok(())
     }
 
-    /// Brings the gauges of API keys up to now.
+    /// Brings the gauges of API keys up to date.
     pub(super) fn measure_api_keys(&self) {
         let now_ms = self.now_ms();
         let gauge = &self.metrics.access.api_keys;
@@ -136,50 +281,50 @@ impl Service {
         }
     }
 
-    /// Writes a key down, and only then puts it in force.
-    async fn keep(
+    /// Stores a key, and only then puts it in force.
+    async fn store_key(
         &self,
-        on: &mut RequestContext,
+        ctx: &mut RequestContext,
         permit: &Permit<ApiKeysAdmin>,
         key: ApiKey,
         secret: Option<ApiKeySecret>,
-    ) -> Result<Bytes, Problem> {
-        on.fact("api_key_id", key.id().to_string());
-        on.fact("api_key_prefix", key.prefix().as_str());
+    ) -> Outcome {
+        ctx.fact("api_key_id", key.id().to_string());
+        ctx.fact("api_key_prefix", key.prefix().as_str());
         self.vault.keep_api_key(permit, &key).await?;
-        let status = status(&key, self.now_ms());
+        let status = key_status(&key, self.now_ms());
         self.access.keys().put(key);
         match secret {
-            Some(secret) => json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
-            None => json(&status),
+            Some(secret) => Reply::json(&ApiKeyIssued { key: secret.expose().to_owned(), api_key: status }),
+            None => Reply::json(&status),
         }
     }
 
-    fn key(&self, on: &mut RequestContext, id: &str) -> Result<ApiKey, Problem> {
+    fn find_key(&self, ctx: &mut RequestContext, id: &str) -> Result<ApiKey, Problem> {
         let key = ApiKeyId::parse(id).and_then(|id| self.access.keys().get(id)).ok_or_else(|| {
-            Problem::new(Code::ApiKeyNotFound, "there is no API key of this id; see GET /api/v1/api-keys")
+            Problem::new(Code::ApiKeyNotFound, "there is no API key with this id; see GET /api/v1/api-keys")
         })?;
-        on.fact("api_key_id", key.id().to_string());
+        ctx.fact("api_key_id", key.id().to_string());
         Ok(key)
     }
 
-    fn spec(&self, on: &RequestContext, request: ApiKeyCreate, now_ms: u64) -> Result<ApiKeySpec, Problem> {
+    fn key_spec(&self, ctx: &RequestContext, request: ApiKeyCreate, now_ms: u64) -> Result<ApiKeySpec, Problem> {
         let mode = match request.mode.as_deref() {
             None | Some("live") => Mode::Live,
             Some("test") => Mode::Test,
             Some(_) => return Err(invalid("`mode` is `live` or `test`")),
         };
         let policies = request.policies.map(|names| names.into_iter().collect());
-        if policies.iter().flatten().any(|name: &String| on.policies.get(Some(name)).is_none()) {
+        if policies.iter().flatten().any(|name: &String| ctx.policies.get(Some(name)).is_none()) {
             return Err(invalid("`policies` names one that is not loaded; see GET /api/v1/policies"));
         }
         let contexts = request.contexts.map(|contexts| contexts.iter().map(|text| context(text)).collect());
-        let grant = Grant { scopes: scopes(&request.scopes)?, policies, contexts: contexts.transpose()? };
+        let grant = Grant { scopes: parse_scopes(&request.scopes)?, policies, contexts: contexts.transpose()? };
         let limits = request.limits.unwrap_or(Limits::standard());
         let expires_at_ms = request.expires_at.map(|at| expiry(&at, now_ms)).transpose()?;
         check_mode(&grant, mode == Mode::Test)?;
-        check_not_exceeding_own(on, &grant, &limits, expires_at_ms)?;
-        let owner = request.owner.unwrap_or_else(|| on.caller.principal().name.clone());
+        check_not_exceeding_own(ctx, &grant, &limits, expires_at_ms)?;
+        let owner = request.owner.unwrap_or_else(|| ctx.caller.principal().name.clone());
         Ok(ApiKeySpec {
             name: text("name", request.name, NAME_CHARS_MAX)?,
             workspace: workspace(request.workspace)?,
@@ -196,7 +341,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::RequestInvalid, detail)
 }
 
-/// A name that people read, in logs as well: on one line, and not blank.
+/// Checks a name that people read, in logs as well: on one line, and not blank.
 fn text(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
     let sound = !text.trim().is_empty() && text.chars().count() <= chars_max && !text.chars().any(char::is_control);
     if sound { Ok(text) } else { Err(invalid(format!("`{field}` is 1 to {chars_max} characters on one line"))) }
@@ -212,12 +357,14 @@ fn workspace(name: Option<String>) -> Result<String, Problem> {
     Err(invalid("`workspace` is a letter or digit, then at most 63 of a-z, 0-9, `.`, `_` and `-`"))
 }
 
-fn scopes(texts: &[String]) -> Result<ScopeSet, Problem> {
-    // What is no scope is of the request's making, and is not repeated.
+fn parse_scopes(texts: &[String]) -> Result<ScopeSet, Problem> {
+    // An unknown scope is text of the request, and must not be quoted.
     ScopeSet::parse(texts).map_err(|_| {
         let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
         let known = known.join(", ");
-        invalid(format!("`scopes` holds what is no scope: there is `*`, {known}, and for one kind `rehydrate:PHONE`"))
+        invalid(format!(
+            "`scopes` has an unknown scope: the scopes are `*`, {known}, and for one kind `rehydrate:PHONE`"
+        ))
     })
 }
 
@@ -229,11 +376,11 @@ fn expiry(text: &str, now_ms: u64) -> Result<u64, Problem> {
     let at: Option<Timestamp> = text.parse().ok();
     let at_ms = at.and_then(|at| u64::try_from(at.as_millisecond()).ok());
     at_ms.filter(|at| *at > now_ms).ok_or_else(|| {
-        invalid("`expires_at` is a time to come, such as 2030-01-31T12:00:00Z; `null`, or nothing, is never")
+        invalid("`expires_at` is a time in the future, such as 2030-01-31T12:00:00Z; leave it out, or write `null`, for a key that does not expire")
     })
 }
 
-/// A test key works with made-up data; what concerns the daemon as a whole concerns real data.
+/// Refuses administrative scopes to a test key: it works with made-up data, and they reach real data.
 fn check_mode(grant: &Grant, is_test: bool) -> Result<(), Problem> {
     let administrative = Scope::ALL.iter().find(|s| s.is_administrative() && grant.scopes.allows(**s));
     match administrative.filter(|_| is_test) {
@@ -242,15 +389,15 @@ fn check_mode(grant: &Grant, is_test: bool) -> Result<(), Problem> {
     }
 }
 
-/// Nobody hands out more than they have, nor for longer: a key that makes another would outlive its own end.
+/// Refuses a key that may do more than its creator, or for longer.
 fn check_not_exceeding_own(
-    on: &RequestContext,
+    ctx: &RequestContext,
     grant: &Grant,
     limits: &Limits,
     expires_at_ms: Option<u64>,
 ) -> Result<(), Problem> {
-    let own = on.caller.principal();
-    let beyond = match own.grant.excess_of(grant) {
+    let own = ctx.caller.principal();
+    let excess = match own.grant.lacks(grant) {
         Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
         Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
         Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),
@@ -261,7 +408,7 @@ fn check_not_exceeding_own(
             outlives.then(|| "so much time".to_owned())
         }
     };
-    match beyond {
+    match excess {
         Some(what) => {
             let detail = format!("this caller lacks {what}, and nobody hands out more than they have");
             Err(Problem::new(Code::PermDenied, detail))
@@ -278,7 +425,7 @@ fn state(key: &ApiKey, now_ms: u64) -> &'static str {
     }
 }
 
-fn status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
+fn key_status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
     let grant = key.grant();
     ApiKeyStatus {
         id: key.id().to_string(),
@@ -307,7 +454,7 @@ fn status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
     }
 }
 
-/// A time as answers write it; `None` for one beyond the year 9999.
+/// Returns a time as answers write it; `None` after the year 9999.
 fn time(ms: u64) -> Option<String> {
     Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok().map(|at| at.to_string())
 }

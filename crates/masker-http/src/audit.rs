@@ -1,4 +1,4 @@
-//! What the audit log is told of a request, before its answer leaves.
+//! The audit events of a request, recorded before its answer is sent.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,9 +9,9 @@ use hyper::StatusCode;
 
 use super::{
     Service,
-    exchange::{AuditFact, Incident, RequestContext},
+    context::{AuditFact, Incident, RequestContext},
     problem::Problem,
-    router::Route,
+    route::AuditRule,
 };
 use masker_access::{Caller, KeyPrefix, Principal};
 use masker_audit as audit;
@@ -19,48 +19,9 @@ use masker_audit::{AuditError, AuditEvent, AuditOperation, DetailValue, EncodedC
 use masker_types::error_code::Code;
 use masker_vault::ItemOutcomeKey;
 
-/// What a request is in the log; `None` for those that touch neither values nor keys, policies, credentials or the vault.
-pub(super) fn operation(route: Route) -> Option<AuditOperation> {
-    Some(match route {
-        Route::Tokenize => AuditOperation::Tokenize,
-        Route::Rehydrate => AuditOperation::Rehydrate,
-        Route::Lookup => AuditOperation::Lookup,
-        Route::Rewrap => AuditOperation::Rewrap,
-        Route::Forget => AuditOperation::Forget,
-        Route::Keys => AuditOperation::KeysRead,
-        Route::KeysReload => AuditOperation::KeysReload,
-        Route::VaultStats => AuditOperation::VaultStats,
-        Route::VaultCheck => AuditOperation::VaultCheck,
-        Route::VaultExport => AuditOperation::VaultExport,
-        Route::VaultImport => AuditOperation::VaultImport,
-        Route::VaultPurge => AuditOperation::VaultPurge,
-        Route::VaultCompact => AuditOperation::VaultCompact,
-        Route::RotationBegin => AuditOperation::RotationBegin,
-        Route::Rotations | Route::Rotation => AuditOperation::RotationRead,
-        Route::RotationCancel => AuditOperation::RotationCancel,
-        Route::Policies | Route::Policy => AuditOperation::PoliciesRead,
-        Route::PoliciesReload => AuditOperation::PoliciesReload,
-        Route::ApiKeyCreate => AuditOperation::ApiKeyCreate,
-        Route::ApiKeys | Route::ApiKey => AuditOperation::ApiKeyList,
-        Route::ApiKeyChange => AuditOperation::ApiKeyChange,
-        Route::ApiKeyRotate => AuditOperation::ApiKeyRotate,
-        Route::ApiKeyRevoke => AuditOperation::ApiKeyRevoke,
-        Route::SessionOpen => AuditOperation::SessionOpen,
-        Route::Sessions | Route::Session => AuditOperation::SessionRead,
-        Route::SessionClose => AuditOperation::SessionClose,
-        Route::HoneytokenPlant => AuditOperation::HoneytokenPlant,
-        Route::Honeytokens => AuditOperation::HoneytokenList,
-        Route::HoneytokenRemove => AuditOperation::HoneytokenRemove,
-        Route::AuditEvents => AuditOperation::AuditRead,
-        // Where the log stands tells of no event: whoever watches it would otherwise move it.
-        Route::AuditHead | Route::WhoAmI | Route::OpenApi | Route::Health | Route::Metrics => return None,
-    })
-}
-
 /// How a request ended.
 #[derive(Clone, Copy)]
 pub(super) struct RequestResult {
-    pub(super) route: Option<Route>,
     pub(super) status: StatusCode,
     /// The code of the failure.
     pub(super) code: Option<Code>,
@@ -68,54 +29,53 @@ pub(super) struct RequestResult {
 }
 
 impl Service {
-    /// Whether anything may be done that the log must tell of.
+    /// Checks that the audit log can record an operation.
     ///
     /// # Errors
-    /// `audit.unavailable`: nothing was done.
+    /// `audit.unavailable`: the operation must not begin.
     pub(super) fn audit_ready(&self) -> Result<(), Problem> {
         self.audit.as_ref().map_or(Ok(()), |log| log.ready()).map_err(unavailable)
     }
 
-    /// Tells the log of a request, if it is one that the log is told of.
+    /// Records a request, if its route or its refusal calls for it.
     ///
     /// # Errors
-    /// `audit.unavailable`: the answer must not leave.
-    pub(super) async fn record(
-        &self,
-        caller_cache: &CallerCache,
-        on: &RequestContext,
-        ended: RequestResult,
-    ) -> Result<(), Problem> {
+    /// `audit.unavailable`: the answer must not be sent.
+    pub(super) async fn record(&self, ctx: &RequestContext, ended: RequestResult) -> Result<(), Problem> {
         let Some(log) = &self.audit else { return Ok(()) };
-        let operation = match (&on.incident, ended.route.and_then(operation)) {
+        let audited = match ctx.route.map(|route| route.audit) {
+            Some(AuditRule::Operation(operation)) => Some(operation),
+            Some(AuditRule::Unaudited(_)) | None => None,
+        };
+        let operation = match (&ctx.incident, audited) {
             (Some(Incident::Unidentified { .. }), _) => AuditOperation::AuthFailed,
             (Some(Incident::Blocked { .. }), _) => AuditOperation::AuthBlocked,
             (Some(Incident::KeyInUrl), _) => AuditOperation::Refused,
-            (None, Some(_)) if on.skip_audit && ended.code.is_none() => return Ok(()),
+            (None, Some(_)) if ctx.skip_audit && ended.code.is_none() => return Ok(()),
             (None, Some(operation)) => operation,
             (None, None) if ended.code == Some(Code::PermDenied) => AuditOperation::Denied,
             (None, None) => return Ok(()),
         };
-        let caller = caller_cache.text(&on.caller);
-        let session = on.account.session.map(|id| id.to_string());
-        let counts: Vec<OutcomeCount> = on.account.counts.iter().map(count).collect();
+        let caller = ctx.connection.caller_cache.text(&ctx.caller);
+        let session = ctx.details.session.map(|id| id.to_string());
+        let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(count).collect();
         let mut detail: Vec<(&'static str, DetailValue<'_>)> = Vec::new();
-        detail.extend(on.account.facts.iter().map(|(name, fact)| (*name, fact.detail())));
-        detail.extend(on.incident.iter().flat_map(Incident::facts));
+        detail.extend(ctx.details.facts.iter().map(|(name, fact)| (*name, fact.detail())));
+        detail.extend(ctx.incident.iter().flat_map(Incident::facts));
         let own = AuditEvent {
             caller: Some(&caller),
-            request_id: Some(on.id.as_str()),
-            policy: on.account.policy.as_deref(),
+            request_id: Some(ctx.id.as_str()),
+            policy: ctx.details.policy.as_deref(),
             session: session.as_deref(),
             ..AuditEvent::new(operation, ended.code.map_or("ok", Code::as_str))
         };
-        for crossed in &on.crossed {
+        for warning in &ctx.budget_warnings {
             let detail =
-                [("limit", DetailValue::Number(crossed.limit)), ("which", DetailValue::Text(crossed.which.as_str()))];
+                [("limit", DetailValue::Number(warning.limit)), ("which", DetailValue::Text(warning.which.as_str()))];
             let event = AuditEvent { detail: &detail, op: AuditOperation::BudgetCrossed, outcome: "warning", ..own };
             log.record(&event).await.map_err(unavailable)?;
         }
-        for (id, times) in &on.honeytokens {
+        for (id, times) in &ctx.honeytokens {
             let id = id.to_string();
             let detail = [("honeytoken_id", DetailValue::Text(&id)), ("times", DetailValue::Number(*times))];
             let event =
@@ -133,7 +93,7 @@ impl Service {
     }
 }
 
-/// The caller of a connection as it stands in the log. Nearly always it is the same for all requests.
+/// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.
 #[derive(Default)]
 pub(super) struct CallerCache(Mutex<Option<(Arc<Principal>, Arc<EncodedCaller>)>>);
 
@@ -200,7 +160,7 @@ impl Incident {
 }
 
 fn unavailable(failed: AuditError) -> Problem {
-    let detail = "the audit log cannot be written, and without it nothing is answered; tell the operator: `masker health` \
-                  and the daemon's log say why";
+    let detail = "the audit log cannot be written, and without it nothing is answered; ask the operator to look at \
+                  `masker health` and the daemon's log";
     Problem { cause: Some(failed.to_string()), ..Problem::new(Code::AuditUnavailable, detail) }
 }

@@ -1,21 +1,26 @@
-//! Exports and imports: bodies that no memory holds as a whole.
+//! Exports and imports: bodies that are not held in memory as a whole.
 
 use std::{fs::File, future::Future, io, io::Write, path::Path, sync::Arc, time::Duration};
 
 use futures_util::stream::try_unfold;
-use http_body_util::{BodyExt, Either, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::{
-    Response,
-    body::{Body, Bytes, Frame, Incoming},
-    header::{self, HeaderValue},
+    body::{Bytes, Frame, Incoming},
+    header::HeaderValue,
 };
 use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
 use super::{
-    Service, exchange::RequestContext, problem::Problem, query::QueryParameters, request_id::RequestId, router::Route,
-    serve::AnswerBody, values::json,
+    Service,
+    context::RequestContext,
+    input::Input,
+    operation::{Outcome, Reply},
+    problem::Problem,
+    request_id::RequestId,
+    route::{Route, route},
 };
+use masker_access::{Permit, VaultAdmin};
 use masker_api::ImportReport;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
 use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
@@ -24,10 +29,100 @@ use masker_vault::{ImportRules, RunningExport, VaultExportError, VaultImportErro
 /// Bytes of an import that are gathered before they are written to the disk.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-/// The file that an export is.
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// An export on its way to the client.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: vault_export / __path_vault_export,
+            access: Scope(VaultAdmin),
+            audit: Operation(VaultExport),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: vault_import / __path_vault_import,
+            access: Scope(VaultAdmin),
+            audit: Operation(VaultImport),
+            cost: Request,
+            body: Streamed,
+        },
+    ]
+}
+
+/// Export all records into one encrypted, authenticated file, while the daemon serves. An import refuses one that is cut short.
+#[utoipa::path(
+    post,
+    path = "/api/v1/vault/export",
+    responses((status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>)),
+)]
+async fn vault_export(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<VaultAdmin>,
+    _input: &Input,
+) -> Outcome {
+    let exporting = service.vault.export(&permit, service.location.vault_id).await?;
+    let sending = ExportStream { exporting, id: ctx.id, bytes: 0, ended: false, audit: service.audit.clone() };
+    Ok(Reply::streamed(StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync(), OCTETS))
+}
+
+/// Merge an export into the vault, once all of it is verified. Overwrites nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v1/vault/import",
+    params(("restore_erased" = Option<bool>, Query, description = "Whether to restore records that were erased")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"),
+    responses((status = 200, description = "The merge in numbers", body = ImportReport, example = json!({
+        "records": 1000, "imported": 980, "resealed": 0, "restored": 0, "present": 20, "conflicts": 0,
+        "alias_conflicts": 0, "erased_skipped": 0, "damaged": 0, "tombstones": 3, "tombstones_added": 3,
+        "records_kept": 0
+    }))),
+)]
+async fn vault_import(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<VaultAdmin>,
+    input: &mut Input,
+) -> Outcome {
+    let restore_erased = input.query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
+    let rules = ImportRules { restore_erased: restore_erased.unwrap_or(false) };
+    let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait for its end");
+    let _guard = service.importing.try_acquire().map_err(busy)?;
+    let mut upload = Upload { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
+    let file = upload.spool(&service.location.data_dir).await?;
+    let bytes = upload.received;
+    let outcome = service.vault.import(&permit, file, rules).await?;
+    let merged = outcome.merged;
+    ctx.number("records", outcome.records);
+    ctx.number("imported", merged.imported);
+    info!(
+        request_id = ctx.id.as_str(),
+        uid = ctx.caller.peer().uid(),
+        bytes,
+        records = outcome.records,
+        imported = merged.imported,
+        restored = merged.restored,
+        conflicts = merged.conflicts,
+        "export imported"
+    );
+    Reply::json(&ImportReport {
+        records: outcome.records,
+        imported: merged.imported,
+        resealed: merged.resealed,
+        restored: merged.restored,
+        present: merged.present,
+        conflicts: merged.conflicts,
+        alias_conflicts: merged.alias_conflicts,
+        erased_skipped: merged.erased_skipped,
+        damaged: outcome.damaged,
+        tombstones: outcome.tombstones,
+        tombstones_added: merged.tombstones_added,
+        records_kept: merged.records_kept,
+    })
+}
+
+/// An export that is being sent.
 struct ExportStream {
     exporting: RunningExport,
     id: RequestId,
@@ -37,7 +132,7 @@ struct ExportStream {
 }
 
 impl ExportStream {
-    /// The next piece. It is made when the connection has room for it.
+    /// Returns the next piece. It is made when the connection has room for it.
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
         match self.exporting.next().await {
             Ok(Some(piece)) => {
@@ -48,16 +143,16 @@ impl ExportStream {
                 self.ended = true;
                 let (counts, bytes) = (self.exporting.counts(), self.bytes);
                 let (records, tombstones) = (counts.records, counts.tombstones);
-                info!(request_id = self.id.as_str(), records, tombstones, bytes, "the vault was exported");
-                // Without its last chunk what was sent is no export: none is whole that the log does not know of.
+                info!(request_id = self.id.as_str(), records, tombstones, bytes, "vault exported");
+                // The client takes an export for whole with its last chunk, which must not be sent before its event is recorded.
                 let Some(log) = self.audit.take() else { return Ok(None) };
                 let recorded = record_end(&log, self.id, "ok", bytes, Some((records, tombstones))).await;
                 recorded.map(|()| None).map_err(io::Error::other)
             }
             Err(failed) => {
                 self.ended = true;
-                error!(request_id = self.id.as_str(), error = %failed, "an export failed");
-                // The connection ends here, and what was sent is no export.
+                error!(request_id = self.id.as_str(), error = %failed, "export failed");
+                // The connection ends here, so the client does not take the export for whole.
                 Err(io::Error::other("the export failed"))
             }
         }
@@ -67,21 +162,21 @@ impl ExportStream {
 impl Drop for ExportStream {
     fn drop(&mut self) {
         if !self.ended {
-            warn!(request_id = self.id.as_str(), bytes = self.bytes, "an export was cut short; what was sent is none");
+            warn!(request_id = self.id.as_str(), bytes = self.bytes, "export cut short; an import will refuse it");
         }
-        // Still here unless it ended well.
+        // Taken already if the export ended well.
         if let (Some(log), Ok(runtime)) = (self.audit.take(), Handle::try_current()) {
             let (id, bytes) = (self.id, self.bytes);
             runtime.spawn(async move {
                 if let Err(failed) = record_end(&log, id, "incomplete", bytes, None).await {
-                    error!(request_id = id.as_str(), error = %failed, "the audit log was not told of an export's end");
+                    error!(request_id = id.as_str(), error = %failed, "failed to record an export's end in the audit log");
                 }
             });
         }
     }
 }
 
-/// Tells the audit log how an export ended, of which a request began the sending.
+/// Records how the export ended that a request began.
 async fn record_end(
     log: &AuditLog,
     id: RequestId,
@@ -98,103 +193,24 @@ async fn record_end(
         .await
 }
 
-impl Service {
-    pub(super) async fn vault_export(&self, on: &mut RequestContext) -> Result<Response<AnswerBody>, Problem> {
-        let permit = on.permit::<masker_access::VaultAdmin>()?;
-        let exporting = self.vault.export(&permit, self.place.vault_id).await?;
-        let sending = ExportStream { exporting, id: on.id, bytes: 0, ended: false, audit: self.audit.clone() };
-        let body = StreamBody::new(try_unfold(sending, ExportStream::next));
-        let mut response = Response::new(Either::Right(body.boxed_unsync()));
-        response.headers_mut().insert(header::CONTENT_TYPE, OCTETS);
-        Ok(response)
-    }
-
-    pub(super) async fn vault_import(
-        &self,
-        on: &mut RequestContext,
-        query: Option<&str>,
-        body: Incoming,
-    ) -> Result<Bytes, Problem> {
-        let mut body = UploadBody { body, timeout: self.timeouts.body, received: 0 };
-        let imported = self.import(on, query, &mut body).await;
-        if let Err(problem) = &imported
-            && !problem.close
-        {
-            // A client hears a refusal once it has sent everything.
-            body.discard().await?;
-        }
-        imported
-    }
-
-    async fn import(
-        &self,
-        on: &mut RequestContext,
-        query: Option<&str>,
-        body: &mut UploadBody,
-    ) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::VaultAdmin>()?;
-        self.admit(on, 0)?;
-        let rules = rules(query)?;
-        let busy = |_| Problem::new(Code::Overloaded, "another import is under way; wait for its end");
-        let _guard = self.importing.try_acquire().map_err(busy)?;
-        let file = body.spool(&self.place.data_dir).await?;
-        let bytes = body.received;
-        let outcome = self.vault.import(&permit, file, rules).await?;
-        let merged = outcome.merged;
-        on.number("records", outcome.records);
-        on.number("imported", merged.imported);
-        info!(
-            request_id = on.id.as_str(),
-            uid = on.caller.peer().uid(),
-            bytes,
-            records = outcome.records,
-            imported = merged.imported,
-            restored = merged.restored,
-            conflicts = merged.conflicts,
-            "an export was imported"
-        );
-        json(&ImportReport {
-            records: outcome.records,
-            imported: merged.imported,
-            resealed: merged.resealed,
-            restored: merged.restored,
-            present: merged.present,
-            conflicts: merged.conflicts,
-            alias_conflicts: merged.alias_conflicts,
-            erased_skipped: merged.erased_skipped,
-            damaged: outcome.damaged,
-            tombstones: outcome.tombstones,
-            tombstones_added: merged.tombstones_added,
-            records_kept: merged.records_kept,
-        })
-    }
-}
-
-fn rules(query: Option<&str>) -> Result<ImportRules, Problem> {
-    let query = QueryParameters::parse(query, Route::VaultImport.query_names())?;
-    let restore_erased = query.read("restore_erased", "`true` or `false`", |text| text.parse().ok())?;
-    Ok(ImportRules { restore_erased: restore_erased.unwrap_or(false) })
-}
-
-/// A body that is larger than memory should hold.
-struct UploadBody {
-    body: Incoming,
+/// A body that is too large for memory.
+struct Upload<'i> {
+    /// `None` where the request has no body.
+    body: Option<&'i mut Incoming>,
     /// How long the client may send nothing.
     timeout: Duration,
     received: u64,
 }
 
-impl UploadBody {
-    /// The next piece; `None` at the end.
+impl Upload<'_> {
+    /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        if self.body.is_end_stream() {
-            return Ok(None);
-        }
+        let Some(body) = &mut self.body else { return Ok(None) };
         let late = || {
             let detail = format!("nothing of the body arrived for {} s", self.timeout.as_secs());
             Problem::unread(Code::RequestTimeout, detail)
         };
-        match timeout(self.timeout, self.body.frame()).await.map_err(|_| late())? {
+        match timeout(self.timeout, body.frame()).await.map_err(|_| late())? {
             None => Ok(None),
             Some(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
             Some(Ok(frame)) => {
@@ -209,7 +225,7 @@ impl UploadBody {
         }
     }
 
-    /// Lays the body into a file without a name: it is gone with the last who has it open, whatever happens.
+    /// Writes the body into a file without a name. It is gone when its last descriptor is closed, also after a crash.
     async fn spool(&mut self, directory: &Path) -> Result<File, Problem> {
         let directory = directory.to_owned();
         let mut file = run_blocking(move || tempfile::tempfile_in(directory)).await?;
@@ -231,14 +247,9 @@ impl UploadBody {
             }
         }
     }
-
-    async fn discard(&mut self) -> Result<(), Problem> {
-        while self.next().await?.is_some() {}
-        Ok(())
-    }
 }
 
-/// Runs what may wait for the disk on a thread that may.
+/// Runs a call that may wait for the disk on a thread for such calls.
 fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> impl Future<Output = Result<T, Problem>> {
@@ -246,8 +257,8 @@ fn run_blocking<T: Send + 'static>(
     async move {
         let done = running.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
         done.map_err(|failed| {
-            let detail = "the export could not be laid on the daemon's disk, and nothing was imported; try again once \
-                          there is room: the daemon's log says why";
+            let detail = "the export could not be written to the daemon's disk, and nothing was imported; try again once \
+                          there is room: the daemon's log has the reason";
             Problem { cause: Some(failed.to_string()), ..Problem::new(Code::VaultUnavailable, detail) }
         })
     }

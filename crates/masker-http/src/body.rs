@@ -1,57 +1,62 @@
 //! Bodies, read within bounds of size, time and memory, and JSON that is refused without quoting it.
 
-use std::time::Duration;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::problem::Problem;
+use super::{input::Input, problem::Problem, route::BodyKind};
 use masker_api::Object;
 use masker_types::{
     error_code::Code,
     limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
 };
 
-/// One permit stands for this many bytes.
+/// The bytes of one permit of [`BodyBudget`].
 const SHARE_BYTES: usize = 1_024;
+
+/// Time for which the body of a refused request is read after its answer, in milliseconds.
+const DRAIN_MILLISECONDS_MAX: u64 = 1_000;
 
 /// The memory that all bodies together may take.
 pub(super) struct BodyBudget {
-    shares: Semaphore,
+    shares: Arc<Semaphore>,
     /// How long a body may take to arrive.
     timeout: Duration,
 }
 
-/// A body, with its share of the budget for as long as it is worked on.
-pub(super) struct ChargedBody<'b> {
-    pub(super) bytes: Bytes,
-    _share: Option<SemaphorePermit<'b>>,
-}
-
 impl BodyBudget {
     pub(super) fn new(timeout: Duration) -> Self {
-        BodyBudget { shares: Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES), timeout }
+        BodyBudget { shares: Arc::new(Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES)), timeout }
     }
 
-    /// Reads a body: at most [`BODY_BYTES_MAX`], within the time that a client has.
-    pub(super) async fn read(&self, body: Incoming) -> Result<ChargedBody<'_>, Problem> {
-        // A body that does not say its length is taken to be of the largest.
-        let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-        if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
-            return Err(too_large());
+    /// Reads the body of a request, at most [`BODY_BYTES_MAX`] of it, unless that is left to its handler.
+    pub(super) async fn read(&self, kind: BodyKind, input: &mut Input) -> Result<(), Problem> {
+        if kind == BodyKind::Streamed || input.unread_body().is_none() {
+            return Ok(());
         }
-        let share = match announced.unwrap_or(BODY_BYTES_MAX) {
-            length if length <= BODY_BYTES_UNMETERED => None,
-            length => Some(self.share(length).await?),
-        };
-        let read = Limited::new(body, BODY_BYTES_MAX).collect();
+        check_announced(input)?;
+        // A body of unknown length may become as large as the largest.
+        let announced = input.announced_bytes().and_then(|length| usize::try_from(length).ok());
+        let length = announced.unwrap_or(BODY_BYTES_MAX);
+        let Some(body) = input.unread_body() else { return Ok(()) };
+        if kind == BodyKind::Ignored {
+            return self.within_time(discard(body)).await;
+        }
+        let share = if length <= BODY_BYTES_UNMETERED { None } else { Some(self.share(length).await?) };
+        let collected = self.within_time(Limited::new(body, BODY_BYTES_MAX).collect()).await?;
+        input.set_body(collected, share);
+        Ok(())
+    }
+
+    async fn within_time<T>(&self, read: impl Future<Output = Result<T, BodyError>>) -> Result<T, Problem> {
         match timeout(self.timeout, read).await {
-            Ok(Ok(collected)) => Ok(ChargedBody { bytes: collected.to_bytes(), _share: share }),
+            Ok(Ok(read)) => Ok(read),
             Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
             Err(_) => Err(Problem::unread(
@@ -61,13 +66,40 @@ impl BodyBudget {
         }
     }
 
-    async fn share(&self, length: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    async fn share(&self, length: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let shares = u32::try_from(length.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
-        match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), self.shares.acquire_many(shares)).await {
+        let acquiring = Arc::clone(&self.shares).acquire_many_owned(shares);
+        match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), acquiring).await {
             Ok(Ok(share)) => Ok(share),
-            _ => Err(Problem::unread(Code::Overloaded, "too many large requests are being worked on; try again")),
+            _ => Err(Problem::unread(Code::Overloaded, "too many large requests are in flight; try again")),
         }
     }
+}
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Refuses a body whose announced length is too large.
+fn check_announced(input: &Input) -> Result<(), Problem> {
+    let is_too_large = input.announced_bytes().is_some_and(|length| length > BODY_BYTES_MAX as u64);
+    if is_too_large { Err(too_large()) } else { Ok(()) }
+}
+
+/// Reads a body to its end, at most [`BODY_BYTES_MAX`] of it, and keeps nothing.
+async fn discard(body: &mut Incoming) -> Result<(), BodyError> {
+    let mut body = Limited::new(body, BODY_BYTES_MAX);
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    Ok(())
+}
+
+/// Reads what is left of the body of a request that was answered, within a bound of time and size.
+///
+/// Many clients write their whole request before they read anything. Closing the connection under them would lose them
+/// the answer.
+pub(super) async fn drain(mut body: Incoming) {
+    // Whether it came to its end makes no difference: hyper closes the connection if it did not.
+    let _ = timeout(Duration::from_millis(DRAIN_MILLISECONDS_MAX), discard(&mut body)).await;
 }
 
 fn too_large() -> Problem {
@@ -75,7 +107,7 @@ fn too_large() -> Problem {
     Problem::unread(Code::RequestTooLarge, format!("a body is at most {mebibytes} MiB; split the request"))
 }
 
-/// Reads JSON. What is wrong is told by position and expectation, never by quoting the text: it may be personal data.
+/// Reads JSON. Errors give the position and what was expected, and never quote the text: it may be personal data.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map(|Object(request)| request).map_err(|failed| {
         let (line, column) = (failed.line(), failed.column());
@@ -95,8 +127,8 @@ fn expectation(message: &str) -> String {
             return format!("{own}{field}`");
         }
     }
-    // "unknown field `…`, expected …", "invalid type: …, expected … at line …": what is expected is named by the
-    // types that are read into, and stands last.
+    // "unknown field `…`, expected …", "invalid type: …, expected … at line …": the last part names what this program's
+    // own types expect.
     let expected = message.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
     let expected = expected.rsplit_once(" at line ").map_or(expected, |(expected, _)| expected);
     let what = if message.starts_with("unknown field") { "unknown field" } else { "wrong type" };
@@ -113,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_body_is_quoted() {
+    fn errors_quote_nothing_of_the_body() {
         let secret = "078-05-1120";
         let bodies = [
             secret.to_owned(),
@@ -138,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_expected_is_said() {
+    fn errors_name_what_was_expected() {
         assert_eq!(refused::<TokenizeRequest<'_>>("{}"), "missing field `items` (line 1, column 2)");
         assert_eq!(
             refused::<TokenizeRequest<'_>>(r#"{"x": 1}"#),

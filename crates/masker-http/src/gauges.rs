@@ -1,11 +1,10 @@
-//! What is measured when somebody asks for the metrics, rather than counted when it happens.
+//! Gauges: metrics that are measured when they are read, not counted when something happens.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use hyper::body::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::{Service, exchange::RequestContext, problem::Problem};
+use super::Service;
 use crate::metrics::Metrics;
 use masker_core::keyring::Role;
 use masker_types::{grant::Limit, kind::Kid};
@@ -13,7 +12,8 @@ use masker_types::{grant::Limit, kind::Kid};
 /// Budgets that can be crossed.
 const BUDGETS: [Limit; 2] = [Limit::DistinctValuesPerDay, Limit::RehydrationsPerDay];
 
-/// Lets series that alerts watch begin at zero: of one that begins with its first count, Prometheus sees no increase.
+/// Lets the series that alerts watch begin at zero. Prometheus sees no increase in a series that begins with its first
+/// count.
 pub(super) fn register_at_zero(metrics: &Metrics) {
     for limit in BUDGETS {
         metrics.access.budget_warnings.with_label_values(&[limit.as_str()]);
@@ -21,9 +21,9 @@ pub(super) fn register_at_zero(metrics: &Metrics) {
 }
 
 impl Service {
-    pub(super) async fn metrics_text(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
-        on.permit::<masker_access::MetricsRead>()?;
-        // A store that fails is no reason to hide the other counters.
+    /// Brings every gauge up to date.
+    pub(super) async fn measure(&self) {
+        // A store that fails must not hide the other metrics.
         if let Ok(stats) = self.vault.stats().await {
             self.metrics.vault.records.set(stats.records.cast_signed());
             self.metrics.vault.size_bytes.set(stats.bytes_on_disk.cast_signed());
@@ -32,7 +32,6 @@ impl Service {
         self.measure_rotation();
         self.measure_disks().await;
         self.measure_api_keys();
-        self.metrics.text().map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
     }
 
     fn measure_keys(&self) {
@@ -46,9 +45,9 @@ impl Service {
         let mut missed: BTreeMap<Kid, u64> = BTreeMap::new();
         for generation in self.vault.generations() {
             let kid = [generation.kid.as_str()];
-            let missed = missed.entry(generation.kid).or_default();
+            let missing_records = missed.entry(generation.kid).or_default();
             if generation.missed() {
-                *missed += generation.records + generation.aliases;
+                *missing_records += generation.records + generation.aliases;
             }
             if let (Some(Role::Old), Some(since)) = (generation.loaded, generation.old_since) {
                 old_age.with_label_values(&kid).set(now.duration_since(since).as_secs());
@@ -69,12 +68,13 @@ impl Service {
         self.metrics.vault.rotation_rows_left.set(left.cast_signed());
     }
 
-    /// A disk that does not tell has no gauge.
+    /// A disk whose free space cannot be read has no gauge.
     async fn measure_disks(&self) {
         let audit = self.audit.as_ref().map(|log| ("audit", log.directory().to_owned()));
-        let disks: Vec<(&str, PathBuf)> = [("vault", self.place.data_dir.clone())].into_iter().chain(audit).collect();
-        let ask = |(what, path): (&'static str, PathBuf)| Some((what, masker_files::bytes_free(&path).ok()?));
-        let free = spawn_blocking(move || disks.into_iter().filter_map(ask).collect::<Vec<_>>()).await;
+        let disks: Vec<(&str, PathBuf)> =
+            [("vault", self.location.data_dir.clone())].into_iter().chain(audit).collect();
+        let measured = |(what, path): (&'static str, PathBuf)| Some((what, masker_files::bytes_free(&path).ok()?));
+        let free = spawn_blocking(move || disks.into_iter().filter_map(measured).collect::<Vec<_>>()).await;
         let gauge = &self.metrics.http.disk_free_bytes;
         gauge.reset();
         for (what, bytes) in free.unwrap_or_default() {

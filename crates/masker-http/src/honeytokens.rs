@@ -1,67 +1,153 @@
-//! Handlers of honeytokens, and what is told when somebody shows one.
+//! Honeytokens: planting them, and reporting their use.
 
 use std::sync::Arc;
 
-use hyper::body::Bytes;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::{
     Service,
-    body::parse,
-    exchange::RequestContext,
+    context::RequestContext,
+    input::Input,
+    operation::{Outcome, Reply},
     problem::Problem,
-    values::{json, named},
+    route::{Route, route},
+    values::required_policy,
 };
+use masker_access::{Permit, VaultAdmin, VaultRead};
 use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 use masker_types::error_code::Code;
 use masker_vault::{HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus};
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: honeytoken_plant / __path_honeytoken_plant,
+            access: Scope(VaultAdmin),
+            audit: Operation(HoneytokenPlant),
+            cost: Request,
+            body: Buffered,
+        },
+        route! {
+            handler: honeytokens / __path_honeytokens,
+            access: Scope(VaultRead),
+            audit: Operation(HoneytokenList),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: honeytoken_remove / __path_honeytoken_remove,
+            access: Scope(VaultAdmin),
+            audit: Operation(HoneytokenRemove),
+            cost: Request,
+            body: Ignored,
+        },
+    ]
+}
+
+/// Mint a token that nobody should ever use. Rehydrating it leaves a warning in the audit log.
+#[utoipa::path(
+    post,
+    path = "/api/v1/vault/honeytokens",
+    request_body(content = HoneytokenPlant<'_>, example = json!({"kind": "PHONE", "label": "in a database dump"})),
+    responses((
+        status = 201,
+        description = "The token",
+        body = HoneytokenPlanted<'_>,
+        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "honeytoken": example_honeytoken()})
+    )),
+)]
+async fn honeytoken_plant(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<VaultAdmin>,
+    input: &Input,
+) -> Outcome {
+    let request: HoneytokenPlant<'_> = input.json()?;
+    let policies = Arc::clone(&ctx.policies);
+    let policy = required_policy(policies.get(request.policy.as_deref()))?;
+    ctx.set_policy(policy);
+    let caller = ctx.caller.principal();
+    let request = HoneytokenRequest {
+        kind: &request.kind,
+        value: request.value.as_deref(),
+        context: request.context.as_deref().unwrap_or_default(),
+        label: request.label.as_deref().unwrap_or_default(),
+        planted_by: caller.metric_label(),
+    };
+    let planted = service.vault.plant_honeytoken(&permit, policy, &request).await?;
+    let id = planted.status.id.to_string();
+    info!(request_id = ctx.id.as_str(), uid = ctx.caller.peer().uid(), honeytoken = id, "honeytoken planted");
+    ctx.fact("honeytoken_id", id);
+    Reply::json(&HoneytokenPlanted { token: planted.token.into(), honeytoken: honeytoken_status(planted.status) })
+}
+
+/// List the honeytokens, without their tokens.
+#[utoipa::path(
+    get,
+    path = "/api/v1/vault/honeytokens",
+    responses((
+        status = 200,
+        description = "The honeytokens",
+        body = HoneytokenList,
+        example = json!({"honeytokens": [example_honeytoken()]})
+    )),
+)]
+async fn honeytokens(
+    service: &Service,
+    _ctx: &mut RequestContext,
+    permit: Permit<VaultRead>,
+    _input: &Input,
+) -> Outcome {
+    Reply::json(&HoneytokenList {
+        honeytokens: service.vault.honeytokens(&permit).into_iter().map(honeytoken_status).collect(),
+    })
+}
+
+/// Turn a honeytoken into an ordinary token. Its record stays.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/vault/honeytokens/{id}",
+    params(("id" = String, Path, description = "The honeytoken's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    responses((status = 200, description = "The former honeytoken", body = Honeytoken, example = json!(example_honeytoken()))),
+)]
+async fn honeytoken_remove(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: Permit<VaultAdmin>,
+    input: &Input,
+) -> Outcome {
+    let id = HoneytokenId::parse(&input.parameter).ok_or(HoneytokenError::NotFound)?;
+    let removed = service.vault.remove_honeytoken(&permit, id).await?;
+    ctx.fact("honeytoken_id", removed.id.to_string());
+    Reply::json(&honeytoken_status(removed))
+}
+
+/// Returns a honeytoken for the OpenAPI document.
+fn example_honeytoken() -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "kind": "PHONE",
+        "kid": "K_HEALTHCARE",
+        "carries_value": false,
+        "planted_at": "2026-01-31T12:00:00Z",
+        "planted_by": "security",
+        "label": "in a database dump"
+    })
+}
+
 impl Service {
-    pub(super) async fn honeytoken_plant(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::VaultAdmin>()?;
-        let request: HoneytokenPlant<'_> = parse(body)?;
-        let policies = Arc::clone(&on.policies);
-        let policy = named(policies.get(request.policy.as_deref()))?;
-        on.set_policy(policy);
-        let caller = on.caller.principal();
-        let request = HoneytokenRequest {
-            kind: &request.kind,
-            value: request.value.as_deref(),
-            context: request.context.as_deref().unwrap_or_default(),
-            label: request.label.as_deref().unwrap_or_default(),
-            planted_by: caller.label(),
-        };
-        let planted = self.vault.plant_honeytoken(&permit, policy, &request).await?;
-        let id = planted.status.id.to_string();
-        info!(request_id = on.id.as_str(), uid = on.caller.peer().uid(), honeytoken = id, "a honeytoken was planted");
-        on.fact("honeytoken_id", id);
-        json(&HoneytokenPlanted { token: planted.token.into(), honeytoken: honeytoken(planted.status) })
-    }
-
-    pub(super) fn honeytokens(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::VaultRead>()?;
-        json(&HoneytokenList { honeytokens: self.vault.honeytokens(&permit).into_iter().map(honeytoken).collect() })
-    }
-
-    pub(super) async fn honeytoken_remove(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::VaultAdmin>()?;
-        let id = HoneytokenId::parse(id).ok_or(HoneytokenError::NotFound)?;
-        let removed = self.vault.remove_honeytoken(&permit, id).await?;
-        on.fact("honeytoken_id", removed.id.to_string());
-        json(&honeytoken(removed))
-    }
-
-    /// Notes which of the tokens that a request showed are honeytokens, whatever became of them: who has one has it from
-    /// where it was planted.
-    pub(super) fn record_honeytokens(&self, on: &mut RequestContext, shown: impl Iterator<Item = HoneytokenId>) {
+    /// Notes which of a request's tokens are honeytokens, even where they failed: a caller can have one only from where it
+    /// was planted.
+    pub(super) fn record_honeytokens(&self, ctx: &mut RequestContext, shown: impl Iterator<Item = HoneytokenId>) {
         for id in shown {
-            *on.honeytokens.entry(id).or_default() += 1;
+            *ctx.honeytokens.entry(id).or_default() += 1;
         }
-        for (id, times) in &on.honeytokens {
+        for (id, times) in &ctx.honeytokens {
             self.metrics.vault.honeytokens_rehydrated.inc_by(*times);
-            let (uid, honeytoken) = (on.caller.peer().uid(), id.to_string());
-            let caller = &on.caller.principal().name;
-            warn!(request_id = on.id.as_str(), uid, caller, honeytoken, times, "a honeytoken was shown");
+            let (uid, honeytoken) = (ctx.caller.peer().uid(), id.to_string());
+            let caller = &ctx.caller.principal().name;
+            warn!(request_id = ctx.id.as_str(), uid, caller, honeytoken, times, "honeytoken used");
         }
     }
 }
@@ -81,7 +167,7 @@ impl From<HoneytokenError> for Problem {
     }
 }
 
-fn honeytoken(status: HoneytokenStatus) -> Honeytoken {
+fn honeytoken_status(status: HoneytokenStatus) -> Honeytoken {
     Honeytoken {
         id: status.id.to_string(),
         kind: status.kind.to_string(),

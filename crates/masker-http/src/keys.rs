@@ -1,50 +1,120 @@
-//! Handlers about keys.
+//! Key generations: their status, and reloading the keys.
 
-use hyper::body::Bytes;
+use serde_json::{Value, json};
 
 use super::{
     ReloadError, ReloadTarget, Service,
-    admin::{degraded, fine},
-    exchange::RequestContext,
+    context::RequestContext,
+    health::{degraded, healthy},
+    input::Input,
+    operation::{Outcome, Reply},
     problem::Problem,
-    values::json,
+    route::{Route, route},
 };
+use masker_access::{KeysAdmin, KeysRead, Permit};
 use masker_api::{Component, KeyAdvice, KeyList, KeyStatus, KeysReloadReport};
 use masker_core::keyring::Role;
 use masker_types::error_code::Code;
 use masker_vault::{GenerationStatus, ItemOutcomeKey, KeyAssessment, advice};
 
-impl Service {
-    pub(super) async fn keys(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
-        on.permit::<masker_access::KeysRead>()?;
-        // A store that fails is no reason to hide the keys.
-        let generations = self.vault.generations_with_sessions().await.unwrap_or_else(|_| self.vault.generations());
-        let advice = advice(&generations, self.vault.now());
-        let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
-        json(&KeyList { advice: advice.collect(), keys: self.key_statuses(generations) })
-    }
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: keys / __path_keys,
+            access: Scope(KeysRead),
+            audit: Operation(KeysRead),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: keys_reload / __path_keys_reload,
+            access: Scope(KeysAdmin),
+            audit: Operation(KeysReload),
+            cost: Request,
+            body: Ignored,
+        },
+    ]
+}
 
-    pub(super) async fn keys_reload(&self, on: &mut RequestContext) -> Result<Bytes, Problem> {
-        on.permit::<masker_access::KeysAdmin>()?;
-        match self.reload(ReloadTarget::Keys).await {
-            Ok(reloaded) => {
-                let loaded = |key: GenerationStatus| {
-                    let role = key.loaded?;
-                    Some((ItemOutcomeKey::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
-                };
-                on.account.counts = self.vault.generations().into_iter().filter_map(loaded).collect();
-                let keys = self.key_statuses(self.vault.generations());
-                json(&KeysReloadReport { keys, warnings: reloaded.warnings })
-            }
-            Err(ReloadError::Vault(failed)) => Err(failed.into()),
-            Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
+/// List the key generations that are loaded or remembered.
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys",
+    responses((
+        status = 200,
+        description = "Every generation, by fingerprint",
+        body = KeyList,
+        example = json!({"keys": [example_key()], "advice": [{"kid": "K_HEALTHCARE", "text": "nothing to do"}]})
+    )),
+)]
+async fn keys(service: &Service, _ctx: &mut RequestContext, _permit: Permit<KeysRead>, _input: &Input) -> Outcome {
+    // A store that fails is no reason to hide the keys.
+    let generations = service.vault.generations_with_sessions().await.unwrap_or_else(|_| service.vault.generations());
+    let advice = advice(&generations, service.vault.now());
+    let advice = advice.into_iter().map(|(kid, text)| KeyAdvice { kid: kid.to_string(), text });
+    Reply::json(&KeyList { advice: advice.collect(), keys: service.key_statuses(generations) })
+}
+
+/// Reload the keys that come from files, all or nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys/reload",
+    responses((
+        status = 200,
+        description = "They are in force",
+        body = KeysReloadReport,
+        example = json!({"keys": [example_key()], "warnings": []})
+    )),
+)]
+async fn keys_reload(
+    service: &Service,
+    ctx: &mut RequestContext,
+    _permit: Permit<KeysAdmin>,
+    _input: &Input,
+) -> Outcome {
+    match service.reload(ReloadTarget::Keys).await {
+        Ok(reloaded) => {
+            let loaded = |key: GenerationStatus| {
+                let role = key.loaded?;
+                Some((ItemOutcomeKey::of_generation(key.kid, key.fingerprint, Some(role), "loaded"), key.records))
+            };
+            ctx.details.counts = service.vault.generations().into_iter().filter_map(loaded).collect();
+            let keys = service.key_statuses(service.vault.generations());
+            Reply::json(&KeysReloadReport { keys, warnings: reloaded.warnings })
         }
+        Err(ReloadError::Vault(failed)) => Err(failed.into()),
+        Err(refused) => Err(Problem::new(Code::KeysInvalid, refused.to_string())),
     }
+}
 
+/// Returns a key generation for the OpenAPI document.
+fn example_key() -> Value {
+    json!({
+        "kid": "K_HEALTHCARE",
+        "fingerprint": "00112233aabbccdd",
+        "generation": "active",
+        "loaded": true,
+        "first_seen": "2026-01-31T12:00:00Z",
+        "old_since": null,
+        "grace_ends": null,
+        "grace_days_left": null,
+        "vault_records": 1_000,
+        "vault_aliases": 0,
+        "last_used": "2026-02-01T08:30:00Z",
+        "tokens_last_opened": null,
+        "tokens_opened_30_days": 0,
+        "proven_at": null,
+        "open_sessions": null,
+        "removable": false,
+        "reason": "it is the active key"
+    })
+}
+
+impl Service {
     pub(super) fn keys_health(&self) -> Component {
         let mut problems = self.vault.missing_key_warnings();
-        problems.extend(self.refused.load().keys.clone());
-        if problems.is_empty() { fine() } else { degraded(problems.join("; ")) }
+        problems.extend(self.reload_failures.load().keys.clone());
+        if problems.is_empty() { healthy() } else { degraded(problems.join("; ")) }
     }
 
     fn key_statuses(&self, generations: Vec<GenerationStatus>) -> Vec<KeyStatus> {

@@ -1,36 +1,45 @@
-//! HTTP/1.1 over the Unix socket.
+//! The daemon's HTTP interface: HTTP/1.1 over a Unix socket.
 //!
-//! The edge of the daemon: it reads requests within bounds, asks [`masker_access`] for a permit, calls the vault, and
-//! turns what comes back into the wire types of [`masker_api`]. It knows no store and no cryptography.
+//! [`serve()`] accepts connections and answers their requests. A request is admitted on its head alone (route, caller,
+//! scope, limits), before its body is read; then its operation runs to the end of its audit event, even if the client
+//! goes away. Each resource's module has its routes, handlers and OpenAPI descriptions; [`routes`] lists all of them.
+//!
+//! This crate reads requests within bounds, calls `masker-vault`, and answers in the wire types of `masker-api`. It
+//! knows no store and no cryptography. Only the daemon uses it.
 
-pub mod metrics;
-mod admin;
+mod admission;
 mod api_keys;
 mod audit;
 mod audit_events;
 mod backup;
 mod body;
-mod dispatch;
-mod ending;
-mod exchange;
-mod gate;
+mod context;
+mod erasure_receipt;
 mod gauges;
+mod health;
 mod honeytokens;
+mod input;
 mod keys;
-mod meters;
+mod maintenance;
+pub mod metrics;
 mod openapi;
+mod operation;
+mod policies;
 mod problem;
 mod query;
-mod receipt;
 mod refusal;
 mod request_id;
 mod rotations;
-mod router;
+mod route;
+mod route_metrics;
 mod serve;
 mod sessions;
+mod shutdown;
 mod socket;
-mod upkeep;
+#[cfg(test)]
+mod tests;
 mod values;
+mod whoami;
 mod workers;
 
 use std::{
@@ -47,7 +56,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use openapi::document as openapi_document;
 pub use problem::BuildError;
-pub use router::{ROUTES, Route, RouteAccess};
+pub use route::{Route, RouteAccess, routes};
 pub use serve::{DrainReport, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
 pub use workers::Workers;
@@ -60,88 +69,87 @@ use masker_core::policy::PolicySet;
 use masker_vault::Vault;
 use request_id::RequestIds;
 
-/// What can be loaded again.
+/// What to reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadTarget {
     /// Keys, where they come from files.
     Keys,
     /// Policies.
     Policies,
-    /// Both, or neither.
+    /// Both: all or nothing.
     Both,
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Clone, Debug)]
 pub struct ReloadOutcome {
     /// Policies in force now.
     pub policies: usize,
-    /// What the change brings that an operator should know.
+    /// What an operator should know about the change.
     pub warnings: Vec<String>,
 }
 
-/// Loads again; made by the daemon, which knows where things come from. All or nothing: after an error, what is in
-/// force stays.
+/// Reloads keys or policies, all or nothing. The daemon makes it, as it knows their sources.
 pub type ReloadFn =
     Box<dyn Fn(ReloadTarget) -> Pin<Box<dyn Future<Output = Result<ReloadOutcome, ReloadError>> + Send>> + Send + Sync>;
 
-/// Why nothing was loaded again.
+/// Why a reload failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// Something is wrong with what was read: every problem.
+    /// The sources have these problems.
     #[error("{}", [keys.as_slice(), policies.as_slice()].concat().join("\n"))]
     Invalid {
-        /// What is wrong with the keys.
+        /// Problems of the keys.
         keys: Vec<String>,
-        /// What is wrong with the policies, with file and line.
+        /// Problems of the policies, with file and line.
         policies: Vec<String>,
     },
-    /// The vault could not take note of it.
+    /// The vault failed to adopt the change.
     #[error(transparent)]
     Vault(#[from] masker_vault::VaultError),
 }
 
-/// What the last reloads were refused for, for `/health`.
+/// Why the last reloads failed, for `/health`.
 #[derive(Clone, Default)]
 struct ReloadFailures {
     keys: Option<String>,
     policies: Option<String>,
 }
 
-/// How long a slow client is waited for.
+/// How long the service waits for a slow client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For a request's head, and for the next request on a kept-alive connection.
     pub head: Duration,
     /// For a whole body.
     pub body: Duration,
-    /// For the client to take any bytes of an answer.
+    /// For the client to read any bytes of an answer.
     pub write: Duration,
 }
 
-/// What the service knows of the vault's place.
+/// Where the vault is.
 #[derive(Clone, Debug)]
 pub struct VaultLocation {
-    /// The vault's id, which its exports bear.
+    /// The vault's id, which its exports carry.
     pub vault_id: [u8; 16],
-    /// The vault's directory, in which imports lie until they are merged.
+    /// The vault's directory, which holds imports until they are merged.
     pub data_dir: PathBuf,
 }
 
-/// What a service is made with, but for the parts that it works on.
+/// The settings of a service.
 #[derive(Clone)]
 pub struct ServiceSettings {
     /// The audit log, where there is one.
     pub audit: Option<Arc<AuditLog>>,
-    /// How long a slow client is waited for.
+    /// How long the service waits for a slow client.
     pub timeouts: Timeouts,
     /// Where the vault is.
-    pub place: VaultLocation,
+    pub location: VaultLocation,
     /// How many API keys of a workspace may be active at once.
     pub api_keys_per_workspace: usize,
 }
 
-/// What every request needs. Made once.
+/// Everything that requests share.
 pub struct Service {
     vault: Arc<Vault>,
     policies: Arc<ArcSwap<PolicySet>>,
@@ -149,27 +157,27 @@ pub struct Service {
     attempts: FailedAttempts,
     metrics: Arc<Metrics>,
     reloader: ReloadFn,
-    refused: ArcSwap<ReloadFailures>,
+    reload_failures: ArcSwap<ReloadFailures>,
     audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
-    place: VaultLocation,
+    location: VaultLocation,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
-    /// One change of API keys at a time: each is decided on what is in force, and is in force once it is durable.
+    /// One change of API keys at a time: each depends on the keys in force, and is in force once it is durable.
     key_changes: Mutex<()>,
-    /// One reading of the audit log at a time.
+    /// One read of the audit log at a time.
     reading_audit: Mutex<()>,
     api_keys_per_workspace: usize,
     started: Instant,
     ids: RequestIds,
     bodies: BodyBudget,
-    routes: router::Routes,
-    meters: meters::RouteMetrics,
+    router: route::Router,
+    route_metrics: route_metrics::RouteMetrics,
     openapi: Bytes,
 }
 
 impl Service {
-    /// Puts the parts together.
+    /// Returns a service.
     ///
     /// # Errors
     /// [`BuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
@@ -181,7 +189,7 @@ impl Service {
         reloader: ReloadFn,
         settings: ServiceSettings,
     ) -> Result<Self, BuildError> {
-        let ServiceSettings { audit, timeouts, place, api_keys_per_workspace } = settings;
+        let ServiceSettings { audit, timeouts, location, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
         Ok(Service {
             vault,
@@ -190,10 +198,10 @@ impl Service {
             attempts: FailedAttempts::default(),
             metrics,
             reloader,
-            refused: ArcSwap::default(),
+            reload_failures: ArcSwap::default(),
             audit,
             timeouts,
-            place,
+            location,
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),
@@ -201,46 +209,45 @@ impl Service {
             started: Instant::now(),
             ids: RequestIds::new(),
             bodies: BodyBudget::new(timeouts.body),
-            routes: router::Routes::new()?,
-            meters: meters::RouteMetrics::default(),
+            router: route::Router::new()?,
+            route_metrics: route_metrics::RouteMetrics::default(),
             openapi: openapi::document()?.into(),
         })
     }
 
-    /// Milliseconds of Unix time; 0 for a clock before 1970.
+    /// Returns the Unix time in milliseconds; 0 for a clock before 1970.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.vault.now().as_millisecond()).unwrap_or(0)
     }
 
-    /// Loads again, and remembers for `/health` whether that went well.
+    /// Reloads keys or policies, and keeps for `/health` whether that failed.
     ///
     /// # Errors
-    /// [`ReloadError`]; what is in force stays.
+    /// [`ReloadError`]; the keys and policies in force stay.
     pub async fn reload(&self, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let reloaded = (self.reloader)(what).await;
         let (keys, policies) = (what != ReloadTarget::Policies, what != ReloadTarget::Keys);
-        let refusal =
-            |problems: &str| format!("the last reload was refused, what was in force before it still is: {problems}");
-        self.refused.rcu(|before| {
-            let mut refused = ReloadFailures::clone(before);
+        let failure = |problems: &str| format!("the last reload was refused and changed nothing: {problems}");
+        self.reload_failures.rcu(|before| {
+            let mut failures = ReloadFailures::clone(before);
             match &reloaded {
                 Ok(_) => {
-                    refused.keys = refused.keys.filter(|_| !keys);
-                    refused.policies = refused.policies.filter(|_| !policies);
+                    failures.keys = failures.keys.filter(|_| !keys);
+                    failures.policies = failures.policies.filter(|_| !policies);
                 }
-                // What nothing was found wrong with stays as it was, and so does what was said of it.
+                // A part without problems was not reloaded either, so its last failure remains.
                 Err(ReloadError::Invalid { keys, policies }) => {
-                    let problem = |of: &[String]| (!of.is_empty()).then(|| refusal(&of.join("; ")));
-                    refused.keys = problem(keys).or(refused.keys);
-                    refused.policies = problem(policies).or(refused.policies);
+                    let problem = |of: &[String]| (!of.is_empty()).then(|| failure(&of.join("; ")));
+                    failures.keys = problem(keys).or(failures.keys);
+                    failures.policies = problem(policies).or(failures.policies);
                 }
                 Err(ReloadError::Vault(failed)) => {
-                    let problem = refusal(&failed.to_string());
-                    refused.keys = keys.then(|| problem.clone()).or(refused.keys);
-                    refused.policies = policies.then_some(problem).or(refused.policies);
+                    let problem = failure(&failed.to_string());
+                    failures.keys = keys.then(|| problem.clone()).or(failures.keys);
+                    failures.policies = policies.then_some(problem).or(failures.policies);
                 }
             }
-            refused
+            failures
         });
         reloaded
     }

@@ -1,4 +1,4 @@
-//! The counters of the HTTP interface and the daemon.
+//! The metrics of the HTTP interface and the daemon.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use prometheus::{
     histogram_opts, opts,
 };
 
-/// The counters of the HTTP interface and the daemon. Cheap to update, shared by reference. No label holds anything of a request's making.
+/// The metrics of the HTTP interface and the daemon. No label holds text of a request.
 pub struct HttpMetrics {
     /// `masker_requests_total{route,status}`.
     pub requests: IntCounterVec,
@@ -19,16 +19,16 @@ pub struct HttpMetrics {
     pub request_duration: HistogramVec,
     /// `masker_connections`.
     pub connections: IntGauge,
-    /// `masker_disk_free_bytes{of}`: of the vault and of the audit log.
+    /// `masker_disk_free_bytes{of}`: of the disks of the vault and of the audit log.
     pub disk_free_bytes: IntGaugeVec,
     /// `masker_vault_info{engine}`: always 1.
     pub vault_info: IntGaugeVec,
-    /// `masker_sandbox_in_force{part,state}`: 1 where a part of the daemon's own sandbox stops what it is there to stop.
+    /// `masker_sandbox_in_force{part,state}`: 1 where a part of the daemon's sandbox is fully in force.
     pub sandbox_in_force: IntGaugeVec,
 }
 
 impl HttpMetrics {
-    /// Returns counters at zero.
+    /// Returns metrics at zero.
     ///
     /// # Errors
     /// Only if the description of a metric is malformed: a bug.
@@ -55,13 +55,13 @@ impl HttpMetrics {
                 &["of"],
             )?,
             vault_info: IntGaugeVec::new(
-                opts!("masker_vault_info", "Always 1; the label says which engine keeps the vault"),
+                opts!("masker_vault_info", "Always 1; the label names the engine of the vault"),
                 &["engine"],
             )?,
             sandbox_in_force: IntGaugeVec::new(
                 opts!(
                     "masker_sandbox_in_force",
-                    "1 where a part of the daemon's own sandbox stops what it is there to stop, 0 where it does not, or not all of it"
+                    "1 where a part of the daemon's sandbox is fully in force, 0 where it is not, or only in part"
                 ),
                 &["part", "state"],
             )?,
@@ -85,18 +85,18 @@ impl HttpMetrics {
 pub struct Metrics {
     registry: Registry,
     names: Vec<String>,
-    /// Of the HTTP interface and the daemon.
+    /// Metrics of the HTTP interface and the daemon.
     pub http: HttpMetrics,
-    /// Of callers and credentials.
+    /// Metrics of callers and credentials.
     pub access: AccessMetrics,
-    /// Of the vault.
+    /// Metrics of the vault.
     pub vault: Arc<VaultMetrics>,
-    /// Of the audit log.
+    /// Metrics of the audit log.
     pub audit: Arc<AuditMetrics>,
 }
 
 impl Metrics {
-    /// Returns counters at zero, with the metrics of the process beside them.
+    /// Returns metrics at zero, together with those of the process.
     ///
     /// # Errors
     /// Only if two metrics share a name: a bug.
@@ -128,7 +128,7 @@ impl Metrics {
         &self.names
     }
 
-    /// Returns everything counted so far in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     ///
     /// # Errors
     /// Only if a metric's name or labels were malformed: a bug.
@@ -144,7 +144,7 @@ mod tests {
     use super::Metrics;
 
     #[test]
-    fn names_do_not_collide_and_the_process_is_there() {
+    fn names_are_unique_and_process_metrics_are_included() {
         let metrics = Metrics::new().unwrap();
         metrics.http.requests.with_label_values(&["/health", "200"]).inc();
         let text = String::from_utf8(metrics.text().unwrap()).unwrap();

@@ -13,7 +13,7 @@ use masker_api::ErrorBody;
 use masker_types::error_code::Code;
 use masker_vault::VaultError;
 
-/// A part of the service could not be put together: a bug.
+/// The service cannot be built: a bug.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -25,16 +25,16 @@ pub enum BuildError {
     OpenApi(#[from] serde_json::Error),
 }
 
-/// Why a request as a whole was refused. `detail` is for the caller, `cause` for the log alone.
+/// Why a request failed as a whole. `detail` is for the caller, `cause` for the log alone.
 pub(super) struct Problem {
     pub(super) code: Code,
     pub(super) detail: String,
     pub(super) cause: Option<String>,
     /// Methods that the route takes, for 405.
     pub(super) allow: Option<String>,
-    /// The rest of the request was not read, so that nothing can follow it on this connection.
+    /// Whether the connection ends after the answer, because the rest of the request may never be read.
     pub(super) close: bool,
-    /// When it makes sense to ask again, in seconds.
+    /// When to retry, in seconds.
     pub(super) retry_after_seconds: Option<u64>,
 }
 
@@ -43,23 +43,23 @@ impl Problem {
         Problem { code, detail: detail.into(), cause: None, allow: None, close: false, retry_after_seconds: None }
     }
 
-    /// A refusal before the whole body was read.
+    /// Returns a problem with a request whose body cannot be read to its end.
     pub(super) fn unread(code: Code, detail: impl Into<String>) -> Self {
         Problem { close: true, ..Problem::new(code, detail) }
     }
 
-    /// A bug: the caller learns nothing of it but the request id.
+    /// Returns the problem of a bug. The caller learns the request id alone.
     pub(super) fn internal(cause: impl Into<String>) -> Self {
         let detail = "this is a bug in masker; the daemon's log has the cause under the request id";
         Problem { cause: Some(cause.into()), ..Problem::new(Code::Internal, detail) }
     }
 
-    /// The answer's status.
+    /// Returns the answer's status.
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The answer's body.
+    /// Returns the answer's body.
     pub(super) fn body(&self, id: RequestId) -> Vec<u8> {
         let body = ErrorBody {
             kind: format!("urn:masker:problem:{}", self.code),
@@ -69,11 +69,11 @@ impl Problem {
             code: self.code.to_string(),
             request_id: id.as_str().to_owned(),
         };
-        // Strings and a number serialize; an empty body would still carry status and request id.
+        // It cannot fail: strings and a number serialize.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// The answer.
+    /// Returns the answer.
     pub(super) fn response(&self, id: RequestId) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body(id).into()));
         *response.status_mut() = self.status();
@@ -106,13 +106,13 @@ impl From<VaultError> for Problem {
     fn from(failed: VaultError) -> Self {
         let (code, detail) = match &failed {
             VaultError::Overloaded => {
-                (Code::Overloaded, "the vault's writer has more to do than it can take on; try again")
+                (Code::Overloaded, "the vault's writer has too many requests in its queue; try again")
             }
             VaultError::Stopped => (Code::VaultUnavailable, "the daemon is stopping; try again once it is back"),
             _ => (
                 Code::VaultUnavailable,
-                "the vault's store failed and nothing was acknowledged; try again, and tell the operator: `masker health` \
-                 and the daemon's log say why",
+                "the vault's store failed and nothing was acknowledged; try again, and ask the operator to look at \
+                 `masker health` and the daemon's log",
             ),
         };
         Problem { cause: Some(failed.to_string()), ..Problem::new(code, detail) }

@@ -1,10 +1,13 @@
-//! The query of a URL: names that the route knows, once each. What is wrong is told without quoting it: it is of the
-//! request's making.
+//! The query of a URL: names that the route knows, each once at most. Errors quote nothing of it.
+//!
+//! `serde_urlencoded` and axum's `Query` read `+` as a space, which breaks times with an offset, and their errors quote
+//! the request.
 
 use super::problem::Problem;
 use masker_types::error_code::Code;
 
-/// Having one tells you that a query held nothing but names that the route knows, each once at most.
+/// The parameters of a query that holds no names but those of its route, each once at most.
+#[derive(Default)]
 pub(super) struct QueryParameters(Vec<(&'static str, String)>);
 
 impl QueryParameters {
@@ -12,7 +15,7 @@ impl QueryParameters {
     ///
     /// # Errors
     /// `request.invalid`, with the names that there are.
-    pub(super) fn parse(query: Option<&str>, names: &'static [&'static str]) -> Result<Self, Problem> {
+    pub(super) fn parse(query: Option<&str>, names: &'static [String]) -> Result<Self, Problem> {
         let Some(query) = query else { return Ok(QueryParameters(Vec::new())) };
         if names.is_empty() {
             return Err(invalid("this route takes no query: everything goes in the body"));
@@ -24,25 +27,25 @@ impl QueryParameters {
                 return Err(invalid(format!("the query of this route has the names {} and no others", listed(names))));
             };
             if pairs.iter().any(|(known, _)| known == name) {
-                return Err(invalid(format!("`{name}` stands in the query more than once")));
+                return Err(invalid(format!("`{name}` is in the query more than once")));
             }
             let Some(value) = decode(value) else {
-                return Err(invalid(format!("`{name}` in the query is no percent-encoded UTF-8")));
+                return Err(invalid(format!("`{name}` in the query is not percent-encoded UTF-8")));
             };
-            pairs.push((name, value));
+            pairs.push((name.as_str(), value));
         }
         Ok(QueryParameters(pairs))
     }
 
-    /// What stands under a name.
+    /// Returns the value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What stands under a name, read by `read`; `expected` says what it reads.
+    /// Returns the value of a name as `read` reads it; `expected` describes what that takes.
     ///
     /// # Errors
-    /// `request.invalid` where it is something else.
+    /// `request.invalid` for anything else.
     pub(super) fn read<T>(
         &self,
         name: &str,
@@ -58,7 +61,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::RequestInvalid, detail)
 }
 
-fn listed(names: &[&str]) -> String {
+fn listed(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
@@ -82,37 +85,42 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::QueryParameters;
 
-    const NAMES: &[&str] = &["since", "limit"];
+    fn names() -> &'static [String] {
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["since".to_owned(), "limit".to_owned()]);
+        &NAMES
+    }
 
-    fn refusal(query: &str, names: &'static [&'static str]) -> String {
+    fn refusal(query: &str, names: &'static [String]) -> String {
         QueryParameters::parse(Some(query), names).err().expect(query).detail
     }
 
     #[test]
     fn names_and_values_are_read() {
-        let query = QueryParameters::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), NAMES).ok().unwrap();
+        let query = QueryParameters::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), names()).ok().unwrap();
         assert_eq!(query.get("since"), Some("2026-01-01T00:00:00+01:00"));
         assert_eq!(query.read("limit", "a number", |text| text.parse().ok()).ok().unwrap(), Some(7));
         assert_eq!(query.read("limit", "`x`", |_| None::<u8>).err().unwrap().detail, "`limit` in the query is `x`");
         for (text, since) in [(None, None), (Some(""), None), (Some("since"), Some("")), (Some("since="), Some(""))] {
-            let query = QueryParameters::parse(text, NAMES).ok().unwrap();
+            let query = QueryParameters::parse(text, names()).ok().unwrap();
             assert_eq!((query.get("since"), query.get("limit")), (since, None), "{text:?}");
         }
-        let query = QueryParameters::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), NAMES).ok().unwrap();
+        let query = QueryParameters::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), names()).ok().unwrap();
         assert_eq!(query.get("since"), Some("Jörg =&a=b"));
     }
 
     #[test]
-    fn what_is_wrong_is_told_and_not_quoted() {
+    fn errors_quote_nothing_of_the_query() {
         for query in ["secret=1", "since=1&secret=2", "Since=secret", "%73ince=secret", "=secret"] {
-            let detail = refusal(query, NAMES);
+            let detail = refusal(query, names());
             assert_eq!(detail, "the query of this route has the names `since`, `limit` and no others", "{query}");
         }
-        assert_eq!(refusal("limit=1&limit=1", NAMES), "`limit` stands in the query more than once");
+        assert_eq!(refusal("limit=1&limit=1", names()), "`limit` is in the query more than once");
         for query in ["limit=%", "limit=%2", "limit=%zz", "limit=%+1", "limit=%ff", "limit=%C3", "limit=%é"] {
-            assert_eq!(refusal(query, NAMES), "`limit` in the query is no percent-encoded UTF-8", "{query}");
+            assert_eq!(refusal(query, names()), "`limit` in the query is not percent-encoded UTF-8", "{query}");
         }
         for query in ["", "limit=1"] {
             assert_eq!(refusal(query, &[]), "this route takes no query: everything goes in the body");

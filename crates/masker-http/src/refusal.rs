@@ -1,7 +1,7 @@
-//! Answers to what is no request.
+//! Answers to malformed heads.
 //!
-//! A head that cannot be read never reaches a handler: hyper answers it with a status, and nothing else. Here every
-//! answer has a request id, and those that refuse say why, so hyper's are replaced on their way to the client.
+//! A head that hyper cannot parse never reaches the service: hyper answers it with a bare status. The contract gives
+//! every answer a request id, and a reason to each refusal, so hyper's answers are replaced on their way to the client.
 
 use std::{
     io::{self, IoSlice},
@@ -19,25 +19,27 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Service, ending::ConnectionProgress, meters::UNMATCHED, problem::Problem};
+use super::{Service, problem::Problem, route_metrics::UNMATCHED, shutdown::ConnectionProgress};
 use masker_types::{
     error_code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
-/// A connection on which no answer goes out without a request id, and which is shut for reading when it is to end.
+/// A connection that replaces hyper's own answers, and that is shut for reading when it is to end.
 pub(super) struct RefusalStream {
     stream: Pin<Box<TimeoutStream<UnixStream>>>,
     service: Arc<Service>,
     progress: Arc<ConnectionProgress>,
     is_shut: bool,
-    /// What goes out in the place of `replaced` bytes of hyper's, and how much of it has gone.
     refusal: Option<PendingRefusal>,
 }
 
+/// An answer that is sent instead of hyper's.
 struct PendingRefusal {
     bytes: Vec<u8>,
+    /// How many of them were sent.
     sent: usize,
+    /// The length of hyper's answer.
     replaced: usize,
 }
 
@@ -50,7 +52,7 @@ impl RefusalStream {
         RefusalStream { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
     }
 
-    /// Sends what is left of a refusal; then hyper may believe that its own answer was sent.
+    /// Sends the rest of a refusal, then reports hyper's own answer as sent.
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while let Some(refusal) = &mut self.refusal {
             match ready!(self.stream.as_mut().poll_write(cx, &refusal.bytes[refusal.sent..]))? {
@@ -72,7 +74,7 @@ impl AsyncWrite for RefusalStream {
         if self.refusal.is_none()
             && let Some((status, date)) = automatic(bytes)
         {
-            let (bytes, replaced) = (self.service.refuse(status, date), bytes.len());
+            let (bytes, replaced) = (self.service.replace_response(status, date), bytes.len());
             self.refusal = Some(PendingRefusal { bytes, sent: 0, replaced });
         }
         if self.refusal.is_some() {
@@ -86,7 +88,7 @@ impl AsyncWrite for RefusalStream {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // An answer of hyper's own has no body, and nothing is sent before it or after it in one go.
+        // An answer of hyper's own has no body, and is never sent together with another.
         match pieces {
             [piece] => self.poll_write(cx, piece),
             _ => self.stream.as_mut().poll_write_vectored(cx, pieces),
@@ -110,7 +112,7 @@ impl AsyncRead for RefusalStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut && self.progress.is_ended() {
             self.is_shut = true;
-            // It fails where the client is gone, as the next read will tell.
+            // It fails where the client is gone, which the next read shows.
             let _ = shutdown(self.stream.get_ref().as_raw_fd(), Shutdown::Read);
         }
         let before = buffer.filled().len();
@@ -123,10 +125,10 @@ impl AsyncRead for RefusalStream {
 }
 
 impl Service {
-    /// The answer to a head that hyper refused with `status`.
-    fn refuse(&self, status: StatusCode, date: &str) -> Vec<u8> {
+    /// Returns the answer to a head that hyper refused with `status`.
+    fn replace_response(&self, status: StatusCode, date: &str) -> Vec<u8> {
         let problem = match status {
-            StatusCode::BAD_REQUEST => Problem::unread(Code::RequestInvalid, "this is not a request of HTTP/1.1"),
+            StatusCode::BAD_REQUEST => Problem::unread(Code::RequestInvalid, "this is not an HTTP/1.1 request"),
             _ => Problem::unread(
                 Code::RequestTooLarge,
                 format!("a request has at most {HEADERS_MAX} headers, and {HEAD_BYTES_MAX} bytes before its body"),
@@ -148,8 +150,8 @@ impl Service {
     }
 }
 
-/// Status and date, if these bytes are an answer of hyper's own: a head with an error of the client's, and without the
-/// request id that every other answer has. No body looks like one: JSON has no line ends of this kind in it.
+/// Returns status and date if these bytes are an answer of hyper's own: a head with a 4xx status and without the request
+/// id that every other answer has. No body looks like one: JSON has no such line ends in it.
 fn automatic(bytes: &[u8]) -> Option<(StatusCode, &str)> {
     let head = bytes.strip_suffix(b"\r\n\r\n")?;
     let (version, rest) = head.split_at_checked("HTTP/1.1 ".len())?;
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_of_hyper_are_told_from_everything_else() {
+    fn only_heads_of_hyper_are_recognized() {
         let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
         let own = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n{date}\r\n");
         assert_eq!(automatic(own.as_bytes()), Some((StatusCode::BAD_REQUEST, "Sun, 06 Nov 1994 08:49:37 GMT")));

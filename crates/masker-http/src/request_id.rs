@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
 
-/// Makes ids that no other run of the daemon makes: 64 random bits of this run, then a count.
+/// Makes ids that are unique across runs of the daemon: 64 random bits for each run, then a count.
 pub(super) struct RequestIds {
     run: u64,
     count: AtomicU64,
 }
 
-/// 32 hex digits.
+/// A request id: 32 hex digits.
 #[derive(Clone, Copy)]
 pub(super) struct RequestId([u8; 32]);
 

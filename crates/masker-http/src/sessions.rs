@@ -1,22 +1,175 @@
-//! Handlers of sessions.
+//! Sessions: what an application was handed out in one, and what it did with it.
 
-use hyper::{HeaderMap, body::Bytes};
+use hyper::HeaderMap;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::{Service, body::parse, exchange::RequestContext, problem::Problem, query::QueryParameters, values::json};
+use super::{
+    Service,
+    context::RequestContext,
+    input::Input,
+    operation::{Outcome, Reply},
+    problem::Problem,
+    route::{Route, route},
+};
 use masker_access::{ApiKeyId, Caller, SessionsRead, VaultAdmin};
 use masker_api::{SESSION_HEADER, SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
 use masker_types::{error_code::Code, limits::SESSIONS_PAGE_MAX};
 use masker_vault::{SessionCounts, SessionError, SessionFilter, SessionId, SessionOwner, SessionState, SessionStatus};
 
-/// Sessions in a page where a request does not say how many.
+/// Sessions in a page of the default size.
 const PAGE_SIZE_DEFAULT: usize = 100;
 
-/// The session that a request names, whether there is such a one or not.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: session_open / __path_session_open,
+            access: AnyScope(Tokenize, Rehydrate),
+            audit: Operation(SessionOpen),
+            cost: Request,
+            body: Buffered,
+        },
+        route! {
+            handler: sessions / __path_sessions,
+            access: AnyScope(SessionsRead, Tokenize, Rehydrate),
+            audit: Operation(SessionRead),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: session / __path_session,
+            access: AnyScope(SessionsRead, Tokenize, Rehydrate),
+            audit: Operation(SessionRead),
+            cost: Request,
+            body: Ignored,
+        },
+        route! {
+            handler: session_close / __path_session_close,
+            access: AnyScope(VaultAdmin, Tokenize, Rehydrate),
+            audit: Operation(SessionClose),
+            cost: Request,
+            body: Ignored,
+        },
+    ]
+}
+
+/// Open a session. Requests name it in the header `X-Masker-Session`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sessions",
+    request_body(content = SessionOpen, example = json!({"label": "night run"})),
+    responses((status = 201, description = "The session", body = SessionInfo, example = json!(example_session("open")))),
+)]
+async fn session_open(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
+    let request: SessionOpen = input.json_or_default()?;
+    let label = request.label.unwrap_or_default();
+    let opened = service.vault.open_session(&label, owner(&ctx.caller)).await?;
+    ctx.details.session = Some(opened.id);
+    Reply::json(&session_info(opened))
+}
+
+/// List sessions: all of them for callers with `sessions:read`, else the caller's own.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions",
+    params(
+        ("since" = Option<String>, Query, description = "Those opened at this time (RFC 3339) or later"),
+        ("status" = Option<String>, Query, description = "`open` or `closed`"),
+        ("limit" = Option<u32>, Query, description = "The most to return: 1 to 1,000; 100 by default"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before")
+    ),
+    responses((
+        status = 200,
+        description = "A page of sessions",
+        body = SessionList,
+        example = json!({"sessions": [example_session("open")], "next_cursor": null})
+    )),
+)]
+async fn sessions(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
+    let query = &input.query;
+    let own = owner(&ctx.caller);
+    let filter = SessionFilter {
+        opened_by: if ctx.permit::<SessionsRead>().is_ok() { None } else { Some(&own) },
+        since: query.read("since", "a time such as 2026-01-31T12:00:00Z", |text| text.parse::<Timestamp>().ok())?,
+        state: query.read("status", "`open` or `closed`", |text| {
+            SessionState::ALL.into_iter().find(|state| state.as_str() == text)
+        })?,
+        limit: query
+            .read("limit", &format!("a number of sessions, 1 to {SESSIONS_PAGE_MAX}"), |text| {
+                text.parse().ok().filter(|limit| (1..=SESSIONS_PAGE_MAX).contains(limit))
+            })?
+            .unwrap_or(PAGE_SIZE_DEFAULT),
+        cursor: query.read("cursor", "the `next_cursor` of an answer", SessionId::parse)?,
+    };
+    let page = service.vault.sessions(&filter).await?;
+    Reply::json(&SessionList {
+        sessions: page.sessions.into_iter().map(session_info).collect(),
+        next_cursor: page.next.map(|id| id.to_string()),
+    })
+}
+
+/// Show a session, with the key generations that its tokens need.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/{id}",
+    params(("id" = String, Path, description = "The session's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    responses((status = 200, description = "The session", body = SessionInfo, example = json!(example_session("open")))),
+)]
+async fn session(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
+    let status = service.find_session(&input.parameter).await?;
+    if !status.opened_by.is_same(&owner(&ctx.caller)) && ctx.permit::<SessionsRead>().is_err() {
+        return Err(SessionError::NotFound.into());
+    }
+    ctx.details.session = Some(status.id);
+    Reply::json(&session_info(status))
+}
+
+/// Close a session: it takes no further requests, and its counts are kept.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sessions/{id}",
+    params(("id" = String, Path, description = "The session's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    responses((status = 200, description = "The session, closed", body = SessionInfo, example = json!(example_session("closed")))),
+)]
+async fn session_close(service: &Service, ctx: &mut RequestContext, input: &Input) -> Outcome {
+    let status = service.find_session(&input.parameter).await?;
+    if !status.opened_by.is_same(&owner(&ctx.caller))
+        && let Err(denied) = ctx.permit::<VaultAdmin>()
+    {
+        // A caller that cannot see it must not learn that it exists.
+        let can_see = ctx.permit::<SessionsRead>().is_ok();
+        return Err(if can_see { denied } else { SessionError::NotFound.into() });
+    }
+    ctx.details.session = Some(status.id);
+    Reply::json(&session_info(service.vault.close_session(status.id).await?))
+}
+
+/// Returns a session for the OpenAPI document.
+fn example_session(status: &str) -> Value {
+    json!({
+        "id": "0198b2c4d5e6f708192a3b4c5d6e7f80",
+        "label": "night run",
+        "status": status,
+        "opened_by": {"name": "billing", "uid": 1_001, "api_key_id": null},
+        "opened_at": "2026-01-31T12:00:00Z",
+        "last_used_at": "2026-01-31T12:00:05Z",
+        "closed_at": (status == "closed").then_some("2026-01-31T12:05:00Z"),
+        "minted": 2,
+        "rehydrated": 1,
+        "not_rehydrated": 1,
+        "others_rehydrated": 0,
+        "tokens_untracked": 0,
+        "kinds": [{"kind": "PHONE", "minted": 2, "rehydrated": 1, "not_rehydrated": 1, "others_rehydrated": 0}],
+        "needs": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "tokens": 2}],
+        "gone": 0
+    })
+}
+
+/// The session that a request names. There may be none with this id.
 pub(super) struct SessionReference(Option<SessionId>);
 
 impl SessionReference {
-    /// Out of a request's headers; `None` where it names none.
+    /// Reads a request's headers; `None` where they name no session.
     ///
     /// # Errors
     /// `request.invalid` where it names several.
@@ -25,94 +178,39 @@ impl SessionReference {
         match (named.next(), named.next()) {
             (None, _) => Ok(None),
             (Some(id), None) => Ok(Some(SessionReference(id.to_str().ok().and_then(SessionId::parse)))),
-            (Some(_), Some(_)) => {
-                Err(Problem::new(Code::RequestInvalid, "a request names one session: `X-Masker-Session` stands once"))
-            }
+            (Some(_), Some(_)) => Err(Problem::new(
+                Code::RequestInvalid,
+                "a request names one session: `X-Masker-Session` may be there once",
+            )),
         }
     }
 }
 
 impl Service {
-    /// Lets a request work in the session that it names.
+    /// Enters the session that a request names.
     ///
     /// # Errors
     /// `session.not_found` unless it is open, and the caller's own: one answer for all.
-    pub(super) fn enter_session(&self, on: &mut RequestContext, name: SessionReference) -> Result<(), Problem> {
+    pub(super) fn enter_session(&self, ctx: &mut RequestContext, name: SessionReference) -> Result<(), Problem> {
         let session = name.0.and_then(|id| self.vault.enter_session(id));
-        let session = session.filter(|session| session.opened_by().is_same(&owner(&on.caller)));
+        let session = session.filter(|session| session.opened_by().is_same(&owner(&ctx.caller)));
         let session = session.ok_or_else(|| {
-            let detail = "no session of this caller that is open has this id; `POST /api/v1/sessions` opens one";
+            let detail = "this caller has no open session with this id; `POST /api/v1/sessions` opens one";
             Problem::new(Code::SessionNotFound, detail)
         })?;
-        on.account.session = Some(session.id());
-        on.session = Some(session);
+        ctx.details.session = Some(session.id());
+        ctx.session = Some(session);
         Ok(())
     }
 
-    pub(super) async fn session_open(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let request: SessionOpen = if body.is_empty() { SessionOpen::default() } else { parse(body)? };
-        let label = request.label.unwrap_or_default();
-        let opened = self.vault.open_session(&label, owner(&on.caller)).await?;
-        on.account.session = Some(opened.id);
-        json(&info(opened))
-    }
-
-    pub(super) async fn session_list(
-        &self,
-        on: &mut RequestContext,
-        query: &QueryParameters,
-    ) -> Result<Bytes, Problem> {
-        let own = owner(&on.caller);
-        let filter = SessionFilter {
-            opened_by: if on.permit::<SessionsRead>().is_ok() { None } else { Some(&own) },
-            since: query.read("since", "a time such as 2026-01-31T12:00:00Z", |text| text.parse::<Timestamp>().ok())?,
-            state: query.read("status", "`open` or `closed`", |text| {
-                SessionState::ALL.into_iter().find(|state| state.as_str() == text)
-            })?,
-            limit: query
-                .read("limit", &format!("a number of sessions, 1 to {SESSIONS_PAGE_MAX}"), |text| {
-                    text.parse().ok().filter(|limit| (1..=SESSIONS_PAGE_MAX).contains(limit))
-                })?
-                .unwrap_or(PAGE_SIZE_DEFAULT),
-            cursor: query.read("cursor", "what an answer had as `next_cursor`", SessionId::parse)?,
-        };
-        let page = self.vault.sessions(&filter).await?;
-        json(&SessionList {
-            sessions: page.sessions.into_iter().map(info).collect(),
-            next_cursor: page.next.map(|id| id.to_string()),
-        })
-    }
-
-    pub(super) async fn session(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
-        let status = self.known(id).await?;
-        if !status.opened_by.is_same(&owner(&on.caller)) && on.permit::<SessionsRead>().is_err() {
-            return Err(SessionError::NotFound.into());
-        }
-        on.account.session = Some(status.id);
-        json(&info(status))
-    }
-
-    pub(super) async fn session_close(&self, on: &mut RequestContext, id: &str) -> Result<Bytes, Problem> {
-        let status = self.known(id).await?;
-        if !status.opened_by.is_same(&owner(&on.caller))
-            && let Err(denied) = on.permit::<VaultAdmin>()
-        {
-            // Who cannot see it is not told that it is there.
-            let sees = on.permit::<SessionsRead>().is_ok();
-            return Err(if sees { denied } else { SessionError::NotFound.into() });
-        }
-        on.account.session = Some(status.id);
-        json(&info(self.vault.close_session(status.id).await?))
-    }
-
-    /// What is no id is the id of no session.
-    async fn known(&self, id: &str) -> Result<SessionStatus, Problem> {
+    /// Finds a session. Text that is not an id is the id of none.
+    async fn find_session(&self, id: &str) -> Result<SessionStatus, Problem> {
         let id = SessionId::parse(id).ok_or(SessionError::NotFound)?;
         Ok(self.vault.session(id).await?.ok_or(SessionError::NotFound)?)
     }
 }
 
-/// The caller, as sessions remember who opened them.
+/// Returns the caller as sessions store who opened them.
 fn owner(caller: &Caller) -> SessionOwner {
     let principal = caller.principal();
     SessionOwner {
@@ -134,7 +232,7 @@ impl From<SessionError> for Problem {
     }
 }
 
-fn info(status: SessionStatus) -> SessionInfo {
+fn session_info(status: SessionStatus) -> SessionInfo {
     let totals = status.totals();
     let (needs, gone) = status.needs.clone().map(|needs| (needs.generations, needs.gone)).unzip();
     SessionInfo {

@@ -1,4 +1,4 @@
-//! The Unix socket: its mode and group are set before anyone can connect, and verified after.
+//! The Unix socket. Its mode and group are set before anyone can connect, and verified after.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -25,9 +25,9 @@ use nix::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
-/// Time for which another daemon may be making a socket in the same place, in seconds.
+/// Time that another daemon may take to create a socket at the same path, in seconds.
 const LOCK_SECONDS_MAX: u64 = 5;
-/// Pause between two looks whether it is done, in milliseconds.
+/// Pause between two attempts to take the lock, in milliseconds.
 const LOCK_PAUSE_MS: u64 = 5;
 
 /// Where and how to listen.
@@ -41,17 +41,17 @@ pub struct SocketOptions {
     pub group: Option<u32>,
 }
 
-/// Why the socket cannot be served on.
+/// Why the socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// Another process answers there.
+    /// Another process listens on it.
     #[error("{0}: another process is listening on this socket; stop it, or configure another path (`[server] socket`)")]
     Live(PathBuf),
-    /// Something that is no socket is there.
+    /// The path is not a socket.
     #[error("{0}: this is not a socket; move it away, or configure another path (`[server] socket`)")]
     NotASocket(PathBuf),
-    /// The socket is not as it was made.
+    /// The socket was changed after it was created.
     #[error("{path}: the socket has mode {mode:o} and group {gid} instead of those configured; who changed it?")]
     Changed {
         /// The socket's path.
@@ -62,18 +62,18 @@ pub enum SocketError {
         gid: u32,
     },
     /// The system refused.
-    #[error("{path}: cannot {what}: {source}")]
+    #[error("{path}: failed to {what}: {source}")]
     System {
         /// The path concerned.
         path: PathBuf,
-        /// What was tried.
+        /// What failed.
         what: &'static str,
-        /// Why it failed.
+        /// Why.
         source: io::Error,
     },
 }
 
-/// A socket that listens; its file is removed when it is dropped, if it is still the one that was made.
+/// A listening socket. Dropping it removes its file, unless another file has replaced it.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
@@ -81,38 +81,38 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket. A file that a dead daemon left is replaced; one that answers is an error.
+    /// Creates the socket. Replaces one that a dead daemon left; one with a listener is an error.
     ///
-    /// Must be called while the process has one thread: the process's umask is narrowed for a moment. Waits for another
-    /// daemon that is just making its own in the same place, by a lock file beside the socket, which stays.
+    /// Must be called while the process has one thread, as it changes the process's umask for a moment. A lock file next
+    /// to the socket, which stays, makes it wait for another daemon that is creating its socket at the same path.
     ///
     /// # Errors
-    /// [`SocketError`]: nothing was changed, but for the lock file and directories that were missing.
+    /// [`SocketError`]. Nothing was changed, except for the lock file and missing directories.
     pub fn bind(options: &SocketOptions) -> Result<Self, SocketError> {
         let path = &options.path;
         let system = |what| move |source: io::Error| SocketError::System { path: options.path.clone(), what, source };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            fs::create_dir_all(directory).map_err(system("make its directory"))?;
+            fs::create_dir_all(directory).map_err(system("create its directory"))?;
         }
-        // From the look at what is there to `listen`: another daemon meets no socket, a dead one's, or one that answers.
-        let _guard = turn(path)?;
+        // Held until `listen`, so another daemon finds no socket, a dead one, or one with a listener.
+        let _guard = lock(path)?;
         remove_stale(path)?;
 
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let descriptor = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-            .map_err(|e| system("make a socket")(e.into()))?;
+            .map_err(|e| system("create a socket")(e.into()))?;
         let address = UnixAddr::new(path).map_err(|e| system("use this path (at most 107 bytes)")(e.into()))?;
-        // Nobody can connect before `listen`, so the mode and the group are in force before the first caller. The umask
-        // keeps the file closed even to an observer in between.
+        // Nobody can connect before `listen`, so the mode and the group are set before the first connection. The umask
+        // keeps the file closed in between.
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = bind(descriptor.as_raw_fd(), &address);
         umask(before);
         bound.map_err(|e| system("bind the socket")(e.into()))?;
-        let made = fs::symlink_metadata(path).map_err(system("look at the socket"))?;
-        let mut socket = Socket { listener: UnixListener::from(descriptor), file: Some((path.clone(), made.ino())) };
+        let created = fs::symlink_metadata(path).map_err(system("inspect the socket"))?;
+        let mut socket = Socket { listener: UnixListener::from(descriptor), file: Some((path.clone(), created.ino())) };
 
         chown(path, None, options.group.map(Gid::from_raw))
-            .map_err(|e| system("give the socket to its group; is the daemon's user a member of it?")(e.into()))?;
+            .map_err(|e| system("give the socket to its group (is the daemon's user a member of it?)")(e.into()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(options.mode)).map_err(system("set the socket's mode"))?;
         socket.verify(options)?;
         listen(&socket.listener, Backlog::new(BACKLOG).map_err(|e| system("listen")(e.into()))?)
@@ -121,31 +121,30 @@ impl Socket {
         Ok(socket)
     }
 
-    /// A socket that a service manager handed over, already listening. Its file is the manager's.
+    /// Takes over a listening socket from a service manager, which owns its file.
     ///
     /// # Errors
-    /// [`SocketError::System`] if it cannot be used without blocking.
+    /// [`SocketError::System`] if it cannot be made non-blocking.
     pub fn from_inherited(listener: UnixListener) -> Result<Self, SocketError> {
         let socket = Socket { listener, file: None };
         socket.listener.set_nonblocking(true).map_err(|source| SocketError::System {
             path: socket.path(),
-            what: "use the socket that was handed over",
+            what: "use the inherited socket",
             source,
         })?;
         Ok(socket)
     }
 
-    /// The group of the socket's file, whose members may connect: the configured one, or the one that the service
-    /// manager gave it.
+    /// Returns the group of the socket's file, whose members may connect.
     ///
     /// # Errors
-    /// An I/O error if the file cannot be looked at.
+    /// An I/O error if the file cannot be inspected.
     pub fn group(&self) -> io::Result<Option<u32>> {
         let address = self.listener.local_addr()?;
         address.as_pathname().map(|path| Ok(fs::symlink_metadata(path)?.gid())).transpose()
     }
 
-    /// Where clients find it.
+    /// Returns the socket's path.
     pub fn path(&self) -> PathBuf {
         let address = self.listener.local_addr().ok();
         address
@@ -153,12 +152,12 @@ impl Socket {
             .unwrap_or_else(|| PathBuf::from("(no path)"))
     }
 
-    /// Its file, where this made it.
+    /// Returns the socket's file, if this process created it.
     pub fn created_path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// A second handle to the listener, for the runtime to accept on.
+    /// Returns a second handle to the listener, for the runtime to accept on.
     ///
     /// # Errors
     /// An I/O error if the process has no more descriptors.
@@ -169,7 +168,7 @@ impl Socket {
     fn verify(&mut self, options: &SocketOptions) -> Result<(), SocketError> {
         let found = fs::symlink_metadata(&options.path).map_err(|source| SocketError::System {
             path: options.path.clone(),
-            what: "look at the socket",
+            what: "inspect the socket",
             source,
         })?;
         let ours = self.file.as_ref().is_some_and(|(_, inode)| *inode == found.ino());
@@ -179,7 +178,7 @@ impl Socket {
             return Ok(());
         }
         if !ours {
-            // Somebody put another file there: it is not ours to remove.
+            // Another file has replaced the socket, and must not be removed.
             self.file = None;
         }
         Err(SocketError::Changed { path: options.path.clone(), mode, gid })
@@ -191,19 +190,19 @@ impl Drop for Socket {
         if let Some((path, inode)) = &self.file
             && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
         {
-            // Should it fail, the next start finds a stale socket and replaces it.
+            // If this fails, the next start replaces the stale socket.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Takes the turn at making a socket here, until the answer is dropped.
-fn turn(path: &Path) -> Result<File, SocketError> {
+/// Locks the creation of a socket at this path until the file is dropped.
+fn lock(path: &Path) -> Result<File, SocketError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = PathBuf::from(beside);
-    let system = |source| SocketError::System { path: beside.clone(), what: "take turns with other daemons", source };
-    // The file is never removed: whoever waits for the lock must wait for the same file as who comes next.
+    let system = |source| SocketError::System { path: beside.clone(), what: "lock this file", source };
+    // The file is never removed: all that wait for the lock must wait for the same file.
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -225,12 +224,12 @@ fn turn(path: &Path) -> Result<File, SocketError> {
     }
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket without a listener.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let system = |what| move |source| SocketError::System { path: path.to_owned(), what, source };
     match fs::symlink_metadata(path) {
         Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(failed) => return Err(system("look at what is there")(failed)),
+        Err(failed) => return Err(system("inspect this path")(failed)),
         Ok(found) if !found.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
@@ -240,7 +239,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
             fs::remove_file(path).map_err(system("remove the socket that a dead daemon left"))
         }
         Err(gone) if gone.kind() == ErrorKind::NotFound => Ok(()),
-        Err(failed) => Err(system("find out whether another process listens there")(failed)),
+        Err(failed) => Err(system("find out whether another process listens on it")(failed)),
     }
 }
 
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_has_its_mode_and_goes_with_its_owner() {
+    fn the_socket_has_its_mode_and_is_removed_on_drop() {
         let directory = tempfile::tempdir().unwrap();
         let options = options(&directory);
         let socket = Socket::bind(&options).unwrap();
@@ -279,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_another_daemon_is_just_making_is_waited_for() {
+    fn bind_waits_for_another_daemon_that_is_creating_the_socket() {
         let directory = tempfile::tempdir().unwrap();
         let options = options(&directory);
         fs::create_dir_all(options.path.parent().unwrap()).unwrap();
-        // As far as another daemon has come: bound, and not listening yet.
-        let lock_path = turn(&options.path).unwrap();
+        // Another daemon has bound its socket, and does not listen yet.
+        let lock_file = lock(&options.path).unwrap();
         let its_socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(its_socket.as_raw_fd(), &UnixAddr::new(&options.path).unwrap()).unwrap();
         thread::scope(|scope| {
@@ -293,13 +292,13 @@ mod tests {
             scope.spawn(move || done.send(Socket::bind(options)).unwrap());
             assert!(outcome.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
             listen(&its_socket, Backlog::new(1).unwrap()).unwrap();
-            drop(lock_path);
+            drop(lock_file);
             assert!(matches!(outcome.recv().unwrap(), Err(SocketError::Live(_))));
         });
     }
 
     #[test]
-    fn what_is_no_socket_is_left_alone() {
+    fn another_kind_of_file_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let options = options(&directory);
         fs::create_dir_all(options.path.parent().unwrap()).unwrap();

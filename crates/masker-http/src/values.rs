@@ -1,10 +1,17 @@
-//! Handlers of the operations on values.
+//! The operations on values: tokenize, rehydrate, lookup, rewrap, forget.
 
 use std::sync::Arc;
 
-use hyper::body::Bytes;
-
-use super::{Service, body::parse, exchange::RequestContext, problem::Problem, receipt::ErasureReceipt};
+use super::{
+    Service,
+    context::RequestContext,
+    erasure_receipt::ErasureReceipt,
+    input::Input,
+    operation::{Outcome, Reply},
+    problem::Problem,
+    route::{Route, route},
+};
+use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize};
 use masker_api::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenizeRequest,
     TokenizeResult,
@@ -13,113 +20,228 @@ use masker_core::policy::Policy;
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
 use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
-impl Service {
-    pub(super) async fn tokenize(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::Tokenize>()?;
-        let request: TokenizeRequest<'_> = parse(body)?;
-        bounded(request.items.len())?;
-        self.admit(on, request.items.len())?;
-        let policies = Arc::clone(&on.policies);
-        let policy = named(policies.get(request.policy.as_deref()))?;
-        permit.check_policy(&policy.name)?;
-        on.set_policy(policy);
-        self.charge_values(on, &request)?;
-        let items = subjects(&request);
-        let outcomes = on.note(self.vault.tokenize(&permit, policy, &items).await?);
-        if let Some(session) = &on.session {
-            session.note_minted(outcomes.iter().filter_map(Tokenized::token));
-        }
-        let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
-            Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
-            Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
-            Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
-            Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
-        });
-        json(&Answer { results: results.collect() })
-    }
-
-    pub(super) async fn rehydrate(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::Rehydrate>()?;
-        let request: RehydrateRequest<'_> = parse(body)?;
-        bounded(request.tokens.len())?;
-        self.admit(on, request.tokens.len())?;
-        self.charge_tokens(on, request.tokens.len())?;
-        let tokens = tokens(&request);
-        let outcomes = on.note(self.vault.rehydrate(&permit, &tokens).await?);
-        let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
-            Ok(rehydrated) => rehydrated.honeytoken,
-            Err(_) => self.vault.honeytoken(input.token),
-        });
-        self.record_honeytokens(on, honeytokens);
-        if let Some(session) = &on.session {
-            let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
-            session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
-        }
-        let results = outcomes.iter().map(|outcome| match outcome {
-            Ok(rehydrated) => RehydrateResult::Value {
-                value: rehydrated.value.as_str().into(),
-                kind: rehydrated.kind.as_str().into(),
-                generation: rehydrated.role.as_str().into(),
-            },
-            Err(failure) => RehydrateResult::Error { error: error(failure) },
-        });
-        json(&Answer { results: results.collect() })
-    }
-
-    pub(super) async fn lookup(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::Lookup>()?;
-        let request: TokenizeRequest<'_> = parse(body)?;
-        bounded(request.items.len())?;
-        self.admit(on, request.items.len())?;
-        let policies = Arc::clone(&on.policies);
-        let policy = named(policies.get(request.policy.as_deref()))?;
-        permit.check_policy(&policy.name)?;
-        on.set_policy(policy);
-        self.charge_values(on, &request)?;
-        let outcomes = on.note(self.vault.lookup(&permit, policy, &subjects(&request)).await?);
-        let results = outcomes.into_iter().map(|outcome| match outcome {
-            Ok(tokens) => LookupResult::Tokens { tokens },
-            Err(failure) => LookupResult::Error { error: error(&failure) },
-        });
-        json(&Answer { results: results.collect() })
-    }
-
-    pub(super) fn rewrap(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::Rewrap>()?;
-        let request: RehydrateRequest<'_> = parse(body)?;
-        bounded(request.tokens.len())?;
-        self.admit(on, request.tokens.len())?;
-        let tokens = tokens(&request);
-        let outcomes = on.note(self.vault.rewrap(&permit, &tokens));
-        // The token that comes of it carries the value, and no mark: this is the last that is seen of the honeytoken.
-        self.record_honeytokens(on, tokens.iter().filter_map(|input| self.vault.honeytoken(input.token)));
-        let results = outcomes.into_iter().map(|outcome| match outcome {
-            Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
-            Err(failure) => RewrapResult::Error { error: error(&failure) },
-        });
-        json(&Answer { results: results.collect() })
-    }
-
-    pub(super) async fn forget(&self, on: &mut RequestContext, body: &[u8]) -> Result<Bytes, Problem> {
-        let permit = on.permit::<masker_access::Forget>()?;
-        let request: RehydrateRequest<'_> = parse(body)?;
-        bounded(request.tokens.len())?;
-        self.admit(on, request.tokens.len())?;
-        let outcomes = on.note(self.vault.forget(&permit, &tokens(&request)).await?);
-        let mut receipt = ErasureReceipt::default();
-        for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
-            receipt.add(kid, fingerprint, 1);
-        }
-        receipt.log(on, "records were forgotten");
-        let results = outcomes.into_iter().map(|outcome| match outcome {
-            Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
-            Err(failure) => ForgetResult::Error { error: error(&failure) },
-        });
-        json(&Answer { results: results.collect() })
-    }
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route! {
+            handler: tokenize / __path_tokenize,
+            access: Scope(Tokenize),
+            audit: Operation(Tokenize),
+            cost: Values,
+            body: Buffered,
+        },
+        route! {
+            handler: rehydrate / __path_rehydrate,
+            access: Scope(Rehydrate),
+            audit: Operation(Rehydrate),
+            cost: Values,
+            body: Buffered,
+        },
+        route! {
+            handler: lookup / __path_lookup,
+            access: Scope(Lookup),
+            audit: Operation(Lookup),
+            cost: Values,
+            body: Buffered,
+        },
+        route! {
+            handler: rewrap / __path_rewrap,
+            access: Scope(Rewrap),
+            audit: Operation(Rewrap),
+            cost: Values,
+            body: Buffered,
+        },
+        route! {
+            handler: forget / __path_forget,
+            access: Scope(Forget),
+            audit: Operation(Forget),
+            cost: Values,
+            body: Buffered,
+        },
+    ]
 }
 
-fn bounded(items: usize) -> Result<(), Problem> {
+/// Swap values for tokens.
+#[utoipa::path(
+    post,
+    path = "/api/v1/tokenize",
+    params(("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")),
+    request_body(content = TokenizeRequest<'_>, example = json!({
+        "policy": "healthcare-default",
+        "context": "clinic-7",
+        "items": [{"kind": "PHONE", "value": "415-555-2671"}, {"kind": "SSN", "value": "078-05-1120", "context": "ward-3"}]
+    })),
+    responses((
+        status = 200,
+        description = "One result for each item, in order",
+        body = Answer<TokenizeResult<'_>>,
+        example = json!({"results": [
+            {"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "created": true},
+            {"error": {"code": "perm.denied", "detail": "this caller lacks the scope `tokenize:SSN`"}}
+        ]})
+    )),
+)]
+async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<Tokenize>, input: &Input) -> Outcome {
+    let request: TokenizeRequest<'_> = input.json()?;
+    check_item_count(request.items.len())?;
+    service.charge_request(ctx, request.items.len())?;
+    let policies = Arc::clone(&ctx.policies);
+    let policy = required_policy(policies.get(request.policy.as_deref()))?;
+    permit.for_policy(&policy.name)?;
+    ctx.set_policy(policy);
+    service.charge_values(ctx, &request)?;
+    let items = value_inputs(&request);
+    let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, policy, &items).await?);
+    if let Some(session) = &ctx.session {
+        session.note_minted(outcomes.iter().filter_map(Tokenized::token));
+    }
+    let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
+        Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
+        Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
+        Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
+        Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
+    });
+    Reply::json(&Answer { results: results.collect() })
+}
+
+/// Swap tokens back for values.
+#[utoipa::path(
+    post,
+    path = "/api/v1/rehydrate",
+    params(("X-Masker-Session" = Option<String>, Header, description = "The session that the request works in")),
+    request_body(content = RehydrateRequest<'_>, example = json!({
+        "context": "clinic-7",
+        "tokens": [
+            "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1",
+            {"token": "MSKV1.SSN.K_HEALTHCARE.9D4TWNXHC3JRD6ABPVE15Q2M7G", "context": "ward-3"}
+        ]
+    })),
+    responses((
+        status = 200,
+        description = "One result for each token, in order",
+        body = Answer<RehydrateResult<'_>>,
+        example = json!({"results": [
+            {"value": "415-555-2671", "kind": "PHONE", "generation": "active"},
+            {"error": {"code": "token.not_found", "detail": "no such token in this vault and context"}}
+        ]})
+    )),
+)]
+async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<Rehydrate>, input: &Input) -> Outcome {
+    let request: RehydrateRequest<'_> = input.json()?;
+    check_item_count(request.tokens.len())?;
+    service.charge_request(ctx, request.tokens.len())?;
+    service.charge_tokens(ctx, request.tokens.len())?;
+    let tokens = token_inputs(&request);
+    let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
+    let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
+        Ok(rehydrated) => rehydrated.honeytoken,
+        Err(_) => service.vault.honeytoken(input.token),
+    });
+    service.record_honeytokens(ctx, honeytokens);
+    if let Some(session) = &ctx.session {
+        let rehydrated = tokens.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        session.note_rehydrated(rehydrated.map(|(input, _)| input.token));
+    }
+    let results = outcomes.iter().map(|outcome| match outcome {
+        Ok(rehydrated) => RehydrateResult::Value {
+            value: rehydrated.value.as_str().into(),
+            kind: rehydrated.kind.as_str().into(),
+            generation: rehydrated.role.as_str().into(),
+        },
+        Err(failure) => RehydrateResult::Error { error: error(failure) },
+    });
+    Reply::json(&Answer { results: results.collect() })
+}
+
+/// Find every token by which values may be stored. Mints nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v1/lookup",
+    request_body(content = TokenizeRequest<'_>, example = json!({"items": [{"kind": "PHONE", "value": "415-555-2671"}]})),
+    responses((
+        status = 200,
+        description = "One result for each item, in order",
+        body = Answer<LookupResult>,
+        example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1"]}]})
+    )),
+)]
+async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
+    let request: TokenizeRequest<'_> = input.json()?;
+    check_item_count(request.items.len())?;
+    service.charge_request(ctx, request.items.len())?;
+    let policies = Arc::clone(&ctx.policies);
+    let policy = required_policy(policies.get(request.policy.as_deref()))?;
+    permit.for_policy(&policy.name)?;
+    ctx.set_policy(policy);
+    service.charge_values(ctx, &request)?;
+    let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);
+    let results = outcomes.into_iter().map(|outcome| match outcome {
+        Ok(tokens) => LookupResult::Tokens { tokens },
+        Err(failure) => LookupResult::Error { error: error(&failure) },
+    });
+    Reply::json(&Answer { results: results.collect() })
+}
+
+/// Mint tokens that carry their value again under the active key.
+#[utoipa::path(
+    post,
+    path = "/api/v1/rewrap",
+    request_body(content = RehydrateRequest<'_>, example = json!({
+        "tokens": ["MSK1.CARD.K_HEALTHCARE.AAECAwQFBgcICQoLDA0ODw"]
+    })),
+    responses((
+        status = 200,
+        description = "One result for each token, in order",
+        body = Answer<RewrapResult>,
+        example = json!({"results": [{"token": "MSK1.CARD.K_HEALTHCARE.EBESExQVFhcYGRobHB0eHw", "changed": true}]})
+    )),
+)]
+async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewrap>, input: &Input) -> Outcome {
+    let request: RehydrateRequest<'_> = input.json()?;
+    check_item_count(request.tokens.len())?;
+    service.charge_request(ctx, request.tokens.len())?;
+    let tokens = token_inputs(&request);
+    let outcomes = ctx.record_outcomes(service.vault.rewrap(&permit, &tokens));
+    // The new token carries the value and no mark, so this is the honeytoken's last appearance.
+    service.record_honeytokens(ctx, tokens.iter().filter_map(|input| service.vault.honeytoken(input.token)));
+    let results = outcomes.into_iter().map(|outcome| match outcome {
+        Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
+        Err(failure) => RewrapResult::Error { error: error(&failure) },
+    });
+    Reply::json(&Answer { results: results.collect() })
+}
+
+/// Erase vault records with their aliases.
+#[utoipa::path(
+    post,
+    path = "/api/v1/forget",
+    request_body(content = RehydrateRequest<'_>, example = json!({
+        "tokens": ["MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1"]
+    })),
+    responses((
+        status = 200,
+        description = "One result for each token, in order",
+        body = Answer<ForgetResult>,
+        example = json!({"results": [{"forgotten": true}]})
+    )),
+)]
+async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forget>, input: &Input) -> Outcome {
+    let request: RehydrateRequest<'_> = input.json()?;
+    check_item_count(request.tokens.len())?;
+    service.charge_request(ctx, request.tokens.len())?;
+    let outcomes = ctx.record_outcomes(service.vault.forget(&permit, &token_inputs(&request)).await?);
+    let mut receipt = ErasureReceipt::default();
+    for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
+        receipt.add(kid, fingerprint, 1);
+    }
+    receipt.log(ctx, "records were forgotten");
+    let results = outcomes.into_iter().map(|outcome| match outcome {
+        Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
+        Err(failure) => ForgetResult::Error { error: error(&failure) },
+    });
+    Reply::json(&Answer { results: results.collect() })
+}
+
+fn check_item_count(items: usize) -> Result<(), Problem> {
     if items <= ITEMS_PER_REQUEST_MAX {
         return Ok(());
     }
@@ -127,7 +249,8 @@ fn bounded(items: usize) -> Result<(), Problem> {
     Err(Problem::new(Code::RequestTooLarge, detail))
 }
 
-pub(super) fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
+/// Returns the policy of a request, unless there is none.
+pub(super) fn required_policy(policy: Option<&Policy>) -> Result<&Policy, Problem> {
     policy.ok_or_else(|| {
         let detail =
             "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";
@@ -135,7 +258,7 @@ pub(super) fn named(policy: Option<&Policy>) -> Result<&Policy, Problem> {
     })
 }
 
-fn subjects<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {
+fn value_inputs<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {
     let context = request.context.as_deref().unwrap_or_default();
     let items = request.items.iter();
     items
@@ -147,7 +270,7 @@ fn subjects<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {
         .collect()
 }
 
-fn tokens<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
+fn token_inputs<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
     let context = request.context.as_deref().unwrap_or_default();
     let tokens = request.tokens.iter();
     tokens.map(|item| TokenInput { token: item.token(), context: item.context().unwrap_or(context) }).collect()
@@ -155,9 +278,4 @@ fn tokens<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
 
 fn error(failure: &ItemFailure) -> ItemError {
     ItemError { code: failure.code().to_string(), detail: failure.to_string() }
-}
-
-/// An answer's body.
-pub(super) fn json(answer: &impl serde::Serialize) -> Result<Bytes, Problem> {
-    serde_json::to_vec(answer).map(Bytes::from).map_err(|failed| Problem::internal(failed.to_string()))
 }

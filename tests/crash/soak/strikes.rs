@@ -33,7 +33,7 @@ use crate::{
 
 /// Messages of a daemon that cannot write.
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
-const NOT_ACCEPTED: &str = "a connection could not be accepted";
+const NOT_ACCEPTED: &str = "failed to accept a connection";
 const RELOADED: &str = "the policies were reloaded";
 const REFUSED: &str = "failed to reload the policies; the previous ones stay in force";
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use masker_http::ROUTES;
+use masker_http::routes;
 use serde_json::{Value, json};
 
 use super::schema::mismatch;
@@ -28,6 +28,17 @@ fn check(document: &Value, method: &str, path: &str, response: &Response) {
     assert_eq!(mismatch(document, schema, &body), None, "{method} {path}: {body}\nagainst {schema}");
 }
 
+/// Compares the examples of an operation with its schemas.
+fn check_examples(document: &Value, operation: &Value) {
+    let bodies = operation["responses"].as_object().unwrap().values().chain([&operation["requestBody"]]);
+    for content in bodies.flat_map(|body| body["content"].as_object().into_iter().flatten().map(|(_, content)| content))
+    {
+        if let Some(example) = content.get("example") {
+            assert_eq!(mismatch(document, &content["schema"], example), None, "{example}");
+        }
+    }
+}
+
 #[test]
 fn the_document_matches_the_routes_and_their_answers() {
     let site = Site::new();
@@ -51,7 +62,7 @@ fn the_document_matches_the_routes_and_their_answers() {
         })
         .collect();
     let served: BTreeSet<(String, String)> =
-        ROUTES.iter().map(|(_, method, path, _)| (method.to_string(), path.to_string())).collect();
+        routes().iter().map(|route| (route.method().to_string(), route.path().to_owned())).collect();
     assert_eq!(described, served);
 
     let items = json!({"items": [
@@ -66,14 +77,16 @@ fn the_document_matches_the_routes_and_their_answers() {
     client.tokens("NAME", &(0..120).map(|number| format!("patient {number}")).collect::<Vec<_>>());
     // The ids of created objects, by the path that created them.
     let mut made: BTreeMap<&str, String> = BTreeMap::new();
-    for (_, method, path, _) in ROUTES {
-        let (method, place) = (method.as_str(), path.replace("{name}", "care"));
+    for route in routes() {
+        let (method, path) = (route.method().as_str(), route.path());
+        let place = path.replace("{name}", "care");
         let within = made.iter().find(|(maker, _)| path.starts_with(**maker));
         let place = within.map_or(place.clone(), |(_, id)| place.replace("{id}", id));
         let operation = &document["paths"][path][method.to_lowercase()];
         assert!(operation["description"].is_string() || operation["summary"].is_string(), "{path}");
         let request = &operation["requestBody"]["content"]["application/json"]["schema"];
-        let body = match *path {
+        check_examples(&document, operation);
+        let body = match path {
             "/api/v1/tokenize" | "/api/v1/lookup" => items.clone(),
             "/api/v1/rehydrate" | "/api/v1/rewrap" | "/api/v1/forget" => tokens.clone(),
             // Slow enough to run until it is cancelled.
@@ -88,12 +101,12 @@ fn the_document_matches_the_routes_and_their_answers() {
             "/api/v1/vault/purge" => json!({"before": "2001-01-01"}),
             _ => Value::Null,
         };
-        let expected = match (method, *path) {
+        let expected = match (method, path) {
             ("POST", "/api/v1/vault/rotations") => 202,
             ("POST", "/api/v1/api-keys" | "/api/v1/sessions" | "/api/v1/vault/honeytokens") => 201,
             _ => 200,
         };
-        if *path == "/api/v1/vault/import" {
+        if path == "/api/v1/vault/import" {
             let bytes = &operation["requestBody"]["content"]["application/octet-stream"];
             assert!(bytes.is_object(), "{operation}");
             let export = client.exchange("POST", "/api/v1/vault/export", b"").body;

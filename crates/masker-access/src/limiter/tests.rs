@@ -220,3 +220,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_check_takes_nothing_and_ends_with_the_last_request() {
+    let limiter = limiter(&[(Limit::RequestsPerHour, 2), (Limit::ValuesPerHour, 5)]);
+    for _ in 0..3 {
+        assert_eq!(limiter.check(at(0)), Ok(()));
+    }
+    limiter.admit(at(0), 5).unwrap();
+    assert_eq!(limiter.check(at(0)), Ok(()), "values are not its business");
+    limiter.admit(at(0), 0).unwrap();
+    let exceeded = limiter.check(at(0)).unwrap_err();
+    assert_eq!((exceeded.kind, exceeded.which), (LimitKind::Rate, Limit::RequestsPerHour));
+    assert_eq!(left(exceeded.rate_limit.unwrap()), (Limit::RequestsPerHour, 2, 0, 3_600));
+}

@@ -1,12 +1,12 @@
-//! What the log keeps of every erasure: how many records, of which keys, at whose request. Never which.
+//! Receipts of erasures in the daemon's log: how many records, under which keys, for which caller. Never which records.
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use tracing::info;
 
-use super::exchange::RequestContext;
+use super::context::RequestContext;
 
-/// The records that one request erased, by what sealed them.
+/// The records that one request erased, by the key that sealed them.
 #[derive(Default)]
 pub(super) struct ErasureReceipt(BTreeMap<String, u64>);
 
@@ -16,10 +16,10 @@ impl ErasureReceipt {
         *self.0.entry(format!("{kid} {fingerprint}")).or_default() += records;
     }
 
-    /// Writes it down. A request that erased nothing leaves a receipt, too: it shows that it was made.
-    pub(super) fn log(&self, on: &RequestContext, what: &'static str) {
+    /// Logs the receipt. A request that erased nothing has one, too: it shows that the request was made.
+    pub(super) fn log(&self, ctx: &RequestContext, message: &'static str) {
         let keys: Vec<String> = self.0.iter().map(|(key, records)| format!("{key}: {records}")).collect();
         let (records, keys) = (self.0.values().sum::<u64>(), keys.join(", "));
-        info!(request_id = on.id.as_str(), uid = on.caller.peer().uid(), records, keys, "{what}");
+        info!(request_id = ctx.id.as_str(), uid = ctx.caller.peer().uid(), records, keys, "{message}");
     }
 }

@@ -1,0 +1,245 @@
+//! Admission: what is decided about a request on its head alone, in this order. Who makes it, whether they may, and
+//! whether their limits allow another request. Only then is its body read.
+
+use std::time::{Duration, Instant};
+
+use hyper::{
+    HeaderMap,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use tracing::warn;
+
+use super::{
+    Service,
+    context::{Incident, RequestContext},
+    input::Input,
+    problem::Problem,
+    query::QueryParameters,
+    route::{AuditRule, Cost, Route, RouteAccess, RouteMatch},
+    sessions::SessionReference,
+};
+use masker_access::{
+    AttemptOutcome, AuthError, Caller, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, looks_like_key,
+};
+use masker_api::TokenizeRequest;
+use masker_types::error_code::Code;
+
+impl Service {
+    /// Admits a request and reads its body, or refuses it.
+    pub(super) async fn admit(
+        &self,
+        ctx: &mut RequestContext,
+        matched: Result<RouteMatch, Problem>,
+        head: &Parts,
+        input: &mut Input,
+    ) -> Result<&'static Route, Problem> {
+        self.authenticate(ctx, matched.as_ref().ok(), head).await?;
+        let RouteMatch { route, parameter, .. } = matched?;
+        self.authorize(ctx, route)?;
+        match route.cost {
+            Cost::Request => self.charge_request(ctx, 0)?,
+            Cost::Values => self.check_limits(ctx)?,
+            // A caller whose limits are used up may still ask what they are.
+            Cost::Free => drop(self.charge_request(ctx, 0)),
+        }
+        input.parameter = parameter;
+        input.query = QueryParameters::parse(head.uri.query(), &route.query_names)?;
+        let session = if route.accepts_session { SessionReference::of(&head.headers)? } else { None };
+        self.bodies.read(route.body, input).await?;
+        if let Some(session) = session {
+            self.enter_session(ctx, session)?;
+        }
+        Ok(route)
+    }
+
+    /// Finds out who makes a request. A credential makes the caller its owner and nobody else, even where the process
+    /// may do more without it; one that is not accepted is never ignored.
+    ///
+    /// # Errors
+    /// A problem, after a while if there were many of them: see [`masker_access::FailedAttempts`].
+    async fn authenticate(
+        &self,
+        ctx: &mut RequestContext,
+        matched: Option<&RouteMatch>,
+        head: &Parts,
+    ) -> Result<(), Problem> {
+        // The path of a route without a parameter is this program's own text.
+        let is_literal = head.uri.query().is_none() && matched.is_some_and(|matched| matched.parameter.is_empty());
+        let url = head.uri.path_and_query().map_or("", |url| url.as_str());
+        let authority = head.uri.authority().map_or("", |authority| authority.as_str());
+        if (!is_literal && looks_like_key(url.as_bytes())) || looks_like_key(authority.as_bytes()) {
+            ctx.incident = Some(Incident::KeyInUrl);
+            let detail = "an API key does not belong in a URL, where logs keep it: revoke this one, and show the next in \
+                          the header `Authorization: Bearer`";
+            return Err(Problem::new(Code::RequestInvalid, detail));
+        }
+        let mut credentials = head.headers.get_all(header::AUTHORIZATION).into_iter();
+        let caller = match (credentials.next(), credentials.next()) {
+            (None, _) => return Ok(()),
+            (Some(credential), None) => {
+                self.access.authenticate(&ctx.connection.peer, credential.as_bytes(), self.now_ms())
+            }
+            (Some(_), Some(_)) => Err((AuthError::Scheme, None)),
+        };
+        match caller {
+            Ok(caller) => {
+                ctx.caller = caller;
+                Ok(())
+            }
+            Err((error, prefix)) => Err(Box::pin(self.reject_credential(ctx, error, prefix)).await),
+        }
+    }
+
+    /// Checks that the caller may use a route, and that its use can be recorded.
+    ///
+    /// # Errors
+    /// `audit.unavailable`, or `perm.denied` with the scope that is lacking.
+    fn authorize(&self, ctx: &RequestContext, route: &Route) -> Result<(), Problem> {
+        if matches!(route.audit, AuditRule::Operation(_)) {
+            self.audit_ready()?;
+        }
+        match route.access() {
+            RouteAccess::Public => {}
+            RouteAccess::Needs(scope) => ctx.caller.needs(scope)?,
+            RouteAccess::NeedsAny(scopes) => ctx.caller.require_any(scopes)?,
+        }
+        Ok(())
+    }
+
+    async fn reject_credential(
+        &self,
+        ctx: &mut RequestContext,
+        error: AuthError,
+        prefix: Option<KeyPrefix>,
+    ) -> Problem {
+        let uid = ctx.caller.peer().uid();
+        let outcome = self.attempts.failed(uid, prefix, self.started.elapsed());
+        let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
+        let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
+        warn!(request_id = ctx.id.as_str(), uid, prefix = shown, blocked, reason = %error, "credential refused");
+        ctx.incident = Some(if blocked { Incident::Blocked { prefix } } else { Incident::Unidentified { prefix } });
+        let problem = match outcome {
+            AttemptOutcome::Answered { delay } => {
+                if delay > Duration::ZERO {
+                    tokio::time::sleep(delay).await;
+                }
+                let code = match error {
+                    AuthError::Missing => Code::AuthMissing,
+                    AuthError::Revoked => Code::AuthRevoked,
+                    AuthError::Expired => Code::AuthExpired,
+                    _ => Code::AuthInvalid,
+                };
+                Problem::new(code, error.to_string())
+            }
+            AttemptOutcome::Blocked { retry_after_seconds } => {
+                let detail = format!(
+                    "too many credentials were refused: others are not looked at for {retry_after_seconds} s; a valid \
+                     one still works"
+                );
+                Problem { retry_after_seconds: Some(retry_after_seconds), ..Problem::new(Code::AuthBlocked, detail) }
+            }
+        };
+        self.metrics.access.auth_failures.with_label_values(&[problem.code.as_str()]).inc();
+        problem
+    }
+
+    /// Takes a request with this many values or tokens from the caller's limits.
+    ///
+    /// # Errors
+    /// `rate.limited` or `quota.exceeded`; then nothing was taken.
+    pub(super) fn charge_request(&self, ctx: &mut RequestContext, values: usize) -> Result<(), Problem> {
+        let admitted = ctx.caller.principal().limiter.admit(ctx.timestamps, values as u64);
+        ctx.admitted = true;
+        match admitted {
+            Ok(rate_limit) => {
+                ctx.rate_limit = rate_limit;
+                Ok(())
+            }
+            Err(exceeded) => {
+                ctx.rate_limit = exceeded.rate_limit;
+                Err(limit_problem(&exceeded))
+            }
+        }
+    }
+
+    /// Checks that the caller's limits allow another request, before its values are counted. Takes nothing: a request is
+    /// charged with all of its values or not at all.
+    ///
+    /// # Errors
+    /// `rate.limited` or `quota.exceeded`.
+    fn check_limits(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
+        ctx.caller.principal().limiter.check(ctx.timestamps).map_err(|exceeded| {
+            ctx.admitted = true;
+            ctx.rate_limit = exceeded.rate_limit;
+            limit_problem(&exceeded)
+        })
+    }
+
+    /// Takes values that are tokenized or looked up from the caller's budget.
+    ///
+    /// # Errors
+    /// `quota.exceeded`; then nothing was taken.
+    pub(super) fn charge_values(&self, ctx: &mut RequestContext, request: &TokenizeRequest<'_>) -> Result<(), Problem> {
+        let context = request.context.as_deref().unwrap_or_default();
+        let values = request.items.iter().map(|item| {
+            let context = item.context.as_deref().unwrap_or(context);
+            [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
+        });
+        let warning = ctx.caller.principal().budget.try_values(ctx.timestamps, values);
+        ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
+        Ok(())
+    }
+
+    /// Takes tokens that are rehydrated from the caller's budget.
+    ///
+    /// # Errors
+    /// `quota.exceeded`; then nothing was taken.
+    pub(super) fn charge_tokens(&self, ctx: &mut RequestContext, tokens: usize) -> Result<(), Problem> {
+        let warning = ctx.caller.principal().budget.rehydrate(ctx.timestamps, tokens as u64);
+        ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
+        Ok(())
+    }
+
+    /// Returns the time of a request's start, for limits.
+    pub(super) fn timestamps(&self, now: Instant) -> Timestamps {
+        let unix_seconds = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
+        Timestamps { elapsed: now.saturating_duration_since(self.started), unix_seconds }
+    }
+}
+
+/// Refuses an answer to a caller whose key was revoked while its request ran.
+pub(super) fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
+    if caller.principal().is_revoked() {
+        return Err(Problem::new(Code::AuthRevoked, AuthError::Revoked.to_string()));
+    }
+    Ok(())
+}
+
+fn limit_problem(exceeded: &LimitExceeded) -> Problem {
+    let (code, which) = match exceeded.kind {
+        LimitKind::Rate => (Code::RateLimited, exceeded.which),
+        LimitKind::Quota => (Code::QuotaExceeded, exceeded.which),
+    };
+    let seconds = exceeded.retry_after_seconds;
+    let detail = match exceeded.at_most {
+        Some(most) => format!("`{which}` of this caller allows {most} at once: ask for fewer"),
+        None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
+    };
+    Problem { retry_after_seconds: Some(seconds), ..Problem::new(code, detail) }
+}
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Writes the headers that show a limited caller what is left.
+pub(super) fn write_rate_limit_headers(rate_limit: &RateLimitStatus, headers: &mut HeaderMap) {
+    let numbers = [(LIMIT, rate_limit.limit), (REMAINING, rate_limit.remaining), (RESET, rate_limit.reset_seconds)];
+    for (name, number) in numbers {
+        // Not from the number itself: that takes two allocations.
+        if let Ok(number) = HeaderValue::from_str(itoa::Buffer::new().format(number)) {
+            headers.insert(name, number);
+        }
+    }
+}

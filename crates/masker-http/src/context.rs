@@ -1,0 +1,183 @@
+//! The context of a request: who makes it, what its limits have left, and what the audit log will hold of it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    audit::CallerCache,
+    problem::Problem,
+    request_id::RequestId,
+    route::{Route, RouteMatch},
+};
+use crate::metrics::Metrics;
+use masker_access::{BudgetWarning, Caller, KeyPrefix, Operation, Peer, Permit, RateLimitStatus, Timestamps};
+use masker_core::policy::{Policy, PolicySet};
+use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
+
+/// What all requests of a connection share. Operations that outlive the connection keep it, and so its slot.
+pub(super) struct ConnectionInfo {
+    /// The process at the other end, as the kernel attests it.
+    pub(super) peer: Arc<Peer>,
+    pub(super) caller_cache: CallerCache,
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+/// What a request has with it on its way through the service.
+pub(super) struct RequestContext {
+    pub(super) id: RequestId,
+    pub(super) connection: Arc<ConnectionInfo>,
+    pub(super) route: Option<&'static Route>,
+    /// The route's position in [`super::routes`].
+    pub(super) route_index: Option<usize>,
+    /// When its head was read.
+    pub(super) started: Instant,
+    /// The same, for limits.
+    pub(super) timestamps: Timestamps,
+    pub(super) caller: Caller,
+    /// The policies that were in force when the request began.
+    pub(super) policies: Arc<PolicySet>,
+    pub(super) details: AuditDetails,
+    /// Why its caller is not known.
+    pub(super) incident: Option<Incident>,
+    /// Whether the caller's limits were asked.
+    pub(super) admitted: bool,
+    /// What the tightest of them has left.
+    pub(super) rate_limit: Option<RateLimitStatus>,
+    /// Budgets of the caller that this request has nearly used up.
+    pub(super) budget_warnings: Vec<BudgetWarning>,
+    /// The session that it works in.
+    pub(super) session: Option<EnteredSession>,
+    /// Honeytokens that it showed, with how often.
+    pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
+    /// Whether it leaves no event where it succeeds.
+    pub(super) skip_audit: bool,
+}
+
+/// Why a request was refused before its caller was known.
+pub(super) enum Incident {
+    /// Its credential was not accepted.
+    Unidentified {
+        /// The part of the credential that may be shown, where there is one.
+        prefix: Option<KeyPrefix>,
+    },
+    /// Its credential was not accepted, after many others.
+    Blocked {
+        /// The part of the credential that may be shown, where there is one.
+        prefix: Option<KeyPrefix>,
+    },
+    /// It had an API key in its URL.
+    KeyInUrl,
+}
+
+/// The details of an audit event: names that the operator gave, and numbers.
+#[derive(Default)]
+pub(super) struct AuditDetails {
+    /// The policy that was applied.
+    pub(super) policy: Option<String>,
+    /// The session that the request is about, or works in.
+    pub(super) session: Option<SessionId>,
+    /// How many items had which outcome.
+    pub(super) counts: Vec<(ItemOutcomeKey, u64)>,
+    /// Further facts, by name.
+    pub(super) facts: Vec<(&'static str, AuditFact)>,
+}
+
+/// A fact for the audit log.
+pub(super) enum AuditFact {
+    /// A name or an id that the daemon or its operator has given.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Whether something is so.
+    Flag(bool),
+}
+
+impl RequestContext {
+    /// Returns the context of a request of which only the process that makes it is known.
+    pub(super) fn new(
+        connection: Arc<ConnectionInfo>,
+        id: RequestId,
+        caller: Caller,
+        policies: Arc<PolicySet>,
+        (started, timestamps): (Instant, Timestamps),
+    ) -> Self {
+        RequestContext {
+            id,
+            connection,
+            route: None,
+            route_index: None,
+            started,
+            timestamps,
+            caller,
+            policies,
+            details: AuditDetails::default(),
+            incident: None,
+            admitted: false,
+            rate_limit: None,
+            budget_warnings: Vec::new(),
+            session: None,
+            honeytokens: BTreeMap::new(),
+            skip_audit: false,
+        }
+    }
+
+    /// Notes the route that was found.
+    pub(super) fn set_route(&mut self, matched: &RouteMatch) {
+        self.route = Some(matched.route);
+        self.route_index = Some(matched.index);
+    }
+
+    /// Returns whether the caller is known.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.incident.is_none()
+    }
+
+    /// Notes that a budget is nearly used up.
+    pub(super) fn add_budget_warning(&mut self, warning: Option<BudgetWarning>, metrics: &Metrics) {
+        if let Some(warning) = warning {
+            metrics.access.budget_warnings.with_label_values(&[warning.which.as_str()]).inc();
+            self.budget_warnings.push(warning);
+        }
+    }
+
+    /// Returns a permit for the caller.
+    ///
+    /// # Errors
+    /// `perm.denied`, with the scope that is lacking.
+    pub(super) fn permit<O: Operation>(&self) -> Result<Permit<O>, Problem> {
+        Ok(self.caller.permit(&self.policies)?)
+    }
+
+    /// Notes the policy that is applied.
+    pub(super) fn set_policy(&mut self, policy: &Policy) {
+        self.details.policy = Some(policy.name.clone());
+    }
+
+    /// Notes the items' outcomes, and returns the results.
+    pub(super) fn record_outcomes<T>(&mut self, batch: BatchResult<T>) -> Vec<T> {
+        self.details.counts = batch.counts;
+        batch.results
+    }
+
+    /// Notes a number.
+    pub(super) fn number(&mut self, name: &'static str, number: u64) {
+        self.put(name, AuditFact::Number(number));
+    }
+
+    /// Notes whether something is so.
+    pub(super) fn flag(&mut self, name: &'static str, flag: bool) {
+        self.put(name, AuditFact::Flag(flag));
+    }
+
+    /// Notes a name or an id. It must not come from the request.
+    pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
+        self.put(name, AuditFact::Text(text.into()));
+    }
+
+    /// The last fact of a name replaces those before: JSON with a name twice has no canonical form.
+    fn put(&mut self, name: &'static str, fact: AuditFact) {
+        self.details.facts.retain(|(known, _)| *known != name);
+        self.details.facts.push((name, fact));
+    }
+}

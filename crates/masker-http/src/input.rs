@@ -1,0 +1,79 @@
+//! The input of a handler: the parts of a request that are left once it was admitted.
+
+use http_body_util::Collected;
+use hyper::body::{Body, Bytes, Incoming};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{body::parse, problem::Problem, query::QueryParameters};
+
+/// What a handler reads.
+#[derive(Default)]
+pub(super) struct Input {
+    /// The value of `{name}` or `{id}` in the path; empty where the route has neither.
+    pub(super) parameter: String,
+    pub(super) query: QueryParameters,
+    body: Bytes,
+    /// The pieces of `body`, until [`Input::assemble`].
+    collected: Option<Collected<Bytes>>,
+    /// The share of the memory for bodies that `body` takes.
+    _share: Option<OwnedSemaphorePermit>,
+    /// The request's body, as far as it was not read.
+    unread: Option<Incoming>,
+}
+
+impl Input {
+    /// Returns the input of a request of which only the head was read.
+    pub(super) fn new(body: Incoming) -> Self {
+        Input { unread: Some(body), ..Input::default() }
+    }
+
+    /// Keeps a body that was read.
+    pub(super) fn set_body(&mut self, collected: Collected<Bytes>, share: Option<OwnedSemaphorePermit>) {
+        (self.collected, self._share, self.unread) = (Some(collected), share, None);
+    }
+
+    /// Puts the body together. For a large one this is a copy, so it is left to the thread that runs the operation.
+    pub(super) fn assemble(&mut self) {
+        if let Some(collected) = self.collected.take() {
+            self.body = collected.to_bytes();
+        }
+    }
+
+    /// Returns the length of the body that was announced; `None` where it was not. A body that was read counts.
+    pub(super) fn announced_bytes(&self) -> Option<u64> {
+        self.unread.as_ref().map_or(Some(0), |body| body.size_hint().exact())
+    }
+
+    /// Returns the body, to be read.
+    pub(super) fn unread_body(&mut self) -> Option<&mut Incoming> {
+        self.unread.as_mut().filter(|body| !body.is_end_stream())
+    }
+
+    /// Returns the rest of the body, unless it was read to its end.
+    pub(super) fn into_unread(self) -> Option<Incoming> {
+        self.unread.filter(|body| !body.is_end_stream())
+    }
+
+    /// Returns the body, read as JSON.
+    ///
+    /// # Errors
+    /// `request.invalid`.
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        parse(&self.body)
+    }
+
+    /// Returns the body, read as JSON, or the default where there is none.
+    ///
+    /// # Errors
+    /// `request.invalid`.
+    pub(super) fn json_or_default<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, Problem> {
+        if self.body.is_empty() { Ok(T::default()) } else { parse(&self.body) }
+    }
+
+    /// Returns an input as if it had been read from a request.
+    #[cfg(test)]
+    pub(super) fn for_tests(parameter: &str, body: &str) -> Self {
+        Input { parameter: parameter.to_owned(), body: Bytes::copy_from_slice(body.as_bytes()), ..Input::default() }
+    }
+}

@@ -225,13 +225,13 @@ async fn open_vault(
     Ok(Arc::new(vault))
 }
 
-fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, place: VaultLocation) -> ServiceSettings {
+fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, location: VaultLocation) -> ServiceSettings {
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    ServiceSettings { audit, timeouts, place, api_keys_per_workspace: config.access.api_keys_per_workspace as usize }
+    ServiceSettings { audit, timeouts, location, api_keys_per_workspace: config.access.api_keys_per_workspace as usize }
 }
 
 /// Closes the audit log and the vault once rotations have stopped.

@@ -101,7 +101,7 @@ impl Service {
         }
         match route.access() {
             RouteAccess::Public => {}
-            RouteAccess::Needs(scope) => ctx.caller.needs(scope)?,
+            RouteAccess::Needs(scope) => ctx.caller.require(scope)?,
             RouteAccess::NeedsAny(scopes) => ctx.caller.require_any(scopes)?,
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Service {
         prefix: Option<KeyPrefix>,
     ) -> Problem {
         let uid = ctx.caller.peer().uid();
-        let outcome = self.attempts.failed(uid, prefix, self.started.elapsed());
+        let outcome = self.attempts.record(uid, prefix, self.started.elapsed());
         let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
         let shown = prefix.as_ref().map_or("", KeyPrefix::as_str);
         warn!(request_id = ctx.id.as_str(), uid, prefix = shown, blocked, reason = %error, "credential refused");
@@ -186,7 +186,7 @@ impl Service {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
-        let warning = ctx.caller.principal().budget.try_values(ctx.timestamps, values);
+        let warning = ctx.caller.principal().budget.charge_values(ctx.timestamps, values);
         ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
         Ok(())
     }
@@ -196,15 +196,15 @@ impl Service {
     /// # Errors
     /// `quota.exceeded`; then nothing was taken.
     pub(super) fn charge_tokens(&self, ctx: &mut RequestContext, tokens: usize) -> Result<(), Problem> {
-        let warning = ctx.caller.principal().budget.rehydrate(ctx.timestamps, tokens as u64);
+        let warning = ctx.caller.principal().budget.charge_tokens(ctx.timestamps, tokens as u64);
         ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
         Ok(())
     }
 
     /// Returns the time of a request's start, for limits.
     pub(super) fn timestamps(&self, now: Instant) -> Timestamps {
-        let unix_seconds = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
-        Timestamps { elapsed: now.saturating_duration_since(self.started), unix_seconds }
+        let unix = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
+        Timestamps { monotonic: now.saturating_duration_since(self.started), unix }
     }
 }
 
@@ -222,7 +222,7 @@ fn limit_problem(exceeded: &LimitExceeded) -> Problem {
         LimitKind::Quota => (Code::QuotaExceeded, exceeded.which),
     };
     let seconds = exceeded.retry_after_seconds;
-    let detail = match exceeded.at_most {
+    let detail = match exceeded.max_values {
         Some(most) => format!("`{which}` of this caller allows {most} at once: ask for fewer"),
         None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
     };

@@ -295,7 +295,7 @@ impl Service {
         let status = key_status(&key, self.now_ms());
         self.access.keys().put(key);
         match secret {
-            Some(secret) => Reply::json(&ApiKeyIssued { key: secret.expose().to_owned(), api_key: status }),
+            Some(secret) => Reply::json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
             None => Reply::json(&status),
         }
     }
@@ -397,7 +397,7 @@ fn check_not_exceeding_own(
     expires_at_ms: Option<u64>,
 ) -> Result<(), Problem> {
     let own = ctx.caller.principal();
-    let excess = match own.grant.lacks(grant) {
+    let excess = match own.grant.excess_of(grant) {
         Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
         Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
         Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),

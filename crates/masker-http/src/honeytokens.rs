@@ -73,7 +73,7 @@ async fn honeytoken_plant(
         value: request.value.as_deref(),
         context: request.context.as_deref().unwrap_or_default(),
         label: request.label.as_deref().unwrap_or_default(),
-        planted_by: caller.metric_label(),
+        planted_by: caller.label(),
     };
     let planted = service.vault.plant_honeytoken(&permit, policy, &request).await?;
     let id = planted.status.id.to_string();

@@ -233,7 +233,7 @@ impl Service {
         let mut ctx = RequestContext::new(
             Arc::clone(connection),
             self.ids.next(),
-            self.access.local(&connection.peer),
+            self.access.local_caller(&connection.peer),
             self.policies.load_full(),
             (started, self.timestamps(started)),
         );

@@ -136,7 +136,7 @@ impl Fixture {
         let slot = Arc::clone(&self.slots).acquire_owned().await.expect("a slot");
         let (here, _there) = UnixStream::pair().expect("a connection");
         let peer = Arc::new(Peer::of(&here).expect("a peer"));
-        let caller = self.service.access.local(&peer);
+        let caller = self.service.access.local_caller(&peer);
         let connection = Arc::new(ConnectionInfo { peer, caller_cache: CallerCache::default(), _slot: slot });
         let now = Instant::now();
         let times = (now, self.service.timestamps(now));

@@ -86,7 +86,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
     let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.for_policy(&policy.name)?;
+    permit.check_policy(&policy.name)?;
     ctx.set_policy(policy);
     service.charge_values(ctx, &request)?;
     let items = value_inputs(&request);
@@ -170,7 +170,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
     let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.for_policy(&policy.name)?;
+    permit.check_policy(&policy.name)?;
     ctx.set_policy(policy);
     service.charge_values(ctx, &request)?;
     let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);

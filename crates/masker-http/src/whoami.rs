@@ -51,9 +51,9 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
         limits: *principal.limiter.limits(),
         limits_left: principal
             .limiter
-            .rate_limit_statuses(ctx.timestamps)
+            .statuses(ctx.timestamps)
             .into_iter()
-            .chain(principal.budget.rate_limit_statuses(ctx.timestamps))
+            .chain(principal.budget.statuses(ctx.timestamps))
             .map(|rate_limit| (rate_limit.which.to_string(), rate_limit.remaining))
             .collect(),
         gid: peer.gid(),

@@ -232,5 +232,5 @@ fn a_check_takes_nothing_and_ends_with_the_last_request() {
     limiter.admit(at(0), 0).unwrap();
     let exceeded = limiter.check(at(0)).unwrap_err();
     assert_eq!((exceeded.kind, exceeded.which), (LimitKind::Rate, Limit::RequestsPerHour));
-    assert_eq!(left(exceeded.rate_limit.unwrap()), (Limit::RequestsPerHour, 2, 0, 3_600));
+    assert_eq!(parts(exceeded.rate_limit.unwrap()), (Limit::RequestsPerHour, 2, 0, 3_600));
 }

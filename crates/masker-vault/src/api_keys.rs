@@ -1,6 +1,6 @@
 //! API keys as rows: kept by the vault for [`masker_access`], which says what is in them.
 
-use super::{Vault, VaultError, ledger::all_rows};
+use super::{Vault, VaultError, kept_rows::KeepRows, ledger::all_rows};
 use masker_access::{ApiKey, ApiKeysAdmin, Permit};
 use masker_store::{
     RowChange, RowKey, StoreError,
@@ -39,7 +39,7 @@ impl Vault {
     /// # Errors
     /// [`KeepKeyError`]; after a failure of the store it is kept or not.
     pub async fn keep_api_key(&self, _permit: &Permit<ApiKeysAdmin>, key: &ApiKey) -> Result<(), KeepKeyError> {
-        Ok(self.writer.keep(vec![change(key)?]).await?)
+        Ok(self.writer.commit(KeepRows(vec![change(key)?])).await?)
     }
 
     /// Keeps when keys were last used.
@@ -49,7 +49,7 @@ impl Vault {
     pub async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
         // A key that was kept before is not too long now but for its last use: that is not worth its loss.
         let changes: Vec<RowChange> = keys.iter().filter_map(|key| change(key).ok()).collect();
-        if changes.is_empty() { Ok(()) } else { self.writer.keep(changes).await }
+        if changes.is_empty() { Ok(()) } else { self.writer.commit(KeepRows(changes)).await }
     }
 }
 

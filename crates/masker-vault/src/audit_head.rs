@@ -1,9 +1,12 @@
 //! Where the audit log stands, kept by the vault: what is cut off the log's end is missed by whoever holds it against
 //! this. It goes with every group commit, which costs it nothing, and at the latest from time to time.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::{Vault, VaultError, VaultShared};
+use super::{Vault, VaultError, kept_rows::KeepRows};
 use masker_audit::AuditLog;
 use masker_store::{
     RowChange, RowKey, StoreError,
@@ -25,7 +28,7 @@ impl Vault {
     /// From now on notes where this log stands with every commit. A second log is not taken.
     pub fn anchor(&self, log: Arc<AuditLog>) {
         // Only a second call could fail, and the daemon has one log.
-        drop(self.shared.audit.set(log));
+        drop(self.shared.audit_anchor.log.set(log));
     }
 
     /// Notes where the log stands now, if that is not noted yet.
@@ -33,24 +36,37 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails. Either head may be there then.
     pub async fn write_audit_head(&self) -> Result<(), VaultError> {
-        match self.shared.audit_head() {
-            Some((_, change)) => self.writer.keep(vec![change]).await,
+        match self.shared.audit_anchor.unwritten_head() {
+            Some((_, change)) => self.writer.commit(KeepRows(vec![change])).await,
             None => Ok(()),
         }
     }
 }
 
-impl VaultShared {
-    /// The row that notes where the audit log stands, and its number there, if that is not noted yet.
-    pub(super) fn audit_head(&self) -> Option<(u64, RowChange)> {
-        let head = self.audit.get()?.durable_head();
-        let row = AuditHeadRow { sequence: head.sequence, hash: head.hash };
-        let news = head.sequence > self.audit_head_written.load(Ordering::Relaxed);
-        news.then(|| (head.sequence, RowChange::Put(RowKey::audit_head(), row.encode())))
+/// The log whose end is noted with every commit, and how far it is noted.
+#[derive(Default)]
+pub(crate) struct AuditAnchor {
+    log: OnceLock<Arc<AuditLog>>,
+    /// The sequence number of the last event that is noted.
+    written: AtomicU64,
+}
+
+impl AuditAnchor {
+    /// Returns the log, once there is one.
+    pub(crate) fn log(&self) -> Option<&Arc<AuditLog>> {
+        self.log.get()
     }
 
-    /// A commit has noted it.
-    pub(super) fn set_audit_head_written(&self, sequence: u64) {
-        self.audit_head_written.fetch_max(sequence, Ordering::Relaxed);
+    /// Returns the row that notes the log's durable end, with its sequence number, unless that is noted already.
+    pub(crate) fn unwritten_head(&self) -> Option<(u64, RowChange)> {
+        let head = self.log.get()?.durable_head();
+        let row = AuditHeadRow { sequence: head.sequence, hash: head.hash };
+        let is_unwritten = head.sequence > self.written.load(Ordering::Relaxed);
+        is_unwritten.then(|| (head.sequence, RowChange::Put(RowKey::audit_head(), row.encode())))
+    }
+
+    /// Notes that a commit has written the head of this number.
+    pub(crate) fn set_written(&self, sequence: u64) {
+        self.written.fetch_max(sequence, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Vault, VaultError,
+    generations::ProvenChange,
     paged_scan::PagedScan,
     record_count::{Census, CensusCount},
 };
@@ -99,7 +100,7 @@ impl Vault {
         if outcome.ok() {
             // The writer passes over those that the books say are needed, or are no old ones.
             let unneeded = before.generations.keys().filter(|name| !by_key.contains_key(name));
-            self.writer.note_proven(unneeded.copied().collect()).await?;
+            self.writer.commit(ProvenChange(unneeded.copied().collect())).await?;
         }
         Ok(outcome)
     }

@@ -1,16 +1,19 @@
 //! Vault records erased.
 
+use zeroize::Zeroizing;
+
 use super::{
     ItemFailure, TokenInput, Vault, VaultError,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
     rehydrate::{ParsedToken, open_record, within_reach},
+    writer::{Change, CommitDraft, ReadPlan, Reads},
 };
 use masker_access::{Forget, Permit};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
 };
-use masker_store::record::Record;
+use masker_store::{Row, RowKey, record::Record};
 use masker_types::{
     kind::{Context, EntityKind, Kid},
     mode::Mode,
@@ -21,28 +24,50 @@ use masker_types::{
 pub struct Forgotten(pub Option<(Kid, Fingerprint)>);
 
 /// A record to erase, as its token names it.
-pub(super) struct EraseRequest {
-    pub(super) mode: Mode,
-    pub(super) kind: EntityKind,
-    pub(super) kid: Kid,
-    pub(super) id: TokenId,
-    pub(super) context: zeroize::Zeroizing<String>,
+struct EraseRequest {
+    mode: Mode,
+    kind: EntityKind,
+    kid: Kid,
+    id: TokenId,
+    context: Zeroizing<String>,
 }
 
-/// A record that was erased.
-pub(super) struct ErasedRecord {
-    pub(super) sealed_under: (Kid, Fingerprint),
+/// Erases the records of tokens. The outcome has, for each token, the generation that sealed its record.
+struct ForgetChange(Vec<EraseRequest>);
+
+impl Change for ForgetChange {
+    type Outcome = Vec<Result<(Kid, Fingerprint), ItemFailure>>;
+
+    fn row_count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        self.0.iter().for_each(|erasure| plan.row(RowKey::record(erasure.id.as_bytes())));
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        self.0.iter().map(|erasure| erasure.decide(draft, reads.next_row())).collect()
+    }
 }
 
 impl EraseRequest {
+    fn decide(&self, draft: &mut CommitDraft<'_>, row: Option<Row>) -> Result<(Kid, Fingerprint), ItemFailure> {
+        let stored = row.map(|row| draft.decode(&row)).transpose()?;
+        let record = draft.record_or(self.id, stored);
+        let record = record.filter(|record| self.names(record)).ok_or(ItemFailure::NotFound)?;
+        self.check_context(draft.keyring(), &record)?;
+        Ok(draft.erase_record(self.id, &record))
+    }
+
     /// Whether the record is the token's: a token relabelled with another kind or kid is not known.
-    pub(super) fn names(&self, record: &Record) -> bool {
+    fn names(&self, record: &Record) -> bool {
         record.kind == self.kind && record.minted_kid == self.kid
     }
 
     /// Whether the record is of the context that the request gave. The context is under the seal, so with a key that is
     /// not loaded it cannot be known: forgetting needs no key, and goes on.
-    pub(super) fn check_context(&self, ring: &Keyring, record: &Record) -> Result<(), ItemFailure> {
+    fn check_context(&self, ring: &Keyring, record: &Record) -> Result<(), ItemFailure> {
         let context = Context::new(&self.context).ok_or(ItemFailure::ContextLength)?;
         match open_record(ring, self.mode, (self.kind, self.kid, self.id), context, record) {
             Ok(_) | Err(ItemFailure::KeyUnavailable(_)) => Ok(()),
@@ -81,11 +106,9 @@ impl Vault {
         }
         let mut tally = OutcomeCounter::new("forget");
         if !erasures.is_empty() {
-            for (place, erased) in places.into_iter().zip(self.writer.forget(erasures).await?) {
+            for (place, erased) in places.into_iter().zip(self.writer.commit(ForgetChange(erasures)).await?) {
                 match erased {
-                    Ok(ErasedRecord { sealed_under }) => {
-                        results[place] = Ok(Forgotten(Some(sealed_under)));
-                    }
+                    Ok(sealed_under) => results[place] = Ok(Forgotten(Some(sealed_under))),
                     Err(failure) => results[place] = Err(failure),
                 }
             }

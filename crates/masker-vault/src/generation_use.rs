@@ -9,7 +9,13 @@ use std::{
     },
 };
 
-use super::{VaultShared, ledger::LedgerDraft};
+use super::{
+    VaultShared,
+    keys::CurrentKeys,
+    ledger::LedgerDraft,
+    time,
+    writer::{Change, CommitDraft, Reads},
+};
 use masker_core::{crypto::Fingerprint, keyring::Keyring};
 use masker_store::record::{GenerationRow, GenerationUseRow};
 use masker_types::kind::Kid;
@@ -115,6 +121,24 @@ impl TokensOpened {
     }
 }
 
+/// Writes down the use of the keys in force.
+pub(super) struct KeyUseChange;
+
+impl Change for KeyUseChange {
+    /// What was written down.
+    type Outcome = Vec<GenerationUseSnapshot>;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();
+        noted.iter().for_each(|used| draft.ledger_changes.key_used(used, draft.now_ms));
+        noted
+    }
+
+    fn committed(&self, noted: &Self::Outcome, keys: &CurrentKeys) {
+        keys.load().uses.written(noted);
+    }
+}
+
 impl LedgerDraft {
     /// Notes the use of a generation.
     pub(super) fn key_used(&mut self, used: &GenerationUseSnapshot, now_ms: u64) {
@@ -136,6 +160,6 @@ impl VaultShared {
     /// What is known of the tokens that a generation has opened.
     pub(super) fn tokens_opened(&self, name: (Kid, Fingerprint)) -> TokensOpened {
         let used = self.keys.load().uses.get(name);
-        TokensOpened::of(self.ledger.load().uses.get(&name), used, self.now_ms())
+        TokensOpened::of(self.ledger.load().uses.get(&name), used, time::unix_ms(&self.clock))
     }
 }

@@ -11,7 +11,8 @@ use super::{
     GenerationRef, ItemFailure,
     key_assessment::needs,
     ledger::{Ledger, LedgerDraft},
-    status::timestamp,
+    time::timestamp,
+    writer::{Change, CommitDraft, Reads},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -25,7 +26,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A key that has records or aliases and is not among these: the value may be there under that.
-    pub(super) fn unfound(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
+    pub(super) fn check_not_found(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
         let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
             row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none()
         };
@@ -160,7 +161,7 @@ fn is_replaced(name: (Kid, Fingerprint), keyring: &Keyring) -> bool {
 
 impl Ledger {
     /// What is to be said of records whose key is not among these.
-    pub(super) fn missed(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
+    pub(super) fn missing_key_warnings(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
         let missed = self
             .generations
             .iter()
@@ -178,6 +179,17 @@ fn missing_key((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, seco
          MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
         needs(row.records, row.aliases)
     )
+}
+
+/// Notes that a full pass has found nothing under these generations, where the ledger agrees.
+pub(super) struct ProvenChange(pub(super) Vec<(Kid, Fingerprint)>);
+
+impl Change for ProvenChange {
+    type Outcome = ();
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+        self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));
+    }
 }
 
 #[cfg(test)]

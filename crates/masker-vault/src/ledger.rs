@@ -1,9 +1,17 @@
 //! What the vault remembers beside its records: key generations with exact counts, records of each kind, the policies
 //! last in force. It changes in the same batch as the records that it counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use super::rotation::RotationId;
+use arc_swap::{ArcSwap, Guard};
+
+use super::ids::RotationId;
 use masker_core::{
     crypto::Fingerprint,
     policy::{Action, PolicySet, Scheme},
@@ -101,7 +109,48 @@ impl Ledger {
     }
 }
 
-/// Every row of a small space.
+/// The ledger as it was after the last commit. Only the writer replaces it.
+pub(crate) struct CurrentLedger {
+    ledger: ArcSwap<Ledger>,
+    /// A commit failed: what the store holds is uncertain until the ledger has been read again.
+    stale: AtomicBool,
+}
+
+impl CurrentLedger {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        CurrentLedger { ledger: ArcSwap::from_pointee(ledger), stale: AtomicBool::new(false) }
+    }
+
+    /// Returns the ledger for a short look.
+    pub(crate) fn load(&self) -> Guard<Arc<Ledger>> {
+        self.ledger.load()
+    }
+
+    /// Returns the ledger to hold for longer.
+    pub(crate) fn load_full(&self) -> Arc<Ledger> {
+        self.ledger.load_full()
+    }
+
+    /// Returns whether the store may hold something else since a commit failed.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    /// Puts in the ledger of a commit that is durable.
+    pub(crate) fn publish(&self, ledger: Ledger) {
+        self.ledger.store(Arc::new(ledger));
+    }
+
+    /// Reads the ledger again from the store. It is stale until that succeeds.
+    pub(crate) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.stale.store(true, Ordering::Release);
+        self.publish(Ledger::load(store).await?);
+        self.stale.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Returns every row of a small space.
 pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
     let mut rows = Vec::new();
     loop {

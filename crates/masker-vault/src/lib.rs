@@ -14,6 +14,10 @@ mod error;
 mod forget;
 mod honeytokens;
 mod in_flight;
+mod kept_rows;
+mod keys;
+mod mint;
+mod time;
 mod ids;
 mod ledger;
 mod lookup;
@@ -37,18 +41,13 @@ mod writer;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
-use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use tracing::warn;
 
 pub use api_keys::KeepKeyError;
-pub use backup::{ImportOutcome, ImportRules, RunningExport, VaultExportError, VaultImportError};
+pub use backup::{ImportOutcome, ImportRules, MergeCounts, RunningExport, VaultExportError, VaultImportError};
 pub use check::CheckOutcome;
 pub use compact::CompactError;
 pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};
@@ -68,14 +67,15 @@ pub use sessions::{
     SessionStatus,
 };
 pub use status::{GenerationStatus, StatsOutcome};
+pub use time::Clock;
 pub use tokenize::{Tokenized, ValueInput};
-pub use writer::merge::MergeCounts;
 
-use generation_use::GenerationUses;
+use audit_head::AuditAnchor;
+use generation_use::{GenerationUses, KeyUseChange};
 use honeytokens::Honeytokens;
 use in_flight::InFlightRecords;
-use ledger::LedgerDraft;
-use masker_audit::AuditLog;
+use keys::{CurrentKeys, KeyringUpdate, KeysInForce, PolicyUpdate};
+use ledger::{CurrentLedger, LedgerDraft};
 use masker_core::{
     keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
     policy::PolicySet,
@@ -84,29 +84,18 @@ use masker_store::Store;
 use masker_types::kind::Kid;
 use rotation::RotationTracker;
 use sessions::SessionRegistry;
-use writer::{KeyringUpdate, WriterHandle};
+use writer::{WriterContext, WriterHandle};
 
 #[cfg(test)]
 mod tests;
 
-/// Where the time comes from, so that tests can pass grace periods without waiting.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// The keys in force, with the use that is made of each.
-struct KeysInForce {
-    ring: Keyring,
-    uses: GenerationUses,
-}
-
-/// What the requests and the writer share.
+/// What the requests share, in part with the writer.
 struct VaultShared {
     store: Arc<dyn Store>,
-    keys: ArcSwap<KeysInForce>,
-    second_tokens: BTreeSet<Kid>,
-    ledger: ArcSwap<Ledger>,
-    /// A commit failed: what is in the store is uncertain until the writer has read it again.
-    ledger_stale: AtomicBool,
-    in_flight: InFlightRecords,
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    in_flight: Arc<InFlightRecords>,
+    audit_anchor: Arc<AuditAnchor>,
     rotations: RotationTracker,
     sessions: SessionRegistry,
     honeytokens: Honeytokens,
@@ -114,9 +103,6 @@ struct VaultShared {
     requests: AtomicU64,
     metrics: Arc<VaultMetrics>,
     clock: Clock,
-    /// The log whose end is noted with every commit, and the number of the last event that is.
-    audit: OnceLock<Arc<AuditLog>>,
-    audit_head_written: AtomicU64,
 }
 
 /// What an operator decides about keys.
@@ -157,22 +143,28 @@ impl Vault {
         let keys = Arc::new(KeysInForce { uses: GenerationUses::new(&keyring), ring: keyring });
         let shared = Arc::new(VaultShared {
             store,
-            keys: ArcSwap::new(Arc::clone(&keys)),
-            second_tokens: rules.second_tokens,
-            ledger: ArcSwap::from_pointee(ledger),
-            ledger_stale: AtomicBool::new(false),
-            in_flight: InFlightRecords::default(),
+            keys: Arc::new(CurrentKeys::new(Arc::clone(&keys), rules.second_tokens)),
+            ledger: Arc::new(CurrentLedger::new(ledger)),
+            in_flight: Arc::default(),
+            audit_anchor: Arc::default(),
             rotations: RotationTracker::default(),
             sessions,
             honeytokens,
             requests: AtomicU64::new(0),
             metrics,
             clock,
-            audit: OnceLock::new(),
-            audit_head_written: AtomicU64::new(0),
+        });
+        let writer = WriterHandle::start(WriterContext {
+            store: Arc::clone(&shared.store),
+            keys: Arc::clone(&shared.keys),
+            ledger: Arc::clone(&shared.ledger),
+            in_flight: Arc::clone(&shared.in_flight),
+            audit_anchor: Arc::clone(&shared.audit_anchor),
+            metrics: Arc::clone(&shared.metrics),
+            clock: Arc::clone(&shared.clock),
         });
         let change = KeyringUpdate { keys, accept_rollback: rules.accept_rollback, policies: None };
-        let vault = Vault { writer: WriterHandle::start(Arc::clone(&shared)), shared, grace: rules.grace };
+        let vault = Vault { writer, shared, grace: rules.grace };
         match vault.put_keys(change).await {
             Ok(notes) => {
                 for note in notes {
@@ -217,7 +209,7 @@ impl Vault {
     }
 
     async fn put_keys(&self, change: KeyringUpdate) -> Result<Vec<String>, KeyLoadError> {
-        let mut notes = self.writer.put_keys(change).await?.map_err(KeyLoadError::Refused)?;
+        let mut notes = self.writer.commit(change).await?.map_err(KeyLoadError::Refused)?;
         notes.extend(self.grace_warnings());
         Ok(notes)
     }
@@ -245,7 +237,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the policies are not remembered then.
     pub async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
-        self.writer.adopt_policies(policies).await
+        self.writer.commit(PolicyUpdate(policies.clone())).await
     }
 
     /// Writes down when keys were last used, if that changed by a minute or more.
@@ -253,7 +245,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] if the store fails; the times are kept and written later.
     pub async fn note_key_use(&self) -> Result<(), VaultError> {
-        self.writer.note_key_use().await.map(drop)
+        self.writer.commit(KeyUseChange).await.map(drop)
     }
 
     /// Writes down what sessions have counted, ends the writer after what it has taken on, and closes the store. Later operations fail as unavailable.
@@ -262,6 +254,6 @@ impl Vault {
     /// [`VaultError`] if the store could not be closed in order; what was acknowledged is durable all the same.
     pub async fn close(&self) -> Result<(), VaultError> {
         let flushed = self.flush_sessions().await;
-        self.writer.stop().await.and(flushed)
+        self.writer.stop(KeyUseChange).await.and(flushed)
     }
 }

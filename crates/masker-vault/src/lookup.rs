@@ -1,7 +1,8 @@
 //! Every token by which a value may be stored now. Mints nothing.
 
 use super::{
-    ItemFailure, KeysInForce, ValueInput, Vault, VaultError,
+    ItemFailure, ValueInput, Vault, VaultError,
+    keys::KeysInForce,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
     parallel_map,
     search::{self, ValueQuery},
@@ -64,7 +65,9 @@ impl Vault {
             let tokens = match stage {
                 Ok(LookupStage::Done(tokens)) => Ok(tokens),
                 Ok(LookupStage::Search(query)) => match found.next() {
-                    Some(Ok(found)) if found.is_empty() => ledger.unfound(query.kid(), &keys.ring).map(|()| Vec::new()),
+                    Some(Ok(found)) if found.is_empty() => {
+                        ledger.check_not_found(query.kid(), &keys.ring).map(|()| Vec::new())
+                    }
                     Some(found) => found.map(|found| found.iter().map(search::MatchedRecord::token).collect()),
                     None => Err(ItemFailure::NotFound),
                 },

@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Vault, VaultError, paged_scan::PagedScan};
+use super::{
+    Vault, VaultError,
+    paged_scan::PagedScan,
+    writer::{Change, CommitDraft, ReadPlan, Reads},
+};
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Role,
 };
-use masker_store::record::{Record, RowName};
+use masker_store::{
+    RowKey,
+    record::{Record, RowName},
+};
 use masker_types::kind::Kid;
 
 /// Which records go.
@@ -29,7 +36,7 @@ impl PurgeFilter {
     }
 
     /// Whether a record is one of them.
-    pub(super) fn concerns(&self, record: &Record) -> bool {
+    fn selects(&self, record: &Record) -> bool {
         match self {
             PurgeFilter::Before(time) => i128::from(record.minted_at_ms) < i128::from(time.as_millisecond()),
             PurgeFilter::Key(fingerprint) => record.fingerprint == *fingerprint.as_bytes(),
@@ -64,10 +71,31 @@ pub struct PurgeOutcome {
     pub damaged: u64,
 }
 
-/// A record to erase if it still is one of those that go.
-pub(super) struct PurgeCandidate {
-    pub(super) id: TokenId,
-    pub(super) purge: PurgeFilter,
+/// Erases those of some records that the filter still selects. The outcome has, for each, the generation that sealed it.
+struct PurgeChange {
+    candidates: Vec<TokenId>,
+    filter: PurgeFilter,
+}
+
+impl Change for PurgeChange {
+    type Outcome = Vec<Option<(Kid, Fingerprint)>>;
+
+    fn row_count(&self) -> usize {
+        self.candidates.len()
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        self.candidates.iter().for_each(|id| plan.row(RowKey::record(id.as_bytes())));
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let erase = |id: &TokenId| {
+            let stored = reads.next_row().and_then(|row| draft.decode(&row).ok());
+            let record = draft.record_or(*id, stored).filter(|record| self.filter.selects(record))?;
+            Some(draft.erase_record(*id, &record))
+        };
+        self.candidates.iter().map(erase).collect()
+    }
 }
 
 impl Vault {
@@ -93,13 +121,13 @@ impl Vault {
             let mut candidates = Vec::new();
             for (key, row) in &rows {
                 match (RowName::parse(key), Record::decode(row)) {
-                    (Ok(RowName::Record(_)), Ok(record)) if !purge.concerns(&record) => {}
+                    (Ok(RowName::Record(_)), Ok(record)) if !purge.selects(&record) => {}
                     (Ok(RowName::Record(id)), Ok(record)) => {
                         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
                         if dry_run {
                             *outcome.records.entry(name).or_default() += 1;
                         } else {
-                            candidates.push(PurgeCandidate { id: TokenId::from_bytes(id), purge });
+                            candidates.push(TokenId::from_bytes(id));
                         }
                     }
                     _ => {
@@ -109,8 +137,9 @@ impl Vault {
                 }
             }
             if !candidates.is_empty() {
-                for erased in self.writer.purge(candidates).await?.into_iter().flatten() {
-                    *outcome.records.entry(erased.sealed_under).or_default() += 1;
+                for erased in self.writer.commit(PurgeChange { candidates, filter: purge }).await?.into_iter().flatten()
+                {
+                    *outcome.records.entry(erased).or_default() += 1;
                 }
             }
         }

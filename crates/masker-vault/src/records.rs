@@ -2,6 +2,7 @@
 
 use rand::CryptoRng;
 
+use super::{ItemFailure, metrics::VaultMetrics};
 use masker_core::crypto::{GenerationKeys, OpenedRecord, RecordPayload, TokenId, UnsealError};
 use masker_store::record::Record;
 use masker_types::kind::{Context, EntityKind, Kid, Value};
@@ -43,4 +44,12 @@ pub(super) fn open(
 /// The payload of a value under a normal form, which has the bounds of a value: normalizers see to it.
 pub(super) fn payload<'a>(context: Context<'a>, value: Value<'a>, normal: &'a str) -> RecordPayload<'a> {
     RecordPayload { context, value, normal: Value::new(normal).filter(|normal| *normal != value) }
+}
+
+/// Decodes a record's row; one that does not decode is counted as damage.
+pub(super) fn decode(row: &[u8], metrics: &VaultMetrics) -> Result<Record, ItemFailure> {
+    Record::decode(row).map_err(|_| {
+        metrics.damaged.inc();
+        ItemFailure::Damaged
+    })
 }

@@ -5,8 +5,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    GenerationRef, ItemFailure, KeysInForce, Vault, VaultError,
+    GenerationRef, ItemFailure, Vault, VaultError,
     ids::HoneytokenId,
+    keys::KeysInForce,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
     parallel_map, records,
     tag::TokenTag,

@@ -1,7 +1,8 @@
 //! Tokens that carry their value, minted again under the active key.
 
 use super::{
-    ItemFailure, KeysInForce, TokenInput, Vault,
+    ItemFailure, TokenInput, Vault,
+    keys::KeysInForce,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
     parallel_map,
     rehydrate::{ParsedToken, open_token},

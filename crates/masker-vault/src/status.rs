@@ -1,10 +1,13 @@
 //! What the vault knows of itself: key generations and counts.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Vault, VaultError, VaultShared};
+use super::{
+    Vault, VaultError, VaultShared, records,
+    time::{self, timestamp},
+};
 use crate::ItemFailure;
 use masker_core::{crypto::Fingerprint, keyring::Role};
 use masker_store::{
@@ -123,7 +126,7 @@ impl Vault {
 
     /// What an operator must know of each key that the vault needs and that is not loaded.
     pub fn missing_key_warnings(&self) -> Vec<String> {
-        self.shared.ledger.load().missed(&self.shared.keys.load().ring, &self.shared.second_tokens)
+        self.shared.ledger.load().missing_key_warnings(&self.shared.keys.load().ring, self.shared.keys.second_tokens())
     }
 
     /// The kids whose keys are loaded.
@@ -187,11 +190,7 @@ impl Vault {
 
     /// Sees to it that the ledger tells what is in the store: after a commit that failed it may not.
     pub(super) async fn finish_pending_commits(&self) -> Result<(), VaultError> {
-        if self.shared.ledger_stale.load(Ordering::Acquire) {
-            self.writer.finish_pending_commits().await
-        } else {
-            Ok(())
-        }
+        if self.shared.ledger.is_stale() { self.writer.reload_ledger().await } else { Ok(()) }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -205,9 +204,9 @@ impl Vault {
 }
 
 impl VaultShared {
-    /// Milliseconds of Unix time; 0 for a clock before 1970.
+    /// Returns the current time in milliseconds of Unix time; 0 for a clock before 1970.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from((self.clock)().as_millisecond()).unwrap_or(0)
+        time::unix_ms(&self.clock)
     }
 
     /// Counts a row that is not what was written.
@@ -215,16 +214,8 @@ impl VaultShared {
         self.metrics.damaged.inc();
     }
 
-    /// A record's row, decoded; one that does not decode is damage.
+    /// Decodes a record's row; one that does not decode is counted as damage.
     pub(super) fn decode(&self, row: &[u8]) -> Result<Record, ItemFailure> {
-        Record::decode(row).map_err(|_| {
-            self.count_damage();
-            ItemFailure::Damaged
-        })
+        records::decode(row, &self.metrics)
     }
-}
-
-/// A time on disk; `None` if it is beyond the year 9999.
-pub(super) fn timestamp(ms: u64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()
 }

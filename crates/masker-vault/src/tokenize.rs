@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::{
-    ItemFailure, KeysInForce, Vault, VaultError,
+    ItemFailure, Vault, VaultError,
+    keys::KeysInForce,
+    mint::{MintChange, MintRequest, Minted, PreparedMint},
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
     parallel_map, records,
     search::{self, MatchedRecord, ValueQuery},
-    writer::{MintRequest, Minted, PreparedMint},
 };
 use masker_access::{Operation, Permit, Tokenize};
 use masker_core::{
@@ -161,7 +162,7 @@ impl Vault {
             if !missing.is_empty() {
                 let now_ms = self.now_ms();
                 let mints = parallel_map::map(&missing, |(_, pending)| mint(&keys, mode, pending, now_ms));
-                let minted = self.writer.mint(mints).await?;
+                let minted = self.writer.commit(MintChange(mints)).await?;
                 for ((place, _), minted) in missing.iter().zip(minted) {
                     results[*place] = Some(match minted {
                         Ok(Minted { found, created }) => {

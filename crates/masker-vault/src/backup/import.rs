@@ -6,11 +6,11 @@
 
 use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
-use super::spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader};
-use crate::{
-    ItemFailure, Vault, VaultError, parallel_map, records,
-    writer::merge::{MergeCounts, MergeItem, MergeRequest},
+use super::{
+    merge::{MergeChange, MergeCounts, MergeItem},
+    spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader},
 };
+use crate::{ItemFailure, Vault, VaultError, parallel_map, records};
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
     crypto::{Fingerprint, LockedMemoryError, TokenId},
@@ -123,8 +123,8 @@ impl Vault {
                     SpoolEntry::Tombstone(_, tombstone) => incoming.push(MergeItem::Tombstone { id, tombstone }),
                 }
             }
-            let merge = MergeRequest { incoming, restore_erased: rules.restore_erased };
-            outcome.merged.add(&self.writer.merge(merge).await?.map_err(VaultImportError::KeysChanged)?);
+            let merge = MergeChange::new(incoming, rules.restore_erased);
+            outcome.merged.add(&self.writer.commit(merge).await?.map_err(VaultImportError::KeysChanged)?);
         }
     }
 }

@@ -5,7 +5,9 @@
 
 mod export;
 mod import;
+mod merge;
 mod spool;
 
 pub use export::{RunningExport, VaultExportError};
 pub use import::{ImportOutcome, ImportRules, VaultImportError};
+pub use merge::MergeCounts;

@@ -178,17 +178,21 @@ fn a_value_that_is_not_found_may_be_under_a_key_that_is_not_loaded() {
     register.load((1, None), 1).unwrap();
     register.load((2, None), 2).unwrap();
     let (both, new) = (ring(2, Some(1)), ring(2, None));
-    assert_eq!(register.0.unfound(kid(), &new), Ok(()), "nothing needs the key that is gone");
+    assert_eq!(register.0.check_not_found(kid(), &new), Ok(()), "nothing needs the key that is gone");
 
     register.change(|draft| draft.minted(&record(1)));
     let fingerprint = name(1).1.to_string();
     let missing = ItemFailure::KeyUnavailable(GenerationRef { kid: kid(), fingerprint: fingerprint.clone() });
-    assert_eq!(register.0.unfound(kid(), &new), Err(missing));
-    assert_eq!(register.0.unfound(kid(), &both), Ok(()));
-    assert_eq!(register.0.unfound(Kid::parse("K_B").unwrap(), &new), Ok(()), "another kid's values are not there");
+    assert_eq!(register.0.check_not_found(kid(), &new), Err(missing));
+    assert_eq!(register.0.check_not_found(kid(), &both), Ok(()));
+    assert_eq!(
+        register.0.check_not_found(Kid::parse("K_B").unwrap(), &new),
+        Ok(()),
+        "another kid's values are not there"
+    );
 
-    assert!(register.0.missed(&both, &BTreeSet::new()).is_empty());
-    let said = |second_tokens: BTreeSet<Kid>| register.0.missed(&new, &second_tokens).remove(0);
+    assert!(register.0.missing_key_warnings(&both, &BTreeSet::new()).is_empty());
+    let said = |second_tokens: BTreeSet<Kid>| register.0.missing_key_warnings(&new, &second_tokens).remove(0);
     let refused = said(BTreeSet::new());
     assert!(refused.starts_with(&format!("1 records need the key K_A with fingerprint {fingerprint}")), "{refused}");
     assert!(refused.contains("does not find are refused") && refused.contains("MASKER_KEY_K_A_OLD"), "{refused}");

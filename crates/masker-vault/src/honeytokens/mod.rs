@@ -21,7 +21,9 @@ use jiff::Timestamp;
 
 pub use plant::{HoneytokenError, HoneytokenRequest, PlantedHoneytoken};
 
-use super::{Vault, VaultError, ids::HoneytokenId, paged_scan::PagedScan, status::timestamp, tag::TokenTag};
+use super::{
+    Vault, VaultError, ids::HoneytokenId, kept_rows::KeepRows, paged_scan::PagedScan, tag::TokenTag, time::timestamp,
+};
 use masker_access::{Permit, VaultAdmin, VaultRead};
 use masker_core::token::Token;
 use masker_store::{
@@ -198,13 +200,13 @@ impl Vault {
     async fn mark(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<(), HoneytokenError> {
         let encoded = row.encode().map_err(|_| HoneytokenError::Label)?;
         let mark = self.shared.honeytokens.begin(id, row)?;
-        self.writer.keep(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)]).await?;
+        self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)])).await?;
         mark.written();
         Ok(())
     }
 
     async fn unmark(&self, id: HoneytokenId) -> Result<(), VaultError> {
-        self.writer.keep(vec![RowChange::Remove(RowKey::honeytoken(id.as_bytes()))]).await?;
+        self.writer.commit(KeepRows(vec![RowChange::Remove(RowKey::honeytoken(id.as_bytes()))])).await?;
         self.shared.honeytokens.remove(id);
         Ok(())
     }

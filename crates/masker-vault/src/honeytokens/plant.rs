@@ -4,9 +4,9 @@ use super::{HoneytokenStatus, value::generate_value};
 use crate::{
     ItemFailure, Tokenized, ValueInput, Vault, VaultError,
     ids::HoneytokenId,
+    mint::{MintChange, Minted},
     tag::TokenTag,
     tokenize::{TokenizeStage, begin, mint},
-    writer::Minted,
 };
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
@@ -143,7 +143,7 @@ impl Vault {
         let checked = &pending.checked;
         let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: pending.query.active_id() };
         let status = self.mark_token(&token, request, now_ms).await?;
-        let minted = self.writer.mint(vec![mint(&keys, permit.mode(), &pending, now_ms)]).await;
+        let minted = self.writer.commit(MintChange(vec![mint(&keys, permit.mode(), &pending, now_ms)])).await;
         let refused = match minted.map(|mut minted| minted.pop()) {
             Ok(Some(Ok(Minted { found, created: true }))) => {
                 let text = found.token();

@@ -141,7 +141,7 @@ impl Vault {
         } else {
             info!(rotation = %id, state, rows = status.rows_resealed, "a rotation has ended");
         }
-        let Some(log) = self.shared.audit.get() else { return };
+        let Some(log) = self.shared.audit_anchor.log() else { return };
         let (id, kid, old_kid) = (id.to_string(), status.new_kid.to_string(), status.old_kid.to_string());
         let fingerprint = status.fingerprint.to_string();
         let detail = [

@@ -9,6 +9,7 @@
 //! Tokens never change. A token minted under a key that is gone is still found by its value, for the record has an alias
 //! from the id of the value under the active key.
 
+mod change;
 mod driver;
 mod proof;
 mod dry_run;
@@ -22,12 +23,11 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::sync::Notify;
 
+use change::TransitionChange;
 use driver::RotationProgress;
-pub(crate) use reseal::ResealedRecord;
 pub use status::{RotationPhase, RotationStatus};
-use step::Prefetched;
 pub use step::StepBudget;
-pub(crate) use step::{RotationStep, RotationTransition, StepOutcome};
+use step::{Prefetched, RotationTransition};
 
 pub use super::ids::RotationId;
 use super::{Vault, VaultError, ledger::Ledger};
@@ -174,7 +174,7 @@ impl Vault {
             if let Some(running) = self.running_dry_run() {
                 return Err(RotationError::Running(running));
             }
-            self.writer.change_rotation(id, RotationTransition::Begin(Box::new(row))).await??;
+            self.transition(id, RotationTransition::Begin(Box::new(row))).await??;
         }
         self.shared.rotations.wake.notify_one();
         self.find_rotation(id).ok_or(RotationError::NotFound)
@@ -190,9 +190,18 @@ impl Vault {
         id: RotationId,
     ) -> Result<RotationStatus, RotationError> {
         if !self.cancel_dry_run(id)? {
-            self.writer.change_rotation(id, RotationTransition::Cancel).await??;
+            self.transition(id, RotationTransition::Cancel).await??;
         }
         self.find_rotation(id).ok_or(RotationError::NotFound)
+    }
+
+    /// Has the writer change the state of a rotation.
+    async fn transition(
+        &self,
+        id: RotationId,
+        transition: RotationTransition,
+    ) -> Result<Result<(), RotationError>, VaultError> {
+        self.writer.commit(TransitionChange { id, transition }).await
     }
 
     /// How a rotation stands.

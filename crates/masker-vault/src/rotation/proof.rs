@@ -66,7 +66,7 @@ impl Vault {
             None => {
                 let proven = RotationTransition::Proven(pass.proves(&KeyMove::of(row)));
                 // It may have been cancelled meanwhile, which ends it as well.
-                drop(self.writer.change_rotation(id, proven).await?);
+                drop(self.transition(id, proven).await?);
                 Ok(StepProgress::Read(0))
             }
         }

@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
 use super::{RotationId, RotationsState};
-use crate::{Vault, status::timestamp};
+use crate::{Vault, time::timestamp};
 use masker_core::crypto::Fingerprint;
 use masker_store::record::{RotationFault, RotationRow, RotationState};
 use masker_types::kind::Kid;

@@ -1,8 +1,8 @@
 //! One bounded step of a rotation: some records read, sealed again, and written with how far it has come.
 
 use super::{
-    KeyMove, ResealedRecord, RotationId,
-    reseal::{ResealPlan, plan},
+    KeyMove, RotationId,
+    reseal::{ResealPlan, ResealedRecord, plan},
 };
 use crate::{Vault, VaultError, parallel_map};
 use masker_core::{crypto::TokenId, keyring::Keyring};
@@ -104,7 +104,7 @@ impl Vault {
             None => self.visit(&keys.ring, &row, budget).await?,
         };
         let Some(visited) = visited else {
-            let replaced = self.writer.change_rotation(id, RotationTransition::TargetReplaced).await?;
+            let replaced = self.transition(id, RotationTransition::TargetReplaced).await?;
             // It may have been cancelled meanwhile, which ends it as well.
             drop(replaced);
             return Ok(StepProgress::Read(0));
@@ -125,7 +125,7 @@ impl Vault {
                 None => Ok(None),
             }
         };
-        let (written, ahead) = tokio::join!(self.writer.reseal(step), ahead);
+        let (written, ahead) = tokio::join!(self.writer.commit(step), ahead);
         if let (Ok(StepOutcome::Written), Ok(Some(visited))) = (&written, ahead) {
             self.shared.rotations.set_prefetched(Prefetched { rotation: id, epoch, after: next, visited });
         }

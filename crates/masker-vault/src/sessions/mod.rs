@@ -24,7 +24,7 @@ pub(crate) use registry::SessionRegistry;
 pub use required_keys::SessionNeeds;
 use session::{NotedToken, Session};
 
-use super::{Vault, VaultError, VaultShared, ids::SessionId, status::timestamp};
+use super::{Vault, VaultError, VaultShared, ids::SessionId, kept_rows::KeepRows, time::timestamp};
 use masker_store::{
     RowChange, RowKey, StoreError,
     record::{SessionRow, is_caller, is_label},
@@ -171,7 +171,7 @@ impl Vault {
         let encoded = row.encode().map_err(|_| SessionError::Owner)?;
         let session = Session::new(id, row.clone());
         let place = self.shared.sessions.place(session).ok_or(SessionError::TooMany)?;
-        self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
+        self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
         place.fill();
         Ok(SessionStatus::new(id, row, Some(SessionNeeds::default())))
     }
@@ -196,7 +196,7 @@ impl Vault {
                 let needs = self.needs_of(&session.held()).await?;
                 let row = closing.last_row(self.now_ms(), needs.generations, needs.gone);
                 let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-                self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
+                self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
                 let tags = closing.closed(row.clone());
                 sessions.remove(&session, &tags);
                 return Ok(SessionStatus::new(id, row, None));

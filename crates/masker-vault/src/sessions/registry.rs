@@ -14,6 +14,7 @@ use super::session::Session;
 use crate::{
     VaultError,
     ids::SessionId,
+    kept_rows::KeepRows,
     paged_scan::{PAGE_ROWS, PagedScan},
     tag::TokenTag,
     writer::WriterHandle,
@@ -170,7 +171,7 @@ impl SessionRegistry {
             }
             taken.extend(one);
             if changes.len() >= PAGE_ROWS || (waiting.peek().is_none() && !changes.is_empty()) {
-                writer.keep(std::mem::take(&mut changes)).await?;
+                writer.commit(KeepRows(std::mem::take(&mut changes))).await?;
                 taken.drain(..).for_each(|one| one.written());
             }
         }
@@ -181,7 +182,7 @@ impl SessionRegistry {
                 return Ok(());
             }
             let rows = gone.len();
-            writer.keep(gone).await?;
+            writer.commit(KeepRows(gone)).await?;
             // Others only append.
             self.pending_removals().drain(..rows);
         }

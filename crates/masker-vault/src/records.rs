@@ -1,4 +1,4 @@
-//! Records between the store's bytes and the value they hold.
+//! Sealing and opening of records.
 
 use rand::CryptoRng;
 
@@ -7,7 +7,7 @@ use masker_core::crypto::{GenerationKeys, OpenedRecord, RecordPayload, TokenId, 
 use masker_store::record::Record;
 use masker_types::kind::{Context, EntityKind, Kid, Value};
 
-/// A new record, sealed under `keys`. `normal` is given only where it differs from the value.
+/// Returns a new record, sealed under `keys`.
 pub(super) fn seal(
     keys: &GenerationKeys,
     kind: EntityKind,
@@ -30,7 +30,7 @@ pub(super) fn seal(
     }
 }
 
-/// What a record holds, if it opens under `keys` as the record of this token.
+/// Opens a record under `keys` as the record of this token.
 pub(super) fn open(
     keys: &GenerationKeys,
     kind: EntityKind,
@@ -41,7 +41,7 @@ pub(super) fn open(
     keys.open_record(kind, minted_kid, id, &record.nonce, &record.ciphertext)
 }
 
-/// The payload of a value under a normal form, which has the bounds of a value: normalizers see to it.
+/// Returns the payload of a value and its normal form, which is left out if it is the same.
 pub(super) fn payload<'a>(context: Context<'a>, value: Value<'a>, normal: &'a str) -> RecordPayload<'a> {
     RecordPayload { context, value, normal: Value::new(normal).filter(|normal| *normal != value) }
 }

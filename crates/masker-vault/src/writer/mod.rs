@@ -14,7 +14,7 @@ mod reads;
 mod tombstones;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ pub(crate) use draft::CommitDraft;
 pub(crate) use reads::{ReadPlan, Reads, SearchResult};
 
 use self::reads::GroupReads;
-use crate::{VaultError, keys::CurrentKeys};
+use crate::{VaultError, keys::CurrentKeys, ledger::CurrentLedger};
 use masker_types::limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX};
 
 /// A change of the vault, committed with others in one atomic batch.
@@ -145,6 +145,7 @@ impl Change for ReloadLedger {
 /// The requests' end of the writer's queue.
 pub(crate) struct WriterHandle {
     queue: mpsc::Sender<Message>,
+    ledger: Arc<CurrentLedger>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -152,7 +153,8 @@ impl WriterHandle {
     /// Starts the writer. Must be called within a tokio runtime.
     pub(crate) fn start(context: WriterContext) -> Self {
         let (queue, messages) = mpsc::channel(WRITER_QUEUE_MAX);
-        WriterHandle { queue, task: Mutex::new(Some(tokio::spawn(commit::run(context, messages)))) }
+        let ledger = Arc::clone(&context.ledger);
+        WriterHandle { queue, ledger, task: Mutex::new(Some(tokio::spawn(commit::run(context, messages)))) }
     }
 
     /// Commits a change: it is durable when this returns.
@@ -162,9 +164,9 @@ impl WriterHandle {
         outcome.await.unwrap_or(Err(VaultError::Stopped))
     }
 
-    /// Waits until the ledger is that of the store, after a commit that failed.
-    pub(crate) async fn reload_ledger(&self) -> Result<(), VaultError> {
-        self.commit(ReloadLedger).await
+    /// Reads the ledger again if a failed commit has left it uncertain. It is that of the store when this returns.
+    pub(crate) async fn sync_ledger(&self) -> Result<(), VaultError> {
+        if self.ledger.is_stale() { self.commit(ReloadLedger).await } else { Ok(()) }
     }
 
     /// Commits what is in the queue and then `last`, closes the store, and waits for the writer's end.

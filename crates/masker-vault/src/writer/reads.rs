@@ -27,7 +27,7 @@ pub(crate) struct SearchResult {
 }
 
 impl<'k> ReadPlan<'k> {
-    /// Begins a plan. A vault without tombstones is not asked for any.
+    /// Begins a plan. Tombstones are read only if the vault has some.
     pub(super) fn new(keyring: &'k Keyring, has_tombstones: bool) -> Self {
         ReadPlan { keyring, has_tombstones, rows: Vec::new(), searches: Vec::new(), tombstones: Vec::new() }
     }

@@ -1,7 +1,7 @@
 //! Tombstones in a group: which ids have one, and how that changes.
 //!
-//! An id has a record or a tombstone and never both, so that the count of tombstones stays exact. A vault without
-//! tombstones is not asked for any: minting pays for them only where something was erased.
+//! An id has a record or a tombstone and never both, so that the count of tombstones stays exact. They are
+//! read only if the vault has some: minting pays for them only after an erasure.
 
 use std::collections::HashMap;
 

@@ -407,7 +407,7 @@ fn a_removable_old_key_can_be_removed_by_a_reload() {
     assert!(!removable && !proven && advice.starts_with("rotate the vault's records"), "{advice}");
 
     client.exchange("POST", "/api/v1/vault/rotations", br#"{"new_kid": "K_CARE"}"#);
-    daemon.log().wait_for(1, "a rotation has ended");
+    daemon.log().wait_for(1, "rotation ended");
     let (removable, proven, advice) = old(&mut client);
     let fingerprint = key("K_CARE", "1").fingerprint("K_CARE");
     assert!(removable && proven, "{advice}");

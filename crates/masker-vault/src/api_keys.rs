@@ -1,31 +1,40 @@
-//! API keys as rows: kept by the vault for [`masker_access`], which says what is in them.
+//! API keys as rows. [`masker_access`] defines what is in them.
 
-use super::{Vault, VaultError, ledger::all_rows};
-use masker_access::{ApiKey, ApiKeysAdmin, Permit};
+use std::sync::Arc;
+
+use super::{VaultError, kept_rows::KeepRows, ledger::all_rows, reader::Reader, vault::Handles, writer::WriterHandle};
+use masker_access::ApiKey;
 use masker_store::{
     RowChange, RowKey, StoreError,
     record::{ApiKeyRow, RowName},
 };
 
-/// Why a key was not kept.
+/// Why an API key was not stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeepKeyError {
-    /// What is to be kept of it is too long: too many scopes, policies or contexts.
-    #[error("this key names more scopes, policies and contexts than a key can: give it fewer, or make several keys")]
+    /// Its row would be too long.
+    #[error("this key names too many scopes, policies and contexts: give it fewer, or create several keys")]
     TooLong,
-    /// The vault could not keep it.
+    /// The vault failed to store it.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-impl Vault {
-    /// Every API key that is kept.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails, or a row is none that this release has written.
-    pub async fn api_keys(&self) -> Result<Vec<ApiKey>, VaultError> {
-        let rows = all_rows(self.shared.store.as_ref(), RowName::API_KEYS).await?;
+/// Keeps API keys.
+pub(crate) struct ApiKeyRows {
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+}
+
+impl ApiKeyRows {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        ApiKeyRows { reader: Arc::clone(&handles.reader), writer: Arc::clone(&handles.writer) }
+    }
+
+    /// Implements [`Vault::api_keys`](crate::Vault::api_keys).
+    pub(crate) async fn api_keys(&self) -> Result<Vec<ApiKey>, VaultError> {
+        let rows = all_rows(self.reader.store(), RowName::API_KEYS).await?;
         let key = |row: &[u8]| {
             let document = ApiKeyRow::decode(row).map_err(|damage| StoreError::Damaged(damage.to_string()))?.document;
             serde_json::from_slice(&document)
@@ -34,22 +43,16 @@ impl Vault {
         Ok(rows.iter().map(|(_, row)| key(row)).collect::<Result<_, StoreError>>()?)
     }
 
-    /// Keeps a key as it is now: durable when it returns.
-    ///
-    /// # Errors
-    /// [`KeepKeyError`]; after a failure of the store it is kept or not.
-    pub async fn keep_api_key(&self, _permit: &Permit<ApiKeysAdmin>, key: &ApiKey) -> Result<(), KeepKeyError> {
-        Ok(self.writer.keep(vec![change(key)?]).await?)
+    /// Implements [`Vault::keep_api_key`](crate::Vault::keep_api_key).
+    pub(crate) async fn keep_api_key(&self, key: &ApiKey) -> Result<(), KeepKeyError> {
+        Ok(self.writer.commit(KeepRows(vec![change(key)?])).await?)
     }
 
-    /// Keeps when keys were last used.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; it can be tried again.
-    pub async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
-        // A key that was kept before is not too long now but for its last use: that is not worth its loss.
+    /// Implements [`Vault::note_api_key_use`](crate::Vault::note_api_key_use).
+    pub(crate) async fn note_api_key_use(&self, keys: &[ApiKey]) -> Result<(), VaultError> {
+        // A stored key can be too long only by the time of its last use: that is left out.
         let changes: Vec<RowChange> = keys.iter().filter_map(|key| change(key).ok()).collect();
-        if changes.is_empty() { Ok(()) } else { self.writer.keep(changes).await }
+        if changes.is_empty() { Ok(()) } else { self.writer.commit(KeepRows(changes)).await }
     }
 }
 

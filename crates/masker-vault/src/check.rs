@@ -1,14 +1,20 @@
-//! Every row read, every record opened, every alias verified.
+//! The check of the whole vault: every row read, every record opened, every alias verified.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Vault, VaultError,
+    StatsOutcome, VaultError,
+    generations::ProvenChange,
+    keys::CurrentKeys,
+    ledger::CurrentLedger,
     paged_scan::PagedScan,
+    reader::Reader,
     record_count::{Census, CensusCount},
+    time::timestamp,
+    vault::Handles,
+    writer::WriterHandle,
 };
-use masker_access::{Permit, VaultAdmin};
-use masker_store::record::RowName;
+use masker_store::{RowKey, record::RowName};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub struct CheckOutcome {
     pub records: u64,
     /// Records that opened.
     pub opened: u64,
-    /// Records and aliases whose key is not loaded: that they belong together is all that can be said of them.
+    /// Records and aliases whose key is not loaded. Only that they belong together was checked.
     pub key_not_loaded: u64,
     /// Records that do not decode, or do not open under their own key.
     pub damaged_records: u64,
@@ -27,31 +33,44 @@ pub struct CheckOutcome {
     pub damaged_aliases: u64,
     /// Tombstones read.
     pub tombstones: u64,
-    /// Whether what was found agrees with the books: those that the store keeps of its rows, and those of the records
-    /// and aliases of each key and of the tombstones. The latter are passed over if the vault was written to meanwhile.
+    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, aliases and
+    /// tombstones. The latter are not compared if the vault was written to meanwhile.
     pub counts_agree: bool,
     /// The first problems, by row id.
     pub problems: Vec<String>,
 }
 
 impl CheckOutcome {
-    /// Whether nothing was found wrong.
+    /// Returns whether the check found nothing wrong.
     pub fn ok(&self) -> bool {
         self.damaged_records == 0 && self.damaged_aliases == 0 && self.counts_agree
     }
 }
 
-impl Vault {
-    /// Reads the whole vault while it serves. It changes nothing but what is known of old keys: where it has found all
-    /// in order and nothing under one, that this is proven.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store failed; what is damaged is no error but in the outcome.
-    pub async fn check(&self, _permit: &Permit<VaultAdmin>) -> Result<CheckOutcome, VaultError> {
-        self.finish_pending_commits().await?;
-        let store = self.shared.store.as_ref();
-        let keys = self.shared.keys.load_full();
-        let before = self.shared.ledger.load_full();
+/// Checks, compacts and measures the vault.
+pub(crate) struct Maintenance {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+}
+
+impl Maintenance {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Maintenance {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            writer: Arc::clone(&handles.writer),
+        }
+    }
+
+    /// Implements [`Vault::check`](crate::Vault::check).
+    pub(crate) async fn check(&self) -> Result<CheckOutcome, VaultError> {
+        self.writer.sync_ledger().await?;
+        let store = self.reader.store();
+        let keys = self.keys.load_full();
+        let before = self.ledger.load_full();
         let mut census = Census::resume(store, &keys.ring, CensusCount::default());
 
         let mut pages = PagedScan::new(RowName::RECORDS);
@@ -64,43 +83,67 @@ impl Vault {
         }
         census.count.outcome.tombstones = store.count(RowName::TOMBSTONES).await?;
 
-        let books = store.check().await?;
-        census.count.outcome.counts_agree = books.sound;
-        if !books.sound {
+        let store_check = store.check().await?;
+        census.count.outcome.counts_agree = store_check.sound;
+        if !store_check.sound {
             census.problem(|| {
                 format!(
-                    "the store has {} rows where its books say {}, or rows that are not those that were written",
-                    books.rows, books.rows_expected
+                    "the store has {} rows where its own count is {}, or rows that differ from those written",
+                    store_check.rows, store_check.rows_expected
                 )
             });
         }
-        if Arc::ptr_eq(&before, &self.shared.ledger.load_full()) {
+        if Arc::ptr_eq(&before, &self.ledger.load_full()) {
             let names: BTreeSet<_> = census.count.by_key.keys().chain(before.generations.keys()).copied().collect();
             for name in names {
-                let there = census.count.by_key.get(&name).copied().unwrap_or_default();
-                let kept = before.generations.get(&name).map_or((0, 0), |row| (row.records, row.aliases));
-                if there != kept {
+                let found = census.count.by_key.get(&name).copied().unwrap_or_default();
+                let counted = before.generations.get(&name).map_or((0, 0), |row| (row.records, row.aliases));
+                if found != counted {
                     census.count.outcome.counts_agree = false;
                     census.problem(|| {
                         format!(
-                            "{} {}: the books say {} records and {} aliases, there are {} and {}",
-                            name.0, name.1, kept.0, kept.1, there.0, there.1
+                            "{} {}: the ledger counts {} records and {} aliases, the vault has {} and {}",
+                            name.0, name.1, counted.0, counted.1, found.0, found.1
                         )
                     });
                 }
             }
-            let (kept, there) = (before.tombstones(), census.count.outcome.tombstones);
-            if kept != there {
+            let (counted, found) = (before.tombstones(), census.count.outcome.tombstones);
+            if counted != found {
                 census.count.outcome.counts_agree = false;
-                census.problem(|| format!("the books say {kept} tombstones, there are {there}"));
+                census.problem(|| format!("the ledger counts {counted} tombstones, the vault has {found}"));
             }
         }
         let CensusCount { by_key, outcome } = census.count;
         if outcome.ok() {
-            // The writer passes over those that the books say are needed, or are no old ones.
+            // The change skips generations that are not old, or that the ledger counts as needed.
             let unneeded = before.generations.keys().filter(|name| !by_key.contains_key(name));
-            self.writer.note_proven(unneeded.copied().collect()).await?;
+            self.writer.commit(ProvenChange(unneeded.copied().collect())).await?;
         }
         Ok(outcome)
+    }
+
+    /// Implements [`Vault::stats`](crate::Vault::stats).
+    pub(crate) async fn stats(&self) -> Result<StatsOutcome, VaultError> {
+        self.writer.sync_ledger().await?;
+        let bytes_on_disk = self.reader.store().bytes_on_disk().await?;
+        let ledger = self.ledger.load();
+        Ok(StatsOutcome {
+            records: ledger.records(),
+            aliases: ledger.aliases(),
+            bytes_on_disk,
+            span: ledger.span_ms().and_then(|(oldest, newest)| timestamp(oldest).zip(timestamp(newest))),
+        })
+    }
+
+    /// Implements [`Vault::ping`](crate::Vault::ping).
+    pub(crate) async fn ping(&self) -> Result<(), VaultError> {
+        self.reader.store().get_many(vec![RowKey::never_written()]).await?;
+        Ok(())
+    }
+
+    /// Implements [`Vault::records`](crate::Vault::records).
+    pub(crate) fn records(&self) -> u64 {
+        self.ledger.load().records()
     }
 }

@@ -1,17 +1,18 @@
-//! The store's files written anew, without what was erased or replaced.
+//! Compaction: the store's files rewritten without what was erased or replaced.
 
-use super::{Vault, VaultError};
-use masker_access::{Permit, VaultAdmin};
+use std::sync::Arc;
+
+use super::{VaultError, reader::Reader, vault::Handles};
 use masker_store::{CompactionSizes, StoreError};
 
-/// Why the files are as they were. The vault serves on.
+/// Why the files were not rewritten. The vault stays in service.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// One is under way already.
-    #[error("another compaction is under way")]
+    /// Another compaction is running.
+    #[error("another compaction is running")]
     Busy,
-    /// It came to nothing: for want of room, say.
+    /// The store gave up, for lack of disk space, say.
     #[error("{0}")]
     Uncompacted(String),
     /// The store failed.
@@ -19,14 +20,19 @@ pub enum CompactError {
     Vault(#[from] VaultError),
 }
 
-impl Vault {
-    /// Writes the store's files anew, while the vault serves: what was erased or replaced before is in none of them
-    /// afterwards. It takes room for a second copy of what is there.
-    ///
-    /// # Errors
-    /// [`CompactError`]; nothing was lost.
-    pub async fn compact(&self, _permit: &Permit<VaultAdmin>) -> Result<CompactionSizes, CompactError> {
-        self.shared.store.compact().await.map_err(|failed| match failed {
+/// Rewrites the store's files.
+pub(crate) struct Compactor {
+    reader: Arc<Reader>,
+}
+
+impl Compactor {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Compactor { reader: Arc::clone(&handles.reader) }
+    }
+
+    /// Implements [`Vault::compact`](crate::Vault::compact).
+    pub(crate) async fn compact(&self) -> Result<CompactionSizes, CompactError> {
+        self.reader.store().compact().await.map_err(|failed| match failed {
             StoreError::Busy(_) => CompactError::Busy,
             StoreError::Uncompacted(why) => CompactError::Uncompacted(why),
             failed => CompactError::Vault(failed.into()),

@@ -1,4 +1,4 @@
-//! Why an item or a whole operation failed, by who can mend it. Nothing here holds a value or a token.
+//! Errors of items and of whole operations. None contains a value or a token.
 
 use masker_access::Denied;
 use masker_store::StoreError;
@@ -12,7 +12,7 @@ use masker_types::{
 pub struct GenerationRef {
     /// The key id.
     pub kid: Kid,
-    /// The fingerprint in lower-case hex: 16 digits, or the 8 that a token carries.
+    /// The fingerprint in lower-case hex: 16 digits, or the 8 in a token.
     pub fingerprint: String,
 }
 
@@ -29,35 +29,35 @@ pub enum ItemFailure {
     /// The value's length is out of bounds.
     #[error("a value is 1 to 4096 bytes of UTF-8")]
     ValueLength,
-    /// Nothing is left of the value, or too much, once it is normalized.
-    #[error("nothing that identifies anything is left of the value once it is normalized, or more than 4096 bytes")]
+    /// The value's normal form is empty or too long.
+    #[error("the value is empty once it is normalized, or longer than 4096 bytes")]
     ValueNormalForm,
     /// The context's length is out of bounds.
     #[error("a context is at most 256 bytes of UTF-8")]
     ContextLength,
-    /// The policy demands a context.
-    #[error("the policy demands a context for {0}; give one with the item or the request")]
+    /// The policy requires a context.
+    #[error("the policy requires a context for {0}; give one with the item or the request")]
     ContextRequired(EntityKind),
     /// Tokens of this kind are different every time.
     #[error("{0} is minted with a random nonce: equal values have different tokens, and none can be looked up")]
     NotSearchable(EntityKind),
     /// The text is not a token.
-    #[error("this is not a token: four fields parted by dots, as masker minted it, with nothing around it")]
+    #[error("this is not a token: four fields separated by dots, as masker minted it, with nothing around it")]
     Malformed,
-    /// Unknown, forged, or of another context: one answer for all.
+    /// The token is unknown, forged, or of another context. The caller cannot tell which.
     #[error("no such token in this context")]
     NotFound,
-    /// The key that this needs is not loaded.
+    /// The key that the item needs is not loaded.
     #[error(
         "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and run \
          `masker keys reload`, or start again",
         .0.kid, .0.fingerprint, .0.kid, .0.kid
     )]
     KeyUnavailable(GenerationRef),
-    /// What the vault holds for this item is not what was written.
-    #[error("the vault's row for this is damaged; tell the operator to run `masker vault check`")]
+    /// The vault's row for the item is damaged.
+    #[error("the vault's row for this is damaged; an operator should run `masker vault check`")]
     Damaged,
-    /// The old key's grace period is over, and the operator chose to refuse it then.
+    /// The old key's grace period is over, and the configuration refuses it then.
     #[error(
         "the grace period of the old key {} with fingerprint {} is over, and the configuration refuses it \
          (`[keys] grace_action`); rewrap such tokens, or re-encrypt the vault", .0.kid, .0.fingerprint
@@ -66,7 +66,7 @@ pub enum ItemFailure {
 }
 
 impl ItemFailure {
-    /// The stable code that clients match on.
+    /// Returns the stable code that clients match on.
     pub fn code(&self) -> Code {
         match self {
             ItemFailure::Denied(_) => Code::PermDenied,
@@ -87,25 +87,25 @@ impl ItemFailure {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
-    /// The store failed; its own words are for the log.
+    /// The store failed; the message is for the log.
     #[error("{0}")]
     Unavailable(#[from] StoreError),
     /// The writer's queue stayed full.
-    #[error("the vault's writer has more to do than it can take on now")]
+    #[error("the vault's writer is overloaded")]
     Overloaded,
-    /// The daemon is stopping, or the writer ended by a bug.
+    /// The daemon is stopping, or the writer task panicked.
     #[error("the vault's writer has stopped")]
     Stopped,
 }
 
-/// Why keys did not come into force. Those before, if any, stay.
+/// Why keys did not come into force. The keys before, if any, stay in force.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyLoadError {
-    /// They are not what the vault remembers: what to mend, for each kid.
+    /// They do not fit what the vault remembers: what to correct, for each kid.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
-    /// The vault could not take note of them.
+    /// The vault failed to note them.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }

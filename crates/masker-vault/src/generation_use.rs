@@ -1,5 +1,5 @@
-//! When keys last opened something, and how many tokens that carry their own value each still opens: what tells an
-//! operator whether somebody would miss an old key. Noted by every request, written down from time to time.
+//! When keys were last used, and how many tokens that contain their value each still opens. It shows an operator whether
+//! an old key is still needed. Requests note it in memory; it is written down from time to time.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,11 @@ use std::{
     },
 };
 
-use super::{VaultShared, ledger::LedgerDraft};
+use super::{
+    keys::CurrentKeys,
+    ledger::LedgerDraft,
+    writer::{Change, CommitDraft, Reads},
+};
 use masker_core::{crypto::Fingerprint, keyring::Keyring};
 use masker_store::record::{GenerationRow, GenerationUseRow};
 use masker_types::kind::Kid;
@@ -21,16 +25,16 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 struct GenerationUse {
     /// When it last opened anything.
     last_ms: AtomicU64,
-    /// When it last opened a token that carries its value.
+    /// When it last opened a token that contains its value.
     token_ms: AtomicU64,
-    /// How many of those it opened that are not written down yet.
+    /// How many of those it opened since they were last written down.
     tokens: AtomicU64,
 }
 
 /// The use of every loaded generation.
 pub(super) struct GenerationUses(BTreeMap<(Kid, Fingerprint), Arc<GenerationUse>>);
 
-/// The use of one generation, as it was at one moment.
+/// The use of one generation at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GenerationUseSnapshot {
     pub(super) name: (Kid, Fingerprint),
@@ -41,11 +45,12 @@ pub(super) struct GenerationUseSnapshot {
 
 impl GenerationUses {
     pub(super) fn new(keyring: &Keyring) -> Self {
-        GenerationUses(BTreeMap::new()).succeed(keyring)
+        GenerationUses(BTreeMap::new()).for_keyring(keyring)
     }
 
-    /// Those of another keyring. What is in both is shared: requests that began before go on noting it.
-    pub(super) fn succeed(&self, keyring: &Keyring) -> Self {
+    /// Returns the uses of another keyring. Generations in both are shared, for requests that began before still note
+    /// them.
+    pub(super) fn for_keyring(&self, keyring: &Keyring) -> Self {
         let generations = keyring.iter().flat_map(|(_, pair)| pair.generations());
         let uses = generations.map(|generation| {
             let name = (generation.kid(), generation.fingerprint());
@@ -54,14 +59,14 @@ impl GenerationUses {
         GenerationUses(uses.collect())
     }
 
-    /// It has opened a record.
+    /// Notes that a generation has opened a record.
     pub(super) fn note_record_opened(&self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(one) = self.0.get(&name) {
             one.last_ms.fetch_max(at_ms, Ordering::Relaxed);
         }
     }
 
-    /// It has opened a token that carries its value.
+    /// Notes that a generation has opened a token that contains its value.
     pub(super) fn note_token_opened(&self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(one) = self.0.get(&name) {
             one.last_ms.fetch_max(at_ms, Ordering::Relaxed);
@@ -70,12 +75,12 @@ impl GenerationUses {
         }
     }
 
-    /// The generations that were used at all.
+    /// Returns the generations that were used.
     pub(super) fn noted(&self) -> impl Iterator<Item = GenerationUseSnapshot> + '_ {
         self.0.keys().filter_map(|name| self.get(*name)).filter(|used| used.last_ms > 0)
     }
 
-    /// The use of one generation; `None` where it is not loaded.
+    /// Returns the use of one generation; `None` if it is not loaded.
     pub(super) fn get(&self, name: (Kid, Fingerprint)) -> Option<GenerationUseSnapshot> {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         self.0.get(&name).map(|one| GenerationUseSnapshot {
@@ -86,32 +91,50 @@ impl GenerationUses {
         })
     }
 
-    /// So much has been written down.
+    /// Subtracts what was written down.
     pub(super) fn written(&self, used: &[GenerationUseSnapshot]) {
         for one in used {
-            if let Some(open) = self.0.get(&one.name) {
-                open.tokens.fetch_sub(one.tokens, Ordering::Relaxed);
+            if let Some(current) = self.0.get(&one.name) {
+                current.tokens.fetch_sub(one.tokens, Ordering::Relaxed);
             }
         }
     }
 }
 
-/// What is known of the tokens that carry their own value and were opened by one generation.
+/// How many tokens that contain their value a generation has opened, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TokensOpened {
     /// When it last opened one, in milliseconds of Unix time; 0 for never.
     pub(super) last_ms: u64,
-    /// How many on the last 30 days, today among them.
+    /// How many in the last 30 days, including today.
     pub(super) in_30_days: u64,
 }
 
 impl TokensOpened {
-    /// What is written down, and what is not yet.
+    /// Adds up what is written down and what is not yet.
     pub(super) fn of(row: Option<&GenerationUseRow>, used: Option<GenerationUseSnapshot>, now_ms: u64) -> Self {
         TokensOpened {
             last_ms: row.map_or(0, |row| row.last_opened_ms).max(used.map_or(0, |used| used.token_ms)),
             in_30_days: row.map_or(0, |row| row.since_days(now_ms / DAY_MS)) + used.map_or(0, |used| used.tokens),
         }
+    }
+}
+
+/// Writes down the use of the keys in force.
+pub(super) struct KeyUseChange;
+
+impl Change for KeyUseChange {
+    /// What was written down.
+    type Outcome = Vec<GenerationUseSnapshot>;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();
+        noted.iter().for_each(|used| draft.ledger_changes.key_used(used, draft.now_ms));
+        noted
+    }
+
+    fn committed(&self, noted: &Self::Outcome, keys: &CurrentKeys) {
+        keys.load().uses.written(noted);
     }
 }
 
@@ -129,13 +152,5 @@ impl LedgerDraft {
             row.count(now_ms / DAY_MS, used.tokens);
             self.set_uses(used.name, row);
         }
-    }
-}
-
-impl VaultShared {
-    /// What is known of the tokens that a generation has opened.
-    pub(super) fn tokens_opened(&self, name: (Kid, Fingerprint)) -> TokensOpened {
-        let used = self.keys.load().uses.get(name);
-        TokensOpened::of(self.ledger.load().uses.get(&name), used, self.now_ms())
     }
 }

@@ -1,7 +1,7 @@
-//! The register of key generations: which the vault has ever seen, since when each is old, and what needs it.
+//! Key generations in the ledger: which the vault has seen, since when each is old, and what needs it.
 //!
-//! It knows keys by fingerprint alone. Every set of keys is held against it before it comes into force, so that a key
-//! which was replaced does not come back by mistake.
+//! The ledger knows keys by fingerprint alone. New keys are compared with it before they come into force, so that a
+//! replaced key does not become active again by mistake.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use super::{
     GenerationRef, ItemFailure,
     key_assessment::needs,
     ledger::{Ledger, LedgerDraft},
-    status::timestamp,
+    time::timestamp,
+    writer::{Change, CommitDraft, Reads},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -21,11 +22,12 @@ use masker_store::record::GenerationRow;
 use masker_types::kind::Kid;
 
 impl Ledger {
-    /// Whether a value of `kid` that was not found under these keys is not there.
+    /// Checks that a value of `kid` which was not found under these keys is not in the vault.
     ///
     /// # Errors
-    /// A key that has records or aliases and is not among these: the value may be there under that.
-    pub(super) fn unfound(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
+    /// [`ItemFailure::KeyUnavailable`] with a key that has records or aliases and is not among these: the value may be
+    /// under that.
+    pub(super) fn check_not_found(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
         let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
             row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none()
         };
@@ -35,7 +37,7 @@ impl Ledger {
         }
     }
 
-    /// Every generation of a kid that was ever seen.
+    /// Returns every generation of a kid that the vault has seen.
     pub(super) fn generations_of(&self, kid: Kid) -> impl Iterator<Item = (&(Kid, Fingerprint), &GenerationRow)> {
         let (first, last) = (Fingerprint::from_bytes([0; 8]), Fingerprint::from_bytes([0xff; 8]));
         self.generations.range((kid, first)..=(kid, last))
@@ -43,12 +45,11 @@ impl Ledger {
 }
 
 impl LedgerDraft {
-    /// Holds keys against those remembered, before they come into force. New generations are noted, and a generation
-    /// that is not its kid's active one any more became old now, whether or not it is loaded. Returns what an operator
-    /// should know.
+    /// Compares keys with those remembered, before they come into force. Notes new generations; one that is no longer the
+    /// active one of its kid becomes old now, loaded or not. Returns what an operator should know.
     ///
     /// # Errors
-    /// What must be mended, for each kid whose active key is one that had been replaced; nothing is noted then.
+    /// What to correct, for each kid whose active key had been replaced; nothing is noted then.
     pub(super) fn keys_loaded(
         &mut self,
         keyring: &Keyring,
@@ -61,8 +62,8 @@ impl LedgerDraft {
         }
         let mut notes: Vec<String> =
             rollbacks.into_iter().map(|problem| format!("accepted as it is: {problem}")).collect();
-        // Whose active key is no news: a new key is not meant to be an old one then.
-        let settled: BTreeSet<Kid> = keyring
+        // Kids whose active key the vault knows: an unknown old key beside it may be a new one in the wrong place.
+        let known_kids: BTreeSet<Kid> = keyring
             .iter()
             .filter(|(kid, pair)| self.ledger.generations.contains_key(&(*kid, pair.active().fingerprint())))
             .map(|(kid, _)| kid)
@@ -71,7 +72,7 @@ impl LedgerDraft {
             let name = (generation.kid(), generation.fingerprint());
             let known = self.ledger.generations.get(&name).copied();
             let row = known.unwrap_or_else(|| GenerationRow::first_seen(now_ms));
-            if known.is_none() && generation.role() == Role::Old && settled.contains(&name.0) {
+            if known.is_none() && generation.role() == Role::Old && known_kids.contains(&name.0) {
                 notes.push(format!(
                     "MASKER_KEY_{}_OLD holds a key with fingerprint {} that this vault has never seen; if it was meant \
                      to be the new key, swap it with MASKER_KEY_{}",
@@ -82,7 +83,7 @@ impl LedgerDraft {
                 Role::Active => None,
                 Role::Old => row.old_since_ms.or(Some(now_ms)),
             };
-            // A key that is in use again is not what was proven of it when it was old.
+            // A proof holds only while the key stays old.
             let proven_at_ms = row.proven_at_ms.filter(|_| generation.role() == Role::Old);
             self.set_generation(name, GenerationRow { old_since_ms, proven_at_ms, ..row });
         }
@@ -99,7 +100,7 @@ impl LedgerDraft {
         Ok(notes)
     }
 
-    /// What must be mended, for each kid whose active key is one that had been replaced.
+    /// Returns what to correct, for each kid whose active key had been replaced.
     pub(super) fn rollbacks(&self, keyring: &Keyring) -> Vec<String> {
         keyring.iter().filter_map(|(kid, _)| self.rollback(kid, keyring)).collect()
     }
@@ -113,7 +114,7 @@ impl LedgerDraft {
             .ledger
             .generations_of(kid)
             .filter(|(name, row)| name.1 != active && row.old_since_ms.is_none_or(|old_since| old_since > since));
-        // Of several, the one that was active last.
+        // If there are several, the one that was active last.
         let later = later.max_by_key(|(_, row)| (row.old_since_ms.is_none(), row.old_since_ms, row.first_seen_ms));
         let replaced_by = later.map(|(name, _)| name.1);
         Some(match (replaced_by, pair.old()) {
@@ -136,7 +137,7 @@ impl LedgerDraft {
         })
     }
 
-    /// Notes that a full pass has found nothing that needs this generation. Does nothing where the books know better.
+    /// Notes that a full pass has found nothing that needs this generation, unless the ledger counts something.
     pub(super) fn proven(&mut self, name: (Kid, Fingerprint), at_ms: u64) {
         if let Some(row) = self.ledger.generations.get(&name).copied()
             && row.old_since_ms.is_some()
@@ -153,31 +154,42 @@ impl LedgerDraft {
     }
 }
 
-/// Whether another generation of its kid is the active one.
+/// Returns whether another generation of its kid is the active one.
 fn is_replaced(name: (Kid, Fingerprint), keyring: &Keyring) -> bool {
     keyring.get(name.0).is_some_and(|pair| pair.active().fingerprint() != name.1)
 }
 
 impl Ledger {
-    /// What is to be said of records whose key is not among these.
-    pub(super) fn missed(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
-        let missed = self
+    /// Returns a warning for each key that records need and that is not among these.
+    pub(super) fn missing_key_warnings(&self, keyring: &Keyring, second_tokens: &BTreeSet<Kid>) -> Vec<String> {
+        let missing = self
             .generations
             .iter()
             .filter(|(name, row)| row.is_needed() && keyring.by_fingerprint(name.0, name.1).is_none());
-        missed.map(|(name, row)| missing_key(*name, row, second_tokens.contains(&name.0))).collect()
+        missing.map(|(name, row)| missing_key_warning(*name, row, second_tokens.contains(&name.0))).collect()
     }
 }
 
-/// What an operator must know of records whose key is not loaded, and do about it.
-fn missing_key((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, second_tokens: bool) -> String {
-    let unfound = if second_tokens { "get second tokens" } else { "are refused" };
+/// Describes records whose key is not loaded, and what an operator can do.
+fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &GenerationRow, second_tokens: bool) -> String {
+    let consequence = if second_tokens { "get second tokens" } else { "are refused" };
     format!(
         "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
-         and values of {kid} that the vault does not find {unfound}; load it as MASKER_KEY_{kid}_OLD (or as \
+         and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD (or as \
          MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
         needs(row.records, row.aliases)
     )
+}
+
+/// Notes that a full pass has found nothing under these generations, where the ledger agrees.
+pub(super) struct ProvenChange(pub(super) Vec<(Kid, Fingerprint)>);
+
+impl Change for ProvenChange {
+    type Outcome = ();
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+        self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Ids that the vault gives out.
+//! Ids that the vault creates.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use data_encoding::HEXLOWER;
 macro_rules! ids {
     ($($(#[$meaning:meta])* $name:ident;)*) => {$(
         $(#[$meaning])*
-        /// It is the time of the begin, in milliseconds of Unix time and 6 bytes, then 10 random bytes, and is written as
-        /// 32 lower-case hex digits; ids sort by time.
+        /// It is the creation time in milliseconds of Unix time, in 6 bytes, then 10 random bytes, written as 32 lower-case
+        /// hex digits. Ids sort by time.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// The id of these bytes.
+            /// Returns the id of these bytes.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 $name(bytes)
             }
 
-            /// The id of what begins now.
+            /// Creates an id.
             pub(crate) fn new(now_ms: u64, random: [u8; 10]) -> Self {
                 let [_, _, time @ ..] = now_ms.to_be_bytes();
                 let mut bytes = [0; 16];
@@ -27,7 +27,7 @@ macro_rules! ids {
                 $name(bytes)
             }
 
-            /// Reads 32 lower-case hex digits; `None` for anything else.
+            /// Parses 32 lower-case hex digits; `None` for anything else.
             pub fn parse(text: &str) -> Option<Self> {
                 let mut bytes = [0; 16];
                 if HEXLOWER.decode_len(text.len()) != Ok(bytes.len()) {
@@ -37,7 +37,7 @@ macro_rules! ids {
                 Some($name(bytes))
             }
 
-            /// The bytes.
+            /// Returns the bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
@@ -62,6 +62,6 @@ ids! {
     RotationId;
     /// The id of a session.
     SessionId;
-    /// The id of a honeytoken's mark. It says nothing of the token.
+    /// The id of a honeytoken's mark. It does not reveal the token.
     HoneytokenId;
 }

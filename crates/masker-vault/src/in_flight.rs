@@ -1,30 +1,30 @@
-//! Which records are being written and are not durable yet.
+//! The records that are being written and are not durable yet.
 //!
-//! An engine shows a batch to readers before it is durable. A reader that met such a row and answered could hand out
-//! what a power cut then takes back, so it waits for the commit and reads again. It also reads again if a commit failed
-//! since it began: rows that it met may have gone with the commit, which is over by the time that the reader asks.
+//! An engine shows a batch to readers before it is durable. A reader that answered from such a row could return what a
+//! power failure then undoes. So it waits for the commit to end and reads again. It also reads again if a commit has failed
+//! since it began, for that commit may have undone rows which the reader saw.
+//!
+//! The property: a reader takes a [`ReadMarker`], reads rows, and calls [`InFlightRecords::must_reread`]. If that returns
+//! `false`, every row that it read was written by a commit that has ended and has not failed. The same holds for a scan,
+//! once [`InFlightRecords::wait_until_idle`] has returned and [`InFlightRecords::failed_since`] is `false`. A reader that
+//! waits is woken when the commit ends. A model in the tests checks this for every interleaving of a writer with a reader;
+//! it replaces the primitives in [`super::sync`].
 
-use std::{
-    collections::HashSet,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::collections::HashSet;
 
-use tokio::sync::watch;
-
+use super::sync::{AtomicBool, AtomicU64, Ordering, PoisonError, RwLock, watch};
 use masker_core::crypto::TokenId;
 
-/// The records of the commit that is under way.
+/// The records of the commit that is in flight. One writer, any number of readers.
 pub(super) struct InFlightRecords {
     any: AtomicBool,
     ids: RwLock<HashSet<TokenId>>,
+    /// Changes when a commit ends.
     commits: watch::Sender<u64>,
     failures: AtomicU64,
 }
 
-/// What a reader knew before it read.
+/// The state before a read, to be compared after it.
 pub(super) struct ReadMarker {
     failures: u64,
 }
@@ -41,102 +41,58 @@ impl Default for InFlightRecords {
 }
 
 impl InFlightRecords {
-    /// Announces a commit. Called by the writer before it hands the batch to the store.
+    /// Announces a commit. The writer calls it before it gives the batch to the store.
     pub(super) fn begin(&self, ids: impl IntoIterator<Item = TokenId>) {
-        // A poisoned lock holds a set that is still a set: every change of it is a single call.
+        // Every change of the set is a single call, so the set is valid even if the lock is poisoned.
         let mut in_flight = self.ids.write().unwrap_or_else(PoisonError::into_inner);
         in_flight.extend(ids);
         self.any.store(!in_flight.is_empty(), Ordering::SeqCst);
     }
 
-    /// Ends the commit. Called by the writer once the store has answered.
+    /// Ends the commit. The writer calls it once the store has answered.
     pub(super) fn end(&self, failed: bool) {
-        // First, so that whoever sees no commit any more sees that it failed.
+        // Before the rest, so that a reader that sees no commit any more sees the failure.
         self.failures.fetch_add(u64::from(failed), Ordering::SeqCst);
         self.ids.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.any.store(false, Ordering::SeqCst);
         self.commits.send_modify(|commit| *commit += 1);
     }
 
-    /// To be called before the store is read.
-    pub(super) fn reading(&self) -> ReadMarker {
+    /// Returns a marker. Must be called before the store is read.
+    pub(super) fn read_marker(&self) -> ReadMarker {
         ReadMarker { failures: self.failures.load(Ordering::SeqCst) }
     }
 
-    /// Whether these records, read since, must be read again, because what was read may not be durable: one of them is
-    /// being written, and then this waits for the end of that commit; or a commit has failed meanwhile.
+    /// Returns whether the records of these ids, read since the marker was taken, must be read again because they may not
+    /// be durable: a commit that writes one of them was in flight, whose end this awaits, or a commit has failed.
     pub(super) async fn must_reread(&self, since: &ReadMarker, mut ids: impl Iterator<Item = TokenId>) -> bool {
         if self.any.load(Ordering::SeqCst) {
-            // Subscribed before looking, so that a commit that ends in between is not missed.
+            // Subscribed before the look at the set, so that a commit that ends in between is not missed.
             let mut commits = self.commits.subscribe();
-            let waiting = {
+            let must_wait = {
                 let in_flight = self.ids.read().unwrap_or_else(PoisonError::into_inner);
                 ids.any(|id| in_flight.contains(&id))
             };
             // The sender lives as long as `self`, so waiting cannot fail.
-            if waiting && commits.changed().await.is_ok() {
+            if must_wait && commits.changed().await.is_ok() {
                 return true;
             }
         }
         self.failed_since(since)
     }
 
-    /// Whether a commit has failed since.
+    /// Returns whether a commit has failed since the marker was taken.
     pub(super) fn failed_since(&self, since: &ReadMarker) -> bool {
         self.failures.load(Ordering::SeqCst) != since.failures
     }
 
-    /// Waits for the end of the commit that is under way, if one is.
+    /// Waits for the end of the commit that is in flight, if any.
     pub(super) async fn wait_until_idle(&self) {
-        // Subscribed before looking, so that a commit that ends in between is not missed.
+        // Subscribed before the look at the flag, so that a commit that ends in between is not missed.
         let mut commits = self.commits.subscribe();
         if self.any.load(Ordering::SeqCst) {
             // The sender lives as long as `self`, so waiting cannot fail.
             drop(commits.changed().await);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        future::Future,
-        pin::pin,
-        task::{Context, Poll, Waker},
-    };
-
-    #[test]
-    fn a_reader_waits_for_the_commit_that_writes_what_it_read_and_for_no_other() {
-        let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
-        let in_flight = InFlightRecords::default();
-        let mut cx = Context::from_waker(Waker::noop());
-        let reading = in_flight.reading();
-        assert_eq!(pin!(in_flight.must_reread(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
-
-        in_flight.begin([a]);
-        assert_eq!(pin!(in_flight.must_reread(&reading, [b].into_iter())).poll(&mut cx), Poll::Ready(false));
-        let mut waiting = pin!(in_flight.must_reread(&reading, [b, a].into_iter()));
-        assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Pending);
-        in_flight.end(false);
-        assert_eq!(waiting.poll(&mut cx), Poll::Ready(true));
-        assert_eq!(pin!(in_flight.must_reread(&reading, [a].into_iter())).poll(&mut cx), Poll::Ready(false));
-    }
-
-    #[test]
-    fn what_was_read_before_a_commit_failed_is_read_again() {
-        let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
-        let in_flight = InFlightRecords::default();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut again = |reading: &ReadMarker| pin!(in_flight.must_reread(reading, [a].into_iter())).poll(&mut cx);
-
-        // The commit is over when the reader asks, and another one has begun.
-        in_flight.begin([a]);
-        let reading = in_flight.reading();
-        in_flight.end(true);
-        assert_eq!(again(&reading), Poll::Ready(true));
-        in_flight.begin([b]);
-        assert_eq!(again(&reading), Poll::Ready(true));
-        assert_eq!(again(&in_flight.reading()), Poll::Ready(false));
     }
 }

@@ -1,5 +1,4 @@
-//! Whether a key can go, and what an operator is to do next: told from what the vault knows of a generation, and from
-//! nothing else.
+//! Whether a key can be removed, and what an operator should do next, derived from the status of a generation.
 
 use jiff::{Timestamp, tz::Offset};
 
@@ -7,11 +6,11 @@ use super::GenerationStatus;
 use masker_core::keyring::Role;
 use masker_types::kind::Kid;
 
-/// What is known of one key generation, in words.
+/// The assessment of one key generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAssessment {
-    /// Whether the key can go: it is old, no record and no alias needs it, and a full pass since the last change has
-    /// proven that.
+    /// Whether the key can be removed: it is old, no record and no alias needs it, and a full pass since the last change
+    /// has proven that.
     pub removable: bool,
     /// Why, or why not.
     pub reason: String,
@@ -19,22 +18,22 @@ pub struct KeyAssessment {
     advice: Advice,
 }
 
-/// What to do about a generation. The first in this order is the most urgent.
+/// Advice about a generation. The first in this order is the most urgent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Advice {
-    /// The vault needs a key that is not there.
+    /// Load a key that the vault needs.
     Load(String),
-    /// Records are to be moved away from it.
+    /// Move records to another key.
     Rotate(String),
-    /// It is to be proven that nothing needs it.
+    /// Prove that nothing needs the key.
     Prove(String),
-    /// It can be taken away.
+    /// Remove the key.
     Remove(String),
     Nothing,
 }
 
 impl KeyAssessment {
-    /// The verdict on a generation at `now`.
+    /// Assesses a generation at `now`.
     pub fn on(generation: &GenerationStatus, now: Timestamp) -> Self {
         let GenerationStatus { kid, fingerprint, .. } = *generation;
         let (old, is_active) = (generation.old_since.is_some(), generation.loaded == Some(Role::Active));
@@ -76,7 +75,7 @@ impl KeyAssessment {
             ),
             (Some(Role::Old), None) => (
                 format!(
-                    "the vault needs it no more as far as its books say, which no full pass has proven; {}",
+                    "by its counts the vault does not need it any more, but no full pass has proven that; {}",
                     stateless(generation)
                 ),
                 Advice::Prove(format!(
@@ -90,7 +89,7 @@ impl KeyAssessment {
     }
 }
 
-/// What is to be done about each kid, in a line: what is most urgent of its generations.
+/// Returns the most urgent advice for each kid, in one line.
 pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, String)> {
     let mut kids: Vec<Kid> = generations.iter().map(|generation| generation.kid).collect();
     kids.sort_unstable();
@@ -106,7 +105,7 @@ pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, Str
     kids.into_iter().map(line).collect()
 }
 
-/// `12,080 records and 3 aliases`.
+/// Formats counts, such as `12,080 records and 3 aliases`.
 pub(super) fn needs(records: u64, aliases: u64) -> String {
     match aliases {
         0 => format!("{} records", grouped(records)),
@@ -115,35 +114,35 @@ pub(super) fn needs(records: u64, aliases: u64) -> String {
 }
 
 impl GenerationStatus {
-    /// Seconds until its grace period ends; negative once it is over. Only old keys that are loaded have one.
+    /// Returns the seconds until its grace period ends, negative once it is over. Only loaded old keys have one.
     pub fn grace_seconds_left(&self, now: Timestamp) -> Option<i64> {
         let ends = self.grace_ends.filter(|_| self.loaded == Some(Role::Old))?;
         Some(ends.duration_since(now).as_secs())
     }
 
-    /// Days until its grace period ends, of which the last is counted until it is over; then 0, and negative later.
+    /// Returns the days until its grace period ends, rounded up; 0 or negative once it is over.
     pub fn grace_days_left(&self, now: Timestamp) -> Option<i64> {
         const DAY_SECONDS: i64 = 24 * 60 * 60;
-        // Up to the next whole day: with one second left it is not over.
+        // Rounded up, for with one second left it is not over.
         self.grace_seconds_left(now).map(|seconds| -(-seconds).div_euclid(DAY_SECONDS))
     }
 }
 
-/// What is known of the tokens that only this key opens and that no vault holds, in the middle of a sentence.
+/// Describes the tokens without a record that only this key opens, for the middle of a sentence.
 fn stateless(generation: &GenerationStatus) -> String {
-    let told = match generation.tokens_last_opened {
-        None => "it has opened no `MSK1` token yet, and those that nobody shows cannot be counted".to_owned(),
+    let opened = match generation.tokens_last_opened {
+        None => "it has opened no `MSK1` token yet, and those that are never used cannot be counted".to_owned(),
         Some(at) => format!(
-            "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that nobody shows cannot be \
-             counted: rewrap those that you know of first",
+            "it last opened an `MSK1` token on {}, {} of them in the last 30 days, and those that are never used \
+             cannot be counted: rewrap those that you know of first",
             day(at),
             grouped(generation.tokens_opened_30_days)
         ),
     };
-    told + &in_sessions(generation)
+    opened + &in_sessions(generation)
 }
 
-/// How many open sessions hold tokens that need it, at the end of a sentence.
+/// Describes the open sessions with tokens that need the key, for the end of a sentence.
 fn in_sessions(generation: &GenerationStatus) -> String {
     match generation.open_sessions {
         None | Some(0) => String::new(),
@@ -152,7 +151,7 @@ fn in_sessions(generation: &GenerationStatus) -> String {
     }
 }
 
-/// What is left of the grace period, in the middle of a sentence.
+/// Describes the rest of the grace period, for the middle of a sentence.
 fn grace(generation: &GenerationStatus, now: Timestamp) -> String {
     match (generation.grace_days_left(now), generation.grace_ends) {
         (Some(..=0), Some(ends)) => format!("; its grace period ended on {}", day(ends)),
@@ -162,12 +161,12 @@ fn grace(generation: &GenerationStatus, now: Timestamp) -> String {
     }
 }
 
-/// The day of a time, in UTC.
+/// Formats the UTC day of a time.
 fn day(at: Timestamp) -> String {
     Offset::UTC.to_datetime(at).date().to_string()
 }
 
-/// A number with its digits in groups of three.
+/// Formats a number with its digits in groups of three.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -220,23 +219,23 @@ mod tests {
     }
 
     #[test]
-    fn removable_is_what_is_old_and_needed_by_nothing_and_proven() {
+    fn only_an_old_unneeded_and_proven_key_is_removable() {
         let proven = GenerationStatus { proven_at: Some(at(NOW - DAY)), ..old("K_A", 0, 0) };
         assert!(KeyAssessment::on(&proven, at(NOW)).removable);
-        for still in [
+        for needed in [
             GenerationStatus { proven_at: None, ..proven.clone() },
             GenerationStatus { records: 1, ..proven.clone() },
             GenerationStatus { aliases: 1, ..proven.clone() },
             GenerationStatus { old_since: None, ..proven.clone() },
             GenerationStatus { loaded: Some(Role::Active), ..proven.clone() },
         ] {
-            assert!(!KeyAssessment::on(&still, at(NOW)).removable, "{still:?}");
+            assert!(!KeyAssessment::on(&needed, at(NOW)).removable, "{needed:?}");
         }
         assert!(KeyAssessment::on(&GenerationStatus { loaded: None, ..proven }, at(NOW)).removable);
     }
 
     #[test]
-    fn advice_is_one_line_for_each_kid_the_most_urgent() {
+    fn gives_the_most_urgent_advice_for_each_kid() {
         let lost = GenerationStatus { loaded: None, ..old("K_A", 12_080, 0) };
         let needed = old("K_A", 12_080, 3);
         let unproven = old("K_A", 0, 0);
@@ -253,7 +252,7 @@ mod tests {
             removable,
             "as far as the vault is concerned, the old key abababababababab can be removed: take MASKER_KEY_K_A_OLD away \
              and run `masker keys reload`; but it last opened an `MSK1` token on 2027-01-13, 1,234 of them in the last 30 \
-             days, and those that nobody shows cannot be counted: rewrap those that you know of first"
+             days, and those that are never used cannot be counted: rewrap those that you know of first"
         );
         let proving = line(&[proven.clone(), unproven.clone()]);
         assert!(proving.starts_with("keep the old key abababababababab until it is proven"), "{proving}");
@@ -276,21 +275,21 @@ mod tests {
     }
 
     #[test]
-    fn open_sessions_are_told_of_and_keep_no_key() {
+    fn mentions_open_sessions_which_do_not_keep_a_key() {
         let reason = |records: u64, open_sessions: Option<u64>| {
             let proven_at = Some(at(NOW)).filter(|_| records == 0);
-            let verdict =
+            let assessment =
                 KeyAssessment::on(&GenerationStatus { open_sessions, proven_at, ..old("K_A", records, 0) }, at(NOW));
-            (verdict.removable, verdict.reason)
+            (assessment.removable, assessment.reason)
         };
         assert_eq!(reason(2, Some(1)).1, "2 records need it; 1 open session holds tokens that need it");
-        let (removable, told) = reason(0, Some(1_234));
-        assert!(removable && told.ends_with("; 1,234 open sessions hold tokens that need it"), "{told}");
+        let (removable, text) = reason(0, Some(1_234));
+        assert!(removable && text.ends_with("; 1,234 open sessions hold tokens that need it"), "{text}");
         assert!([None, Some(0)].into_iter().all(|none| !reason(0, none).1.contains("session")));
     }
 
     #[test]
-    fn days_of_grace_are_counted_until_it_is_over() {
+    fn counts_the_days_of_grace_until_it_is_over() {
         let generation = old("K_A", 1, 0);
         let left = |second: i64| (generation.grace_days_left(at(second)), generation.grace_seconds_left(at(second)));
         let ends = NOW + 20 * DAY;
@@ -301,7 +300,7 @@ mod tests {
         assert_eq!(left(ends + DAY - 1), (Some(0), Some(1 - DAY)));
         assert_eq!(left(ends + DAY), (Some(-1), Some(-DAY)));
         assert_eq!(active("K_A").grace_days_left(at(NOW)), None);
-        let said = |second: i64| grace(&generation, at(second));
-        assert!(said(ends).contains("ended on") && said(ends - 1).contains("within a day"));
+        let text = |second: i64| grace(&generation, at(second));
+        assert!(text(ends).contains("ended on") && text(ends - 1).contains("within a day"));
     }
 }

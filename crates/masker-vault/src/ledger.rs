@@ -1,9 +1,18 @@
-//! What the vault remembers beside its records: key generations with exact counts, records of each kind, the policies
-//! last in force. It changes in the same batch as the records that it counts.
+//! The ledger: what the vault remembers beside its records, such as key generations with exact counts, records of each
+//! kind, and the policies last in force. It changes in the same batch as the records that it counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use super::rotation::RotationId;
+use arc_swap::{ArcSwap, Guard};
+use jiff::Timestamp;
+
+use super::{ids::RotationId, time::timestamp};
 use masker_core::{
     crypto::Fingerprint,
     policy::{Action, PolicySet, Scheme},
@@ -20,7 +29,7 @@ use masker_types::kind::{EntityKind, Kid};
 /// Rows read at a time when the ledger is loaded.
 const PAGE_ROWS: usize = 1_000;
 
-/// The vault's memory, as it was after the last commit.
+/// The ledger, as it was after a commit.
 #[derive(Clone, Default)]
 pub struct Ledger {
     pub(super) generations: BTreeMap<(Kid, Fingerprint), GenerationRow>,
@@ -33,7 +42,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads it from the store.
+    /// Reads the ledger from the store.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails or a row does not decode.
@@ -73,35 +82,81 @@ impl Ledger {
             }
             RowName::Span => self.span = Some(SpanRow::decode(row)?),
             RowName::Tombstones => self.tombstones = TombstoneCountRow::decode(row)?.tombstones,
-            // Looked for when they are needed, or remembered by those who know what they are for.
+            // Read when they are needed, or kept by other services.
             RowName::Record(_) | RowName::Alias(_) | RowName::Tombstone(_) | RowName::Format | RowName::AuditHead => {}
             RowName::ApiKey(_) | RowName::Session(_) | RowName::SessionToken(..) | RowName::Honeytoken(_) => {}
         }
         Ok(())
     }
 
-    /// Records in the vault.
+    /// Returns the number of records in the vault.
     pub fn records(&self) -> u64 {
         self.generations.values().map(|row| row.records).sum()
     }
 
-    /// Aliases in the vault.
+    /// Returns the number of aliases in the vault.
     pub fn aliases(&self) -> u64 {
         self.generations.values().map(|row| row.aliases).sum()
     }
 
-    /// Tombstones in the vault: records that were erased and have not come back.
+    /// Returns the number of tombstones in the vault: records that were erased and not restored.
     pub fn tombstones(&self) -> u64 {
         self.tombstones
     }
 
-    /// When the first and the last record were minted, in milliseconds of Unix time.
+    /// Returns when a generation was replaced.
+    pub(crate) fn old_since(&self, name: (Kid, Fingerprint)) -> Option<Timestamp> {
+        self.generations.get(&name)?.old_since_ms.and_then(timestamp)
+    }
+
+    /// Returns when the first and the last record were minted, in milliseconds of Unix time.
     pub fn span_ms(&self) -> Option<(u64, u64)> {
         (self.records() > 0).then_some(self.span).flatten().map(|span| (span.oldest_ms, span.newest_ms))
     }
 }
 
-/// Every row of a small space.
+/// The ledger as it was after the last commit. Only the writer replaces it.
+pub(crate) struct CurrentLedger {
+    ledger: ArcSwap<Ledger>,
+    /// Whether a commit failed and the ledger has not been read again since.
+    stale: AtomicBool,
+}
+
+impl CurrentLedger {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        CurrentLedger { ledger: ArcSwap::from_pointee(ledger), stale: AtomicBool::new(false) }
+    }
+
+    /// Returns the ledger for a short look.
+    pub(crate) fn load(&self) -> Guard<Arc<Ledger>> {
+        self.ledger.load()
+    }
+
+    /// Returns the ledger to hold for longer.
+    pub(crate) fn load_full(&self) -> Arc<Ledger> {
+        self.ledger.load_full()
+    }
+
+    /// Returns whether the store may hold something else since a commit failed.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    /// Puts in the ledger of a commit that is durable.
+    pub(crate) fn publish(&self, ledger: Ledger) {
+        self.ledger.store(Arc::new(ledger));
+    }
+
+    /// Reads the ledger again from the store. It is stale until that succeeds.
+    pub(crate) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.stale.store(true, Ordering::Release);
+        self.publish(Ledger::load(store).await?);
+        self.stale.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Returns every row of a small space.
 pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey, Row)>, StoreError> {
     let mut rows = Vec::new();
     loop {
@@ -114,9 +169,9 @@ pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey
     }
 }
 
-/// How a mapping's row names the vault's scheme.
+/// The number of the vault's scheme in a mapping's row.
 const VAULT: u8 = 1;
-/// How a mapping's row names the scheme whose tokens carry their value.
+/// The number, in a mapping's row, of the scheme whose tokens contain their value.
 const AEAD: u8 = 2;
 
 fn scheme_number(scheme: Scheme) -> u8 {
@@ -134,7 +189,7 @@ fn scheme_name(number: u8) -> &'static str {
     }
 }
 
-/// A ledger being changed: the changes become rows of the batch that they belong to.
+/// A ledger being changed. The changes become rows of the batch that they belong to.
 pub(super) struct LedgerDraft {
     pub(super) ledger: Ledger,
     pub(super) generations: BTreeSet<(Kid, Fingerprint)>,
@@ -173,7 +228,7 @@ impl LedgerDraft {
         }
     }
 
-    /// Counts a record that comes from elsewhere, with its alias.
+    /// Counts an imported record, with its alias.
     pub(super) fn imported(&mut self, record: &Record) {
         self.minted(record);
         self.generation(record, |row| row.aliases += u64::from(record.alias.is_some()));
@@ -188,7 +243,7 @@ impl LedgerDraft {
         self.usage(record, |records| records.saturating_sub(1));
     }
 
-    /// Counts a record that was sealed again, with the alias that came or went.
+    /// Counts a record that was sealed under another key, with its aliases before and after.
     pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
         self.generation(before, |row| {
             row.records = row.records.saturating_sub(1);
@@ -200,7 +255,7 @@ impl LedgerDraft {
         });
     }
 
-    /// Notes how a rotation stands, or forgets it.
+    /// Sets the row of a rotation, or removes it.
     pub(super) fn set_rotation(&mut self, id: RotationId, row: Option<RotationRow>) {
         match row {
             Some(row) => drop(self.ledger.rotations.insert(id, row)),
@@ -209,7 +264,7 @@ impl LedgerDraft {
         self.rotations.insert(id);
     }
 
-    /// Notes how many tokens that carry their own value a generation has opened.
+    /// Sets how many tokens that contain their value a generation has opened.
     pub(super) fn set_uses(&mut self, name: (Kid, Fingerprint), row: GenerationUseRow) {
         self.ledger.uses.insert(name, row);
         self.uses.insert(name);
@@ -231,7 +286,7 @@ impl LedgerDraft {
         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
         let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
         change(row);
-        // What was proven was that nothing needs it.
+        // A generation that is needed again is not proven unneeded.
         row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
         self.generations.insert(name);
     }
@@ -243,8 +298,8 @@ impl LedgerDraft {
         self.usage.insert(name);
     }
 
-    /// Holds policies against those last in force and remembers them. Returns a warning for each kind whose known
-    /// values would get new tokens.
+    /// Compares policies with those last in force and remembers them. Returns a warning for each kind whose known values
+    /// would get new tokens.
     pub(super) fn policies_loaded(&mut self, policies: &PolicySet) -> Vec<String> {
         let mut warnings = Vec::new();
         for policy in policies.iter() {
@@ -283,7 +338,7 @@ impl LedgerDraft {
         warnings
     }
 
-    /// The rows that the changes amount to.
+    /// Returns the rows of the changes.
     pub(super) fn changes(&self) -> Vec<RowChange> {
         let ledger = &self.ledger;
         let generations = self.generations.iter().filter_map(|name| {

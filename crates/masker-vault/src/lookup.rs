@@ -1,11 +1,17 @@
-//! Every token by which a value may be stored now. Mints nothing.
+//! Lookup: every token by which a value may be stored. Mints nothing.
+
+use std::sync::Arc;
 
 use super::{
-    ItemFailure, KeysInForce, ValueInput, Vault, VaultError,
-    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    ItemFailure, ValueInput, VaultError,
+    keys::{CurrentKeys, KeysInForce},
+    ledger::CurrentLedger,
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
+    reader::Reader,
     search::{self, ValueQuery},
     tokenize::{ValueAction, check, keys_of},
+    vault::Handles,
 };
 use masker_access::{Lookup, Permit};
 use masker_core::{
@@ -13,28 +19,38 @@ use masker_core::{
     token::Token,
 };
 
-/// Where an item stands after the part of the work that needs no store.
+/// The stage of an item after the work that needs no store.
 enum LookupStage<'k> {
     Done(Vec<String>),
     Search(ValueQuery<'k>),
 }
 
-impl Vault {
-    /// The tokens of values: for vault tokens those that the vault holds, the one that tokenizing would give first; for
-    /// deterministic AEAD tokens one for each loaded key generation, active first. Results keep the order of the items.
-    ///
-    /// While the vault holds records under a key that is not loaded, a value that is not found may be there all the
-    /// same, so that is no answer but a failure: also where second tokens are accepted, for that says nothing of the first.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store failed.
-    pub async fn lookup(
+/// Looks up the tokens of values.
+pub(crate) struct LookupService {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    counters: Arc<RequestCounters>,
+}
+
+impl LookupService {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        LookupService {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            counters: Arc::clone(&handles.counters),
+        }
+    }
+
+    /// Implements [`Vault::lookup`](crate::Vault::lookup).
+    pub(crate) async fn lookup(
         &self,
         permit: &Permit<Lookup>,
         policy: &Policy,
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Result<Vec<String>, ItemFailure>>, VaultError> {
-        let keys = self.shared.keys.load_full();
+        let keys = self.keys.load_full();
         let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
         let queries: Vec<&ValueQuery<'_>> = stages
             .iter()
@@ -43,28 +59,19 @@ impl Vault {
                 _ => None,
             })
             .collect();
-        let mut found = Vec::new();
-        if !queries.is_empty() {
-            let shared = &self.shared;
-            loop {
-                let reading = shared.in_flight.reading();
-                found = search::find_all(shared.store.as_ref(), &queries, &|| shared.count_damage()).await?;
-                let ids = found.iter().flatten().flatten().map(|found| found.id);
-                if !shared.in_flight.must_reread(&reading, ids).await {
-                    break;
-                }
-            }
-        }
+        let found = if queries.is_empty() { Vec::new() } else { self.reader.find_all(&queries).await? };
 
-        let ledger = self.shared.ledger.load();
+        let ledger = self.ledger.load();
         let mut found = found.into_iter();
-        let mut tally = OutcomeCounter::new("lookup");
+        let mut counter = OutcomeCounter::new("lookup");
         let mut results = Vec::with_capacity(items.len());
         for (stage, item) in stages.into_iter().zip(items) {
             let tokens = match stage {
                 Ok(LookupStage::Done(tokens)) => Ok(tokens),
                 Ok(LookupStage::Search(query)) => match found.next() {
-                    Some(Ok(found)) if found.is_empty() => ledger.unfound(query.kid(), &keys.ring).map(|()| Vec::new()),
+                    Some(Ok(found)) if found.is_empty() => {
+                        ledger.check_not_found(query.kid(), &keys.ring).map(|()| Vec::new())
+                    }
                     Some(found) => found.map(|found| found.iter().map(search::MatchedRecord::token).collect()),
                     None => Err(ItemFailure::NotFound),
                 },
@@ -75,10 +82,10 @@ impl Vault {
                 Ok(_) => "ok",
                 Err(failure) => failure.code().as_str(),
             };
-            tally.count(ItemOutcomeKey::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
+            counter.count(ItemOutcomeKey::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
             results.push(tokens);
         }
-        Ok(tally.record(&self.shared, results))
+        Ok(counter.record(&self.counters, results))
     }
 }
 

@@ -6,7 +6,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, co
 /// Upper bounds of the rows of a commit.
 const ROWS_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2_048.0, 8_192.0, 32_768.0];
 
-/// The counters of the vault. Cheap to update, shared by reference. No label holds anything of a request's making.
+/// The counters of the vault. Cheap to update, shared by reference. No request can create a label.
 pub struct VaultMetrics {
     /// `masker_tokens_total{op,scheme,kid,generation,outcome}`.
     pub tokens: IntCounterVec,
@@ -22,9 +22,9 @@ pub struct VaultMetrics {
     pub damaged: IntCounter,
     /// `masker_rotation_rows_total`.
     pub rotation_rows: IntCounter,
-    /// `masker_rotation_running`: 1 while a rotation is under way.
+    /// `masker_rotation_running`: 1 while a rotation is running.
     pub rotation_running: IntGauge,
-    /// `masker_rotation_rows_left`: records that it has not yet moved.
+    /// `masker_rotation_rows_left`: records that it has not moved yet.
     pub rotation_rows_left: IntGauge,
     /// `masker_key_missing_records{kid}`: records and aliases under keys that are not loaded.
     pub key_missing_records: IntGaugeVec,
@@ -32,7 +32,7 @@ pub struct VaultMetrics {
     pub key_old_age_seconds: IntGaugeVec,
     /// `masker_key_grace_seconds_left{kid}`.
     pub key_grace_seconds_left: IntGaugeVec,
-    /// `masker_honeytoken_rehydrated_total`: honeytokens that somebody showed to have them rehydrated or rewrapped.
+    /// `masker_honeytoken_rehydrated_total`: honeytokens that a caller tried to rehydrate or rewrap.
     pub honeytokens_rehydrated: IntCounter,
 }
 
@@ -46,12 +46,12 @@ impl VaultMetrics {
             tokens: IntCounterVec::new(
                 opts!(
                     "masker_tokens_total",
-                    "Values and tokens worked on, by operation, token scheme, key and outcome"
+                    "Values and tokens processed, by operation, token scheme, key and outcome"
                 ),
                 &["op", "scheme", "kid", "generation", "outcome"],
             )?,
             records: IntGauge::new("masker_vault_records", "Records in the vault")?,
-            size_bytes: IntGauge::new("masker_vault_size_bytes", "Bytes that the vault takes on disk")?,
+            size_bytes: IntGauge::new("masker_vault_size_bytes", "Bytes of the vault on disk")?,
             commit_rows: Histogram::with_opts(histogram_opts!(
                 "masker_vault_commit_rows",
                 "Rows of each durable commit",
@@ -64,16 +64,16 @@ impl VaultMetrics {
             ))?,
             damaged: IntCounter::new(
                 "masker_vault_damaged_total",
-                "Vault rows that were read and did not verify; run `masker vault check`",
+                "Vault rows that did not verify when read; run `masker vault check`",
             )?,
             rotation_rows: IntCounter::new(
                 "masker_rotation_rows_total",
                 "Records that rotations have moved to another key",
             )?,
-            rotation_running: IntGauge::new("masker_rotation_running", "1 while a rotation is under way, else 0")?,
+            rotation_running: IntGauge::new("masker_rotation_running", "1 while a rotation is running, else 0")?,
             rotation_rows_left: IntGauge::new(
                 "masker_rotation_rows_left",
-                "Records that the rotation under way has not yet moved to the other key",
+                "Records that the running rotation has not yet moved to the other key",
             )?,
             key_missing_records: IntGaugeVec::new(
                 opts!(
@@ -95,7 +95,7 @@ impl VaultMetrics {
             )?,
             honeytokens_rehydrated: IntCounter::new(
                 "masker_honeytoken_rehydrated_total",
-                "Honeytokens that somebody showed to have them rehydrated or rewrapped; the audit log says who",
+                "Honeytokens that a caller tried to rehydrate or rewrap; the audit log names the caller",
             )?,
         })
     }

@@ -1,16 +1,19 @@
-//! What became of a batch, counted once a request instead of once an item.
+//! Outcomes of the items of a request, counted once for each request instead of once for each item.
 
-use std::sync::atomic::Ordering;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::VaultShared;
+use super::metrics::VaultMetrics;
 use masker_core::{crypto::Fingerprint, keyring::Role};
 use masker_types::kind::{EntityKind, Kid};
 
-/// What several items of one request have in common: what they were and what became of them. A kind or a kid stands
-/// here only if it is loaded or written in a policy, so that nothing of it is of a request's making.
+/// What items of one request are counted by. A kind or a kid is given only if it is loaded or in a policy, so that a
+/// request cannot create new labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemOutcomeKey {
-    /// The scheme of the token; empty for an item that never came to one.
+    /// The scheme of the token; empty if the item has none.
     pub scheme: &'static str,
     /// The kind of the value.
     pub kind: Option<EntityKind>,
@@ -18,14 +21,14 @@ pub struct ItemOutcomeKey {
     pub kid: Option<Kid>,
     /// The generation of that key.
     pub fingerprint: Option<Fingerprint>,
-    /// What the generation was to its key id.
+    /// The role of the generation.
     pub role: Option<Role>,
-    /// What became of it: the code of a failure, or a word for how it went well.
+    /// The code of a failure, or a word for a success.
     pub outcome: &'static str,
 }
 
 impl ItemOutcomeKey {
-    /// Something of one generation of a key.
+    /// Returns the outcome of an item under one generation of a key.
     pub fn of_generation(kid: Kid, fingerprint: Fingerprint, role: Option<Role>, outcome: &'static str) -> Self {
         ItemOutcomeKey {
             kid: Some(kid),
@@ -35,13 +38,13 @@ impl ItemOutcomeKey {
         }
     }
 
-    /// An item that never came to a key.
+    /// Returns the outcome of an item without a key.
     pub(super) fn keyless(kind: Option<EntityKind>, outcome: &'static str) -> Self {
         ItemOutcomeKey { scheme: "", kind, kid: None, fingerprint: None, role: None, outcome }
     }
 }
 
-/// What came of the items of a request: a result for each, in their order, and how many had which outcome.
+/// The results of the items of a request, in their order, and how many had which outcome.
 pub struct BatchResult<T> {
     /// The results.
     pub results: Vec<T>,
@@ -49,7 +52,29 @@ pub struct BatchResult<T> {
     pub counts: Vec<(ItemOutcomeKey, u64)>,
 }
 
-/// Counts outcomes; a batch has few different ones.
+/// The counters of the daemon that requests on values add to.
+pub(super) struct RequestCounters {
+    /// Requests so far. A rotation makes room for them.
+    requests: AtomicU64,
+    metrics: Arc<VaultMetrics>,
+}
+
+impl RequestCounters {
+    pub(super) fn new(metrics: Arc<VaultMetrics>) -> Self {
+        RequestCounters { requests: AtomicU64::new(0), metrics }
+    }
+
+    /// Returns how many requests have been worked on.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn metrics(&self) -> &VaultMetrics {
+        &self.metrics
+    }
+}
+
+/// Counts outcomes. A linear search is enough, for a batch has few different ones.
 pub(super) struct OutcomeCounter {
     operation: &'static str,
     counts: Vec<(ItemOutcomeKey, u64)>,
@@ -67,10 +92,10 @@ impl OutcomeCounter {
         }
     }
 
-    /// Adds the counts to the daemon's: a request has been worked on, and these are its results.
-    pub(super) fn record<T>(self, shared: &VaultShared, results: Vec<T>) -> BatchResult<T> {
-        shared.requests.fetch_add(1, Ordering::Relaxed);
-        let metrics = &shared.metrics;
+    /// Adds the counts and the request to the daemon's counters.
+    pub(super) fn record<T>(self, counters: &RequestCounters, results: Vec<T>) -> BatchResult<T> {
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        let metrics = &counters.metrics;
         for (o, count) in &self.counts {
             let kid = o.kid.as_ref().map_or("", Kid::as_str);
             let role = o.role.map_or("", Role::as_str);

@@ -1,11 +1,11 @@
-//! Scans of a whole space, page by page: requests are served between.
+//! Scans of a whole space, page by page, so that requests are served between pages.
 
 use masker_store::{Row, RowKey, Store, StoreError};
 
 /// Rows read at a time.
 pub(super) const PAGE_ROWS: usize = 1_000;
 
-/// A scan that goes on where it stopped. Rows that are there all through it are seen once.
+/// A scan that continues where it stopped. A row that exists during the whole scan is seen once.
 pub(super) struct PagedScan {
     space: u8,
     after: Option<RowKey>,
@@ -17,7 +17,7 @@ impl PagedScan {
         PagedScan { space, after: None, end: false }
     }
 
-    /// The next rows, in the order of their keys; `None` at the end.
+    /// Returns the next rows, in the order of their keys; `None` at the end.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Vec<(RowKey, Row)>>, StoreError> {
         if self.end {
             return Ok(None);

@@ -1,12 +1,12 @@
-//! Batches worked on every core, without a task or a thread for each item.
+//! A map over a batch on all cores, without a task or a thread for each item.
 
 use rayon::prelude::*;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use masker_types::limits::PARALLEL_ITEMS_MIN;
 
-/// `f` of every item, in order. Small batches are worked where they are; large ones on all cores, while the runtime
-/// gives the thread's other work to another.
+/// Returns `f` of every item, in order. Small batches run on this thread; large ones on all cores, while the runtime moves
+/// this thread's other tasks to another.
 pub(super) fn map<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
     if items.len() < PARALLEL_ITEMS_MIN {
         return items.iter().map(f).collect();
@@ -21,7 +21,7 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync + Se
 #[cfg(test)]
 mod tests {
     #[test]
-    fn order_is_kept_at_every_size() {
+    fn keeps_the_order_at_every_size() {
         for size in [0, 1, 127, 128, 129, 10_000] {
             let items: Vec<usize> = (0..size).collect();
             assert_eq!(super::map(&items, |i| i * 2), items.iter().map(|i| i * 2).collect::<Vec<_>>());

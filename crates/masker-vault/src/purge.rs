@@ -1,35 +1,45 @@
-//! Records erased by age, or by the key that seals them.
+//! Purging: records erased by age, or by the key that seals them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{Vault, VaultError, paged_scan::PagedScan};
-use masker_access::{Permit, VaultAdmin};
+use super::{
+    VaultError,
+    keys::CurrentKeys,
+    ledger::CurrentLedger,
+    paged_scan::PagedScan,
+    reader::Reader,
+    vault::Handles,
+    writer::{Change, CommitDraft, ReadPlan, Reads, WriterHandle},
+};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Role,
 };
-use masker_store::record::{Record, RowName};
+use masker_store::{
+    RowKey,
+    record::{Record, RowName},
+};
 use masker_types::kind::Kid;
 
-/// Which records go.
+/// Which records are erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurgeFilter {
-    /// Those minted before.
+    /// Records minted before this time.
     Before(Timestamp),
-    /// Those sealed under a key generation.
+    /// Records sealed under this key generation.
     Key(Fingerprint),
 }
 
 impl PurgeFilter {
-    /// By a fingerprint as operators write it; `None` if it is none.
+    /// Returns the filter for a fingerprint in text form; `None` if it does not parse.
     pub fn of_key(fingerprint: &str) -> Option<Self> {
         Fingerprint::parse(fingerprint).map(PurgeFilter::Key)
     }
 
-    /// Whether a record is one of them.
-    pub(super) fn concerns(&self, record: &Record) -> bool {
+    /// Returns whether a record is erased.
+    fn selects(&self, record: &Record) -> bool {
         match self {
             PurgeFilter::Before(time) => i128::from(record.minted_at_ms) < i128::from(time.as_millisecond()),
             PurgeFilter::Key(fingerprint) => record.fingerprint == *fingerprint.as_bytes(),
@@ -37,7 +47,7 @@ impl PurgeFilter {
     }
 }
 
-/// Why nothing was erased, or why a purge ended before its end: then it can be made again.
+/// Why nothing was erased, or why a purge stopped early; it can be repeated.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PurgeError {
@@ -60,57 +70,86 @@ pub enum PurgeError {
 pub struct PurgeOutcome {
     /// Records by the key generation that seals them.
     pub records: BTreeMap<(Kid, Fingerprint), u64>,
-    /// Rows that do not decode: nobody can tell whether they are meant.
+    /// Rows that do not decode, so that the filter cannot be applied.
     pub damaged: u64,
 }
 
-/// A record to erase if it still is one of those that go.
-pub(super) struct PurgeCandidate {
-    pub(super) id: TokenId,
-    pub(super) purge: PurgeFilter,
+/// Erases those of some records that the filter still selects. The outcome has, for each, the generation that sealed it.
+struct PurgeChange {
+    candidates: Vec<TokenId>,
+    filter: PurgeFilter,
 }
 
-impl Vault {
-    /// Erases records with their aliases, in steps, while the vault serves; with `dry_run`, counts them. It needs no
-    /// key. Records that are minted or re-encrypted meanwhile are erased if the scan comes upon them as ones that go.
-    ///
-    /// # Errors
-    /// [`PurgeError`]. What a purge has erased before the store failed stays erased.
-    pub async fn purge(
-        &self,
-        _permit: &Permit<VaultAdmin>,
-        purge: PurgeFilter,
-        dry_run: bool,
-    ) -> Result<PurgeOutcome, PurgeError> {
-        self.finish_pending_commits().await?;
-        if let PurgeFilter::Key(fingerprint) = purge {
+impl Change for PurgeChange {
+    type Outcome = Vec<Option<(Kid, Fingerprint)>>;
+
+    fn row_count(&self) -> usize {
+        self.candidates.len()
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        self.candidates.iter().for_each(|id| plan.row(RowKey::record(id.as_bytes())));
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let erase = |id: &TokenId| {
+            let stored = reads.next_row().and_then(|row| draft.decode(&row).ok());
+            let record = draft.record_or(*id, stored).filter(|record| self.filter.selects(record))?;
+            Some(draft.erase_record(*id, &record))
+        };
+        self.candidates.iter().map(erase).collect()
+    }
+}
+
+/// Erases records that a filter selects.
+pub(crate) struct Purger {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+}
+
+impl Purger {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Purger {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            writer: Arc::clone(&handles.writer),
+        }
+    }
+
+    /// Implements [`Vault::purge`](crate::Vault::purge).
+    pub(crate) async fn purge(&self, filter: PurgeFilter, dry_run: bool) -> Result<PurgeOutcome, PurgeError> {
+        self.writer.sync_ledger().await?;
+        if let PurgeFilter::Key(fingerprint) = filter {
             self.check_purgeable(fingerprint)?;
         }
-        let store = self.shared.store.as_ref();
+        let store = self.reader.store();
         let mut outcome = PurgeOutcome::default();
         let mut pages = PagedScan::new(RowName::RECORDS);
         while let Some(rows) = pages.next(store).await.map_err(VaultError::from)? {
             let mut candidates = Vec::new();
             for (key, row) in &rows {
                 match (RowName::parse(key), Record::decode(row)) {
-                    (Ok(RowName::Record(_)), Ok(record)) if !purge.concerns(&record) => {}
+                    (Ok(RowName::Record(_)), Ok(record)) if !filter.selects(&record) => {}
                     (Ok(RowName::Record(id)), Ok(record)) => {
                         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
                         if dry_run {
                             *outcome.records.entry(name).or_default() += 1;
                         } else {
-                            candidates.push(PurgeCandidate { id: TokenId::from_bytes(id), purge });
+                            candidates.push(TokenId::from_bytes(id));
                         }
                     }
                     _ => {
-                        self.shared.count_damage();
+                        self.reader.count_damage();
                         outcome.damaged += 1;
                     }
                 }
             }
             if !candidates.is_empty() {
-                for erased in self.writer.purge(candidates).await?.into_iter().flatten() {
-                    *outcome.records.entry(erased.sealed_under).or_default() += 1;
+                for erased in self.writer.commit(PurgeChange { candidates, filter }).await?.into_iter().flatten() {
+                    *outcome.records.entry(erased).or_default() += 1;
                 }
             }
         }
@@ -118,8 +157,8 @@ impl Vault {
     }
 
     fn check_purgeable(&self, fingerprint: Fingerprint) -> Result<(), PurgeError> {
-        let keys = self.shared.keys.load();
-        let ledger = self.shared.ledger.load();
+        let keys = self.keys.load();
+        let ledger = self.ledger.load();
         let mut known = false;
         for (kid, _) in ledger.generations.keys().filter(|name| name.1 == fingerprint) {
             known = true;

@@ -1,7 +1,7 @@
-//! What single rows turn out to be, counted by key generation.
+//! A count of records and aliases by key generation, with a check of each row.
 //!
-//! Rows change while they are read, and two reads are not one moment. So what looks wrong between two rows is looked at
-//! again, until one of them is seen to be the same before and after the other was read.
+//! Rows change while they are read. When two rows do not fit together, both are read again until one of them is the same
+//! before and after the read of the other.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ const PROBLEMS_MAX: usize = 100;
 
 type GenerationName = (Kid, Fingerprint);
 
-/// What one row turned out to be.
+/// The condition of one row.
 enum RowCondition {
     Whole(GenerationName),
     KeyNotLoaded(GenerationName),
     Damaged(&'static str),
 }
 
-/// What was counted so far.
+/// The counts so far.
 #[derive(Default)]
 pub(super) struct CensusCount {
     /// Records and aliases of each key generation.
@@ -44,7 +44,7 @@ pub(super) struct Census<'a> {
 }
 
 impl<'a> Census<'a> {
-    /// A census that goes on from a count: the one begun elsewhere, or none.
+    /// Returns a census that continues from earlier counts.
     pub(super) fn resume(store: &'a dyn Store, ring: &'a Keyring, count: CensusCount) -> Self {
         Census { store, ring, count }
     }
@@ -80,7 +80,7 @@ impl<'a> Census<'a> {
         for ((key, _), alias) in indices.into_iter().zip(found) {
             if !leads_to(alias.as_ref(), key) && self.lacks_alias(key).await? {
                 self.count.outcome.damaged_aliases += 1;
-                self.problem(|| format!("record {}: its alias is not there", hex(key)));
+                self.problem(|| format!("record {}: its alias is missing", hex(key)));
             }
         }
         Ok(())
@@ -112,7 +112,7 @@ impl<'a> Census<'a> {
         Ok(())
     }
 
-    /// An alias and its record at one moment; `None` if the alias is gone.
+    /// Reads an alias and its record as of one moment; `None` if the alias is gone.
     async fn alias_and_target(&self, key: &RowKey) -> Result<Option<(Row, Option<Row>)>, StoreError> {
         loop {
             let Some(before) = self.one(key).await? else { return Ok(None) };
@@ -126,7 +126,7 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// Whether a record says that it has an alias and, at one moment, has none.
+    /// Returns whether a record names an alias that, at one moment, is missing.
     async fn lacks_alias(&self, key: &RowKey) -> Result<bool, StoreError> {
         loop {
             let before = self.one(key).await?;
@@ -143,12 +143,12 @@ impl<'a> Census<'a> {
     }
 }
 
-/// The key of the alias that a record says it has.
+/// Returns the key of the alias that a record names.
 fn index_of(row: &Row) -> Option<RowKey> {
     Some(RowKey::alias(&Record::decode(row).ok()?.alias?))
 }
 
-/// The key of the record that an alias leads to.
+/// Returns the key of the record that an alias leads to.
 fn target_of(row: &Row) -> Option<RowKey> {
     Some(RowKey::record(&Alias::decode(row).ok()?.target))
 }
@@ -173,17 +173,17 @@ fn record_condition(ring: &Keyring, key: &RowKey, row: &Row) -> RowCondition {
     }
 }
 
-/// An alias is made by the generation that seals its record, and the record knows it.
+/// Checks that the record names the alias, and that the generation which seals the record made it.
 fn alias_condition(ring: &Keyring, key: &RowKey, row: &Row, target: Option<&Row>) -> RowCondition {
     let (Ok(RowName::Alias(index)), Ok(alias)) = (RowName::parse(key), Alias::decode(row)) else {
         return RowCondition::Damaged("it does not decode");
     };
     let Some(record) = target.map(|row| Record::decode(row)) else {
-        return RowCondition::Damaged("its record is not there");
+        return RowCondition::Damaged("its record is missing");
     };
     let Ok(record) = record else { return RowCondition::Damaged("its record does not decode") };
     if record.alias != Some(index) {
-        return RowCondition::Damaged("its record does not know it");
+        return RowCondition::Damaged("its record does not name it");
     }
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return RowCondition::KeyNotLoaded(name) };
@@ -191,11 +191,11 @@ fn alias_condition(ring: &Keyring, key: &RowKey, row: &Row, target: Option<&Row>
     if generation.verifies_alias(index, target, &alias.tag) {
         RowCondition::Whole(name)
     } else {
-        RowCondition::Damaged("its record's key does not vouch for it")
+        RowCondition::Damaged("it does not verify under its record's key")
     }
 }
 
-/// A row's id as an operator can quote it. An id alone opens nothing.
+/// Formats a row's id so that an operator can quote it. An id alone opens nothing.
 fn hex(key: &RowKey) -> String {
     data_encoding::HEXLOWER.encode(&key.as_bytes()[1..])
 }

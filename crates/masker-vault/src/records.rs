@@ -1,12 +1,13 @@
-//! Records between the store's bytes and the value they hold.
+//! Sealing and opening of records.
 
 use rand::CryptoRng;
 
+use super::{ItemFailure, metrics::VaultMetrics};
 use masker_core::crypto::{GenerationKeys, OpenedRecord, RecordPayload, TokenId, UnsealError};
 use masker_store::record::Record;
 use masker_types::kind::{Context, EntityKind, Kid, Value};
 
-/// A new record, sealed under `keys`. `normal` is given only where it differs from the value.
+/// Returns a new record, sealed under `keys`.
 pub(super) fn seal(
     keys: &GenerationKeys,
     kind: EntityKind,
@@ -29,7 +30,7 @@ pub(super) fn seal(
     }
 }
 
-/// What a record holds, if it opens under `keys` as the record of this token.
+/// Opens a record under `keys` as the record of this token.
 pub(super) fn open(
     keys: &GenerationKeys,
     kind: EntityKind,
@@ -40,7 +41,15 @@ pub(super) fn open(
     keys.open_record(kind, minted_kid, id, &record.nonce, &record.ciphertext)
 }
 
-/// The payload of a value under a normal form, which has the bounds of a value: normalizers see to it.
+/// Returns the payload of a value and its normal form, which is left out if it is the same.
 pub(super) fn payload<'a>(context: Context<'a>, value: Value<'a>, normal: &'a str) -> RecordPayload<'a> {
     RecordPayload { context, value, normal: Value::new(normal).filter(|normal| *normal != value) }
+}
+
+/// Decodes a record's row; one that does not decode is counted as damage.
+pub(super) fn decode(row: &[u8], metrics: &VaultMetrics) -> Result<Record, ItemFailure> {
+    Record::decode(row).map_err(|_| {
+        metrics.damaged.inc();
+        ItemFailure::Damaged
+    })
 }

@@ -1,47 +1,57 @@
-//! Tokens back to values.
+//! Rehydration: tokens back to values.
+
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    GenerationRef, ItemFailure, KeysInForce, Vault, VaultError,
+    GenerationRef, ItemFailure, VaultError,
+    honeytokens::Honeytokens,
     ids::HoneytokenId,
-    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
-    parallel_map, records,
+    keys::CurrentKeys,
+    keys::KeysInForce,
+    ledger::CurrentLedger,
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
+    parallel_map,
+    reader::Reader,
+    records,
     tag::TokenTag,
+    time::{self, Clock},
+    vault::Handles,
 };
 use masker_access::{Operation, Permit, Rehydrate};
 use masker_core::{
     crypto::{Fingerprint, OpenedRecord, TokenId},
-    keyring::{Generation, GraceAction, Keyring, Role},
+    keyring::{Generation, GraceAction, GracePeriod, Keyring, Role},
     token::{AeadBody, Token},
 };
-use masker_store::{Row, RowKey, record::Record};
+use masker_store::{Row, record::Record};
 use masker_types::{
     kind::{Context, EntityKind, Kid},
     mode::Mode,
 };
 
-/// One token of a request, with the context that counts for it. It has no `Debug`.
+/// One token of a request, with its context. It has no `Debug`.
 #[derive(Clone, Copy)]
 pub struct TokenInput<'a> {
     /// The token, as the request wrote it.
     pub token: &'a str,
-    /// The token's context, or the request's.
+    /// The token's own context, or else the request's.
     pub context: &'a str,
 }
 
-/// A value that came out of a seal; wiped when dropped.
+/// An opened value; wiped when dropped.
 pub enum OpenedValue {
-    /// Out of a vault record.
+    /// From a vault record.
     Record(OpenedRecord),
-    /// Out of the token itself.
+    /// From the token itself.
     Token(Zeroizing<String>),
 }
 
 impl OpenedValue {
-    /// The value, as it was given when it was first tokenized.
+    /// Returns the value as it was first tokenized.
     pub fn as_str(&self) -> &str {
         match self {
             OpenedValue::Record(record) => record.value(),
@@ -50,27 +60,27 @@ impl OpenedValue {
     }
 }
 
-/// What a token stands for.
+/// A token's value.
 pub struct Rehydrated {
     /// The value.
     pub value: OpenedValue,
     /// Its kind.
     pub kind: EntityKind,
-    /// Which key opened it.
+    /// The role of the key that opened it.
     pub role: Role,
-    /// The honeytoken that this token is: then nobody should have had it.
+    /// The honeytoken that this token is, if any.
     pub honeytoken: Option<HoneytokenId>,
 }
 
-/// A token that parsed, with a context of a legal length.
+/// A parsed token, with a context of a valid length.
 pub(super) enum ParsedToken<'a> {
     Vault { kind: EntityKind, kid: Kid, id: TokenId, context: Context<'a> },
     Aead { kind: EntityKind, kid: Kid, body: AeadBody, context: Context<'a> },
 }
 
 impl<'a> ParsedToken<'a> {
-    /// Parses a token and holds it against the caller's permit. Whether the caller's policies make such tokens is seen
-    /// here for tokens that carry their value; for others it depends on their record: see [`within_reach`].
+    /// Parses a token and checks the caller's permit. Whether the caller's policies mint such tokens is checked here for
+    /// tokens that contain their value. For others it depends on their record: see [`check_reach`].
     pub(super) fn admit<O: Operation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, ItemFailure> {
         let context = Context::new(input.context).ok_or(ItemFailure::ContextLength)?;
         let parsed = match Token::parse(input.token).map_err(|_| ItemFailure::Malformed)? {
@@ -85,7 +95,7 @@ impl<'a> ParsedToken<'a> {
         Ok(parsed)
     }
 
-    /// The kind that the token says.
+    /// Returns the kind in the token.
     pub(super) fn kind(&self) -> EntityKind {
         match self {
             ParsedToken::Vault { kind, .. } | ParsedToken::Aead { kind, .. } => *kind,
@@ -107,10 +117,10 @@ impl<'a> ParsedToken<'a> {
     }
 }
 
-/// Whether a caller whose grant lists policies may work with a record: one of them makes tokens of its kind under the kid
-/// of its token, or under the one that seals it now. After a rotation to another kid the tokens have the former, and the
-/// policies the latter.
-pub(super) fn within_reach<O: Operation>(
+/// Checks that a caller whose grant lists policies may use a record: one of the policies must mint tokens of its kind under
+/// the kid of its token, or under the kid that seals it now. After a rotation to another kid, the tokens have the former
+/// and the policies the latter.
+pub(super) fn check_reach<O: Operation>(
     permit: &Permit<O>,
     kind: EntityKind,
     record: &Record,
@@ -119,7 +129,7 @@ pub(super) fn within_reach<O: Operation>(
     minted.or_else(|_| permit.check_token(kind, record.sealing_kid)).map_err(ItemFailure::from)
 }
 
-/// Opens a token that carries its value. Returns the generation that opened it.
+/// Opens a token that contains its value. Returns the generation that opened it as well.
 pub(super) fn open_token<'k>(
     ring: &'k Keyring,
     mode: Mode,
@@ -139,7 +149,7 @@ pub(super) fn open_token<'k>(
     Err(failure)
 }
 
-/// Opens the record of a token, if it is that token's and of that context.
+/// Opens the record of a token, if it belongs to the token and is of this context.
 pub(super) fn open_record<'k>(
     ring: &'k Keyring,
     mode: Mode,
@@ -154,7 +164,7 @@ pub(super) fn open_record<'k>(
     let generation = ring.by_fingerprint(record.sealing_kid, fingerprint).ok_or_else(|| {
         ItemFailure::KeyUnavailable(GenerationRef { kid: record.sealing_kid, fingerprint: fingerprint.to_string() })
     })?;
-    // Sealed in another mode, moved from another token, or damaged: the seal does not say which.
+    // Sealed in another mode, moved from another token, or damaged: the failure does not show which.
     let opened = records::open(generation.keys(mode), kind, kid, id, record).map_err(|_| ItemFailure::NotFound)?;
     if bool::from(opened.context().as_bytes().ct_eq(context.as_str().as_bytes())) {
         Ok((opened, generation))
@@ -163,24 +173,44 @@ pub(super) fn open_record<'k>(
     }
 }
 
-impl Vault {
-    /// Swaps tokens back for values. Results keep the order of the tokens, and each can fail alone.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store failed.
-    pub async fn rehydrate(
+/// Opens tokens.
+pub(crate) struct Rehydrator {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    counters: Arc<RequestCounters>,
+    clock: Clock,
+    index: Arc<Honeytokens>,
+    grace: GracePeriod,
+}
+
+impl Rehydrator {
+    pub(crate) fn new(handles: &Handles, index: Arc<Honeytokens>, grace: GracePeriod) -> Self {
+        Rehydrator {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            counters: Arc::clone(&handles.counters),
+            clock: Arc::clone(&handles.clock),
+            index,
+            grace,
+        }
+    }
+
+    /// Implements [`Vault::rehydrate`](crate::Vault::rehydrate).
+    pub(crate) async fn rehydrate(
         &self,
         permit: &Permit<Rehydrate>,
         tokens: &[TokenInput<'_>],
     ) -> Result<BatchResult<Result<Rehydrated, ItemFailure>>, VaultError> {
-        let keys = self.shared.keys.load_full();
+        let keys = self.keys.load_full();
         let parsed = parallel_map::map(tokens, |input| ParsedToken::admit(permit, input));
-        let rows = self.rows_of(&parsed).await?;
+        let rows = rows_of(&self.reader, &parsed).await?;
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
         let results = parallel_map::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
 
-        let mut tally = OutcomeCounter::new("rehydrate");
-        let now_ms = self.now_ms();
+        let mut counter = OutcomeCounter::new("rehydrate");
+        let now_ms = time::unix_ms(&self.clock);
         for (parsed, result) in parsed.iter().zip(&results) {
             let outcome = match (result, parsed) {
                 (Ok((rehydrated, name)), parsed) => {
@@ -205,10 +235,10 @@ impl Vault {
                     ItemOutcomeKey::keyless(kind, failure.code().as_str())
                 }
             };
-            tally.count(outcome);
+            counter.count(outcome);
         }
         let results = results.into_iter().map(|result| result.map(|(rehydrated, _)| rehydrated)).collect();
-        Ok(tally.record(&self.shared, results))
+        Ok(counter.record(&self.counters, results))
     }
 
     fn open_one(
@@ -225,51 +255,46 @@ impl Vault {
                 (OpenedValue::Token(value), *kind, generation)
             }
             ParsedToken::Vault { kind, kid, id, context } => {
-                let record = self.shared.decode(row.ok_or(ItemFailure::NotFound)?)?;
-                within_reach(permit, *kind, &record)?;
+                let record = self.reader.decode(row.ok_or(ItemFailure::NotFound)?)?;
+                check_reach(permit, *kind, &record)?;
                 let (opened, generation) = open_record(&keys.ring, mode, (*kind, *kid, *id), *context, &record)?;
                 (OpenedValue::Record(opened), *kind, generation)
             }
         };
         let name = (generation.kid(), generation.fingerprint());
         self.check_grace(generation.role(), name)?;
-        let honeytoken = self.shared.honeytokens.find(|| parsed.as_ref().ok().map(ParsedToken::tag));
+        let honeytoken = self.index.find(|| parsed.as_ref().ok().map(ParsedToken::tag));
         Ok((Rehydrated { value, kind, role: generation.role(), honeytoken }, name))
     }
 
-    /// The rows of the tokens that the vault may hold, in the order of the tokens. What they say is durable.
-    pub(super) async fn rows_of(
-        &self,
-        parsed: &[Result<ParsedToken<'_>, ItemFailure>],
-    ) -> Result<Vec<Option<Row>>, VaultError> {
-        let mut rows = vec![None; parsed.len()];
-        let (places, ids): (Vec<usize>, Vec<TokenId>) =
-            parsed.iter().enumerate().filter_map(|(place, parsed)| Some((place, parsed.as_ref().ok()?.id()?))).unzip();
-        if ids.is_empty() {
-            return Ok(rows);
-        }
-        loop {
-            let reading = self.shared.in_flight.reading();
-            let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
-            let read = self.shared.store.get_many(keys).await?;
-            if !self.shared.in_flight.must_reread(&reading, ids.iter().copied()).await {
-                for (place, row) in places.into_iter().zip(read) {
-                    rows[place] = row;
-                }
-                return Ok(rows);
-            }
-        }
-    }
-
-    /// Refuses an old key whose grace period is over, where the operator chose so.
+    /// Refuses an old key whose grace period is over, if the operator chose that.
     fn check_grace(&self, role: Role, name: (Kid, Fingerprint)) -> Result<(), ItemFailure> {
         if role == Role::Active || self.grace.action == GraceAction::Warn {
             return Ok(());
         }
-        let over = self.old_since(name).is_some_and(|since| self.grace.is_over(since, (self.shared.clock)()));
+        let over = self.ledger.load().old_since(name).is_some_and(|since| self.grace.is_over(since, (self.clock)()));
         if over {
             return Err(ItemFailure::GraceExpired(GenerationRef { kid: name.0, fingerprint: name.1.to_string() }));
         }
         Ok(())
     }
+}
+
+/// Returns the durable rows of the tokens that may have a record, in the order of the tokens.
+pub(super) async fn rows_of(
+    reader: &Reader,
+    parsed: &[Result<ParsedToken<'_>, ItemFailure>],
+) -> Result<Vec<Option<Row>>, VaultError> {
+    let mut rows = vec![None; parsed.len()];
+    let (positions, ids): (Vec<usize>, Vec<TokenId>) = parsed
+        .iter()
+        .enumerate()
+        .filter_map(|(position, parsed)| Some((position, parsed.as_ref().ok()?.id()?)))
+        .unzip();
+    if !ids.is_empty() {
+        for (position, row) in positions.into_iter().zip(reader.record_rows(&ids).await?) {
+            rows[position] = row;
+        }
+    }
+    Ok(rows)
 }

@@ -1,10 +1,15 @@
-//! Tokens that carry their value, minted again under the active key.
+//! Rewrapping: tokens that contain their value, minted again under the active key.
+
+use std::sync::Arc;
 
 use super::{
-    ItemFailure, KeysInForce, TokenInput, Vault,
-    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
+    ItemFailure, TokenInput,
+    keys::{CurrentKeys, KeysInForce},
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     rehydrate::{ParsedToken, open_token},
+    time::{self, Clock},
+    vault::Handles,
 };
 use masker_access::{Permit, Rewrap};
 use masker_core::{crypto::Fingerprint, keyring::Role, token::Token};
@@ -18,21 +23,34 @@ pub struct Rewrapped {
     pub changed: bool,
 }
 
-impl Vault {
-    /// Mints `MSK1` tokens again under the active key of their kid, in their own suite; `MSKV1` tokens come back as they
-    /// are. An old key is used even when its grace period is over: this is how one gets rid of it. Results keep the
-    /// order of the tokens. No store is asked.
-    pub fn rewrap(
+/// Mints tokens again under active keys.
+pub(crate) struct Rewrapper {
+    keys: Arc<CurrentKeys>,
+    counters: Arc<RequestCounters>,
+    clock: Clock,
+}
+
+impl Rewrapper {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Rewrapper {
+            keys: Arc::clone(&handles.keys),
+            counters: Arc::clone(&handles.counters),
+            clock: Arc::clone(&handles.clock),
+        }
+    }
+
+    /// Implements [`Vault::rewrap`](crate::Vault::rewrap).
+    pub(crate) fn rewrap(
         &self,
         permit: &Permit<Rewrap>,
         tokens: &[TokenInput<'_>],
     ) -> BatchResult<Result<Rewrapped, ItemFailure>> {
-        let keys = self.shared.keys.load_full();
+        let keys = self.keys.load_full();
         let results = parallel_map::map(tokens, |input| rewrap(&keys, permit, input));
-        let now_ms = self.now_ms();
-        let mut tally = OutcomeCounter::new("rewrap");
+        let now_ms = time::unix_ms(&self.clock);
+        let mut counter = OutcomeCounter::new("rewrap");
         for result in &results {
-            tally.count(match result {
+            counter.count(match result {
                 Ok((rewrapped, opened_by)) => {
                     if let Some(by) = opened_by {
                         keys.uses.note_token_opened(by.name, now_ms);
@@ -50,11 +68,11 @@ impl Vault {
             });
         }
         let results = results.into_iter().map(|result| result.map(|(rewrapped, _)| rewrapped)).collect();
-        tally.record(&self.shared, results)
+        counter.record(&self.counters, results)
     }
 }
 
-/// What a token that carries its value was opened by.
+/// The key that opened a token which contains its value.
 #[derive(Clone, Copy)]
 struct OpenedBy {
     kind: EntityKind,

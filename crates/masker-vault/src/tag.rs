@@ -1,12 +1,12 @@
-//! What the vault remembers tokens by.
+//! The tag by which the vault remembers a token.
 
 use masker_core::{
     crypto::TokenId,
     token::{AeadBody, Token},
 };
 
-/// What tells a token from all others in 16 bytes: its id, or the first bytes of its nonce where it carries its value. It
-/// has no `Debug`: an id is a token.
+/// Identifies a token in 16 bytes: its id, or the first bytes of its nonce if it contains its value. It has no `Debug`, for
+/// an id is a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TokenTag([u8; 16]);
 

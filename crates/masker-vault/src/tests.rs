@@ -1,4 +1,4 @@
-//! The vault over the in-memory model: what must hold across failures, reloads, rotations and restarts.
+//! Tests of the vault over the in-memory store, across failures, reloads, rotations and restarts.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -36,6 +36,8 @@ use masker_types::{
 };
 
 mod backup;
+mod in_flight;
+mod in_flight_model;
 mod tombstones;
 mod stored_rows;
 mod purge;
@@ -131,7 +133,7 @@ pub(crate) async fn forget(vault: &Vault, token: &str) -> Result<bool, ItemFailu
 }
 
 #[tokio::test]
-async fn spellings_of_one_value_share_a_token_that_gives_back_the_first() {
+async fn spellings_of_one_value_share_a_token_that_returns_the_first() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let minted = bench.mint(&vault, "PHONE", &["(415) 555-2671", "+14155552671", "415.555.2671"]).await;
@@ -143,7 +145,7 @@ async fn spellings_of_one_value_share_a_token_that_gives_back_the_first() {
 }
 
 #[tokio::test]
-async fn what_is_not_durable_yet_is_not_handed_out() {
+async fn returns_no_token_before_it_is_durable() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let held = bench.store.hold_applies().await;
@@ -156,7 +158,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
             text
         }
     });
-    // The token that it will get, from the same key.
+    // The token that it will get, computed from the same key.
     let keys = ring(1, None, 1);
     let generation = keys.get(kid()).unwrap().active().keys(Mode::Live);
     let kind = EntityKind::parse("NOTE").unwrap();
@@ -166,7 +168,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
         tokio::task::yield_now().await;
     }
 
-    // The row can be seen, and neither reader answers from it.
+    // The store shows the row, but neither reader answers from it.
     let mut reading = Box::pin(value(&vault, &token));
     let mut again = Box::pin(bench.mint(&vault, "NOTE", &["early"]));
     let mut cx = task::Context::from_waker(Waker::noop());
@@ -182,7 +184,7 @@ async fn what_is_not_durable_yet_is_not_handed_out() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_acknowledges_nothing_and_the_books_stay_exact() {
+async fn a_failed_commit_acknowledges_nothing_and_counts_stay_exact() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let item = ValueInput { kind: "NOTE", value: "v", context: "" };
@@ -199,12 +201,12 @@ async fn a_commit_that_fails_acknowledges_nothing_and_the_books_stay_exact() {
 }
 
 #[tokio::test]
-async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_key() {
+async fn writes_nothing_under_a_key_that_was_retired_meanwhile() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let known = bench.token(&vault, "known").await;
 
-    // The first mint holds the writer, so the reload and after it the second mint wait in the queue, prepared under key 1.
+    // The first mint keeps the writer busy, so the reload and then the second mint, prepared under key 1, wait in the queue.
     let held = bench.store.hold_applies().await;
     let spawn = |text: &'static str| {
         let (vault, policy) = (Arc::clone(&vault), bench.policy.clone());
@@ -222,7 +224,7 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
         async move { vault.replace_keys(ring(2, Some(1), 2)).await }
     });
     let second = spawn("second");
-    // One thread runs all: once it has nothing left to do but this, the second mint waits in the queue.
+    // All tasks share one thread: when only this one is ready, the second mint waits in the queue.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -244,14 +246,14 @@ async fn nothing_prepared_before_the_keys_changed_is_written_under_the_retired_k
 }
 
 #[tokio::test]
-async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
+async fn finds_a_record_by_a_verified_alias_only() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "moved").await;
     let Ok(Token::Vault { id: target, kind, .. }) = Token::parse(&token) else { panic!("no vault token") };
     drop(vault);
 
-    // As a rotation from key 1 to key 2 leaves it: sealed under key 2, reached by an alias, the token unchanged.
+    // The rows after a rotation from key 1 to key 2: sealed under key 2, found by an alias, the token unchanged.
     let keys = ring(2, None, 2);
     let new = keys.get(kid()).unwrap().active().keys(Mode::Live);
     let index = new.token_id(kind, Context::EMPTY, "moved");
@@ -274,7 +276,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     bench.store.apply(write(alias.clone())).await.unwrap();
 
     let vault = bench.open(ring(2, None, 2)).await;
-    // The alias is enough: whether the search is blind is asked only of what it does not find.
+    // The alias is enough: missing keys matter only for values that are not found.
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
@@ -284,7 +286,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
     assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
     assert_eq!(value(&vault, &token).await.unwrap(), ("moved".to_owned(), Role::Active));
 
-    // With the alias's tag broken only the id under the old key is left.
+    // With a broken tag on the alias, only the id under the old key finds the record.
     let mut broken = alias;
     broken.tag[15] ^= 1;
     let change = RowChange::Put(RowKey::alias(index.as_bytes()), broken.encode());
@@ -297,7 +299,7 @@ async fn an_alias_leads_to_its_record_and_one_that_does_not_verify_is_no_hit() {
 }
 
 #[tokio::test]
-async fn a_search_that_would_be_blind_is_refused_and_what_is_found_is_not() {
+async fn refuses_to_mint_while_a_needed_key_is_missing() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "old").await;
@@ -314,7 +316,7 @@ async fn a_search_that_would_be_blind_is_refused_and_what_is_found_is_not() {
     assert_eq!((missed.len(), missed[0].fingerprint, missed[0].records), (1, lost, 1));
     drop(vault);
 
-    // And is back.
+    // The key is loaded again.
     let vault = bench.open(ring(2, Some(1), 3)).await;
     assert_eq!(value(&vault, &token).await, Ok(("old".to_owned(), Role::Old)));
     assert_eq!(bench.mint(&vault, "NOTE", &["old"]).await, [Ok((token, false))]);
@@ -322,7 +324,7 @@ async fn a_search_that_would_be_blind_is_refused_and_what_is_found_is_not() {
 }
 
 #[tokio::test]
-async fn grace_runs_from_the_day_a_key_became_old() {
+async fn grace_begins_when_a_key_becomes_old() {
     let bench = Bench::new();
     let grace = GracePeriod { days: 30, action: GraceAction::Refuse };
     let vault = bench.open_with_grace(ring(1, None, 1), grace).await;
@@ -341,7 +343,7 @@ async fn grace_runs_from_the_day_a_key_became_old() {
     for token in [&token, &sealed] {
         assert!(matches!(value(&vault, token).await, Err(ItemFailure::GraceExpired(_))));
     }
-    // Searching by the old key and re-minting under the new one always may use it.
+    // Searches and rewraps may use the old key even so.
     assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((token.clone(), false))]);
     let rewrapped = vault.rewrap(&permit(), &[TokenInput { token: &sealed, context: "" }]).results.remove(0).unwrap();
     assert!(rewrapped.changed && value(&vault, &rewrapped.token).await.is_ok());
@@ -350,7 +352,7 @@ async fn grace_runs_from_the_day_a_key_became_old() {
 }
 
 #[tokio::test]
-async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() {
+async fn counts_tokens_that_contain_their_value_by_the_key_that_opens_them() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.mint(&vault, "EMAIL", &["a@example.org"]).await.pop().unwrap().unwrap().0;
@@ -387,7 +389,7 @@ async fn tokens_that_carry_their_value_are_counted_by_the_key_that_opens_them() 
 }
 
 #[tokio::test]
-async fn a_policy_change_that_gives_known_values_new_tokens_is_counted() {
+async fn warns_of_a_policy_change_that_gives_known_values_new_tokens() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let policies = |text: &str| PolicySet::build(vec![("p".to_owned(), Policy::parse(text).unwrap())], None).unwrap();
@@ -401,14 +403,14 @@ async fn a_policy_change_that_gives_known_values_new_tokens_is_counted() {
         assert!(warnings[0].contains("PHONE") && warnings[0].contains("up to 2 records"), "{warnings:?}");
         assert!(vault.adopt_policies(&changed).await.unwrap().is_empty(), "told once");
     }
-    // A kind without records, and a change that makes no new tokens.
+    // A kind without records, and a change that gives no new tokens.
     let harmless = POLICY.replace("\"exact\"", "\"trim\"").replace("version = 1", "version = 2");
     assert!(vault.adopt_policies(&policies(&harmless)).await.unwrap().is_empty());
 }
 
-/// Random mints, rehydrations, forgets, failing commits, key changes and restarts, against a map of what was answered.
+/// Random mints, rehydrations, forgets, failing commits, key changes and restarts, compared with a map of the answers.
 #[tokio::test]
-async fn random_lives_agree_with_the_model() {
+async fn random_operations_agree_with_the_model() {
     let seed: u64 = std::env::var("MASKER_TEST_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("MASKER_TEST_SEED={seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -436,7 +438,7 @@ async fn life(rng: &mut ChaCha8Rng) {
                 let fault = if rng.random() { InjectedFault::NotApplied } else { InjectedFault::AppliedUnanswered };
                 bench.store.fail_next_apply(fault);
                 let item = ValueInput { kind: "NOTE", value: &text, context: "" };
-                // It fails unless nothing had to be written; what was never answered may be there or not.
+                // Fails unless nothing had to be written. An unanswered mint may be stored or not.
                 let _ = vault.tokenize(&permit(), &bench.policy, &[item]).await;
                 bench.store.clear_faults();
             }
@@ -469,9 +471,9 @@ async fn life(rng: &mut ChaCha8Rng) {
     assert!(outcome.records >= tokens.len() as u64);
 }
 
-/// The canary: a model that lost an answered record must be seen to have lost it.
+/// A canary: the comparison with the model must fail if a record is lost.
 #[tokio::test]
-async fn a_lost_record_is_noticed() {
+async fn the_model_notices_a_lost_record() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;

@@ -1,15 +1,22 @@
-//! Values to tokens.
+//! Tokenizing: values to tokens.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use super::{
-    ItemFailure, KeysInForce, Vault, VaultError,
-    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter},
-    parallel_map, records,
-    search::{self, MatchedRecord, ValueQuery},
-    writer::{MintRequest, Minted, PreparedMint},
+    ItemFailure, VaultError,
+    keys::{CurrentKeys, KeysInForce},
+    ledger::CurrentLedger,
+    mint::{MintChange, MintRequest, Minted, PreparedMint},
+    outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
+    parallel_map,
+    reader::Reader,
+    records,
+    search::{MatchedRecord, ValueQuery},
+    time::{self, Clock},
+    vault::Handles,
+    writer::WriterHandle,
 };
 use masker_access::{Operation, Permit, Tokenize};
 use masker_core::{
@@ -22,36 +29,36 @@ use masker_types::{
     mode::Mode,
 };
 
-/// One value of a request, with the context that counts for it. It has no `Debug`.
+/// One value of a request, with its context. It has no `Debug`.
 #[derive(Clone, Copy)]
 pub struct ValueInput<'a> {
     /// The kind, as the request wrote it.
     pub kind: &'a str,
     /// The value, as the request wrote it.
     pub value: &'a str,
-    /// The item's context, or the request's.
+    /// The item's own context, or else the request's.
     pub context: &'a str,
 }
 
-/// What became of one value.
+/// The result for one value.
 pub enum Tokenized {
-    /// It has this token. `created` says whether the vault minted it now, and is absent for tokens that no vault holds.
+    /// The value has this token.
     Token {
         /// The token's text.
         text: String,
-        /// Whether the vault minted it now.
+        /// Whether the vault minted it now; absent for a token without a record.
         created: Option<bool>,
     },
     /// The policy redacts its kind.
     Redacted(EntityKind),
-    /// The policy lets its kind through.
+    /// The policy passes its kind through.
     Passthrough,
-    /// It failed.
+    /// The item failed.
     Failed(ItemFailure),
 }
 
 impl Tokenized {
-    /// The token's text, where there is one.
+    /// Returns the token's text, if there is a token.
     pub fn token(&self) -> Option<&str> {
         match self {
             Tokenized::Token { text, .. } => Some(text),
@@ -68,23 +75,23 @@ pub(super) struct CheckedValue<'a> {
     pub(super) rule: TokenizeRule,
 }
 
-/// What the policy makes of a value.
+/// What the policy does with a value.
 pub(super) enum ValueAction<'a> {
     Tokenize(CheckedValue<'a>),
     Redact(EntityKind),
     Passthrough,
 }
 
-/// Holds a value against the caller's permit and the policy.
+/// Checks a value by the caller's permit and the policy.
 pub(super) fn check<'a, O: Operation>(
     permit: &Permit<O>,
     policy: &Policy,
-    subject: &ValueInput<'a>,
+    item: &ValueInput<'a>,
 ) -> Result<ValueAction<'a>, ItemFailure> {
-    let (kind, rule) = policy.rule(subject.kind).ok_or(ItemFailure::KindUnknown)?;
+    let (kind, rule) = policy.rule(item.kind).ok_or(ItemFailure::KindUnknown)?;
     permit.check_kind(kind)?;
-    let context = Context::new(subject.context).ok_or(ItemFailure::ContextLength)?;
-    permit.check_context(subject.context)?;
+    let context = Context::new(item.context).ok_or(ItemFailure::ContextLength)?;
+    permit.check_context(item.context)?;
     if rule.context_required && context.is_empty() {
         return Err(ItemFailure::ContextRequired(kind));
     }
@@ -92,20 +99,20 @@ pub(super) fn check<'a, O: Operation>(
         Action::Redact => Ok(ValueAction::Redact(kind)),
         Action::Passthrough => Ok(ValueAction::Passthrough),
         Action::Tokenize(rule) => {
-            let value = Value::new(subject.value).ok_or(ItemFailure::ValueLength)?;
+            let value = Value::new(item.value).ok_or(ItemFailure::ValueLength)?;
             Ok(ValueAction::Tokenize(CheckedValue { kind, context, value, rule: *rule }))
         }
     }
 }
 
-/// The keys of a policy's kid. The daemon does not start with a policy whose kid has no key.
+/// Returns the keys of a policy's kid. The daemon does not start with a policy whose kid has no key.
 pub(super) fn keys_of(keys: &KeysInForce, kid: Kid) -> Result<&KeyPair, ItemFailure> {
     keys.ring
         .get(kid)
         .ok_or_else(|| ItemFailure::KeyUnavailable(super::GenerationRef { kid, fingerprint: "unknown".to_owned() }))
 }
 
-/// Where an item stands after the part of the work that needs no store.
+/// The stage of an item after the work that needs no store.
 pub(super) enum TokenizeStage<'a, 'k> {
     Done(Tokenized),
     Search(Box<PendingLookup<'a, 'k>>),
@@ -118,52 +125,69 @@ pub(super) struct PendingLookup<'a, 'k> {
     pub(super) query: ValueQuery<'k>,
 }
 
-impl Vault {
-    /// Swaps values for tokens. Results keep the order of the items, and each can fail alone. A token that is returned
-    /// is durable.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store failed or the writer is overloaded: then no token was acknowledged.
-    pub async fn tokenize(
+/// Finds and mints the tokens of values.
+pub(crate) struct Tokenizer {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+    counters: Arc<RequestCounters>,
+    clock: Clock,
+}
+
+impl Tokenizer {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Tokenizer {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            writer: Arc::clone(&handles.writer),
+            counters: Arc::clone(&handles.counters),
+            clock: Arc::clone(&handles.clock),
+        }
+    }
+
+    /// Implements [`Vault::tokenize`](crate::Vault::tokenize).
+    pub(crate) async fn tokenize(
         &self,
         permit: &Permit<Tokenize>,
         policy: &Policy,
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Tokenized>, VaultError> {
-        let keys = self.shared.keys.load_full();
+        let keys = self.keys.load_full();
         let mode = permit.mode();
         let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
 
-        let mut tally = OutcomeCounter::new("tokenize");
+        let mut counter = OutcomeCounter::new("tokenize");
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
         let mut pending = Vec::new();
-        for (place, stage) in stages.into_iter().enumerate() {
+        for (position, stage) in stages.into_iter().enumerate() {
             match stage {
                 TokenizeStage::Done(result) => results.push(Some(result)),
                 TokenizeStage::Search(search) => {
                     results.push(None);
-                    pending.push((place, search));
+                    pending.push((position, search));
                 }
             }
         }
         if !pending.is_empty() {
             let found = self.find(pending.iter().map(|(_, s)| &s.query)).await?;
             let mut missing = Vec::new();
-            for ((place, pending), found) in pending.into_iter().zip(found) {
+            for ((position, pending), found) in pending.into_iter().zip(found) {
                 match found {
                     Ok(Some(found)) => {
-                        results[place] = Some(Tokenized::Token { text: found.token(), created: Some(false) });
+                        results[position] = Some(Tokenized::Token { text: found.token(), created: Some(false) });
                     }
-                    Ok(None) => missing.push((place, pending)),
-                    Err(failure) => results[place] = Some(Tokenized::Failed(failure)),
+                    Ok(None) => missing.push((position, pending)),
+                    Err(failure) => results[position] = Some(Tokenized::Failed(failure)),
                 }
             }
             if !missing.is_empty() {
-                let now_ms = self.now_ms();
+                let now_ms = time::unix_ms(&self.clock);
                 let mints = parallel_map::map(&missing, |(_, pending)| mint(&keys, mode, pending, now_ms));
-                let minted = self.writer.mint(mints).await?;
-                for ((place, _), minted) in missing.iter().zip(minted) {
-                    results[*place] = Some(match minted {
+                let minted = self.writer.commit(MintChange(mints)).await?;
+                for ((position, _), minted) in missing.iter().zip(minted) {
+                    results[*position] = Some(match minted {
                         Ok(Minted { found, created }) => {
                             Tokenized::Token { text: found.token(), created: Some(created) }
                         }
@@ -173,31 +197,23 @@ impl Vault {
             }
         }
 
-        // Every place was filled above: `Done` at once, `Search` by what was found or minted.
+        // Every result was set above: `Done` at once, `Search` by what was found or minted.
         let results: Vec<Tokenized> = results.into_iter().flatten().collect();
         debug_assert_eq!(results.len(), items.len());
         for (item, result) in items.iter().zip(&results) {
-            tally.count(outcome(&keys, policy, item, result));
+            counter.count(outcome(&keys, policy, item, result));
         }
-        Ok(tally.record(&self.shared, results))
+        Ok(counter.record(&self.counters, results))
     }
 
-    /// The first record that stands for each value, if any. What it returns is durable.
+    /// Returns the first record of each value, if any. What it returns is durable.
     pub(super) async fn find<'q, 'k: 'q>(
         &self,
         queries: impl Iterator<Item = &'q ValueQuery<'k>>,
     ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, VaultError> {
         let queries: Vec<&ValueQuery<'_>> = queries.collect();
-        let shared = &self.shared;
-        let aliases = shared.ledger.load().aliases() > 0;
-        loop {
-            let reading = shared.in_flight.reading();
-            let found = search::find_first(shared.store.as_ref(), &queries, aliases, &|| shared.count_damage()).await?;
-            let ids = found.iter().filter_map(|found| found.as_ref().ok().copied().flatten()).map(|found| found.id);
-            if !shared.in_flight.must_reread(&reading, ids).await {
-                return Ok(found);
-            }
-        }
+        let aliases = self.ledger.load().aliases() > 0;
+        self.reader.find_first(&queries, aliases).await
     }
 }
 
@@ -213,7 +229,7 @@ fn stage<'a, 'k>(
     }
 }
 
-/// Begins with an item: all that needs no store.
+/// Does the work for an item that needs no store.
 pub(super) fn begin<'a, 'k, O: Operation>(
     keys: &'k KeysInForce,
     permit: &Permit<O>,
@@ -242,8 +258,7 @@ pub(super) fn begin<'a, 'k, O: Operation>(
     }
 }
 
-/// What the writer needs to mint: the value in its own memory, and the record already sealed under the keys that were
-/// in force when the request began.
+/// Prepares a mint for the writer: copies the value, and seals the record under the keys that the request began with.
 pub(super) fn mint(keys: &KeysInForce, mode: Mode, pending: &PendingLookup<'_, '_>, now_ms: u64) -> MintRequest {
     let PendingLookup { checked, normal, pair, query } = pending;
     let value = checked.value.as_str();

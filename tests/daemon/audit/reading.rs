@@ -101,7 +101,7 @@ fn each_operation_is_recorded() {
     assert_eq!(daemon.client().metric("masker_audit_events_total{op=\"vault.purge\"}"), Some(1.0));
     assert!(daemon.client().metric("masker_audit_last_sequence").is_some_and(|last| last > 30.0));
     daemon.reload();
-    daemon.log().wait_for(1, "a rotation has ended");
+    daemon.log().wait_for(1, "rotation ended");
     daemon.stop();
 
     let events = events(&site);

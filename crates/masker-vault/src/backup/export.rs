@@ -1,9 +1,18 @@
-//! Records and tombstones out of a vault that serves.
+//! Exports the records and tombstones of a vault that serves.
 
 use std::sync::Arc;
 
-use crate::{Ledger, Vault, VaultError, VaultShared, in_flight::ReadMarker, paged_scan::PagedScan};
-use masker_access::{Permit, VaultAdmin};
+use crate::{
+    Ledger, VaultError,
+    in_flight::ReadMarker,
+    keys::CurrentKeys,
+    ledger::CurrentLedger,
+    paged_scan::PagedScan,
+    reader::Reader,
+    time::{self, Clock},
+    vault::Handles,
+    writer::WriterHandle,
+};
 use masker_core::{
     crypto::{ExportCipher, LockedMemoryError, SecretKey, export::SALT_BYTES},
     export::{EntryCounts, ExportEntry, ExportHeader, HeaderKey, PayloadSealer},
@@ -15,33 +24,33 @@ use masker_store::{
 };
 use masker_types::mode::Mode;
 
-/// Why an export ended before its end. What was sent of it is refused by an import.
+/// Why an export stopped early. An import refuses the part that was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultExportError {
     /// The store failed, or the writer.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// A row stands under a key that the vault does not make.
-    #[error("{0}; `masker vault check` says more")]
+    /// A row has a key that the vault does not create.
+    #[error("{0}; run `masker vault check`")]
     Damaged(#[from] RecordError),
-    /// A commit failed meanwhile: what was read may have gone with it.
+    /// A commit failed meanwhile: the export may have read rows that were undone.
     #[error("a commit failed while the export read; export again")]
     Uncertain,
     /// The vault is larger than a file can be.
     #[error("the vault is larger than an export can be")]
     TooLarge,
-    /// There is no locked memory to keep the file's key in.
-    #[error("the export's key cannot be kept: {0}")]
+    /// No locked memory was available for the file's key.
+    #[error("no locked memory for the export's key: {0}")]
     Memory(#[from] LockedMemoryError),
 }
 
-/// An export under way: made piece by piece, as whoever takes it asks for more.
+/// A running export. It is made piece by piece, as the caller takes it.
 pub struct RunningExport {
-    shared: Arc<VaultShared>,
-    /// The header, until it was given out.
+    reader: Arc<Reader>,
+    /// The header, until it was returned.
     header: Option<Vec<u8>>,
-    /// `None` once the end was given out.
+    /// `None` once the end was returned.
     sealer: Option<PayloadSealer>,
     records: PagedScan,
     tombstones: PagedScan,
@@ -49,27 +58,37 @@ pub struct RunningExport {
     counts: EntryCounts,
 }
 
-impl Vault {
-    /// Begins an export. All that was acknowledged by now will be in it; what is written meanwhile may be or not, and
-    /// what is erased meanwhile is out of it or has a tombstone.
-    ///
-    /// # Errors
-    /// [`VaultExportError`].
-    pub async fn export(
-        &self,
-        _permit: &Permit<VaultAdmin>,
-        vault_id: [u8; 16],
-    ) -> Result<RunningExport, VaultExportError> {
-        self.finish_pending_commits().await?;
-        let shared = Arc::clone(&self.shared);
-        let since = shared.in_flight.reading();
-        let keys = shared.keys.load_full();
+/// Exports the records of the vault.
+pub(crate) struct Exporter {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+    clock: Clock,
+}
+
+impl Exporter {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Exporter {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            writer: Arc::clone(&handles.writer),
+            clock: Arc::clone(&handles.clock),
+        }
+    }
+
+    /// Implements [`Vault::export`](crate::Vault::export).
+    pub(crate) async fn export(&self, vault_id: [u8; 16]) -> Result<RunningExport, VaultExportError> {
+        self.writer.sync_ledger().await?;
+        let since = self.reader.in_flight().read_marker();
+        let keys = self.keys.load_full();
         let file_key = SecretKey::generate(&mut rand::rng())?;
-        let header = header(&keys.ring, &shared.ledger.load(), &file_key, vault_id, shared.now_ms());
+        let header = header(&keys.ring, &self.ledger.load(), &file_key, vault_id, time::unix_ms(&self.clock));
         let bytes = header.encode();
         let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
         Ok(RunningExport {
-            shared,
+            reader: Arc::clone(&self.reader),
             header: Some(bytes),
             sealer: Some(PayloadSealer::new(cipher)),
             records: PagedScan::new(RowName::RECORDS),
@@ -92,7 +111,7 @@ fn header(
     let binding = header.binding();
     for ((kid, fingerprint), row) in &ledger.generations {
         let active = ring.by_fingerprint(*kid, *fingerprint).filter(|generation| generation.role() == Role::Active);
-        // Where the vault has no use for a key and a new record will not either, the file has none.
+        // A key that no record needs and that mints none is left out.
         if active.is_none() && row.records == 0 {
             continue;
         }
@@ -104,20 +123,20 @@ fn header(
 }
 
 impl RunningExport {
-    /// The next piece of the file; `None` at its end.
+    /// Returns the next piece of the file; `None` at its end.
     ///
-    /// Records come before tombstones: one that is erased after it was read has its tombstone still to come, and an
-    /// import lets the tombstone count.
+    /// Records come before tombstones: if a record is erased after it was read, its tombstone follows, and an import
+    /// prefers the tombstone.
     ///
     /// # Errors
-    /// [`VaultExportError`]; nothing that could be asked for comes after it.
+    /// [`VaultExportError`]; the export cannot be continued then.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, VaultExportError> {
         if let Some(header) = self.header.take() {
             return Ok(Some(header));
         }
-        // Taken out: after an error there is no more.
+        // Put back only on success: an export cannot be continued after an error.
         let Some(mut sealer) = self.sealer.take() else { return Ok(None) };
-        let store = self.shared.store.as_ref();
+        let store = self.reader.store();
         loop {
             let rows = match self.records.next(store).await.map_err(VaultError::from)? {
                 Some(rows) => Some(rows),
@@ -134,15 +153,15 @@ impl RunningExport {
                 return Ok(Some(sealed));
             }
         }
-        // What was read may belong to a commit that is under way. Only once that is durable, it was right to read it.
-        self.shared.in_flight.wait_until_idle().await;
-        if self.shared.in_flight.failed_since(&self.since) {
+        // Rows of the commit that is in flight may have been read: it must become durable first.
+        self.reader.in_flight().wait_until_idle().await;
+        if self.reader.in_flight().failed_since(&self.since) {
             return Err(VaultExportError::Uncertain);
         }
         sealer.finish().ok_or(VaultExportError::TooLarge).map(Some)
     }
 
-    /// What was given out so far.
+    /// Returns what the pieces so far contain.
     pub fn counts(&self) -> EntryCounts {
         self.counts
     }
@@ -152,6 +171,6 @@ fn entry<'a>(key: &RowKey, row: &'a [u8]) -> Result<ExportEntry<'a>, RecordError
     match RowName::parse(key)? {
         RowName::Record(id) => Ok(ExportEntry::Record(id, row)),
         RowName::Tombstone(id) => Ok(ExportEntry::Tombstone(id, row)),
-        _ => Err(RecordError::Damaged("its key is not one that was asked for")),
+        _ => Err(RecordError::Damaged("its row key is of another space")),
     }
 }

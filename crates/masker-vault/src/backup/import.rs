@@ -1,17 +1,16 @@
-//! Records and tombstones of an export into a vault that serves.
+//! Imports the records and tombstones of an export into a vault that serves.
 //!
-//! The file is read to its end before anything is written: only then it is known to be whole. What is merged and what
-//! is left alone is decided by the writer, group by group, so an import that was interrupted can be made again: what is
-//! there already is counted as present.
+//! The file is read to its end before anything is written, for only then it is known to be whole. The writer decides what
+//! to merge, group by group. An interrupted import can be repeated: records that the vault has by then are counted as
+//! present.
 
 use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
-use super::spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader};
-use crate::{
-    ItemFailure, Vault, VaultError, parallel_map, records,
-    writer::merge::{MergeCounts, MergeItem, MergeRequest},
+use super::{
+    merge::{MergeChange, MergeCounts, MergeItem},
+    spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader},
 };
-use masker_access::{Permit, VaultAdmin};
+use crate::{ItemFailure, VaultError, keys::CurrentKeys, parallel_map, records, vault::Handles, writer::WriterHandle};
 use masker_core::{
     crypto::{Fingerprint, LockedMemoryError, TokenId},
     export::ExportError,
@@ -20,34 +19,34 @@ use masker_core::{
 use masker_store::record::Record;
 use masker_types::{kind::Kid, mode::Mode};
 
-/// Why nothing was imported, or why an import ended before its end: then it can be made again.
+/// Why nothing was imported, or why an import stopped early; it can be repeated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultImportError {
-    /// It is no export, or not the one that was made.
+    /// The file is not an export, or it was changed.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// No key is loaded that opens it: those that would.
+    /// None of these keys, which would open it, is loaded.
     #[error("no key is loaded that opens this export: it needs one of {}", listed(.0))]
     Closed(Vec<(Kid, Fingerprint)>),
-    /// Records in it are under keys that are not loaded: how many under each.
+    /// Records in it need keys that are not loaded: how many need each.
     #[error(
         "records of this export need keys that are not loaded: {}; load each as MASKER_KEY_<KID>_OLD (or as \
          MASKER_KEY_<KID>) and import again; nothing was written",
         counted(.0)
     )]
     KeysMissing(BTreeMap<(Kid, Fingerprint), u64>),
-    /// The keys changed while the import ran, and one that it needs is not loaded any more.
-    #[error("the keys changed during the import; make it again: {0}")]
+    /// A key that the import needs was unloaded meanwhile.
+    #[error("the keys changed during the import; repeat it: {0}")]
     KeysChanged(ItemFailure),
     /// The store failed, or the writer.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The file that holds the export meanwhile cannot be read.
-    #[error("the export that was received cannot be read back: {0}")]
+    /// The received file failed to read.
+    #[error("failed to read the received export: {0}")]
     Spool(#[source] io::Error),
-    /// There is no locked memory to keep the file's key in.
-    #[error("the export's key cannot be kept: {0}")]
+    /// No locked memory was available for the file's key.
+    #[error("no locked memory for the export's key: {0}")]
     Memory(#[from] LockedMemoryError),
 }
 
@@ -64,10 +63,10 @@ fn counted(keys: &BTreeMap<(Kid, Fingerprint), u64>) -> String {
     keys.iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
-/// What an operator decides for one import.
+/// An operator's rules for one import.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportRules {
-    /// Whether records come back that were erased.
+    /// Whether erased records are restored.
     pub restore_erased: bool,
 }
 
@@ -76,28 +75,28 @@ pub struct ImportRules {
 pub struct ImportOutcome {
     /// Records in the export.
     pub records: u64,
-    /// Records in the export that do not open under their own key: the vault that was exported was damaged.
+    /// Records in the export that do not open under their own key: the exported vault was damaged.
     pub damaged: u64,
     /// Tombstones in the export.
     pub tombstones: u64,
-    /// What became of them.
+    /// What was merged.
     pub merged: MergeCounts,
 }
 
-impl Vault {
-    /// Merges an export into the vault: all of it is verified first, nothing in the vault is overwritten, and every
-    /// record is written under an active key. An import that was dropped or failed on the way can be made again.
-    ///
-    /// # Errors
-    /// [`VaultImportError`]. Only [`VaultImportError::Vault`], [`VaultImportError::Spool`] and [`VaultImportError::KeysChanged`] can
-    /// come after something was written.
-    pub async fn import(
-        &self,
-        _permit: &Permit<VaultAdmin>,
-        file: File,
-        rules: ImportRules,
-    ) -> Result<ImportOutcome, VaultImportError> {
-        let keys = self.shared.keys.load_full();
+/// Merges exports into the vault.
+pub(crate) struct Importer {
+    keys: Arc<CurrentKeys>,
+    writer: Arc<WriterHandle>,
+}
+
+impl Importer {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        Importer { keys: Arc::clone(&handles.keys), writer: Arc::clone(&handles.writer) }
+    }
+
+    /// Implements [`Vault::import`](crate::Vault::import).
+    pub(crate) async fn import(&self, file: File, rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
+        let keys = self.keys.load_full();
         let spool = Arc::new(Spool::open(file, &keys.ring)?);
         let mut outcome = survey(&spool, &keys.ring).await?;
         drop(keys);
@@ -115,7 +114,7 @@ impl Vault {
                 let id = TokenId::from_bytes(*item.id());
                 match item {
                     SpoolEntry::Record(raw, row) => {
-                        // One that does not decode was counted by the survey.
+                        // The survey has counted records that do not decode.
                         let Ok(record) = Record::decode(&row) else { continue };
                         let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);
                         incoming.push(MergeItem::Record { id, record, erased });
@@ -123,13 +122,13 @@ impl Vault {
                     SpoolEntry::Tombstone(_, tombstone) => incoming.push(MergeItem::Tombstone { id, tombstone }),
                 }
             }
-            let merge = MergeRequest { incoming, restore_erased: rules.restore_erased };
-            outcome.merged.add(&self.writer.merge(merge).await?.map_err(VaultImportError::KeysChanged)?);
+            let merge = MergeChange::new(incoming, rules.restore_erased);
+            outcome.merged.add(&self.writer.commit(merge).await?.map_err(VaultImportError::KeysChanged)?);
         }
     }
 }
 
-/// Reads all of an export and opens every record.
+/// Reads a whole export and opens every record.
 async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, VaultImportError> {
     let mut outcome = ImportOutcome::default();
     let mut missing: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
@@ -140,7 +139,7 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, Vau
         if items.is_empty() {
             break;
         }
-        for seen in parallel_map::map(&items, |item| look_at(ring, item)) {
+        for seen in parallel_map::map(&items, |item| entry_state(ring, item)) {
             match seen {
                 ImportEntryState::Tombstone => outcome.tombstones += 1,
                 ImportEntryState::Whole => outcome.records += 1,
@@ -162,7 +161,7 @@ enum ImportEntryState {
     KeyNotLoaded((Kid, Fingerprint)),
 }
 
-fn look_at(ring: &Keyring, item: &SpoolEntry) -> ImportEntryState {
+fn entry_state(ring: &Keyring, item: &SpoolEntry) -> ImportEntryState {
     let SpoolEntry::Record(id, row) = item else { return ImportEntryState::Tombstone };
     let Ok(record) = Record::decode(row) else { return ImportEntryState::Damaged };
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));

@@ -1,11 +1,15 @@
-//! The vault's records in a file, and back.
+//! Export and import of the vault's records.
 //!
-//! The file is that of [`masker_core::export`]. Aliases are not in it: a record knows the index of its own, and an import
-//! makes it again under the key, so that none can lead nowhere.
+//! [`masker_core::export`] defines the file. It has no aliases: an import makes them again under the active key, so that
+//! none can lead to a missing record.
 
 mod export;
 mod import;
+mod merge;
 mod spool;
 
+pub(crate) use export::Exporter;
 pub use export::{RunningExport, VaultExportError};
+pub(crate) use import::Importer;
 pub use import::{ImportOutcome, ImportRules, VaultImportError};
+pub use merge::MergeCounts;

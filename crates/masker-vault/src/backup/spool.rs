@@ -1,4 +1,4 @@
-//! An export in a file of the daemon's, read as often as it takes. It is encrypted there as it came.
+//! A received export in a file, to be read several times. The file is encrypted, as it was received.
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
@@ -23,7 +23,7 @@ pub(super) struct Spool {
     cipher: ExportCipher,
 }
 
-/// What an entry says.
+/// An entry of the export.
 pub(super) enum SpoolEntry {
     Record([u8; 16], Vec<u8>),
     Tombstone([u8; 16], TombstoneRow),
@@ -65,14 +65,14 @@ impl Spool {
             }
         }
         if loaded {
-            return Err(ExportError::Damaged("its header is not the one it was sealed with").into());
+            return Err(ExportError::Damaged("its header was changed").into());
         }
         let openers = header.keys.iter().filter(|key| key.wrapped.is_some());
         Err(VaultImportError::Closed(openers.map(|key| (key.kid, key.fingerprint)).collect()))
     }
 }
 
-/// A place in an export. Whoever reads to the end has verified all of it.
+/// A position in an export. Reading to the end verifies all of it.
 pub(super) struct SpoolCursor {
     spool: Arc<Spool>,
     at: u64,
@@ -87,14 +87,14 @@ impl SpoolCursor {
         SpoolCursor { spool: Arc::clone(spool), at, chunks: 0, last_seen: false, entries: EntryReader::default() }
     }
 
-    /// The next entries, none at the end. Reads from the disk on a thread that may block.
+    /// Returns the next entries; none at the end. Reads from the disk on a thread that may block.
     pub(super) async fn next_batch(self) -> Result<(Self, Vec<SpoolEntry>), VaultImportError> {
         let mut cursor = self;
         let read = tokio::task::spawn_blocking(move || {
             let batch = cursor.batch();
             batch.map(|batch| (cursor, batch))
         });
-        // It does not panic; a runtime that shuts down drops it.
+        // Fails only if the runtime shuts down.
         read.await.unwrap_or(Err(VaultImportError::Vault(VaultError::Stopped)))
     }
 
@@ -117,7 +117,7 @@ impl SpoolCursor {
             }
             if self.last_seen {
                 let end = self.entries.is_at_end();
-                return if end { Ok(items) } else { Err(ExportError::Damaged("it ends before its end").into()) };
+                return if end { Ok(items) } else { Err(ExportError::Damaged("it is truncated").into()) };
             }
             self.read_chunk()?;
         }
@@ -129,24 +129,24 @@ impl SpoolCursor {
         let last = length == left;
         let mut chunk = vec![0; length as usize];
         self.spool.file.read_exact_at(&mut chunk, self.at).map_err(VaultImportError::Spool)?;
-        let damaged = ExportError::Damaged("it was cut short, or a part of it is not what was written");
+        let damaged = ExportError::Damaged("it was truncated or changed");
         self.spool.cipher.open(self.chunks, last, &mut chunk).map_err(|_| damaged)?;
         self.entries.feed(&chunk);
         self.at += length;
         self.last_seen = last;
         if !last {
-            self.chunks = self.chunks.checked_add(1).ok_or(ExportError::Damaged("it is longer than any"))?;
+            self.chunks = self.chunks.checked_add(1).ok_or(ExportError::Damaged("it is too long"))?;
         }
         Ok(())
     }
 }
 
-/// The tombstones of an export beside its records: both come in the order of their ids.
+/// The tombstones of an export, read in step with its records. Both are in the order of their ids.
 pub(super) struct TombstoneReader {
-    /// `None` where there are no tombstones, or no more.
+    /// `None` if there are no more tombstones.
     cursor: Option<SpoolCursor>,
     items: std::vec::IntoIter<SpoolEntry>,
-    /// The tombstone that comes next.
+    /// The id of the next tombstone.
     next: Option<[u8; 16]>,
 }
 
@@ -156,7 +156,7 @@ impl TombstoneReader {
         TombstoneReader { cursor, items: Vec::new().into_iter(), next: None }
     }
 
-    /// Whether the export has a tombstone of this id. Ids are to be asked in their order.
+    /// Returns whether the export has a tombstone of this id. Calls must be in the order of ids.
     pub(super) async fn has(&mut self, id: &[u8; 16]) -> Result<bool, VaultImportError> {
         while self.next.is_none_or(|next| next < *id) {
             match self.items.next() {

@@ -1,4 +1,4 @@
-//! The register's rules, over the model's memory of keys alone, with the time passed in.
+//! The rules for key generations, over a ledger alone, with explicit times.
 
 use zeroize::Zeroizing;
 
@@ -15,7 +15,7 @@ fn kid() -> Kid {
     Kid::parse("K_A").unwrap()
 }
 
-/// A keyring of one kid; keys are named by a number.
+/// Returns a keyring of one kid; keys are named by a number.
 fn ring(active: u8, old: Option<u8>) -> Keyring {
     let key = |number: u8, role| {
         let bytes = std::array::from_fn(|i| number.wrapping_mul(31).wrapping_add(i as u8));
@@ -29,7 +29,7 @@ fn name(number: u8) -> (Kid, Fingerprint) {
     (kid(), ring(number, None).get(kid()).unwrap().active().fingerprint())
 }
 
-/// A vault's memory through starts with keys.
+/// A ledger through several starts with keys.
 struct Register(Ledger);
 
 impl Register {
@@ -37,7 +37,7 @@ impl Register {
         Register(Ledger::default())
     }
 
-    /// What a start or a reload with these keys comes to.
+    /// Starts or reloads with these keys.
     fn load(&mut self, keys: (u8, Option<u8>), now_ms: u64) -> Result<Vec<String>, Vec<String>> {
         self.load_as_told(keys, now_ms, false)
     }
@@ -70,7 +70,7 @@ impl Register {
     }
 }
 
-/// A record sealed under a key.
+/// Returns a record sealed under a key.
 fn record(number: u8) -> Record {
     let keyring = ring(number, None);
     let keys = keyring.get(kid()).unwrap().active().keys(Mode::Live);
@@ -81,7 +81,7 @@ fn record(number: u8) -> Record {
 }
 
 #[test]
-fn a_key_is_noted_once_and_becomes_old_when_another_is_active() {
+fn notes_a_key_once_until_another_replaces_it() {
     let mut register = Register::new();
     assert_eq!(register.load((1, None), 10), Ok(vec![]));
     assert_eq!(register.row(1), Some(GenerationRow::first_seen(10)));
@@ -100,7 +100,7 @@ fn a_key_is_noted_once_and_becomes_old_when_another_is_active() {
 }
 
 #[test]
-fn an_old_key_that_was_never_seen_is_old_from_now_and_may_be_a_mistake() {
+fn an_unseen_old_key_is_old_from_now_and_gives_a_note() {
     let mut register = Register::new();
     assert_eq!(register.load((2, Some(1)), 10), Ok(vec![]), "the first start of a vault may bring both");
     assert_eq!((register.old_since(1), register.old_since(2)), (Some(10), None));
@@ -112,7 +112,7 @@ fn an_old_key_that_was_never_seen_is_old_from_now_and_may_be_a_mistake() {
 }
 
 #[test]
-fn a_key_that_was_replaced_does_not_come_back_unless_that_is_accepted() {
+fn rejects_a_replaced_key_unless_rollback_is_accepted() {
     let mut register = Register::new();
     register.load((1, None), 1_000).unwrap();
     register.load((2, Some(1)), 2_000).unwrap();
@@ -129,26 +129,26 @@ fn a_key_that_was_replaced_does_not_come_back_unless_that_is_accepted() {
     let notes = register.load_as_told((1, Some(2)), 4_000, true).unwrap();
     assert!(matches!(&notes[..], [one] if one.starts_with("accepted as it is: ")), "{notes:?}");
     assert_eq!((register.old_since(1), register.old_since(2)), (None, Some(4_000)));
-    // From then on it is the other one that was replaced, and the flag is needed no more.
+    // From then on the other key is the replaced one, and the flag is no longer needed.
     assert_eq!(register.load((1, Some(2)), 5_000), Ok(vec![]));
     assert!(register.load((2, Some(1)), 6_000).unwrap_err()[0].contains("are swapped"));
 }
 
 #[test]
-fn the_key_that_was_active_last_is_named_where_several_came_after() {
+fn names_the_last_active_of_several_later_keys() {
     let mut register = Register::new();
     for (time, keys) in [(1, (1, None)), (2, (2, Some(1))), (3, (3, Some(2)))] {
         register.load(keys, time).unwrap();
     }
     let problems = register.load((1, None), 4).unwrap_err();
     assert!(problems[0].contains(&name(3).1.to_string()) && !problems[0].contains(&name(2).1.to_string()));
-    // An old key that is active nowhere else: nothing came after it, and it is old all the same.
+    // An old key without a successor is old all the same.
     let problems = register.load((2, Some(3)), 4).unwrap_err();
     assert!(problems[0].contains("are swapped"), "{problems:?}");
 }
 
 #[test]
-fn what_is_proven_of_an_old_key_holds_until_something_needs_it_or_it_is_active_again() {
+fn a_proof_ends_when_the_key_is_needed_or_active_again() {
     let mut register = Register::new();
     register.load((1, None), 1).unwrap();
     register.change(|draft| draft.proven(name(1), 2));
@@ -173,22 +173,26 @@ fn what_is_proven_of_an_old_key_holds_until_something_needs_it_or_it_is_active_a
 }
 
 #[test]
-fn a_value_that_is_not_found_may_be_under_a_key_that_is_not_loaded() {
+fn a_missing_key_may_hide_a_value() {
     let mut register = Register::new();
     register.load((1, None), 1).unwrap();
     register.load((2, None), 2).unwrap();
     let (both, new) = (ring(2, Some(1)), ring(2, None));
-    assert_eq!(register.0.unfound(kid(), &new), Ok(()), "nothing needs the key that is gone");
+    assert_eq!(register.0.check_not_found(kid(), &new), Ok(()), "nothing needs the key that is gone");
 
     register.change(|draft| draft.minted(&record(1)));
     let fingerprint = name(1).1.to_string();
     let missing = ItemFailure::KeyUnavailable(GenerationRef { kid: kid(), fingerprint: fingerprint.clone() });
-    assert_eq!(register.0.unfound(kid(), &new), Err(missing));
-    assert_eq!(register.0.unfound(kid(), &both), Ok(()));
-    assert_eq!(register.0.unfound(Kid::parse("K_B").unwrap(), &new), Ok(()), "another kid's values are not there");
+    assert_eq!(register.0.check_not_found(kid(), &new), Err(missing));
+    assert_eq!(register.0.check_not_found(kid(), &both), Ok(()));
+    assert_eq!(
+        register.0.check_not_found(Kid::parse("K_B").unwrap(), &new),
+        Ok(()),
+        "another kid's values are not there"
+    );
 
-    assert!(register.0.missed(&both, &BTreeSet::new()).is_empty());
-    let said = |second_tokens: BTreeSet<Kid>| register.0.missed(&new, &second_tokens).remove(0);
+    assert!(register.0.missing_key_warnings(&both, &BTreeSet::new()).is_empty());
+    let said = |second_tokens: BTreeSet<Kid>| register.0.missing_key_warnings(&new, &second_tokens).remove(0);
     let refused = said(BTreeSet::new());
     assert!(refused.starts_with(&format!("1 records need the key K_A with fingerprint {fingerprint}")), "{refused}");
     assert!(refused.contains("does not find are refused") && refused.contains("MASKER_KEY_K_A_OLD"), "{refused}");
@@ -196,7 +200,7 @@ fn a_value_that_is_not_found_may_be_under_a_key_that_is_not_loaded() {
 }
 
 #[test]
-fn the_last_use_of_a_key_only_goes_forward() {
+fn the_last_use_of_a_key_never_goes_back() {
     let mut register = Register::new();
     register.load((1, None), 1).unwrap();
     let used = |number: u8, last_ms: u64| GenerationUseSnapshot { name: name(number), last_ms, token_ms: 0, tokens: 0 };

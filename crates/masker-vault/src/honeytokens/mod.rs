@@ -1,8 +1,8 @@
-//! Honeytokens: tokens that nobody should ever use, planted where a thief would look.
+//! Honeytokens: tokens that no application uses, planted where an intruder would find them.
 //!
-//! All of them are in memory, so that a rehydration asks one set, and nothing where there are none. A honeytoken is marked
-//! before it is minted and handed out. The mark outlives the record: whoever shows a honeytoken whose record was
-//! forgotten or purged shows one all the same. It goes when an operator removes it. Marks are not part of an export.
+//! All marks are in memory, so a rehydration looks up one map, and none if there are no honeytokens. A honeytoken is marked
+//! before it is minted and returned. The mark outlives the record: a honeytoken whose record was forgotten or purged is
+//! still recognized, until an operator removes the mark. Marks are not part of an export.
 
 mod plant;
 #[cfg(test)]
@@ -12,7 +12,7 @@ mod value;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -21,8 +21,18 @@ use jiff::Timestamp;
 
 pub use plant::{HoneytokenError, HoneytokenRequest, PlantedHoneytoken};
 
-use super::{Vault, VaultError, ids::HoneytokenId, paged_scan::PagedScan, status::timestamp, tag::TokenTag};
-use masker_access::{Permit, VaultAdmin, VaultRead};
+use super::{
+    VaultError,
+    ids::HoneytokenId,
+    kept_rows::KeepRows,
+    keys::CurrentKeys,
+    paged_scan::PagedScan,
+    tag::TokenTag,
+    time::{Clock, timestamp},
+    tokenize::Tokenizer,
+    vault::Handles,
+    writer::WriterHandle,
+};
 use masker_core::token::Token;
 use masker_store::{
     RowChange, RowKey, Store, StoreError,
@@ -33,7 +43,7 @@ use masker_types::{
     limits::HONEYTOKENS_MAX,
 };
 
-/// A honeytoken, without what would let anybody use it.
+/// A honeytoken's description, without the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoneytokenStatus {
     /// The id of its mark.
@@ -42,13 +52,13 @@ pub struct HoneytokenStatus {
     pub kind: EntityKind,
     /// The key id in the token.
     pub kid: Kid,
-    /// Whether the token carries its value.
+    /// Whether the token contains its value.
     pub carries_value: bool,
     /// When it was planted.
     pub planted_at: Option<Timestamp>,
     /// Who planted it.
     pub planted_by: String,
-    /// What it is for.
+    /// Its purpose.
     pub label: String,
 }
 
@@ -72,21 +82,21 @@ struct HoneytokenIndex {
     ids: HashMap<TokenTag, HoneytokenId>,
 }
 
-/// Every honeytoken that is planted.
+/// The planted honeytokens.
 #[derive(Default)]
 pub(super) struct Honeytokens {
     any: AtomicBool,
     marks: RwLock<HoneytokenIndex>,
 }
 
-/// A mark that is being written; it is taken back unless that goes well.
+/// A mark that is being written. It is removed if this is dropped.
 struct PendingHoneytoken<'h> {
     honeytokens: &'h Honeytokens,
     id: Option<HoneytokenId>,
 }
 
 impl Honeytokens {
-    /// Reads them from the store.
+    /// Reads the honeytokens from the store.
     pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let honeytokens = Honeytokens::default();
         let mut pages = PagedScan::new(RowName::HONEYTOKENS);
@@ -102,7 +112,7 @@ impl Honeytokens {
         Ok(honeytokens)
     }
 
-    /// Which one this token is. Where there are none it is not even asked for.
+    /// Returns the honeytoken with this tag. The tag is not computed if there are no honeytokens.
     pub(super) fn find(&self, tag: impl FnOnce() -> Option<TokenTag>) -> Option<HoneytokenId> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
@@ -112,7 +122,7 @@ impl Honeytokens {
     }
 
     fn marks(&self) -> RwLockReadGuard<'_, HoneytokenIndex> {
-        // Nothing panics between the changes of the two maps.
+        // No code panics between the changes of the two maps.
         self.marks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,7 +145,7 @@ impl Honeytokens {
         self.any.store(!marks.rows.is_empty(), Ordering::Relaxed);
     }
 
-    /// Begins to mark a token.
+    /// Marks a token, for as long as its mark is being written.
     fn begin(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<PendingHoneytoken<'_>, HoneytokenError> {
         {
             let marks = self.marks();
@@ -152,7 +162,7 @@ impl Honeytokens {
 }
 
 impl PendingHoneytoken<'_> {
-    /// It is durable.
+    /// Keeps the mark, which is durable.
     fn written(mut self) {
         self.id = None;
     }
@@ -166,46 +176,57 @@ impl Drop for PendingHoneytoken<'_> {
     }
 }
 
-impl Vault {
-    /// Which honeytoken a text is, whatever else is said of it: of another context, forgotten, or relabelled. A
-    /// rehydration that goes well tells by itself.
-    pub fn honeytoken(&self, token: &str) -> Option<HoneytokenId> {
-        self.shared.honeytokens.find(|| Token::parse(token).ok().map(|token| TokenTag::of(&token)))
+/// Plants, lists and removes honeytokens.
+pub(crate) struct HoneytokenService {
+    keys: Arc<CurrentKeys>,
+    writer: Arc<WriterHandle>,
+    clock: Clock,
+    index: Arc<Honeytokens>,
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl HoneytokenService {
+    pub(crate) fn new(handles: &Handles, index: Arc<Honeytokens>, tokenizer: Arc<Tokenizer>) -> Self {
+        HoneytokenService {
+            keys: Arc::clone(&handles.keys),
+            writer: Arc::clone(&handles.writer),
+            clock: Arc::clone(&handles.clock),
+            index,
+            tokenizer,
+        }
     }
 
-    /// Every honeytoken, the first planted first.
-    pub fn honeytokens(&self, _permit: &Permit<VaultRead>) -> Vec<HoneytokenStatus> {
-        let marks = self.shared.honeytokens.marks();
+    /// Implements [`Vault::honeytoken`](crate::Vault::honeytoken).
+    pub(crate) fn honeytoken(&self, token: &str) -> Option<HoneytokenId> {
+        self.index.find(|| Token::parse(token).ok().map(|token| TokenTag::of(&token)))
+    }
+
+    /// Implements [`Vault::honeytokens`](crate::Vault::honeytokens).
+    pub(crate) fn honeytokens(&self) -> Vec<HoneytokenStatus> {
+        let marks = self.index.marks();
         marks.rows.iter().map(|(id, row)| HoneytokenStatus::new(*id, row)).collect()
     }
 
-    /// Removes a mark: durable when it returns. The token is one like any other then, and its record stays.
-    ///
-    /// # Errors
-    /// [`HoneytokenError::NotFound`], or a failure of the vault: then it is marked as before.
-    pub async fn remove_honeytoken(
-        &self,
-        _permit: &Permit<VaultAdmin>,
-        id: HoneytokenId,
-    ) -> Result<HoneytokenStatus, HoneytokenError> {
-        let status = self.shared.honeytokens.marks().rows.get(&id).map(|row| HoneytokenStatus::new(id, row));
+    /// Implements [`Vault::remove_honeytoken`](crate::Vault::remove_honeytoken).
+    pub(crate) async fn remove_honeytoken(&self, id: HoneytokenId) -> Result<HoneytokenStatus, HoneytokenError> {
+        let status = self.index.marks().rows.get(&id).map(|row| HoneytokenStatus::new(id, row));
         let status = status.ok_or(HoneytokenError::NotFound)?;
         self.unmark(id).await?;
         Ok(status)
     }
 
-    /// Has a mark written down; the token counts as marked from the beginning.
+    /// Writes a mark. The token counts as marked from the beginning.
     async fn mark(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<(), HoneytokenError> {
         let encoded = row.encode().map_err(|_| HoneytokenError::Label)?;
-        let mark = self.shared.honeytokens.begin(id, row)?;
-        self.writer.keep(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)]).await?;
+        let mark = self.index.begin(id, row)?;
+        self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)])).await?;
         mark.written();
         Ok(())
     }
 
     async fn unmark(&self, id: HoneytokenId) -> Result<(), VaultError> {
-        self.writer.keep(vec![RowChange::Remove(RowKey::honeytoken(id.as_bytes()))]).await?;
-        self.shared.honeytokens.remove(id);
+        self.writer.commit(KeepRows(vec![RowChange::Remove(RowKey::honeytoken(id.as_bytes()))])).await?;
+        self.index.remove(id);
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
-//! A honeytoken made and marked.
+//! Plants honeytokens.
 
-use super::{HoneytokenStatus, value::generate_value};
+use super::{HoneytokenService, HoneytokenStatus, value::generate_value};
 use crate::{
-    ItemFailure, Tokenized, ValueInput, Vault, VaultError,
+    ItemFailure, Tokenized, ValueInput, VaultError,
     ids::HoneytokenId,
+    mint::{MintChange, Minted},
     tag::TokenTag,
+    time,
     tokenize::{TokenizeStage, begin, mint},
-    writer::Minted,
 };
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
@@ -22,57 +23,57 @@ use masker_types::{
     limits::{HONEYTOKENS_MAX, LABEL_BYTES_MAX},
 };
 
-/// How many values are tried where the operator gives none: those that have a token already will not do.
+/// How many values are generated if the operator gives none: a value that has a token already cannot be used.
 const ATTEMPTS_MAX: u32 = 16;
 
-/// What an operator asks for.
+/// An operator's request for a honeytoken.
 #[derive(Clone, Copy)]
 pub struct HoneytokenRequest<'a> {
     /// The kind, as the request wrote it.
     pub kind: &'a str,
-    /// The value behind the token: one that nobody has. Without one, masker makes one up.
+    /// The value of the token, which must be unused. `None` generates one.
     pub value: Option<&'a str>,
     /// The context.
     pub context: &'a str,
-    /// What it is for.
+    /// Its purpose.
     pub label: &'a str,
     /// Who plants it.
     pub planted_by: &'a str,
 }
 
-/// A honeytoken, for whoever plants it.
+/// A planted honeytoken.
 #[derive(Clone)]
 pub struct PlantedHoneytoken {
     /// The token's text.
     pub token: String,
-    /// What is known of it from now on.
+    /// Its description.
     pub status: HoneytokenStatus,
 }
 
 /// Why a honeytoken was not planted or removed. The text is for the caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HoneytokenError {
-    /// The value, the kind or the context will not do.
+    /// The value, the kind or the context is invalid.
     #[error(transparent)]
     Item(#[from] ItemFailure),
     /// The policy does not tokenize the kind.
     #[error("the policy does not tokenize {0}: there is no token to plant")]
     NotTokenized(EntityKind),
-    /// Somebody may hold this token.
-    #[error("this value has a token already, and somebody may hold it; plant a value that nobody has")]
+    /// The value has a token already.
+    #[error("this value has a token already, which an application may use; plant an unused value")]
     InUse,
-    /// There are as many as may be.
-    #[error("{HONEYTOKENS_MAX} honeytokens are planted, which is as many as may be; remove some")]
+    /// The limit of honeytokens is reached.
+    #[error("{HONEYTOKENS_MAX} honeytokens are planted, which is the limit; remove some")]
     TooMany,
-    /// The label, or the name of who plants it, cannot be kept.
+    /// The label or the caller's name is too long or not printable.
     #[error(
         "a label is at most {LABEL_BYTES_MAX} bytes of UTF-8 without control characters, as is a name, which is not empty"
     )]
     Label,
-    /// There is none with this id.
+    /// No honeytoken has this id.
     #[error("there is no such honeytoken")]
     NotFound,
-    /// The vault could not write it down.
+    /// The vault failed to write it.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
@@ -83,14 +84,9 @@ impl From<StoreError> for HoneytokenError {
     }
 }
 
-impl Vault {
-    /// Plants a honeytoken: mints a token as the policy says, and marks it before it is handed out. Mark and record are
-    /// durable when it returns.
-    ///
-    /// # Errors
-    /// [`HoneytokenError`]; nothing was handed out then. A mark that was written before the vault failed stays, and is
-    /// listed.
-    pub async fn plant_honeytoken(
+impl HoneytokenService {
+    /// Implements [`Vault::plant_honeytoken`](crate::Vault::plant_honeytoken).
+    pub(crate) async fn plant_honeytoken(
         &self,
         permit: &Permit<VaultAdmin>,
         policy: &Policy,
@@ -121,12 +117,12 @@ impl Vault {
         request: &HoneytokenRequest<'_>,
         value: &str,
     ) -> Result<PlantedHoneytoken, HoneytokenError> {
-        let keys = self.shared.keys.load_full();
-        let now_ms = self.now_ms();
-        let subject = ValueInput { kind: request.kind, value, context: request.context };
-        let pending = match begin(&keys, permit, policy, &subject)? {
+        let keys = self.keys.load_full();
+        let now_ms = time::unix_ms(&self.clock);
+        let item = ValueInput { kind: request.kind, value, context: request.context };
+        let pending = match begin(&keys, permit, policy, &item)? {
             TokenizeStage::Search(pending) => pending,
-            // It carries its value: nobody has it, but who has a token of the same value.
+            // The token contains its value, so it is new, or deterministic and the same as for an equal value.
             TokenizeStage::Done(Tokenized::Token { text, .. }) => {
                 let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
                 let status = self.mark_token(&token, request, now_ms).await?;
@@ -135,7 +131,7 @@ impl Vault {
             TokenizeStage::Done(Tokenized::Failed(failure)) => return Err(failure.into()),
             TokenizeStage::Done(Tokenized::Redacted(_) | Tokenized::Passthrough) => return Err(HoneytokenError::InUse),
         };
-        for found in self.find(std::iter::once(&pending.query)).await? {
+        for found in self.tokenizer.find(std::iter::once(&pending.query)).await? {
             if found?.is_some() {
                 return Err(HoneytokenError::InUse);
             }
@@ -143,25 +139,25 @@ impl Vault {
         let checked = &pending.checked;
         let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: pending.query.active_id() };
         let status = self.mark_token(&token, request, now_ms).await?;
-        let minted = self.writer.mint(vec![mint(&keys, permit.mode(), &pending, now_ms)]).await;
+        let minted = self.writer.commit(MintChange(vec![mint(&keys, permit.mode(), &pending, now_ms)])).await;
         let refused = match minted.map(|mut minted| minted.pop()) {
             Ok(Some(Ok(Minted { found, created: true }))) => {
                 let text = found.token();
                 if text == token.to_text() {
                     return Ok(PlantedHoneytoken { token: text, status });
                 }
-                // The keys changed in between: another token, which is to be marked in the place of the first.
+                // The keys changed in between, so the token is another one: mark that instead.
                 let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
                 let marked = self.mark_token(&token, request, now_ms).await;
                 self.unmark(status.id).await?;
                 return Ok(PlantedHoneytoken { token: text, status: marked? });
             }
-            // Minted for somebody else in between.
+            // Another request minted it in between.
             Ok(Some(Ok(_)) | None) => HoneytokenError::InUse,
             Ok(Some(Err(failure))) => failure.into(),
             Err(failed) => failed.into(),
         };
-        // What failed first is what the operator must know.
+        // The first failure is the one to report.
         drop(self.unmark(status.id).await);
         Err(refused)
     }

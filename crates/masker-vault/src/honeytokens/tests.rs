@@ -22,7 +22,7 @@ fn listed(vault: &Vault) -> Vec<HoneytokenStatus> {
     vault.honeytokens(&permit())
 }
 
-/// Whether rehydrating a token tells that it is a honeytoken.
+/// Returns whether rehydrating a token reports a honeytoken.
 async fn tells(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| found.honeytoken.is_some())
@@ -33,7 +33,7 @@ fn marked(vault: &Vault, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_honeytoken_is_a_token_like_any_other_but_for_its_mark() {
+async fn marks_a_honeytoken_that_otherwise_is_an_ordinary_token() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let kinds = ["PHONE", "NOTE", "EMAIL"];
@@ -66,7 +66,7 @@ async fn a_honeytoken_is_a_token_like_any_other_but_for_its_mark() {
 }
 
 #[tokio::test]
-async fn a_value_that_has_a_token_is_not_planted() {
+async fn refuses_to_plant_a_value_that_has_a_token() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let held = bench.token(&vault, "somebody's").await;
@@ -80,13 +80,13 @@ async fn a_value_that_has_a_token_is_not_planted() {
             matches!(plant(&bench, &vault, given(kind, value)).await, Err(HoneytokenError::InUse)),
             "planted twice"
         );
-        // Whoever tokenizes the value gets the honeytoken, so it must be nobody's.
+        // Tokenizing the value returns the honeytoken, so the value must be unused.
         assert_eq!(bench.mint(&vault, kind, &[value]).await.remove(0).unwrap().0, planted.token);
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_planted_is_refused_and_leaves_no_mark() {
+async fn a_refused_request_leaves_no_mark() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let long = "l".repeat(129);
@@ -109,7 +109,7 @@ async fn what_cannot_be_planted_is_refused_and_leaves_no_mark() {
 }
 
 #[tokio::test]
-async fn nothing_is_handed_out_that_is_not_marked() {
+async fn returns_no_token_whose_mark_is_not_written() {
     let request = HoneytokenRequest { kind: "NOTE", value: Some("bait"), ..REQUEST };
     for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
@@ -117,7 +117,7 @@ async fn nothing_is_handed_out_that_is_not_marked() {
         bench.store.fail_next_apply(fault);
         assert!(matches!(plant(&bench, &vault, request).await, Err(HoneytokenError::Vault(_))));
         assert_eq!((listed(&vault).len(), vault.records()), (0, 0), "{fault:?}");
-        // The value is as free as before.
+        // The value is still unused.
         let planted = plant(&bench, &vault, request).await.unwrap();
         drop(vault);
         let vault = bench.open(ring(1, None, 2)).await;
@@ -126,7 +126,7 @@ async fn nothing_is_handed_out_that_is_not_marked() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_minted_after_all_leaves_no_mark() {
+async fn a_failed_mint_leaves_no_mark() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     bench.token(&vault, "under a key that is lost").await;
@@ -138,7 +138,7 @@ async fn a_token_that_is_not_minted_after_all_leaves_no_mark() {
 }
 
 #[tokio::test]
-async fn the_mark_outlives_the_record_and_goes_when_it_is_removed() {
+async fn the_mark_outlives_the_record_until_it_is_removed() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let planted = plant(&bench, &vault, REQUEST).await.unwrap();

@@ -1,4 +1,4 @@
-//! Values that look like what they stand in for, and are nobody's.
+//! Generated values that look real and belong to nobody.
 
 use rand::{Rng, RngExt};
 
@@ -10,9 +10,9 @@ const SYLLABLES: [&str; 24] = [
     "tav", "ulm", "ver", "wis", "xan", "yor", "zel", "ash",
 ];
 
-/// A value of a kind, as its normalizer would find it. Telephone numbers, addresses and domains are from the ranges that
-/// are set aside for fiction and documentation (555-01XX; RFC 5737, RFC 3849, RFC 2606); dates are of people who are dead
-/// by now; numbers are no valid card number; names and texts are random.
+/// Returns a random value of a kind, in its normal form. Telephone numbers, addresses and domains are from the ranges
+/// reserved for fiction and documentation (555-01XX; RFC 5737, RFC 3849, RFC 2606). Dates are in the 19th century. Numbers
+/// are not valid card numbers. Names and texts are random.
 pub(super) fn generate_value(kind: EntityKind, normalizer: Normalizer, rng: &mut impl Rng) -> String {
     if kind.as_str().contains("MAIL") {
         let domain = ["com", "net", "org"][rng.random_range(0..3)];
@@ -56,7 +56,7 @@ fn capital(word: &str) -> String {
     first.to_ascii_uppercase() + rest
 }
 
-/// 16 digits whose last is not the one that the Luhn formula gives.
+/// Returns 16 digits with a wrong Luhn check digit.
 fn invalid_card_number(rng: &mut impl Rng) -> String {
     let mut digits: Vec<u32> = (0..15).map(|_| rng.random_range(0..10)).collect();
     let check = (10 - luhn_sum(&digits) % 10) % 10;
@@ -64,13 +64,13 @@ fn invalid_card_number(rng: &mut impl Rng) -> String {
     digits.into_iter().filter_map(|digit| char::from_digit(digit, 10)).collect()
 }
 
-/// What the Luhn formula sums up for 15 digits that lack their check digit.
+/// Returns the Luhn sum of 15 digits without their check digit.
 fn luhn_sum(digits: &[u32]) -> u32 {
-    let weighed = digits.iter().enumerate().map(|(place, digit)| match place % 2 {
+    let weighted = digits.iter().enumerate().map(|(index, digit)| match index % 2 {
         0 => digit * 2 / 10 + digit * 2 % 10,
         _ => *digit,
     });
-    weighed.sum()
+    weighted.sum()
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     use masker_types::kind::Value;
 
     #[test]
-    fn every_normalizer_finds_what_it_looks_for() {
+    fn values_are_in_normal_form() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let kind = EntityKind::parse("THING").unwrap();
         for normalizer in Normalizer::ALL {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_from_the_ranges_that_nobody_has() {
+    fn values_are_from_reserved_ranges() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let kind = EntityKind::parse("THING").unwrap();
         for _ in 0..500 {

@@ -1,7 +1,7 @@
-//! Rotations driven to their end: step after step, at the pace that the vault's other work leaves.
+//! Drives rotations to their end, step by step, at a pace that leaves room for requests.
 
 use std::{
-    sync::{MutexGuard, PoisonError, atomic::Ordering},
+    sync::{MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,28 +12,28 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    RotationId, RotationTracker, RotationsState, StepBudget,
+    RotationId, RotationService, RotationTracker, RotationsState, StepBudget,
     proof::ProofScan,
     step::{Prefetched, StepProgress},
 };
-use crate::{Vault, VaultError};
+use crate::{VaultError, time};
 use masker_audit::{AuditEvent, AuditOperation, DetailValue};
 use masker_store::record::RotationRow;
 use masker_types::limits::{ROTATION_RECORDS_MAX, ROTATION_RECORDS_MIN};
 
-/// Pause after a step that failed, such as on a full disk.
+/// The pause after a step that failed, on a full disk for example.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Fewer requests than these during a step are none to make room for.
+/// A step makes room for requests only if at least this many came during it.
 const REQUESTS_FEW: u64 = 3;
-/// Steps in which a rotation that is throttled spends what it may in a second.
+/// The steps a second of a rotation with a limit of rows.
 const STEPS_PER_SECOND: u64 = 10;
 
 /// What this process knows of a rotation beside its row.
 #[derive(Default)]
 pub(crate) struct RotationProgress {
-    /// When this process began with it, in milliseconds of Unix time, and how many records were done by then.
+    /// When this process began to drive it, in milliseconds of Unix time, and how many records were done by then.
     pub(super) began: Option<(u64, u64)>,
-    /// The proving pass, while it is not being stepped.
+    /// The proving pass, between its steps.
     pass: Option<ProofScan>,
 }
 
@@ -44,11 +44,11 @@ impl RotationTracker {
     }
 
     pub(super) fn take_prefetched(&self) -> Option<Prefetched> {
-        self.state().ahead.take()
+        self.state().prefetched.take()
     }
 
-    pub(super) fn set_prefetched(&self, ahead: Prefetched) {
-        self.state().ahead = Some(ahead);
+    pub(super) fn set_prefetched(&self, prefetched: Prefetched) {
+        self.state().prefetched = Some(prefetched);
     }
 
     pub(super) fn take_proof_scan(&self, id: RotationId) -> ProofScan {
@@ -61,7 +61,7 @@ impl RotationTracker {
 }
 
 impl RotationsState {
-    /// What is known of this rotation; of another one nothing is remembered.
+    /// Returns the progress of this rotation, and drops that of any other.
     fn progress_of(&mut self, id: RotationId) -> &mut RotationProgress {
         if self.progress.as_ref().is_none_or(|(of, _)| *of != id) {
             self.progress = None;
@@ -74,10 +74,10 @@ impl RotationsState {
     }
 }
 
-impl Vault {
-    /// Drives rotations until told to stop: those that were begun before the process started, too.
-    pub async fn drive_rotations(&self, mut stop: watch::Receiver<bool>) {
-        let mut pace = StepPacer::default();
+impl RotationService {
+    /// Implements [`Vault::drive_rotations`](crate::Vault::drive_rotations).
+    pub(crate) async fn drive_rotations(&self, mut stop: watch::Receiver<bool>) {
+        let mut pacer = StepPacer::default();
         let mut failing = false;
         loop {
             if *stop.borrow() {
@@ -85,14 +85,14 @@ impl Vault {
             }
             let Some((id, row)) = self.running().or_else(|| self.next_dry_run()) else {
                 tokio::select! {
-                    () = self.shared.rotations.wake.notified() => continue,
+                    () = self.tracker.wake.notified() => continue,
                     stopped = stop.wait_for(|stop| *stop) => return drop(stopped),
                 }
             };
             self.set_started(id, &row);
             let (began, requests) = (Instant::now(), self.requests());
-            let budget = StepBudget { records: within(pace.records, row.rows_per_second_max) };
-            let stepped = match self.shared.ledger.load().rotations.contains_key(&id) {
+            let budget = StepBudget { records: step_records(pacer.records, row.rows_per_second_max) };
+            let stepped = match self.ledger.load().rotations.contains_key(&id) {
                 true => self.step_rotation(budget).await,
                 false => self.step_dry_run(id, budget).await,
             };
@@ -100,14 +100,14 @@ impl Vault {
                 Ok(StepProgress::Read(read)) => {
                     failing = false;
                     let took = began.elapsed();
-                    let rest = pace.after_step(self.requests() - requests, took);
-                    rest.max(pause_for(read, row.rows_per_second_max).saturating_sub(took))
+                    let rest = pacer.after_step(self.requests() - requests, took);
+                    rest.max(step_duration_min(read, row.rows_per_second_max).saturating_sub(took))
                 }
                 Ok(StepProgress::Idle) => Duration::ZERO,
                 Err(VaultError::Stopped) => return,
                 Err(failed) => {
                     if !failing {
-                        warn!(rotation = %id, error = %failed, "a rotation waits: its step failed, and is tried again");
+                        warn!(rotation = %id, error = %failed, "failed to step a rotation; retrying");
                     }
                     failing = true;
                     PAUSE
@@ -123,25 +123,25 @@ impl Vault {
     }
 
     fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.counters.requests()
     }
 
     fn set_started(&self, id: RotationId, row: &RotationRow) {
-        let now_ms = self.now_ms();
-        let mut state = self.shared.rotations.state();
+        let now_ms = time::unix_ms(&self.clock);
+        let mut state = self.tracker.state();
         state.progress_of(id).began.get_or_insert((now_ms, row.rows_resealed + row.rows_failed));
     }
 
-    /// Tells both logs of the end of a rotation that was just driven.
+    /// Writes the end of a rotation to the log and to the audit log, if this step ended it.
     async fn log_rotation_end(&self, id: RotationId) {
         let Some(status) = self.find_rotation(id).filter(|status| status.finished_at.is_some()) else { return };
         let state = status.state.as_str();
         if let Some(detail) = &status.detail {
             warn!(rotation = %id, state, rows = status.rows_resealed, failed = status.rows_failed, "{detail}");
         } else {
-            info!(rotation = %id, state, rows = status.rows_resealed, "a rotation has ended");
+            info!(rotation = %id, state, rows = status.rows_resealed, "rotation ended");
         }
-        let Some(log) = self.shared.audit.get() else { return };
+        let Some(log) = self.audit_anchor.log() else { return };
         let (id, kid, old_kid) = (id.to_string(), status.new_kid.to_string(), status.old_kid.to_string());
         let fingerprint = status.fingerprint.to_string();
         let detail = [
@@ -156,12 +156,12 @@ impl Vault {
         if let Err(failed) =
             log.record(&AuditEvent { detail: &detail, ..AuditEvent::new(AuditOperation::RotationEnd, state) }).await
         {
-            warn!(rotation = id, error = %failed, "the audit log was not told of a rotation's end");
+            warn!(rotation = id, error = %failed, "failed to record the end of a rotation in the audit log");
         }
     }
 }
 
-/// How much a step does, by what else the daemon has to do.
+/// Sets the size of steps by the requests that come meanwhile.
 struct StepPacer {
     records: usize,
 }
@@ -173,29 +173,28 @@ impl Default for StepPacer {
 }
 
 impl StepPacer {
-    /// Takes account of a step that took so long, and of the requests that were worked on meanwhile. Says how long to rest
-    /// before the next one.
+    /// Adjusts to a step that took so long and to the requests during it. Returns how long to rest before the next one.
     fn after_step(&mut self, requests: u64, took: Duration) -> Duration {
         if requests < REQUESTS_FEW {
             self.records = (self.records * 2).min(ROTATION_RECORDS_MAX);
             return Duration::ZERO;
         }
         self.records = (self.records / 4).max(ROTATION_RECORDS_MIN);
-        // Half of the time belongs to the requests alone.
+        // The requests get half of the time to themselves.
         took
     }
 }
 
-/// The records of a step under a limit of so many a second.
-fn within(records: usize, per_second_max: u64) -> usize {
+/// Returns the records of a step under a limit of rows a second.
+fn step_records(records: usize, per_second_max: u64) -> usize {
     match per_second_max {
         0 => records,
         limit => records.min(usize::try_from(limit.div_ceil(STEPS_PER_SECOND)).unwrap_or(records)),
     }
 }
 
-/// How long a step over so many records must take at least under a limit of so many a second.
-fn pause_for(records: usize, per_second_max: u64) -> Duration {
+/// Returns how long a step over so many records must take at least under a limit of rows a second.
+fn step_duration_min(records: usize, per_second_max: u64) -> Duration {
     match per_second_max {
         0 => Duration::ZERO,
         limit => Duration::from_secs_f64(records as f64 / limit as f64),
@@ -207,24 +206,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_shrink_beside_requests_and_grow_without_them() {
-        let (mut pace, took) = (StepPacer::default(), Duration::from_millis(7));
+    fn steps_shrink_with_requests_and_grow_without_them() {
+        let (mut pacer, took) = (StepPacer::default(), Duration::from_millis(7));
         for _ in 0..10 {
-            assert_eq!(pace.after_step(0, took), Duration::ZERO);
+            assert_eq!(pacer.after_step(0, took), Duration::ZERO);
         }
-        assert_eq!(pace.records, ROTATION_RECORDS_MAX);
-        assert_eq!((pace.after_step(100, took), pace.records), (took, ROTATION_RECORDS_MAX / 4));
+        assert_eq!(pacer.records, ROTATION_RECORDS_MAX);
+        assert_eq!((pacer.after_step(100, took), pacer.records), (took, ROTATION_RECORDS_MAX / 4));
         for _ in 0..10 {
-            pace.after_step(100, took);
+            pacer.after_step(100, took);
         }
-        assert_eq!(pace.records, ROTATION_RECORDS_MIN);
+        assert_eq!(pacer.records, ROTATION_RECORDS_MIN);
     }
 
     #[test]
-    fn a_limit_is_kept_to_by_small_steps_and_pauses() {
-        assert_eq!((within(1_024, 0), pause_for(1_024, 0)), (1_024, Duration::ZERO));
-        assert_eq!((within(1_024, 500), pause_for(50, 500)), (50, Duration::from_millis(100)));
-        assert_eq!((within(1_024, 1), pause_for(1, 1)), (1, Duration::from_secs(1)));
-        assert_eq!(within(16, u64::MAX), 16);
+    fn keeps_a_limit_by_small_steps_and_pauses() {
+        assert_eq!((step_records(1_024, 0), step_duration_min(1_024, 0)), (1_024, Duration::ZERO));
+        assert_eq!((step_records(1_024, 500), step_duration_min(50, 500)), (50, Duration::from_millis(100)));
+        assert_eq!((step_records(1_024, 1), step_duration_min(1, 1)), (1, Duration::from_secs(1)));
+        assert_eq!(step_records(16, u64::MAX), 16);
     }
 }

@@ -1,19 +1,19 @@
-//! Dry runs: every record is opened and sealed as in a rotation, and nothing is written.
+//! Dry runs: every record is opened and sealed as in a rotation, but nothing is written.
 
-use super::{RotationError, RotationId, StepBudget, step::StepProgress};
-use crate::{Vault, VaultError};
+use super::{RotationError, RotationId, RotationService, StepBudget, step::StepProgress};
+use crate::{VaultError, time};
 use masker_store::record::{RotationFault, RotationRow, RotationState};
 
 /// Dry runs that are remembered after their end.
 const DRY_RUNS_KEPT_MAX: usize = 20;
 
-impl Vault {
+impl RotationService {
     pub(super) fn begin_dry_run(&self, id: RotationId, mut row: RotationRow) -> Result<(), RotationError> {
         if let Some((running, _)) = self.running() {
             return Err(RotationError::Running(running));
         }
-        row.rows_total = super::KeyMove::of(&row).remaining(&self.shared.ledger.load()).0;
-        let dry_runs = &mut self.shared.rotations.state().dry_runs;
+        row.rows_total = super::KeyMove::of(&row).remaining(&self.ledger.load()).0;
+        let dry_runs = &mut self.tracker.state().dry_runs;
         if let Some((running, _)) = dry_runs.iter().find(|(_, row)| row.is_running()) {
             return Err(RotationError::Running(*running));
         }
@@ -24,20 +24,20 @@ impl Vault {
         Ok(())
     }
 
-    /// The dry run that goes on, if any.
+    /// Returns the dry run that is running, if any.
     pub(super) fn running_dry_run(&self) -> Option<RotationId> {
         self.next_dry_run().map(|(id, _)| id)
     }
 
     pub(super) fn next_dry_run(&self) -> Option<(RotationId, RotationRow)> {
-        let state = self.shared.rotations.state();
+        let state = self.tracker.state();
         state.dry_runs.iter().find(|(_, row)| row.is_running()).map(|(id, row)| (*id, row.clone()))
     }
 
-    /// Whether this is the id of a dry run; it has ended then.
+    /// Cancels the dry run of this id. Returns whether there is one.
     pub(super) fn cancel_dry_run(&self, id: RotationId) -> Result<bool, RotationError> {
-        let now_ms = self.now_ms();
-        match self.shared.rotations.state().dry_runs.get_mut(&id) {
+        let now_ms = time::unix_ms(&self.clock);
+        match self.tracker.state().dry_runs.get_mut(&id) {
             None => Ok(false),
             Some(row) if row.is_running() => {
                 row.end(RotationState::Cancelled, now_ms);
@@ -47,15 +47,15 @@ impl Vault {
         }
     }
 
-    /// Does one step of a dry run.
+    /// Steps a dry run.
     pub(super) async fn step_dry_run(&self, id: RotationId, budget: StepBudget) -> Result<StepProgress, VaultError> {
-        let Some(row) = self.shared.rotations.state().dry_runs.get(&id).filter(|row| row.is_running()).cloned() else {
+        let Some(row) = self.tracker.state().dry_runs.get(&id).filter(|row| row.is_running()).cloned() else {
             return Ok(StepProgress::Idle);
         };
-        let keys = self.shared.keys.load_full();
+        let keys = self.keys.load_full();
         let visited = self.visit(&keys.ring, &row, budget).await?;
-        let now_ms = self.now_ms();
-        let mut state = self.shared.rotations.state();
+        let now_ms = time::unix_ms(&self.clock);
+        let mut state = self.tracker.state();
         let Some(row) = state.dry_runs.get_mut(&id).filter(|row| row.is_running()) else {
             return Ok(StepProgress::Idle);
         };
@@ -69,7 +69,7 @@ impl Vault {
         row.conflicts += visited.conflicts;
         row.cursor = visited.cursor.map(|id| *id.as_bytes());
         if visited.cursor.is_none() {
-            // Records that came or went meanwhile were not counted in the beginning.
+            // Records that were written or erased meanwhile were not counted at the beginning.
             row.rows_total = row.rows_resealed + row.rows_failed;
             match row.rows_failed {
                 0 => row.end(RotationState::Done, now_ms),

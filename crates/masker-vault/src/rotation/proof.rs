@@ -1,22 +1,21 @@
-//! The proving pass: every row read again, every record opened and every alias verified, to show that nothing is left
-//! under the keys that records were moved from.
+//! The proving pass: reads every row again, opens every record and verifies every alias, to show that nothing is left under
+//! the keys that records were moved from.
 //!
-//! What is written while it goes on is known from the books, which change with every commit: a key is proven unneeded
-//! where the pass found nothing under it and the books, at its end, have nothing under it either. So nothing escapes that
-//! comes behind the pass.
+//! The ledger counts what is written behind the pass. A key is proven unneeded if the pass found nothing under it and the
+//! ledger, at its end, counts nothing under it either.
 
 use super::{
-    KeyMove, RotationId,
+    KeyMove, RotationId, RotationService,
     step::{RotationTransition, StepProgress},
 };
 use crate::{
-    Vault, VaultError,
+    VaultError,
     paged_scan::PagedScan,
     record_count::{Census, CensusCount},
 };
 use masker_store::record::{RotationRow, RowName};
 
-/// How far a proving pass is. It begins anew after a restart.
+/// The state of a proving pass. The pass starts over after a restart.
 pub(super) struct ProofScan {
     records: PagedScan,
     aliases: PagedScan,
@@ -34,20 +33,20 @@ impl Default for ProofScan {
 }
 
 impl ProofScan {
-    /// Whether it found nothing that is left under the keys of this route, and nothing that could hide it.
-    fn proves(&self, route: &KeyMove) -> bool {
+    /// Returns whether it found nothing under the source keys, and no damage that could hide something.
+    fn proves(&self, key_move: &KeyMove) -> bool {
         let outcome = &self.count.outcome;
-        let left = self.count.by_key.iter().any(|(name, counts)| route.leaves(*name) && *counts != (0, 0));
+        let left = self.count.by_key.iter().any(|(name, counts)| key_move.has_source(*name) && *counts != (0, 0));
         !left && outcome.damaged_records == 0 && outcome.damaged_aliases == 0
     }
 }
 
-impl Vault {
-    /// Reads some rows of the proving pass; at its end, ends the rotation.
+impl RotationService {
+    /// Reads some rows of the proving pass. At its end, ends the rotation.
     pub(super) async fn prove_rotation(&self, id: RotationId, row: &RotationRow) -> Result<StepProgress, VaultError> {
-        let mut pass = self.shared.rotations.take_proof_scan(id);
-        let store = self.shared.store.as_ref();
-        let keys = self.shared.keys.load_full();
+        let mut pass = self.tracker.take_proof_scan(id);
+        let store = self.reader.store();
+        let keys = self.keys.load_full();
         let mut census = Census::resume(store, &keys.ring, std::mem::take(&mut pass.count));
         let mut read = None;
         if let Some(rows) = pass.records.next(store).await? {
@@ -60,13 +59,13 @@ impl Vault {
         pass.count = census.count;
         match read {
             Some(read) => {
-                self.shared.rotations.set_proof_scan(id, pass);
+                self.tracker.set_proof_scan(id, pass);
                 Ok(StepProgress::Read(read))
             }
             None => {
                 let proven = RotationTransition::Proven(pass.proves(&KeyMove::of(row)));
-                // It may have been cancelled meanwhile, which ends it as well.
-                drop(self.writer.change_rotation(id, proven).await?);
+                // Fails only if the rotation was cancelled meanwhile, which ends it as well.
+                drop(self.transition(id, proven).await?);
                 Ok(StepProgress::Read(0))
             }
         }

@@ -1,4 +1,4 @@
-//! One record moved to another key: opened, sealed again, and given the alias by which its value is found there.
+//! Moves one record to another key: opens it, seals it again, and gives it the alias by which its value is found there.
 
 use rand::CryptoRng;
 
@@ -20,31 +20,31 @@ use masker_types::{
 /// A record to be written under the target key.
 pub(crate) struct ResealedRecord {
     pub(crate) id: TokenId,
-    /// The row that was read: where another stands by now, this is not written.
+    /// The row that was read. If the store has another one by now, the record is not written.
     pub(crate) before: Row,
-    /// The record as it is to be, with its alias.
+    /// The record to write, with its alias.
     pub(crate) after: Record,
-    /// The alias that leads to it, with its index.
+    /// The alias that leads to the record, with its index.
     pub(crate) alias: Option<(TokenId, Alias)>,
 }
 
-/// What is to become of a record.
+/// What to do with a record.
 pub(crate) enum ResealPlan {
-    /// It is none of those to be moved.
+    /// Leave it: it is not to be moved.
     Leave,
-    /// It is moved.
+    /// Move it.
     Reseal(Box<ResealedRecord>),
-    /// It is one, or may be one, and cannot be moved.
+    /// Report it: it should or may have to be moved, and cannot be.
     Fail(TokenId, ResealFailure),
 }
 
-/// Decides what becomes of a record, and seals it again under the target where it is to be moved.
+/// Decides what to do with a record, and seals it under the target if it is to be moved.
 ///
-/// The token stays as it is: kind, kid and id are those under which it was minted. Where the id of the value under the
-/// target key is another, an alias from there leads to it.
+/// The token does not change: kind, kid and id stay those under which it was minted. If the value's id under the target key
+/// is another one, an alias from that id leads to the record.
 pub(crate) fn plan(
     ring: &Keyring,
-    route: &KeyMove,
+    key_move: &KeyMove,
     target: &Generation,
     id: TokenId,
     row: &Row,
@@ -52,7 +52,7 @@ pub(crate) fn plan(
     rng: &mut impl CryptoRng,
 ) -> ResealPlan {
     let Ok(record) = Record::decode(row) else { return ResealPlan::Fail(id, ResealFailure::Undecodable) };
-    if !route.moves(&record) {
+    if !key_move.moves(&record) {
         return ResealPlan::Leave;
     }
     let fingerprint = Fingerprint::from_bytes(record.fingerprint);
@@ -67,7 +67,7 @@ pub(crate) fn plan(
     }
 }
 
-/// `None` where the record does not open in this mode.
+/// Returns `None` if the record does not open in this mode.
 fn reseal(
     source: &Generation,
     target: &Generation,

@@ -1,27 +1,27 @@
-//! How rotations stand, for people and programs.
+//! The status of rotations.
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
-use super::{RotationId, RotationsState};
-use crate::{Vault, status::timestamp};
+use super::{RotationId, RotationService, RotationsState};
+use crate::time::{self, timestamp};
 use masker_core::crypto::Fingerprint;
 use masker_store::record::{RotationFault, RotationRow, RotationState};
 use masker_types::kind::Kid;
 
-/// What a rotation does now.
+/// The phase of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RotationPhase {
-    /// It goes through the records.
+    /// It moves records.
     Moving,
-    /// Every record was visited; it reads everything again.
+    /// It has visited every record, and reads all rows again.
     Proving,
-    /// Nothing any more.
+    /// It has ended.
     Ended,
 }
 
 impl RotationPhase {
-    /// The name that operators and clients see.
+    /// Returns the name that operators and clients see.
     pub const fn as_str(self) -> &'static str {
         match self {
             RotationPhase::Moving => "moving",
@@ -31,7 +31,7 @@ impl RotationPhase {
     }
 }
 
-/// How a rotation stands.
+/// The status of a rotation.
 #[derive(Clone, Debug)]
 pub struct RotationStatus {
     /// Its id.
@@ -44,54 +44,54 @@ pub struct RotationStatus {
     pub old_kid: Kid,
     /// Whether nothing is written.
     pub dry_run: bool,
-    /// How it stands.
+    /// Its state.
     pub state: RotationState,
-    /// What it does now.
+    /// Its phase.
     pub phase: RotationPhase,
-    /// Records that were or are to be moved.
+    /// Records to move, including those that were moved.
     pub rows_total: u64,
-    /// Records that are dealt with: moved, or failed.
+    /// Records that were moved or that failed.
     pub rows_done: u64,
     /// Records that were moved.
     pub rows_resealed: u64,
     /// Records that could not be moved.
     pub rows_failed: u64,
-    /// Records that were moved and are not found by their value any more, because the vault has a second token for it.
+    /// Moved records that are no longer found by their value, because the vault has a second token for it.
     pub conflicts: u64,
-    /// Records dealt with in a second, since this process began with it.
+    /// Records done a second, since this process began to drive it.
     pub rows_per_second: f64,
-    /// Rows a second at most; 0 for as many as there is room for.
+    /// The most rows a second; 0 for no limit.
     pub rows_per_second_max: u64,
-    /// When it will be through the records at this rate, in seconds; `None` where that is not known.
+    /// Seconds until all records are moved at this rate; `None` if unknown.
     pub eta_seconds: Option<u64>,
-    /// When it was begun.
+    /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// The first records that could not be moved, by their ids, and why.
     pub failures: Vec<(String, &'static str)>,
-    /// What an operator should know and do, where it failed.
+    /// What an operator should know and do, if it failed.
     pub detail: Option<String>,
 }
 
-impl Vault {
+impl RotationService {
     pub(super) fn find_rotation(&self, id: RotationId) -> Option<RotationStatus> {
-        let state = self.shared.rotations.state();
-        let rehearsal = state.dry_runs.get(&id).cloned();
-        let (row, dry_run) = match rehearsal {
+        let state = self.tracker.state();
+        let dry_run = state.dry_runs.get(&id).cloned();
+        let (row, dry_run) = match dry_run {
             Some(row) => (row, true),
-            None => (self.shared.ledger.load().rotations.get(&id)?.clone(), false),
+            None => (self.ledger.load().rotations.get(&id)?.clone(), false),
         };
-        Some(status(id, &row, dry_run, self.now_ms(), &state))
+        Some(status(id, &row, dry_run, time::unix_ms(&self.clock), &state))
     }
 
-    /// All, the latest first.
+    /// Returns all rotations, the latest first.
     pub(super) fn all_rotations(&self) -> Vec<RotationStatus> {
-        let state = self.shared.rotations.state();
-        let ledger = self.shared.ledger.load();
+        let state = self.tracker.state();
+        let ledger = self.ledger.load();
         let rows = ledger.rotations.iter().map(|(id, row)| (*id, row, false));
         let dry_runs = state.dry_runs.iter().map(|(id, row)| (*id, row, true));
-        let now_ms = self.now_ms();
+        let now_ms = time::unix_ms(&self.clock);
         let mut all: Vec<_> =
             rows.chain(dry_runs).map(|(id, row, dry_run)| status(id, row, dry_run, now_ms, &state)).collect();
         all.sort_by_key(|status| std::cmp::Reverse(status.id));
@@ -140,7 +140,7 @@ fn detail(fault: RotationFault, row: &RotationRow, dry_run: bool) -> String {
     let RotationRow { target_kid, source_kid, rows_failed, .. } = row;
     match fault {
         RotationFault::Records if dry_run => format!(
-            "{rows_failed} records could not be opened: `masker vault check` tells more of them; a rotation would leave \
+            "{rows_failed} records could not be opened: `masker vault check` describes them; a rotation would leave \
              them alone"
         ),
         RotationFault::Records => format!(
@@ -149,10 +149,10 @@ fn detail(fault: RotationFault, row: &RotationRow, dry_run: bool) -> String {
              until one is done"
         ),
         RotationFault::TargetReplaced => format!(
-            "the key that it moved records to is not the active key of {target_kid} any more: start another rotation"
+            "the key that it moved records to is no longer the active key of {target_kid}: start another rotation"
         ),
         RotationFault::Unproven => format!(
-            "the vault is not as its books say: keep the old keys of {source_kid}, and see `masker vault check`"
+            "the vault differs from its counts: keep the old keys of {source_kid}, and run `masker vault check`"
         ),
     }
 }

@@ -37,11 +37,11 @@ async fn begin(vault: &Vault, request: RotationRequest) -> RotationStatus {
     vault.begin_rotation(&permit(), request).await.unwrap()
 }
 
-/// Steps a rotation to its end, and says how it ended.
+/// Steps a rotation to its end and returns its status.
 async fn finish(vault: &Vault, budget: StepBudget) -> RotationStatus {
-    let (id, _) = vault.running().expect("one runs");
-    while vault.step_rotation(budget).await.unwrap() != StepProgress::Idle {}
-    vault.find_rotation(id).unwrap()
+    let (id, _) = vault.rotations.running().expect("one runs");
+    while vault.rotations.step_rotation(budget).await.unwrap() != StepProgress::Idle {}
+    vault.rotations.find_rotation(id).unwrap()
 }
 
 async fn rotate(vault: &Vault) -> RotationStatus {
@@ -67,8 +67,8 @@ fn id_of(token: &str) -> TokenId {
     }
 }
 
-/// Values first seen before, during and after each of three rotations keep their tokens through all of them, though
-/// every old key is taken away as soon as its rotation is done.
+/// Values minted before, during and after each of three rotations keep their tokens, although every old key is unloaded as
+/// soon as its rotation is done.
 #[tokio::test]
 async fn a_value_keeps_its_token_over_three_rotations() {
     let bench = Bench::new();
@@ -84,7 +84,7 @@ async fn a_value_keeps_its_token_over_three_rotations() {
                 (_, 1) => {
                     begin(&vault, request()).await;
                     for _ in 0..tokens.len() / 2 {
-                        vault.step_rotation(ONE).await.unwrap();
+                        vault.rotations.step_rotation(ONE).await.unwrap();
                     }
                 }
                 (_, 2) => {
@@ -112,9 +112,9 @@ async fn a_value_keeps_its_token_over_three_rotations() {
     assert_eq!(bench.store.count(b'a').await.unwrap(), 9, "those minted before the last rotation, one alias each");
 }
 
-/// A rotation stopped between any two steps, and begun again by another process, comes to the same end.
+/// A rotation that is stopped between any two steps and continued by another process ends the same way.
 #[tokio::test]
-async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
+async fn a_rotation_continues_after_a_stop_between_any_two_steps() {
     for stop_after in 0..12 {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
@@ -126,14 +126,14 @@ async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
         let vault = bench.open(ring(2, Some(1), 2)).await;
         begin(&vault, request()).await;
         for _ in 0..stop_after {
-            vault.step_rotation(ONE).await.unwrap();
+            vault.rotations.step_rotation(ONE).await.unwrap();
         }
         drop(vault);
         let vault = bench.open(ring(2, Some(1), 3)).await;
-        let status = if vault.running().is_some() {
+        let status = if vault.rotations.running().is_some() {
             finish(&vault, StepBudget { records: 3 }).await
         } else {
-            vault.all_rotations().remove(0)
+            vault.rotations.all_rotations().remove(0)
         };
         assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 8, 8));
         assert_sound(&vault).await;
@@ -145,7 +145,7 @@ async fn a_rotation_goes_on_after_a_stop_between_any_two_steps() {
 }
 
 #[tokio::test]
-async fn a_step_whose_commit_fails_is_done_again() {
+async fn retries_a_step_whose_commit_fails() {
     for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
@@ -156,7 +156,7 @@ async fn a_step_whose_commit_fails_is_done_again() {
         };
         begin(&vault, request()).await;
         bench.store.fail_next_apply(fault);
-        assert!(vault.step_rotation(ALL).await.is_err());
+        assert!(vault.rotations.step_rotation(ALL).await.is_err());
         let status = finish(&vault, ALL).await;
         assert_eq!((status.state, status.rows_resealed, status.rows_total), (RotationState::Done, 1, 1), "{fault:?}");
         assert_eq!(value(&vault, &token).await.unwrap().1, Role::Active);
@@ -165,7 +165,7 @@ async fn a_step_whose_commit_fails_is_done_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_open_is_left_alone_and_named() {
+async fn skips_and_names_a_record_that_does_not_open() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (bad, good) = (bench.token(&vault, "bad").await, bench.token(&vault, "good").await);
@@ -178,8 +178,8 @@ async fn a_record_that_does_not_open_is_left_alone_and_named() {
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let rehearsed = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
-    while vault.step_dry_run(rehearsed.id, ONE).await.unwrap() != StepProgress::Idle {}
-    let rehearsed = vault.find_rotation(rehearsed.id).unwrap();
+    while vault.rotations.step_dry_run(rehearsed.id, ONE).await.unwrap() != StepProgress::Idle {}
+    let rehearsed = vault.rotations.find_rotation(rehearsed.id).unwrap();
     let status = rotate(&vault).await;
     let hex = data_encoding::HEXLOWER.encode(id_of(&bad).as_bytes());
     for status in [&rehearsed, &status] {
@@ -192,7 +192,7 @@ async fn a_record_that_does_not_open_is_left_alone_and_named() {
     assert_eq!(bench.store.get_many(vec![key]).await.unwrap(), [Some(row)]);
     assert_eq!(value(&vault, &good).await.unwrap().1, Role::Active);
 
-    // Once it is gone, nothing is in the way.
+    // Without it, the rotation succeeds.
     assert_eq!(forget(&vault, &bad).await, Err(ItemFailure::NotFound), "it does not open, so its context is not known");
 }
 
@@ -214,8 +214,8 @@ async fn a_dry_run_writes_nothing() {
     assert!(begun.dry_run && begun.rows_total == 5);
     let refused = vault.begin_rotation(&permit(), request()).await;
     assert!(matches!(refused, Err(RotationError::Running(id)) if id == begun.id));
-    while vault.step_dry_run(begun.id, StepBudget { records: 2 }).await.unwrap() != StepProgress::Idle {}
-    let ended = vault.find_rotation(begun.id).unwrap();
+    while vault.rotations.step_dry_run(begun.id, StepBudget { records: 2 }).await.unwrap() != StepProgress::Idle {}
+    let ended = vault.rotations.find_rotation(begun.id).unwrap();
     assert_eq!((ended.state, ended.rows_resealed, ended.rows_total), (RotationState::Done, 5, 5));
     assert!(rows(b'r').await == records && rows(b'o').await == rotations && rows(b'a').await.is_empty());
     assert!(removable(&vault).is_empty());
@@ -235,10 +235,10 @@ async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
     assert!(matches!(refused, Err(RotationError::Running(id)) if id == first.id));
     let rehearsal = vault.begin_rotation(&permit(), RotationRequest { dry_run: true, ..request() }).await;
     assert!(matches!(rehearsal, Err(RotationError::Running(_))));
-    vault.step_rotation(ONE).await.unwrap();
+    vault.rotations.step_rotation(ONE).await.unwrap();
     let cancelled = vault.cancel_rotation(&permit(), first.id).await.unwrap();
     assert_eq!((cancelled.state, cancelled.rows_resealed), (RotationState::Cancelled, 1));
-    assert_eq!(vault.step_rotation(ONE).await.unwrap(), StepProgress::Idle);
+    assert_eq!(vault.rotations.step_rotation(ONE).await.unwrap(), StepProgress::Idle);
     assert!(matches!(vault.cancel_rotation(&permit(), first.id).await, Err(RotationError::Ended(_))));
 
     bench.now_s.fetch_add(1, Ordering::SeqCst);
@@ -256,7 +256,7 @@ async fn one_rotation_runs_at_a_time_and_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn kids_that_are_not_known_are_refused() {
+async fn rejects_unknown_kids() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let other = Kid::parse("K_OTHER").unwrap();
@@ -267,7 +267,7 @@ async fn kids_that_are_not_known_are_refused() {
 }
 
 #[tokio::test]
-async fn a_rotation_whose_key_was_replaced_ends_and_another_one_moves_everything() {
+async fn a_rotation_ends_when_its_key_is_replaced() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     for number in 0..4 {
@@ -276,13 +276,13 @@ async fn a_rotation_whose_key_was_replaced_ends_and_another_one_moves_everything
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
     begin(&vault, request()).await;
-    vault.step_rotation(ONE).await.unwrap();
+    vault.rotations.step_rotation(ONE).await.unwrap();
     vault.replace_keys(ring(3, Some(2), 3)).await.unwrap();
     let status = finish(&vault, ONE).await;
     assert_eq!((status.state, status.rows_resealed), (RotationState::Failed, 1));
-    assert!(status.detail.is_some_and(|detail| detail.contains("not the active key of K_A any more")));
+    assert!(status.detail.is_some_and(|detail| detail.contains("no longer the active key of K_A")));
 
-    // Key 1 was taken away too early: its records are named, those of key 2 are moved.
+    // Key 1 was unloaded too early: its records are named, those of key 2 are moved.
     let status = rotate(&vault).await;
     assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 3));
     assert_eq!(status.failures[0].1, "its key is not loaded");
@@ -293,7 +293,7 @@ async fn a_rotation_whose_key_was_replaced_ends_and_another_one_moves_everything
     assert_eq!(removable(&vault).len(), 2);
 }
 
-/// A keyring of two kids.
+/// Returns a keyring of two kids.
 fn two_kids(old_name: u8, new_name: u8) -> Keyring {
     let key = |kid: &str, number: u8| {
         let mut bytes = Zeroizing::new([number; 32]);
@@ -324,11 +324,11 @@ async fn records_of_another_kid_keep_their_tokens() {
 }
 
 #[tokio::test]
-async fn records_of_test_credentials_are_moved_too() {
+async fn moves_records_of_the_test_mode() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     drop(vault);
-    // Minted in the test mode, as the vault mints.
+    // Minted in the test mode, as the vault does it.
     let keys = ring(1, None, 1);
     let test = keys.get(kid()).unwrap().active().keys(Mode::Test);
     let kind = EntityKind::parse("NOTE").unwrap();
@@ -360,14 +360,14 @@ async fn records_of_test_credentials_are_moved_too() {
     assert_sound(&vault).await;
 }
 
-/// Second tokens were accepted for a value: both records are moved, and the index goes to one of them.
+/// A value has two tokens: both records are moved, and one of them gets the index.
 #[tokio::test]
 async fn an_index_that_belongs_to_another_record_stays_with_it() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let first = bench.token(&vault, "v").await;
     drop(vault);
-    // As if the first token had never been: its record is put back once the value has a second one.
+    // The first record is taken out, and put back once the value has a second token.
     let key = RowKey::record(id_of(&first).as_bytes());
     let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
     let vault = bench.open(ring(1, None, 1)).await;
@@ -387,8 +387,8 @@ async fn an_index_that_belongs_to_another_record_stays_with_it() {
 
     let vault = bench.open(ring(2, Some(1), 3)).await;
     let rehearsal = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
-    while vault.step_dry_run(rehearsal.id, ALL).await.unwrap() != StepProgress::Idle {}
-    assert_eq!(vault.find_rotation(rehearsal.id).unwrap().conflicts, 1);
+    while vault.rotations.step_dry_run(rehearsal.id, ALL).await.unwrap() != StepProgress::Idle {}
+    assert_eq!(vault.rotations.find_rotation(rehearsal.id).unwrap().conflicts, 1);
     let status = rotate(&vault).await;
     assert_eq!((status.state, status.rows_resealed, status.conflicts), (RotationState::Done, 1, 1));
     assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((second.clone(), false))]);
@@ -404,7 +404,7 @@ async fn damage_keeps_a_key_from_being_proven_unneeded() {
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
     drop(vault);
-    // An alias that is no record's: it may be all that is left of what needs the old key.
+    // A dangling alias may be all that is left of a record that needs the old key.
     let stray = RowKey::alias(&[7; 16]);
     let alias = Alias { target: *id_of(&token).as_bytes(), tag: [7; 16] };
     let put = RowChange::Put(stray.clone(), alias.encode());
@@ -413,20 +413,20 @@ async fn damage_keeps_a_key_from_being_proven_unneeded() {
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let status = rotate(&vault).await;
     assert_eq!((status.state, status.rows_resealed, status.rows_failed), (RotationState::Failed, 1, 0));
-    assert!(status.detail.is_some_and(|detail| detail.contains("not as its books say")));
+    assert!(status.detail.is_some_and(|detail| detail.contains("differs from its counts")));
     assert!(removable(&vault).is_empty());
     assert!(!vault.check(&permit()).await.unwrap().ok() && removable(&vault).is_empty());
 
     bench.store.apply(RowBatch { preconditions: vec![], changes: vec![RowChange::Remove(stray)] }).await.unwrap();
-    // A check that finds all in order proves it as well.
+    // A check without findings proves it as well.
     assert_sound(&vault).await;
     assert_eq!(removable(&vault).len(), 1);
     bench.now_s.fetch_add(1, Ordering::SeqCst);
     assert_eq!(rotate(&vault).await.state, RotationState::Done);
 }
 
-/// Random mints, rehydrations, forgets, rotations in steps, reloads, failing commits and restarts, against a map of what
-/// was answered.
+/// Random mints, rehydrations, forgets, rotation steps, reloads, failing commits and restarts, compared with a map of the
+/// answers.
 #[tokio::test]
 async fn random_rotations_agree_with_the_model() {
     let seed: u64 = std::env::var("MASKER_TEST_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
@@ -457,16 +457,17 @@ async fn life(rng: &mut ChaCha8Rng) -> u32 {
                 (old, active, epoch) = (Some(active), active + 1, epoch + 1);
                 vault.replace_keys(ring(active, old, epoch)).await.unwrap();
             }
-            3 if old.is_some() && vault.running().is_none() => {
+            3 if old.is_some() && vault.rotations.running().is_none() => {
                 begin(&vault, request()).await;
             }
             4..10 => {
-                let stepped = vault.step_rotation(StepBudget { records: rng.random_range(1..10) }).await.unwrap();
-                let finished = stepped != StepProgress::Idle && vault.running().is_none();
+                let stepped =
+                    vault.rotations.step_rotation(StepBudget { records: rng.random_range(1..10) }).await.unwrap();
+                let finished = stepped != StepProgress::Idle && vault.rotations.running().is_none();
                 if finished {
                     done += 1;
-                    assert_eq!(vault.all_rotations()[0].state, RotationState::Done);
-                    // Proven: so it can go.
+                    assert_eq!(vault.rotations.all_rotations()[0].state, RotationState::Done);
+                    // Proven, so it can be unloaded.
                     (old, epoch) = (None, epoch + 1);
                     vault.replace_keys(ring(active, old, epoch)).await.unwrap();
                 }
@@ -474,8 +475,8 @@ async fn life(rng: &mut ChaCha8Rng) -> u32 {
             10 => {
                 let fault = if rng.random() { InjectedFault::NotApplied } else { InjectedFault::AppliedUnanswered };
                 bench.store.fail_next_apply(fault);
-                // Nothing needs to be written where no rotation runs.
-                let _ = vault.step_rotation(StepBudget { records: 5 }).await;
+                // Without a rotation nothing is written.
+                let _ = vault.rotations.step_rotation(StepBudget { records: 5 }).await;
                 bench.store.clear_faults();
             }
             11..14 => {

@@ -1,11 +1,11 @@
-//! Sessions: what an application was handed out in one run of its own, and what it did with it.
+//! Sessions: the tokens that an application received during one run, and which of them it rehydrated.
 //!
-//! Open sessions are in memory. A request that names one takes one short lock to note its tokens; others pay nothing.
-//! What was noted is written down once a second and when the vault is closed, so that a crash loses the counts of a
-//! second at most; opening and closing are durable before they are answered. A session that is closed lets go of its
-//! tokens, and keeps its counts and which key generations the tokens needed then.
+//! Open sessions are in memory. A request that names one takes one short lock to note its tokens; other requests pay
+//! nothing. The notes are written down once a second and when the vault is closed, so a crash loses the counts of a second
+//! at most. Opening and closing are durable before they are answered. A closed session drops its tokens, and keeps its
+//! counts and the key generations that the tokens needed.
 //!
-//! Sessions give nobody anything: what is done in one takes a permit of its own.
+//! Sessions grant nothing: each operation in one needs its own permit.
 
 mod list;
 mod required_keys;
@@ -24,7 +24,17 @@ pub(crate) use registry::SessionRegistry;
 pub use required_keys::SessionNeeds;
 use session::{NotedToken, Session};
 
-use super::{Vault, VaultError, VaultShared, ids::SessionId, status::timestamp};
+use super::{
+    VaultError,
+    ids::SessionId,
+    kept_rows::KeepRows,
+    keys::CurrentKeys,
+    ledger::CurrentLedger,
+    reader::Reader,
+    time::{self, Clock, timestamp},
+    vault::Handles,
+    writer::WriterHandle,
+};
 use masker_store::{
     RowChange, RowKey, StoreError,
     record::{SessionRow, is_caller, is_label},
@@ -42,16 +52,16 @@ pub enum SessionError {
     /// The label is too long, or not printable.
     #[error("a session's label is at most {LABEL_BYTES_MAX} bytes of UTF-8 without control characters")]
     Label,
-    /// The name of the caller cannot be kept.
+    /// The name of the caller is empty, too long, or not printable.
     #[error("the name of who opens a session is 1 to {LABEL_BYTES_MAX} bytes of UTF-8 without control characters")]
     Owner,
-    /// There are as many as may be.
-    #[error("{SESSIONS_OPEN_MAX} sessions are open, which is as many as may be; close those that are done")]
+    /// The limit of open sessions is reached.
+    #[error("{SESSIONS_OPEN_MAX} sessions are open, which is the limit; close those that are done")]
     TooMany,
-    /// There is none with this id, or none any more.
+    /// No session has this id, or it was removed.
     #[error("there is no such session")]
     NotFound,
-    /// The vault could not write it down.
+    /// The vault failed to write it.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
@@ -62,12 +72,12 @@ impl From<StoreError> for SessionError {
     }
 }
 
-/// How a session stands.
+/// The status of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
     /// Its id.
     pub id: SessionId,
-    /// What its application calls it.
+    /// The label that its application gave it.
     pub label: String,
     /// Who opened it.
     pub opened_by: SessionOwner,
@@ -75,13 +85,13 @@ pub struct SessionStatus {
     pub opened_at: Option<Timestamp>,
     /// When a request last named it.
     pub last_used_at: Option<Timestamp>,
-    /// When it was closed; none while it is open.
+    /// When it was closed; `None` while it is open.
     pub closed_at: Option<Timestamp>,
-    /// Its counts, by kind, in the order of their names.
+    /// Its counts by kind, in the order of the names.
     pub kinds: Vec<(EntityKind, SessionCounts)>,
-    /// Tokens that were handed out when it tracked as many as it can: each time, and of no known kind.
+    /// Tokens that were returned while it tracked as many as it can. A token is counted each time.
     pub tokens_untracked: u64,
-    /// What its tokens need: now, or when it was closed. None in lists for those that are open, for it takes reading.
+    /// What its tokens need: now, or when it was closed. `None` for open sessions in lists, because it needs reads.
     pub needs: Option<SessionNeeds>,
 }
 
@@ -103,7 +113,7 @@ impl SessionStatus {
         }
     }
 
-    /// The counts of all kinds together.
+    /// Returns the counts of all kinds together.
     pub fn totals(&self) -> SessionCounts {
         self.kinds.iter().fold(SessionCounts::default(), |sum, (_, counts)| SessionCounts {
             minted: sum.minted + counts.minted,
@@ -115,47 +125,70 @@ impl SessionStatus {
 
 /// A session that a request works in.
 pub struct EnteredSession {
-    shared: Arc<VaultShared>,
+    registry: Arc<SessionRegistry>,
+    clock: Clock,
     session: Arc<Session>,
 }
 
 impl EnteredSession {
-    /// Its id.
+    /// Returns its id.
     pub fn id(&self) -> SessionId {
         self.session.id
     }
 
-    /// Who opened it.
+    /// Returns who opened it.
     pub fn opened_by(&self) -> &SessionOwner {
         &self.session.opened_by
     }
 
-    /// Notes tokens that are handed out, by their texts. One that is closed meanwhile notes nothing.
+    /// Notes tokens that are returned to the caller, by their texts. A session that is closed by now notes nothing.
     pub fn note_minted<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
         let noted: Vec<NotedToken> = tokens.into_iter().filter_map(NotedToken::parse).collect();
-        self.session.minted(&noted, self.shared.now_ms(), &self.shared.sessions.room);
+        self.session.minted(&noted, time::unix_ms(&self.clock), &self.registry.quota);
     }
 
-    /// Notes tokens that were rehydrated, by their texts. One that is closed meanwhile notes nothing.
+    /// Notes tokens that were rehydrated, by their texts. A session that is closed by now notes nothing.
     pub fn note_rehydrated<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) {
         let noted: Vec<NotedToken> = tokens.into_iter().filter_map(NotedToken::parse).collect();
-        self.session.rehydrated(&noted, self.shared.now_ms());
+        self.session.rehydrated(&noted, time::unix_ms(&self.clock));
     }
 }
 
-impl Vault {
-    /// Opens a session: durable when it returns.
-    ///
-    /// # Errors
-    /// [`SessionError`]; there is no such session then.
-    pub async fn open_session(&self, label: &str, opened_by: SessionOwner) -> Result<SessionStatus, SessionError> {
+/// Opens, lists and closes sessions.
+pub(crate) struct SessionService {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    reader: Arc<Reader>,
+    writer: Arc<WriterHandle>,
+    clock: Clock,
+    registry: Arc<SessionRegistry>,
+}
+
+impl SessionService {
+    pub(crate) fn new(handles: &Handles, registry: Arc<SessionRegistry>) -> Self {
+        SessionService {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            reader: Arc::clone(&handles.reader),
+            writer: Arc::clone(&handles.writer),
+            clock: Arc::clone(&handles.clock),
+            registry,
+        }
+    }
+
+    /// Implements [`Vault::open_session`](crate::Vault::open_session).
+    pub(crate) async fn open_session(
+        &self,
+        label: &str,
+        opened_by: SessionOwner,
+    ) -> Result<SessionStatus, SessionError> {
         if !is_label(label) {
             return Err(SessionError::Label);
         }
         if !is_caller(&opened_by.name) {
             return Err(SessionError::Owner);
         }
-        let now_ms = self.now_ms();
+        let now_ms = time::unix_ms(&self.clock);
         let id = SessionId::new(now_ms, rand::random());
         let row = SessionRow {
             label: label.to_owned(),
@@ -170,33 +203,30 @@ impl Vault {
         };
         let encoded = row.encode().map_err(|_| SessionError::Owner)?;
         let session = Session::new(id, row.clone());
-        let place = self.shared.sessions.place(session).ok_or(SessionError::TooMany)?;
-        self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
-        place.fill();
+        let slot = self.registry.reserve(session).ok_or(SessionError::TooMany)?;
+        self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
+        slot.fill();
         Ok(SessionStatus::new(id, row, Some(SessionNeeds::default())))
     }
 
-    /// The session that a request names, to work in; `None` unless it is open.
-    pub fn enter_session(&self, id: SessionId) -> Option<EnteredSession> {
-        let session = self.shared.sessions.get(id)?;
-        Some(EnteredSession { shared: Arc::clone(&self.shared), session })
+    /// Implements [`Vault::enter_session`](crate::Vault::enter_session).
+    pub(crate) fn enter_session(&self, id: SessionId) -> Option<EnteredSession> {
+        let session = self.registry.get(id)?;
+        Some(EnteredSession { registry: Arc::clone(&self.registry), clock: Arc::clone(&self.clock), session })
     }
 
-    /// Closes a session: durable when it returns. One that is closed already stays as it is.
-    ///
-    /// # Errors
-    /// [`SessionError::NotFound`], or a failure of the vault: then it is open as before.
-    pub async fn close_session(&self, id: SessionId) -> Result<SessionStatus, SessionError> {
-        let sessions = &self.shared.sessions;
+    /// Implements [`Vault::close_session`](crate::Vault::close_session).
+    pub(crate) async fn close_session(&self, id: SessionId) -> Result<SessionStatus, SessionError> {
+        let sessions = &self.registry;
         if let Some(session) = sessions.get(id) {
-            let _guard = sessions.turns.read().await;
-            let _alone = session.closing.lock().await;
-            // Somebody else may have closed it.
+            let _guard = sessions.flush_lock.read().await;
+            let _alone = session.close_lock.lock().await;
+            // Another caller may have closed it.
             if let Some(closing) = session.start_closing() {
-                let needs = self.needs_of(&session.held()).await?;
-                let row = closing.last_row(self.now_ms(), needs.generations, needs.gone);
+                let needs = self.needs_of(&session.tracked_ids()).await?;
+                let row = closing.last_row(time::unix_ms(&self.clock), needs.generations, needs.gone);
                 let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-                self.writer.keep(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)]).await?;
+                self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
                 let tags = closing.closed(row.clone());
                 sessions.remove(&session, &tags);
                 return Ok(SessionStatus::new(id, row, None));
@@ -205,37 +235,31 @@ impl Vault {
         self.session(id).await?.ok_or(SessionError::NotFound)
     }
 
-    /// How a session stands; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails, or the session's row does not decode.
-    pub async fn session(&self, id: SessionId) -> Result<Option<SessionStatus>, VaultError> {
-        let Some(session) = self.shared.sessions.get(id) else {
+    /// Implements [`Vault::session`](crate::Vault::session).
+    pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionStatus>, VaultError> {
+        let Some(session) = self.registry.get(id) else {
             return Ok(self.closed_session(id).await?.map(|row| SessionStatus::new(id, row, None)));
         };
-        let (row, held) = session.look();
-        let needs = match held {
-            Some(held) => Some(self.needs_of(&held).await?),
+        let (row, tracked) = session.snapshot();
+        let needs = match tracked {
+            Some(tracked) => Some(self.needs_of(&tracked).await?),
             None => None,
         };
         Ok(Some(SessionStatus::new(id, row, needs)))
     }
 
-    /// The row of a session that is closed.
+    /// Reads the row of a closed session.
     async fn closed_session(&self, id: SessionId) -> Result<Option<SessionRow>, VaultError> {
-        let rows = self.shared.store.get_many(vec![RowKey::session(id.as_bytes())]).await?;
+        let rows = self.reader.store().get_many(vec![RowKey::session(id.as_bytes())]).await?;
         let row = rows.into_iter().next().flatten().map(|row| SessionRow::decode(&row)).transpose();
         let row = row.map_err(|damage| StoreError::Damaged(damage.to_string()))?;
-        // One that is being opened is none yet.
+        // A session without a closing time is being opened now.
         Ok(row.filter(|row| row.closed_at_ms.is_some()))
     }
 
-    /// Writes down what sessions have counted since the last time.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; the counts are kept and written later.
-    pub async fn flush_sessions(&self) -> Result<(), VaultError> {
-        let _turns = self.shared.sessions.turns.write().await;
-        self.shared.sessions.flush(&self.writer).await
+    /// Implements [`Vault::flush_sessions`](crate::Vault::flush_sessions).
+    pub(crate) async fn flush_sessions(&self) -> Result<(), VaultError> {
+        let _guard = self.registry.flush_lock.write().await;
+        self.registry.flush(&self.writer).await
     }
 }

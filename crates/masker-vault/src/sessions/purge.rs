@@ -1,7 +1,7 @@
-//! Sessions that were kept for as long as they are to be.
+//! Removal of sessions after their retention.
 
-use super::session::Session;
-use crate::{Vault, VaultError, ids::SessionId, paged_scan::PagedScan};
+use super::{SessionService, session::Session};
+use crate::{VaultError, ids::SessionId, paged_scan::PagedScan, time};
 use masker_store::{
     RowKey,
     record::{RowName, SessionRow},
@@ -9,21 +9,17 @@ use masker_store::{
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-impl Vault {
-    /// Removes sessions that were closed so many days ago, and open ones that nobody has used for as long. Returns how
-    /// many.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; what is left goes the next time.
-    pub async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
-        let sessions = &self.shared.sessions;
-        let _turns = sessions.turns.write().await;
-        let before_ms = self.now_ms().saturating_sub(u64::from(retention_days) * DAY_MS);
-        // No id of a session that was opened before is higher.
+impl SessionService {
+    /// Implements [`Vault::purge_sessions`](crate::Vault::purge_sessions).
+    pub(crate) async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
+        let sessions = &self.registry;
+        let _guard = sessions.flush_lock.write().await;
+        let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * DAY_MS);
+        // Ids of sessions that were opened before are lower.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
         let mut purged = 0;
         let mut pages = PagedScan::new(RowName::SESSIONS);
-        'all: while let Some(rows) = pages.next(self.shared.store.as_ref()).await? {
+        'all: while let Some(rows) = pages.next(self.reader.store()).await? {
             for (key, row) in rows {
                 if key >= end {
                     break 'all;
@@ -35,7 +31,7 @@ impl Vault {
                     (Some(session), _) => Some(session.row().last_used_ms),
                     (None, Ok(row)) => row.closed_at_ms,
                     (None, Err(_)) => {
-                        self.shared.count_damage();
+                        self.reader.count_damage();
                         None
                     }
                 };

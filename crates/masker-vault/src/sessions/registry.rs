@@ -1,4 +1,4 @@
-//! The sessions that are open: read when the vault is opened, written down from time to time.
+//! The open sessions: read when the vault is opened, written down from time to time.
 
 use std::{
     collections::HashMap,
@@ -8,12 +8,13 @@ use std::{
     },
 };
 
-use tokio::sync::RwLock as Turns;
+use tokio::sync::RwLock as AsyncRwLock;
 
 use super::session::Session;
 use crate::{
     VaultError,
     ids::SessionId,
+    kept_rows::KeepRows,
     paged_scan::{PAGE_ROWS, PagedScan},
     tag::TokenTag,
     writer::WriterHandle,
@@ -24,12 +25,12 @@ use masker_store::{
 };
 use masker_types::limits::{SESSION_TOKENS_MAX, SESSIONS_OPEN_MAX, SESSIONS_TOKENS_MAX};
 
-/// What bounds the tokens that are tracked.
+/// The limit of tracked tokens, of all sessions together.
 #[derive(Default)]
 pub(super) struct TokenQuota(AtomicUsize);
 
 impl TokenQuota {
-    /// Takes the place of one more token, for a session that tracks so many. Returns whether there was one.
+    /// Takes one token from the quota, for a session that tracks so many. Returns whether there was one left.
     pub(super) fn take(&self, tracked: usize) -> bool {
         if tracked >= SESSION_TOKENS_MAX {
             return false;
@@ -46,30 +47,30 @@ impl TokenQuota {
 #[derive(Default)]
 struct SessionTable {
     open: HashMap<SessionId, Arc<Session>>,
-    /// Sessions that are being written for the first time.
+    /// How many sessions are being written for the first time.
     opening: usize,
 }
 
-/// The sessions that are open.
+/// The open sessions.
 #[derive(Default)]
 pub(crate) struct SessionRegistry {
-    places: RwLock<SessionTable>,
-    pub(super) room: TokenQuota,
-    /// Rows that are to be removed: of sessions that have ended, and of some that were never opened.
+    table: RwLock<SessionTable>,
+    pub(super) quota: TokenQuota,
+    /// Rows to remove: of ended sessions, and of some that were never opened.
     pending_removals: Mutex<Vec<RowKey>>,
-    /// Held alone by whoever writes down sessions that it does not close, so that no row is written over by an older one;
-    /// shared by those who close one each.
-    pub(super) turns: Turns<()>,
+    /// Held exclusively while sessions are flushed, and shared while one is closed, so that no older row overwrites the row
+    /// of a closed session.
+    pub(super) flush_lock: AsyncRwLock<()>,
 }
 
-/// A place for a session that is being opened. Unless it is filled, what may be in the store is removed.
+/// A reserved slot for a session that is being opened. If it is dropped unfilled, the session's row is removed.
 pub(super) struct SessionSlot<'s> {
     sessions: &'s SessionRegistry,
     session: Option<Session>,
 }
 
 impl SessionRegistry {
-    /// Reads those that were open. What belongs to others is to be removed.
+    /// Reads the open sessions. Token rows of other sessions are queued for removal.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let sessions = SessionRegistry::default();
         let mut pages = PagedScan::new(RowName::SESSIONS);
@@ -91,12 +92,12 @@ impl SessionRegistry {
         let RowName::Session(id) = RowName::parse(key)? else { return Ok(()) };
         let mut row = SessionRow::decode(row)?;
         if row.closed_at_ms.is_none() {
-            // Counted again with each token, for their rows may have come further than this one, or less far.
+            // Counted again with each token, for the token rows may be newer or older than this one.
             for (_, counts) in &mut row.kinds {
                 (counts.minted, counts.rehydrated) = (0, 0);
             }
             let id = SessionId::from_bytes(id);
-            self.places_mut().open.insert(id, Arc::new(Session::new(id, row)));
+            self.table_mut().open.insert(id, Arc::new(Session::new(id, row)));
         }
         Ok(())
     }
@@ -105,19 +106,19 @@ impl SessionRegistry {
         let RowName::SessionToken(id, tag) = RowName::parse(&key)? else { return Ok(()) };
         let row = SessionTokenRow::decode(row)?;
         let session = self.get(SessionId::from_bytes(id));
-        if !session.is_some_and(|session| session.restore_token(TokenTag::from_bytes(tag), &row, &self.room)) {
+        if !session.is_some_and(|session| session.restore_token(TokenTag::from_bytes(tag), &row, &self.quota)) {
             self.pending_removals().push(key);
         }
         Ok(())
     }
 
-    fn places(&self) -> RwLockReadGuard<'_, SessionTable> {
-        // Every change is one call on a map, or one of a number.
-        self.places.read().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> RwLockReadGuard<'_, SessionTable> {
+        // Every change is one call on a map or one change of a number.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn places_mut(&self) -> RwLockWriteGuard<'_, SessionTable> {
-        self.places.write().unwrap_or_else(PoisonError::into_inner)
+    fn table_mut(&self) -> RwLockWriteGuard<'_, SessionTable> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pending_removals(&self) -> MutexGuard<'_, Vec<RowKey>> {
@@ -125,81 +126,81 @@ impl SessionRegistry {
     }
 
     pub(super) fn get(&self, id: SessionId) -> Option<Arc<Session>> {
-        self.places().open.get(&id).cloned()
+        self.table().open.get(&id).cloned()
     }
 
-    /// Those that are open now.
+    /// Returns the sessions that are open now.
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        self.places().open.values().cloned().collect()
+        self.table().open.values().cloned().collect()
     }
 
-    /// A place for one more; `None` where there are as many as may be.
-    pub(super) fn place(&self, session: Session) -> Option<SessionSlot<'_>> {
-        let mut places = self.places_mut();
-        if places.open.len() + places.opening >= SESSIONS_OPEN_MAX {
+    /// Reserves a slot for one more; `None` if the limit is reached.
+    pub(super) fn reserve(&self, session: Session) -> Option<SessionSlot<'_>> {
+        let mut table = self.table_mut();
+        if table.open.len() + table.opening >= SESSIONS_OPEN_MAX {
             return None;
         }
-        places.opening += 1;
+        table.opening += 1;
         Some(SessionSlot { sessions: self, session: Some(session) })
     }
 
-    /// Takes a session that has ended out, with the tokens that it held.
+    /// Removes an ended session, with the tokens that it tracked.
     pub(super) fn remove(&self, session: &Session, tags: &[TokenTag]) {
-        self.places_mut().open.remove(&session.id);
-        self.room.give_back(tags.len());
+        self.table_mut().open.remove(&session.id);
+        self.quota.give_back(tags.len());
         let token = |tag: &TokenTag| RowKey::session_token(session.id.as_bytes(), tag.as_bytes());
         self.pending_removals().extend(tags.iter().map(token));
     }
 
-    /// Has the row of a session removed that is not among the open ones.
+    /// Queues the row of a session that is not open for removal.
     pub(super) fn queue_removal(&self, id: SessionId) {
         self.pending_removals().push(RowKey::session(id.as_bytes()));
     }
 
-    /// Writes down what has changed, and removes what is to go, a bounded number of rows at a time. For one that has
-    /// all turns.
+    /// Writes changed sessions and removes queued rows, a bounded number at a time. The caller must hold `flush_lock`
+    /// exclusively.
     pub(super) async fn flush(&self, writer: &WriterHandle) -> Result<(), VaultError> {
         let all = self.all();
         let mut waiting = all.iter().peekable();
         let (mut changes, mut taken) = (Vec::new(), Vec::new());
         while let Some(session) = waiting.peek() {
-            // Its label and opener were held against their bounds when it was opened, so it has a row.
+            // Encoding cannot fail: label and owner were checked when the session was opened.
             let one = session.take_changes(PAGE_ROWS - changes.len(), &mut changes).ok().flatten();
             if one.as_ref().is_none_or(|one| one.complete) {
                 waiting.next();
             }
             taken.extend(one);
             if changes.len() >= PAGE_ROWS || (waiting.peek().is_none() && !changes.is_empty()) {
-                writer.keep(std::mem::take(&mut changes)).await?;
+                writer.commit(KeepRows(std::mem::take(&mut changes))).await?;
                 taken.drain(..).for_each(|one| one.written());
             }
         }
         loop {
-            let gone: Vec<RowChange> =
+            let removals: Vec<RowChange> =
                 self.pending_removals().iter().take(PAGE_ROWS).cloned().map(RowChange::Remove).collect();
-            if gone.is_empty() {
+            if removals.is_empty() {
                 return Ok(());
             }
-            let rows = gone.len();
-            writer.keep(gone).await?;
-            // Others only append.
+            let rows = removals.len();
+            writer.commit(KeepRows(removals)).await?;
+            // Other tasks only append.
             self.pending_removals().drain(..rows);
         }
     }
 }
 
 impl SessionSlot<'_> {
-    /// The session is durable, and open from now on.
+    /// Opens the session, which is durable.
     pub(super) fn fill(mut self) {
         if let Some(session) = self.session.take() {
-            self.sessions.places_mut().open.insert(session.id, Arc::new(session));
+            self.sessions.table_mut().open.insert(session.id, Arc::new(session));
         }
     }
 }
 
 impl Drop for SessionSlot<'_> {
     fn drop(&mut self) {
-        self.sessions.places_mut().opening -= 1;
+        self.sessions.table_mut().opening -= 1;
         if let Some(session) = &self.session {
             self.sessions.queue_removal(session.id);
         }

@@ -1,11 +1,11 @@
-//! Which key generations the tokens of sessions need.
+//! The key generations that the tokens of sessions need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 
-use super::session::TrackedIds;
-use crate::{Ledger, Vault, VaultError, paged_scan::PAGE_ROWS};
+use super::{SessionService, session::TrackedIds};
+use crate::{Ledger, VaultError, paged_scan::PAGE_ROWS};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Role,
@@ -21,23 +21,23 @@ use masker_types::kind::Kid;
 pub struct SessionNeeds {
     /// Key generations, those that most tokens need first.
     pub generations: Vec<SessionNeed>,
-    /// Tokens whose records are gone or damaged: no key brings them back.
+    /// Tokens whose records are erased or damaged: no key opens them.
     pub gone: u64,
 }
 
-impl Vault {
-    /// What these tokens need now: the generations that seal their records, and those that tokens which carry their
-    /// value name themselves.
-    pub(super) async fn needs_of(&self, held: &TrackedIds) -> Result<SessionNeeds, VaultError> {
+impl SessionService {
+    /// Returns what these tokens need now: the generations that seal their records, and those named by tokens that contain
+    /// their value.
+    pub(super) async fn needs_of(&self, tracked: &TrackedIds) -> Result<SessionNeeds, VaultError> {
         let mut needed: BTreeMap<(Kid, String), u64> = BTreeMap::new();
         {
-            let ledger = self.shared.ledger.load();
-            for ((kid, prefix), tokens) in &held.carried {
+            let ledger = self.ledger.load();
+            for ((kid, prefix), tokens) in &tracked.with_value {
                 *needed.entry((*kid, digits(&ledger, *kid, *prefix))).or_default() += tokens;
             }
         }
         let mut gone = 0;
-        for ids in held.ids.chunks(PAGE_ROWS) {
+        for ids in tracked.ids.chunks(PAGE_ROWS) {
             for sealed in self.sealed_under(ids).await? {
                 match sealed {
                     Some((kid, fingerprint)) => *needed.entry((kid, fingerprint.to_string())).or_default() += 1,
@@ -52,17 +52,13 @@ impl Vault {
         Ok(SessionNeeds { generations, gone })
     }
 
-    /// How many open sessions hold tokens that need each of the old keys which are loaded. Records are read only where
-    /// such a key still seals some, and of a session only until all of those keys are found.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails.
-    pub async fn sessions_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
-        self.finish_pending_commits().await?;
+    /// Implements [`Vault::sessions_on_old_keys`](crate::Vault::sessions_on_old_keys).
+    pub(crate) async fn sessions_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
+        self.writer.sync_ledger().await?;
         let mut sessions: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
         let mut sealing = BTreeSet::new();
         {
-            let (keys, ledger) = (self.shared.keys.load(), self.shared.ledger.load());
+            let (keys, ledger) = (self.keys.load(), self.ledger.load());
             for generation in keys.ring.iter().flat_map(|(_, pair)| pair.generations()) {
                 let name = (generation.kid(), generation.fingerprint());
                 if generation.role() == Role::Old {
@@ -76,16 +72,16 @@ impl Vault {
         if sessions.is_empty() {
             return Ok(sessions);
         }
-        for session in self.shared.sessions.all() {
-            let held = session.held();
-            let carried = |name: &(Kid, Fingerprint)| held.carried.contains_key(&(name.0, name.1.prefix()));
-            let mut needed: BTreeSet<_> = sessions.keys().copied().filter(carried).collect();
-            let mut sought: BTreeSet<_> = sealing.difference(&needed).copied().collect();
-            for ids in held.ids.chunks(PAGE_ROWS) {
-                if sought.is_empty() {
+        for session in self.registry.all() {
+            let tracked = session.tracked_ids();
+            let has_value = |name: &(Kid, Fingerprint)| tracked.with_value.contains_key(&(name.0, name.1.prefix()));
+            let mut needed: BTreeSet<_> = sessions.keys().copied().filter(has_value).collect();
+            let mut missing: BTreeSet<_> = sealing.difference(&needed).copied().collect();
+            for ids in tracked.ids.chunks(PAGE_ROWS) {
+                if missing.is_empty() {
                     break;
                 }
-                needed.extend(self.sealed_under(ids).await?.into_iter().flatten().filter(|name| sought.remove(name)));
+                needed.extend(self.sealed_under(ids).await?.into_iter().flatten().filter(|name| missing.remove(name)));
             }
             for name in needed {
                 *sessions.entry(name).or_default() += 1;
@@ -94,16 +90,16 @@ impl Vault {
         Ok(sessions)
     }
 
-    /// The generations that seal these records, in their order; `None` for one that is not there or damaged.
+    /// Returns the generations that seal these records, in their order; `None` for a record that is missing or damaged.
     async fn sealed_under(&self, ids: &[TokenId]) -> Result<Vec<Option<(Kid, Fingerprint)>>, VaultError> {
         let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
-        let rows = self.shared.store.get_many(keys).await?.into_iter();
+        let rows = self.reader.store().get_many(keys).await?.into_iter();
         let name = |record: Record| (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-        Ok(rows.map(|row| self.shared.decode(&row?).ok().map(name)).collect())
+        Ok(rows.map(|row| self.reader.decode(&row?).ok().map(name)).collect())
     }
 }
 
-/// The digits of the generation that a prefix names: all of them where the vault knows one such generation alone.
+/// Returns the digits of the generation with this prefix: all of them if the vault knows exactly one.
 fn digits(ledger: &Ledger, kid: Kid, prefix: [u8; 4]) -> String {
     let mut known = ledger.generations_of(kid).filter(|(name, _)| name.1.prefix() == prefix);
     match (known.next(), known.next()) {

@@ -1,11 +1,11 @@
-//! One session in memory: the tokens that were handed out in it, and what has not been written down yet.
+//! One session in memory: its tokens, and what has not been written yet.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::registry::TokenQuota;
 use crate::{ids::SessionId, tag::TokenTag};
@@ -16,23 +16,23 @@ use masker_store::{
 };
 use masker_types::kind::{EntityKind, Kid};
 
-/// Where tokens come from: what those of one session have in common.
+/// What tokens of one session have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenSource {
     pub(super) kind: EntityKind,
     pub(super) kid: Kid,
-    /// The part of a fingerprint that a token which carries its value names its key by.
+    /// The prefix of the key's fingerprint in a token that contains its value.
     pub(super) prefix: Option<[u8; 4]>,
 }
 
-/// A token that is to be noted.
+/// A token to note.
 pub(super) struct NotedToken {
     pub(super) tag: TokenTag,
     pub(super) source: TokenSource,
 }
 
 impl NotedToken {
-    /// By its text; `None` for what is no token.
+    /// Parses a token's text; `None` if it is not a token.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let token = Token::parse(text).ok()?;
         let prefix = match &token {
@@ -48,17 +48,17 @@ impl NotedToken {
 
 #[derive(Clone, Copy)]
 struct TrackedToken {
-    /// Its place in the list of sources.
+    /// The index of its source.
     source: u16,
     rehydrated: bool,
-    /// Whether its row is to be written.
+    /// Whether its row must be written.
     changed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SessionPhase {
     Open,
-    /// Somebody closes it: it counts nothing any more, and may be open again if that fails.
+    /// It is being closed: it counts nothing, and is open again if that fails.
     Closing,
     Ended,
 }
@@ -67,41 +67,41 @@ struct SessionInner {
     phase: SessionPhase,
     row: SessionRow,
     row_changed: bool,
-    /// Sources with the place of their kind in the row.
+    /// Sources with the index of their kind in the row.
     sources: Vec<(TokenSource, usize)>,
     tokens: HashMap<TokenTag, TrackedToken>,
-    /// Tokens whose rows are to be written.
+    /// Tokens whose rows must be written.
     changed: Vec<TokenTag>,
 }
 
-/// A session that is open, or was when somebody began to use it.
+/// A session that is open, or was when the current request entered it.
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) opened_by: SessionOwner,
     state: Mutex<SessionInner>,
-    /// Whose turn it is to close it.
-    pub(super) closing: Turn<()>,
+    /// Held while the session is closed.
+    pub(super) close_lock: AsyncMutex<()>,
 }
 
-/// The tokens that a session holds.
+/// The tokens that a session tracks.
 #[derive(Default)]
 pub(super) struct TrackedIds {
-    /// Those that the vault has records of.
+    /// Tokens with a record.
     pub(super) ids: Vec<TokenId>,
-    /// Those that carry their value, by how they name their key.
-    pub(super) carried: BTreeMap<(Kid, [u8; 4]), u64>,
+    /// Tokens that contain their value, by kid and fingerprint prefix.
+    pub(super) with_value: BTreeMap<(Kid, [u8; 4]), u64>,
 }
 
-/// Changes taken from a session to be written; they go back to it unless they were.
+/// Changes taken from a session to be written. They go back to the session unless they were written.
 pub(super) struct TakenChanges<'s> {
     session: &'s Session,
-    /// Whether that was all, and the session's own row is among them.
+    /// Whether these are all changes, including the session's own row.
     pub(super) complete: bool,
     tags: Vec<TokenTag>,
 }
 
 impl Session {
-    /// A session that was read from its row, or is new.
+    /// Returns a session with this row.
     pub(super) fn new(id: SessionId, row: SessionRow) -> Self {
         let state = SessionInner {
             phase: SessionPhase::Open,
@@ -112,16 +112,16 @@ impl Session {
             row,
         };
         let opened_by = state.row.opened_by.clone();
-        Session { id, opened_by, state: Mutex::new(state), closing: Turn::default() }
+        Session { id, opened_by, state: Mutex::new(state), close_lock: AsyncMutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, SessionInner> {
-        // Nothing below panics between two changes that belong together.
+        // No code below panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes tokens that were handed out. A session that is not open any more notes nothing.
-    pub(super) fn minted(&self, tokens: &[NotedToken], now_ms: u64, room: &TokenQuota) {
+    /// Notes tokens that are returned to the caller. A session that is not open notes nothing.
+    pub(super) fn minted(&self, tokens: &[NotedToken], now_ms: u64, quota: &TokenQuota) {
         let mut state = self.state();
         if !state.used(now_ms) {
             return;
@@ -130,7 +130,7 @@ impl Session {
             if state.tokens.contains_key(&noted.tag) {
                 continue;
             }
-            match state.source(noted.source).filter(|_| room.take(state.tokens.len())) {
+            match state.source(noted.source).filter(|_| quota.take(state.tokens.len())) {
                 Some(source) => {
                     state.track(noted.tag, TrackedToken { source, rehydrated: false, changed: true });
                     state.changed.push(noted.tag);
@@ -168,11 +168,11 @@ impl Session {
         }
     }
 
-    /// Takes in a token that was read from its row. Returns whether it could.
-    pub(super) fn restore_token(&self, tag: TokenTag, row: &SessionTokenRow, room: &TokenQuota) -> bool {
+    /// Restores a token from its row. Returns whether the session can track it.
+    pub(super) fn restore_token(&self, tag: TokenTag, row: &SessionTokenRow, quota: &TokenQuota) -> bool {
         let mut state = self.state();
         let source = TokenSource { kind: row.kind, kid: row.kid, prefix: row.prefix };
-        match state.source(source).filter(|_| room.take(state.tokens.len())) {
+        match state.source(source).filter(|_| quota.take(state.tokens.len())) {
             Some(source) => {
                 state.track(tag, TrackedToken { source, rehydrated: row.rehydrated, changed: false });
                 true
@@ -185,24 +185,23 @@ impl Session {
         }
     }
 
-    /// The row, with what the session holds while it is open.
-    pub(super) fn look(&self) -> (SessionRow, Option<TrackedIds>) {
+    /// Returns the row, with the tracked tokens unless the session has ended.
+    pub(super) fn snapshot(&self) -> (SessionRow, Option<TrackedIds>) {
         let state = self.state();
-        (state.row.clone(), (state.phase != SessionPhase::Ended).then(|| state.held()))
+        (state.row.clone(), (state.phase != SessionPhase::Ended).then(|| state.tracked_ids()))
     }
 
-    /// The row alone.
+    /// Returns the row.
     pub(super) fn row(&self) -> SessionRow {
         self.state().row.clone()
     }
 
-    /// The tokens that it holds.
-    pub(super) fn held(&self) -> TrackedIds {
-        self.state().held()
+    /// Returns the tracked tokens.
+    pub(super) fn tracked_ids(&self) -> TrackedIds {
+        self.state().tracked_ids()
     }
 
-    /// Takes what is to be written, up to `limit` tokens of it, and appends the rows. The session's own comes with the
-    /// last tokens.
+    /// Takes changes of up to `limit` tokens, and appends their rows. The session's own row comes with the last tokens.
     pub(super) fn take_changes(
         &self,
         limit: usize,
@@ -232,7 +231,7 @@ impl Session {
         Ok(Some(TakenChanges { session: self, complete, tags }))
     }
 
-    /// Begins to close it: nothing is counted from now on. `None` if it is not open.
+    /// Begins to close the session: it counts nothing from now on. Returns `None` if it is not open.
     pub(super) fn start_closing(&self) -> Option<ClosingSession<'_>> {
         let mut state = self.state();
         if state.phase != SessionPhase::Open {
@@ -242,7 +241,7 @@ impl Session {
         Some(ClosingSession { session: self })
     }
 
-    /// Ends it at once. Returns the tags of its tokens.
+    /// Ends the session at once. Returns the tags of its tokens.
     pub(super) fn end(&self) -> Vec<TokenTag> {
         let mut state = self.state();
         state.phase = SessionPhase::Ended;
@@ -252,7 +251,7 @@ impl Session {
 }
 
 impl SessionInner {
-    /// Notes that it is used. Returns whether it is open.
+    /// Notes the time of use. Returns whether the session is open.
     fn used(&mut self, now_ms: u64) -> bool {
         if self.phase != SessionPhase::Open {
             return false;
@@ -262,11 +261,11 @@ impl SessionInner {
         true
     }
 
-    /// The place of a kind in the row; `None` where there are too many.
+    /// Returns the index of a kind in the row; `None` if there are too many kinds.
     fn kind(&mut self, kind: EntityKind) -> Option<usize> {
         let kinds = &mut self.row.kinds;
-        if let Some(place) = kinds.iter().position(|(known, _)| *known == kind) {
-            return Some(place);
+        if let Some(index) = kinds.iter().position(|(known, _)| *known == kind) {
+            return Some(index);
         }
         (kinds.len() < SESSION_KINDS_MAX).then(|| {
             kinds.push((kind, Default::default()));
@@ -274,18 +273,18 @@ impl SessionInner {
         })
     }
 
-    /// The place of a source; `None` where there are too many.
+    /// Returns the index of a source; `None` if there are too many.
     fn source(&mut self, source: TokenSource) -> Option<u16> {
         let known = self.sources.iter().position(|(known, _)| *known == source);
-        let place = match known {
-            Some(place) => place,
+        let index = match known {
+            Some(index) => index,
             None => {
                 let kind = self.kind(source.kind)?;
                 self.sources.push((source, kind));
                 self.sources.len() - 1
             }
         };
-        u16::try_from(place).ok()
+        u16::try_from(index).ok()
     }
 
     fn track(&mut self, tag: TokenTag, token: TrackedToken) {
@@ -296,21 +295,21 @@ impl SessionInner {
         self.tokens.insert(tag, token);
     }
 
-    fn held(&self) -> TrackedIds {
-        let mut held = TrackedIds::default();
+    fn tracked_ids(&self) -> TrackedIds {
+        let mut tracked = TrackedIds::default();
         for (tag, token) in &self.tokens {
             let (source, _) = self.sources[usize::from(token.source)];
             match source.prefix {
-                None => held.ids.push(TokenId::from_bytes(*tag.as_bytes())),
-                Some(prefix) => *held.carried.entry((source.kid, prefix)).or_default() += 1,
+                None => tracked.ids.push(TokenId::from_bytes(*tag.as_bytes())),
+                Some(prefix) => *tracked.with_value.entry((source.kid, prefix)).or_default() += 1,
             }
         }
-        held
+        tracked
     }
 }
 
 impl TakenChanges<'_> {
-    /// They are durable.
+    /// Drops the changes, which are durable.
     pub(super) fn written(mut self) {
         self.complete = false;
         self.tags.clear();
@@ -333,19 +332,19 @@ impl Drop for TakenChanges<'_> {
     }
 }
 
-/// A session that is being closed; it is open again unless that goes well.
+/// A session that is being closed. It is open again if this is dropped.
 pub(super) struct ClosingSession<'s> {
     session: &'s Session,
 }
 
 impl ClosingSession<'_> {
-    /// The row that it is closed with.
+    /// Returns the row of the closed session.
     pub(super) fn last_row(&self, now_ms: u64, needs: Vec<SessionNeed>, gone: u64) -> SessionRow {
         let row = self.session.row();
         SessionRow { closed_at_ms: Some(now_ms.max(row.opened_at_ms)), needs, gone, ..row }
     }
 
-    /// That row is durable. Returns the tags of the tokens that it held.
+    /// Ends the session, whose closing row is durable. Returns the tags of its tokens.
     pub(super) fn closed(self, row: SessionRow) -> Vec<TokenTag> {
         self.session.state().row = row;
         self.session.end()
@@ -357,7 +356,7 @@ impl Drop for ClosingSession<'_> {
         let mut state = self.session.state();
         if state.phase == SessionPhase::Closing {
             state.phase = SessionPhase::Open;
-            // The store may hold the row that it was to be closed with.
+            // The store may have the closing row.
             state.row_changed = true;
         }
     }

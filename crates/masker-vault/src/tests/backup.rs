@@ -1,4 +1,4 @@
-//! Exports and imports: round trips, what is merged and what is not, and files that are refused.
+//! Exports and imports: round trips, merging, and rejected files.
 
 use std::io::Write;
 
@@ -47,7 +47,7 @@ fn fingerprint(number: u8) -> masker_core::crypto::Fingerprint {
 }
 
 #[tokio::test]
-async fn an_export_brings_every_token_into_another_vault_across_a_rotation() {
+async fn an_import_restores_every_token_across_a_rotation() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let first = from.token(&vault, "first").await;
@@ -73,7 +73,7 @@ async fn an_export_brings_every_token_into_another_vault_across_a_rotation() {
     let checked = assert_sound(&other).await;
     assert_eq!((checked.records, checked.aliases, checked.tombstones), (2, 1, 1));
     drop(other);
-    // Nothing was written under the old key: it can be gone.
+    // Nothing was written under the old key, so it may be missing.
     let other = to.open(ring(2, None, 2)).await;
     for (token, text) in [(&first, "first"), (&second, "second")] {
         assert_eq!(value(&other, token).await, Ok((text.to_owned(), Role::Active)));
@@ -82,19 +82,19 @@ async fn an_export_brings_every_token_into_another_vault_across_a_rotation() {
     assert_eq!(value(&other, &forgotten).await, Err(ItemFailure::NotFound));
     assert_sound(&other).await;
 
-    // Made again, it changes nothing.
+    // Repeated, the import changes nothing.
     drop(other);
     let other = to.open(ring(2, Some(1), 3)).await;
     let told = import(&other, &file).await.unwrap();
     assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
-    // And its own export into its own vault does neither.
+    // Importing its own export changes nothing either.
     let told = import(&other, &export(&other).await).await.unwrap();
     assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
     assert_sound(&other).await;
 }
 
 #[tokio::test]
-async fn an_alias_is_made_again_even_where_the_record_comes_under_the_active_key() {
+async fn an_import_makes_aliases_again_under_the_active_key() {
     let (from, middle, to) = (Bench::new(), Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let token = from.token(&vault, "v").await;
@@ -109,7 +109,7 @@ async fn an_alias_is_made_again_even_where_the_record_comes_under_the_active_key
 }
 
 #[tokio::test]
-async fn what_is_in_the_vault_stays_as_it_is() {
+async fn an_import_overwrites_nothing() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let same = from.token(&vault, "same").await;
@@ -118,7 +118,7 @@ async fn what_is_in_the_vault_stays_as_it_is() {
 
     let vault = to.open(ring(1, None, 1)).await;
     assert_eq!(to.token(&vault, "same").await, same);
-    // Another spelling of one normal form: one token, and the vault's own spelling stays.
+    // Another spelling with the same normal form: one token, and the vault's spelling stays.
     assert_eq!(to.mint(&vault, "PHONE", &["(415) 555-2671"]).await, [Ok((other.clone(), true))]);
     let told = import(&vault, &file).await.unwrap();
     assert_eq!(told.merged, MergeCounts { present: 1, conflicts: 1, ..MergeCounts::default() });
@@ -127,7 +127,7 @@ async fn what_is_in_the_vault_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_value_with_two_tokens_is_counted_and_both_rehydrate() {
+async fn counts_a_value_with_two_tokens_and_both_rehydrate() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let theirs = from.token(&vault, "v").await;
@@ -148,7 +148,7 @@ async fn a_value_with_two_tokens_is_counted_and_both_rehydrate() {
 }
 
 #[tokio::test]
-async fn what_was_erased_comes_back_only_when_it_is_asked_for() {
+async fn restores_erased_records_only_on_request() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let (a, b) = (from.token(&vault, "a").await, from.token(&vault, "b").await);
@@ -158,13 +158,13 @@ async fn what_was_erased_comes_back_only_when_it_is_asked_for() {
     let (_, payload) = header(&after);
     assert!(after.len() - payload < before.len() - payload, "what was erased is not in a later export");
 
-    // Its own tombstone keeps it out.
+    // The vault's own tombstone keeps the record out.
     assert_eq!(
         import(&vault, &before).await.unwrap().merged,
         MergeCounts { present: 1, erased_skipped: 1, ..MergeCounts::default() }
     );
     assert_eq!(value(&vault, &b).await, Err(ItemFailure::NotFound));
-    // And so does one that came with an export.
+    // So does a tombstone from an export.
     let other = to.open(ring(1, None, 1)).await;
     let told = import(&other, &after).await.unwrap();
     assert_eq!(told.merged, MergeCounts { imported: 1, tombstones_added: 1, ..MergeCounts::default() });
@@ -176,7 +176,7 @@ async fn what_was_erased_comes_back_only_when_it_is_asked_for() {
     assert_eq!(told.merged, MergeCounts { imported: 1, restored: 1, present: 1, ..MergeCounts::default() });
     assert_eq!(value(&other, &b).await.unwrap().0, "b");
     assert_eq!(assert_sound(&other).await.tombstones, 0);
-    // A record that is there is not erased by another vault's tombstone.
+    // Another vault's tombstone does not erase a record.
     let told = import(&other, &after).await.unwrap();
     assert_eq!(told.merged, MergeCounts { present: 1, records_kept: 1, ..MergeCounts::default() });
     for token in [&a, &b] {
@@ -193,7 +193,7 @@ async fn many(bench: &Bench, vault: &Vault, count: usize) -> Vec<(String, String
 }
 
 #[tokio::test]
-async fn what_is_erased_while_an_export_runs_does_not_come_back_and_the_rest_is_in_it() {
+async fn an_export_omits_records_erased_meanwhile_and_nothing_else() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let tokens = many(&from, &vault, 2_500).await;
@@ -202,7 +202,7 @@ async fn what_is_erased_while_an_export_runs_does_not_come_back_and_the_rest_is_
     for _ in 0..2 {
         file.extend_from_slice(&exporting.next().await.unwrap().unwrap());
     }
-    // The first thousand ids have been read by now: some of these are among them, and some are not.
+    // The first thousand ids have been read by now, which include some of these.
     for (_, token) in &tokens[..100] {
         assert_eq!(forget(&vault, token).await, Ok(true));
     }
@@ -223,14 +223,14 @@ async fn what_is_erased_while_an_export_runs_does_not_come_back_and_the_rest_is_
         }
     }
     assert_sound(&other).await;
-    // All the same where they are asked for.
+    // They are restored on request.
     let other = Bench::new().open(ring(1, None, 1)).await;
     assert_eq!(import_by(&other, &file, RESTORING).await.unwrap().merged.imported, told.records);
     assert_sound(&other).await;
 }
 
 #[tokio::test]
-async fn every_altered_byte_and_every_truncation_is_refused_and_nothing_is_written() {
+async fn rejects_every_altered_byte_and_every_truncation() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let token = from.token(&vault, "a").await;
@@ -254,7 +254,7 @@ async fn every_altered_byte_and_every_truncation_is_refused_and_nothing_is_writt
 }
 
 #[tokio::test]
-async fn chunks_that_were_moved_repeated_or_left_out_are_refused() {
+async fn rejects_moved_repeated_and_missing_chunks() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     many(&bench, &vault, 4_000).await;
@@ -281,7 +281,7 @@ async fn chunks_that_were_moved_repeated_or_left_out_are_refused() {
 }
 
 #[tokio::test]
-async fn an_export_whose_keys_are_not_loaded_is_refused_and_says_which_it_needs() {
+async fn rejects_an_export_whose_keys_are_missing_and_names_them() {
     let from = Bench::new();
     let vault = from.open(ring(1, None, 1)).await;
     many(&from, &vault, 3).await;
@@ -293,7 +293,7 @@ async fn an_export_whose_keys_are_not_loaded_is_refused_and_says_which_it_needs(
     let stranger = Bench::new().open(ring(3, None, 1)).await;
     let told = import(&stranger, &file).await.unwrap_err();
     assert!(matches!(&told, VaultImportError::Closed(keys) if *keys == [(kid(), fingerprint(2))]), "{told}");
-    // The key that opens it is not all that it needs.
+    // The key that opens the file is not the only one needed.
     let half = Bench::new().open(ring(2, None, 1)).await;
     let told = import(&half, &file).await.unwrap_err();
     let VaultImportError::KeysMissing(missing) = &told else { panic!("{told}") };
@@ -303,7 +303,7 @@ async fn an_export_whose_keys_are_not_loaded_is_refused_and_says_which_it_needs(
 }
 
 #[tokio::test]
-async fn an_import_that_failed_on_the_way_can_be_made_again() {
+async fn a_failed_import_can_be_repeated() {
     let (from, to) = (Bench::new(), Bench::new());
     let vault = from.open(ring(1, None, 1)).await;
     let tokens = many(&from, &vault, 3_500).await;
@@ -319,7 +319,7 @@ async fn an_import_that_failed_on_the_way_can_be_made_again() {
         let checked = assert_sound(&other).await;
         assert_eq!((checked.records, checked.aliases), (3_500, 3_500));
     }
-    // Dropped in the middle, as when the client goes away.
+    // Dropped in the middle, as when the client disconnects.
     let other = to.open(ring(2, Some(1), 1)).await;
     let mut importing = Box::pin(import(&other, &file));
     let mut cx = task::Context::from_waker(Waker::noop());
@@ -337,7 +337,7 @@ async fn an_import_that_failed_on_the_way_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn an_export_is_not_ended_over_a_commit_that_failed() {
+async fn an_export_fails_after_a_failed_commit() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     bench.token(&vault, "v").await;
@@ -351,7 +351,7 @@ async fn an_export_is_not_ended_over_a_commit_that_failed() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_told_and_keeps_nothing_else_from_being_imported() {
+async fn counts_a_damaged_record_and_imports_the_rest() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let tokens = many(&bench, &vault, 3).await;

@@ -1,4 +1,4 @@
-//! Records erased by age and by key.
+//! Purges by age and by key.
 
 use super::*;
 use crate::{PurgeError, PurgeFilter, PurgeOutcome};
@@ -20,7 +20,7 @@ fn key(number: u8) -> PurgeFilter {
 }
 
 #[tokio::test]
-async fn what_was_minted_before_a_time_goes_and_nothing_else() {
+async fn purges_records_minted_before_a_time() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let old = bench.mint(&vault, "NOTE", &["a", "b", "c"]).await;
@@ -42,11 +42,11 @@ async fn what_was_minted_before_a_time_goes_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_needs_a_key_that_is_lost_goes_with_its_aliases_and_new_values_are_minted_again() {
+async fn purges_records_of_a_lost_key_with_their_aliases() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let lost = bench.token(&vault, "lost").await;
-    // An alias, as an import across a rotation leaves it.
+    // An alias, as after an import across a rotation.
     let mut exporting = vault.export(&permit(), [0; 16]).await.unwrap();
     let mut file = Vec::new();
     while let Some(piece) = exporting.next().await.unwrap() {

@@ -1,4 +1,4 @@
-//! Rows that the vault keeps for others.
+//! Rows other than records: API keys and the audit log's head.
 
 use super::*;
 use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec};
@@ -9,7 +9,7 @@ use masker_types::{
     grant::{ContextPattern, Limits},
 };
 
-/// A key with a name, and so many contexts.
+/// Returns a key with a name and so many contexts.
 fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
     let shown = ApiKeySecret::generate(Mode::Live, &mut ChaCha8Rng::seed_from_u64(id)).presented();
     let spec = ApiKeySpec {
@@ -30,7 +30,7 @@ async fn names(vault: &Vault) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_kept_is_there_after_a_restart() {
+async fn stored_keys_survive_a_restart() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     assert!(names(&vault).await.is_empty());
@@ -45,7 +45,7 @@ async fn what_was_kept_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_answer_is_told_of_though_its_rows_are_kept_in_memory() {
+async fn reports_a_store_that_does_not_answer() {
     let (bench, metrics) = (Bench::new(), Arc::new(VaultMetrics::new().unwrap()));
     let cached = Arc::new(RowCache::new(bench.store.clone(), 1 << 20));
     let grace = GracePeriod { days: 30, action: GraceAction::Warn };
@@ -62,7 +62,7 @@ async fn a_store_that_does_not_answer_is_told_of_though_its_rows_are_kept_in_mem
 }
 
 #[tokio::test]
-async fn every_commit_notes_where_the_audit_log_stands() {
+async fn every_commit_notes_the_audit_head() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     assert_eq!(vault.audit_head().await.unwrap(), None);
@@ -86,7 +86,7 @@ async fn every_commit_notes_where_the_audit_log_stands() {
     let second = vault.audit_head().await.unwrap().unwrap();
     assert_eq!((second.sequence, second.hash), (log.durable_head().sequence, log.durable_head().hash));
     assert_eq!(second.sequence, first.sequence + 1);
-    // A failed commit has noted nothing, and what commits nothing else is told to.
+    // A failed commit notes nothing, and a call without other changes writes the head alone.
     log.record(&AuditEvent::new(AuditOperation::Stop, "ok")).await.unwrap();
     bench.store.fail_next_apply(InjectedFault::NotApplied);
     assert!(vault.write_audit_head().await.is_err());
@@ -96,10 +96,10 @@ async fn every_commit_notes_where_the_audit_log_stands() {
 }
 
 #[tokio::test]
-async fn changes_of_one_row_that_share_a_commit_count_in_their_order() {
+async fn the_last_change_of_a_row_in_a_commit_counts() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    // All are in the queue before the writer takes its first: it runs on this thread.
+    // All changes are queued before the writer, which runs on this thread, takes the first.
     let keep = |name| {
         let vault = Arc::clone(&vault);
         async move { vault.keep_api_key(&permit(), &key(1, name, 0)).await.is_ok() }
@@ -110,7 +110,7 @@ async fn changes_of_one_row_that_share_a_commit_count_in_their_order() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_that_the_store_refuses_or_that_is_too_long() {
+async fn stores_no_key_that_is_refused_or_too_long() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     assert!(vault.keep_api_key(&permit(), &key(1, "long", 60)).await.is_err());

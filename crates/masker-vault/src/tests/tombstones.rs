@@ -1,4 +1,4 @@
-//! Tombstones: left by every erasure, gone when the id comes back, and counted.
+//! Tombstones: every erasure leaves one, a new record removes it, and the count is exact.
 
 use super::*;
 use masker_store::record::RowName;
@@ -11,7 +11,7 @@ async fn tombstones(bench: &Bench, vault: &Vault) -> u64 {
 }
 
 #[tokio::test]
-async fn an_erased_record_leaves_a_tombstone_until_its_value_is_given_again() {
+async fn an_erased_record_leaves_a_tombstone_until_its_value_is_minted_again() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
@@ -29,11 +29,11 @@ async fn an_erased_record_leaves_a_tombstone_until_its_value_is_given_again() {
 }
 
 #[tokio::test]
-async fn erased_and_minted_in_one_group_the_last_one_counts() {
+async fn the_last_of_erasures_and_mints_in_a_group_counts() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
-    // While the writer is held, what is asked for gathers in one group, in the order in which it is asked.
+    // While the writer waits, changes gather in one group, in the order of their requests.
     let mut expected = 0;
     for rounds in 1..4 {
         let held = bench.store.hold_applies().await;
@@ -74,7 +74,7 @@ async fn erased_and_minted_in_one_group_the_last_one_counts() {
 }
 
 #[tokio::test]
-async fn a_check_tells_an_alias_that_is_not_its_record_s_and_one_that_is_missing() {
+async fn a_check_reports_foreign_and_missing_aliases() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
@@ -85,7 +85,7 @@ async fn a_check_tells_an_alias_that_is_not_its_record_s_and_one_that_is_missing
         Record::decode(&bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap()).unwrap();
     let change = |change| RowBatch { preconditions: vec![], changes: vec![change] };
 
-    // The key is not loaded, and still an alias that its record does not know is told from one that it knows.
+    // Even without the key, an alias that its record does not name is reported.
     let (mine, foreign) = ([7; 16], [8; 16]);
     record.alias = Some(mine);
     bench.store.apply(change(RowChange::Put(key, record.encode()))).await.unwrap();
@@ -95,10 +95,16 @@ async fn a_check_tells_an_alias_that_is_not_its_record_s_and_one_that_is_missing
         let vault = bench.open(ring(2, None, 2)).await;
         let outcome = vault.check(&permit()).await.unwrap();
         assert_eq!(outcome.damaged_aliases, problems, "{:?}", outcome.problems);
-        assert!(outcome.problems.iter().any(|problem| problem.contains("does not know it")), "{:?}", outcome.problems);
-        let missing = outcome.problems.iter().any(|problem| problem.contains("its alias is not there"));
+        assert!(outcome.problems.iter().any(|problem| problem.contains("does not name it")), "{:?}", outcome.problems);
+        let missing = outcome.problems.iter().any(|problem| problem.contains("its alias is missing"));
         assert_eq!(missing, index == foreign, "{:?}", outcome.problems);
-        let books = outcome.problems.iter().any(|problem| problem.contains("the books say 1 records and 0 aliases"));
-        assert_eq!(books, index == mine, "counted exactly, though the key is not loaded: {:?}", outcome.problems);
+        let count_differs =
+            outcome.problems.iter().any(|problem| problem.contains("the ledger counts 1 records and 0 aliases"));
+        assert_eq!(
+            count_differs,
+            index == mine,
+            "counted exactly, though the key is not loaded: {:?}",
+            outcome.problems
+        );
     }
 }

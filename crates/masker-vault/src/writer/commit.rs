@@ -1,169 +1,187 @@
-//! The loop of the writer: gather, commit, answer.
+//! The writer's loop: gather, commit, answer.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Instant,
-};
+use std::{sync::Arc, thread, time::Instant};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::yield_now,
-};
+use tokio::{sync::mpsc, task::yield_now};
 use tracing::{error, warn};
 
-use super::{Job, PendingJob, caller_estimate::CallerEstimate, commit_group::CommitGroup};
-use crate::{Ledger, VaultError, VaultShared};
-use masker_store::{ApplyOutcome, RowBatch, RowChange, StoreError};
+use super::{CommitDraft, Message, QueuedChange, ReadPlan, caller_estimate::CallerEstimate, draft::DraftedBatch};
+use crate::{
+    VaultError,
+    audit_head::AuditAnchor,
+    in_flight::InFlightRecords,
+    keys::{CurrentKeys, KeysInForce},
+    ledger::{CurrentLedger, LedgerDraft},
+    metrics::VaultMetrics,
+    time::{self, Clock},
+};
+use masker_store::{ApplyOutcome, RowBatch, RowChange, Store, StoreError};
 use masker_types::limits::COMMIT_ROWS_MAX;
 
-/// How often a group is searched and applied again when the store says that something changed in between. With one
-/// process in front of the store nothing does.
+/// How often a group is decided and applied again when the store refuses a precondition. With one process in front of the
+/// store it never does.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Commits what comes through the queue, until told to stop or everybody has gone.
-pub(super) async fn run(shared: Arc<VaultShared>, jobs: mpsc::Receiver<Job>) {
-    CommitLoop { shared, jobs, callers: CallerEstimate::default() }.run().await;
+/// What the writer works with.
+pub(crate) struct WriterContext {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Arc<CurrentKeys>,
+    pub(crate) ledger: Arc<CurrentLedger>,
+    pub(crate) in_flight: Arc<InFlightRecords>,
+    pub(crate) audit_anchor: Arc<AuditAnchor>,
+    pub(crate) metrics: Arc<VaultMetrics>,
+    pub(crate) clock: Clock,
+}
+
+/// Commits what comes through the queue until it is stopped or every handle is dropped.
+pub(super) async fn run(context: WriterContext, queue: mpsc::Receiver<Message>) {
+    CommitLoop { context, queue, callers: CallerEstimate::default() }.run().await;
 }
 
 struct CommitLoop {
-    shared: Arc<VaultShared>,
-    jobs: mpsc::Receiver<Job>,
+    context: WriterContext,
+    queue: mpsc::Receiver<Message>,
     callers: CallerEstimate,
 }
 
 impl CommitLoop {
     async fn run(mut self) {
-        while let Some(first) = self.jobs.recv().await {
-            let mut group = vec![first];
-            self.gather(&mut group).await;
-            let last = group.pop_if(|job| job.runs_alone());
+        while let Some(first) = self.queue.recv().await {
+            let mut group = Vec::new();
+            let alone = self.gather(first, &mut group).await;
             if !group.is_empty() {
                 self.commit_and_answer(group).await;
             }
-            match last {
-                Some(Job::Stop(asked)) => {
-                    let noted = self.note_key_use().await;
-                    let closed = self.shared.store.close().await.map_err(VaultError::from);
-                    return asked.done(&noted.and(closed));
+            match alone {
+                Some(Message::Stop { mut last, reply }) => {
+                    let committed = self.context.commit(std::slice::from_mut(&mut last)).await;
+                    let closed = self.context.store.close().await.map_err(VaultError::from);
+                    // The stopping side may have gone away.
+                    drop(reply.send(committed.and(closed)));
+                    return;
                 }
-                // Alone in its group: what was asked for before it is written under the keys before it, and is there.
-                Some(alone) => self.commit_and_answer(vec![alone]).await,
+                Some(Message::Change(change)) => self.commit_and_answer(vec![change]).await,
                 None => {}
             }
         }
     }
 
-    async fn commit_and_answer(&mut self, mut group: Vec<Job>) {
-        let committed = self.commit(&mut group).await;
-        self.callers.answered(group.len(), self.jobs.len());
-        for job in group {
-            job.answer(&committed);
+    async fn commit_and_answer(&mut self, mut group: Vec<Box<dyn QueuedChange>>) {
+        let committed = self.context.commit(&mut group).await;
+        self.callers.answered(group.len(), self.queue.len());
+        for change in group {
+            change.answer(&committed);
         }
     }
 
-    /// Takes what else is waiting, and what is about to come. The runtime's clock is too coarse for the wait, so the
-    /// runtime's other tasks and then other threads are let go ahead as often as it takes.
-    async fn gather(&mut self, group: &mut Vec<Job>) {
-        let mut rows: usize = group.iter().map(Job::rows).sum();
+    /// Gathers a group from `first` on, with what is waiting and what is about to come. Returns a message that ends the
+    /// group because it is to run alone.
+    ///
+    /// The runtime's clock is too coarse for the wait, so this yields to other tasks and threads instead.
+    async fn gather(&mut self, first: Message, group: &mut Vec<Box<dyn QueuedChange>>) -> Option<Message> {
+        let mut rows = 0;
+        let mut next = Some(first);
         let began = Instant::now();
         let mut last_arrival = began;
-        while rows < COMMIT_ROWS_MAX && !group.last().is_some_and(Job::runs_alone) {
-            if let Ok(job) = self.jobs.try_recv() {
-                rows += job.rows();
-                group.push(job);
+        loop {
+            match next.take() {
+                Some(Message::Change(change)) if !change.runs_alone() => {
+                    rows += change.row_count();
+                    group.push(change);
+                }
+                Some(alone) => return Some(alone),
+                None if self.callers.should_wait(group.len(), began.elapsed(), last_arrival.elapsed()) => {
+                    yield_now().await;
+                    thread::yield_now();
+                }
+                None => return None,
+            }
+            if rows >= COMMIT_ROWS_MAX {
+                return None;
+            }
+            next = self.queue.try_recv().ok();
+            if next.is_some() {
                 last_arrival = Instant::now();
-            } else if self.callers.should_wait(group.len(), began.elapsed(), last_arrival.elapsed()) {
-                yield_now().await;
-                thread::yield_now();
-            } else {
-                break;
             }
         }
     }
+}
 
-    /// Commits a group: durable when it returns, and every job has its outcome.
-    async fn commit(&self, jobs: &mut [Job]) -> Result<(), VaultError> {
-        if self.shared.ledger_stale.load(Ordering::Acquire) {
-            self.reload_ledger().await?;
+impl WriterContext {
+    /// Commits a group: it is durable when this returns, and every change has its outcome.
+    async fn commit(&self, changes: &mut [Box<dyn QueuedChange>]) -> Result<(), VaultError> {
+        if self.ledger.is_stale() {
+            self.ledger.reload(self.store.as_ref()).await?;
         }
         for _ in 0..ATTEMPTS_MAX {
-            let keys = match &*jobs {
-                [Job::PutKeys(asked)] => Arc::clone(&asked.work.keys),
-                _ => self.shared.keys.load_full(),
-            };
-            let CommitGroup { draft, in_flight, mut changes, preconditions, .. } =
-                CommitGroup::build(&self.shared, &keys, jobs).await?;
-            let draft_changes = draft.changes();
-            if changes.is_empty() && draft_changes.is_empty() {
-                self.committed(jobs);
+            let keys = self.keys.load_full();
+            let DraftedBatch { ledger, mut rows, preconditions, in_flight } = self.decide(&keys, changes).await?;
+            let ledger_rows = ledger.changes();
+            if rows.is_empty() && ledger_rows.is_empty() {
+                self.committed(changes);
                 return Ok(());
             }
-            let audit_head_written = self.shared.audit_head().map(|(sequence, change)| {
-                changes.insert(change.key().clone(), change);
+            let audit_sequence = self.audit_anchor.unwritten_head().map(|(sequence, change)| {
+                rows.insert(change.key().clone(), change);
                 sequence
             });
-            let mut changes: Vec<RowChange> = changes.into_values().collect();
-            changes.extend(draft_changes);
-            let rows = changes.len();
+            let mut row_changes: Vec<RowChange> = rows.into_values().collect();
+            row_changes.extend(ledger_rows);
+            let row_count = row_changes.len();
             let started = Instant::now();
-            self.shared.in_flight.begin(in_flight);
-            let applied = self.shared.store.apply(RowBatch { preconditions, changes }).await;
-            self.shared.in_flight.end(applied.is_err());
+            self.in_flight.begin(in_flight);
+            let applied = self.store.apply(RowBatch { preconditions, changes: row_changes }).await;
+            self.in_flight.end(applied.is_err());
             match applied {
                 Ok(ApplyOutcome::Durable) => {
-                    self.shared.metrics.commit_rows.observe(rows as f64);
-                    self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
-                    self.shared.metrics.records.set(draft.ledger.records().cast_signed());
-                    self.shared.ledger.store(Arc::new(draft.ledger));
-                    audit_head_written.into_iter().for_each(|sequence| self.shared.set_audit_head_written(sequence));
-                    self.committed(jobs);
+                    self.metrics.commit_rows.observe(row_count as f64);
+                    self.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+                    self.metrics.records.set(ledger.ledger.records().cast_signed());
+                    self.ledger.publish(ledger.ledger);
+                    audit_sequence.into_iter().for_each(|sequence| self.audit_anchor.set_written(sequence));
+                    self.committed(changes);
                     return Ok(());
                 }
                 Ok(ApplyOutcome::Refused(precondition)) => {
-                    warn!(precondition, "the vault changed under its writer; searching again");
-                    self.reload_ledger().await?;
+                    warn!(precondition, "the vault changed between read and commit; deciding the group again");
+                    self.ledger.reload(self.store.as_ref()).await?;
                 }
                 Err(failed) => {
-                    error!(error = %failed, rows, "a commit failed; nothing of it was acknowledged");
-                    // The batch may be there all the same. A store that does not answer now is asked again before the
-                    // next commit.
-                    drop(self.reload_ledger().await);
+                    error!(error = %failed, rows = row_count, "failed to commit; no change of the group was acknowledged");
+                    // The batch may have been written all the same. If the store does not answer now, the next commit
+                    // reloads.
+                    drop(self.ledger.reload(self.store.as_ref()).await);
                     return Err(failed.into());
                 }
             }
         }
-        Err(StoreError::Unavailable("the vault kept changing under its writer".to_owned()).into())
+        Err(StoreError::Unavailable("the vault kept changing between read and commit".to_owned()).into())
     }
 
-    /// What follows from a group's being durable: the keys that it brought come into force, and the use of keys that it
-    /// wrote down is not to be written again.
-    fn committed(&self, jobs: &[Job]) {
-        for job in jobs {
-            match job {
-                Job::PutKeys(asked) if matches!(asked.outcome, Some(Ok(_))) => {
-                    self.shared.keys.store(Arc::clone(&asked.work.keys));
-                }
-                Job::NoteKeyUse(asked) => {
-                    self.shared.keys.load().uses.written(asked.outcome.as_deref().unwrap_or_default());
-                }
-                _ => {}
-            }
+    /// Reads what the changes need and has each decide in turn.
+    async fn decide(
+        &self,
+        keys: &KeysInForce,
+        changes: &mut [Box<dyn QueuedChange>],
+    ) -> Result<DraftedBatch, StoreError> {
+        let now_ms = time::unix_ms(&self.clock);
+        let ledger = LedgerDraft::of(&self.ledger.load());
+        let mut plan = ReadPlan::new(&keys.ring, ledger.ledger.tombstones() > 0);
+        for change in changes.iter_mut() {
+            change.plan_reads(&mut plan);
         }
+        let (mut reads, tombstones) = plan.read(self.store.as_ref(), &|| self.metrics.damaged.inc()).await?;
+        let second_tokens = self.keys.second_tokens();
+        let mut draft = CommitDraft::new(keys, second_tokens, &self.metrics, now_ms, ledger, tombstones);
+        for change in changes {
+            change.decide(&mut draft, &mut reads);
+        }
+        Ok(draft.finish())
     }
 
-    /// Writes down when keys were last used: the last commit.
-    async fn note_key_use(&self) -> Result<(), VaultError> {
-        let (reply, _) = oneshot::channel();
-        self.commit(&mut [Job::NoteKeyUse(PendingJob { work: (), outcome: None, reply })]).await
-    }
-
-    /// Reads the books again from the store.
-    async fn reload_ledger(&self) -> Result<(), VaultError> {
-        self.shared.ledger_stale.store(true, Ordering::Release);
-        let ledger = Ledger::load(self.shared.store.as_ref()).await?;
-        self.shared.ledger.store(Arc::new(ledger));
-        self.shared.ledger_stale.store(false, Ordering::Release);
-        Ok(())
+    fn committed(&self, changes: &[Box<dyn QueuedChange>]) {
+        for change in changes {
+            change.committed(&self.keys);
+        }
     }
 }

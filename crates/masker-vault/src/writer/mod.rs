@@ -1,16 +1,17 @@
 //! The one writer: group commit.
 //!
-//! Requests hand over what they want written and wait. The writer takes all that has gathered, repeats the whole search
-//! for each under the keys in force at that moment, commits everything as one atomic batch, makes it durable once, and
-//! answers all. So two requests for one value get one token, and nothing prepared before the keys changed is written
-//! under a key that was retired since.
+//! Operations queue a [`Change`] and wait. The writer takes all changes that have gathered, reads the rows that they
+//! name, lets each decide what to write, commits everything as one atomic batch, makes it durable once, and answers all.
+//! A change is decided under the keys in force at that moment and over the draft of the changes before it. So two
+//! requests for one value get one token, and nothing prepared before the keys changed is written under a retired key.
+//!
+//! The writer does not know what its changes are for: each operation implements [`Change`] in its own module.
 
 mod caller_estimate;
 mod commit;
+mod draft;
+mod reads;
 mod tombstones;
-mod commit_group;
-pub(super) mod merge;
-mod rotate;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -22,270 +23,174 @@ use tokio::{
     task::JoinHandle,
 };
 use tracing::error;
-use zeroize::Zeroizing;
 
-use self::merge::{MergeCounts, MergeItem, MergeRequest};
-use super::{
-    ItemFailure, KeysInForce, VaultError, VaultShared,
-    forget::{EraseRequest, ErasedRecord},
-    generation_use::GenerationUseSnapshot,
-    purge::PurgeCandidate,
-    rotation::{RotationError, RotationId, RotationStep, RotationTransition, StepOutcome},
-    search::{CandidateIds, MatchedRecord},
-};
-use masker_core::{
-    crypto::{Fingerprint, TokenId},
-    policy::PolicySet,
-};
-use masker_store::{RowChange, record::Record};
-use masker_types::{
-    kind::{EntityKind, Kid},
-    limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX},
-    mode::Mode,
-};
+pub(crate) use commit::WriterContext;
+pub(crate) use draft::CommitDraft;
+pub(crate) use reads::{ReadPlan, Reads, SearchResult};
 
-/// A value to mint a token for, unless the search finds one.
-pub(super) struct MintRequest {
-    pub(super) mode: Mode,
-    pub(super) kid: Kid,
-    pub(super) kind: EntityKind,
-    pub(super) context: Zeroizing<String>,
-    pub(super) value: Zeroizing<String>,
-    /// The normal form, where it differs from the value.
-    pub(super) normal: Option<Zeroizing<String>>,
-    pub(super) prepared: PreparedMint,
+use self::reads::GroupReads;
+use crate::{VaultError, keys::CurrentKeys, ledger::CurrentLedger};
+use masker_types::limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX};
+
+/// A change of the vault, committed with others in one atomic batch.
+///
+/// The writer may plan and decide a change several times, when the store refuses a batch. Only the last decision counts.
+pub(crate) trait Change: Send + 'static {
+    /// What the operation learns once the change is durable.
+    type Outcome: Send;
+
+    /// Returns about how many rows the change writes. A group is full when its changes write enough.
+    fn row_count(&self) -> usize {
+        1
+    }
+
+    /// Returns whether the change needs a group for itself: the changes before it are durable when it is decided.
+    fn runs_alone(&self) -> bool {
+        false
+    }
+
+    /// Names the rows that [`Change::decide`] needs.
+    fn plan_reads(&mut self, _plan: &mut ReadPlan<'_>) {}
+
+    /// Adds what is to be written to the draft. `reads` has the rows that the change named, in their order.
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome;
+
+    /// Runs once the change is durable, before its outcome is sent and before the next group is decided.
+    fn committed(&self, _outcome: &Self::Outcome, _keys: &CurrentKeys) {}
 }
 
-/// What the request prepared: the value's names and its record, good for as long as the keys have not changed.
-pub(super) struct PreparedMint {
-    pub(super) epoch: u64,
-    pub(super) ids: CandidateIds,
-    pub(super) record: Record,
+/// A change without its type, with the channel that its outcome goes to.
+trait QueuedChange: Send {
+    fn row_count(&self) -> usize;
+    fn runs_alone(&self) -> bool;
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>);
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>);
+    fn committed(&self, keys: &CurrentKeys);
+    fn answer(self: Box<Self>, committed: &Result<(), VaultError>);
 }
 
-/// The token of a minted value.
-pub(super) struct Minted {
-    pub(super) found: MatchedRecord,
-    pub(super) created: bool,
+struct PendingChange<C: Change> {
+    change: C,
+    /// How many rows and searches the change has planned.
+    planned: (usize, usize),
+    /// Sent once the group is durable.
+    outcome: Option<C::Outcome>,
+    reply: oneshot::Sender<Result<C::Outcome, VaultError>>,
 }
 
-/// Keys to put into force.
-pub(super) struct KeyringUpdate {
-    pub(super) keys: Arc<KeysInForce>,
-    /// Whether a key that had been replaced may be active again.
-    pub(super) accept_rollback: bool,
-    /// Policies that are to be remembered with them.
-    pub(super) policies: Option<PolicySet>,
+impl<C: Change> PendingChange<C> {
+    fn new(change: C) -> (Box<Self>, oneshot::Receiver<Result<C::Outcome, VaultError>>) {
+        let (reply, outcome) = oneshot::channel();
+        (Box::new(PendingChange { change, planned: (0, 0), outcome: None, reply }), outcome)
+    }
 }
 
-/// Work for the writer, and whoever waits for what comes of it.
-struct PendingJob<W, T> {
-    work: W,
-    /// What will be answered once the group is durable.
-    outcome: Option<T>,
-    reply: oneshot::Sender<Result<T, VaultError>>,
-}
+impl<C: Change> QueuedChange for PendingChange<C> {
+    fn row_count(&self) -> usize {
+        self.change.row_count()
+    }
 
-impl<W, T> PendingJob<W, T> {
-    fn answer(self, committed: &Result<(), VaultError>) {
+    fn runs_alone(&self) -> bool {
+        self.change.runs_alone()
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
+        let before = plan.planned();
+        self.change.plan_reads(plan);
+        let after = plan.planned();
+        self.planned = (after.0 - before.0, after.1 - before.1);
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>) {
+        let mut reads = reads.take(self.planned);
+        self.outcome = Some(self.change.decide(draft, &mut reads));
+        reads.skip_rest();
+    }
+
+    fn committed(&self, keys: &CurrentKeys) {
+        if let Some(outcome) = &self.outcome {
+            self.change.committed(outcome, keys);
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<(), VaultError>) {
         let answer = match committed {
             Ok(()) => self.outcome.ok_or(VaultError::Stopped),
             Err(failed) => Err(failed.clone()),
         };
-        // An asker that has gone away needs no answer: what it asked for is durable or was never acknowledged.
+        // The requester may be gone: what it wanted is durable, or was never acknowledged.
         drop(self.reply.send(answer));
     }
 }
 
-impl PendingJob<(), ()> {
-    /// Answers what has no outcome but that it is done.
-    fn done(self, committed: &Result<(), VaultError>) {
-        PendingJob { outcome: Some(()), ..self }.answer(committed);
-    }
+/// What the writer's queue holds.
+enum Message {
+    Change(Box<dyn QueuedChange>),
+    /// The last one: commits a change, closes the store and ends the writer.
+    Stop {
+        last: Box<dyn QueuedChange>,
+        reply: oneshot::Sender<Result<(), VaultError>>,
+    },
 }
 
-enum Job {
-    Mint(PendingJob<Vec<MintRequest>, Vec<Result<Minted, ItemFailure>>>),
-    Forget(PendingJob<Vec<EraseRequest>, Vec<Result<ErasedRecord, ItemFailure>>>),
-    Purge(PendingJob<Vec<PurgeCandidate>, Vec<Option<ErasedRecord>>>),
-    Merge(PendingJob<MergeRequest, Result<MergeCounts, ItemFailure>>),
-    PutKeys(PendingJob<KeyringUpdate, Result<Vec<String>, Vec<String>>>),
-    Step(PendingJob<RotationStep, StepOutcome>),
-    Transition(PendingJob<(RotationId, RotationTransition), Result<(), RotationError>>),
-    NoteKeyUse(PendingJob<(), Vec<GenerationUseSnapshot>>),
-    AdoptPolicies(PendingJob<PolicySet, Vec<String>>),
-    /// A full pass has found nothing under these generations.
-    NoteProven(PendingJob<Vec<(Kid, Fingerprint)>, ()>),
-    /// Rows that no search and no count concerns.
-    Keep(PendingJob<Vec<RowChange>, ()>),
-    /// Nothing to write: the ledger is to be that of the store.
-    Settle(PendingJob<(), ()>),
-    Stop(PendingJob<(), ()>),
-}
+/// Writes nothing. Committing it reads the ledger again where a failed commit has left that uncertain.
+struct ReloadLedger;
 
-impl Job {
-    fn rows(&self) -> usize {
-        match self {
-            Job::Mint(asked) => asked.work.len(),
-            Job::Forget(asked) => asked.work.len(),
-            Job::Purge(asked) => asked.work.len(),
-            Job::Merge(asked) => asked.work.incoming.len(),
-            Job::Step(asked) => asked.work.resealed.len(),
-            Job::Keep(asked) => asked.work.len(),
-            _ => 1,
-        }
-    }
+impl Change for ReloadLedger {
+    type Outcome = ();
 
-    /// Whether nothing may be taken into a group after it, and it is a group of its own.
-    fn runs_alone(&self) -> bool {
-        matches!(self, Job::Merge(_) | Job::PutKeys(_) | Job::Stop(_))
-    }
-
-    fn mints(&self) -> &[MintRequest] {
-        match self {
-            Job::Mint(asked) => &asked.work,
-            _ => &[],
-        }
-    }
-
-    /// The records that are to be erased, by forgetting or by a purge.
-    fn erased_ids(&self) -> Vec<TokenId> {
-        match self {
-            Job::Forget(asked) => asked.work.iter().map(|erasure| erasure.id).collect(),
-            Job::Purge(asked) => asked.work.iter().map(|candidates| candidates.id).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn merges(&self) -> &[MergeItem] {
-        match self {
-            Job::Merge(asked) => &asked.work.incoming,
-            _ => &[],
-        }
-    }
-
-    fn step(&self) -> Option<&RotationStep> {
-        match self {
-            Job::Step(asked) => Some(&asked.work),
-            _ => None,
-        }
-    }
-
-    /// Tells whoever waits what became of it.
-    fn answer(self, committed: &Result<(), VaultError>) {
-        match self {
-            Job::Mint(asked) => asked.answer(committed),
-            Job::Forget(asked) => asked.answer(committed),
-            Job::Purge(asked) => asked.answer(committed),
-            Job::Merge(asked) => asked.answer(committed),
-            Job::PutKeys(asked) => asked.answer(committed),
-            Job::Step(asked) => asked.answer(committed),
-            Job::Transition(asked) => asked.answer(committed),
-            Job::AdoptPolicies(asked) => asked.answer(committed),
-            Job::NoteProven(asked) => asked.answer(committed),
-            Job::NoteKeyUse(asked) => asked.answer(committed),
-            Job::Keep(asked) => asked.answer(committed),
-            Job::Settle(asked) | Job::Stop(asked) => asked.done(committed),
-        }
-    }
+    fn decide(&mut self, _draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {}
 }
 
 /// The requests' end of the writer's queue.
-pub(super) struct WriterHandle {
-    queue: mpsc::Sender<Job>,
+pub(crate) struct WriterHandle {
+    queue: mpsc::Sender<Message>,
+    ledger: Arc<CurrentLedger>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl WriterHandle {
-    pub(super) fn start(shared: Arc<VaultShared>) -> Self {
-        let (queue, jobs) = mpsc::channel(WRITER_QUEUE_MAX);
-        WriterHandle { queue, task: Mutex::new(Some(tokio::spawn(commit::run(shared, jobs)))) }
+    /// Starts the writer. Must be called within a tokio runtime.
+    pub(crate) fn start(context: WriterContext) -> Self {
+        let (queue, messages) = mpsc::channel(WRITER_QUEUE_MAX);
+        let ledger = Arc::clone(&context.ledger);
+        WriterHandle { queue, ledger, task: Mutex::new(Some(tokio::spawn(commit::run(context, messages)))) }
     }
 
-    pub(super) async fn mint(&self, mints: Vec<MintRequest>) -> Result<Vec<Result<Minted, ItemFailure>>, VaultError> {
-        self.ask(mints, Job::Mint).await
+    /// Commits a change: it is durable when this returns.
+    pub(crate) async fn commit<C: Change>(&self, change: C) -> Result<C::Outcome, VaultError> {
+        let (change, outcome) = PendingChange::new(change);
+        self.send(Message::Change(change)).await?;
+        outcome.await.unwrap_or(Err(VaultError::Stopped))
     }
 
-    pub(super) async fn forget(
-        &self,
-        erasures: Vec<EraseRequest>,
-    ) -> Result<Vec<Result<ErasedRecord, ItemFailure>>, VaultError> {
-        self.ask(erasures, Job::Forget).await
+    /// Reads the ledger again if a failed commit has left it uncertain. It is that of the store when this returns.
+    pub(crate) async fn sync_ledger(&self) -> Result<(), VaultError> {
+        if self.ledger.is_stale() { self.commit(ReloadLedger).await } else { Ok(()) }
     }
 
-    /// Erases what still is to go. Returns which were erased.
-    pub(super) async fn purge(&self, candidates: Vec<PurgeCandidate>) -> Result<Vec<Option<ErasedRecord>>, VaultError> {
-        self.ask(candidates, Job::Purge).await
-    }
-
-    pub(super) async fn merge(&self, merge: MergeRequest) -> Result<Result<MergeCounts, ItemFailure>, VaultError> {
-        self.ask(merge, Job::Merge).await
-    }
-
-    /// Puts keys into force: what is committed after it is written under them. Returns what an operator should know.
-    pub(super) async fn put_keys(&self, change: KeyringUpdate) -> Result<Result<Vec<String>, Vec<String>>, VaultError> {
-        self.ask(change, Job::PutKeys).await
-    }
-
-    /// Notes that a full pass has found nothing under these generations, where the books agree.
-    pub(super) async fn note_proven(&self, names: Vec<(Kid, Fingerprint)>) -> Result<(), VaultError> {
-        self.ask(names, Job::NoteProven).await
-    }
-
-    /// Writes a step of a rotation.
-    pub(super) async fn reseal(&self, step: RotationStep) -> Result<StepOutcome, VaultError> {
-        self.ask(step, Job::Step).await
-    }
-
-    /// Changes how a rotation stands.
-    pub(super) async fn change_rotation(
-        &self,
-        id: RotationId,
-        transition: RotationTransition,
-    ) -> Result<Result<(), RotationError>, VaultError> {
-        self.ask((id, transition), Job::Transition).await
-    }
-
-    /// Writes down the use of keys. Returns what was written.
-    pub(super) async fn note_key_use(&self) -> Result<Vec<GenerationUseSnapshot>, VaultError> {
-        self.ask((), Job::NoteKeyUse).await
-    }
-
-    pub(super) async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
-        self.ask(policies.clone(), Job::AdoptPolicies).await
-    }
-
-    /// Writes rows that no search and no count concerns: durable when it returns. Of two changes of one row, the later
-    /// counts. Rows must be within the store's bounds, for they share a batch with what others ask for.
-    pub(super) async fn keep(&self, changes: Vec<RowChange>) -> Result<(), VaultError> {
-        self.ask(changes, Job::Keep).await
-    }
-
-    /// Has the ledger read again if a failed commit has left it uncertain.
-    pub(super) async fn finish_pending_commits(&self) -> Result<(), VaultError> {
-        self.ask((), Job::Settle).await
-    }
-
-    /// Lets the writer finish what it has taken on, closes the store, and waits for both.
-    pub(super) async fn stop(&self) -> Result<(), VaultError> {
-        let stopped = self.ask((), Job::Stop).await;
+    /// Commits what is in the queue and then `last`, closes the store, and waits for the writer's end.
+    pub(crate) async fn stop(&self, last: impl Change) -> Result<(), VaultError> {
+        let (reply, stopped) = oneshot::channel();
+        let (last, _) = PendingChange::new(last);
+        let stopped = match self.send(Message::Stop { last, reply }).await {
+            Ok(()) => stopped.await.unwrap_or(Err(VaultError::Stopped)),
+            Err(failed) => Err(failed),
+        };
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task
             && let Err(panicked) = task.await
         {
-            error!(error = %panicked, "the vault's writer ended by a bug");
+            error!(error = %panicked, "the vault's writer task panicked");
         }
         stopped
     }
 
-    async fn ask<W, T>(&self, work: W, job: impl FnOnce(PendingJob<W, T>) -> Job) -> Result<T, VaultError> {
-        let (reply, answer) = oneshot::channel();
+    async fn send(&self, message: Message) -> Result<(), VaultError> {
         let wait = Duration::from_secs(QUEUE_WAIT_SECONDS_MAX);
-        let job = job(PendingJob { work, outcome: None, reply });
-        self.queue.send_timeout(job, wait).await.map_err(|refused| match refused {
+        self.queue.send_timeout(message, wait).await.map_err(|refused| match refused {
             mpsc::error::SendTimeoutError::Timeout(_) => VaultError::Overloaded,
             mpsc::error::SendTimeoutError::Closed(_) => VaultError::Stopped,
-        })?;
-        answer.await.unwrap_or(Err(VaultError::Stopped))
+        })
     }
 }

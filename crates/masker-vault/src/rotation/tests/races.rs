@@ -1,12 +1,12 @@
-//! What happens between a step's reading and its writing.
+//! Changes between a step's read and its commit.
 
 use std::sync::Arc;
 
 use super::*;
 use masker_store::memory::ApplyGuard;
 
-/// Has the writer busy with a mint until what it returns is dropped. One thread runs all, so whatever is spawned after it
-/// waits behind it, in its order.
+/// Keeps the writer busy with a mint until the returned value is dropped. All tasks share one thread, so later changes wait
+/// in their order.
 async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (ApplyGuard, tokio::task::JoinHandle<()>) {
     let before = bench.store.count(b'r').await.unwrap();
     let held = bench.store.hold_applies().await;
@@ -23,15 +23,15 @@ async fn writer_held(bench: &Bench, vault: &Arc<Vault>) -> (ApplyGuard, tokio::t
     (held, minting)
 }
 
-/// Lets every task go on until it waits.
-async fn settle() {
+/// Runs every task until it waits.
+async fn run_until_idle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn what_changed_since_a_step_was_read_is_not_overwritten() {
+async fn does_not_overwrite_records_changed_since_the_read() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (erased, kept) = (bench.token(&vault, "erased").await, bench.token(&vault, "kept").await);
@@ -39,17 +39,17 @@ async fn what_changed_since_a_step_was_read_is_not_overwritten() {
     let vault = bench.open(ring(2, Some(1), 2)).await;
     begin(&vault, request()).await;
     let (held, minting) = writer_held(&bench, &vault).await;
-    // The forgetting waits first, and behind it the step, which still reads the record.
+    // The erasure is queued before the step, which still reads the record.
     let forgetting = tokio::spawn({
         let (vault, erased) = (Arc::clone(&vault), erased.clone());
         async move { forget(&vault, &erased).await }
     });
-    settle().await;
+    run_until_idle().await;
     let stepping = tokio::spawn({
         let vault = Arc::clone(&vault);
-        async move { vault.step_rotation(ALL).await }
+        async move { vault.rotations.step_rotation(ALL).await }
     });
-    settle().await;
+    run_until_idle().await;
     assert_eq!(bench.store.count(b'r').await.unwrap(), 3, "the record is there when the step reads it");
     drop(held);
     minting.await.unwrap();
@@ -62,9 +62,9 @@ async fn what_changed_since_a_step_was_read_is_not_overwritten() {
     assert_sound(&vault).await;
 }
 
-/// Nothing prepared before the keys changed is written under a key that is old by then.
+/// A step prepared before the keys changed is not written under a key that is old by then.
 #[tokio::test]
-async fn a_step_prepared_under_the_keys_before_a_reload_is_not_written() {
+async fn writes_no_step_prepared_before_a_reload() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
@@ -76,24 +76,24 @@ async fn a_step_prepared_under_the_keys_before_a_reload_is_not_written() {
         let vault = Arc::clone(&vault);
         async move { vault.replace_keys(ring(3, Some(1), 3)).await }
     });
-    settle().await;
+    run_until_idle().await;
     let stepping = tokio::spawn({
         let vault = Arc::clone(&vault);
-        async move { vault.step_rotation(ALL).await }
+        async move { vault.rotations.step_rotation(ALL).await }
     });
-    settle().await;
+    run_until_idle().await;
     drop(held);
     minting.await.unwrap();
     reloading.await.unwrap().unwrap();
     assert_eq!(stepping.await.unwrap().unwrap(), StepProgress::Read(0));
-    assert_eq!(vault.find_rotation(begun.id).unwrap().rows_resealed, 0);
+    assert_eq!(vault.rotations.find_rotation(begun.id).unwrap().rows_resealed, 0);
     assert_eq!(value(&vault, &token).await.unwrap().1, Role::Old, "it is where it was");
     assert_eq!(finish(&vault, ALL).await.state, RotationState::Failed, "its target is not the active key any more");
 }
 
-/// What comes under an old key behind the cursor, as an import could bring it, is moved before the rotation is done.
+/// A record under an old key that appears behind the cursor, by an import for example, is moved before the rotation ends.
 #[tokio::test]
-async fn what_comes_behind_the_cursor_is_found_by_another_pass() {
+async fn another_pass_finds_records_behind_the_cursor() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let mut ids = Vec::new();
@@ -108,7 +108,7 @@ async fn what_comes_behind_the_cursor_is_found_by_another_pass() {
     begin(&vault, request()).await;
     let hide = RowChange::Remove(first.clone());
     bench.store.apply(RowBatch { preconditions: vec![], changes: vec![hide] }).await.unwrap();
-    vault.step_rotation(StepBudget { records: 2 }).await.unwrap();
+    vault.rotations.step_rotation(StepBudget { records: 2 }).await.unwrap();
     bench.store.apply(RowBatch { preconditions: vec![], changes: vec![RowChange::Put(first, row)] }).await.unwrap();
     let status = finish(&vault, StepBudget { records: 2 }).await;
     assert_eq!((status.state, status.rows_resealed), (RotationState::Done, 4));

@@ -1,4 +1,4 @@
-//! Random lives of a vault's sessions against a model: restarts in an orderly way and by a crash, commits that fail.
+//! Random operations on sessions compared with a model, with orderly restarts, crashes and failing commits.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const DAY_S: i64 = 24 * 60 * 60;
 
-/// What a session should be.
+/// The expected state of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     /// Its tokens, and whether each was rehydrated.
@@ -28,10 +28,10 @@ struct Life {
     bench: Bench,
     vault: Arc<Vault>,
     epoch: u64,
-    /// What the daemon says, and what a crash leaves of it.
+    /// The state in memory, and the state after a crash.
     live: BTreeMap<SessionId, Model>,
     durable: BTreeMap<SessionId, Model>,
-    /// Sessions that may come up at the next start, because their opening failed and was applied.
+    /// Sessions that may be open at the next start, because their opening failed but was applied.
     ghosts: usize,
     tokens: Vec<String>,
     rng: ChaCha8Rng,
@@ -54,7 +54,7 @@ impl Life {
         self.bench.now_s.load(Ordering::SeqCst)
     }
 
-    /// Has the next commit fail, or not.
+    /// Makes the next commit fail, or not.
     fn fault(&mut self) -> Option<InjectedFault> {
         let fault = [None, None, None, Some(InjectedFault::NotApplied), Some(InjectedFault::AppliedUnanswered)];
         let fault = fault[self.rng.random_range(0..fault.len())];
@@ -190,7 +190,7 @@ impl Life {
 }
 
 #[tokio::test]
-async fn sessions_are_what_the_model_says_through_crashes_and_failures() {
+async fn random_operations_agree_with_the_model_through_crashes_and_failures() {
     let seed: u64 = std::env::var("MASKER_TEST_SEED").ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("MASKER_TEST_SEED={seed}");
     for life in 0..30 {
@@ -205,7 +205,7 @@ async fn sessions_are_what_the_model_says_through_crashes_and_failures() {
                 18 => life.restart(false).await,
                 _ => life.restart(true).await,
             }
-            // What was told to fail and had nothing to do with it.
+            // The injected fault was not used.
             life.bench.store.clear_faults();
             life.check().await;
             life.bench.now_s.fetch_add(1, Ordering::SeqCst);

@@ -57,7 +57,7 @@ fn everything(limit: usize) -> SessionFilter<'static> {
     SessionFilter { opened_by: None, since: None, state: None, limit, cursor: None }
 }
 
-/// A vault token that was never minted.
+/// Returns a vault token that was never minted.
 fn text(number: u64) -> String {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
@@ -86,7 +86,7 @@ fn session() -> Session {
 }
 
 #[tokio::test]
-async fn distinct_tokens_are_counted_by_kind_with_what_was_done_with_them() {
+async fn counts_distinct_tokens_by_kind_and_use() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
@@ -113,7 +113,7 @@ async fn distinct_tokens_are_counted_by_kind_with_what_was_done_with_them() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
+async fn a_closed_session_keeps_its_counts_and_drops_its_tokens() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (id, other) = (open(&vault).await, open(&vault).await);
@@ -132,7 +132,7 @@ async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
     assert_eq!(closed.closed_at.unwrap().as_second(), NOW_S + 60);
     let needs = closed.needs.clone().unwrap();
     assert_eq!((needs.generations.len(), needs.generations[0].tokens, needs.gone), (1, 1, 1));
-    // Nothing adds to it.
+    // A closed session counts nothing.
     session.note_minted([text(1).as_str()]);
     session.note_rehydrated([a.as_str()]);
     assert!(vault.enter_session(id).is_none());
@@ -150,7 +150,7 @@ async fn a_session_that_is_closed_keeps_its_counts_and_lets_its_tokens_go() {
 }
 
 #[tokio::test]
-async fn tokens_of_a_closed_session_that_a_crash_left_are_removed_by_the_next_start() {
+async fn a_start_removes_tokens_of_closed_sessions_left_by_a_crash() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
@@ -166,7 +166,7 @@ async fn tokens_of_a_closed_session_that_a_crash_left_are_removed_by_the_next_st
 }
 
 #[tokio::test]
-async fn what_was_counted_is_written_when_the_vault_is_closed() {
+async fn closing_the_vault_writes_the_counts() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
@@ -183,43 +183,43 @@ async fn what_was_counted_is_written_when_the_vault_is_closed() {
 }
 
 #[test]
-fn a_session_tracks_so_many_tokens_and_kinds_and_counts_the_rest() {
-    let (session, room) = (session(), TokenQuota::default());
+fn a_session_tracks_tokens_up_to_a_limit_and_counts_the_rest() {
+    let (session, quota) = (session(), TokenQuota::default());
     let tokens: Vec<NotedToken> = (0..SESSION_TOKENS_MAX as u64 + 5).map(|number| noted(number, "NOTE")).collect();
-    session.minted(&tokens, 1, &room);
-    session.minted(&tokens[SESSION_TOKENS_MAX - 1..], 1, &room);
+    session.minted(&tokens, 1, &quota);
+    session.minted(&tokens[SESSION_TOKENS_MAX - 1..], 1, &quota);
     session.rehydrated(&tokens[SESSION_TOKENS_MAX - 1..], 1);
     let row = session.row();
     assert_eq!(row.kinds, [(kind("NOTE"), counts(SESSION_TOKENS_MAX as u64, 1, 5))]);
     assert_eq!(row.untracked, 10, "each time, for they are not told apart");
 
-    let (session, room) = (self::session(), TokenQuota::default());
+    let (session, quota) = (self::session(), TokenQuota::default());
     for number in 0..SESSION_KINDS_MAX as u64 + 2 {
-        session.minted(&[noted(number, &format!("K{number}"))], 1, &room);
+        session.minted(&[noted(number, &format!("K{number}"))], 1, &quota);
     }
     assert_eq!((session.row().kinds.len(), session.row().untracked), (SESSION_KINDS_MAX, 2));
 }
 
 #[test]
-fn all_sessions_together_track_so_many_tokens() {
+fn all_sessions_together_have_a_limit_of_tracked_tokens() {
     let (sessions, first) = (super::SessionRegistry::default(), session());
     let tokens: Vec<NotedToken> = (0..7).map(|number| noted(number, "NOTE")).collect();
-    first.minted(&tokens[..3], 1, &sessions.room);
-    while sessions.room.take(0) {}
-    first.minted(&tokens, 1, &sessions.room);
+    first.minted(&tokens[..3], 1, &sessions.quota);
+    while sessions.quota.take(0) {}
+    first.minted(&tokens, 1, &sessions.quota);
     assert_eq!((first.row().kinds[0].1.minted, first.row().untracked), (3, 4));
     sessions.remove(&first, &first.end());
-    // A request that entered it before takes no room any more.
-    first.minted(&tokens, 1, &sessions.room);
+    // A request that entered it before takes nothing from the quota any more.
+    first.minted(&tokens, 1, &sessions.quota);
     first.rehydrated(&tokens, 1);
     assert_eq!((first.row().kinds[0].1, first.row().untracked), (counts(3, 0, 0), 4));
     let second = session();
-    second.minted(&tokens, 1, &sessions.room);
+    second.minted(&tokens, 1, &sessions.quota);
     assert_eq!((second.row().kinds[0].1.minted, second.row().untracked), (3, 4), "the room that the first one left");
 }
 
 #[tokio::test]
-async fn labels_openers_and_the_number_of_sessions_are_bounded() {
+async fn bounds_labels_owners_and_the_number_of_sessions() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     for label in ["l".repeat(LABEL_BYTES_MAX + 1), "a\tb".to_owned()] {
@@ -240,7 +240,7 @@ async fn labels_openers_and_the_number_of_sessions_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_opens_no_session_and_closes_none() {
+async fn a_failed_commit_opens_and_closes_no_session() {
     for fault in [InjectedFault::NotApplied, InjectedFault::AppliedUnanswered] {
         let bench = Bench::new();
         let vault = bench.open(ring(1, None, 1)).await;
@@ -262,34 +262,34 @@ async fn a_commit_that_fails_opens_no_session_and_closes_none() {
     }
 }
 
-/// Whoever closes a session or flushes them may go away at any moment: what it had taken on is done by the next one.
+/// A close or a flush may be dropped at any moment: the next one does its work.
 #[tokio::test]
-async fn nothing_is_lost_with_a_flush_or_a_close_that_is_dropped() {
+async fn a_dropped_flush_or_close_loses_nothing() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
     vault.enter_session(id).unwrap().note_minted([text(1).as_str()]);
     let mut cx = task::Context::from_waker(Waker::noop());
-    // One thread runs all: when it comes back here, the writer waits for the store, or for more to do.
-    let settle = async || {
+    // All tasks share one thread: after this the writer waits for the store or for changes.
+    let run_until_idle = async || {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     };
-    // Neither learns what came of it: of the flush nothing is there, of the close everything.
+    // Neither receives its outcome: the flush was not applied, the close was.
     bench.store.fail_next_apply(InjectedFault::NotApplied);
     let held = bench.store.hold_applies().await;
     let mut flush = Box::pin(vault.flush_sessions());
     assert!(matches!(Future::poll(flush.as_mut(), &mut cx), Poll::Pending));
-    settle().await;
+    run_until_idle().await;
     drop((flush, held));
-    settle().await;
+    run_until_idle().await;
     let held = bench.store.hold_applies().await;
     let mut close = Box::pin(vault.close_session(id));
     assert!(matches!(Future::poll(close.as_mut(), &mut cx), Poll::Pending));
-    settle().await;
+    run_until_idle().await;
     drop((close, held));
-    settle().await;
+    run_until_idle().await;
     vault.enter_session(id).unwrap().note_minted([text(2).as_str()]);
     vault.flush_sessions().await.unwrap();
     drop(vault);
@@ -299,7 +299,7 @@ async fn nothing_is_lost_with_a_flush_or_a_close_that_is_dropped() {
 }
 
 #[tokio::test]
-async fn two_who_close_one_session_are_told_the_same() {
+async fn concurrent_closes_return_the_same_status() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let id = open(&vault).await;
@@ -311,7 +311,7 @@ async fn two_who_close_one_session_are_told_the_same() {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_in_pages_by_time_and_state() {
+async fn lists_sessions_in_pages_by_time_and_state() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let mut ids = Vec::new();
@@ -351,7 +351,7 @@ async fn sessions_are_listed_in_pages_by_time_and_state() {
 }
 
 #[tokio::test]
-async fn sessions_tell_which_old_keys_their_tokens_need() {
+async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (record, carried) = (bench.token(&vault, "kept").await, email(&bench, &vault, "carried").await);
@@ -371,7 +371,7 @@ async fn sessions_tell_which_old_keys_their_tokens_need() {
     vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &carried]);
     assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
 
-    // Re-encryption moves the records, and no token that carries its value.
+    // A rotation moves records, but no token that contains its value.
     let request = RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 };
     let rotation = vault.begin_rotation(&permit(), request).await.unwrap().id;
     let (_stop, stopping) = tokio::sync::watch::channel(false);
@@ -397,7 +397,7 @@ async fn sessions_tell_which_old_keys_their_tokens_need() {
 }
 
 #[tokio::test]
-async fn sessions_are_kept_for_their_days_from_when_they_were_closed_or_last_used() {
+async fn retention_begins_when_a_session_is_closed_or_last_used() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (closed, open, used) = (open(&vault).await, self::open(&vault).await, self::open(&vault).await);
@@ -416,7 +416,7 @@ async fn sessions_are_kept_for_their_days_from_when_they_were_closed_or_last_use
 }
 
 #[tokio::test]
-async fn a_row_that_does_not_decode_is_damage() {
+async fn an_undecodable_row_is_damage() {
     use masker_store::{RowBatch, RowChange, RowKey};
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;

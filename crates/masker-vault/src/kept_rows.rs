@@ -1,0 +1,21 @@
+//! Rows that no search and no count concerns: API keys, sessions, honeytokens, the audit log's head.
+
+use crate::writer::{Change, CommitDraft, Reads};
+use masker_store::RowChange;
+
+/// Writes rows as they are. Of two changes of one row, the later counts.
+///
+/// Rows must be within the store's bounds, for they share a batch with other changes.
+pub(crate) struct KeepRows(pub(crate) Vec<RowChange>);
+
+impl Change for KeepRows {
+    type Outcome = ();
+
+    fn row_count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+        self.0.iter().for_each(|change| draft.write(change.clone()));
+    }
+}

@@ -1,0 +1,160 @@
+//! The service for keys: which are in force, and how they are replaced.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    GenerationStatus, KeyLoadError, VaultError,
+    generation_use::{KeyUseChange, TokensOpened},
+    keys::{CurrentKeys, KeyringUpdate, KeysInForce, PolicyUpdate},
+    ledger::{CurrentLedger, LedgerDraft},
+    time::{self, Clock, timestamp},
+    vault::Handles,
+    writer::WriterHandle,
+};
+use masker_core::{
+    crypto::Fingerprint,
+    keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
+    policy::PolicySet,
+};
+use masker_store::record::GenerationRow;
+use masker_types::kind::Kid;
+
+/// Replaces keys and policies, and lists key generations.
+pub(crate) struct KeyringService {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
+    writer: Arc<WriterHandle>,
+    clock: Clock,
+    grace: GracePeriod,
+}
+
+impl KeyringService {
+    pub(crate) fn new(handles: &Handles, grace: GracePeriod) -> Self {
+        KeyringService {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
+            writer: Arc::clone(&handles.writer),
+            clock: Arc::clone(&handles.clock),
+            grace,
+        }
+    }
+
+    /// Puts the keys that the vault was opened with into force. Returns what an operator should know.
+    pub(crate) async fn adopt(&self, accept_rollback: bool) -> Result<Vec<String>, KeyLoadError> {
+        self.update(KeyringUpdate { keys: self.keys.load_full(), accept_rollback, policies: None }).await
+    }
+
+    /// Implements [`Vault::replace_keys_and_policies`](crate::Vault::replace_keys_and_policies).
+    pub(crate) async fn replace(
+        &self,
+        keyring: Keyring,
+        policies: Option<PolicySet>,
+    ) -> Result<Vec<String>, KeyLoadError> {
+        let uses = self.keys.load().uses.for_keyring(&keyring);
+        let keys = Arc::new(KeysInForce { ring: keyring, uses });
+        self.update(KeyringUpdate { keys, accept_rollback: false, policies }).await
+    }
+
+    async fn update(&self, update: KeyringUpdate) -> Result<Vec<String>, KeyLoadError> {
+        let mut notes = self.writer.commit(update).await?.map_err(KeyLoadError::Refused)?;
+        notes.extend(self.grace_warnings());
+        Ok(notes)
+    }
+
+    /// Implements [`Vault::next_keyring`](crate::Vault::next_keyring).
+    pub(crate) fn next_keyring(
+        &self,
+        keys: Vec<LoadedKey>,
+        kept: &BTreeSet<(Kid, Role)>,
+    ) -> Result<Keyring, Vec<KeyringError>> {
+        self.keys.load().ring.successor(keys, kept)
+    }
+
+    /// Implements [`Vault::validate_keyring`](crate::Vault::validate_keyring).
+    pub(crate) fn validate_keyring(&self, keyring: &Keyring) -> Vec<String> {
+        LedgerDraft::of(&self.ledger.load()).rollbacks(keyring)
+    }
+
+    /// Implements [`Vault::adopt_policies`](crate::Vault::adopt_policies).
+    pub(crate) async fn adopt_policies(&self, policies: &PolicySet) -> Result<Vec<String>, VaultError> {
+        self.writer.commit(PolicyUpdate(policies.clone())).await
+    }
+
+    /// Implements [`Vault::note_key_use`](crate::Vault::note_key_use).
+    pub(crate) async fn note_key_use(&self) -> Result<(), VaultError> {
+        self.writer.commit(KeyUseChange).await.map(drop)
+    }
+
+    /// Implements [`Vault::generations`](crate::Vault::generations).
+    pub(crate) fn generations(&self) -> Vec<GenerationStatus> {
+        let keys = self.keys.load();
+        let ledger = self.ledger.load();
+        let mut statuses: Vec<_> = ledger
+            .generations
+            .iter()
+            .map(|(name, row)| {
+                let loaded = keys.ring.by_fingerprint(name.0, name.1).map(|generation| generation.role());
+                self.status(*name, row, loaded)
+            })
+            .collect();
+        statuses.sort_by_key(|s| (s.kid, s.loaded != Some(Role::Active), s.old_since.map(std::cmp::Reverse)));
+        statuses
+    }
+
+    fn status(
+        &self,
+        (kid, fingerprint): (Kid, Fingerprint),
+        row: &GenerationRow,
+        loaded: Option<Role>,
+    ) -> GenerationStatus {
+        let used = self.keys.load().uses.get((kid, fingerprint));
+        let written = self.ledger.load().uses.get(&(kid, fingerprint)).cloned();
+        let opened = TokensOpened::of(written.as_ref(), used, time::unix_ms(&self.clock));
+        let nonzero_timestamp = |ms: u64| timestamp(ms).filter(|_| ms > 0);
+        let old_since = row.old_since_ms.and_then(timestamp);
+        GenerationStatus {
+            kid,
+            fingerprint,
+            loaded,
+            first_seen: timestamp(row.first_seen_ms),
+            old_since,
+            grace_ends: old_since.map(|since| self.grace.ends(since)),
+            last_used: nonzero_timestamp(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
+            records: row.records,
+            aliases: row.aliases,
+            tokens_last_opened: nonzero_timestamp(opened.last_ms),
+            tokens_opened_30_days: opened.in_30_days,
+            proven_at: row.proven_at_ms.and_then(timestamp),
+            open_sessions: None,
+        }
+    }
+
+    /// Implements [`Vault::missing_key_warnings`](crate::Vault::missing_key_warnings).
+    pub(crate) fn missing_key_warnings(&self) -> Vec<String> {
+        self.ledger.load().missing_key_warnings(&self.keys.load().ring, self.keys.second_tokens())
+    }
+
+    /// Implements [`Vault::kids`](crate::Vault::kids).
+    pub(crate) fn kids(&self) -> BTreeSet<Kid> {
+        self.keys.load().ring.iter().map(|(kid, _)| kid).collect()
+    }
+
+    /// Implements [`Vault::keys_loaded`](crate::Vault::keys_loaded).
+    pub(crate) fn keys_loaded(&self) -> usize {
+        self.keys.load().ring.iter().map(|(_, pair)| pair.generations().count()).sum()
+    }
+
+    /// Returns a warning for each loaded old key whose grace period is over.
+    pub(super) fn grace_warnings(&self) -> Vec<String> {
+        let now = (self.clock)();
+        let over = self.generations().into_iter().filter_map(|generation| {
+            let ended = generation.grace_ends.filter(|ends| generation.loaded == Some(Role::Old) && *ends <= now)?;
+            let (kid, fingerprint) = (generation.kid, generation.fingerprint);
+            Some(format!(
+                "the grace period of the old key {kid} with fingerprint {fingerprint} ended on {ended}; see what still \
+                 needs it by `masker keys status`, and move the vault's records by `masker vault rotate-key --new-kid {kid}`"
+            ))
+        });
+        over.collect()
+    }
+}

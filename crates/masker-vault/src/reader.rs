@@ -1,0 +1,89 @@
+//! Reads of the store whose answers are durable.
+
+use std::sync::Arc;
+
+use super::{
+    ItemFailure, VaultError,
+    in_flight::InFlightRecords,
+    metrics::VaultMetrics,
+    records,
+    search::{self, MatchedRecord, ValueQuery},
+};
+use masker_core::crypto::TokenId;
+use masker_store::{Row, RowKey, Store, record::Record};
+
+/// The store as operations see it. A record that is being written is read only once it is durable.
+pub(crate) struct Reader {
+    store: Arc<dyn Store>,
+    in_flight: Arc<InFlightRecords>,
+    metrics: Arc<VaultMetrics>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<dyn Store>, in_flight: Arc<InFlightRecords>, metrics: Arc<VaultMetrics>) -> Self {
+        Reader { store, in_flight, metrics }
+    }
+
+    /// Returns the store, for scans and for rows that are not records.
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// Returns the records that are being written, for readers that scan.
+    pub(crate) fn in_flight(&self) -> &InFlightRecords {
+        &self.in_flight
+    }
+
+    /// Returns the first record that each search finds. `aliases` says whether the vault has aliases.
+    pub(crate) async fn find_first(
+        &self,
+        queries: &[&ValueQuery<'_>],
+        aliases: bool,
+    ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, VaultError> {
+        loop {
+            let marker = self.in_flight.read_marker();
+            let found = search::find_first(self.store(), queries, aliases, &|| self.count_damage()).await?;
+            let ids = found.iter().filter_map(|found| found.as_ref().ok().copied().flatten()).map(|found| found.id);
+            if !self.in_flight.must_reread(&marker, ids).await {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Returns every record that each search finds.
+    pub(crate) async fn find_all(
+        &self,
+        queries: &[&ValueQuery<'_>],
+    ) -> Result<Vec<Result<Vec<MatchedRecord>, ItemFailure>>, VaultError> {
+        loop {
+            let marker = self.in_flight.read_marker();
+            let found = search::find_all(self.store(), queries, &|| self.count_damage()).await?;
+            let ids = found.iter().flatten().flatten().map(|found| found.id);
+            if !self.in_flight.must_reread(&marker, ids).await {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Returns the rows of records, in the order of their ids.
+    pub(crate) async fn record_rows(&self, ids: &[TokenId]) -> Result<Vec<Option<Row>>, VaultError> {
+        loop {
+            let marker = self.in_flight.read_marker();
+            let keys = ids.iter().map(|id| RowKey::record(id.as_bytes())).collect();
+            let rows = self.store.get_many(keys).await?;
+            if !self.in_flight.must_reread(&marker, ids.iter().copied()).await {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// Decodes a record's row; one that does not decode is counted as damage.
+    pub(crate) fn decode(&self, row: &[u8]) -> Result<Record, ItemFailure> {
+        records::decode(row, &self.metrics)
+    }
+
+    /// Counts a row that is not what was written.
+    pub(crate) fn count_damage(&self) {
+        self.metrics.damaged.inc();
+    }
+}

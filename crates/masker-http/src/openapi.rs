@@ -6,8 +6,8 @@
 use utoipa::{
     PartialSchema,
     openapi::{
-        Components, Content, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths, RefOr, Response, ResponseBuilder,
-        Schema, ServerBuilder,
+        Components, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths, RefOr, Response,
+        ResponseBuilder, Schema, ServerBuilder,
         path::Operation,
         schema::Ref,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -16,6 +16,7 @@ use utoipa::{
 
 use super::route::{Route, RouteAccess, routes};
 use masker_api::ErrorBody;
+use masker_types::error_code::Code;
 
 /// The security scheme of API keys.
 const API_KEY: &str = "api_key";
@@ -98,19 +99,19 @@ fn operation(route: &Route) -> Operation {
 
 /// Describes the answer to a request that failed as a whole.
 fn failure() -> Response {
-    let content = utoipa::openapi::ContentBuilder::new()
+    let code = Code::PermDenied;
+    let example = ErrorBody {
+        kind: format!("urn:masker:problem:{code}"),
+        title: code.title().to_owned(),
+        status: code.status(),
+        detail: "this caller lacks the scope `tokenize`".to_owned(),
+        code: code.to_string(),
+        request_id: "9f86d081884c7d650000000000000001".to_owned(),
+    };
+    let content = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("ErrorBody")))
-        .example(Some(serde_json::json!({
-            "type": "urn:masker:problem:perm.denied",
-            "title": "Not allowed",
-            "status": 403,
-            "detail": "this caller lacks the scope `tokenize`",
-            "code": "perm.denied",
-            "request_id": "9f86d081884c7d650000000000000001"
-        })))
-        .build();
-    let content: Content = content;
-    ResponseBuilder::new().description("The request as a whole failed").content(PROBLEM, content).build()
+        .example(Some(serde_json::json!(example)));
+    ResponseBuilder::new().description("The request as a whole failed").content(PROBLEM, content.build()).build()
 }
 
 #[cfg(test)]

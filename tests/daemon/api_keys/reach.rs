@@ -164,6 +164,8 @@ fn rejects_credentials_in_other_forms_and_places() {
         format!("/api/v1/api-keys/{key}"),
         format!("/nowhere/{key}"),
         format!("{whoami}?k={encoded}"),
+        format!("http://{key}@masker/health"),
+        format!("http://{key}/health"),
     ] {
         for headers in [&[][..], &[&*bearer]] {
             let detail = ask(&path, headers).problem(400, "request.invalid");
@@ -178,6 +180,6 @@ fn rejects_credentials_in_other_forms_and_places() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
-    assert_eq!(audit.matches("an API key in a URL").count(), 8, "{audit}");
+    assert_eq!(audit.matches("an API key in a URL").count(), 12, "{audit}");
     assert!(!audit.contains(&key[16..]) && !audit.contains(&encoded), "a key is in the audit log");
 }

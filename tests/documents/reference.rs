@@ -19,13 +19,14 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
+/// The page has the codes of operations on values; the generated page has all of them.
 #[test]
-fn the_advice_on_errors_has_each_code() {
-    let page = read("docs/src/develop/errors-and-retries.md");
-    let documented: BTreeSet<String> =
-        table(&page, "code").iter().flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
-    let codes: BTreeSet<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
-    assert_eq!(documented, codes);
+fn the_advice_on_errors_is_about_codes_that_exist() {
+    for row in table(&read("docs/src/develop/errors-and-retries.md"), "code") {
+        for code in row[0].split(", ") {
+            assert!(Code::ALL.iter().any(|known| known.as_str() == code), "{code} does not exist");
+        }
+    }
 }
 
 #[test]

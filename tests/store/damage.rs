@@ -320,7 +320,7 @@ fn damage_under_a_running_store_is_an_error_for_the_damaged_rows(engine: EngineK
     )
     .unwrap();
     // While the files are in use.
-    spoil_every_other_page(engine, &path, 80);
+    overwrite_every_other_page(engine, &path, 80);
     runtime().block_on(async {
         let (mut failed, mut intact) = (0, 0);
         for (key, row) in &model.0 {

@@ -2,8 +2,8 @@
 //!
 //! The cache holds rows as the store returned them. A row is removed before a batch that changes it is applied, and again
 //! when the batch has ended. A row that was read from the store meanwhile is kept only if no batch has begun or ended
-//! since the read began. So after a batch has ended, no read returns a row from before it. `model_check` verifies this
-//! for all interleavings of a few threads.
+//! since the read began. So after a batch has ended, no read that begins later returns a row from before it. `model_check`
+//! verifies this for a few threads in all interleavings with up to three preemptions.
 
 mod cache;
 #[cfg(test)]

@@ -123,8 +123,10 @@ mod tests {
             store.close().await.unwrap();
         });
         assert!(ends[0] > 0 && ends.windows(2).all(|pair| pair[0] + 700 < pair[1]), "{ends:?}");
-        let whole = fs::read(&journal).unwrap();
         let (before, last) = (ends[4], ends[5]);
+        let mut whole = fs::read(&journal).unwrap();
+        // Most of the journal is empty, and writing it takes long.
+        whole.truncate(last as usize + 4_096);
         let cut_after = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut torn = whole.clone();
             change(&mut torn);

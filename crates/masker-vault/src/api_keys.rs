@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{VaultError, kept_rows::KeepRows, ledger::all_rows, reader::Reader, vault::Handles, writer::WriterHandle};
+use super::{
+    VaultError, handles::Handles, kept_rows::KeepRows, ledger::all_rows, reader::Reader, writer::WriterHandle,
+};
 use masker_access::ApiKey;
 use masker_store::{
     RowChange, RowKey, StoreError,

@@ -1,15 +1,14 @@
 //! The audit log's head, noted in the vault: a log that was truncated is detected by comparing it with this. The head is
 //! written with every group commit, which costs nothing extra, and otherwise from time to time.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use super::{VaultError, kept_rows::KeepRows, reader::Reader, vault::Handles, writer::WriterHandle};
+use super::{
+    VaultError, audit_anchor::AuditAnchor, handles::Handles, kept_rows::KeepRows, reader::Reader, writer::WriterHandle,
+};
 use masker_audit::AuditLog;
 use masker_store::{
-    RowChange, RowKey, StoreError,
+    RowKey, StoreError,
     record::{AuditHeadRow, RecordError},
 };
 
@@ -35,8 +34,7 @@ impl AuditHeads {
 
     /// Implements [`Vault::anchor`](crate::Vault::anchor).
     pub(crate) fn anchor(&self, log: Arc<AuditLog>) {
-        // Only a second call fails, and the daemon has one log.
-        drop(self.audit_anchor.log.set(log));
+        self.audit_anchor.set_log(log);
     }
 
     /// Implements [`Vault::write_audit_head`](crate::Vault::write_audit_head).
@@ -45,33 +43,5 @@ impl AuditHeads {
             Some((_, change)) => self.writer.commit(KeepRows(vec![change])).await,
             None => Ok(()),
         }
-    }
-}
-
-/// The log whose end is noted with every commit, and how far it is noted.
-#[derive(Default)]
-pub(crate) struct AuditAnchor {
-    log: OnceLock<Arc<AuditLog>>,
-    /// The sequence number of the last event that is noted.
-    written: AtomicU64,
-}
-
-impl AuditAnchor {
-    /// Returns the log, once there is one.
-    pub(crate) fn log(&self) -> Option<&Arc<AuditLog>> {
-        self.log.get()
-    }
-
-    /// Returns the row that notes the log's durable end, with its sequence number, unless that is noted already.
-    pub(crate) fn unwritten_head(&self) -> Option<(u64, RowChange)> {
-        let head = self.log.get()?.durable_head();
-        let row = AuditHeadRow { sequence: head.sequence, hash: head.hash };
-        let is_unwritten = head.sequence > self.written.load(Ordering::Relaxed);
-        is_unwritten.then(|| (head.sequence, RowChange::Put(RowKey::audit_head(), row.encode())))
-    }
-
-    /// Notes that a commit has written the head of this number.
-    pub(crate) fn set_written(&self, sequence: u64) {
-        self.written.fetch_max(sequence, Ordering::Relaxed);
     }
 }

@@ -4,50 +4,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     StatsOutcome, VaultError,
-    generations::ProvenChange,
+    handles::Handles,
     keys::CurrentKeys,
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
-    record_count::{Census, CensusCount},
+    record_count::{Census, CensusCount, CheckOutcome},
     time::timestamp,
-    vault::Handles,
-    writer::WriterHandle,
+    writer::{Change, CommitDraft, Reads, WriterHandle},
 };
+use masker_core::crypto::Fingerprint;
 use masker_store::{RowKey, record::RowName};
+use masker_types::kind::Kid;
 
-/// What a check found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckOutcome {
-    /// Records read.
-    pub records: u64,
-    /// Records that opened.
-    pub opened: u64,
-    /// Records and aliases whose key is not loaded. Only that they belong together was checked.
-    pub key_not_loaded: u64,
-    /// Records that do not decode, or do not open under their own key.
-    pub damaged_records: u64,
-    /// Aliases read.
-    pub aliases: u64,
-    /// Aliases that do not decode, do not verify, are not their record's, or are missing.
-    pub damaged_aliases: u64,
-    /// Tombstones read.
-    pub tombstones: u64,
-    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, aliases and
-    /// tombstones. The latter are not compared if the vault was written to meanwhile.
-    pub counts_agree: bool,
-    /// The first problems, by row id.
-    pub problems: Vec<String>,
-}
-
-impl CheckOutcome {
-    /// Returns whether the check found nothing wrong.
-    pub fn ok(&self) -> bool {
-        self.damaged_records == 0 && self.damaged_aliases == 0 && self.counts_agree
-    }
-}
-
-/// Checks, compacts and measures the vault.
+/// Checks and measures the vault.
 pub(crate) struct Maintenance {
     keys: Arc<CurrentKeys>,
     ledger: Arc<CurrentLedger>,
@@ -145,5 +115,16 @@ impl Maintenance {
     /// Implements [`Vault::records`](crate::Vault::records).
     pub(crate) fn records(&self) -> u64 {
         self.ledger.load().records()
+    }
+}
+
+/// Notes that a full pass has found nothing under these generations, where the ledger agrees.
+struct ProvenChange(Vec<(Kid, Fingerprint)>);
+
+impl Change for ProvenChange {
+    type Outcome = ();
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+        self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{VaultError, reader::Reader, vault::Handles};
+use super::{VaultError, handles::Handles, reader::Reader};
 use masker_store::{CompactionSizes, StoreError};
 
 /// Why the files were not rewritten. The vault stays in service.

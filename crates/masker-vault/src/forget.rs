@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use super::{
     ItemFailure, TokenInput, VaultError,
+    handles::Handles,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     reader::Reader,
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
-    vault::Handles,
     writer::{Change, CommitDraft, ReadPlan, Reads, WriterHandle},
 };
 use masker_access::{Forget, Permit};

@@ -9,11 +9,7 @@ use std::{
     },
 };
 
-use super::{
-    keys::CurrentKeys,
-    ledger::LedgerDraft,
-    writer::{Change, CommitDraft, Reads},
-};
+use super::ledger::LedgerDraft;
 use masker_core::{crypto::Fingerprint, keyring::Keyring};
 use masker_store::record::{GenerationRow, GenerationUseRow};
 use masker_types::kind::Kid;
@@ -117,24 +113,6 @@ impl TokensOpened {
             last_ms: row.map_or(0, |row| row.last_opened_ms).max(used.map_or(0, |used| used.token_ms)),
             in_30_days: row.map_or(0, |row| row.since_days(now_ms / DAY_MS)) + used.map_or(0, |used| used.tokens),
         }
-    }
-}
-
-/// Writes down the use of the keys in force.
-pub(super) struct KeyUseChange;
-
-impl Change for KeyUseChange {
-    /// What was written down.
-    type Outcome = Vec<GenerationUseSnapshot>;
-
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
-        let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();
-        noted.iter().for_each(|used| draft.ledger_changes.key_used(used, draft.now_ms));
-        noted
-    }
-
-    fn committed(&self, noted: &Self::Outcome, keys: &CurrentKeys) {
-        keys.load().uses.written(noted);
     }
 }
 

@@ -12,7 +12,6 @@ use super::{
     key_assessment::needs,
     ledger::{Ledger, LedgerDraft},
     time::timestamp,
-    writer::{Change, CommitDraft, Reads},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -179,17 +178,6 @@ fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &GenerationR
          MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
         needs(row.records, row.aliases)
     )
-}
-
-/// Notes that a full pass has found nothing under these generations, where the ledger agrees.
-pub(super) struct ProvenChange(pub(super) Vec<(Kid, Fingerprint)>);
-
-impl Change for ProvenChange {
-    type Outcome = ();
-
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
-        self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! The service for keys: which are in force, and how they are replaced.
+//! The service for keys: lists generations, and replaces keys and policies.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     GenerationStatus, KeyLoadError, VaultError,
-    generation_use::{KeyUseChange, TokensOpened},
-    keys::{CurrentKeys, KeyringUpdate, KeysInForce, PolicyUpdate},
+    generation_use::{GenerationUseSnapshot, TokensOpened},
+    handles::Handles,
+    keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},
     time::{self, Clock, timestamp},
-    vault::Handles,
-    writer::WriterHandle,
+    writer::{Change, CommitDraft, Reads, WriterHandle},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -156,5 +156,67 @@ impl KeyringService {
             ))
         });
         over.collect()
+    }
+}
+
+/// Puts keys into force. Changes after it are decided under them.
+struct KeyringUpdate {
+    keys: Arc<KeysInForce>,
+    /// Whether a key that had been replaced may be active again.
+    accept_rollback: bool,
+    /// Policies to remember in the same commit.
+    policies: Option<PolicySet>,
+}
+
+impl Change for KeyringUpdate {
+    /// What an operator should know, or what to correct for each refused kid.
+    type Outcome = Result<Vec<String>, Vec<String>>;
+
+    /// Earlier changes are committed under the keys before.
+    fn runs_alone(&self) -> bool {
+        true
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let ring = &self.keys.ring;
+        let mut notes = draft.ledger_changes.keys_loaded(ring, draft.now_ms, self.accept_rollback)?;
+        notes.extend(draft.ledger().missing_key_warnings(ring, draft.second_tokens));
+        notes.extend(self.policies.iter().flat_map(|policies| draft.ledger_changes.policies_loaded(policies)));
+        Ok(notes)
+    }
+
+    fn committed(&self, outcome: &Self::Outcome, keys: &CurrentKeys) {
+        if outcome.is_ok() {
+            keys.replace(Arc::clone(&self.keys));
+        }
+    }
+}
+
+/// Remembers policies. The outcome is a warning for each kind whose known values would get new tokens.
+struct PolicyUpdate(PolicySet);
+
+impl Change for PolicyUpdate {
+    type Outcome = Vec<String>;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        draft.ledger_changes.policies_loaded(&self.0)
+    }
+}
+
+/// Writes down the use of the keys in force.
+pub(crate) struct KeyUseChange;
+
+impl Change for KeyUseChange {
+    /// What was written down.
+    type Outcome = Vec<GenerationUseSnapshot>;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+        let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();
+        noted.iter().for_each(|used| draft.ledger_changes.key_used(used, draft.now_ms));
+        noted
+    }
+
+    fn committed(&self, noted: &Self::Outcome, keys: &CurrentKeys) {
+        keys.load().uses.written(noted);
     }
 }

@@ -10,6 +10,7 @@
 //! For the HTTP interface and the daemon. Nothing below may use it.
 
 mod api_keys;
+mod audit_anchor;
 mod audit_head;
 mod backup;
 mod check;
@@ -18,6 +19,7 @@ mod error;
 mod forget;
 mod generation_use;
 mod generations;
+mod handles;
 mod honeytokens;
 mod ids;
 mod in_flight;
@@ -51,7 +53,6 @@ mod writer;
 
 pub use api_keys::KeepKeyError;
 pub use backup::{ImportOutcome, ImportRules, MergeCounts, RunningExport, VaultExportError, VaultImportError};
-pub use check::CheckOutcome;
 pub use compact::CompactError;
 pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};
 pub use forget::Forgotten;
@@ -62,6 +63,7 @@ pub use ledger::Ledger;
 pub use metrics::VaultMetrics;
 pub use outcomes::{BatchResult, ItemOutcomeKey};
 pub use purge::{PurgeError, PurgeFilter, PurgeOutcome};
+pub use record_count::CheckOutcome;
 pub use rehydrate::{OpenedValue, Rehydrated, TokenInput};
 pub use rewrap::Rewrapped;
 pub use rotation::{RotationError, RotationPhase, RotationRequest, RotationStatus, StepBudget};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ItemFailure, ValueInput, VaultError,
+    handles::Handles,
     keys::{CurrentKeys, KeysInForce},
     ledger::CurrentLedger,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
@@ -11,7 +12,6 @@ use super::{
     reader::Reader,
     search::{self, ValueQuery},
     tokenize::{ValueAction, check, keys_of},
-    vault::Handles,
 };
 use masker_access::{Lookup, Permit};
 use masker_core::{

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::{
     VaultError,
+    handles::Handles,
     keys::CurrentKeys,
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
-    vault::Handles,
     writer::{Change, CommitDraft, ReadPlan, Reads, WriterHandle},
 };
 use masker_core::{

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{check::CheckOutcome, parallel_map, records};
+use super::{parallel_map, records};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
@@ -20,6 +20,37 @@ use masker_types::{kind::Kid, mode::Mode};
 const PROBLEMS_MAX: usize = 100;
 
 type GenerationName = (Kid, Fingerprint);
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckOutcome {
+    /// Records read.
+    pub records: u64,
+    /// Records that opened.
+    pub opened: u64,
+    /// Records and aliases whose key is not loaded. Only that they belong together was checked.
+    pub key_not_loaded: u64,
+    /// Records that do not decode, or do not open under their own key.
+    pub damaged_records: u64,
+    /// Aliases read.
+    pub aliases: u64,
+    /// Aliases that do not decode, do not verify, are not their record's, or are missing.
+    pub damaged_aliases: u64,
+    /// Tombstones read.
+    pub tombstones: u64,
+    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, aliases and
+    /// tombstones. The latter are not compared if the vault was written to meanwhile.
+    pub counts_agree: bool,
+    /// The first problems, by row id.
+    pub problems: Vec<String>,
+}
+
+impl CheckOutcome {
+    /// Returns whether the check found nothing wrong.
+    pub fn ok(&self) -> bool {
+        self.damaged_records == 0 && self.damaged_aliases == 0 && self.counts_agree
+    }
+}
 
 /// The condition of one row.
 enum RowCondition {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     GenerationRef, ItemFailure, VaultError,
+    handles::Handles,
     honeytokens::Honeytokens,
     ids::HoneytokenId,
     keys::CurrentKeys,
@@ -19,7 +20,6 @@ use super::{
     records,
     tag::TokenTag,
     time::{self, Clock},
-    vault::Handles,
 };
 use masker_access::{Operation, Permit, Rehydrate};
 use masker_core::{

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     ItemFailure, TokenInput,
+    handles::Handles,
     keys::{CurrentKeys, KeysInForce},
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     rehydrate::{ParsedToken, open_token},
     time::{self, Clock},
-    vault::Handles,
 };
 use masker_access::{Permit, Rewrap};
 use masker_core::{crypto::Fingerprint, keyring::Role, token::Token};

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     ItemFailure, VaultError,
+    handles::Handles,
     keys::{CurrentKeys, KeysInForce},
     ledger::CurrentLedger,
     mint::{MintChange, MintRequest, Minted, PreparedMint},
@@ -15,7 +16,6 @@ use super::{
     records,
     search::{MatchedRecord, ValueQuery},
     time::{self, Clock},
-    vault::Handles,
     writer::WriterHandle,
 };
 use masker_access::{Operation, Permit, Tokenize};

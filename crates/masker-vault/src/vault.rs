@@ -18,15 +18,17 @@ use super::{
     SessionPage, SessionStatus, StatsOutcome, TokenInput, Tokenized, ValueInput, VaultError, VaultExportError,
     VaultImportError, VaultMetrics,
     api_keys::ApiKeyRows,
-    audit_head::{AuditAnchor, AuditHeads},
+    audit_anchor::AuditAnchor,
+    audit_head::AuditHeads,
     backup::{Exporter, Importer},
     check::Maintenance,
     compact::Compactor,
     forget::Eraser,
-    generation_use::{GenerationUses, KeyUseChange},
+    generation_use::GenerationUses,
+    handles::Handles,
     honeytokens::{HoneytokenService, Honeytokens},
     in_flight::InFlightRecords,
-    keyrings::KeyringService,
+    keyrings::{KeyUseChange, KeyringService},
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
     lookup::LookupService,
@@ -49,16 +51,6 @@ use masker_core::{
 };
 use masker_store::{CompactionSizes, Store, record::AuditHeadRow};
 use masker_types::kind::Kid;
-
-/// What the services are made of. Each keeps the handles that it needs.
-pub(crate) struct Handles {
-    pub(crate) keys: Arc<CurrentKeys>,
-    pub(crate) ledger: Arc<CurrentLedger>,
-    pub(crate) reader: Arc<Reader>,
-    pub(crate) writer: Arc<WriterHandle>,
-    pub(crate) counters: Arc<RequestCounters>,
-    pub(crate) clock: Clock,
-}
 
 /// An operator's rules for keys.
 #[derive(Clone, Debug)]

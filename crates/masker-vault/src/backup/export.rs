@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::{
     Ledger, VaultError,
+    handles::Handles,
     in_flight::ReadMarker,
     keys::CurrentKeys,
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
     time::{self, Clock},
-    vault::Handles,
     writer::WriterHandle,
 };
 use masker_core::{

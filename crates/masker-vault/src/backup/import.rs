@@ -4,64 +4,20 @@
 //! to merge, group by group. An interrupted import can be repeated: records that the vault has by then are counted as
 //! present.
 
-use std::{collections::BTreeMap, fs::File, io, sync::Arc};
+use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 use super::{
+    import_error::VaultImportError,
     merge::{MergeChange, MergeCounts, MergeItem},
     spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader},
 };
-use crate::{ItemFailure, VaultError, keys::CurrentKeys, parallel_map, records, vault::Handles, writer::WriterHandle};
+use crate::{handles::Handles, keys::CurrentKeys, parallel_map, records, writer::WriterHandle};
 use masker_core::{
-    crypto::{Fingerprint, LockedMemoryError, TokenId},
-    export::ExportError,
+    crypto::{Fingerprint, TokenId},
     keyring::Keyring,
 };
 use masker_store::record::Record;
 use masker_types::{kind::Kid, mode::Mode};
-
-/// Why nothing was imported, or why an import stopped early; it can be repeated.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VaultImportError {
-    /// The file is not an export, or it was changed.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// None of these keys, which would open it, is loaded.
-    #[error("no key is loaded that opens this export: it needs one of {}", listed(.0))]
-    Closed(Vec<(Kid, Fingerprint)>),
-    /// Records in it need keys that are not loaded: how many need each.
-    #[error(
-        "records of this export need keys that are not loaded: {}; load each as MASKER_KEY_<KID>_OLD (or as \
-         MASKER_KEY_<KID>) and import again; nothing was written",
-        counted(.0)
-    )]
-    KeysMissing(BTreeMap<(Kid, Fingerprint), u64>),
-    /// A key that the import needs was unloaded meanwhile.
-    #[error("the keys changed during the import; repeat it: {0}")]
-    KeysChanged(ItemFailure),
-    /// The store failed, or the writer.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The received file failed to read.
-    #[error("failed to read the received export: {0}")]
-    Spool(#[source] io::Error),
-    /// No locked memory was available for the file's key.
-    #[error("no locked memory for the export's key: {0}")]
-    Memory(#[from] LockedMemoryError),
-}
-
-fn listed(keys: &[(Kid, Fingerprint)]) -> String {
-    let keys: Vec<String> =
-        keys.iter().map(|(kid, fingerprint)| format!("{kid} with fingerprint {fingerprint}")).collect();
-    keys.join(", ")
-}
-
-fn counted(keys: &BTreeMap<(Kid, Fingerprint), u64>) -> String {
-    let key = |((kid, fingerprint), records): (&(Kid, Fingerprint), &u64)| {
-        format!("{records} need {kid} with fingerprint {fingerprint}")
-    };
-    keys.iter().map(key).collect::<Vec<_>>().join(", ")
-}
 
 /// An operator's rules for one import.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,11 +5,13 @@
 
 mod export;
 mod import;
+mod import_error;
 mod merge;
 mod spool;
 
 pub(crate) use export::Exporter;
 pub use export::{RunningExport, VaultExportError};
 pub(crate) use import::Importer;
-pub use import::{ImportOutcome, ImportRules, VaultImportError};
+pub use import::{ImportOutcome, ImportRules};
+pub use import_error::VaultImportError;
 pub use merge::MergeCounts;

@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use super::import::VaultImportError;
+use super::import_error::VaultImportError;
 use crate::VaultError;
 use masker_core::{
     crypto::ExportCipher,

@@ -23,6 +23,7 @@ pub use plant::{HoneytokenError, HoneytokenRequest, PlantedHoneytoken};
 
 use super::{
     VaultError,
+    handles::Handles,
     ids::HoneytokenId,
     kept_rows::KeepRows,
     keys::CurrentKeys,
@@ -30,7 +31,6 @@ use super::{
     tag::TokenTag,
     time::{Clock, timestamp},
     tokenize::Tokenizer,
-    vault::Handles,
     writer::WriterHandle,
 };
 use masker_core::token::Token;

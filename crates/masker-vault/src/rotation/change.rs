@@ -1,19 +1,50 @@
 //! A rotation's changes: a step is compared with what the vault holds now, and written with the rotation's progress.
 
-use super::{
-    KeyMove, RotationError, RotationId,
-    reseal::ResealedRecord,
-    step::{RotationStep, RotationTransition, StepOutcome},
+use super::{error::RotationError, key_move::KeyMove, reseal::ResealedRecord};
+use crate::{
+    ids::RotationId,
+    writer::{Change, CommitDraft, ReadPlan, Reads},
 };
-use crate::writer::{Change, CommitDraft, ReadPlan, Reads};
 use masker_core::crypto::TokenId;
 use masker_store::{
     Precondition, Row, RowChange, RowKey,
-    record::{Alias, Record, RotationFault, RotationRow, RotationState, StepDone},
+    record::{Alias, Record, ResealFailure, RotationFault, RotationRow, RotationState, StepDone},
 };
 
 /// Rotations that are remembered after their end.
 const ENDED_KEPT_MAX: usize = 20;
+
+/// A change of a rotation's state that moves no records.
+pub(super) enum RotationTransition {
+    /// Begins it. Refused while another one runs.
+    Begin(Box<RotationRow>),
+    /// Ends it, for an operator.
+    Cancel,
+    /// Fails it: the key that it moves records to is no longer the active one of its kid.
+    TargetReplaced,
+    /// Ends the proving pass; `true` if it found nothing left.
+    Proven(bool),
+}
+
+/// A prepared step, for the writer.
+pub(super) struct RotationStep {
+    pub(super) rotation: RotationId,
+    /// The keyring that it was prepared under.
+    pub(super) epoch: u64,
+    pub(super) resealed: Vec<ResealedRecord>,
+    pub(super) failed: Vec<(TokenId, ResealFailure)>,
+    /// The last visited record; `None` if no record comes after it.
+    pub(super) cursor: Option<TokenId>,
+}
+
+/// The outcome of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StepOutcome {
+    /// The step is durable.
+    Written,
+    /// Nothing was written: the keys changed since the step was prepared, or the rotation has ended.
+    Stale,
+}
 
 /// What the store holds under the keys that a resealed record is about.
 struct StoredRows {

@@ -1,9 +1,6 @@
 //! Drives rotations to their end, step by step, at a pace that leaves room for requests.
 
-use std::{
-    sync::{MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::{
     sync::watch,
@@ -12,11 +9,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    RotationId, RotationService, RotationTracker, RotationsState, StepBudget,
-    proof::ProofScan,
-    step::{Prefetched, StepProgress},
+    service::RotationService,
+    step::{StepBudget, StepProgress},
 };
-use crate::{VaultError, time};
+use crate::{VaultError, ids::RotationId, time};
 use masker_audit::{AuditEvent, AuditOperation, DetailValue};
 use masker_store::record::RotationRow;
 use masker_types::limits::{ROTATION_RECORDS_MAX, ROTATION_RECORDS_MIN};
@@ -27,52 +23,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REQUESTS_FEW: u64 = 3;
 /// The steps a second of a rotation with a limit of rows.
 const STEPS_PER_SECOND: u64 = 10;
-
-/// What this process knows of a rotation beside its row.
-#[derive(Default)]
-pub(crate) struct RotationProgress {
-    /// When this process began to drive it, in milliseconds of Unix time, and how many records were done by then.
-    pub(super) began: Option<(u64, u64)>,
-    /// The proving pass, between its steps.
-    pass: Option<ProofScan>,
-}
-
-impl RotationTracker {
-    pub(super) fn state(&self) -> MutexGuard<'_, RotationsState> {
-        // Every change is one assignment or one call on a map.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn take_prefetched(&self) -> Option<Prefetched> {
-        self.state().prefetched.take()
-    }
-
-    pub(super) fn set_prefetched(&self, prefetched: Prefetched) {
-        self.state().prefetched = Some(prefetched);
-    }
-
-    pub(super) fn take_proof_scan(&self, id: RotationId) -> ProofScan {
-        self.state().progress_of(id).pass.take().unwrap_or_default()
-    }
-
-    pub(super) fn set_proof_scan(&self, id: RotationId, pass: ProofScan) {
-        self.state().progress_of(id).pass = Some(pass);
-    }
-}
-
-impl RotationsState {
-    /// Returns the progress of this rotation, and drops that of any other.
-    fn progress_of(&mut self, id: RotationId) -> &mut RotationProgress {
-        if self.progress.as_ref().is_none_or(|(of, _)| *of != id) {
-            self.progress = None;
-        }
-        &mut self.progress.get_or_insert_with(|| (id, RotationProgress::default())).1
-    }
-
-    pub(super) fn find_progress(&self, id: RotationId) -> Option<&RotationProgress> {
-        self.progress.as_ref().filter(|(of, _)| *of == id).map(|(_, progress)| progress)
-    }
-}
 
 impl RotationService {
     /// Implements [`Vault::drive_rotations`](crate::Vault::drive_rotations).

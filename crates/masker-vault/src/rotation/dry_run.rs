@@ -1,7 +1,12 @@
 //! Dry runs: every record is opened and sealed as in a rotation, but nothing is written.
 
-use super::{RotationError, RotationId, RotationService, StepBudget, step::StepProgress};
-use crate::{VaultError, time};
+use super::{
+    error::RotationError,
+    key_move::KeyMove,
+    service::RotationService,
+    step::{StepBudget, StepProgress},
+};
+use crate::{VaultError, ids::RotationId, time};
 use masker_store::record::{RotationFault, RotationRow, RotationState};
 
 /// Dry runs that are remembered after their end.
@@ -12,7 +17,7 @@ impl RotationService {
         if let Some((running, _)) = self.running() {
             return Err(RotationError::Running(running));
         }
-        row.rows_total = super::KeyMove::of(&row).remaining(&self.ledger.load()).0;
+        row.rows_total = KeyMove::of(&row).remaining(&self.ledger.load()).0;
         let dry_runs = &mut self.tracker.state().dry_runs;
         if let Some((running, _)) = dry_runs.iter().find(|(_, row)| row.is_running()) {
             return Err(RotationError::Running(*running));

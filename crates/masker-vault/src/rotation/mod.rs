@@ -10,82 +10,30 @@
 
 mod change;
 mod driver;
-mod proof;
 mod dry_run;
+mod error;
+mod key_move;
+mod proof;
+mod proof_scan;
 mod reseal;
+mod service;
 mod status;
 mod step;
+mod tracker;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
-
-use tokio::sync::Notify;
-
-use change::TransitionChange;
-use driver::RotationProgress;
+pub use error::RotationError;
+pub(crate) use service::RotationService;
 pub use status::{RotationPhase, RotationStatus};
 pub use step::StepBudget;
-use step::{Prefetched, RotationTransition};
+
+use change::RotationTransition;
 
 pub use super::ids::RotationId;
-use super::{
-    VaultError,
-    audit_head::AuditAnchor,
-    keys::CurrentKeys,
-    ledger::{CurrentLedger, Ledger},
-    outcomes::RequestCounters,
-    reader::Reader,
-    time::{self, Clock},
-    vault::Handles,
-    writer::WriterHandle,
-};
-use masker_core::crypto::Fingerprint;
-use masker_store::record::{GenerationRow, Record, RotationRow, RotationState};
+use super::time;
+use masker_store::record::{RotationRow, RotationState};
 use masker_types::kind::Kid;
-
-/// From which kid records are moved, and to which key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyMove {
-    pub(crate) source_kid: Kid,
-    pub(crate) target: (Kid, Fingerprint),
-}
-
-impl KeyMove {
-    pub(crate) fn of(row: &RotationRow) -> Self {
-        KeyMove { source_kid: row.source_kid, target: (row.target_kid, Fingerprint::from_bytes(row.target)) }
-    }
-
-    /// Returns whether records under this generation are to be moved.
-    fn has_source(&self, name: (Kid, Fingerprint)) -> bool {
-        name.0 == self.source_kid && name != self.target
-    }
-
-    /// Returns whether this record is to be moved.
-    fn moves(&self, record: &Record) -> bool {
-        self.has_source((record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)))
-    }
-
-    /// Returns the generations from which records are moved.
-    pub(crate) fn sources<'l>(
-        &self,
-        ledger: &'l Ledger,
-    ) -> impl Iterator<Item = ((Kid, Fingerprint), &'l GenerationRow)> {
-        let key_move = *self;
-        ledger
-            .generations_of(self.source_kid)
-            .map(|(name, row)| (*name, row))
-            .filter(move |(name, _)| key_move.has_source(*name))
-    }
-
-    /// Counts the records that are still to be moved, and the aliases under the keys that they are moved from.
-    pub(crate) fn remaining(&self, ledger: &Ledger) -> (u64, u64) {
-        self.sources(ledger).fold((0, 0), |(records, aliases), (_, row)| (records + row.records, aliases + row.aliases))
-    }
-}
 
 /// An operator's request for a rotation.
 #[derive(Clone, Copy, Debug)]
@@ -100,73 +48,7 @@ pub struct RotationRequest {
     pub rows_per_second_max: u64,
 }
 
-/// Why a rotation was not begun, returned or cancelled.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum RotationError {
-    /// Another rotation is running.
-    #[error("the rotation {0} is running: wait for its end, or cancel it")]
-    Running(RotationId),
-    /// No rotation has this id.
-    #[error("no rotation has this id; see the list of rotations")]
-    NotFound,
-    /// The rotation has ended already.
-    #[error("the rotation {0} has ended already")]
-    Ended(RotationId),
-    /// The kid that records are moved to has no key.
-    #[error("the key {0} is not loaded: set MASKER_KEY_{0}, or name a kid that has a key")]
-    TargetNotLoaded(Kid),
-    /// The vault has never seen a key of the kid that records are moved from.
-    #[error("this vault has never seen a key of {0}: there is nothing to move from it")]
-    SourceUnknown(Kid),
-    /// The store failed.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-}
-
-/// What this process knows of rotations beside the ledger: their progress, and dry runs.
-#[derive(Default)]
-pub(crate) struct RotationTracker {
-    state: Mutex<RotationsState>,
-    /// Notified when there may be something to do.
-    wake: Notify,
-}
-
-#[derive(Default)]
-pub(crate) struct RotationsState {
-    /// The rotation that the driver works on.
-    progress: Option<(RotationId, RotationProgress)>,
-    /// What was read ahead for the next step.
-    prefetched: Option<Prefetched>,
-    /// Dry runs. They are not stored, so they are lost when the process ends.
-    dry_runs: BTreeMap<RotationId, RotationRow>,
-}
-
-/// Begins, drives and lists rotations.
-pub(crate) struct RotationService {
-    keys: Arc<CurrentKeys>,
-    ledger: Arc<CurrentLedger>,
-    reader: Arc<Reader>,
-    writer: Arc<WriterHandle>,
-    counters: Arc<RequestCounters>,
-    clock: Clock,
-    audit_anchor: Arc<AuditAnchor>,
-    tracker: RotationTracker,
-}
-
 impl RotationService {
-    pub(crate) fn new(handles: &Handles, audit_anchor: Arc<AuditAnchor>) -> Self {
-        RotationService {
-            keys: Arc::clone(&handles.keys),
-            ledger: Arc::clone(&handles.ledger),
-            reader: Arc::clone(&handles.reader),
-            writer: Arc::clone(&handles.writer),
-            counters: Arc::clone(&handles.counters),
-            clock: Arc::clone(&handles.clock),
-            audit_anchor,
-            tracker: RotationTracker::default(),
-        }
-    }
-
     /// Implements [`Vault::begin_rotation`](crate::Vault::begin_rotation).
     pub(crate) async fn begin_rotation(&self, request: RotationRequest) -> Result<RotationStatus, RotationError> {
         let source_kid = request.old_kid.unwrap_or(request.new_kid);
@@ -215,15 +97,6 @@ impl RotationService {
             self.transition(id, RotationTransition::Cancel).await??;
         }
         self.find_rotation(id).ok_or(RotationError::NotFound)
-    }
-
-    /// Has the writer change the state of a rotation.
-    async fn transition(
-        &self,
-        id: RotationId,
-        transition: RotationTransition,
-    ) -> Result<Result<(), RotationError>, VaultError> {
-        self.writer.commit(TransitionChange { id, transition }).await
     }
 
     /// Implements [`Vault::rotation`](crate::Vault::rotation).

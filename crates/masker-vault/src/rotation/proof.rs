@@ -4,42 +4,9 @@
 //! The ledger counts what is written behind the pass. A key is proven unneeded if the pass found nothing under it and the
 //! ledger, at its end, counts nothing under it either.
 
-use super::{
-    KeyMove, RotationId, RotationService,
-    step::{RotationTransition, StepProgress},
-};
-use crate::{
-    VaultError,
-    paged_scan::PagedScan,
-    record_count::{Census, CensusCount},
-};
-use masker_store::record::{RotationRow, RowName};
-
-/// The state of a proving pass. The pass starts over after a restart.
-pub(super) struct ProofScan {
-    records: PagedScan,
-    aliases: PagedScan,
-    count: CensusCount,
-}
-
-impl Default for ProofScan {
-    fn default() -> Self {
-        ProofScan {
-            records: PagedScan::new(RowName::RECORDS),
-            aliases: PagedScan::new(RowName::ALIASES),
-            count: CensusCount::default(),
-        }
-    }
-}
-
-impl ProofScan {
-    /// Returns whether it found nothing under the source keys, and no damage that could hide something.
-    fn proves(&self, key_move: &KeyMove) -> bool {
-        let outcome = &self.count.outcome;
-        let left = self.count.by_key.iter().any(|(name, counts)| key_move.has_source(*name) && *counts != (0, 0));
-        !left && outcome.damaged_records == 0 && outcome.damaged_aliases == 0
-    }
-}
+use super::{change::RotationTransition, key_move::KeyMove, service::RotationService, step::StepProgress};
+use crate::{VaultError, ids::RotationId, record_count::Census};
+use masker_store::record::RotationRow;
 
 impl RotationService {
     /// Reads some rows of the proving pass. At its end, ends the rotation.

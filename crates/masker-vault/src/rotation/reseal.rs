@@ -2,7 +2,7 @@
 
 use rand::CryptoRng;
 
-use super::KeyMove;
+use super::key_move::KeyMove;
 use crate::records;
 use masker_core::{
     crypto::{Fingerprint, TokenId},

@@ -3,8 +3,11 @@
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
-use super::{RotationId, RotationService, RotationsState};
-use crate::time::{self, timestamp};
+use super::{service::RotationService, tracker::RotationsState};
+use crate::{
+    ids::RotationId,
+    time::{self, timestamp},
+};
 use masker_core::crypto::Fingerprint;
 use masker_store::record::{RotationFault, RotationRow, RotationState};
 use masker_types::kind::Kid;

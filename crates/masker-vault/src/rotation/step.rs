@@ -1,14 +1,17 @@
 //! One bounded step of a rotation: reads some records, seals them again, and writes them with the rotation's progress.
 
 use super::{
-    KeyMove, RotationId, RotationService,
-    reseal::{ResealPlan, ResealedRecord, plan},
+    change::{RotationStep, RotationTransition, StepOutcome},
+    key_move::KeyMove,
+    reseal::{ResealPlan, plan},
+    service::RotationService,
+    tracker::{Prefetched, VisitedRecords},
 };
-use crate::{VaultError, parallel_map, time};
+use crate::{VaultError, ids::RotationId, parallel_map, time};
 use masker_core::{crypto::TokenId, keyring::Keyring};
 use masker_store::{
     Row, RowKey, RowPage, StoreError,
-    record::{Alias, ResealFailure, RotationRow, RowName},
+    record::{Alias, RotationRow, RowName},
 };
 use masker_types::kind::Kid;
 
@@ -17,59 +20,6 @@ use masker_types::kind::Kid;
 pub struct StepBudget {
     /// The most records that it reads; at least 1.
     pub records: usize,
-}
-
-/// A change of a rotation's state that moves no records.
-pub(crate) enum RotationTransition {
-    /// Begins it. Refused while another one runs.
-    Begin(Box<RotationRow>),
-    /// Ends it, for an operator.
-    Cancel,
-    /// Fails it: the key that it moves records to is no longer the active one of its kid.
-    TargetReplaced,
-    /// Ends the proving pass; `true` if it found nothing left.
-    Proven(bool),
-}
-
-/// A prepared step, for the writer.
-pub(crate) struct RotationStep {
-    pub(crate) rotation: RotationId,
-    /// The keyring that it was prepared under.
-    pub(crate) epoch: u64,
-    pub(crate) resealed: Vec<ResealedRecord>,
-    pub(crate) failed: Vec<(TokenId, ResealFailure)>,
-    /// The last visited record; `None` if no record comes after it.
-    pub(crate) cursor: Option<TokenId>,
-}
-
-/// The outcome of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StepOutcome {
-    /// The step is durable.
-    Written,
-    /// Nothing was written: the keys changed since the step was prepared, or the rotation has ended.
-    Stale,
-}
-
-/// Records that a step has visited.
-pub(super) struct VisitedRecords {
-    pub(super) resealed: Vec<ResealedRecord>,
-    pub(super) failed: Vec<(TokenId, ResealFailure)>,
-    pub(super) cursor: Option<TokenId>,
-    /// Records read.
-    pub(super) read: usize,
-    /// Records whose index seems to belong to another. The writer decides.
-    pub(super) conflicts: u64,
-}
-
-/// Records visited ahead, while the step before was being written.
-pub(super) struct Prefetched {
-    rotation: RotationId,
-    epoch: u64,
-    /// The record that they come after.
-    after: Option<[u8; 16]>,
-    /// The result of [`RotationService::visit`].
-    visited: Option<VisitedRecords>,
 }
 
 /// The result of a step for the driver.

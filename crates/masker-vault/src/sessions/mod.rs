@@ -10,6 +10,7 @@
 mod list;
 mod required_keys;
 mod purge;
+mod quota;
 mod registry;
 mod session;
 #[cfg(test)]
@@ -26,13 +27,13 @@ use session::{NotedToken, Session};
 
 use super::{
     VaultError,
+    handles::Handles,
     ids::SessionId,
     kept_rows::KeepRows,
     keys::CurrentKeys,
     ledger::CurrentLedger,
     reader::Reader,
     time::{self, Clock, timestamp},
-    vault::Handles,
     writer::WriterHandle,
 };
 use masker_store::{

@@ -2,15 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use tokio::sync::RwLock as AsyncRwLock;
 
-use super::session::Session;
+use super::{quota::TokenQuota, session::Session};
 use crate::{
     VaultError,
     ids::SessionId,
@@ -23,26 +20,7 @@ use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
     record::{RecordError, RowName, SessionRow, SessionTokenRow},
 };
-use masker_types::limits::{SESSION_TOKENS_MAX, SESSIONS_OPEN_MAX, SESSIONS_TOKENS_MAX};
-
-/// The limit of tracked tokens, of all sessions together.
-#[derive(Default)]
-pub(super) struct TokenQuota(AtomicUsize);
-
-impl TokenQuota {
-    /// Takes one token from the quota, for a session that tracks so many. Returns whether there was one left.
-    pub(super) fn take(&self, tracked: usize) -> bool {
-        if tracked >= SESSION_TOKENS_MAX {
-            return false;
-        }
-        let one_more = |taken| (taken < SESSIONS_TOKENS_MAX).then_some(taken + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-    }
-
-    fn give_back(&self, tokens: usize) {
-        self.0.fetch_sub(tokens, Ordering::Relaxed);
-    }
-}
+use masker_types::limits::SESSIONS_OPEN_MAX;
 
 #[derive(Default)]
 struct SessionTable {

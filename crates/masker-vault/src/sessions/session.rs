@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::registry::TokenQuota;
+use super::quota::TokenQuota;
 use crate::{ids::SessionId, tag::TokenTag};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{

@@ -5,10 +5,15 @@ use std::{sync::Arc, thread, time::Instant};
 use tokio::{sync::mpsc, task::yield_now};
 use tracing::{error, warn};
 
-use super::{CommitDraft, Message, QueuedChange, ReadPlan, caller_estimate::CallerEstimate, draft::DraftedBatch};
+use super::{
+    caller_estimate::CallerEstimate,
+    change::{Message, QueuedChange},
+    draft::{CommitDraft, DraftedBatch},
+    reads::ReadPlan,
+};
 use crate::{
     VaultError,
-    audit_head::AuditAnchor,
+    audit_anchor::AuditAnchor,
     in_flight::InFlightRecords,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},

@@ -30,7 +30,7 @@ pub(crate) struct CommitDraft<'k> {
     metrics: &'k VaultMetrics,
     /// Records that the group writes; `None` for one that it erases.
     records: HashMap<TokenId, Option<Record>>,
-    pub(super) tombstones: Tombstones,
+    tombstones: Tombstones,
     rows: BTreeMap<RowKey, RowChange>,
     preconditions: Vec<Precondition>,
     /// Records whose readers must wait until the group is durable.
@@ -148,5 +148,26 @@ impl<'k> CommitDraft<'k> {
         self.in_flight.push(id);
         self.put_tombstone(id, TombstoneRow { erased_at_ms: self.now_ms });
         (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint))
+    }
+
+    /// Returns whether an id has a tombstone.
+    pub(crate) fn has_tombstone(&self, id: TokenId) -> bool {
+        self.tombstones.has(id)
+    }
+
+    /// Writes a tombstone under an id that has no record.
+    pub(crate) fn put_tombstone(&mut self, id: TokenId, tombstone: TombstoneRow) {
+        if !self.tombstones.set(id, true) {
+            self.ledger_changes.tombstone_added();
+        }
+        self.write(RowChange::Put(RowKey::tombstone(id.as_bytes()), tombstone.encode()));
+    }
+
+    /// Removes the tombstone of an id that gets a record, if it has one.
+    fn remove_tombstone(&mut self, id: TokenId) {
+        if self.tombstones.set(id, false) {
+            self.ledger_changes.tombstone_removed();
+            self.write(RowChange::Remove(RowKey::tombstone(id.as_bytes())));
+        }
     }
 }

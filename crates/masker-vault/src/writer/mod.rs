@@ -8,6 +8,7 @@
 //! The writer does not know what its changes are for: each operation implements [`Change`] in its own module.
 
 mod caller_estimate;
+mod change;
 mod commit;
 mod draft;
 mod reads;
@@ -24,114 +25,14 @@ use tokio::{
 };
 use tracing::error;
 
+pub(crate) use change::Change;
 pub(crate) use commit::WriterContext;
 pub(crate) use draft::CommitDraft;
 pub(crate) use reads::{ReadPlan, Reads, SearchResult};
 
-use self::reads::GroupReads;
-use crate::{VaultError, keys::CurrentKeys, ledger::CurrentLedger};
+use self::change::{Message, PendingChange};
+use crate::{VaultError, ledger::CurrentLedger};
 use masker_types::limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX};
-
-/// A change of the vault, committed with others in one atomic batch.
-///
-/// The writer may plan and decide a change several times, when the store refuses a batch. Only the last decision counts.
-pub(crate) trait Change: Send + 'static {
-    /// What the operation learns once the change is durable.
-    type Outcome: Send;
-
-    /// Returns about how many rows the change writes. A group is full when its changes write enough.
-    fn row_count(&self) -> usize {
-        1
-    }
-
-    /// Returns whether the change needs a group for itself: the changes before it are durable when it is decided.
-    fn runs_alone(&self) -> bool {
-        false
-    }
-
-    /// Names the rows that [`Change::decide`] needs.
-    fn plan_reads(&mut self, _plan: &mut ReadPlan<'_>) {}
-
-    /// Adds what is to be written to the draft. `reads` has the rows that the change named, in their order.
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome;
-
-    /// Runs once the change is durable, before its outcome is sent and before the next group is decided.
-    fn committed(&self, _outcome: &Self::Outcome, _keys: &CurrentKeys) {}
-}
-
-/// A change without its type, with the channel that its outcome goes to.
-trait QueuedChange: Send {
-    fn row_count(&self) -> usize;
-    fn runs_alone(&self) -> bool;
-    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>);
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>);
-    fn committed(&self, keys: &CurrentKeys);
-    fn answer(self: Box<Self>, committed: &Result<(), VaultError>);
-}
-
-struct PendingChange<C: Change> {
-    change: C,
-    /// How many rows and searches the change has planned.
-    planned: (usize, usize),
-    /// Sent once the group is durable.
-    outcome: Option<C::Outcome>,
-    reply: oneshot::Sender<Result<C::Outcome, VaultError>>,
-}
-
-impl<C: Change> PendingChange<C> {
-    fn new(change: C) -> (Box<Self>, oneshot::Receiver<Result<C::Outcome, VaultError>>) {
-        let (reply, outcome) = oneshot::channel();
-        (Box::new(PendingChange { change, planned: (0, 0), outcome: None, reply }), outcome)
-    }
-}
-
-impl<C: Change> QueuedChange for PendingChange<C> {
-    fn row_count(&self) -> usize {
-        self.change.row_count()
-    }
-
-    fn runs_alone(&self) -> bool {
-        self.change.runs_alone()
-    }
-
-    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        let before = plan.planned();
-        self.change.plan_reads(plan);
-        let after = plan.planned();
-        self.planned = (after.0 - before.0, after.1 - before.1);
-    }
-
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>) {
-        let mut reads = reads.take(self.planned);
-        self.outcome = Some(self.change.decide(draft, &mut reads));
-        reads.skip_rest();
-    }
-
-    fn committed(&self, keys: &CurrentKeys) {
-        if let Some(outcome) = &self.outcome {
-            self.change.committed(outcome, keys);
-        }
-    }
-
-    fn answer(self: Box<Self>, committed: &Result<(), VaultError>) {
-        let answer = match committed {
-            Ok(()) => self.outcome.ok_or(VaultError::Stopped),
-            Err(failed) => Err(failed.clone()),
-        };
-        // The requester may be gone: what it wanted is durable, or was never acknowledged.
-        drop(self.reply.send(answer));
-    }
-}
-
-/// What the writer's queue holds.
-enum Message {
-    Change(Box<dyn QueuedChange>),
-    /// The last one: commits a change, closes the store and ends the writer.
-    Stop {
-        last: Box<dyn QueuedChange>,
-        reply: oneshot::Sender<Result<(), VaultError>>,
-    },
-}
 
 /// Writes nothing. Committing it reads the ledger again where a failed commit has left that uncertain.
 struct ReloadLedger;

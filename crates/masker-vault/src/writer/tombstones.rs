@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::draft::CommitDraft;
 use masker_core::crypto::TokenId;
-use masker_store::{RowChange, RowKey, Store, StoreError, record::TombstoneRow};
+use masker_store::{RowKey, Store, StoreError};
 
 /// The tombstones that a group knows of.
 #[derive(Default)]
@@ -28,27 +27,14 @@ impl Tombstones {
         }
         Ok(Tombstones { known })
     }
-}
 
-impl CommitDraft<'_> {
     /// Returns whether an id has a tombstone.
-    pub(crate) fn has_tombstone(&self, id: TokenId) -> bool {
-        self.tombstones.known.get(&id).copied().unwrap_or(false)
+    pub(super) fn has(&self, id: TokenId) -> bool {
+        self.known.get(&id).copied().unwrap_or(false)
     }
 
-    /// Writes a tombstone under an id that has no record.
-    pub(crate) fn put_tombstone(&mut self, id: TokenId, tombstone: TombstoneRow) {
-        if self.tombstones.known.insert(id, true) != Some(true) {
-            self.ledger_changes.tombstone_added();
-        }
-        self.write(RowChange::Put(RowKey::tombstone(id.as_bytes()), tombstone.encode()));
-    }
-
-    /// Removes the tombstone of an id that gets a record, if it has one.
-    pub(super) fn remove_tombstone(&mut self, id: TokenId) {
-        if self.tombstones.known.insert(id, false) == Some(true) {
-            self.ledger_changes.tombstone_removed();
-            self.write(RowChange::Remove(RowKey::tombstone(id.as_bytes())));
-        }
+    /// Sets whether an id has a tombstone. Returns whether it had one.
+    pub(super) fn set(&mut self, id: TokenId, exists: bool) -> bool {
+        self.known.insert(id, exists) == Some(true)
     }
 }

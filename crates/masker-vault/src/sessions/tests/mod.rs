@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     SessionError, SessionFilter, SessionState, SessionStatus,
-    registry::TokenQuota,
+    quota::TokenQuota,
     session::{NotedToken, Session, TokenSource},
 };
 use crate::{

@@ -1,0 +1,31 @@
+//! The state of a proving pass, between its steps.
+
+use super::key_move::KeyMove;
+use crate::{paged_scan::PagedScan, record_count::CensusCount};
+use masker_store::record::RowName;
+
+/// The state of a proving pass. The pass starts over after a restart.
+pub(super) struct ProofScan {
+    pub(super) records: PagedScan,
+    pub(super) aliases: PagedScan,
+    pub(super) count: CensusCount,
+}
+
+impl Default for ProofScan {
+    fn default() -> Self {
+        ProofScan {
+            records: PagedScan::new(RowName::RECORDS),
+            aliases: PagedScan::new(RowName::ALIASES),
+            count: CensusCount::default(),
+        }
+    }
+}
+
+impl ProofScan {
+    /// Returns whether it found nothing under the source keys, and no damage that could hide something.
+    pub(super) fn proves(&self, key_move: &KeyMove) -> bool {
+        let outcome = &self.count.outcome;
+        let left = self.count.by_key.iter().any(|(name, counts)| key_move.has_source(*name) && *counts != (0, 0));
+        !left && outcome.damaged_records == 0 && outcome.damaged_aliases == 0
+    }
+}

@@ -139,7 +139,7 @@ fn refuses_a_vault_of_a_later_release_unchanged() {
 
 #[test]
 fn refuses_a_damaged_vault_unchanged() {
-    let site = Site::new();
+    let site = Site::of("sled");
     let token = vault_with_a_value(&site);
     let witness = site.vault().join("witness");
     let sound = fs::read(&witness).unwrap();

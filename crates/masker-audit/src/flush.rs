@@ -184,7 +184,7 @@ impl<W: Output> Flusher<W> {
     /// Returns why events cannot be written.
     pub(super) fn health(&self) -> Result<(), String> {
         match &*lock(&self.failure) {
-            Some(failure) => Err(format!("events cannot be written: {failure}; masker retries until they can")),
+            Some(failure) => Err(format!("events cannot be written: {failure}; masker keeps trying")),
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::file::path;
+use super::fields::path;
 use masker_core::document::{Located, Section};
 use masker_types::audit::{OnFailure, SyncPolicy};
 

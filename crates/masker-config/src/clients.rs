@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::file::name;
+use super::fields::name;
 use masker_core::document::{Located, Section};
 use masker_types::{
     grant::{ContextPattern, Grant, Limit, Limits, LimitsError, ScopeSet},

@@ -6,11 +6,12 @@
 //! Variables are wiped after they are read, so a reload reads key files only.
 
 mod name;
+mod problems;
 mod sources;
 
-use std::{collections::BTreeSet, ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
+use std::{collections::BTreeSet, os::unix::ffi::OsStrExt};
 
-use super::Environment;
+use super::environment::Environment;
 use crate::key_file::{self, KeyFile, KeyFileError};
 use masker_core::{
     crypto::{SecretKey, SecretKeyError},
@@ -19,6 +20,8 @@ use masker_core::{
 use masker_types::kind::Kid;
 use name::SecretPurpose;
 pub use name::is_secret_name;
+pub use problems::{CredentialProblem, CredentialProblems};
+use problems::{ProblemCollector, printable};
 use sources::{CredentialFile, SecretLocation};
 pub use sources::{KeySources, OriginKind, SecretOrigin};
 
@@ -42,33 +45,6 @@ pub struct ReloadedKeys {
     pub kept: BTreeSet<(Kid, Role)>,
     /// Problems that do not prevent the use of the keys.
     pub warnings: Vec<String>,
-}
-
-/// Why a secret cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialProblem {
-    /// The variable or the file.
-    pub source: String,
-    /// The problem and what to do about it. The text continues after the name of the source.
-    pub message: String,
-}
-
-impl fmt::Display for CredentialProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.source, self.message)
-    }
-}
-
-/// All problems of the secrets, at least one. They are displayed one per line.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.0.iter().map(CredentialProblem::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct CredentialProblems(Vec<CredentialProblem>);
-
-impl CredentialProblems {
-    /// Returns the problems.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &CredentialProblem> {
-        self.0.iter()
-    }
 }
 
 /// The secrets that could be read, and the problems of the others.
@@ -173,27 +149,7 @@ impl KeySources {
     }
 }
 
-/// Collects problems and warnings, so that all are reported at once.
-#[derive(Default)]
-struct ProblemCollector {
-    problems: Vec<CredentialProblem>,
-    warnings: Vec<String>,
-}
-
 impl ProblemCollector {
-    fn report(&mut self, source: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(CredentialProblem { source: source.into(), message: message.into() });
-    }
-
-    fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
-    }
-
-    /// Returns the warnings if there are no problems.
-    fn into_result(self) -> Result<Vec<String>, CredentialProblems> {
-        if self.problems.is_empty() { Ok(self.warnings) } else { Err(CredentialProblems(self.problems)) }
-    }
-
     /// Reads a secret from its file.
     fn read(&mut self, purpose: SecretPurpose, location: &SecretLocation) -> Option<SecretKey> {
         let (source, read) = match location {
@@ -252,11 +208,6 @@ impl ProblemCollector {
             }
         }
     }
-}
-
-/// Returns a name for a message. Control characters and bytes that are not UTF-8 are escaped.
-fn printable(name: &OsStr) -> String {
-    name.to_string_lossy().escape_debug().to_string()
 }
 
 #[cfg(test)]

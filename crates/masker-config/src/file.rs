@@ -6,19 +6,20 @@ use std::{
 };
 
 use super::{
-    AccessConfig, EngineKind, GRACE_DAYS_MAX, HostEnvironment, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX,
-    absolute,
     audit::AuditSettings,
-    clients,
+    clients::{self, AccessConfig},
     error::ErrorCollector,
+    fields::{name, path},
+    host::{HostEnvironment, absolute},
     sandbox::SandboxConfig,
+    settings::{GRACE_DAYS_MAX, LogFormat, LogLevel, SESSION_RETENTION_DAYS_MAX},
     text_file::{self, TextFileError},
 };
 use masker_core::{
     document::{Document, DocumentError, Located, Section},
     keyring::GraceAction,
 };
-use masker_types::{kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
+use masker_types::{engine::EngineKind, kind::Kid, limits::CLIENT_SECONDS_MAX, quote::quoted};
 
 /// The mode bits that a socket must have: the user of the daemon can connect to it.
 const OWNER_MODE: u32 = 0o600;
@@ -161,32 +162,6 @@ impl FileError {
         }
         FileSettings::default()
     }
-}
-
-/// Reads a path, relative to `base`.
-pub(super) fn path(section: &Section<'_>, name: &'static str, base: &Path) -> Option<PathBuf> {
-    let Located { value, line } = section.string(name)?;
-    let problem = if value.is_empty() {
-        "is empty; leave it out for the default"
-    } else if value.contains('\0') {
-        "contains a zero byte, which paths cannot contain"
-    } else if value == "~" || value.starts_with("~/") {
-        "begins with `~`, which only shells expand: write the whole path"
-    } else {
-        return Some(absolute(base, value));
-    };
-    section.report(line, format!("`{name}` {problem}"));
-    None
-}
-
-/// Reads a text that must not be empty.
-pub(super) fn name(section: &Section<'_>, name: &'static str) -> Option<String> {
-    let Located { value, line } = section.string(name)?;
-    if value.is_empty() {
-        section.report(line, format!("`{name}` is empty; leave it out for the default"));
-        return None;
-    }
-    Some(value.to_owned())
 }
 
 /// Reads key ids. They may be in lower case, as in policies.

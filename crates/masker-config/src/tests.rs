@@ -1,9 +1,19 @@
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
-use super::*;
-use masker_types::grant::{Grant, Limit, Limits, ScopeSet};
+use super::{file::FileSettings, *};
+use masker_core::keyring::GraceAction;
+use masker_types::{
+    grant::{Grant, Limit, Limits, ScopeSet},
+    kind::Kid,
+};
 
 /// A working directory, a home, and an environment in which HOME is set.
 struct TestHost {

@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    Environment, ProblemCollector,
     name::{GRACE_DAYS, SecretName, SecretPurpose},
-    printable,
+    problems::{ProblemCollector, printable},
 };
+use crate::environment::Environment;
 use masker_core::crypto::SecretKey;
 use masker_types::kind::Kid;
 

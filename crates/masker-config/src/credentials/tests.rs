@@ -285,7 +285,7 @@ fn rejects_credentials_with_invalid_names() {
     file(&dir, "MASKER_KEY_K_FILE", ONE, 0o400);
     file(&dir, "MASKER_KEY_k", ONE, 0o400);
     let texts = problems(&[("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap())]);
-    assert!(texts[0].contains("is a file already") && texts[0].contains("under the name MASKER_KEY_K"), "{texts:?}");
+    assert!(texts[0].contains("is a file already") && texts[0].contains("with the name MASKER_KEY_K"), "{texts:?}");
     assert!(texts[1].contains("names no key") && texts.len() == 2, "{texts:?}");
     let texts = problems(&[("CREDENTIALS_DIRECTORY", dir.path().join("absent").to_str().unwrap())]);
     assert!(texts[0].contains("cannot be listed"), "{texts:?}");

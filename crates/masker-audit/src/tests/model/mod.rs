@@ -36,9 +36,9 @@ use self::{
 };
 use super::super::{chain::ChainHead, error::AuditError};
 
-/// Preemptions in one run: at most so many times a thread is interrupted where it could continue. Two are enough for the
-/// mistakes that are listed in the tests below, and three take minutes.
-const PREEMPTIONS_MAX: usize = 2;
+/// How many times the scheduler interrupts a thread that could continue, in one run. `LOOM_MAX_PREEMPTIONS=2` explores more
+/// interleavings in about a minute.
+const PREEMPTIONS_MAX: usize = 1;
 
 /// What happens in a run.
 #[derive(Clone, Copy)]
@@ -249,11 +249,11 @@ fn run(scenario: Scenario) {
     assert_eq!(flusher.durable_head().sequence, disk.written.len() as u64);
 }
 
-/// Runs a scenario in every interleaving.
+/// Runs a scenario in every interleaving up to the bound. No interleaving is random, so a failure repeats.
 fn explore(scenario: Scenario) {
     let runs = Arc::new(AtomicUsize::new(0));
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(PREEMPTIONS_MAX);
+    model.preemption_bound = model.preemption_bound.or(Some(PREEMPTIONS_MAX));
     let counter = runs.clone();
     model.check(move || {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -64,7 +64,7 @@ pub(super) async fn run(out: &mut impl Write) -> Result<(), DemoError> {
         pace(&minted),
     ))?;
     story.line(&format!(
-        "{} tokens were minted. {} fields repeat a value and got the token that it already had.",
+        "{} tokens were minted. {} fields repeat an earlier value and got its token.",
         grouped(minted.count("new")),
         grouped(minted.count("known")),
     ))?;

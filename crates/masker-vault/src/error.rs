@@ -44,7 +44,7 @@ pub enum ItemFailure {
     /// The text is not a token.
     #[error("this is not a token: four fields separated by dots, as masker minted it, with nothing around it")]
     Malformed,
-    /// The token is unknown, forged, or of another context. The caller cannot tell which.
+    /// The token is unknown, forged, or of another context. The caller does not learn which.
     #[error("no such token in this context")]
     NotFound,
     /// The key that the item needs is not loaded.

@@ -19,6 +19,18 @@ use masker_core::{
 use masker_store::record::GenerationRow;
 use masker_types::kind::Kid;
 
+/// An operator's rules for keys.
+#[derive(Clone, Debug)]
+pub struct KeyRules {
+    /// How long old keys may stay loaded, and what happens then.
+    pub grace: GracePeriod,
+    /// Kids whose values may get second tokens: a value that the vault does not find is minted even while the vault has
+    /// records of the kid under a key that is not loaded.
+    pub second_tokens: BTreeSet<Kid>,
+    /// Whether keys that had been replaced may be active when the vault is opened.
+    pub accept_rollback: bool,
+}
+
 /// Replaces keys and policies, and lists key generations.
 pub(crate) struct KeyringService {
     keys: Arc<CurrentKeys>,

@@ -59,6 +59,7 @@ pub use forget::Forgotten;
 pub use honeytokens::{HoneytokenError, HoneytokenRequest, HoneytokenStatus, PlantedHoneytoken};
 pub use ids::{HoneytokenId, RotationId, SessionId};
 pub use key_assessment::{KeyAssessment, advice};
+pub use keyrings::KeyRules;
 pub use ledger::Ledger;
 pub use metrics::VaultMetrics;
 pub use outcomes::{BatchResult, ItemOutcomeKey};
@@ -74,7 +75,7 @@ pub use sessions::{
 pub use status::{GenerationStatus, StatsOutcome};
 pub use time::Clock;
 pub use tokenize::{Tokenized, ValueInput};
-pub use vault::{KeyRules, Vault};
+pub use vault::Vault;
 
 #[cfg(test)]
 mod tests;

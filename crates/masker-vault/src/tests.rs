@@ -401,7 +401,7 @@ async fn warns_of_a_policy_change_that_gives_known_values_new_tokens() {
         let warnings = vault.adopt_policies(&changed).await.unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("PHONE") && warnings[0].contains("up to 2 records"), "{warnings:?}");
-        assert!(vault.adopt_policies(&changed).await.unwrap().is_empty(), "told once");
+        assert!(vault.adopt_policies(&changed).await.unwrap().is_empty(), "warned once");
     }
     // A kind without records, and a change that gives no new tokens.
     let harmless = POLICY.replace("\"exact\"", "\"trim\"").replace("version = 1", "version = 2");

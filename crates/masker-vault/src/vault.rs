@@ -28,7 +28,7 @@ use super::{
     handles::Handles,
     honeytokens::{HoneytokenService, Honeytokens},
     in_flight::InFlightRecords,
-    keyrings::{KeyUseChange, KeyringService},
+    keyrings::{KeyRules, KeyUseChange, KeyringService},
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
     lookup::LookupService,
@@ -46,23 +46,11 @@ use masker_access::{ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, Rehydrate, Rew
 use masker_audit::AuditLog;
 use masker_core::{
     crypto::Fingerprint,
-    keyring::{GracePeriod, Keyring, KeyringError, LoadedKey, Role},
+    keyring::{Keyring, KeyringError, LoadedKey, Role},
     policy::{Policy, PolicySet},
 };
 use masker_store::{CompactionSizes, Store, record::AuditHeadRow};
 use masker_types::kind::Kid;
-
-/// An operator's rules for keys.
-#[derive(Clone, Debug)]
-pub struct KeyRules {
-    /// How long old keys may stay loaded, and what happens then.
-    pub grace: GracePeriod,
-    /// Kids whose values may get second tokens: a value that the vault does not find is minted even while the vault has
-    /// records of the kid under a key that is not loaded.
-    pub second_tokens: BTreeSet<Kid>,
-    /// Whether keys that had been replaced may be active when the vault is opened.
-    pub accept_rollback: bool,
-}
 
 /// The vault: keys, records and the operations on them. Opened once, shared by every request.
 pub struct Vault {
@@ -404,7 +392,7 @@ impl Vault {
         self.sessions.sessions_on_old_keys().await
     }
 
-    /// Begins a rotation. [`Vault::drive_rotations`] carries it out.
+    /// Begins a rotation, which [`Vault::drive_rotations`] drives.
     ///
     /// # Errors
     /// [`RotationError`]; nothing was begun then.

@@ -23,7 +23,7 @@ fn listed(vault: &Vault) -> Vec<HoneytokenStatus> {
 }
 
 /// Returns whether rehydrating a token reports a honeytoken.
-async fn tells(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
+async fn reports_honeytoken(vault: &Vault, token: &str) -> Result<bool, ItemFailure> {
     let results = vault.rehydrate(&permit(), &[TokenInput { token, context: "" }]).await.unwrap();
     results.results.into_iter().next().unwrap().map(|found| found.honeytoken.is_some())
 }
@@ -41,7 +41,7 @@ async fn marks_a_honeytoken_that_otherwise_is_an_ordinary_token() {
     for kind in kinds {
         ordinary.push(bench.mint(&vault, kind, &["4155552671"]).await.remove(0).unwrap().0);
     }
-    assert_eq!(tells(&vault, &ordinary[0]).await, Ok(false));
+    assert_eq!(reports_honeytoken(&vault, &ordinary[0]).await, Ok(false));
     let mut planted = Vec::new();
     for kind in kinds {
         planted.push(plant(&bench, &vault, HoneytokenRequest { kind, ..REQUEST }).await.unwrap());
@@ -52,7 +52,10 @@ async fn marks_a_honeytoken_that_otherwise_is_an_ordinary_token() {
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
     for (one, other) in planted.iter().zip(&ordinary) {
-        assert_eq!((tells(&vault, &one.token).await, tells(&vault, other).await), (Ok(true), Ok(false)));
+        assert_eq!(
+            (reports_honeytoken(&vault, &one.token).await, reports_honeytoken(&vault, other).await),
+            (Ok(true), Ok(false))
+        );
         assert!(marked(&vault, &one.token) && !marked(&vault, other));
     }
     assert!(!marked(&vault, "no token"));
@@ -69,9 +72,9 @@ async fn marks_a_honeytoken_that_otherwise_is_an_ordinary_token() {
 async fn refuses_to_plant_a_value_that_has_a_token() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let held = bench.token(&vault, "somebody's").await;
+    let held = bench.token(&vault, "in use").await;
     let given = |kind, value| HoneytokenRequest { kind, value: Some(value), ..REQUEST };
-    assert!(matches!(plant(&bench, &vault, given("NOTE", "somebody's")).await, Err(HoneytokenError::InUse)));
+    assert!(matches!(plant(&bench, &vault, given("NOTE", "in use")).await, Err(HoneytokenError::InUse)));
     assert!(!marked(&vault, &held) && listed(&vault).is_empty());
     for (kind, value) in [("NOTE", "nobody's"), ("EMAIL", "nobody@example.org")] {
         let planted = plant(&bench, &vault, given(kind, value)).await.unwrap();
@@ -102,8 +105,8 @@ async fn a_refused_request_leaves_no_mark() {
     }
     let redacting = "name = \"r\"\nversion = 1\nkid = \"K_A\"\n[entities.PHONE]\naction = \"redact\"\n";
     let policy = masker_core::policy::Policy::parse(redacting).unwrap();
-    let told = vault.plant_honeytoken(&permit(), &policy, &REQUEST).await;
-    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::NotTokenized(_))));
+    let refused = vault.plant_honeytoken(&permit(), &policy, &REQUEST).await;
+    assert!(refused.is_err_and(|why| matches!(why, HoneytokenError::NotTokenized(_))));
     assert_eq!((listed(&vault).len(), vault.records()), (0, 0));
     assert_eq!(bench.store.count(RowName::HONEYTOKENS).await.unwrap(), 0);
 }
@@ -121,7 +124,7 @@ async fn returns_no_token_whose_mark_is_not_written() {
         let planted = plant(&bench, &vault, request).await.unwrap();
         drop(vault);
         let vault = bench.open(ring(1, None, 2)).await;
-        assert_eq!(tells(&vault, &planted.token).await, Ok(true), "{fault:?}");
+        assert_eq!(reports_honeytoken(&vault, &planted.token).await, Ok(true), "{fault:?}");
     }
 }
 
@@ -132,8 +135,8 @@ async fn a_failed_mint_leaves_no_mark() {
     bench.token(&vault, "under a key that is lost").await;
     drop(vault);
     let vault = bench.open(ring(2, None, 2)).await;
-    let told = plant(&bench, &vault, HoneytokenRequest { kind: "NOTE", ..REQUEST }).await;
-    assert!(told.is_err_and(|why| matches!(why, HoneytokenError::Item(ItemFailure::KeyUnavailable(_)))));
+    let refused = plant(&bench, &vault, HoneytokenRequest { kind: "NOTE", ..REQUEST }).await;
+    assert!(refused.is_err_and(|why| matches!(why, HoneytokenError::Item(ItemFailure::KeyUnavailable(_)))));
     assert_eq!((listed(&vault).len(), bench.store.count(RowName::HONEYTOKENS).await.unwrap()), (0, 0));
 }
 
@@ -144,7 +147,7 @@ async fn the_mark_outlives_the_record_until_it_is_removed() {
     let planted = plant(&bench, &vault, REQUEST).await.unwrap();
     let other = plant(&bench, &vault, HoneytokenRequest { kind: "EMAIL", ..REQUEST }).await.unwrap();
     assert_eq!(forget(&vault, &planted.token).await, Ok(true));
-    assert_eq!(tells(&vault, &planted.token).await, Err(ItemFailure::NotFound));
+    assert_eq!(reports_honeytoken(&vault, &planted.token).await, Err(ItemFailure::NotFound));
     assert!(marked(&vault, &planted.token));
 
     bench.now_s.store(NOW_S + 1, Ordering::SeqCst);
@@ -156,7 +159,7 @@ async fn the_mark_outlives_the_record_until_it_is_removed() {
     let gone = vault.remove_honeytoken(&permit(), planted.status.id).await;
     assert!(matches!(gone, Err(HoneytokenError::NotFound)));
     vault.remove_honeytoken(&permit(), other.status.id).await.unwrap();
-    assert_eq!(tells(&vault, &other.token).await, Ok(false), "the token stays");
+    assert_eq!(reports_honeytoken(&vault, &other.token).await, Ok(false), "the token stays");
     drop(vault);
     let vault = bench.open(ring(1, None, 2)).await;
     assert!(listed(&vault).is_empty() && !marked(&vault, &other.token));

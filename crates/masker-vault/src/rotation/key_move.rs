@@ -17,12 +17,12 @@ impl KeyMove {
         KeyMove { source_kid: row.source_kid, target: (row.target_kid, Fingerprint::from_bytes(row.target)) }
     }
 
-    /// Returns whether records under this generation are to be moved.
+    /// Returns whether records under this generation must be moved.
     pub(super) fn has_source(&self, name: (Kid, Fingerprint)) -> bool {
         name.0 == self.source_kid && name != self.target
     }
 
-    /// Returns whether this record is to be moved.
+    /// Returns whether this record must be moved.
     pub(super) fn moves(&self, record: &Record) -> bool {
         self.has_source((record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)))
     }

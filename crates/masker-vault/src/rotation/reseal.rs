@@ -30,7 +30,7 @@ pub(crate) struct ResealedRecord {
 
 /// What to do with a record.
 pub(crate) enum ResealPlan {
-    /// Leave it: it is not to be moved.
+    /// Leave it: it stays under its key.
     Leave,
     /// Move it.
     Reseal(Box<ResealedRecord>),
@@ -38,7 +38,7 @@ pub(crate) enum ResealPlan {
     Fail(TokenId, ResealFailure),
 }
 
-/// Decides what to do with a record, and seals it under the target if it is to be moved.
+/// Decides what to do with a record, and seals it under the target if it must be moved.
 ///
 /// The token does not change: kind, kid and id stay those under which it was minted. If the value's id under the target key
 /// is another one, an alias from that id leads to the record.

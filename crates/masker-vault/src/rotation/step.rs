@@ -88,7 +88,7 @@ impl RotationService {
         }
     }
 
-    /// Reads the next records of a rotation and seals those that are to be moved. Returns `None` if the target is not the
+    /// Reads the next records of a rotation and seals those that must be moved. Returns `None` if the target is not the
     /// active key of its kid.
     pub(super) async fn visit(
         &self,

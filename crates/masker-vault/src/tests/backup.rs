@@ -58,18 +58,19 @@ async fn an_import_restores_every_token_across_a_rotation() {
     assert_eq!(forget(&vault, &forgotten).await, Ok(true));
     let file = export(&vault).await;
 
-    let (told, _) = header(&file);
-    assert_eq!((told.vault_id, told.created_at_ms), (VAULT_ID, NOW_S as u64 * 1_000));
-    let mut keys: Vec<_> = told.keys.iter().map(|key| (key.fingerprint, key.records, key.wrapped.is_some())).collect();
+    let (exported, _) = header(&file);
+    assert_eq!((exported.vault_id, exported.created_at_ms), (VAULT_ID, NOW_S as u64 * 1_000));
+    let mut keys: Vec<_> =
+        exported.keys.iter().map(|key| (key.fingerprint, key.records, key.wrapped.is_some())).collect();
     keys.sort_unstable();
     let mut expected = [(fingerprint(1), 1, false), (fingerprint(2), 1, true)];
     expected.sort_unstable();
     assert_eq!(keys, expected, "the keys that it needs, and those that open it");
 
     let other = to.open(ring(2, Some(1), 1)).await;
-    let told = import(&other, &file).await.unwrap();
+    let outcome = import(&other, &file).await.unwrap();
     let merged = MergeCounts { imported: 2, resealed: 1, tombstones_added: 1, ..MergeCounts::default() };
-    assert_eq!(told, ImportOutcome { records: 2, damaged: 0, tombstones: 1, merged });
+    assert_eq!(outcome, ImportOutcome { records: 2, damaged: 0, tombstones: 1, merged });
     let checked = assert_sound(&other).await;
     assert_eq!((checked.records, checked.aliases, checked.tombstones), (2, 1, 1));
     drop(other);
@@ -85,11 +86,11 @@ async fn an_import_restores_every_token_across_a_rotation() {
     // Repeated, the import changes nothing.
     drop(other);
     let other = to.open(ring(2, Some(1), 3)).await;
-    let told = import(&other, &file).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
+    let outcome = import(&other, &file).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { present: 2, ..MergeCounts::default() });
     // Importing its own export changes nothing either.
-    let told = import(&other, &export(&other).await).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { present: 2, ..MergeCounts::default() });
+    let outcome = import(&other, &export(&other).await).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { present: 2, ..MergeCounts::default() });
     assert_sound(&other).await;
 }
 
@@ -120,8 +121,8 @@ async fn an_import_overwrites_nothing() {
     assert_eq!(to.token(&vault, "same").await, same);
     // Another spelling with the same normal form: one token, and the vault's spelling stays.
     assert_eq!(to.mint(&vault, "PHONE", &["(415) 555-2671"]).await, [Ok((other.clone(), true))]);
-    let told = import(&vault, &file).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { present: 1, conflicts: 1, ..MergeCounts::default() });
+    let outcome = import(&vault, &file).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { present: 1, conflicts: 1, ..MergeCounts::default() });
     assert_eq!(value(&vault, &other).await.unwrap().0, "(415) 555-2671");
     assert_sound(&vault).await;
 }
@@ -138,8 +139,8 @@ async fn counts_a_value_with_two_tokens_and_both_rehydrate() {
     assert_ne!(mine, theirs);
     drop(vault);
     let vault = to.open(ring(2, Some(1), 2)).await;
-    let told = import(&vault, &file).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { imported: 1, resealed: 1, alias_conflicts: 1, ..MergeCounts::default() });
+    let outcome = import(&vault, &file).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { imported: 1, resealed: 1, alias_conflicts: 1, ..MergeCounts::default() });
     assert_eq!(to.mint(&vault, "NOTE", &["v"]).await, [Ok((mine.clone(), false))], "the vault's own token stays");
     for token in [&mine, &theirs] {
         assert_eq!(value(&vault, token).await.unwrap().0, "v");
@@ -166,19 +167,19 @@ async fn restores_erased_records_only_on_request() {
     assert_eq!(value(&vault, &b).await, Err(ItemFailure::NotFound));
     // So does a tombstone from an export.
     let other = to.open(ring(1, None, 1)).await;
-    let told = import(&other, &after).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { imported: 1, tombstones_added: 1, ..MergeCounts::default() });
-    let told = import(&other, &before).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { present: 1, erased_skipped: 1, ..MergeCounts::default() });
+    let outcome = import(&other, &after).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { imported: 1, tombstones_added: 1, ..MergeCounts::default() });
+    let outcome = import(&other, &before).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { present: 1, erased_skipped: 1, ..MergeCounts::default() });
     assert_eq!(assert_sound(&other).await.tombstones, 1);
 
-    let told = import_by(&other, &before, RESTORING).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { imported: 1, restored: 1, present: 1, ..MergeCounts::default() });
+    let outcome = import_by(&other, &before, RESTORING).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { imported: 1, restored: 1, present: 1, ..MergeCounts::default() });
     assert_eq!(value(&other, &b).await.unwrap().0, "b");
     assert_eq!(assert_sound(&other).await.tombstones, 0);
     // Another vault's tombstone does not erase a record.
-    let told = import(&other, &after).await.unwrap();
-    assert_eq!(told.merged, MergeCounts { present: 1, records_kept: 1, ..MergeCounts::default() });
+    let outcome = import(&other, &after).await.unwrap();
+    assert_eq!(outcome.merged, MergeCounts { present: 1, records_kept: 1, ..MergeCounts::default() });
     for token in [&a, &b] {
         assert!(value(&other, token).await.is_ok());
     }
@@ -211,21 +212,21 @@ async fn an_export_omits_records_erased_meanwhile_and_nothing_else() {
         file.extend_from_slice(&piece);
     }
     let other = to.open(ring(1, None, 1)).await;
-    let told = import(&other, &file).await.unwrap();
-    assert!(told.records > 2_400, "some were read before they were erased");
-    assert_eq!(told.tombstones, 100);
-    assert_eq!(told.merged.tombstones_added, 100);
-    assert_eq!(told.merged.imported, told.records - told.merged.erased_skipped);
+    let outcome = import(&other, &file).await.unwrap();
+    assert!(outcome.records > 2_400, "some were read before they were erased");
+    assert_eq!(outcome.tombstones, 100);
+    assert_eq!(outcome.merged.tombstones_added, 100);
+    assert_eq!(outcome.merged.imported, outcome.records - outcome.merged.erased_skipped);
     for (number, (text, token)) in tokens.iter().enumerate() {
         match value(&other, token).await {
-            Ok((told, _)) => assert!(number >= 100 && told == *text),
+            Ok((found, _)) => assert!(number >= 100 && found == *text),
             Err(failure) => assert!(number < 100 && failure == ItemFailure::NotFound),
         }
     }
     assert_sound(&other).await;
     // They are restored on request.
     let other = Bench::new().open(ring(1, None, 1)).await;
-    assert_eq!(import_by(&other, &file, RESTORING).await.unwrap().merged.imported, told.records);
+    assert_eq!(import_by(&other, &file, RESTORING).await.unwrap().merged.imported, outcome.records);
     assert_sound(&other).await;
 }
 
@@ -273,8 +274,8 @@ async fn rejects_moved_repeated_and_missing_chunks() {
         [&all[..], &[all.len() - 1]].concat(),
         [&[all.len() - 1], &all[1..]].concat(),
     ] {
-        let told = import(&other, &order(&changed)).await;
-        assert!(matches!(told, Err(VaultImportError::Export(_))), "{changed:?}");
+        let outcome = import(&other, &order(&changed)).await;
+        assert!(matches!(outcome, Err(VaultImportError::Export(_))), "{changed:?}");
     }
     assert_eq!(other.records(), 0);
     assert_eq!(import(&other, &order(&all)).await.unwrap().merged.imported, 4_000);
@@ -291,14 +292,14 @@ async fn rejects_an_export_whose_keys_are_missing_and_names_them() {
     let file = export(&vault).await;
 
     let stranger = Bench::new().open(ring(3, None, 1)).await;
-    let told = import(&stranger, &file).await.unwrap_err();
-    assert!(matches!(&told, VaultImportError::Closed(keys) if *keys == [(kid(), fingerprint(2))]), "{told}");
+    let outcome = import(&stranger, &file).await.unwrap_err();
+    assert!(matches!(&outcome, VaultImportError::Closed(keys) if *keys == [(kid(), fingerprint(2))]), "{outcome}");
     // The key that opens the file is not the only one needed.
     let half = Bench::new().open(ring(2, None, 1)).await;
-    let told = import(&half, &file).await.unwrap_err();
-    let VaultImportError::KeysMissing(missing) = &told else { panic!("{told}") };
+    let outcome = import(&half, &file).await.unwrap_err();
+    let VaultImportError::KeysMissing(missing) = &outcome else { panic!("{outcome}") };
     assert_eq!(missing.iter().map(|(name, count)| (*name, *count)).collect::<Vec<_>>(), [((kid(), fingerprint(1)), 3)]);
-    assert!(told.to_string().contains(&format!("3 need K_A with fingerprint {}", fingerprint(1))), "{told}");
+    assert!(outcome.to_string().contains(&format!("3 need K_A with fingerprint {}", fingerprint(1))), "{outcome}");
     assert_eq!((half.records(), stranger.records()), (0, 0));
 }
 
@@ -313,9 +314,9 @@ async fn a_failed_import_can_be_repeated() {
         let other = to.open(ring(2, Some(1), 1)).await;
         to.store.fail_next_apply(fault);
         assert!(matches!(import(&other, &file).await, Err(VaultImportError::Vault(_))));
-        let told = import(&other, &file).await.unwrap().merged;
-        assert_eq!(told.imported + told.present, 3_500);
-        assert_eq!(told.present > 0, fault == InjectedFault::AppliedUnanswered);
+        let outcome = import(&other, &file).await.unwrap().merged;
+        assert_eq!(outcome.imported + outcome.present, 3_500);
+        assert_eq!(outcome.present > 0, fault == InjectedFault::AppliedUnanswered);
         let checked = assert_sound(&other).await;
         assert_eq!((checked.records, checked.aliases), (3_500, 3_500));
     }
@@ -328,8 +329,8 @@ async fn a_failed_import_can_be_repeated() {
         tokio::task::yield_now().await;
     }
     drop(importing);
-    let told = import(&other, &file).await.unwrap().merged;
-    assert!(told.present >= 1_000, "{told:?}");
+    let outcome = import(&other, &file).await.unwrap().merged;
+    assert!(outcome.present >= 1_000, "{outcome:?}");
     for (text, token) in &tokens {
         assert_eq!(value(&other, token).await.unwrap().0, *text);
     }
@@ -364,8 +365,8 @@ async fn counts_a_damaged_record_and_imports_the_rest() {
     let file = export(&vault).await;
     let to = Bench::new();
     let other = to.open(ring(1, None, 1)).await;
-    let told = import(&other, &file).await.unwrap();
-    assert_eq!((told.records, told.damaged, told.merged.imported), (3, 1, 2));
+    let outcome = import(&other, &file).await.unwrap();
+    assert_eq!((outcome.records, outcome.damaged, outcome.merged.imported), (3, 1, 2));
     assert_eq!(assert_sound(&other).await.records, 2);
     // The count of tombstones is loaded with the rest.
     let tombstone = RowChange::Put(RowKey::tombstone(&[1; 16]), TombstoneRow { erased_at_ms: 1 }.encode());

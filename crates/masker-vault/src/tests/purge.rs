@@ -66,9 +66,9 @@ async fn purges_records_of_a_lost_key_with_their_aliases() {
     assert!(matches!(kept, Err(ItemFailure::KeyUnavailable(_))));
     assert!(matches!(purge(&vault, key(4), true).await, Err(PurgeError::UnknownKey(_))));
     assert!(matches!(purge(&vault, key(3), false).await, Err(PurgeError::ActiveKey(..))));
-    let told = vault.purge(&permit(), key(2), false).await.unwrap();
+    let outcome = vault.purge(&permit(), key(2), false).await.unwrap();
     let PurgeFilter::Key(fingerprint) = key(2) else { panic!("as it was made") };
-    assert_eq!(told, PurgeOutcome { records: [((kid(), fingerprint), 1)].into(), damaged: 0 });
+    assert_eq!(outcome, PurgeOutcome { records: [((kid(), fingerprint), 1)].into(), damaged: 0 });
     assert_eq!((bench.store.count(b'r').await.unwrap(), bench.store.count(b'a').await.unwrap()), (0, 0));
     assert_eq!(value(&vault, &lost).await, Err(ItemFailure::NotFound));
     assert!(bench.mint(&vault, "NOTE", &["new"]).await[0].as_ref().unwrap().1, "nothing is blind any more");

@@ -28,7 +28,7 @@ pub(crate) trait Change: Send + 'static {
     /// Names the rows that [`Change::decide`] needs.
     fn plan_reads(&mut self, _plan: &mut ReadPlan<'_>) {}
 
-    /// Adds what is to be written to the draft. `reads` has the rows that the change named, in their order.
+    /// Adds the rows to write to the draft. `reads` has the rows that the change named, in their order.
     fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome;
 
     /// Runs once the change is durable, before its outcome is sent and before the next group is decided.

@@ -108,8 +108,9 @@ async fn counts_distinct_tokens_by_kind_and_use() {
     assert_eq!(now.last_used_at.unwrap().as_second(), NOW_S + 5);
     let needs = now.needs.unwrap();
     let active = ring(1, None, 1).get(kid()).unwrap().active().fingerprint().to_string();
-    let told: Vec<_> = needs.generations.iter().map(|need| (need.kid, need.fingerprint.clone(), need.tokens)).collect();
-    assert_eq!((told, needs.gone), (vec![(kid(), active, 3)], 0));
+    let generations: Vec<_> =
+        needs.generations.iter().map(|need| (need.kid, need.fingerprint.clone(), need.tokens)).collect();
+    assert_eq!((generations, needs.gone), (vec![(kid(), active, 3)], 0));
 }
 
 #[tokio::test]
@@ -191,7 +192,7 @@ fn a_session_tracks_tokens_up_to_a_limit_and_counts_the_rest() {
     session.rehydrated(&tokens[SESSION_TOKENS_MAX - 1..], 1);
     let row = session.row();
     assert_eq!(row.kinds, [(kind("NOTE"), counts(SESSION_TOKENS_MAX as u64, 1, 5))]);
-    assert_eq!(row.untracked, 10, "each time, for they are not told apart");
+    assert_eq!(row.untracked, 10, "each time, for they are not distinguished");
 
     let (session, quota) = (self::session(), TokenQuota::default());
     for number in 0..SESSION_KINDS_MAX as u64 + 2 {
@@ -354,12 +355,12 @@ async fn lists_sessions_in_pages_by_time_and_state() {
 async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let (record, carried) = (bench.token(&vault, "kept").await, email(&bench, &vault, "carried").await);
+    let (record, with_value) = (bench.token(&vault, "kept").await, email(&bench, &vault, "with_value").await);
     assert!(vault.sessions_on_old_keys().await.unwrap().is_empty());
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let new = bench.token(&vault, "new").await;
-    let (ids, tokens) = ([open(&vault).await, open(&vault).await, open(&vault).await], [&record, &carried, &new]);
+    let (ids, tokens) = ([open(&vault).await, open(&vault).await, open(&vault).await], [&record, &with_value, &new]);
     for (id, token) in ids.into_iter().zip(tokens) {
         vault.enter_session(id).unwrap().note_minted([token.as_str()]);
     }
@@ -368,7 +369,7 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let pair = keys.get(kid()).unwrap();
     let (active, old) = (pair.active().fingerprint(), pair.old().unwrap().fingerprint());
     assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
-    vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &carried]);
+    vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &with_value]);
     assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
 
     // A rotation moves records, but no token that contains its value.

@@ -171,7 +171,7 @@ async fn connection(
                     let progress = Arc::clone(progress);
                     tokio::spawn(async move {
                         drain(body).await;
-                        progress.finish();
+                        progress.finish_drain();
                     });
                 }
             }
@@ -206,7 +206,11 @@ async fn connection(
                 stop_polled = true;
                 over = grace_period.as_mut().poll(task).is_ready();
             }
-            if !over || !progress.end() {
+            if !over {
+                return Poll::Pending;
+            }
+            progress.wake_when_drained(task.waker());
+            if !progress.end() {
                 return Poll::Pending;
             }
         }

@@ -155,8 +155,8 @@ async fn connection(
     stream.set_write_timeout(Some(service.timeouts.write));
     let progress = Arc::new(ConnectionProgress::default());
     let answer = service_fn(|request| {
-        let (service, info, progress) = (Arc::clone(&service), Arc::clone(&info), Arc::clone(&progress));
-        let (main, stopping) = (&main, &stopping);
+        let (service, info) = (Arc::clone(&service), Arc::clone(&info));
+        let (main, progress, stopping) = (&main, &progress, &stopping);
         async move {
             progress.begin();
             let mut answered = service.respond(&info, main, request).await?;
@@ -167,10 +167,13 @@ async fn connection(
             match answered.unread {
                 None => progress.finish(),
                 // In a separate task, so the answer does not wait for it.
-                Some(body) => drop(tokio::spawn(async move {
-                    drain(body).await;
-                    progress.finish();
-                })),
+                Some(body) => {
+                    let progress = Arc::clone(progress);
+                    tokio::spawn(async move {
+                        drain(body).await;
+                        progress.finish_drain();
+                    });
+                }
             }
             Ok::<_, JoinError>(answered.response)
         }
@@ -203,7 +206,11 @@ async fn connection(
                 stop_polled = true;
                 over = grace_period.as_mut().poll(task).is_ready();
             }
-            if !over || !progress.end() {
+            if !over {
+                return Poll::Pending;
+            }
+            progress.wake_when_drained(task.waker());
+            if !progress.end() {
                 return Poll::Pending;
             }
         }

@@ -14,8 +14,11 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
+    task::Waker,
     time::Duration,
 };
+
+use futures_util::task::AtomicWaker;
 
 /// Time for the first request of a connection, in milliseconds.
 const FIRST_REQUEST_MS: u64 = 2_000;
@@ -33,6 +36,8 @@ pub(super) struct ConnectionProgress {
     unread_bytes: AtomicBool,
     /// It is to be shut for reading.
     ended: AtomicBool,
+    /// Wakes the connection's task, which would not notice the end of a drain.
+    drained: AtomicWaker,
 }
 
 impl ConnectionProgress {
@@ -52,6 +57,17 @@ impl ConnectionProgress {
     pub(super) fn finish(&self) {
         self.handler_running.store(false, Ordering::Relaxed);
         self.unread_bytes.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that the rest of a refused request's body was read.
+    pub(super) fn finish_drain(&self) {
+        self.finish();
+        self.drained.wake();
+    }
+
+    /// Registers the waker to be woken by [`ConnectionProgress::finish_drain`].
+    pub(super) fn wake_when_drained(&self, waker: &Waker) {
+        self.drained.register(waker);
     }
 
     /// Returns how long the client may still send a request once the daemon stops.

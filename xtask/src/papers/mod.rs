@@ -24,7 +24,7 @@ pub fn write(directory: &Path) -> Result<(), Error> {
     commands::write(&man)?;
     fs::write(man.join("masker.toml.5"), files::configuration()?)?;
     fs::write(man.join("masker-policy.5"), files::policy()?)?;
-    let dependencies = Dependencies::of_this_package()?;
+    let dependencies = Dependencies::of_root_package()?;
     let materials = serde_json::to_string_pretty(&materials::bill(&dependencies))?;
     fs::write(directory.join("masker.cdx.json"), materials + "\n")?;
     fs::write(directory.join("licences-of-dependencies"), dependencies.licences()?)?;

@@ -151,15 +151,15 @@ fn is_help(argument: &Arg) -> bool {
 /// Returns the row of an argument: its names, its default, and its help.
 fn argument(argument: &Arg) -> Vec<String> {
     let takes_value = argument.get_action().takes_values();
-    let value = argument.get_value_names().and_then(|names| names.first()).map(|name| name.to_string());
-    let value = value.unwrap_or_default();
+    let values: Vec<String> = argument.get_value_names().into_iter().flatten().map(ToString::to_string).collect();
     let mut names: Vec<String> = Vec::new();
     names.extend(argument.get_short().map(|short| format!("-{short}")));
     names.extend(argument.get_long().map(|long| format!("--{long}")));
-    let mut term = if names.is_empty() { value } else { names.join(", ") };
-    if takes_value && argument.get_long().is_some() {
-        term = format!("{term} {}", argument.get_value_names().map(|names| names.join(" ")).unwrap_or_default());
-    }
+    let term = match (names.is_empty(), takes_value) {
+        (true, _) => values.join(" "),
+        (false, true) => format!("{} {}", names.join(", "), values.join(" ")),
+        (false, false) => names.join(", "),
+    };
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default().replace('\n', " ");
     let (help, stated) = match help.split_once(" [default: ") {
         Some((help, rest)) => (help.to_owned(), Some(rest.trim_end_matches(']').to_owned())),

@@ -47,13 +47,11 @@ fn count(number_of: usize) -> String {
     number(number_of as u64)
 }
 
-/// Formats a size with the largest unit that divides it, unless that is shorter in bytes.
+/// Formats a size: from 16 KiB on with the largest unit that divides it.
 fn size(bytes: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let whole = |shift: u32| bytes >> shift << shift == bytes && bytes >> shift >= 4;
-    match units.into_iter().find(|(_, shift)| whole(*shift)) {
-        Some((unit, shift)) if bytes >= 16 * 1_024 => format!("{} {unit}", number(bytes >> shift)),
-        _ if bytes == 1 << 20 => "1 MiB".to_owned(),
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) if bytes >= 16 << 10 => format!("{} {name}", number(bytes / unit)),
         _ => format!("{} bytes", number(bytes)),
     }
 }

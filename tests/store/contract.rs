@@ -355,7 +355,7 @@ async fn compactions_run_beside_writers(store: Arc<dyn Store>) {
         store.apply(batch).await.unwrap();
     }
     store.compact().await.unwrap();
-    assert_eq!(differences(&*store, &model).await, Ok(()), "nobody wrote meanwhile");
+    assert_eq!(differences(&*store, &model).await, Ok(()), "the rows changed");
     let done = Arc::new(AtomicBool::new(false));
     let compacter = tokio::spawn({
         let (store, done) = (Arc::clone(&store), Arc::clone(&done));

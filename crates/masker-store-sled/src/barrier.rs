@@ -12,8 +12,8 @@
 //! `fdatasync`, and `rename` syncs the directory after renaming. Nothing else in the program calls the first. The second
 //! does the same as before for its other callers, but durably.
 //!
-//! If the linker used other definitions, nobody would notice. So calls are counted, and a commit without a barrier is an
-//! error. The first commit is made while a vault opens.
+//! If the linker used other definitions, writes would silently lose their barriers. So calls are counted, and a commit
+//! without a barrier is an error. The first commit is made while a vault opens.
 //!
 //! The power-cut tests show that both are needed. With a plain `fdatasync` after each batch, batches of more than a megabyte
 //! lost rows of earlier, acknowledged batches. Without the durable rename, a second power cut during the recovery from a

@@ -62,7 +62,6 @@ macro_rules! delegate_store {
 }
 
 pub mod embedded;
-mod fjall;
 pub mod memory;
 pub mod record;
 pub mod row_cache;

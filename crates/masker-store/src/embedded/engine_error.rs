@@ -11,7 +11,7 @@ pub enum EngineError {
     /// The operating system failed a call.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The engine failed for a reason of its own.
+    /// The engine failed for another reason.
     #[error("{0}")]
     Failed(String),
     /// The engine panicked.

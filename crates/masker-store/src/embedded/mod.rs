@@ -1,4 +1,5 @@
-//! The embedded store: rows in a directory, kept by one of several engines ([`EngineKind`]).
+//! The embedded store: rows in a directory, kept by one of several engines
+//! ([`EngineKind`](masker_types::engine::EngineKind)).
 //!
 //! An engine does little: it implements [`EngineDriver`], which opens databases, and [`Database`], which keeps rows and a
 //! manifest beside them, atomically. A durability guarantee takes more. That part is here, once for all engines:
@@ -13,7 +14,7 @@
 //!
 //! # Adding an engine
 //!
-//! Implement [`EngineDriver`] and [`Database`], add a variant to [`EngineKind`] and the driver to the engines of the
+//! Implement [`EngineDriver`] and [`Database`], add a variant to `EngineKind` and the driver to the engines of the
 //! program. The power-cut, crash and contract tests run on every engine.
 
 mod compact;
@@ -21,6 +22,8 @@ mod copy;
 mod database;
 mod engine;
 mod engine_error;
+mod engine_lookup;
+mod fjall;
 mod manifest;
 mod migrate;
 mod open;
@@ -33,13 +36,11 @@ mod shared;
 mod store;
 mod witness;
 
-use std::path::Path;
-
-use masker_types::engine::EngineKind;
-
 pub use self::{
     database::{Database, DatabaseState, EngineDriver, RowWrite},
     engine_error::EngineError,
+    engine_lookup::{engine_of, find_driver},
+    fjall::FJALL,
     manifest::{CommitPosition, Manifest, ManifestError, RowTally},
     migrate::{MigrateError, Migrated, migrate},
     open_error::StoreOpenError,
@@ -48,36 +49,3 @@ pub use self::{
     paths::files_under,
     store::EmbeddedStore,
 };
-pub use crate::fjall::FJALL;
-
-/// Returns the engine that created the vault in this directory, if there is a vault.
-pub fn engine_of(data_dir: &Path) -> Option<EngineKind> {
-    paths::VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() }.existing_engine()
-}
-
-/// Returns the driver of an engine among those that a program includes.
-///
-/// # Errors
-///
-/// [`StoreOpenError::EngineNotBuilt`] if it is not among them. `data_dir` is the vault that the error names.
-pub fn find_driver(
-    engines: &[&'static dyn EngineDriver],
-    kind: EngineKind,
-    data_dir: &Path,
-) -> Result<&'static dyn EngineDriver, StoreOpenError> {
-    let found = engines.iter().copied().find(|driver| driver.kind() == kind);
-    found.ok_or_else(|| StoreOpenError::EngineNotBuilt { path: data_dir.to_owned(), engine: kind })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_the_engine_that_a_build_lacks() {
-        assert!(find_driver(&[FJALL], EngineKind::Fjall, Path::new("/vault")).is_ok());
-        let error = find_driver(&[], EngineKind::Fjall, Path::new("/vault")).unwrap_err();
-        assert!(matches!(error, StoreOpenError::EngineNotBuilt { engine: EngineKind::Fjall, .. }));
-        assert!(error.to_string().contains("/vault") && error.to_string().contains("`fjall`"), "{error}");
-    }
-}

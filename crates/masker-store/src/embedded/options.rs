@@ -1,7 +1,6 @@
 //! How a vault is opened.
 
-use super::database::EngineDriver;
-use crate::fjall::FJALL;
+use super::{database::EngineDriver, fjall::FJALL};
 
 /// How a vault is opened.
 #[derive(Clone, Copy, Debug)]

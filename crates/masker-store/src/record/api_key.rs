@@ -3,12 +3,9 @@
 use super::{
     bytes::{RowReader, RowWriter},
     key::RowKeyError,
-    layout::{LAYOUT_VERSION, RecordError},
+    layout::{API_KEY_BYTES_MAX, LAYOUT_VERSION, RecordError},
 };
 use crate::Row;
-
-/// Longest document of an API key, in bytes.
-pub const API_KEY_BYTES_MAX: usize = 8 * 1024;
 
 /// An API key, as a document that the vault does not read. It does not implement `Debug`: the document has the key's digest.
 #[derive(Clone, PartialEq, Eq)]

@@ -5,10 +5,7 @@ use masker_types::{
     limits::{KID_BYTES_MAX, KIND_BYTES_MAX, LABEL_BYTES_MAX},
 };
 
-use super::{
-    api_key::API_KEY_BYTES_MAX,
-    layout::{NORMALIZER_BYTES_MAX, RecordError},
-};
+use super::layout::{API_KEY_BYTES_MAX, NORMALIZER_BYTES_MAX, RecordError};
 use crate::RowKey;
 
 /// Longest name of a policy that can have a mapping row, in bytes.

@@ -8,6 +8,9 @@ pub const LAYOUT_VERSION: u8 = 1;
 /// Longest name of a normalizer, in bytes. It is ASCII.
 pub const NORMALIZER_BYTES_MAX: usize = 32;
 
+/// Longest document of an API key, in bytes.
+pub const API_KEY_BYTES_MAX: usize = 8 * 1024;
+
 /// Why a row cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

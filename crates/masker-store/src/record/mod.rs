@@ -44,13 +44,13 @@ mod tests;
 mod tombstone;
 mod vault;
 
-pub use api_key::{API_KEY_BYTES_MAX, ApiKeyRow};
+pub use api_key::ApiKeyRow;
 pub use audit::AuditHeadRow;
 pub use generation::{GenerationRow, UsageRow};
 pub use generation_use::{GenerationUseRow, USE_DAYS};
 pub use honeytoken::HoneytokenRow;
 pub use key::{POLICY_NAME_BYTES_MAX, RowKeyError, RowName};
-pub use layout::{LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_caller, is_label};
+pub use layout::{API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_caller, is_label};
 pub use mapping::MappingRow;
 pub use masker_types::limits::LABEL_BYTES_MAX;
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepDone};

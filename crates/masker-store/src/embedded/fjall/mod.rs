@@ -35,10 +35,13 @@ use ::fjall::{
 
 use masker_types::engine::EngineKind;
 
-use crate::{
-    Row, RowKey, RowPage,
-    embedded::{CommitPosition, Database, DatabaseState, EngineDriver, EngineError, Manifest, RowWrite, files_under},
+use super::{
+    database::{Database, DatabaseState, EngineDriver, RowWrite},
+    engine_error::EngineError,
+    manifest::{CommitPosition, Manifest},
+    paths::files_under,
 };
+use crate::{Row, RowKey, RowPage};
 
 /// The driver of fjall, the default engine.
 pub const FJALL: &dyn EngineDriver = &Fjall;

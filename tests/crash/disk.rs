@@ -154,7 +154,9 @@ fn check_all(client: &mut Client, promises: &mut Promises, when: &str) {
 /// Checks that the daemon refuses to start, gives the reason, and changes nothing.
 fn assert_refused(site: &Site, why: &str) {
     let log = site.launch().care_keys().refused().code(1);
-    let errors = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("the vault"));
+    let errors = log.lines().filter(|line| {
+        line.contains("\"ERROR\"") && (line.contains("the vault") || line.contains("the data directory"))
+    });
     assert!(errors.clone().count() == 1 && errors.clone().all(|line| line.contains(why)), "{log}");
 }
 

@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 8;
 const SAMPLE: u64 = 400;
 
 /// A message that a daemon logs while it opens its vault.
-const OPENING: &str = "looked at the database";
+const OPENING: &str = "inspected the database";
 
 /// The second half of the kills is under another key. Values keep their tokens.
 fn launch(site: &Site, second_half: bool) -> Launch<'_> {

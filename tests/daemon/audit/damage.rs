@@ -150,7 +150,7 @@ fn rejects_unusable_audit_directories_with_the_reason() {
 
     fs::write(site.path("audit/notes.txt"), b"").unwrap();
     let log = launch(&site).refused().code(1);
-    assert!(log.contains("notes.txt") && log.contains("a directory of its own"), "{log}");
+    assert!(log.contains("notes.txt") && log.contains("which does not belong to an audit log"), "{log}");
     fs::remove_file(site.path("audit/notes.txt")).unwrap();
 
     fs::set_permissions(site.path("audit"), fs::Permissions::from_mode(0o777)).unwrap();

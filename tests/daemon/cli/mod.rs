@@ -466,5 +466,5 @@ fn values_are_written_unchanged() {
     child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(rest, b"two\nlines\n");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("--json keeps it in one piece"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("use --json to keep it on one line"));
 }

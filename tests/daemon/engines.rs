@@ -69,7 +69,7 @@ fn migrates_a_vault_without_a_daemon() {
     assert_eq!(daemon.client().value(&tokens[0]), PHONES[0], "it serves on");
     daemon.stop();
     let (code, _, stderr) = migrate(&site, &["--to", "rocksdb"]);
-    assert!(code == Some(64) && stderr.contains("sled or fjall"), "{stderr}");
+    assert!(code == Some(64) && stderr.contains("fjall or sled"), "{stderr}");
 
     let (code, report, stderr) = migrate(&site, &["--to", "fjall", "--json"]);
     assert!(code == Some(0) && stderr.contains("`[vault] engine` is sled; set it to \"fjall\""), "{stderr}");

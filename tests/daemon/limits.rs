@@ -60,12 +60,12 @@ fn requests_are_admitted_whole_or_not_at_all() {
     for (limit, code) in [("values_per_hour", "rate.limited"), ("operations_per_day", "quota.exceeded")] {
         let key = create(&mut daemon.client(), limit, &scopes, json!({"limits": {limit: 5}}));
         let mut client = key.client(&daemon);
+        let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
+        assert!(detail.contains("allows 5 at once: ask for fewer"), "{detail}");
         client.post("/api/v1/tokenize", &phones(0..3)).results(3);
         client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
         client.post("/api/v1/tokenize", &phones(0..2)).results(2);
         client.post("/api/v1/rehydrate", &json!({"tokens": ["x"]})).problem(429, code);
-        let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
-        assert!(detail.contains("allows 5 at once: ask for fewer"), "{detail}");
     }
     daemon.stop();
 }

@@ -333,7 +333,7 @@ fn the_command_line_uses_the_session_of_its_environment() {
         masker(&site, &["sessions", "list", "--status", "open", "--since", "2000-01-01T00:00:00Z"], None);
     assert_eq!((code, list.starts_with(id), list.ends_with("\t1\t1\t0\tby hand\n")), (Some(0), true, true), "{list}");
     let (_, shown) = masker(&site, &["sessions", "show", id], None);
-    assert!(shown.contains("PHONE\t1 minted, 1 rehydrated, 0 not;"), "{shown}");
+    assert!(shown.contains("PHONE\t1 minted, 1 rehydrated, 0 not rehydrated;"), "{shown}");
     let (_, closed) = masker(&site, &["sessions", "close", id, "--json"], None);
     assert_eq!(serde_json::from_str::<Value>(&closed).unwrap()["status"], "closed");
     assert_eq!(masker(&site, &["sessions", "show", "0"], None).0, Some(1));

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use crate::context::CommandError;
 
-/// Percent-encodes a text for a path segment or a query (RFC 3986, section 2.1).
+/// Percent-encodes a text for a path segment or a query (RFC 3986, section 2.1). Dots too, so that no text is a dot segment.
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-_~:".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.

@@ -147,7 +147,7 @@ fn vault_facts(vault: &model::VaultSummary) -> Vec<(&'static str, String)> {
     let written = vault.rows_per_second.map_or_else(|| "-".to_owned(), |rows| format!("{} rows/s", rate(rows)));
     vec![
         ("records", grouped(vault.records)),
-        ("size", format!("{} ({})", bytes(vault.bytes), vault.engine)),
+        ("size", format!("{} {}", bytes(vault.bytes), vault.engine)),
         ("free", vault.free_bytes.map_or_else(|| "-".to_owned(), bytes)),
         ("written", written),
     ]

@@ -87,13 +87,8 @@ fn take_fault(faults: &mut usize) -> io::Result<()> {
     Err(io::ErrorKind::StorageFull.into())
 }
 
+#[derive(Default)]
 struct ModelBatch(Vec<Event>);
-
-impl Default for ModelBatch {
-    fn default() -> Self {
-        ModelBatch(Vec::new())
-    }
-}
 
 impl Batch for ModelBatch {
     fn events(&self) -> usize {

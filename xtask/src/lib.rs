@@ -1,6 +1,6 @@
 //! Tasks of the repository, run with `cargo xtask`. None of them is in the shipped program.
 //!
-//! - [`bench`] puts load on a running daemon and measures it. The benchmarks of the root package use its
+//! - [`mod@bench`] puts load on a running daemon and measures it. The benchmarks of the root package use its
 //!   [`LoadTest`](bench::load::LoadTest).
 //! - [`papers`] writes what a package has beside the binary: man pages, a bill of materials, licences.
 //! - [`docs`] writes the pages of the book that come from the source, or checks that they are current.

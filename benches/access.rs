@@ -1,9 +1,10 @@
-//! What access and audit cost: two daemons, one with both switched off and one with both, under the same load in turn.
+//! Measures the cost of access control and auditing: two daemons, one with both disabled and one with both enabled,
+//! run the same load in turn.
 //!
-//! `cargo bench --bench access -- [ROUNDS]`: 5 unless told. With them means that a client's rule is matched, that the
-//! client is limited (by more than it asks), and that each request is in the audit log before its answer leaves, which
-//! is made durable each 100 ms. It tells the medians of requests a second and of the latencies, and their ratios. The
-//! client takes its part of the same cores.
+//! `cargo bench --bench access -- [ROUNDS]` runs 5 rounds by default. The daemon with both enabled matches a client rule,
+//! applies limits (which the load never reaches), and writes each request to the audit log before it responds; the log
+//! is synced every 100 ms. The output shows the median request rates and latencies, and the ratios of the rates. The
+//! load generator runs on the same cores.
 
 use std::{
     fs,
@@ -21,10 +22,10 @@ use xtask::bench::load::{LoadOperation, LoadResult, LoadTest};
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const POLICY: &str = include_str!("../policies/stateless.toml");
-/// How long each load is measured.
+/// The duration of each measurement.
 const SLICE: Duration = Duration::from_secs(3);
 const SEED: u64 = 1;
-/// What is asked: connections, and values in a request.
+/// The loads: name, operation, number of connections, and values per request.
 const LOADS: [(&str, LoadOperation, usize, usize); 4] = [
     ("tokenize", LoadOperation::Tokenize, 16, 1),
     ("tokenize", LoadOperation::Tokenize, 1, 1),
@@ -33,7 +34,7 @@ const LOADS: [(&str, LoadOperation, usize, usize); 4] = [
 ];
 
 fn main() -> Outcome<()> {
-    let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5);
+    let rounds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
     tokio::runtime::Runtime::new()?.block_on(measure(rounds))
 }
 
@@ -50,14 +51,14 @@ async fn measure(rounds: usize) -> Outcome<()> {
             plain.push(without.load(operation, connections, batch).run().await?);
             full.push(with.load(operation, connections, batch).run().await?);
         }
-        let median = |of: &[LoadResult], what: fn(&LoadResult) -> f64| {
-            let mut numbers: Vec<f64> = of.iter().map(what).collect();
+        let median = |results: &[LoadResult], field: fn(&LoadResult) -> f64| {
+            let mut numbers: Vec<f64> = results.iter().map(field).collect();
             numbers.sort_by(f64::total_cmp);
             numbers[numbers.len() / 2]
         };
-        let rates = [&plain, &full].map(|of| median(of, |measured| measured.requests_per_second));
-        let p50 = [&plain, &full].map(|of| median(of, |measured| measured.p50_ms));
-        let p99 = [&plain, &full].map(|of| median(of, |measured| measured.p99_ms));
+        let rates = [&plain, &full].map(|results| median(results, |result| result.requests_per_second));
+        let p50 = [&plain, &full].map(|results| median(results, |result| result.p50_ms));
+        let p99 = [&plain, &full].map(|results| median(results, |result| result.p99_ms));
         println!(
             "{name:<10} {connections:>11} {batch:>6} {:>11.0} {:>11.0} {:>6.2} {:>12.3} {:>11.3} {:>12.3} {:>11.3}",
             rates[0],
@@ -72,21 +73,21 @@ async fn measure(rounds: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// A daemon with files of its own.
+/// A daemon with its own data directory.
 struct Daemon {
     child: Child,
     socket: PathBuf,
 }
 
 impl Daemon {
-    /// Starts one and waits until it answers.
+    /// Starts a daemon and waits until it responds.
     async fn start(root: &Path, guarded: bool) -> Outcome<Self> {
         fs::create_dir_all(root.join("policies"))?;
         fs::write(root.join("policies/stateless.toml"), POLICY)?;
         let key =
             || -> Outcome<String> { Ok(SecretKey::generate(&mut rand::rng())?.to_base64().expose_secret().to_owned()) };
         let kid = POLICY.lines().find_map(|line| line.strip_prefix("kid = \"")?.split('"').next());
-        let kid = kid.ok_or("the policy names no key")?.to_ascii_uppercase();
+        let kid = kid.ok_or("the policy has no kid")?.to_ascii_uppercase();
         let socket = root.join("masker.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
         command.arg("serve").env_clear().env(format!("MASKER_KEY_{kid}"), key()?).env("MASKER_SOCKET", &socket);
@@ -108,11 +109,11 @@ impl Daemon {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         while Client::connect(&socket).await.is_err() {
             if let Some(status) = child.try_wait()? {
-                return Err(format!("the daemon did not start: {status}").into());
+                return Err(format!("failed to start the daemon: {status}").into());
             }
             sleep(Duration::from_millis(5)).await;
         }
-        // The socket is there before the daemon serves; an answer is not.
+        // The socket accepts connections before the daemon is ready to serve requests.
         Client::connect(&socket).await?.get("/api/v1/vault/stats").await?;
         Ok(Daemon { child, socket })
     }
@@ -135,7 +136,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Its files are gone in a moment.
+        // A clean shutdown is unnecessary: the directory is about to be deleted.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

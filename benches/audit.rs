@@ -1,7 +1,8 @@
-//! What an event of the audit log costs: alone, and with 16 tasks at once on two threads, on the disk under `target/`.
+//! Measures the cost of an audit event: from one task, and from 16 concurrent tasks on two threads, on the disk that has
+//! `target/`.
 //!
-//! `cargo bench --bench audit`. The time of the processor is that of the whole process, over all events of a run. Figures
-//! are medians of several runs; compare those of one machine and one day.
+//! Run it with `cargo bench --bench audit`. CPU time is that of the whole process, divided by the number of events. Results
+//! are medians of several runs; compare only results from the same machine and the same day.
 
 use std::{
     path::Path,
@@ -24,12 +25,12 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 const RUNS: usize = 5;
 
-fn processor() -> Duration {
-    let used = getrusage(UsageWho::RUSAGE_SELF).expect("the process's own use is known");
+fn cpu_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("failed to read the resource usage");
     let time = |of: nix::sys::time::TimeVal| {
         Duration::from_micros(u64::try_from(of.tv_sec() * 1_000_000 + of.tv_usec()).unwrap_or(0))
     };
-    time(used.user_time()) + time(used.system_time())
+    time(usage.user_time()) + time(usage.system_time())
 }
 
 async fn record(log: &AuditLog, events: usize) {
@@ -61,8 +62,8 @@ async fn record(log: &AuditLog, events: usize) {
             duration_us: Some(17),
             ..AuditEvent::new(AuditOperation::Tokenize, "ok")
         };
-        log.record(&event).await.expect("the event is recorded");
-        // As a request does, which is not over with its record.
+        log.record(&event).await.expect("failed to record the event");
+        // A request yields after its event too.
         tokio::task::yield_now().await;
     }
 }
@@ -83,7 +84,7 @@ fn measure(name: &str, tasks: usize, events: usize, sync: SyncPolicy) -> Result<
             metrics: Arc::new(AuditMetrics::new()?),
         };
         let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now))?.log);
-        let (begun, before) = (Instant::now(), processor());
+        let (begun, before) = (Instant::now(), cpu_time());
         runtime.block_on(async {
             let tasks: Vec<_> = (0..tasks)
                 .map(|_| {
@@ -92,29 +93,29 @@ fn measure(name: &str, tasks: usize, events: usize, sync: SyncPolicy) -> Result<
                 })
                 .collect();
             for task in tasks {
-                task.await.expect("no task panics");
+                task.await.expect("recording task panicked");
             }
         });
-        let (wall, used) = (begun.elapsed(), processor() - before);
-        let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
-        figures.push((each(used), each(wall)));
+        let (wall, used) = (begun.elapsed(), cpu_time() - before);
+        let per_event = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
+        figures.push((per_event(used), per_event(wall)));
         runtime.block_on(log.close());
     }
     figures.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (used, wall) = figures[RUNS / 2];
-    println!("{name:<34} {used:>8.2} µs of processor {wall:>8.2} µs of time, an event");
+    println!("{name:<34} {used:>8.2} µs CPU time {wall:>8.2} µs wall time, per event");
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // `cargo test` builds benches and asks them for nothing.
+    // `cargo test` also runs benchmarks, with `--test`.
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
     let grouped = SyncPolicy::Every(Duration::from_millis(100));
-    measure("alone, synced each 100 ms", 1, 200_000, grouped)?;
-    measure("16 at once, synced each 100 ms", 16, 400_000, grouped)?;
-    measure("alone, synced always", 1, 500, SyncPolicy::Always)?;
-    measure("16 at once, synced always", 16, 4_000, SyncPolicy::Always)?;
+    measure("1 task, sync every 100 ms", 1, 200_000, grouped)?;
+    measure("16 tasks, sync every 100 ms", 16, 400_000, grouped)?;
+    measure("1 task, sync always", 1, 500, SyncPolicy::Always)?;
+    measure("16 tasks, sync always", 16, 4_000, SyncPolicy::Always)?;
     Ok(())
 }

@@ -1,13 +1,14 @@
-//! How fast a rotation is, and what requests feel of it: the real daemon, on the disk under `target/`.
+//! Measures the speed of a rotation and its effect on requests, with the real daemon on the disk that has `target/`.
 //!
-//! `cargo bench --bench rotation -- [RECORDS]`: records in the vault, 1,000,000 unless told. It tells
+//! `cargo bench --bench rotation -- [RECORDS]` fills the vault with RECORDS records (1,000,000 by default) and reports:
 //!
-//! - rows a rotation writes in a second, with nothing beside it, as a ratio to the rows that the store itself makes
-//!   durable in groups of 1,000, in the same run, with as many rows in it. A record is two rows: itself and its alias;
-//! - the p99 of mints and rehydrations over 8 connections, beside a rotation as a ratio to without one;
-//! - how long a start takes on that vault.
+//! - the rows per second that a rotation writes without other load, relative to the rows per second that the store alone
+//!   makes durable in groups of 1,000, in the same run and with as many rows. Each record is two rows: the record and its
+//!   alias;
+//! - the p99 of mints and rehydrations over 8 connections during a rotation, relative to the p99 without one;
+//! - the start time of the daemon with that vault.
 //!
-//! The client takes its part of the same cores.
+//! The load generator runs on the same cores.
 
 use std::{
     fs,
@@ -32,18 +33,18 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const POLICY: &str = include_str!("../policies/healthcare-default.toml");
 const ROTATIONS: &str = "/api/v1/vault/rotations";
 const KEY: &str = "MASKER_KEY_K_HEALTHCARE";
-/// How long each load and each rate is measured.
+/// The duration of each measurement.
 const SLICE: Duration = Duration::from_secs(8);
-/// Memory for the store's cache, as the daemon has it.
+/// The size of the store's cache: the daemon's default.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
-/// Rows of a group, and the bytes of one, for the store alone.
+/// The rows in a group, and the bytes of a row, for the store alone.
 const GROUP: usize = 1_000;
 const ROW_BYTES: usize = 150;
-/// Seeds of the loads: each gives values of its own.
+/// The first seed. Each load has a different seed, and so different values.
 const SEED: u64 = 1;
 
 fn main() -> Outcome<()> {
-    let records = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    let records = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     tokio::runtime::Runtime::new()?.block_on(measure(records))
 }
 
@@ -68,27 +69,27 @@ async fn measure(records: u64) -> Outcome<()> {
 
     begin(&place).await?;
     let begun = latest(&place).await?;
-    let (mint_beside, rehydrate_beside) = place.both(seed + 200).await?;
+    let (mint_during, rehydrate_during) = place.both(seed + 200).await?;
     let ended = latest(&place).await?;
     if ended.phase != "moving" {
-        return Err("the rotation was over before the load was: ask for more records".into());
+        return Err("the rotation ended before the load; run with more records".into());
     }
-    println!("records moved in a second, loaded {:>12.0}", rate(&begun, &ended, SLICE));
-    for (name, before, beside) in [("mint", &mint, &mint_beside), ("rehydrate", &rehydrate, &rehydrate_beside)] {
+    println!("records moved per s, under load   {:>12.0}", rate(&begun, &ended, SLICE));
+    for (name, before, during) in [("mint", &mint, &mint_during), ("rehydrate", &rehydrate, &rehydrate_during)] {
         println!(
-            "{name:<9} p50 {:>7.2} ms, p99 {:>7.2} ms, {:>7.0} requests/s; beside a rotation p50 {:>7.2} ms, p99 \
+            "{name:<9} p50 {:>7.2} ms, p99 {:>7.2} ms, {:>7.0} requests/s; during a rotation p50 {:>7.2} ms, p99 \
              {:>7.2} ms, {:>7.0} requests/s; p99 ratio {:.2}",
             before.p50_ms,
             before.p99_ms,
             before.requests_per_second,
-            beside.p50_ms,
-            beside.p99_ms,
-            beside.requests_per_second,
-            beside.p99_ms / before.p99_ms
+            during.p50_ms,
+            during.p99_ms,
+            during.requests_per_second,
+            during.p99_ms / before.p99_ms
         );
     }
 
-    let store = Alone::fill(&folder.path().join("store"), filled).await?;
+    let store = StoreAlone::fill(&folder.path().join("store"), filled).await?;
     let alone = store.rate().await?;
     let (began, before) = (Instant::now(), latest(&place).await?);
     sleep(SLICE).await;
@@ -109,18 +110,20 @@ async fn measure(records: u64) -> Outcome<()> {
     daemon.stop()?;
     println!("stop                              {:>12.2} s", began.elapsed().as_secs_f64());
     let daemon = place.start(&third, Some(&second)).await?;
-    println!("start, with an alias each         {:>12.2} s", daemon.took.as_secs_f64());
+    println!("start, one alias per record       {:>12.2} s", daemon.took.as_secs_f64());
     daemon.stop()
 }
 
-/// The store itself, in a database of its own.
-struct Alone(EmbeddedStore);
+/// The store without a daemon, in a separate database.
+struct StoreAlone(EmbeddedStore);
 
-impl Alone {
-    /// A store with so many rows.
+impl StoreAlone {
+    /// Creates a store with at least `rows` rows.
     async fn fill(path: &Path, rows: u64) -> Outcome<Self> {
-        let alone =
-            Alone(EmbeddedStore::open(path, StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() })?);
+        let alone = StoreAlone(EmbeddedStore::open(
+            path,
+            StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() },
+        )?);
         let mut filled = 0;
         while filled < rows {
             filled += alone.group().await?;
@@ -128,7 +131,7 @@ impl Alone {
         Ok(alone)
     }
 
-    /// Rows that it makes durable in a second.
+    /// Returns the number of rows per second that the store makes durable.
     async fn rate(&self) -> Outcome<f64> {
         let (began, mut rows) = (Instant::now(), 0);
         while began.elapsed() < SLICE {
@@ -164,7 +167,7 @@ async fn begin(place: &Place) -> Outcome<()> {
 
 async fn latest(place: &Place) -> Outcome<Rotation> {
     let list: RotationList = place.client().await?.get(ROTATIONS).await?.json()?;
-    list.rotations.into_iter().next().ok_or_else(|| "there is no rotation".into())
+    list.rotations.into_iter().next().ok_or_else(|| "no rotation found".into())
 }
 
 async fn wait(place: &Place) -> Outcome<Rotation> {
@@ -181,7 +184,7 @@ fn rate(before: &Rotation, after: &Rotation, took: Duration) -> f64 {
     (after.rows_done - before.rows_done) as f64 / took.as_secs_f64()
 }
 
-/// The files of the daemon.
+/// The directory of the daemon's files.
 struct Place {
     root: PathBuf,
 }
@@ -202,7 +205,7 @@ impl Place {
         Ok(Client::connect(&self.socket()).await?)
     }
 
-    /// Starts the daemon and waits until it answers.
+    /// Starts the daemon and waits until it responds.
     async fn start(&self, active: &str, old: Option<&str>) -> Outcome<Daemon> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
         command.arg("serve").env_clear().env(KEY, active);
@@ -215,11 +218,11 @@ impl Place {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         while Client::connect(&self.socket()).await.is_err() {
             if let Some(status) = child.try_wait()? {
-                return Err(format!("the daemon did not start: {status}").into());
+                return Err(format!("failed to start the daemon: {status}").into());
             }
             sleep(Duration::from_millis(5)).await;
         }
-        // The socket is there before the daemon serves; an answer is not.
+        // The socket accepts connections before the daemon is ready to serve requests.
         self.client().await?.get("/api/v1/vault/stats").await?;
         Ok(Daemon { child, took: began.elapsed() })
     }
@@ -246,7 +249,7 @@ impl Place {
         }
     }
 
-    /// Mints and rehydrations, over four connections each, at once.
+    /// Runs mints and rehydrations concurrently, over four connections each.
     async fn both(&self, seed: u64) -> Outcome<(LoadResult, LoadResult)> {
         let mint = self.load(LoadOperation::Mint, 4, 1, SLICE, seed);
         let rehydrate = self.load(LoadOperation::Rehydrate, 4, 1, SLICE, seed + 1);
@@ -271,7 +274,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // One that was stopped is gone, and is not signalled again.
+        // After `stop` the process has been reaped, and `kill` sends no signal.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,9 +1,9 @@
-//! How fast the store is on the disk under `target/`, with each engine: durable rows by the size of their groups, point
-//! reads, scans, memory, compactions alone and beside writes.
+//! Measures the store with each engine, on the disk that has `target/`: durable rows by group size, point reads, scans,
+//! memory, and compaction with and without concurrent writes.
 //!
-//! `cargo bench --bench store -- [ROWS] [ENGINE]...`: rows in the vault before measuring, 200,000 unless told, and the
-//! engines, all unless told. Each engine has a process of its own, so that memory is its own. A figure is the
-//! median of several slices of time; the disk decides most of them, so compare figures of one machine and one day.
+//! `cargo bench --bench store -- [ROWS] [ENGINE]...` first writes ROWS rows (200,000 by default) and measures the named
+//! engines (all by default). Each engine runs in a separate process, so that its memory can be measured. Rates are medians
+//! of several time slices. They depend mostly on the disk: compare only results from the same machine and the same day.
 
 use std::{
     cell::Cell,
@@ -22,7 +22,7 @@ const ROW_BYTES: usize = 110;
 const SLICES: usize = 5;
 const SLICE: Duration = Duration::from_millis(500);
 
-/// Keys that look random and can be told again from their number.
+/// Returns the pseudorandom key for a number.
 fn key(number: u64) -> RowKey {
     let mut state = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bytes = vec![b'r'];
@@ -43,7 +43,7 @@ fn group(next: &mut u64, size: u64) -> RowBatch {
     }
 }
 
-/// Repeats a piece of work for a while and tells how many of its units were done in a second.
+/// Repeats `work`, which returns the number of units it did, and returns the units per second.
 async fn rate(mut work: impl AsyncFnMut() -> u64) -> f64 {
     let mut rates = Vec::new();
     for _ in 0..SLICES {
@@ -57,10 +57,10 @@ async fn rate(mut work: impl AsyncFnMut() -> u64) -> f64 {
     rates[SLICES / 2]
 }
 
-/// Memory of this process, in MiB.
+/// Returns the resident memory of this process in MiB.
 fn resident_mb() -> Result<u64, Box<dyn std::error::Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("VmRSS is missing")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }
 
@@ -77,11 +77,11 @@ async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error
         store.apply(group(&mut next, size)).await?;
     }
     let per_row = store.bytes_on_disk().await? / rows.max(1);
-    println!("{engine}: {rows} rows in the vault, {per_row} bytes on disk a row, {} MiB resident", resident_mb()?);
+    println!("{engine}: {rows} rows in the vault, {per_row} bytes on disk per row, {} MiB resident", resident_mb()?);
     let mut durable = 0.0;
     for size in [1, 10, 32, 64, 100, 1_000] {
         let rate = rate(async || {
-            store.apply(group(&mut next, size)).await.expect("the store serves");
+            store.apply(group(&mut next, size)).await.expect("store operation failed");
             size
         });
         durable = rate.await;
@@ -94,11 +94,11 @@ async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 key(number % rows)
             });
-            let found = store.get_many(keys.collect()).await.expect("the store serves");
+            let found = store.get_many(keys.collect()).await.expect("store operation failed");
             assert!(found.iter().all(Option::is_some));
             at_once
         });
-        println!("point reads/s, {at_once:>5} a call:    {:>10.0}", rate.await);
+        println!("point reads/s, {at_once:>5} per call:  {:>10.0}", rate.await);
     }
     let begun = Instant::now();
     let count = store.count(b'r').await?;
@@ -132,16 +132,16 @@ async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error
     let writing = async {
         let mut slowest = Duration::ZERO;
         while !done.get() {
-            let asked = Instant::now();
-            store.apply(group(&mut next, 1_000)).await.expect("the store serves");
-            slowest = slowest.max(asked.elapsed());
+            let started = Instant::now();
+            store.apply(group(&mut next, 1_000)).await.expect("store operation failed");
+            slowest = slowest.max(started.elapsed());
         }
         slowest
     };
     let (took, slowest) = tokio::join!(compacting, writing);
     let (took, written) = (took?.as_secs_f64(), (next - first) as f64);
-    println!("durable rows/s, beside that:     {:>10.0} (slowest group {slowest:.1?})", written / took);
-    println!("rows compacted/s, beside those:  {:>10.0}", count as f64 / took);
+    println!("durable rows/s, compacting:      {:>10.0} (slowest group {slowest:.1?})", written / took);
+    println!("rows compacted/s, with writes:   {:>10.0}", count as f64 / took);
     store.close().await?;
     let begun = Instant::now();
     let store = EmbeddedStore::open(folder.path().join("vault"), options)?;
@@ -151,7 +151,7 @@ async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // `cargo bench` passes `--bench`; `cargo test` runs benches too, and a glance is enough there.
+    // `cargo bench` adds `--bench` to the arguments, which is neither a number nor an engine.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rows = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(200_000);
     let wanted = |(name, _): &(&str, EngineKind)| arguments.iter().any(|argument| argument == name);

@@ -1,4 +1,4 @@
-//! What one value or token costs on one core: `cargo bench --bench tokens`.
+//! Measures the cost of one value or token on one core: `cargo bench --bench tokens`.
 
 use divan::{Bencher, black_box};
 use masker_core::{
@@ -16,9 +16,9 @@ fn main() {
     divan::main();
 }
 
-/// A telephone number, a longer text, and the longest value there is.
+/// The lengths of a telephone number, a longer text, and the longest valid value.
 const LENGTHS: [usize; 3] = [14, 100, 4_096];
-/// What the normalizers read, in their order: spellings as they come.
+/// A typical input for each normalizer, in the order of `Normalizer::ALL`.
 const SPELLINGS: [&str; 8] = [
     "Sarah Chen",
     " Sarah Chen ",
@@ -147,7 +147,12 @@ fn print(bencher: Bencher, scheme: &str) {
 
 #[divan::bench(args = Normalizer::ALL)]
 fn normalize(bencher: Bencher, normalizer: Normalizer) {
-    let spelling = Normalizer::ALL.iter().zip(SPELLINGS).find(|(n, _)| **n == normalizer).expect("one for each").1;
+    let spelling = Normalizer::ALL
+        .iter()
+        .zip(SPELLINGS)
+        .find(|(n, _)| **n == normalizer)
+        .expect("each normalizer has a spelling")
+        .1;
     bencher.bench_local(|| {
         let value = Value::new(black_box(spelling)).expect("a value");
         normalizer.apply(value).map(|normal| normal.len())

@@ -1,17 +1,17 @@
-//! How many instructions the core operations take, counted by callgrind and held against `counts.toml`.
+//! Counts the instructions of the core operations with callgrind and compares them with `counts.toml`.
 //!
-//! `make bench-check` fails where an operation takes 5 % more than is written there; `make bench-check-update` writes what
-//! they take now. Both run this program under valgrind, once for each operation.
+//! `make bench-check` fails if an operation takes 5 % more instructions than recorded; `make bench-check-update` records
+//! the current counts. Both run this program under valgrind, once for each operation.
 //!
-//! The crates that wrap callgrind want a runner that is installed beside them in the very same version; what is needed of it
-//! is below.
+//! The crates that wrap callgrind need a separately installed runner of exactly the same version, so this program invokes
+//! callgrind directly.
 //!
-//! Times move with the machine and what else it does; counts hardly do: with how random numbers fall, by a small part of
-//! a percent. They move with the compiler, the dependencies and the C library, so an update of those may need an update
-//! of the counts. Valgrind shows programs a processor of its own: it has AES, carry-less multiplication and AVX2 where the
-//! real one has them, and neither SHA extensions nor AVX-512. SHA-256 is therefore counted as software, and AES narrower
-//! than it runs. So counts compare like with like, each operation with itself, and say nothing of time: `cargo bench` and
-//! `make bench-peers` do.
+//! Unlike times, counts hardly depend on the machine and its load: random numbers change them by a fraction of a percent.
+//! They depend on the compiler, the dependencies and the C library, so an update of those may require an update of the
+//! counts. Valgrind emulates a CPU with AES, carry-less multiplication and AVX2 if the host has them, but without SHA
+//! extensions and AVX-512. The counts therefore include a software SHA-256 and a narrower AES than the one used in
+//! production. Compare an operation only with itself. Counts do not predict times: measure those with `cargo bench` and
+//! `make bench-peers`.
 
 mod operations;
 
@@ -28,32 +28,32 @@ use serde::{Deserialize, Serialize};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A rise that is let pass, in percent.
-const RISE_PERCENT: f64 = 5.0;
-/// Unmeasured calls before the measured ones: buffers grow, and what is made once is made.
+/// The largest accepted increase, in percent.
+const INCREASE_PERCENT_MAX: f64 = 5.0;
+/// Uncounted calls before the counted ones, so that buffers have grown and lazy values are initialized.
 const WARM: usize = 3;
-/// What is measured runs in a function of this name, which callgrind is told.
+/// The pattern by which callgrind finds the function to count.
 const MEASURED: &str = "*counted_by_callgrind*";
-/// The argument under which this program is the one that is counted: one operation of it, whose name follows.
+/// The argument that makes this program run one operation, named by the next argument, to be counted.
 const COUNTED: &str = "--counted";
-const HEADING: &str = "# Instructions of one call of each operation, as `make bench-check` counts them: benches/instructions/main.rs.\n\
+const HEADING: &str = "# Instructions per call of each operation, as counted by `make bench-check` (benches/instructions/main.rs).\n\
                        # `make bench-check-update` writes this file.\n\n";
 
-/// What `counts.toml` holds.
+/// The contents of `counts.toml`.
 #[derive(Deserialize, Serialize)]
 struct Counts {
-    /// The compiler that they were counted with.
+    /// The version of the compiler.
     rustc: String,
-    /// By operation.
+    /// Instructions per call, by operation.
     instructions: BTreeMap<String, u64>,
 }
 
 fn main() -> Outcome<ExitCode> {
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(place) = arguments.iter().position(|argument| argument == COUNTED) {
-        let wanted = arguments.get(place + 1).ok_or("which operation is to be counted?")?;
+    if let Some(index) = arguments.iter().position(|argument| argument == COUNTED) {
+        let wanted = arguments.get(index + 1).ok_or("the name of the operation is missing")?;
         let found = operations::all()?.into_iter().find(|(name, _)| name == wanted);
-        run(found.ok_or("there is no such operation")?.1);
+        run(found.ok_or("unknown operation")?.1);
         return Ok(ExitCode::SUCCESS);
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/counts.toml");
@@ -63,11 +63,11 @@ fn main() -> Outcome<ExitCode> {
         println!("{} operations: {}", counted.instructions.len(), file.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let kept: Counts = toml::from_str(&fs::read_to_string(&file)?)?;
-    Ok(if compare(&kept, &counted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let recorded: Counts = toml::from_str(&fs::read_to_string(&file)?)?;
+    Ok(if compare(&recorded, &counted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Calls an operation as often as it wants, counted, after some calls that are not.
+/// Runs an operation: first the uncounted calls, then the counted ones.
 fn run(mut operation: Operation) {
     for _ in 0..WARM {
         (operation.work)();
@@ -94,50 +94,52 @@ fn count() -> Outcome<BTreeMap<String, u64>> {
             .arg(format!("--callgrind-out-file={}", out.display()))
             .arg(std::env::current_exe()?)
             .args([COUNTED, name])
-            // Nothing of the environment may change what is counted.
+            // The environment must not influence the counts.
             .env_clear()
             .stdin(Stdio::null())
             .status()
-            .map_err(|error| format!("valgrind did not start ({error}): `scripts/deps bench` installs it"))?;
+            .map_err(|error| format!("failed to start valgrind ({error}); `scripts/deps bench` installs it"))?;
         if !status.success() {
-            return Err(format!("{name}: valgrind ended with {status}").into());
+            return Err(format!("{name}: valgrind failed: {status}").into());
         }
         let text = fs::read_to_string(&out)?;
         let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok());
-        let total = total.filter(|total| *total > 0).ok_or_else(|| format!("{name}: callgrind has counted nothing"))?;
+        let total =
+            total.filter(|total| *total > 0).ok_or_else(|| format!("{name}: callgrind counted no instructions"))?;
         counts.insert(name.to_owned(), total / operation.calls);
     }
     Ok(counts)
 }
 
-/// Prints each operation beside what is kept of it, and says whether all of them are there and none has risen.
-fn compare(kept: &Counts, counted: &Counts) -> bool {
-    println!("{:<34} {:>12} {:>12} {:>9}", "instructions of one call", "kept", "now", "change");
-    let mut well = true;
+/// Prints each operation's recorded and current counts. Returns whether every operation is recorded and none exceeds the
+/// accepted increase.
+fn compare(recorded: &Counts, counted: &Counts) -> bool {
+    println!("{:<34} {:>12} {:>12} {:>9}", "instructions per call", "recorded", "now", "change");
+    let mut passed = true;
     for (name, now) in &counted.instructions {
-        let Some(before) = kept.instructions.get(name) else {
-            println!("{name:<34} {:>12} {now:>12}           not kept yet: `make bench-check-update`", "");
-            well = false;
+        let Some(before) = recorded.instructions.get(name) else {
+            println!("{name:<34} {:>12} {now:>12}           not recorded: run `make bench-check-update`", "");
+            passed = false;
             continue;
         };
         let change = (*now as f64 / *before as f64 - 1.0) * 100.0;
-        let risen = change > RISE_PERCENT;
-        println!("{name:<34} {before:>12} {now:>12} {change:>+8.2}%{}", if risen { "  risen" } else { "" });
-        well &= !risen;
+        let exceeded = change > INCREASE_PERCENT_MAX;
+        println!("{name:<34} {before:>12} {now:>12} {change:>+8.2}%{}", if exceeded { "  too high" } else { "" });
+        passed &= !exceeded;
     }
-    for name in kept.instructions.keys().filter(|name| !counted.instructions.contains_key(*name)) {
-        println!("{name:<34} is kept, and not measured any more: `make bench-check-update`");
-        well = false;
+    for name in recorded.instructions.keys().filter(|name| !counted.instructions.contains_key(*name)) {
+        println!("{name:<34} is recorded but no longer measured: run `make bench-check-update`");
+        passed = false;
     }
-    if !well {
+    if !passed {
         println!(
-            "\nAn operation takes over {RISE_PERCENT} % more than before, or is not known. `make bench-check-update` accepts it."
+            "\nThe counts differ: an increase over {INCREASE_PERCENT_MAX} %, or a new or removed operation. `make bench-check-update` accepts them."
         );
-        if kept.rustc != counted.rustc {
-            println!("The counts that are kept are of {}, these of {}.", kept.rustc, counted.rustc);
+        if recorded.rustc != counted.rustc {
+            println!("The recorded counts are from {}, the current ones from {}.", recorded.rustc, counted.rustc);
         }
     }
-    well
+    passed
 }
 
 fn rustc() -> Outcome<String> {

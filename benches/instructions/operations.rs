@@ -1,4 +1,4 @@
-//! The operations that are counted, on one thread and with all their state in memory but for the audit log's file.
+//! The counted operations. They run on one thread, with all state in memory except the audit log.
 
 use std::{
     collections::BTreeSet,
@@ -41,76 +41,76 @@ use tokio::runtime::Runtime;
 
 use crate::Outcome;
 
-/// Values of a large request: fewer than are worked on by several threads.
+/// Values in a large request: few enough to be processed on one thread.
 const BATCH: usize = 100;
-/// The numbers that random keys and values are made from do not change.
+/// A fixed seed, so that every run uses the same keys.
 const SEED: u64 = 5;
 const CLIENTS: &str = "[[clients]]\nname = \"other\"\nuid = 65533\nscopes = [\"*\"]\n\
                        [[clients]]\nname = \"bench\"\nuid = UID\nscopes = [\"tokenize\", \"rehydrate\"]\n\
                        [clients.limits]\nrequests_per_second = 1000000\nvalues_per_hour = 1000000000000\n";
 
-/// A piece of work, and how often it is done.
+/// An operation, and the number of calls to count.
 pub struct Operation {
     pub calls: u64,
     pub work: Box<dyn FnMut()>,
 }
 
-/// Every operation by its name, in the order in which they are counted.
+/// Returns all operations with their names, in the order of measurement.
 pub fn all() -> Outcome<Vec<(&'static str, Operation)>> {
-    let bed = Arc::new(Bed::new()?);
+    let fixture = Arc::new(Fixture::new()?);
     let mut all = Vec::new();
     for (single, many, of) in [
-        ("stateless tokenize", "stateless tokenize, 100 values", tokenize as fn(&Arc<Bed>, usize) -> Operation),
+        ("stateless tokenize", "stateless tokenize, 100 values", tokenize as fn(&Arc<Fixture>, usize) -> Operation),
         ("stateless rehydrate", "stateless rehydrate, 100 values", rehydrate),
         ("tokenize request, read", "tokenize request of 100, read", read_tokenize),
         ("rehydrate request, read", "rehydrate request of 100, read", read_rehydrate),
         ("tokenize answer, written", "tokenize answer of 100, written", write_tokenize),
     ] {
-        all.push((single, of(&bed, 1)));
-        all.push((many, of(&bed, BATCH)));
+        all.push((single, of(&fixture, 1)));
+        all.push((many, of(&fixture, BATCH)));
     }
     all.push(("vault id", vault_id()?));
-    all.push(("policy and kind, looked up", lookup(&bed)));
-    all.push(("access and limits", access_and_limits(&bed)));
-    all.push(("audit event, written", audit_event(&bed)));
+    all.push(("policy and kind, looked up", lookup(&fixture)));
+    all.push(("access and limits", access_and_limits(&fixture)));
+    all.push(("audit event, written", audit_event(&fixture)));
     for (name, token) in
-        [("vault token, parsed", vault_token()?), ("reversible token, parsed", bed.tokens(1).remove(0))]
+        [("vault token, parsed", vault_token()?), ("reversible token, parsed", fixture.tokens(1).remove(0))]
     {
-        all.push((name, often(move || assert!(Token::parse(black_box(&token)).is_ok()))));
+        all.push((name, counted(move || assert!(Token::parse(black_box(&token)).is_ok()))));
     }
     Ok(all)
 }
 
-fn often(work: impl FnMut() + 'static) -> Operation {
+fn counted(work: impl FnMut() + 'static) -> Operation {
     Operation { calls: 50, work: Box::new(work) }
 }
 
-fn sometimes(values: usize, work: impl FnMut() + 'static) -> Operation {
+fn counted_batch(values: usize, work: impl FnMut() + 'static) -> Operation {
     Operation { calls: if values == 1 { 50 } else { 5 }, work: Box::new(work) }
 }
 
-/// What the operations work on.
-struct Bed {
+/// The components that the operations use.
+struct Fixture {
     vault: Vault,
     policies: Arc<PolicySet>,
     access: Access,
     peer: Arc<Peer>,
     audit: AuditLog,
-    // Dropped last: the others use them to their ends.
+    // Dropped last, because the fields above use them until they are dropped.
     runtime: Runtime,
     _folder: TempDir,
 }
 
-impl Bed {
+impl Fixture {
     fn new() -> Outcome<Self> {
-        // Large requests are worked where they are, should they be worked by several threads one day.
+        // Keeps all work on this thread, even if large requests are split one day.
         rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?;
         let folder = tempfile::tempdir()?;
         let policies = load_policies(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), Some("stateless"))?;
         let policies = Arc::new(policies);
         let keys: BTreeSet<Kid> = policies.kids().map(|(_, kid)| kid).collect();
         let keys = keys.into_iter().map(|kid| Ok(LoadedKey { kid, role: Role::Active, key: key()? }));
-        let keyring = Keyring::build(keys.collect::<Outcome<_>>()?, 1).map_err(|_| "the keys make no keyring")?;
+        let keyring = Keyring::build(keys.collect::<Outcome<_>>()?, 1).map_err(|_| "failed to build the keyring")?;
         let rules = KeyRules {
             grace: GracePeriod { days: 30, action: GraceAction::Warn },
             second_tokens: BTreeSet::new(),
@@ -130,7 +130,7 @@ impl Bed {
         let options = audit::AuditOptions {
             directory: folder.path().join("audit"),
             key: key()?,
-            // What makes it durable is a thread's business, and not counted.
+            // Syncing happens on another thread and is not counted.
             sync: audit::SyncPolicy::Every(Duration::from_secs(3_600)),
             on_failure: OnFailure::Refuse,
             retention_days: 1,
@@ -139,7 +139,7 @@ impl Bed {
             metrics: Arc::clone(&metrics.audit),
         };
         let audit = AuditLog::open(options, None, Arc::new(Timestamp::now))?.log;
-        Ok(Bed { vault, policies, access, peer: Arc::new(Peer::of(&socket)?), audit, runtime, _folder: folder })
+        Ok(Fixture { vault, policies, access, peer: Arc::new(Peer::of(&socket)?), audit, runtime, _folder: folder })
     }
 
     fn policy(&self) -> &Policy {
@@ -147,15 +147,15 @@ impl Bed {
     }
 
     fn permit<O: access::Operation>(&self) -> access::Permit<O> {
-        self.access.local_caller(&self.peer).permit(&self.policies).expect("the client may do this")
+        self.access.local_caller(&self.peer).permit(&self.policies).expect("permission denied")
     }
 
     fn tokenize(&self, values: &[String]) -> Vec<Tokenized> {
         let _within = self.runtime.enter();
-        let subject = |value| ValueInput { kind: "PHONE", value, context: "" };
-        let subjects: Vec<ValueInput<'_>> = values.iter().map(|value| subject(value.as_str())).collect();
-        let done = self.vault.tokenize(&self.permit(), self.policy(), &subjects).now_or_never();
-        done.and_then(Result::ok).expect("nothing is waited for without the vault").results
+        let input = |value| ValueInput { kind: "PHONE", value, context: "" };
+        let inputs: Vec<ValueInput<'_>> = values.iter().map(|value| input(value.as_str())).collect();
+        let done = self.vault.tokenize(&self.permit(), self.policy(), &inputs).now_or_never();
+        done.and_then(Result::ok).expect("a stateless operation does not wait").results
     }
 
     fn tokens(&self, count: usize) -> Vec<String> {
@@ -172,83 +172,83 @@ fn key() -> Outcome<SecretKey> {
     Ok(SecretKey::generate(&mut StdRng::seed_from_u64(SEED))?)
 }
 
-fn tokenize(bed: &Arc<Bed>, count: usize) -> Operation {
-    let (bed, values) = (Arc::clone(bed), values(count));
-    sometimes(count, move || drop(black_box(bed.tokenize(black_box(&values)))))
+fn tokenize(fixture: &Arc<Fixture>, count: usize) -> Operation {
+    let (fixture, values) = (Arc::clone(fixture), values(count));
+    counted_batch(count, move || drop(black_box(fixture.tokenize(black_box(&values)))))
 }
 
-fn rehydrate(bed: &Arc<Bed>, count: usize) -> Operation {
-    let (bed, tokens) = (Arc::clone(bed), bed.tokens(count));
-    sometimes(count, move || {
-        let _within = bed.runtime.enter();
+fn rehydrate(fixture: &Arc<Fixture>, count: usize) -> Operation {
+    let (fixture, tokens) = (Arc::clone(fixture), fixture.tokens(count));
+    counted_batch(count, move || {
+        let _within = fixture.runtime.enter();
         let inputs: Vec<TokenInput<'_>> =
             tokens.iter().map(|token| TokenInput { token: token.as_str(), context: "" }).collect();
-        let done = bed.vault.rehydrate(&bed.permit(), black_box(&inputs)).now_or_never();
-        let done = done.and_then(Result::ok).expect("nothing is waited for without the vault").results;
+        let done = fixture.vault.rehydrate(&fixture.permit(), black_box(&inputs)).now_or_never();
+        let done = done.and_then(Result::ok).expect("a stateless operation does not wait").results;
         assert!(black_box(done).iter().all(Result::is_ok));
     })
 }
 
-fn read_tokenize(_: &Arc<Bed>, count: usize) -> Operation {
+fn read_tokenize(_: &Arc<Fixture>, count: usize) -> Operation {
     let items: Vec<_> =
         values(count).iter().map(|value| serde_json::json!({ "kind": "PHONE", "value": value })).collect();
     let body = serde_json::json!({ "items": items }).to_string();
-    sometimes(count, move || {
+    counted_batch(count, move || {
         let read: Object<TokenizeRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
         assert_eq!(black_box(read).0.items.len(), count);
     })
 }
 
-fn read_rehydrate(bed: &Arc<Bed>, count: usize) -> Operation {
-    let body = serde_json::json!({ "tokens": bed.tokens(count) }).to_string();
-    sometimes(count, move || {
+fn read_rehydrate(fixture: &Arc<Fixture>, count: usize) -> Operation {
+    let body = serde_json::json!({ "tokens": fixture.tokens(count) }).to_string();
+    counted_batch(count, move || {
         let read: Object<RehydrateRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
         assert_eq!(black_box(read).0.tokens.len(), count);
     })
 }
 
-fn write_tokenize(bed: &Arc<Bed>, count: usize) -> Operation {
-    let tokens = bed.tokens(count);
-    sometimes(count, move || {
+fn write_tokenize(fixture: &Arc<Fixture>, count: usize) -> Operation {
+    let tokens = fixture.tokens(count);
+    counted_batch(count, move || {
         let results = tokens.iter().map(|token| TokenizeResult::Token { token: token.as_str().into(), created: None });
         let answer = Answer { results: results.collect() };
         black_box(serde_json::to_vec(black_box(&answer)).expect("an answer"));
     })
 }
 
-/// The id of a value in the vault, from its spelling.
+/// Derives the token id of a value, including normalization.
 fn vault_id() -> Outcome<Operation> {
     let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, Mode::Live)?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
-    Ok(often(move || {
+    Ok(counted(move || {
         let value = Value::new(black_box("(415) 555-2671")).expect("a value");
         let normal = Normalizer::Phone.apply(value).expect("a number");
         black_box(keys.token_id(kind, Context::new("").expect("a context"), &normal));
     }))
 }
 
-fn lookup(bed: &Arc<Bed>) -> Operation {
-    let bed = Arc::clone(bed);
-    often(move || {
-        let policy = bed.policies.get(Some(black_box("healthcare-default"))).expect("a policy");
+fn lookup(fixture: &Arc<Fixture>) -> Operation {
+    let fixture = Arc::clone(fixture);
+    counted(move || {
+        let policy = fixture.policies.get(Some(black_box("healthcare-default"))).expect("a policy");
         black_box(policy.rule(black_box("PHONE")).expect("a kind"));
     })
 }
 
-/// What a request goes through before its items: who is calling, whether they may, and whether they may so often.
-fn access_and_limits(bed: &Arc<Bed>) -> Operation {
-    let (bed, mut seconds) = (Arc::clone(bed), 0);
-    often(move || {
+/// Runs the checks before a request is processed: identifies the caller, checks its permission, and applies its limits.
+fn access_and_limits(fixture: &Arc<Fixture>) -> Operation {
+    let (fixture, mut seconds) = (Arc::clone(fixture), 0);
+    counted(move || {
         seconds += 1;
-        let caller = bed.access.local_caller(black_box(&bed.peer));
-        black_box(caller.permit::<access::Tokenize>(&bed.policies).is_ok());
+        let caller = fixture.access.local_caller(black_box(&fixture.peer));
+        black_box(caller.permit::<access::Tokenize>(&fixture.policies).is_ok());
         let now = Timestamps { monotonic: Duration::from_secs(seconds), unix: seconds };
         black_box(caller.principal().limiter.admit(now, 1).is_ok());
     })
 }
 
-fn audit_event(bed: &Arc<Bed>) -> Operation {
-    let bed = Arc::clone(bed);
+fn audit_event(fixture: &Arc<Fixture>) -> Operation {
+    let fixture = Arc::clone(fixture);
     let counts = [OutcomeCount {
         kind: EntityKind::parse("PHONE"),
         outcome: "ok",
@@ -267,7 +267,7 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
         key_prefix: None,
         mode: "live",
     });
-    often(move || {
+    counted(move || {
         let event = AuditEvent {
             caller: Some(&caller),
             request_id: Some("00112233445566778899aabbccddeeff"),
@@ -277,8 +277,8 @@ fn audit_event(bed: &Arc<Bed>) -> Operation {
             duration_us: Some(17),
             ..AuditEvent::new(audit::AuditOperation::Tokenize, "ok")
         };
-        // Who comes first lets others go ahead once, and writes.
-        let mut recording = pin!(bed.audit.record(black_box(&event)));
+        // The first caller yields once, so that others can join its group, and then writes.
+        let mut recording = pin!(fixture.audit.record(black_box(&event)));
         let mut task = task::Context::from_waker(Waker::noop());
         assert!(recording.as_mut().poll(&mut task).is_pending());
         assert!(matches!(recording.poll(&mut task), Poll::Ready(Ok(()))));

@@ -1,4 +1,4 @@
-//! The audit log: what is not as it was written does not verify, and can be looked through all the same.
+//! The audit log: a changed log fails verification but can still be searched.
 
 use std::{
     fs,
@@ -22,24 +22,25 @@ use super::{
     edits::edited,
 };
 
-/// Events of a read at most.
+/// The maximum number of events per page.
 const LIMIT: usize = 5;
 
-/// The first byte says what the others are: a file of the log, a packed one, a head, or changes of a log that verifies.
+/// Checks an input. The first byte selects how the others are used: as a segment, as a compressed segment, as a chain head,
+/// or as edits to a valid log.
 pub fn holds(bytes: &[u8]) {
     static LOG: Mutex<Option<Log>> = Mutex::new(None);
-    let mut place = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    let log = place.get_or_insert_with(Log::new);
+    let mut slot = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = slot.get_or_insert_with(Log::new);
     match bytes.split_first() {
-        Some((b'l', text)) => log.holds(text, false),
-        Some((b'z', packed)) => log.holds(packed, true),
-        Some((b'h', text)) => head_holds(text),
-        Some((_, edits)) => log.holds(&edited(&log.text, edits), false),
+        Some((b'l', text)) => log.check(text, false),
+        Some((b'z', compressed)) => log.check(compressed, true),
+        Some((b'h', text)) => check_head(text),
+        Some((_, edits)) => log.check(&edited(&log.text, edits), false),
         None => {}
     }
 }
 
-/// A log that was written, and the folder in which it is looked at.
+/// A valid log, and the directory in which changed versions are verified.
 struct Log {
     folder: TempDir,
     name: PathBuf,
@@ -69,41 +70,42 @@ impl Log {
             }
             log.close().await;
         });
-        let files = fs::read_dir(folder.path()).expect("a folder of ours").map(|file| file.expect("a file").path());
+        let files =
+            fs::read_dir(folder.path()).expect("failed to read the directory").map(|file| file.expect("a file").path());
         let name =
             files.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).expect("a segment");
         let text = fs::read(&name).expect("a segment");
         let key = ChainKey::new(&key(9)).expect("a key");
         let verified =
-            verify(&LogSource::Directory(folder.path().to_owned()), &key, None).expect("it is as it was written");
+            verify(&LogSource::Directory(folder.path().to_owned()), &key, None).expect("an unchanged log verifies");
         Log { folder, name, text, head: verified.head, key }
     }
 
-    /// Puts this text in the place of the log.
-    fn holds(&self, text: &[u8], packed: bool) {
-        let path = if packed { self.name.with_extension("jsonl.zst") } else { self.name.clone() };
-        let other = if packed { self.name.clone() } else { self.name.with_extension("jsonl.zst") };
+    /// Replaces the log with `text`, and verifies and reads it.
+    fn check(&self, text: &[u8], compressed: bool) {
+        let path = if compressed { self.name.with_extension("jsonl.zst") } else { self.name.clone() };
+        let other = if compressed { self.name.clone() } else { self.name.with_extension("jsonl.zst") };
         let _ = fs::remove_file(other);
-        fs::write(&path, text).expect("a file of ours");
+        fs::write(&path, text).expect("failed to write the file");
         let folder = self.folder.path();
         let expected = ExpectedHead::from(self.head);
         for source in [LogSource::Directory(folder.to_owned()), LogSource::Files(vec![path])] {
             match verify(&source, &self.key, Some(&expected)) {
                 Ok(verified) => {
-                    assert!(packed || *text == self.text, "it verifies, and is not what was written");
+                    assert!(compressed || *text == self.text, "a changed log verifies");
                     assert_eq!(verified.head, self.head);
                 }
                 Err(error) => {
-                    assert!(packed || *text != self.text, "it does not verify, and is what was written: {error}");
+                    assert!(compressed || *text != self.text, "the unchanged log does not verify: {error}");
                     assert!(!error.to_string().is_empty());
                 }
             }
         }
         let mut query = EventQuery { limit: LIMIT, ..EventQuery::default() };
         for _ in 0..8 {
-            let page = read(folder, &query).expect("a folder of ours");
+            let page = read(folder, &query).expect("failed to read the directory");
             assert!(page.events.len() <= LIMIT && page.last >= query.after);
-            assert!(!page.more || page.last > query.after, "the next page is this one");
+            assert!(!page.more || page.last > query.after, "the next page would be the same");
             if !page.more {
                 break;
             }
@@ -112,7 +114,7 @@ impl Log {
     }
 }
 
-/// An event in which everything is that can be.
+/// Returns an event with every field set.
 fn event(number: u64) -> AuditEvent<'static> {
     const COUNTS: [OutcomeCount; 1] =
         [OutcomeCount { fingerprint: None, generation: None, items: 3, kid: None, kind: None, outcome: "minted" }];
@@ -144,8 +146,8 @@ fn event(number: u64) -> AuditEvent<'static> {
     }
 }
 
-/// A head and a hash have one text each.
-fn head_holds(bytes: &[u8]) {
+/// Checks that a chain head and a hash each have a single text form.
+fn check_head(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(head) = text.parse::<ChainHead>() {
         assert_eq!(head.to_string().parse::<ChainHead>().ok(), Some(head));

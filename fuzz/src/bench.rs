@@ -1,4 +1,4 @@
-//! A service on a vault in memory, behind a real socket.
+//! A service with an in-memory vault, listening on a Unix socket.
 
 use std::{
     collections::BTreeSet,
@@ -29,25 +29,25 @@ use tokio::{net::UnixListener, runtime, sync::watch};
 use zeroize::Zeroizing;
 
 const POLICY: &str = include_str!("../../tests/support/policies/care.toml");
-/// How long a client of the service waits, and the service for a client.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of the client and of the service.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A folder in memory where there is one: every input touches it.
+/// Creates a temporary directory, in memory if possible, because every input uses it.
 pub fn folder() -> TempDir {
     let builder = || tempfile::Builder::new().prefix("mskrf").to_owned();
-    builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir()).expect("a folder can be made")
+    builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir()).expect("failed to create a temporary directory")
 }
 
-/// The key of this number: the same in every run, so that tokens of one are tokens of the next.
+/// Returns the key with this number. It is the same in every run, so that tokens stay valid.
 pub fn key(number: u8) -> SecretKey {
     let mut bytes = Zeroizing::new([0; 32]);
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = number.wrapping_add((place as u8).wrapping_mul(37));
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = number.wrapping_add((index as u8).wrapping_mul(37));
     }
     SecretKey::from_bytes(bytes).expect("a key")
 }
 
-/// The service, and what it runs on.
+/// The service, with its runtime, socket and vault.
 pub struct Bench {
     runtime: Option<runtime::Runtime>,
     stop: watch::Sender<bool>,
@@ -57,7 +57,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Puts one together on an empty vault.
+    /// Starts a service with an empty vault.
     pub fn new() -> Self {
         let folder = folder();
         let socket = folder.path().join("socket");
@@ -74,21 +74,23 @@ impl Bench {
         Bench { runtime: Some(runtime), stop, socket, vault, _folder: folder }
     }
 
-    /// Sends these bytes, and nothing after them. Returns everything that came back.
+    /// Sends `bytes` and closes the sending side. Returns the complete output of the service.
     pub fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut stream = UnixStream::connect(&self.socket).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).expect("times");
-        // It may have refused the beginning and gone.
+        let mut stream = UnixStream::connect(&self.socket).expect("failed to connect");
+        stream.set_read_timeout(Some(TIMEOUT)).and_then(|()| stream.set_write_timeout(Some(TIMEOUT))).expect("times");
+        // The service may already have responded and closed the connection.
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
-            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("no end: {error}"),
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+                panic!("failed to read the response: {error}")
+            }
             _ => answer,
         }
     }
 
-    /// Records in the vault.
+    /// Returns the number of records in the vault.
     pub fn records(&self) -> u64 {
         self.vault.records()
     }
@@ -118,14 +120,14 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let store = Arc::new(MemoryStore::new());
     let vault = Vault::open(store, ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
     let vault = Arc::new(vault.expect("a vault"));
-    vault.adopt_policies(&policies).await.expect("policies that can be in force");
+    vault.adopt_policies(&policies).await.expect("compatible policies");
     let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
     let access =
         Access::new(clients.with_unrestricted(nix::unistd::geteuid().as_raw(), None), Arc::new(ApiKeys::load([])));
     let reloader: ReloadFn = Box::new(|_| Box::pin(async { Ok(ReloadOutcome { policies: 1, warnings: Vec::new() }) }));
     let settings = ServiceSettings {
         audit: None,
-        timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },
+        timeouts: Timeouts { head: TIMEOUT, body: TIMEOUT, write: TIMEOUT },
         location: VaultLocation { vault_id: [7; 16], data_dir },
         api_keys_per_workspace: 16,
     };

@@ -1,4 +1,4 @@
-//! Exports: one that was changed in any way is refused as a whole.
+//! Exports: the import rejects a changed export as a whole.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,19 +6,20 @@ use masker_core::export::{EntryReader, ExportEntry, ExportError, ExportHeader, P
 
 use super::{bench::Bench, edits::edited, request::statuses};
 
-/// The first byte says what the others are: a header, entries, or changes of an export that is taken unchanged.
+/// Checks an input. The first byte selects how the others are used: as a header, as entries, as a file, or as edits to a
+/// valid export.
 pub fn holds(bytes: &[u8]) {
     match bytes.split_first() {
-        Some((b'h', header)) => header_holds(header),
-        Some((b'e', entries)) => entries_hold(entries),
-        Some((b'f', file)) => import_holds(|_| file.to_vec()),
-        Some((_, edits)) => import_holds(|export| edited(export, edits)),
+        Some((b'h', header)) => check_header(header),
+        Some((b'e', entries)) => check_entries(entries),
+        Some((b'f', file)) => check_import(|_| file.to_vec()),
+        Some((_, edits)) => check_import(|export| edited(export, edits)),
         None => {}
     }
 }
 
-/// What is read as a header is written as the same bytes.
-fn header_holds(bytes: &[u8]) {
+/// Checks that a parsed header encodes to the same bytes.
+fn check_header(bytes: &[u8]) {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return };
     let Ok(length) = ExportHeader::fields_bytes(prefix) else { return };
     let Some(fields) = rest.get(..length) else { return };
@@ -27,54 +28,54 @@ fn header_holds(bytes: &[u8]) {
     }
 }
 
-/// Entries are the same in whatever pieces they come.
-fn entries_hold(bytes: &[u8]) {
+/// Checks that the entries do not depend on how the input is split.
+fn check_entries(bytes: &[u8]) {
     let Some((&piece, bytes)) = bytes.split_first() else { return };
     assert_eq!(read(bytes, bytes.len().max(1)), read(bytes, usize::from(piece).max(1)));
 }
 
-type Told = (u8, [u8; 16], Vec<u8>);
+type Entry = (u8, [u8; 16], Vec<u8>);
 
-fn read(bytes: &[u8], piece: usize) -> (Vec<Told>, Option<ExportError>, bool) {
-    let (mut entries, mut told) = (EntryReader::default(), Vec::new());
+fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<ExportError>, bool) {
+    let (mut reader, mut entries) = (EntryReader::default(), Vec::new());
     for piece in bytes.chunks(piece) {
-        entries.feed(piece);
+        reader.feed(piece);
         loop {
-            match entries.take_next() {
-                Ok(Some(ExportEntry::Record(id, row))) => told.push((b'r', id, row.to_vec())),
-                Ok(Some(ExportEntry::Tombstone(id, row))) => told.push((b't', id, row.to_vec())),
+            match reader.take_next() {
+                Ok(Some(ExportEntry::Record(id, row))) => entries.push((b'r', id, row.to_vec())),
+                Ok(Some(ExportEntry::Tombstone(id, row))) => entries.push((b't', id, row.to_vec())),
                 Ok(Some(ExportEntry::End(counts))) => {
-                    let as_told = told.iter().filter(|(kind, ..)| *kind == b'r').count() as u64;
-                    assert_eq!(counts.records, as_told, "it counts what it has");
+                    let records = entries.iter().filter(|(kind, ..)| *kind == b'r').count() as u64;
+                    assert_eq!(counts.records, records, "the count of records is wrong");
                 }
                 Ok(None) => break,
-                Err(error) => return (told, Some(error), false),
+                Err(error) => return (entries, Some(error), false),
             }
         }
     }
-    (told, None, entries.is_at_end())
+    (entries, None, reader.is_at_end())
 }
 
-/// A service that has imported nothing but its own export, and that.
+/// A service, and an export of its vault.
 struct Imports {
     bench: Bench,
     export: Vec<u8>,
 }
 
-fn import_holds(change: impl FnOnce(&[u8]) -> Vec<u8>) {
+fn check_import(change: impl FnOnce(&[u8]) -> Vec<u8>) {
     static IMPORTS: Mutex<Option<Imports>> = Mutex::new(None);
-    let mut place = IMPORTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let imports = place.take().unwrap_or_else(Imports::new);
+    let mut slot = IMPORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let imports = slot.take().unwrap_or_else(Imports::new);
     let file = change(&imports.export);
     let before = imports.bench.records();
     let answer = imports.bench.exchange(&request("/api/v1/vault/import", &file));
     let expected = if file == imports.export { 200 } else { 422 };
     let statuses = statuses(&answer, true);
-    let told = String::from_utf8_lossy(&answer);
-    // What has no bytes is no file.
-    assert!(statuses == [expected] || (file.is_empty() && statuses == [400]), "{expected}, not {told}");
-    assert_eq!(imports.bench.records(), before, "nothing is new");
-    *place = Some(imports);
+    let output = String::from_utf8_lossy(&answer);
+    // An empty body is rejected with 400.
+    assert!(statuses == [expected] || (file.is_empty() && statuses == [400]), "expected {expected}, got {output}");
+    assert_eq!(imports.bench.records(), before, "the import added records");
+    *slot = Some(imports);
 }
 
 impl Imports {
@@ -98,7 +99,7 @@ fn request(path: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// The body of an answer that is whole.
+/// Returns the body of a complete response.
 fn body_of(answer: &[u8]) -> Vec<u8> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let (head, mut rest) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);

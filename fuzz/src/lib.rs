@@ -1,8 +1,8 @@
-//! What must hold for whatever bytes come: one module for each fuzz target, each with a function `holds` that panics where
-//! it does not.
+//! Properties that hold for any input: one module per fuzz target, each with a function `holds` that panics if the input
+//! violates the property.
 //!
-//! `make fuzz` looks for bytes for which it does not hold; `tests/documents/fuzz_corpora.rs` compiles these files too, and shows
-//! them every file of `fuzz/corpus/` with each run of the tests.
+//! `make fuzz` searches for such inputs. `tests/documents/fuzz_corpora.rs` compiles these files too, and runs the properties
+//! on every file of `fuzz/corpus/`.
 
 pub mod audit;
 mod bench;

@@ -1,17 +1,17 @@
-//! Policies: a text is one that can be in force, or every problem of it is told with its place.
+//! Policies: a text is a valid policy, or each problem has a line number.
 
 use masker_core::policy::{Policy, PolicySet, changes};
 
-/// A sound policy keeps to what its type says; an unsound one has a problem, at a line of the text.
+/// Checks the invariants of a valid policy, and that an invalid one has problems with lines of the text.
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let lines = text.lines().count().max(1) + 1;
     let policy = match Policy::parse(text) {
         Ok(policy) => policy,
         Err(problems) => {
-            assert!(!problems.is_empty(), "it was refused for nothing");
+            assert!(!problems.is_empty(), "a rejected policy has no problem");
             for problem in &problems {
-                assert!((1..=lines).contains(&problem.line), "{problem:?}, and there are {lines} lines");
+                assert!((1..=lines).contains(&problem.line), "{problem:?}, but the text has {lines} lines");
                 assert!(!problem.message.is_empty());
             }
             return;
@@ -25,8 +25,8 @@ pub fn holds(bytes: &[u8]) {
     for (kind, rule) in &policy.entities {
         assert_eq!(policy.rule(kind.as_str()), Some((*kind, rule)));
     }
-    assert_eq!(Policy::parse(text).as_ref(), Ok(&policy), "it says the same each time");
-    assert!(changes(&policy, &policy).is_empty(), "nothing changes from a policy to itself");
+    assert_eq!(Policy::parse(text).as_ref(), Ok(&policy), "parsing the text again gives another policy");
+    assert!(changes(&policy, &policy).is_empty(), "a policy differs from itself");
     let (warnings, kids) = (policy.warnings(), policy.kids().count());
     assert!(warnings.len() <= policy.entities.len() && kids <= policy.entities.len());
     let name = policy.name.clone();

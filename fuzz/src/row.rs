@@ -1,4 +1,4 @@
-//! Rows of the vault: one is read as what was written, or not at all.
+//! Rows of the vault: a decoded row encodes to the same bytes.
 
 use masker_store::{
     RowKey,
@@ -8,10 +8,10 @@ use masker_store::{
     },
 };
 
-/// The first byte says which row the others are; what is read as one is written as the same bytes.
+/// Checks that a decoded row encodes to the same bytes. The first byte selects the type of the row.
 pub fn holds(bytes: &[u8]) {
-    let Some((&which, row)) = bytes.split_first() else { return };
-    macro_rules! written_again {
+    let Some((&selector, row)) = bytes.split_first() else { return };
+    macro_rules! check {
         ($row:ty) => {
             if let Ok(read) = <$row>::decode(row) {
                 assert!(read.encode()[..] == *row, "a row has one layout");
@@ -23,29 +23,29 @@ pub fn holds(bytes: &[u8]) {
             }
         };
     }
-    match which {
-        b'r' => written_again!(Record),
-        b'a' => written_again!(Alias),
-        b'g' => written_again!(GenerationRow),
-        b'u' => written_again!(UsageRow),
-        b'p' => written_again!(may fail: MappingRow),
-        b'o' => written_again!(RotationRow),
-        b'd' => written_again!(GenerationUseRow),
-        b't' => written_again!(TombstoneRow),
-        b'T' => written_again!(TombstoneCountRow),
-        b'k' => written_again!(may fail: ApiKeyRow),
-        b's' => written_again!(may fail: SessionRow),
-        b'e' => written_again!(SessionTokenRow),
-        b'h' => written_again!(may fail: HoneytokenRow),
-        b'A' => written_again!(AuditHeadRow),
-        b'S' => written_again!(SpanRow),
-        b'm' => written_again!(FormatRow),
-        _ => name(row),
+    match selector {
+        b'r' => check!(Record),
+        b'a' => check!(Alias),
+        b'g' => check!(GenerationRow),
+        b'u' => check!(UsageRow),
+        b'p' => check!(may fail: MappingRow),
+        b'o' => check!(RotationRow),
+        b'd' => check!(GenerationUseRow),
+        b't' => check!(TombstoneRow),
+        b'T' => check!(TombstoneCountRow),
+        b'k' => check!(may fail: ApiKeyRow),
+        b's' => check!(may fail: SessionRow),
+        b'e' => check!(SessionTokenRow),
+        b'h' => check!(may fail: HoneytokenRow),
+        b'A' => check!(AuditHeadRow),
+        b'S' => check!(SpanRow),
+        b'm' => check!(FormatRow),
+        _ => check_key(row),
     }
 }
 
-/// A row has one key.
-fn name(key: &[u8]) {
+/// Checks that a parsed key has a single form.
+fn check_key(key: &[u8]) {
     let Some(key) = RowKey::new(key) else { return };
     let Ok(named) = RowName::parse(&key) else { return };
     let again = match named {
@@ -53,7 +53,7 @@ fn name(key: &[u8]) {
         RowName::Alias(index) => RowKey::alias(&index),
         RowName::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
         RowName::Usage(kind, kid) => RowKey::usage(kind, kid),
-        RowName::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("it was read from one"),
+        RowName::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("a parsed name is valid"),
         RowName::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),
         RowName::Rotation(id) => RowKey::rotation(&id),
         RowName::Format => RowKey::format(),

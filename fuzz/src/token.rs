@@ -1,8 +1,8 @@
-//! Tokens: a text is a token or none, and a token has one text.
+//! Tokens: each token has a single text form.
 
 use masker_core::token::Token;
 
-/// Whatever is taken as a token is written as the same text, and nothing near it is the same token.
+/// Checks that a parsed token is printed as the same text, and that no similar text is the same token.
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(token) = Token::parse(text) else { return };

@@ -1,4 +1,4 @@
-//! The properties of the fuzz targets, for each file of `fuzz/corpus/`.
+//! Checks the properties of the fuzz targets on each file of `fuzz/corpus/`.
 //!
 //! `make fuzz` looks for new inputs.
 
@@ -8,7 +8,7 @@ mod properties;
 use std::{fs, path::Path};
 
 /// Runs the property of a target on each file of its corpus.
-fn replay(target: &str, holds: fn(&[u8])) {
+fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
@@ -18,7 +18,7 @@ fn replay(target: &str, holds: fn(&[u8])) {
         let bytes = fs::read(&path).expect("a file of the repository");
         // If the property fails, this is the last line of the output.
         println!("{}", path.display());
-        holds(&bytes);
+        check(&bytes);
     }
 }
 
@@ -26,7 +26,7 @@ macro_rules! replayed {
     ($($target:ident),* $(,)?) => {
         $(#[test] fn $target() { replay(stringify!($target), properties::$target::holds); })*
 
-        /// Each fuzz target is replayed here, and each name here is a fuzz target.
+        /// Compares the replayed targets with the files in `fuzz/fuzz_targets/`.
         #[test]
         fn each_target_is_replayed() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");

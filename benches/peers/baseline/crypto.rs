@@ -1,4 +1,4 @@
-//! Tokens of version 1 made and opened in a loop, on one core, without anything around it.
+//! The cryptography alone: mints or opens version 1 tokens in a loop on one core.
 
 use std::{fs, hint::black_box, path::Path, time::Instant};
 
@@ -13,11 +13,11 @@ use masker_types::{
 
 use crate::Outcome;
 
-/// Measures one way for so many seconds, and prints the rate as JSON.
+/// Runs `tokenize` or `rehydrate` for at least `seconds` and prints the rate as JSON.
 pub fn run(operation: &str, values: &Path, seconds: f64) -> Outcome<()> {
     let text = fs::read_to_string(values)?;
     let values: Vec<Value<'_>> =
-        text.lines().map(|line| Value::new(line).ok_or("a value")).collect::<Result<_, _>>()?;
+        text.lines().map(|line| Value::new(line).ok_or("invalid value")).collect::<Result<_, _>>()?;
     let mut rng = rand::rng();
     let kid = Kid::parse("K_STATELESS").ok_or("a key id")?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
@@ -37,19 +37,19 @@ pub fn run(operation: &str, values: &Path, seconds: f64) -> Outcome<()> {
             Ok(Token::Aead { kind, body, .. }) => black_box(keys.open(kind, context, &body)).is_ok(),
             _ => false,
         })?,
-        _ => return Err("tokenize or rehydrate".into()),
+        _ => return Err("the operation is neither tokenize nor rehydrate".into()),
     };
     println!("{}", serde_json::json!({ "values_per_second": rate }));
     Ok(())
 }
 
-/// Values a second, over whole rounds of them all: at least one.
+/// Returns the values per second, measured over complete rounds of all values: at least one round.
 fn rate(seconds: f64, values: usize, mut work: impl FnMut(usize) -> bool) -> Outcome<f64> {
     let (begun, mut done) = (Instant::now(), 0_usize);
     loop {
         for number in 0..values {
             if !work(number) {
-                return Err("a value does not come back".into());
+                return Err("failed to process a value".into());
             }
         }
         done += values;

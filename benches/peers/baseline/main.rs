@@ -1,15 +1,14 @@
-//! What masker is measured against in its own terms: the floor of an HTTP server, the cryptography alone, the store alone.
+//! The baselines for masker: a minimal HTTP server, the cryptography alone, and the store alone.
 //! `benches/peers/run.py` runs it.
 //!
-//!     baseline floor SOCKET DIRECTORY           serves until it is ended
-//!     baseline crypto OPERATION VALUES SECONDS  tokenizes or rehydrates values, one on each line of a file, on one core
-//!     baseline store ENGINE DIRECTORY ROWS      fills a store, then writes for a while for each line of standard input
+//!     baseline floor SOCKET DIRECTORY           serves until it is terminated
+//!     baseline crypto OPERATION VALUES SECONDS  tokenizes or rehydrates the values in a file, one per line, on one core
+//!     baseline store ENGINE DIRECTORY ROWS      fills a store, then writes for the seconds in each line of standard input
 
 mod crypto;
 mod floor;
 mod store;
 
-/// What any of it may end with.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
@@ -19,6 +18,6 @@ fn main() -> Outcome<()> {
         ["floor", socket, directory] => floor::run(socket.as_ref(), directory.as_ref()),
         ["crypto", operation, values, seconds] => crypto::run(operation, values.as_ref(), seconds.parse()?),
         ["store", engine, directory, rows] => store::run(engine, directory.as_ref(), rows.parse()?),
-        _ => Err("the first lines of benches/peers/baseline/main.rs have what this takes".into()),
+        _ => Err("invalid arguments; benches/peers/baseline/main.rs documents them".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The store alone: rows of a record's size made durable in groups of 1,000.
+//! The store alone: makes rows of a record's size durable in groups of 1,000.
 
 use std::{
     io::{self, BufRead},
@@ -14,13 +14,13 @@ use masker_types::engine::EngineKind;
 
 use crate::Outcome;
 
-/// Rows of a group: those of the largest batch that is measured.
+/// The rows in a group: the size of the largest measured batch.
 const GROUP: usize = 1_000;
-/// What the row of a record takes whose value is as long as those that `cargo xtask bench` mints.
+/// The size of a record's row for a value of the length that `cargo xtask bench` mints.
 const ROW_BYTES: usize = 150;
 
-/// Fills a store in an empty directory and says what it takes on the disk; then, for each line of standard input, makes
-/// rows durable for as many seconds as the line says, and prints how many in a second. Figures are lines of JSON.
+/// Fills a store in an empty directory and prints its size on disk. Then reads durations in seconds from standard input,
+/// one per line, writes rows for each duration, and prints the rows per second. Each result is one line of JSON.
 pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = open(engine, directory)?;
@@ -45,10 +45,10 @@ pub fn run(engine: &str, directory: &Path, rows: u64) -> Outcome<()> {
     })
 }
 
-/// The engines that `[vault] engine` knows.
+/// Opens a store with an engine, named as in `[vault] engine`.
 fn open(engine: &str, directory: &Path) -> Outcome<EmbeddedStore> {
     let known = EngineKind::CHOICES.into_iter().find(|(name, _)| *name == engine);
-    let (_, engine) = known.ok_or_else(|| format!("no engine is called `{engine}`"))?;
+    let (_, engine) = known.ok_or_else(|| format!("unknown engine `{engine}`"))?;
     Ok(EmbeddedStore::open(
         directory,
         StoreOptions { engine: masker::daemon::engines::driver(Some(engine), directory)?, ..StoreOptions::default() },
@@ -66,6 +66,6 @@ async fn group(store: &EmbeddedStore) -> Outcome<u64> {
     let changes = keys.into_iter().map(|key| RowChange::Put(key, vec![0xA5; ROW_BYTES])).collect();
     match store.apply(RowBatch { preconditions, changes }).await? {
         ApplyOutcome::Durable => Ok(GROUP as u64),
-        _ => Err("random keys met twice".into()),
+        _ => Err("a random key exists already".into()),
     }
 }

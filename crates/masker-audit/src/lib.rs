@@ -4,7 +4,7 @@
 //!   event can be changed, inserted or removed without the key.
 //! - [`AuditLog::record`] returns after the event is written and, if so configured, synced. Threads share one writer; one
 //!   thread of the log syncs, and another one exists while closed segments are compressed or removed.
-//! - [`verify`] checks a log offline; [`read`] queries it.
+//! - [`verify()`] checks a log offline; [`read()`] queries it.
 //!
 //! The chain cannot show that its last lines were removed. [`AuditLog::durable_head`] is therefore noted outside of the
 //! log, and [`AuditLog::open`] compares the log with it.

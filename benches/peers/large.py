@@ -1,4 +1,4 @@
-"""The parts that take long: a vault of ten million records beside one of a hundred thousand, and a rotation of it."""
+"""The long parts: a vault of ten million records compared with one of a hundred thousand, and a rotation."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ from process import Failed
 from servers import VAULT, Masker, StoreAlone
 
 SMALL = 100_000
-# Of the values that are asked for each vault has the same: fewer than the small one has records.
+# Both vaults contain all requested values, so a batch must be small enough for the small vault.
 BATCH_OF_SMALL = 250
 
 
 def growth(bench):
-    """A large vault and a small one under the same load in turn, and what the large one takes."""
+    """Compares a large and a small vault under the same load, and measures the memory, disk and start of the large one."""
     rows = {}
     for engine in bench.engines:
         large = bench.serve(Masker, engine, f"large-{engine}")
@@ -52,18 +52,18 @@ def growth(bench):
 
 
 def rotation(bench):
-    """A rotation of the large vault under load: what `cargo bench --bench rotation` says of it."""
+    """Runs `cargo bench --bench rotation`: a rotation of a large vault under load."""
     cargo = [os.environ.get("CARGO", "cargo"), "bench", "--locked", "--bench", "rotation", "--", str(bench.large_records)]
     bench.say(" ".join(cargo))
-    # It has a daemon of its own: a group is ended as a whole.
+    # The benchmark starts a daemon, so an error must terminate the whole process group.
     process = subprocess.Popen(cargo, cwd=bench.source, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        told, _ = process.communicate()
+        text, _ = process.communicate()
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
     if process.returncode:
-        raise Failed("the rotation's benchmark failed")
-    print(told, flush=True)
-    return {"rotation": {"title": f"a rotation of {bench.large_records:,} records on sled", "text": told}}
+        raise Failed("the rotation benchmark failed")
+    print(text, flush=True)
+    return {"rotation": {"title": f"a rotation of {bench.large_records:,} records on sled", "text": text}}

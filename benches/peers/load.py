@@ -1,5 +1,4 @@
-"""Load on a server, and its result: h2load, and `cargo xtask bench` where each request needs its own values, which h2load
-cannot make."""
+"""Load generators and their results: h2load, and `cargo xtask bench` for requests that differ, which h2load cannot send."""
 
 import json
 import re
@@ -9,17 +8,17 @@ from dataclasses import asdict, dataclass
 
 from process import Failed
 
-# The kind that `cargo xtask bench` gives its values, which are as long as addresses.
+# The entity kind of the values of `cargo xtask bench`, which have the length of an address.
 BENCH_KIND = "NAME"
 
 
 class Unanswered(Failed):
-    """A slice was over before its first answer was."""
+    """A slice ended before the first response."""
 
 
 @dataclass
 class Slice:
-    """What one server did while it was loaded. Times are in microseconds."""
+    """The result of one slice. Latencies are in microseconds."""
 
     values_per_second: float
     requests_per_second: float | None = None
@@ -33,7 +32,7 @@ class Slice:
 
 
 def h2load_command(server, path, body_file, connections, seconds, log):
-    """The generator's command line. It has one thread, and one request in flight on each connection."""
+    """Returns the command line of h2load: one thread, and one request in flight per connection."""
     command = ["h2load", "--h1", f"--clients={connections}", f"--duration={int(seconds * 1000)}ms", f"--data={body_file}"]
     command += [f"--header={name}: {value}" for name, value in server.headers.items()]
     command += ["--header=content-type: application/json"]
@@ -41,7 +40,7 @@ def h2load_command(server, path, body_file, connections, seconds, log):
 
 
 def h2load(bench, server, path, body_file, connections, values, seconds):
-    """Loads a server with one request, over and over."""
+    """Loads a server with one repeated request."""
     log = bench.data / "h2load.log"
     log.unlink(missing_ok=True)
     before = server.processor_seconds()
@@ -56,14 +55,14 @@ def h2load(bench, server, path, body_file, connections, values, seconds):
     if requests == 0:
         raise Unanswered(f"{server.name} answered no request of {values:,} values within {seconds} s")
     if succeeded != requests:
-        raise Failed(f"{server.name} answered {requests} requests, of which {succeeded} well:\n{done.stdout[-1000:]}")
+        raise Failed(f"{server.name} answered {requests} requests, but only {succeeded} successfully:\n{done.stdout[-1000:]}")
     starts, times = array("q"), array("q")
     with open(log, encoding="ascii") as file:
         for line in file:
             start, _, took = line.split("\t")
             starts.append(int(start))
             times.append(int(took))
-    # To the end of the last request that was answered: what was in flight when time was up is nobody's loss.
+    # Measured until the last response, so that requests in flight at the end do not lower the rate.
     elapsed = (max(map(int.__add__, starts, times)) - min(starts)) / 1e6
     times = sorted(times)
     at = lambda quantile: float(times[min(len(times) - 1, int(quantile * len(times)))])
@@ -79,7 +78,7 @@ def h2load(bench, server, path, body_file, connections, values, seconds):
 
 
 def xtask_bench(server, operation, policy, connections, batch, seconds, seed=None):
-    """Loads the daemon with `cargo xtask bench`, whose requests differ from each other."""
+    """Loads the daemon with `cargo xtask bench`, whose requests differ."""
     before = server.processor_seconds()
     command = [server.xtask, "bench", "--socket", server.socket, "--json", "--op", operation, "--policy", policy]
     command += ["--kind", BENCH_KIND, "--connections", connections, "--batch", batch, "--duration", max(1, int(seconds))]
@@ -97,14 +96,14 @@ def xtask_bench(server, operation, policy, connections, batch, seconds, seed=Non
         p50=measured["p50_ms"] * 1000,
         p99=measured["p99_ms"] * 1000,
         p999=measured["p999_ms"] * 1000,
-        # Known values are made known before the clock starts, and that costs, too.
+        # Except for mints, the CPU time would include the setup before the measurement.
         processor_seconds_per_million=used / measured["values"] * 1e6 if operation == "mint" else None,
         resident_bytes=server.resident_bytes(),
     )
 
 
 def crypto(bench, values, operation, seconds):
-    """The cryptography alone, on one core."""
+    """Measures the cryptography alone, on one core."""
     done = subprocess.run(
         [str(word) for word in (bench.baseline, "crypto", operation, values, seconds)],
         capture_output=True,

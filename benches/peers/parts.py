@@ -1,4 +1,4 @@
-"""The parts of a run: each starts the servers that it needs, measures, and gives its rows by their names."""
+"""The parts of a run. Each starts its servers, measures, and returns its rows by name."""
 
 import json
 import threading
@@ -7,34 +7,34 @@ import load
 from servers import STATELESS, VAULT, Floor, Masker, OpenBao, StoreAlone
 
 BATCH = 1_000
-# What OpenBao is tried with, to find the batch that suits it best.
+# The batch sizes among which OpenBao's fastest is chosen.
 BAO_BATCHES = (100, 300, 1_000, 3_000, 10_000)
 TRY_SECONDS = 3
-# The values that `cargo xtask bench` makes of it are known after their first time.
+# The seed of the values that the vault knows after `fill`.
 KNOWN_SEED = 1
 
 
 def values(count):
-    """Telephone numbers, each once."""
+    """Returns distinct telephone numbers."""
     return [f"+1415555{number:04}" for number in range(count)]
 
 
 def request_file(bench, name, body):
-    """A request's body as a file, which is how the generator takes it."""
+    """Writes a request body to a file for h2load."""
     file = bench.data / f"{name}.json"
     file.write_text(json.dumps(body, separators=(",", ":")))
     return file
 
 
 def case(bench, server, name, request, connections, count):
-    """A server under one request, as a function of seconds."""
+    """Returns a function that loads a server with one request for some seconds."""
     path, body = request
     file = request_file(bench, f"{server.name}-{name}", body)
     return lambda seconds: load.h2load(bench, server, path, file, connections, count, seconds)
 
 
 def floor(bench, masker, requests):
-    """The floor, with masker's own answers to these requests; and its paths by their names."""
+    """Starts the floor with masker's responses to these requests."""
     answers = {name: masker.ask("POST", *request) for name, request in requests.items()}
     return bench.serve(Floor, answers)
 
@@ -44,7 +44,7 @@ def plural(count, what):
 
 
 def single(bench):
-    """One value in a request, without the vault."""
+    """Measures requests of one value, without the vault."""
     masker, bao = bench.serve(Masker), bench.serve(OpenBao)
     one = values(1)
     requests = {"tokenize": masker.tokenize_request(one), "rehydrate": masker.rehydrate_request(one)}
@@ -64,7 +64,7 @@ def single(bench):
 
 
 def batch(bench):
-    """A thousand values in a request, without the vault; OpenBao with as many as suit it best."""
+    """Measures requests of 1,000 values without the vault, and OpenBao with its fastest batch size."""
     masker, bao = bench.serve(Masker), bench.serve(OpenBao)
     many = values(BATCH)
     requests = {"tokenize": masker.tokenize_request(many), "rehydrate": masker.rehydrate_request(many)}
@@ -86,7 +86,7 @@ def batch(bench):
 
 
 def best_batch(bench, bao, name):
-    """OpenBao under the batch that it does the most values in a second with, and what it did with each."""
+    """Returns the case of OpenBao's fastest batch size, and the rate of each size."""
     tried = {}
     cases = {}
     for size in BAO_BATCHES:
@@ -103,7 +103,7 @@ def best_batch(bench, bao, name):
 
 
 def known(bench):
-    """Values that the vault has, and their tokens, a thousand in a request, beside the same without the vault."""
+    """Measures requests of 1,000 known values or tokens, with and without the vault."""
     rows = {}
     stateless = bench.serve(Masker)
     for engine in bench.engines:
@@ -121,7 +121,7 @@ def known(bench):
 
 
 def known_case(server, operation, policy, size=BATCH):
-    """256 requests of different values, in turn, as `cargo xtask bench` makes them."""
+    """Returns a function that cycles through the 256 different requests of `cargo xtask bench`."""
     return lambda seconds: load.xtask_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED)
 
 
@@ -130,16 +130,16 @@ def mint_case(server, connections, size):
 
 
 def fill(bench, server, records, known=BATCH):
-    """So many records, at least: of the values that will be known, by so many a request, and of others."""
+    """Fills a vault with at least `records` records, including those of the known values in batches of `known`."""
     bench.say(f"{server.name}: filling with {records:,} records")
     load.xtask_bench(server, "tokenize", VAULT, 4, known, 1, seed=KNOWN_SEED)
     while (there := server.ask("GET", "/api/v1/vault/stats")[1]["records"]) < records:
-        # Some seconds at a time, and fewer when there is little left: a second of it is some ten thousand.
+        # One second writes tens of thousands of records, so the last steps are short.
         load.xtask_bench(server, "mint", VAULT, 4, BATCH, 10 if records - there > 500_000 else 1)
 
 
 def mints(bench):
-    """Values that the vault has not, durable when they are answered, beside what the store alone makes durable."""
+    """Measures durable mints of new values, compared with durable writes of the store alone."""
     rows = {}
     for engine in bench.engines:
         vault = bench.serve(Masker, engine, f"mints-{engine}")
@@ -156,7 +156,7 @@ def mints(bench):
 
 
 def metrics(bench):
-    """What requests feel of somebody who asks for metrics."""
+    """Measures the effect of metrics scrapes on requests."""
     masker = bench.serve(Masker)
     request = masker.tokenize_request(values(1))
     plain = case(bench, masker, "tokenize", request, 16, 1)
@@ -169,7 +169,7 @@ def metrics(bench):
 
 
 def scraped(server, run, seconds, often):
-    """A slice beside which metrics are asked for so often in a second."""
+    """Runs a slice while the metrics are scraped `often` times per second."""
     done = threading.Event()
     failures = []
 

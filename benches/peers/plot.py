@@ -1,8 +1,8 @@
-"""A plot of rates as multiples of OpenBao's, by hand: a few bars need no library."""
+"""Plots rates as multiples of OpenBao's. The SVG is written directly, because a few bars need no library."""
 
 from statistics import median
 
-# Row, its title, and what its baseline beside OpenBao is: the series, its name, and whether it is of a single core.
+# Row, title, and the upper bound: its series, its label, and whether the series used a single core.
 BARS = (
     ("single-tokenize-16", "tokenize, 1 value a request", "floor", "a server that does nothing", False),
     ("single-rehydrate-16", "rehydrate, 1 value a request", "floor", "a server that does nothing", False),
@@ -14,7 +14,7 @@ WIDTH, LEFT, BAR, GAP = 760, 230, 16, 22
 
 
 def svg(run):
-    """The plot of a run that has the rows of `BARS`."""
+    """Returns the plot of a run that has the rows of `BARS`."""
     groups = []
     for row, title, limit, limit_name, of_one_core in BARS:
         series = run["rows"][row]["series"]

@@ -1,4 +1,4 @@
-"""Servers as processes of this run's own: started, asked over their Unix socket, measured by /proc, and ended by their id."""
+"""Server processes: starts them, sends requests over their Unix sockets, reads /proc, and stops them by process id."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ STOP_SECONDS_MAX = 60
 
 
 class Failed(Exception):
-    """What a run ends with, to be told without a trace."""
+    """An error that ends the run and is reported without a traceback."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -28,8 +28,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Server:
-    """A server that listens at `self.socket`. Who derives from it sets `name`, `socket` and `headers`, and has `start`, which
-    spawns it, and `ready`."""
+    """A server that listens on `self.socket`. Subclasses set `name` and `socket`, and implement `start`, which calls `spawn`."""
 
     headers = {}
     ready_path = "/"
@@ -45,12 +44,12 @@ class Server:
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() - began > START_SECONDS_MAX:
                 self.stop()
-                raise Failed(f"{self.name} did not start; its log is {log}:\n{log.read_text()[-2000:]}")
+                raise Failed(f"failed to start {self.name}; its log is {log}:\n{log.read_text()[-2000:]}")
             time.sleep(0.005)
         self.started_in = time.monotonic() - began
 
     def ready(self):
-        """Whether it answers a request that any server answers."""
+        """Returns whether the server responds to a request."""
         try:
             self.ask("GET", self.ready_path)
         except OSError:
@@ -70,7 +69,7 @@ class Server:
         self.process = None
 
     def ask(self, method, path, body=None):
-        """One request on a connection of its own; the answer's header fields and its body, read as JSON where it is."""
+        """Sends one request on a new connection. Returns the header fields and the body, parsed if it is JSON."""
         connection = UnixConnection(self.socket)
         try:
             text = None if body is None else json.dumps(body, separators=(",", ":")).encode()
@@ -86,7 +85,7 @@ class Server:
             connection.close()
 
     def processor_seconds(self):
-        """Time on processors, of all threads, since it started."""
+        """Returns the CPU time of all threads since the start."""
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
@@ -96,4 +95,4 @@ class Server:
             for line in file:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1]) * 1024
-        raise Failed(f"{self.name} is gone")
+        raise Failed(f"{self.name} is not running")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures masker against OpenBao, against a server that does nothing, and against its own cryptography and store: on one
-machine, in one run, in turn, over Unix sockets. `make bench-peers` runs it, and RESULTS.md is what it writes.
+"""Compares masker with OpenBao, a minimal server, and its own cryptography and store: on one machine, in one run, in turn,
+over Unix sockets. `make bench-peers` runs this script, which writes RESULTS.md.
 
-Every run keeps its raw figures in a file of its own below the target directory, part by part. A table is made of one
-such file: what stands in one was measured in one run.
+Each run writes its raw figures to a new file below the target directory, after each part. A table is generated from a
+single file, so all its figures are from one run.
 """
 
 import argparse
@@ -36,11 +36,11 @@ HERE = Path(__file__).resolve().parent
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="the parts that take an hour, in the place of the others")
-    parser.add_argument("--quick", action="store_true", help="few, short slices and small vaults: to see that it works")
-    parser.add_argument("--only", metavar="PART,…", help="some parts: " + ", ".join([*PARTS, *LARGE_PARTS]))
+    parser.add_argument("--large", action="store_true", help="run the parts that take an hour, instead of the others")
+    parser.add_argument("--quick", action="store_true", help="use few, short slices and small vaults, as a smoke test")
+    parser.add_argument("--only", metavar="PART,…", help="run only these parts: " + ", ".join([*PARTS, *LARGE_PARTS]))
     parser.add_argument("--engines", default="sled,fjall", metavar="ENGINE,…", help="the engines of the vault (default: sled,fjall)")
-    parser.add_argument("--table", metavar="FILE", type=Path, help="measure nothing: write the table of this run's figures")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="do not measure: write the table of an earlier run's figures")
     return parser.parse_args()
 
 
@@ -48,12 +48,12 @@ def chosen(options):
     parts_of = PARTS | LARGE_PARTS if options.only else LARGE_PARTS if options.large else PARTS
     names = options.only.split(",") if options.only else list(parts_of)
     if unknown := [name for name in names if name not in parts_of]:
-        raise Failed(f"no part is called {', '.join(unknown)}")
+        raise Failed(f"unknown part: {', '.join(unknown)}")
     return {name: part for name, part in parts_of.items() if name in names}
 
 
 def measure(options):
-    """A run, and the file that has its figures."""
+    """Runs the chosen parts. Returns the run and the file with its figures."""
     sizes = (
         dict(rounds=3, seconds=1, records=300_000, large_records=300_000)
         if options.quick
@@ -85,12 +85,12 @@ def measure(options):
 
 
 def write(run, file, whole):
-    """The documents of a whole run; of any other, a table beside its figures."""
+    """Writes the documents of a complete run, or a table next to the figures of an incomplete one."""
     text = table.document(run, about.commands(run))
     if not whole:
         place = file.with_suffix(".md")
         place.write_text(text)
-        print(f"\n{table.targets_table(run)}\n\n-- not a whole run: its table is {place}")
+        print(f"\n{table.targets_table(run)}\n\n-- incomplete run: its table is {place}")
         return
     if "growth" in whole:
         (HERE / "RESULTS-large.md").write_text(text)
@@ -103,7 +103,7 @@ def write(run, file, whole):
 
 
 def main():
-    # Ended by a signal, it ends its servers as it does otherwise.
+    # SIGTERM raises SystemExit, so that the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     if options.table:

@@ -1,4 +1,4 @@
-"""The servers that are measured: masker, OpenBao, and the floor."""
+"""The measured servers: masker, OpenBao, the floor, and the store alone."""
 
 import base64
 import json
@@ -11,14 +11,14 @@ from process import Failed, Server
 KIDS = ("K_STATELESS", "K_HEALTHCARE", "K_PAYMENTS")
 KIND = "PHONE"
 STATELESS, VAULT = "stateless", "healthcare-default"
-# What OpenBao derives a value's key from; masker's requests have no context, which OpenBao does not allow.
+# OpenBao requires a context for its derived keys; masker's requests have none.
 CONTEXT = base64.b64encode(b"bench").decode()
 
 
 class Masker(Server):
-    """The daemon with its defaults, clients, limits and the audit log. Its vault stays when it is stopped."""
+    """The daemon with default settings, clients, limits and the audit log. Its vault persists after a stop."""
 
-    # Its socket is there before it serves; an answer is not.
+    # The socket accepts connections before the daemon is ready to serve requests.
     ready_path = "/api/v1/vault/stats"
 
     def __init__(self, bench, engine="sled", name="masker"):
@@ -31,7 +31,7 @@ class Masker(Server):
         self.root.mkdir()
         names = [f"MASKER_KEY_{kid}" for kid in KIDS] + ["MASKER_AUDIT_HMAC_KEY"]
         self.keys = {name: base64.b64encode(os.urandom(32)).decode() for name in names}
-        # The limits are more than is asked, so that they are kept count of and never met.
+        # The limits are enforced, but too high to be reached.
         vault = "" if engine == "sled" else f'[vault]\nengine = "{engine}"\n'
         (self.root / "masker.toml").write_text(
             f'[policy]\ndefault = "{STATELESS}"\n{vault}'
@@ -58,20 +58,20 @@ class Masker(Server):
         return "/api/v1/tokenize", {"policy": policy, "items": items}
 
     def rehydrate_request(self, values, policy=STATELESS):
-        """The tokens of these values, which come back as they were: that is tried here."""
+        """Returns a request with the tokens of these values, after checking that it gives the values back."""
         path, body = self.tokenize_request(values, policy)
         tokens = [result["token"] for result in self.ask("POST", path, body)[1]["results"]]
         path, body = "/api/v1/rehydrate", {"tokens": tokens}
         back = [result["value"] for result in self.ask("POST", path, body)[1]["results"]]
         if back != list(values):
-            raise Failed("masker did not give back what it was given")
+            raise Failed("masker did not return the original values")
         return path, body
 
 
 class OpenBao(Server):
-    """OpenBao on storage in memory, with a derived, convergent key: equal values have equal ciphertexts, as with masker.
+    """OpenBao with in-memory storage and a derived, convergent key: equal values have equal ciphertexts, as with masker.
 
-    It has no audit device, and its limits on JSON are lifted: both are to its advantage.
+    It has no audit device, and its JSON limits are raised. Both are to its advantage.
     """
 
     name = "OpenBao"
@@ -95,7 +95,7 @@ class OpenBao(Server):
         self.spawn([self.binary, "server", "-config", self.root / "openbao.hcl"], self.root / "log", environment)
         secrets = self.ask("PUT", "/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1})[1]
         self.ask("PUT", "/v1/sys/unseal", {"key": secrets["keys_base64"][0]})
-        # A throwaway server's: the generator takes header fields from its arguments alone.
+        # The token appears in h2load's arguments, which is acceptable for a temporary server.
         self.headers = {"X-Vault-Token": secrets["root_token"]}
         self.ask("POST", "/v1/sys/mounts/transit", {"type": "transit"})
         key = {"type": "aes256-gcm96", "derived": True, "convergent_encryption": True}
@@ -105,12 +105,12 @@ class OpenBao(Server):
         return "/v1/transit/encrypt/bench", self._body("plaintext", [base64.b64encode(v.encode()).decode() for v in values])
 
     def rehydrate_request(self, values):
-        """The ciphertexts of these values, which come back as they were: that is tried here."""
+        """Returns a request with the ciphertexts of these values, after checking that it gives the values back."""
         sealed = self._results("ciphertext", *self.tokenize_request(values))
         request = "/v1/transit/decrypt/bench", self._body("ciphertext", sealed)
         back = [base64.b64decode(text).decode() for text in self._results("plaintext", *request)]
         if back != list(values):
-            raise Failed("OpenBao did not give back what it was given")
+            raise Failed("OpenBao did not return the original values")
         return request
 
     @staticmethod
@@ -124,12 +124,12 @@ class OpenBao(Server):
 
 
 class Floor(Server):
-    """The floor: answers that were masker's, from memory."""
+    """The floor: a minimal server that sends recorded responses of masker's from memory."""
 
     name = "floor"
 
     def __init__(self, bench, answers):
-        """Answers by name: header fields and a body."""
+        """Writes the responses, given by name as header fields and a body, to files for the server."""
         self.binary = bench.baseline
         self.socket = bench.sockets / "floor.sock"
         self.directory = bench.data / "floor"
@@ -146,12 +146,12 @@ class Floor(Server):
         try:
             return super().ready()
         except Failed:
-            # It answers nothing but what it was given.
+            # An error status shows that the server is ready: it has a response for recorded paths only.
             return True
 
 
 class StoreAlone(Server):
-    """A store without a daemon, with rows of a record's size in it, which writes more when it is told to."""
+    """A store without a daemon, filled with rows of a record's size, that writes more rows on request."""
 
     def __init__(self, bench, engine, rows):
         self.name = f"{engine} alone"
@@ -171,5 +171,5 @@ class StoreAlone(Server):
     def _figures(self):
         line = self.process.stdout.readline()
         if not line:
-            raise Failed(f"{self.name} ended")
+            raise Failed(f"{self.name} exited unexpectedly")
         return json.loads(line)

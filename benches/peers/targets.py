@@ -1,11 +1,11 @@
-"""What masker is to reach, each as a number from two or more series of one row, or of two rows of one run."""
+"""The performance targets. Each is computed from the series of one or two rows of a run."""
 
 from dataclasses import dataclass
 from statistics import median
 from typing import Callable
 
 MEBIBYTE = 1 << 20
-# The store's cache of a default configuration, which memory is counted beside.
+# The default size of the store's cache, which the memory target excludes.
 CACHE_MEBIBYTES = 128
 
 
@@ -21,7 +21,7 @@ class Figures:
 
 @dataclass
 class Target:
-    """`reach` of the figures of `rows` is to be at least, or at most, `bound`."""
+    """A bound for the result of `reach`: a minimum, or a maximum if `at_most`."""
 
     what: str
     rows: tuple
@@ -33,11 +33,11 @@ class Target:
     def holds(self, reached):
         return reached <= self.bound if self.at_most else reached >= self.bound
 
-    def told(self, number):
+    def format(self, number):
         digits = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
         return f"{number:,.{digits}f}{self.unit}"
 
-    def told_bound(self):
+    def format_bound(self):
         return f"{'≤' if self.at_most else '≥'} {self.bound:g}{self.unit}"
 
 
@@ -46,7 +46,7 @@ def ratio(row, over, under, what="values_per_second"):
 
 
 def all_targets(engines, cores):
-    """In the order of the table. Those of rows that were not measured are left out there."""
+    """Returns all targets in the order of the table, which omits those that were not measured."""
     targets = []
     add = lambda *words, **more: targets.append(Target(*words, **more))
     for operation in ("tokenize", "rehydrate"):
@@ -76,7 +76,7 @@ def all_targets(engines, cores):
         reach = ratio(row, f"{name}, 64 connections", f"{name}, 1 connection")
         add(f"durable mints on {engine}, 1 value, 64 connections to 1", (row,), reach, 20)
     scraped = ratio("metrics", "masker, metrics asked for 1 × a second", "masker")
-    add("tokenize while metrics are asked for each second, to without", ("metrics",), scraped, 0.97)
+    add("tokenize with a scrape of the metrics every second, to without", ("metrics",), scraped, 0.97)
     for engine in engines:
         targets += large_targets(engine)
     return targets
@@ -89,12 +89,12 @@ def large_targets(engine):
     disk = lambda f: f.rows[facts]["bytes_on_disk"] / f.rows[facts]["bytes_on_disk_alone"]
     start = lambda f: f.rows[facts]["start_seconds"]
     targets = [
-        Target(f"memory on {engine} beside the cache", (facts,), beside, 400, at_most=True, unit=" MiB"),
+        Target(f"memory on {engine} without the cache", (facts,), beside, 400, at_most=True, unit=" MiB"),
         Target(f"disk on {engine}, to the store alone", (facts,), disk, 1.3, at_most=True),
         Target(f"start on {engine}", (facts,), start, 5, at_most=True, unit=" s"),
     ]
     for operation in ("tokenize", "rehydrate", "mint"):
         row = f"growth-{operation}-{engine}"
-        what = f"{operation} on {engine}, values a second in the large vault to in the small one"
+        what = f"{operation} on {engine}, values/s, large vault to small vault"
         targets.append(Target(what, (row,), ratio(row, large, small), 0.6))
     return targets

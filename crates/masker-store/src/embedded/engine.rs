@@ -126,10 +126,8 @@ impl Engine {
         }
         let outcome = self.with(|database| writer.commit(database, batch));
         writer.closed = outcome.as_ref().is_err_and(|error| !error.leaves_store_usable());
-        if let Ok(ApplyOutcome::Durable) = outcome {
-            if let Some(listener) = &writer.listener {
-                listener.committed(&batch.changes, writer.manifest.position);
-            }
+        if let (Ok(ApplyOutcome::Durable), Some(listener)) = (&outcome, &writer.listener) {
+            listener.committed(&batch.changes, writer.manifest.position);
         }
         outcome
     }

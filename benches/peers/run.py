@@ -96,9 +96,7 @@ def write(run, file, whole):
         (HERE / "RESULTS-large.md").write_text(text)
     else:
         (HERE / "RESULTS.md").write_text(text)
-        (SOURCE / "docs/peers.svg").write_text(plot.svg(run))
-        readme = SOURCE / "README.md"
-        readme.write_text(table.into_readme(readme.read_text(), run))
+        (HERE / "peers.svg").write_text(plot.svg(run))
     print(f"\n{table.targets_table(run)}")
 
 

@@ -1,4 +1,4 @@
-"""Writes RESULTS.md and the table of the README: the medians and ratios of a run."""
+"""Writes RESULTS.md: the medians and ratios of a run."""
 
 from statistics import median
 
@@ -95,13 +95,3 @@ def document(run, commands):
         f"`{run['command']}` generated this file. All figures are from one run.\n\n| | |\n|---|---|\n{about}\n\n## Targets\n\n{targets_table(run)}\n{setup}\n"
         f"{commands}\n\n## Figures\n\n{figures}\n"
     )
-
-
-def into_readme(readme, run):
-    """Returns the README with the table of targets between its markers."""
-    begin, end = "<!-- figures of benches/peers/RESULTS.md -->\n", "<!-- end -->"
-    before, found, rest = readme.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError("README.md does not contain the markers of the table")
-    return f"{before}{begin}{targets_table(run)}\n{end}{after}"

@@ -20,7 +20,7 @@ import large
 import parts
 import plot
 import table
-from bench import SOURCE, Bench, awake
+from bench import Bench, awake
 from process import Failed
 
 PARTS = {

@@ -72,7 +72,7 @@ fn migrates_a_vault_without_a_daemon() {
     assert!(code == Some(64) && stderr.contains("fjall or sled"), "{stderr}");
 
     let (code, report, stderr) = migrate(&site, &["--to", "fjall", "--json"]);
-    assert!(code == Some(0) && stderr.contains("`[vault] engine` is sled; set it to \"fjall\""), "{stderr}");
+    assert!(code == Some(0) && stderr.contains("`[vault] engine` is sled: set it to \"fjall\""), "{stderr}");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!((&report["engine"], &report["moved"]["from"]), (&"fjall".into(), &"sled".into()));
     assert!(report["moved"]["rows"].as_u64().is_some_and(|rows| rows >= 6), "{report}");
@@ -87,5 +87,5 @@ fn migrates_a_vault_without_a_daemon() {
     assert_eq!(client.tokens("PHONE", &phones()), tokens);
     daemon.stop();
     let (code, _, stderr) = migrate(&site, &["--to", "fjall"]);
-    assert!(code == Some(0) && stderr.contains("is one of fjall already"), "{stderr}");
+    assert!(code == Some(0) && stderr.contains("uses fjall already"), "{stderr}");
 }

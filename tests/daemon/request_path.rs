@@ -1,4 +1,4 @@
-//! The order in which a request is decided on: its head before its body, and its end whatever its client does.
+//! The order of a request's checks: its head before its body, and an operation that ends even if its client goes away.
 
 use std::{
     io::{ErrorKind, Read, Write},

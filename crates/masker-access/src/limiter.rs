@@ -210,7 +210,7 @@ impl Limiter {
         [CostBasis::Requests, CostBasis::Values, CostBasis::Operations].into_iter().find_map(|by| {
             let rules = RULES.iter().zip(usages).filter(|(rule, _)| rule.by == by);
             let statuses = rules.filter_map(|(rule, usage)| self.status(rule, usage, now));
-            // If as little is left of two, the one that takes longer to refill.
+            // On a tie, choose the one that takes longer to refill.
             statuses.min_by_key(|status| (status.remaining, Reverse(status.reset_seconds)))
         })
     }

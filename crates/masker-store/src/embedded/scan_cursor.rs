@@ -2,7 +2,7 @@
 
 use crate::{RowKey, RowPage};
 
-/// How far the work has come.
+/// The progress of the work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ScanCursor {
     Start,

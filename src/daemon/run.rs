@@ -168,11 +168,8 @@ async fn run(
         Ok(_) => {}
         Err(panicked) => error!(error = %panicked, "server task panicked"),
     }
-    if let Err(failed) = service.note_api_key_use().await {
-        warn!(error = %failed, "failed to store the last use of API keys");
-    }
     // What was acknowledged is durable already: a store that does not close in time loses nothing.
-    let closing = close(rotations, &vault, audit.as_deref());
+    let closing = close(&service, rotations, &vault, audit.as_deref());
     match timeout(Duration::from_secs(STOP_SECONDS_MAX - DRAIN_SECONDS_MAX - 1), closing).await {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(failed)) => warn!(error = %failed, "stopped; failed to close the vault"),
@@ -234,8 +231,16 @@ fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, location: Vau
     ServiceSettings { audit, timeouts, location, api_keys_per_workspace: config.access.api_keys_per_workspace as usize }
 }
 
-/// Closes the audit log and the vault once rotations have stopped.
-async fn close(rotations: JoinHandle<()>, vault: &Vault, audit: Option<&AuditLog>) -> Result<(), VaultError> {
+/// Stores the last use of API keys, then closes the audit log and the vault once rotations have stopped.
+async fn close(
+    service: &Service,
+    rotations: JoinHandle<()>,
+    vault: &Vault,
+    audit: Option<&AuditLog>,
+) -> Result<(), VaultError> {
+    if let Err(failed) = service.note_api_key_use().await {
+        warn!(error = %failed, "failed to store the last use of API keys");
+    }
     if let Err(panicked) = rotations.await {
         error!(error = %panicked, "rotation task panicked");
     }

@@ -70,6 +70,8 @@ pub(super) trait Output: Send + 'static {
 pub(super) struct SharedOutput<W> {
     pub(super) writer: W,
     waiting: Vec<WriteGroup>,
+    /// The flush thread has ended, so nothing is synced any more.
+    closed: bool,
 }
 
 /// Batches that threads have left to the one that writes.
@@ -130,7 +132,7 @@ impl<W: Output> Flusher<W> {
             sync,
             on_failure,
             queue: Mutex::new(WriteQueue { writing: false, batches: Vec::new() }),
-            output: Mutex::new(SharedOutput { writer, waiting: Vec::new() }),
+            output: Mutex::new(SharedOutput { writer, waiting: Vec::new(), closed: false }),
             sync_lock: Mutex::new(()),
             durable: Mutex::new(head),
             failure: Mutex::new(None),
@@ -222,6 +224,13 @@ impl<W: Output> Flusher<W> {
     pub(super) fn stop(&self) {
         lock(&self.signal).stop = true;
         self.wake.notify_one();
+    }
+
+    /// Fails the requests that wait for a sync, now and from now on. Call this after [`Flusher::run`] has returned.
+    pub(super) fn close(&self) {
+        let mut output = self.output();
+        output.closed = true;
+        complete_all(output.waiting.drain(..), false);
     }
 
     /// Returns whether [`Flusher::stop`] was called.
@@ -369,6 +378,7 @@ impl<W: Output> Flusher<W> {
         let behind = output.writer.bytes_unsynced() > AUDIT_UNSYNCED_BYTES_SOFT_MAX;
         match self.sync {
             SyncPolicy::Every(_) if !behind => group.complete(true),
+            SyncPolicy::Always | SyncPolicy::Every(_) if output.closed => group.complete(false),
             SyncPolicy::Always | SyncPolicy::Every(_) => output.waiting.push(group),
         }
         let first_unsynced = !self.unsynced.swap(true, Ordering::AcqRel);

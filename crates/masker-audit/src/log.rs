@@ -123,7 +123,7 @@ impl AuditLog {
     }
 
     /// Syncs everything, writes the head of the chain to the program's log, and ends the threads. Events that are recorded
-    /// later are written but not synced.
+    /// later are written but not synced, so [`AuditLog::record`] fails where it would wait for a sync.
     pub async fn close(&self) {
         let threads = lock(&self.threads).take();
         let state = self.state.clone();

@@ -38,6 +38,7 @@ impl LogThreads {
         if self.flush.join().is_err() {
             tracing::error!("a thread of the audit log panicked");
         }
+        state.flusher.close();
         self.maintenance.join();
         let segment = state.flusher.output().writer.segment().map(|name| name.to_string()).unwrap_or_default();
         log_chain_head(&state.flusher.durable_head(), &segment, "the audit log ends");

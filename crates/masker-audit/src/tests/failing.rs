@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::super::{
-    AuditError, AuditEvent, AuditLog, AuditOperation, EventQuery, OnFailure, chain::claimed_sequence,
-    file::InjectedFaults, read, test_support::*,
+    AuditError, AuditEvent, AuditLog, AuditOperation, AuditOptions, EventQuery, OnFailure, SyncPolicy,
+    chain::claimed_sequence, file::InjectedFaults, read, test_support::*,
 };
 
 fn faults(log: &AuditLog) -> Arc<InjectedFaults> {
@@ -181,6 +181,22 @@ fn a_log_that_is_closed_during_a_failure_is_whole() {
     drop(log);
     assert_eq!(verify_all(folder.path()).unwrap().events, 3);
     assert!(open(options(folder.path()), None, &ManualClock::new()).notes.is_empty());
+}
+
+#[test]
+fn a_closed_log_does_not_promise_a_sync() {
+    for (sync, recorded) in
+        [(SyncPolicy::Always, Err(AuditError::Unavailable)), (SyncPolicy::Every(Duration::from_millis(1)), Ok(()))]
+    {
+        let folder = scratch();
+        let log = open(AuditOptions { sync, ..options(folder.path()) }, None, &ManualClock::new()).log;
+        runtime().block_on(async {
+            log.close().await;
+            let late = tokio::time::timeout(Duration::from_secs(10), try_record(&log));
+            assert_eq!(late.await.expect("the log never answers"), recorded);
+        });
+        assert_eq!(operations(folder.path()), ["segment.opened", "rehydrate"]);
+    }
 }
 
 #[test]

@@ -289,7 +289,9 @@ impl<'k> ChainVerifier<'k> {
             (None, Some(opened)) => opened.previous,
             (None, None) => return Err(LineError::Headless),
         };
-        let (expected, found) = (previous.sequence + 1, fields.seq);
+        // Nothing is verified yet, so the number can be any.
+        let expected = previous.sequence.checked_add(1).ok_or(LineError::Malformed)?;
+        let found = fields.seq;
         if found != expected {
             return Err(if found > expected {
                 LineError::Missing { expected, found }

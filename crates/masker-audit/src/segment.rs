@@ -57,8 +57,8 @@ impl SegmentName {
         let (time, number) = text.strip_prefix(PREFIX)?.split_once('-')?;
         let begun = DateTime::strptime(TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
         let name = SegmentName { number: number.parse().ok()?, begun };
-        // Each name has one text only.
-        (name.number > 0 && name.to_string() == text).then_some(name)
+        // Each name has one text only, and a next one.
+        ((1..u64::MAX).contains(&name.number) && name.to_string() == text).then_some(name)
     }
 
     /// Returns the path of the uncompressed file.

@@ -147,7 +147,7 @@ pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead
     match (source, log.removed_before) {
         (LogSource::Directory(_), Some(before)) if !verifier.removal_announced => {
             let why = LineError::Beheaded { before: before.sequence };
-            Err(InvalidLine { file: first.path.clone(), line: 1, sequence: Some(before.sequence + 1), why }.into())
+            Err(InvalidLine { file: first.path.clone(), line: 1, sequence: before.sequence.checked_add(1), why }.into())
         }
         _ => Ok(log),
     }
@@ -220,7 +220,7 @@ impl LogVerifier<'_> {
     }
 
     fn invalid_line(&self, file: &LogFile, line: u64, why: LineError) -> InvalidLine {
-        let sequence = self.chain.head().map(|head| head.sequence + 1);
+        let sequence = self.chain.head().and_then(|head| head.sequence.checked_add(1));
         InvalidLine { file: file.path.clone(), line, sequence, why }
     }
 
@@ -263,7 +263,7 @@ fn explain(why: LineError, lines: &mut SegmentLines<'_>, later: &[LogFile]) -> i
     // Lines that cannot be read do not change the result for this one.
     while let Ok(NextLine::Line) = lines.next(&mut text) {
         let sequence = claimed_sequence(&text);
-        if first && sequence == Some(expected + 1) {
+        if first && sequence.and_then(|sequence| sequence.checked_sub(1)) == Some(expected) {
             return Ok(LineError::Changed);
         }
         if !may_follow {

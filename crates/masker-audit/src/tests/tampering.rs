@@ -224,3 +224,26 @@ fn finds_every_changed_byte_of_a_compressed_segment_that_changes_its_text() {
         assert!(verify_all(folder.path()).is_err(), "{length} bytes");
     }
 }
+
+#[test]
+fn the_largest_number_of_an_unverified_line_is_no_overflow() {
+    let folder = scratch();
+    let file = folder.path().join("renamed.jsonl");
+    let zeros = "0".repeat(64);
+    // The lines are forged: their hashes match no key.
+    let opening = |previous: u64| {
+        format!(
+            "{{\"event\":{{\"detail\":{{\"previous\":\"{previous}:{zeros}\",\"segment\":1,\"unresolved_break\":false}},\
+             \"op\":\"segment.opened\",\"seq\":1,\"time\":\"t\"}},\"hash\":\"{zeros}\"}}\n"
+        )
+    };
+    let why = |previous: u64| {
+        fs::write(&file, opening(previous).repeat(2)).unwrap();
+        match verify(&LogSource::Files(vec![file.clone()]), &key(), None) {
+            Err(VerifyError::Failing(invalid)) => invalid.why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(why(u64::MAX), LineError::Malformed);
+    assert_eq!(why(u64::MAX - 1), LineError::Reordered { expected: u64::MAX, found: 1 });
+}

@@ -34,7 +34,11 @@ pub(super) enum CommandError {
     #[error("failed to read standard input: {0}")]
     Input(#[source] io::Error),
     #[error("failed to write standard output: {0}")]
-    Output(#[from] io::Error),
+    Output(#[source] io::Error),
+    #[error("failed to use the terminal: {0}")]
+    Terminal(#[source] io::Error),
+    #[error("failed to start the runtime: {0}")]
+    Runtime(#[source] io::Error),
     #[error("{text}")]
     Refused {
         /// Whether the caller lacks a permission.
@@ -62,6 +66,7 @@ impl CommandError {
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
+            CommandError::Terminal(_) | CommandError::Runtime(_) => Exit::Error,
         }
     }
 

@@ -52,10 +52,10 @@ pub fn run(command: ClientCommand, global: &Global, host: HostEnvironment<'_>, o
     let outcome = threads
         .enable_all()
         .build()
-        .map_err(CommandError::Output)
+        .map_err(CommandError::Runtime)
         .and_then(|runtime| runtime.block_on(commands::run(command, &mut ctx)));
     // Results that a failed command has produced are written too.
-    let flushed = ctx.output.flush().map_err(CommandError::Output);
+    let flushed = ctx.output.flush();
     match outcome.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,
         Err(error) if error.is_broken_pipe() => Exit::Done,

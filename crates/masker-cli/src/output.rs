@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::args::Global;
+use super::{args::Global, context::CommandError};
 
 /// The output of a command, in the format that the options select.
 pub(super) struct Output {
@@ -47,28 +47,28 @@ impl Output {
     }
 
     /// Writes a JSON value on a line.
-    pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> io::Result<()> {
-        serde_json::to_writer(&mut self.results, value)?;
-        self.results.write_all(b"\n")
+    pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CommandError> {
+        serde_json::to_writer(&mut self.results, value).map_err(|error| CommandError::Output(error.into()))?;
+        self.bytes(b"\n")
     }
 
     /// Writes a line. On a terminal, control characters except tabs are escaped, because a value could move the cursor.
-    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn line(&mut self, text: &str) -> Result<(), CommandError> {
         if self.terminal {
-            self.results.write_all(printable(text, "\t").as_bytes())?;
+            self.bytes(printable(text, "\t").as_bytes())?;
         } else {
-            self.results.write_all(text.as_bytes())?;
+            self.bytes(text.as_bytes())?;
         }
-        self.results.write_all(b"\n")
+        self.bytes(b"\n")
     }
 
     /// Writes bytes unchanged.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.results.write_all(bytes)
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        self.results.write_all(bytes).map_err(CommandError::Output)
     }
 
     /// Writes rows under a header. Tabs and line breaks in cells are escaped.
-    pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    pub(super) fn table(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), CommandError> {
         let rows = rows.into_iter().map(|row| row.iter().map(|cell| printable(cell, "")).collect::<Vec<_>>());
         if self.terminal {
             let mut table = Table::new();
@@ -76,17 +76,18 @@ impl Output {
             for column in table.column_iter_mut() {
                 column.set_padding((0, 2));
             }
-            return writeln!(self.results, "{}", table.trim_fmt());
+            return self.bytes(format!("{}\n", table.trim_fmt()).as_bytes());
         }
         for row in rows {
-            writeln!(self.results, "{}", row.join("\t"))?;
+            self.bytes(row.join("\t").as_bytes())?;
+            self.bytes(b"\n")?;
         }
         Ok(())
     }
 
     /// Writes the buffered results.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.results.flush()
+    pub(super) fn flush(&mut self) -> Result<(), CommandError> {
+        self.results.flush().map_err(CommandError::Output)
     }
 
     /// Writes a note to standard error, unless `--quiet` is given.

@@ -207,7 +207,7 @@ impl ValueRun<'_, '_> {
         Ok(self.ctx.output.flush()?)
     }
 
-    fn show_one(&mut self, outcome: &impl LineOutcome) -> io::Result<()> {
+    fn show_one(&mut self, outcome: &impl LineOutcome) -> Result<(), CommandError> {
         let output = &mut self.ctx.output;
         let line = match outcome.line() {
             Ok(line) => line,

@@ -1,6 +1,6 @@
 //! `masker doctor`: examines this host's installation, asks the daemon, and prints the findings.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use masker_client::{Client, ClientError};
 use serde::Serialize;
@@ -95,7 +95,7 @@ fn skip_if_refused(id: &'static str, findings: Result<Vec<Finding>, ClientError>
     }
 }
 
-fn show(report: &DoctorReport<'_>, ctx: &mut CommandContext<'_>) -> io::Result<()> {
+fn show(report: &DoctorReport<'_>, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let colored = ctx.environment().setting("NO_COLOR").is_none();
     let quiet = ctx.output.is_quiet();
     let output = &mut ctx.output;

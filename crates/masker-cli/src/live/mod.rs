@@ -53,15 +53,15 @@ pub(super) async fn run(args: &StatusArgs, ctx: &mut CommandContext<'_>) -> Resu
     // A daemon that cannot be reached is an error, as in any other command.
     let first = sampler.sample().await?;
     let mut screen = Screen::open()?;
-    let mut signals =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let on = |kind| signal(kind).map_err(CommandError::Runtime);
+    let mut signals = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let (sender, mut samples) = mpsc::channel(CHANNEL_CAPACITY);
     let mut actions = read_actions();
     let mut polling = pin!(poll_samples(&mut sampler, interval, sender));
     let mut state = LiveState { socket: shown, ..LiveState::default() };
     state.update(Ok(first));
     loop {
-        screen.0.draw(|frame| draw(frame, &state.view()))?;
+        screen.0.draw(|frame| draw(frame, &state.view())).map_err(CommandError::Terminal)?;
         tokio::select! {
             () = &mut polling => return Ok(Exit::Done),
             _ = signals.0.recv() => return Ok(Exit::Done),
@@ -72,7 +72,7 @@ pub(super) async fn run(args: &StatusArgs, ctx: &mut CommandContext<'_>) -> Resu
             action = actions.recv() => match action {
                 Some(Ok(UserAction::Redraw)) => {}
                 Some(Ok(UserAction::Quit)) | None => return Ok(Exit::Done),
-                Some(Err(error)) => return Err(CommandError::Output(error)),
+                Some(Err(error)) => return Err(CommandError::Terminal(error)),
             },
         }
     }
@@ -169,8 +169,8 @@ impl LiveState {
 struct Screen(DefaultTerminal);
 
 impl Screen {
-    fn open() -> io::Result<Self> {
-        ratatui::try_init().map(Screen)
+    fn open() -> Result<Self, CommandError> {
+        ratatui::try_init().map(Screen).map_err(CommandError::Terminal)
     }
 }
 

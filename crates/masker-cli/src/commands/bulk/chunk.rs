@@ -210,7 +210,9 @@ impl Chunk {
         self.failures.sort_by_key(|failure| failure.row);
         let mut filled = GapFillers(filled.into_iter());
         let text = match self.layout {
-            OutputLayout::Table(dialect) => dialect.write(self.cells(), |at| filled.next_at(at))?,
+            OutputLayout::Table(dialect) => {
+                dialect.write(self.cells(), |at| filled.next_at(at)).map_err(CommandError::Output)?
+            }
             OutputLayout::Lines => self.lines(filled),
         };
         let text = WipedBytes::from(text);

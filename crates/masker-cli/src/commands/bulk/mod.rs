@@ -161,7 +161,7 @@ impl BulkRun<'_> {
         }
         match read_error {
             Some(error) => Err(CommandError::Input(error)),
-            None => Ok(self.write_header()?),
+            None => self.write_header(),
         }
     }
 
@@ -179,7 +179,7 @@ impl BulkRun<'_> {
         Ok(())
     }
 
-    fn write_header(&mut self) -> io::Result<()> {
+    fn write_header(&mut self) -> Result<(), CommandError> {
         self.output.bytes(&std::mem::take(&mut self.header))
     }
 

@@ -53,7 +53,7 @@ impl<R: Read> TableReader<R> {
         let dialect = TableDialect { delimiter, crlf, width: row.len() };
         let mut written = if input.byte_order_mark { BYTE_ORDER_MARK.to_vec() } else { Vec::new() };
         if header {
-            written.extend(dialect.write(row.iter(), |_| None)?);
+            written.extend(dialect.write(row.iter(), |_| None).map_err(CommandError::Output)?);
         }
         Ok(TableReader { reader, plan, dialect, columns, row, waiting: waiting && !header, header: written })
     }

@@ -23,6 +23,8 @@ use masker_core::export::{ExportError, ExportHeader, PREFIX_BYTES};
 
 /// The path that means standard input or standard output.
 const STANDARD: &str = "-";
+/// The error of an export whose header is incomplete.
+const CUT_SHORT: ExportError = ExportError::Damaged("it ends within its header");
 
 /// The header of an export.
 #[derive(Serialize)]
@@ -57,17 +59,28 @@ impl ExportDescription {
         }
     }
 
-    /// Reads the header of an export.
-    fn read(mut source: impl Read) -> Result<Self, CommandError> {
-        let invalid = |error: ExportError| CommandError::Other(error.to_string());
-        let cut_short = |error: io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => invalid(ExportError::Damaged("it ends within its header")),
-            _ => CommandError::Input(error),
+    /// Describes the export that begins with these bytes. Returns `None` if its header is incomplete.
+    ///
+    /// # Errors
+    /// The header is invalid.
+    fn parse(beginning: &[u8]) -> Result<Option<Self>, ExportError> {
+        let Some((prefix, rest)) = beginning.split_first_chunk() else { return Ok(None) };
+        let fields = rest.get(..ExportHeader::fields_bytes(prefix)?);
+        fields.map(|fields| ExportHeader::parse_fields(fields).map(|header| Self::of(&header))).transpose()
+    }
+
+    /// Reads the header of an export from `source`, which is the file at `path` or standard input.
+    fn read(mut source: impl Read, path: &Path) -> Result<Self, CommandError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => invalid_export(path, &CUT_SHORT),
+            _ if path == Path::new(STANDARD) => CommandError::Input(error),
+            _ => read_error(path, &error),
         };
+        let invalid = |error: ExportError| invalid_export(path, &error);
         let mut prefix = [0; PREFIX_BYTES];
-        source.read_exact(&mut prefix).map_err(cut_short)?;
+        source.read_exact(&mut prefix).map_err(failed)?;
         let mut fields = vec![0; ExportHeader::fields_bytes(&prefix).map_err(invalid)?];
-        source.read_exact(&mut fields).map_err(cut_short)?;
+        source.read_exact(&mut fields).map_err(failed)?;
         Ok(Self::of(&ExportHeader::parse_fields(&fields).map_err(invalid)?))
     }
 
@@ -108,7 +121,8 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     let mut target = if to_standard_output { None } else { Some(ExportTarget::open(&args.output, args.force)?) };
     let mut download = ctx.download("/api/v1/vault/export").await?;
     let progress = Progress::bytes(None, "exported", &ctx.output);
-    // The beginning is kept until the header is complete.
+    let invalid = |error: ExportError| CommandError::Other(format!("the daemon sent no valid export: {error}"));
+    // Kept until the header is complete.
     let mut beginning = Vec::new();
     let mut description = None;
     let mut bytes = 0;
@@ -121,15 +135,11 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
         progress.advance(piece.len() as u64);
         if description.is_none() {
             beginning.extend_from_slice(&piece);
-            description = ExportDescription::read(beginning.as_slice()).ok();
+            description = ExportDescription::parse(&beginning).map_err(invalid)?;
         }
     }
     progress.finish();
-    let description = match description {
-        Some(description) => description,
-        // The file is complete now, so this reports what is wrong with its header.
-        None => ExportDescription::read(beginning.as_slice())?,
-    };
+    let description = description.ok_or(CUT_SHORT).map_err(invalid)?;
     if let Some(target) = target {
         target.persist(args.force)?;
     }
@@ -219,7 +229,7 @@ pub(super) async fn import(args: &ImportArgs, ctx: &mut CommandContext<'_>) -> R
         (Box::new(io::stdin()), None)
     } else {
         // A file that is not an export is rejected before it is sent.
-        ExportDescription::read(open()?)?;
+        ExportDescription::read(open()?, &args.file)?;
         let file = open()?;
         let length = file.metadata().map_err(|error| read_error(&args.file, &error))?.len();
         (Box::new(file), Some(length))
@@ -240,12 +250,17 @@ fn read_error(path: &Path, error: &io::Error) -> CommandError {
     CommandError::Other(format!("failed to read {}: {error}", path.display()))
 }
 
+fn invalid_export(path: &Path, error: &ExportError) -> CommandError {
+    let source = if path == Path::new(STANDARD) { "standard input".into() } else { path.to_string_lossy() };
+    CommandError::Other(format!("{source}: {error}"))
+}
+
 /// `masker vault inspect`.
 pub(super) fn inspect(file: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
     let description = if file == Path::new(STANDARD) {
-        ExportDescription::read(io::stdin())?
+        ExportDescription::read(io::stdin(), file)?
     } else {
-        ExportDescription::read(File::open(file).map_err(|error| read_error(file, &error))?)?
+        ExportDescription::read(File::open(file).map_err(|error| read_error(file, &error))?, file)?
     };
     let output = &mut ctx.output;
     if output.is_json() {
@@ -284,4 +299,48 @@ fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), Command
         output.note("erased records were skipped: use --restore-erased to restore them");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use masker_core::{
+        crypto::{Fingerprint, export::SALT_BYTES},
+        export::HeaderKey,
+    };
+    use masker_types::kind::Kid;
+
+    fn header() -> Vec<u8> {
+        let (kid, fingerprint) = (Kid::parse("K").unwrap(), Fingerprint::from_bytes([3; 8]));
+        let keys = vec![HeaderKey { kid, fingerprint, records: 7, wrapped: None }];
+        ExportHeader { vault_id: [1; 16], created_at_ms: 2, salt: [0; SALT_BYTES], keys }.encode()
+    }
+
+    #[test]
+    fn a_header_is_incomplete_up_to_its_last_byte_and_invalid_from_its_first() {
+        let header = header();
+        for length in 0..header.len() {
+            assert!(ExportDescription::parse(&header[..length]).is_ok_and(|found| found.is_none()), "{length} bytes");
+        }
+        let rest = [&header[..], b"payload"].concat();
+        assert_eq!(ExportDescription::parse(&rest).unwrap().unwrap().records(), 7);
+        assert_eq!(ExportDescription::parse(&[b'?'; PREFIX_BYTES]).err(), Some(ExportError::Foreign));
+    }
+
+    #[test]
+    fn errors_of_a_file_name_it() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk failed"))
+            }
+        }
+        let message = |error: Option<CommandError>| error.unwrap().to_string();
+        let (file, standard) = (Path::new("a.export"), Path::new(STANDARD));
+        assert_eq!(message(ExportDescription::read(Broken, file).err()), "failed to read a.export: the disk failed");
+        let of_standard = "failed to read standard input: the disk failed";
+        assert_eq!(message(ExportDescription::read(Broken, standard).err()), of_standard);
+        let short = message(ExportDescription::read(&header()[..40], file).err());
+        assert!(short.starts_with("a.export: ") && short.contains("within its header"), "{short}");
+    }
 }

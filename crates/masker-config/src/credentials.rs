@@ -21,7 +21,7 @@ use masker_types::kind::Kid;
 use name::SecretPurpose;
 pub use name::is_secret_name;
 pub use problems::{CredentialProblem, CredentialProblems};
-use problems::{ProblemCollector, printable};
+use problems::{ProblemCollector, ProblemSubject, printable};
 use sources::{CredentialFile, SecretLocation};
 pub use sources::{KeySources, OriginKind, SecretOrigin};
 
@@ -87,7 +87,7 @@ impl CredentialSurvey {
             let key = match location {
                 SecretLocation::Variable => {
                     let variable = purpose.variable();
-                    environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
+                    environment.get(&variable).and_then(|value| findings.parse(purpose, &variable, value.as_bytes()))
                 }
                 location => findings.read(purpose, &location),
             };
@@ -107,7 +107,7 @@ impl Credentials {
     /// Reads only the key of the audit chain, for a command that needs no other.
     ///
     /// # Errors
-    /// All problems of that key.
+    /// All problems, except those of another key.
     pub fn audit_key(environment: &Environment) -> Result<Option<SecretKey>, CredentialProblems> {
         let mut findings = ProblemCollector::default();
         let location =
@@ -115,12 +115,13 @@ impl Credentials {
         let variable = SecretPurpose::Audit.variable();
         let key = match location {
             None => None,
-            Some(SecretLocation::Variable) => {
-                environment.get(&variable).and_then(|value| findings.parse(&variable, value.as_bytes()))
-            }
+            Some(SecretLocation::Variable) => environment
+                .get(&variable)
+                .and_then(|value| findings.parse(SecretPurpose::Audit, &variable, value.as_bytes())),
             Some(location) => findings.read(SecretPurpose::Audit, &location),
         };
-        findings.problems.retain(|problem| problem.source.contains(&variable));
+        let (audit, directory) = (ProblemSubject::from(SecretPurpose::Audit), ProblemSubject::Directory);
+        findings.problems.retain(|problem| [audit, directory].contains(&problem.subject));
         findings.into_result().map(|_| key)
     }
 }
@@ -166,7 +167,7 @@ impl ProblemCollector {
                 if named && open_to_others {
                     self.warn(format!("{source} can be read by other users than its owner: run `chmod 0400` on it"));
                 }
-                self.parse(&source, &bytes)
+                self.parse(purpose, &source, &bytes)
             }
             // The variable stays, while the file exists only during a rotation.
             Err(KeyFileError::NotFound) if named && matches!(purpose, SecretPurpose::Key(_, Role::Old)) => {
@@ -174,18 +175,19 @@ impl ProblemCollector {
                 None
             }
             Err(why) => {
-                self.report(source, why.to_string());
+                self.report(purpose, source, why.to_string());
                 None
             }
         }
     }
 
-    fn parse(&mut self, source: &str, text: &[u8]) -> Option<SecretKey> {
+    fn parse(&mut self, purpose: SecretPurpose, source: &str, text: &[u8]) -> Option<SecretKey> {
         if text.trim_ascii().is_empty() {
-            self.report(source, "is empty: set it to 32 bytes in base64, or remove it");
+            self.report(purpose, source, "is empty: set it to 32 bytes in base64, or remove it");
             return None;
         }
-        SecretKey::parse_base64(text).map_err(|error: SecretKeyError| self.report(source, error.to_string())).ok()
+        let report = |error: SecretKeyError| self.report(purpose, source, error.to_string());
+        SecretKey::parse_base64(text).map_err(report).ok()
     }
 
     /// Checks that an old key has an active key, and that the two differ. The keyring compares the keys that are kept.
@@ -193,14 +195,16 @@ impl ProblemCollector {
         let read = |kid, role| keys.iter().find(|key| (key.kid, key.role) == (kid, role));
         let purposes = keys.iter().map(|key| (key.kid, key.role)).chain(kept.iter().copied());
         for (kid, _) in purposes.filter(|(_, role)| *role == Role::Old) {
-            let (active_name, old_name) =
-                (SecretPurpose::Key(kid, Role::Active).variable(), SecretPurpose::Key(kid, Role::Old).variable());
-            let reported = self.problems.iter().any(|problem| problem.source.contains(&active_name));
+            let (active, old) = (SecretPurpose::Key(kid, Role::Active), SecretPurpose::Key(kid, Role::Old));
+            let (active_name, old_name) = (active.variable(), old.variable());
+            let reported = self.problems.iter().any(|problem| problem.subject == active.into());
             match (read(kid, Role::Active), read(kid, Role::Old)) {
-                (Some(active), Some(old)) if active.key.ct_eq(&old.key) => {
-                    self.report(old_name, format!("is the same key as {active_name}: a rotation needs a new key"));
+                (Some(active), Some(replaced)) if active.key.ct_eq(&replaced.key) => {
+                    let message = format!("is the same key as {active_name}: a rotation needs a new key");
+                    self.report(old, old_name, message);
                 }
                 (None, _) if !reported && !kept.contains(&(kid, Role::Active)) => self.report(
+                    old,
                     old_name,
                     format!("is set and {active_name} is not: an old key needs the active key that replaced it"),
                 ),

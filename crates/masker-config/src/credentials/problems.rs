@@ -2,13 +2,33 @@
 
 use std::{ffi::OsStr, fmt};
 
+use super::name::SecretPurpose;
+
 /// Why a secret cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialProblem {
+    pub(super) subject: ProblemSubject,
     /// The variable or the file.
     pub source: String,
     /// The problem and what to do about it. The text continues after the name of the source.
     pub message: String,
+}
+
+/// The secrets that a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProblemSubject {
+    /// One secret.
+    Secret(SecretPurpose),
+    /// A key whose name is invalid.
+    MisnamedKey,
+    /// All secrets of the credentials directory.
+    Directory,
+}
+
+impl From<SecretPurpose> for ProblemSubject {
+    fn from(purpose: SecretPurpose) -> Self {
+        ProblemSubject::Secret(purpose)
+    }
 }
 
 impl fmt::Display for CredentialProblem {
@@ -38,8 +58,14 @@ pub(super) struct ProblemCollector {
 
 impl ProblemCollector {
     /// Adds a problem.
-    pub(super) fn report(&mut self, source: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(CredentialProblem { source: source.into(), message: message.into() });
+    pub(super) fn report(
+        &mut self,
+        subject: impl Into<ProblemSubject>,
+        source: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        let (subject, source, message) = (subject.into(), source.into(), message.into());
+        self.problems.push(CredentialProblem { subject, source, message });
     }
 
     /// Adds a warning.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     name::{GRACE_DAYS, SecretName, SecretPurpose},
-    problems::{ProblemCollector, printable},
+    problems::{ProblemCollector, ProblemSubject, printable},
 };
 use crate::environment::Environment;
 use masker_core::crypto::SecretKey;
@@ -96,14 +96,14 @@ impl KeySources {
                 SecretName::Secret(purpose) => (purpose, VariableSource::Secret),
                 SecretName::Path(purpose) => (purpose, file(purpose, value, findings)),
                 SecretName::Malformed(why) => {
-                    findings.report(printable(name), why);
+                    findings.report(ProblemSubject::MisnamedKey, printable(name), why);
                     continue;
                 }
                 SecretName::Foreign => continue,
             };
             if variables.insert(purpose, variable).is_some() {
                 let name = purpose.variable();
-                findings.report(name.clone(), format!("and {name}_FILE are both set: keep one of them"));
+                findings.report(purpose, name.clone(), format!("and {name}_FILE are both set: keep one of them"));
                 variables.insert(purpose, VariableSource::Unusable);
             }
         }
@@ -144,12 +144,12 @@ impl KeySources {
 fn file(purpose: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -> VariableSource {
     let variable = || format!("{}_FILE", purpose.variable());
     if path.is_empty() {
-        findings.report(variable(), "is empty: set it to the path of a key file, or remove it");
+        findings.report(purpose, variable(), "is empty: set it to the path of a key file, or remove it");
         return VariableSource::Unusable;
     }
     // As a path, the key would appear in messages and stay in memory.
     if SecretKey::parse_base64(path.as_bytes()).is_ok() {
-        findings.report(variable(), "contains a key instead of a path: leave `_FILE` out of its name");
+        findings.report(purpose, variable(), "contains a key instead of a path: leave `_FILE` out of its name");
         return VariableSource::Unusable;
     }
     VariableSource::File(PathBuf::from(path))
@@ -167,7 +167,7 @@ fn credentials(
         Ok(names) => names,
         Err(error) => {
             let source = format!("{CREDENTIALS_DIRECTORY} ({})", directory.display());
-            return findings.report(source, format!("cannot be listed: {error}"));
+            return findings.report(ProblemSubject::Directory, source, format!("cannot be listed: {error}"));
         }
     };
     names.sort();
@@ -176,10 +176,13 @@ fn credentials(
         match SecretName::parse(&name) {
             SecretName::Secret(purpose) => drop(locations.insert(purpose, SecretLocation::Credential(path))),
             SecretName::Path(purpose) => findings.report(
+                purpose,
                 CredentialFile(&path).to_string(),
                 format!("is a file already: put the key into a file with the name {}", purpose.variable()),
             ),
-            SecretName::Malformed(why) => findings.report(CredentialFile(&path).to_string(), why),
+            SecretName::Malformed(why) => {
+                findings.report(ProblemSubject::MisnamedKey, CredentialFile(&path).to_string(), why);
+            }
             SecretName::Foreign if name == GRACE_DAYS => findings.warn(format!(
                 "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
                 CredentialFile(&path)

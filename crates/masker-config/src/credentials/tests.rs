@@ -166,6 +166,26 @@ fn reports_every_problem_and_no_value() {
     }
 }
 
+#[test]
+fn a_problem_of_one_key_hides_none_of_another_whose_name_begins_alike() {
+    let texts = problems(&[("MASKER_KEY_CARE_OLD", ONE), ("MASKER_KEY_CARE_HOME", "broken")]);
+    assert_eq!(texts.len(), 2, "{texts:#?}");
+    assert!(texts[1].starts_with("MASKER_KEY_CARE_OLD is set and MASKER_KEY_CARE is not"), "{texts:#?}");
+}
+
+#[test]
+fn the_audit_key_alone_fails_for_its_own_problems_and_those_of_the_directory() {
+    let audit_key = |variables: &[(&str, &str)]| {
+        let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Credentials::audit_key(&environment).map(|key| key.is_some()).map_err(|problems| problems.to_string())
+    };
+    assert_eq!(audit_key(&[("MASKER_KEY_K", "broken"), ("MASKER_KEY_lower", ONE)]), Ok(false));
+    let broken = audit_key(&[("MASKER_AUDIT_HMAC_KEY", "broken")]);
+    assert!(broken.is_err_and(|text| text.starts_with("MASKER_AUDIT_HMAC_KEY ")));
+    let listed = audit_key(&[("CREDENTIALS_DIRECTORY", "/nonexistent")]);
+    assert!(listed.is_err_and(|text| text.starts_with("CREDENTIALS_DIRECTORY (/nonexistent) cannot be listed")));
+}
+
 fn set(path: &str, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(path, text).unwrap();

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use nix::unistd::{Uid, User};
+use tokio::task::spawn_blocking;
+
 use super::{
     Service,
     context::RequestContext,
@@ -36,7 +39,9 @@ pub(super) fn routes() -> Vec<Route> {
 )]
 async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) -> Outcome {
     let (peer, principal) = (ctx.caller.peer(), ctx.caller.principal());
-    let uid = nix::unistd::Uid::from_raw(peer.uid());
+    let uid = Uid::from_raw(peer.uid());
+    // Blocks: the user database may be on the network.
+    let user = spawn_blocking(move || User::from_uid(uid)).await;
     let given = &principal.grant.scopes;
     let mut scopes: BTreeMap<String, bool> =
         Scope::ALL.iter().map(|scope| (scope.to_string(), given.allows(*scope))).collect();
@@ -44,7 +49,7 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
     Reply::json(&WhoAmI {
         name: principal.name.clone(),
         // A user without a name, or a user database that cannot be read, is no reason to fail.
-        user: nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name),
+        user: user.ok().and_then(Result::ok).flatten().map(|user| user.name),
         uid: peer.uid(),
         workspace: principal.credential.as_ref().map(|credential| credential.workspace.clone()),
         key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str().to_owned()),

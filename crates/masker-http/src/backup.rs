@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Service,
-    context::RequestContext,
+    context::{ConnectionInfo, RequestContext},
     input::Input,
     operation::{Outcome, Reply},
     problem::Problem,
@@ -63,7 +63,15 @@ async fn vault_export(
     _input: &Input,
 ) -> Outcome {
     let exporting = service.vault.export(&permit, service.location.vault_id).await?;
-    let sending = ExportStream { exporting, id: ctx.id, bytes: 0, ended: false, audit: service.audit.clone() };
+    let sending = ExportStream {
+        exporting,
+        id: ctx.id,
+        bytes: 0,
+        ended: false,
+        audit: service.audit.clone(),
+        runtime: Handle::current(),
+        connection: Arc::clone(&ctx.connection),
+    };
     Ok(Reply::streamed(StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync(), OCTETS))
 }
 
@@ -128,7 +136,12 @@ struct ExportStream {
     id: RequestId,
     bytes: u64,
     ended: bool,
+    /// `None` once the end is recorded, or without an audit log.
     audit: Option<Arc<AuditLog>>,
+    /// The daemon's main runtime, which outlives that of the connection.
+    runtime: Handle,
+    /// Keeps the slot until the end is recorded, so that a stop waits for the record.
+    connection: Arc<ConnectionInfo>,
 }
 
 impl ExportStream {
@@ -147,7 +160,10 @@ impl ExportStream {
                 // The client takes an export for whole with its last chunk, which must not be sent before its event is recorded.
                 let Some(log) = self.audit.take() else { return Ok(None) };
                 let recorded = record_end(&log, self.id, "ok", bytes, Some((records, tombstones))).await;
-                recorded.map(|()| None).map_err(io::Error::other)
+                recorded.map(|()| None).map_err(|failed| {
+                    log_unrecorded(self.id, &failed);
+                    io::Error::other(failed)
+                })
             }
             Err(failed) => {
                 self.ended = true;
@@ -164,16 +180,20 @@ impl Drop for ExportStream {
         if !self.ended {
             warn!(request_id = self.id.as_str(), bytes = self.bytes, "export cut short; an import will refuse it");
         }
-        // Taken already if the export ended well.
-        if let (Some(log), Ok(runtime)) = (self.audit.take(), Handle::try_current()) {
-            let (id, bytes) = (self.id, self.bytes);
-            runtime.spawn(async move {
+        if let Some(log) = self.audit.take() {
+            let (id, bytes, connection) = (self.id, self.bytes, Arc::clone(&self.connection));
+            self.runtime.spawn(async move {
                 if let Err(failed) = record_end(&log, id, "incomplete", bytes, None).await {
-                    error!(request_id = id.as_str(), error = %failed, "failed to record an export's end in the audit log");
+                    log_unrecorded(id, &failed);
                 }
+                drop(connection);
             });
         }
     }
+}
+
+fn log_unrecorded(id: RequestId, failed: &AuditError) {
+    error!(request_id = id.as_str(), error = %failed, "failed to record an export's end in the audit log");
 }
 
 /// Records how the export ended that a request began.

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -326,5 +327,21 @@ fn an_operation_whose_connection_ends_is_completed_and_recorded_once() {
                 assert!(polls < 1_000, "{name}: it does not end");
             }
         }
+    });
+}
+
+#[test]
+fn an_export_that_is_cut_short_is_recorded_before_its_slot_is_free() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let fixture = Fixture::new().await;
+        let (id, operation) = fixture.begin(&Method::POST, "/api/v1/vault/export", "", "").await;
+        let response = operation.await.response;
+        // The runtime of a connection may have ended by now.
+        thread::spawn(move || drop(response)).join().expect("no panic");
+        fixture.settled().await;
+        let events = fixture.events(&id);
+        let ends: Vec<&Value> = events.iter().filter(|event| event["op"] == "vault.exported").collect();
+        assert!(matches!(ends[..], [end] if end["outcome"] == "incomplete"), "{events:?}");
     });
 }

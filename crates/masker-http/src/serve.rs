@@ -17,6 +17,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntGauge;
 use tokio::{
     net::{UnixListener, UnixStream},
     runtime::Handle,
@@ -150,7 +151,7 @@ async fn connection(
         }
         Err(failed) => return warn!(error = %failed, "connection refused: its peer is unknown"),
     };
-    service.metrics.http.connections.inc();
+    let _counted = CountedConnection::new(service.metrics.http.connections.clone());
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
     let progress = Arc::new(ConnectionProgress::default());
@@ -216,7 +217,6 @@ async fn connection(
         }
     })
     .await;
-    service.metrics.http.connections.dec();
     match ended {
         Ok(()) => trace!("connection ended"),
         // Clients may send nonsense or go away: this is nothing for an operator to look into.
@@ -224,11 +224,27 @@ async fn connection(
     }
 }
 
+/// Counts as an open connection until it is dropped, also by a panic.
+struct CountedConnection(IntGauge);
+
+impl CountedConnection {
+    fn new(connections: IntGauge) -> Self {
+        connections.inc();
+        CountedConnection(connections)
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Service {
     /// Answers a request: admits it on its head, reads its body, and runs its operation.
     ///
     /// # Errors
-    /// Only if the operation's task was cancelled, which happens when the daemon stops.
+    /// The operation's task was cancelled, which happens when the daemon stops, or recording its end panicked.
     async fn respond(
         self: &Arc<Self>,
         connection: &Arc<ConnectionInfo>,
@@ -273,4 +289,23 @@ impl Service {
 /// Announces that nothing is read after this answer.
 fn close_after(response: &mut Response<AnswerBody>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_panics_is_no_longer_counted() {
+        let connections = IntGauge::new("connections", "of the test").unwrap();
+        let counted = connections.clone();
+        let panicked = catch_unwind(move || {
+            let _counted = CountedConnection::new(counted);
+            panic!("expected by the test");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(connections.get(), 0);
+    }
 }

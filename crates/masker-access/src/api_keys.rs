@@ -19,6 +19,8 @@ const LAST_USE_AGE_MS: u64 = 1_000;
 #[derive(Default)]
 pub struct ApiKeys {
     snapshot: ArcSwap<Snapshot>,
+    /// Held while a snapshot is made from the one before.
+    changing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -61,6 +63,7 @@ impl ApiKeys {
 
     /// Adds a key, or replaces the key with the same id. The vault must have stored it before.
     pub fn put(&self, key: ApiKey) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load();
         let before = current.by_id.get(key.id());
         let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
@@ -194,6 +197,8 @@ impl UseTracker {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use rand::{SeedableRng, rngs::ChaCha20Rng};
 
     use super::*;
@@ -249,6 +254,24 @@ mod tests {
         assert!(in_flight.is_revoked());
         assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
         assert_eq!(keys.active_in("default", NOW), 0);
+    }
+
+    #[test]
+    fn loses_no_key_of_threads_that_add_some_at_once() {
+        const THREADS: u64 = 4;
+        const KEYS: u64 = 50;
+        let (keys, begin) = (ApiKeys::default(), Barrier::new(THREADS as usize));
+        thread::scope(|scope| {
+            for number in 0..THREADS {
+                let (keys, begin) = (&keys, &begin);
+                scope.spawn(move || {
+                    let made: Vec<ApiKey> = (0..KEYS).map(|seed| key(number * KEYS + seed)).collect();
+                    begin.wait();
+                    made.into_iter().for_each(|key| keys.put(key));
+                });
+            }
+        });
+        assert_eq!(keys.list().len() as u64, THREADS * KEYS);
     }
 
     #[test]

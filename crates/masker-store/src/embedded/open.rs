@@ -143,8 +143,13 @@ impl OpenContext<'_> {
         }
         if self.options.accept_loss {
             let lost = commits_lost(&manifest, &witness).filter(|_| manifest.vault_id == witness.vault_id());
-            // A row that lacks a piece fails the check, and is a loss as well.
-            let sound = engine.check().is_ok_and(|checked| checked.sound);
+            let sound = match engine.check() {
+                Ok(checked) => checked.sound,
+                // A row that lacks a piece is a loss as well.
+                Err(error) if error.is_damage() => false,
+                // What the disk or the engine failed to read may be there.
+                Err(error) => return Err(self.engine()(error)),
+            };
             return match lost {
                 Some(0) if sound => self.first_commit(engine, Some(witness), None),
                 _ => self.start_epoch(engine, witness.position(), lost.unwrap_or(0)),
@@ -335,3 +340,6 @@ impl Drop for ScratchFolder {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,6 +117,7 @@ impl<S: Store> PendingApply<'_, S> {
 impl<S: Store> Drop for PendingApply<'_, S> {
     fn drop(&mut self) {
         if !self.ended {
+            tracing::warn!("a write to the vault was abandoned; reads bypass the row cache until the daemon restarts");
             self.cache.bypass();
         }
     }

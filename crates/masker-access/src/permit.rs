@@ -9,7 +9,7 @@ use masker_types::{
     kind::{EntityKind, Kid},
 };
 
-/// An operation that requires a scope. Sealed: there is one operation for each scope.
+/// An operation that requires a scope. Sealed: there is at most one operation for each scope.
 pub trait Operation: sealed::Sealed {
     /// The scope that allows it.
     const SCOPE: Scope;

@@ -40,7 +40,8 @@ impl Input {
         }
     }
 
-    /// Returns the length of the body that was announced; `None` where it was not. A body that was read counts.
+    /// Returns the announced length of the body, in bytes: `None` if none was announced, and `Some(0)` once the body was
+    /// read.
     pub(super) fn announced_bytes(&self) -> Option<u64> {
         self.unread.as_ref().map_or(Some(0), |body| body.size_hint().exact())
     }

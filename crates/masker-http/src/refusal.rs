@@ -151,7 +151,8 @@ impl Service {
 }
 
 /// Returns status and date if these bytes are an answer of hyper's own: a head with a 4xx status and without the request
-/// id that every other answer has. No body looks like one: JSON has no such line ends in it.
+/// id that every other answer has. No part of a body looks like one: JSON and metrics do not have such line ends, and an
+/// export is encrypted.
 fn automatic(bytes: &[u8]) -> Option<(StatusCode, &str)> {
     let head = bytes.strip_suffix(b"\r\n\r\n")?;
     let (version, rest) = head.split_at_checked("HTTP/1.1 ".len())?;

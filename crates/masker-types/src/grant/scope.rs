@@ -59,8 +59,8 @@ impl Scope {
         matches!(self, Scope::Tokenize | Scope::Rehydrate | Scope::Lookup | Scope::Rewrap | Scope::Forget)
     }
 
-    /// Returns whether the scope concerns the whole daemon, both live and test data. No credential of the test mode can
-    /// have it.
+    /// Returns whether the scope allows changing or exporting what live and test data share: keys, policies, API keys, the
+    /// vault. No credential of the test mode can have it, though it can have scopes that only read such facts.
     pub const fn is_administrative(self) -> bool {
         matches!(self, Scope::KeysAdmin | Scope::VaultAdmin | Scope::PoliciesReload | Scope::ApiKeysAdmin)
     }

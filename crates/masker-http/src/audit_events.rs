@@ -7,10 +7,9 @@ use super::{
     Service,
     context::RequestContext,
     input::Input,
-    maintenance::parse_time,
     operation::{Outcome, Reply},
     problem::Problem,
-    query::QueryParameters,
+    query::{QueryParameters, parse_time},
     route::{Route, route},
 };
 use masker_access::{AuditRead, Permit};

@@ -10,9 +10,9 @@ use super::{
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply},
+    policies::required_policy,
     problem::Problem,
     route::{Route, route},
-    values::required_policy,
 };
 use masker_access::{Permit, VaultAdmin, VaultRead};
 use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};

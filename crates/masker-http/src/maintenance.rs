@@ -1,6 +1,5 @@
 //! The vault as a whole: its counts, checking it, and making it smaller.
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::info;
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     input::Input,
     operation::{Outcome, Reply},
     problem::Problem,
+    query::parse_time,
     route::{Route, route},
 };
 use masker_access::{Permit, VaultAdmin, VaultRead};
@@ -209,15 +209,6 @@ fn purge_filter(request: &PurgeRequest<'_>) -> Result<PurgeFilter, Problem> {
     }
 }
 
-/// Parses a time, or a date, which is its first moment in UTC.
-pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
-    if text.len() == "2025-01-31".len() {
-        let day: Date = text.parse().ok()?;
-        return Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    }
-    text.parse().ok()
-}
-
 impl From<PurgeError> for Problem {
     fn from(failed: PurgeError) -> Self {
         match failed {
@@ -237,27 +228,6 @@ impl From<CompactError> for Problem {
                               second copy of the vault: the daemon's log says why there was none";
                 Problem { cause: Some(failed.to_string()), ..Problem::new(Code::VaultUnavailable, detail) }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_time;
-
-    #[test]
-    fn a_day_begins_at_midnight_in_utc() {
-        for (text, expected) in [
-            ("2025-01-31", Some("2025-01-31T00:00:00Z")),
-            ("2025-01-31T12:00:00Z", Some("2025-01-31T12:00:00Z")),
-            ("2025-01-31T12:00:00+02:00", Some("2025-01-31T10:00:00Z")),
-            ("2025-02-30", None),
-            ("2025-01-31T12:00:00", None),
-            ("yesterday", None),
-            ("20250131", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_time(text).map(|time| time.to_string()).as_deref(), expected, "{text}");
         }
     }
 }

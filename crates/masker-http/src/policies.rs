@@ -39,6 +39,15 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
+/// Returns the policy of a request, unless there is none.
+pub(super) fn required_policy(policy: Option<&Policy>) -> Result<&Policy, Problem> {
+    policy.ok_or_else(|| {
+        let detail =
+            "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";
+        Problem::new(Code::PolicyUnknown, detail)
+    })
+}
+
 /// List the policies in force.
 #[utoipa::path(
     get,

@@ -1,7 +1,9 @@
-//! The query of a URL: names that the route knows, each once at most. Errors quote nothing of it.
+//! The query of a URL: names that the route knows, each once at most; and times in it. Errors quote nothing of it.
 //!
 //! `serde_urlencoded` and axum's `Query` read `+` as a space, which breaks times with an offset, and their errors quote
 //! the request.
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::problem::Problem;
 use masker_types::error_code::Code;
@@ -57,6 +59,15 @@ impl QueryParameters {
     }
 }
 
+/// Parses a time, or a date, which is its first moment in UTC.
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
+    if text.len() == "2025-01-31".len() {
+        let day: Date = text.parse().ok()?;
+        return Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    }
+    text.parse().ok()
+}
+
 fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::RequestInvalid, detail)
 }
@@ -87,7 +98,7 @@ fn decode(text: &str) -> Option<String> {
 mod tests {
     use std::sync::LazyLock;
 
-    use super::QueryParameters;
+    use super::{QueryParameters, parse_time};
 
     fn names() -> &'static [String] {
         static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["since".to_owned(), "limit".to_owned()]);
@@ -124,6 +135,22 @@ mod tests {
         }
         for query in ["", "limit=1"] {
             assert_eq!(refusal(query, &[]), "this route takes no query: everything goes in the body");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_in_utc() {
+        for (text, expected) in [
+            ("2025-01-31", Some("2025-01-31T00:00:00Z")),
+            ("2025-01-31T12:00:00Z", Some("2025-01-31T12:00:00Z")),
+            ("2025-01-31T12:00:00+02:00", Some("2025-01-31T10:00:00Z")),
+            ("2025-02-30", None),
+            ("2025-01-31T12:00:00", None),
+            ("yesterday", None),
+            ("20250131", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_time(text).map(|time| time.to_string()).as_deref(), expected, "{text}");
         }
     }
 }

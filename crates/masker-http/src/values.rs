@@ -8,6 +8,7 @@ use super::{
     erasure_receipt::ErasureReceipt,
     input::Input,
     operation::{Outcome, Reply},
+    policies::required_policy,
     problem::Problem,
     route::{Route, route},
 };
@@ -16,7 +17,6 @@ use masker_api::{
     Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenizeRequest,
     TokenizeResult,
 };
-use masker_core::policy::Policy;
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
 use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
@@ -247,15 +247,6 @@ fn check_item_count(items: usize) -> Result<(), Problem> {
     }
     let detail = format!("a request has at most {ITEMS_PER_REQUEST_MAX} items; split it");
     Err(Problem::new(Code::RequestTooLarge, detail))
-}
-
-/// Returns the policy of a request, unless there is none.
-pub(super) fn required_policy(policy: Option<&Policy>) -> Result<&Policy, Problem> {
-    policy.ok_or_else(|| {
-        let detail =
-            "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";
-        Problem::new(Code::PolicyUnknown, detail)
-    })
 }
 
 fn value_inputs<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {

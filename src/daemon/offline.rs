@@ -8,7 +8,7 @@ use masker_store::embedded::{self, Migrated};
 use masker_types::engine::EngineKind;
 
 /// The operations, for the command line: its crate must not depend on the engines.
-pub const OFFLINE: OfflineTools = OfflineTools { recorded_audit_head, migrate };
+pub const OFFLINE: OfflineTools = OfflineTools { recorded_audit_head, vault_entries: embedded::vault_entries, migrate };
 
 fn migrate(
     data_dir: &Path,

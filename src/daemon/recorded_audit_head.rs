@@ -5,7 +5,7 @@ use std::{path::Path, thread};
 use masker_audit::ChainHead;
 use masker_store::{
     RowKey, Store,
-    embedded::{EmbeddedStore, StoreOptions},
+    embedded::{EmbeddedStore, StoreOptions, vault_exists},
     record::AuditHeadRow,
 };
 
@@ -18,7 +18,7 @@ const CACHE_BYTES: u64 = 1024 * 1024;
 /// There is no vault, it belongs to another user, or a daemon has it open.
 pub fn recorded_audit_head(data_dir: &Path) -> Result<Option<ChainHead>, String> {
     // Opening a vault that does not exist would create one.
-    if !data_dir.join("witness").exists() {
+    if !vault_exists(data_dir) {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
     let engine = super::engines::driver(None, data_dir)?;

@@ -1,7 +1,7 @@
 //! Operations on a vault that no daemon has open. The command line cannot open a vault: the program that runs it
 //! supplies these functions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use masker_audit::ChainHead;
 use masker_types::engine::EngineKind;
@@ -12,6 +12,8 @@ use serde::{Serialize, Serializer};
 pub struct OfflineTools {
     /// Reads the audit log's head that the vault has recorded.
     pub recorded_audit_head: ReadAuditHead,
+    /// Returns the paths at which the vault in this data directory has its data. They need not exist.
+    pub vault_entries: fn(&Path) -> Vec<PathBuf>,
     /// Moves the vault to another engine.
     pub migrate: Migrate,
 }

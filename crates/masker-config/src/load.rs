@@ -14,6 +14,7 @@ use super::{
 };
 use masker_core::keyring::GraceAction;
 use masker_types::{
+    audit::AUDIT_DIRECTORY,
     engine::EngineKind,
     limits::{BODY_SECONDS_DEFAULT, HEAD_SECONDS_DEFAULT, SESSION_RETENTION_DAYS_DEFAULT, WRITE_STALL_SECONDS_DEFAULT},
 };
@@ -114,7 +115,7 @@ impl Overrides<'_> {
                 write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_DEFAULT),
                 socket_group: settings.socket_group,
             },
-            audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join("audit")))?),
+            audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join(AUDIT_DIRECTORY)))?),
             vault: VaultConfig {
                 data_dir: data_dir?,
                 engine: engine.or(settings.engine),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The name of the audit log's directory in the data directory, unless the configuration names another.
+pub const AUDIT_DIRECTORY: &str = "audit";
+
 /// When events become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncPolicy {

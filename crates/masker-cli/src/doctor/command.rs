@@ -32,7 +32,8 @@ pub(crate) async fn run(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandErr
         Err(CommandError::Invalid(faults)) => Err(faults),
         Err(failed) => return Err(failed),
     };
-    let input = DoctorInput { host: ctx.host(), config: config.as_ref(), serving, root: Path::new("/") };
+    let (root, vault_entries) = (Path::new("/"), ctx.offline.vault_entries);
+    let input = DoctorInput { host: ctx.host(), config: config.as_ref(), serving, root, vault_entries };
     let mut findings = doctor::examine(&input);
     findings.extend(daemon_findings);
     let count = |status| findings.iter().filter(|finding| finding.status == status).count();

@@ -172,6 +172,7 @@ mod tests {
                 config: Err(&masker_config::Config::reload_access(Path::new("/nonexistent")).unwrap_err()),
                 serving: false,
                 root: root.path(),
+                vault_entries: |_| Vec::new(),
             },
             &InstalledUnits::default(),
         );

@@ -22,7 +22,7 @@ mod socket;
 mod units;
 mod vault;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::finding::{Finding, Severity};
 use self::{keys::KeyFacts, units::InstalledUnits};
@@ -40,6 +40,8 @@ pub struct DoctorInput<'a> {
     pub serving: bool,
     /// The root of the host's files: `/`.
     pub root: &'a Path,
+    /// Returns the paths at which the vault in a data directory has its data.
+    pub vault_entries: fn(&Path) -> Vec<PathBuf>,
 }
 
 /// Runs every check that needs no daemon. Blocks while it reads the newest part of the audit log.
@@ -51,7 +53,8 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
     findings.extend(environment::judge(&environment::gather(input.root, &keys), &installed));
     if let Ok(config) = input.config {
         let runs_as = installed.runs_as(input.host.uid);
-        let vault = vault::gather(&config.vault.data_dir, &config.audit.path);
+        let entries = (input.vault_entries)(&config.vault.data_dir);
+        let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
         let audit = audit::gather(config, &keys, input.serving);
         findings.extend(policies::judge(&policies::gather(config), &keys, input.serving));
         findings.extend(socket::judge(&socket::gather(&config.server), &config.server));

@@ -1,6 +1,10 @@
 //! The data directory. Its database is not opened.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 
@@ -11,7 +15,7 @@ use super::{
     free_space::{self, FreeSpace},
     units::ServiceUser,
 };
-use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
+use masker_types::limits::STORE_COMPACTION_ROOM_BYTES_MIN;
 
 /// Maximum number of files that are counted.
 const FILES_MAX: usize = 100_000;
@@ -28,8 +32,8 @@ pub(super) struct VaultFacts {
     room: Result<FreeSpace, String>,
 }
 
-/// Examines the directory and its files, except those of the audit log.
-pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
+/// Examines the directory and its `entries`, without the files of the audit log.
+pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultFacts {
     let mut vault = VaultFacts {
         directory: PathStatus::at(path),
         size: 0,
@@ -37,8 +41,7 @@ pub(super) fn gather(path: &Path, audit: &Path) -> VaultFacts {
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
     };
     // The daemon refuses a data directory that contains anything else.
-    let own = EngineKind::CHOICES.map(|(engine, _)| path.join(engine)).into_iter().chain([path.join("witness")]);
-    let mut pending: Vec<_> = own.collect();
+    let mut pending = entries;
     let mut files = 0;
     while let Some(next) = pending.pop().filter(|_| files < FILES_MAX) {
         let Ok(found) = fs::symlink_metadata(&next) else { continue };
@@ -96,14 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn counts_the_files_of_the_engine_and_the_witness() {
+    fn counts_the_files_of_the_vault_without_those_of_the_audit_log() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("sled/blobs")).unwrap();
         fs::write(folder.path().join("sled/blobs/db"), vec![1; 8_192]).unwrap();
         fs::write(folder.path().join("witness"), vec![1; 4_096]).unwrap();
-        fs::create_dir_all(folder.path().join("audit")).unwrap();
-        fs::write(folder.path().join("audit/audit-1"), vec![1; 65_536]).unwrap();
-        let vault = gather(folder.path(), &folder.path().join("audit"));
+        for audit in ["audit", "sled/audit"].map(|audit| folder.path().join(audit)) {
+            fs::create_dir_all(&audit).unwrap();
+            fs::write(audit.join("audit-1"), vec![1; 65_536]).unwrap();
+        }
+        let entries = ["sled", "fjall", "witness"].map(|entry| folder.path().join(entry)).to_vec();
+        let vault = gather(folder.path(), entries, &folder.path().join("sled/audit"));
         assert_eq!(vault.size, 12_288);
         assert!(vault.newest.is_some_and(|newest| newest.duration_until(Timestamp::now()).as_secs().abs() < 600));
     }

@@ -46,6 +46,6 @@ pub use self::{
     open_error::StoreOpenError,
     options::StoreOptions,
     panics::{EnginePanic, catch_panic},
-    paths::files_under,
+    paths::{files_under, vault_entries, vault_exists},
     store::EmbeddedStore,
 };

@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use masker_types::engine::EngineKind;
+use masker_types::{audit::AUDIT_DIRECTORY, engine::EngineKind};
 
 use super::open_error::StoreOpenError;
 
@@ -96,7 +96,7 @@ impl VaultPaths {
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            let ours = ["lock", "witness", "witness.new", "rehearsal", "lost+found", "audit"].map(OsString::from);
+            let ours = ["lock", "witness", "witness.new", "rehearsal", "lost+found", AUDIT_DIRECTORY].map(OsString::from);
             let databases =
                 self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
             if databases.into_iter().any(|database| database.file_name() == Some(&name)) {
@@ -108,6 +108,18 @@ impl VaultPaths {
         }
         Ok(None)
     }
+}
+
+/// Returns the paths at which a vault in this directory has its data: the witness and the database of each engine.
+pub fn vault_entries(data_dir: &Path) -> Vec<PathBuf> {
+    let paths = VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() };
+    let databases = paths.for_each_engine().map(|paths| paths.database());
+    [paths.witness()].into_iter().chain(databases).collect()
+}
+
+/// Returns whether this directory has a vault. To open one that does not exist would create it.
+pub fn vault_exists(data_dir: &Path) -> bool {
+    vault_entries(data_dir).iter().any(|entry| entry.exists())
 }
 
 /// A lock on the data directory, held until dropped.
@@ -289,6 +301,17 @@ mod tests {
         fs::write(paths.lock(), b"before").unwrap();
         drop(DirectoryLock::take(&paths).unwrap());
         assert_eq!(fs::read(paths.lock()).unwrap(), b"before");
+    }
+
+    #[test]
+    fn a_directory_has_a_vault_if_it_has_a_witness_or_a_database() {
+        for entry in ["witness", "fjall", "sled"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("audit")).unwrap();
+            assert!(!vault_exists(folder.path()));
+            fs::create_dir(folder.path().join(entry)).unwrap();
+            assert!(vault_exists(folder.path()), "{entry}");
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub const ENGINES: &[&dyn EngineDriver] = &[
 /// # Errors
 ///
 /// This build does not include the engine.
-pub fn driver(configured: Option<EngineKind>, data_dir: &Path) -> Result<&'static dyn EngineDriver, String> {
-    select(ENGINES, configured, data_dir).map_err(|error| error.to_string())
+pub fn driver(configured: Option<EngineKind>, data_dir: &Path) -> Result<&'static dyn EngineDriver, StoreOpenError> {
+    select(ENGINES, configured, data_dir)
 }
 
 fn select(

@@ -21,7 +21,7 @@ pub fn recorded_audit_head(data_dir: &Path) -> Result<Option<ChainHead>, String>
     if !vault_exists(data_dir) {
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
-    let engine = super::engines::driver(None, data_dir)?;
+    let engine = super::engines::driver(None, data_dir).map_err(|failed| failed.to_string())?;
     let options = StoreOptions { engine, cache_bytes: CACHE_BYTES, accept_loss: false };
     let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
     // On another thread, because the caller may be within a runtime.

@@ -65,7 +65,7 @@ impl ApiKeys {
     pub fn put(&self, key: ApiKey) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load();
-        let before = current.by_id.get(key.id());
+        let before = current.by_id.get(&key.id());
         let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
         let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
         // The snapshot is replaced first: from then on nothing authenticates with the former entry.
@@ -125,7 +125,7 @@ impl ApiKeys {
     pub fn mark_uses_saved(&self, keys: &[ApiKey]) {
         let snapshot = self.snapshot.load();
         for key in keys {
-            if let (Some(entry), Some(last)) = (snapshot.by_id.get(key.id()), key.last_use()) {
+            if let (Some(entry), Some(last)) = (snapshot.by_id.get(&key.id()), key.last_use()) {
                 entry.uses.saved_ms.fetch_max(last.at_ms, Ordering::Relaxed);
             }
         }
@@ -139,7 +139,7 @@ impl Snapshot {
             for digest in entry.key.digests() {
                 snapshot.by_digest.insert(*digest.as_bytes(), Arc::clone(&entry));
             }
-            snapshot.by_id.insert(*entry.key.id(), entry);
+            snapshot.by_id.insert(entry.key.id(), entry);
         }
         snapshot
     }
@@ -148,10 +148,10 @@ impl Snapshot {
 impl Entry {
     fn new(key: ApiKey, before: Option<&Entry>) -> Self {
         let credential = ApiKeyIdentity {
-            id: *key.id(),
+            id: key.id(),
             prefix: key.prefix(),
             workspace: key.workspace().to_owned(),
-            expires_at_ms: *key.expires_at_ms(),
+            expires_at_ms: key.expires_at_ms(),
             revoked: before.and_then(Entry::revoked).unwrap_or_default(),
         };
         let principal = Principal::for_api_key(&key, credential, before.map(|before| before.principal.as_ref()));
@@ -172,7 +172,7 @@ impl Entry {
 
     fn is_unsaved(&self) -> bool {
         let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = self.key.last_use().as_ref().map_or(0, |last| last.at_ms);
+        let stored = self.key.last_use().map_or(0, |last| last.at_ms);
         let saved = self.uses.saved_ms.load(Ordering::Relaxed).max(stored);
         last.as_ref().is_some_and(|last| last.at_ms > saved)
     }
@@ -223,7 +223,7 @@ mod tests {
         };
         let secret = presented(seed);
         let id = ApiKeyId::new(NOW + seed, &mut ChaCha20Rng::seed_from_u64(seed));
-        ApiKey::create(id, spec, (secret.digest(), secret.prefix()), "operator", NOW)
+        ApiKey::create(id, spec, &secret, "operator", NOW)
     }
 
     fn name(keys: &ApiKeys, seed: u64, now_ms: u64) -> Result<String, AuthRejection> {
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(name(&keys, 1, NOW), Ok("key-1".to_owned()));
         assert_eq!(name(&keys, 3, NOW), Err(AuthRejection::Unknown));
         let secret = presented(3);
-        keys.put(key(1).rotated((secret.digest(), secret.prefix()), 60, NOW).unwrap());
+        keys.put(key(1).rotated(&secret, 60, NOW).unwrap());
         assert_eq!((name(&keys, 1, NOW), name(&keys, 3, NOW)), (Ok("key-1".to_owned()), Ok("key-1".to_owned())));
         assert_eq!(name(&keys, 1, NOW + 60_000), Err(AuthRejection::Rejected(KeyRejection::Expired)));
         assert_eq!(keys.list().len(), 2);
@@ -280,13 +280,13 @@ mod tests {
         assert!(keys.unsaved_uses().is_empty());
         name(&keys, 1, NOW + 5_000).unwrap();
         let [used] = keys.unsaved_uses().try_into().ok().unwrap();
-        assert_eq!(used.last_use().as_ref().map(|last| (last.at_ms, last.uid)), Some((NOW + 5_000, 7)));
+        assert_eq!(used.last_use().map(|last| (last.at_ms, last.uid)), Some((NOW + 5_000, 7)));
         keys.mark_uses_saved(&[used]);
         assert!(keys.unsaved_uses().is_empty());
         name(&keys, 1, NOW + 5_500).unwrap();
         assert!(keys.unsaved_uses().is_empty(), "a use within the same second is not recorded again");
         name(&keys, 1, NOW + 7_000).unwrap();
         keys.put(key(1));
-        assert_eq!(keys.get(*key(1).id()).unwrap().last_use().as_ref().map(|last| last.at_ms), Some(NOW + 7_000));
+        assert_eq!(keys.get(key(1).id()).unwrap().last_use().map(|last| last.at_ms), Some(NOW + 7_000));
     }
 }

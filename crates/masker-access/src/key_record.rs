@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use rand::Rng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{KeyDigest, KeyPrefix, Mode};
+use crate::{KeyDigest, KeyPrefix, Mode, PresentedKey};
 use masker_types::{
     grant::{Grant, Limits, ScopeSet},
     limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_UNUSED_DAYS_MAX},
@@ -103,6 +103,12 @@ struct StoredSecret {
     prefix: KeyPrefix,
 }
 
+impl StoredSecret {
+    fn of(secret: &PresentedKey) -> Self {
+        StoredSecret { digest: secret.digest(), prefix: secret.prefix() }
+    }
+}
+
 /// A replaced secret.
 #[derive(Clone, Serialize, Deserialize)]
 struct ReplacedSecret {
@@ -150,13 +156,7 @@ pub enum KeyRejection {
 
 impl ApiKey {
     /// Creates a key with this secret. `created_by` is the name of the principal that requested it.
-    pub fn create(
-        id: ApiKeyId,
-        spec: ApiKeySpec,
-        secret: (KeyDigest, KeyPrefix),
-        created_by: &str,
-        now_ms: u64,
-    ) -> Self {
+    pub fn create(id: ApiKeyId, spec: ApiKeySpec, secret: &PresentedKey, created_by: &str, now_ms: u64) -> Self {
         ApiKey {
             id,
             name: spec.name,
@@ -170,7 +170,7 @@ impl ApiKey {
             expires_at_ms: spec.expires_at_ms,
             revoked_at_ms: None,
             rotated_at_ms: None,
-            secret: StoredSecret { digest: secret.0, prefix: secret.1 },
+            secret: StoredSecret::of(secret),
             replaced: Vec::new(),
             last_use: None,
         }
@@ -182,7 +182,7 @@ impl ApiKey {
     ///
     /// # Errors
     /// [`KeyRevoked`] if it was revoked.
-    pub fn rotated(&self, secret: (KeyDigest, KeyPrefix), grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
+    pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
         let until_ms = now_ms.saturating_add(grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000);
         let mut key = self.clone();
@@ -190,7 +190,7 @@ impl ApiKey {
         key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
         let forgotten = key.replaced.len().saturating_sub(REPLACED_MAX);
         key.replaced.drain(..forgotten);
-        key.secret = StoredSecret { digest: secret.0, prefix: secret.1 };
+        key.secret = StoredSecret::of(secret);
         key.rotated_at_ms = Some(now_ms);
         Ok(key)
     }
@@ -285,46 +285,72 @@ pub struct ApiKeyUpdate {
     pub expires_at_ms: Option<Option<u64>>,
 }
 
-macro_rules! fields {
-    ($($(#[$meta:meta])* $name:ident: $type:ty;)*) => {
-        impl ApiKey {$(
-            $(#[$meta])*
-            pub fn $name(&self) -> &$type {
-                &self.$name
-            }
-        )*}
-    };
-}
-fields! {
-    /// Returns its id.
-    id: ApiKeyId;
-    /// Returns its name.
-    name: str;
-    /// Returns the workspace that it counts towards.
-    workspace: str;
-    /// Returns its owner: a person, or the organization.
-    owner: str;
-    /// Returns what it may do.
-    grant: Grant;
-    /// Returns how much it may do.
-    limits: Limits;
-    /// Returns whether it works with live or test tokens.
-    mode: Mode;
-    /// Returns the name of the principal that created it.
-    created_by: str;
-    /// Returns when it was created, in milliseconds of Unix time.
-    created_at_ms: u64;
-    /// Returns when it expires, in milliseconds of Unix time; `None` for never.
-    expires_at_ms: Option<u64>;
-    /// Returns when it was revoked, in milliseconds of Unix time.
-    revoked_at_ms: Option<u64>;
-    /// Returns when it was last rotated, in milliseconds of Unix time.
-    rotated_at_ms: Option<u64>;
-    /// Returns its last use as of this record.
-    last_use: Option<LastUse>;
-}
-
 impl ApiKey {
+    /// Returns its id.
+    pub fn id(&self) -> ApiKeyId {
+        self.id
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the workspace that it counts towards.
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+
+    /// Returns its owner: a person, or the organization.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Returns what it may do.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Returns how much it may do.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Returns whether it works with live or test tokens.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Returns the name of the principal that created it.
+    pub fn created_by(&self) -> &str {
+        &self.created_by
+    }
+
+    /// Returns when it was created, in milliseconds of Unix time.
+    pub fn created_at_ms(&self) -> u64 {
+        self.created_at_ms
+    }
+
+    /// Returns when it expires, in milliseconds of Unix time; `None` for never.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+
+    /// Returns when it was revoked, in milliseconds of Unix time.
+    pub fn revoked_at_ms(&self) -> Option<u64> {
+        self.revoked_at_ms
+    }
+
+    /// Returns when it was last rotated, in milliseconds of Unix time.
+    pub fn rotated_at_ms(&self) -> Option<u64> {
+        self.rotated_at_ms
+    }
+
+    /// Returns its last use as of this record.
+    pub fn last_use(&self) -> Option<&LastUse> {
+        self.last_use.as_ref()
+    }
+
     /// Returns the first characters of its secret, which are public.
     pub fn prefix(&self) -> KeyPrefix {
         self.secret.prefix
@@ -394,9 +420,12 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
-    fn secret(seed: u64) -> (KeyDigest, KeyPrefix) {
-        let presented = ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented();
-        (presented.digest(), presented.prefix())
+    fn secret(seed: u64) -> PresentedKey {
+        ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented()
+    }
+
+    fn digest(seed: u64) -> KeyDigest {
+        secret(seed).digest()
     }
 
     fn key() -> ApiKey {
@@ -410,25 +439,25 @@ mod tests {
             expires_at_ms: Some(NOW + 1_000 * DAY_MS),
         };
         let id = ApiKeyId::new(NOW, &mut ChaCha20Rng::seed_from_u64(0));
-        ApiKey::create(id, spec, secret(1), "operator", NOW)
+        ApiKey::create(id, spec, &secret(1), "operator", NOW)
     }
 
     #[test]
     fn a_key_works_until_it_expires() {
         let key = key();
         let expires = NOW + 1_000 * DAY_MS;
-        assert_eq!(key.accepts(&secret(1).0, NOW), Some(Ok(())));
-        assert_eq!(key.accepts(&secret(1).0, expires - 1), Some(Ok(())));
-        assert_eq!(key.accepts(&secret(1).0, expires), Some(Err(KeyRejection::Expired)));
-        assert_eq!(key.accepts(&secret(2).0, NOW), None);
+        assert_eq!(key.accepts(&digest(1), NOW), Some(Ok(())));
+        assert_eq!(key.accepts(&digest(1), expires - 1), Some(Ok(())));
+        assert_eq!(key.accepts(&digest(1), expires), Some(Err(KeyRejection::Expired)));
+        assert_eq!(key.accepts(&digest(2), NOW), None);
         assert!(key.is_active(expires - 1) && !key.is_active(expires));
     }
 
     #[test]
     fn a_replaced_secret_works_through_its_grace_period() {
-        let once = key().rotated(secret(2), 60, NOW).unwrap();
-        let twice = once.rotated(secret(3), 7_200, NOW + 1_000).unwrap();
-        let at_once = once.rotated(secret(3), 0, NOW + 1_000).unwrap();
+        let once = key().rotated(&secret(2), 60, NOW).unwrap();
+        let twice = once.rotated(&secret(3), 7_200, NOW + 1_000).unwrap();
+        let at_once = once.rotated(&secret(3), 0, NOW + 1_000).unwrap();
         assert_eq!(once.grace_ends_ms(NOW), Some(NOW + 60_000));
         for (seed, at, accepted) in [
             (1, NOW + 59_999, Ok(())),
@@ -437,14 +466,14 @@ mod tests {
             (2, NOW + 7_201_000, Err(KeyRejection::Expired)),
             (3, NOW + 7_201_000, Ok(())),
         ] {
-            assert_eq!(twice.accepts(&secret(seed).0, at), Some(accepted), "{seed} {at}");
+            assert_eq!(twice.accepts(&digest(seed), at), Some(accepted), "{seed} {at}");
         }
         // Without grace, no former secret works.
-        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&secret(seed).0, NOW + 1_000));
+        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&digest(seed), NOW + 1_000));
         assert_eq!(accepted, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
         assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
         assert_eq!(twice.digests().count(), 3);
-        let long = key().rotated(secret(2), u64::MAX, NOW).unwrap();
+        let long = key().rotated(&secret(2), u64::MAX, NOW).unwrap();
         assert_eq!(long.grace_ends_ms(NOW), Some(NOW + API_KEY_GRACE_SECONDS_MAX * 1_000));
     }
 
@@ -452,20 +481,20 @@ mod tests {
     fn forgets_secrets_that_were_replaced_long_ago() {
         let mut key = key();
         for seed in 2..20 {
-            key = key.rotated(secret(seed), 0, NOW).unwrap();
+            key = key.rotated(&secret(seed), 0, NOW).unwrap();
         }
         assert_eq!(key.digests().count(), 1 + REPLACED_MAX);
-        assert_eq!((key.accepts(&secret(1).0, NOW), key.accepts(&secret(19).0, NOW)), (None, Some(Ok(()))));
+        assert_eq!((key.accepts(&digest(1), NOW), key.accepts(&digest(19), NOW)), (None, Some(Ok(()))));
     }
 
     #[test]
     fn a_revoked_key_never_works_again() {
-        let revoked = key().rotated(secret(2), 60, NOW).unwrap().revoked(NOW + 5);
+        let revoked = key().rotated(&secret(2), 60, NOW).unwrap().revoked(NOW + 5);
         for seed in [1, 2] {
-            assert_eq!(revoked.accepts(&secret(seed).0, NOW + 6), Some(Err(KeyRejection::Revoked)));
+            assert_eq!(revoked.accepts(&digest(seed), NOW + 6), Some(Err(KeyRejection::Revoked)));
         }
-        assert_eq!(revoked.revoked(NOW + 9).revoked_at_ms(), &Some(NOW + 5));
-        assert!(revoked.rotated(secret(3), 0, NOW).is_err() && revoked.changed(ApiKeyUpdate::default()).is_err());
+        assert_eq!(revoked.revoked(NOW + 9).revoked_at_ms(), Some(NOW + 5));
+        assert!(revoked.rotated(&secret(3), 0, NOW).is_err() && revoked.changed(ApiKeyUpdate::default()).is_err());
         assert!(!revoked.is_active(NOW + 6) && !revoked.is_inactive(NOW + 1_000 * DAY_MS));
     }
 
@@ -476,7 +505,7 @@ mod tests {
         let used = key.used(LastUse { at_ms: NOW + 10 * DAY_MS, uid: 7, unit: None });
         assert!(!used.is_inactive(NOW + 99 * DAY_MS) && used.is_inactive(NOW + 100 * DAY_MS));
         let before = LastUse { at_ms: NOW, uid: 8, unit: None };
-        assert_eq!(used.used(before).last_use().as_ref().map(|last| last.uid), Some(7));
+        assert_eq!(used.used(before).last_use().map(|last| last.uid), Some(7));
     }
 
     #[test]
@@ -487,16 +516,16 @@ mod tests {
         let change =
             ApiKeyUpdate { expires_at_ms: Some(None), limits: Some(Limits::none()), ..ApiKeyUpdate::default() };
         let changed = key().changed(change).unwrap();
-        assert_eq!((changed.expires_at_ms(), changed.limits()), (&None, &Limits::none()));
+        assert_eq!((changed.expires_at_ms(), changed.limits()), (None, &Limits::none()));
     }
 
     #[test]
     fn the_document_round_trips_and_rejects_unknown_fields() {
-        let key = key().rotated(secret(2), 60, NOW).unwrap().used(LastUse { at_ms: 1, uid: 2, unit: None });
+        let key = key().rotated(&secret(2), 60, NOW).unwrap().used(LastUse { at_ms: 1, uid: 2, unit: None });
         let document = serde_json::to_string(&key).unwrap();
         let back: ApiKey = serde_json::from_str(&document).unwrap();
         assert_eq!(serde_json::to_string(&back).unwrap(), document);
-        assert_eq!(back.accepts(&secret(1).0, NOW), Some(Ok(())));
+        assert_eq!(back.accepts(&digest(1), NOW), Some(Ok(())));
         assert!(serde_json::from_str::<ApiKey>(&document.replacen('{', "{\"more\":1,", 1)).is_err());
     }
 }

@@ -94,7 +94,7 @@ impl Principal {
             limiter: before.map_or_else(|| Limiter::new(limits), |before| before.limiter.with_limits(limits)),
             budget: before
                 .map_or_else(|| Budget::new(limits, RandomState::new()), |before| before.budget.with_limits(limits)),
-            mode: *key.mode(),
+            mode: key.mode(),
             credential: Some(credential),
             requests: OnceLock::new(),
         }

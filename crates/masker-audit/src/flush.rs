@@ -81,12 +81,6 @@ struct WriteQueue<B> {
     batches: Vec<(B, WriteGroup)>,
 }
 
-/// What the flush thread is asked to do.
-#[derive(Default)]
-struct FlushSignal {
-    stop: bool,
-}
-
 /// Whether the queue is empty after some rounds of writing.
 #[derive(PartialEq, Eq)]
 enum QueueState {
@@ -115,7 +109,8 @@ pub(super) struct Flusher<W: Output> {
     unsynced: AtomicBool,
     /// The disk has fallen behind and requests wait for it, so the next sync is not delayed.
     sync_urgent: AtomicBool,
-    signal: Mutex<FlushSignal>,
+    /// Whether the flush thread is to stop.
+    stop: Mutex<bool>,
     wake: Condvar,
 }
 
@@ -141,7 +136,7 @@ impl<W: Output> Flusher<W> {
             failures,
             unsynced: AtomicBool::new(false),
             sync_urgent: AtomicBool::new(false),
-            signal: Mutex::new(FlushSignal::default()),
+            stop: Mutex::new(false),
             wake: Condvar::new(),
         }
     }
@@ -222,7 +217,7 @@ impl<W: Output> Flusher<W> {
 
     /// Ends [`Flusher::run`] after one more sync.
     pub(super) fn stop(&self) {
-        lock(&self.signal).stop = true;
+        *lock(&self.stop) = true;
         self.wake.notify_one();
     }
 
@@ -235,7 +230,7 @@ impl<W: Output> Flusher<W> {
 
     /// Returns whether [`Flusher::stop`] was called.
     pub(super) fn is_stopping(&self) -> bool {
-        lock(&self.signal).stop
+        *lock(&self.stop)
     }
 
     /// Syncs what was written until now.
@@ -399,34 +394,34 @@ impl<W: Output> Flusher<W> {
 
     fn wake_flush_thread(&self) {
         // Waits for the flush thread if it is between its check and its sleep, where it would miss the notification.
-        drop(lock(&self.signal));
+        drop(lock(&self.stop));
         self.wake.notify_one();
     }
 
     /// Waits until the flush thread has something to do. Returns whether it is to stop.
     fn wait_for_work(&self) -> bool {
-        let mut signal = lock(&self.signal);
+        let mut stop = lock(&self.stop);
         if self.has_failed() {
-            signal = self.wait_until(signal, Duration::from_millis(AUDIT_RETRY_PAUSE_MILLISECONDS), || false);
-            return signal.stop;
+            stop = self.wait_until(stop, Duration::from_millis(AUDIT_RETRY_PAUSE_MILLISECONDS), || false);
+            return *stop;
         }
         if !self.has_unsynced() {
-            signal = self.wait_until(signal, IDLE_PAUSE, || self.has_unsynced() || self.has_failed());
+            stop = self.wait_until(stop, IDLE_PAUSE, || self.has_unsynced() || self.has_failed());
         }
         if let (SyncPolicy::Every(pause), true) = (self.sync, self.has_unsynced()) {
-            signal = self.wait_until(signal, pause, || self.has_failed() || self.sync_urgent.load(Ordering::Acquire));
+            stop = self.wait_until(stop, pause, || self.has_failed() || self.sync_urgent.load(Ordering::Acquire));
         }
-        signal.stop
+        *stop
     }
 
     /// Waits until `condition` is true, the time is over, or the flush thread is to stop.
     fn wait_until<'a>(
         &self,
-        signal: MutexGuard<'a, FlushSignal>,
+        stop: MutexGuard<'a, bool>,
         timeout: Duration,
         condition: impl Fn() -> bool,
-    ) -> MutexGuard<'a, FlushSignal> {
-        wait_timeout_while(&self.wake, signal, timeout, |signal| !signal.stop && !condition())
+    ) -> MutexGuard<'a, bool> {
+        wait_timeout_while(&self.wake, stop, timeout, |stop| !*stop && !condition())
     }
 
     fn has_unsynced(&self) -> bool {

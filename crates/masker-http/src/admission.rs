@@ -35,7 +35,7 @@ impl Service {
         input: &mut Input,
     ) -> Result<&'static Route, Problem> {
         self.authenticate(ctx, matched.as_ref().ok(), head).await?;
-        let RouteMatch { route, parameter, .. } = matched?;
+        let RouteMatch { route, parameter } = matched?;
         self.authorize(ctx, route)?;
         match route.cost {
             Cost::Request => self.charge_request(ctx, 0)?,

@@ -111,9 +111,8 @@ async fn api_key_create(
         return Err(Problem::new(Code::ApiKeyLimit, detail));
     }
     let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
-    let shown = secret.presented();
     let id = ApiKeyId::new(now_ms, &mut rand::rng());
-    let key = ApiKey::create(id, spec, (shown.digest(), shown.prefix()), &ctx.caller.principal().name, now_ms);
+    let key = ApiKey::create(id, spec, &secret.presented(), &ctx.caller.principal().name, now_ms);
     service.store_key(ctx, &permit, key, Some(secret)).await
 }
 
@@ -171,7 +170,7 @@ async fn api_key_change(
         expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
     };
     let changed = key.changed(change)?;
-    check_not_exceeding_own(ctx, changed.grant(), changed.limits(), *changed.expires_at_ms())?;
+    check_not_exceeding_own(ctx, changed.grant(), changed.limits(), changed.expires_at_ms())?;
     check_mode(changed.grant(), changed.is_test_key())?;
     service.store_key(ctx, &permit, changed, None).await
 }
@@ -222,10 +221,9 @@ async fn api_key_rotate(
     let _guard = service.key_changes.lock().await;
     let key = service.find_key(ctx, &input.parameter)?;
     // The caller learns the secret, and so can do what the key can.
-    check_not_exceeding_own(ctx, key.grant(), key.limits(), *key.expires_at_ms())?;
-    let secret = ApiKeySecret::generate(*key.mode(), &mut rand::rng());
-    let shown = secret.presented();
-    let rotated = key.rotated((shown.digest(), shown.prefix()), grace_seconds, service.now_ms())?;
+    check_not_exceeding_own(ctx, key.grant(), key.limits(), key.expires_at_ms())?;
+    let secret = ApiKeySecret::generate(key.mode(), &mut rand::rng());
+    let rotated = key.rotated(&secret.presented(), grace_seconds, service.now_ms())?;
     ctx.number("grace_seconds", grace_seconds);
     service.store_key(ctx, &permit, rotated, Some(secret)).await
 }
@@ -441,12 +439,12 @@ fn key_status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
         contexts: grant.contexts.as_ref().map(|patterns| patterns.iter().map(ContextPattern::to_text).collect()),
         limits: *key.limits(),
         created_by: key.created_by().to_owned(),
-        created_at: time(*key.created_at_ms()),
+        created_at: time(key.created_at_ms()),
         expires_at: key.expires_at_ms().and_then(time),
         rotated_at: key.rotated_at_ms().and_then(time),
         grace_ends: key.grace_ends_ms(now_ms).and_then(time),
         revoked_at: key.revoked_at_ms().and_then(time),
-        last_used: key.last_use().as_ref().map(|last| ApiKeyUse {
+        last_used: key.last_use().map(|last| ApiKeyUse {
             at: time(last.at_ms),
             uid: last.uid,
             unit: last.unit.clone(),

@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{
-    audit::CallerCache,
-    problem::Problem,
-    request_id::RequestId,
-    route::{Route, RouteMatch},
-};
+use super::{audit::CallerCache, problem::Problem, request_id::RequestId, route::Route};
 use crate::metrics::Metrics;
 use masker_access::{BudgetWarning, Caller, KeyPrefix, Operation, Peer, Permit, RateLimitStatus, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
@@ -28,8 +23,6 @@ pub(super) struct RequestContext {
     pub(super) id: RequestId,
     pub(super) connection: Arc<ConnectionInfo>,
     pub(super) route: Option<&'static Route>,
-    /// The route's position in [`super::routes`].
-    pub(super) route_index: Option<usize>,
     /// When its head was read.
     pub(super) started: Instant,
     /// The same, for limits.
@@ -106,7 +99,6 @@ impl RequestContext {
             id,
             connection,
             route: None,
-            route_index: None,
             started,
             timestamps,
             caller,
@@ -120,12 +112,6 @@ impl RequestContext {
             honeytokens: BTreeMap::new(),
             skip_audit: false,
         }
-    }
-
-    /// Notes the route that was found.
-    pub(super) fn set_route(&mut self, matched: &RouteMatch) {
-        self.route = Some(matched.route);
-        self.route_index = Some(matched.index);
     }
 
     /// Returns whether the caller is known.

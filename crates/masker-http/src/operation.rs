@@ -135,7 +135,7 @@ impl Service {
         }
         let took = ctx.started.elapsed();
         let status = response.status();
-        self.route_metrics.count(&self.metrics, ctx.route_index, status, took);
+        self.route_metrics.count(&self.metrics, ctx.route, status, took);
         ctx.caller.principal().request_counter(&self.metrics.access).inc();
         debug!(
             request_id = id.as_str(),

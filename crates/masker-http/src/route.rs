@@ -33,6 +33,8 @@ use masker_types::{error_code::Code, grant::Scope, limits::INLINE_BODY_BYTES_MAX
 
 /// Everything that is known about a kind of request before one is made.
 pub struct Route {
+    /// Its position in [`routes`].
+    pub(super) index: usize,
     method: Method,
     path: String,
     access: RouteAccess,
@@ -162,6 +164,7 @@ impl Route {
             status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).filter(StatusCode::is_success)
         });
         Route {
+            index: 0,
             method: D::methods().first().map_or(Method::GET, method),
             path: D::path(),
             access,
@@ -235,7 +238,7 @@ static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         whoami::routes(),
         health::routes(),
     ];
-    resources.into_iter().flatten().collect()
+    resources.into_iter().flatten().enumerate().map(|(index, route)| Route { index, ..route }).collect()
 });
 
 /// Returns every route.
@@ -244,13 +247,11 @@ pub fn routes() -> &'static [Route] {
 }
 
 /// Finds routes by path and method.
-pub(super) struct Router(matchit::Router<Vec<usize>>);
+pub(super) struct Router(matchit::Router<Vec<&'static Route>>);
 
 /// The route of a request.
 pub(super) struct RouteMatch {
     pub(super) route: &'static Route,
-    /// Its position in [`routes`].
-    pub(super) index: usize,
     /// The value of `{name}` or `{id}`; empty where the template has neither.
     pub(super) parameter: String,
 }
@@ -262,8 +263,7 @@ impl Router {
         paths.sort_unstable();
         paths.dedup();
         for path in paths {
-            let of_path = routes().iter().enumerate().filter(|(_, route)| route.path == path);
-            router.insert(path, of_path.map(|(index, _)| index).collect())?;
+            router.insert(path, routes().iter().filter(|route| route.path == path).collect())?;
         }
         Ok(Router(router))
     }
@@ -272,14 +272,13 @@ impl Router {
         let matched = self.0.at(path).map_err(|_| {
             Problem::new(Code::RouteNotFound, "no such route; GET /api/v1/openapi.json describes all of them")
         })?;
-        let of_path = matched.value.iter().filter_map(|index| Some((*index, routes().get(*index)?)));
-        let Some((index, route)) = of_path.clone().find(|(_, route)| route.method == *method) else {
-            let allow = of_path.map(|(_, route)| route.method.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(route) = matched.value.iter().find(|route| route.method == *method) else {
+            let allow = matched.value.iter().map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ");
             let problem = Problem::new(Code::RouteMethod, format!("this route takes {allow}"));
             return Err(Problem { allow: Some(allow), ..problem });
         };
         let parameter = matched.params.iter().next().map_or_else(String::new, |(_, value)| value.to_owned());
-        Ok(RouteMatch { route, index, parameter })
+        Ok(RouteMatch { route, parameter })
     }
 }
 

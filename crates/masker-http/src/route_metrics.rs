@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use hyper::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
-use super::route::routes;
+use super::route::{Route, routes};
 use crate::metrics::Metrics;
 
 /// The route label of requests without a route.
@@ -26,11 +26,11 @@ impl Default for RouteMetrics {
 }
 
 impl RouteMetrics {
-    /// Counts an answer of the route at this position, or of none.
-    pub(super) fn count(&self, metrics: &Metrics, index: Option<usize>, status: StatusCode, took: Duration) {
-        let template = index.and_then(|index| routes().get(index)).map_or(UNMATCHED, |route| route.path());
+    /// Counts an answer of a route, or of none.
+    pub(super) fn count(&self, metrics: &Metrics, route: Option<&Route>, status: StatusCode, took: Duration) {
+        let template = route.map_or(UNMATCHED, |route| route.path());
         let counter = |status: StatusCode| metrics.http.requests.with_label_values(&[template, status.as_str()]);
-        let of_route = index.and_then(|index| self.0.get(index)).map(|metric| {
+        let of_route = route.and_then(|route| self.0.get(route.index)).map(|metric| {
             metric.get_or_init(|| RouteMetric {
                 ok: counter(StatusCode::OK),
                 duration: metrics.http.request_duration.with_label_values(&[template]),

@@ -261,9 +261,7 @@ impl Service {
             (started, self.timestamps(started)),
         );
         let matched = self.router.find(&head.method, head.uri.path());
-        if let Ok(matched) = &matched {
-            ctx.set_route(matched);
-        }
+        ctx.route = matched.as_ref().ok().map(|matched| matched.route);
         let mut input = Input::new(body);
         let announced_bytes = input.announced_bytes();
         let mut answered = match catch_panics(self.admit(&mut ctx, matched, &head, &mut input)).await {

@@ -38,7 +38,7 @@ use crate::{
     input::Input,
     metrics::Metrics,
     operation::{RunToEnd, RunningOperation},
-    route::{AuditRule, RouteMatch, routes},
+    route::{AuditRule, routes},
 };
 
 const POLICY: &str = "name = \"p\"\nversion = 1\nkid = \"K_A\"\ntokenization = \"vault-deterministic\"\n\
@@ -143,9 +143,8 @@ impl Fixture {
         let times = (now, self.service.timestamps(now));
         let id = self.service.ids.next();
         let mut ctx = RequestContext::new(connection, id, caller, self.service.policies.load_full(), times);
-        let found = routes().iter().enumerate().find(|(_, route)| route.method() == method && route.path() == path);
-        let (index, route) = found.expect("a route");
-        ctx.set_route(&RouteMatch { route, index, parameter: String::new() });
+        let route = routes().iter().find(|route| route.method() == method && route.path() == path).expect("a route");
+        ctx.route = Some(route);
         let operation = (route.run)(Arc::clone(&self.service), ctx, Input::for_tests(parameter, body));
         (id.as_str().to_owned(), operation)
     }

@@ -22,7 +22,7 @@ fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
         expires_at_ms: None,
     };
     let id = ApiKeyId::new(id, &mut ChaCha8Rng::seed_from_u64(id));
-    ApiKey::create(id, spec, (shown.digest(), shown.prefix()), "tests", 1)
+    ApiKey::create(id, spec, &shown, "tests", 1)
 }
 
 async fn names(vault: &Vault) -> Vec<String> {

@@ -2,8 +2,6 @@
 
 use std::{
     fs::{File, TryLockError},
-    io,
-    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -11,6 +9,7 @@ use super::{
     error::AuditOpenError,
     segment::{self, DirectoryListing},
 };
+use masker_files::DirectoryProblem;
 
 /// The directory of a log, locked against other processes until this is dropped. The lock is on the directory itself, so
 /// that the directory needs no lock file.
@@ -23,21 +22,13 @@ impl DirectoryLock {
     /// [`AuditOpenError`] if the directory cannot be used, is in use, or contains other files than those of a log.
     pub(super) fn acquire(path: &Path) -> Result<(Self, DirectoryListing), AuditOpenError> {
         let unusable = |source| AuditOpenError::Directory { path: path.to_owned(), source };
-        if !path.exists() {
-            masker_files::create_durably(path).map_err(unusable)?;
-        }
-        let directory = File::open(path).map_err(unusable)?;
-        let metadata = directory.metadata().map_err(unusable)?;
-        if !metadata.is_dir() {
-            return Err(unusable(io::ErrorKind::NotADirectory.into()));
-        }
-        let runs_as = nix::unistd::geteuid().as_raw();
-        if metadata.uid() != runs_as {
-            return Err(AuditOpenError::Owner { path: path.to_owned(), owner: metadata.uid(), runs_as });
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(AuditOpenError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
-        }
+        let directory = masker_files::open_private_directory(path).map_err(|problem| match problem {
+            DirectoryProblem::Unusable(source) => unusable(source),
+            DirectoryProblem::Owner { owner, runs_as } => {
+                AuditOpenError::Owner { path: path.to_owned(), owner, runs_as }
+            }
+            DirectoryProblem::Exposed { mode } => AuditOpenError::Exposed { path: path.to_owned(), mode },
+        })?;
         match directory.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(AuditOpenError::Locked { path: path.to_owned() }),
@@ -63,7 +54,7 @@ impl Drop for DirectoryLock {
 mod tests {
     use std::{
         fs::{self, Permissions},
-        os::unix::fs::PermissionsExt,
+        os::unix::fs::{MetadataExt, PermissionsExt},
     };
 
     use super::*;

@@ -6,13 +6,56 @@
 #![warn(missing_docs)]
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
-use nix::sys::statvfs::statvfs;
+use nix::{libc, sys::statvfs::statvfs, unistd::geteuid};
+
+/// Why a directory is not private.
+#[derive(Debug)]
+pub enum DirectoryProblem {
+    /// It is not a directory, or the system does not allow its use.
+    Unusable(io::Error),
+    /// It belongs to another user.
+    Owner {
+        /// The uid of its owner.
+        owner: u32,
+        /// The uid that this process runs as.
+        runs_as: u32,
+    },
+    /// Other users may write to it.
+    Exposed {
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// Creates a directory durably, or checks that it belongs to this user and that no other user may write to it. Returns it
+/// open.
+///
+/// # Errors
+/// [`DirectoryProblem`].
+pub fn open_private_directory(path: &Path) -> Result<File, DirectoryProblem> {
+    // Otherwise a pipe without a writer would block.
+    let open = || OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    let directory = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create_durably(path).and_then(|()| open()),
+        opened => opened,
+    };
+    let directory = directory.map_err(DirectoryProblem::Unusable)?;
+    let metadata = directory.metadata().map_err(DirectoryProblem::Unusable)?;
+    let (owner, runs_as) = (metadata.uid(), geteuid().as_raw());
+    if owner != runs_as {
+        Err(DirectoryProblem::Owner { owner, runs_as })
+    } else if metadata.mode() & 0o022 != 0 {
+        Err(DirectoryProblem::Exposed { mode: metadata.mode() & 0o7777 })
+    } else {
+        Ok(directory)
+    }
+}
 
 /// Creates a directory and its missing ancestors durably, accessible only to this user. An existing directory stays
 /// unchanged.

@@ -11,6 +11,7 @@ use std::{
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use masker_files::DirectoryProblem;
 use masker_types::{audit::AUDIT_DIRECTORY, engine::EngineKind};
 
 use super::open_error::StoreOpenError;
@@ -68,22 +69,11 @@ impl VaultPaths {
     pub(super) fn prepare(&self) -> Result<(), StoreOpenError> {
         let path = || self.root.clone();
         let unusable = |source| StoreOpenError::Directory { path: path(), source };
-        match fs::metadata(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                masker_files::create_durably(&self.root).map_err(unusable)?;
-            }
-            Err(error) => return Err(unusable(error)),
-            Ok(found) if !found.is_dir() => return Err(unusable(io::ErrorKind::NotADirectory.into())),
-            Ok(found) => {
-                let runs_as = nix::unistd::geteuid().as_raw();
-                if found.uid() != runs_as {
-                    return Err(StoreOpenError::Owner { path: path(), owner: found.uid(), runs_as });
-                }
-                if found.mode() & 0o022 != 0 {
-                    return Err(StoreOpenError::Exposed { path: path(), mode: found.mode() & 0o7777 });
-                }
-            }
-        }
+        masker_files::open_private_directory(&self.root).map_err(|problem| match problem {
+            DirectoryProblem::Unusable(source) => unusable(source),
+            DirectoryProblem::Owner { owner, runs_as } => StoreOpenError::Owner { path: path(), owner, runs_as },
+            DirectoryProblem::Exposed { mode } => StoreOpenError::Exposed { path: path(), mode },
+        })?;
         match self.foreign_entry().map_err(unusable)? {
             Some(entry) if !self.witness().exists() && self.existing_engine().is_none() => {
                 Err(StoreOpenError::Foreign { path: path(), entry: entry.to_string_lossy().into_owned() })
@@ -96,7 +86,8 @@ impl VaultPaths {
     fn foreign_entry(&self) -> io::Result<Option<OsString>> {
         for entry in fs::read_dir(&self.root)? {
             let name = entry?.file_name();
-            let ours = ["lock", "witness", "witness.new", "rehearsal", "lost+found", AUDIT_DIRECTORY].map(OsString::from);
+            let ours =
+                ["lock", "witness", "witness.new", "rehearsal", "lost+found", AUDIT_DIRECTORY].map(OsString::from);
             let databases =
                 self.for_each_engine().flat_map(|paths| [paths.database(), paths.new_database(), paths.old_database()]);
             if databases.into_iter().any(|database| database.file_name() == Some(&name)) {

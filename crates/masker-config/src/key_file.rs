@@ -1,13 +1,14 @@
 //! Reads key files.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use zeroize::Zeroizing;
+
+use super::regular_file::open_regular;
 
 use masker_types::limits::KEY_FILE_BYTES_MAX;
 
@@ -51,12 +52,7 @@ pub(super) struct KeyFile {
 /// Reads a regular file of at most [`KEY_FILE_BYTES_MAX`] into one buffer that never grows, so that no copy of the key is
 /// left in memory.
 pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
-    // Non-blocking, because opening a pipe without a writer would never return.
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(KeyFileError::NotRegular);
-    }
+    let (mut file, metadata) = open_regular(path)?.ok_or(KeyFileError::NotRegular)?;
     let capacity = usize::try_from(KEY_FILE_BYTES_MAX).map_or(usize::MAX, |limit| limit + 1);
     let mut bytes = Zeroizing::new(vec![0; capacity]);
     let mut length = 0;

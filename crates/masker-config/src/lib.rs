@@ -21,6 +21,7 @@ mod host;
 mod key_file;
 mod load;
 mod policies;
+mod regular_file;
 mod sandbox;
 mod settings;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Reads text files of a limited size.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
 
+use super::regular_file::open_regular;
 use masker_core::document::DocumentError;
 use masker_types::limits::TEXT_FILE_BYTES_MAX;
 
@@ -36,12 +36,11 @@ pub(super) fn read(path: &Path) -> Result<String, TextFileError> {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TextFileError::NotFound,
         _ => TextFileError::Unreadable(format!("cannot be read: {error}")),
     };
-    // Checked before opening: opening a pipe would block until another process writes to it.
-    if !path.metadata().map_err(unreadable)?.is_file() {
+    let Some((file, _)) = open_regular(path).map_err(unreadable)? else {
         return Err(TextFileError::Unreadable("is not a regular file".to_owned()));
-    }
+    };
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(TEXT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    file.take(TEXT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > TEXT_FILE_BYTES_MAX {
         return Err(TextFileError::Unreadable(format!("is over {} KiB long", TEXT_FILE_BYTES_MAX / 1_024)));
     }

@@ -43,11 +43,8 @@ use masker_store::{
     row_cache::RowCache,
     shared_reads::SharedReads,
 };
-use masker_types::limits::{DRAIN_SECONDS_MAX, STOP_SECONDS_MAX};
+use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, STOP_SECONDS_MAX};
 use masker_vault::{KeyRules, Vault, VaultError};
-
-/// Time for calls that block on the disk to end once everything else has ended, in milliseconds.
-const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
 /// What an operator accepts for one start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +84,7 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     let runtime = start_runtime()?;
     let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, options));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
-    runtime.shutdown_timeout(Duration::from_millis(SHUTDOWN_TIMEOUT_MS));
+    runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
 }
 

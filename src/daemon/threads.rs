@@ -6,9 +6,7 @@ use tokio::runtime::{self, Runtime};
 use tracing::warn;
 
 use super::{stack, start_error::StartError};
-
-/// Threads at most for calls that block on the disk.
-const BLOCKING_THREADS_MAX: usize = 64;
+use masker_types::limits::BLOCKING_THREADS_MAX;
 
 /// Starts the thread pools of tokio and rayon.
 ///

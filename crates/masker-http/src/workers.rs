@@ -12,14 +12,10 @@ use tokio::{
     sync::oneshot,
 };
 
+use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, BLOCKING_THREADS_MAX};
+
 /// The least number of workers: while one waits for the audit log's disk, the others go on.
 const WORKERS_MIN: usize = 2;
-
-/// The most threads of one worker for calls that block on the disk.
-const BLOCKING_THREADS_MAX: usize = 64;
-
-/// Time that such calls have to end once all connections have ended, in milliseconds.
-const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
 /// The workers. Dropping them ends their threads and the connections that they still have.
 pub struct Workers(Vec<Worker>);
@@ -65,7 +61,7 @@ impl Worker {
             on_start();
             // It ends by an error: the sender was dropped.
             let _ = runtime.block_on(ended);
-            runtime.shutdown_timeout(Duration::from_millis(SHUTDOWN_TIMEOUT_MS));
+            runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
         })?;
         Ok(Worker { runtime: handle, connections: Arc::default(), _running: running })
     }

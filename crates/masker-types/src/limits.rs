@@ -57,6 +57,10 @@ pub const QUEUE_WAIT_SECONDS_MAX: u64 = 5;
 pub const DRAIN_SECONDS_MAX: u64 = 8;
 /// Time within which the daemon exits after `SIGTERM`, in seconds.
 pub const STOP_SECONDS_MAX: u64 = 10;
+/// Time for calls that block on the disk to end once everything else has ended, in milliseconds.
+pub const BLOCKING_CALLS_STOP_MS_MAX: u64 = 500;
+/// Threads of one runtime for calls that block on the disk.
+pub const BLOCKING_THREADS_MAX: usize = 64;
 
 /// Items from which a batch is split over several cores. For smaller ones, splitting costs more than it saves.
 pub const PARALLEL_ITEMS_MIN: usize = 128;

@@ -64,6 +64,17 @@ pub enum RouteAccess {
     NeedsAny(&'static [Scope]),
 }
 
+impl RouteAccess {
+    /// Returns the scopes of which a caller needs one; none for a public route.
+    pub fn scopes(&self) -> &[Scope] {
+        match self {
+            RouteAccess::Public => &[],
+            RouteAccess::Needs(scope) => std::slice::from_ref(scope),
+            RouteAccess::NeedsAny(scopes) => scopes,
+        }
+    }
+}
+
 /// How a request appears in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuditRule {

@@ -50,23 +50,27 @@ impl Reloader {
     pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let _guard = self.reload_lock.lock().await;
         let reloaded = self.try_reload(target).await;
-        let (keys, policies) = (target != ReloadTarget::Policies, target != ReloadTarget::Keys);
         match &reloaded {
             Ok(reloaded) => {
-                if keys {
+                if target != ReloadTarget::Policies {
                     info!(keys = self.vault.keys_loaded(), "the keys were reloaded");
                 }
-                if policies {
+                if target != ReloadTarget::Keys {
                     info!(policies = reloaded.policies, "the policies were reloaded");
                 }
             }
             Err(ReloadError::Invalid { keys: of_keys, policies: of_policies }) => {
                 let problems = [of_keys.as_slice(), of_policies.as_slice()].concat();
-                if keys {
-                    warn!(?problems, "failed to reload the keys; the previous ones stay in force");
-                }
-                if policies {
-                    warn!(?problems, "failed to reload the policies; the previous ones stay in force");
+                match target {
+                    ReloadTarget::Keys => {
+                        warn!(?problems, "failed to reload the keys; the previous ones stay in force")
+                    }
+                    ReloadTarget::Policies => {
+                        warn!(?problems, "failed to reload the policies; the previous ones stay in force");
+                    }
+                    ReloadTarget::Both => {
+                        warn!(?problems, "failed to reload the keys and the policies; the previous ones stay in force");
+                    }
                 }
             }
             Err(failed) => warn!(error = %failed, "failed to reload; what was in force stays in force"),

@@ -35,7 +35,7 @@ use crate::{
 const FAILED: [&str; 2] = ["the store failed; opening it again", "the audit log has failed"];
 const NOT_ACCEPTED: &str = "failed to accept a connection";
 const RELOADED: &str = "the policies were reloaded";
-const REFUSED: &str = "failed to reload the policies; the previous ones stay in force";
+const REFUSED: &str = "failed to reload the keys and the policies; the previous ones stay in force";
 
 /// The owner of the values of clients that do not wait for an answer.
 const VANISHED: u64 = 98;

@@ -183,7 +183,8 @@ impl Daemon {
         while !self.notification().expect("the daemon is not gone").iter().any(|line| line == state) {}
     }
 
-    /// Skips the notifications that are there, and those within a pause after each. It can return too early.
+    /// Skips the notifications that are there, and those within a pause after each, so that they do not fill the daemon's
+    /// queue. More can follow: signals that arrive together cause one reload, so the number of reloads is unknown.
     pub fn take_notifications(&self, pause: Duration) {
         while let Ok(Some(_)) = self.process.notifications.next(pause) {}
     }

@@ -7,8 +7,7 @@
 mod allocator;
 
 use std::{
-    io::{self, IsTerminal, Write},
-    path::Path,
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -21,7 +20,7 @@ use masker_cli::{
     Exit,
     args::{Arguments, Command, Global, ServeArgs},
 };
-use masker_config::{Config, Credentials, Environment, Flags, HostEnvironment, SYSTEM_DIR, is_secret_name};
+use masker_config::{Config, Credentials, Environment, Flags, HostEnvironment, is_secret_name};
 
 // jemalloc returns free memory to the system; `.cargo/config.toml` sets when. With the C library's allocator, rotations and
 // checks of 300,000 records left 390 MiB behind, of which 160 MiB were in use: it has up to eight heaps for each core, and
@@ -50,13 +49,7 @@ fn main() -> ExitCode {
     {
         return fail(Exit::Error, &[error.to_string()]);
     }
-    let host = HostEnvironment {
-        environment: &environment,
-        uid: nix::unistd::geteuid().as_raw(),
-        current_dir: &current_dir,
-        system_dir: Path::new(SYSTEM_DIR),
-        log_is_terminal: io::stderr().is_terminal(),
-    };
+    let host = HostEnvironment::of_process(&environment, &current_dir);
     match arguments.command {
         Command::Serve(args) => match prepare(&arguments.global, host) {
             Ok((config, credentials)) => {

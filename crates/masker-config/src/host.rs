@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{self, IsTerminal},
     path::{Component, Path, PathBuf},
 };
 
@@ -34,7 +35,19 @@ pub struct HostEnvironment<'a> {
     pub log_is_terminal: bool,
 }
 
-impl HostEnvironment<'_> {
+impl<'a> HostEnvironment<'a> {
+    /// Returns what this process has: its user, and whether its standard error is a terminal. `environment` and
+    /// `current_dir` are its variables and its working directory.
+    pub fn of_process(environment: &'a Environment, current_dir: &'a Path) -> Self {
+        HostEnvironment {
+            environment,
+            uid: nix::unistd::geteuid().as_raw(),
+            current_dir,
+            system_dir: Path::new(SYSTEM_DIR),
+            log_is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
     /// Returns the absolute path in a variable. The XDG specification says that relative ones are ignored.
     pub(super) fn absolute_path(&self, name: &str) -> Option<PathBuf> {
         self.environment.setting(name).map(PathBuf::from).filter(|path| path.is_absolute())

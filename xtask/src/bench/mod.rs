@@ -2,15 +2,10 @@
 
 pub mod load;
 
-use std::{
-    io::{self, IsTerminal},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, ValueEnum};
-use masker_config::{Config, Environment, Flags, HostEnvironment, SYSTEM_DIR};
+use masker_config::{Config, Environment, Flags, HostEnvironment};
 
 use self::load::{LoadOperation, LoadResult, LoadTest};
 use crate::Error;
@@ -77,13 +72,7 @@ pub enum BenchOperation {
 pub fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     let environment: Environment = std::env::vars_os().collect();
     let current_dir = std::env::current_dir()?;
-    let host = HostEnvironment {
-        environment: &environment,
-        uid: nix::unistd::geteuid().as_raw(),
-        current_dir: &current_dir,
-        system_dir: Path::new(SYSTEM_DIR),
-        log_is_terminal: io::stderr().is_terminal(),
-    };
+    let host = HostEnvironment::of_process(&environment, &current_dir);
     let load = LoadTest {
         socket: Config::load_socket(Flags { config: None, socket: args.socket.as_deref() }, host)?,
         connections: args.connections.into(),

@@ -192,7 +192,7 @@ impl Compaction<'_> {
         Ok(())
     }
 
-    /// Renames both databases, each durably. Undoes the renames after a failure: one that failed may have happened.
+    /// Renames both databases, each durably. Undoes both after a failure, because a rename that failed may have happened.
     fn rename(&self) -> Result<(), CompactionFailure> {
         let (replaced, old) = (self.shared.paths.database(), self.shared.paths.old_database());
         let (new, current) = (self.to.new_database(), self.to.database());

@@ -67,11 +67,11 @@ pub(super) fn open(
     paths::drop_cache(&paths.root).map_err(opening.io("drop the cache of the files"))?;
     let witness = Witness::open(&paths.witness()).map_err(opening.io("read the witness file"))?;
     let path = || paths.root.clone();
-    let initial_position = matches!(&witness, WitnessFile::Witness(witness) if witness.position() == Witness::INITIAL);
+    let never_completed = matches!(&witness, WitnessFile::Witness(witness) if witness.position() == Witness::INITIAL);
     let found = paths.existing_engine();
     if let Some(found) = found
         && found != paths.kind
-        && !initial_position
+        && !never_completed
         && !matches!(witness, WitnessFile::NewerVersion(_))
     {
         return Err(StoreOpenError::OtherEngine { path: path(), found, configured: paths.kind });
@@ -79,7 +79,7 @@ pub(super) fn open(
     let has_database = found.is_some();
     match witness {
         WitnessFile::NewerVersion(version) => Err(opening.newer(version)),
-        WitnessFile::Witness(witness) if initial_position => opening.create(witness.vault_id()),
+        WitnessFile::Witness(witness) if never_completed => opening.create(witness.vault_id()),
         WitnessFile::Witness(_) if !has_database => Err(opening.damaged("the database is missing")),
         WitnessFile::Witness(witness) => opening.open_with_witness(witness, trust),
         WitnessFile::Missing | WitnessFile::Damaged if has_database && options.accept_loss => {
@@ -107,8 +107,8 @@ impl OpenContext<'_> {
         DirBuilder::new().mode(0o700).create(&folder).map_err(creating())?;
         masker_files::sync_directory(&self.paths.root).map_err(creating())?;
         let (engine, _) = self.start(&folder)?;
-        let initial_position = CommitPosition { epoch: 1, ..Witness::INITIAL };
-        engine.set_manifest(Manifest { vault_id, position: initial_position, tally: RowTally::default() });
+        let first_epoch = CommitPosition { epoch: 1, ..Witness::INITIAL };
+        engine.set_manifest(Manifest { vault_id, position: first_epoch, tally: RowTally::default() });
         self.first_commit(engine, Some(witness), None)
     }
 

@@ -151,7 +151,7 @@ impl DirectoryLock {
     }
 
     /// Forgets the content of the file before: the vault is open.
-    pub(super) fn keep(&mut self) {
+    pub(super) fn mark_opened(&mut self) {
         self.before = None;
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let refused = DirectoryLock::take(&paths).map(drop).unwrap_err();
         assert!(matches!(refused, StoreOpenError::Locked { pid: Some(pid), .. } if pid == process::id()));
         assert!(refused.to_string().contains(&format!("process {}", process::id())));
-        lock.keep();
+        lock.mark_opened();
         drop(lock);
         assert_eq!(fs::read(paths.lock()).unwrap(), b"");
         fs::write(paths.lock(), b"before").unwrap();

@@ -49,7 +49,7 @@ impl EmbeddedStore {
         paths.prepare()?;
         let mut lock = DirectoryLock::take(&paths)?;
         let OpenedStore { engine, vault_id, loss } = open::open(&paths, &options, FileTrust::Normal)?;
-        lock.keep();
+        lock.mark_opened();
         let options = StoreOptions { accept_loss: false, ..options };
         Ok(EmbeddedStore { shared: Arc::new(StoreShared::new(paths, options, engine, lock)), vault_id, loss })
     }

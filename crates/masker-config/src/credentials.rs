@@ -77,19 +77,19 @@ impl Credentials {
 impl CredentialSurvey {
     /// Reads the secrets that an environment contains or names, as far as possible.
     pub fn of(environment: &Environment) -> CredentialSurvey {
-        let mut findings = ProblemCollector::default();
-        let sources = KeySources::of(environment, &mut findings);
+        let mut problems = ProblemCollector::default();
+        let sources = KeySources::of(environment, &mut problems);
         let mut keys: Vec<LoadedKey> = Vec::new();
         let mut audit_key = None;
         let mut given = Vec::new();
-        for (purpose, location) in sources.locations(&mut findings) {
+        for (purpose, location) in sources.locations(&mut problems) {
             given.push(SecretOrigin::new(purpose, &location));
             let key = match location {
                 SecretLocation::Variable => {
                     let variable = purpose.variable();
-                    environment.get(&variable).and_then(|value| findings.parse(purpose, &variable, value.as_bytes()))
+                    environment.get(&variable).and_then(|value| problems.parse(purpose, &variable, value.as_bytes()))
                 }
-                location => findings.read(purpose, &location),
+                location => problems.read(purpose, &location),
             };
             match (purpose, key) {
                 (SecretPurpose::Key(kid, role), Some(key)) => keys.push(LoadedKey { kid, role, key }),
@@ -97,8 +97,8 @@ impl CredentialSurvey {
                 (_, None) => {}
             }
         }
-        findings.compare(&keys, &BTreeSet::new());
-        let ProblemCollector { problems, warnings } = findings;
+        problems.compare(&keys, &BTreeSet::new());
+        let ProblemCollector { problems, warnings } = problems;
         CredentialSurvey { keys, audit_key, problems, warnings, given, sources }
     }
 }
@@ -109,20 +109,20 @@ impl Credentials {
     /// # Errors
     /// All problems, except those of another key.
     pub fn audit_key(environment: &Environment) -> Result<Option<SecretKey>, CredentialProblems> {
-        let mut findings = ProblemCollector::default();
+        let mut problems = ProblemCollector::default();
         let location =
-            KeySources::of(environment, &mut findings).locations(&mut findings).remove(&SecretPurpose::Audit);
+            KeySources::of(environment, &mut problems).locations(&mut problems).remove(&SecretPurpose::Audit);
         let variable = SecretPurpose::Audit.variable();
         let key = match location {
             None => None,
             Some(SecretLocation::Variable) => environment
                 .get(&variable)
-                .and_then(|value| findings.parse(SecretPurpose::Audit, &variable, value.as_bytes())),
-            Some(location) => findings.read(SecretPurpose::Audit, &location),
+                .and_then(|value| problems.parse(SecretPurpose::Audit, &variable, value.as_bytes())),
+            Some(location) => problems.read(SecretPurpose::Audit, &location),
         };
         let (audit, directory) = (ProblemSubject::from(SecretPurpose::Audit), ProblemSubject::Directory);
-        findings.problems.retain(|problem| [audit, directory].contains(&problem.subject));
-        findings.into_result().map(|_| key)
+        problems.problems.retain(|problem| [audit, directory].contains(&problem.subject));
+        problems.into_result().map(|_| key)
     }
 }
 
@@ -133,19 +133,19 @@ impl KeySources {
     /// # Errors
     /// All problems of all keys.
     pub fn reload(&self) -> Result<ReloadedKeys, CredentialProblems> {
-        let mut findings = ProblemCollector::default();
+        let mut problems = ProblemCollector::default();
         let (mut keys, mut kept) = (Vec::new(), BTreeSet::new());
-        for (purpose, location) in self.locations(&mut findings) {
+        for (purpose, location) in self.locations(&mut problems) {
             match (purpose, &location) {
                 (SecretPurpose::Key(kid, role), SecretLocation::Variable) => drop(kept.insert((kid, role))),
                 (SecretPurpose::Key(kid, role), location) => {
-                    keys.extend(findings.read(purpose, location).map(|key| LoadedKey { kid, role, key }));
+                    keys.extend(problems.read(purpose, location).map(|key| LoadedKey { kid, role, key }));
                 }
                 (SecretPurpose::Audit, _) => {}
             }
         }
-        findings.compare(&keys, &kept);
-        let warnings = findings.into_result()?;
+        problems.compare(&keys, &kept);
+        let warnings = problems.into_result()?;
         Ok(ReloadedKeys { keys, kept, warnings })
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct FileSettings {
 
 impl FileSettings {
     /// Returns the first file of the search order, and its settings. A file that a flag or variable names must exist. The
-    /// others need not exist, but one that exists and cannot be read is an error: its settings are meant to apply.
+    /// other files are optional, but an existing file that cannot be read is an error, because its settings should apply.
     pub(super) fn find(
         flag: Option<&Path>,
         host: HostEnvironment<'_>,

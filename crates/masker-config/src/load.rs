@@ -176,7 +176,7 @@ impl Overrides<'_> {
             return Some(PathBuf::from("/run/masker/masker.sock"));
         }
         let runtime_dir = self.host.absolute_path("XDG_RUNTIME_DIR").map(|dir| dir.join("masker"));
-        // Without a runtime directory, as under su or cron, the state directory is one that no other user can write to.
+        // Without a runtime directory, as under su or cron: no other user can write to the state directory.
         Some(runtime_dir.or_else(|| self.state_dir())?.join("masker.sock"))
     }
 

@@ -89,21 +89,21 @@ impl SecretOrigin {
 
 impl KeySources {
     /// Finds the sources in an environment.
-    pub(super) fn of(environment: &Environment, findings: &mut ProblemCollector) -> Self {
+    pub(super) fn of(environment: &Environment, problems: &mut ProblemCollector) -> Self {
         let mut variables: BTreeMap<SecretPurpose, VariableSource> = BTreeMap::new();
         for (name, value) in environment.iter() {
             let (purpose, variable) = match SecretName::parse(name) {
                 SecretName::Secret(purpose) => (purpose, VariableSource::Secret),
-                SecretName::Path(purpose) => (purpose, file(purpose, value, findings)),
+                SecretName::Path(purpose) => (purpose, file(purpose, value, problems)),
                 SecretName::Malformed(why) => {
-                    findings.report(ProblemSubject::MisnamedKey, printable(name), why);
+                    problems.report(ProblemSubject::MisnamedKey, printable(name), why);
                     continue;
                 }
                 SecretName::Foreign => continue,
             };
             if variables.insert(purpose, variable).is_some() {
                 let name = purpose.variable();
-                findings.report(purpose, name.clone(), format!("and {name}_FILE are both set: keep one of them"));
+                problems.report(purpose, name.clone(), format!("and {name}_FILE are both set: keep one of them"));
                 variables.insert(purpose, VariableSource::Unusable);
             }
         }
@@ -124,10 +124,10 @@ impl KeySources {
     }
 
     /// Returns the location of each secret, in the order of the names. Lists the credentials directory.
-    pub(super) fn locations(&self, findings: &mut ProblemCollector) -> BTreeMap<SecretPurpose, SecretLocation> {
+    pub(super) fn locations(&self, problems: &mut ProblemCollector) -> BTreeMap<SecretPurpose, SecretLocation> {
         let mut locations = BTreeMap::new();
         if let Some(directory) = &self.directory {
-            credentials(directory, &mut locations, findings);
+            credentials(directory, &mut locations, problems);
         }
         for (purpose, variable) in &self.variables {
             match variable {
@@ -141,15 +141,15 @@ impl KeySources {
 }
 
 /// Returns the file that a variable names.
-fn file(purpose: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -> VariableSource {
+fn file(purpose: SecretPurpose, path: &OsStr, problems: &mut ProblemCollector) -> VariableSource {
     let variable = || format!("{}_FILE", purpose.variable());
     if path.is_empty() {
-        findings.report(purpose, variable(), "is empty: set it to the path of a key file, or remove it");
+        problems.report(purpose, variable(), "is empty: set it to the path of a key file, or remove it");
         return VariableSource::Unusable;
     }
     // As a path, the key would appear in messages and stay in memory.
     if SecretKey::parse_base64(path.as_bytes()).is_ok() {
-        findings.report(purpose, variable(), "contains a key instead of a path: leave `_FILE` out of its name");
+        problems.report(purpose, variable(), "contains a key instead of a path: leave `_FILE` out of its name");
         return VariableSource::Unusable;
     }
     VariableSource::File(PathBuf::from(path))
@@ -159,7 +159,7 @@ fn file(purpose: SecretPurpose, path: &OsStr, findings: &mut ProblemCollector) -
 fn credentials(
     directory: &Path,
     locations: &mut BTreeMap<SecretPurpose, SecretLocation>,
-    findings: &mut ProblemCollector,
+    problems: &mut ProblemCollector,
 ) {
     let names = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
@@ -167,7 +167,7 @@ fn credentials(
         Ok(names) => names,
         Err(error) => {
             let source = format!("{CREDENTIALS_DIRECTORY} ({})", directory.display());
-            return findings.report(ProblemSubject::Directory, source, format!("cannot be listed: {error}"));
+            return problems.report(ProblemSubject::Directory, source, format!("cannot be listed: {error}"));
         }
     };
     names.sort();
@@ -175,15 +175,15 @@ fn credentials(
         let path = directory.join(&name);
         match SecretName::parse(&name) {
             SecretName::Secret(purpose) => drop(locations.insert(purpose, SecretLocation::Credential(path))),
-            SecretName::Path(purpose) => findings.report(
+            SecretName::Path(purpose) => problems.report(
                 purpose,
                 CredentialFile(&path).to_string(),
                 format!("is a file already: put the key into a file with the name {}", purpose.variable()),
             ),
             SecretName::Malformed(why) => {
-                findings.report(ProblemSubject::MisnamedKey, CredentialFile(&path).to_string(), why);
+                problems.report(ProblemSubject::MisnamedKey, CredentialFile(&path).to_string(), why);
             }
-            SecretName::Foreign if name == GRACE_DAYS => findings.warn(format!(
+            SecretName::Foreign if name == GRACE_DAYS => problems.warn(format!(
                 "{} is not read: set the variable {GRACE_DAYS}, or `grace_days` in the configuration",
                 CredentialFile(&path)
             )),

@@ -3,7 +3,7 @@
 //! masker is a key vault: applications send it personal data and store the tokens that they get back. The crates under
 //! `crates/` contain the parts. This package puts them together into the program `masker`:
 //!
-//! - `main.rs` reads the command line, takes the secrets out of the environment, and starts what was asked for.
+//! - `main.rs` reads the command line, takes the secrets out of the environment, and runs the command.
 //! - [`daemon`] is `masker serve`. [`daemon::serve`] shows the order of a start: configuration, sandbox, store, vault,
 //!   audit log, access, HTTP. A failure on the way leaves nothing behind.
 //! - [`daemon::sandbox`] gives up what the daemon does not need: core dumps, tracing, capabilities, paths, system calls.

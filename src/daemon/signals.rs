@@ -62,7 +62,7 @@ impl Signals {
 
 async fn reload(service: &Service, vault: &Vault, audit: Option<&AuditLog>) {
     notify_reloading();
-    // A failure is logged there, and `masker health` reports it until a reload succeeds.
+    // A failure is logged by the reloader, and `masker health` reports it until a reload succeeds.
     let reloaded = service.reload(ReloadTarget::Both).await;
     if let Some(log) = audit {
         log_reload(log, vault, reloaded.as_ref()).await;

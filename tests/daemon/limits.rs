@@ -61,7 +61,7 @@ fn requests_are_admitted_whole_or_not_at_all() {
         let key = create(&mut daemon.client(), limit, &scopes, json!({"limits": {limit: 5}}));
         let mut client = key.client(&daemon);
         let detail = client.post("/api/v1/tokenize", &phones(0..6)).problem(429, code);
-        assert!(detail.contains("allows 5 at once: ask for fewer"), "{detail}");
+        assert!(detail.contains("allows at most 5 values in one request"), "{detail}");
         client.post("/api/v1/tokenize", &phones(0..3)).results(3);
         client.post("/api/v1/tokenize", &phones(0..3)).problem(429, code);
         client.post("/api/v1/tokenize", &phones(0..2)).results(2);

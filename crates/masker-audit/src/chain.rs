@@ -198,8 +198,8 @@ pub enum LineError {
     /// The compressed file is truncated or damaged here.
     #[error("changed: the compressed file is damaged from here on")]
     Damaged,
-    /// The event is not the one that was noted outside of the log.
-    #[error("changed: event {sequence} is not the one that was noted outside of the log")]
+    /// Another event was noted under this number outside of the log.
+    #[error("changed: another event {sequence} was noted outside of the log")]
     Replaced {
         /// The number of the event.
         sequence: u64,

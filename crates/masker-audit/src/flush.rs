@@ -74,7 +74,7 @@ pub(super) struct SharedOutput<W> {
     closed: bool,
 }
 
-/// Batches that threads have left to the one that writes.
+/// Batches that are queued for the writing thread.
 struct WriteQueue<B> {
     /// A thread writes, and will look at the queue again when it is done.
     writing: bool,

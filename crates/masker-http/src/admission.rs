@@ -53,8 +53,8 @@ impl Service {
         Ok(route)
     }
 
-    /// Finds out who makes a request. A credential makes the caller its owner and nobody else, even where the process
-    /// may do more without it; one that is not accepted is never ignored.
+    /// Identifies the caller of a request. A request with a credential acts as its owner alone. An invalid credential is an
+    /// error, never ignored.
     ///
     /// # Errors
     /// A problem, after a while if there were many of them: see [`masker_access::FailedAttempts`].
@@ -223,7 +223,7 @@ fn limit_problem(exceeded: &LimitExceeded) -> Problem {
     };
     let seconds = exceeded.retry_after_seconds;
     let detail = match exceeded.max_values {
-        Some(most) => format!("`{which}` of this caller allows {most} at once: ask for fewer"),
+        Some(most) => format!("`{which}` of this caller allows at most {most} values in one request"),
         None => format!("`{which}` of this caller is used up for {seconds} s; `masker whoami` shows its limits"),
     };
     Problem { retry_after_seconds: Some(seconds), ..Problem::new(code, detail) }

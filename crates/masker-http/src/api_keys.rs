@@ -105,7 +105,7 @@ async fn api_key_create(
     if active >= service.api_keys_per_workspace {
         let detail = format!(
             "this workspace has {active} active keys, and at most {} at once (`[access] api_keys_per_workspace`): \
-             revoke one that is not needed",
+             revoke a key that is not needed",
             service.api_keys_per_workspace
         );
         return Err(Problem::new(Code::ApiKeyLimit, detail));
@@ -314,7 +314,7 @@ impl Service {
         };
         let policies = request.policies.map(|names| names.into_iter().collect());
         if policies.iter().flatten().any(|name: &String| ctx.policies.get(Some(name)).is_none()) {
-            return Err(invalid("`policies` names one that is not loaded; see GET /api/v1/policies"));
+            return Err(invalid("`policies` names a policy that is not loaded; see GET /api/v1/policies"));
         }
         let contexts = request.contexts.map(|contexts| contexts.iter().map(|text| context(text)).collect());
         let grant = Grant { scopes: parse_scopes(&request.scopes)?, policies, contexts: contexts.transpose()? };
@@ -367,7 +367,7 @@ fn parse_scopes(texts: &[String]) -> Result<ScopeSet, Problem> {
 }
 
 fn context(text: &str) -> Result<ContextPattern, Problem> {
-    ContextPattern::parse(text).ok_or_else(|| invalid("`contexts` names one of more than 256 bytes"))
+    ContextPattern::parse(text).ok_or_else(|| invalid("`contexts` has a context of more than 256 bytes"))
 }
 
 fn expiry(text: &str, now_ms: u64) -> Result<u64, Problem> {

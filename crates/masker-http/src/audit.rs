@@ -58,7 +58,7 @@ impl Service {
         };
         let caller = ctx.connection.caller_cache.text(&ctx.caller);
         let session = ctx.details.session.map(|id| id.to_string());
-        let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(count).collect();
+        let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(outcome_count).collect();
         let mut detail: Vec<(&'static str, DetailValue<'_>)> = Vec::new();
         detail.extend(ctx.details.facts.iter().map(|(name, fact)| (*name, fact.detail())));
         detail.extend(ctx.incident.iter().flat_map(Incident::facts));
@@ -104,7 +104,7 @@ impl CallerCache {
         match &*caller_cache {
             Some((of, text)) if Arc::ptr_eq(of, principal) => Arc::clone(text),
             _ => {
-                let text = Arc::new(text(caller));
+                let text = Arc::new(encode_caller(caller));
                 *caller_cache = Some((Arc::clone(principal), Arc::clone(&text)));
                 text
             }
@@ -112,7 +112,7 @@ impl CallerCache {
     }
 }
 
-fn text(caller: &Caller) -> EncodedCaller {
+fn encode_caller(caller: &Caller) -> EncodedCaller {
     let (peer, principal) = (caller.peer(), caller.principal());
     let key_id = principal.credential.as_ref().map(|credential| credential.id.to_string());
     EncodedCaller::new(&audit::CallerIdentity {
@@ -127,7 +127,7 @@ fn text(caller: &Caller) -> EncodedCaller {
     })
 }
 
-fn count((outcome, items): &(ItemOutcomeKey, u64)) -> OutcomeCount {
+fn outcome_count((outcome, items): &(ItemOutcomeKey, u64)) -> OutcomeCount {
     OutcomeCount {
         fingerprint: outcome.fingerprint,
         generation: outcome.role,

@@ -50,7 +50,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Export all records into one encrypted, authenticated file, while the daemon serves. An import refuses one that is cut short.
+/// Export all records into one encrypted, authenticated file, while the daemon serves. An import rejects a file that is cut short.
 #[utoipa::path(
     post,
     path = "/api/v1/vault/export",

@@ -115,7 +115,7 @@ impl RequestContext {
     }
 
     /// Returns whether the caller is known.
-    pub(super) fn is_authenticated(&self) -> bool {
+    pub(super) fn is_identified(&self) -> bool {
         self.incident.is_none()
     }
 

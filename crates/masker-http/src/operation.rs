@@ -104,7 +104,7 @@ pub(super) async fn catch_panics<T>(handling: impl Future<Output = Result<T, Pro
 impl Service {
     /// Records the end of a request in the audit log, and makes its answer.
     pub(super) async fn finish(&self, mut ctx: RequestContext, input: Input, outcome: Outcome) -> Answered {
-        let outcome = if ctx.is_authenticated() { self.settle(&mut ctx, outcome) } else { outcome };
+        let outcome = if ctx.is_identified() { self.settle(&mut ctx, outcome) } else { outcome };
         let success = ctx.route.map_or(StatusCode::OK, |route| route.success);
         let mut outcome = outcome.map(|reply| reply.response(success));
         let result = RequestResult {

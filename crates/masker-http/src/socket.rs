@@ -52,7 +52,9 @@ pub enum SocketError {
     #[error("{0}: this is not a socket; move it away, or configure another path (`[server] socket`)")]
     NotASocket(PathBuf),
     /// The socket was changed after it was created.
-    #[error("{path}: the socket has mode {mode:o} and group {gid} instead of those configured; who changed it?")]
+    #[error(
+        "{path}: the socket has mode {mode:o} and group {gid} instead of those configured: another process changed it"
+    )]
     Changed {
         /// The socket's path.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Creates the socket. Replaces one that a dead daemon left; one with a listener is an error.
+    /// Creates the socket. Replaces a socket that a dead daemon left, and fails if another process listens on it.
     ///
     /// Must be called while the process has one thread, as it changes the process's umask for a moment. A lock file next
     /// to the socket, which stays, makes it wait for another daemon that is creating its socket at the same path.

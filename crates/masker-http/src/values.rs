@@ -98,7 +98,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
         Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
         Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
         Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
-        Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
+        Tokenized::Failed(failure) => TokenizeResult::Error { error: item_error(&failure) },
     });
     Reply::json(&Answer { results: results.collect() })
 }
@@ -147,7 +147,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
             kind: rehydrated.kind.as_str().into(),
             generation: rehydrated.role.as_str().into(),
         },
-        Err(failure) => RehydrateResult::Error { error: error(failure) },
+        Err(failure) => RehydrateResult::Error { error: item_error(failure) },
     });
     Reply::json(&Answer { results: results.collect() })
 }
@@ -176,7 +176,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);
     let results = outcomes.into_iter().map(|outcome| match outcome {
         Ok(tokens) => LookupResult::Tokens { tokens },
-        Err(failure) => LookupResult::Error { error: error(&failure) },
+        Err(failure) => LookupResult::Error { error: item_error(&failure) },
     });
     Reply::json(&Answer { results: results.collect() })
 }
@@ -205,7 +205,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     service.record_honeytokens(ctx, tokens.iter().filter_map(|input| service.vault.honeytoken(input.token)));
     let results = outcomes.into_iter().map(|outcome| match outcome {
         Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
-        Err(failure) => RewrapResult::Error { error: error(&failure) },
+        Err(failure) => RewrapResult::Error { error: item_error(&failure) },
     });
     Reply::json(&Answer { results: results.collect() })
 }
@@ -236,7 +236,7 @@ async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forg
     receipt.log(ctx, "records were forgotten");
     let results = outcomes.into_iter().map(|outcome| match outcome {
         Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
-        Err(failure) => ForgetResult::Error { error: error(&failure) },
+        Err(failure) => ForgetResult::Error { error: item_error(&failure) },
     });
     Reply::json(&Answer { results: results.collect() })
 }
@@ -267,6 +267,6 @@ fn token_inputs<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
     tokens.map(|item| TokenInput { token: item.token(), context: item.context().unwrap_or(context) }).collect()
 }
 
-fn error(failure: &ItemFailure) -> ItemError {
+fn item_error(failure: &ItemFailure) -> ItemError {
     ItemError { code: failure.code().to_string(), detail: failure.to_string() }
 }

@@ -59,7 +59,7 @@ pub const DRAIN_SECONDS_MAX: u64 = 8;
 pub const STOP_SECONDS_MAX: u64 = 10;
 /// Time for calls that block on the disk to end once everything else has ended, in milliseconds.
 pub const BLOCKING_CALLS_STOP_MS_MAX: u64 = 500;
-/// Threads of one runtime for calls that block on the disk.
+/// The largest number of threads for calls that block on the disk, in each runtime.
 pub const BLOCKING_THREADS_MAX: usize = 64;
 
 /// Items from which a batch is split over several cores. For smaller ones, splitting costs more than it saves.
@@ -119,7 +119,7 @@ pub const SESSIONS_OPEN_MAX: usize = 10_000;
 /// Tokens that one session tracks. Further ones are only counted.
 pub const SESSION_TOKENS_MAX: usize = 100_000;
 /// Tokens that all open sessions track together, which bounds their memory.
-pub const SESSIONS_TOKENS_MAX: usize = 1_000_000;
+pub const OPEN_SESSIONS_TOKENS_MAX: usize = 1_000_000;
 /// Sessions on one page of a list.
 pub const SESSIONS_PAGE_MAX: usize = 1_000;
 /// Default retention time of sessions, in days.
@@ -173,7 +173,7 @@ pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
 const _: () = assert!(AUDIT_UNSYNCED_BYTES_SOFT_MAX + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
 const _: () = assert!(1 <= ROTATION_RECORDS_MIN && ROTATION_RECORDS_MIN <= ROTATION_RECORDS_MAX);
-const _: () = assert!(SESSION_TOKENS_MAX <= SESSIONS_TOKENS_MAX);
+const _: () = assert!(SESSION_TOKENS_MAX <= OPEN_SESSIONS_TOKENS_MAX);
 const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);

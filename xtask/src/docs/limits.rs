@@ -111,7 +111,7 @@ fn resources() -> Vec<Row> {
     vec![
         row("open sessions", count(limits::SESSIONS_OPEN_MAX)),
         row("tokens that a session tracks; further ones are counted", count(limits::SESSION_TOKENS_MAX)),
-        row("tokens that all open sessions track", count(limits::SESSIONS_TOKENS_MAX)),
+        row("tokens that all open sessions track", count(limits::OPEN_SESSIONS_TOKENS_MAX)),
         row("honeytokens", count(limits::HONEYTOKENS_MAX)),
         row(
             "grace period of a replaced secret of an API key",

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use masker_types::limits::{SESSION_TOKENS_MAX, SESSIONS_TOKENS_MAX};
+use masker_types::limits::{OPEN_SESSIONS_TOKENS_MAX, SESSION_TOKENS_MAX};
 
 /// The limit of tracked tokens, of all sessions together.
 #[derive(Default)]
@@ -14,7 +14,7 @@ impl TokenQuota {
         if tracked >= SESSION_TOKENS_MAX {
             return false;
         }
-        let one_more = |taken| (taken < SESSIONS_TOKENS_MAX).then_some(taken + 1);
+        let one_more = |taken| (taken < OPEN_SESSIONS_TOKENS_MAX).then_some(taken + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 

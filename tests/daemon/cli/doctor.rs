@@ -15,7 +15,7 @@ use masker_audit::AuditMetrics;
 use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions};
 use masker_core::crypto::SecretKey;
 use masker_types::audit::{OnFailure, SyncPolicy};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
 use super::{Place, bound, run};
@@ -30,6 +30,8 @@ struct Site {
     place: Place,
     variables: Vec<(String, String)>,
     secrets: Vec<String>,
+    /// Seeded anew for each site: `doctor` looks for its keys in the environment of all processes, also of other tests.
+    random: StdRng,
 }
 
 impl Site {
@@ -40,7 +42,10 @@ impl Site {
             mode(&place.path(directory), 0o700);
         }
         place.write("policies/care.toml", POLICY);
-        let mut site = Site { place, variables: Vec::new(), secrets: Vec::new() };
+        let seed = rand::random();
+        println!("seed {seed}");
+        let random = StdRng::seed_from_u64(seed);
+        let mut site = Site { place, variables: Vec::new(), secrets: Vec::new(), random };
         let path = |name: &str| site.place.path(name).display().to_string();
         let text = format!(
             "[server]\nsocket = {:?}\n[vault]\ndata_dir = {:?}\n[policy]\npath = {:?}\n[audit]\npath = {:?}\n",
@@ -61,7 +66,7 @@ impl Site {
     /// Returns a new key, which no output may contain.
     fn secret(&mut self) -> String {
         let mut bytes = [0; 32];
-        rand::rng().fill(&mut bytes[..]);
+        self.random.fill(&mut bytes[..]);
         self.secrets.push(BASE64.encode(&bytes));
         self.secrets[self.secrets.len() - 1].clone()
     }

@@ -85,7 +85,8 @@ impl ExportDescription {
     }
 
     fn records(&self) -> u64 {
-        self.keys.iter().map(|key| key.records).sum()
+        // Nothing vouches for the numbers of a file.
+        self.keys.iter().fold(0, |records, key| records.saturating_add(key.records))
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
@@ -310,21 +311,29 @@ mod tests {
     };
     use masker_types::kind::Kid;
 
-    fn header() -> Vec<u8> {
+    /// Returns a header with one key for each number of records.
+    fn header(records: &[u64]) -> Vec<u8> {
         let (kid, fingerprint) = (Kid::parse("K").unwrap(), Fingerprint::from_bytes([3; 8]));
-        let keys = vec![HeaderKey { kid, fingerprint, records: 7, wrapped: None }];
+        let keys = records.iter().map(|records| HeaderKey { kid, fingerprint, records: *records, wrapped: None });
+        let keys = keys.collect();
         ExportHeader { vault_id: [1; 16], created_at_ms: 2, salt: [0; SALT_BYTES], keys }.encode()
     }
 
     #[test]
     fn a_header_is_incomplete_up_to_its_last_byte_and_invalid_from_its_first() {
-        let header = header();
+        let header = header(&[7]);
         for length in 0..header.len() {
             assert!(ExportDescription::parse(&header[..length]).is_ok_and(|found| found.is_none()), "{length} bytes");
         }
         let rest = [&header[..], b"payload"].concat();
         assert_eq!(ExportDescription::parse(&rest).unwrap().unwrap().records(), 7);
         assert_eq!(ExportDescription::parse(&[b'?'; PREFIX_BYTES]).err(), Some(ExportError::Foreign));
+    }
+
+    #[test]
+    fn forged_numbers_of_records_do_not_overflow() {
+        let forged = ExportDescription::parse(&header(&[u64::MAX, 1])).unwrap().unwrap();
+        assert_eq!(forged.records(), u64::MAX);
     }
 
     #[test]
@@ -340,7 +349,7 @@ mod tests {
         assert_eq!(message(ExportDescription::read(Broken, file).err()), "failed to read a.export: the disk failed");
         let of_standard = "failed to read standard input: the disk failed";
         assert_eq!(message(ExportDescription::read(Broken, standard).err()), of_standard);
-        let short = message(ExportDescription::read(&header()[..40], file).err());
+        let short = message(ExportDescription::read(&header(&[7])[..40], file).err());
         assert!(short.starts_with("a.export: ") && short.contains("within its header"), "{short}");
     }
 }

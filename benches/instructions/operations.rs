@@ -146,7 +146,7 @@ impl Fixture {
         self.policies.get(None).expect("the default policy is loaded")
     }
 
-    fn permit<O: access::Operation>(&self) -> access::Permit<O> {
+    fn permit<O: access::ScopedOperation>(&self) -> access::Permit<O> {
         self.access.local_caller(&self.peer).permit(&self.policies).expect("permission denied")
     }
 

@@ -11,7 +11,7 @@ use super::{
     route::{Route, RouteMatch},
 };
 use crate::metrics::Metrics;
-use masker_access::{BudgetWarning, Caller, KeyPrefix, Operation, Peer, Permit, RateLimitStatus, Timestamps};
+use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
 use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
 
@@ -145,7 +145,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// `perm.denied`, with the scope that is lacking.
-    pub(super) fn permit<O: Operation>(&self) -> Result<Permit<O>, Problem> {
+    pub(super) fn permit<O: ScopedOperation>(&self) -> Result<Permit<O>, Problem> {
         Ok(self.caller.permit(&self.policies)?)
     }
 

@@ -125,10 +125,10 @@ macro_rules! route {
     };
     (@access Public) => { $crate::route::RouteAccess::Public };
     (@access Scope($scope:ident)) => {
-        $crate::route::RouteAccess::Needs(<masker_access::$scope as masker_access::Operation>::SCOPE)
+        $crate::route::RouteAccess::Needs(<masker_access::$scope as masker_access::ScopedOperation>::SCOPE)
     };
     (@access AnyScope($($scope:ident),+)) => {
-        $crate::route::RouteAccess::NeedsAny(&[$(<masker_access::$scope as masker_access::Operation>::SCOPE),+])
+        $crate::route::RouteAccess::NeedsAny(&[$(<masker_access::$scope as masker_access::ScopedOperation>::SCOPE),+])
     };
     (@audit Operation($operation:ident)) => {
         $crate::route::AuditRule::Operation(masker_audit::AuditOperation::$operation)

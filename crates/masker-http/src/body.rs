@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{input::Input, problem::Problem, route::BodyKind};
-use masker_api::Object;
+use masker_api::StrictObject;
 use masker_types::{
     error_code::Code,
     limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
@@ -109,7 +109,7 @@ fn too_large() -> Problem {
 
 /// Reads JSON. Errors give the position and what was expected, and never quote the text: it may be personal data.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map(|Object(request)| request).map_err(|failed| {
+    serde_json::from_slice(bytes).map(|StrictObject(request)| request).map_err(|failed| {
         let (line, column) = (failed.line(), failed.column());
         let what = match failed.classify() {
             serde_json::error::Category::Data => expectation(&failed.to_string()),

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use masker_access as access;
 use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Timestamps};
-use masker_api::{Answer, RehydrateRequest, StrictObject, TokenizeRequest, TokenizeResult};
+use masker_api::{BatchResponse, RehydrateRequest, StrictObject, TokenizeRequest, TokenizeResult};
 use masker_audit as audit;
 use masker_audit::{AuditEvent, AuditLog, OutcomeCount};
 use masker_config::{Config, load_policies};
@@ -211,7 +211,7 @@ fn write_tokenize(fixture: &Arc<Fixture>, count: usize) -> Operation {
     let tokens = fixture.tokens(count);
     counted_batch(count, move || {
         let results = tokens.iter().map(|token| TokenizeResult::Token { token: token.as_str().into(), created: None });
-        let answer = Answer { results: results.collect() };
+        let answer = BatchResponse { results: results.collect() };
         black_box(serde_json::to_vec(black_box(&answer)).expect("an answer"));
     })
 }

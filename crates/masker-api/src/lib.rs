@@ -35,7 +35,7 @@ pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOp
 pub use strict_object::StrictObject;
 pub use text::Text;
 pub use values::{
-    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
+    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 

@@ -13,8 +13,8 @@ use super::{
 };
 use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize};
 use masker_api::{
-    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenizeRequest,
-    TokenizeResult,
+    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
+    TokenizeRequest, TokenizeResult,
 };
 use masker_core::policy::Policy;
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
@@ -73,7 +73,7 @@ pub(super) fn routes() -> Vec<Route> {
     responses((
         status = 200,
         description = "One result for each item, in order",
-        body = Answer<TokenizeResult<'_>>,
+        body = BatchResponse<TokenizeResult<'_>>,
         example = json!({"results": [
             {"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "created": true},
             {"error": {"code": "perm.denied", "detail": "this caller lacks the scope `tokenize:SSN`"}}
@@ -100,7 +100,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
         Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
         Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Swap tokens back for values.
@@ -118,7 +118,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<RehydrateResult<'_>>,
+        body = BatchResponse<RehydrateResult<'_>>,
         example = json!({"results": [
             {"value": "415-555-2671", "kind": "PHONE", "generation": "active"},
             {"error": {"code": "token.not_found", "detail": "no such token in this vault and context"}}
@@ -149,7 +149,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
         },
         Err(failure) => RehydrateResult::Error { error: error(failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Find every token by which values may be stored. Mints nothing.
@@ -160,7 +160,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
     responses((
         status = 200,
         description = "One result for each item, in order",
-        body = Answer<LookupResult>,
+        body = BatchResponse<LookupResult>,
         example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1"]}]})
     )),
 )]
@@ -178,7 +178,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
         Ok(tokens) => LookupResult::Tokens { tokens },
         Err(failure) => LookupResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Mint tokens that carry their value again under the active key.
@@ -191,7 +191,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<RewrapResult>,
+        body = BatchResponse<RewrapResult>,
         example = json!({"results": [{"token": "MSK1.CARD.K_HEALTHCARE.EBESExQVFhcYGRobHB0eHw", "changed": true}]})
     )),
 )]
@@ -207,7 +207,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
         Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
         Err(failure) => RewrapResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Erase vault records with their aliases.
@@ -220,7 +220,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<ForgetResult>,
+        body = BatchResponse<ForgetResult>,
         example = json!({"results": [{"forgotten": true}]})
     )),
 )]
@@ -238,7 +238,7 @@ async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forg
         Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
         Err(failure) => ForgetResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 fn check_item_count(items: usize) -> Result<(), Problem> {

@@ -18,15 +18,15 @@ use std::{
 use crate::{KeyPrefix, limiter::whole_seconds};
 use masker_types::limits::{
     ATTEMPTS_AT_ONCE_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN,
-    ATTEMPTS_DELAY_MILLISECONDS_MAX, ATTEMPTS_DELAY_MILLISECONDS_MIN, ATTEMPTS_DELAYED_MAX,
-    ATTEMPTS_OF_UID_AT_ONCE_MAX, ATTEMPTS_PREFIXES_MAX, ATTEMPTS_UIDS_MAX, ATTEMPTS_WINDOW_SECONDS,
+    ATTEMPTS_DELAY_MS_MAX, ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_AT_ONCE_MAX,
+    ATTEMPTS_PREFIXES_MAX, ATTEMPTS_UIDS_MAX, ATTEMPTS_WINDOW_SECONDS,
 };
 
 const WINDOW: Duration = Duration::from_secs(ATTEMPTS_WINDOW_SECONDS);
 const BLOCK_MIN: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MIN);
 const BLOCK_MAX: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MAX);
-const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MIN);
-const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MAX);
+const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MIN);
+const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MAX);
 /// Attempts of a uid that are remembered: as many as make a difference to the delay.
 const OF_UID_MAX: usize = ATTEMPTS_OF_UID_AT_ONCE_MAX + ATTEMPTS_BEFORE_BLOCK_MAX;
 

@@ -21,7 +21,7 @@ use masker_types::{
 const SHARE_BYTES: usize = 1_024;
 
 /// Time for which the body of a refused request is read after its answer, in milliseconds.
-const DRAIN_MILLISECONDS_MAX: u64 = 1_000;
+const DRAIN_MS_MAX: u64 = 1_000;
 
 /// The memory that all bodies together may take.
 pub(super) struct BodyBudget {
@@ -99,7 +99,7 @@ async fn discard(body: &mut Incoming) -> Result<(), BodyError> {
 /// the answer.
 pub(super) async fn drain(mut body: Incoming) {
     // Whether it came to its end makes no difference: hyper closes the connection if it did not.
-    let _ = timeout(Duration::from_millis(DRAIN_MILLISECONDS_MAX), discard(&mut body)).await;
+    let _ = timeout(Duration::from_millis(DRAIN_MS_MAX), discard(&mut body)).await;
 }
 
 fn too_large() -> Problem {

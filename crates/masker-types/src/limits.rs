@@ -89,9 +89,9 @@ pub const ATTEMPTS_WINDOW_SECONDS: u64 = 600;
 /// Failed attempts in this period that are answered without delay.
 pub const ATTEMPTS_AT_ONCE_MAX: usize = 2;
 /// Delay of the response to the next failed attempt, in milliseconds. It doubles with each further one.
-pub const ATTEMPTS_DELAY_MILLISECONDS_MIN: u64 = 100;
+pub const ATTEMPTS_DELAY_MS_MIN: u64 = 100;
 /// Longest delay of such a response, in milliseconds.
-pub const ATTEMPTS_DELAY_MILLISECONDS_MAX: u64 = 2_000;
+pub const ATTEMPTS_DELAY_MS_MAX: u64 = 2_000;
 /// Failed attempts in this period after which the pair of uid and key prefix is blocked.
 pub const ATTEMPTS_BEFORE_BLOCK_MAX: usize = 10;
 /// Duration of the first block, in seconds. It doubles with each further one.
@@ -129,13 +129,13 @@ pub const ROW_BYTES_MAX: usize = 12 * 1024;
 /// Time after which a call to the store's engine counts as stuck, in seconds.
 pub const STORE_ANSWER_SECONDS_MAX: u64 = 60;
 /// First pause before a failed store is reopened, in milliseconds. It doubles with each further one.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_MIN: u64 = 100;
+pub const STORE_REOPEN_PAUSE_MS_MIN: u64 = 100;
 /// Longest pause before a failed store is reopened, in milliseconds.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_MAX: u64 = 5_000;
+pub const STORE_REOPEN_PAUSE_MS_MAX: u64 = 5_000;
 /// Free disk space below which a compaction stops, in bytes. The rest is for the writer.
 pub const STORE_COMPACTION_ROOM_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a damaged store is checked again, in milliseconds. A check reads the whole store.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
+pub const STORE_REOPEN_PAUSE_MS_DAMAGED: u64 = 30_000;
 
 /// Longest line of the audit log, in bytes.
 pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -144,7 +144,7 @@ pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may be written but not yet synced before requests wait for the disk, in bytes.
 pub const AUDIT_UNSYNCED_BYTES_SOFT_MAX: usize = 16 * 1024 * 1024;
 /// Pause before a failed write of the audit log is retried, in milliseconds.
-pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
+pub const AUDIT_RETRY_PAUSE_MS: u64 = 250;
 /// Events of the audit log that one call reads, whether or not they match.
 pub const AUDIT_EVENTS_PER_READ_MAX: usize = 100_000;
 /// Size of the events found after which one call stops searching, in bytes.
@@ -176,7 +176,7 @@ const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
 const _: () = assert!(BURST_MAX <= u64::MAX / 1_000_000_000 / 2);
 const _: () = assert!(ATTEMPTS_AT_ONCE_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
-const _: () = assert!(ATTEMPTS_DELAY_MILLISECONDS_MIN <= ATTEMPTS_DELAY_MILLISECONDS_MAX);
+const _: () = assert!(ATTEMPTS_DELAY_MS_MIN <= ATTEMPTS_DELAY_MS_MAX);
 const _: () = assert!(ATTEMPTS_BLOCK_SECONDS_MIN <= ATTEMPTS_BLOCK_SECONDS_MAX);
 const _: () = assert!(BUDGET_WARNING_PERCENT <= 100 && PER_DAY_MAX <= u64::MAX / 100);
 const _: () = assert!(ATTEMPTS_DELAYED_MAX < CONNECTIONS_MAX / 16);

@@ -39,7 +39,7 @@ type Entry = (u8, [u8; 16], Vec<u8>);
 fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<ExportError>, bool) {
     let (mut reader, mut entries) = (EntryReader::default(), Vec::new());
     for piece in bytes.chunks(piece) {
-        reader.feed(piece);
+        reader.push(piece);
         loop {
             match reader.take_next() {
                 Ok(Some(ExportEntry::Record(id, row))) => entries.push((b'r', id, row.to_vec())),

@@ -131,7 +131,7 @@ impl SpoolCursor {
         self.spool.file.read_exact_at(&mut chunk, self.at).map_err(VaultImportError::Spool)?;
         let damaged = ExportError::Damaged("it was truncated or changed");
         self.spool.cipher.open(self.chunks, last, &mut chunk).map_err(|_| damaged)?;
-        self.entries.feed(&chunk);
+        self.entries.push(&chunk);
         self.at += length;
         self.last_seen = last;
         if !last {

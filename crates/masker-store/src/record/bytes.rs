@@ -117,7 +117,7 @@ impl<'a> RowReader<'a> {
         self.0.is_empty()
     }
 
-    pub(super) fn end(self) -> Result<(), RecordError> {
+    pub(super) fn finish(self) -> Result<(), RecordError> {
         if self.0.is_empty() { Ok(()) } else { Err(RecordError::Damaged("it is longer than its layout")) }
     }
 }

@@ -69,7 +69,7 @@ impl HoneytokenRow {
             planted_by: row.caller()?,
             label: row.label()?,
         };
-        row.end()?;
+        row.finish()?;
         Ok(honeytoken)
     }
 }

@@ -184,7 +184,7 @@ impl SessionRow {
             }
             session.needs.push(need);
         }
-        row.end()?;
+        row.finish()?;
         Ok(session)
     }
 }
@@ -242,7 +242,7 @@ impl SessionTokenRow {
             kid: row.kid()?,
             prefix: carries_value.then(|| row.array()).transpose()?,
         };
-        row.end()?;
+        row.finish()?;
         Ok(token)
     }
 }

@@ -35,7 +35,7 @@ pub use credentials::{
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
-pub use host::{Flags, HostEnvironment, SYSTEM_DIR};
+pub use host::{CommandLineOptions, HostEnvironment, SYSTEM_DIR};
 pub use masker_types::engine::EngineKind;
 pub use policies::{load_policies, load_policy};
 pub use sandbox::{SandboxConfig, SeccompMode};

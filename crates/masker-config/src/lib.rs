@@ -30,7 +30,7 @@ mod text_file;
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, CredentialSurvey, Credentials, KeySources, OriginKind, ReloadedKeys,
+    CredentialProblem, CredentialProblems, Credentials, KeySources, OriginKind, PartialCredentials, ReloadedKeys,
     SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;

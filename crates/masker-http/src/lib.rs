@@ -55,7 +55,7 @@ use hyper::body::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 
 pub use openapi::document as openapi_document;
-pub use problem::BuildError;
+pub use problem::ServiceBuildError;
 pub use route::{Route, RouteAccess, routes};
 pub use serve::{DrainReport, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
@@ -180,7 +180,7 @@ impl Service {
     /// Returns a service.
     ///
     /// # Errors
-    /// [`BuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
+    /// [`ServiceBuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
     pub fn new(
         vault: Arc<Vault>,
         policies: Arc<ArcSwap<PolicySet>>,
@@ -188,7 +188,7 @@ impl Service {
         metrics: Arc<Metrics>,
         reloader: ReloadFn,
         settings: ServiceSettings,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, ServiceBuildError> {
         let ServiceSettings { audit, timeouts, location, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
         Ok(Service {

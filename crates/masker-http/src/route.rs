@@ -24,7 +24,7 @@ use super::{
     keys, maintenance,
     operation::RunningOperation,
     policies,
-    problem::{BuildError, Problem},
+    problem::{Problem, ServiceBuildError},
     rotations, sessions, values, whoami,
 };
 use masker_api::SESSION_HEADER;
@@ -256,7 +256,7 @@ pub(super) struct RouteMatch {
 }
 
 impl Router {
-    pub(super) fn new() -> Result<Self, BuildError> {
+    pub(super) fn new() -> Result<Self, ServiceBuildError> {
         let mut router = matchit::Router::new();
         let mut paths: Vec<&str> = routes().iter().map(Route::path).collect();
         paths.sort_unstable();

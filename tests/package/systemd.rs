@@ -57,8 +57,8 @@ impl Root {
         Command::new("systemd-analyze").args(arguments).arg(root).output().unwrap()
     }
 
-    /// Returns the problems that systemd finds in the units, or an empty string. Of an unknown setting it only warns and
-    /// exits with 0, so the output counts.
+    /// Returns the problems that systemd finds in the units, or an empty string. Unknown settings
+    /// cause a warning and the exit status 0, so the output counts too.
     fn problems(&self) -> String {
         let output = self.analyze(&["verify", "--man=no", "masker.service", "masker.socket"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! The context of a request: who makes it, what its limits have left, and what the audit log will hold of it.
+//! The context of a request: its caller, the rest of its limits, and the content of its audit event.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 

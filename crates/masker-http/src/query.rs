@@ -78,7 +78,7 @@ fn decode(text: &str) -> Option<String> {
             continue;
         }
         let (digits, after) = rest.split_at_checked(2)?;
-        // Not by the parser of numbers alone: it takes a sign.
+        // `u8::from_str_radix` would accept a sign.
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         bytes.push(digit(digits[0])? * 16 + digit(digits[1])?);
         rest = after;

@@ -28,6 +28,7 @@ check: ## Check format, lints and unit tests: for every edit, in under a minute
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@[[ ! -x scripts/check-layers ]] || scripts/check-layers
+	@[[ ! -x scripts/check-debug ]] || scripts/check-debug
 	$(CARGO) test --locked --workspace --lib --no-fail-fast 2>&1 | scripts/sum-tests
 
 # The tests are last, so that their sum is the last line.
@@ -49,11 +50,12 @@ release: toolchain ## Build for use: target/release/masker, or below CARGO_TARGE
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
 	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
 
-lint: ## Check format, lints and the layers of the crates
+lint: ## Check format, lints, the layers of the crates, and what `Debug` shows
 	@scripts/deps check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@[[ ! -x scripts/check-layers ]] || scripts/check-layers
+	@[[ ! -x scripts/check-debug ]] || scripts/check-debug
 
 # Private items are documented too, so that links to them resolve.
 doc: toolchain ## Build the documentation of the source, without warnings

@@ -44,7 +44,7 @@ pub enum LoadOperation {
 }
 
 /// A load on a daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoadTest {
     /// The daemon's socket.
     pub socket: PathBuf,

@@ -1,5 +1,7 @@
 //! Rotations. Every step rewrites the row of its rotation.
 
+use std::fmt;
+
 use masker_types::kind::Kid;
 
 use super::{
@@ -80,7 +82,7 @@ impl RotationFault {
 }
 
 /// A rotation: the records that it moves, their new key, and its progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RotationRow {
     /// The kid whose active key records are moved to.
     pub target_kid: Kid,
@@ -114,6 +116,22 @@ pub struct RotationRow {
     pub cursor: Option<[u8; 16]>,
     /// The first records that could not be moved, at most [`ROTATION_FAILURES_MAX`].
     pub failures: Vec<([u8; 16], ResealFailure)>,
+}
+
+impl fmt::Debug for RotationRow {
+    /// Shows only the keys, the state and the progress: the ids of records are tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotationRow")
+            .field("target_kid", &self.target_kid)
+            .field("source_kid", &self.source_kid)
+            .field("state", &self.state)
+            .field("fault", &self.fault)
+            .field("proving", &self.proving)
+            .field("rows_total", &self.rows_total)
+            .field("rows_resealed", &self.rows_resealed)
+            .field("rows_failed", &self.rows_failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RotationRow {

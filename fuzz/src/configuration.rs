@@ -6,7 +6,7 @@ use masker_config::{CommandLineOptions, Config, Environment, HostEnvironment};
 use tempfile::TempDir;
 
 /// Checks that a valid file gives the same settings each time, within their bounds, and an invalid file has an error.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(super::bench::folder).path();
     let thread = format!("{:?}.toml", std::thread::current().id());

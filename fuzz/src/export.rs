@@ -8,7 +8,7 @@ use super::{bench::Bench, edits::edited, request::statuses};
 
 /// Checks an input. The first byte selects how the others are used: as a header, as entries, as a file, or as edits to a
 /// valid export.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     match bytes.split_first() {
         Some((b'h', header)) => check_header(header),
         Some((b'e', entries)) => check_entries(entries),

@@ -11,12 +11,12 @@ use super::{
     problem::Problem,
     route::{Route, route},
 };
-use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize};
+use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, ScopedOperation, Tokenize};
 use masker_api::{
     BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
     TokenizeRequest, TokenizeResult,
 };
-use masker_core::policy::Policy;
+use masker_core::policy::{Policy, PolicySet};
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
 use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
@@ -81,14 +81,8 @@ pub(super) fn routes() -> Vec<Route> {
     )),
 )]
 async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<Tokenize>, input: &Input) -> Outcome {
-    let request: TokenizeRequest<'_> = input.json()?;
-    check_item_count(request.items.len())?;
-    service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
-    let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.check_policy(&policy.name)?;
-    ctx.set_policy(policy);
-    service.charge_values(ctx, &request)?;
+    let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
     let items = value_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, policy, &items).await?);
     if let Some(session) = &ctx.session {
@@ -126,9 +120,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     )),
 )]
 async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<Rehydrate>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     service.charge_tokens(ctx, request.tokens.len())?;
     let tokens = token_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
@@ -196,9 +188,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     )),
 )]
 async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewrap>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     let tokens = token_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.rewrap(&permit, &tokens));
     // The new token carries the value and no mark, so this is the honeytoken's last appearance.
@@ -239,6 +229,42 @@ async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forg
         Err(failure) => ForgetResult::Error { error: error(&failure) },
     });
     Reply::json(&BatchResponse { results: results.collect() })
+}
+
+/// Reads a batch of values with its policy, and takes it from the caller's limits and budget.
+///
+/// # Errors
+/// A [`Problem`] if the caller may not use the policy or exceeds a limit, or if the request is invalid.
+fn admit_values<'a, 'p, O: ScopedOperation>(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<O>,
+    input: &'a Input,
+    policies: &'p PolicySet,
+) -> Result<(TokenizeRequest<'a>, &'p Policy), Problem> {
+    let request: TokenizeRequest<'_> = input.json()?;
+    check_item_count(request.items.len())?;
+    service.charge_request(ctx, request.items.len())?;
+    let policy = required_policy(policies.get(request.policy.as_deref()))?;
+    permit.check_policy(&policy.name)?;
+    ctx.set_policy(policy);
+    service.charge_values(ctx, &request)?;
+    Ok((request, policy))
+}
+
+/// Reads a batch of tokens, and takes it from the caller's limits.
+///
+/// # Errors
+/// A [`Problem`] if the caller exceeds a limit, or if the request is invalid.
+fn admit_tokens<'a>(
+    service: &Service,
+    ctx: &mut RequestContext,
+    input: &'a Input,
+) -> Result<RehydrateRequest<'a>, Problem> {
+    let request: RehydrateRequest<'_> = input.json()?;
+    check_item_count(request.tokens.len())?;
+    service.charge_request(ctx, request.tokens.len())?;
+    Ok(request)
 }
 
 fn check_item_count(items: usize) -> Result<(), Problem> {

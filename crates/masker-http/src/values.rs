@@ -157,14 +157,8 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
     )),
 )]
 async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
-    let request: TokenizeRequest<'_> = input.json()?;
-    check_item_count(request.items.len())?;
-    service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
-    let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.check_policy(&policy.name)?;
-    ctx.set_policy(policy);
-    service.charge_values(ctx, &request)?;
+    let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
     let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);
     let results = outcomes.into_iter().map(|outcome| match outcome {
         Ok(tokens) => LookupResult::Tokens { tokens },
@@ -215,9 +209,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     )),
 )]
 async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forget>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     let outcomes = ctx.record_outcomes(service.vault.forget(&permit, &token_inputs(&request)).await?);
     let mut receipt = ErasureReceipt::default();
     for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {

@@ -84,11 +84,12 @@ audit: ## Check the dependencies against the advisory database, if it can be rea
 	  echo 'advisories: not checked, because their database cannot be reached from here'; \
 	fi
 
-# The development build does: this tests the package around the binary. With these flags its crates have the features that
-# they have in `cargo test --workspace`, so that `make test` compiles them once.
+# The development build does: this tests the package around the binary. The smallest test is built too, because cargo then
+# enables the features of the development dependencies, as in `cargo test --workspace`. Without it, several dependencies
+# (clap, nix, rustix, tracing-subscriber, ...) and all that needs them would be compiled a second time.
 test-deb: toolchain ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
 	@scripts/deps test-deb
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --workspace --bins --test environ
 	@directory="$$(scripts/target-dir)" && \
 	  "$$directory/debug/xtask" papers "$$directory/debian/papers" && \
 	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"

@@ -5,7 +5,7 @@ pub mod load;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, ValueEnum};
-use masker_config::{Config, Environment, Flags, HostEnvironment};
+use masker_config::{CommandLineOptions, Config, Environment, HostEnvironment};
 
 use self::load::{LoadOperation, LoadResult, LoadTest};
 use crate::Error;
@@ -74,7 +74,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     let current_dir = std::env::current_dir()?;
     let host = HostEnvironment::of_process(&environment, &current_dir);
     let load = LoadTest {
-        socket: Config::load_socket(Flags { config: None, socket: args.socket.as_deref() }, host)?,
+        socket: Config::load_socket(CommandLineOptions { config: None, socket: args.socket.as_deref() }, host)?,
         connections: args.connections.into(),
         batch: args.batch.into(),
         operation: match args.op {

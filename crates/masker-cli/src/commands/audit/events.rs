@@ -95,9 +95,9 @@ type Event = BTreeMap<String, Value>;
 /// Prints an event on a line: the event itself with `--json`, otherwise its most important fields.
 fn write(event: &Event, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     if ctx.output.is_json() {
-        return Ok(ctx.output.json(event)?);
+        return ctx.output.json(event);
     }
-    Ok(ctx.output.line(&line(event))?)
+    ctx.output.line(&line(event))
 }
 
 fn text<'e>(event: &'e Event, name: &str) -> &'e str {

@@ -154,7 +154,7 @@ fn failing(error: VerifyError, ctx: &CommandContext<'_>) -> VerifyResult {
 fn show(report: &VerifyReport, ctx: &mut CommandContext<'_>) -> Result<(), CommandError> {
     let output = &mut ctx.output;
     if output.is_json() {
-        return Ok(output.json(report)?);
+        return output.json(report);
     }
     match &report.found {
         VerifyResult::Sound { events, first, last, first_hash, head, segments, removed_before } => {

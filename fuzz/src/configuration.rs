@@ -22,7 +22,7 @@ pub fn holds(bytes: &[u8]) {
             log_is_terminal: false,
         };
         let flags = Flags { config: Some(&file), socket: None };
-        (Config::load(flags, host), Config::load_socket(flags, host))
+        (Config::load(flags, host), Config::find_socket_path(flags, host))
     };
     let config = match load() {
         (Ok(config), socket) => {

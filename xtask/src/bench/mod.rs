@@ -85,7 +85,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
         log_is_terminal: io::stderr().is_terminal(),
     };
     let load = LoadTest {
-        socket: Config::load_socket(Flags { config: None, socket: args.socket.as_deref() }, host)?,
+        socket: Config::find_socket_path(Flags { config: None, socket: args.socket.as_deref() }, host)?,
         connections: args.connections.into(),
         batch: args.batch.into(),
         operation: match args.op {

@@ -8,8 +8,7 @@ use crate::StoreError;
 
 const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
                        `masker serve --accept-loss` to continue with the rows that are left";
-const RESTORE_ONLY: &str =
-    "masker has no rows to continue with: restore the vault from an export into a new directory";
+const RESTORE_ONLY: &str = "masker has no rows to continue with: restore the vault from an export into a new directory";
 
 /// Why a vault was not opened. Nothing in its directory was changed, except perhaps with [`StoreOpenError::Io`].
 #[derive(Debug, thiserror::Error)]

@@ -28,6 +28,7 @@ check: ## Check format, lints and unit tests: for every edit, in under a minute
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@[[ ! -x scripts/check-layers ]] || scripts/check-layers
+	@[[ ! -x scripts/check-debug ]] || scripts/check-debug
 	$(CARGO) test --locked --workspace --lib --no-fail-fast 2>&1 | scripts/sum-tests
 
 # The tests are last, so that their sum is the last line.
@@ -49,11 +50,12 @@ release: toolchain ## Build for use: target/release/masker, or below CARGO_TARGE
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
 	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
 
-lint: ## Check format, lints and the layers of the crates
+lint: ## Check format, lints, the layers of the crates, and what `Debug` shows
 	@scripts/deps check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@[[ ! -x scripts/check-layers ]] || scripts/check-layers
+	@[[ ! -x scripts/check-debug ]] || scripts/check-debug
 
 # Private items are documented too, so that links to them resolve.
 doc: toolchain ## Build the documentation of the source, without warnings
@@ -82,11 +84,12 @@ audit: ## Check the dependencies against the advisory database, if it can be rea
 	  echo 'advisories: not checked, because their database cannot be reached from here'; \
 	fi
 
-# The development build does: this tests the package around the binary. With these flags its crates have the features that
-# they have in `cargo test --workspace`, so that `make test` compiles them once.
+# The development build does: this tests the package around the binary. The smallest test is built too, because cargo then
+# enables the features of the development dependencies, as in `cargo test --workspace`. Without it, several dependencies
+# (clap, nix, rustix, tracing-subscriber, ...) and all that needs them would be compiled a second time.
 test-deb: toolchain ## Install, upgrade, remove and purge the package in a fresh Debian (as root)
 	@scripts/deps test-deb
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --workspace --bins --test environ
 	@directory="$$(scripts/target-dir)" && \
 	  "$$directory/debug/xtask" papers "$$directory/debian/papers" && \
 	  scripts/test-deb --binary "$$directory/debug/masker" --papers "$$directory/debian/papers"

@@ -108,7 +108,7 @@ async fn measure(engine: EngineKind, rows: u64) -> Result<(), Box<dyn std::error
         let page = store.scan_after(b'r', after, 1_000).await?;
         scanned += page.rows.len();
         after = page.rows.into_iter().last().map(|(key, _)| key);
-        if page.end {
+        if page.is_last {
             break;
         }
     }

@@ -21,7 +21,9 @@ use masker_cli::{
     Exit,
     args::{Arguments, Command, Global, ServeArgs},
 };
-use masker_config::{Config, Credentials, Environment, Flags, HostEnvironment, SYSTEM_DIR, is_secret_name};
+use masker_config::{
+    CommandLineOptions, Config, Credentials, Environment, HostEnvironment, SYSTEM_DIR, is_secret_name,
+};
 
 // jemalloc returns free memory to the system; `.cargo/config.toml` sets when. With the C library's allocator, rotations and
 // checks of 300,000 records left 390 MiB behind, of which 160 MiB were in use: it has up to eight heaps for each core, and
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
 /// Loads the configuration and the credentials, and reports all problems of both at once.
 fn prepare(global: &Global, host: HostEnvironment<'_>) -> Result<(Config, Credentials), ExitCode> {
     let socket = global.socket_flag().map_err(|message| fail(Exit::Usage, &[message]))?;
-    let config = Config::load(Flags { config: global.config.as_deref(), socket: socket.as_deref() }, host);
+    let config = Config::load(CommandLineOptions { config: global.config.as_deref(), socket: socket.as_deref() }, host);
     let credentials = Credentials::collect(host.environment);
     match (config, credentials) {
         (Ok(mut config), Ok(credentials)) => {

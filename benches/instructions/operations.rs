@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use masker_access as access;
 use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Timestamps};
-use masker_api::{Answer, Object, RehydrateRequest, TokenizeRequest, TokenizeResult};
+use masker_api::{BatchResponse, RehydrateRequest, StrictObject, TokenizeRequest, TokenizeResult};
 use masker_audit as audit;
 use masker_audit::{AuditEvent, AuditLog, OutcomeCount};
 use masker_config::{Config, load_policies};
@@ -146,7 +146,7 @@ impl Fixture {
         self.policies.get(None).expect("the default policy is loaded")
     }
 
-    fn permit<O: access::Operation>(&self) -> access::Permit<O> {
+    fn permit<O: access::ScopedOperation>(&self) -> access::Permit<O> {
         self.access.local_caller(&self.peer).permit(&self.policies).expect("permission denied")
     }
 
@@ -194,7 +194,7 @@ fn read_tokenize(_: &Arc<Fixture>, count: usize) -> Operation {
         values(count).iter().map(|value| serde_json::json!({ "kind": "PHONE", "value": value })).collect();
     let body = serde_json::json!({ "items": items }).to_string();
     counted_batch(count, move || {
-        let read: Object<TokenizeRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
+        let read: StrictObject<TokenizeRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
         assert_eq!(black_box(read).0.items.len(), count);
     })
 }
@@ -202,7 +202,7 @@ fn read_tokenize(_: &Arc<Fixture>, count: usize) -> Operation {
 fn read_rehydrate(fixture: &Arc<Fixture>, count: usize) -> Operation {
     let body = serde_json::json!({ "tokens": fixture.tokens(count) }).to_string();
     counted_batch(count, move || {
-        let read: Object<RehydrateRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
+        let read: StrictObject<RehydrateRequest<'_>> = serde_json::from_str(black_box(&body)).expect("a request");
         assert_eq!(black_box(read).0.tokens.len(), count);
     })
 }
@@ -211,7 +211,7 @@ fn write_tokenize(fixture: &Arc<Fixture>, count: usize) -> Operation {
     let tokens = fixture.tokens(count);
     counted_batch(count, move || {
         let results = tokens.iter().map(|token| TokenizeResult::Token { token: token.as_str().into(), created: None });
-        let answer = Answer { results: results.collect() };
+        let answer = BatchResponse { results: results.collect() };
         black_box(serde_json::to_vec(black_box(&answer)).expect("an answer"));
     })
 }

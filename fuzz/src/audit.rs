@@ -27,7 +27,7 @@ const LIMIT: usize = 5;
 
 /// Checks an input. The first byte selects how the others are used: as a segment, as a compressed segment, as a chain head,
 /// or as edits to a valid log.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     static LOG: Mutex<Option<Log>> = Mutex::new(None);
     let mut slot = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let log = slot.get_or_insert_with(Log::new);

@@ -19,9 +19,7 @@ use masker_core::{
     keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     policy::{Policy, PolicySet},
 };
-use masker_http::{
-    ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts, VaultLocation, Workers, metrics::Metrics, serve,
-};
+use masker_http::{ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts, Workers, metrics::Metrics, serve};
 use masker_store::memory::MemoryStore;
 use masker_vault::{KeyRules, Vault};
 use tempfile::TempDir;
@@ -128,7 +126,8 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let settings = ServiceSettings {
         audit: None,
         timeouts: Timeouts { head: TIMEOUT, body: TIMEOUT, write: TIMEOUT },
-        location: VaultLocation { vault_id: [7; 16], data_dir },
+        vault_id: [7; 16],
+        data_dir,
         api_keys_per_workspace: 16,
     };
     let policies = Arc::new(ArcSwap::from_pointee(policies));

@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, sync::OnceLock};
 
-use masker_config::{Config, Environment, Flags, HostEnvironment};
+use masker_config::{CommandLineOptions, Config, Environment, HostEnvironment};
 use tempfile::TempDir;
 
 /// Checks that a valid file gives the same settings each time, within their bounds, and an invalid file has an error.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(super::bench::folder).path();
     let thread = format!("{:?}.toml", std::thread::current().id());
@@ -21,8 +21,8 @@ pub fn holds(bytes: &[u8]) {
             system_dir: Path::new("/nonexistent"),
             log_is_terminal: false,
         };
-        let flags = Flags { config: Some(&file), socket: None };
-        (Config::load(flags, host), Config::find_socket_path(flags, host))
+        let options = CommandLineOptions { config: Some(&file), socket: None };
+        (Config::load(options, host), Config::find_socket_path(options, host))
     };
     let config = match load() {
         (Ok(config), socket) => {

@@ -8,7 +8,7 @@ use super::{bench::Bench, edits::edited, request::statuses};
 
 /// Checks an input. The first byte selects how the others are used: as a header, as entries, as a file, or as edits to a
 /// valid export.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     match bytes.split_first() {
         Some((b'h', header)) => check_header(header),
         Some((b'e', entries)) => check_entries(entries),
@@ -39,7 +39,7 @@ type Entry = (u8, [u8; 16], Vec<u8>);
 fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<ExportError>, bool) {
     let (mut reader, mut entries) = (EntryReader::default(), Vec::new());
     for piece in bytes.chunks(piece) {
-        reader.feed(piece);
+        reader.push(piece);
         loop {
             match reader.take_next() {
                 Ok(Some(ExportEntry::Record(id, row))) => entries.push((b'r', id, row.to_vec())),

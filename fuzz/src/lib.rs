@@ -1,4 +1,4 @@
-//! Properties that hold for any input: one module per fuzz target, each with a function `holds` that panics if the input
+//! Properties that hold for any input: one module per fuzz target, each with a function `check` that panics if the input
 //! violates the property.
 //!
 //! `make fuzz` searches for such inputs. `tests/documents/fuzz_corpora.rs` compiles these files too, and runs the properties

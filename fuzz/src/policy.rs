@@ -3,7 +3,7 @@
 use masker_core::policy::{Policy, PolicySet, changes};
 
 /// Checks the invariants of a valid policy, and that an invalid one has problems with lines of the text.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let lines = text.lines().count().max(1) + 1;
     let policy = match Policy::parse(text) {

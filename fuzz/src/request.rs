@@ -10,7 +10,7 @@ use super::bench::Bench;
 const INPUTS_MAX: u32 = 2_000;
 
 /// Sends the input unchanged and checks the responses.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     static BENCH: Mutex<Option<(Bench, u32)>> = Mutex::new(None);
     let mut slot = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
     let (bench, count) = slot.take().filter(|(_, count)| *count < INPUTS_MAX).unwrap_or_else(|| (Bench::new(), 0));

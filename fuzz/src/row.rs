@@ -9,7 +9,7 @@ use masker_store::{
 };
 
 /// Checks that a decoded row encodes to the same bytes. The first byte selects the type of the row.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Some((&selector, row)) = bytes.split_first() else { return };
     macro_rules! check {
         ($row:ty) => {

@@ -3,7 +3,7 @@
 use masker_core::token::Token;
 
 /// Checks that a parsed token is printed as the same text, and that no similar text is the same token.
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(token) = Token::parse(text) else { return };
     assert_eq!(token.to_text(), text, "a token has one text");

@@ -109,7 +109,7 @@ impl Reloader {
         Ok(ReloadOutcome { policies: self.current.load().len(), warnings })
     }
 
-    /// Reads and validates everything that is to be reloaded, and changes nothing. Blocks.
+    /// Reads and validates everything to reload, and changes nothing. Blocks.
     fn read(&self, target: ReloadTarget) -> Result<ReloadData, ReloadError> {
         let (mut of_keys, mut of_policies, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let keyring = match target {

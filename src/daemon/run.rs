@@ -37,7 +37,7 @@ use masker_audit::AuditLog;
 use masker_config::{Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
-use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, VaultLocation, Workers, metrics::Metrics};
+use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, Workers, metrics::Metrics};
 use masker_store::{
     embedded::{EmbeddedStore, StoreOptions},
     row_cache::RowCache,
@@ -102,7 +102,7 @@ async fn run(
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
     let store = open_store(config, &metrics, options.accept_loss).await?;
-    let location = VaultLocation { vault_id: store.vault_id(), data_dir: config.vault.data_dir.clone() };
+    let vault_id = store.vault_id();
     let vault = open_vault(config, store, inputs.keyring, &metrics, options.accept_key_rollback).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
@@ -127,7 +127,7 @@ async fn run(
         reload_lock: Mutex::new(()),
     });
     let reload: http::ReloadFn = Box::new(move |target| Box::pin(Arc::clone(&reloader).reload(target)));
-    let settings = service_settings(config, audit.clone(), location);
+    let settings = service_settings(config, audit.clone(), vault_id);
     let service = Arc::new(Service::new(Arc::clone(&vault), policies, access, Arc::clone(&metrics), reload, settings)?);
     let listener = tokio::net::UnixListener::from_std(socket.listener()?)?;
     let workers = Workers::start(on_thread_start).map_err(thread_error)?;
@@ -225,13 +225,19 @@ async fn open_vault(
     Ok(Arc::new(vault))
 }
 
-fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, location: VaultLocation) -> ServiceSettings {
+fn service_settings(config: &Config, audit: Option<Arc<AuditLog>>, vault_id: [u8; 16]) -> ServiceSettings {
     let timeouts = Timeouts {
         head: Duration::from_secs(config.server.head_timeout_seconds),
         body: Duration::from_secs(config.server.body_timeout_seconds),
         write: Duration::from_secs(config.server.write_timeout_seconds),
     };
-    ServiceSettings { audit, timeouts, location, api_keys_per_workspace: config.access.api_keys_per_workspace as usize }
+    ServiceSettings {
+        audit,
+        timeouts,
+        vault_id,
+        data_dir: config.vault.data_dir.clone(),
+        api_keys_per_workspace: config.access.api_keys_per_workspace as usize,
+    }
 }
 
 /// Closes the audit log and the vault once rotations have stopped.

@@ -12,7 +12,8 @@ use super::{
     patients::{self, COLUMNS, Patient},
 };
 use masker_api::{
-    Answer, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
+    BatchResponse, ItemError, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem, TokenizeRequest,
+    TokenizeResult,
 };
 use masker_client::Client;
 
@@ -102,7 +103,7 @@ impl Sheet {
         while items.peek().is_some() {
             let request = TokenizeRequest { policy: None, context: None, items: items.by_ref().take(BATCH).collect() };
             let reply = client.post("/api/v1/tokenize", &request).await?;
-            let answer: Answer<TokenizeResult<'_>> = reply.json()?;
+            let answer: BatchResponse<TokenizeResult<'_>> = reply.json()?;
             check_complete(answer.results.len(), request.items.len())?;
             pass.requests += 1;
             for result in answer.results {
@@ -126,7 +127,7 @@ impl Sheet {
         while tokens.peek().is_some() {
             let request = RehydrateRequest { context: None, tokens: tokens.by_ref().take(BATCH).collect() };
             let reply = client.post("/api/v1/rehydrate", &request).await?;
-            let answer: Answer<RehydrateResult<'_>> = reply.json()?;
+            let answer: BatchResponse<RehydrateResult<'_>> = reply.json()?;
             check_complete(answer.results.len(), request.tokens.len())?;
             pass.requests += 1;
             for result in answer.results {

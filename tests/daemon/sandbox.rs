@@ -94,7 +94,7 @@ fn what_is_renewed_by_a_rename_is_read_again_from_within() {
     lay("care-old", key("care"));
     lay("care", key("care-2"));
     site.policy("more.toml", "name = \"more\"\nversion = 1\n[entities.NOTE]\naction = \"redact\"\n");
-    // Looked up by whatever the host knows users with.
+    // The daemon looks this user up in the user databases of the host.
     site.client("name = \"operator\"\nuser = \"root\"\nscopes = [\"*\"]");
     site.client("name = \"tests\"\nuid = 0\nscopes = [\"*\"]");
     let own = nix::unistd::geteuid().as_raw();
@@ -126,7 +126,7 @@ fn the_watchdog_is_fed_where_there_is_one() {
     // Notifications that are under way are no concern of this test.
     daemon.signal(Signal::SIGKILL);
 
-    // One that is meant for another process is not fed.
+    // A watchdog for another process is not fed.
     let daemon = site.launch().care_keys().env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1").start();
     daemon.client().get("/health").ok();
     daemon.stop();

@@ -24,7 +24,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 
 macro_rules! replayed {
     ($($target:ident),* $(,)?) => {
-        $(#[test] fn $target() { replay(stringify!($target), properties::$target::holds); })*
+        $(#[test] fn $target() { replay(stringify!($target), properties::$target::check); })*
 
         /// Compares the replayed targets with the files in `fuzz/fuzz_targets/`.
         #[test]

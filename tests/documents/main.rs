@@ -11,6 +11,7 @@ mod markdown;
 mod monitoring;
 mod reference;
 mod vectors;
+mod words;
 
 use std::{
     fs,
@@ -31,6 +32,11 @@ fn read(name: &str) -> String {
 
 /// Returns the Markdown files below a directory of the repository, by name, without what was built.
 fn markdown_files(directory: &str) -> Vec<String> {
+    files(directory, &[".md"])
+}
+
+/// Returns the files below a directory of the repository with one of these endings, by name, without what was built.
+fn files(directory: &str, endings: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut directories = vec![root().join(directory)];
     while let Some(directory) = directories.pop() {
@@ -42,7 +48,7 @@ fn markdown_files(directory: &str) -> Vec<String> {
                 if !name.starts_with('.') && name != "target" && !is_built {
                     directories.push(path);
                 }
-            } else if name.ends_with(".md") {
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
                 found.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
             }
         }

@@ -57,8 +57,8 @@ impl Root {
         Command::new("systemd-analyze").args(arguments).arg(root).output().unwrap()
     }
 
-    /// Returns the problems that systemd finds in the units, or an empty string. Of an unknown setting it only warns and
-    /// exits with 0, so the output counts.
+    /// Returns the problems that systemd finds in the units, or an empty string. Unknown settings
+    /// cause a warning and the exit status 0, so the output counts too.
     fn problems(&self) -> String {
         let output = self.analyze(&["verify", "--man=no", "masker.service", "masker.socket"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -108,7 +108,7 @@ fn the_exposure_of_the_service_does_not_grow() {
 
 #[test]
 fn the_shipped_configuration_contains_only_defaults() {
-    use masker_config::{Config, Environment, Flags, HostEnvironment};
+    use masker_config::{CommandLineOptions, Config, Environment, HostEnvironment};
 
     let environment: Environment = [].into_iter().collect();
     let host = HostEnvironment {
@@ -119,16 +119,16 @@ fn the_shipped_configuration_contains_only_defaults() {
         log_is_terminal: false,
     };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/masker.toml");
-    let mut written = Config::load(Flags { config: Some(&file), socket: None }, host).unwrap();
+    let mut written = Config::load(CommandLineOptions { config: Some(&file), socket: None }, host).unwrap();
     assert_eq!(written.file.take(), Some(file.clone()));
     // The only setting that differs from its default.
     assert_eq!(written.server.socket_group.take().as_deref(), Some("masker"));
     let missing = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/nothing.toml");
     assert!(
-        Config::load(Flags { config: Some(&missing), socket: None }, host).is_err(),
+        Config::load(CommandLineOptions { config: Some(&missing), socket: None }, host).is_err(),
         "a file that is named must exist"
     );
-    let defaults = Config::load(Flags { config: None, socket: None }, host).unwrap();
+    let defaults = Config::load(CommandLineOptions { config: None, socket: None }, host).unwrap();
     assert_eq!(written, defaults);
 
     // Each setting is in the file, if only commented out.

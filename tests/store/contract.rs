@@ -102,7 +102,7 @@ async fn get(store: &Arc<dyn Store>, bytes: &[u8]) -> Option<Vec<u8>> {
 
 async fn scan(store: &Arc<dyn Store>, space: u8, after: Option<&[u8]>, limit: usize) -> (Vec<Vec<u8>>, bool) {
     let page = store.scan_after(space, after.map(key), limit).await.unwrap();
-    (page.rows.into_iter().map(|(key, _)| key.as_bytes().to_vec()).collect(), page.end)
+    (page.rows.into_iter().map(|(key, _)| key.as_bytes().to_vec()).collect(), page.is_last)
 }
 
 async fn an_empty_store_has_no_rows(store: Arc<dyn Store>) {
@@ -138,7 +138,7 @@ async fn keeps_rows_of_every_length(store: Arc<dyn Store>) {
                 assert_eq!(get(&store, b"rx").await.as_deref(), Some(row.as_slice()));
             }
             let page = store.scan_after(b'r', None, 10).await.unwrap();
-            assert!(page.end && page.rows.len() == 1 && page.rows[0].1 == rows[1]);
+            assert!(page.is_last && page.rows.len() == 1 && page.rows[0].1 == rows[1]);
         }
         assert_eq!(store.count(b'r').await.unwrap(), 1);
         store.apply(changes(vec![remove(b"rx")])).await.unwrap();

@@ -235,7 +235,7 @@ async fn against_the_model(mut subject: impl Crashing, seed: u64, operations: u6
                 let page = subject.store().scan_after(from.space(), Some(from.clone()), limit).await.map_err(text)?;
                 let after = model.0.range(&from..).filter(|(key, _)| **key != from && key.space() == from.space());
                 let expected: Vec<_> = after.clone().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
-                if page.rows != expected || page.end != (after.count() <= limit) {
+                if page.rows != expected || page.is_last != (after.count() <= limit) {
                     return Err(format!("operation {operation}: another page than the model's"));
                 }
             }

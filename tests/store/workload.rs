@@ -92,7 +92,7 @@ pub async fn contents(store: &dyn Store) -> Result<Model, String> {
             let page = store.scan_after(space, after.clone(), 97).await.map_err(|error| error.to_string())?;
             after = page.rows.last().map(|(key, _)| key.clone()).or(after);
             model.0.extend(page.rows);
-            if page.end {
+            if page.is_last {
                 break;
             }
         }

@@ -17,18 +17,18 @@ use std::{
 
 use crate::{KeyPrefix, limiter::whole_seconds};
 use masker_types::limits::{
-    ATTEMPTS_AT_ONCE_MAX, ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN,
-    ATTEMPTS_DELAY_MILLISECONDS_MAX, ATTEMPTS_DELAY_MILLISECONDS_MIN, ATTEMPTS_DELAYED_MAX,
-    ATTEMPTS_OF_UID_AT_ONCE_MAX, ATTEMPTS_PREFIXES_MAX, ATTEMPTS_UIDS_MAX, ATTEMPTS_WINDOW_SECONDS,
+    ATTEMPTS_BEFORE_BLOCK_MAX, ATTEMPTS_BLOCK_SECONDS_MAX, ATTEMPTS_BLOCK_SECONDS_MIN, ATTEMPTS_DELAY_MS_MAX,
+    ATTEMPTS_DELAY_MS_MIN, ATTEMPTS_DELAYED_MAX, ATTEMPTS_OF_UID_UNDELAYED_MAX, ATTEMPTS_PREFIXES_MAX,
+    ATTEMPTS_UIDS_MAX, ATTEMPTS_UNDELAYED_MAX, ATTEMPTS_WINDOW_SECONDS,
 };
 
 const WINDOW: Duration = Duration::from_secs(ATTEMPTS_WINDOW_SECONDS);
 const BLOCK_MIN: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MIN);
 const BLOCK_MAX: Duration = Duration::from_secs(ATTEMPTS_BLOCK_SECONDS_MAX);
-const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MIN);
-const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MILLISECONDS_MAX);
+const DELAY_MIN: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MIN);
+const DELAY_MAX: Duration = Duration::from_millis(ATTEMPTS_DELAY_MS_MAX);
 /// Attempts of a uid that are remembered: as many as make a difference to the delay.
-const OF_UID_MAX: usize = ATTEMPTS_OF_UID_AT_ONCE_MAX + ATTEMPTS_BEFORE_BLOCK_MAX;
+const OF_UID_MAX: usize = ATTEMPTS_OF_UID_UNDELAYED_MAX + ATTEMPTS_BEFORE_BLOCK_MAX;
 
 /// How a failed attempt is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl FailedAttempts {
             return blocked_until(until);
         }
         let delay =
-            delay(of_prefix.recent.0.len(), ATTEMPTS_AT_ONCE_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_AT_ONCE_MAX));
+            delay(of_prefix.recent.0.len(), ATTEMPTS_UNDELAYED_MAX).max(delay(of_uid, ATTEMPTS_OF_UID_UNDELAYED_MAX));
         attempts.due.retain(|due| *due > now);
         match attempts.due.iter().min() {
             _ if delay.is_zero() => {}
@@ -143,9 +143,9 @@ fn bounded_entry<K: Copy + Eq + Hash, V: Default>(
     map.entry(key).or_default()
 }
 
-/// Returns how long the answer to the `count`th attempt waits, if the first `at_once` do not.
-fn delay(count: usize, at_once: usize) -> Duration {
-    let further = count.checked_sub(at_once + 1);
+/// Returns how long the answer to the `count`th attempt waits, if the first `undelayed` do not.
+fn delay(count: usize, undelayed: usize) -> Duration {
+    let further = count.checked_sub(undelayed + 1);
     further.map_or(Duration::ZERO, |further| doubled(DELAY_MIN, further).min(DELAY_MAX))
 }
 

@@ -6,7 +6,7 @@ use nix::unistd::{Group, User};
 
 use crate::{Peer, Principal};
 use masker_config::{AccessConfig, ClientConfig};
-use masker_types::grant::{Grant, Limits, UNLISTED, UNRESTRICTED_NAME};
+use masker_types::grant::{Grant, Limits, UNLISTED_NAME, UNRESTRICTED_NAME};
 
 /// The client rules in force. Every user, group and policy that they name existed when they were resolved.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl ClientRules {
         let unlisted = config.unlisted.clone().unwrap_or_default();
         Ok(ClientRules {
             rules,
-            unlisted: Principal::local(UNLISTED, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
+            unlisted: Principal::local(UNLISTED_NAME, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
             configured,
             unrestricted: None,
         })
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
         let stranger = clients.principal(&Peer::for_tests(7, 7, &[9]));
-        assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED, &Grant::none()));
+        assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED_NAME, &Grant::none()));
     }
 
     #[test]
@@ -227,12 +227,12 @@ mod tests {
         assert_eq!(name(&clients, &Peer::for_tests(1_000, 2_000, &[])), "both");
         assert_eq!(name(&clients, &Peer::for_tests(1_000, 1, &[])), "user");
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[]).in_unit("web.service")), "unit");
-        assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[])), UNLISTED);
+        assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[])), UNLISTED_NAME);
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 2_000, &[])), "group");
         for uid in [0, 100, 7] {
             assert_eq!(
                 name(&clients, &Peer::for_tests(uid, 500, &[])),
-                UNLISTED,
+                UNLISTED_NAME,
                 "with clients, nobody is unrestricted"
             );
         }

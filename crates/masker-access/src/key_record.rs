@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::{KeyDigest, KeyPrefix, Mode};
 use masker_types::{
     grant::{Grant, Limits, ScopeSet},
-    limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_UNUSED_DAYS_MAX},
+    limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_INACTIVE_DAYS_MIN},
 };
 
 /// Replaced secrets that are remembered, so that a caller which still presents one learns that it has expired.
@@ -255,10 +255,10 @@ impl ApiKey {
         self.revoked_at_ms.is_none() && self.expires_at_ms.is_none_or(|at| at > now_ms)
     }
 
-    /// Returns whether it is active but has not been used for [`API_KEY_UNUSED_DAYS_MAX`] days.
+    /// Returns whether it is active but has not been used for [`API_KEY_INACTIVE_DAYS_MIN`] days.
     pub fn is_inactive(&self, now_ms: u64) -> bool {
         let since = self.last_use.as_ref().map_or(self.created_at_ms, |last| last.at_ms).max(self.created_at_ms);
-        self.is_active(now_ms) && now_ms.saturating_sub(since) >= API_KEY_UNUSED_DAYS_MAX * DAY_MS
+        self.is_active(now_ms) && now_ms.saturating_sub(since) >= API_KEY_INACTIVE_DAYS_MIN * DAY_MS
     }
 
     /// Returns whether it works with test tokens.

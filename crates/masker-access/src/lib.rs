@@ -37,8 +37,8 @@ pub use limiter::{LimitExceeded, LimitKind, Limiter, RateLimitStatus, Timestamps
 pub use metrics::AccessMetrics;
 pub use peer::{Peer, PeerError};
 pub use permit::{
-    ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Operation, Permit, PoliciesRead,
-    PoliciesReload, Rehydrate, Rewrap, SessionsRead, Tokenize, VaultAdmin, VaultRead,
+    ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Permit, PoliciesRead,
+    PoliciesReload, Rehydrate, Rewrap, ScopedOperation, SessionsRead, Tokenize, VaultAdmin, VaultRead,
 };
 pub use principal::{ApiKeyIdentity, Caller, Principal};
 

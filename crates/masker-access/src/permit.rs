@@ -10,7 +10,7 @@ use masker_types::{
 };
 
 /// An operation that requires a scope. Sealed: there is one operation for each scope.
-pub trait Operation: sealed::Sealed {
+pub trait ScopedOperation: sealed::Sealed {
     /// The scope that allows it.
     const SCOPE: Scope;
 }
@@ -24,7 +24,7 @@ macro_rules! operations {
         #[doc = concat!("The operation of [`Scope::", stringify!($name), "`].")]
         pub struct $name;
         impl sealed::Sealed for $name {}
-        impl Operation for $name {
+        impl ScopedOperation for $name {
             const SCOPE: Scope = Scope::$name;
         }
     )*};
@@ -111,7 +111,7 @@ impl Denied {
 
 /// Proof that a caller may perform `O` for at least some kinds, policies and contexts. Its methods check which. Only
 /// [`Caller::permit`] makes one.
-pub struct Permit<O: Operation> {
+pub struct Permit<O: ScopedOperation> {
     principal: Arc<Principal>,
     policies: Arc<PolicySet>,
     operation: PhantomData<fn() -> O>,
@@ -143,13 +143,13 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied::Scope`] if the scope is missing.
-    pub fn permit<O: Operation>(&self, policies: &Arc<PolicySet>) -> Result<Permit<O>, Denied> {
+    pub fn permit<O: ScopedOperation>(&self, policies: &Arc<PolicySet>) -> Result<Permit<O>, Denied> {
         self.require(O::SCOPE)?;
         Ok(Permit { principal: Arc::clone(&self.principal), policies: Arc::clone(policies), operation: PhantomData })
     }
 }
 
-impl<O: Operation> Permit<O> {
+impl<O: ScopedOperation> Permit<O> {
     /// Returns the mode of the tokens that the caller works with.
     pub fn mode(&self) -> Mode {
         self.principal.mode

@@ -20,7 +20,8 @@ use masker_types::{
 /// An identity with its permissions and limits: a client of the configuration, an API key, or one of the two names for
 /// callers that no client matches.
 pub struct Principal {
-    /// The name of the client or of the key, [`masker_types::grant::UNRESTRICTED_NAME`] or [`masker_types::grant::UNLISTED`].
+    /// The name of the client or of the key, [`UNRESTRICTED_NAME`](masker_types::grant::UNRESTRICTED_NAME) or
+    /// [`UNLISTED_NAME`](masker_types::grant::UNLISTED_NAME).
     pub name: String,
     /// What it may do.
     pub grant: Grant,

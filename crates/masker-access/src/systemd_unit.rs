@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_process_must_still_run_after_its_unit_was_read() {
         let (proc, _) = fake_proc();
-        // A socket stands in for the pidfd: it can be made readable, as a pidfd is when its process has ended.
+        // A socket replaces the pidfd: it can be made readable, as a pidfd is when its process has ended.
         let (mut end, pidfd) = UnixStream::pair().unwrap();
         let check = ProcessCheck::Pidfd(pidfd.into());
         assert_eq!(of_process(proc.path(), 7, &check).as_deref(), Some("billing.service"));

@@ -32,10 +32,10 @@ pub use maintenance::{CompactReport, ImportReport, PurgeReport, PurgeRequest, Pu
 pub use masker_types::error_code::Code;
 pub use rotations::{Rotation, RotationBegin, RotationFailure, RotationList};
 pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOpener, SessionTokens};
-pub use strict_object::Object;
+pub use strict_object::StrictObject;
 pub use text::Text;
 pub use values::{
-    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
+    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
     TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 

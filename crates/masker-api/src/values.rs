@@ -151,7 +151,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for TokenItem<'a> {
 
 /// The response to a batch: one result for each item, in the order of the request.
 #[derive(Deserialize, Serialize, ToSchema)]
-pub struct Answer<T> {
+// The OpenAPI document keeps the name that clients have generated types from.
+#[schema(as = Answer)]
+pub struct BatchResponse<T> {
     /// The results.
     pub results: Vec<T>,
 }

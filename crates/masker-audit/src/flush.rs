@@ -23,7 +23,7 @@ use super::{
 use crate::{chain::ChainHead, error::AuditError};
 use masker_types::{
     audit::{OnFailure, SyncPolicy},
-    limits::{AUDIT_RETRY_PAUSE_MILLISECONDS, AUDIT_UNSYNCED_BYTES_SOFT_MAX},
+    limits::{AUDIT_RETRY_PAUSE_MS, AUDIT_UNSYNCED_BYTES_SOFT_MAX},
 };
 
 /// Rounds that a request writes for others before a task takes over.
@@ -397,7 +397,7 @@ impl<W: Output> Flusher<W> {
     fn wait_for_work(&self) -> bool {
         let mut signal = lock(&self.signal);
         if self.has_failed() {
-            signal = self.wait_until(signal, Duration::from_millis(AUDIT_RETRY_PAUSE_MILLISECONDS), || false);
+            signal = self.wait_until(signal, Duration::from_millis(AUDIT_RETRY_PAUSE_MS), || false);
             return signal.stop;
         }
         if !self.has_unsynced() {

@@ -18,7 +18,7 @@ use super::{
 };
 use masker_audit::ChainHead;
 use masker_client::{Client, ClientError, ClientReply, Download};
-use masker_config::{Config, ConfigErrors, Environment, Flags, HostEnvironment};
+use masker_config::{CommandLineOptions, Config, ConfigErrors, Environment, HostEnvironment};
 
 /// The error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +177,10 @@ impl<'a> CommandContext<'a> {
     /// Loads the configuration as the daemon would.
     pub(super) fn config(&self) -> Result<Config, CommandError> {
         let socket = self.global.socket_flag().map_err(CommandError::Usage)?;
-        Ok(Config::load(Flags { config: self.global.config.as_deref(), socket: socket.as_deref() }, self.host)?)
+        Ok(Config::load(
+            CommandLineOptions { config: self.global.config.as_deref(), socket: socket.as_deref() },
+            self.host,
+        )?)
     }
 
     /// Returns the environment and the user of this command.
@@ -224,7 +227,10 @@ fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, 
         }
         (flag, _) => flag,
     };
-    Ok(Config::find_socket_path(Flags { config: global.config.as_deref(), socket: flag.as_deref() }, host)?)
+    Ok(Config::find_socket_path(
+        CommandLineOptions { config: global.config.as_deref(), socket: flag.as_deref() },
+        host,
+    )?)
 }
 
 impl Global {

@@ -140,7 +140,7 @@ fn client_name(section: &Section<'_>) -> Option<String> {
     let first_is_valid = value.bytes().next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
     let problem = if value.len() > NAME_BYTES_MAX || !first_is_valid || !value.as_bytes().iter().all(allowed) {
         "must be a letter or digit, then at most 63 of a-z, 0-9, `.`, `_` and `-`"
-    } else if [masker_types::grant::UNRESTRICTED_NAME, masker_types::grant::UNLISTED].contains(&value) {
+    } else if [masker_types::grant::UNRESTRICTED_NAME, masker_types::grant::UNLISTED_NAME].contains(&value) {
         "is reserved for callers that match no client: choose another"
     } else {
         return Some(value.to_owned());

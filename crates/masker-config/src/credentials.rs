@@ -48,7 +48,7 @@ pub struct ReloadedKeys {
 }
 
 /// The secrets that could be read, and the problems of the others.
-pub struct CredentialSurvey {
+pub struct PartialCredentials {
     /// The keys that could be read.
     pub keys: Vec<LoadedKey>,
     /// The key of the audit chain, if one was given and could be read.
@@ -68,15 +68,16 @@ impl Credentials {
     /// # Errors
     /// All problems of all secrets.
     pub fn collect(environment: &Environment) -> Result<Credentials, CredentialProblems> {
-        let CredentialSurvey { keys, audit_key, problems, warnings, sources, .. } = CredentialSurvey::of(environment);
+        let PartialCredentials { keys, audit_key, problems, warnings, sources, .. } =
+            PartialCredentials::read(environment);
         let warnings = ProblemCollector { problems, warnings }.into_result()?;
         Ok(Credentials { keys, audit_key, warnings, sources })
     }
 }
 
-impl CredentialSurvey {
+impl PartialCredentials {
     /// Reads the secrets that an environment contains or names, as far as possible.
-    pub fn of(environment: &Environment) -> CredentialSurvey {
+    pub fn read(environment: &Environment) -> PartialCredentials {
         let mut findings = ProblemCollector::default();
         let sources = KeySources::of(environment, &mut findings);
         let mut keys: Vec<LoadedKey> = Vec::new();
@@ -99,7 +100,7 @@ impl CredentialSurvey {
         }
         findings.compare(&keys, &BTreeSet::new());
         let ProblemCollector { problems, warnings } = findings;
-        CredentialSurvey { keys, audit_key, problems, warnings, given, sources }
+        PartialCredentials { keys, audit_key, problems, warnings, given, sources }
     }
 }
 

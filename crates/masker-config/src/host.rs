@@ -1,4 +1,4 @@
-//! What the configuration depends on besides its file: flags, variables, the user and the working directory.
+//! What the configuration depends on besides its file: command-line options, variables, the user and the working directory.
 
 use std::{
     ffi::OsStr,
@@ -10,9 +10,9 @@ use super::environment::Environment;
 /// The directory of the host's configuration.
 pub const SYSTEM_DIR: &str = "/etc/masker";
 
-/// The flags that override the file and the variables.
+/// The command-line options that override the file and the variables.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Flags<'a> {
+pub struct CommandLineOptions<'a> {
     /// `--config`: the configuration file.
     pub config: Option<&'a Path>,
     /// `--socket`: the path of the socket.

@@ -30,12 +30,12 @@ mod text_file;
 pub use audit::AuditConfig;
 pub use clients::{AccessConfig, ClientConfig};
 pub use credentials::{
-    CredentialProblem, CredentialProblems, CredentialSurvey, Credentials, KeySources, OriginKind, ReloadedKeys,
+    CredentialProblem, CredentialProblems, Credentials, KeySources, OriginKind, PartialCredentials, ReloadedKeys,
     SecretOrigin, is_secret_name,
 };
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
-pub use host::{Flags, HostEnvironment, SYSTEM_DIR};
+pub use host::{CommandLineOptions, HostEnvironment, SYSTEM_DIR};
 pub use masker_types::engine::EngineKind;
 pub use policies::{load_policies, load_policy};
 pub use sandbox::{SandboxConfig, SeccompMode};

@@ -1,4 +1,4 @@
-//! Finds the configuration, and applies flags, variables and defaults.
+//! Finds the configuration, and applies command-line options, variables and defaults.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::{
     clients::AccessConfig,
     error::{ConfigErrors, ErrorCollector},
     file::FileSettings,
-    host::{Flags, HostEnvironment, absolute},
+    host::{CommandLineOptions, HostEnvironment, absolute},
     settings::{
         Config, GRACE_DAYS_MAX, KeyConfig, LogConfig, LogFormat, LogLevel, PolicyConfig, SESSION_RETENTION_DAYS_MAX,
         ServerConfig, SessionConfig, VaultConfig,
@@ -36,10 +36,10 @@ impl Config {
     ///
     /// # Errors
     /// All errors of the file and the variables.
-    pub fn load(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<Config, ConfigErrors> {
+    pub fn load(options: CommandLineOptions<'_>, host: HostEnvironment<'_>) -> Result<Config, ConfigErrors> {
         let mut errors = ErrorCollector::default();
-        let (file, settings) = FileSettings::find(flags.config, host, &mut errors);
-        let config = Overrides { flags, host, errors: &mut errors }.resolve(file, settings);
+        let (file, settings) = FileSettings::find(options.config, host, &mut errors);
+        let config = Overrides { options, host, errors: &mut errors }.resolve(file, settings);
         errors.into_result(config)
     }
 
@@ -57,21 +57,24 @@ impl Config {
     ///
     /// # Errors
     /// All errors of the file, or that there is no default.
-    pub fn find_socket_path(flags: Flags<'_>, host: HostEnvironment<'_>) -> Result<PathBuf, ConfigErrors> {
+    pub fn find_socket_path(
+        options: CommandLineOptions<'_>,
+        host: HostEnvironment<'_>,
+    ) -> Result<PathBuf, ConfigErrors> {
         let mut errors = ErrorCollector::default();
-        let settings = if flags.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
+        let settings = if options.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
             FileSettings::default()
         } else {
-            FileSettings::find(flags.config, host, &mut errors).1
+            FileSettings::find(options.config, host, &mut errors).1
         };
-        let socket = Overrides { flags, host, errors: &mut errors }.socket(settings.socket);
+        let socket = Overrides { options, host, errors: &mut errors }.socket(settings.socket);
         errors.into_result(socket)
     }
 }
 
-/// Applies flags, variables and defaults to the settings of a file.
+/// Applies command-line options, variables and defaults to the settings of a file.
 struct Overrides<'a> {
-    flags: Flags<'a>,
+    options: CommandLineOptions<'a>,
     host: HostEnvironment<'a>,
     errors: &'a mut ErrorCollector,
 }
@@ -146,7 +149,7 @@ impl Overrides<'_> {
     }
 
     fn socket(&mut self, configured: Option<PathBuf>) -> Option<PathBuf> {
-        let flag = self.flags.socket.map(|path| absolute(self.host.current_dir, path));
+        let flag = self.options.socket.map(|path| absolute(self.host.current_dir, path));
         let variable = self.path("MASKER_SOCKET");
         let place = match (&flag, &variable) {
             (Some(_), _) => "--socket",

@@ -237,7 +237,7 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 pub(super) fn write_rate_limit_headers(rate_limit: &RateLimitStatus, headers: &mut HeaderMap) {
     let numbers = [(LIMIT, rate_limit.limit), (REMAINING, rate_limit.remaining), (RESET, rate_limit.reset_seconds)];
     for (name, number) in numbers {
-        // Not from the number itself: that takes two allocations.
+        // `HeaderValue::from` of a number allocates twice.
         if let Ok(number) = HeaderValue::from_str(itoa::Buffer::new().format(number)) {
             headers.insert(name, number);
         }

@@ -415,7 +415,7 @@ fn check_not_exceeding_own(
     };
     match excess {
         Some(what) => {
-            let detail = format!("this caller lacks {what}, and nobody hands out more than they have");
+            let detail = format!("this caller lacks {what}, and a caller cannot grant more than it has");
             Err(Problem::new(Code::PermDenied, detail))
         }
         None => Ok(()),

@@ -62,7 +62,7 @@ async fn vault_export(
     permit: Permit<VaultAdmin>,
     _input: &Input,
 ) -> Outcome {
-    let exporting = service.vault.export(&permit, service.location.vault_id).await?;
+    let exporting = service.vault.export(&permit, service.vault_id).await?;
     let sending = ExportStream { exporting, id: ctx.id, bytes: 0, ended: false, audit: service.audit.clone() };
     Ok(Reply::streamed(StreamBody::new(try_unfold(sending, ExportStream::next)).boxed_unsync(), OCTETS))
 }
@@ -90,7 +90,7 @@ async fn vault_import(
     let busy = |_| Problem::new(Code::Overloaded, "another import is running; wait for its end");
     let _guard = service.importing.try_acquire().map_err(busy)?;
     let mut upload = Upload { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
-    let file = upload.spool(&service.location.data_dir).await?;
+    let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
     let outcome = service.vault.import(&permit, file, rules).await?;
     let merged = outcome.merged;

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{input::Input, problem::Problem, route::BodyKind};
-use masker_api::Object;
+use masker_api::StrictObject;
 use masker_types::{
     error_code::Code,
     limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
@@ -21,7 +21,7 @@ use masker_types::{
 const SHARE_BYTES: usize = 1_024;
 
 /// Time for which the body of a refused request is read after its answer, in milliseconds.
-const DRAIN_MILLISECONDS_MAX: u64 = 1_000;
+const DRAIN_MS_MAX: u64 = 1_000;
 
 /// The memory that all bodies together may take.
 pub(super) struct BodyBudget {
@@ -99,7 +99,7 @@ async fn discard(body: &mut Incoming) -> Result<(), BodyError> {
 /// the answer.
 pub(super) async fn drain(mut body: Incoming) {
     // Whether it came to its end makes no difference: hyper closes the connection if it did not.
-    let _ = timeout(Duration::from_millis(DRAIN_MILLISECONDS_MAX), discard(&mut body)).await;
+    let _ = timeout(Duration::from_millis(DRAIN_MS_MAX), discard(&mut body)).await;
 }
 
 fn too_large() -> Problem {
@@ -109,7 +109,7 @@ fn too_large() -> Problem {
 
 /// Reads JSON. Errors give the position and what was expected, and never quote the text: it may be personal data.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map(|Object(request)| request).map_err(|failed| {
+    serde_json::from_slice(bytes).map(|StrictObject(request)| request).map_err(|failed| {
         let (line, column) = (failed.line(), failed.column());
         let what = match failed.classify() {
             serde_json::error::Category::Data => expectation(&failed.to_string()),

@@ -1,4 +1,4 @@
-//! The context of a request: who makes it, what its limits have left, and what the audit log will hold of it.
+//! The context of a request: its caller, the rest of its limits, and the content of its audit event.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use super::{
     route::{Route, RouteMatch},
 };
 use crate::metrics::Metrics;
-use masker_access::{BudgetWarning, Caller, KeyPrefix, Operation, Peer, Permit, RateLimitStatus, Timestamps};
+use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
 use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
 
@@ -145,7 +145,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// `perm.denied`, with the scope that is lacking.
-    pub(super) fn permit<O: Operation>(&self) -> Result<Permit<O>, Problem> {
+    pub(super) fn permit<O: ScopedOperation>(&self) -> Result<Permit<O>, Problem> {
         Ok(self.caller.permit(&self.policies)?)
     }
 

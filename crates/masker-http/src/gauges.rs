@@ -71,8 +71,7 @@ impl Service {
     /// A disk whose free space cannot be read has no gauge.
     async fn measure_disks(&self) {
         let audit = self.audit.as_ref().map(|log| ("audit", log.directory().to_owned()));
-        let disks: Vec<(&str, PathBuf)> =
-            [("vault", self.location.data_dir.clone())].into_iter().chain(audit).collect();
+        let disks: Vec<(&str, PathBuf)> = [("vault", self.data_dir.clone())].into_iter().chain(audit).collect();
         let measured = |(what, path): (&'static str, PathBuf)| Some((what, masker_files::bytes_free(&path).ok()?));
         let free = spawn_blocking(move || disks.into_iter().filter_map(measured).collect::<Vec<_>>()).await;
         let gauge = &self.metrics.http.disk_free_bytes;

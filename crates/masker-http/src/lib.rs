@@ -55,7 +55,7 @@ use hyper::body::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 
 pub use openapi::openapi_json;
-pub use problem::BuildError;
+pub use problem::ServiceBuildError;
 pub use route::{Route, RouteAccess, routes};
 pub use serve::{DrainReport, serve};
 pub use socket::{Socket, SocketError, SocketOptions};
@@ -127,15 +127,6 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-/// Where the vault is.
-#[derive(Clone, Debug)]
-pub struct VaultLocation {
-    /// The vault's id, which its exports carry.
-    pub vault_id: [u8; 16],
-    /// The vault's directory, which holds imports until they are merged.
-    pub data_dir: PathBuf,
-}
-
 /// The settings of a service.
 #[derive(Clone)]
 pub struct ServiceSettings {
@@ -143,8 +134,10 @@ pub struct ServiceSettings {
     pub audit: Option<Arc<AuditLog>>,
     /// How long the service waits for a slow client.
     pub timeouts: Timeouts,
-    /// Where the vault is.
-    pub location: VaultLocation,
+    /// The vault's id, which its exports carry.
+    pub vault_id: [u8; 16],
+    /// The vault's directory, which holds imports until they are merged.
+    pub data_dir: PathBuf,
     /// How many API keys of a workspace may be active at once.
     pub api_keys_per_workspace: usize,
 }
@@ -160,7 +153,8 @@ pub struct Service {
     reload_failures: ArcSwap<ReloadFailures>,
     audit: Option<Arc<AuditLog>>,
     timeouts: Timeouts,
-    location: VaultLocation,
+    vault_id: [u8; 16],
+    data_dir: PathBuf,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
     /// One change of API keys at a time: each depends on the keys in force, and is in force once it is durable.
@@ -180,7 +174,7 @@ impl Service {
     /// Returns a service.
     ///
     /// # Errors
-    /// [`BuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
+    /// [`ServiceBuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
     pub fn new(
         vault: Arc<Vault>,
         policies: Arc<ArcSwap<PolicySet>>,
@@ -188,8 +182,8 @@ impl Service {
         metrics: Arc<Metrics>,
         reloader: ReloadFn,
         settings: ServiceSettings,
-    ) -> Result<Self, BuildError> {
-        let ServiceSettings { audit, timeouts, location, api_keys_per_workspace } = settings;
+    ) -> Result<Self, ServiceBuildError> {
+        let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
         Ok(Service {
             vault,
@@ -201,7 +195,8 @@ impl Service {
             reload_failures: ArcSwap::default(),
             audit,
             timeouts,
-            location,
+            vault_id,
+            data_dir,
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),

@@ -124,7 +124,7 @@ impl Metrics {
     }
 
     /// Returns the names of masker's own metrics, also of those without a sample yet.
-    pub fn names(&self) -> &[String] {
+    pub fn own_names(&self) -> &[String] {
         &self.names
     }
 

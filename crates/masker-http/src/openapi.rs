@@ -86,7 +86,7 @@ fn operation(route: &Route) -> Operation {
         Some(text) => format!("{text}\n\n{needs}"),
         None => needs,
     });
-    // Of several scopes one is enough, so each is an alternative. The empty one stands for peer credentials.
+    // Each scope is an alternative, because one of them is enough. The empty requirement means peer credentials.
     let alternatives = scopes.iter().map(|scope| SecurityRequirement::new(API_KEY, [*scope]));
     let mut security: Vec<SecurityRequirement> = alternatives.collect();
     if security.is_empty() {

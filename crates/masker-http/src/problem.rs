@@ -16,7 +16,7 @@ use masker_vault::VaultError;
 /// The service cannot be built: a bug.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BuildError {
+pub enum ServiceBuildError {
     /// Two routes collide, or a path is malformed.
     #[error("the route table is malformed: {0}")]
     Routes(#[from] matchit::InsertError),

@@ -15,16 +15,19 @@ impl QueryParameters {
     ///
     /// # Errors
     /// `request.invalid`, with the names that there are.
-    pub(super) fn parse(query: Option<&str>, names: &'static [String]) -> Result<Self, Problem> {
+    pub(super) fn parse(query: Option<&str>, known_names: &'static [String]) -> Result<Self, Problem> {
         let Some(query) = query else { return Ok(QueryParameters(Vec::new())) };
-        if names.is_empty() {
+        if known_names.is_empty() {
             return Err(invalid("this route takes no query: everything goes in the body"));
         }
         let mut pairs: Vec<(&'static str, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = names.iter().find(|known| **known == name) else {
-                return Err(invalid(format!("the query of this route has the names {} and no others", listed(names))));
+            let Some(name) = known_names.iter().find(|known| **known == name) else {
+                return Err(invalid(format!(
+                    "the query of this route has the names {} and no others",
+                    listed(known_names)
+                )));
             };
             if pairs.iter().any(|(known, _)| known == name) {
                 return Err(invalid(format!("`{name}` is in the query more than once")));
@@ -61,8 +64,8 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::RequestInvalid, detail)
 }
 
-fn listed(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+fn listed(known_names: &[String]) -> String {
+    known_names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -75,7 +78,7 @@ fn decode(text: &str) -> Option<String> {
             continue;
         }
         let (digits, after) = rest.split_at_checked(2)?;
-        // Not by the parser of numbers alone: it takes a sign.
+        // `u8::from_str_radix` would accept a sign.
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         bytes.push(digit(digits[0])? * 16 + digit(digits[1])?);
         rest = after;
@@ -89,38 +92,39 @@ mod tests {
 
     use super::QueryParameters;
 
-    fn names() -> &'static [String] {
+    fn known_names() -> &'static [String] {
         static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["since".to_owned(), "limit".to_owned()]);
         &NAMES
     }
 
-    fn refusal(query: &str, names: &'static [String]) -> String {
-        QueryParameters::parse(Some(query), names).err().expect(query).detail
+    fn refusal(query: &str, known_names: &'static [String]) -> String {
+        QueryParameters::parse(Some(query), known_names).err().expect(query).detail
     }
 
     #[test]
     fn names_and_values_are_read() {
-        let query = QueryParameters::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), names()).ok().unwrap();
+        let query =
+            QueryParameters::parse(Some("since=2026-01-01T00%3a00:00+01:00&limit=7&"), known_names()).ok().unwrap();
         assert_eq!(query.get("since"), Some("2026-01-01T00:00:00+01:00"));
         assert_eq!(query.read("limit", "a number", |text| text.parse().ok()).ok().unwrap(), Some(7));
         assert_eq!(query.read("limit", "`x`", |_| None::<u8>).err().unwrap().detail, "`limit` in the query is `x`");
         for (text, since) in [(None, None), (Some(""), None), (Some("since"), Some("")), (Some("since="), Some(""))] {
-            let query = QueryParameters::parse(text, names()).ok().unwrap();
+            let query = QueryParameters::parse(text, known_names()).ok().unwrap();
             assert_eq!((query.get("since"), query.get("limit")), (since, None), "{text:?}");
         }
-        let query = QueryParameters::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), names()).ok().unwrap();
+        let query = QueryParameters::parse(Some("since=J%C3%B6rg%20%3D%26a=b"), known_names()).ok().unwrap();
         assert_eq!(query.get("since"), Some("Jörg =&a=b"));
     }
 
     #[test]
     fn errors_quote_nothing_of_the_query() {
         for query in ["secret=1", "since=1&secret=2", "Since=secret", "%73ince=secret", "=secret"] {
-            let detail = refusal(query, names());
+            let detail = refusal(query, known_names());
             assert_eq!(detail, "the query of this route has the names `since`, `limit` and no others", "{query}");
         }
-        assert_eq!(refusal("limit=1&limit=1", names()), "`limit` is in the query more than once");
+        assert_eq!(refusal("limit=1&limit=1", known_names()), "`limit` is in the query more than once");
         for query in ["limit=%", "limit=%2", "limit=%zz", "limit=%+1", "limit=%ff", "limit=%C3", "limit=%é"] {
-            assert_eq!(refusal(query, names()), "`limit` in the query is not percent-encoded UTF-8", "{query}");
+            assert_eq!(refusal(query, known_names()), "`limit` in the query is not percent-encoded UTF-8", "{query}");
         }
         for query in ["", "limit=1"] {
             assert_eq!(refusal(query, &[]), "this route takes no query: everything goes in the body");

@@ -24,7 +24,7 @@ use super::{
     keys, maintenance,
     operation::RunningOperation,
     policies,
-    problem::{BuildError, Problem},
+    problem::{Problem, ServiceBuildError},
     rotations, sessions, values, whoami,
 };
 use masker_api::SESSION_HEADER;
@@ -125,10 +125,10 @@ macro_rules! route {
     };
     (@access Public) => { $crate::route::RouteAccess::Public };
     (@access Scope($scope:ident)) => {
-        $crate::route::RouteAccess::Needs(<masker_access::$scope as masker_access::Operation>::SCOPE)
+        $crate::route::RouteAccess::Needs(<masker_access::$scope as masker_access::ScopedOperation>::SCOPE)
     };
     (@access AnyScope($($scope:ident),+)) => {
-        $crate::route::RouteAccess::NeedsAny(&[$(<masker_access::$scope as masker_access::Operation>::SCOPE),+])
+        $crate::route::RouteAccess::NeedsAny(&[$(<masker_access::$scope as masker_access::ScopedOperation>::SCOPE),+])
     };
     (@audit Operation($operation:ident)) => {
         $crate::route::AuditRule::Operation(masker_audit::AuditOperation::$operation)
@@ -256,7 +256,7 @@ pub(super) struct RouteMatch {
 }
 
 impl Router {
-    pub(super) fn new() -> Result<Self, BuildError> {
+    pub(super) fn new() -> Result<Self, ServiceBuildError> {
         let mut router = matchit::Router::new();
         let mut paths: Vec<&str> = routes().iter().map(Route::path).collect();
         paths.sort_unstable();

@@ -69,7 +69,7 @@ pub async fn serve(
         tokio::select! {
             biased;
             _ = &mut stopped => break,
-            Some(ended) = connections.join_next() => report(ended),
+            Some(ended) = connections.join_next() => log_panic(ended),
             accepted = accept(&listener, &slots, &workers) => match accepted {
                 Ok((accepted, worker)) => {
                     let main = Handle::current();
@@ -86,7 +86,7 @@ pub async fn serve(
     let deadline = TokioInstant::now() + Duration::from_secs(DRAIN_SECONDS_MAX);
     let drain = async {
         while let Some(ended) = connections.join_next().await {
-            report(ended);
+            log_panic(ended);
         }
     };
     let cut_off = match timeout_at(deadline, drain).await {
@@ -106,7 +106,7 @@ pub async fn serve(
     DrainReport { cut_off, unfinished }
 }
 
-fn report(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(panicked) = ended {
         error!(error = %panicked, "connection task panicked");
     }

@@ -1,4 +1,4 @@
-//! Sessions: what an application was handed out in one, and what it did with it.
+//! Sessions: the tokens that an application got, and those that it rehydrated.
 
 use hyper::HeaderMap;
 use jiff::Timestamp;

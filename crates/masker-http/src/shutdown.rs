@@ -34,7 +34,7 @@ pub(super) struct ConnectionProgress {
     handler_running: AtomicBool,
     /// Bytes were read that belong to no request whose handler has begun.
     unread_bytes: AtomicBool,
-    /// It is to be shut for reading.
+    /// The connection reads no further request.
     ended: AtomicBool,
     /// Wakes the connection's task, which would not notice the end of a drain.
     drained: AtomicWaker,
@@ -82,7 +82,7 @@ impl ConnectionProgress {
         !in_flight && !self.ended.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns whether it is to be shut for reading.
+    /// Returns whether the connection was marked by [`ConnectionProgress::end`].
     pub(super) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::{net::UnixStream, runtime::Handle, sync::Semaphore, time::timeout};
 
 use crate::{
-    ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts, VaultLocation,
+    ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts,
     audit::CallerCache,
     context::{ConnectionInfo, RequestContext},
     input::Input,
@@ -111,7 +111,8 @@ impl Fixture {
         let settings = ServiceSettings {
             audit: Some(Arc::clone(&audit)),
             timeouts: Timeouts { head: PATIENCE, body: PATIENCE, write: PATIENCE },
-            location: VaultLocation { vault_id: [7; 16], data_dir: folder.path().to_owned() },
+            vault_id: [7; 16],
+            data_dir: folder.path().to_owned(),
             api_keys_per_workspace: 1_000,
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));

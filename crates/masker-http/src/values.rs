@@ -11,12 +11,12 @@ use super::{
     problem::Problem,
     route::{Route, route},
 };
-use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize};
+use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, ScopedOperation, Tokenize};
 use masker_api::{
-    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenizeRequest,
-    TokenizeResult,
+    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
+    TokenizeRequest, TokenizeResult,
 };
-use masker_core::policy::Policy;
+use masker_core::policy::{Policy, PolicySet};
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
 use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
@@ -73,7 +73,7 @@ pub(super) fn routes() -> Vec<Route> {
     responses((
         status = 200,
         description = "One result for each item, in order",
-        body = Answer<TokenizeResult<'_>>,
+        body = BatchResponse<TokenizeResult<'_>>,
         example = json!({"results": [
             {"token": "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y", "created": true},
             {"error": {"code": "perm.denied", "detail": "this caller lacks the scope `tokenize:SSN`"}}
@@ -81,14 +81,8 @@ pub(super) fn routes() -> Vec<Route> {
     )),
 )]
 async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<Tokenize>, input: &Input) -> Outcome {
-    let request: TokenizeRequest<'_> = input.json()?;
-    check_item_count(request.items.len())?;
-    service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
-    let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.check_policy(&policy.name)?;
-    ctx.set_policy(policy);
-    service.charge_values(ctx, &request)?;
+    let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
     let items = value_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, policy, &items).await?);
     if let Some(session) = &ctx.session {
@@ -100,7 +94,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
         Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
         Tokenized::Failed(failure) => TokenizeResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Swap tokens back for values.
@@ -118,7 +112,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<RehydrateResult<'_>>,
+        body = BatchResponse<RehydrateResult<'_>>,
         example = json!({"results": [
             {"value": "415-555-2671", "kind": "PHONE", "generation": "active"},
             {"error": {"code": "token.not_found", "detail": "no such token in this vault and context"}}
@@ -126,9 +120,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     )),
 )]
 async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<Rehydrate>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     service.charge_tokens(ctx, request.tokens.len())?;
     let tokens = token_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
@@ -149,7 +141,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
         },
         Err(failure) => RehydrateResult::Error { error: error(failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Find every token that stands for a value. Mints nothing.
@@ -160,25 +152,19 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
     responses((
         status = 200,
         description = "One result for each item, in order",
-        body = Answer<LookupResult>,
+        body = BatchResponse<LookupResult>,
         example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y"]}]})
     )),
 )]
 async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
-    let request: TokenizeRequest<'_> = input.json()?;
-    check_item_count(request.items.len())?;
-    service.charge_request(ctx, request.items.len())?;
     let policies = Arc::clone(&ctx.policies);
-    let policy = required_policy(policies.get(request.policy.as_deref()))?;
-    permit.check_policy(&policy.name)?;
-    ctx.set_policy(policy);
-    service.charge_values(ctx, &request)?;
+    let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
     let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);
     let results = outcomes.into_iter().map(|outcome| match outcome {
         Ok(tokens) => LookupResult::Tokens { tokens },
         Err(failure) => LookupResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Mint stateless tokens again under the active key.
@@ -191,7 +177,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<RewrapResult>,
+        body = BatchResponse<RewrapResult>,
         example = json!({"results": [{
             "token": "MSK1.PHONE.K_HEALTHCARE.AJBSUDDWWOVMWYVVBVSSHDBPIYZPBYGTGOJO44FYUN3TWXKWEVPWPR3H7HJ7DNQPD442C5AYWHOVURPW4BXRVIAY3PBXZYWIWE",
             "changed": true
@@ -199,9 +185,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     )),
 )]
 async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewrap>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     let tokens = token_inputs(&request);
     let outcomes = ctx.record_outcomes(service.vault.rewrap(&permit, &tokens));
     // The new token carries the value and no mark, so this is the honeytoken's last appearance.
@@ -210,7 +194,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
         Ok(rewrapped) => RewrapResult::Token { token: rewrapped.token, changed: rewrapped.changed },
         Err(failure) => RewrapResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
 }
 
 /// Erase vault records with their aliases.
@@ -223,14 +207,12 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     responses((
         status = 200,
         description = "One result for each token, in order",
-        body = Answer<ForgetResult>,
+        body = BatchResponse<ForgetResult>,
         example = json!({"results": [{"forgotten": true}]})
     )),
 )]
 async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forget>, input: &Input) -> Outcome {
-    let request: RehydrateRequest<'_> = input.json()?;
-    check_item_count(request.tokens.len())?;
-    service.charge_request(ctx, request.tokens.len())?;
+    let request = admit_tokens(service, ctx, input)?;
     let outcomes = ctx.record_outcomes(service.vault.forget(&permit, &token_inputs(&request)).await?);
     let mut receipt = ErasureReceipt::default();
     for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
@@ -241,7 +223,43 @@ async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forg
         Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
         Err(failure) => ForgetResult::Error { error: error(&failure) },
     });
-    Reply::json(&Answer { results: results.collect() })
+    Reply::json(&BatchResponse { results: results.collect() })
+}
+
+/// Reads a batch of values with its policy, and takes it from the caller's limits and budget.
+///
+/// # Errors
+/// A [`Problem`] if the caller may not use the policy or exceeds a limit, or if the request is invalid.
+fn admit_values<'a, 'p, O: ScopedOperation>(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<O>,
+    input: &'a Input,
+    policies: &'p PolicySet,
+) -> Result<(TokenizeRequest<'a>, &'p Policy), Problem> {
+    let request: TokenizeRequest<'_> = input.json()?;
+    check_item_count(request.items.len())?;
+    service.charge_request(ctx, request.items.len())?;
+    let policy = required_policy(policies.get(request.policy.as_deref()))?;
+    permit.check_policy(&policy.name)?;
+    ctx.set_policy(policy);
+    service.charge_values(ctx, &request)?;
+    Ok((request, policy))
+}
+
+/// Reads a batch of tokens, and takes it from the caller's limits.
+///
+/// # Errors
+/// A [`Problem`] if the caller exceeds a limit, or if the request is invalid.
+fn admit_tokens<'a>(
+    service: &Service,
+    ctx: &mut RequestContext,
+    input: &'a Input,
+) -> Result<RehydrateRequest<'a>, Problem> {
+    let request: RehydrateRequest<'_> = input.json()?;
+    check_item_count(request.tokens.len())?;
+    service.charge_request(ctx, request.tokens.len())?;
+    Ok(request)
 }
 
 fn check_item_count(items: usize) -> Result<(), Problem> {

@@ -1,7 +1,7 @@
 //! Reads sled's log without changing it, before sled may open it.
 //!
-//! sled repairs when it opens: it takes the first tear in its log for the end and overwrites what follows, without a
-//! message. That is correct after a crash and fatal after damage, because the evidence and the rows are gone before the
+//! sled repairs when it opens: it takes the first incomplete message of its log for the end, and silently overwrites what
+//! follows. That is correct after a crash and fatal after damage, because the evidence and the rows are gone before the
 //! witness can detect it. So the log is read first, without sled's code: every message has a checksum, and the manifest
 //! is in the last complete commit.
 //!
@@ -88,8 +88,8 @@ pub(super) fn inspect(db: &File, vault_id: &[u8; 16], snapshot: i64) -> io::Resu
             SegmentState::Empty => {}
             SegmentState::Unreadable => inconsistent_segments.push(offset),
             SegmentState::InUse(segment) => {
-                if let Some(twin) = segments.insert(segment.sequence, segment) {
-                    inconsistent_segments.push(twin.offset);
+                if let Some(duplicate) = segments.insert(segment.sequence, segment) {
+                    inconsistent_segments.push(duplicate.offset);
                 }
             }
         }

@@ -69,7 +69,7 @@ pub(super) fn cut(row: &[u8], sequence: u64) -> (Vec<u8>, impl Iterator<Item = V
 }
 
 /// The content of a head.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) enum RowHead<'a> {
     /// The complete row.
     Whole(&'a [u8]),

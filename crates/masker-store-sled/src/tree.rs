@@ -70,7 +70,7 @@ pub(super) fn scan_after(
     let mut rows = Vec::new();
     let mut heads = heads_after(tree, space, after);
     while rows.len() < limit {
-        let Some(entry) = heads.next() else { return Ok(RowPage { rows, end: true }) };
+        let Some(entry) = heads.next() else { return Ok(RowPage { rows, is_last: true }) };
         let (physical, head) = entry.map_err(engine_error)?;
         let key = row_pieces::logical_key(&physical)?;
         // The row may have been removed since its head was read.
@@ -78,7 +78,7 @@ pub(super) fn scan_after(
             rows.push((key, row));
         }
     }
-    Ok(RowPage { rows, end: heads.next().transpose().map_err(engine_error)?.is_none() })
+    Ok(RowPage { rows, is_last: heads.next().transpose().map_err(engine_error)?.is_none() })
 }
 
 fn heads_after(

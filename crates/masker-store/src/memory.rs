@@ -124,7 +124,7 @@ impl MemoryStore {
         let mut rest =
             state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
         let rows = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
-        Ok(RowPage { rows, end: rest.peek().is_none() })
+        Ok(RowPage { rows, is_last: rest.peek().is_none() })
     }
 }
 

@@ -156,5 +156,5 @@ pub struct RowPage {
     /// Rows in the order of their keys.
     pub rows: Vec<(RowKey, Row)>,
     /// Whether no rows follow.
-    pub end: bool,
+    pub is_last: bool,
 }

@@ -87,11 +87,11 @@ pub const BUDGET_WARNING_PERCENT: u64 = 80;
 /// Period in which failed attempts to authenticate are counted together, in seconds.
 pub const ATTEMPTS_WINDOW_SECONDS: u64 = 600;
 /// Failed attempts in this period that are answered without delay.
-pub const ATTEMPTS_AT_ONCE_MAX: usize = 2;
+pub const ATTEMPTS_UNDELAYED_MAX: usize = 2;
 /// Delay of the response to the next failed attempt, in milliseconds. It doubles with each further one.
-pub const ATTEMPTS_DELAY_MILLISECONDS_MIN: u64 = 100;
+pub const ATTEMPTS_DELAY_MS_MIN: u64 = 100;
 /// Longest delay of such a response, in milliseconds.
-pub const ATTEMPTS_DELAY_MILLISECONDS_MAX: u64 = 2_000;
+pub const ATTEMPTS_DELAY_MS_MAX: u64 = 2_000;
 /// Failed attempts in this period after which the pair of uid and key prefix is blocked.
 pub const ATTEMPTS_BEFORE_BLOCK_MAX: usize = 10;
 /// Duration of the first block, in seconds. It doubles with each further one.
@@ -101,7 +101,7 @@ pub const ATTEMPTS_BLOCK_SECONDS_MAX: u64 = 3_600;
 /// Delayed responses to failed attempts that one uid may have at once. Further ones are rejected without delay.
 pub const ATTEMPTS_DELAYED_MAX: usize = 4;
 /// Failed attempts of a uid in this period, under any prefix, after which every response to a further one is delayed.
-pub const ATTEMPTS_OF_UID_AT_ONCE_MAX: usize = 20;
+pub const ATTEMPTS_OF_UID_UNDELAYED_MAX: usize = 20;
 /// Key prefixes for which failed attempts of one uid are remembered.
 pub const ATTEMPTS_PREFIXES_MAX: usize = 32;
 /// Uids for which failed attempts are remembered.
@@ -129,13 +129,13 @@ pub const ROW_BYTES_MAX: usize = 12 * 1024;
 /// Time after which a call to the store's engine counts as stuck, in seconds.
 pub const STORE_ANSWER_SECONDS_MAX: u64 = 60;
 /// First pause before a failed store is reopened, in milliseconds. It doubles with each further one.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_MIN: u64 = 100;
+pub const STORE_REOPEN_PAUSE_MS_MIN: u64 = 100;
 /// Longest pause before a failed store is reopened, in milliseconds.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_MAX: u64 = 5_000;
+pub const STORE_REOPEN_PAUSE_MS_MAX: u64 = 5_000;
 /// Free disk space below which a compaction stops, in bytes. The rest is for the writer.
 pub const STORE_COMPACTION_ROOM_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a damaged store is checked again, in milliseconds. A check reads the whole store.
-pub const STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED: u64 = 30_000;
+pub const STORE_REOPEN_PAUSE_MS_DAMAGED: u64 = 30_000;
 
 /// Longest line of the audit log, in bytes.
 pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -144,7 +144,7 @@ pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may be written but not yet synced before requests wait for the disk, in bytes.
 pub const AUDIT_UNSYNCED_BYTES_SOFT_MAX: usize = 16 * 1024 * 1024;
 /// Pause before a failed write of the audit log is retried, in milliseconds.
-pub const AUDIT_RETRY_PAUSE_MILLISECONDS: u64 = 250;
+pub const AUDIT_RETRY_PAUSE_MS: u64 = 250;
 /// Events of the audit log that one call reads, whether or not they match.
 pub const AUDIT_EVENTS_PER_READ_MAX: usize = 100_000;
 /// Size of the events found after which one call stops searching, in bytes.
@@ -164,7 +164,7 @@ pub const API_KEY_GRACE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 /// Default time for which the replaced secret of an API key remains valid, in seconds: one day.
 pub const API_KEY_GRACE_SECONDS_DEFAULT: u64 = 24 * 60 * 60;
 /// Days without use after which an API key counts as inactive.
-pub const API_KEY_UNUSED_DAYS_MAX: u64 = 90;
+pub const API_KEY_INACTIVE_DAYS_MIN: u64 = 90;
 
 const _: () = assert!(AUDIT_UNSYNCED_BYTES_SOFT_MAX + 16 * AUDIT_LINE_BYTES_MAX <= AUDIT_UNSYNCED_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX >= CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + 512);
@@ -175,8 +175,8 @@ const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
 const _: () = assert!(BURST_MAX <= u64::MAX / 1_000_000_000 / 2);
-const _: () = assert!(ATTEMPTS_AT_ONCE_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
-const _: () = assert!(ATTEMPTS_DELAY_MILLISECONDS_MIN <= ATTEMPTS_DELAY_MILLISECONDS_MAX);
+const _: () = assert!(ATTEMPTS_UNDELAYED_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
+const _: () = assert!(ATTEMPTS_DELAY_MS_MIN <= ATTEMPTS_DELAY_MS_MAX);
 const _: () = assert!(ATTEMPTS_BLOCK_SECONDS_MIN <= ATTEMPTS_BLOCK_SECONDS_MAX);
 const _: () = assert!(BUDGET_WARNING_PERCENT <= 100 && PER_DAY_MAX <= u64::MAX / 100);
 const _: () = assert!(ATTEMPTS_DELAYED_MAX < CONNECTIONS_MAX / 16);

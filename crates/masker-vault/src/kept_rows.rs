@@ -1,9 +1,9 @@
-//! Rows that no search and no count concerns: API keys, sessions, honeytokens, the audit log's head.
+//! Rows that are neither searched nor counted: API keys, sessions, honeytokens, the audit log's head.
 
 use crate::writer::{Change, CommitDraft, Reads};
 use masker_store::RowChange;
 
-/// Writes rows as they are. Of two changes of one row, the later counts.
+/// Writes rows as they are. If a row changes twice, the later change counts.
 ///
 /// Rows must be within the store's bounds, for they share a batch with other changes.
 pub(crate) struct KeepRows(pub(crate) Vec<RowChange>);

@@ -163,7 +163,7 @@ pub(super) async fn all_rows(store: &dyn Store, space: u8) -> Result<Vec<(RowKey
         let after = rows.last().map(|(key, _): &(RowKey, Row)| key.clone());
         let page = store.scan_after(space, after, PAGE_ROWS).await?;
         rows.extend(page.rows);
-        if page.end {
+        if page.is_last {
             return Ok(rows);
         }
     }

@@ -9,21 +9,21 @@ pub(super) const PAGE_ROWS: usize = 1_000;
 pub(super) struct PagedScan {
     space: u8,
     after: Option<RowKey>,
-    end: bool,
+    finished: bool,
 }
 
 impl PagedScan {
     pub(super) fn new(space: u8) -> Self {
-        PagedScan { space, after: None, end: false }
+        PagedScan { space, after: None, finished: false }
     }
 
     /// Returns the next rows, in the order of their keys; `None` at the end.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Vec<(RowKey, Row)>>, StoreError> {
-        if self.end {
+        if self.finished {
             return Ok(None);
         }
         let page = store.scan_after(self.space, self.after.take(), PAGE_ROWS).await?;
-        self.end = page.end;
+        self.finished = page.is_last;
         self.after = page.rows.last().map(|(key, _)| key.clone());
         Ok(Some(page.rows))
     }

@@ -67,7 +67,7 @@ pub(super) struct CensusCount {
     pub(super) outcome: CheckOutcome,
 }
 
-/// Counts of records and aliases by key generation, while the check goes on.
+/// Counts records and aliases by key generation during the check.
 pub(super) struct Census<'a> {
     store: &'a dyn Store,
     ring: &'a Keyring,

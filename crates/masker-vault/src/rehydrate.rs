@@ -21,7 +21,7 @@ use super::{
     tag::TokenTag,
     time::{self, Clock},
 };
-use masker_access::{Operation, Permit, Rehydrate};
+use masker_access::{Permit, Rehydrate, ScopedOperation};
 use masker_core::{
     crypto::{Fingerprint, OpenedRecord, TokenId},
     keyring::{Generation, GraceAction, GracePeriod, Keyring, Role},
@@ -81,7 +81,7 @@ pub(super) enum ParsedToken<'a> {
 impl<'a> ParsedToken<'a> {
     /// Parses a token and checks the caller's permit. Whether the caller's policies mint such tokens is checked here for
     /// tokens that contain their value. For others it depends on their record: see [`check_reach`].
-    pub(super) fn admit<O: Operation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, ItemFailure> {
+    pub(super) fn admit<O: ScopedOperation>(permit: &Permit<O>, input: &TokenInput<'a>) -> Result<Self, ItemFailure> {
         let context = Context::new(input.context).ok_or(ItemFailure::ContextLength)?;
         let parsed = match Token::parse(input.token).map_err(|_| ItemFailure::Malformed)? {
             Token::Vault { kind, kid, id } => ParsedToken::Vault { kind, kid, id, context },
@@ -120,7 +120,7 @@ impl<'a> ParsedToken<'a> {
 /// Checks that a caller whose grant lists policies may use a record: one of the policies must mint tokens of its kind under
 /// the kid of its token, or under the kid that seals it now. After a rotation to another kid, the tokens have the former
 /// and the policies the latter.
-pub(super) fn check_reach<O: Operation>(
+pub(super) fn check_reach<O: ScopedOperation>(
     permit: &Permit<O>,
     kind: EntityKind,
     record: &Record,

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
 use crate::metrics::VaultMetrics;
 use masker_access as access;
-use masker_access::{Caller, Operation, Permit};
+use masker_access::{Caller, Permit, ScopedOperation};
 use masker_core::{
     crypto::{SecretKey, TokenId},
     keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
@@ -117,7 +117,7 @@ impl Bench {
     }
 }
 
-pub(crate) fn permit<O: Operation>() -> Permit<O> {
+pub(crate) fn permit<O: ScopedOperation>() -> Permit<O> {
     let policies = PolicySet::build(vec![(String::new(), Policy::parse(POLICY).unwrap())], None).unwrap();
     Caller::for_tests(Grant::all()).permit(&Arc::new(policies)).unwrap()
 }

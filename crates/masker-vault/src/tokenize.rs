@@ -18,7 +18,7 @@ use super::{
     time::{self, Clock},
     writer::WriterHandle,
 };
-use masker_access::{Operation, Permit, Tokenize};
+use masker_access::{Permit, ScopedOperation, Tokenize};
 use masker_core::{
     keyring::{KeyPair, Role},
     policy::{Action, Policy, Scheme, TokenizeRule},
@@ -83,7 +83,7 @@ pub(super) enum ValueAction<'a> {
 }
 
 /// Checks a value by the caller's permit and the policy.
-pub(super) fn check<'a, O: Operation>(
+pub(super) fn check<'a, O: ScopedOperation>(
     permit: &Permit<O>,
     policy: &Policy,
     item: &ValueInput<'a>,
@@ -230,7 +230,7 @@ fn stage<'a, 'k>(
 }
 
 /// Does the work for an item that needs no store.
-pub(super) fn begin<'a, 'k, O: Operation>(
+pub(super) fn begin<'a, 'k, O: ScopedOperation>(
     keys: &'k KeysInForce,
     permit: &Permit<O>,
     policy: &Policy,

@@ -38,7 +38,8 @@ const USERS: [&str; 8] = [
 ];
 
 /// Files of the system: the units of callers (`/proc/PID/cgroup`), the daemon's own statistics, processors and their
-/// quotas, random numbers. Of other processes, Landlock hides everything that requires the right to trace them.
+/// quotas, random numbers. Landlock hides the files of other processes that require the
+/// right to trace them.
 const SYSTEM: [&str; 6] =
     ["/proc", "/sys/devices/system/cpu", "/sys/fs/cgroup", "/dev/urandom", "/dev/random", "/dev/null"];
 

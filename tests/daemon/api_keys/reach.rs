@@ -113,9 +113,9 @@ fn a_key_cannot_exceed_its_creator() {
         ("expires_at", json!(at(7_200))),
     ] {
         let detail = client.post("/api/v1/api-keys", &body(field, beyond.clone())).problem(403, "perm.denied");
-        assert!(detail.contains("nobody hands out more than they have"), "{field} {beyond}: {detail}");
+        assert!(detail.contains("a caller cannot grant more than it has"), "{field} {beyond}: {detail}");
     }
-    // Nor through an existing key.
+    // Changing an existing key does not exceed the caller's grant either.
     client.post(&format!("{}/rotate", strong.path()), &json!({})).problem(403, "perm.denied");
     client.exchange("PATCH", &strong.path(), br#"{"name": "mine"}"#).problem(403, "perm.denied");
     client.exchange("PATCH", &creator.path(), br#"{"expires_at": null}"#).problem(403, "perm.denied");

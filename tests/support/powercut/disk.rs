@@ -492,7 +492,7 @@ fn extend(content: &mut Vec<u8>, change: &Pending, random: &mut Seeded) {
     }
 }
 
-/// Applies a change. Of a write, applies only the sectors that are kept.
+/// Applies a change: a truncation as a whole, a write only in the sectors that are kept.
 fn write(content: &mut Vec<u8>, log: &Log, change: &Pending, mut keep: impl FnMut(usize) -> bool) {
     match *change {
         Pending::Length { length, .. } => {

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::{net::UnixStream, task::JoinSet};
 
-use masker_api::{Answer, ErrorBody, TokenizeResult};
+use masker_api::{BatchResponse, ErrorBody, TokenizeResult};
 use masker_types::limits::ITEMS_PER_REQUEST_MAX;
 
 /// Bodies that each connection sends in turn.
@@ -44,7 +44,7 @@ pub enum LoadOperation {
 }
 
 /// A load on a daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoadTest {
     /// The daemon's socket.
     pub socket: PathBuf,
@@ -222,7 +222,7 @@ impl LoadTest {
 
 /// Returns a request that rehydrates the tokens of a response.
 fn rehydrate_body(response: &[u8]) -> Result<Bytes, BenchError> {
-    let answer: Answer<TokenizeResult<'_>> =
+    let answer: BatchResponse<TokenizeResult<'_>> =
         serde_json::from_slice(response).map_err(|error| BenchError::Refused(error.to_string()))?;
     let tokens = answer.results.iter().map(|result| match result {
         TokenizeResult::Token { token, .. } => Ok(&**token),

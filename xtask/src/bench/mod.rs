@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use masker_config::{Config, Environment, Flags, HostEnvironment, SYSTEM_DIR};
+use masker_config::{CommandLineOptions, Config, Environment, HostEnvironment, SYSTEM_DIR};
 
 use self::load::{LoadOperation, LoadResult, LoadTest};
 use crate::Error;
@@ -85,7 +85,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
         log_is_terminal: io::stderr().is_terminal(),
     };
     let load = LoadTest {
-        socket: Config::find_socket_path(Flags { config: None, socket: args.socket.as_deref() }, host)?,
+        socket: Config::find_socket_path(CommandLineOptions { config: None, socket: args.socket.as_deref() }, host)?,
         connections: args.connections.into(),
         batch: args.batch.into(),
         operation: match args.op {

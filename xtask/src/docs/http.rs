@@ -137,7 +137,7 @@ fn body(content: &Value) -> Option<String> {
     Some(text)
 }
 
-/// Returns the name of a schema, such as `Answer<TokenizeResult>`.
+/// Returns the name of a schema, such as `Answer_TokenizeResult`.
 fn type_name(schema: &Value) -> Option<String> {
     if let Some(reference) = schema["$ref"].as_str() {
         return reference.rsplit('/').next().map(str::to_owned);

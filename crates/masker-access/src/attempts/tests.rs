@@ -121,7 +121,7 @@ fn few_answers_are_delayed_at_once() {
         outcomes.iter().filter(|outcome| matches!(outcome, AttemptOutcome::Answered { delay } if !delay.is_zero()));
     assert_eq!(delayed.count(), ATTEMPTS_DELAYED_MAX);
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, AttemptOutcome::Blocked { .. })).count();
-    assert_eq!(refused, 1_000 - ATTEMPTS_OF_UID_AT_ONCE_MAX - ATTEMPTS_DELAYED_MAX);
+    assert_eq!(refused, 1_000 - ATTEMPTS_OF_UID_UNDELAYED_MAX - ATTEMPTS_DELAYED_MAX);
     // The answers wait 100, 200, 400 and 800 ms: after the first there is room for one more.
     assert_eq!(attempts.record(7, prefix(0), now + Duration::from_millis(99)), blocked(1));
     assert_eq!(attempts.record(7, prefix(0), now + Duration::from_millis(100)), answered(2_000));

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::help;
 
 /// `masker keys`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum KeysCommand {
     /// Generate a key and print it; does not ask the daemon
     #[command(after_help = help::KEYS_GENERATE)]
@@ -32,7 +32,7 @@ pub enum KeysCommand {
 }
 
 /// `masker api-keys`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum ApiKeysCommand {
     /// Create an API key and print it once
     #[command(after_help = help::API_KEYS_CREATE)]
@@ -60,7 +60,7 @@ pub enum ApiKeysCommand {
 }
 
 /// `masker api-keys create`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ApiKeyCreateArgs {
     /// The name of the API key
     #[arg(long, value_name = "NAME")]
@@ -94,7 +94,7 @@ pub struct ApiKeyCreateArgs {
 }
 
 /// `masker api-keys rotate`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ApiKeyRotateArgs {
     /// The id of the API key
     #[arg(value_name = "ID")]
@@ -105,7 +105,7 @@ pub struct ApiKeyRotateArgs {
 }
 
 /// `masker sessions`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum SessionsCommand {
     /// Open a session and print its id
     #[command(after_help = help::SESSIONS_OPEN)]
@@ -137,7 +137,7 @@ pub enum SessionsCommand {
 }
 
 /// `masker sessions list`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct SessionListArgs {
     /// List sessions opened at this time or later: a duration before now, such as 24h, a date, or a time in RFC 3339
     #[arg(long, value_name = "TIME")]
@@ -160,7 +160,7 @@ pub enum SessionStatusArg {
 }
 
 /// `masker policy`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum PolicyCommand {
     /// Validate a policy, or a directory of policies; does not ask the daemon
     #[command(after_help = help::POLICY_VALIDATE)]
@@ -192,7 +192,7 @@ pub enum PolicyCommand {
 }
 
 /// `masker audit`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum AuditCommand {
     /// Verify that no event was changed, removed, inserted or cut off; does not ask the daemon
     #[command(after_help = help::AUDIT_VERIFY)]
@@ -206,7 +206,7 @@ pub enum AuditCommand {
 }
 
 /// `masker audit verify`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct VerifyArgs {
     /// The directory of the log, or some of its segments [default: the configured directory]
     #[arg(value_name = "PATH")]
@@ -217,7 +217,7 @@ pub struct VerifyArgs {
 }
 
 /// `masker audit show` and `masker audit tail`.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Default, Args)]
 pub struct EventArgs {
     /// Print events from this time on: a duration before now, such as 24h, a date, or a time in RFC 3339
     #[arg(long, value_name = "TIME")]

@@ -28,7 +28,7 @@ use crate::exit::Exit;
 ///
 /// masker keeps personal data out of the systems that do not need it. `masker serve` runs the daemon, which holds the
 /// keys and the vault. The other commands connect to its Unix socket.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "masker", version, args_override_self = true, max_term_width = 100, after_help = help::MASKER)]
 pub struct Arguments {
     /// The options that every command takes.
@@ -40,7 +40,7 @@ pub struct Arguments {
 }
 
 /// The options that every command takes.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The configuration file [default: MASKER_CONFIG, or the first of ./masker.toml,
@@ -65,7 +65,7 @@ pub struct Global {
 }
 
 /// A command.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = help::SERVE)]
@@ -79,7 +79,7 @@ pub enum Command {
 }
 
 /// A command that asks a daemon, or needs none.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum ClientCommand {
     /// Swap values for tokens
     #[command(after_help = help::TOKENIZE)]
@@ -129,7 +129,7 @@ pub enum ClientCommand {
 }
 
 /// `masker serve`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Args)]
 pub struct ServeArgs {
     /// Serve a vault that has lost acknowledged records, for example after its disk was restored
     #[arg(long)]
@@ -143,7 +143,7 @@ pub struct ServeArgs {
 }
 
 /// `masker status`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Args)]
 pub struct StatusArgs {
     /// Seconds between two samples
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]

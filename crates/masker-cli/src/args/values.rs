@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgGroup, Args};
 
 /// `masker tokenize`: [`ValueArgs`], or a file of records.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct TokenizeArgs {
     /// The kind of the values, such as PHONE
     #[arg(long, short, value_name = "KIND", required_unless_present_any = ["form", "columns", "fields"])]
@@ -33,7 +33,7 @@ impl From<TokenizeArgs> for ValueArgs {
 }
 
 /// `masker rehydrate`: [`TokenArgs`], or a file of records.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct RehydrateArgs {
     /// Single tokens.
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub struct RehydrateArgs {
 // An option of one format requires that format and also conflicts with the other one: clap does not enforce a requirement
 // that conflicts with a given argument.
 /// A file of records, for `masker tokenize` and `masker rehydrate`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Files of records", group(ArgGroup::new("form").args(["csv", "jsonl"])))]
 pub struct BulkArgs {
     /// Read CSV from standard input, swap some columns, and copy the others
@@ -95,7 +95,7 @@ impl BulkArgs {
 }
 
 /// `masker lookup`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ValueArgs {
     /// The kind of the values, such as PHONE
     #[arg(long, short, value_name = "KIND")]
@@ -112,7 +112,7 @@ pub struct ValueArgs {
 }
 
 /// `masker rehydrate` and `masker vault forget`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct TokenArgs {
     /// The context that the tokens were minted with
     #[arg(long, short, value_name = "TEXT")]

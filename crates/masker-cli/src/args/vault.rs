@@ -8,7 +8,7 @@ use masker_types::engine::EngineKind;
 use super::{TokenArgs, help};
 
 /// `masker vault`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum VaultCommand {
     /// Print the number of records, in total and for each key
     #[command(after_help = help::VAULT_STATS)]
@@ -79,7 +79,7 @@ fn engine(name: &str) -> Result<EngineKind, String> {
 }
 
 /// `masker vault export`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ExportArgs {
     /// The file to write; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
@@ -90,7 +90,7 @@ pub struct ExportArgs {
 }
 
 /// `masker vault import`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct ImportArgs {
     /// The export; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -101,7 +101,7 @@ pub struct ImportArgs {
 }
 
 /// `masker vault purge`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["before", "key"])))]
 pub struct PurgeArgs {
     /// Erase records minted before this time: a date (00:00 UTC), or a time in RFC 3339
@@ -116,7 +116,7 @@ pub struct PurgeArgs {
 }
 
 /// `masker vault rotate-key`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct RotateArgs {
     /// The key id whose active key the records move to
     #[arg(long, value_name = "KID")]
@@ -136,7 +136,7 @@ pub struct RotateArgs {
 }
 
 /// `masker vault plant-honeytoken`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct PlantArgs {
     /// The kind of the value, such as PHONE
     #[arg(long, short, value_name = "KIND")]

@@ -208,7 +208,7 @@ fn grace(text: &str) -> Result<u64, CommandError> {
 
 /// Parses a preset, or limits such as `requests_per_hour=100,values_per_hour=5000`.
 fn limits(text: &str) -> Result<Limits, CommandError> {
-    if let Some(preset) = Limits::preset(text) {
+    if let Some(preset) = Limits::from_preset(text) {
         return Ok(preset);
     }
     let mut numbers = BTreeMap::new();

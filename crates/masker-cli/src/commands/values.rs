@@ -15,7 +15,7 @@ use crate::{
     lines::{InputLines, InvalidUtf8, LineReader},
 };
 use masker_api::{
-    Answer, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
+    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
     TokenizeRequest, TokenizeResult,
 };
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
@@ -186,7 +186,7 @@ impl ValueRun<'_, '_> {
         &mut self,
         path: &str,
         lines: &InputLines,
-        answer: Answer<T>,
+        answer: BatchResponse<T>,
     ) -> Result<(), CommandError> {
         let (sent, received) = (lines.iter().flatten().count(), answer.results.len());
         if sent != received {

@@ -71,7 +71,7 @@ pub(super) fn gather(config: &Config, keys: &KeyFacts, serving: bool) -> AuditLo
         Err(error) => (ChainStatus::Unreadable(error.to_string()), Vec::new()),
     };
     let size = segments.iter().map(|(_, bytes)| bytes).sum();
-    match &keys.survey.audit_key {
+    match &keys.credentials.audit_key {
         _ if segments.is_empty() && matches!(log, ChainStatus::NoKey) => log = ChainStatus::Missing,
         Some(key) if !segments.is_empty() => {
             log = match ChainKey::new(key) {

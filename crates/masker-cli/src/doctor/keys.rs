@@ -16,7 +16,7 @@ use super::{
     secret_names::holds_secret,
     units::InstalledUnits,
 };
-use masker_config::{CredentialSurvey, Environment, OriginKind, SecretOrigin};
+use masker_config::{Environment, OriginKind, PartialCredentials, SecretOrigin};
 use masker_core::{crypto::SecretKey, keyring::Role};
 use masker_types::kind::Kid;
 
@@ -26,7 +26,7 @@ const GENERATE: &str = "`masker keys generate --kid KID` generates a key; the pa
 
 /// The keys that are provided, read as far as this user may.
 pub(super) struct KeyFacts {
-    pub(super) survey: CredentialSurvey,
+    pub(super) credentials: PartialCredentials,
     /// The unit whose credentials the keys are. `None` if they are of this environment.
     unit: Option<PathBuf>,
     /// Credentials of the unit that only systemd or another user can read.
@@ -54,11 +54,16 @@ impl KeyFacts {
         let has_keys = own.setting("CREDENTIALS_DIRECTORY").is_some()
             || names.into_iter().any(|name| is_key(name) || is_key(name.strip_suffix(b"_FILE").unwrap_or(name)));
         let mut keys = if has_keys {
-            KeyFacts { survey: CredentialSurvey::of(own), unit: None, unreadable: Vec::new(), files: Vec::new() }
+            KeyFacts {
+                credentials: PartialCredentials::read(own),
+                unit: None,
+                unreadable: Vec::new(),
+                files: Vec::new(),
+            }
         } else {
             Self::of_unit(installed)
         };
-        let files = keys.survey.given.iter().filter_map(|given| KeyFileFacts::of(given, keys.unit.is_some()));
+        let files = keys.credentials.given.iter().filter_map(|given| KeyFileFacts::of(given, keys.unit.is_some()));
         keys.files = files.collect();
         keys
     }
@@ -74,7 +79,7 @@ impl KeyFacts {
         }
         let environment: Environment = variables.into_iter().collect();
         KeyFacts {
-            survey: CredentialSurvey::of(&environment),
+            credentials: PartialCredentials::read(&environment),
             unit: installed.unit.clone(),
             unreadable,
             files: Vec::new(),
@@ -83,13 +88,13 @@ impl KeyFacts {
 
     /// Returns whether any key is provided, readable or not.
     pub(super) fn any(&self) -> bool {
-        !self.survey.given.is_empty() || !self.unreadable.is_empty()
+        !self.credentials.given.is_empty() || !self.unreadable.is_empty()
     }
 
     /// Returns the key ids with an active key, readable or not.
     pub(super) fn kids(&self) -> BTreeSet<Kid> {
         let given =
-            self.survey.given.iter().filter(|given| !given.name.ends_with("_OLD")).filter_map(|given| given.kid);
+            self.credentials.given.iter().filter(|given| !given.name.ends_with("_OLD")).filter_map(|given| given.kid);
         let unreadable = self.unreadable.iter().filter_map(|name| Kid::parse(name.strip_prefix("MASKER_KEY_")?));
         given.chain(unreadable).collect()
     }
@@ -102,8 +107,8 @@ impl KeyFacts {
     /// Returns every readable key, with the name of its variable.
     pub(super) fn keys(&self) -> Vec<(String, &SecretKey)> {
         let name = |kid: &Kid, role| format!("MASKER_KEY_{kid}{}", if role == Role::Old { "_OLD" } else { "" });
-        let keys = self.survey.keys.iter().map(|key| (name(&key.kid, key.role), &key.key));
-        keys.chain(self.survey.audit_key.iter().map(|key| ("MASKER_AUDIT_HMAC_KEY".to_owned(), key))).collect()
+        let keys = self.credentials.keys.iter().map(|key| (name(&key.kid, key.role), &key.key));
+        keys.chain(self.credentials.audit_key.iter().map(|key| ("MASKER_AUDIT_HMAC_KEY".to_owned(), key))).collect()
     }
 }
 
@@ -138,18 +143,18 @@ pub(super) fn judge(keys: &KeyFacts) -> Vec<Finding> {
     findings.extend(differ(&keys.keys()));
     findings.extend(random(&keys.keys()));
     findings.extend(files(&keys.files));
-    findings.extend(keys_from_variables(&keys.survey.given));
+    findings.extend(keys_from_variables(&keys.credentials.given));
     findings.extend(audit_key(keys));
     findings
 }
 
 /// `keys.read`: every provided key is valid.
 fn read(keys: &KeyFacts) -> Vec<Finding> {
-    let survey = &keys.survey;
+    let credentials = &keys.credentials;
     let mut findings: Vec<Finding> =
-        survey.problems.iter().map(|problem| Finding::error("keys.read", problem.to_string(), GENERATE)).collect();
+        credentials.problems.iter().map(|problem| Finding::error("keys.read", problem.to_string(), GENERATE)).collect();
     // `keys.files` reports modes in more detail.
-    let warnings = survey.warnings.iter().filter(|warning| !warning.contains("can be read by other users"));
+    let warnings = credentials.warnings.iter().filter(|warning| !warning.contains("can be read by other users"));
     findings.extend(warnings.map(|warning| {
         Finding::warning(
             "keys.read",
@@ -163,9 +168,9 @@ fn read(keys: &KeyFacts) -> Vec<Finding> {
                       it starts";
         findings.push(Finding::warning("keys.read", found, remedy));
     }
-    if findings.iter().all(|finding| finding.status != Severity::Error) && !survey.keys.is_empty() {
+    if findings.iter().all(|finding| finding.status != Severity::Error) && !credentials.keys.is_empty() {
         let from = keys.unit.as_ref().map_or_else(String::new, |unit| format!(", provided by {}", unit.display()));
-        findings.push(Finding::ok("keys.read", format!("{} keys can be read{from}", survey.keys.len())));
+        findings.push(Finding::ok("keys.read", format!("{} keys can be read{from}", credentials.keys.len())));
     }
     findings
 }
@@ -258,7 +263,7 @@ fn keys_from_variables(given: &[SecretOrigin]) -> Vec<Finding> {
 
 /// `keys.audit`: a key for the audit log is provided.
 fn audit_key(keys: &KeyFacts) -> Vec<Finding> {
-    let given = keys.survey.given.iter().any(|given| given.kid.is_none());
+    let given = keys.credentials.given.iter().any(|given| given.kid.is_none());
     if given || keys.audit_key_is_unreadable() {
         return vec![Finding::ok("keys.audit", "a key for the audit log is provided")];
     }
@@ -283,7 +288,12 @@ mod tests {
 
     fn secrets(variables: &[(&str, &str)]) -> KeyFacts {
         let environment: Environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        KeyFacts { survey: CredentialSurvey::of(&environment), unit: None, unreadable: Vec::new(), files: Vec::new() }
+        KeyFacts {
+            credentials: PartialCredentials::read(&environment),
+            unit: None,
+            unreadable: Vec::new(),
+            files: Vec::new(),
+        }
     }
 
     /// Returns the check, severity and text of the findings that are not ok.

@@ -30,7 +30,7 @@ const CREDENTIAL_STORE: &str = "etc/credstore";
 const UNIT_BYTES_MAX: u64 = 1 << 20;
 
 /// The unit files of masker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct InstalledUnits {
     /// The settings of the daemon's unit, in the order in which they apply.
     service: Vec<UnitSetting>,
@@ -42,7 +42,7 @@ pub(super) struct InstalledUnits {
 }
 
 /// A setting of a unit file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct UnitSetting {
     name: String,
     value: String,

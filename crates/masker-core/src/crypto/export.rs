@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_key_opens_only_under_its_generation_and_binding() {
+    fn a_wrapped_key_opens_only_under_its_generation_and_export_id() {
         let kid = |text| Kid::parse(text).unwrap();
         let keys = |kid, number, mode| GenerationKeys::derive(kid, &key(number), mode).unwrap();
         let own = keys(kid("K"), 1, Mode::Live);
         let wrapped = own.wrap_export_key(&key(9), b"bound to", &mut rand::rng());
         let opened =
-            |keys: &GenerationKeys, wrapped: &_, binding: &[u8]| keys.unwrap_export_key(wrapped, binding).unwrap();
+            |keys: &GenerationKeys, wrapped: &_, export_id: &[u8]| keys.unwrap_export_key(wrapped, export_id).unwrap();
         assert!(opened(&own, &wrapped, b"bound to").is_some_and(|back| back.ct_eq(&key(9))));
         assert!(opened(&own, &wrapped, b"bound tp").is_none());
         for other in [keys(kid("K"), 2, Mode::Live), keys(kid("K_2"), 1, Mode::Live), keys(kid("K"), 1, Mode::Test)] {

@@ -295,17 +295,17 @@ impl GenerationKeys {
     }
 
     /// Seals the key of an export with XAES-256-GCM under `subkey("export")`, with a random nonce and
-    /// `aad = enc("masker-export-key", kid, fingerprint, binding)`. `binding` identifies the file.
-    pub fn wrap_export_key(&self, file_key: &SecretKey, binding: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
+    /// `aad = enc("masker-export-key", kid, fingerprint, export_id)`. `export_id` identifies the export.
+    pub fn wrap_export_key(&self, file_key: &SecretKey, export_id: &[u8], rng: &mut impl CryptoRng) -> WrappedKey {
         let nonce = random_nonce(rng);
         let mut sealed = [0; WRAPPED_BYTES];
         let (data, tag) = sealed.split_at_mut(KEY_BYTES);
         data.copy_from_slice(file_key.expose());
-        tag.copy_from_slice(&self.states.export.seal(&nonce, &self.export_aad(binding), data));
+        tag.copy_from_slice(&self.states.export.seal(&nonce, &self.export_aad(export_id), data));
         WrappedKey { nonce, sealed }
     }
 
-    /// Opens a key that [`GenerationKeys::wrap_export_key`] sealed with the same binding. Returns `None` for every
+    /// Opens a key that [`GenerationKeys::wrap_export_key`] sealed for the same export. Returns `None` for every
     /// other key.
     ///
     /// # Errors
@@ -313,12 +313,12 @@ impl GenerationKeys {
     pub fn unwrap_export_key(
         &self,
         wrapped: &WrappedKey,
-        binding: &[u8],
+        export_id: &[u8],
     ) -> Result<Option<SecretKey>, LockedMemoryError> {
         let Some((data, tag)) = wrapped.sealed.split_last_chunk::<TAG_BYTES>() else { return Ok(None) };
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         key.copy_from_slice(data);
-        if self.states.export.open(&wrapped.nonce, &self.export_aad(binding), key.as_mut_slice(), tag).is_err() {
+        if self.states.export.open(&wrapped.nonce, &self.export_aad(export_id), key.as_mut_slice(), tag).is_err() {
             return Ok(None);
         }
         match SecretKey::from_bytes(key) {
@@ -329,9 +329,9 @@ impl GenerationKeys {
         }
     }
 
-    fn export_aad(&self, binding: &[u8]) -> Vec<u8> {
+    fn export_aad(&self, export_id: &[u8]) -> Vec<u8> {
         let mut aad = Vec::new();
-        let parts = [EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), binding];
+        let parts = [EXPORT_DOMAIN, self.kid.as_str().as_bytes(), self.fingerprint.as_bytes(), export_id];
         enc(&parts, |piece| aad.extend_from_slice(piece));
         aad
     }

@@ -73,7 +73,7 @@ pub struct EntryReader {
 
 impl EntryReader {
     /// Adds an opened chunk.
-    pub fn feed(&mut self, chunk: &[u8]) {
+    pub fn push(&mut self, chunk: &[u8]) {
         self.bytes.drain(..self.at);
         self.at = 0;
         self.bytes.extend_from_slice(chunk);
@@ -143,7 +143,7 @@ mod tests {
         let mut entries = EntryReader::default();
         let mut end = None;
         for piece in bytes.chunks(piece) {
-            entries.feed(piece);
+            entries.push(piece);
             while let Some(entry) = entries.take_next()? {
                 if let ExportEntry::End(counts) = entry {
                     end = Some(counts);

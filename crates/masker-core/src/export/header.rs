@@ -41,14 +41,14 @@ pub struct ExportHeader {
 }
 
 impl ExportHeader {
-    /// Returns what a wrapped file key is bound to: vault id, time and salt.
-    pub fn binding(&self) -> Vec<u8> {
+    /// Returns what identifies the export: vault id, time and salt. Wrapped keys are bound to it.
+    pub fn export_id(&self) -> Vec<u8> {
         [&self.vault_id[..], &self.created_at_ms.to_be_bytes(), &self.salt].concat()
     }
 
     /// Returns the bytes of the header, which begin the file.
     pub fn encode(&self) -> Vec<u8> {
-        let mut fields = self.binding();
+        let mut fields = self.export_id();
         fields.extend_from_slice(&(self.keys.len() as u32).to_be_bytes());
         for key in &self.keys {
             fields.push(u8::from(key.wrapped.is_some()));

@@ -38,7 +38,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Returns whether the files are at fault.
+    /// Returns whether the files are damaged.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, EngineError::Damaged(_))
     }

@@ -251,7 +251,7 @@ impl OpenContext<'_> {
         self.first_commit(engine, None, Some(lost))
     }
 
-    /// Makes the files durable before the witness vouches for them, and then proves with a commit that the vault can be
+    /// Makes the files durable before the witness refers to them, and then proves with a commit that the vault can be
     /// written.
     ///
     /// Without a witness, creates one last. Until then an existing witness is of an earlier epoch, so an interrupted start
@@ -329,7 +329,7 @@ struct ScratchFolder {
 
 impl ScratchFolder {
     fn create(paths: &VaultPaths) -> io::Result<Self> {
-        let folder = paths.rehearsal();
+        let folder = paths.recovery_copy();
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }

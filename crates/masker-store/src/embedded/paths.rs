@@ -60,7 +60,7 @@ impl VaultPaths {
     }
 
     /// Returns the path of the copy that recovery is tried on.
-    pub(super) fn rehearsal(&self) -> PathBuf {
+    pub(super) fn recovery_copy(&self) -> PathBuf {
         self.root.join("rehearsal")
     }
 
@@ -113,7 +113,7 @@ impl VaultPaths {
 /// A lock on the data directory, held until dropped.
 pub(super) struct DirectoryLock {
     file: File,
-    /// The content of the lock file before, which is restored if the vault is not opened.
+    /// The earlier content of the lock file, which is restored if the vault is not opened.
     before: Option<Vec<u8>>,
 }
 
@@ -147,7 +147,7 @@ impl DirectoryLock {
         }
     }
 
-    /// Forgets the content of the file before: the vault is open.
+    /// Drops the earlier content of the file, because the vault is open.
     pub(super) fn keep(&mut self) {
         self.before = None;
     }

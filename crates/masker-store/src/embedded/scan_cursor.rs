@@ -31,7 +31,7 @@ impl ScanCursor {
     /// Moves past the next page.
     pub(super) fn advance(&mut self, page: &RowPage) {
         *self = match page.rows.last() {
-            Some((key, _)) if !page.end => ScanCursor::After(key.clone()),
+            Some((key, _)) if !page.is_last => ScanCursor::After(key.clone()),
             _ => ScanCursor::End,
         };
     }

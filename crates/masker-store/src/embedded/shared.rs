@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use masker_types::limits::{
-    STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED, STORE_REOPEN_PAUSE_MILLISECONDS_MAX, STORE_REOPEN_PAUSE_MILLISECONDS_MIN,
-};
+use masker_types::limits::{STORE_REOPEN_PAUSE_MS_DAMAGED, STORE_REOPEN_PAUSE_MS_MAX, STORE_REOPEN_PAUSE_MS_MIN};
 
 use super::{
     engine::Engine,
@@ -98,7 +96,7 @@ impl StoreShared {
     fn reopen(&self, failed: &Engine, trust: FileTrust) {
         failed.close();
         self.wait_for_compaction();
-        let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MIN);
+        let mut pause = Duration::from_millis(STORE_REOPEN_PAUSE_MS_MIN);
         let mut state = self.state();
         loop {
             if matches!(*state, StoreState::Closed) {
@@ -122,7 +120,7 @@ impl StoreShared {
                 Err(error) => {
                     let error = StoreError::from(error);
                     if matches!(error, StoreError::Damaged(_)) {
-                        pause = Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_DAMAGED);
+                        pause = Duration::from_millis(STORE_REOPEN_PAUSE_MS_DAMAGED);
                     }
                     tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "failed to reopen the store; will retry");
                     if matches!(*state, StoreState::Down(_)) {
@@ -132,7 +130,7 @@ impl StoreShared {
             }
             drop(lock);
             state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
-            pause = (pause * 2).min(Duration::from_millis(STORE_REOPEN_PAUSE_MILLISECONDS_MAX));
+            pause = (pause * 2).min(Duration::from_millis(STORE_REOPEN_PAUSE_MS_MAX));
         }
     }
 

@@ -32,7 +32,7 @@ impl AuditHeadRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let head = AuditHeadRow { sequence: row.integer()?, hash: row.array()? };
-        row.end()?;
+        row.finish()?;
         Ok(head)
     }
 }

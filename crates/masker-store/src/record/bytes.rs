@@ -2,7 +2,7 @@
 
 use masker_types::kind::{EntityKind, Kid};
 
-use super::layout::{RecordError, is_caller, is_label};
+use super::layout::{RecordError, is_valid_caller, is_valid_label};
 use crate::Row;
 
 /// Builds a row that begins with the version of its layout.
@@ -88,14 +88,14 @@ impl<'a> RowReader<'a> {
 
     pub(super) fn label(&mut self) -> Result<String, RecordError> {
         let label = self.name()?;
-        if !is_label(label) {
+        if !is_valid_label(label) {
             return Err(RecordError::Damaged("it has an invalid label"));
         }
         Ok(label.to_owned())
     }
 
     pub(super) fn caller(&mut self) -> Result<String, RecordError> {
-        self.label().and_then(|name| match is_caller(&name) {
+        self.label().and_then(|name| match is_valid_caller(&name) {
             true => Ok(name),
             false => Err(RecordError::Damaged("it has no caller")),
         })
@@ -117,7 +117,7 @@ impl<'a> RowReader<'a> {
         self.0.is_empty()
     }
 
-    pub(super) fn end(self) -> Result<(), RecordError> {
+    pub(super) fn finish(self) -> Result<(), RecordError> {
         if self.0.is_empty() { Ok(()) } else { Err(RecordError::Damaged("it is longer than its layout")) }
     }
 }

@@ -74,7 +74,7 @@ impl GenerationRow {
             aliases: row.integer()?,
             proven_at_ms: is_proven.then(|| row.integer()).transpose()?,
         };
-        row.end()?;
+        row.finish()?;
         Ok(generation)
     }
 }
@@ -102,7 +102,7 @@ impl UsageRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let usage = UsageRow { records: row.integer()? };
-        row.end()?;
+        row.finish()?;
         Ok(usage)
     }
 }

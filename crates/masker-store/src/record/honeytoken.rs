@@ -8,7 +8,7 @@ use masker_types::{
 use super::{
     bytes::{RowReader, RowWriter},
     key::RowKeyError,
-    layout::{LAYOUT_VERSION, RecordError, is_caller, is_label},
+    layout::{LAYOUT_VERSION, RecordError, is_valid_caller, is_valid_label},
 };
 use crate::Row;
 
@@ -38,7 +38,7 @@ impl HoneytokenRow {
     ///
     /// [`RowKeyError::Label`] if the label or the name is invalid; see the fields.
     pub fn encode(&self) -> Result<Row, RowKeyError> {
-        if !is_caller(&self.planted_by) || !is_label(&self.label) {
+        if !is_valid_caller(&self.planted_by) || !is_valid_label(&self.label) {
             return Err(RowKeyError::Label);
         }
         let mut row = RowWriter::new(LAYOUT_VERSION, 128 + 2 * LABEL_BYTES_MAX);
@@ -69,7 +69,7 @@ impl HoneytokenRow {
             planted_by: row.caller()?,
             label: row.label()?,
         };
-        row.end()?;
+        row.finish()?;
         Ok(honeytoken)
     }
 }

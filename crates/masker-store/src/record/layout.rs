@@ -26,11 +26,11 @@ pub enum RecordError {
 }
 
 /// Returns whether a text is a valid label: printable, and at most [`LABEL_BYTES_MAX`] long. It may be empty.
-pub fn is_label(text: &str) -> bool {
+pub fn is_valid_label(text: &str) -> bool {
     text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
 /// Returns whether a text is a valid name of a caller: a label that is not empty.
-pub fn is_caller(text: &str) -> bool {
-    !text.is_empty() && is_label(text)
+pub fn is_valid_caller(text: &str) -> bool {
+    !text.is_empty() && is_valid_label(text)
 }

@@ -45,7 +45,7 @@ impl MappingRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let mapping = MappingRow { scheme: row.byte()?, kid: row.kid()?, normalizer: row.name()?.to_owned() };
-        row.end()?;
+        row.finish()?;
         if !is_normalizer_name(&mapping.normalizer) {
             return Err(RecordError::Damaged("its normalizer has an invalid name"));
         }

@@ -50,10 +50,12 @@ pub use generation::{GenerationRow, UsageRow};
 pub use generation_use::{GenerationUseRow, USE_DAYS};
 pub use honeytoken::HoneytokenRow;
 pub use key::{POLICY_NAME_BYTES_MAX, RowKeyError, RowName};
-pub use layout::{API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_caller, is_label};
+pub use layout::{
+    API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_valid_caller, is_valid_label,
+};
 pub use mapping::MappingRow;
 pub use masker_types::limits::LABEL_BYTES_MAX;
-pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepDone};
+pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepResult};
 pub use sealed::{Alias, CIPHERTEXT_BYTES_MIN, Record};
 pub use session::{
     SESSION_GENERATIONS_MAX, SESSION_KINDS_MAX, SessionCounts, SessionNeed, SessionOwner, SessionRow, SessionTokenRow,

@@ -1,5 +1,7 @@
 //! Rotations. Every step rewrites the row of its rotation.
 
+use std::fmt;
+
 use masker_types::kind::Kid;
 
 use super::{
@@ -80,7 +82,7 @@ impl RotationFault {
 }
 
 /// A rotation: the records that it moves, their new key, and its progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RotationRow {
     /// The kid whose active key records are moved to.
     pub target_kid: Kid,
@@ -114,6 +116,22 @@ pub struct RotationRow {
     pub cursor: Option<[u8; 16]>,
     /// The first records that could not be moved, at most [`ROTATION_FAILURES_MAX`].
     pub failures: Vec<([u8; 16], ResealFailure)>,
+}
+
+impl fmt::Debug for RotationRow {
+    /// Shows only the keys, the state and the progress: the ids of records are tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotationRow")
+            .field("target_kid", &self.target_kid)
+            .field("source_kid", &self.source_kid)
+            .field("state", &self.state)
+            .field("fault", &self.fault)
+            .field("proving", &self.proving)
+            .field("rows_total", &self.rows_total)
+            .field("rows_resealed", &self.rows_resealed)
+            .field("rows_failed", &self.rows_failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RotationRow {
@@ -210,14 +228,14 @@ fn numbered<T: Copy>(all: &[T], number: u8) -> Result<T, RecordError> {
 
 impl RotationRow {
     /// Updates the row after a step. `left` is the number of records still under the old key.
-    pub fn step_done(&mut self, step: StepDone, left: u64, now_ms: u64) {
+    pub fn record_step(&mut self, step: StepResult, left: u64, now_ms: u64) {
         self.rows_resealed += step.resealed;
         self.conflicts += step.conflicts;
         self.note_failures(step.failed);
         self.rows_total = self.rows_resealed + left;
         self.cursor = step.cursor;
         if self.cursor.is_none() {
-            self.pass_done(left, now_ms);
+            self.finish_pass(left, now_ms);
         }
     }
 
@@ -229,7 +247,7 @@ impl RotationRow {
     }
 
     /// Ends a pass that visited every record. Records that are left have failed, or were written behind the cursor.
-    fn pass_done(&mut self, left: u64, now_ms: u64) {
+    fn finish_pass(&mut self, left: u64, now_ms: u64) {
         if left == 0 && self.rows_failed == 0 {
             self.proving = true;
         } else if left <= self.rows_failed {
@@ -246,11 +264,11 @@ impl RotationRow {
     /// Ends the rotation as failed.
     pub fn fail(&mut self, fault: RotationFault, now_ms: u64) {
         self.fault = Some(fault);
-        self.end(RotationState::Failed, now_ms);
+        self.finish(RotationState::Failed, now_ms);
     }
 
     /// Ends the rotation.
-    pub fn end(&mut self, state: RotationState, now_ms: u64) {
+    pub fn finish(&mut self, state: RotationState, now_ms: u64) {
         self.state = state;
         self.finished_at_ms = Some(now_ms);
         self.cursor = None;
@@ -258,7 +276,7 @@ impl RotationRow {
 }
 
 /// The result of a step of a rotation.
-pub struct StepDone {
+pub struct StepResult {
     /// Records moved to the new key.
     pub resealed: u64,
     /// Records whose index belongs to another record.

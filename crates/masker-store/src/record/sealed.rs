@@ -107,7 +107,7 @@ impl Alias {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let alias = Alias { target: row.array()?, tag: row.array()? };
-        row.end()?;
+        row.finish()?;
         Ok(alias)
     }
 }

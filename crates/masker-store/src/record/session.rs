@@ -8,7 +8,7 @@ use masker_types::{
 use super::{
     bytes::{RowReader, RowWriter},
     key::RowKeyError,
-    layout::{LAYOUT_VERSION, RecordError, is_caller, is_label},
+    layout::{LAYOUT_VERSION, RecordError, is_valid_caller, is_valid_label},
 };
 use crate::Row;
 
@@ -109,7 +109,7 @@ impl SessionRow {
     /// [`RowKeyError::Label`] if the label or the name of its owner is invalid; see the fields.
     pub fn encode(&self) -> Result<Row, RowKeyError> {
         let owner = &self.opened_by;
-        if !is_label(&self.label) || !is_caller(&owner.name) {
+        if !is_valid_label(&self.label) || !is_valid_caller(&owner.name) {
             return Err(RowKeyError::Label);
         }
         let mut row = RowWriter::new(LAYOUT_VERSION, 512);
@@ -184,7 +184,7 @@ impl SessionRow {
             }
             session.needs.push(need);
         }
-        row.end()?;
+        row.finish()?;
         Ok(session)
     }
 }
@@ -242,7 +242,7 @@ impl SessionTokenRow {
             kid: row.kid()?,
             prefix: carries_value.then(|| row.array()).transpose()?,
         };
-        row.end()?;
+        row.finish()?;
         Ok(token)
     }
 }

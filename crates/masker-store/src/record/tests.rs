@@ -261,6 +261,14 @@ fn rejects_keys_that_the_vault_does_not_create() {
     }
 }
 
+#[test]
+fn debug_of_a_rotation_hides_the_ids_of_records() {
+    for ended in [false, true] {
+        let shown = format!("{:?}", rotation(ended));
+        assert!(shown.contains("K_NEW") && !shown.contains('['), "{shown}");
+    }
+}
+
 proptest! {
     #[test]
     fn decoders_do_not_panic(row in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {

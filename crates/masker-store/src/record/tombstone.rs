@@ -29,7 +29,7 @@ impl TombstoneRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let tombstone = TombstoneRow { erased_at_ms: row.integer()? };
-        row.end()?;
+        row.finish()?;
         Ok(tombstone)
     }
 }
@@ -57,7 +57,7 @@ impl TombstoneCountRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let count = TombstoneCountRow { tombstones: row.integer()? };
-        row.end()?;
+        row.finish()?;
         Ok(count)
     }
 }

@@ -32,7 +32,7 @@ impl SpanRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let span = SpanRow { oldest_ms: row.integer()?, newest_ms: row.integer()? };
-        row.end()?;
+        row.finish()?;
         Ok(span)
     }
 }
@@ -60,7 +60,7 @@ impl FormatRow {
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
         let format = FormatRow { vault_id: row.array()? };
-        row.end()?;
+        row.finish()?;
         Ok(format)
     }
 }

@@ -38,7 +38,7 @@ impl Weighter<RowKey, Row> for RowWeighter {
 struct PendingApply<'c, S: Store> {
     cache: &'c RowCache<S>,
     keys: Vec<RowKey>,
-    ended: bool,
+    finished: bool,
 }
 
 impl<S: Store> RowCache<S> {
@@ -99,13 +99,13 @@ impl<S: Store> RowCache<S> {
     fn begin(&self, batch: &RowBatch) -> PendingApply<'_, S> {
         let keys: Vec<RowKey> = batch.changes.iter().map(RowChange::key).cloned().collect();
         self.invalidate(&keys);
-        PendingApply { cache: self, keys, ended: false }
+        PendingApply { cache: self, keys, finished: false }
     }
 }
 
 impl<S: Store> PendingApply<'_, S> {
-    fn end(mut self, applied: &Result<ApplyOutcome, StoreError>) {
-        self.ended = true;
+    fn finish(mut self, applied: &Result<ApplyOutcome, StoreError>) {
+        self.finished = true;
         match applied {
             Ok(_) => self.cache.invalidate(&self.keys),
             // It is unknown which rows the store will have when it serves again.
@@ -116,7 +116,7 @@ impl<S: Store> PendingApply<'_, S> {
 
 impl<S: Store> Drop for PendingApply<'_, S> {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.finished {
             self.cache.bypass();
         }
     }
@@ -156,7 +156,7 @@ impl<S: Store> Store for RowCache<S> {
         Box::pin(async move {
             let applying = self.begin(&batch);
             let applied = self.store.apply(batch).await;
-            applying.end(&applied);
+            applying.finish(&applied);
             applied
         })
     }

@@ -138,7 +138,7 @@ impl Limits {
     }
 
     /// Returns the preset with this name: `none` or `standard`.
-    pub fn preset(name: &str) -> Option<Self> {
+    pub fn from_preset(name: &str) -> Option<Self> {
         match name {
             "none" => Some(Limits::none()),
             "standard" => Some(Limits::standard()),
@@ -186,7 +186,7 @@ impl<'de> Visitor<'de> for LimitsVisitor {
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Limits, E> {
-        Limits::preset(name).ok_or_else(|| E::invalid_value(Unexpected::Other("another text"), &self))
+        Limits::from_preset(name).ok_or_else(|| E::invalid_value(Unexpected::Other("another text"), &self))
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Limits, A::Error> {

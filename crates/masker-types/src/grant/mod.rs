@@ -20,7 +20,7 @@ pub use set::{ScopeError, ScopeSet};
 /// The name of callers without a rule that may do everything.
 pub const UNRESTRICTED_NAME: &str = "trusted";
 /// The name of other callers without a rule.
-pub const UNLISTED: &str = "unlisted";
+pub const UNLISTED_NAME: &str = "unlisted";
 
 /// The permissions of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -108,15 +108,15 @@ fn header(
 ) -> ExportHeader {
     let mut header =
         ExportHeader { vault_id, created_at_ms, salt: rand::random::<[u8; SALT_BYTES]>(), keys: Vec::new() };
-    let binding = header.binding();
+    let export_id = header.export_id();
     for ((kid, fingerprint), row) in &ledger.generations {
         let active = ring.by_fingerprint(*kid, *fingerprint).filter(|generation| generation.role() == Role::Active);
         // A key that no record needs and that mints none is left out.
         if active.is_none() && row.records == 0 {
             continue;
         }
-        let wrapped =
-            active.map(|generation| generation.keys(Mode::Live).wrap_export_key(file_key, &binding, &mut rand::rng()));
+        let wrapped = active
+            .map(|generation| generation.keys(Mode::Live).wrap_export_key(file_key, &export_id, &mut rand::rng()));
         header.keys.push(HeaderKey { kid: *kid, fingerprint: *fingerprint, records: row.records, wrapped });
     }
     header

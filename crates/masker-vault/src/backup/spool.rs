@@ -53,13 +53,13 @@ impl Spool {
         let mut bytes = vec![0; payload_at as usize];
         file.read_exact_at(&mut bytes, 0).map_err(VaultImportError::Spool)?;
         let header = ExportHeader::parse_fields(&bytes[PREFIX_BYTES..])?;
-        let binding = header.binding();
+        let export_id = header.export_id();
         let mut loaded = false;
         for key in &header.keys {
             let Some(wrapped) = &key.wrapped else { continue };
             let Some(generation) = ring.by_fingerprint(key.kid, key.fingerprint) else { continue };
             loaded = true;
-            if let Some(file_key) = generation.keys(Mode::Live).unwrap_export_key(wrapped, &binding)? {
+            if let Some(file_key) = generation.keys(Mode::Live).unwrap_export_key(wrapped, &export_id)? {
                 let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
                 return Ok(Spool { file, length, payload_at, cipher });
             }
@@ -131,7 +131,7 @@ impl SpoolCursor {
         self.spool.file.read_exact_at(&mut chunk, self.at).map_err(VaultImportError::Spool)?;
         let damaged = ExportError::Damaged("it was truncated or changed");
         self.spool.cipher.open(self.chunks, last, &mut chunk).map_err(|_| damaged)?;
-        self.entries.feed(&chunk);
+        self.entries.push(&chunk);
         self.at += length;
         self.last_seen = last;
         if !last {

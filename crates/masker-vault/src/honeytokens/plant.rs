@@ -16,7 +16,7 @@ use masker_core::{
 };
 use masker_store::{
     StoreError,
-    record::{HoneytokenRow, is_caller, is_label},
+    record::{HoneytokenRow, is_valid_caller, is_valid_label},
 };
 use masker_types::{
     kind::EntityKind,
@@ -92,7 +92,7 @@ impl HoneytokenService {
         policy: &Policy,
         request: &HoneytokenRequest<'_>,
     ) -> Result<PlantedHoneytoken, HoneytokenError> {
-        if !is_label(request.label) || !is_caller(request.planted_by) {
+        if !is_valid_label(request.label) || !is_valid_caller(request.planted_by) {
             return Err(HoneytokenError::Label);
         }
         let (kind, rule) = policy.rule(request.kind).ok_or(ItemFailure::KindUnknown)?;

@@ -8,7 +8,7 @@ use crate::{
 use masker_core::crypto::TokenId;
 use masker_store::{
     Precondition, Row, RowChange, RowKey,
-    record::{Alias, Record, ResealFailure, RotationFault, RotationRow, RotationState, StepDone},
+    record::{Alias, Record, ResealFailure, RotationFault, RotationRow, RotationState, StepResult},
 };
 
 /// Rotations that are remembered after their end.
@@ -114,13 +114,13 @@ impl Change for RotationStep {
             resealed += 1;
         }
         let (left, _) = KeyMove::of(&row).remaining(draft.ledger());
-        let done = StepDone {
+        let step = StepResult {
             resealed,
             conflicts,
             failed: self.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect(),
             cursor: self.cursor.map(|id| *id.as_bytes()),
         };
-        row.step_done(done, left, draft.now_ms);
+        row.record_step(step, left, draft.now_ms);
         draft.ledger_changes.set_rotation(self.rotation, Some(row));
         StepOutcome::Written
     }
@@ -156,7 +156,7 @@ impl Change for TransitionChange {
         let mut row = Some(row.clone()).filter(RotationRow::is_running).ok_or(RotationError::Ended(self.id))?;
         match &self.transition {
             RotationTransition::Begin(_) => {}
-            RotationTransition::Cancel => row.end(RotationState::Cancelled, draft.now_ms),
+            RotationTransition::Cancel => row.finish(RotationState::Cancelled, draft.now_ms),
             RotationTransition::TargetReplaced => row.fail(RotationFault::TargetReplaced, draft.now_ms),
             RotationTransition::Proven(found_nothing) => prove(draft, &mut row, *found_nothing),
         }
@@ -189,7 +189,7 @@ fn prove(draft: &mut CommitDraft<'_>, row: &mut RotationRow, found_nothing: bool
         for name in sources {
             draft.ledger_changes.proven(name, draft.now_ms);
         }
-        row.end(RotationState::Done, draft.now_ms);
+        row.finish(RotationState::Done, draft.now_ms);
     } else if records > 0 {
         // Records that came meanwhile, by an import say, are moved as well.
         row.proving = false;

@@ -45,7 +45,7 @@ impl RotationService {
         match self.tracker.state().dry_runs.get_mut(&id) {
             None => Ok(false),
             Some(row) if row.is_running() => {
-                row.end(RotationState::Cancelled, now_ms);
+                row.finish(RotationState::Cancelled, now_ms);
                 Ok(true)
             }
             Some(_) => Err(RotationError::Ended(id)),
@@ -77,7 +77,7 @@ impl RotationService {
             // Records that were written or erased meanwhile were not counted at the beginning.
             row.rows_total = row.rows_resealed + row.rows_failed;
             match row.rows_failed {
-                0 => row.end(RotationState::Done, now_ms),
+                0 => row.finish(RotationState::Done, now_ms),
                 _ => row.fail(RotationFault::Records, now_ms),
             }
         }

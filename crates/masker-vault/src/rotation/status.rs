@@ -35,7 +35,7 @@ impl RotationPhase {
 }
 
 /// The status of a rotation.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RotationStatus {
     /// Its id.
     pub id: RotationId,

@@ -102,7 +102,7 @@ impl RotationService {
         let Some(target) = active.filter(|active| active.fingerprint() == fingerprint) else { return Ok(None) };
 
         let after = row.cursor.map(|id| RowKey::record(&id));
-        let RowPage { rows, end } =
+        let RowPage { rows, is_last } =
             self.reader.store().scan_after(RowName::RECORDS, after, budget.records.max(1)).await?;
         let now_ms = time::unix_ms(&self.clock);
         let read = rows.len();
@@ -110,7 +110,7 @@ impl RotationService {
             rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
         let plans =
             parallel_map::map(&rows, |(id, row)| plan(ring, &key_move, target, *id, row, now_ms, &mut rand::rng()));
-        let cursor = if end { None } else { rows.last().map(|(id, _)| *id) };
+        let cursor = if is_last { None } else { rows.last().map(|(id, _)| *id) };
         let mut visited = VisitedRecords { resealed: Vec::new(), failed: Vec::new(), cursor, read, conflicts: 0 };
         for plan in plans {
             match plan {

@@ -91,7 +91,7 @@ impl SessionService {
                     return Ok(SessionPage { sessions, next: Some(id) });
                 }
             }
-            if page.end {
+            if page.is_last {
                 return Ok(SessionPage { sessions, next: None });
             }
         }

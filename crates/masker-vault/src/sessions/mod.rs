@@ -38,7 +38,7 @@ use super::{
 };
 use masker_store::{
     RowChange, RowKey, StoreError,
-    record::{SessionRow, is_caller, is_label},
+    record::{SessionRow, is_valid_caller, is_valid_label},
 };
 use masker_types::{
     kind::EntityKind,
@@ -185,10 +185,10 @@ impl SessionService {
         label: &str,
         opened_by: SessionOwner,
     ) -> Result<SessionStatus, SessionError> {
-        if !is_label(label) {
+        if !is_valid_label(label) {
             return Err(SessionError::Label);
         }
-        if !is_caller(&opened_by.name) {
+        if !is_valid_caller(&opened_by.name) {
             return Err(SessionError::Owner);
         }
         let now_ms = time::unix_ms(&self.clock);

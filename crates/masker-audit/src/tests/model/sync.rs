@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use masker_types::limits::AUDIT_RETRY_PAUSE_MILLISECONDS;
+use masker_types::limits::AUDIT_RETRY_PAUSE_MS;
 
 pub(super) use loom::sync::{
     Condvar, Mutex, MutexGuard,
@@ -28,7 +28,7 @@ pub(super) fn wait_timeout_while<'a, T>(
     timeout: Duration,
     mut condition: impl FnMut(&mut T) -> bool,
 ) -> MutexGuard<'a, T> {
-    if timeout == Duration::from_millis(AUDIT_RETRY_PAUSE_MILLISECONDS) {
+    if timeout == Duration::from_millis(AUDIT_RETRY_PAUSE_MS) {
         return guard;
     }
     while condition(&mut guard) {

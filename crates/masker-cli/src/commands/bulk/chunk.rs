@@ -13,7 +13,7 @@ use super::{
     wiped_bytes::WipedBytes,
 };
 use crate::context::CommandError;
-use masker_api::{Answer, ItemError, Text};
+use masker_api::{BatchResponse, ItemError, Text};
 use masker_client::{ClientError, ClientReply};
 use masker_core::token::TOKEN_BYTES_MAX;
 use masker_types::error_code::Code;
@@ -183,7 +183,7 @@ impl Chunk {
     fn fill(mut self, plan: &BulkPlan, replies: &[(ClientReply, usize)]) -> Result<ProcessedChunk, CommandError> {
         let mut outcomes = Vec::with_capacity(self.gaps.len());
         for (reply, sent) in replies {
-            let answer: Answer<ItemOutcome<'_>> = reply.json()?;
+            let answer: BatchResponse<ItemOutcome<'_>> = reply.json()?;
             if answer.results.len() != *sent {
                 let message = format!("{sent} items were sent, and the response has {} results", answer.results.len());
                 return Err(ClientError::UnexpectedResponse(message).into());

@@ -209,11 +209,11 @@ impl Database for Keyspace {
                 break;
             }
             if rows.len() == limit {
-                return Ok(RowPage { rows, end: false });
+                return Ok(RowPage { rows, is_last: false });
             }
             rows.push((logical(&key)?, row.to_vec()));
         }
-        Ok(RowPage { rows, end: true })
+        Ok(RowPage { rows, is_last: true })
     }
 
     fn count(&self, space: u8) -> Result<u64, EngineError> {

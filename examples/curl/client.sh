@@ -4,6 +4,7 @@
 #     MASKER_SOCKET=/run/masker/masker.sock bash client.sh
 set -euo pipefail
 : "${MASKER_SOCKET:?is not set}"
+[[ -S $MASKER_SOCKET ]] || { echo "client.sh: there is no socket $MASKER_SOCKET" >&2; exit 1; }
 
 # Sends standard input to an operation and prints the answer. The body is not an argument, because every user of the host can
 # see the arguments of a process.
@@ -24,7 +25,7 @@ jq --raw-output '.[] | "tokenized \(split(".")[1]): \(.)"' <<< "$tokens"
 answer=$(jq '{tokens: .}' <<< "$tokens" | post rehydrate)
 jq --raw-output '.results[] | if .error then error(.error.code) else "rehydrated \(.kind): \(.value)" end' <<< "$answer"
 
-# An item can fail alone; the others have their results.
+# An item can fail on its own; the others have their results.
 answer=$(post tokenize << 'END'
 {"items": [{"kind": "PHONE", "value": "415-555-0132"}, {"kind": "SHOE_SIZE", "value": "42"}]}
 END

@@ -147,7 +147,7 @@ func run() error {
 		fmt.Printf("rehydrated %s: %s\n", result.Kind, result.Value)
 	}
 
-	// An item can fail alone; the others have their results.
+	// An item can fail on its own; the others have their results.
 	results, err = masker.Tokenize(ctx, []Item{items[0], {Kind: "SHOE_SIZE", Value: "42"}})
 	if err != nil {
 		return err

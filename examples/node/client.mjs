@@ -100,7 +100,7 @@ async function main() {
     const values = await masker.rehydrate(tokens);
     values.forEach((result, at) => console.log(`rehydrated ${items[at].kind}: ${checked(result).value}`));
 
-    // An item can fail alone; the others have their results.
+    // An item can fail on its own; the others have their results.
     const [good, bad] = await masker.tokenize([items[0], { kind: 'SHOE_SIZE', value: '42' }]);
     console.log(`the same value has the same token: ${checked(good).token === tokens[0]}`);
     try {

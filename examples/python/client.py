@@ -37,7 +37,11 @@ class UnixConnection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        try:
+            self.sock.connect(self.path)
+        except OSError as failure:
+            # Python's error does not name the path.
+            raise OSError(failure.errno, failure.strerror, self.path) from None
 
 
 class Masker:
@@ -76,7 +80,10 @@ class Masker:
 
 
 def main():
-    masker = Masker(os.environ["MASKER_SOCKET"])
+    path = os.environ.get("MASKER_SOCKET")
+    if not path:
+        sys.exit("client.py: MASKER_SOCKET is not set")
+    masker = Masker(path)
 
     values = [("PHONE", "415-555-0132"), ("EMAIL", "ann@example.org")]
     results = masker.tokenize([{"kind": kind, "value": value} for kind, value in values])
@@ -89,7 +96,7 @@ def main():
     for (kind, _), result in zip(values, results):
         print(f"rehydrated {kind}: {checked(result)['value']}")
 
-    # An item can fail alone; the others have their results.
+    # An item can fail on its own; the others have their results.
     good, bad = masker.tokenize([
         {"kind": "PHONE", "value": "415-555-0132"},
         {"kind": "SHOE_SIZE", "value": "42"},
@@ -106,5 +113,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (MaskerError, OSError, KeyError, ValueError) as failure:
+    except (MaskerError, OSError, ValueError) as failure:
         sys.exit(f"client.py: {type(failure).__name__}: {failure}")

@@ -18,7 +18,7 @@ use masker_types::{
     mode::Mode,
 };
 
-/// A key for this example only. Generate your own with `openssl rand -base64 32`.
+/// A key for this example only. Generate your own with `head -c 32 /dev/urandom | base64`.
 const KEY: &[u8] = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 const POLICY: &str = r#"

@@ -22,7 +22,7 @@ pub fn check(bytes: &[u8]) {
             log_is_terminal: false,
         };
         let options = CommandLineOptions { config: Some(&file), socket: None };
-        (Config::load(options, host), Config::load_socket(options, host))
+        (Config::load(options, host), Config::find_socket_path(options, host))
     };
     let config = match load() {
         (Ok(config), socket) => {

@@ -18,8 +18,13 @@ impl PolicySource {
     /// # Errors
     /// A message for each problem of each file.
     pub(super) fn load(&self) -> Result<PolicySet, Vec<String>> {
-        load_policies(&self.path, self.default.as_deref())
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+        load_policies(&self.path, self.default.as_deref()).map_err(|errors| {
+            let mut messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            if !self.path.exists() {
+                messages.push("`[policy] path` or MASKER_POLICY_PATH sets the directory of the policies".to_owned());
+            }
+            messages
+        })
     }
 }
 

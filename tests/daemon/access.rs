@@ -157,7 +157,7 @@ fn a_client_is_limited_to_its_policies_and_contexts() {
 
     for path in ["/api/v1/tokenize", "/api/v1/lookup"] {
         let detail = bill.post(path, &of("care", "", "1")).problem(403, "perm.denied");
-        assert!(detail.contains("does not list this policy"), "{detail}");
+        assert!(detail.contains("only with certain policies"), "{detail}");
         bill.post(path, &of("bill", "", "2")).results(1);
     }
     let opened = bill.rehydrate(&[care.as_str(), &pay]);

@@ -124,3 +124,16 @@ fn the_command_line_plants_lists_and_removes_honeytokens() {
     assert_eq!(masker(&["vault", "honeytokens"]), "");
     daemon.stop();
 }
+
+#[test]
+fn planting_without_an_audit_log_warns() {
+    for (site, warns) in [(Site::new(), false), (Site::new(), true)] {
+        let daemon = if warns { site.launch().care_keys() } else { launch(&site) }.start();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+        command.args(["vault", "plant-honeytoken", "--kind", "SSN", "--socket"]).arg(site.socket()).env_clear();
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.contains("there is no audit log")), (Some(0), warns), "{stderr}");
+        daemon.stop();
+    }
+}

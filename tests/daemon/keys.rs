@@ -1,6 +1,6 @@
 //! Key generations: active, old, missing, and returning.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::{Value, json};
 
@@ -145,6 +145,10 @@ fn values_of_a_missing_key_are_refused_until_it_is_loaded() {
     assert_eq!(key.map(|key| (key["loaded"].clone(), key["generation"].clone())), Some((json!(false), json!("old"))));
     let report = client.exchange("POST", "/api/v1/vault/check", b"").ok();
     assert_eq!((&report["ok"], &report["opened"], &report["key_not_loaded"]), (&json!(true), &json!(1), &json!(1)));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_masker"));
+    let check = check.args(["vault", "check", "--socket"]).arg(site.socket()).env_clear().output().unwrap();
+    let shown = String::from_utf8(check.stdout).unwrap();
+    assert!(shown.starts_with("sound\tyes, except 1 records whose key is not loaded\n"), "{shown}");
     let log = daemon.stop().log.text();
     assert!(log.contains("1 records need the key K_CARE"), "{log}");
 

@@ -92,7 +92,7 @@ fn refuses_to_start_with_invalid_policies() {
     }
     fs::remove_dir_all(site.path("policies")).unwrap();
     let log = site.launch().care_keys().refused().code(3);
-    assert!(log.contains("no such file or directory"), "{log}");
+    assert!(log.contains("no such file or directory") && log.contains("MASKER_POLICY_PATH"), "{log}");
 }
 
 /// Creates a vault with a value. Returns its token.

@@ -303,6 +303,14 @@ fn rejects_an_older_copy_of_the_database(engine: EngineKind) {
     assert_eq!(check_rows(&path, accepting(engine), &newer), Some(0));
 
     fs::remove_dir_all(path.join(engine.name())).unwrap();
-    assert!(matches!(refused(&path, options(engine)), StoreOpenError::Damaged { .. }));
-    assert!(matches!(refused(&path, accepting(engine)), StoreOpenError::Damaged { .. }));
+    let witness = fs::read(path.join("witness")).unwrap();
+    for (bytes, what) in [(&witness[..], "its database is missing"), (&witness[..100], "its witness file is damaged")] {
+        fs::write(path.join("witness"), bytes).unwrap();
+        for options in [options(engine), accepting(engine)] {
+            let error = refused(&path, options);
+            let StoreOpenError::Damaged { can_continue: false, .. } = error else { panic!("{error}") };
+            let message = error.to_string();
+            assert!(message.contains(what) && !message.contains("--accept-loss"), "{message}");
+        }
+    }
 }

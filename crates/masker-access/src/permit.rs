@@ -69,19 +69,27 @@ pub enum Denied {
         kind: EntityKind,
     },
     /// Its grant lists policies, but not this one.
-    #[error("this caller's grant of `{scope}` does not list this policy")]
+    #[error(
+        "this caller may use `{scope}` only with certain policies, and this is not one of them; `masker whoami` lists them"
+    )]
     Policy {
         /// The scope of the operation.
         scope: Scope,
     },
     /// Its grant lists policies, but none that mints such tokens.
-    #[error("this caller's grant of `{scope}` lists no policy that mints tokens of this kind and key")]
+    #[error(
+        "this caller may use `{scope}` only with certain policies, and none of them mints tokens of this kind and key; \
+         `masker whoami` lists them"
+    )]
     Token {
         /// The scope of the operation.
         scope: Scope,
     },
     /// Its grant lists contexts, but not this one.
-    #[error("this caller's grant of `{scope}` does not list this context")]
+    #[error(
+        "this caller may use `{scope}` only in certain contexts, and this is not one of them; `masker whoami` lists them: \
+         give one as `context`"
+    )]
     Context {
         /// The scope of the operation.
         scope: Scope,

@@ -232,7 +232,10 @@ fn daemon_socket(global: &Global, host: HostEnvironment<'_>) -> Result<PathBuf, 
         }
         (flag, _) => flag,
     };
-    Ok(Config::load_socket(CommandLineOptions { config: global.config.as_deref(), socket: flag.as_deref() }, host)?)
+    Ok(Config::find_socket_path(
+        CommandLineOptions { config: global.config.as_deref(), socket: flag.as_deref() },
+        host,
+    )?)
 }
 
 impl Global {
@@ -257,7 +260,7 @@ fn socket_of_server(source: &str, server: &str) -> Result<PathBuf, String> {
     let scheme = server.split_once("://").map_or("", |(scheme, _)| scheme);
     Err(match scheme {
         "http" | "https" | "tcp" => format!(
-            "{source}: the daemon listens on a Unix socket only, and has no TCP listener yet: use \
+            "{source}: the daemon listens on a Unix socket only: use \
              unix:///path/of/the/socket, or --socket"
         ),
         _ => format!("{source}: expected unix:///path/of/the/socket"),
@@ -302,7 +305,7 @@ mod tests {
     fn rejects_tcp_addresses_with_the_reason() {
         for server in ["http://localhost:8080", "https://masker.example", "tcp://127.0.0.1:1"] {
             let Err(message) = global(None, Some(server)).socket_flag() else { panic!("{server} was accepted") };
-            assert!(message.contains("no TCP listener yet"), "{message}");
+            assert!(message.contains("a Unix socket only"), "{message}");
             assert_eq!(socket(&Global::default(), &[("MASKER_SERVER", server)]), Err(Exit::Usage));
         }
         for server in ["", "unix://relative", "unix:", "/path", "localhost"] {

@@ -1,5 +1,7 @@
 //! Numbers and times as text for people.
 
+use std::io;
+
 use masker_types::grant::Limits;
 
 /// Formats a rate. A small one has a digit after the point.
@@ -64,6 +66,15 @@ pub(crate) fn day(at: Option<String>) -> String {
     at.and_then(|at| at.split_once('T').map(|(day, _)| day.to_owned())).unwrap_or_else(|| "-".to_owned())
 }
 
+/// Formats an error of the operating system without its number.
+pub(crate) fn io_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
 /// Formats limits: `none`, or each with its number.
 pub(crate) fn limits(limits: &Limits) -> String {
     if limits.is_unlimited() {
@@ -87,6 +98,13 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_000_000].map(grouped), ["0", "999", "1,000", "1,000,000"]);
         assert_eq!([59, 61, 3_661, 90_000].map(span), ["59 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]);
     }
+
+    #[test]
+    fn an_error_of_the_system_has_no_number() {
+        assert_eq!(io_error(&io::Error::from_raw_os_error(libc::ENOENT)), "No such file or directory");
+        assert_eq!(io_error(&io::Error::other("cut short")), "cut short");
+    }
+
     #[test]
     fn a_time_is_shortened_to_its_day() {
         assert_eq!(day(Some("2027-02-04T08:00:00.5Z".to_owned())), "2027-02-04");

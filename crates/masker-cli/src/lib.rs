@@ -21,6 +21,7 @@ mod offline;
 mod output;
 mod progress;
 pub mod scrape;
+mod times;
 mod url;
 
 use masker_config::HostEnvironment;

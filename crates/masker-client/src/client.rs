@@ -81,8 +81,9 @@ pub enum ClientError {
     Request(String),
 }
 
+/// Returns the message of a problem. The title says no more than the code.
 fn problem_text(problem: &ErrorBody) -> String {
-    format!("{}: {} ({}, request {})", problem.title, problem.detail, problem.code, problem.request_id)
+    format!("{} ({}, request {})", problem.detail, problem.code, problem.request_id)
 }
 
 /// A successful response.

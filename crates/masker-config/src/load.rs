@@ -58,7 +58,10 @@ impl Config {
     ///
     /// # Errors
     /// All errors of the file, or that there is no default.
-    pub fn load_socket(options: CommandLineOptions<'_>, host: HostEnvironment<'_>) -> Result<PathBuf, ConfigErrors> {
+    pub fn find_socket_path(
+        options: CommandLineOptions<'_>,
+        host: HostEnvironment<'_>,
+    ) -> Result<PathBuf, ConfigErrors> {
         let mut errors = ErrorCollector::default();
         let settings = if options.socket.is_some() || host.environment.setting("MASKER_SOCKET").is_some() {
             FileSettings::default()

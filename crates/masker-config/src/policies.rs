@@ -60,7 +60,7 @@ fn policy_files(path: &Path, errors: &mut ErrorCollector) -> Vec<PathBuf> {
         // Reading the file finds whether it is a regular one.
         Ok(_) => return vec![path.to_owned()],
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            errors.add(path.display(), "there is no such file or directory: set `[policy] path` or MASKER_POLICY_PATH");
+            errors.add(path.display(), "there is no such file or directory");
             return Vec::new();
         }
         Err(error) => {

@@ -329,11 +329,12 @@ fn without_a_home_the_errors_name_the_settings() {
 fn a_client_needs_only_the_socket() {
     let mut host = TestHost::new().set("MASKER_SOCKET", "/s");
     host.write("work/masker.toml", "not TOML");
-    let socket =
-        |host: &TestHost| host.with_host(|environment| Config::load_socket(CommandLineOptions::default(), environment));
+    let socket = |host: &TestHost| {
+        host.with_host(|environment| Config::find_socket_path(CommandLineOptions::default(), environment))
+    };
     assert_eq!(socket(&host).unwrap(), Path::new("/s"));
     let options = CommandLineOptions { config: None, socket: Some(Path::new("flag")) };
-    let flag = host.with_host(|environment| Config::load_socket(options, environment));
+    let flag = host.with_host(|environment| Config::find_socket_path(options, environment));
     assert_eq!(flag.unwrap(), host.path("work/flag"));
     host.variables.clear();
     assert!(socket(&host).is_err());

@@ -241,7 +241,7 @@ impl Keyring {
         self.get(kid)?.generations().find(|generation| generation.fingerprint() == fingerprint)
     }
 
-    /// Returns the generations of a key id that may have sealed a reversible token with this fingerprint prefix, the
+    /// Returns the generations of a key id that may have sealed a stateless token with this fingerprint prefix, the
     /// active one first: none, one, or (with a probability of 2^-32) two.
     pub fn matching(&self, kid: Kid, prefix: [u8; PREFIX_BYTES]) -> impl Iterator<Item = &Generation> {
         let generations = self.get(kid).into_iter().flat_map(KeyPair::generations);

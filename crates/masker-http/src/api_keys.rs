@@ -77,7 +77,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Create an API key. Its secret is in this answer and in no other.
+/// Create an API key. Its secret is in this response and in no other.
 #[utoipa::path(
     post,
     path = "/api/v1/api-keys",
@@ -300,7 +300,10 @@ impl Service {
 
     fn find_key(&self, ctx: &mut RequestContext, id: &str) -> Result<ApiKey, Problem> {
         let key = ApiKeyId::parse(id).and_then(|id| self.access.keys().get(id)).ok_or_else(|| {
-            Problem::new(Code::ApiKeyNotFound, "there is no API key with this id; see GET /api/v1/api-keys")
+            Problem::new(
+                Code::ApiKeyNotFound,
+                "there is no API key with this id; `masker api-keys list` or GET /api/v1/api-keys lists them",
+            )
         })?;
         ctx.fact("api_key_id", key.id().to_string());
         Ok(key)
@@ -314,7 +317,9 @@ impl Service {
         };
         let policies = request.policies.map(|names| names.into_iter().collect());
         if policies.iter().flatten().any(|name: &String| ctx.policies.get(Some(name)).is_none()) {
-            return Err(invalid("`policies` names a policy that is not loaded; see GET /api/v1/policies"));
+            return Err(invalid(
+                "`policies` names a policy that is not loaded; `masker policy show` or GET /api/v1/policies lists them",
+            ));
         }
         let contexts = request.contexts.map(|contexts| contexts.iter().map(|text| context(text)).collect());
         let grant = Grant { scopes: parse_scopes(&request.scopes)?, policies, contexts: contexts.transpose()? };

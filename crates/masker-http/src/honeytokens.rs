@@ -54,7 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
         status = 201,
         description = "The token",
         body = HoneytokenPlanted<'_>,
-        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "honeytoken": example_honeytoken()})
+        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y", "honeytoken": example_honeytoken()})
     )),
 )]
 async fn honeytoken_plant(

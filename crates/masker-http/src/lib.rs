@@ -54,7 +54,7 @@ use arc_swap::ArcSwap;
 use hyper::body::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 
-pub use openapi::document as openapi_document;
+pub use openapi::openapi_json;
 pub use problem::ServiceBuildError;
 pub use route::{Route, RouteAccess, routes};
 pub use serve::{DrainReport, serve};
@@ -206,7 +206,7 @@ impl Service {
             bodies: BodyBudget::new(timeouts.body),
             router: route::Router::new()?,
             route_metrics: route_metrics::RouteMetrics::default(),
-            openapi: openapi::document()?.into(),
+            openapi: openapi::openapi_json()?.into(),
         })
     }
 

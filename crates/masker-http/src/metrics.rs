@@ -41,7 +41,7 @@ impl HttpMetrics {
             request_duration: HistogramVec::new(
                 histogram_opts!(
                     "masker_request_duration_seconds",
-                    "Time from a request's head to its answer, by route template",
+                    "Time from a request's head to its response, by route template",
                     DURATION_BUCKETS_SECONDS.to_vec()
                 ),
                 &["route"],

@@ -34,7 +34,7 @@ const API_KEY_DESCRIPTION: &str = "An API key. A request without an `Authorizati
 ///
 /// # Errors
 /// Only if it does not serialize: a bug.
-pub fn document() -> Result<String, serde_json::Error> {
+pub fn openapi_json() -> Result<String, serde_json::Error> {
     build().to_json()
 }
 
@@ -122,7 +122,7 @@ mod tests {
     const UPDATE: &str = "MASKER_UPDATE_GOLDEN";
 
     fn parsed() -> Value {
-        serde_json::from_str(&document().unwrap()).unwrap()
+        serde_json::from_str(&openapi_json().unwrap()).unwrap()
     }
 
     /// Each operation, with its name for messages.

@@ -43,7 +43,8 @@ pub(super) fn routes() -> Vec<Route> {
 pub(super) fn required_policy(policy: Option<&Policy>) -> Result<&Policy, Problem> {
     policy.ok_or_else(|| {
         let detail =
-            "no policy of this name is loaded, or none was named and there is no default; see GET /api/v1/policies";
+            "no policy of this name is loaded, or none was named and there is no default; `masker policy show` or GET \
+             /api/v1/policies lists the policies";
         Problem::new(Code::PolicyUnknown, detail)
     })
 }
@@ -95,7 +96,12 @@ async fn policies(
 )]
 async fn policy(service: &Service, ctx: &mut RequestContext, _permit: Permit<PoliciesRead>, input: &Input) -> Outcome {
     let policies = service.policies.load();
-    let unknown = || Problem::new(Code::PolicyUnknown, "no policy of this name is loaded; see GET /api/v1/policies");
+    let unknown = || {
+        Problem::new(
+            Code::PolicyUnknown,
+            "no policy of this name is loaded; `masker policy show` or GET /api/v1/policies lists the policies",
+        )
+    };
     let policy = policies.get(Some(&input.parameter)).ok_or_else(unknown)?;
     ctx.set_policy(policy);
     let entities = policy.entities.iter().map(|(kind, rule)| (kind.to_string(), description(rule)));

@@ -195,7 +195,7 @@ impl Service {
         let session = name.0.and_then(|id| self.vault.enter_session(id));
         let session = session.filter(|session| session.opened_by().is_same(&owner(&ctx.caller)));
         let session = session.ok_or_else(|| {
-            let detail = "this caller has no open session with this id; `POST /api/v1/sessions` opens one";
+            let detail = "this caller has no open session with this id; `masker sessions open` or POST /api/v1/sessions opens one";
             Problem::new(Code::SessionNotFound, detail)
         })?;
         ctx.details.session = Some(session.id());

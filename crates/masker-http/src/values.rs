@@ -76,7 +76,7 @@ pub(super) fn routes() -> Vec<Route> {
         description = "One result for each item, in order",
         body = BatchResponse<TokenizeResult<'_>>,
         example = json!({"results": [
-            {"token": "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1", "created": true},
+            {"token": "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y", "created": true},
             {"error": {"code": "perm.denied", "detail": "this caller lacks the scope `tokenize:SSN`"}}
         ]})
     )),
@@ -106,8 +106,8 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     request_body(content = RehydrateRequest<'_>, example = json!({
         "context": "clinic-7",
         "tokens": [
-            "MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1",
-            {"token": "MSKV1.SSN.K_HEALTHCARE.9D4TWNXHC3JRD6ABPVE15Q2M7G", "context": "ward-3"}
+            "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y",
+            {"token": "MSKV1.SSN.K_HEALTHCARE.NZJ5OPQGLU3V6PALYGUTO2QR5Q", "context": "ward-3"}
         ]
     })),
     responses((
@@ -145,7 +145,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
     Reply::json(&BatchResponse { results: results.collect() })
 }
 
-/// Find every token by which values may be stored. Mints nothing.
+/// Find every token that stands for a value. Mints nothing.
 #[utoipa::path(
     post,
     path = "/api/v1/lookup",
@@ -154,7 +154,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
         status = 200,
         description = "One result for each item, in order",
         body = BatchResponse<LookupResult>,
-        example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1"]}]})
+        example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y"]}]})
     )),
 )]
 async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
@@ -168,18 +168,21 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
     Reply::json(&BatchResponse { results: results.collect() })
 }
 
-/// Mint tokens that carry their value again under the active key.
+/// Mint stateless tokens again under the active key.
 #[utoipa::path(
     post,
     path = "/api/v1/rewrap",
     request_body(content = RehydrateRequest<'_>, example = json!({
-        "tokens": ["MSK1.CARD.K_HEALTHCARE.AAECAwQFBgcICQoLDA0ODw"]
+        "tokens": ["MSK1.PHONE.K_HEALTHCARE.AFBSUDDWECOB6UOCCK5E6XOI7SXTCCVAG25A26FL2FFYPN2OJIM5QSUO76EJKG7ADY4AYPGX43MB2WMVF44QSMTSUEYUYQHJ24"]
     })),
     responses((
         status = 200,
         description = "One result for each token, in order",
         body = BatchResponse<RewrapResult>,
-        example = json!({"results": [{"token": "MSK1.CARD.K_HEALTHCARE.EBESExQVFhcYGRobHB0eHw", "changed": true}]})
+        example = json!({"results": [{
+            "token": "MSK1.PHONE.K_HEALTHCARE.AJBSUDDWWOVMWYVVBVSSHDBPIYZPBYGTGOJO44FYUN3TWXKWEVPWPR3H7HJ7DNQPD442C5AYWHOVURPW4BXRVIAY3PBXZYWIWE",
+            "changed": true
+        }]})
     )),
 )]
 async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewrap>, input: &Input) -> Outcome {
@@ -200,7 +203,7 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     post,
     path = "/api/v1/forget",
     request_body(content = RehydrateRequest<'_>, example = json!({
-        "tokens": ["MSKV1.PHONE.K_HEALTHCARE.5Q2M7GZK4TWNXHC3JRD6ABPVE1"]
+        "tokens": ["MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y"]
     })),
     responses((
         status = 200,

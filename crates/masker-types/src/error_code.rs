@@ -54,7 +54,7 @@ codes! {
     SessionLimit = "session.limit", 409, "The maximum number of sessions is open";
     HoneytokenNotFound = "honeytoken.not_found", 404, "There is no such honeytoken";
     HoneytokenRefused = "honeytoken.refused", 422, "The honeytoken cannot be planted";
-    AuditUnavailable = "audit.unavailable", 503, "The audit log cannot be written";
+    AuditUnavailable = "audit.unavailable", 503, "The audit log is unavailable";
     PolicyUnknown = "policy.unknown", 422, "There is no such policy";
     PolicyInvalid = "policy.invalid", 422, "The policies do not validate";
     KeysInvalid = "keys.invalid", 422, "The keys cannot be used";

@@ -7,6 +7,9 @@ use masker_types::{
     kind::{EntityKind, Kid},
 };
 
+/// Digits of a fingerprint that a token contains.
+const TOKEN_FINGERPRINT_DIGITS: usize = 8;
+
 /// A key generation by its public names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerationRef {
@@ -14,6 +17,12 @@ pub struct GenerationRef {
     pub kid: Kid,
     /// The fingerprint in lower-case hex: 16 digits, or the 8 in a token.
     pub fingerprint: String,
+}
+
+/// Returns a fingerprint for a message. An ellipsis shows that the digits of a token are only the beginning of one.
+fn shown(fingerprint: &str) -> String {
+    let ellipsis = if fingerprint.len() == TOKEN_FINGERPRINT_DIGITS { "…" } else { "" };
+    format!("{fingerprint}{ellipsis}")
 }
 
 /// Why one item of a request failed. The text is for the caller.
@@ -49,9 +58,9 @@ pub enum ItemFailure {
     NotFound,
     /// The key that the item needs is not loaded.
     #[error(
-        "the key {} with fingerprint {}… is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and run \
+        "the key {} with fingerprint {} is not loaded; load it as MASKER_KEY_{} or MASKER_KEY_{}_OLD and run \
          `masker keys reload`, or start again",
-        .0.kid, .0.fingerprint, .0.kid, .0.kid
+        .0.kid, shown(&.0.fingerprint), .0.kid, .0.kid
     )]
     KeyUnavailable(GenerationRef),
     /// The vault's row for the item is damaged.
@@ -60,7 +69,7 @@ pub enum ItemFailure {
     /// The old key's grace period is over, and the configuration refuses it then.
     #[error(
         "the grace period of the old key {} with fingerprint {} is over, and the configuration refuses it \
-         (`[keys] grace_action`); rewrap such tokens, or re-encrypt the vault", .0.kid, .0.fingerprint
+         (`[keys] grace_action`); rewrap such tokens, or rotate the vault's records", .0.kid, .0.fingerprint
     )]
     GraceExpired(GenerationRef),
 }
@@ -108,4 +117,19 @@ pub enum KeyLoadError {
     /// The vault failed to note them.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ellipsis_shows_that_a_fingerprint_is_incomplete() {
+        let message = |fingerprint: &str| {
+            let kid = Kid::parse("K_A").expect("a kid");
+            ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: fingerprint.to_owned() }).to_string()
+        };
+        assert!(message("d3b962498132e3d0").contains("with fingerprint d3b962498132e3d0 is not loaded"));
+        assert!(message("d3b96249").contains("with fingerprint d3b96249… is not loaded"));
+    }
 }

@@ -209,7 +209,7 @@ impl Vault {
         self.writer.stop(KeyUseChange).await.and(flushed)
     }
 
-    /// Swaps values for tokens. Results keep the order of the items, and each can fail alone. A token that is returned
+    /// Swaps values for tokens. Results keep the order of the items, and each can fail on its own. A token that is returned
     /// is durable.
     ///
     /// # Errors
@@ -241,7 +241,7 @@ impl Vault {
         self.lookups.lookup(permit, policy, items).await
     }
 
-    /// Swaps tokens back for values. Results keep the order of the tokens, and each can fail alone.
+    /// Swaps tokens back for values. Results keep the order of the tokens, and each can fail on its own.
     ///
     /// # Errors
     /// [`VaultError`] if the store failed.

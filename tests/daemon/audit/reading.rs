@@ -208,8 +208,10 @@ fn filters_events_by_time_caller_and_operation() {
     let text = audit(&site, &["show", "--op", "rehydrate"]).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.lines().count() == 5 && text.contains("\trehydrate\tok\tbilling ("), "{text}");
-    let wrong = audit(&site, &["show", "--op", "rehydrated"]);
-    assert_eq!(wrong.status.code(), Some(1), "{}", String::from_utf8_lossy(&wrong.stderr));
+    for wrong in [["--op", "rehydrated"], ["--since", "yesterday"]] {
+        let output = audit(&site, &[&["show"][..], &wrong].concat());
+        assert_eq!(output.status.code(), Some(64), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 
     // The pages together are the whole log, in order and without repetitions.
     let mut client = daemon.client();

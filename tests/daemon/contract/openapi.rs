@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use masker_core::token::Token;
 use masker_http::routes;
 use serde_json::{Value, json};
 
@@ -36,6 +37,27 @@ fn check_examples(document: &Value, operation: &Value) {
         if let Some(example) = content.get("example") {
             assert_eq!(mismatch(document, &content["schema"], example), None, "{example}");
         }
+    }
+}
+
+/// Collects the texts of a document that begin like a token.
+fn example_tokens<'d>(document: &'d Value, found: &mut Vec<&'d str>) {
+    match document {
+        Value::String(text) if text.starts_with("MSKV1.") || text.starts_with("MSK1.") => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| example_tokens(item, found)),
+        Value::Object(members) => members.values().for_each(|member| example_tokens(member, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_tokens_of_the_examples_are_tokens() {
+    let document = serde_json::from_str(include_str!("../../../crates/masker-http/openapi.json")).unwrap();
+    let mut tokens = Vec::new();
+    example_tokens(&document, &mut tokens);
+    assert!(tokens.len() >= 7, "{tokens:?}");
+    for token in tokens {
+        assert!(Token::parse(token).is_ok(), "{token}");
     }
 }
 

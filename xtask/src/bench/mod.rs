@@ -74,7 +74,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     let current_dir = std::env::current_dir()?;
     let host = HostEnvironment::of_process(&environment, &current_dir);
     let load = LoadTest {
-        socket: Config::load_socket(CommandLineOptions { config: None, socket: args.socket.as_deref() }, host)?,
+        socket: Config::find_socket_path(CommandLineOptions { config: None, socket: args.socket.as_deref() }, host)?,
         connections: args.connections.into(),
         batch: args.batch.into(),
         operation: match args.op {

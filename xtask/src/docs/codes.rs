@@ -6,7 +6,7 @@ use super::markdown::{self, code, table};
 
 const INTRODUCTION: &str = "\
 A code identifies one kind of failure. Codes do not change between versions; titles and details can. A request that fails as a
-whole has the status and a problem (RFC 9457) with `code`, `title` and `detail`. An item of a batch can fail alone: the response
+whole has the status and a problem (RFC 9457) with `code`, `title` and `detail`. An item of a batch can fail on its own: the response
 then has status 200, and the item has an `error` with `code` and `detail`. [Errors and
 retries](../develop/errors-and-retries.md) explains which failures to retry.";
 

@@ -22,7 +22,7 @@ const EXAMPLE_MAX: usize = 240;
 /// # Errors
 /// The document is not an OpenAPI document: a bug.
 pub fn page() -> Result<String, Error> {
-    let document: Value = serde_json::from_str(&masker_http::openapi_document()?)?;
+    let document: Value = serde_json::from_str(&masker_http::openapi_json()?)?;
     page_of(&document)
 }
 
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_route_is_on_the_page() {
-        let document: Value = serde_json::from_str(&masker_http::openapi_document().unwrap()).unwrap();
+        let document: Value = serde_json::from_str(&masker_http::openapi_json().unwrap()).unwrap();
         let page = page().unwrap();
         for (path, operations) in document["paths"].as_object().unwrap() {
             for method in operations.as_object().unwrap().keys().filter(|method| METHODS.contains(&method.as_str())) {

@@ -139,7 +139,7 @@ pub enum SessionsCommand {
 /// `masker sessions list`.
 #[derive(Clone, Args)]
 pub struct SessionListArgs {
-    /// List sessions opened at this time or later, in RFC 3339
+    /// List sessions opened at this time or later: a duration before now, such as 24h, a date, or a time in RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// List sessions with this status
@@ -222,13 +222,13 @@ pub struct EventArgs {
     /// Print events from this time on: a duration before now, such as 24h, a date, or a time in RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Print events before this time
+    /// Print events before this time, in the same forms
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// Print events of this caller: the name of a client or of an API key
     #[arg(long, value_name = "NAME")]
     pub caller: Option<String>,
-    /// Print events of this operation, such as rehydrate
+    /// Print events of this operation, such as rehydrate; the book's page on the audit format lists them
     #[arg(long, value_name = "OPERATION")]
     pub op: Option<String>,
 }

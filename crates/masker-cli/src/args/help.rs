@@ -21,12 +21,12 @@ Examples:
   masker serve --config ./masker.toml --socket ./masker.sock
   MASKER_KEY_K_HEALTHCARE_FILE=./k_healthcare.key masker serve
 
-Keys come from the variables MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD, from the files that the same names with _FILE \
-contain, or from files of these names in $CREDENTIALS_DIRECTORY. Every key id that a policy names needs a key. \
-On SIGTERM the daemon answers the requests in flight and exits. On SIGHUP it reloads keys and policies, both or neither.
+Keys come from the variables MASKER_KEY_<KID> and MASKER_KEY_<KID>_OLD, from the files named by \
+MASKER_KEY_<KID>_FILE, or from files of these names in $CREDENTIALS_DIRECTORY. Every key id that a policy names needs a key. \
+On SIGTERM the daemon responds to the requests in flight and exits. On SIGHUP it reloads keys and policies, both or neither.
 
 The vault records which key replaced which. The daemon refuses to start with an active key that had been replaced, because \
-the likely cause is that a key and its _OLD are swapped. If you mean to go back, use --accept-key-rollback.";
+the likely cause is that a key and its _OLD are swapped. If you want the earlier key back, use --accept-key-rollback.";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -69,7 +69,7 @@ Examples:
   masker lookup --kind CARD --policy payments --json < cards.txt
 
 The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
-tokenizing would return. The line is empty if the value has no token. A kind with reversible tokens has one for each loaded \
+tokenizing would return. The line is empty if the value has no token. A kind with stateless tokens has one for each loaded \
 key. Prefer standard input: other users can read arguments in the list of processes.";
 
 pub(super) const API_KEYS: &str = "\
@@ -124,7 +124,7 @@ Examples:
 pub(super) const KEYS_GENERATE: &str = "\
 Examples:
   masker keys generate
-  masker keys generate --kid K_PAYMENTS >> /root/masker.env
+  (umask 0377; masker --quiet keys generate --kid K_PAYMENTS | sed 's/^[^=]*=//' > /etc/masker/keys/K_PAYMENTS)
   masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
 
 The key is 32 random bytes in base64. It is printed once and stored nowhere: without it, the tokens minted under it cannot \
@@ -198,8 +198,9 @@ Examples:
   masker vault forget MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
   masker vault forget --context clinic-7 < tokens.txt
 
-This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a token that the \
-vault does not hold. A reversible token carries its value and can only be forgotten with its key. If the same value is \
+This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a stateless \
+token, which has no record and can only be forgotten with its key. A vault token without a record is `token.not_found`, \
+and the exit code is 2. If the same value is \
 tokenized again, it gets the same token, because tokens are derived from values. A later import skips the record \
 unless --restore-erased is given. Its bytes leave the files with the next `masker vault compact`.";
 
@@ -417,7 +418,8 @@ On a terminal the view is updated until you press q, Esc or Ctrl-C. Without a te
 and prints one line, or one object with --json; the exit code is 2 if a part of the daemon is degraded, and 5 if the \
 daemon does not respond.
 
-The command needs the scope metrics:read. Keys need keys:read, rotations vault:read, and the hash of the audit log \
+The rates and durations do not count the requests of this command; the list of callers does. The command needs the scope \
+metrics:read. Keys need keys:read, rotations vault:read, and the hash of the audit log \
 audit:read; parts without their scope are left out. Keys and rotations are requested once per minute, because each \
 request is recorded in the audit log.";
 
@@ -429,7 +431,7 @@ Examples:
 
 Doctor examines keys, credentials, the socket, the vault, the audit log, the clock, the host and the policies, before \
 the daemon starts and while it serves. It changes nothing. It uses the keys of its own environment, or else those that \
-the installed unit provides. What this user may not read is reported as a warning: run it as root, or as the daemon's \
+the installed unit provides. What this user cannot read is reported as a warning: run it as root, or as the daemon's \
 user.
 
 Each line has a status (ok, warning or error), the check, what was found, and what to do. --quiet leaves out what is \

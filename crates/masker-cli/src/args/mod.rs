@@ -117,7 +117,7 @@ pub enum ClientCommand {
     /// Examine this host's installation of masker
     #[command(after_help = help::DOCTOR)]
     Doctor,
-    /// Print which caller the daemon takes you for, and your scopes
+    /// Print who the daemon thinks you are, and your scopes
     #[command(after_help = help::WHOAMI)]
     Whoami,
     /// Print a completion script for a shell

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 
 use crate::{
@@ -11,9 +11,10 @@ use crate::{
     exit::Exit,
     format::{self, day},
     output::yes_or_no,
+    times::parse_time,
 };
 use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, ApiKeyStatus};
-use masker_types::grant::{Limit, Limits};
+use masker_types::grant::{Limit, Limits, ScopeSet};
 
 const API_KEYS: &str = "/api/v1/api-keys";
 
@@ -30,6 +31,7 @@ pub(super) async fn run(command: ApiKeysCommand, ctx: &mut CommandContext<'_>) -
 
 /// `masker api-keys create`.
 async fn create(args: &ApiKeyCreateArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    ScopeSet::parse(&args.scopes).map_err(|error| CommandError::Usage(format!("--scope: {error}")))?;
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let request = ApiKeyCreate {
         name: args.name.clone(),
@@ -181,9 +183,7 @@ const ID_CHARS: usize = 32;
 fn expiry(text: &str, now: Timestamp) -> Result<String, CommandError> {
     let days = || Some(SignedDuration::from_hours(text.strip_suffix('d')?.parse::<u32>().ok()? as i64 * 24));
     let ahead = || now.checked_add(days()?).ok();
-    let date = || Some(text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    let at = if text.contains('T') { text.parse().ok() } else { ahead().or_else(date) };
-    at.map(|at: Timestamp| at.to_string()).ok_or_else(|| {
+    ahead().or_else(|| parse_time(text)).map(|at| at.to_string()).ok_or_else(|| {
         let forms = "a date, 2030-01-31, a time, 2030-01-31T12:00:00Z, or a number of days, 90d";
         CommandError::Usage(format!("--expires: expected {forms}"))
     })

@@ -17,7 +17,7 @@ use crate::{
     output::yes_or_no,
 };
 use masker_api::{KeyList, KeyStatus, KeysReloadReport};
-use masker_core::crypto::{GenerationKeys, SecretKey};
+use masker_core::crypto::{GenerationKeys, SecretKey, SecretKeyError};
 use masker_types::{kind::Kid, mode::Mode};
 
 /// Longest text of a key, in bytes: 44 characters and white space around them.
@@ -86,7 +86,15 @@ fn fingerprint(kid: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandE
     let mut text = Zeroizing::new(Vec::with_capacity(KEY_TEXT_BYTES_MAX));
     let input = io::stdin().lock();
     input.take(KEY_TEXT_BYTES_MAX as u64).read_to_end(&mut text).map_err(CommandError::Input)?;
-    let key = SecretKey::parse_base64(&text).map_err(|error| CommandError::Other(format!("standard input {error}")))?;
+    let key = SecretKey::parse_base64(&text).map_err(|error| {
+        // `masker keys generate` prints such a line.
+        let advice = if text.contains(&b'=') && matches!(error, SecretKeyError::NotBase64) {
+            ": give the base64 alone, without `MASKER_KEY_<KID>=`"
+        } else {
+            ""
+        };
+        CommandError::Other(format!("standard input {error}{advice}"))
+    })?;
     let fingerprint = fingerprint_of(kid, &key)?;
     let output = &mut ctx.output;
     if output.is_json() {

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::{
     args::{SessionListArgs, SessionStatusArg, SessionsCommand},
     context::{CommandContext, CommandError},
     exit::Exit,
+    times::parse_past,
     url::{encode, path_id},
 };
 use masker_api::{SessionInfo, SessionList, SessionOpen};
@@ -108,7 +110,8 @@ async fn pages(args: &SessionListArgs, ctx: &mut CommandContext<'_>) -> Result<V
         let limit = (max - sessions.len()).min(SESSIONS_PAGE_MAX);
         let mut path = format!("{SESSIONS}?limit={limit}");
         if let Some(since) = &args.since {
-            path.push_str(&format!("&since={}", encode(since)));
+            let since = parse_past("--since", since, Timestamp::now())?;
+            path.push_str(&format!("&since={}", encode(&since.to_string())));
         }
         if let Some(status) = args.status {
             path.push_str(match status {

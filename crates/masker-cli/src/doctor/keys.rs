@@ -270,7 +270,8 @@ fn audit_key(keys: &KeyFacts) -> Vec<Finding> {
     if !keys.any() {
         return Vec::new();
     }
-    let remedy = "`masker keys generate` generates one: provide it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
+    let remedy =
+        "`head -c 32 /dev/urandom | base64` makes one: provide it as MASKER_AUDIT_HMAC_KEY_FILE, or as a credential";
     vec![Finding::warning("keys.audit", "MASKER_AUDIT_HMAC_KEY is not set: there is no audit log", remedy)]
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::sample::{KeySummary, Observed, Sample};
+use super::sample::{KeySummary, Observed, OwnRequests, Sample, StatusClass};
 use crate::scrape::Scrape;
 use masker_api::{Component, HealthStatus};
 
@@ -111,7 +111,8 @@ impl StatusModel {
         let before =
             before.filter(|before| now.at > before.at && now.health.uptime_seconds >= before.health.uptime_seconds);
         let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
-        let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic());
+        let own = before.map_or_else(OwnRequests::new, |before| growth(&before.own, &now.own));
+        let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic(&own));
         let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
         StatusModel {
             status: now.health.status,
@@ -141,6 +142,11 @@ impl StatusModel {
             callers: now.metrics.map(|now| SampleDelta { before: span, now }.callers()),
         }
     }
+}
+
+/// Returns the requests of `now` that were made after those of `before`.
+fn growth(before: &OwnRequests, now: &OwnRequests) -> OwnRequests {
+    now.iter().map(|(key, count)| (*key, count.saturating_sub(before.get(key).copied().unwrap_or(0)))).collect()
 }
 
 fn problems(now: &Sample) -> Vec<String> {
@@ -217,17 +223,21 @@ impl SampleDelta<'_> {
         grown
     }
 
-    fn traffic(&self) -> Traffic {
+    /// Returns the traffic without the requests in `own`.
+    fn traffic(&self, own: &OwnRequests) -> Traffic {
         let mut lines: BTreeMap<String, RouteTraffic> = BTreeMap::new();
         let rates = self.rates("masker_requests_total", |series| {
-            (series.label("route").to_owned(), series.label("status").starts_with('5'), series.label("status") < "4")
+            let status = series.label("status").parse().unwrap_or_default();
+            (series.label("route").to_owned(), StatusClass::of(status))
         });
-        for ((route, failed, ok), rate) in rates {
+        for ((route, class), rate) in rates {
             let line = lines.entry(route.clone()).or_default();
-            match (failed, ok) {
-                (true, _) => line.failed += rate,
-                (_, true) => line.ok += rate,
-                _ => line.refused += rate,
+            let own = own.get(&(&*route, class)).copied().unwrap_or(0);
+            let rate = (rate - self.before.map_or(0.0, |(_, seconds)| own as f64 / seconds)).max(0.0);
+            match class {
+                StatusClass::Ok => line.ok += rate,
+                StatusClass::Refused => line.refused += rate,
+                StatusClass::Failed => line.failed += rate,
             }
             line.route = route.trim_start_matches("/api/v1/").to_owned();
         }
@@ -236,6 +246,9 @@ impl SampleDelta<'_> {
         for (route, line) in &mut lines {
             (total.ok, total.refused, total.failed) =
                 (total.ok + line.ok, total.refused + line.refused, total.failed + line.failed);
+            if self.before.is_some() && line.rate() == 0.0 {
+                continue;
+            }
             let buckets = self.buckets(route);
             (line.p50, line.p99) = (quantile(&buckets, 0.5), quantile(&buckets, 0.99));
             if of_all.is_empty() {

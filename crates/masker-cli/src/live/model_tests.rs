@@ -20,6 +20,7 @@ pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
             components: Components { vault: fine(), keys: fine(), audit_log: fine(), policies: fine() },
         },
         metrics: Observed::Seen(Scrape::parse(metrics)),
+        own: OwnRequests::new(),
         head: Observed::Seen(AuditHead { sequence: 81_274, hash: "9f86d081884c7d65".repeat(4) }),
         keys: Observed::Seen(Vec::new()),
         rotation: Observed::Seen(None),
@@ -70,6 +71,26 @@ fn rates_are_the_growth_between_two_samples() {
     let callers = shown.callers.seen().unwrap();
     let callers: Vec<_> = callers.iter().map(|caller| (&*caller.name, caller.requests_per_second)).collect();
     assert_eq!(callers, [("billing", 65.0), ("masker_live_abcd", 2.0)]);
+}
+
+#[test]
+fn own_requests_are_left_out() {
+    let routes = |health, refused| {
+        route("/health", [health, 0, 0], [health, 0, 0]) + &route("/api/v1/keys", [0, refused, 0], [refused, 0, 0])
+    };
+    let of = |uptime, health, refused, own| {
+        let mut sample = sample(uptime, &routes(health, refused));
+        sample.own =
+            OwnRequests::from([(("/health", StatusClass::Ok), own), (("/api/v1/keys", StatusClass::Refused), own)]);
+        sample
+    };
+    let idle = StatusModel::new(Some(&of(10, 3, 5, 1)), &of(12, 5, 7, 3));
+    assert_eq!(idle.requests_per_second, Some(0.0));
+    let traffic = idle.traffic.seen().unwrap();
+    assert_eq!((traffic.routes.len(), traffic.total.p50), (0, None));
+    let busy = StatusModel::new(Some(&of(10, 3, 5, 1)), &of(12, 9, 7, 3));
+    assert_eq!(busy.requests_per_second, Some(2.0));
+    assert_eq!(busy.traffic.seen().unwrap().routes[0].route, "/health");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Samples the state of a daemon.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
 use crate::scrape::Scrape;
@@ -69,6 +70,31 @@ pub(super) struct KeySummary {
     pub(super) removable: bool,
 }
 
+/// The class of a response's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum StatusClass {
+    /// Any status below 400.
+    Ok,
+    /// 4xx.
+    Refused,
+    /// 5xx.
+    Failed,
+}
+
+impl StatusClass {
+    /// Returns the class of a status.
+    pub(super) fn of(status: u16) -> Self {
+        match status {
+            ..400 => StatusClass::Ok,
+            400..500 => StatusClass::Refused,
+            500.. => StatusClass::Failed,
+        }
+    }
+}
+
+/// How many requests a sampler has made of each route, with which result.
+pub(super) type OwnRequests = BTreeMap<(&'static str, StatusClass), u64>;
+
 /// The state of a daemon at one time.
 pub(super) struct Sample {
     /// The time of the sample on a monotonic clock.
@@ -77,6 +103,8 @@ pub(super) struct Sample {
     pub(super) time: Timestamp,
     pub(super) health: Health,
     pub(super) metrics: Observed<Scrape>,
+    /// The sampler's requests that the metrics count.
+    pub(super) own: OwnRequests,
     pub(super) head: Observed<AuditHead>,
     pub(super) keys: Observed<Vec<KeySummary>>,
     /// The latest rotation, if there was one, at the time of the last request about it.
@@ -101,7 +129,7 @@ impl SlowSample {
 pub(super) struct Sampler {
     socket: PathBuf,
     authorization: Option<HeaderValue>,
-    client: Option<Client>,
+    client: Option<SamplingClient>,
     slow: Option<SlowSample>,
     started: Instant,
 }
@@ -130,23 +158,28 @@ impl Sampler {
     async fn try_sample(&mut self) -> Result<Sample, ClientError> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.socket).await?.with_authorization(self.authorization.clone()),
+            None => {
+                let client = Client::connect(&self.socket).await?.with_authorization(self.authorization.clone());
+                SamplingClient { client, own: OwnRequests::new() }
+            }
         };
-        let health: Health = client.get("/health").await?.json()?;
-        let metrics = part(client.text("/metrics").await)?.map(|text| Scrape::parse(text));
+        let health = client.health().await?;
+        // The daemon counts a request when it has responded.
+        let own = client.own.clone();
+        let metrics = client.metrics().await?;
         let (at, time) = (self.started.elapsed(), Timestamp::now());
-        let head = request(&mut client, "/api/v1/audit/head").await?;
+        let head = client.get("/api/v1/audit/head").await?;
         let slow = self.sample_slow(&mut client, &metrics).await?;
         let (keys, rotation) = (slow.keys.clone(), slow.rotation.clone());
         self.slow = Some(slow);
         self.client = Some(client);
-        Ok(Sample { at, time, health, metrics, head, keys, rotation })
+        Ok(Sample { at, time, health, metrics, own, head, keys, rotation })
     }
 
     /// Requests keys and rotations again if it is time to, or if a rotation has started or ended.
     async fn sample_slow(
         &mut self,
-        client: &mut Client,
+        client: &mut SamplingClient,
         metrics: &Observed<Scrape>,
     ) -> Result<SlowSample, ClientError> {
         let running = metrics.seen().and_then(|metrics| metrics.value("masker_rotation_running"));
@@ -169,8 +202,8 @@ impl Sampler {
     }
 }
 
-async fn keys(client: &mut Client) -> Result<Observed<Vec<KeySummary>>, ClientError> {
-    let list: Observed<KeyList> = request(client, "/api/v1/keys").await?;
+async fn keys(client: &mut SamplingClient) -> Result<Observed<Vec<KeySummary>>, ClientError> {
+    let list: Observed<KeyList> = client.get("/api/v1/keys").await?;
     Ok(list.map(|list| {
         let key = |key: &masker_api::KeyStatus| KeySummary {
             kid: key.kid.clone(),
@@ -185,19 +218,60 @@ async fn keys(client: &mut Client) -> Result<Observed<Vec<KeySummary>>, ClientEr
     }))
 }
 
-async fn rotation(client: &mut Client) -> Result<Observed<Option<Rotation>>, ClientError> {
-    let list: Observed<RotationList> = request(client, "/api/v1/vault/rotations").await?;
+async fn rotation(client: &mut SamplingClient) -> Result<Observed<Option<Rotation>>, ClientError> {
+    let list: Observed<RotationList> = client.get("/api/v1/vault/rotations").await?;
     Ok(list.map(|list| list.rotations.first().cloned()))
 }
 
-async fn request<T: for<'a> serde::Deserialize<'a>>(
-    client: &mut Client,
-    path: &str,
-) -> Result<Observed<T>, ClientError> {
-    Ok(match part(client.get(path).await)? {
-        Observed::Seen(reply) => Observed::Seen(reply.json()?),
-        Observed::Withheld { withheld } => Observed::Withheld { withheld },
-    })
+/// A connection that counts its requests, so that they can be left out of what is shown.
+struct SamplingClient {
+    client: Client,
+    own: OwnRequests,
+}
+
+impl SamplingClient {
+    async fn health(&mut self) -> Result<Health, ClientError> {
+        let route = "/health";
+        let reply = self.client.get(route).await?;
+        self.count(route, reply.status);
+        reply.json()
+    }
+
+    async fn metrics(&mut self) -> Result<Observed<Scrape>, ClientError> {
+        let route = "/metrics";
+        let response = self.client.text(route).await;
+        self.count_response(route, &response, |_| 200);
+        Ok(part(response)?.map(|text| Scrape::parse(text)))
+    }
+
+    async fn get<T: DeserializeOwned>(&mut self, route: &'static str) -> Result<Observed<T>, ClientError> {
+        let response = self.client.get(route).await;
+        self.count_response(route, &response, |reply| reply.status);
+        Ok(match part(response)? {
+            Observed::Seen(reply) => Observed::Seen(reply.json()?),
+            Observed::Withheld { withheld } => Observed::Withheld { withheld },
+        })
+    }
+
+    fn count(&mut self, route: &'static str, status: u16) {
+        *self.own.entry((route, StatusClass::of(status))).or_default() += 1;
+    }
+
+    /// Counts a request, unless there was no response.
+    fn count_response<T>(
+        &mut self,
+        route: &'static str,
+        response: &Result<T, ClientError>,
+        status: impl FnOnce(&T) -> u16,
+    ) {
+        match response {
+            Ok(response) => self.count(route, status(response)),
+            Err(ClientError::Problem(problem) | ClientError::Busy { problem, .. }) => {
+                self.count(route, problem.status);
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Converts a refusal to its reason. Returns any other error.

@@ -25,16 +25,16 @@ const KEY_BASE64_CHARS: usize = KEY_BYTES.div_ceil(3) * 4;
 #[non_exhaustive]
 pub enum SecretKeyError {
     /// The text is not standard base64.
-    #[error("is not standard base64 (RFC 4648 section 4); generate a key with `openssl rand -base64 32`")]
+    #[error("is not standard base64 (RFC 4648 section 4); a key is 32 random bytes in base64, with nothing else")]
     NotBase64,
     /// The length differs from 32 bytes.
-    #[error("is {bytes} bytes long, but a key is 32 bytes; generate one with `openssl rand -base64 32`")]
+    #[error("is {bytes} bytes long, but a key is 32 random bytes")]
     Length {
         /// The length after decoding, in bytes.
         bytes: usize,
     },
     /// One byte is repeated 32 times: a placeholder, not a key.
-    #[error("has 32 equal bytes, so it is not a random key; generate one with `openssl rand -base64 32`")]
+    #[error("has 32 equal bytes, so it is not a random key; `head -c 32 /dev/urandom | base64` makes one")]
     AllBytesEqual,
     /// No locked memory is available for the key.
     #[error("cannot be kept: {0}")]

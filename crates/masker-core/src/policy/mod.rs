@@ -141,9 +141,9 @@ impl Policy {
         kids.into_iter()
     }
 
-    /// Returns warnings about normalizers that have no effect because the tokens of their kind are reversible.
+    /// Returns warnings about normalizers that have no effect because the tokens of their kind are stateless.
     ///
-    /// They are not errors: a policy can change from vault tokens to reversible tokens and back in one line, without
+    /// They are not errors: a policy can change from vault tokens to stateless tokens and back in one line, without
     /// losing its normalizers.
     pub fn warnings(&self) -> Vec<String> {
         let warning = |(kind, rule): (&EntityKind, &EntityRule)| match rule.action {

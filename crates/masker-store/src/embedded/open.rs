@@ -80,7 +80,10 @@ pub(super) fn open(
     match witness {
         WitnessFile::NewerVersion(version) => Err(opening.newer(version)),
         WitnessFile::Witness(witness) if never_completed => opening.create(witness.vault_id()),
-        WitnessFile::Witness(_) if !has_database => Err(opening.damaged("the database is missing")),
+        WitnessFile::Witness(_) if !has_database => Err(opening.lost("its database is missing")),
+        WitnessFile::Damaged if !has_database => {
+            Err(opening.lost("its witness file is damaged, and its database is missing"))
+        }
         WitnessFile::Witness(witness) => opening.open_with_witness(witness, trust),
         WitnessFile::Missing | WitnessFile::Damaged if has_database && options.accept_loss => {
             opening.open_without_witness()
@@ -203,7 +206,7 @@ impl OpenContext<'_> {
         let (engine, manifest) =
             Engine::open(driver, &scratch.folder, self.options.cache_bytes).map_err(self.engine())?;
         let Some(witness) = witness.filter(|_| !self.options.accept_loss) else {
-            return manifest.map(drop).ok_or_else(|| self.damaged("it is empty"));
+            return manifest.map(drop).ok_or_else(|| self.lost("its database is empty"));
         };
         let manifest = manifest.ok_or_else(|| self.behind(witness.position().sequence))?;
         if manifest.vault_id != witness.vault_id() {
@@ -237,7 +240,7 @@ impl OpenContext<'_> {
         self.options.engine.clean_up(folder).map_err(cleaning_up)?;
         let (engine, manifest) = self.start(folder)?;
         // Engines create an empty database where files are missing, but the witness recorded a commit.
-        Ok((engine, manifest.ok_or_else(|| self.damaged("it is empty"))?))
+        Ok((engine, manifest.ok_or_else(|| self.lost("its database is empty"))?))
     }
 
     fn start(&self, folder: &Path) -> Result<(Engine, Option<Manifest>), StoreOpenError> {
@@ -301,7 +304,13 @@ impl OpenContext<'_> {
     }
 
     fn damaged(&self, what: &str) -> StoreOpenError {
-        StoreOpenError::Damaged { path: self.paths.root.clone(), what: what.into() }
+        let can_continue = !self.options.accept_loss;
+        StoreOpenError::Damaged { path: self.paths.root.clone(), what: what.into(), can_continue }
+    }
+
+    /// Returns the error of a vault without any row.
+    fn lost(&self, what: &str) -> StoreOpenError {
+        StoreOpenError::Damaged { path: self.paths.root.clone(), what: what.into(), can_continue: false }
     }
 
     fn behind(&self, lost: u64) -> StoreOpenError {

@@ -8,6 +8,7 @@ use crate::StoreError;
 
 const RESTORE: &str = "restore the vault from an export into a new directory, or start once with \
                        `masker serve --accept-loss` to continue with the rows that are left";
+const RESTORE_ONLY: &str = "masker has no rows to continue with: restore the vault from an export into a new directory";
 
 /// Why a vault was not opened. Nothing in its directory was changed, except perhaps with [`StoreOpenError::Io`].
 #[derive(Debug, thiserror::Error)]
@@ -134,12 +135,14 @@ pub enum StoreOpenError {
         path: PathBuf,
     },
     /// The database does not contain what was written.
-    #[error("the database of the vault in {path} is damaged: {what}; {RESTORE}")]
+    #[error("the vault in {path} is damaged: {what}; {}", if *can_continue { RESTORE } else { RESTORE_ONLY })]
     Damaged {
         /// The directory.
         path: PathBuf,
         /// What is wrong.
         what: String,
+        /// Whether accepting the loss may help: there is a database, and the loss was not accepted yet.
+        can_continue: bool,
     },
     /// The operating system failed, because the disk is full, for example. The next opening repeats or undoes the work.
     #[error("failed to {doing} for the vault in {path}: {source}")]

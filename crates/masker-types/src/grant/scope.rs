@@ -31,13 +31,13 @@ macro_rules! scopes {
 scopes! {
     Tokenize = "tokenize", "Swap values for tokens.";
     Rehydrate = "rehydrate", "Swap tokens back for values.";
-    Lookup = "lookup", "Find the tokens by which a value may be stored.";
-    Rewrap = "rewrap", "Re-mint tokens under the active key.";
+    Lookup = "lookup", "Find the tokens that stand for a value.";
+    Rewrap = "rewrap", "Mint stateless tokens again under the active key.";
     Forget = "forget", "Erase vault records.";
     KeysRead = "keys:read", "List key generations, by fingerprint.";
     KeysAdmin = "keys:admin", "Reload the keys.";
     VaultRead = "vault:read", "Read the counts of the vault, and its rotations.";
-    VaultAdmin = "vault:admin", "Check, export, import, purge, compact and re-encrypt the vault as a whole.";
+    VaultAdmin = "vault:admin", "Check, export, import, purge, and compact the vault, and rotate its records.";
     PoliciesRead = "policies:read", "Read the policies in force.";
     PoliciesReload = "policies:reload", "Reload the policies and the clients.";
     AuditRead = "audit:read", "Read the audit log.";

@@ -60,7 +60,9 @@ pub enum SessionError {
     #[error("{SESSIONS_OPEN_MAX} sessions are open, which is the limit; close those that are done")]
     TooMany,
     /// No session has this id, or it was removed.
-    #[error("there is no such session")]
+    #[error(
+        "this caller has no session with this id; `masker sessions list` or GET /api/v1/sessions lists its sessions"
+    )]
     NotFound,
     /// The vault failed to write it.
     #[error(transparent)]

@@ -2,17 +2,22 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
     args::EventArgs,
     context::{CommandContext, CommandError},
     exit::Exit,
+    times::parse_past,
     url::encode,
 };
 use masker_api::AuditEvents;
-use masker_types::limits::AUDIT_PAGE_EVENTS_MAX;
+use masker_audit::AuditOperation;
+use masker_types::{
+    limits::AUDIT_PAGE_EVENTS_MAX,
+    quote::{quoted, suggestion},
+};
 
 /// Interval between requests for new events.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,9 +69,11 @@ async fn page(filter: &str, cursor: &str, ctx: &mut CommandContext<'_>) -> Resul
 
 /// Returns the part of a query that selects events.
 fn filter(args: &EventArgs, since: Option<&str>) -> Result<String, CommandError> {
+    let time = |option, text| Ok::<_, CommandError>(parse_past(option, text, Timestamp::now())?.to_string());
     let since = args.since.as_deref().or(since).map(|text| time("--since", text)).transpose()?;
     let until = args.until.as_deref().map(|text| time("--until", text)).transpose()?;
-    let given = [("since", since), ("until", until), ("caller", args.caller.clone()), ("op", args.op.clone())];
+    let op = args.op.as_deref().map(operation).transpose()?;
+    let given = [("since", since), ("until", until), ("caller", args.caller.clone()), ("op", op)];
     let mut filter = String::new();
     for (name, value) in given {
         if let Some(value) = value {
@@ -76,18 +83,13 @@ fn filter(args: &EventArgs, since: Option<&str>) -> Result<String, CommandError>
     Ok(filter)
 }
 
-/// Converts a duration before now, such as `24h`, to a time. Other texts are left to the daemon.
-fn time(flag: &str, text: &str) -> Result<String, CommandError> {
-    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
-    let Some(seconds) = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds))) else {
-        return Ok(text.to_owned());
-    };
-    let wrong =
-        || CommandError::Usage(format!("{flag}: expected a duration such as 24h, a date, or a time in RFC 3339"));
-    let seconds: i64 =
-        seconds.0.parse::<u32>().ok().and_then(|count| i64::from(count).checked_mul(seconds.1)).ok_or_else(wrong)?;
-    let at = Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).map_err(|_| wrong())?;
-    Ok(at.to_string())
+/// Checks the name of an operation.
+fn operation(name: &str) -> Result<String, CommandError> {
+    let names: Vec<&str> = AuditOperation::ALL.iter().map(|operation| operation.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(CommandError::Usage(format!("--op: {} is not an operation: {}", quoted(name), suggestion(name, &names))))
 }
 
 type Event = BTreeMap<String, Value>;
@@ -137,16 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_durations_and_times() {
-        let before = Timestamp::now();
-        let day: Timestamp = time("--since", "24h").ok().unwrap().parse().unwrap();
-        let since = before.duration_since(day).as_secs();
-        assert!((86_395..=86_400).contains(&since), "{since}");
-        assert_eq!(time("--since", "2026-01-31").ok().unwrap(), "2026-01-31");
-        for text in ["h", "1.5h", "-1h", "99999999999d", "one day"] {
-            let exit = time("--since", text).err().map(|error| error.exit());
-            assert_eq!(exit, (text != "one day").then_some(Exit::Usage), "{text}");
-        }
+    fn a_misspelled_operation_is_an_error_of_the_command_line() {
+        let args = |op: &str| EventArgs { op: Some(op.to_owned()), ..EventArgs::default() };
+        assert_eq!(filter(&args("rehydrate"), None).ok().unwrap(), "&op=rehydrate");
+        let error = filter(&args("rehydrat"), None).unwrap_err();
+        assert_eq!(
+            (error.exit(), error.to_string().contains("did you mean `rehydrate`?")),
+            (Exit::Usage, true),
+            "{error}"
+        );
     }
 
     #[test]

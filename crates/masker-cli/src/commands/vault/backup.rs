@@ -15,6 +15,7 @@ use crate::{
     args::{ExportArgs, ImportArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
+    format::io_error,
     output::{Output, yes_or_no},
     progress::Progress,
 };
@@ -219,7 +220,7 @@ fn refuse_existing(path: &Path, force: bool) -> Result<(), CommandError> {
 }
 
 fn write_error(path: &Path, error: &io::Error) -> CommandError {
-    CommandError::Other(format!("failed to write {}: {error}", path.display()))
+    CommandError::Other(format!("failed to write {}: {}", path.display(), io_error(error)))
 }
 
 /// `masker vault import`.
@@ -248,7 +249,7 @@ pub(super) async fn import(args: &ImportArgs, ctx: &mut CommandContext<'_>) -> R
 }
 
 fn read_error(path: &Path, error: &io::Error) -> CommandError {
-    CommandError::Other(format!("failed to read {}: {error}", path.display()))
+    CommandError::Other(format!("failed to read {}: {}", path.display(), io_error(error)))
 }
 
 fn invalid_export(path: &Path, error: &ExportError) -> CommandError {

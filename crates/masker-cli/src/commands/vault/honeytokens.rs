@@ -11,7 +11,7 @@ use crate::{
     output::yes_or_no,
     url::path_id,
 };
-use masker_api::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
+use masker_api::{Health, HealthStatus, Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 
 const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
 
@@ -33,11 +33,19 @@ pub(super) async fn plant(args: &PlantArgs, ctx: &mut CommandContext<'_>) -> Res
     let output = &mut ctx.output;
     if output.is_json() {
         output.json(&planted)?;
-        return Ok(Exit::Done);
+    } else {
+        output.line(&planted.token)?;
     }
-    output.line(&planted.token)?;
     output.flush()?;
-    output.note(&format!("the audit log identifies it by the id {}", planted.honeytoken.id));
+    let health: Health = ctx.get("/health").await?.json()?;
+    if health.components.audit_log.status == HealthStatus::Off {
+        ctx.output.error(
+            "warning: there is no audit log, so only the metric `masker_honeytoken_rehydrated_total` will show that the \
+             honeytoken was used",
+        );
+    } else if !ctx.output.is_json() {
+        ctx.output.note(&format!("the audit log identifies it by the id {}", planted.honeytoken.id));
+    }
     Ok(Exit::Done)
 }
 

@@ -102,8 +102,13 @@ pub(super) async fn check(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandE
         output.json(&report)?;
         return Ok(exit);
     }
+    let sound = match report.key_not_loaded {
+        0 => yes_or_no(report.ok),
+        unopened if report.ok => format!("yes, except {unopened} records whose key is not loaded"),
+        _ => yes_or_no(false),
+    };
     let rows = [
-        ("sound", yes_or_no(report.ok)),
+        ("sound", sound),
         ("records read", report.records.to_string()),
         ("records opened", report.opened.to_string()),
         ("records whose key is not loaded", report.key_not_loaded.to_string()),

@@ -6,6 +6,7 @@ use crate::{
     args::PurgeArgs,
     context::{CommandContext, CommandError},
     exit::Exit,
+    times::parse_time,
 };
 use masker_api::{PurgeReport, PurgeRequest};
 
@@ -22,6 +23,10 @@ pub(super) async fn run(args: &PurgeArgs, ctx: &mut CommandContext<'_>) -> Resul
 }
 
 async fn purge(args: &PurgeArgs, dry_run: bool, ctx: &mut CommandContext<'_>) -> Result<PurgeReport, CommandError> {
+    if args.before.as_deref().is_some_and(|before| parse_time(before).is_none()) {
+        let forms = "a date such as 2025-01-31, or a time such as 2025-01-31T12:00:00Z";
+        return Err(CommandError::Usage(format!("--before: expected {forms}")));
+    }
     let request = PurgeRequest {
         before: args.before.as_deref().map(Into::into),
         key: args.key.as_deref().map(Into::into),

@@ -12,7 +12,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::crypto::{
-    Fingerprint, GenerationKeys, SecretKey, TokenId,
+    Fingerprint, GenerationKeys, Index, IndexName, SecretKey,
     aead::{PREFIX_BYTES, TAG_BYTES},
     secret::LockedMemoryError,
 };
@@ -85,9 +85,9 @@ impl Generation {
         self.keys.live.fingerprint()
     }
 
-    /// Returns whether `tag` authenticates `index` as an alias of `target` under this key, in either mode.
-    pub fn verifies_alias(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
-        Mode::ALL.into_iter().any(|mode| self.keys(mode).alias_verifies(index, target, tag))
+    /// Returns whether `tag` authenticates an index row under this key, in either mode.
+    pub fn verifies_index(&self, name: IndexName, index: Index, list: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
+        Mode::ALL.into_iter().any(|mode| self.keys(mode).index_tag_verifies(name, index, list, tag))
     }
 
     /// Returns the prepared keys of a mode.
@@ -140,8 +140,11 @@ pub enum KeyringError {
         /// The key id.
         kid: Kid,
     },
-    /// The old key equals the active one.
-    #[error("the active and the old key of {kid} are the same: load the new key as active, or remove the old one")]
+    /// The old key equals the active one, or the beginnings of their fingerprints, which tokens carry, are the same.
+    #[error(
+        "the active and the old key of {kid} are the same, or their fingerprints begin alike: load a new key as active, or \
+         remove the old one"
+    )]
     ActiveIsOld {
         /// The key id.
         kid: Kid,
@@ -211,8 +214,8 @@ impl Keyring {
                         problems.push(KeyringError::OldWithoutActive { kid });
                     }
                 }
-                // The vault identifies keys by fingerprint, so keys with the same fingerprint count as equal.
-                (Role::Old, Some(pair)) if pair.active.fingerprint() == generation.fingerprint() => {
+                // Tokens name their key by the beginning of its fingerprint, so such keys count as equal.
+                (Role::Old, Some(pair)) if pair.active.fingerprint().prefix() == generation.fingerprint().prefix() => {
                     problems.push(KeyringError::ActiveIsOld { kid });
                 }
                 (Role::Old, Some(pair)) => pair.old = Some(generation),
@@ -287,7 +290,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use masker_types::kind::{Context, EntityKind};
+    use masker_types::kind::{Context, EntityKind, Value};
 
     fn kid(text: &str) -> Kid {
         Kid::parse(text).unwrap()
@@ -343,7 +346,7 @@ mod tests {
         assert_eq!((names(&same), same.epoch()), (names(&before), 8));
         let id = |keyring: &Keyring| {
             let keys = keyring.get(kid("K_A")).unwrap().active().keys(Mode::Test);
-            keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
+            keys.value_index(EntityKind::parse("NAME").unwrap(), Context::EMPTY, Value::new("v").unwrap())
         };
         drop(before);
         let id_before = id(&same);
@@ -378,7 +381,7 @@ mod tests {
         let id = |mode| {
             let keys = active.keys(mode);
             assert_eq!((keys.kid(), keys.fingerprint()), (active.kid(), active.fingerprint()));
-            keys.token_id(EntityKind::parse("NAME").unwrap(), Context::EMPTY, "v")
+            keys.value_index(EntityKind::parse("NAME").unwrap(), Context::EMPTY, Value::new("v").unwrap())
         };
         assert_ne!(id(Mode::Live), id(Mode::Test));
     }

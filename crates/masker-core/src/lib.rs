@@ -4,7 +4,8 @@
 //! - [`crypto`]: the cryptography, each construction with its formula, source and nonce argument.
 //! - [`keyring`]: the loaded generations of each key id.
 //! - [`token`]: the text of tokens.
-//! - [`normalize`]: the normal forms by which values match.
+//! - [`normalize`]: the forms by which values match.
+//! - [`validate`]: checks of values before they are tokenized.
 //! - [`policy`]: the treatment of each kind of value, read from a [`document`].
 //! - [`export`]: the format of exports.
 //!
@@ -21,3 +22,4 @@ pub mod keyring;
 pub mod normalize;
 pub mod policy;
 pub mod token;
+pub mod validate;

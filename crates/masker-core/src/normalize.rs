@@ -1,70 +1,72 @@
-//! The normalizers, which decide which spellings are the same value.
+//! The normalizers, which decide which spellings match.
 //!
-//! The id of a vault token is computed from the normal form of its value. A released normalizer therefore never
-//! changes: known values would get new tokens. An improved one gets a new name. Case is folded and not lowered, because
-//! Unicode guarantees that folding and NFKC of assigned characters never change.
+//! A normalizer never changes a value: the vault keeps every value byte for byte. It gives the value's **form**. Values
+//! of one form have vault tokens with one match part, and a search by value finds all of them.
+//!
+//! A normalizer understands a value whole, or its form is that of `trim`. It drops nothing that it does not understand:
+//! `1-800-FLOWERS` is not the number 1800. A released normalizer never changes: a changed one gets a new name. Case is
+//! folded and not lowered, because Unicode guarantees that folding and NFKC of assigned characters never change.
 //!
 //! White space is Unicode's `White_Space`.
 
-use std::{
-    borrow::Cow,
-    net::{Ipv4Addr, Ipv6Addr},
-};
-
-use caseless::Caseless;
-use unicode_normalization::UnicodeNormalization;
+use std::borrow::Cow;
 
 use masker_types::{kind::Value, limits::VALUE_BYTES_MAX};
 
-/// A value without a normal form. The messages contain no part of the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NormalizeError {
-    /// The value contains only white space.
-    #[error("the value is empty once white space around it is removed")]
-    Empty,
-    /// The normal form is longer than [`VALUE_BYTES_MAX`]. Folding can make a text longer.
-    #[error("the value's normal form is {bytes} bytes long, but at most {VALUE_BYTES_MAX} are allowed")]
-    TooLong {
-        /// The length of the normal form, in bytes.
-        bytes: usize,
-    },
-}
+mod address;
+mod casefold;
+mod date;
+mod phone;
+
+use date::Order;
+pub(crate) use phone::form as phone;
 
 /// A normalizer. The text in each description is its name in policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Normalizer {
-    /// `exact`: the bytes as they are.
+    /// `exact`: the bytes as they are. The default.
+    #[default]
     Exact,
     /// `trim`: no white space at both ends.
     Trim,
     /// `casefold`: NFKC, full default case folding, NFKC again; trimmed; inner white space is collapsed to single
     /// spaces.
     Casefold,
-    /// `digits`: only the ASCII digits.
+    /// `email`: ASCII text with one `@` and without white space, in lower case.
+    Email,
+    /// `digits`: the digits of a text of ASCII digits and separators.
     Digits,
-    /// `alnum`: only the ASCII letters and digits, in upper case.
+    /// `alnum`: the letters and digits of a text of ASCII letters, digits and separators, in upper case.
     Alnum,
-    /// `phone`: the digits, after a leading `+` if there is one. Without it, 10 digits get `+1`, and 11 digits that
-    /// begin with 1 get `+`.
+    /// `phone`: the 3 to 15 digits of a telephone number, after `+` if it begins so. No country is assumed.
     Phone,
-    /// `date`: `YYYY-MM-DD`, converted from `YYYY-MM-DD`, `YYYY/MM/DD`, `MM/DD/YYYY` or `MM-DD-YYYY`, for days of the
-    /// proleptic Gregorian calendar.
+    /// `phone_nanp`: like `phone`, but a number without `+` is read as one is dialled in North America.
+    PhoneNanp,
+    /// `date`: `YYYY-MM-DD`, from `YYYY-MM-DD`, `YYYY/MM/DD`, `YYYY.MM.DD` or `YYYYMMDD`, for days of the proleptic
+    /// Gregorian calendar in the years 0001 to 9999.
     Date,
-    /// `ip`: the canonical text of an address (RFC 5952 for IPv6).
+    /// `date_mdy`: like `date`, also from month, day and year, such as `4/12/1990`.
+    DateMdy,
+    /// `date_dmy`: like `date`, also from day, month and year, such as `12.4.1990`.
+    DateDmy,
+    /// `ip`: the canonical text of an IPv4 or IPv6 address (RFC 5952).
     Ip,
 }
 
 impl Normalizer {
     /// All normalizers.
-    pub const ALL: [Normalizer; 8] = [
+    pub const ALL: [Normalizer; 12] = [
         Normalizer::Exact,
         Normalizer::Trim,
         Normalizer::Casefold,
+        Normalizer::Email,
         Normalizer::Digits,
         Normalizer::Alnum,
         Normalizer::Phone,
+        Normalizer::PhoneNanp,
         Normalizer::Date,
+        Normalizer::DateMdy,
+        Normalizer::DateDmy,
         Normalizer::Ip,
     ];
 
@@ -74,10 +76,14 @@ impl Normalizer {
             Normalizer::Exact => "exact",
             Normalizer::Trim => "trim",
             Normalizer::Casefold => "casefold",
+            Normalizer::Email => "email",
             Normalizer::Digits => "digits",
             Normalizer::Alnum => "alnum",
             Normalizer::Phone => "phone",
+            Normalizer::PhoneNanp => "phone_nanp",
             Normalizer::Date => "date",
+            Normalizer::DateMdy => "date_mdy",
+            Normalizer::DateDmy => "date_dmy",
             Normalizer::Ip => "ip",
         }
     }
@@ -87,126 +93,89 @@ impl Normalizer {
         Self::ALL.into_iter().find(|normalizer| normalizer.name() == name)
     }
 
-    /// Returns the normal form of a value: 1 to [`VALUE_BYTES_MAX`] bytes. It borrows from the value if possible.
+    /// Returns the form of a value: 1 to [`VALUE_BYTES_MAX`] bytes. It borrows from the value if possible.
     ///
-    /// A normalizer that finds nothing in the value (no digit, no date) returns the result of `trim`. White space
-    /// around a phone number, a date or an address is ignored.
-    ///
-    /// # Errors
-    /// Returns [`NormalizeError`] if the normal form is empty or too long.
-    pub fn apply<'a>(self, value: Value<'a>) -> Result<Cow<'a, str>, NormalizeError> {
+    /// A value that the normalizer does not understand has the form of `trim`, and so has one whose form would be longer
+    /// than [`VALUE_BYTES_MAX`]. A value without anything but white space is its own form.
+    pub fn form(self, value: Value<'_>) -> Cow<'_, str> {
         let text = value.as_str();
         let trimmed = text.trim();
-        let found = match self {
-            Normalizer::Exact => Some(Cow::Borrowed(text)),
+        let understood = match self {
+            Normalizer::Exact => return Cow::Borrowed(text),
             Normalizer::Trim => None,
-            Normalizer::Casefold => Some(casefold(trimmed)),
-            Normalizer::Digits => Some(only(trimmed, |b| b.is_ascii_digit().then_some(b))),
-            Normalizer::Alnum => Some(only(trimmed, |b| b.is_ascii_alphanumeric().then(|| b.to_ascii_uppercase()))),
-            Normalizer::Phone => Some(phone(trimmed)),
-            Normalizer::Date => date(trimmed),
-            Normalizer::Ip => ip(trimmed),
+            Normalizer::Casefold => Some(casefold::form(trimmed)),
+            Normalizer::Email => email(trimmed),
+            Normalizer::Digits => digits(trimmed),
+            Normalizer::Alnum => alnum(trimmed),
+            Normalizer::Phone => phone::form(trimmed),
+            Normalizer::PhoneNanp => phone::form_nanp(trimmed),
+            Normalizer::Date => date::form(trimmed, None),
+            Normalizer::DateMdy => date::form(trimmed, Some(Order::MonthDayYear)),
+            Normalizer::DateDmy => date::form(trimmed, Some(Order::DayMonthYear)),
+            Normalizer::Ip => address::form(trimmed),
         };
-        match found.filter(|found| !found.is_empty()).unwrap_or(Cow::Borrowed(trimmed)) {
-            normal if normal.is_empty() => Err(NormalizeError::Empty),
-            normal if normal.len() > VALUE_BYTES_MAX => Err(NormalizeError::TooLong { bytes: normal.len() }),
-            normal => Ok(normal),
+        match understood.filter(|form| form.len() <= VALUE_BYTES_MAX).unwrap_or(Cow::Borrowed(trimmed)) {
+            form if form.is_empty() => Cow::Borrowed(text),
+            form => form,
         }
     }
 }
 
-/// Returns the bytes that `keep` maps to ASCII, in their order. Borrows the text if nothing changes.
-fn only(text: &str, keep: impl Fn(u8) -> Option<u8>) -> Cow<'_, str> {
-    if text.bytes().all(|b| keep(b) == Some(b)) {
-        return Cow::Borrowed(text);
+/// Returns whether a character separates groups of digits or letters: a space, U+00A0, `-`, or U+2010 to U+2015.
+pub(crate) fn is_separator(c: char) -> bool {
+    matches!(c, ' ' | '\u{a0}' | '-' | '\u{2010}'..='\u{2015}')
+}
+
+fn email(text: &str) -> Option<Cow<'_, str>> {
+    let is_understood =
+        text.is_ascii() && text.bytes().filter(|b| *b == b'@').count() == 1 && !text.chars().any(char::is_whitespace);
+    is_understood.then(|| map_ascii(text, |b| b.to_ascii_lowercase()))
+}
+
+/// Returns the digits of a text of digits and separators, at least one of them a digit.
+pub(crate) fn digits(text: &str) -> Option<Cow<'_, str>> {
+    without_separators(text, |c| c.is_ascii_digit())
+}
+
+/// Returns the letters and digits of a text of them and separators, in upper case.
+pub(crate) fn alnum(text: &str) -> Option<Cow<'_, str>> {
+    Some(match without_separators(text, |c| c.is_ascii_alphanumeric())? {
+        Cow::Borrowed(kept) => map_ascii(kept, |b| b.to_ascii_uppercase()),
+        Cow::Owned(mut kept) => {
+            kept.make_ascii_uppercase();
+            Cow::Owned(kept)
+        }
+    })
+}
+
+/// Returns the characters that `keep` accepts, if all others are separators and at least one is kept.
+fn without_separators(text: &str, keep: impl Fn(char) -> bool) -> Option<Cow<'_, str>> {
+    if !text.is_empty() && text.chars().all(&keep) {
+        return Some(Cow::Borrowed(text));
     }
+    let kept = kept(text, &keep, is_separator)?;
+    (!kept.is_empty()).then_some(Cow::Owned(kept))
+}
+
+/// Returns the characters that `keep` accepts. Returns `None` if `skip` does not accept all others.
+fn kept(text: &str, keep: impl Fn(char) -> bool, skip: impl Fn(char) -> bool) -> Option<String> {
     let mut kept = String::with_capacity(text.len());
-    kept.extend(text.bytes().filter_map(keep).map(char::from));
-    Cow::Owned(kept)
+    for c in text.chars() {
+        if keep(c) {
+            kept.push(c);
+        } else if !skip(c) {
+            return None;
+        }
+    }
+    Some(kept)
 }
 
-fn phone(text: &str) -> Cow<'_, str> {
-    let leads = text.starts_with('+');
-    let digits = only(text.strip_prefix('+').unwrap_or(text), |b| b.is_ascii_digit().then_some(b));
-    let country = match (leads, digits.len(), digits.as_bytes().first()) {
-        // A `+` without digits is not a number.
-        (_, 0, _) => return Cow::Borrowed(""),
-        (true, _, _) => "+",
-        (false, 10, _) => "+1",
-        (false, 11, Some(b'1')) => "+",
-        (false, _, _) => return digits,
-    };
-    if leads && matches!(digits, Cow::Borrowed(_)) {
+/// Maps the bytes of an ASCII text to ASCII. Borrows the text if nothing changes.
+fn map_ascii(text: &str, map: impl Fn(u8) -> u8) -> Cow<'_, str> {
+    if text.bytes().all(|b| map(b) == b) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned([country, &digits].concat())
-}
-
-/// Returns `None` for a text that is not in one of the four date formats, and for a day that does not exist.
-fn date(text: &str) -> Option<Cow<'_, str>> {
-    let bytes: &[u8; 10] = text.as_bytes().try_into().ok()?;
-    let (year, month, day) = match (bytes[4], bytes[7], bytes[2], bytes[5]) {
-        (b'-', b'-', _, _) | (b'/', b'/', _, _) => (0..4, 5..7, 8..10),
-        (_, _, b'/', b'/') | (_, _, b'-', b'-') => (6..10, 0..2, 3..5),
-        _ => return None,
-    };
-    // The separators were checked and every other byte must be a digit, so the text is ASCII.
-    let [year, month, day] = [year, month, day].map(|range| text.get(range).filter(|part| is_digits(part)));
-    let (year, month, day) = (year?, month?, day?);
-    jiff::civil::Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
-    if bytes[4] == b'-' {
-        return Some(Cow::Borrowed(text));
-    }
-    Some(Cow::Owned([year, "-", month, "-", day].concat()))
-}
-
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn ip(text: &str) -> Option<Cow<'_, str>> {
-    // An IPv4 address has a single text, because the parser rejects leading zeros.
-    if text.parse::<Ipv4Addr>().is_ok() {
-        return Some(Cow::Borrowed(text));
-    }
-    text.parse::<Ipv6Addr>().ok().map(|address| Cow::Owned(address.to_string()))
-}
-
-/// Folds a trimmed text.
-fn casefold(text: &str) -> Cow<'_, str> {
-    if !text.is_ascii() {
-        let folded = text.nfkc().default_case_fold().nfkc();
-        return Cow::Owned(with_single_spaces(folded, text.len()));
-    }
-    // NFKC does not change ASCII, and folding changes only its 26 upper-case letters.
-    let mut after_space = false;
-    let folded = text.bytes().all(|b| {
-        let doubled = after_space && b == b' ';
-        after_space = b == b' ';
-        !doubled && !b.is_ascii_uppercase() && (b == b' ' || !char::from(b).is_whitespace())
-    });
-    if folded {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(with_single_spaces(text.bytes().map(|b| char::from(b.to_ascii_lowercase())), text.len()))
-}
-
-/// Trims the characters and replaces each run of white space with one space.
-fn with_single_spaces(chars: impl Iterator<Item = char>, bytes: usize) -> String {
-    let mut text = String::with_capacity(bytes);
-    let mut space = false;
-    for char in chars {
-        if char.is_whitespace() {
-            space = true;
-            continue;
-        }
-        if space && !text.is_empty() {
-            text.push(' ');
-        }
-        space = false;
-        text.push(char);
-    }
-    text
+    Cow::Owned(text.bytes().map(|b| char::from(map(b))).collect())
 }
 
 #[cfg(test)]

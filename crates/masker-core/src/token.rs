@@ -8,15 +8,15 @@ use std::fmt;
 use data_encoding::BASE32_NOPAD;
 
 use crate::crypto::aead::BODY_BYTES_MAX;
-pub use crate::crypto::{AeadBody, TokenId};
+pub use crate::crypto::{AeadBody, MatchPart, TokenId};
 use masker_types::kind::{EntityKind, Kid};
 
-/// The scheme of vault tokens, which reveal nothing without the vault.
+/// The scheme of vault tokens: random codes, which reveal nothing without the vault.
 pub const VAULT_SCHEME: &str = "MSKV1";
 /// The scheme of reversible tokens, which contain the sealed value.
 pub const AEAD_SCHEME: &str = "MSK1";
 
-/// Characters of a vault token's body: 16 bytes in base32.
+/// Characters of a vault token's body: 20 bytes in base32, of which the first 16 are the match part.
 const ID_CHARS: usize = (TokenId::BYTES * 8).div_ceil(5);
 /// Characters of the longest body of a reversible token.
 const BODY_CHARS_MAX: usize = (BODY_BYTES_MAX * 8).div_ceil(5);
@@ -25,7 +25,7 @@ const BODY_CHARS_MAX: usize = (BODY_BYTES_MAX * 8).div_ceil(5);
 pub const TOKEN_BYTES_MAX: usize =
     AEAD_SCHEME.len() + masker_types::limits::KIND_BYTES_MAX + masker_types::limits::KID_BYTES_MAX + BODY_CHARS_MAX + 3;
 
-const _: () = assert!(ID_CHARS == 26);
+const _: () = assert!(ID_CHARS == 32);
 
 /// A text that is not a token. The error contains no position and no part of the text, which may be a token with a
 /// typing error.
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::crypto::Suite;
 
-    const VAULT: &str = "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y";
+    const VAULT: &str = "MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ";
 
     fn aead_text(suite: Suite, blocks: usize) -> String {
         let mut bytes = vec![0xA7; 45 + 16 * blocks];
@@ -163,7 +163,7 @@ mod tests {
     fn parses_all_fields() {
         let Ok(Token::Vault { kind, kid, id }) = Token::parse(VAULT) else { panic!("a vault token") };
         assert_eq!((kind.as_str(), kid.as_str()), ("PHONE", "K_HEALTHCARE"));
-        assert_eq!(BASE32_NOPAD.encode(id.as_bytes()), "ARDB2OHQTZRLMIN6BLC54TTH7Y");
+        assert_eq!(BASE32_NOPAD.encode(id.as_bytes()), "M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ");
         for suite in Suite::ALL {
             let Ok(Token::Aead { body, .. }) = Token::parse(&aead_text(suite, 1)) else { panic!("{suite:?}") };
             assert_eq!((body.suite(), body.fingerprint_prefix(), body.nonce()), (suite, [0xA7; 4], [0xA7; 24]));
@@ -231,7 +231,7 @@ mod tests {
             bytes[0] = Suite::ALL[suite].code();
             AeadBody::from_bytes(bytes.into()).unwrap()
         });
-        (kinds, kids, any::<[u8; 16]>(), bodies, any::<bool>()).prop_map(|(kind, kid, id, body, vault)| match vault {
+        (kinds, kids, any::<[u8; 20]>(), bodies, any::<bool>()).prop_map(|(kind, kid, id, body, vault)| match vault {
             true => Token::Vault { kind, kid, id: TokenId::from_bytes(id) },
             false => Token::Aead { kind, kid, body },
         })
@@ -246,7 +246,7 @@ mod tests {
         }
 
         #[test]
-        fn printing_returns_the_parsed_text(text in "MSKV?1\\.[A-Z]{1,3}\\.[A-Z_]{1,9}\\.([A-Z2-7]{26}|[A-Z2-7]{98})") {
+        fn printing_returns_the_parsed_text(text in "MSKV?1\\.[A-Z]{1,3}\\.[A-Z_]{1,9}\\.([A-Z2-7]{32}|[A-Z2-7]{98})") {
             if let Ok(token) = Token::parse(&text) {
                 prop_assert_eq!(token.to_text(), text);
             }

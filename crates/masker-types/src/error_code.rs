@@ -60,6 +60,7 @@ codes! {
     KeysInvalid = "keys.invalid", 422, "The keys cannot be used";
     KindUnknown = "kind.unknown", 422, "The policy does not name this kind";
     ValueInvalid = "value.invalid", 422, "The value cannot be tokenized";
+    ValueIsToken = "value.is_token", 422, "The value is a token";
     LookupImpossible = "lookup.impossible", 422, "Tokens of this kind cannot be looked up";
     ContextRequired = "context.required", 422, "A context is required";
     TokenMalformed = "token.malformed", 422, "This is not a token";

@@ -11,7 +11,13 @@ pub const DURATION_BUCKETS_SECONDS: &[f64] =
 /// Longest label, and longest name of a caller, in bytes of UTF-8.
 pub const LABEL_BYTES_MAX: usize = 128;
 
-/// Longest value that can be tokenized, and longest normal form of one, in bytes of UTF-8.
+/// Most tokens that a lookup returns for one value.
+pub const LOOKUP_TOKENS_MAX: usize = 1_000;
+
+/// Longest name of a normalizer, in bytes of ASCII.
+pub const NORMALIZER_BYTES_MAX: usize = 32;
+
+/// Longest value that can be tokenized, and longest form of one, in bytes of UTF-8.
 pub const VALUE_BYTES_MAX: usize = 4_096;
 /// Longest context, in bytes of UTF-8. The shortest is empty.
 pub const CONTEXT_BYTES_MAX: usize = 256;
@@ -127,7 +133,7 @@ pub const SESSION_RETENTION_DAYS_DEFAULT: u32 = 90;
 /// Honeytokens of a vault.
 pub const HONEYTOKENS_MAX: usize = 10_000;
 
-/// Longest logical row of the store, in bytes: a record with the longest context, value and normal form.
+/// Longest logical row of the store, in bytes: a record with the longest context, value and form.
 pub const ROW_BYTES_MAX: usize = 12 * 1024;
 
 /// Time after which a call to the store's engine counts as stuck, in seconds.

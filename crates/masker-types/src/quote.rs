@@ -14,15 +14,20 @@ pub fn quoted(text: &str) -> String {
 
 /// Suggests a replacement for `found`: the nearest of the names if one is near, otherwise all of them.
 pub fn suggestion(found: &str, names: &[&str]) -> String {
-    let found = found.to_lowercase();
-    let nearest = names.iter().map(|name| (distance(&found, &name.to_lowercase()), name)).min();
-    // `policies` is three edits from `policy`, but still a likely mistake.
-    let plural = |name: &str| name.len() > 3 && name.get(..name.len() - 1).is_some_and(|stem| found.starts_with(stem));
-    match nearest {
-        Some((edits, name)) if edits <= name.len().div_ceil(3) || plural(name) => format!("did you mean `{name}`?"),
-        Some(_) => format!("there is {}", listed(names)),
-        None => "no name is allowed here".to_owned(),
+    match (nearest(found, names), names) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, []) => "no name is allowed here".to_owned(),
+        (None, _) => format!("there is {}", listed(names)),
     }
+}
+
+/// Returns the name that `found` is probably a misspelling of.
+pub fn nearest<'a>(found: &str, names: &[&'a str]) -> Option<&'a str> {
+    let found = found.to_lowercase();
+    let (edits, name) = names.iter().map(|name| (distance(&found, &name.to_lowercase()), *name)).min()?;
+    // `policies` is three edits from `policy`, but still a likely mistake.
+    let plural = name.len() > 3 && name.get(..name.len() - 1).is_some_and(|stem| found.starts_with(stem));
+    (edits <= name.len().div_ceil(3) || plural).then_some(name)
 }
 
 /// Formats names as a list in a sentence.

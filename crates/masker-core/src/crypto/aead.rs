@@ -75,6 +75,14 @@ impl Suite {
         matches!(self, Suite::Xaes256Gcm | Suite::XChaCha20Poly1305)
     }
 
+    /// Returns the suite with the same cipher whose tokens are different every time.
+    pub const fn with_random_nonce(self) -> Self {
+        match self.cipher() {
+            AeadCipher::Xaes256Gcm => Suite::Xaes256GcmRandom,
+            AeadCipher::XChaCha20Poly1305 => Suite::XChaCha20Poly1305Random,
+        }
+    }
+
     pub(super) const fn cipher(self) -> AeadCipher {
         match self {
             Suite::Xaes256Gcm | Suite::Xaes256GcmRandom => AeadCipher::Xaes256Gcm,

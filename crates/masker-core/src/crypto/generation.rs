@@ -12,6 +12,7 @@ use super::{
     aead::{AeadBody, AeadCipher, HEADER_BYTES, NONCE_BYTES, PREFIX_BYTES, Suite, TAG_BYTES, UnsealError},
     encoding::{Encoded, enc, encoded_bytes},
     export::{WRAPPED_BYTES, WrappedKey},
+    id::{Index, IndexName, TokenId},
     kdf::{SubkeyLabel, Subkeys},
     mac::MacKey,
     padding,
@@ -20,22 +21,24 @@ use super::{
     siv::synthetic_nonce,
     xaes::Xaes256Gcm,
 };
+use crate::normalize::Normalizer;
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
     limits::{CONTEXT_BYTES_MAX, KEY_BYTES, KID_BYTES_MAX, KIND_BYTES_MAX},
     mode::Mode,
 };
 
-/// Length of a vault token's id, in bytes: 128 bits.
-const ID_BYTES: usize = 16;
 const TOKEN_DOMAIN: &[u8] = b"MSK1";
 const RECORD_DOMAIN: &[u8] = b"MSKV1-record";
 const EXPORT_DOMAIN: &[u8] = b"masker-export-key";
 /// Length of the longest `enc("MSK1", header, kind, kid, context)`, in bytes.
 const TOKEN_AAD_BYTES_MAX: usize =
     encoded_bytes(5, TOKEN_DOMAIN.len() + HEADER_BYTES + KIND_BYTES_MAX + KID_BYTES_MAX + CONTEXT_BYTES_MAX);
-/// Length of the longest `enc("MSKV1-record", kind, kid, id)`, in bytes.
-const RECORD_AAD_BYTES_MAX: usize = encoded_bytes(4, RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + ID_BYTES);
+/// Length of the longest `enc("MSKV1-record", kind, kid, id, minted_at, value index, form index)`, in bytes.
+const RECORD_AAD_BYTES_MAX: usize = encoded_bytes(
+    7,
+    RECORD_DOMAIN.len() + KIND_BYTES_MAX + KID_BYTES_MAX + TokenId::BYTES + size_of::<u64>() + 2 * Index::BYTES,
+);
 
 /// The public name of a key generation: the first 8 bytes of a subkey with no other use. It is written as 16 lower-case
 /// hex digits, and is the same in both modes.
@@ -83,37 +86,28 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The id of a vault token, under which the vault stores its record. It is as secret as the token.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId([u8; ID_BYTES]);
-
-impl TokenId {
-    /// Length of an id, in bytes.
-    pub const BYTES: usize = ID_BYTES;
-
-    /// Creates an id from its bytes.
-    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
-        TokenId(bytes)
-    }
-
-    /// Returns the bytes.
-    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for TokenId {
-    /// Hides the bytes, because an id is a token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenId(…)")
-    }
+/// What the seal of a record is bound to: what stands outside the seal and never changes, and the record's two indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordBinding {
+    /// The kind in the text of the token.
+    pub kind: EntityKind,
+    /// The kid in the text of the token. The key that seals the record may be of another one.
+    pub minted_kid: Kid,
+    /// The id in the text of the token.
+    pub id: TokenId,
+    /// When the token was minted, in milliseconds of Unix time.
+    pub minted_at_ms: u64,
+    /// The index of the value under the sealing key; `None` for a honeytoken.
+    pub value_index: Option<Index>,
+    /// The index of the form under the sealing key; `None` for a honeytoken, and for the normalizer `exact`.
+    pub form_index: Option<Index>,
 }
 
 /// The states that are computed once from a key. They are as secret as the key.
 struct DerivedKeys {
-    token_id: MacKey,
+    index: MacKey,
+    index_tag: MacKey,
     nonce: MacKey,
-    alias: MacKey,
     xaes: Xaes256Gcm,
     xchacha: XChaCha20Poly1305,
     record: Xaes256Gcm,
@@ -141,9 +135,9 @@ impl GenerationKeys {
             let subkey = |label| subkeys.subkey(mode, label);
             fingerprint.copy_from_slice(&subkey(SubkeyLabel::Fingerprint)[..8]);
             DerivedKeys {
-                token_id: MacKey::new(subkey(SubkeyLabel::TokenId).as_slice()),
+                index: MacKey::new(subkey(SubkeyLabel::Index).as_slice()),
+                index_tag: MacKey::new(subkey(SubkeyLabel::IndexTag).as_slice()),
                 nonce: MacKey::new(subkey(SubkeyLabel::Nonce).as_slice()),
-                alias: MacKey::new(subkey(SubkeyLabel::Alias).as_slice()),
                 xaes: Xaes256Gcm::new(&subkey(SubkeyLabel::AeadXaes256Gcm)),
                 xchacha: XChaCha20Poly1305::new((&*subkey(SubkeyLabel::AeadXChaCha20Poly1305)).into()),
                 record: Xaes256Gcm::new(&subkey(SubkeyLabel::Record)),
@@ -163,10 +157,18 @@ impl GenerationKeys {
         self.fingerprint
     }
 
-    /// Computes the id of a vault token: `HMAC-SHA256(subkey("token-id"), enc(kind, context, normal form))[..16]`.
-    pub fn token_id(&self, kind: EntityKind, context: Context<'_>, normal: &str) -> TokenId {
-        let parts = [kind.as_str().as_bytes(), context.as_str().as_bytes(), normal.as_bytes()];
-        TokenId(self.states.token_id.tag(&parts))
+    /// Computes the index under which the vault lists the tokens of a value:
+    /// `HMAC-SHA256(subkey("index"), enc("value", kind, context, value))[..20]`.
+    pub fn value_index(&self, kind: EntityKind, context: Context<'_>, value: Value<'_>) -> Index {
+        let [kind, context, value] = [kind.as_str(), context.as_str(), value.as_str()].map(str::as_bytes);
+        Index::from_bytes(self.states.index.tag(&[IndexName::Value.as_str().as_bytes(), kind, context, value]))
+    }
+
+    /// Computes the index under which the vault lists the match parts of a form:
+    /// `HMAC-SHA256(subkey("index"), enc("form", normalizer, kind, context, form))[..20]`.
+    pub fn form_index(&self, normalizer: Normalizer, kind: EntityKind, context: Context<'_>, form: &str) -> Index {
+        let parts = [IndexName::Form.as_str(), normalizer.name(), kind.as_str(), context.as_str(), form];
+        Index::from_bytes(self.states.index.tag(&parts.map(str::as_bytes)))
     }
 
     /// Seals a value in a reversible token.
@@ -246,52 +248,46 @@ impl GenerationKeys {
         Ok(value)
     }
 
-    /// Seals the payload of a record with XAES-256-GCM under `subkey("record")`, with a random nonce and `aad =
-    /// enc("MSKV1-record", kind, kid, id)`. `kind` and `minted_kid` are those in the text of the token; the key id of
-    /// this generation may differ.
+    /// Seals the payload of a record with XAES-256-GCM under `subkey("record")`, with a random nonce and
+    /// `aad = enc("MSKV1-record", kind, kid, id, minted_at, value index or "", form index or "")`.
     pub fn seal_record(
         &self,
-        kind: EntityKind,
-        minted_kid: Kid,
-        id: TokenId,
+        binding: &RecordBinding,
         payload: &RecordPayload<'_>,
         rng: &mut impl CryptoRng,
     ) -> SealedRecord {
         let nonce = random_nonce(rng);
         let mut ciphertext = payload.to_plaintext();
-        let tag = self.states.record.seal(&nonce, record_aad(kind, minted_kid, id).as_slice(), &mut ciphertext);
+        let tag = self.states.record.seal(&nonce, record_aad(binding).as_slice(), &mut ciphertext);
         ciphertext.extend_from_slice(&tag);
         SealedRecord { nonce, ciphertext }
     }
 
-    /// Opens a record that [`GenerationKeys::seal_record`] sealed with the same kind, kid and id.
+    /// Opens a record that [`GenerationKeys::seal_record`] sealed with the same binding.
     ///
     /// # Errors
     /// Returns [`UnsealError`] for every other record.
     pub fn open_record(
         &self,
-        kind: EntityKind,
-        minted_kid: Kid,
-        id: TokenId,
+        binding: &RecordBinding,
         nonce: &[u8; NONCE_BYTES],
         ciphertext: &[u8],
     ) -> Result<OpenedRecord, UnsealError> {
         let (data, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(UnsealError)?;
         let mut data = Zeroizing::new(data.to_vec());
-        self.states.record.open(nonce, record_aad(kind, minted_kid, id).as_slice(), &mut data, tag)?;
+        self.states.record.open(nonce, record_aad(binding).as_slice(), &mut data, tag)?;
         OpenedRecord::from_plaintext(data)
     }
 
-    /// Computes the tag that authenticates `index`, an id under this key, as an alias of `target`:
-    /// `HMAC-SHA256(subkey("alias"), enc(index, target))[..16]`.
-    pub fn alias_tag(&self, index: TokenId, target: TokenId) -> [u8; TAG_BYTES] {
-        self.states.alias.tag(&[index.as_bytes(), target.as_bytes()])
+    /// Computes the tag that authenticates an index row: `HMAC-SHA256(subkey("index-tag"), enc(name, index, list))[..16]`.
+    /// `list` has the row's entries, concatenated.
+    pub fn index_tag(&self, name: IndexName, index: Index, list: &[u8]) -> [u8; TAG_BYTES] {
+        self.states.index_tag.tag(&[name.as_str().as_bytes(), index.as_bytes(), list])
     }
 
-    /// Checks in constant time whether `tag` is the alias tag of `index` and `target`. A wrong tag means a damaged
-    /// vault.
-    pub fn alias_verifies(&self, index: TokenId, target: TokenId, tag: &[u8; TAG_BYTES]) -> bool {
-        self.alias_tag(index, target).ct_eq(tag).into()
+    /// Checks the tag of an index row in constant time. A wrong tag means a damaged vault.
+    pub fn index_tag_verifies(&self, name: IndexName, index: Index, list: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
+        self.index_tag(name, index, list).ct_eq(tag).into()
     }
 
     /// Seals the key of an export with XAES-256-GCM under `subkey("export")`, with a random nonce and
@@ -347,8 +343,20 @@ impl GenerationKeys {
     }
 }
 
-fn record_aad(kind: EntityKind, minted_kid: Kid, id: TokenId) -> Encoded<RECORD_AAD_BYTES_MAX> {
-    Encoded::new(&[RECORD_DOMAIN, kind.as_str().as_bytes(), minted_kid.as_str().as_bytes(), id.as_bytes()])
+fn record_aad(binding: &RecordBinding) -> Encoded<RECORD_AAD_BYTES_MAX> {
+    fn bytes(index: &Option<Index>) -> &[u8] {
+        index.as_ref().map_or(&[], |index| index.as_bytes())
+    }
+    let RecordBinding { kind, minted_kid, id, minted_at_ms, value_index, form_index } = binding;
+    Encoded::new(&[
+        RECORD_DOMAIN,
+        kind.as_str().as_bytes(),
+        minted_kid.as_str().as_bytes(),
+        id.as_bytes(),
+        &minted_at_ms.to_be_bytes(),
+        bytes(value_index),
+        bytes(form_index),
+    ])
 }
 
 fn random_nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_BYTES] {

@@ -13,8 +13,8 @@ const SALT: &[u8] = b"masker.v1";
 /// The purpose of a subkey. The texts are part of the formats of tokens and exports.
 #[derive(Clone, Copy)]
 pub(super) enum SubkeyLabel {
-    /// The HMAC key of vault token ids.
-    TokenId,
+    /// The HMAC key of value and form indexes.
+    Index,
     /// The HMAC key of synthetic nonces.
     Nonce,
     /// The cipher key of reversible tokens under XAES-256-GCM.
@@ -23,10 +23,13 @@ pub(super) enum SubkeyLabel {
     AeadXChaCha20Poly1305,
     /// The cipher key of vault records.
     Record,
-    /// The HMAC key that authenticates aliases.
-    Alias,
+    /// The HMAC key that authenticates index rows.
+    IndexTag,
     /// The cipher key that wraps the keys of exports.
     Export,
+    /// The cipher key of the slot of the control key. Reserved by the format.
+    #[cfg(test)]
+    Control,
     /// Not a key: its first 8 bytes are the public name of the generation, the same in both modes.
     Fingerprint,
 }
@@ -34,13 +37,15 @@ pub(super) enum SubkeyLabel {
 impl SubkeyLabel {
     fn as_str(self) -> &'static str {
         match self {
-            SubkeyLabel::TokenId => "token-id",
+            SubkeyLabel::Index => "index",
             SubkeyLabel::Nonce => "nonce",
             SubkeyLabel::AeadXaes256Gcm => "aead/xaes-256-gcm",
             SubkeyLabel::AeadXChaCha20Poly1305 => "aead/xchacha20-poly1305",
             SubkeyLabel::Record => "record",
-            SubkeyLabel::Alias => "alias",
+            SubkeyLabel::IndexTag => "index-tag",
             SubkeyLabel::Export => "export",
+            #[cfg(test)]
+            SubkeyLabel::Control => "control",
             SubkeyLabel::Fingerprint => "fingerprint",
         }
     }
@@ -134,14 +139,16 @@ mod tests {
     fn matches_every_derive_vector() {
         let file: Value = serde_json::from_str(include_str!("../../../../tests/vectors/tokens-v1.json")).unwrap();
         let labels = [
-            (Mode::Live, SubkeyLabel::TokenId, "token-id"),
+            (Mode::Live, SubkeyLabel::Index, "index"),
+            (Mode::Live, SubkeyLabel::IndexTag, "index-tag"),
             (Mode::Live, SubkeyLabel::Nonce, "nonce"),
             (Mode::Live, SubkeyLabel::AeadXaes256Gcm, "aead/xaes-256-gcm"),
             (Mode::Live, SubkeyLabel::AeadXChaCha20Poly1305, "aead/xchacha20-poly1305"),
             (Mode::Live, SubkeyLabel::Record, "record"),
-            (Mode::Live, SubkeyLabel::Alias, "alias"),
+            (Mode::Live, SubkeyLabel::Export, "export"),
+            (Mode::Live, SubkeyLabel::Control, "control"),
             (Mode::Live, SubkeyLabel::Fingerprint, "fingerprint"),
-            (Mode::Test, SubkeyLabel::TokenId, "test/token-id"),
+            (Mode::Test, SubkeyLabel::Index, "test/index"),
         ];
         let mut count = 0;
         for vector in file["vectors"].as_array().unwrap().iter().filter(|v| v["kind_of"] == "derive") {
@@ -168,12 +175,12 @@ mod tests {
         let key = SecretKey::from_bytes(Zeroizing::new(std::array::from_fn(|i| i as u8))).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         let labels = [
-            SubkeyLabel::TokenId,
+            SubkeyLabel::Index,
+            SubkeyLabel::IndexTag,
             SubkeyLabel::Nonce,
             SubkeyLabel::AeadXaes256Gcm,
             SubkeyLabel::AeadXChaCha20Poly1305,
             SubkeyLabel::Record,
-            SubkeyLabel::Alias,
             SubkeyLabel::Export,
         ];
         for kid in ["K", "K_9", "KK"] {

@@ -1,4 +1,4 @@
-//! HMAC-SHA256, the PRF of tokens (ids, synthetic nonces, alias tags) and the link of the audit chain.
+//! HMAC-SHA256, the PRF of tokens (indexes, index tags, synthetic nonces) and the link of the audit chain.
 
 use hmac::{
     KeyInit,

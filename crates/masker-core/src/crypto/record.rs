@@ -1,15 +1,16 @@
 //! The content of a vault record, and its layout before sealing.
 //!
 //! ```text
-//! payload   = u16 length of the context || u16 length of the value || u16 length of the normal form
-//!             || context || value || normal form
+//! payload   = u16 length of the context || u16 length of the value || u16 length of the normalizer's name
+//!             || u16 length of the form || context || value || name || form
 //! plaintext = payload, padded by ISO/IEC 7816-4 to a multiple of 16 bytes
 //! sealed    = XAES-256-GCM(subkey("record"), random 24-byte nonce, plaintext,
-//!                          aad = enc("MSKV1-record", kind, kid, id)), ciphertext || tag
+//!                          aad = enc("MSKV1-record", kind, kid, id, minted_at, value index, form index)),
+//!             ciphertext || tag
 //! ```
 //!
-//! Integers are big-endian; texts are UTF-8. A normal form of length 0 means that it equals the value. Kind and kid are
-//! those under which the token was minted, even if another key now seals the record.
+//! Integers are big-endian; texts are UTF-8. A form of length 0 means that it equals the value. Kind and kid are those
+//! under which the token was minted, even if another key now seals the record.
 
 use std::ops::Range;
 
@@ -19,16 +20,17 @@ use super::{
     aead::{NONCE_BYTES, TAG_BYTES, UnsealError},
     padding,
 };
+use crate::normalize::Normalizer;
 use masker_types::{
     kind::{Context, Value},
-    limits::{CONTEXT_BYTES_MAX, ROW_BYTES_MAX, VALUE_BYTES_MAX},
+    limits::{CONTEXT_BYTES_MAX, NORMALIZER_BYTES_MAX, ROW_BYTES_MAX, VALUE_BYTES_MAX},
 };
 
-/// Bytes of the three lengths.
-const LENGTHS_BYTES: usize = 6;
+/// Bytes of the four lengths.
+const LENGTHS_BYTES: usize = 8;
 /// Length of the longest sealed payload with its tag, in bytes.
 pub const SEALED_BYTES_MAX: usize =
-    padding::padded_bytes(LENGTHS_BYTES + CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX) + TAG_BYTES;
+    padding::padded_bytes(LENGTHS_BYTES + CONTEXT_BYTES_MAX + 2 * VALUE_BYTES_MAX + NORMALIZER_BYTES_MAX) + TAG_BYTES;
 
 const _: () = assert!(SEALED_BYTES_MAX + NONCE_BYTES < ROW_BYTES_MAX);
 const _: () = assert!(CONTEXT_BYTES_MAX <= u16::MAX as usize);
@@ -39,16 +41,19 @@ const _: () = assert!(VALUE_BYTES_MAX <= u16::MAX as usize);
 pub struct RecordPayload<'a> {
     /// The context that the token is bound to.
     pub context: Context<'a>,
-    /// The value as it was first given.
+    /// The value, byte for byte as it was given.
     pub value: Value<'a>,
-    /// The normal form, if it differs from the value. Rotation computes new ids from it. It has the bounds of a value.
-    pub normal: Option<Value<'a>>,
+    /// The normalizer of the policy that minted the token. Rotation computes the form's new index with it.
+    pub normalizer: Normalizer,
+    /// The form, if it differs from the value. It has the bounds of a value.
+    pub form: Option<Value<'a>>,
 }
 
 impl RecordPayload<'_> {
     /// Returns the padded plaintext in one allocation with capacity for the tag, so that it can be encrypted in place.
     pub(super) fn to_plaintext(self) -> Vec<u8> {
-        let texts = [self.context.as_str(), self.value.as_str(), self.normal.map_or("", |normal| normal.as_str())];
+        let form = self.form.map_or("", |form| form.as_str());
+        let texts = [self.context.as_str(), self.value.as_str(), self.normalizer.name(), form];
         let length = LENGTHS_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
         let mut plaintext = Vec::with_capacity(padding::padded_bytes(length) + TAG_BYTES);
         for text in texts {
@@ -74,10 +79,12 @@ pub struct SealedRecord {
 
 /// An opened payload. It is wiped when it is dropped, and has no `Debug`.
 pub struct OpenedRecord {
-    /// Context, value and normal form, concatenated.
+    /// Context, value, the normalizer's name and form, concatenated.
     texts: Zeroizing<String>,
     context_end: usize,
     value_end: usize,
+    normalizer: Normalizer,
+    form_start: usize,
 }
 
 impl OpenedRecord {
@@ -89,19 +96,21 @@ impl OpenedRecord {
         let length = padding::unpadded_bytes(&plaintext).ok_or(UnsealError)?;
         plaintext.truncate(length);
         let (lengths, _) = plaintext.split_first_chunk::<LENGTHS_BYTES>().ok_or(UnsealError)?;
-        let [context, value, normal] =
-            [0, 2, 4].map(|at| usize::from(u16::from_be_bytes([lengths[at], lengths[at + 1]])));
-        if LENGTHS_BYTES + context + value + normal != length {
+        let [context, value, name, form] =
+            [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([lengths[at], lengths[at + 1]])));
+        if LENGTHS_BYTES + context + value + name + form != length {
             return Err(UnsealError);
         }
         plaintext.drain(..LENGTHS_BYTES);
-        let opened = OpenedRecord { texts: into_text(plaintext)?, context_end: context, value_end: context + value };
+        let texts = into_text(plaintext)?;
+        let (value_end, form_start) = (context + value, context + value + name);
+        let normalizer = texts.get(value_end..form_start).and_then(Normalizer::from_name).ok_or(UnsealError)?;
+        let opened = OpenedRecord { texts, context_end: context, value_end, normalizer, form_start };
         // The accessors rely on these checks: the texts have valid lengths and are split at character boundaries.
-        let normal_is_value = opened.text(opened.value_end..opened.texts.len())?.is_empty();
-        Context::new(opened.text(0..opened.context_end)?).ok_or(UnsealError)?;
-        Value::new(opened.text(opened.context_end..opened.value_end)?).ok_or(UnsealError)?;
-        if !normal_is_value {
-            Value::new(opened.text(opened.value_end..opened.texts.len())?).ok_or(UnsealError)?;
+        Context::new(opened.text(0..context)?).ok_or(UnsealError)?;
+        Value::new(opened.text(context..value_end)?).ok_or(UnsealError)?;
+        if form > 0 {
+            Value::new(opened.text(form_start..opened.texts.len())?).ok_or(UnsealError)?;
         }
         Ok(opened)
     }
@@ -115,17 +124,21 @@ impl OpenedRecord {
         &self.texts[..self.context_end]
     }
 
-    /// The value as it was first given.
+    /// Returns the value, byte for byte as it was given.
     pub fn value(&self) -> &str {
         &self.texts[self.context_end..self.value_end]
     }
 
-    /// Returns the normal form of the value, from which ids are computed. It is the value itself if the record contains
-    /// no other.
-    pub fn normal(&self) -> &str {
-        match &self.texts[self.value_end..] {
+    /// Returns the normalizer of the policy that minted the token.
+    pub fn normalizer(&self) -> Normalizer {
+        self.normalizer
+    }
+
+    /// Returns the form of the value, by which it matches other spellings.
+    pub fn form(&self) -> &str {
+        match &self.texts[self.form_start..] {
             "" => self.value(),
-            normal => normal,
+            form => form,
         }
     }
 
@@ -135,9 +148,10 @@ impl OpenedRecord {
         RecordPayload {
             context: Context::new(self.context()).expect("checked when the record was opened"),
             value: value(self.value()),
-            normal: match &self.texts[self.value_end..] {
+            normalizer: self.normalizer,
+            form: match &self.texts[self.form_start..] {
                 "" => None,
-                normal => Some(value(normal)),
+                form => Some(value(form)),
             },
         }
     }
@@ -158,11 +172,12 @@ pub(super) fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Strin
 mod tests {
     use super::*;
 
-    fn payload<'a>(context: &'a str, value: &'a str, normal: &'a str) -> RecordPayload<'a> {
+    fn payload<'a>(context: &'a str, value: &'a str, normalizer: Normalizer, form: &'a str) -> RecordPayload<'a> {
         RecordPayload {
             context: Context::new(context).unwrap(),
             value: Value::new(value).unwrap(),
-            normal: Value::new(normal),
+            normalizer,
+            form: Value::new(form),
         }
     }
 
@@ -173,24 +188,26 @@ mod tests {
     #[test]
     fn the_layout_follows_the_documentation() {
         assert_eq!(
-            payload("ctx", "Väl", "n").to_plaintext(),
-            b"\x00\x03\x00\x04\x00\x01ctxV\xC3\xA4ln\x80\0" // 6 + 3 + 4 + 1 bytes, then two of padding
+            payload("ctx", "Väl", Normalizer::Ip, "f").to_plaintext(),
+            b"\x00\x03\x00\x04\x00\x02\x00\x01ctxV\xC3\xA4lipf\x80\0\0\0\0\0\0\0\0\0\0\0\0\0" // 8 + 3 + 4 + 2 + 1 bytes
         );
     }
 
     #[test]
     fn opens_every_payload() {
         let long = "é".repeat(2_048);
-        for (context, value, normal) in
-            [("", "v", ""), ("c", "value", "VALUE"), (&"x".repeat(256), &long, &long), ("ä", "ö", "ü")]
-        {
-            let plaintext = payload(context, value, normal).to_plaintext();
-            assert!(plaintext.len() + TAG_BYTES <= SEALED_BYTES_MAX);
-            assert_eq!(plaintext.len() % 16, 0);
-            let opened = open(&plaintext).unwrap();
-            assert_eq!((opened.context(), opened.value()), (context, value));
-            assert_eq!(opened.normal(), if normal.is_empty() { value } else { normal });
-            assert!(opened.payload() == payload(context, value, normal));
+        for normalizer in Normalizer::ALL {
+            for (context, value, form) in
+                [("", "v", ""), ("c", "value", "VALUE"), (&"x".repeat(256), &long, &long), ("ä", "ö", "ü")]
+            {
+                let plaintext = payload(context, value, normalizer, form).to_plaintext();
+                assert!(plaintext.len() + TAG_BYTES <= SEALED_BYTES_MAX);
+                assert_eq!(plaintext.len() % 16, 0);
+                let opened = open(&plaintext).unwrap();
+                assert_eq!((opened.context(), opened.value(), opened.normalizer()), (context, value, normalizer));
+                assert_eq!(opened.form(), if form.is_empty() { value } else { form });
+                assert!(opened.payload() == payload(context, value, normalizer, form));
+            }
         }
     }
 
@@ -201,28 +218,32 @@ mod tests {
             padding::pad(&mut plaintext, payload.len());
             plaintext
         };
-        assert!(open(&padded(b"\0\0\0\x01\0\0v")).is_ok());
-        let cases: [&[u8]; 9] = [
+        assert!(open(&padded(b"\0\0\0\x01\0\x02\0\0vip")).is_ok());
+        let cases: [&[u8]; 11] = [
             b"",
-            b"\0\0\0\x01\0",
-            b"\0\0\0\0\0\0",              // no value
-            b"\0\0\0\x02\0\0v",           // shorter than its lengths
-            b"\0\0\0\x01\0\0vv",          // longer than its lengths
-            b"\0\0\0\x01\0\0\xFF",        // not UTF-8
-            b"\0\x01\0\x01\0\0\xC3\xA4",  // a character across a boundary
-            b"\xFF\xFF\xFF\xFF\xFF\xFFv", // lengths whose sum must not overflow
-            b"\0\0\0\x01\x80\x00v",       // a normal form that is missing
+            b"\0\0\0\x01\0\x02\0",
+            b"\0\0\0\0\0\x02\0\0ip",              // no value
+            b"\0\0\0\x02\0\x02\0\0vip",           // shorter than its lengths
+            b"\0\0\0\x01\0\x02\0\0vipv",          // longer than its lengths
+            b"\0\0\0\x01\0\x02\0\0\xFFip",        // not UTF-8
+            b"\0\x01\0\x01\0\x02\0\0\xC3\xA4ip",  // a character across a boundary
+            b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFv", // lengths whose sum must not overflow
+            b"\0\0\0\x01\0\x02\x80\0vip",         // a form that is missing
+            b"\0\0\0\x01\0\0\0\0v",               // no normalizer
+            b"\0\0\0\x01\0\x02\0\0viq",           // a normalizer that is unknown
         ];
         for case in cases {
             assert!(open(&padded(case)).is_err(), "{case:02x?}");
         }
-        assert!(open(b"\0\0\0\x01\0\0v\0\0\0\0\0\0\0\0\0").is_err(), "no padding");
-        let too_long = |context: usize, value: usize, normal: usize| {
+        assert!(open(b"\0\0\0\x01\0\x02\0\0vip\0\0\0\0\0").is_err(), "no padding");
+        let too_long = |context: usize, value: usize, form: usize| {
             let mut payload = Vec::new();
-            for length in [context, value, normal] {
+            for length in [context, value, 2, form] {
                 payload.extend_from_slice(&(length as u16).to_be_bytes());
             }
-            payload.resize(payload.len() + context + value + normal, b'x');
+            payload.resize(payload.len() + context + value, b'x');
+            payload.extend_from_slice(b"ip");
+            payload.resize(payload.len() + form, b'x');
             open(&padded(&payload)).is_err()
         };
         assert!(!too_long(256, 4_096, 4_096));

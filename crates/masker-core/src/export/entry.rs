@@ -28,13 +28,22 @@ impl EntryCounts {
     }
 }
 
+/// The positions of a record in the lists of its index rows, from 0. An import appends in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListPositions {
+    /// The position of its id among those of its value.
+    pub value: u8,
+    /// The position of its match part among those of its form.
+    pub form: u8,
+}
+
 /// An entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ExportEntry<'a> {
-    /// A record: its id, and its row as the vault stores it.
-    Record([u8; 16], &'a [u8]),
+    /// A record: its id, its positions in the lists of its index rows, and its row as the vault stores it.
+    Record([u8; 20], ListPositions, &'a [u8]),
     /// A tombstone: its id and its row.
-    Tombstone([u8; 16], &'a [u8]),
+    Tombstone([u8; 20], &'a [u8]),
     /// The last entry, with the counts.
     End(EntryCounts),
 }
@@ -42,8 +51,17 @@ pub enum ExportEntry<'a> {
 impl ExportEntry<'_> {
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
         match self {
-            ExportEntry::Record(id, row) => write_row(bytes, RECORD, id, row),
-            ExportEntry::Tombstone(id, row) => write_row(bytes, TOMBSTONE, id, row),
+            ExportEntry::Record(id, positions, row) => {
+                bytes.push(RECORD);
+                bytes.extend_from_slice(id);
+                bytes.extend_from_slice(&[positions.value, positions.form]);
+                write_row(bytes, row);
+            }
+            ExportEntry::Tombstone(id, row) => {
+                bytes.push(TOMBSTONE);
+                bytes.extend_from_slice(id);
+                write_row(bytes, row);
+            }
             ExportEntry::End(counts) => {
                 bytes.push(END);
                 bytes.extend_from_slice(&counts.records.to_be_bytes());
@@ -53,9 +71,7 @@ impl ExportEntry<'_> {
     }
 }
 
-fn write_row(bytes: &mut Vec<u8>, kind: u8, id: &[u8; 16], row: &[u8]) {
-    bytes.push(kind);
-    bytes.extend_from_slice(id);
+fn write_row(bytes: &mut Vec<u8>, row: &[u8]) {
     // Cannot truncate: the assertion above bounds rows.
     bytes.extend_from_slice(&(row.len() as u16).to_be_bytes());
     bytes.extend_from_slice(row);
@@ -67,7 +83,7 @@ pub struct EntryReader {
     bytes: Vec<u8>,
     at: usize,
     counts: EntryCounts,
-    last: Option<(u8, [u8; 16])>,
+    last: Option<(u8, [u8; 20])>,
     ended: bool,
 }
 
@@ -91,7 +107,9 @@ impl EntryReader {
         let Some((&kind, rest)) = rest.split_first() else { return Ok(None) };
         match kind {
             RECORD | TOMBSTONE => {
-                let Some((id, rest)) = rest.split_first_chunk::<16>() else { return Ok(None) };
+                let Some((id, rest)) = rest.split_first_chunk::<20>() else { return Ok(None) };
+                let positions_bytes = if kind == RECORD { 2 } else { 0 };
+                let Some((positions, rest)) = rest.split_at_checked(positions_bytes) else { return Ok(None) };
                 let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 let length = usize::from(u16::from_be_bytes(*length));
                 let Some(row) = rest.get(..length) else { return Ok(None) };
@@ -100,9 +118,11 @@ impl EntryReader {
                     return Err(ExportError::Damaged("its entries are out of order"));
                 }
                 self.last = Some((kind, *id));
-                self.at += 19 + length;
-                let entry =
-                    if kind == RECORD { ExportEntry::Record(*id, row) } else { ExportEntry::Tombstone(*id, row) };
+                self.at += 1 + id.len() + positions_bytes + 2 + length;
+                let entry = match positions {
+                    [value, form] => ExportEntry::Record(*id, ListPositions { value: *value, form: *form }, row),
+                    _ => ExportEntry::Tombstone(*id, row),
+                };
                 self.counts.count(&entry);
                 Ok(Some(entry))
             }
@@ -158,9 +178,9 @@ mod tests {
     fn reads_entries_in_pieces_of_any_size() {
         let counts = EntryCounts { records: 2, tombstones: 1 };
         let bytes = written(&[
-            ExportEntry::Record([1; 16], b"row"),
-            ExportEntry::Record([2; 16], &[9; 300]),
-            ExportEntry::Tombstone([1; 16], b""),
+            ExportEntry::Record([1; 20], ListPositions { value: 1, form: 2 }, b"row"),
+            ExportEntry::Record([2; 20], ListPositions::default(), &[9; 300]),
+            ExportEntry::Tombstone([1; 20], b""),
             ExportEntry::End(counts),
         ]);
         for piece in 1..bytes.len() + 1 {
@@ -173,8 +193,9 @@ mod tests {
 
     #[test]
     fn rejects_violations_of_the_format() {
-        let (a, b) = (ExportEntry::Record([1; 16], b"a"), ExportEntry::Record([2; 16], b"b"));
-        let tombstone = ExportEntry::Tombstone([1; 16], b"t");
+        let record = |id, row| ExportEntry::Record([id; 20], ListPositions::default(), row);
+        let (a, b) = (record(1, b"a"), record(2, b"b"));
+        let tombstone = ExportEntry::Tombstone([1; 20], b"t");
         let end = |records, tombstones| ExportEntry::End(EntryCounts { records, tombstones });
         for (entries, why) in [
             (&[b, a][..], "out of order"),

@@ -73,7 +73,7 @@ impl ExportHeader {
         let rest = prefix.strip_prefix(MAGIC).ok_or(ExportError::Foreign)?;
         match rest {
             [0, ..] => Err(ExportError::Damaged("its format has no version")),
-            [version, ..] if *version > EXPORT_VERSION => Err(ExportError::NewerVersion(*version)),
+            [version, ..] if *version != EXPORT_VERSION => Err(ExportError::OtherVersion(*version)),
             [_, a, b, c, d] => match u32::from_be_bytes([*a, *b, *c, *d]) {
                 bytes if bytes > FIELDS_BYTES_MAX => Err(ExportError::Damaged("its header is too long")),
                 bytes => Ok(bytes as usize),
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_bytes_follow_the_specification() {
-        let mut expected = b"masker export\n\x01\0\0\0\xB0".to_vec();
+        let mut expected = b"masker export\n\x02\0\0\0\xB0".to_vec();
         expected.extend_from_slice(&[1; 16]);
         expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 2]);
         expected.extend_from_slice(&[2; 32]);
@@ -188,7 +188,8 @@ mod tests {
             parse(&bytes).err()
         };
         assert_eq!(changed(0, b'M'), Some(ExportError::Foreign));
-        assert_eq!(changed(14, 2), Some(ExportError::NewerVersion(2)));
+        assert_eq!(changed(14, 1), Some(ExportError::OtherVersion(1)));
+        assert_eq!(changed(14, 3), Some(ExportError::OtherVersion(3)));
         assert_eq!(changed(14, 0), Some(ExportError::Damaged("its format has no version")));
         assert_eq!(changed(15, 255), Some(ExportError::Damaged("its header is too long")));
         assert_eq!(changed(79, 2), Some(ExportError::Damaged("its header has unknown flags")));

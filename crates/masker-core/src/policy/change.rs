@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
-use crate::crypto::aead::Suite;
+use crate::{crypto::aead::Suite, validate::Validation};
 use masker_types::kind::EntityKind;
 
 /// A kind that two policies treat differently.
@@ -38,6 +38,10 @@ pub enum Effect {
     NewTokens(&'static str),
     /// Some known values get new tokens. The text says which.
     SomeNewTokens(&'static str),
+    /// Known values keep their tokens. Spellings tokenized before and after do not match.
+    OtherMatches,
+    /// Known values keep their tokens, but a value that fails this check is refused when it comes again.
+    Validated(Validation),
     /// Known values keep their tokens.
     SameTokens,
 }
@@ -56,8 +60,11 @@ impl Effect {
         };
         match (before.action, after.action) {
             (Action::Tokenize(old), Action::Tokenize(new)) => match Self::between_tokens(old, new) {
-                Effect::SameTokens if after.context_required && !before.context_required => {
+                Effect::SameTokens | Effect::OtherMatches if after.context_required && !before.context_required => {
                     Effect::SomeNewTokens("those tokenized without a context, which is now required")
+                }
+                Effect::SameTokens if old.validation != new.validation => {
+                    new.validation.map_or(Effect::SameTokens, Effect::Validated)
                 }
                 effect => effect,
             },
@@ -73,7 +80,7 @@ impl Effect {
         }
         match (old.scheme, new.scheme) {
             (Scheme::VaultDeterministic, Scheme::VaultDeterministic) if old.normalizer != new.normalizer => {
-                Effect::SomeNewTokens("those whose normal form changes")
+                Effect::OtherMatches
             }
             (Scheme::VaultDeterministic, Scheme::VaultDeterministic) => Effect::SameTokens,
             (Scheme::ReversibleAead(old), Scheme::ReversibleAead(new)) => Self::between_suites(old, new),
@@ -101,6 +108,12 @@ impl fmt::Display for Effect {
             Effect::OtherWithoutToken => f.write_str("values get no tokens, as before"),
             Effect::NewTokens(through) => write!(f, "known values get new tokens: {through}"),
             Effect::SomeNewTokens(which) => write!(f, "some known values get new tokens: {which}"),
+            Effect::OtherMatches => {
+                f.write_str("known values keep their tokens; spellings from before and after do not match")
+            }
+            Effect::Validated(validation) => {
+                write!(f, "known values keep their tokens; values that fail `{}` are refused", validation.name())
+            }
             Effect::SameTokens => f.write_str("known values keep their tokens"),
         }
     }

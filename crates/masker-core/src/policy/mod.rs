@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use change::{Effect, PolicyChange, changes};
 pub use set::{PolicySet, PolicySetError};
 
-use crate::{crypto::aead::Suite, normalize::Normalizer};
+use crate::{crypto::aead::Suite, normalize::Normalizer, validate::Validation};
 use masker_types::kind::{EntityKind, Kid};
 
 /// The treatment of each kind of value.
@@ -57,9 +57,11 @@ pub struct TokenizeRule {
     pub kid: Kid,
     /// The kind of token.
     pub scheme: Scheme,
-    /// The normalizer, which decides which spellings are the same value. It affects only vault tokens: a reversible
-    /// token seals the value as given, so two spellings have two tokens.
+    /// The normalizer, which decides which spellings match. It affects only vault tokens: reversible tokens of two
+    /// spellings have nothing in common.
     pub normalizer: Normalizer,
+    /// The check that a value must pass, if there is one.
+    pub validation: Option<Validation>,
 }
 
 /// The two kinds of token.
@@ -148,11 +150,11 @@ impl Policy {
     pub fn warnings(&self) -> Vec<String> {
         let warning = |(kind, rule): (&EntityKind, &EntityRule)| match rule.action {
             Action::Tokenize(TokenizeRule { scheme: Scheme::ReversibleAead(_), normalizer, .. })
-                if normalizer != Normalizer::Trim =>
+                if normalizer != Normalizer::Exact =>
             {
                 Some(format!(
-                    "policy `{}`: `normalize = \"{}\"` does not affect the tokens of {kind}: a reversible token seals \
-                     the value as given, so each spelling has its own token",
+                    "policy `{}`: `normalize = \"{}\"` does not affect the tokens of {kind}: reversible tokens do not \
+                     show which spellings match",
                     self.name,
                     normalizer.name()
                 ))

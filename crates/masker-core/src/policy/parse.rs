@@ -11,6 +11,7 @@ use super::{Action, EntityRule, Policy, PolicyCipher, Scheme, TokenizeRule};
 use crate::{
     document::{Document, DocumentError, Located, Section},
     normalize::Normalizer,
+    validate::Validation,
 };
 use masker_types::{
     kind::{EntityKind, Kid},
@@ -43,6 +44,12 @@ struct RuleSettings {
     context_required: Setting<bool>,
 }
 
+/// The settings that are allowed only in the section of a kind.
+struct KindSettings {
+    normalizer: Setting<Normalizer>,
+    validation: Setting<Validation>,
+}
+
 /// A setting as found. `Wrong` is a setting that was reported, so that it is not reported as missing too.
 #[derive(Clone, Copy)]
 enum Setting<T> {
@@ -71,11 +78,15 @@ impl<T: Copy> Setting<T> {
         }
     }
 
-    fn value_or(self, default: T) -> T {
+    fn value(self) -> Option<T> {
         match self {
-            Setting::Given(located) => located.value,
-            Setting::Absent | Setting::Wrong => default,
+            Setting::Given(located) => Some(located.value),
+            Setting::Absent | Setting::Wrong => None,
         }
+    }
+
+    fn value_or(self, default: T) -> T {
+        self.value().unwrap_or(default)
     }
 }
 
@@ -210,7 +221,7 @@ fn read_rule<'d>(
     defaults: &RuleSettings,
     missing: &mut MissingSettings<'d>,
 ) -> Option<EntityRule> {
-    let normalizer = read_normalizer(section);
+    let own_only = read_kind_settings(section);
     let action = section.choice(
         "action",
         &[("tokenize", ActionName::Tokenize), ("redact", ActionName::Redact), ("passthrough", ActionName::Passthrough)],
@@ -219,7 +230,7 @@ fn read_rule<'d>(
         return None;
     }
     let without_token = |action, done: &str| {
-        report_ineffective(section, own, normalizer, &format!("has no effect: {kind} is {done}, not tokenized"));
+        report_ineffective(section, own, &own_only, &format!("has no effect: {kind} is {done}, not tokenized"));
         Some(EntityRule { action, context_required: false })
     };
     match action.map_or(ActionName::Tokenize, |action| action.value) {
@@ -255,25 +266,35 @@ fn read_rule<'d>(
         }
     };
     let Setting::Given(kid) = kid else { return None };
-    let rule = TokenizeRule { kid: kid.value, scheme: scheme?, normalizer: normalizer.value_or(Normalizer::Trim) };
+    let rule = TokenizeRule {
+        kid: kid.value,
+        scheme: scheme?,
+        normalizer: own_only.normalizer.value_or(Normalizer::Exact),
+        validation: own_only.validation.value(),
+    };
     let context_required = own.context_required.or(defaults.context_required).value_or(false);
     Some(EntityRule { action: Action::Tokenize(rule), context_required })
 }
 
-fn read_normalizer(section: &Section<'_>) -> Setting<Normalizer> {
+fn read_kind_settings(section: &Section<'_>) -> KindSettings {
     let normalizer = section.choice("normalize", &Normalizer::ALL.map(|normalizer| (normalizer.name(), normalizer)));
-    Setting::read(section, "normalize", normalizer)
+    let validation = section.choice("validate", &Validation::ALL.map(|validation| (validation.name(), validation)));
+    KindSettings {
+        normalizer: Setting::read(section, "normalize", normalizer),
+        validation: Setting::read(section, "validate", validation),
+    }
 }
 
 /// Reports each setting of a kind that is not tokenized.
-fn report_ineffective(section: &Section<'_>, own: &RuleSettings, normalizer: Setting<Normalizer>, why: &str) {
+fn report_ineffective(section: &Section<'_>, own: &RuleSettings, own_only: &KindSettings, why: &str) {
     let settings = [
         ("kid", own.kid.line()),
         ("tokenization", own.tokenization.line()),
         ("cipher", own.cipher.line()),
         ("deterministic", own.deterministic.line()),
         ("context", own.context_required.line()),
-        ("normalize", normalizer.line()),
+        ("normalize", own_only.normalizer.line()),
+        ("validate", own_only.validation.line()),
     ];
     for (name, line) in settings {
         if let Some(line) = line {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Policy;
-use masker_types::{kind::Kid, quote::listed};
+use super::{Action, Policy, Scheme};
+use crate::normalize::Normalizer;
+use masker_types::{
+    kind::{EntityKind, Kid},
+    quote::listed,
+};
 
 /// A problem with a set of valid policies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +105,41 @@ impl PolicySet {
     pub fn kids(&self) -> impl Iterator<Item = (&str, Kid)> {
         self.iter().flat_map(|policy| policy.kids().map(|kid| (policy.name.as_str(), kid)))
     }
+
+    /// Returns the warnings of all policies, and those about their differences.
+    pub fn warnings(&self) -> Vec<String> {
+        self.iter().flat_map(Policy::warnings).chain(self.different_normalizers()).collect()
+    }
+
+    /// Returns a warning for each kind and key id whose vault tokens several policies match by different normalizers.
+    ///
+    /// These are not errors: equal values have one token under both, and only other spellings do not match.
+    pub fn different_normalizers(&self) -> Vec<String> {
+        let mut by_name: BTreeMap<(EntityKind, Kid), BTreeMap<Normalizer, Vec<&str>>> = BTreeMap::new();
+        for policy in self.iter() {
+            for (kind, rule) in &policy.entities {
+                if let Action::Tokenize(rule) = rule.action
+                    && rule.scheme == Scheme::VaultDeterministic
+                {
+                    let policies = by_name.entry((*kind, rule.kid)).or_default().entry(rule.normalizer).or_default();
+                    policies.push(&policy.name);
+                }
+            }
+        }
+        let different = by_name.into_iter().filter(|(_, normalizers)| normalizers.len() > 1);
+        let warning = |((kind, kid), normalizers): ((EntityKind, Kid), BTreeMap<Normalizer, Vec<&str>>)| {
+            let used = |(normalizer, policies): (Normalizer, Vec<&str>)| {
+                format!("`{}` in {}", normalizer.name(), listed(&policies))
+            };
+            let used: Vec<String> = normalizers.into_iter().map(used).collect();
+            format!(
+                "{kind} under {kid} has different normalizers: {}; spellings that were tokenized by different ones do not \
+                 match",
+                used.join(", ")
+            )
+        };
+        different.map(warning).collect()
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +181,30 @@ mod tests {
         );
         assert_eq!(PolicySet::build(vec![], None).unwrap_err(), [PolicySetError::Empty]);
         assert!(PolicySet::build(vec![policy("a")], Some("c")).is_err());
+    }
+
+    #[test]
+    fn warns_of_different_normalizers_for_one_kind_and_kid() {
+        let policy = |name: &str, kind: &str| {
+            let top = "version = 1\nkid = \"K\"\ntokenization = \"vault-deterministic\"";
+            (String::new(), Policy::parse(&format!("name = \"{name}\"\n{top}\n[entities.{kind}\n")).unwrap())
+        };
+        let set = |policies: Vec<(String, Policy)>| PolicySet::build(policies, None).unwrap().warnings();
+        let trim = || policy("a", "A]\nnormalize = \"trim\"");
+        assert_eq!(
+            set(vec![trim(), policy("b", "A]\nnormalize = \"digits\""), policy("c", "A]\nnormalize = \"trim\"")]),
+            ["A under K has different normalizers: `trim` in `a` and `c`, `digits` in `b`; spellings that were \
+                 tokenized by different ones do not match"]
+        );
+        for other in [
+            "A]\nnormalize = \"trim\"",
+            "B]",
+            "A]\nkid = \"K2\"",
+            "A]\ntokenization = \"reversible-aead\"",
+            "A]\naction = \"redact\"",
+        ] {
+            assert_eq!(set(vec![trim(), policy("b", other)]), Vec::<String>::new(), "{other}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn rule(policy: &Policy, kind: &str) -> EntityRule {
 }
 
 fn tokenize(kid: &str, scheme: Scheme, normalizer: Normalizer) -> Action {
-    Action::Tokenize(TokenizeRule { kid: Kid::parse(kid).unwrap(), scheme, normalizer })
+    Action::Tokenize(TokenizeRule { kid: Kid::parse(kid).unwrap(), scheme, normalizer, validation: None })
 }
 
 /// Parses a policy with the given lines at the top, from line 3, and the given entities after them.
@@ -66,7 +66,7 @@ fn settings_of_a_kind_override_those_at_the_top() {
     assert_eq!(rule(&policy, "SSN"), EntityRule { action: ssn, context_required: true });
     assert_eq!(rule(&policy, "NOTE"), EntityRule { action: Action::Redact, context_required: false });
     assert_eq!(rule(&policy, "CITY"), EntityRule { action: Action::Passthrough, context_required: false });
-    let card = tokenize("K_PAYMENTS", Scheme::ReversibleAead(Suite::XChaCha20Poly1305Random), Normalizer::Trim);
+    let card = tokenize("K_PAYMENTS", Scheme::ReversibleAead(Suite::XChaCha20Poly1305Random), Normalizer::Exact);
     assert_eq!(rule(&policy, "CARD"), EntityRule { action: card, context_required: false });
     assert!(policy.rule("phone").is_none() && policy.rule("FAX").is_none());
     let kids: Vec<String> = policy.kids().map(|kid| kid.to_string()).collect();
@@ -83,6 +83,19 @@ fn a_context_required_at_the_top_is_required_for_each_tokenized_kind() {
 }
 
 #[test]
+fn a_check_is_off_by_default() {
+    let top = "kid = \"K\"\ntokenization = \"reversible-aead\"";
+    let checks = |text: &str| match rule(&parse(top, text).unwrap(), "A").action {
+        Action::Tokenize(rule) => rule.validation,
+        Action::Redact | Action::Passthrough => None,
+    };
+    assert_eq!(checks("[entities.A]\n"), None);
+    for validation in Validation::ALL {
+        assert_eq!(checks(&format!("[entities.A]\nvalidate = \"{}\"\n", validation.name())), Some(validation));
+    }
+}
+
+#[test]
 fn a_cipher_and_a_nonce_select_a_suite() {
     for (cipher, deterministic, suite) in [
         ("aes-256-gcm", true, Suite::Xaes256Gcm),
@@ -94,12 +107,12 @@ fn a_cipher_and_a_nonce_select_a_suite() {
             "kid = \"K\"\ntokenization = \"reversible-aead\"\ncipher = \"{cipher}\"\ndeterministic = {deterministic}"
         );
         let policy = parse(&top, "[entities.A]\n").unwrap();
-        assert_eq!(rule(&policy, "A").action, tokenize("K", Scheme::ReversibleAead(suite), Normalizer::Trim));
+        assert_eq!(rule(&policy, "A").action, tokenize("K", Scheme::ReversibleAead(suite), Normalizer::Exact));
         assert_eq!((PolicyCipher::of(suite).name(), suite.is_deterministic()), (cipher, deterministic));
     }
     let policy = parse("kid = \"K\"\ntokenization = \"reversible-aead\"", "[entities.A]\n").unwrap();
     let by_default = Scheme::ReversibleAead(Suite::Xaes256Gcm);
-    assert_eq!(rule(&policy, "A").action, tokenize("K", by_default, Normalizer::Trim));
+    assert_eq!(rule(&policy, "A").action, tokenize("K", by_default, Normalizer::Exact));
 }
 
 #[test]
@@ -117,6 +130,7 @@ normalize = "fone"
 context = true
 action = "hide"
 normalise = "digits"
+validate = "lun"
 
 [entities.CARD]
 tokenization = "vault-deterministic"
@@ -132,6 +146,7 @@ deterministic = false
 action = "redact"
 kid = "K_X"
 normalize = "trim"
+validate = "luhn"
 
 [entitie.X]
 "#;
@@ -148,13 +163,15 @@ normalize = "trim"
             (11, "`context` in [entities.SSN] must be a string"),
             (12, "`action` cannot be `hide`"),
             (13, "did you mean `normalize`?"),
-            (17, "`cipher` cannot be `rot13`"),
-            (18, "`deterministic` in [entities.CARD] must be true or false"),
-            (22, "`cipher` is for `tokenization = \"reversible-aead\"`"),
-            (23, "`deterministic` is for"),
-            (27, "`kid` has no effect: NOTE is redacted"),
-            (28, "`normalize` has no effect"),
-            (30, "did you mean `entities`?"),
+            (14, "`validate` cannot be `lun`: did you mean `luhn`?"),
+            (18, "`cipher` cannot be `rot13`"),
+            (19, "`deterministic` in [entities.CARD] must be true or false"),
+            (23, "`cipher` is for `tokenization = \"reversible-aead\"`"),
+            (24, "`deterministic` is for"),
+            (28, "`kid` has no effect: NOTE is redacted"),
+            (29, "`normalize` has no effect"),
+            (30, "`validate` has no effect: NOTE is redacted"),
+            (32, "did you mean `entities`?"),
         ],
     );
 }
@@ -203,7 +220,7 @@ fn checks_the_names_of_policies() {
 #[test]
 fn warns_of_normalizers_for_reversible_tokens() {
     let top = "kid = \"K\"\ntokenization = \"reversible-aead\"";
-    let policy = parse(top, "[entities.A]\nnormalize = \"digits\"\n[entities.B]\nnormalize = \"trim\"\n").unwrap();
+    let policy = parse(top, "[entities.A]\nnormalize = \"digits\"\n[entities.B]\nnormalize = \"exact\"\n").unwrap();
     let warnings = policy.warnings();
     assert!(
         matches!(&warnings[..], [one] if one.contains("policy `p`") && one.contains("tokens of A")),
@@ -214,9 +231,9 @@ fn warns_of_normalizers_for_reversible_tokens() {
 #[test]
 fn the_shipped_policies_are_valid() {
     let shipped = [
-        ("healthcare-default", include_str!("../../../../policies/healthcare-default.toml"), 17),
+        ("healthcare-default", include_str!("../../../../policies/healthcare-default.toml"), 20),
         ("payments", include_str!("../../../../policies/payments.toml"), 11),
-        ("stateless", include_str!("../../../../policies/stateless.toml"), 17),
+        ("stateless", include_str!("../../../../policies/stateless.toml"), 20),
     ];
     for (name, text, kinds) in shipped {
         let policy = Policy::parse(text).unwrap();
@@ -252,9 +269,12 @@ fn reports_whether_known_values_get_new_tokens() {
     for (before, after) in [("", "kid = \"K2\""), ("", aead), (aead, random), (random, aead), (aead, chacha)] {
         assert!(matches!(effect(before, after), Some(Effect::NewTokens(_))), "{before} to {after}");
     }
-    for (before, after) in [(digits, phone), (optional, required)] {
-        assert!(matches!(effect(before, after), Some(Effect::SomeNewTokens(_))), "{before} to {after}");
-    }
+    assert!(matches!(effect(optional, required), Some(Effect::SomeNewTokens(_))));
+    assert_eq!(effect(digits, phone), Some(Effect::OtherMatches));
+    let (luhn, ssn) = ("validate = \"luhn\"", "validate = \"ssn\"");
+    assert_eq!(effect("", luhn), Some(Effect::Validated(Validation::Luhn)));
+    assert_eq!(effect(luhn, ssn), Some(Effect::Validated(Validation::Ssn)));
+    assert_eq!(effect(luhn, ""), Some(Effect::SameTokens));
     for (before, after) in [(aead, aead_digits), (required, optional)] {
         assert_eq!(effect(before, after), Some(Effect::SameTokens), "{before} to {after}");
     }

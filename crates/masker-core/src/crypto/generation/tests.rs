@@ -27,6 +27,21 @@ fn generation(number: u8, mode: Mode) -> GenerationKeys {
     GenerationKeys::derive(kid("K_A"), &key, mode).unwrap()
 }
 
+fn binding(kind: EntityKind, minted_kid: Kid) -> RecordBinding {
+    RecordBinding {
+        kind,
+        minted_kid,
+        id: TokenId::from_bytes([1; 20]),
+        minted_at_ms: 1_800_000_000_000,
+        value_index: Some(Index::from_bytes([2; 20])),
+        form_index: Some(Index::from_bytes([3; 20])),
+    }
+}
+
+fn payload(text: &str) -> RecordPayload<'_> {
+    RecordPayload { context: Context::EMPTY, value: value(text), normalizer: Normalizer::Exact, form: None }
+}
+
 /// Creates a body from bytes that the test changes.
 fn body(bytes: &[u8]) -> Option<AeadBody> {
     AeadBody::from_bytes(bytes.into())
@@ -43,11 +58,6 @@ fn fingerprints_are_16_lower_case_hex_digits() {
     for bad in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), "432a0c7614d2cfe ", "432A0C7614D2CFEC"] {
         assert_eq!(Fingerprint::parse(bad), None, "{bad:?}");
     }
-}
-
-#[test]
-fn debug_hides_ids() {
-    assert_eq!(format!("{:?}", TokenId::from_bytes([7; 16])), "TokenId(…)");
 }
 
 /// Changes every bit of the body and truncates it at every length, for every suite; then changes every bit of the kind
@@ -122,17 +132,19 @@ fn tokens_are_bound_to_key_id_generation_and_mode() {
         .collect();
     assert!(other_keys.len() > 8);
     let (kind, context) = (kind("NAME"), context(""));
-    let id = keys.token_id(kind, context, "n");
+    let index = keys.value_index(kind, context, value("v"));
+    let form_index = keys.form_index(Normalizer::Trim, kind, context, "v");
+    let binding = binding(kind, keys.kid());
     for other in other_keys {
         for suite in Suite::ALL {
             let token = keys.mint(suite, kind, context, value("v"), &mut rng);
             assert!(other.open(kind, context, &token).is_err(), "{suite:?} by {}", other.kid());
         }
-        assert_ne!(other.token_id(kind, context, "n"), id);
-        assert_ne!(other.alias_tag(id, id), keys.alias_tag(id, id));
-        let payload = RecordPayload { context, value: value("v"), normal: None };
-        let sealed = keys.seal_record(kind, keys.kid(), id, &payload, &mut rng);
-        assert!(other.open_record(kind, keys.kid(), id, &sealed.nonce, &sealed.ciphertext).is_err());
+        assert_ne!(other.value_index(kind, context, value("v")), index);
+        assert_ne!(other.form_index(Normalizer::Trim, kind, context, "v"), form_index);
+        assert_ne!(other.index_tag(IndexName::Value, index, b""), keys.index_tag(IndexName::Value, index, b""));
+        let sealed = keys.seal_record(&binding, &payload("v"), &mut rng);
+        assert!(other.open_record(&binding, &sealed.nonce, &sealed.ciphertext).is_err());
     }
 }
 
@@ -220,53 +232,67 @@ fn opens_the_shortest_and_longest_values() {
 fn rejects_every_changed_record() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(5);
-    let (kind_a, kid_a) = (kind("PHONE"), kid("K_OTHER"));
-    let id = keys.token_id(kind_a, context("ctx"), "+14155552671");
-    let payload =
-        RecordPayload { context: context("ctx"), value: value("(415) 555-2671"), normal: Value::new("+14155552671") };
-    let sealed = keys.seal_record(kind_a, kid_a, id, &payload, &mut rng);
-    let open = |kind, kid, id, nonce: &[u8; 24], ciphertext: &[u8]| keys.open_record(kind, kid, id, nonce, ciphertext);
+    let own = binding(kind("PHONE"), kid("K_OTHER"));
+    let payload = RecordPayload {
+        context: context("ctx"),
+        value: value("(415) 555-2671"),
+        normalizer: Normalizer::Phone,
+        form: Value::new("4155552671"),
+    };
+    let sealed = keys.seal_record(&own, &payload, &mut rng);
+    let open = |nonce: &[u8; 24], ciphertext: &[u8]| keys.open_record(&own, nonce, ciphertext);
 
-    let opened = open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext).expect("the record is unchanged");
+    let opened = open(&sealed.nonce, &sealed.ciphertext).expect("the record is unchanged");
     assert!(opened.payload() == payload);
-    assert_eq!((opened.context(), opened.value(), opened.normal()), ("ctx", "(415) 555-2671", "+14155552671"));
+    assert_eq!((opened.context(), opened.value(), opened.form()), ("ctx", "(415) 555-2671", "4155552671"));
 
     for bit in 0..24 * 8 {
         let mut nonce = sealed.nonce;
         nonce[bit / 8] ^= 1 << (bit % 8);
-        assert!(open(kind_a, kid_a, id, &nonce, &sealed.ciphertext).is_err(), "nonce bit {bit}");
+        assert!(open(&nonce, &sealed.ciphertext).is_err(), "nonce bit {bit}");
     }
     for bit in 0..sealed.ciphertext.len() * 8 {
         let mut ciphertext = sealed.ciphertext.clone();
         ciphertext[bit / 8] ^= 1 << (bit % 8);
-        assert!(open(kind_a, kid_a, id, &sealed.nonce, &ciphertext).is_err(), "ciphertext bit {bit}");
+        assert!(open(&sealed.nonce, &ciphertext).is_err(), "ciphertext bit {bit}");
     }
     for length in 0..sealed.ciphertext.len() {
-        assert!(open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext[..length]).is_err(), "cut to {length}");
-        assert!(open(kind_a, kid_a, id, &sealed.nonce, &sealed.ciphertext[length + 1..]).is_err(), "from {length}");
+        assert!(open(&sealed.nonce, &sealed.ciphertext[..length]).is_err(), "cut to {length}");
+        assert!(open(&sealed.nonce, &sealed.ciphertext[length + 1..]).is_err(), "from {length}");
     }
-    assert!(open(kind_a, kid_a, id, &sealed.nonce, &[&sealed.ciphertext[..], &[0]].concat()).is_err());
-    for bit in 0..128 {
-        let mut other = *id.as_bytes();
-        other[bit / 8] ^= 1 << (bit % 8);
-        assert!(open(kind_a, kid_a, TokenId::from_bytes(other), &sealed.nonce, &sealed.ciphertext).is_err());
+    assert!(open(&sealed.nonce, &[&sealed.ciphertext[..], &[0]].concat()).is_err());
+
+    let flipped = |bytes: &[u8; 20], bit: usize| {
+        let mut bytes = *bytes;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    let mut others = Vec::new();
+    for bit in 0..160 {
+        let index = |index: Option<Index>| index.map(|index| Index::from_bytes(flipped(index.as_bytes(), bit)));
+        others.push(RecordBinding { id: TokenId::from_bytes(flipped(own.id.as_bytes(), bit)), ..own });
+        others.push(RecordBinding { value_index: index(own.value_index), ..own });
+        others.push(RecordBinding { form_index: index(own.form_index), ..own });
     }
-    for other in changes_of_one_bit("PHONE").filter_map(|text| EntityKind::parse(&text)) {
-        assert!(open(other, kid_a, id, &sealed.nonce, &sealed.ciphertext).is_err(), "kind {other}");
+    others.extend((0..64).map(|bit| RecordBinding { minted_at_ms: own.minted_at_ms ^ (1 << bit), ..own }));
+    others.push(RecordBinding { value_index: None, ..own });
+    others.push(RecordBinding { form_index: None, ..own });
+    others.push(RecordBinding { value_index: own.form_index, form_index: own.value_index, ..own });
+    let kinds = changes_of_one_bit("PHONE").filter_map(|text| EntityKind::parse(&text));
+    others.extend(kinds.map(|kind| RecordBinding { kind, ..own }));
+    let kids = changes_of_one_bit("K_OTHER").filter_map(|text| Kid::parse(&text));
+    others.extend(kids.map(|minted_kid| RecordBinding { minted_kid, ..own }));
+    others.push(RecordBinding { kind: kind("PHONEK"), minted_kid: kid("OTHER"), ..own });
+    for other in others {
+        assert!(keys.open_record(&other, &sealed.nonce, &sealed.ciphertext).is_err(), "{other:?}");
     }
-    for other in changes_of_one_bit("K_OTHER").filter_map(|text| Kid::parse(&text)) {
-        assert!(open(kind_a, other, id, &sealed.nonce, &sealed.ciphertext).is_err(), "kid {other}");
-    }
-    assert!(open(kind("PHONEK"), kid("OTHER"), id, &sealed.nonce, &sealed.ciphertext).is_err());
 }
 
 #[test]
 fn sealing_a_record_twice_gives_different_bytes() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(6);
-    let payload = RecordPayload { context: Context::EMPTY, value: value("v"), normal: None };
-    let id = TokenId::from_bytes([1; 16]);
-    let mut seal = || keys.seal_record(kind("NAME"), kid("K_A"), id, &payload, &mut rng);
+    let mut seal = || keys.seal_record(&binding(kind("NAME"), kid("K_A")), &payload("v"), &mut rng);
     let (a, b) = (seal(), seal());
     assert!(a.nonce != b.nonce && a.ciphertext != b.ciphertext);
 }
@@ -277,28 +303,30 @@ fn a_token_does_not_open_as_a_record() {
     let keys = generation(0, Mode::Live);
     let mut rng = StdRng::seed_from_u64(7);
     let token = keys.mint(Suite::Xaes256Gcm, kind("NAME"), Context::EMPTY, value("v"), &mut rng);
-    let id = TokenId::from_bytes([0; 16]);
-    assert!(keys.open_record(kind("NAME"), kid("K_A"), id, &token.nonce(), &token.as_bytes()[29..]).is_err());
+    let binding = binding(kind("NAME"), kid("K_A"));
+    assert!(keys.open_record(&binding, &token.nonce(), &token.as_bytes()[29..]).is_err());
 }
 
 #[test]
-fn an_alias_tag_verifies_only_its_alias() {
+fn an_index_tag_verifies_only_its_row() {
     let keys = generation(0, Mode::Live);
-    let (index, target) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
-    let tag = keys.alias_tag(index, target);
-    assert!(keys.alias_verifies(index, target, &tag));
-    assert!(!keys.alias_verifies(target, index, &tag));
-    assert!(!generation(OLD, Mode::Live).alias_verifies(index, target, &tag));
-    for bit in 0..128 {
-        let flipped = |bytes: &[u8; 16]| {
-            let mut bytes = *bytes;
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            bytes
-        };
-        assert!(!keys.alias_verifies(index, target, &flipped(&tag)));
-        assert!(!keys.alias_verifies(TokenId::from_bytes(flipped(index.as_bytes())), target, &tag));
-        assert!(!keys.alias_verifies(index, TokenId::from_bytes(flipped(target.as_bytes())), &tag));
+    let (name, index, list) = (IndexName::Value, Index::from_bytes([1; 20]), [2; 40]);
+    let tag = keys.index_tag(name, index, &list);
+    assert!(keys.index_tag_verifies(name, index, &list, &tag));
+    assert!(!keys.index_tag_verifies(IndexName::Form, index, &list, &tag));
+    assert!(!keys.index_tag_verifies(name, index, &list[..20], &tag));
+    assert!(!generation(OLD, Mode::Live).index_tag_verifies(name, index, &list, &tag));
+    fn flip<const N: usize>(bytes: &[u8; N], bit: usize) -> [u8; N] {
+        let mut bytes = *bytes;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
     }
+    (0..128).for_each(|bit| assert!(!keys.index_tag_verifies(name, index, &list, &flip(&tag, bit)), "tag {bit}"));
+    (0..320).for_each(|bit| assert!(!keys.index_tag_verifies(name, index, &flip(&list, bit), &tag), "list {bit}"));
+    (0..160).for_each(|bit| {
+        let other = Index::from_bytes(flip(index.as_bytes(), bit));
+        assert!(!keys.index_tag_verifies(name, other, &list, &tag), "index {bit}");
+    });
 }
 
 /// Returns similar values, kinds and contexts, so that equal ones occur.
@@ -336,7 +364,13 @@ proptest! {
             prop_assert!(mint(suite, &a) == mint(suite, &a));
             prop_assert_eq!(mint(suite, &a) == mint(suite, &b), a == b);
         }
-        let id = |(k, c, v): &(String, String, String)| keys.token_id(kind(k), context(c), v);
-        prop_assert_eq!(id(&a) == id(&b), a == b);
+        let index = |(k, c, v): &(String, String, String)| keys.value_index(kind(k), context(c), value(v));
+        prop_assert_eq!(index(&a) == index(&b), a == b);
+        let form_index = |normalizer, (k, c, v): &(String, String, String)| {
+            keys.form_index(normalizer, kind(k), context(c), v)
+        };
+        prop_assert_eq!(form_index(Normalizer::Trim, &a) == form_index(Normalizer::Trim, &b), a == b);
+        prop_assert_ne!(form_index(Normalizer::Trim, &a), form_index(Normalizer::Casefold, &a));
+        prop_assert_ne!(form_index(Normalizer::Trim, &a), index(&a));
     }
 }

@@ -31,6 +31,15 @@ macro_rules! delegate_store {
             self.store.scan_after(space, after, limit)
         }
     };
+    (@ scan_prefixes) => {
+        fn scan_prefixes(
+            &self,
+            prefixes: Vec<$crate::RowKey>,
+            limit: usize,
+        ) -> $crate::StoreFuture<'_, Vec<Vec<($crate::RowKey, $crate::Row)>>> {
+            self.store.scan_prefixes(prefixes, limit)
+        }
+    };
     (@ count) => {
         fn count(&self, space: u8) -> $crate::StoreFuture<'_, u64> {
             self.store.count(space)
@@ -65,10 +74,13 @@ pub mod embedded;
 pub mod memory;
 pub mod record;
 pub mod row_cache;
+mod prefix_scan;
 mod rows;
 pub mod shared_reads;
 
 use std::{future::Future, pin::Pin};
+
+use prefix_scan::PrefixScan;
 
 pub use rows::{ApplyOutcome, CompactionSizes, Precondition, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck};
 
@@ -104,6 +116,23 @@ pub trait Store: Send + Sync + 'static {
     /// A scan of several pages returns rows once that exist all the time. Rows that are added or removed meanwhile may be
     /// returned or not.
     fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage>;
+
+    /// Returns, for each prefix, the rows whose keys begin with it and are longer: up to `limit`, in the order of their
+    /// keys.
+    fn scan_prefixes(&self, prefixes: Vec<RowKey>, limit: usize) -> StoreFuture<'_, Vec<Vec<(RowKey, Row)>>> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(prefixes.len());
+            for prefix in prefixes {
+                let space = prefix.space();
+                let mut scan = PrefixScan::new(prefix, limit);
+                while let Some((after, page_rows)) = scan.next_page() {
+                    scan.add(self.scan_after(space, Some(after), page_rows).await?);
+                }
+                found.push(scan.rows);
+            }
+            Ok(found)
+        })
+    }
 
     /// Counts the rows of a space, by reading their keys.
     fn count(&self, space: u8) -> StoreFuture<'_, u64>;

@@ -36,6 +36,11 @@ impl RowKey {
         &self.0
     }
 
+    /// Returns whether the key begins with the bytes of `prefix`.
+    pub fn begins_with(&self, prefix: &RowKey) -> bool {
+        self.0.starts_with(&prefix.0)
+    }
+
     /// Returns the space of the row: the first byte of its key.
     pub fn space(&self) -> u8 {
         self.0[0]

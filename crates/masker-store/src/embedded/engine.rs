@@ -19,7 +19,7 @@ use super::{
     scan_cursor::ScanCursor,
     witness::Witness,
 };
-use crate::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck};
+use crate::{ApplyOutcome, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck, prefix_scan::PrefixScan};
 
 /// How long a commit waits at most for a step of longer work that is due, or a step for a commit.
 const YIELD_MAX: Duration = Duration::from_millis(10);
@@ -74,7 +74,7 @@ impl Engine {
         let manifest = match catch_panic(|| database.manifest())??.as_deref().map(Manifest::decode) {
             None => None,
             Some(Ok(manifest)) => Some(manifest),
-            Some(Err(ManifestError::NewerVersion(version))) => return Err(EngineError::NewerVersion(version)),
+            Some(Err(ManifestError::OtherVersion(version))) => return Err(EngineError::OtherVersion(version)),
             Some(Err(ManifestError::Damaged)) => {
                 return Err(EngineError::Damaged("its manifest is not what was written"));
             }
@@ -166,6 +166,24 @@ impl Engine {
         limit: usize,
     ) -> Result<RowPage, EngineError> {
         self.with(|database| database.scan_after(space, after, limit))
+    }
+
+    /// Returns the rows whose keys begin with each prefix; see [`Store::scan_prefixes`](crate::Store::scan_prefixes).
+    pub(super) fn scan_prefixes(
+        &self,
+        prefixes: &[RowKey],
+        limit: usize,
+    ) -> Result<Vec<Vec<(RowKey, Row)>>, EngineError> {
+        self.with(|database| {
+            let scan = |prefix: &RowKey| {
+                let mut scan = PrefixScan::new(prefix.clone(), limit);
+                while let Some((after, page_rows)) = scan.next_page() {
+                    scan.add(database.scan_after(Some(prefix.space()), Some(&after), page_rows)?);
+                }
+                Ok(scan.rows)
+            };
+            prefixes.iter().map(scan).collect()
+        })
     }
 
     /// Counts the rows of a space.

@@ -20,9 +20,9 @@ pub enum EngineError {
     /// The files do not contain what was written.
     #[error("{0}")]
     Damaged(&'static str),
-    /// A later release wrote the manifest.
+    /// Another release wrote the manifest, in this format.
     #[error("the manifest has format {0}")]
-    NewerVersion(u8),
+    OtherVersion(u8),
     /// The engine's replacement of a weak write barrier is not linked into this program.
     #[error("the write barrier is not in force")]
     NoBarrier,

@@ -7,8 +7,19 @@ use masker_types::engine::EngineKind;
 use super::{database::EngineDriver, open_error::StoreOpenError, paths::VaultPaths};
 
 /// Returns the engine that created the vault in this directory, if there is a vault.
-pub fn engine_of(data_dir: &Path) -> Option<EngineKind> {
-    VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() }.existing_engine()
+///
+/// # Errors
+///
+/// [`StoreOpenError::SecondDatabase`] if there are databases of several engines.
+pub fn engine_of(data_dir: &Path) -> Result<Option<EngineKind>, StoreOpenError> {
+    let paths = VaultPaths { root: data_dir.to_owned(), kind: EngineKind::default() };
+    match paths.existing_engine().map(|kind| VaultPaths { kind, ..paths }) {
+        Some(paths) => match paths.second_database() {
+            Some(second) => Err(StoreOpenError::SecondDatabase { path: paths.root, first: paths.kind, second }),
+            None => Ok(Some(paths.kind)),
+        },
+        None => Ok(None),
+    }
 }
 
 /// Returns the driver of an engine among those that a program includes.

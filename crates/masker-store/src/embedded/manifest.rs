@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 /// The version of manifest and witness that this release writes, and the latest that it reads.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 const MARK: [u8; 8] = *b"MSKRBOOK";
 const BYTES: usize = 8 + 1 + 16 + 8 + 8 + 8 + 16 + 8;
@@ -77,8 +77,8 @@ pub struct Manifest {
 /// Why a manifest cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestError {
-    /// A later release wrote it.
-    NewerVersion(u8),
+    /// Another release wrote it, in this format.
+    OtherVersion(u8),
     /// It is not what was written.
     Damaged,
 }
@@ -127,7 +127,9 @@ impl Manifest {
             })
         };
         match bytes.split_first_chunk::<8>() {
-            Some((&MARK, [version, ..])) if *version > VERSION => Err(ManifestError::NewerVersion(*version)),
+            Some((&MARK, [version, ..])) if ![0, VERSION].contains(version) => {
+                Err(ManifestError::OtherVersion(*version))
+            }
             _ if bytes.len() != BYTES => Err(ManifestError::Damaged),
             _ => read().ok_or(ManifestError::Damaged),
         }
@@ -170,11 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_newer_version() {
-        let mut bytes = manifest().encode();
-        bytes[8] = VERSION + 1;
-        bytes.push(0);
-        assert_eq!(Manifest::decode(&bytes), Err(ManifestError::NewerVersion(VERSION + 1)));
+    fn names_another_version() {
+        for version in [VERSION - 1, VERSION + 1] {
+            let mut bytes = manifest().encode();
+            bytes[8] = version;
+            bytes.push(0);
+            assert_eq!(Manifest::decode(&bytes), Err(ManifestError::OtherVersion(version)));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use masker_types::engine::EngineKind;
 
 use super::{
     database::EngineDriver,
-    engine_lookup::find_driver,
+    engine_lookup::{engine_of, find_driver},
     open_error::StoreOpenError,
     options::StoreOptions,
     paths::{self, VaultPaths},
@@ -96,7 +96,7 @@ pub fn migrate(
 ) -> Result<Migrated, MigrateError> {
     let paths = VaultPaths { root: path.as_ref().to_owned(), kind: to };
     let path = || paths.root.clone();
-    let from = paths.existing_engine().ok_or_else(|| MigrateError::NoVault { path: path() })?;
+    let from = engine_of(&paths.root)?.ok_or_else(|| MigrateError::NoVault { path: path() })?;
     let driver = |kind| find_driver(engines, kind, &paths.root);
     let (from_driver, to_driver) = (driver(from)?, driver(to)?);
     let open = |engine| EmbeddedStore::open(&paths.root, StoreOptions { engine, cache_bytes, accept_loss: false });

@@ -17,7 +17,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -72,13 +72,21 @@ pub(super) fn open(
     if let Some(found) = found
         && found != paths.kind
         && !never_completed
-        && !matches!(witness, WitnessFile::NewerVersion(_))
+        && !matches!(witness, WitnessFile::OtherVersion(_))
     {
         return Err(StoreOpenError::OtherEngine { path: path(), found, configured: paths.kind });
     }
     let has_database = found.is_some();
-    match witness {
-        WitnessFile::NewerVersion(version) => Err(opening.newer(version)),
+    let second_database = paths.second_database().filter(|_| !never_completed);
+    let ambiguous = |second| StoreOpenError::SecondDatabase { path: path(), first: paths.kind, second };
+    if let Some(second) = second_database
+        && options.accept_loss
+    {
+        // What this database lacks may be in the other one.
+        return Err(ambiguous(second));
+    }
+    let opened = match witness {
+        WitnessFile::OtherVersion(version) => Err(opening.other_version(version)),
         WitnessFile::Witness(witness) if never_completed => opening.create(witness.vault_id()),
         WitnessFile::Witness(_) if !has_database => Err(opening.lost("its database is missing")),
         WitnessFile::Damaged if !has_database => {
@@ -91,6 +99,15 @@ pub(super) fn open(
         WitnessFile::Missing if has_database => Err(StoreOpenError::WitnessMissing { path: path() }),
         WitnessFile::Damaged => Err(StoreOpenError::WitnessDamaged { path: path() }),
         WitnessFile::Missing => opening.create(rand::random()),
+    };
+    let Some(second) = second_database else { return opened };
+    match opened {
+        Ok(opened) => {
+            tracing::warn!(vault = %paths.kind, other = %second, "there is a second database, which is not used");
+            Ok(opened)
+        }
+        Err(error) if error.offers_loss() => Err(ambiguous(second)),
+        Err(error) => Err(error),
     }
 }
 
@@ -115,15 +132,22 @@ impl OpenContext<'_> {
         self.first_commit(engine, Some(witness), None)
     }
 
-    /// Undoes or completes an interrupted compaction or migration; see [`super::compact`].
+    /// Undoes or completes an interrupted compaction or migration, but for the database that was replaced; see
+    /// [`super::compact`].
     fn finish_interrupted_move(&self) -> Result<(), StoreOpenError> {
-        let finishing = || self.io("finish an interrupted compaction or migration");
         let (current, old) = (self.paths.database(), self.paths.old_database());
         if !current.exists() {
-            paths::rename_durably(&old, &current).map_err(finishing())?;
+            let finishing = self.io("finish an interrupted compaction or migration");
+            paths::rename_durably(&old, &current).map_err(finishing)?;
         }
-        let others = self.paths.for_each_engine().flat_map(|paths| [paths.new_database(), paths.old_database()]);
-        let remnants: Vec<_> = others.filter(|folder| folder.exists()).collect();
+        self.remove_remnants(VaultPaths::new_database)
+    }
+
+    /// Removes what an interrupted compaction or migration has left under this name of each engine.
+    fn remove_remnants(&self, name: fn(&VaultPaths) -> PathBuf) -> Result<(), StoreOpenError> {
+        let finishing = || self.io("finish an interrupted compaction or migration");
+        let folders = self.paths.for_each_engine().map(|paths| name(&paths));
+        let remnants: Vec<_> = folders.filter(|folder| folder.exists()).collect();
         if !remnants.is_empty() {
             tracing::info!("a compaction or a migration was interrupted; removing its remnants");
             // The current name of the database must be durable before the others are removed.
@@ -267,6 +291,8 @@ impl OpenContext<'_> {
         witness: Option<Witness>,
         loss: Option<u64>,
     ) -> Result<OpenedStore, StoreOpenError> {
+        // Only now is it certain that the current database is the vault's.
+        self.remove_remnants(VaultPaths::old_database)?;
         let syncing = || self.io("make the files durable");
         let folder = self.paths.database();
         engine.sync().map_err(self.engine())?;
@@ -291,7 +317,7 @@ impl OpenContext<'_> {
     fn engine(&self) -> impl Fn(EngineError) -> StoreOpenError {
         |error| match error {
             damage if damage.is_damage() => self.damaged(&damage.to_string()),
-            EngineError::NewerVersion(version) => self.newer(version),
+            EngineError::OtherVersion(version) => self.other_version(version),
             EngineError::NoBarrier => StoreOpenError::NoBarrier { path: self.paths.root.clone() },
             EngineError::Io(source) => self.io("open the database")(source),
             EngineError::InDoubt(cause) => self.engine()(*cause),
@@ -299,8 +325,8 @@ impl OpenContext<'_> {
         }
     }
 
-    fn newer(&self, version: u8) -> StoreOpenError {
-        StoreOpenError::NewerVersion { path: self.paths.root.clone(), version, known: VERSION }
+    fn other_version(&self, version: u8) -> StoreOpenError {
+        StoreOpenError::OtherVersion { path: self.paths.root.clone(), version, known: VERSION }
     }
 
     fn damaged(&self, what: &str) -> StoreOpenError {

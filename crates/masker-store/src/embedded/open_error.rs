@@ -80,16 +80,29 @@ pub enum StoreOpenError {
         /// The engine that it was opened with.
         configured: EngineKind,
     },
-    /// A later release wrote the vault.
+    /// There are databases of several engines, and it is not certain which one has the vault's rows.
     #[error(
-        "the vault in {path} has format {version}, but this release of masker knows formats up to {known}; use a later release"
+        "{path} has two databases, {first:?} and {second:?}, but a vault has one; if you know which one it is, set `[vault] engine` to its name, which is checked, or move the other one out of the directory", first = .first.name(), second = .second.name()
     )]
-    NewerVersion {
+    SecondDatabase {
+        /// The directory.
+        path: PathBuf,
+        /// The engine of one of them.
+        first: EngineKind,
+        /// The engine of the other one.
+        second: EngineKind,
+    },
+    /// Another release wrote the vault.
+    #[error(
+        "the vault in {path} has format {version}, but this release of masker reads format {known}; {}",
+        if version > known { "use a later release" } else { "use the build that wrote it, or another data directory" }
+    )]
+    OtherVersion {
         /// The directory.
         path: PathBuf,
         /// The format of the vault.
         version: u8,
-        /// The latest format that this release knows.
+        /// The format that this release reads.
         known: u8,
     },
     /// There is a database, but no witness.
@@ -162,6 +175,31 @@ pub enum StoreOpenError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+impl StoreOpenError {
+    /// Returns whether the message offers to accept a loss.
+    pub(super) fn offers_loss(&self) -> bool {
+        match self {
+            StoreOpenError::WitnessMissing { .. }
+            | StoreOpenError::WitnessDamaged { .. }
+            | StoreOpenError::WitnessOfAnotherVault { .. }
+            | StoreOpenError::BehindWitness { .. }
+            | StoreOpenError::Superseded { .. } => true,
+            StoreOpenError::Damaged { can_continue, .. } => *can_continue,
+            StoreOpenError::Directory { .. }
+            | StoreOpenError::Exposed { .. }
+            | StoreOpenError::Owner { .. }
+            | StoreOpenError::Foreign { .. }
+            | StoreOpenError::EngineNotBuilt { .. }
+            | StoreOpenError::Locked { .. }
+            | StoreOpenError::OtherEngine { .. }
+            | StoreOpenError::SecondDatabase { .. }
+            | StoreOpenError::OtherVersion { .. }
+            | StoreOpenError::Io { .. }
+            | StoreOpenError::NoBarrier { .. } => false,
+        }
+    }
 }
 
 impl From<StoreOpenError> for StoreError {

@@ -60,6 +60,14 @@ impl VaultPaths {
         current.or_else(|| all().find(|paths| paths.old_database().exists())).map(|paths| paths.kind)
     }
 
+    /// Returns the engine of a database beside this one. No compaction or migration leaves two, not even one that was
+    /// interrupted.
+    pub(super) fn second_database(&self) -> Option<EngineKind> {
+        let others = self.for_each_engine().filter(|paths| paths.kind != self.kind);
+        let mut second = others.filter(|paths| paths.database().exists() && self.database().exists());
+        second.next().map(|paths| paths.kind)
+    }
+
     /// Returns the path of the copy that recovery is tried on.
     pub(super) fn recovery_copy(&self) -> PathBuf {
         self.root.join("rehearsal")

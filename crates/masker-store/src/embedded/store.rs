@@ -145,6 +145,10 @@ impl Store for EmbeddedStore {
         self.run(move |engine| engine.scan_after(Some(space), after.as_ref(), limit))
     }
 
+    fn scan_prefixes(&self, prefixes: Vec<RowKey>, limit: usize) -> StoreFuture<'_, Vec<Vec<(RowKey, Row)>>> {
+        self.run(move |engine| engine.scan_prefixes(&prefixes, limit))
+    }
+
     fn count(&self, space: u8) -> StoreFuture<'_, u64> {
         self.run(move |engine| engine.count(space))
     }

@@ -44,7 +44,7 @@ pub(super) enum WitnessFile {
     Witness(Witness),
     Missing,
     Damaged,
-    NewerVersion(u8),
+    OtherVersion(u8),
 }
 
 impl Witness {
@@ -71,8 +71,8 @@ impl Witness {
             Err(error) => return Err(error),
         };
         let Some((mark, [version, rest @ ..])) = bytes.split_first_chunk() else { return Ok(WitnessFile::Damaged) };
-        if mark == MARK && *version > VERSION {
-            return Ok(WitnessFile::NewerVersion(*version));
+        if mark == MARK && ![0, VERSION].contains(version) {
+            return Ok(WitnessFile::OtherVersion(*version));
         }
         let Some((vault_id, _)) = rest.split_first_chunk::<16>() else { return Ok(WitnessFile::Damaged) };
         if bytes.len() != BYTES || bytes[..40] != header(vault_id) {
@@ -205,7 +205,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, &flipped).unwrap();
             assert!(
-                matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged | WitnessFile::NewerVersion(_)),
+                matches!(Witness::open(&path).unwrap(), WitnessFile::Damaged | WitnessFile::OtherVersion(_)),
                 "bit {bit}"
             );
         }
@@ -217,6 +217,6 @@ mod tests {
         newer[15] = VERSION + 1;
         newer.truncate(100);
         std::fs::write(&path, &newer).unwrap();
-        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::NewerVersion(version) if version == VERSION + 1));
+        assert!(matches!(Witness::open(&path).unwrap(), WitnessFile::OtherVersion(version) if version == VERSION + 1));
     }
 }

@@ -17,16 +17,16 @@ pub struct GenerationRow {
     pub last_used_ms: u64,
     /// Records sealed under it.
     pub records: u64,
-    /// Aliases under it.
-    pub aliases: u64,
+    /// Index rows under it.
+    pub index_rows: u64,
     /// When a full pass over the vault found nothing that needs it, unless something has needed it since.
     pub proven_at_ms: Option<u64>,
 }
 
 impl GenerationRow {
-    /// Returns whether a record or an alias is under it.
+    /// Returns whether a record or an index row is under it.
     pub fn is_needed(&self) -> bool {
-        self.records > 0 || self.aliases > 0
+        self.records > 0 || self.index_rows > 0
     }
 
     /// Creates the row of a generation that is first seen now.
@@ -36,7 +36,7 @@ impl GenerationRow {
             old_since_ms: None,
             last_used_ms: 0,
             records: 0,
-            aliases: 0,
+            index_rows: 0,
             proven_at_ms: None,
         }
     }
@@ -51,7 +51,7 @@ impl GenerationRow {
         }
         row.integer(self.last_used_ms);
         row.integer(self.records);
-        row.integer(self.aliases);
+        row.integer(self.index_rows);
         if let Some(proven_at_ms) = self.proven_at_ms {
             row.integer(proven_at_ms);
         }
@@ -71,7 +71,7 @@ impl GenerationRow {
             old_since_ms: is_old.then(|| row.integer()).transpose()?,
             last_used_ms: row.integer()?,
             records: row.integer()?,
-            aliases: row.integer()?,
+            index_rows: row.integer()?,
             proven_at_ms: is_proven.then(|| row.integer()).transpose()?,
         };
         row.finish()?;

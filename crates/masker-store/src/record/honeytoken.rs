@@ -18,7 +18,7 @@ pub struct HoneytokenRow {
     /// Whether the token carries its value.
     pub carries_value: bool,
     /// Identifies the token: its id, or the first bytes of its nonce if it carries its value.
-    pub tag: [u8; 16],
+    pub tag: [u8; 20],
     /// The kind in the token.
     pub kind: EntityKind,
     /// The key id in the token.

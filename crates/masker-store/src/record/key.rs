@@ -45,28 +45,36 @@ pub enum RowKeyError {
 ///
 /// | space | rest of the key |
 /// |---|---|
-/// | `r` record | id (16) |
-/// | `a` alias | index (16) |
+/// | `r` record | id (20) |
+/// | `v` value index | index (20) |
+/// | `f` form index | index (20) |
+/// | `n` normalizers | length of the kind (1), kind, sealing kid |
+/// | `w` moves of a kid | kid |
 /// | `g` generation | fingerprint (8), kid |
 /// | `u` usage | length of the kind (1), kind, minted kid |
 /// | `d` uses | fingerprint (8), kid |
 /// | `o` rotation | id (16) |
 /// | `p` mapping | length of the kind (1), kind, name of the policy |
-/// | `m` format | nothing |
 /// | `m` span | `span` |
 /// | `m` count of tombstones | `tombstones` |
 /// | `m` head of the audit log | `audit` |
-/// | `t` tombstone | id (16) |
+/// | `t` tombstone | id (20) |
 /// | `k` API key | id (16) |
 /// | `s` session | id (16) |
-/// | `e` token of a session | id of the session (16), tag of the token (16) |
+/// | `e` token of a session | id of the session (16), tag of the token (20) |
 /// | `h` honeytoken | id (16) |
 #[derive(Clone, PartialEq, Eq)]
 pub enum RowName {
     /// A [`super::Record`], by the id of its token.
-    Record([u8; 16]),
-    /// An [`super::Alias`], by its index.
-    Alias([u8; 16]),
+    Record([u8; 20]),
+    /// An [`super::IndexRow`] of ids, by the index of a value.
+    ValueIndex([u8; 20]),
+    /// An [`super::IndexRow`] of match parts, by the index of a form.
+    FormIndex([u8; 20]),
+    /// A [`super::NormalizersRow`], by kind and sealing kid.
+    Normalizers(EntityKind, Kid),
+    /// A [`super::KidMovesRow`], by the kid that records were moved from.
+    KidMoves(Kid),
     /// A [`super::GenerationRow`], by kid and fingerprint.
     Generation(Kid, [u8; 8]),
     /// A [`super::UsageRow`], by kind and minted kid.
@@ -77,14 +85,12 @@ pub enum RowName {
     Uses(Kid, [u8; 8]),
     /// A [`super::RotationRow`], by its id.
     Rotation([u8; 16]),
-    /// The [`super::FormatRow`].
-    Format,
     /// The [`super::SpanRow`].
     Span,
     /// The [`super::TombstoneCountRow`].
     Tombstones,
     /// A [`super::TombstoneRow`], by the id of the token whose record was erased.
-    Tombstone([u8; 16]),
+    Tombstone([u8; 20]),
     /// The [`super::AuditHeadRow`].
     AuditHead,
     /// An [`super::ApiKeyRow`], by the key's id.
@@ -92,7 +98,7 @@ pub enum RowName {
     /// A [`super::SessionRow`], by its id.
     Session([u8; 16]),
     /// A [`super::SessionTokenRow`], by the session's id and the token's tag.
-    SessionToken([u8; 16], [u8; 16]),
+    SessionToken([u8; 16], [u8; 20]),
     /// A [`super::HoneytokenRow`], by its id.
     Honeytoken([u8; 16]),
 }
@@ -100,8 +106,14 @@ pub enum RowName {
 impl RowName {
     /// The space of records.
     pub const RECORDS: u8 = b'r';
-    /// The space of aliases.
-    pub const ALIASES: u8 = b'a';
+    /// The space of value indexes.
+    pub const VALUE_INDEXES: u8 = b'v';
+    /// The space of form indexes.
+    pub const FORM_INDEXES: u8 = b'f';
+    /// The space of remembered normalizers.
+    pub const NORMALIZERS: u8 = b'n';
+    /// The space of moves of kids.
+    pub const KID_MOVES: u8 = b'w';
     /// The space of key generations.
     pub const GENERATIONS: u8 = b'g';
     /// The space of usage counts.
@@ -113,7 +125,7 @@ impl RowName {
     /// The space of rotations.
     pub const ROTATIONS: u8 = b'o';
     /// The space of the rows about the vault as a whole.
-    pub const FORMAT: u8 = b'm';
+    pub const WHOLE: u8 = b'm';
     /// The space of tombstones.
     pub const TOMBSTONES: u8 = b't';
     /// The space of API keys.
@@ -135,7 +147,12 @@ impl RowName {
         let rest = &bytes[1..];
         let name = match bytes[0] {
             Self::RECORDS => rest.try_into().ok().map(RowName::Record),
-            Self::ALIASES => rest.try_into().ok().map(RowName::Alias),
+            Self::VALUE_INDEXES => rest.try_into().ok().map(RowName::ValueIndex),
+            Self::FORM_INDEXES => rest.try_into().ok().map(RowName::FormIndex),
+            Self::NORMALIZERS => {
+                split_kind(rest).and_then(|(kind, kid)| Some(RowName::Normalizers(kind, Kid::parse(kid)?)))
+            }
+            Self::KID_MOVES => text(rest).and_then(Kid::parse).map(RowName::KidMoves),
             Self::GENERATIONS => {
                 split_fingerprint(rest).map(|(kid, fingerprint)| RowName::Generation(kid, fingerprint))
             }
@@ -145,10 +162,9 @@ impl RowName {
                 .filter(|(_, policy)| (1..=POLICY_NAME_BYTES_MAX).contains(&policy.len()))
                 .map(|(kind, policy)| RowName::Mapping(policy.to_owned(), kind)),
             Self::ROTATIONS => rest.try_into().ok().map(RowName::Rotation),
-            Self::FORMAT if rest.is_empty() => Some(RowName::Format),
-            Self::FORMAT if rest == SPAN => Some(RowName::Span),
-            Self::FORMAT if rest == AUDIT_HEAD => Some(RowName::AuditHead),
-            Self::FORMAT => (rest == TOMBSTONES).then_some(RowName::Tombstones),
+            Self::WHOLE if rest == SPAN => Some(RowName::Span),
+            Self::WHOLE if rest == AUDIT_HEAD => Some(RowName::AuditHead),
+            Self::WHOLE => (rest == TOMBSTONES).then_some(RowName::Tombstones),
             Self::TOMBSTONES => rest.try_into().ok().map(RowName::Tombstone),
             Self::API_KEYS => rest.try_into().ok().map(RowName::ApiKey),
             Self::SESSIONS => rest.try_into().ok().map(RowName::Session),
@@ -169,7 +185,7 @@ fn split_fingerprint(bytes: &[u8]) -> Option<(Kid, [u8; 8])> {
     Some((Kid::parse(text(kid)?)?, *fingerprint))
 }
 
-fn split_session(bytes: &[u8]) -> Option<([u8; 16], [u8; 16])> {
+fn split_session(bytes: &[u8]) -> Option<([u8; 16], [u8; 20])> {
     let (session, tag) = bytes.split_first_chunk()?;
     Some((*session, tag.try_into().ok()?))
 }
@@ -183,13 +199,34 @@ fn split_kind(bytes: &[u8]) -> Option<(EntityKind, &str)> {
 // The bounds asserted above, and those of the callers, keep the keys within `RowKey::BYTES_MAX`.
 impl RowKey {
     /// Returns the key of the record with this id.
-    pub fn record(id: &[u8; 16]) -> Self {
+    pub fn record(id: &[u8; 20]) -> Self {
         Self::of_parts(RowName::RECORDS, &[id])
     }
 
-    /// Returns the key of the alias with this index.
-    pub fn alias(index: &[u8; 16]) -> Self {
-        Self::of_parts(RowName::ALIASES, &[index])
+    /// Returns the beginning of the keys of all records with this match part. It is no row's key.
+    pub fn records_with(match_part: &[u8; 10]) -> Self {
+        Self::of_parts(RowName::RECORDS, &[match_part])
+    }
+
+    /// Returns the key of the row with this index of a value.
+    pub fn value_index(index: &[u8; 20]) -> Self {
+        Self::of_parts(RowName::VALUE_INDEXES, &[index])
+    }
+
+    /// Returns the key of the row with this index of a form.
+    pub fn form_index(index: &[u8; 20]) -> Self {
+        Self::of_parts(RowName::FORM_INDEXES, &[index])
+    }
+
+    /// Returns the key of the normalizers of a kind under a sealing kid.
+    pub fn normalizers(kind: EntityKind, sealing_kid: Kid) -> Self {
+        let kind = kind.as_str().as_bytes();
+        Self::of_parts(RowName::NORMALIZERS, &[&[kind.len() as u8], kind, sealing_kid.as_str().as_bytes()])
+    }
+
+    /// Returns the key of the moves of a kid.
+    pub fn kid_moves(source: Kid) -> Self {
+        Self::of_parts(RowName::KID_MOVES, &[source.as_str().as_bytes()])
     }
 
     /// Returns the key of a generation's row.
@@ -226,34 +263,29 @@ impl RowKey {
         Self::of_parts(RowName::ROTATIONS, &[id])
     }
 
-    /// Returns the key of the format row.
-    pub fn format() -> Self {
-        Self::of_parts(RowName::FORMAT, &[])
-    }
-
     /// Returns the key of the span.
     pub fn span() -> Self {
-        Self::of_parts(RowName::FORMAT, &[SPAN])
+        Self::of_parts(RowName::WHOLE, &[SPAN])
     }
 
     /// Returns a key that no row has. Caches do not remember missing rows, so reading it reaches the store.
     pub fn never_written() -> Self {
-        Self::of_parts(RowName::FORMAT, &[NEVER_WRITTEN])
+        Self::of_parts(RowName::WHOLE, &[NEVER_WRITTEN])
     }
 
     /// Returns the key of the count of tombstones.
     pub fn tombstones() -> Self {
-        Self::of_parts(RowName::FORMAT, &[TOMBSTONES])
+        Self::of_parts(RowName::WHOLE, &[TOMBSTONES])
     }
 
     /// Returns the key of the tombstone of the record with this id.
-    pub fn tombstone(id: &[u8; 16]) -> Self {
+    pub fn tombstone(id: &[u8; 20]) -> Self {
         Self::of_parts(RowName::TOMBSTONES, &[id])
     }
 
     /// Returns the key of the audit log's head.
     pub fn audit_head() -> Self {
-        Self::of_parts(RowName::FORMAT, &[AUDIT_HEAD])
+        Self::of_parts(RowName::WHOLE, &[AUDIT_HEAD])
     }
 
     /// Returns the key of the row about an API key.
@@ -267,7 +299,7 @@ impl RowKey {
     }
 
     /// Returns the key of the row about a token of a session.
-    pub fn session_token(session: &[u8; 16], tag: &[u8; 16]) -> Self {
+    pub fn session_token(session: &[u8; 16], tag: &[u8; 20]) -> Self {
         Self::of_parts(RowName::SESSION_TOKENS, &[session, tag])
     }
 

@@ -1,12 +1,10 @@
 //! What all layouts share: their version, decoding errors, and the rules of labels.
 
 use masker_types::limits::LABEL_BYTES_MAX;
+pub use masker_types::limits::NORMALIZER_BYTES_MAX;
 
 /// The version of the layouts that this release writes, and the latest that it reads.
 pub const LAYOUT_VERSION: u8 = 1;
-
-/// Longest name of a normalizer, in bytes. It is ASCII.
-pub const NORMALIZER_BYTES_MAX: usize = 32;
 
 /// Longest document of an API key, in bytes.
 pub const API_KEY_BYTES_MAX: usize = 8 * 1024;

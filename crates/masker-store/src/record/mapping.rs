@@ -4,8 +4,9 @@ use masker_types::kind::Kid;
 
 use super::{
     bytes::{RowReader, RowWriter},
+    index::is_normalizer_name,
     key::RowKeyError,
-    layout::{LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError},
+    layout::{LAYOUT_VERSION, RecordError},
 };
 use crate::Row;
 
@@ -16,7 +17,7 @@ pub struct MappingRow {
     pub scheme: u8,
     /// The kid.
     pub kid: Kid,
-    /// The name of the normalizer: 1 to [`NORMALIZER_BYTES_MAX`] bytes of printable ASCII.
+    /// The name of the normalizer: 1 to [`NORMALIZER_BYTES_MAX`](super::NORMALIZER_BYTES_MAX) bytes of printable ASCII.
     pub normalizer: String,
 }
 
@@ -51,8 +52,4 @@ impl MappingRow {
         }
         Ok(mapping)
     }
-}
-
-fn is_normalizer_name(name: &str) -> bool {
-    (1..=NORMALIZER_BYTES_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -7,12 +7,14 @@
 //!
 //! | row | layout after the version |
 //! |---|---|
-//! | [`Record`] | flags (bit 0: has an alias), sealing kid, its fingerprint (8), kind, minted kid, minted at (8), sealed at (8), index of the alias (16, if it has one), nonce (24), ciphertext |
-//! | [`Alias`] | target (16), tag (16) |
-//! | [`GenerationRow`] | flags (bit 0: is retired, bit 1: is proven unneeded), first seen (8), old since (8, if it is retired), last used (8, 0 for never), records (8), aliases (8), proven at (8, if it is proven) |
+//! | [`Record`] | flags (bit 0: has a value index, 1: has a form index), sealing kid, its fingerprint (8), kind, minted kid, minted at (8), sealed at (8), value index (20, if it has one), form index (20, if it has one), nonce (24), ciphertext |
+//! | [`IndexRow`] | tag (16), list: ids (20 each) or match parts (10 each) |
+//! | [`NormalizersRow`] | names |
+//! | [`KidMovesRow`] | kids |
+//! | [`GenerationRow`] | flags (bit 0: is retired, bit 1: is proven unneeded), first seen (8), old since (8, if it is retired), last used (8, 0 for never), records (8), index rows (8), proven at (8, if it is proven) |
 //! | [`UsageRow`] | records (8) |
 //! | [`MappingRow`] | scheme (1), kid, normalizer |
-//! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, if it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, if it ended), most rows per second, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (16, if it has one), then for each failure: reason (1), id (16) |
+//! | [`RotationRow`] | flags (bit 0: proving, 1: ended, 2: has a cursor, 3: has a fault), state (1), fault (1, if it has one), target kid, its fingerprint (8), source kid, started at (8), finished at (8, if it ended), most rows per second, rows in total, resealed, resealed before this pass, failed, conflicts (8 each), cursor (20, if it has one), then for each failure: reason (1), id (20) |
 //! | [`SpanRow`] | oldest (8), newest (8) |
 //! | [`GenerationUseRow`] | last opened (8), then for each day: its number since 1970-01-01 (8), tokens opened (8) |
 //! | [`TombstoneRow`] | erased at (8) |
@@ -20,9 +22,8 @@
 //! | [`ApiKeyRow`] | a document |
 //! | [`SessionRow`] | flags (bit 0: closed, 1: its opener has a uid, 2: and a key), label, opener, uid (4, if there is one), id of the key (16, if there is one), opened at (8), last used (8), closed at (8, if it is closed), tokens not tracked (8), tokens without a record (8), number of kinds (1), then for each: kind, minted, rehydrated, others rehydrated (8 each), number of generations (1), then for each: kid, digits of the fingerprint, tokens (8) |
 //! | [`SessionTokenRow`] | flags (bit 0: rehydrated, 1: carries its value), kind, kid, beginning of the fingerprint (4, if it carries its value) |
-//! | [`HoneytokenRow`] | flags (bit 0: carries its value), tag of the token (16), kind, kid, planted at (8), planted by, label |
+//! | [`HoneytokenRow`] | flags (bit 0: carries its value), tag of the token (20), kind, kid, planted at (8), planted by, label |
 //! | [`AuditHeadRow`] | sequence (8), hash (32) |
-//! | [`FormatRow`] | id of the vault (16) |
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Nothing here encrypts or decrypts. Rows that contain ids of tokens do not
 //! implement `Debug`, because ids are tokens.
@@ -33,6 +34,7 @@ mod bytes;
 mod generation;
 mod generation_use;
 mod honeytoken;
+mod index;
 mod key;
 mod layout;
 mod mapping;
@@ -49,6 +51,7 @@ pub use audit::AuditHeadRow;
 pub use generation::{GenerationRow, UsageRow};
 pub use generation_use::{GenerationUseRow, USE_DAYS};
 pub use honeytoken::HoneytokenRow;
+pub use index::{INDEX_ENTRIES_MAX, IndexRow, KidMovesRow, NormalizersRow};
 pub use key::{POLICY_NAME_BYTES_MAX, RowKeyError, RowName};
 pub use layout::{
     API_KEY_BYTES_MAX, LAYOUT_VERSION, NORMALIZER_BYTES_MAX, RecordError, is_valid_caller, is_valid_label,
@@ -56,9 +59,9 @@ pub use layout::{
 pub use mapping::MappingRow;
 pub use masker_types::limits::LABEL_BYTES_MAX;
 pub use rotation::{ROTATION_FAILURES_MAX, ResealFailure, RotationFault, RotationRow, RotationState, StepResult};
-pub use sealed::{Alias, CIPHERTEXT_BYTES_MIN, Record};
+pub use sealed::{CIPHERTEXT_BYTES_MIN, Record};
 pub use session::{
     SESSION_GENERATIONS_MAX, SESSION_KINDS_MAX, SessionCounts, SessionNeed, SessionOwner, SessionRow, SessionTokenRow,
 };
 pub use tombstone::{TombstoneCountRow, TombstoneRow};
-pub use vault::{FormatRow, SpanRow};
+pub use vault::SpanRow;

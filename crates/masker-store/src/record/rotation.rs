@@ -50,11 +50,20 @@ pub enum ResealFailure {
     KeyNotLoaded,
     /// It does not decrypt under its key.
     DoesNotOpen,
+    /// The index row under the target key is full.
+    IndexFull,
+    /// An index row under the target key does not verify.
+    IndexDamaged,
 }
 
 impl ResealFailure {
-    const ALL: [ResealFailure; 3] =
-        [ResealFailure::Undecodable, ResealFailure::KeyNotLoaded, ResealFailure::DoesNotOpen];
+    const ALL: [ResealFailure; 5] = [
+        ResealFailure::Undecodable,
+        ResealFailure::KeyNotLoaded,
+        ResealFailure::DoesNotOpen,
+        ResealFailure::IndexFull,
+        ResealFailure::IndexDamaged,
+    ];
 
     /// Returns a description for operators.
     pub const fn as_str(self) -> &'static str {
@@ -62,6 +71,8 @@ impl ResealFailure {
             ResealFailure::Undecodable => "its row cannot be read",
             ResealFailure::KeyNotLoaded => "its key is not loaded",
             ResealFailure::DoesNotOpen => "it does not open under its own key",
+            ResealFailure::IndexFull => "its index row under the target key is full",
+            ResealFailure::IndexDamaged => "its index row under the target key is damaged",
         }
     }
 }
@@ -110,12 +121,12 @@ pub struct RotationRow {
     pub resealed_before_pass: u64,
     /// Records that could not be moved in the current pass.
     pub rows_failed: u64,
-    /// Records that were moved without an alias, because their index belongs to another record.
+    /// Moved records whose value has another token under the target key, which a search finds first.
     pub conflicts: u64,
     /// The last record that was visited; `None` at the beginning of a pass.
-    pub cursor: Option<[u8; 16]>,
+    pub cursor: Option<[u8; 20]>,
     /// The first records that could not be moved, at most [`ROTATION_FAILURES_MAX`].
-    pub failures: Vec<([u8; 16], ResealFailure)>,
+    pub failures: Vec<([u8; 20], ResealFailure)>,
 }
 
 impl fmt::Debug for RotationRow {
@@ -207,12 +218,12 @@ impl RotationRow {
     }
 }
 
-fn failures(bytes: &[u8]) -> Result<Vec<([u8; 16], ResealFailure)>, RecordError> {
-    let (failures, rest) = bytes.as_chunks::<17>();
+fn failures(bytes: &[u8]) -> Result<Vec<([u8; 20], ResealFailure)>, RecordError> {
+    let (failures, rest) = bytes.as_chunks::<21>();
     if !rest.is_empty() {
         return Err(RecordError::Damaged("it ends in the middle of a failure"));
     }
-    let failure = |[why, id @ ..]: &[u8; 17]| Ok((*id, numbered(&ResealFailure::ALL, *why)?));
+    let failure = |[why, id @ ..]: &[u8; 21]| Ok((*id, numbered(&ResealFailure::ALL, *why)?));
     failures.iter().map(failure).collect()
 }
 
@@ -240,7 +251,7 @@ impl RotationRow {
     }
 
     /// Counts records that could not be moved, and keeps the first of them.
-    pub fn note_failures(&mut self, failed: Vec<([u8; 16], ResealFailure)>) {
+    pub fn note_failures(&mut self, failed: Vec<([u8; 20], ResealFailure)>) {
         self.rows_failed += failed.len() as u64;
         let room = ROTATION_FAILURES_MAX.saturating_sub(self.failures.len());
         self.failures.extend(failed.into_iter().take(room));
@@ -282,7 +293,7 @@ pub struct StepResult {
     /// Records whose index belongs to another record.
     pub conflicts: u64,
     /// Records that could not be moved.
-    pub failed: Vec<([u8; 16], ResealFailure)>,
+    pub failed: Vec<([u8; 20], ResealFailure)>,
     /// The last record visited; `None` at the end of the pass.
-    pub cursor: Option<[u8; 16]>,
+    pub cursor: Option<[u8; 20]>,
 }

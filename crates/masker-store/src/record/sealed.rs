@@ -1,4 +1,4 @@
-//! Records, which are sealed values, and the aliases that lead to them.
+//! Records, which are sealed values.
 
 use masker_types::kind::{EntityKind, Kid};
 
@@ -26,8 +26,11 @@ pub struct Record {
     pub minted_at_ms: u64,
     /// When the value was last sealed: by the mint, or by a rotation since.
     pub sealed_at_ms: u64,
-    /// The index of the alias that leads to this record, if there is one.
-    pub alias: Option<[u8; 16]>,
+    /// The index of the value under that generation; `None` for a honeytoken.
+    pub value_index: Option<[u8; 20]>,
+    /// The index of the form under that generation; `None` for a honeytoken, and for the normalizer
+    /// `exact`.
+    pub form_index: Option<[u8; 20]>,
     /// The nonce of the seal.
     pub nonce: [u8; 24],
     /// The sealed payload and its tag: a multiple of 16 bytes, [`CIPHERTEXT_BYTES_MIN`] or more.
@@ -38,15 +41,15 @@ impl Record {
     /// Encodes the record as a row.
     pub fn encode(&self) -> Row {
         let mut row = RowWriter::new(LAYOUT_VERSION, 192 + self.ciphertext.len());
-        row.flags([self.alias.is_some()]);
+        row.flags([self.value_index.is_some(), self.form_index.is_some()]);
         row.name(self.sealing_kid.as_str());
         row.array(&self.fingerprint);
         row.name(self.kind.as_str());
         row.name(self.minted_kid.as_str());
         row.integer(self.minted_at_ms);
         row.integer(self.sealed_at_ms);
-        if let Some(alias) = &self.alias {
-            row.array(alias);
+        for index in [&self.value_index, &self.form_index].into_iter().flatten() {
+            row.array(index);
         }
         row.array(&self.nonce);
         row.array(&self.ciphertext);
@@ -60,7 +63,7 @@ impl Record {
     /// [`RecordError`]; see the module [`record`](super).
     pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
         let mut row = RowReader::new(LAYOUT_VERSION, row)?;
-        let [has_alias] = row.flags()?;
+        let [has_value_index, has_form_index] = row.flags()?;
         let record = Record {
             sealing_kid: row.kid()?,
             fingerprint: row.array()?,
@@ -68,7 +71,8 @@ impl Record {
             minted_kid: row.kid()?,
             minted_at_ms: row.integer()?,
             sealed_at_ms: row.integer()?,
-            alias: has_alias.then(|| row.array()).transpose()?,
+            value_index: has_value_index.then(|| row.array()).transpose()?,
+            form_index: has_form_index.then(|| row.array()).transpose()?,
             nonce: row.array()?,
             ciphertext: row.rest().to_vec(),
         };
@@ -76,38 +80,5 @@ impl Record {
             return Err(RecordError::Damaged("its ciphertext has an invalid length"));
         }
         Ok(record)
-    }
-}
-
-/// A second index to a record, from its id under another key.
-///
-/// The tag must be verified in constant time before the target is used, so the type does not implement `PartialEq`.
-#[derive(Clone)]
-pub struct Alias {
-    /// The id of the record.
-    pub target: [u8; 16],
-    /// The authentication tag of index and target.
-    pub tag: [u8; 16],
-}
-
-impl Alias {
-    /// Encodes the alias as a row.
-    pub fn encode(&self) -> Row {
-        let mut row = RowWriter::new(LAYOUT_VERSION, 32);
-        row.array(&self.target);
-        row.array(&self.tag);
-        row.finish()
-    }
-
-    /// Decodes a row.
-    ///
-    /// # Errors
-    ///
-    /// [`RecordError`]; see the module [`record`](super).
-    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
-        let alias = Alias { target: row.array()?, tag: row.array()? };
-        row.finish()?;
-        Ok(alias)
     }
 }

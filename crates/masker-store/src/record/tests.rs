@@ -4,7 +4,7 @@ use super::*;
 use crate::{Row, RowKey};
 use masker_types::kind::{EntityKind, Kid};
 
-fn record(alias: Option<[u8; 16]>) -> Record {
+fn record(value_index: Option<[u8; 20]>) -> Record {
     Record {
         sealing_kid: Kid::parse("K_NEW").unwrap(),
         fingerprint: [7; 8],
@@ -12,7 +12,8 @@ fn record(alias: Option<[u8; 16]>) -> Record {
         minted_kid: Kid::parse("K_FIRST").unwrap(),
         minted_at_ms: 1_700_000_000_123,
         sealed_at_ms: 1_800_000_000_456,
-        alias,
+        value_index,
+        form_index: value_index.map(|_| [4; 20]),
         nonce: [9; 24],
         ciphertext: vec![0xC5; 48],
     }
@@ -20,7 +21,7 @@ fn record(alias: Option<[u8; 16]>) -> Record {
 
 fn generation(old_since_ms: Option<u64>) -> GenerationRow {
     let proven_at_ms = old_since_ms.map(|since| since + 7);
-    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, aliases: 5, proven_at_ms }
+    GenerationRow { first_seen_ms: 1, old_since_ms, last_used_ms: 3, records: 4, index_rows: 5, proven_at_ms }
 }
 
 fn mapping() -> MappingRow {
@@ -43,8 +44,8 @@ fn rotation(ended: bool) -> RotationRow {
         resealed_before_pass: 6,
         rows_failed: 7,
         conflicts: 8,
-        cursor: (!ended).then_some([9; 16]),
-        failures: vec![([1; 16], ResealFailure::DoesNotOpen); usize::from(ended) * ROTATION_FAILURES_MAX],
+        cursor: (!ended).then_some([9; 20]),
+        failures: vec![([1; 20], ResealFailure::DoesNotOpen); usize::from(ended) * ROTATION_FAILURES_MAX],
     }
 }
 
@@ -72,13 +73,17 @@ fn session_token(prefix: Option<[u8; 4]>) -> SessionTokenRow {
 fn honeytoken() -> HoneytokenRow {
     HoneytokenRow {
         carries_value: true,
-        tag: [1; 16],
+        tag: [1; 20],
         kind: EntityKind::parse("PHONE").unwrap(),
         kid: Kid::parse("K").unwrap(),
         planted_at_ms: 2,
         planted_by: "root".into(),
         label: "backup of the CRM".into(),
     }
+}
+
+fn index_row() -> IndexRow {
+    IndexRow { list: vec![1; 20], tag: [2; 16] }
 }
 
 /// A decoder without its result.
@@ -88,14 +93,13 @@ type Decoder = fn(&[u8]) -> Result<(), RecordError>;
 fn layouts() -> Vec<(Row, Decoder)> {
     vec![
         (record(None).encode(), |row| Record::decode(row).map(drop)),
-        (record(Some([3; 16])).encode(), |row| Record::decode(row).map(drop)),
-        (Alias { target: [1; 16], tag: [2; 16] }.encode(), |row| Alias::decode(row).map(drop)),
+        (record(Some([3; 20])).encode(), |row| Record::decode(row).map(drop)),
+        (index_row().encode(), |row| IndexRow::decode(row, 20).map(drop)),
         (generation(None).encode(), |row| GenerationRow::decode(row).map(drop)),
         (generation(Some(2)).encode(), |row| GenerationRow::decode(row).map(drop)),
         (UsageRow { records: 12 }.encode(), |row| UsageRow::decode(row).map(drop)),
         (mapping().encode().unwrap(), |row| MappingRow::decode(row).map(drop)),
         (rotation(false).encode(), |row| RotationRow::decode(row).map(drop)),
-        (FormatRow { vault_id: [8; 16] }.encode(), |row| FormatRow::decode(row).map(drop)),
         (TombstoneRow { erased_at_ms: 13 }.encode(), |row| TombstoneRow::decode(row).map(drop)),
         (TombstoneCountRow { tombstones: 14 }.encode(), |row| TombstoneCountRow::decode(row).map(drop)),
         (AuditHeadRow { sequence: 15, hash: [16; 32] }.encode(), |row| AuditHeadRow::decode(row).map(drop)),
@@ -109,8 +113,8 @@ fn layouts() -> Vec<(Row, Decoder)> {
 
 #[test]
 fn decodes_what_it_encodes() {
-    for alias in [None, Some([3; 16])] {
-        assert!(Record::decode(&record(alias).encode()).is_ok_and(|decoded| decoded == record(alias)));
+    for index in [None, Some([3; 20])] {
+        assert!(Record::decode(&record(index).encode()).is_ok_and(|decoded| decoded == record(index)));
     }
     for old_since_ms in [None, Some(2)] {
         assert_eq!(GenerationRow::decode(&generation(old_since_ms).encode()), Ok(generation(old_since_ms)));
@@ -118,13 +122,15 @@ fn decodes_what_it_encodes() {
     for ended in [false, true] {
         assert_eq!(RotationRow::decode(&rotation(ended).encode()), Ok(rotation(ended)));
     }
-    let alias = Alias { target: [1; 16], tag: [2; 16] };
-    assert!(
-        Alias::decode(&alias.encode()).is_ok_and(|decoded| decoded.target == alias.target && decoded.tag == alias.tag)
-    );
+    let decoded = IndexRow::decode(&index_row().encode(), 20).unwrap();
+    assert_eq!((decoded.tag, decoded.list.len()), ([2; 16], 20));
+    assert_eq!(decoded.entries::<20>().collect::<Vec<_>>(), [[1; 20]]);
+    let normalizers = NormalizersRow { names: vec!["trim".into(), "phone_nanp".into()] };
+    assert_eq!(NormalizersRow::decode(&normalizers.encode().unwrap()), Ok(normalizers));
+    let moves = KidMovesRow { targets: vec![Kid::parse("K_B").unwrap(), Kid::parse("K_C").unwrap()] };
+    assert_eq!(KidMovesRow::decode(&moves.encode()), Ok(moves));
     assert_eq!(UsageRow::decode(&UsageRow { records: 12 }.encode()), Ok(UsageRow { records: 12 }));
     assert_eq!(MappingRow::decode(&mapping().encode().unwrap()), Ok(mapping()));
-    assert_eq!(FormatRow::decode(&FormatRow { vault_id: [8; 16] }.encode()), Ok(FormatRow { vault_id: [8; 16] }));
     let tombstone = TombstoneRow { erased_at_ms: 13 };
     assert_eq!(TombstoneRow::decode(&tombstone.encode()), Ok(tombstone));
     let count = TombstoneCountRow { tombstones: 14 };
@@ -145,14 +151,15 @@ fn decodes_what_it_encodes() {
 
 #[test]
 fn encodes_a_record_as_documented() {
-    let row = record(Some([3; 16])).encode();
-    let mut expected = vec![1, 1, 5];
+    let row = record(Some([3; 20])).encode();
+    let mut expected = vec![1, 3, 5];
     expected.extend_from_slice(b"K_NEW");
     expected.extend_from_slice(&[7; 8]);
     expected.extend_from_slice(b"\x05PHONE\x07K_FIRST");
     expected.extend_from_slice(&1_700_000_000_123_u64.to_be_bytes());
     expected.extend_from_slice(&1_800_000_000_456_u64.to_be_bytes());
-    expected.extend_from_slice(&[3; 16]);
+    expected.extend_from_slice(&[3; 20]);
+    expected.extend_from_slice(&[4; 20]);
     expected.extend_from_slice(&[9; 24]);
     expected.extend_from_slice(&[0xC5; 48]);
     assert_eq!(row, expected);
@@ -197,7 +204,7 @@ fn rejects_other_versions() {
 #[test]
 fn rejects_unknown_flags_and_invalid_names() {
     let mut row = record(None).encode();
-    row[1] = 2;
+    row[1] = 4;
     assert!(matches!(Record::decode(&row), Err(RecordError::Damaged(_))));
     let mut row = record(None).encode();
     row[3] = b'k';
@@ -211,19 +218,21 @@ fn names() -> Vec<(RowKey, RowName)> {
     let kind = EntityKind::parse(&"P".repeat(32)).unwrap();
     let policy = "p".repeat(POLICY_NAME_BYTES_MAX);
     vec![
-        (RowKey::record(&[1; 16]), RowName::Record([1; 16])),
-        (RowKey::alias(&[2; 16]), RowName::Alias([2; 16])),
+        (RowKey::record(&[1; 20]), RowName::Record([1; 20])),
+        (RowKey::value_index(&[2; 20]), RowName::ValueIndex([2; 20])),
+        (RowKey::form_index(&[2; 20]), RowName::FormIndex([2; 20])),
+        (RowKey::normalizers(kind, kid), RowName::Normalizers(kind, kid)),
+        (RowKey::kid_moves(kid), RowName::KidMoves(kid)),
         (RowKey::generation(kid, &[3; 8]), RowName::Generation(kid, [3; 8])),
         (RowKey::usage(kind, kid), RowName::Usage(kind, kid)),
         (RowKey::mapping(&policy, kind).unwrap(), RowName::Mapping(policy, kind)),
-        (RowKey::format(), RowName::Format),
         (RowKey::span(), RowName::Span),
         (RowKey::tombstones(), RowName::Tombstones),
-        (RowKey::tombstone(&[4; 16]), RowName::Tombstone([4; 16])),
+        (RowKey::tombstone(&[4; 20]), RowName::Tombstone([4; 20])),
         (RowKey::audit_head(), RowName::AuditHead),
         (RowKey::api_key(&[5; 16]), RowName::ApiKey([5; 16])),
         (RowKey::session(&[6; 16]), RowName::Session([6; 16])),
-        (RowKey::session_token(&[7; 16], &[8; 16]), RowName::SessionToken([7; 16], [8; 16])),
+        (RowKey::session_token(&[7; 16], &[8; 20]), RowName::SessionToken([7; 16], [8; 20])),
         (RowKey::honeytoken(&[9; 16]), RowName::Honeytoken([9; 16])),
     ]
 }
@@ -244,6 +253,11 @@ fn rejects_keys_that_the_vault_does_not_create() {
         &b"x"[..],
         b"r",
         b"k",
+        b"v1234567890123456789",
+        b"f",
+        b"n",
+        b"w",
+        b"m",
         b"s",
         b"e12345678901234561",
         b"h12",

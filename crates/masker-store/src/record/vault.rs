@@ -36,31 +36,3 @@ impl SpanRow {
         Ok(span)
     }
 }
-
-/// The first row of a vault. Its version is that of the vault: a later version changes the meaning of other rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FormatRow {
-    /// The vault's id, which is random and chosen when the vault is created. It is not secret.
-    pub vault_id: [u8; 16],
-}
-
-impl FormatRow {
-    /// Encodes the format as a row.
-    pub fn encode(&self) -> Row {
-        let mut row = RowWriter::new(LAYOUT_VERSION, 16);
-        row.array(&self.vault_id);
-        row.finish()
-    }
-
-    /// Decodes a row.
-    ///
-    /// # Errors
-    ///
-    /// [`RecordError`]; see the module [`record`](super).
-    pub fn decode(row: &[u8]) -> Result<Self, RecordError> {
-        let mut row = RowReader::new(LAYOUT_VERSION, row)?;
-        let format = FormatRow { vault_id: row.array()? };
-        row.finish()?;
-        Ok(format)
-    }
-}

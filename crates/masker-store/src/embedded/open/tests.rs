@@ -1,11 +1,11 @@
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use masker_types::engine::EngineKind;
 
 use super::{CommitPosition, DatabaseState, EngineError, Manifest, StoreOpenError, StoreOptions};
 use crate::{
     Row, RowKey, RowPage,
-    embedded::{Database, EmbeddedStore, EngineDriver, FJALL, RowWrite},
+    embedded::{Database, EmbeddedStore, EngineDriver, FJALL, RowWrite, engine_of},
 };
 
 /// Fjall on a disk that fails every scan.
@@ -91,4 +91,47 @@ fn a_disk_that_fails_while_a_loss_is_accepted_is_no_loss() {
     let failed = open(&FailingScans, true).err().unwrap();
     assert!(matches!(failed, StoreOpenError::Io { .. }), "{failed}");
     assert_eq!(open(FJALL, true).unwrap().accepted_loss(), None);
+}
+
+#[test]
+fn a_second_database_is_never_a_reason_to_accept_a_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, fjall) = (folder.path().join("vault"), folder.path().join("vault/fjall"));
+    let (earlier, second) = (folder.path().join("earlier"), root.join("sled"));
+    let open = |accept_loss| {
+        EmbeddedStore::open(&root, StoreOptions { engine: FJALL, cache_bytes: 1 << 20, accept_loss }).map(drop)
+    };
+    open(false).unwrap();
+    fs::create_dir(&earlier).unwrap();
+    FJALL.copy(&fjall, &earlier).unwrap();
+    open(false).unwrap();
+    assert_eq!(engine_of(&root).unwrap(), Some(EngineKind::Fjall));
+
+    fs::create_dir(&second).unwrap();
+    let (first, other) = (EngineKind::Fjall, EngineKind::Sled);
+    let is_second = |error: &StoreOpenError| {
+        let text = error.to_string();
+        assert!(text.contains("\"fjall\"") && text.contains("\"sled\"") && !text.contains("accept-loss"), "{text}");
+        matches!(error, StoreOpenError::SecondDatabase { first: a, second: b, .. } if (*a, *b) == (first, other))
+    };
+    assert!(is_second(&engine_of(&root).unwrap_err()));
+    open(false).expect("the database of the configured engine has the witnessed commit");
+    assert!(is_second(&open(true).unwrap_err()));
+
+    fs::remove_dir_all(&fjall).unwrap();
+    fs::rename(&earlier, &fjall).unwrap();
+    assert!(is_second(&open(false).unwrap_err()) && is_second(&open(true).unwrap_err()));
+    let witness = fs::read(root.join("witness")).unwrap();
+    fs::remove_file(root.join("witness")).unwrap();
+    assert!(is_second(&open(false).unwrap_err()) && is_second(&open(true).unwrap_err()));
+    fs::write(root.join("witness"), witness).unwrap();
+
+    // Of one database, a loss can be accepted. Until then nothing is removed.
+    fs::remove_dir(&second).unwrap();
+    let replaced = root.join("sled.old");
+    fs::create_dir(&replaced).unwrap();
+    assert!(matches!(open(false), Err(StoreOpenError::BehindWitness { .. })));
+    assert!(replaced.exists());
+    open(true).unwrap();
+    assert!(!replaced.exists());
 }

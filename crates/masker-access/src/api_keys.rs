@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -68,11 +68,7 @@ impl ApiKeys {
         let before = current.by_id.get(&key.id());
         let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
         let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
-        // The snapshot is replaced first: from then on nothing authenticates with the former entry.
         self.snapshot.store(Arc::new(Snapshot::of(others.chain([&entry]).cloned().collect())));
-        if entry.key.revoked_at_ms().is_some() {
-            entry.revoke();
-        }
     }
 
     /// Returns all keys in the order of their creation, with their last use.
@@ -102,16 +98,17 @@ impl ApiKeys {
         now_ms: u64,
     ) -> Result<Arc<Principal>, AuthRejection> {
         let snapshot = self.snapshot.load();
-        // The time of this lookup depends on digests alone, which reveal nothing of keys: SHA-256 is preimage resistant.
-        let entry = snapshot.by_digest.get(presented.digest().as_bytes()).ok_or(AuthRejection::Unknown)?;
-        match entry.key.accepts(&presented.digest(), now_ms) {
-            None => Err(AuthRejection::Unknown),
-            Some(Err(rejection)) => Err(AuthRejection::Rejected(rejection)),
-            Some(Ok(())) => {
-                entry.uses.record(peer, now_ms);
-                Ok(Arc::clone(&entry.principal))
-            }
-        }
+        let entry = snapshot.find(&presented.digest(), now_ms)?;
+        entry.uses.record(peer, now_ms);
+        Ok(Arc::clone(&entry.principal))
+    }
+
+    /// Checks that a secret works, as of `at_ms`. A rotation without a grace period counts from the beginning of time.
+    ///
+    /// # Errors
+    /// [`AuthRejection`] if it does not.
+    pub(super) fn check(&self, digest: &KeyDigest, at_ms: u64) -> Result<(), AuthRejection> {
+        self.snapshot.load().find(digest, at_ms).map(drop)
     }
 
     /// Returns the keys whose last use is later than the stored one. Each is the whole key, so the caller must not change
@@ -143,6 +140,16 @@ impl Snapshot {
         }
         snapshot
     }
+
+    /// Returns the entry of a secret that works at `now_ms`.
+    fn find(&self, digest: &KeyDigest, now_ms: u64) -> Result<&Entry, AuthRejection> {
+        // The time of this lookup depends on digests alone, which reveal nothing of keys: SHA-256 is preimage resistant.
+        let entry = self.by_digest.get(digest.as_bytes()).ok_or(AuthRejection::Unknown)?;
+        match entry.key.accepts(digest, now_ms) {
+            None => Err(AuthRejection::Unknown),
+            Some(accepted) => accepted.map(|()| &**entry).map_err(AuthRejection::Rejected),
+        }
+    }
 }
 
 impl Entry {
@@ -152,22 +159,10 @@ impl Entry {
             prefix: key.prefix(),
             workspace: key.workspace().to_owned(),
             expires_at_ms: key.expires_at_ms(),
-            revoked: before.and_then(Entry::revoked).unwrap_or_default(),
         };
         let principal = Principal::for_api_key(&key, credential, before.map(|before| before.principal.as_ref()));
         let uses = before.map(|before| Arc::clone(&before.uses)).unwrap_or_default();
         Entry { key, principal: Arc::new(principal), uses }
-    }
-
-    /// Marks the key as revoked for every request that acts as it, including those that began before its last change.
-    fn revoke(&self) {
-        if let Some(revoked) = self.revoked() {
-            revoked.store(true, Ordering::Release);
-        }
-    }
-
-    fn revoked(&self) -> Option<Arc<AtomicBool>> {
-        self.principal.credential.as_ref().map(|credential| Arc::clone(&credential.revoked))
     }
 
     fn is_unsaved(&self) -> bool {
@@ -243,15 +238,23 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_reaches_requests_in_flight() {
+    fn a_revocation_and_a_rotation_without_grace_reach_requests_in_flight() {
         let keys = ApiKeys::load([key(1)]);
-        let in_flight = keys.authenticate(&presented(1), &Peer::for_tests(7, 7, &[]), NOW).unwrap();
-        assert!(!in_flight.is_revoked());
+        // The time at which the requests' heads were read; everything else happens later.
+        let checked = |seed: u64| keys.check(&presented(seed).digest(), NOW);
+        assert_eq!(checked(1), Ok(()));
         let renamed = ApiKeyUpdate { name: Some("renamed".to_owned()), ..ApiKeyUpdate::default() };
         keys.put(key(1).changed(renamed).unwrap());
-        assert!(!in_flight.is_revoked());
-        keys.put(key(1).revoked(NOW));
-        assert!(in_flight.is_revoked());
+        assert_eq!(checked(1), Ok(()));
+        let expiring = ApiKeyUpdate { expires_at_ms: Some(Some(NOW + 1)), ..ApiKeyUpdate::default() };
+        keys.put(key(1).changed(expiring).unwrap());
+        assert_eq!(checked(1), Ok(()), "it expires while the request runs");
+        keys.put(key(1).rotated(&presented(2), 1, NOW + 5).unwrap());
+        assert_eq!((checked(1), checked(2)), (Ok(()), Ok(())));
+        keys.put(key(1).rotated(&presented(2), 0, NOW + 5).unwrap());
+        assert_eq!((checked(1), checked(2)), (Err(AuthRejection::Rejected(KeyRejection::Expired)), Ok(())));
+        keys.put(key(1).revoked(NOW + 5));
+        assert_eq!(checked(1), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
         assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
         assert_eq!(keys.active_in("default", NOW), 0);
     }

@@ -114,7 +114,7 @@ impl StoredSecret {
 struct ReplacedSecret {
     #[serde(flatten)]
     secret: StoredSecret,
-    /// The end of its grace period, in milliseconds of Unix time.
+    /// The end of its grace period, in milliseconds of Unix time; 0 without one, so that it ends requests in flight too.
     until_ms: u64,
 }
 
@@ -184,7 +184,8 @@ impl ApiKey {
     /// [`KeyRevoked`] if it was revoked.
     pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
         self.not_revoked()?;
-        let until_ms = now_ms.saturating_add(grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000);
+        let grace_ms = grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000;
+        let until_ms = if grace_ms == 0 { 0 } else { now_ms.saturating_add(grace_ms) };
         let mut key = self.clone();
         key.replaced.push(ReplacedSecret { secret: self.secret.clone(), until_ms });
         key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
@@ -469,7 +470,7 @@ mod tests {
             assert_eq!(twice.accepts(&digest(seed), at), Some(accepted), "{seed} {at}");
         }
         // Without grace, no former secret works.
-        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&digest(seed), NOW + 1_000));
+        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&digest(seed), NOW));
         assert_eq!(accepted, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
         assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
         assert_eq!(twice.digests().count(), 3);

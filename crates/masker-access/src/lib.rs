@@ -27,6 +27,7 @@ mod systemd_unit;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use principal::AcceptedSecret;
 
 pub use api_keys::{ApiKeys, AuthRejection};
 pub use attempts::{AttemptOutcome, FailedAttempts};
@@ -77,6 +78,16 @@ pub enum AuthError {
     Expired,
 }
 
+impl From<AuthRejection> for AuthError {
+    fn from(rejection: AuthRejection) -> Self {
+        match rejection {
+            AuthRejection::Unknown => AuthError::Unknown,
+            AuthRejection::Rejected(KeyRejection::Revoked) => AuthError::Revoked,
+            AuthRejection::Rejected(KeyRejection::Expired) => AuthError::Expired,
+        }
+    }
+}
+
 impl Access {
     /// Returns an `Access` with these rules and keys.
     pub fn new(clients: ClientRules, keys: Arc<ApiKeys>) -> Self {
@@ -116,19 +127,25 @@ impl Access {
             return Err((AuthError::Scheme, None));
         }
         let presented = PresentedKey::parse(credential).map_err(|error| (AuthError::Malformed(error), None))?;
-        let principal = self.keys.authenticate(&presented, peer, now_ms).map_err(|rejection| {
-            let error = match rejection {
-                AuthRejection::Unknown => AuthError::Unknown,
-                AuthRejection::Rejected(KeyRejection::Revoked) => AuthError::Revoked,
-                AuthRejection::Rejected(KeyRejection::Expired) => AuthError::Expired,
-            };
-            (error, Some(presented.prefix()))
-        })?;
-        Ok(Caller { peer: Arc::clone(peer), principal })
+        let principal = self.keys.authenticate(&presented, peer, now_ms);
+        let principal = principal.map_err(|rejection| (rejection.into(), Some(presented.prefix())))?;
+        let accepted = Some(AcceptedSecret { digest: presented.digest(), at_ms: now_ms });
+        Ok(Caller { peer: Arc::clone(peer), principal, accepted })
+    }
+
+    /// Checks that the API key of a caller was not ended since it was accepted: by a revocation, or by a rotation without
+    /// a grace period. An expiry ends no request that began before it.
+    ///
+    /// # Errors
+    /// [`AuthError::Revoked`], or [`AuthError::Expired`] after a rotation.
+    pub fn check_not_ended(&self, caller: &Caller) -> Result<(), AuthError> {
+        let Some(AcceptedSecret { digest, at_ms }) = caller.accepted else { return Ok(()) };
+        self.keys.check(&digest, at_ms).map_err(AuthError::from)
     }
 
     /// Identifies a caller that presents no credential, by the client rules.
     pub fn local_caller(&self, peer: &Arc<Peer>) -> Caller {
-        Caller { peer: Arc::clone(peer), principal: Arc::clone(self.clients.load().principal(peer)) }
+        let principal = Arc::clone(self.clients.load().principal(peer));
+        Caller { peer: Arc::clone(peer), principal, accepted: None }
     }
 }

@@ -3,15 +3,12 @@
 use std::{
     fmt,
     hash::RandomState,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use prometheus::IntCounter;
 
-use crate::{AccessMetrics, ApiKey, ApiKeyId, Budget, KeyPrefix, Limiter, Mode, Peer};
+use crate::{AccessMetrics, ApiKey, ApiKeyId, Budget, KeyDigest, KeyPrefix, Limiter, Mode, Peer};
 use masker_types::{
     grant::{Grant, Limits},
     limits::LABEL_BYTES_MAX,
@@ -48,8 +45,6 @@ pub struct ApiKeyIdentity {
     pub workspace: String,
     /// When it expires, in milliseconds of Unix time; `None` for never.
     pub expires_at_ms: Option<u64>,
-    /// Whether it was revoked. Shared by all versions of the key, so that requests in flight see it.
-    pub(super) revoked: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Principal {
@@ -113,26 +108,45 @@ impl Principal {
         let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
         self.requests.get_or_init(|| metrics.caller_requests.with_label_values(&[label]))
     }
-
-    /// Returns whether it is an API key that has been revoked. A request that began before must not succeed after.
-    pub fn is_revoked(&self) -> bool {
-        self.credential.as_ref().is_some_and(|credential| credential.revoked.load(Ordering::Acquire))
-    }
 }
 
 /// The caller of one request: the process that the kernel attests, and the principal that it acts as.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     pub(super) peer: Arc<Peer>,
     pub(super) principal: Arc<Principal>,
+    /// The secret that it presented, if it acts as an API key.
+    pub(super) accepted: Option<AcceptedSecret>,
+}
+
+/// The secret of an API key that was accepted.
+#[derive(Clone, Copy)]
+pub(super) struct AcceptedSecret {
+    pub(super) digest: KeyDigest,
+    /// When it was accepted, in milliseconds of Unix time.
+    pub(super) at_ms: u64,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("peer", &self.peer).field("principal", &self.principal).finish_non_exhaustive()
+    }
 }
 
 impl Caller {
     /// Returns a caller with this grant and no limits.
     #[cfg(any(test, feature = "testing"))]
     pub fn for_tests(grant: Grant) -> Self {
+        Caller::for_tests_in(Mode::Live, grant)
+    }
+
+    /// Returns a caller who works in this mode, with this grant and no limits.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn for_tests_in(mode: Mode, grant: Grant) -> Self {
         let peer = Arc::new(Peer::for_tests(1, 1, &[]));
-        Caller { peer, principal: Principal::local("tests", grant, Limits::none()) }
+        let mut principal = Principal::local("tests", grant, Limits::none());
+        Arc::get_mut(&mut principal).expect("nobody else has it").mode = mode;
+        Caller { peer, principal, accepted: None }
     }
 
     /// Returns the process at the other end.

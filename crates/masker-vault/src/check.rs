@@ -1,4 +1,4 @@
-//! The check of the whole vault: every row read, every record opened, every alias verified.
+//! The check of the whole vault: every row read, every record opened, every index row verified.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,9 +11,9 @@ use super::{
     reader::Reader,
     record_count::{Census, CensusCount, CheckOutcome},
     time::timestamp,
-    writer::{Change, CommitDraft, Reads, WriterHandle},
+    writer::{Change, CommitDraft, WriterHandle},
 };
-use masker_core::crypto::Fingerprint;
+use masker_core::crypto::{Fingerprint, MatchPart, TokenId};
 use masker_store::{RowKey, record::RowName};
 use masker_types::kind::Kid;
 
@@ -47,9 +47,13 @@ impl Maintenance {
         while let Some(rows) = pages.next(store).await? {
             census.records(&rows).await?;
         }
-        let mut pages = PagedScan::new(RowName::ALIASES);
+        let mut pages = PagedScan::new(RowName::VALUE_INDEXES);
         while let Some(rows) = pages.next(store).await? {
-            census.aliases(&rows).await?;
+            census.index_rows::<TokenId>(&rows).await?;
+        }
+        let mut pages = PagedScan::new(RowName::FORM_INDEXES);
+        while let Some(rows) = pages.next(store).await? {
+            census.index_rows::<MatchPart>(&rows).await?;
         }
         census.count.outcome.tombstones = store.count(RowName::TOMBSTONES).await?;
 
@@ -67,12 +71,12 @@ impl Maintenance {
             let names: BTreeSet<_> = census.count.by_key.keys().chain(before.generations.keys()).copied().collect();
             for name in names {
                 let found = census.count.by_key.get(&name).copied().unwrap_or_default();
-                let counted = before.generations.get(&name).map_or((0, 0), |row| (row.records, row.aliases));
+                let counted = before.generations.get(&name).map_or((0, 0), |row| (row.records, row.index_rows));
                 if found != counted {
                     census.count.outcome.counts_agree = false;
                     census.problem(|| {
                         format!(
-                            "{} {}: the ledger counts {} records and {} aliases, the vault has {} and {}",
+                            "{} {}: the ledger counts {} records and {} index rows, the vault has {} and {}",
                             name.0, name.1, counted.0, counted.1, found.0, found.1
                         )
                     });
@@ -100,7 +104,7 @@ impl Maintenance {
         let ledger = self.ledger.load();
         Ok(StatsOutcome {
             records: ledger.records(),
-            aliases: ledger.aliases(),
+            index_rows: ledger.index_rows(),
             bytes_on_disk,
             span: ledger.span_ms().and_then(|(oldest, newest)| timestamp(oldest).zip(timestamp(newest))),
         })
@@ -124,7 +128,7 @@ struct ProvenChange(Vec<(Kid, Fingerprint)>);
 impl Change for ProvenChange {
     type Outcome = ();
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
         self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));
     }
 }

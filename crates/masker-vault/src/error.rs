@@ -1,6 +1,7 @@
 //! Errors of items and of whole operations. None contains a value or a token.
 
 use masker_access::Denied;
+use masker_core::validate::Validation;
 use masker_store::StoreError;
 use masker_types::{
     error_code::Code,
@@ -38,9 +39,12 @@ pub enum ItemFailure {
     /// The value's length is out of bounds.
     #[error("a value is 1 to 4096 bytes of UTF-8")]
     ValueLength,
-    /// The value's normal form is empty or too long.
-    #[error("the value is empty once it is normalized, or longer than 4096 bytes")]
-    ValueNormalForm,
+    /// The value is itself a token.
+    #[error("the value is a token already; masker does not tokenize tokens, so check that nothing runs twice")]
+    ValueIsToken,
+    /// The value fails the check that the policy names for its kind.
+    #[error("the value fails the check `{}` of its kind: it must be {}", .0.name(), .0.expected())]
+    ValueCheck(Validation),
     /// The context's length is out of bounds.
     #[error("a context is at most 256 bytes of UTF-8")]
     ContextLength,
@@ -50,6 +54,11 @@ pub enum ItemFailure {
     /// Tokens of this kind are different every time.
     #[error("{0} is minted with a random nonce: equal values have different tokens, and none can be looked up")]
     NotSearchable(EntityKind),
+    /// Tokens of this kind contain their value, so the vault has nothing to erase.
+    #[error(
+        "tokens of {0} contain their value: the vault holds nothing to erase, and forgetting them is up to who has them"
+    )]
+    NotErasable(EntityKind),
     /// The text is not a token.
     #[error("this is not a token: four fields separated by dots, as masker minted it, with nothing around it")]
     Malformed,
@@ -80,9 +89,10 @@ impl ItemFailure {
         match self {
             ItemFailure::Denied(_) => Code::PermDenied,
             ItemFailure::KindUnknown => Code::KindUnknown,
-            ItemFailure::ValueLength | ItemFailure::ValueNormalForm | ItemFailure::ContextLength => Code::ValueInvalid,
+            ItemFailure::ValueLength | ItemFailure::ValueCheck(_) | ItemFailure::ContextLength => Code::ValueInvalid,
+            ItemFailure::ValueIsToken => Code::ValueIsToken,
             ItemFailure::ContextRequired(_) => Code::ContextRequired,
-            ItemFailure::NotSearchable(_) => Code::LookupImpossible,
+            ItemFailure::NotSearchable(_) | ItemFailure::NotErasable(_) => Code::LookupImpossible,
             ItemFailure::Malformed => Code::TokenMalformed,
             ItemFailure::NotFound => Code::TokenNotFound,
             ItemFailure::KeyUnavailable(_) => Code::KeyUnavailable,

@@ -1,23 +1,29 @@
 //! Forgetting: the records of tokens erased.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use super::{
-    ItemFailure, TokenInput, VaultError,
+    ItemFailure, TokenInput, ValueInput, VaultError,
     handles::Handles,
+    keys::{CurrentKeys, KeysInForce},
+    ledger::{CurrentLedger, Ledger},
+    lookup::{TokenFinder, TokenSearch},
+    mint::SearchBasis,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     reader::Reader,
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
-    writer::{Change, CommitDraft, ReadPlan, Reads, WriterHandle},
+    tokenize::{ValueAction, check},
+    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
 };
-use masker_access::{Forget, Permit};
+use masker_access::{Forget, Lookup, Permit};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
+    policy::{Policy, Scheme},
 };
-use masker_store::{Row, RowKey, record::Record};
+use masker_store::record::Record;
 use masker_types::{
     kind::{Context, EntityKind, Kid},
     mode::Mode,
@@ -47,19 +53,17 @@ impl Change for ForgetChange {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        self.0.iter().for_each(|erasure| plan.row(RowKey::record(erasure.id.as_bytes())));
+        self.0.iter().for_each(|erasure| plan.record_with_indexes(erasure.id));
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
-        self.0.iter().map(|erasure| erasure.decide(draft, reads.next_row())).collect()
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
+        self.0.iter().map(|erasure| erasure.decide(draft)).collect()
     }
 }
 
 impl EraseRequest {
-    fn decide(&self, draft: &mut CommitDraft<'_>, row: Option<Row>) -> Result<(Kid, Fingerprint), ItemFailure> {
-        let stored = row.map(|row| draft.decode(&row)).transpose()?;
-        let record = draft.record_or(self.id, stored);
-        let record = record.filter(|record| self.names(record)).ok_or(ItemFailure::NotFound)?;
+    fn decide(&self, draft: &mut CommitDraft<'_>) -> Result<(Kid, Fingerprint), ItemFailure> {
+        let record = draft.record(self.id)?.filter(|record| self.names(record)).ok_or(ItemFailure::NotFound)?;
         self.check_context(draft.keyring(), &record)?;
         Ok(draft.erase_record(self.id, &record))
     }
@@ -80,20 +84,136 @@ impl EraseRequest {
     }
 }
 
+/// The tokens of a value that were erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForgottenValue {
+    /// How many tokens.
+    pub count: u64,
+    /// The key generations that sealed their records, with the number of each.
+    pub sealed_under: BTreeMap<(Kid, Fingerprint), u64>,
+}
+
 /// Erases the records of tokens.
 pub(crate) struct Eraser {
+    keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
     reader: Arc<Reader>,
     writer: Arc<WriterHandle>,
     counters: Arc<RequestCounters>,
+    finder: Arc<TokenFinder>,
 }
 
 impl Eraser {
-    pub(crate) fn new(handles: &Handles) -> Self {
+    pub(crate) fn new(handles: &Handles, finder: Arc<TokenFinder>) -> Self {
         Eraser {
+            keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
             reader: Arc::clone(&handles.reader),
             writer: Arc::clone(&handles.writer),
             counters: Arc::clone(&handles.counters),
+            finder,
         }
+    }
+
+    /// Implements [`Vault::forget_values`](crate::Vault::forget_values).
+    pub(crate) async fn forget_values(
+        &self,
+        permits: (&Permit<Forget>, &Permit<Lookup>),
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+    ) -> Result<BatchResult<Result<ForgottenValue, ItemFailure>>, VaultError> {
+        let mut results: Vec<Result<ForgottenValue, ItemFailure>> = Vec::new();
+        results.resize_with(items.len(), || Ok(ForgottenValue::default()));
+        // A value can have more tokens than one search returns.
+        let mut pending: Vec<usize> = (0..items.len()).collect();
+        while !pending.is_empty() {
+            let basis = self.basis();
+            pending = self.forget_found(permits, policy, items, pending, &mut results).await?;
+            // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
+            if self.basis() != basis {
+                pending = (0..items.len()).filter(|position| results[*position].is_ok()).collect();
+            }
+        }
+        let mut counter = OutcomeCounter::new("forget");
+        for (item, result) in items.iter().zip(&results) {
+            let kind = policy.rule(item.kind).map(|(kind, _)| kind);
+            match result {
+                Ok(forgotten) if forgotten.count == 0 => counter.count(ItemOutcomeKey::keyless(kind, "none")),
+                Ok(forgotten) => {
+                    for ((kid, fingerprint), count) in &forgotten.sealed_under {
+                        counter.add(forgotten_under(*kid, *fingerprint), *count);
+                    }
+                }
+                Err(failure) => counter.count(ItemOutcomeKey::keyless(kind, failure.code().as_str())),
+            }
+        }
+        Ok(counter.record(&self.counters, results))
+    }
+
+    fn basis(&self) -> SearchBasis {
+        SearchBasis::new(&self.keys.load().ring, &self.ledger.load())
+    }
+
+    /// Erases the tokens that one search finds for each of some items. Returns the items that have more.
+    async fn forget_found(
+        &self,
+        permits: (&Permit<Forget>, &Permit<Lookup>),
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+        pending: Vec<usize>,
+        results: &mut [Result<ForgottenValue, ItemFailure>],
+    ) -> Result<Vec<usize>, VaultError> {
+        let keys = self.keys.load_full();
+        let ledger = self.ledger.load_full();
+        let mode = permits.0.mode();
+        let (mut positions, mut searches) = (Vec::new(), Vec::new());
+        for position in pending {
+            match search_to_forget(&keys, &ledger, permits, policy, &items[position]) {
+                Ok(Some(search)) => {
+                    positions.push(position);
+                    searches.push(search);
+                }
+                Ok(None) => {}
+                Err(failure) => results[position] = Err(failure),
+            }
+        }
+        let searches: Vec<&TokenSearch<'_, '_>> = searches.iter().collect();
+        let found = self.finder.find(&keys.ring, &ledger, mode, &searches).await?;
+        let (mut owners, mut erasures, mut more) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, found) in positions.into_iter().zip(found) {
+            match found {
+                Ok(found) => {
+                    more.extend(found.more.then_some(position));
+                    for record in found.records {
+                        owners.push(position);
+                        erasures.push(EraseRequest {
+                            mode,
+                            kind: record.kind,
+                            kid: record.minted_kid,
+                            id: record.id,
+                            context: Zeroizing::new(items[position].context.to_owned()),
+                        });
+                    }
+                }
+                Err(failure) => results[position] = Err(failure),
+            }
+        }
+        if erasures.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (position, erased) in owners.into_iter().zip(self.writer.commit(ForgetChange(erasures)).await?) {
+            match (erased, &mut results[position]) {
+                (Ok(sealed_under), Ok(forgotten)) => {
+                    forgotten.count += 1;
+                    *forgotten.sealed_under.entry(sealed_under).or_default() += 1;
+                }
+                // Another item or another request has erased it meanwhile.
+                (Err(ItemFailure::NotFound), _) | (Ok(_), Err(_)) => {}
+                (Err(failure), result) => *result = Err(failure),
+            }
+        }
+        more.retain(|position| results[*position].is_ok());
+        Ok(more)
     }
 
     /// Implements [`Vault::forget`](crate::Vault::forget).
@@ -130,14 +250,7 @@ impl Eraser {
         }
         for result in &results {
             counter.count(match result {
-                Ok(Forgotten(Some((kid, fingerprint)))) => ItemOutcomeKey {
-                    scheme: "MSKV1",
-                    kind: None,
-                    kid: Some(*kid),
-                    fingerprint: Some(*fingerprint),
-                    role: None,
-                    outcome: "forgotten",
-                },
+                Ok(Forgotten(Some((kid, fingerprint)))) => forgotten_under(*kid, *fingerprint),
                 Ok(Forgotten(None)) => ItemOutcomeKey::keyless(None, "unchanged"),
                 Err(failure) => ItemOutcomeKey::keyless(None, failure.code().as_str()),
             });
@@ -167,5 +280,41 @@ impl Eraser {
             _ => None,
         });
         Ok(denied.collect())
+    }
+}
+
+/// Returns the search for the tokens of a value to forget; `None` if none was ever minted for its kind.
+///
+/// # Errors
+/// [`ItemFailure::KeyUnavailable`] while some tokens could not be found, and [`ItemFailure::NotErasable`] for tokens that
+/// contain their value.
+fn search_to_forget<'a, 'k>(
+    keys: &'k KeysInForce,
+    ledger: &Ledger,
+    (permit, lookup): (&Permit<Forget>, &Permit<Lookup>),
+    policy: &Policy,
+    item: &ValueInput<'a>,
+) -> Result<Option<TokenSearch<'a, 'k>>, ItemFailure> {
+    check(lookup, policy, item)?;
+    let checked = match check(permit, policy, item)? {
+        ValueAction::Redact(_) | ValueAction::Passthrough => return Ok(None),
+        ValueAction::Tokenize(checked) => checked,
+    };
+    if checked.rule.scheme != Scheme::VaultDeterministic {
+        return Err(ItemFailure::NotErasable(checked.kind));
+    }
+    permit.check_token(checked.kind, checked.rule.kid)?;
+    ledger.check_not_found(checked.rule.kid, &keys.ring)?;
+    TokenSearch::new(keys, ledger, permit.mode(), checked).map(Some)
+}
+
+fn forgotten_under(kid: Kid, fingerprint: Fingerprint) -> ItemOutcomeKey {
+    ItemOutcomeKey {
+        scheme: "MSKV1",
+        kind: None,
+        kid: Some(kid),
+        fingerprint: Some(fingerprint),
+        role: None,
+        outcome: "forgotten",
     }
 }

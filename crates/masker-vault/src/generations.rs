@@ -24,14 +24,17 @@ impl Ledger {
     /// Checks that a value of `kid` which was not found under these keys is not in the vault.
     ///
     /// # Errors
-    /// [`ItemFailure::KeyUnavailable`] with a key that has records or aliases and is not among these: the value may be
+    /// [`ItemFailure::KeyUnavailable`] with a key that has records or index rows and is not among these: the value may be
     /// under that.
     pub(super) fn check_not_found(&self, kid: Kid, keyring: &Keyring) -> Result<(), ItemFailure> {
         let unknown_keys = |(name, row): &(&(Kid, Fingerprint), &GenerationRow)| {
-            row.is_needed() && keyring.by_fingerprint(kid, name.1).is_none()
+            row.is_needed() && keyring.by_fingerprint(name.0, name.1).is_none()
         };
-        match self.generations_of(kid).find(unknown_keys) {
-            Some((name, _)) => Err(ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: name.1.to_string() })),
+        let searched = std::iter::once(kid).chain(self.related_kids(kid));
+        match searched.flat_map(|kid| self.generations_of(kid)).find(unknown_keys) {
+            Some(((kid, fingerprint), _)) => {
+                Err(ItemFailure::KeyUnavailable(GenerationRef { kid: *kid, fingerprint: fingerprint.to_string() }))
+            }
             None => Ok(()),
         }
     }
@@ -176,7 +179,7 @@ fn missing_key_warning((kid, fingerprint): (Kid, Fingerprint), row: &GenerationR
         "{} need the key {kid} with fingerprint {fingerprint}, which is not loaded: they cannot be rehydrated, \
          and values of {kid} that the vault does not find {consequence}; load it as MASKER_KEY_{kid}_OLD (or as \
          MASKER_KEY_{kid}, if it is the newest), or give them up by `masker vault purge --key {fingerprint}`",
-        needs(row.records, row.aliases)
+        needs(row.records, row.index_rows)
     )
 }
 

@@ -1,6 +1,6 @@
 //! Rows that are neither searched nor counted: API keys, sessions, honeytokens, the audit log's head.
 
-use crate::writer::{Change, CommitDraft, Reads};
+use crate::writer::{Change, CommitDraft};
 use masker_store::RowChange;
 
 /// Writes rows as they are. If a row changes twice, the later change counts.
@@ -15,7 +15,7 @@ impl Change for KeepRows {
         self.0.len()
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
         self.0.iter().for_each(|change| draft.write(change.clone()));
     }
 }

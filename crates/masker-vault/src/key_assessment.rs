@@ -9,7 +9,7 @@ use masker_types::kind::Kid;
 /// The assessment of one key generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAssessment {
-    /// Whether the key can be removed: it is old, no record and no alias needs it, and a full pass since the last change
+    /// Whether the key can be removed: it is old, no record and no index row needs it, and a full pass since the last change
     /// has proven that.
     pub removable: bool,
     /// Why, or why not.
@@ -37,8 +37,8 @@ impl KeyAssessment {
     pub fn on(generation: &GenerationStatus, now: Timestamp) -> Self {
         let GenerationStatus { kid, fingerprint, .. } = *generation;
         let (old, is_active) = (generation.old_since.is_some(), generation.loaded == Some(Role::Active));
-        let is_needed = generation.records + generation.aliases > 0;
-        let needs = needs(generation.records, generation.aliases);
+        let is_needed = generation.records + generation.index_rows > 0;
+        let needs = needs(generation.records, generation.index_rows);
         let proven = generation.proven_at.filter(|_| old && !is_needed && !is_active);
         let (reason, advice) = match (generation.loaded, proven) {
             (Some(Role::Active), _) => ("new tokens are minted under it".to_owned(), Advice::Nothing),
@@ -60,7 +60,7 @@ impl KeyAssessment {
             ),
             (loaded, Some(at)) => (
                 format!(
-                    "a full pass on {} found no record and no alias that needs it; {}",
+                    "a full pass on {} found no record and no index row that needs it; {}",
                     day(at),
                     stateless(generation)
                 ),
@@ -105,11 +105,11 @@ pub fn advice(generations: &[GenerationStatus], now: Timestamp) -> Vec<(Kid, Str
     kids.into_iter().map(line).collect()
 }
 
-/// Formats counts, such as `12,080 records and 3 aliases`.
-pub(super) fn needs(records: u64, aliases: u64) -> String {
-    match aliases {
-        0 => format!("{} records", grouped(records)),
-        _ => format!("{} records and {} aliases", grouped(records), grouped(aliases)),
+/// Formats counts, such as `12,080 records`. Every record has index rows, so these are named only where none is left.
+pub(super) fn needs(records: u64, index_rows: u64) -> String {
+    match records {
+        0 => format!("{} index rows", grouped(index_rows)),
+        _ => format!("{} records", grouped(records)),
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
             grace_ends: None,
             last_used: None,
             records: 7,
-            aliases: 0,
+            index_rows: 0,
             tokens_last_opened: None,
             tokens_opened_30_days: 0,
             proven_at: None,
@@ -209,9 +209,9 @@ mod tests {
         }
     }
 
-    fn old(kid: &str, records: u64, aliases: u64) -> GenerationStatus {
+    fn old(kid: &str, records: u64, index_rows: u64) -> GenerationStatus {
         let (old_since, grace_ends) = (Some(at(NOW - 10 * DAY)), Some(at(NOW + 20 * DAY)));
-        GenerationStatus { loaded: Some(Role::Old), old_since, grace_ends, records, aliases, ..active(kid) }
+        GenerationStatus { loaded: Some(Role::Old), old_since, grace_ends, records, index_rows, ..active(kid) }
     }
 
     fn line(generations: &[GenerationStatus]) -> String {
@@ -225,7 +225,7 @@ mod tests {
         for needed in [
             GenerationStatus { proven_at: None, ..proven.clone() },
             GenerationStatus { records: 1, ..proven.clone() },
-            GenerationStatus { aliases: 1, ..proven.clone() },
+            GenerationStatus { index_rows: 1, ..proven.clone() },
             GenerationStatus { old_since: None, ..proven.clone() },
             GenerationStatus { loaded: Some(Role::Active), ..proven.clone() },
         ] {
@@ -258,7 +258,7 @@ mod tests {
         assert!(proving.starts_with("keep the old key abababababababab until it is proven"), "{proving}");
         assert_eq!(
             line(&[unproven, needed.clone(), proven]),
-            "rotate the vault's records: `masker vault rotate-key --new-kid K_A` (12,080 records and 3 aliases still \
+            "rotate the vault's records: `masker vault rotate-key --new-kid K_A` (12,080 records still \
              need abababababababab; its grace period ends on 2027-02-04, in 20 days)"
         );
         assert_eq!(

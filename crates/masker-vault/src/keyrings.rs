@@ -9,7 +9,7 @@ use super::{
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},
     time::{self, Clock, timestamp},
-    writer::{Change, CommitDraft, Reads, WriterHandle},
+    writer::{Change, CommitDraft, WriterHandle},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -133,7 +133,7 @@ impl KeyringService {
             grace_ends: old_since.map(|since| self.grace.ends(since)),
             last_used: nonzero_timestamp(used.map_or(0, |used| used.last_ms).max(row.last_used_ms)),
             records: row.records,
-            aliases: row.aliases,
+            index_rows: row.index_rows,
             tokens_last_opened: nonzero_timestamp(opened.last_ms),
             tokens_opened_30_days: opened.in_30_days,
             proven_at: row.proven_at_ms.and_then(timestamp),
@@ -189,7 +189,7 @@ impl Change for KeyringUpdate {
         true
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let ring = &self.keys.ring;
         let mut notes = draft.ledger_changes.keys_loaded(ring, draft.now_ms, self.accept_rollback)?;
         notes.extend(draft.ledger().missing_key_warnings(ring, draft.second_tokens));
@@ -210,7 +210,7 @@ struct PolicyUpdate(PolicySet);
 impl Change for PolicyUpdate {
     type Outcome = Vec<String>;
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         draft.ledger_changes.policies_loaded(&self.0)
     }
 }
@@ -222,7 +222,7 @@ impl Change for KeyUseChange {
     /// What was written down.
     type Outcome = Vec<GenerationUseSnapshot>;
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();
         noted.iter().for_each(|used| draft.ledger_changes.key_used(used, draft.now_ms));
         noted

@@ -15,13 +15,14 @@ use jiff::Timestamp;
 use super::{ids::RotationId, time::timestamp};
 use masker_core::{
     crypto::Fingerprint,
+    normalize::Normalizer,
     policy::{Action, PolicySet, Scheme},
 };
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
     record::{
-        GenerationRow, GenerationUseRow, MappingRow, Record, RecordError, RotationRow, RowName, SpanRow,
-        TombstoneCountRow, UsageRow,
+        GenerationRow, GenerationUseRow, KidMovesRow, MappingRow, NormalizersRow, Record, RecordError, RotationRow,
+        RowName, SpanRow, TombstoneCountRow, UsageRow,
     },
 };
 use masker_types::kind::{EntityKind, Kid};
@@ -39,6 +40,10 @@ pub struct Ledger {
     pub(super) rotations: BTreeMap<RotationId, RotationRow>,
     pub(super) uses: BTreeMap<(Kid, Fingerprint), GenerationUseRow>,
     tombstones: u64,
+    /// The names of the normalizers that have form rows, by kind and sealing kid.
+    normalizers: BTreeMap<(EntityKind, Kid), Vec<String>>,
+    /// The kids that records of a kid were moved to.
+    kid_moves: BTreeMap<Kid, Vec<Kid>>,
 }
 
 impl Ledger {
@@ -54,7 +59,9 @@ impl Ledger {
             RowName::MAPPINGS,
             RowName::ROTATIONS,
             RowName::USES,
-            RowName::FORMAT,
+            RowName::NORMALIZERS,
+            RowName::KID_MOVES,
+            RowName::WHOLE,
         ] {
             for (key, row) in all_rows(store, space).await? {
                 ledger.load_row(&key, &row).map_err(|damage| StoreError::Damaged(damage.to_string()))?;
@@ -82,8 +89,15 @@ impl Ledger {
             }
             RowName::Span => self.span = Some(SpanRow::decode(row)?),
             RowName::Tombstones => self.tombstones = TombstoneCountRow::decode(row)?.tombstones,
+            RowName::Normalizers(kind, kid) => {
+                self.normalizers.insert((kind, kid), NormalizersRow::decode(row)?.names);
+            }
+            RowName::KidMoves(kid) => {
+                self.kid_moves.insert(kid, KidMovesRow::decode(row)?.targets);
+            }
             // Read when they are needed, or kept by other services.
-            RowName::Record(_) | RowName::Alias(_) | RowName::Tombstone(_) | RowName::Format | RowName::AuditHead => {}
+            RowName::Record(_) | RowName::ValueIndex(_) | RowName::FormIndex(_) => {}
+            RowName::Tombstone(_) | RowName::AuditHead => {}
             RowName::ApiKey(_) | RowName::Session(_) | RowName::SessionToken(..) | RowName::Honeytoken(_) => {}
         }
         Ok(())
@@ -94,9 +108,48 @@ impl Ledger {
         self.generations.values().map(|row| row.records).sum()
     }
 
-    /// Returns the number of aliases in the vault.
-    pub fn aliases(&self) -> u64 {
-        self.generations.values().map(|row| row.aliases).sum()
+    /// Returns the number of index rows in the vault.
+    pub fn index_rows(&self) -> u64 {
+        self.generations.values().map(|row| row.index_rows).sum()
+    }
+
+    /// Returns the other kids whose index rows a search under `kid` reads too: records were moved between them, directly or
+    /// by way of others.
+    pub(crate) fn related_kids(&self, kid: Kid) -> Vec<Kid> {
+        let mut related = vec![kid];
+        let mut next = 0;
+        while !self.kid_moves.is_empty() && next < related.len() {
+            let from = related[next];
+            let targets = self.kid_moves.get(&from).into_iter().flatten();
+            let sources =
+                self.kid_moves.iter().filter(|(_, targets)| targets.contains(&from)).map(|(source, _)| source);
+            let found: Vec<Kid> = targets.chain(sources).copied().collect();
+            related.extend(found.into_iter().filter(|kid| *kid != from).collect::<BTreeSet<_>>());
+            let mut seen = BTreeSet::new();
+            related.retain(|kid| seen.insert(*kid));
+            next += 1;
+        }
+        related.remove(0);
+        related
+    }
+
+    /// Returns how many moves of kids are remembered. It changes whenever [`Ledger::related_kids`] does.
+    pub(crate) fn kid_move_count(&self) -> usize {
+        self.kid_moves.values().map(Vec::len).sum()
+    }
+
+    /// Returns the normalizers that values of a kind may have been minted with, for searches under `kid`.
+    pub(crate) fn normalizers(&self, kind: EntityKind, kid: Kid) -> BTreeSet<Normalizer> {
+        let kids = std::iter::once(kid).chain(self.related_kids(kid));
+        let names = kids.filter_map(|kid| self.normalizers.get(&(kind, kid))).flatten();
+        // One that this release does not know was noted by a later one, and cannot be computed.
+        names.filter_map(|name| Normalizer::from_name(name)).collect()
+    }
+
+    /// Returns the key that a rotation moves records to now.
+    pub(crate) fn moving_to(&self) -> Option<(Kid, Fingerprint)> {
+        let running = self.rotations.values().find(|row| row.is_running())?;
+        Some((running.target_kid, Fingerprint::from_bytes(running.target)))
     }
 
     /// Returns the number of tombstones in the vault: records that were erased and not restored.
@@ -189,6 +242,33 @@ fn scheme_name(number: u8) -> &'static str {
     }
 }
 
+/// Says what a changed policy means for values that the vault has. `keeps_tokens` is whether a search under the new policy
+/// finds them.
+fn mapping_warning(
+    policy: &str,
+    kind: EntityKind,
+    before: &MappingRow,
+    now: &MappingRow,
+    records: u64,
+    keeps_tokens: bool,
+) -> Option<String> {
+    if keeps_tokens {
+        return (before.normalizer != now.normalizer).then(|| format!(
+            "policy `{policy}`: {kind} changed from normalizer `{}` to `{}`; values behind up to {records} records keep \
+             their tokens, but new spellings will not share a match part with them",
+            before.normalizer, now.normalizer
+        ));
+    }
+    Some(format!(
+        "policy `{policy}`: {kind} changed from {} under {} to {} under {}; values behind up to {records} records will \
+         get new tokens beside those they have",
+        scheme_name(before.scheme),
+        before.kid,
+        scheme_name(now.scheme),
+        now.kid
+    ))
+}
+
 /// A ledger being changed. The changes become rows of the batch that they belong to.
 pub(super) struct LedgerDraft {
     pub(super) ledger: Ledger,
@@ -199,6 +279,8 @@ pub(super) struct LedgerDraft {
     uses: BTreeSet<(Kid, Fingerprint)>,
     span: bool,
     tombstones: bool,
+    normalizers: BTreeSet<(EntityKind, Kid)>,
+    kid_moves: BTreeSet<Kid>,
 }
 
 impl LedgerDraft {
@@ -212,6 +294,8 @@ impl LedgerDraft {
             uses: BTreeSet::new(),
             span: false,
             tombstones: false,
+            normalizers: BTreeSet::new(),
+            kid_moves: BTreeSet::new(),
         }
     }
 
@@ -228,31 +312,44 @@ impl LedgerDraft {
         }
     }
 
-    /// Counts an imported record, with its alias.
-    pub(super) fn imported(&mut self, record: &Record) {
-        self.minted(record);
-        self.generation(record, |row| row.aliases += u64::from(record.alias.is_some()));
-    }
-
-    /// Counts a record that is erased, with its alias.
+    /// Counts a record that is erased.
     pub(super) fn erased(&mut self, record: &Record) {
-        self.generation(record, |row| {
-            row.records = row.records.saturating_sub(1);
-            row.aliases = row.aliases.saturating_sub(u64::from(record.alias.is_some()));
-        });
+        self.generation(record, |row| row.records = row.records.saturating_sub(1));
         self.usage(record, |records| records.saturating_sub(1));
     }
 
-    /// Counts a record that was sealed under another key, with its aliases before and after.
+    /// Counts a record that was sealed under another key.
     pub(super) fn resealed(&mut self, before: &Record, after: &Record) {
-        self.generation(before, |row| {
-            row.records = row.records.saturating_sub(1);
-            row.aliases = row.aliases.saturating_sub(u64::from(before.alias.is_some()));
-        });
-        self.generation(after, |row| {
-            row.records += 1;
-            row.aliases += u64::from(after.alias.is_some());
-        });
+        self.generation(before, |row| row.records = row.records.saturating_sub(1));
+        self.generation(after, |row| row.records += 1);
+    }
+
+    /// Counts an index row that is written.
+    pub(super) fn index_row_added(&mut self, name: (Kid, Fingerprint), now_ms: u64) {
+        self.change_generation(name, now_ms, |row| row.index_rows += 1);
+    }
+
+    /// Counts an index row that is removed.
+    pub(super) fn index_row_removed(&mut self, name: (Kid, Fingerprint), now_ms: u64) {
+        self.change_generation(name, now_ms, |row| row.index_rows = row.index_rows.saturating_sub(1));
+    }
+
+    /// Remembers a normalizer that has form rows.
+    pub(super) fn note_normalizer(&mut self, kind: EntityKind, sealing_kid: Kid, normalizer: &str) {
+        let names = self.ledger.normalizers.entry((kind, sealing_kid)).or_default();
+        if !names.iter().any(|name| name == normalizer) {
+            names.push(normalizer.to_owned());
+            self.normalizers.insert((kind, sealing_kid));
+        }
+    }
+
+    /// Remembers that records of one kid are moved to another.
+    pub(super) fn note_kid_move(&mut self, source: Kid, target: Kid) {
+        let targets = self.ledger.kid_moves.entry(source).or_default();
+        if source != target && !targets.contains(&target) {
+            targets.push(target);
+            self.kid_moves.insert(source);
+        }
     }
 
     /// Sets the row of a rotation, or removes it.
@@ -284,7 +381,11 @@ impl LedgerDraft {
 
     fn generation(&mut self, record: &Record, change: impl FnOnce(&mut GenerationRow)) {
         let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-        let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(record.sealed_at_ms));
+        self.change_generation(name, record.sealed_at_ms, change);
+    }
+
+    fn change_generation(&mut self, name: (Kid, Fingerprint), seen_ms: u64, change: impl FnOnce(&mut GenerationRow)) {
+        let row = self.ledger.generations.entry(name).or_insert_with(|| GenerationRow::first_seen(seen_ms));
         change(row);
         // A generation that is needed again is not proven unneeded.
         row.proven_at_ms = row.proven_at_ms.filter(|_| !row.is_needed());
@@ -299,7 +400,7 @@ impl LedgerDraft {
     }
 
     /// Compares policies with those last in force and remembers them. Returns a warning for each kind whose known values
-    /// would get new tokens.
+    /// would get new tokens, or would not match new spellings.
     pub(super) fn policies_loaded(&mut self, policies: &PolicySet) -> Vec<String> {
         let mut warnings = Vec::new();
         for policy in policies.iter() {
@@ -318,17 +419,10 @@ impl LedgerDraft {
                 if let Some(before) = before {
                     let records = self.ledger.usage.get(&(*kind, before.kid)).copied().unwrap_or(0);
                     if records > 0 && before.scheme == VAULT {
-                        warnings.push(format!(
-                            "policy `{}`: {kind} changed from {} under {} normalized as `{}` to {} under {} normalized \
-                             as `{}`; values behind up to {records} records will get new tokens beside those they have",
-                            policy.name,
-                            scheme_name(before.scheme),
-                            before.kid,
-                            before.normalizer,
-                            scheme_name(now.scheme),
-                            now.kid,
-                            now.normalizer
-                        ));
+                        let is_searched =
+                            before.kid == now.kid || self.ledger.related_kids(before.kid).contains(&now.kid);
+                        let keeps_tokens = now.scheme == VAULT && is_searched;
+                        warnings.extend(mapping_warning(&policy.name, *kind, before, &now, records, keeps_tokens));
                     }
                 }
                 self.ledger.mappings.insert(name.clone(), now);
@@ -368,6 +462,15 @@ impl LedgerDraft {
         let tombstones = self.tombstones.then(|| {
             RowChange::Put(RowKey::tombstones(), TombstoneCountRow { tombstones: ledger.tombstones }.encode())
         });
-        generations.chain(usage).chain(mappings).chain(rotations).chain(uses).chain(span).chain(tombstones).collect()
+        let normalizers = self.normalizers.iter().filter_map(|name| {
+            let names = ledger.normalizers.get(name)?.clone();
+            Some(RowChange::Put(RowKey::normalizers(name.0, name.1), NormalizersRow { names }.encode().ok()?))
+        });
+        let kid_moves = self.kid_moves.iter().filter_map(|kid| {
+            let targets = ledger.kid_moves.get(kid)?.clone();
+            Some(RowChange::Put(RowKey::kid_moves(*kid), KidMovesRow { targets }.encode()))
+        });
+        let counts = generations.chain(usage).chain(mappings).chain(rotations).chain(uses);
+        counts.chain(span).chain(tombstones).chain(normalizers).chain(kid_moves).collect()
     }
 }

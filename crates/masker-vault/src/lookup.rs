@@ -1,45 +1,93 @@
-//! Lookup: every token by which a value may be stored. Mints nothing.
+//! Lookup: every token by which a value may be stored, in any spelling. Mints nothing.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     ItemFailure, ValueInput, VaultError,
     handles::Handles,
+    index_list,
     keys::{CurrentKeys, KeysInForce},
-    ledger::CurrentLedger,
+    ledger::{CurrentLedger, Ledger},
+    mint::SearchBasis,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     reader::Reader,
-    search::{self, ValueQuery},
-    tokenize::{ValueAction, check, keys_of},
+    records,
+    search::{MatchedRecord, ValueQuery, read_index_rows},
+    tokenize::{CheckedValue, ValueAction, check, keys_of, query},
 };
 use masker_access::{Lookup, Permit};
 use masker_core::{
+    crypto::{Fingerprint, MatchPart, TokenId},
+    keyring::{Generation, Keyring},
+    normalize::Normalizer,
     policy::{Policy, Scheme},
     token::Token,
 };
+use masker_store::{Row, RowKey, record::Record};
+use masker_types::{kind::Kid, limits::LOOKUP_TOKENS_MAX, mode::Mode};
+
+/// The tokens of a value.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct FoundTokens {
+    /// The texts of the tokens: those of the value itself first, then those of other spellings.
+    pub tokens: Vec<String>,
+    /// Whether the first token is one of the value itself, byte for byte.
+    pub exact: bool,
+    /// Whether there are more tokens than [`LOOKUP_TOKENS_MAX`].
+    pub more: bool,
+}
+
+impl fmt::Debug for FoundTokens {
+    /// Hides the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FoundTokens({}, exact: {}, more: {})", self.tokens.len(), self.exact, self.more)
+    }
+}
+
+/// A search for the tokens of a value.
+pub(crate) struct TokenSearch<'a, 'k> {
+    pub(crate) checked: CheckedValue<'a>,
+    query: ValueQuery<'k>,
+    /// The normalizers that tokens of the kind may have been minted with, each with the value's form.
+    forms: Vec<(Normalizer, String)>,
+}
+
+/// The records that a search found: those of the value itself, then those of other spellings.
+pub(crate) struct FoundRecords {
+    pub(crate) records: Vec<MatchedRecord>,
+    /// How many are of the value itself.
+    pub(crate) exact: usize,
+    /// Whether there are more than [`LOOKUP_TOKENS_MAX`].
+    pub(crate) more: bool,
+}
 
 /// The stage of an item after the work that needs no store.
-enum LookupStage<'k> {
-    Done(Vec<String>),
-    Search(ValueQuery<'k>),
+enum LookupStage<'a, 'k> {
+    Done(FoundTokens),
+    Search(Box<TokenSearch<'a, 'k>>),
 }
 
 /// Looks up the tokens of values.
 pub(crate) struct LookupService {
     keys: Arc<CurrentKeys>,
     ledger: Arc<CurrentLedger>,
-    reader: Arc<Reader>,
     counters: Arc<RequestCounters>,
+    finder: Arc<TokenFinder>,
+}
+
+/// Finds the records of values in any spelling.
+pub(crate) struct TokenFinder {
+    reader: Arc<Reader>,
 }
 
 impl LookupService {
-    pub(crate) fn new(handles: &Handles) -> Self {
+    pub(crate) fn new(handles: &Handles, finder: Arc<TokenFinder>) -> Self {
         LookupService {
             keys: Arc::clone(&handles.keys),
             ledger: Arc::clone(&handles.ledger),
-            reader: Arc::clone(&handles.reader),
             counters: Arc::clone(&handles.counters),
+            finder,
         }
     }
 
@@ -49,73 +97,241 @@ impl LookupService {
         permit: &Permit<Lookup>,
         policy: &Policy,
         items: &[ValueInput<'_>],
-    ) -> Result<BatchResult<Result<Vec<String>, ItemFailure>>, VaultError> {
-        let keys = self.keys.load_full();
-        let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
-        let queries: Vec<&ValueQuery<'_>> = stages
-            .iter()
-            .filter_map(|stage| match stage {
-                Ok(LookupStage::Search(query)) => Some(query),
-                _ => None,
-            })
-            .collect();
-        let found = if queries.is_empty() { Vec::new() } else { self.reader.find_all(&queries).await? };
-
-        let ledger = self.ledger.load();
-        let mut found = found.into_iter();
+    ) -> Result<BatchResult<Result<FoundTokens, ItemFailure>>, VaultError> {
         let mut counter = OutcomeCounter::new("lookup");
-        let mut results = Vec::with_capacity(items.len());
-        for (stage, item) in stages.into_iter().zip(items) {
-            let tokens = match stage {
-                Ok(LookupStage::Done(tokens)) => Ok(tokens),
-                Ok(LookupStage::Search(query)) => match found.next() {
-                    Some(Ok(found)) if found.is_empty() => {
-                        ledger.check_not_found(query.kid(), &keys.ring).map(|()| Vec::new())
-                    }
-                    Some(found) => found.map(|found| found.iter().map(search::MatchedRecord::token).collect()),
-                    None => Err(ItemFailure::NotFound),
-                },
-                Err(failure) => Err(failure),
-            };
-            let outcome = match &tokens {
-                Ok(tokens) if tokens.is_empty() => "none",
+        let results = loop {
+            let basis = self.basis();
+            let results = self.find(permit, policy, items).await?;
+            // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
+            if self.basis() == basis {
+                break results;
+            }
+        };
+        for (item, tokens) in items.iter().zip(&results) {
+            let outcome = match tokens {
+                Ok(found) if found.tokens.is_empty() => "none",
                 Ok(_) => "ok",
                 Err(failure) => failure.code().as_str(),
             };
             counter.count(ItemOutcomeKey::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
-            results.push(tokens);
         }
         Ok(counter.record(&self.counters, results))
     }
+
+    fn basis(&self) -> SearchBasis {
+        SearchBasis::new(&self.keys.load().ring, &self.ledger.load())
+    }
+
+    /// Finds the tokens of each value under the keys in force.
+    async fn find(
+        &self,
+        permit: &Permit<Lookup>,
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+    ) -> Result<Vec<Result<FoundTokens, ItemFailure>>, VaultError> {
+        let keys = self.keys.load_full();
+        let ledger = self.ledger.load_full();
+        let stages = parallel_map::map(items, |item| stage(&keys, &ledger, permit, policy, item));
+        let searches: Vec<&TokenSearch<'_, '_>> = stages
+            .iter()
+            .filter_map(|stage| match stage {
+                Ok(LookupStage::Search(search)) => Some(search.as_ref()),
+                _ => None,
+            })
+            .collect();
+        let found = self.finder.find(&keys.ring, &ledger, permit.mode(), &searches).await?;
+
+        let ledger = self.ledger.load();
+        let mut found = found.into_iter();
+        let tokens = stages.into_iter().map(|stage| match stage? {
+            LookupStage::Done(tokens) => Ok(tokens),
+            LookupStage::Search(search) => {
+                let found = found.next().unwrap_or(Err(ItemFailure::NotFound))?;
+                check_blind(&ledger, &keys.ring, &search, &found).map(|()| texts(&found))
+            }
+        });
+        Ok(tokens.collect())
+    }
 }
 
-fn stage<'k>(
+/// Checks that the value itself was found, or cannot be in the vault.
+fn check_blind(
+    ledger: &Ledger,
+    ring: &Keyring,
+    search: &TokenSearch<'_, '_>,
+    found: &FoundRecords,
+) -> Result<(), ItemFailure> {
+    if found.exact > 0 { Ok(()) } else { ledger.check_not_found(search.query.keys.kid(), ring) }
+}
+
+fn texts(found: &FoundRecords) -> FoundTokens {
+    let tokens = found.records.iter().map(MatchedRecord::token).collect();
+    FoundTokens { tokens, exact: found.exact > 0, more: found.more }
+}
+
+fn stage<'a, 'k>(
     keys: &'k KeysInForce,
+    ledger: &Ledger,
     permit: &Permit<Lookup>,
     policy: &Policy,
-    item: &ValueInput<'_>,
-) -> Result<LookupStage<'k>, ItemFailure> {
+    item: &ValueInput<'a>,
+) -> Result<LookupStage<'a, 'k>, ItemFailure> {
     let mode = permit.mode();
     let checked = match check(permit, policy, item)? {
         // Nothing was ever minted for these.
-        ValueAction::Redact(_) | ValueAction::Passthrough => return Ok(LookupStage::Done(Vec::new())),
+        ValueAction::Redact(_) | ValueAction::Passthrough => return Ok(LookupStage::Done(FoundTokens::default())),
         ValueAction::Tokenize(checked) => checked,
     };
     let (kind, kid) = (checked.kind, checked.rule.kid);
-    let pair = keys_of(keys, kid)?;
     match checked.rule.scheme {
         Scheme::ReversibleAead(suite) if !suite.is_deterministic() => Err(ItemFailure::NotSearchable(kind)),
         Scheme::ReversibleAead(suite) => {
-            let mint = |generation: &masker_core::keyring::Generation| {
+            let mint = |generation: &Generation| {
                 let keys = generation.keys(mode);
                 let body = keys.mint(suite, kind, checked.context, checked.value, &mut rand::rng());
                 Token::Aead { kind, kid, body }.to_text()
             };
-            Ok(LookupStage::Done(pair.generations().map(mint).collect()))
+            let tokens = keys_of(keys, kid)?.generations().map(mint).collect();
+            Ok(LookupStage::Done(FoundTokens { tokens, exact: true, more: false }))
         }
-        Scheme::VaultDeterministic => {
-            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| ItemFailure::ValueNormalForm)?;
-            Ok(LookupStage::Search(ValueQuery::new(pair, mode, kind, checked.context, &normal)))
+        Scheme::VaultDeterministic => Ok(LookupStage::Search(Box::new(TokenSearch::new(keys, ledger, mode, checked)?))),
+    }
+}
+
+impl<'a, 'k> TokenSearch<'a, 'k> {
+    pub(crate) fn new(
+        keys: &'k KeysInForce,
+        ledger: &Ledger,
+        mode: Mode,
+        checked: CheckedValue<'a>,
+    ) -> Result<Self, ItemFailure> {
+        let query = query(keys, ledger, mode, &checked)?;
+        let normalizers = ledger.normalizers(checked.kind, checked.rule.kid);
+        let forms = normalizers.into_iter().map(|one| (one, one.form(checked.value).into_owned())).collect();
+        Ok(TokenSearch { checked, query, forms })
+    }
+
+    /// Returns whether a record is of another spelling of the value: it has the same form by its own normalizer.
+    fn matches(&self, ring: &Keyring, mode: Mode, id: TokenId, record: &Record) -> bool {
+        if record.kind != self.checked.kind {
+            return false;
         }
+        let fingerprint = Fingerprint::from_bytes(record.fingerprint);
+        let Some(generation) = ring.by_fingerprint(record.sealing_kid, fingerprint) else { return false };
+        let Ok(opened) = records::open(generation.keys(mode), id, record) else { return false };
+        let form = self.forms.iter().find(|(normalizer, _)| *normalizer == opened.normalizer());
+        opened.context() == self.checked.context.as_str() && form.is_some_and(|(_, form)| form == opened.form())
+    }
+}
+
+impl TokenFinder {
+    pub(crate) fn new(handles: &Handles) -> Self {
+        TokenFinder { reader: Arc::clone(&handles.reader) }
+    }
+
+    /// Finds the records of each value, in any spelling.
+    pub(crate) async fn find(
+        &self,
+        ring: &Keyring,
+        ledger: &Ledger,
+        mode: Mode,
+        searches: &[&TokenSearch<'_, '_>],
+    ) -> Result<Vec<Result<FoundRecords, ItemFailure>>, VaultError> {
+        if searches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let queries: Vec<&ValueQuery<'_>> = searches.iter().map(|search| &search.query).collect();
+        let exact = self.reader.find_all(&queries, ledger.moving_to()).await?;
+        let listed = self.listed_match_parts(searches, ledger.moving_to()).await?;
+
+        let match_parts: Vec<MatchPart> = listed.iter().flatten().flatten().copied().collect();
+        let mut scanned = Vec::new();
+        if !match_parts.is_empty() {
+            scanned = self.reader.records_with(&match_parts, LOOKUP_TOKENS_MAX + 1).await?;
+        }
+        let mut scanned = scanned.into_iter();
+        let mut results = Vec::with_capacity(searches.len());
+        for ((search, exact), listed) in searches.iter().zip(exact).zip(listed) {
+            let count = listed.as_ref().map_or(0, Vec::len);
+            let rows = scanned.by_ref().take(count).flatten().collect();
+            results.push(exact.and_then(|exact| {
+                listed?;
+                self.with_other_spellings(ring, mode, search, exact, rows)
+            }));
+        }
+        Ok(results)
+    }
+
+    /// Returns the match parts that the value's forms list, under every key and normalizer, without repeats.
+    async fn listed_match_parts(
+        &self,
+        searches: &[&TokenSearch<'_, '_>],
+        moving_to: Option<(Kid, Fingerprint)>,
+    ) -> Result<Vec<Result<Vec<MatchPart>, ItemFailure>>, VaultError> {
+        let mut indexes = Vec::new();
+        let mut row_keys = Vec::new();
+        for search in searches {
+            for (normalizer, form) in &search.forms {
+                let CheckedValue { kind, context, .. } = &search.checked;
+                let form_indexes = search.query.keys.form_indexes(*normalizer, *kind, *context, form);
+                for (keys, index) in search.query.keys.iter().zip(form_indexes) {
+                    indexes.push((keys, index));
+                    let is_moved_to = search.query.keys.is_moved_to(keys, moving_to);
+                    row_keys.push((RowKey::form_index(index.as_bytes()), is_moved_to));
+                }
+            }
+        }
+        if indexes.is_empty() {
+            return Ok(searches.iter().map(|_| Ok(Vec::new())).collect());
+        }
+        let rows = read_index_rows(self.reader.store(), row_keys).await?;
+        let mut rows = indexes.into_iter().zip(rows);
+        let mut all = Vec::with_capacity(searches.len());
+        for search in searches {
+            let count = search.forms.len() * search.query.indexes.len();
+            let mut listed = Ok(Vec::new());
+            for ((keys, index), row) in rows.by_ref().take(count) {
+                let Some(row) = row else { continue };
+                match (index_list::verified::<MatchPart>(keys, index, &row), &mut listed) {
+                    (Some(entries), Ok(listed)) => {
+                        let new: Vec<_> = entries.into_iter().filter(|entry| !listed.contains(entry)).collect();
+                        listed.extend(new);
+                    }
+                    (None, _) => {
+                        self.reader.count_damage();
+                        listed = Err(ItemFailure::Damaged);
+                    }
+                    (Some(_), Err(_)) => {}
+                }
+            }
+            all.push(listed);
+        }
+        Ok(all)
+    }
+
+    /// Adds the records of other spellings among these rows to those of the value itself.
+    fn with_other_spellings(
+        &self,
+        ring: &Keyring,
+        mode: Mode,
+        search: &TokenSearch<'_, '_>,
+        exact: Vec<MatchedRecord>,
+        rows: Vec<(TokenId, Row)>,
+    ) -> Result<FoundRecords, ItemFailure> {
+        let mut found = FoundRecords { exact: exact.len(), records: exact, more: false };
+        for (id, row) in rows {
+            let record = self.reader.decode(&row)?;
+            if found.records.iter().take(found.exact).any(|exact| exact.id == id)
+                || !search.matches(ring, mode, id, &record)
+            {
+                continue;
+            }
+            if found.records.len() >= LOOKUP_TOKENS_MAX {
+                found.more = true;
+                break;
+            }
+            found.records.push(MatchedRecord::of(id, &record));
+        }
+        Ok(found)
     }
 }

@@ -26,7 +26,7 @@ pub struct VaultMetrics {
     pub rotation_running: IntGauge,
     /// `masker_rotation_rows_left`: records that it has not moved yet.
     pub rotation_rows_left: IntGauge,
-    /// `masker_key_missing_records{kid}`: records and aliases under keys that are not loaded.
+    /// `masker_key_missing_records{kid}`: records and index rows under keys that are not loaded.
     pub key_missing_records: IntGaugeVec,
     /// `masker_key_old_age_seconds{kid}`.
     pub key_old_age_seconds: IntGaugeVec,
@@ -78,7 +78,7 @@ impl VaultMetrics {
             key_missing_records: IntGaugeVec::new(
                 opts!(
                     "masker_key_missing_records",
-                    "Records and aliases that need a key which is not loaded, by its kid"
+                    "Records and index rows that need a key which is not loaded, by its kid"
                 ),
                 &["kid"],
             )?,

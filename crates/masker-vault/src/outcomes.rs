@@ -86,9 +86,13 @@ impl OutcomeCounter {
     }
 
     pub(super) fn count(&mut self, outcome: ItemOutcomeKey) {
+        self.add(outcome, 1);
+    }
+
+    pub(super) fn add(&mut self, outcome: ItemOutcomeKey, items: u64) {
         match self.counts.iter_mut().find(|(seen, _)| *seen == outcome) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((outcome, 1)),
+            Some((_, count)) => *count += items,
+            None => self.counts.push((outcome, items)),
         }
     }
 

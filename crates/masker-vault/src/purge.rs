@@ -11,16 +11,13 @@ use super::{
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
-    writer::{Change, CommitDraft, ReadPlan, Reads, WriterHandle},
+    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
 };
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Role,
 };
-use masker_store::{
-    RowKey,
-    record::{Record, RowName},
-};
+use masker_store::record::{Record, RowName};
 use masker_types::kind::Kid;
 
 /// Which records are erased.
@@ -88,13 +85,12 @@ impl Change for PurgeChange {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        self.candidates.iter().for_each(|id| plan.row(RowKey::record(id.as_bytes())));
+        self.candidates.iter().for_each(|id| plan.record_with_indexes(*id));
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let erase = |id: &TokenId| {
-            let stored = reads.next_row().and_then(|row| draft.decode(&row).ok());
-            let record = draft.record_or(*id, stored).filter(|record| self.filter.selects(record))?;
+            let record = draft.record(*id).ok().flatten().filter(|record| self.filter.selects(record))?;
             Some(draft.erase_record(*id, &record))
         };
         self.candidates.iter().map(erase).collect()

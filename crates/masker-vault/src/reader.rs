@@ -9,8 +9,9 @@ use super::{
     records,
     search::{self, MatchedRecord, ValueQuery},
 };
-use masker_core::crypto::TokenId;
+use masker_core::crypto::{Fingerprint, MatchPart, TokenId};
 use masker_store::{Row, RowKey, Store, record::Record};
+use masker_types::kind::Kid;
 
 /// The store as operations see it. A record that is being written is read only once it is durable.
 pub(crate) struct Reader {
@@ -34,15 +35,15 @@ impl Reader {
         &self.in_flight
     }
 
-    /// Returns the first record that each search finds. `aliases` says whether the vault has aliases.
+    /// Returns the first record that each search finds. `moving_to` is the key that a rotation moves records to now.
     pub(crate) async fn find_first(
         &self,
         queries: &[&ValueQuery<'_>],
-        aliases: bool,
+        moving_to: Option<(Kid, Fingerprint)>,
     ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, VaultError> {
         loop {
             let marker = self.in_flight.read_marker();
-            let found = search::find_first(self.store(), queries, aliases, &|| self.count_damage()).await?;
+            let found = search::find_first(self.store(), queries, moving_to, &|| self.count_damage()).await?;
             let ids = found.iter().filter_map(|found| found.as_ref().ok().copied().flatten()).map(|found| found.id);
             if !self.in_flight.must_reread(&marker, ids).await {
                 return Ok(found);
@@ -54,10 +55,11 @@ impl Reader {
     pub(crate) async fn find_all(
         &self,
         queries: &[&ValueQuery<'_>],
+        moving_to: Option<(Kid, Fingerprint)>,
     ) -> Result<Vec<Result<Vec<MatchedRecord>, ItemFailure>>, VaultError> {
         loop {
             let marker = self.in_flight.read_marker();
-            let found = search::find_all(self.store(), queries, &|| self.count_damage()).await?;
+            let found = search::find_all(self.store(), queries, moving_to, &|| self.count_damage()).await?;
             let ids = found.iter().flatten().flatten().map(|found| found.id);
             if !self.in_flight.must_reread(&marker, ids).await {
                 return Ok(found);
@@ -73,6 +75,24 @@ impl Reader {
             let rows = self.store.get_many(keys).await?;
             if !self.in_flight.must_reread(&marker, ids.iter().copied()).await {
                 return Ok(rows);
+            }
+        }
+    }
+
+    /// Returns the records with each of these match parts, up to `limit` for each, in the order of their ids.
+    pub(crate) async fn records_with(
+        &self,
+        match_parts: &[MatchPart],
+        limit: usize,
+    ) -> Result<Vec<Vec<(TokenId, Row)>>, VaultError> {
+        loop {
+            let marker = self.in_flight.read_marker();
+            let prefixes = match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
+            let found = self.store.scan_prefixes(prefixes, limit).await?;
+            let found: Vec<Vec<(TokenId, Row)>> = found.into_iter().map(records::with_ids).collect();
+            let ids = found.iter().flatten().map(|(id, _)| *id);
+            if !self.in_flight.must_reread(&marker, ids).await {
+                return Ok(found);
             }
         }
     }

@@ -1,20 +1,24 @@
-//! A count of records and aliases by key generation, with a check of each row.
+//! A count of records and index rows by key generation, with a check of each row.
 //!
 //! Rows change while they are read. When two rows do not fit together, both are read again until one of them is the same
 //! before and after the read of the other.
 
 use std::collections::BTreeMap;
 
-use super::{parallel_map, records};
+use super::{
+    index_list::{self, IndexEntry},
+    parallel_map,
+    records::{self, RecordIndexes},
+};
 use masker_core::{
-    crypto::{Fingerprint, TokenId},
+    crypto::{Fingerprint, Index, IndexName, MatchPart, TokenId},
     keyring::Keyring,
 };
 use masker_store::{
     Row, RowKey, Store, StoreError,
-    record::{Alias, Record, RowName},
+    record::{Record, RowName},
 };
-use masker_types::{kind::Kid, mode::Mode};
+use masker_types::kind::Kid;
 
 /// Problems described one by one; further ones are counted.
 const PROBLEMS_MAX: usize = 100;
@@ -28,18 +32,18 @@ pub struct CheckOutcome {
     pub records: u64,
     /// Records that opened.
     pub opened: u64,
-    /// Records and aliases whose key is not loaded. Only that they belong together was checked.
+    /// Records whose key is not loaded. Of these and their index rows, only that they belong together was checked.
     pub key_not_loaded: u64,
     /// Records that do not decode, or do not open under their own key.
     pub damaged_records: u64,
-    /// Aliases read.
-    pub aliases: u64,
-    /// Aliases that do not decode, do not verify, are not their record's, or are missing.
-    pub damaged_aliases: u64,
+    /// Index rows read.
+    pub index_rows: u64,
+    /// Index rows that do not decode, do not verify, belong to no record, or do not list a record that names them.
+    pub damaged_index_rows: u64,
     /// Tombstones read.
     pub tombstones: u64,
-    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, aliases and
-    /// tombstones. The latter are not compared if the vault was written to meanwhile.
+    /// Whether the rows agree with the store's own counts, and with the ledger's counts of records, index rows
+    /// and tombstones. The latter are not compared if the vault was written to meanwhile.
     pub counts_agree: bool,
     /// The first problems, by row id.
     pub problems: Vec<String>,
@@ -48,7 +52,7 @@ pub struct CheckOutcome {
 impl CheckOutcome {
     /// Returns whether the check found nothing wrong.
     pub fn ok(&self) -> bool {
-        self.damaged_records == 0 && self.damaged_aliases == 0 && self.counts_agree
+        self.damaged_records == 0 && self.damaged_index_rows == 0 && self.counts_agree
     }
 }
 
@@ -62,12 +66,12 @@ enum RowCondition {
 /// The counts so far.
 #[derive(Default)]
 pub(super) struct CensusCount {
-    /// Records and aliases of each key generation.
+    /// Records and index rows of each key generation.
     pub(super) by_key: BTreeMap<GenerationName, (u64, u64)>,
     pub(super) outcome: CheckOutcome,
 }
 
-/// Counts records and aliases by key generation during the check.
+/// Counts records and index rows by key generation during the check.
 pub(super) struct Census<'a> {
     store: &'a dyn Store,
     ring: &'a Keyring,
@@ -105,66 +109,96 @@ impl<'a> Census<'a> {
                 }
             }
         }
-        let indices: Vec<(&RowKey, RowKey)> =
-            rows.iter().filter_map(|(key, row)| Some((key, index_of(row)?))).collect();
-        let found = self.store.get_many(indices.iter().map(|(_, index)| index.clone()).collect()).await?;
-        for ((key, _), alias) in indices.into_iter().zip(found) {
-            if !leads_to(alias.as_ref(), key) && self.lacks_alias(key).await? {
-                self.count.outcome.damaged_aliases += 1;
-                self.problem(|| format!("record {}: its alias is missing", hex(key)));
+        let named: Vec<(&RowKey, IndexKeys)> =
+            rows.iter().filter_map(|(key, row)| Some((key, IndexKeys::of(row)?))).collect();
+        let mut listing =
+            self.store.get_many(named.iter().flat_map(|(_, keys)| keys.all()).collect()).await?.into_iter();
+        for (key, keys) in named {
+            let rows: Vec<Option<Row>> = listing.by_ref().take(keys.all().count()).collect();
+            if !keys.are_listed(key, &rows) && self.lacks_index_row(key).await? {
+                self.count.outcome.damaged_index_rows += 1;
+                self.problem(|| format!("record {}: an index row does not list it", hex(key)));
             }
         }
         Ok(())
     }
 
-    pub(super) async fn aliases(&mut self, rows: &[(RowKey, Row)]) -> Result<(), StoreError> {
-        let targets: Vec<RowKey> =
-            rows.iter().map(|(key, row)| target_of(row).unwrap_or_else(|| key.clone())).collect();
-        let targets = self.store.get_many(targets).await?;
-        for ((key, row), target) in rows.iter().zip(targets) {
-            self.count.outcome.aliases += 1;
-            let mut condition = alias_condition(self.ring, key, row, target.as_ref());
+    /// Counts and checks the rows of one of the two indexes.
+    pub(super) async fn index_rows<E: IndexEntry>(&mut self, rows: &[(RowKey, Row)]) -> Result<(), StoreError> {
+        let lists: Vec<Vec<E>> = rows.iter().map(|(_, row)| entries_of(row)).collect();
+        let mut sealers = self.sealers::<E>(rows, &lists).await?.into_iter();
+        for (key, row) in rows {
+            self.count.outcome.index_rows += 1;
+            let mut condition = index_condition::<E>(self.ring, key, row, sealers.next().flatten());
             if matches!(condition, RowCondition::Damaged(_)) {
-                let Some((row, target)) = self.alias_and_target(key).await? else { continue };
-                condition = alias_condition(self.ring, key, &row, target.as_ref());
+                let Some((row, sealer)) = self.row_and_sealer::<E>(key).await? else { continue };
+                condition = index_condition::<E>(self.ring, key, &row, sealer);
             }
             match condition {
-                RowCondition::Whole(name) => self.count.by_key.entry(name).or_default().1 += 1,
-                RowCondition::KeyNotLoaded(name) => {
-                    self.count.outcome.key_not_loaded += 1;
+                RowCondition::Whole(name) | RowCondition::KeyNotLoaded(name) => {
                     self.count.by_key.entry(name).or_default().1 += 1;
                 }
                 RowCondition::Damaged(why) => {
-                    self.count.outcome.damaged_aliases += 1;
-                    self.problem(|| format!("alias {}: {why}", hex(key)));
+                    self.count.outcome.damaged_index_rows += 1;
+                    self.problem(|| format!("index row {}: {why}", hex(key)));
                 }
             }
         }
         Ok(())
     }
 
-    /// Reads an alias and its record as of one moment; `None` if the alias is gone.
-    async fn alias_and_target(&self, key: &RowKey) -> Result<Option<(Row, Option<Row>)>, StoreError> {
+    /// Returns, for each index row, the generation that seals the first of its records.
+    async fn sealers<E: IndexEntry>(
+        &self,
+        rows: &[(RowKey, Row)],
+        lists: &[Vec<E>],
+    ) -> Result<Vec<Option<GenerationName>>, StoreError> {
+        let entries = lists.iter().flatten();
+        let mut found = match E::NAME {
+            IndexName::Value => {
+                let keys = entries.map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
+                let records = self.store.get_many(keys.flatten().collect()).await?;
+                records.into_iter().map(|row| row.into_iter().collect()).collect::<Vec<Vec<Row>>>()
+            }
+            IndexName::Form => {
+                let prefixes = entries.map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
+                let scanned = self.store.scan_prefixes(prefixes.flatten().collect(), usize::MAX).await?;
+                scanned.into_iter().map(|rows| rows.into_iter().map(|(_, row)| row).collect()).collect()
+            }
+        }
+        .into_iter();
+        let mut sealers = Vec::with_capacity(rows.len());
+        for ((key, _), list) in rows.iter().zip(lists) {
+            let records: Vec<Row> = found.by_ref().take(list.len()).flatten().collect();
+            sealers.push(records.iter().find_map(|row| sealer::<E>(key, row)));
+        }
+        Ok(sealers)
+    }
+
+    /// Reads an index row and the generation of its first record as of one moment; `None` if the row is gone.
+    async fn row_and_sealer<E: IndexEntry>(
+        &self,
+        key: &RowKey,
+    ) -> Result<Option<(Row, Option<GenerationName>)>, StoreError> {
         loop {
             let Some(before) = self.one(key).await? else { return Ok(None) };
-            let target = match target_of(&before) {
-                Some(target) => self.one(&target).await?,
-                None => None,
-            };
+            let rows = [(key.clone(), before)];
+            let sealer = self.sealers::<E>(&rows, &[entries_of(&rows[0].1)]).await?.pop().flatten();
+            let [(_, before)] = rows;
             if self.one(key).await?.as_ref() == Some(&before) {
-                return Ok(Some((before, target)));
+                return Ok(Some((before, sealer)));
             }
         }
     }
 
-    /// Returns whether a record names an alias that, at one moment, is missing.
-    async fn lacks_alias(&self, key: &RowKey) -> Result<bool, StoreError> {
+    /// Returns whether, at one moment, an index row that a record names does not list it.
+    async fn lacks_index_row(&self, key: &RowKey) -> Result<bool, StoreError> {
         loop {
             let before = self.one(key).await?;
-            let Some(index) = before.as_ref().and_then(index_of) else { return Ok(false) };
-            let alias = self.one(&index).await?;
+            let Some(keys) = before.as_ref().and_then(IndexKeys::of) else { return Ok(false) };
+            let rows = self.store.get_many(keys.all().collect()).await?;
             if self.one(key).await? == before {
-                return Ok(!leads_to(alias.as_ref(), key));
+                return Ok(!keys.are_listed(key, &rows));
             }
         }
     }
@@ -174,18 +208,56 @@ impl<'a> Census<'a> {
     }
 }
 
-/// Returns the key of the alias that a record names.
-fn index_of(row: &Row) -> Option<RowKey> {
-    Some(RowKey::alias(&Record::decode(row).ok()?.alias?))
+/// The keys of the index rows that a record names.
+struct IndexKeys {
+    value: Option<RowKey>,
+    form: Option<RowKey>,
 }
 
-/// Returns the key of the record that an alias leads to.
-fn target_of(row: &Row) -> Option<RowKey> {
-    Some(RowKey::record(&Alias::decode(row).ok()?.target))
+impl IndexKeys {
+    /// Returns `None` for a record that does not decode.
+    fn of(row: &Row) -> Option<Self> {
+        let record = Record::decode(row).ok()?;
+        Some(IndexKeys {
+            value: record.value_index.map(|index| RowKey::value_index(&index)),
+            form: record.form_index.map(|index| RowKey::form_index(&index)),
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = RowKey> {
+        [&self.value, &self.form].into_iter().flatten().cloned()
+    }
+
+    /// Returns whether the rows, in the order of the keys, list the record.
+    fn are_listed(&self, record: &RowKey, rows: &[Option<Row>]) -> bool {
+        let Ok(RowName::Record(id)) = RowName::parse(record) else { return false };
+        let id = TokenId::from_bytes(id);
+        let mut rows = rows.iter();
+        let mut next = |key: &Option<RowKey>| key.as_ref().and_then(|_| rows.next()).and_then(Option::as_ref);
+        let by_value = next(&self.value).map(|row| entries_of::<TokenId>(row).contains(&id));
+        let by_form = next(&self.form).map(|row| entries_of::<MatchPart>(row).contains(&id.match_part()));
+        (self.value.is_none() || by_value == Some(true)) && (self.form.is_none() || by_form == Some(true))
+    }
 }
 
-fn leads_to(alias: Option<&Row>, record: &RowKey) -> bool {
-    alias.and_then(target_of).as_ref() == Some(record)
+fn entries_of<E: IndexEntry>(row: &[u8]) -> Vec<E> {
+    index_list::decode::<E>(row).map(|row| index_list::entries(&row)).unwrap_or_default()
+}
+
+/// Returns the key of a record with this id, or the beginning of the keys of records with this match part.
+fn record_key_bytes(id: &[u8]) -> Vec<u8> {
+    [&[RowName::RECORDS], id].concat()
+}
+
+/// Returns the generation that seals a record, if the record has the index of this row.
+fn sealer<E: IndexEntry>(key: &RowKey, row: &[u8]) -> Option<GenerationName> {
+    let record = Record::decode(row).ok()?;
+    let index = match E::NAME {
+        IndexName::Value => record.value_index,
+        IndexName::Form => record.form_index,
+    };
+    let is_own = index.is_some_and(|index| E::row_key(Index::from_bytes(index)) == *key);
+    is_own.then(|| (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint)))
 }
 
 fn record_condition(ring: &Keyring, key: &RowKey, row: &Row) -> RowCondition {
@@ -194,35 +266,34 @@ fn record_condition(ring: &Keyring, key: &RowKey, row: &Row) -> RowCondition {
     };
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return RowCondition::KeyNotLoaded(name) };
-    let id = TokenId::from_bytes(id);
-    // The row does not say in which mode it was sealed.
-    let mut keys = Mode::ALL.into_iter().map(|mode| generation.keys(mode));
-    if keys.any(|keys| records::open(keys, record.kind, record.minted_kid, id, &record).is_ok()) {
-        RowCondition::Whole(name)
-    } else {
-        RowCondition::Damaged("it does not open under its own key")
+    let Some(Ok((mode, opened))) = records::open_in_either_mode(ring, TokenId::from_bytes(id), &record) else {
+        return RowCondition::Damaged("it does not open under its own key");
+    };
+    let indexes = RecordIndexes::of(&record);
+    let own = RecordIndexes::compute(generation.keys(mode), record.kind, &opened.payload());
+    if indexes.value.is_some() && indexes != own {
+        return RowCondition::Damaged("its indexes are not those of its value");
     }
+    RowCondition::Whole(name)
 }
 
-/// Checks that the record names the alias, and that the generation which seals the record made it.
-fn alias_condition(ring: &Keyring, key: &RowKey, row: &Row, target: Option<&Row>) -> RowCondition {
-    let (Ok(RowName::Alias(index)), Ok(alias)) = (RowName::parse(key), Alias::decode(row)) else {
-        return RowCondition::Damaged("it does not decode");
+/// Checks that an index row belongs to a record, and that the generation which seals the record tagged it.
+fn index_condition<E: IndexEntry>(
+    ring: &Keyring,
+    key: &RowKey,
+    row: &Row,
+    sealer: Option<GenerationName>,
+) -> RowCondition {
+    let index = match RowName::parse(key) {
+        Ok(RowName::ValueIndex(index) | RowName::FormIndex(index)) => Index::from_bytes(index),
+        _ => return RowCondition::Damaged("it does not decode"),
     };
-    let Some(record) = target.map(|row| Record::decode(row)) else {
-        return RowCondition::Damaged("its record is missing");
-    };
-    let Ok(record) = record else { return RowCondition::Damaged("its record does not decode") };
-    if record.alias != Some(index) {
-        return RowCondition::Damaged("its record does not name it");
-    }
-    let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-    let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return RowCondition::KeyNotLoaded(name) };
-    let (index, target) = (TokenId::from_bytes(index), TokenId::from_bytes(alias.target));
-    if generation.verifies_alias(index, target, &alias.tag) {
-        RowCondition::Whole(name)
-    } else {
-        RowCondition::Damaged("it does not verify under its record's key")
+    let Some(row) = index_list::decode::<E>(row) else { return RowCondition::Damaged("it does not decode") };
+    let Some(name) = sealer else { return RowCondition::Damaged("no record has it") };
+    match ring.by_fingerprint(name.0, name.1) {
+        None => RowCondition::KeyNotLoaded(name),
+        Some(generation) if generation.verifies_index(E::NAME, index, &row.list, &row.tag) => RowCondition::Whole(name),
+        Some(_) => RowCondition::Damaged("it does not verify under its records' key"),
     }
 }
 

@@ -51,7 +51,7 @@ pub enum OpenedValue {
 }
 
 impl OpenedValue {
-    /// Returns the value as it was first tokenized.
+    /// Returns the value, byte for byte as it was tokenized.
     pub fn as_str(&self) -> &str {
         match self {
             OpenedValue::Record(record) => record.value(),
@@ -165,7 +165,7 @@ pub(super) fn open_record<'k>(
         ItemFailure::KeyUnavailable(GenerationRef { kid: record.sealing_kid, fingerprint: fingerprint.to_string() })
     })?;
     // Sealed in another mode, moved from another token, or damaged: the failure does not show which.
-    let opened = records::open(generation.keys(mode), kind, kid, id, record).map_err(|_| ItemFailure::NotFound)?;
+    let opened = records::open(generation.keys(mode), id, record).map_err(|_| ItemFailure::NotFound)?;
     if bool::from(opened.context().as_bytes().ct_eq(context.as_str().as_bytes())) {
         Ok((opened, generation))
     } else {

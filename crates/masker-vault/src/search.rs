@@ -1,245 +1,279 @@
 //! The search that keeps one token for one value: before, during and after a rotation.
 //!
-//! The search tries, in this order: the value's id by the active key, an alias by the active key, its id by the old key,
-//! an alias by the old key. Requests search first; the writer repeats the whole search immediately before it writes.
+//! The search reads the value's index rows under every loaded generation of its kid, the active one first, then under those
+//! of kids that records were moved from or to. Requests search first; the writer repeats the whole search immediately
+//! before it writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::ItemFailure;
+use super::{ItemFailure, index_list, ledger::Ledger};
 use masker_core::{
-    crypto::{GenerationKeys, TokenId},
-    keyring::{Generation, KeyPair},
+    crypto::{Fingerprint, GenerationKeys, Index, TokenId},
+    keyring::Keyring,
+    normalize::Normalizer,
     token::Token,
 };
-use masker_store::{
-    Row, RowKey, Store, StoreError,
-    record::{Alias, Record},
-};
+use masker_store::{Row, RowKey, Store, StoreError, record::Record};
 use masker_types::{
-    kind::{Context, EntityKind, Kid},
+    kind::{Context, EntityKind, Kid, Value},
     mode::Mode,
 };
 
-/// The search for one value: the ids that it can have.
-pub(super) struct ValueQuery<'k> {
-    pair: &'k KeyPair,
-    mode: Mode,
-    ids: CandidateIds,
+/// The loaded generations to search under for values of one kid, in the order of the search. The first is the active one.
+pub(crate) struct SearchKeys<'k> {
+    kid: Kid,
+    keys: Vec<&'k GenerationKeys>,
 }
 
-/// The ids of a value under the generations of a key.
-#[derive(Clone, Copy)]
-pub(super) struct CandidateIds {
-    /// The id by the active key, which a token minted now gets.
-    active: TokenId,
-    old: Option<TokenId>,
+impl<'k> SearchKeys<'k> {
+    /// Returns the generations for a kid; `None` if it has no key.
+    pub(crate) fn new(ring: &'k Keyring, ledger: &Ledger, kid: Kid, mode: Mode) -> Option<Self> {
+        let own = ring.get(kid)?;
+        let mut keys: Vec<_> = own.generations().map(|generation| generation.keys(mode)).collect();
+        for related in ledger.related_kids(kid) {
+            let pairs = ring.get(related).into_iter();
+            keys.extend(pairs.flat_map(|pair| pair.generations()).map(|generation| generation.keys(mode)));
+        }
+        Some(SearchKeys { kid, keys })
+    }
+
+    /// Returns the active generation of the kid.
+    pub(crate) fn active(&self) -> &'k GenerationKeys {
+        self.keys[0]
+    }
+
+    /// Returns the generations, the active one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'k GenerationKeys> {
+        self.keys.iter().copied()
+    }
+
+    /// Returns whether `keys` are those that a rotation moves records of this search to, if one runs or begins meanwhile.
+    pub(crate) fn is_moved_to(&self, keys: &GenerationKeys, moving_to: Option<(Kid, Fingerprint)>) -> bool {
+        let active = self.active();
+        (keys.kid(), keys.fingerprint()) == moving_to.unwrap_or((active.kid(), active.fingerprint()))
+    }
+
+    /// Returns the kid.
+    pub(crate) fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// Computes the indexes of a value, in the order of the search.
+    pub(crate) fn value_indexes(&self, kind: EntityKind, context: Context<'_>, value: Value<'_>) -> Vec<Index> {
+        self.iter().map(|keys| keys.value_index(kind, context, value)).collect()
+    }
+
+    /// Computes the indexes of a form, in the order of the search.
+    pub(crate) fn form_indexes(
+        &self,
+        normalizer: Normalizer,
+        kind: EntityKind,
+        context: Context<'_>,
+        form: &str,
+    ) -> Vec<Index> {
+        self.iter().map(|keys| keys.form_index(normalizer, kind, context, form)).collect()
+    }
 }
 
-fn row_keys(id: TokenId) -> [RowKey; 2] {
-    [RowKey::record(id.as_bytes()), RowKey::alias(id.as_bytes())]
+/// The search for one value.
+pub(crate) struct ValueQuery<'k> {
+    pub(crate) keys: SearchKeys<'k>,
+    /// The index of the value under each of the keys.
+    pub(crate) indexes: Vec<Index>,
 }
 
 /// A record of the value, by what its token says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct MatchedRecord {
-    pub(super) kind: EntityKind,
-    pub(super) minted_kid: Kid,
-    pub(super) id: TokenId,
+pub(crate) struct MatchedRecord {
+    pub(crate) kind: EntityKind,
+    pub(crate) minted_kid: Kid,
+    pub(crate) id: TokenId,
 }
 
 impl MatchedRecord {
     /// Returns the token's text.
-    pub(super) fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         Token::Vault { kind: self.kind, kid: self.minted_kid, id: self.id }.to_text()
     }
 
-    fn of(id: TokenId, row: &Row) -> Option<Self> {
-        let record = Record::decode(row).ok()?;
-        Some(MatchedRecord { kind: record.kind, minted_kid: record.minted_kid, id })
+    pub(crate) fn of(id: TokenId, record: &Record) -> Self {
+        MatchedRecord { kind: record.kind, minted_kid: record.minted_kid, id }
     }
 }
 
 impl<'k> ValueQuery<'k> {
-    /// Computes the ids of a value under every loaded generation of its kid.
-    pub(super) fn new(keys: &'k KeyPair, mode: Mode, kind: EntityKind, context: Context<'_>, normal: &str) -> Self {
-        let id = |generation: &Generation| generation.keys(mode).token_id(kind, context, normal);
-        ValueQuery::of(keys, mode, CandidateIds { active: id(keys.active()), old: keys.old().map(id) })
+    /// Computes the indexes of a value under every key.
+    pub(crate) fn new(keys: SearchKeys<'k>, kind: EntityKind, context: Context<'_>, value: Value<'_>) -> Self {
+        let indexes = keys.value_indexes(kind, context, value);
+        ValueQuery { keys, indexes }
     }
 
-    /// Takes ids that were computed before, by the same keys.
-    pub(super) fn of(pair: &'k KeyPair, mode: Mode, ids: CandidateIds) -> Self {
-        ValueQuery { pair, mode, ids }
+    /// Returns the index under the active key.
+    fn active_index(&self) -> Index {
+        self.indexes[0]
     }
 
-    /// Returns the ids, to be kept.
-    pub(super) fn ids(&self) -> CandidateIds {
-        self.ids
-    }
-
-    /// Returns the kid whose keys it searches under.
-    pub(super) fn kid(&self) -> Kid {
-        self.pair.active().kid()
-    }
-
-    /// Returns the id under the active key, which a token minted now gets.
-    pub(super) fn active_id(&self) -> TokenId {
-        self.ids.active
-    }
-
-    /// Returns the loaded keys, the active one first, each with the id by it.
-    fn generations(&self) -> impl Iterator<Item = (&'k GenerationKeys, TokenId)> {
-        let (mode, ids) = (self.mode, [Some(self.ids.active), self.ids.old]);
-        self.pair.generations().map(move |generation| generation.keys(mode)).zip(ids.into_iter().flatten())
+    /// Returns the keys with the index under each.
+    fn generations(&self) -> impl Iterator<Item = (&'k GenerationKeys, Index)> {
+        self.keys.iter().zip(self.indexes.iter().copied())
     }
 }
 
-/// Returns the first record that each query finds. Most values are found under their active id, so the rest of the search
-/// is made only for the others, and only if there is an old key or an alias.
+/// Returns the first record that each query finds. Most values are found under their active key, so the rest of the search
+/// is made only for the others. `moving_to` is the key that a rotation moves records to now.
 pub(super) async fn find_first(
     store: &dyn Store,
     queries: &[&ValueQuery<'_>],
-    aliases: bool,
+    moving_to: Option<(Kid, Fingerprint)>,
     damage: &impl Fn(),
 ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, StoreError> {
-    let keys = queries.iter().map(|query| RowKey::record(query.active_id().as_bytes())).collect();
+    let keys = queries.iter().map(|query| RowKey::value_index(query.active_index().as_bytes())).collect();
+    let mut lists = Vec::with_capacity(queries.len());
+    for (query, row) in queries.iter().zip(store.get_many(keys).await?) {
+        lists.push(row.map(|row| list_of(query.keys.active(), query.active_index(), &row, damage)).transpose());
+    }
+    let first = |list: &Result<Option<Vec<TokenId>>, ItemFailure>| list.as_ref().ok()?.as_ref()?.first().copied();
+    let records = read_records(store, lists.iter().filter_map(first)).await?;
+
     let mut found = Vec::with_capacity(queries.len());
     let mut positions = Vec::new();
     let mut rest = Vec::new();
-    for (query, row) in queries.iter().zip(store.get_many(keys).await?) {
-        if row.is_none() && (aliases || query.ids.old.is_some()) {
-            positions.push(found.len());
-            rest.push(*query);
-        }
-        found
-            .push(row.map(|row| MatchedRecord::of(query.active_id(), &row).ok_or_else(|| damaged(damage))).transpose());
+    for (query, list) in queries.iter().zip(&lists) {
+        found.push(match (list, first(list)) {
+            (Err(failure), _) => Err(failure.clone()),
+            (Ok(_), Some(id)) => match live_record(&records, id, query.active_index()) {
+                Ok(None) => {
+                    positions.push(found.len());
+                    rest.push(*query);
+                    Ok(None)
+                }
+                live => live.inspect_err(|_| damage()),
+            },
+            (Ok(_), None) => {
+                if query.indexes.len() > 1 {
+                    positions.push(found.len());
+                    rest.push(*query);
+                }
+                Ok(None)
+            }
+        });
     }
     if !rest.is_empty() {
-        for (position, hits) in positions.into_iter().zip(find_all(store, &rest, damage).await?) {
-            found[position] = hits.map(|hits| hits.first().copied());
+        for (position, all) in positions.into_iter().zip(find_all(store, &rest, moving_to, damage).await?) {
+            found[position] = all.map(|all| all.first().copied());
         }
     }
     Ok(found)
 }
 
-fn damaged(damage: &impl Fn()) -> ItemFailure {
-    damage();
-    ItemFailure::Damaged
-}
-
-/// A row that a query found: a record, or an alias whose record is still to be read.
-enum Hit {
-    Record(MatchedRecord),
-    Alias { index: TokenId, target: TokenId },
-}
-
 /// Returns every record that each query finds, in the order of the search and without repeats.
 ///
-/// An alias that does not verify is damage and not a hit; a row that does not decode fails its query. `damage` is
-/// called for each.
+/// A row whose tag does not verify, or a record that does not decode, fails its query. `damage` is called for each. An entry
+/// without a record is skipped: the record was forgotten while its key was not loaded.
 pub(super) async fn find_all(
     store: &dyn Store,
     queries: &[&ValueQuery<'_>],
+    moving_to: Option<(Kid, Fingerprint)>,
     damage: &impl Fn(),
 ) -> Result<Vec<Result<Vec<MatchedRecord>, ItemFailure>>, StoreError> {
-    // A rotation may move an alias from the old key to the active one meanwhile. Reading in the direction of the move finds
-    // at least one of them; reading in the other could miss both.
-    let old_keys: Vec<RowKey> = queries.iter().filter_map(|query| query.ids.old).flat_map(row_keys).collect();
-    let old_rows = if old_keys.is_empty() { Vec::new() } else { store.get_many(old_keys).await? };
-    let active_rows = store.get_many(queries.iter().flat_map(|query| row_keys(query.active_id())).collect()).await?;
-    let (mut active_rows, mut old_rows) = (active_rows.into_iter(), old_rows.into_iter());
-    let mut hits: Vec<Result<Vec<Hit>, ItemFailure>> = Vec::with_capacity(queries.len());
-    let mut targets = Vec::new();
+    let mut row_keys = Vec::with_capacity(queries.iter().map(|query| query.indexes.len()).sum());
     for query in queries {
-        let mut query_hits = Ok(Vec::new());
-        for (position, (keys, id)) in query.generations().enumerate() {
-            let rows = if position == 0 { &mut active_rows } else { &mut old_rows };
-            let (record, alias) = (rows.next().flatten(), rows.next().flatten());
-            for hit in [record.map(|row| record_hit(id, &row)), alias.map(|row| alias_hit(keys, id, &row))] {
-                match (hit, &mut query_hits) {
-                    (Some(Ok(hit)), Ok(query_hits)) => {
-                        targets.extend(hit.target());
-                        query_hits.push(hit);
-                    }
-                    (Some(Err(UnverifiedRow::Alias)), Ok(_)) => damage(),
-                    (Some(Err(UnverifiedRow::Row)), _) => query_hits = Err(damaged(damage)),
-                    (_, Err(_)) | (None, _) => {}
-                }
+        let key = |(keys, index): (&GenerationKeys, Index)| {
+            (RowKey::value_index(index.as_bytes()), query.keys.is_moved_to(keys, moving_to))
+        };
+        row_keys.extend(query.generations().map(key));
+    }
+    let mut rows = read_index_rows(store, row_keys).await?.into_iter();
+
+    let mut lists: Vec<Result<Vec<(Index, TokenId)>, ItemFailure>> = Vec::with_capacity(queries.len());
+    for query in queries {
+        let mut entries = Ok(Vec::new());
+        for (keys, index) in query.generations() {
+            let Some(row) = rows.next().flatten() else { continue };
+            match (list_of(keys, index, &row, damage), &mut entries) {
+                (Ok(list), Ok(entries)) => entries.extend(list.into_iter().map(|id| (index, id))),
+                (Err(failure), _) => entries = Err(failure),
+                (Ok(_), Err(_)) => {}
             }
         }
-        hits.push(query_hits);
+        lists.push(entries);
     }
 
-    let records = resolve_targets(store, targets).await?;
-    // An alias is removed in the same batch as its record. If the record is missing, the alias is gone by now or is damage.
-    let dangling = hits.iter().flatten().flatten().filter_map(|hit| match hit {
-        Hit::Alias { index, target } if !records.contains_key(target) => Some(*index),
-        _ => None,
-    });
-    let dangling: Vec<TokenId> = dangling.collect();
-    let mut still_stored = HashSet::new();
-    if !dangling.is_empty() {
-        let rows = store.get_many(dangling.iter().map(|index| RowKey::alias(index.as_bytes())).collect()).await?;
-        still_stored.extend(dangling.into_iter().zip(rows).filter_map(|(index, row)| row.map(|_| index)));
-    }
-    let resolve = |query_hits: Vec<Hit>| {
-        let mut found: Vec<MatchedRecord> = Vec::with_capacity(query_hits.len());
-        for hit in query_hits {
-            let hit = match hit {
-                Hit::Record(record) => record,
-                Hit::Alias { index, target } => match records.get(&target) {
-                    Some(record) => *record,
-                    None if still_stored.contains(&index) => return Err(damaged(damage)),
-                    None => continue,
-                },
+    let records = read_records(store, lists.iter().flatten().flatten().map(|(_, id)| *id)).await?;
+    let resolve = |query: &ValueQuery<'_>, entries: Vec<(Index, TokenId)>| {
+        let mut found: Vec<MatchedRecord> = Vec::with_capacity(entries.len());
+        for (index, id) in &entries {
+            let live = match live_record(&records, *id, *index) {
+                Ok(None) => moved_record(&records, query, &entries, *id),
+                live => live.inspect_err(|_| damage())?,
             };
-            if !found.contains(&hit) {
-                found.push(hit);
-            }
+            found.extend(live.filter(|record| !found.contains(record)));
         }
         Ok(found)
     };
-    Ok(hits.into_iter().map(|query_hits| query_hits.and_then(resolve)).collect())
+    let resolved =
+        queries.iter().zip(lists).map(|(query, entries)| entries.and_then(|entries| resolve(query, entries)));
+    Ok(resolved.collect())
 }
 
-/// Reads the records that aliases lead to; leaves out those that are missing or do not decode.
-async fn resolve_targets(
+/// Reads index rows, each with whether it belongs to the key that a rotation moves records to.
+///
+/// The rotation may move an entry meanwhile. Reading the rows that it moves to last finds the entry at least once; the other
+/// order could miss both.
+pub(crate) async fn read_index_rows(
     store: &dyn Store,
-    targets: Vec<TokenId>,
-) -> Result<HashMap<TokenId, MatchedRecord>, StoreError> {
-    if targets.is_empty() {
+    keys: Vec<(RowKey, bool)>,
+) -> Result<Vec<Option<Row>>, StoreError> {
+    let (last, first): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|(_, is_moved_to)| *is_moved_to);
+    let read = async |keys: Vec<(RowKey, bool)>| match keys.is_empty() {
+        true => Ok(Vec::new()),
+        false => store.get_many(keys.into_iter().map(|(key, _)| key).collect()).await,
+    };
+    let mut first = read(first).await?.into_iter();
+    let mut last = read(last).await?.into_iter();
+    Ok(keys.iter().map(|(_, is_moved_to)| if *is_moved_to { last.next() } else { first.next() }.flatten()).collect())
+}
+
+/// Returns the entries of a row that was read; a row that does not verify is damage.
+fn list_of(keys: &GenerationKeys, index: Index, row: &[u8], damage: &impl Fn()) -> Result<Vec<TokenId>, ItemFailure> {
+    index_list::verified(keys, index, row).ok_or_else(|| {
+        damage();
+        ItemFailure::Damaged
+    })
+}
+
+/// Records by their ids; `Err` for one that does not decode.
+type ReadRecords = HashMap<TokenId, Result<Record, ItemFailure>>;
+
+async fn read_records(store: &dyn Store, ids: impl Iterator<Item = TokenId>) -> Result<ReadRecords, StoreError> {
+    let ids: Vec<TokenId> = ids.collect();
+    if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = store.get_many(targets.iter().map(|id| RowKey::record(id.as_bytes())).collect()).await?;
-    Ok(targets.into_iter().zip(rows).filter_map(|(id, row)| Some((id, MatchedRecord::of(id, &row?)?))).collect())
+    let rows = store.get_many(ids.iter().map(|id| RowKey::record(id.as_bytes())).collect()).await?;
+    let decode = |row: Row| Record::decode(&row).map_err(|_| ItemFailure::Damaged);
+    Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, decode(row?)))).collect())
 }
 
-impl Hit {
-    fn target(&self) -> Option<TokenId> {
-        match self {
-            Hit::Record(_) => None,
-            Hit::Alias { target, .. } => Some(*target),
-        }
-    }
+/// Returns the record of an entry that a rotation has moved since the entries were read: the record has another index of the
+/// value, and no entry that was read is listed there.
+fn moved_record(
+    records: &ReadRecords,
+    query: &ValueQuery<'_>,
+    entries: &[(Index, TokenId)],
+    id: TokenId,
+) -> Option<MatchedRecord> {
+    let record = records.get(&id)?.as_ref().ok()?;
+    let index = Index::from_bytes(record.value_index?);
+    let is_moved = query.indexes.contains(&index) && !entries.contains(&(index, id));
+    is_moved.then(|| MatchedRecord::of(id, record))
 }
 
-/// Why a row is not what was written.
-enum UnverifiedRow {
-    /// It does not decode.
-    Row,
-    /// It is an alias whose tag does not verify.
-    Alias,
-}
-
-fn record_hit(id: TokenId, row: &Row) -> Result<Hit, UnverifiedRow> {
-    MatchedRecord::of(id, row).map(Hit::Record).ok_or(UnverifiedRow::Row)
-}
-
-fn alias_hit(keys: &GenerationKeys, index: TokenId, row: &Row) -> Result<Hit, UnverifiedRow> {
-    let alias = Alias::decode(row).map_err(|_| UnverifiedRow::Row)?;
-    let target = TokenId::from_bytes(alias.target);
-    if keys.alias_verifies(index, target, &alias.tag) {
-        Ok(Hit::Alias { index, target })
-    } else {
-        Err(UnverifiedRow::Alias)
+/// Returns the record of an entry of this index, if it is there.
+fn live_record(records: &ReadRecords, id: TokenId, index: Index) -> Result<Option<MatchedRecord>, ItemFailure> {
+    match records.get(&id) {
+        Some(Ok(record)) if record.value_index == Some(*index.as_bytes()) => Ok(Some(MatchedRecord::of(id, record))),
+        Some(Err(failure)) => Err(failure.clone()),
+        Some(Ok(_)) | None => Ok(None),
     }
 }

@@ -24,8 +24,8 @@ pub struct GenerationStatus {
     pub last_used: Option<Timestamp>,
     /// Records that it seals.
     pub records: u64,
-    /// Aliases that it made.
-    pub aliases: u64,
+    /// Index rows under it.
+    pub index_rows: u64,
     /// When it last opened a token that contains its value.
     pub tokens_last_opened: Option<Timestamp>,
     /// How many such tokens it opened in the last 30 days, including today. Unused ones cannot be counted.
@@ -39,7 +39,7 @@ pub struct GenerationStatus {
 impl GenerationStatus {
     /// Returns whether the vault needs this generation and it is not loaded.
     pub fn missed(&self) -> bool {
-        self.loaded.is_none() && self.records + self.aliases > 0
+        self.loaded.is_none() && self.records + self.index_rows > 0
     }
 }
 
@@ -48,8 +48,8 @@ impl GenerationStatus {
 pub struct StatsOutcome {
     /// Records in the vault.
     pub records: u64,
-    /// Aliases in the vault.
-    pub aliases: u64,
+    /// Index rows in the vault.
+    pub index_rows: u64,
     /// Bytes of the store on disk.
     pub bytes_on_disk: u64,
     /// When the oldest and the newest record were minted.

@@ -5,10 +5,10 @@ use masker_core::{
     token::{AeadBody, Token},
 };
 
-/// Identifies a token in 16 bytes: its id, or the first bytes of its nonce if it contains its value. It has no `Debug`, for
+/// Identifies a token in 20 bytes: its id, or the first bytes of its nonce if it contains its value. It has no `Debug`, for
 /// an id is a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TokenTag([u8; 16]);
+pub(super) struct TokenTag([u8; 20]);
 
 impl TokenTag {
     pub(super) fn of(token: &Token) -> Self {
@@ -23,16 +23,16 @@ impl TokenTag {
     }
 
     pub(super) fn of_body(body: &AeadBody) -> Self {
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&body.nonce()[..16]);
+        let mut tag = [0; 20];
+        tag.copy_from_slice(&body.nonce()[..20]);
         TokenTag(tag)
     }
 
-    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(super) const fn from_bytes(bytes: [u8; 20]) -> Self {
         TokenTag(bytes)
     }
 
-    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+    pub(super) const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
 }

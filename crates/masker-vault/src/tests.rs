@@ -14,30 +14,30 @@ use jiff::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use zeroize::Zeroizing;
 
-use super::{ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
+use super::{FoundTokens, ItemFailure, KeyRules, TokenInput, Tokenized, ValueInput, Vault};
 use crate::metrics::VaultMetrics;
 use masker_access as access;
 use masker_access::{Caller, Permit, ScopedOperation};
 use masker_core::{
-    crypto::{SecretKey, TokenId},
+    crypto::{MatchPart, SecretKey, TokenId},
     keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     policy::{Policy, PolicySet},
     token::Token,
 };
 use masker_store::{
-    Precondition, RowBatch, RowChange, RowKey, Store,
+    RowBatch, RowChange, RowKey, Store,
     memory::{InjectedFault, MemoryStore},
-    record::{Alias, Record},
+    record::RowName,
 };
 use masker_types::{
     grant::Grant,
-    kind::{Context, EntityKind, Kid},
-    mode::Mode,
+    kind::{EntityKind, Kid},
 };
 
 mod backup;
 mod in_flight;
 mod in_flight_model;
+mod index_lives;
 mod tombstones;
 mod stored_rows;
 mod purge;
@@ -48,7 +48,7 @@ version = 1
 kid = "K_A"
 tokenization = "vault-deterministic"
 [entities.PHONE]
-normalize = "phone"
+normalize = "phone_nanp"
 [entities.NOTE]
 normalize = "exact"
 [entities.EMAIL]
@@ -132,16 +132,47 @@ pub(crate) async fn forget(vault: &Vault, token: &str) -> Result<bool, ItemFailu
     results.results.into_iter().next().unwrap().map(|forgotten| forgotten.0.is_some())
 }
 
+/// Returns the match part of a vault token.
+fn match_part(token: &str) -> MatchPart {
+    let Ok(Token::Vault { id, .. }) = Token::parse(token) else { panic!("no vault token") };
+    id.match_part()
+}
+
 #[tokio::test]
-async fn spellings_of_one_value_share_a_token_that_returns_the_first() {
+async fn spellings_of_one_form_share_a_match_part_and_come_back_as_they_were() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let minted = bench.mint(&vault, "PHONE", &["(415) 555-2671", "+14155552671", "415.555.2671"]).await;
-    let minted: Vec<_> = minted.into_iter().map(Result::unwrap).collect();
-    assert!(minted.iter().all(|(token, _)| *token == minted[0].0));
-    assert_eq!(minted.iter().map(|(_, created)| *created).collect::<Vec<_>>(), [true, false, false]);
-    assert_eq!(value(&vault, &minted[0].0).await.unwrap().0, "(415) 555-2671");
-    assert_eq!(vault.records(), 1);
+    let spellings = ["(415) 555-2671", "+14155552671", "415.555.2671", "+14155552671"];
+    let minted: Vec<_> = bench.mint(&vault, "PHONE", &spellings).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(minted.iter().map(|(_, created)| *created).collect::<Vec<_>>(), [true, true, true, false]);
+    assert_eq!(minted[1].0, minted[3].0);
+    let later = bench.mint(&vault, "PHONE", &["1 415 555 2671"]).await.remove(0).unwrap();
+    assert!(later.1);
+    for ((token, _), spelling) in minted.iter().zip(spellings).chain([(&later, "1 415 555 2671")]) {
+        assert_eq!(match_part(token), match_part(&minted[0].0), "{spelling}");
+        assert_eq!(value(&vault, token).await.unwrap().0, spelling);
+    }
+    assert_eq!(vault.records(), 4);
+
+    // Other forms, and the normalizer `exact`, share nothing.
+    let other = bench.mint(&vault, "PHONE", &["4155552672"]).await.remove(0).unwrap().0;
+    let notes = bench.mint(&vault, "NOTE", &["a", "a "]).await;
+    let notes: Vec<_> = notes.into_iter().map(|note| match_part(&note.unwrap().0)).collect();
+    assert!(match_part(&other) != match_part(&minted[0].0) && notes[0] != notes[1]);
+    let outcome = vault.check(&permit()).await.unwrap();
+    // Four spellings and another number, two forms, two notes.
+    assert_eq!((outcome.ok(), outcome.records, outcome.index_rows), (true, 7, 5 + 2 + 2), "{:?}", outcome.problems);
+}
+
+#[tokio::test]
+async fn values_that_only_look_alike_keep_their_own_tokens() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let values = ["1-800-CONTACTS", "1-800-FLOWERS", "1234.0", "12340", "=cmd|' /C calc'!A0", " ", "\u{a0}"];
+    let minted = bench.mint(&vault, "PHONE", &values).await;
+    for (minted, expected) in minted.into_iter().zip(values) {
+        assert_eq!(value(&vault, &minted.unwrap().0).await.unwrap().0, expected);
+    }
 }
 
 #[tokio::test]
@@ -158,15 +189,14 @@ async fn returns_no_token_before_it_is_durable() {
             text
         }
     });
-    // The token that it will get, computed from the same key.
-    let keys = ring(1, None, 1);
-    let generation = keys.get(kid()).unwrap().active().keys(Mode::Live);
-    let kind = EntityKind::parse("NOTE").unwrap();
-    let id = generation.token_id(kind, Context::EMPTY, "early");
-    let token = Token::Vault { kind, kid: kid(), id }.to_text();
-    while bench.store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap()[0].is_none() {
-        tokio::task::yield_now().await;
-    }
+    let stored = loop {
+        let rows = bench.store.scan_after(RowName::RECORDS, None, 2).await.unwrap().rows;
+        match rows.first().map(|(key, _)| RowName::parse(key).unwrap()) {
+            Some(RowName::Record(id)) => break TokenId::from_bytes(id),
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    let token = Token::Vault { kind: EntityKind::parse("NOTE").unwrap(), kid: kid(), id: stored }.to_text();
 
     // The store shows the row, but neither reader answers from it.
     let mut reading = Box::pin(value(&vault, &token));
@@ -246,56 +276,81 @@ async fn writes_nothing_under_a_key_that_was_retired_meanwhile() {
 }
 
 #[tokio::test]
-async fn finds_a_record_by_a_verified_alias_only() {
+async fn an_index_row_that_does_not_verify_is_damage_and_nothing_is_minted() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    let token = bench.token(&vault, "moved").await;
-    let Ok(Token::Vault { id: target, kind, .. }) = Token::parse(&token) else { panic!("no vault token") };
-    drop(vault);
+    let token = bench.mint(&vault, "PHONE", &["4155552671"]).await.remove(0).unwrap().0;
+    let item = ValueInput { kind: "PHONE", value: "4155552671", context: "" };
+    for (space, spelling) in [(RowName::VALUE_INDEXES, "4155552671"), (RowName::FORM_INDEXES, "(415) 555-2671")] {
+        let (key, sound) = bench.store.scan_after(space, None, 2).await.unwrap().rows.remove(0);
+        for byte in [1, 17] {
+            let mut broken = sound.clone();
+            broken[byte] ^= 1;
+            let write = |row: &Vec<u8>| RowBatch {
+                preconditions: vec![],
+                changes: vec![RowChange::Put(key.clone(), row.clone())],
+            };
+            bench.store.apply(write(&broken)).await.unwrap();
+            assert_eq!(bench.mint(&vault, "PHONE", &[spelling]).await, [Err(ItemFailure::Damaged)]);
+            assert_eq!(
+                vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results,
+                [Err(ItemFailure::Damaged)]
+            );
+            let outcome = vault.check(&permit()).await.unwrap();
+            assert!(outcome.damaged_index_rows > 0 && !outcome.ok(), "{space} {byte}");
+            assert_eq!(value(&vault, &token).await.unwrap().0, "4155552671", "its token needs no index");
+            bench.store.apply(write(&sound)).await.unwrap();
+        }
+    }
+    assert_eq!(vault.records(), 1);
+    assert!(vault.check(&permit()).await.unwrap().ok());
+}
 
-    // The rows after a rotation from key 1 to key 2: sealed under key 2, found by an alias, the token unchanged.
-    let keys = ring(2, None, 2);
-    let new = keys.get(kid()).unwrap().active().keys(Mode::Live);
-    let index = new.token_id(kind, Context::EMPTY, "moved");
-    let row = bench.store.get_many(vec![RowKey::record(target.as_bytes())]).await.unwrap().remove(0).unwrap();
-    let mut record = Record::decode(&row).unwrap();
-    let value_kind = masker_types::kind::Value::new("moved").unwrap();
-    let payload = super::records::payload(Context::EMPTY, value_kind, "moved");
-    let sealed = new.seal_record(kind, kid(), target, &payload, &mut rand::rng());
-    record.fingerprint = *new.fingerprint().as_bytes();
-    (record.nonce, record.ciphertext) = (sealed.nonce, sealed.ciphertext);
-    record.alias = Some(*index.as_bytes());
-    let write = |alias: Alias| RowBatch {
-        preconditions: vec![Precondition::Equals(RowKey::record(target.as_bytes()), row.clone())],
-        changes: vec![
-            RowChange::Put(RowKey::record(target.as_bytes()), record.encode()),
-            RowChange::Put(RowKey::alias(index.as_bytes()), alias.encode()),
-        ],
+#[tokio::test]
+async fn looks_up_every_spelling_with_the_value_itself_first() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let spellings = ["(415) 555-2671", "+14155552671", "415.555.2671"];
+    let minted = bench.mint(&vault, "PHONE", &spellings).await;
+    let minted: Vec<String> = minted.into_iter().map(|minted| minted.unwrap().0).collect();
+    bench.mint(&vault, "PHONE", &["4155552672"]).await;
+    let lookup = async |value| {
+        let item = ValueInput { kind: "PHONE", value, context: "" };
+        vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap()
     };
-    let alias = Alias { target: *target.as_bytes(), tag: new.alias_tag(index, target) };
-    bench.store.apply(write(alias.clone())).await.unwrap();
+    for (spelling, token) in spellings.iter().zip(&minted) {
+        let found = lookup(*spelling).await;
+        assert_eq!((found.exact, found.more, &found.tokens[0]), (true, false, token));
+        assert_eq!(BTreeSet::from_iter(&found.tokens), BTreeSet::from_iter(&minted));
+    }
+    let found = lookup("1-415-555-2671").await;
+    assert_eq!((found.exact, found.tokens.len()), (false, 3));
+    assert_eq!(lookup("4155550000").await, FoundTokens::default());
 
-    let vault = bench.open(ring(2, None, 2)).await;
-    // The alias is enough: missing keys matter only for values that are not found.
-    assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
-    drop(vault);
-    let vault = bench.open(ring(2, Some(1), 2)).await;
-    let item = ValueInput { kind: "NOTE", value: "moved", context: "" };
-    let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
-    assert_eq!(found, std::slice::from_ref(&token), "one record, found by its alias and by its id under the old key");
-    assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
-    assert_eq!(value(&vault, &token).await.unwrap(), ("moved".to_owned(), Role::Active));
-
-    // With a broken tag on the alias, only the id under the old key finds the record.
-    let mut broken = alias;
-    broken.tag[15] ^= 1;
-    let change = RowChange::Put(RowKey::alias(index.as_bytes()), broken.encode());
-    bench.store.apply(RowBatch { preconditions: vec![], changes: vec![change] }).await.unwrap();
-    assert_eq!(bench.mint(&vault, "NOTE", &["moved"]).await, [Ok((token.clone(), false))]);
-    let outcome = vault.check(&permit()).await.unwrap();
-    assert_eq!((outcome.aliases, outcome.damaged_aliases), (1, 1));
-    assert_eq!(forget(&vault, &token).await, Ok(true));
-    assert_eq!(bench.store.count(b'a').await.unwrap(), 0, "a record takes its alias with it");
+    let erased = vault
+        .forget_values(
+            &permit(),
+            &permit(),
+            &bench.policy,
+            &[
+                ValueInput { kind: "PHONE", value: "1 415 555 2671", context: "" },
+                ValueInput { kind: "PHONE", value: "4155550000", context: "" },
+                ValueInput { kind: "EMAIL", value: "a@example.org", context: "" },
+            ],
+        )
+        .await
+        .unwrap()
+        .results;
+    let counts: Vec<_> = erased.iter().map(|erased| erased.as_ref().map(|erased| erased.count)).collect();
+    let refused = ItemFailure::NotErasable(EntityKind::parse("EMAIL").unwrap());
+    assert_eq!(counts, [Ok(3), Ok(0), Err(&refused)]);
+    for token in &minted {
+        assert_eq!(value(&vault, token).await, Err(ItemFailure::NotFound));
+    }
+    let again = bench.mint(&vault, "PHONE", &["(415) 555-2671"]).await.remove(0).unwrap();
+    assert!(again.1 && !minted.contains(&again.0), "a forgotten value gets a new token");
+    assert_eq!(vault.records(), 2);
+    assert!(vault.check(&permit()).await.unwrap().ok());
 }
 
 #[tokio::test]
@@ -389,15 +444,15 @@ async fn counts_tokens_that_contain_their_value_by_the_key_that_opens_them() {
 }
 
 #[tokio::test]
-async fn warns_of_a_policy_change_that_gives_known_values_new_tokens() {
+async fn warns_of_a_policy_change_that_known_values_do_not_match() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let policies = |text: &str| PolicySet::build(vec![("p".to_owned(), Policy::parse(text).unwrap())], None).unwrap();
     assert!(vault.adopt_policies(&policies(POLICY)).await.unwrap().is_empty());
     bench.mint(&vault, "PHONE", &["4155552671", "4155552672"]).await;
 
-    for (from, to) in [("\"phone\"", "\"digits\""), ("\"digits\"", "\"phone\"")] {
-        let changed = policies(&POLICY.replace("\"phone\"", to).replace(from, to));
+    for normalizer in ["digits", "phone_nanp"] {
+        let changed = policies(&POLICY.replace("\"phone_nanp\"", &format!("\"{normalizer}\"")));
         let warnings = vault.adopt_policies(&changed).await.unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("PHONE") && warnings[0].contains("up to 2 records"), "{warnings:?}");

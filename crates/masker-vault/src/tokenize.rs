@@ -1,29 +1,33 @@
 //! Tokenizing: values to tokens.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use super::{
     ItemFailure, VaultError,
     handles::Handles,
+    index_list,
     keys::{CurrentKeys, KeysInForce},
-    ledger::CurrentLedger,
-    mint::{MintChange, MintRequest, Minted, PreparedMint},
+    ledger::{CurrentLedger, Ledger},
+    mint::{MintChange, MintIndexes, MintRequest, Minted, PreparedMint, SearchBasis, indexes_of},
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     reader::Reader,
-    records,
-    search::{MatchedRecord, ValueQuery},
+    records::{self, MintedToken, RecordIndexes},
+    search::{MatchedRecord, SearchKeys, ValueQuery},
     time::{self, Clock},
     writer::WriterHandle,
 };
 use masker_access::{Permit, ScopedOperation, Tokenize};
 use masker_core::{
+    crypto::{Index, MatchPart, TokenId},
     keyring::{KeyPair, Role},
-    policy::{Action, Policy, Scheme, TokenizeRule},
+    policy::{Action, EntityRule, Policy, Scheme, TokenizeRule},
     token::Token,
+    validate::is_token,
 };
+use masker_store::RowKey;
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
     mode::Mode,
@@ -95,6 +99,9 @@ pub(super) fn check<'a, O: ScopedOperation>(
     if rule.context_required && context.is_empty() {
         return Err(ItemFailure::ContextRequired(kind));
     }
+    if is_token(item.value) {
+        return Err(ItemFailure::ValueIsToken);
+    }
     match &rule.action {
         Action::Redact => Ok(ValueAction::Redact(kind)),
         Action::Passthrough => Ok(ValueAction::Passthrough),
@@ -107,9 +114,12 @@ pub(super) fn check<'a, O: ScopedOperation>(
 
 /// Returns the keys of a policy's kid. The daemon does not start with a policy whose kid has no key.
 pub(super) fn keys_of(keys: &KeysInForce, kid: Kid) -> Result<&KeyPair, ItemFailure> {
-    keys.ring
-        .get(kid)
-        .ok_or_else(|| ItemFailure::KeyUnavailable(super::GenerationRef { kid, fingerprint: "unknown".to_owned() }))
+    keys.ring.get(kid).ok_or_else(|| key_unavailable(kid))
+}
+
+/// The failure of an item whose kid has no key any more.
+fn key_unavailable(kid: Kid) -> ItemFailure {
+    ItemFailure::KeyUnavailable(super::GenerationRef { kid, fingerprint: "unknown".to_owned() })
 }
 
 /// The stage of an item after the work that needs no store.
@@ -120,9 +130,16 @@ pub(super) enum TokenizeStage<'a, 'k> {
 
 pub(super) struct PendingLookup<'a, 'k> {
     pub(super) checked: CheckedValue<'a>,
-    normal: Cow<'a, str>,
-    pair: &'k KeyPair,
+    basis: SearchBasis,
     pub(super) query: ValueQuery<'k>,
+}
+
+/// A value that the vault does not have, with what its token depends on.
+struct MissingValue<'a, 'k> {
+    pending: Box<PendingLookup<'a, 'k>>,
+    form: Cow<'a, str>,
+    indexes: MintIndexes,
+    match_part: MatchPart,
 }
 
 /// Finds and mints the tokens of values.
@@ -155,8 +172,9 @@ impl Tokenizer {
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Tokenized>, VaultError> {
         let keys = self.keys.load_full();
+        let ledger = self.ledger.load_full();
         let mode = permit.mode();
-        let stages = parallel_map::map(items, |item| stage(&keys, permit, policy, item));
+        let stages = parallel_map::map(items, |item| stage(&keys, &ledger, permit, policy, item));
 
         let mut counter = OutcomeCounter::new("tokenize");
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
@@ -172,22 +190,26 @@ impl Tokenizer {
         }
         if !pending.is_empty() {
             let found = self.find(pending.iter().map(|(_, s)| &s.query)).await?;
-            let mut missing = Vec::new();
+            let (mut positions, mut missing) = (Vec::new(), Vec::new());
             for ((position, pending), found) in pending.into_iter().zip(found) {
                 match found {
                     Ok(Some(found)) => {
                         results[position] = Some(Tokenized::Token { text: found.token(), created: Some(false) });
                     }
-                    Ok(None) => missing.push((position, pending)),
+                    Ok(None) => {
+                        positions.push(position);
+                        missing.push(pending);
+                    }
                     Err(failure) => results[position] = Some(Tokenized::Failed(failure)),
                 }
             }
             if !missing.is_empty() {
                 let now_ms = time::unix_ms(&self.clock);
-                let mints = parallel_map::map(&missing, |(_, pending)| mint(&keys, mode, pending, now_ms));
-                let minted = self.writer.commit(MintChange(mints)).await?;
-                for ((position, _), minted) in missing.iter().zip(minted) {
-                    results[*position] = Some(match minted {
+                let missing = self.choose_match_parts(missing).await?;
+                let mints = parallel_map::map(&missing, |missing| mint(mode, missing, now_ms));
+                let minted = self.writer.commit(MintChange::new(mints)).await?;
+                for (position, minted) in positions.into_iter().zip(minted) {
+                    results[position] = Some(match minted {
                         Ok(Minted { found, created }) => {
                             Tokenized::Token { text: found.token(), created: Some(created) }
                         }
@@ -207,31 +229,94 @@ impl Tokenizer {
     }
 
     /// Returns the first record of each value, if any. What it returns is durable.
-    pub(super) async fn find<'q, 'k: 'q>(
+    async fn find<'q, 'k: 'q>(
         &self,
         queries: impl Iterator<Item = &'q ValueQuery<'k>>,
     ) -> Result<Vec<Result<Option<MatchedRecord>, ItemFailure>>, VaultError> {
         let queries: Vec<&ValueQuery<'_>> = queries.collect();
-        let aliases = self.ledger.load().aliases() > 0;
-        self.reader.find_first(&queries, aliases).await
+        let moving_to = self.ledger.load().moving_to();
+        self.reader.find_first(&queries, moving_to).await
+    }
+
+    /// Chooses match parts: that of another spelling which the vault has, or a new one that no record begins with. Spellings
+    /// of one form share one. The writer decides again; this lets requests seal their records before.
+    async fn choose_match_parts<'a, 'k>(
+        &self,
+        missing: Vec<Box<PendingLookup<'a, 'k>>>,
+    ) -> Result<Vec<MissingValue<'a, 'k>>, VaultError> {
+        let computed = parallel_map::map(&missing, |pending| {
+            let CheckedValue { kind, context, value, rule } = &pending.checked;
+            let form = rule.normalizer.form(*value);
+            let indexes = indexes_of(&pending.query.keys, *kind, *context, *value, rule.normalizer, &form);
+            (form, indexes)
+        });
+        let mut chosen: Vec<MissingValue<'a, 'k>> = Vec::with_capacity(missing.len());
+        let mut drawn = self.draw_match_parts(missing.len()).await?;
+        for (pending, (form, indexes)) in missing.into_iter().zip(computed) {
+            let match_part = drawn.pop().unwrap_or_else(|| MatchPart::random(&mut rand::rng()));
+            chosen.push(MissingValue { pending, form, indexes, match_part });
+        }
+        let row_keys: Vec<RowKey> = chosen
+            .iter()
+            .flat_map(|one| &one.indexes.forms)
+            .map(|index| RowKey::form_index(index.as_bytes()))
+            .collect();
+        let mut rows =
+            if row_keys.is_empty() { Vec::new() } else { self.reader.store().get_many(row_keys).await? }.into_iter();
+        let mut by_form: HashMap<Index, MatchPart> = HashMap::new();
+        for one in &mut chosen {
+            let mut listed = None;
+            for (keys, index) in one.pending.query.keys.iter().zip(&one.indexes.forms) {
+                let row = rows.next().flatten();
+                listed = listed.or_else(|| index_list::verified::<MatchPart>(keys, *index, &row?)?.first().copied());
+            }
+            if let Some(index) = one.indexes.forms.first() {
+                one.match_part = *by_form.entry(*index).or_insert_with(|| listed.unwrap_or(one.match_part));
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Draws match parts that no record begins with.
+    async fn draw_match_parts(&self, count: usize) -> Result<Vec<MatchPart>, VaultError> {
+        let mut drawn: Vec<MatchPart> = Vec::with_capacity(count);
+        while drawn.len() < count {
+            let parts: Vec<MatchPart> = (drawn.len()..count).map(|_| MatchPart::random(&mut rand::rng())).collect();
+            let prefixes = parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
+            let taken = self.reader.store().scan_prefixes(prefixes, 1).await?;
+            drawn.extend(parts.into_iter().zip(taken).filter(|(_, rows)| rows.is_empty()).map(|(part, _)| part));
+        }
+        Ok(drawn)
     }
 }
 
 fn stage<'a, 'k>(
     keys: &'k KeysInForce,
+    ledger: &Ledger,
     permit: &Permit<Tokenize>,
     policy: &Policy,
     item: &ValueInput<'a>,
 ) -> TokenizeStage<'a, 'k> {
-    match begin(keys, permit, policy, item) {
+    match begin(keys, ledger, permit, policy, item).and_then(|stage| validate(policy, item).map(|()| stage)) {
         Ok(stage) => stage,
         Err(failure) => TokenizeStage::Done(Tokenized::Failed(failure)),
     }
 }
 
+/// Checks a value as the policy wants for its kind. Only tokenizing does: a value from before the policy wanted the check
+/// can still be looked up, and honeytokens are not real.
+fn validate(policy: &Policy, item: &ValueInput<'_>) -> Result<(), ItemFailure> {
+    let Some((_, EntityRule { action: Action::Tokenize(rule), .. })) = policy.rule(item.kind) else { return Ok(()) };
+    match (rule.validation, Value::new(item.value)) {
+        (Some(validation), Some(value)) if !validation.accepts(value) => Err(ItemFailure::ValueCheck(validation)),
+        _ => Ok(()),
+    }
+}
+
 /// Does the work for an item that needs no store.
-pub(super) fn begin<'a, 'k, O: ScopedOperation>(
+fn begin<'a, 'k, O: ScopedOperation>(
     keys: &'k KeysInForce,
+    ledger: &Ledger,
     permit: &Permit<O>,
     policy: &Policy,
     item: &ValueInput<'a>,
@@ -251,28 +336,45 @@ pub(super) fn begin<'a, 'k, O: ScopedOperation>(
             Ok(TokenizeStage::Done(Tokenized::Token { text, created: None }))
         }
         Scheme::VaultDeterministic => {
-            let normal = checked.rule.normalizer.apply(checked.value).map_err(|_| ItemFailure::ValueNormalForm)?;
-            let query = ValueQuery::new(pair, mode, checked.kind, checked.context, &normal);
-            Ok(TokenizeStage::Search(Box::new(PendingLookup { checked, normal, pair, query })))
+            let query = query(keys, ledger, mode, &checked)?;
+            let basis = SearchBasis::new(&keys.ring, ledger);
+            Ok(TokenizeStage::Search(Box::new(PendingLookup { checked, basis, query })))
         }
     }
 }
 
+/// Returns the search for a value.
+pub(super) fn query<'k>(
+    keys: &'k KeysInForce,
+    ledger: &Ledger,
+    mode: Mode,
+    checked: &CheckedValue<'_>,
+) -> Result<ValueQuery<'k>, ItemFailure> {
+    let kid = checked.rule.kid;
+    let search_keys = SearchKeys::new(&keys.ring, ledger, kid, mode).ok_or_else(|| key_unavailable(kid))?;
+    Ok(ValueQuery::new(search_keys, checked.kind, checked.context, checked.value))
+}
+
 /// Prepares a mint for the writer: copies the value, and seals the record under the keys that the request began with.
-pub(super) fn mint(keys: &KeysInForce, mode: Mode, pending: &PendingLookup<'_, '_>, now_ms: u64) -> MintRequest {
-    let PendingLookup { checked, normal, pair, query } = pending;
-    let value = checked.value.as_str();
-    let payload = records::payload(checked.context, checked.value, normal);
-    let id = query.active_id();
-    let record = records::seal(pair.active().keys(mode), checked.kind, id, &payload, now_ms, &mut rand::rng());
+fn mint(mode: Mode, missing: &MissingValue<'_, '_>, now_ms: u64) -> MintRequest {
+    let MissingValue { pending, form, indexes, match_part } = missing;
+    let PendingLookup { checked, basis, query } = &**pending;
+    let CheckedValue { kind, context, value, rule } = checked;
+    let rng = &mut rand::rng();
+    let id = TokenId::random(*match_part, rng);
+    let token = MintedToken { kind: *kind, kid: rule.kid, id, minted_at_ms: now_ms };
+    let own = RecordIndexes { value: indexes.values.first().copied(), form: indexes.forms.first().copied() };
+    let payload = records::payload(*context, *value, rule.normalizer, form);
+    let record = records::seal(query.keys.active(), &token, own, &payload, now_ms, rng);
     MintRequest {
         mode,
-        kid: checked.rule.kid,
-        kind: checked.kind,
-        context: Zeroizing::new(checked.context.as_str().to_owned()),
-        value: Zeroizing::new(value.to_owned()),
-        normal: (normal != value).then(|| Zeroizing::new(normal.to_string())),
-        prepared: PreparedMint { epoch: keys.ring.epoch(), ids: query.ids(), record },
+        kid: rule.kid,
+        kind: *kind,
+        context: Zeroizing::new(context.as_str().to_owned()),
+        value: Zeroizing::new(value.as_str().to_owned()),
+        normalizer: rule.normalizer,
+        form: (form != value.as_str()).then(|| Zeroizing::new(form.to_string())),
+        prepared: PreparedMint { basis: *basis, indexes: indexes.clone(), id, record },
     }
 }
 

@@ -1,22 +1,18 @@
 //! The vault: one front for the services that do its work.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    BatchResult, CheckOutcome, Clock, CompactError, EnteredSession, Forgotten, GenerationStatus, HoneytokenError,
-    HoneytokenId, HoneytokenRequest, HoneytokenStatus, ImportOutcome, ImportRules, ItemFailure, KeepKeyError,
-    KeyLoadError, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated, Rewrapped, RotationError,
-    RotationId, RotationRequest, RotationStatus, RunningExport, SessionError, SessionFilter, SessionId, SessionOwner,
-    SessionPage, SessionStatus, StatsOutcome, TokenInput, Tokenized, ValueInput, VaultError, VaultExportError,
-    VaultImportError, VaultMetrics,
+    BatchResult, CheckOutcome, Clock, CompactError, EnteredSession, Forgotten, ForgottenValue, FoundTokens,
+    GenerationStatus, HoneytokenError, HoneytokenId, HoneytokenRequest, HoneytokenStatus, ImportOutcome, ImportRules,
+    ItemFailure, KeepKeyError, KeyLoadError, PlantedHoneytoken, PurgeError, PurgeFilter, PurgeOutcome, Rehydrated,
+    Rewrapped, RotationError, RotationId, RotationRequest, RotationStatus, RunningExport, SessionError, SessionFilter,
+    SessionId, SessionOwner, SessionPage, SessionStatus, StatsOutcome, TokenInput, Tokenized, ValueInput, VaultError,
+    VaultExportError, VaultImportError, VaultMetrics,
     api_keys::ApiKeyRows,
     audit_anchor::AuditAnchor,
     audit_head::AuditHeads,
@@ -31,7 +27,7 @@ use super::{
     keyrings::{KeyRules, KeyUseChange, KeyringService},
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
-    lookup::LookupService,
+    lookup::{LookupService, TokenFinder},
     outcomes::RequestCounters,
     purge::Purger,
     reader::Reader,
@@ -45,7 +41,6 @@ use super::{
 use masker_access::{ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize, VaultAdmin, VaultRead};
 use masker_audit::AuditLog;
 use masker_core::{
-    crypto::Fingerprint,
     keyring::{Keyring, KeyringError, LoadedKey, Role},
     policy::{Policy, PolicySet},
 };
@@ -57,14 +52,14 @@ pub struct Vault {
     writer: Arc<WriterHandle>,
     clock: Clock,
     keyrings: KeyringService,
-    tokenizer: Arc<Tokenizer>,
+    tokenizer: Tokenizer,
     lookups: LookupService,
     rehydrator: Rehydrator,
     rewrapper: Rewrapper,
     eraser: Eraser,
     purger: Purger,
     honeytokens: HoneytokenService,
-    sessions: SessionService,
+    pub(crate) sessions: SessionService,
     pub(crate) rotations: RotationService,
     exporter: Exporter,
     importer: Importer,
@@ -107,16 +102,16 @@ impl Vault {
         let reader = Arc::new(Reader::new(store, in_flight, Arc::clone(&metrics)));
         let handles =
             Handles { keys, ledger, reader, writer, counters: Arc::new(RequestCounters::new(metrics)), clock };
-        let tokenizer = Arc::new(Tokenizer::new(&handles));
+        let finder = Arc::new(TokenFinder::new(&handles));
         let vault = Vault {
             keyrings: KeyringService::new(&handles, rules.grace),
             rehydrator: Rehydrator::new(&handles, Arc::clone(&honeytokens), rules.grace),
-            lookups: LookupService::new(&handles),
+            lookups: LookupService::new(&handles, Arc::clone(&finder)),
             rewrapper: Rewrapper::new(&handles),
-            eraser: Eraser::new(&handles),
+            eraser: Eraser::new(&handles, finder),
             purger: Purger::new(&handles),
-            honeytokens: HoneytokenService::new(&handles, honeytokens, Arc::clone(&tokenizer)),
-            tokenizer,
+            honeytokens: HoneytokenService::new(&handles, honeytokens),
+            tokenizer: Tokenizer::new(&handles),
             sessions: SessionService::new(&handles, sessions),
             rotations: RotationService::new(&handles, Arc::clone(&audit_anchor)),
             exporter: Exporter::new(&handles),
@@ -223,8 +218,8 @@ impl Vault {
         self.tokenizer.tokenize(permit, policy, items).await
     }
 
-    /// Returns every token by which a value may be stored: for vault tokens those that the vault holds, first the one
-    /// that tokenizing would return; for deterministic AEAD tokens one for each loaded key generation, active first.
+    /// Returns every token by which a value may be stored in any spelling: for vault tokens those that the vault holds, first
+    /// the one that tokenizing would return; for deterministic AEAD tokens one for each loaded key generation, active first.
     /// Results keep the order of the items.
     ///
     /// While the vault has records under a key that is not loaded, a value that is not found may be stored all the same.
@@ -237,7 +232,7 @@ impl Vault {
         permit: &Permit<Lookup>,
         policy: &Policy,
         items: &[ValueInput<'_>],
-    ) -> Result<BatchResult<Result<Vec<String>, ItemFailure>>, VaultError> {
+    ) -> Result<BatchResult<Result<FoundTokens, ItemFailure>>, VaultError> {
         self.lookups.lookup(permit, policy, items).await
     }
 
@@ -264,7 +259,7 @@ impl Vault {
         self.rewrapper.rewrap(permit, tokens)
     }
 
-    /// Erases the records of `MSKV1` tokens with their aliases. `MSK1` tokens contain their value: there is nothing to
+    /// Erases the records of `MSKV1` tokens with their index rows. `MSK1` tokens contain their value: there is nothing to
     /// erase. Results keep the order of the tokens. A returned erasure is durable.
     ///
     /// # Errors
@@ -277,7 +272,23 @@ impl Vault {
         self.eraser.forget(permit, tokens).await
     }
 
-    /// Erases the records that a filter selects, with their aliases, in steps, while the vault serves; with `dry_run`,
+    /// Erases every token of these values, in any spelling. Needs both permits, because the result says whether a value is in
+    /// the vault. Results keep the order of the items. A returned erasure is durable.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store failed or the writer is overloaded: then an erasure may have been done in part, and can be
+    /// repeated.
+    pub async fn forget_values(
+        &self,
+        permit: &Permit<Forget>,
+        lookup: &Permit<Lookup>,
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+    ) -> Result<BatchResult<Result<ForgottenValue, ItemFailure>>, VaultError> {
+        self.eraser.forget_values((permit, lookup), policy, items).await
+    }
+
+    /// Erases the records that a filter selects, with their index rows, in steps, while the vault serves; with `dry_run`,
     /// counts them. Needs no key. A record that is minted or re-encrypted meanwhile is erased if the filter selects it when
     /// the scan reaches it.
     ///
@@ -315,10 +326,10 @@ impl Vault {
         self.honeytokens.remove_honeytoken(id).await
     }
 
-    /// Plants a honeytoken: marks a token and mints it as the policy says. Mark and record are durable when it returns.
+    /// Plants a honeytoken: a marked token that no search by value finds. It is durable when this returns.
     ///
     /// # Errors
-    /// [`HoneytokenError`]; no token is returned then. A mark that was written before the vault failed stays listed.
+    /// [`HoneytokenError`]; no token is returned then.
     pub async fn plant_honeytoken(
         &self,
         permit: &Permit<VaultAdmin>,
@@ -381,15 +392,6 @@ impl Vault {
     /// [`VaultError`] if the store fails; what is left is removed the next time.
     pub async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
         self.sessions.purge_sessions(retention_days).await
-    }
-
-    /// Counts, for each loaded old key, the open sessions with tokens that need it. Records are read only where such a key
-    /// still seals some, and of a session only until all of those keys are found.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails.
-    pub async fn sessions_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
-        self.sessions.sessions_on_old_keys().await
     }
 
     /// Begins a rotation, which [`Vault::drive_rotations`] drives.

@@ -6,6 +6,7 @@ use crate::{
     Ledger, VaultError,
     handles::Handles,
     in_flight::ReadMarker,
+    index_list::{self, IndexEntry},
     keys::CurrentKeys,
     ledger::CurrentLedger,
     paged_scan::PagedScan,
@@ -14,13 +15,13 @@ use crate::{
     writer::WriterHandle,
 };
 use masker_core::{
-    crypto::{ExportCipher, LockedMemoryError, SecretKey, export::SALT_BYTES},
-    export::{EntryCounts, ExportEntry, ExportHeader, HeaderKey, PayloadSealer},
+    crypto::{ExportCipher, LockedMemoryError, SecretKey, TokenId, export::SALT_BYTES},
+    export::{EntryCounts, ExportEntry, ExportHeader, HeaderKey, ListPositions, PayloadSealer},
     keyring::{Keyring, Role},
 };
 use masker_store::{
-    RowKey,
-    record::{RecordError, RowName},
+    Row, RowKey, Store,
+    record::{Record, RecordError, RowName},
 };
 use masker_types::mode::Mode;
 
@@ -138,13 +139,19 @@ impl RunningExport {
         let Some(mut sealer) = self.sealer.take() else { return Ok(None) };
         let store = self.reader.store();
         loop {
-            let rows = match self.records.next(store).await.map_err(VaultError::from)? {
-                Some(rows) => Some(rows),
-                None => self.tombstones.next(store).await.map_err(VaultError::from)?,
-            };
-            let Some(rows) = rows else { break };
-            for (key, row) in &rows {
-                sealer.put(entry(key, row)?);
+            if let Some(rows) = self.records.next(store).await.map_err(VaultError::from)? {
+                for (id, positions, row) in with_positions(store, rows).await? {
+                    sealer.put(ExportEntry::Record(id, positions, &row));
+                }
+            } else if let Some(rows) = self.tombstones.next(store).await.map_err(VaultError::from)? {
+                for (key, row) in &rows {
+                    let RowName::Tombstone(id) = RowName::parse(key)? else {
+                        return Err(RecordError::Damaged("its row key is of another space").into());
+                    };
+                    sealer.put(ExportEntry::Tombstone(id, row));
+                }
+            } else {
+                break;
             }
             let sealed = sealer.sealed().ok_or(VaultExportError::TooLarge)?;
             self.counts = sealer.counts();
@@ -167,10 +174,68 @@ impl RunningExport {
     }
 }
 
-fn entry<'a>(key: &RowKey, row: &'a [u8]) -> Result<ExportEntry<'a>, RecordError> {
-    match RowName::parse(key)? {
-        RowName::Record(id) => Ok(ExportEntry::Record(id, row)),
-        RowName::Tombstone(id) => Ok(ExportEntry::Tombstone(id, row)),
-        _ => Err(RecordError::Damaged("its row key is of another space")),
+/// Returns records with their positions in the lists of their index rows. A record that has been moved meanwhile is read
+/// again; one that has been erased is left out.
+async fn with_positions(
+    store: &dyn Store,
+    rows: Vec<(RowKey, Row)>,
+) -> Result<Vec<([u8; 20], ListPositions, Row)>, VaultExportError> {
+    let mut all = Vec::with_capacity(rows.len());
+    let keys: Vec<RowKey> = rows.iter().flat_map(|(_, row)| index_keys(row).into_iter().flatten()).collect();
+    let mut lists = store.get_many(keys).await.map_err(VaultError::from)?.into_iter();
+    for (key, mut row) in rows {
+        let RowName::Record(id) = RowName::parse(&key)? else {
+            return Err(RecordError::Damaged("its row key is of another space").into());
+        };
+        let mut listing: Vec<Option<Row>> = lists.by_ref().take(index_keys(&row).iter().flatten().count()).collect();
+        loop {
+            match positions(id, &row, &listing) {
+                Some(positions) => {
+                    all.push((id, positions, row));
+                    break;
+                }
+                None => {
+                    let read = store.get_many(vec![key.clone()]).await.map_err(VaultError::from)?.pop().flatten();
+                    match read {
+                        // Erased: its tombstone follows.
+                        None => break,
+                        // Damage, which the check reports.
+                        Some(read) if read == row => {
+                            all.push((id, ListPositions::default(), row));
+                            break;
+                        }
+                        Some(read) => row = read,
+                    }
+                    let keys = index_keys(&row).into_iter().flatten().collect();
+                    listing = store.get_many(keys).await.map_err(VaultError::from)?;
+                }
+            }
+        }
     }
+    Ok(all)
+}
+
+/// Returns the keys of the index rows that a record names.
+fn index_keys(row: &[u8]) -> [Option<RowKey>; 2] {
+    let Ok(record) = Record::decode(row) else { return [None, None] };
+    [
+        record.value_index.map(|index| RowKey::value_index(&index)),
+        record.form_index.map(|index| RowKey::form_index(&index)),
+    ]
+}
+
+/// Returns the positions of a record in these lists, which are in the order of [`index_keys`]; `None` if one does not list
+/// it.
+fn positions(id: [u8; 20], row: &[u8], lists: &[Option<Row>]) -> Option<ListPositions> {
+    let id = TokenId::from_bytes(id);
+    let mut lists = lists.iter();
+    let [value, form] = index_keys(row);
+    let value = value.map_or(Some(0), |_| position(lists.next()?.as_deref()?, id))?;
+    let form = form.map_or(Some(0), |_| position(lists.next()?.as_deref()?, id.match_part()))?;
+    Some(ListPositions { value, form })
+}
+
+fn position<E: IndexEntry>(list: &[u8], entry: E) -> Option<u8> {
+    let entries: Vec<E> = index_list::entries(&index_list::decode::<E>(list)?);
+    u8::try_from(entries.iter().position(|listed| *listed == entry)?).ok()
 }

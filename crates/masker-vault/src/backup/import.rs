@@ -4,7 +4,11 @@
 //! to merge, group by group. An interrupted import can be repeated: records that the vault has by then are counted as
 //! present.
 
-use std::{collections::BTreeMap, fs::File, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    sync::Arc,
+};
 
 use super::{
     import_error::VaultImportError,
@@ -14,10 +18,11 @@ use super::{
 use crate::{handles::Handles, keys::CurrentKeys, parallel_map, records, writer::WriterHandle};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
+    export::ListPositions,
     keyring::Keyring,
 };
 use masker_store::record::Record;
-use masker_types::{kind::Kid, mode::Mode};
+use masker_types::kind::Kid;
 
 /// An operator's rules for one import.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,39 +59,79 @@ impl Importer {
     pub(crate) async fn import(&self, file: File, rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.keys.load_full();
         let spool = Arc::new(Spool::open(file, &keys.ring)?);
-        let mut outcome = survey(&spool, &keys.ring).await?;
+        let (mut outcome, order) = survey(&spool, &keys.ring).await?;
         drop(keys);
 
-        let mut tombstone_reader = TombstoneReader::new(&spool, outcome.tombstones);
-        let mut cursor = SpoolCursor::new(&spool);
+        // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
+        // these, and a second one for records under old keys.
+        for pass in order {
+            self.merge_pass(&spool, pass, rules, &mut outcome).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Merges the records of one pass; in the first pass, with the tombstones.
+    async fn merge_pass(
+        &self,
+        spool: &Arc<Spool>,
+        pass: MergePass,
+        rules: ImportRules,
+        outcome: &mut ImportOutcome,
+    ) -> Result<(), VaultImportError> {
+        let mut tombstone_reader = TombstoneReader::new(spool, outcome.tombstones);
+        let mut cursor = SpoolCursor::new(spool);
         loop {
             let (rest, items) = cursor.next_batch().await?;
             cursor = rest;
             if items.is_empty() {
-                return Ok(outcome);
+                return Ok(());
             }
             let mut incoming = Vec::with_capacity(items.len());
             for item in items {
                 let id = TokenId::from_bytes(*item.id());
                 match item {
-                    SpoolEntry::Record(raw, row) => {
+                    SpoolEntry::Record(raw, positions, row) => {
                         // The survey has counted records that do not decode.
                         let Ok(record) = Record::decode(&row) else { continue };
+                        if MergePass::of(spool, positions, &record) != pass {
+                            continue;
+                        }
                         let (record, erased) = (Box::new(record), tombstone_reader.has(&raw).await?);
                         incoming.push(MergeItem::Record { id, record, erased });
                     }
-                    SpoolEntry::Tombstone(_, tombstone) => incoming.push(MergeItem::Tombstone { id, tombstone }),
+                    SpoolEntry::Tombstone(_, tombstone) if pass == MergePass::default() => {
+                        incoming.push(MergeItem::Tombstone { id, tombstone });
+                    }
+                    SpoolEntry::Tombstone(..) => {}
                 }
             }
-            let merge = MergeChange::new(incoming, rules.restore_erased);
-            outcome.merged.add(&self.writer.commit(merge).await?.map_err(VaultImportError::KeysChanged)?);
+            if !incoming.is_empty() {
+                let merge = MergeChange::new(incoming, rules.restore_erased);
+                outcome.merged.add(&self.writer.commit(merge).await?.map_err(VaultImportError::KeysChanged)?);
+            }
         }
     }
 }
 
-/// Reads a whole export and opens every record.
-async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, VaultImportError> {
+/// The records that one pass merges. The order of passes is that in which a search of the exported vault finds records: those
+/// under active keys first, and of each list in its order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct MergePass {
+    is_old: bool,
+    positions: ListPositions,
+}
+
+impl MergePass {
+    fn of(spool: &Spool, positions: ListPositions, record: &Record) -> Self {
+        let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
+        MergePass { is_old: !spool.active.contains(&name), positions }
+    }
+}
+
+/// Reads a whole export and opens every record. Returns the passes that an import needs as well.
+async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, BTreeSet<MergePass>), VaultImportError> {
     let mut outcome = ImportOutcome::default();
+    let mut order = BTreeSet::from([MergePass::default()]);
     let mut missing: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
     let mut cursor = SpoolCursor::new(spool);
     loop {
@@ -95,6 +140,10 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, Vau
         if items.is_empty() {
             break;
         }
+        order.extend(items.iter().filter_map(|item| match item {
+            SpoolEntry::Record(_, positions, row) => Some(MergePass::of(spool, *positions, &Record::decode(row).ok()?)),
+            SpoolEntry::Tombstone(..) => None,
+        }));
         for seen in parallel_map::map(&items, |item| entry_state(ring, item)) {
             match seen {
                 ImportEntryState::Tombstone => outcome.tombstones += 1,
@@ -107,7 +156,7 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<ImportOutcome, Vau
             }
         }
     }
-    if missing.is_empty() { Ok(outcome) } else { Err(VaultImportError::KeysMissing(missing)) }
+    if missing.is_empty() { Ok((outcome, order)) } else { Err(VaultImportError::KeysMissing(missing)) }
 }
 
 enum ImportEntryState {
@@ -118,12 +167,12 @@ enum ImportEntryState {
 }
 
 fn entry_state(ring: &Keyring, item: &SpoolEntry) -> ImportEntryState {
-    let SpoolEntry::Record(id, row) = item else { return ImportEntryState::Tombstone };
+    let SpoolEntry::Record(id, _, row) = item else { return ImportEntryState::Tombstone };
     let Ok(record) = Record::decode(row) else { return ImportEntryState::Damaged };
     let name = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
-    let Some(generation) = ring.by_fingerprint(name.0, name.1) else { return ImportEntryState::KeyNotLoaded(name) };
-    let id = TokenId::from_bytes(*id);
-    let mut keys = Mode::ALL.into_iter().map(|mode| generation.keys(mode));
-    let opens = keys.any(|keys| records::open(keys, record.kind, record.minted_kid, id, &record).is_ok());
-    if opens { ImportEntryState::Whole } else { ImportEntryState::Damaged }
+    match records::open_in_either_mode(ring, TokenId::from_bytes(*id), &record) {
+        None => ImportEntryState::KeyNotLoaded(name),
+        Some(Ok(_)) => ImportEntryState::Whole,
+        Some(Err(_)) => ImportEntryState::Damaged,
+    }
 }

@@ -4,16 +4,17 @@
 use subtle::ConstantTimeEq;
 
 use crate::{
-    GenerationRef, ItemFailure, parallel_map, records,
-    writer::{Change, CommitDraft, ReadPlan, Reads},
+    GenerationRef, ItemFailure, parallel_map,
+    records::{self, MintedToken, RecordIndexes},
+    writer::{Change, CommitDraft, ReadPlan},
 };
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, OpenedRecord, TokenId},
-    keyring::{Keyring, Role},
+    keyring::Keyring,
 };
 use masker_store::{
-    Precondition, RowChange, RowKey,
-    record::{Alias, Record, TombstoneRow},
+    RowKey,
+    record::{Record, TombstoneRow},
 };
 use masker_types::{kind::Kid, mode::Mode};
 
@@ -48,9 +49,10 @@ pub struct MergeCounts {
     pub present: u64,
     /// Records that the vault has with another value, or that could not be compared: the vault's stays.
     pub conflicts: u64,
-    /// Records written whose value has another token in this vault. A search finds that token first, unless it leads
-    /// through an alias.
-    pub alias_conflicts: u64,
+    /// Records written whose value has another token in this vault. A search finds that token first.
+    pub index_conflicts: u64,
+    /// Records left out because an index row has no room for another token.
+    pub rows_failed: u64,
     /// Records left out because they were erased.
     pub erased_skipped: u64,
     /// Tombstones written.
@@ -66,7 +68,8 @@ impl MergeCounts {
         self.restored += other.restored;
         self.present += other.present;
         self.conflicts += other.conflicts;
-        self.alias_conflicts += other.alias_conflicts;
+        self.index_conflicts += other.index_conflicts;
+        self.rows_failed += other.rows_failed;
         self.erased_skipped += other.erased_skipped;
         self.tombstones_added += other.tombstones_added;
         self.records_kept += other.records_kept;
@@ -79,18 +82,8 @@ struct OpenedItem {
     mode: Mode,
     /// Whether the active generation of its kid sealed it.
     is_active: bool,
-    /// The id of its value under the active generation.
-    index: TokenId,
-}
-
-/// Which rows the vault has that concern a record.
-struct ExistingRows {
-    /// Its own. One that does not decode exists and cannot be compared.
-    record: Option<Option<Record>>,
-    /// An alias that leads elsewhere from its id.
-    alias_of_id: bool,
-    alias_of_index: bool,
-    record_of_index: bool,
+    /// Its indexes under the active generation.
+    indexes: RecordIndexes,
 }
 
 impl MergeItem {
@@ -116,15 +109,15 @@ fn active_keys(ring: &Keyring, kid: Kid, mode: Mode) -> Option<&GenerationKeys> 
 fn open(ring: &Keyring, id: TokenId, record: &Record) -> Result<OpenedItem, ItemFailure> {
     let (kid, fingerprint) = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let unavailable = || ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: fingerprint.to_string() });
-    let generation = ring.by_fingerprint(kid, fingerprint).ok_or_else(unavailable)?;
-    for mode in Mode::ALL {
-        if let Ok(payload) = records::open(generation.keys(mode), record.kind, record.minted_kid, id, record) {
-            let active = active_keys(ring, kid, mode).ok_or_else(unavailable)?;
-            let index = active.token_id(record.kind, payload.payload().context, payload.normal());
-            return Ok(OpenedItem { payload, mode, is_active: generation.role() == Role::Active, index });
-        }
-    }
-    Err(ItemFailure::Damaged)
+    let opened = records::open_in_either_mode(ring, id, record).ok_or_else(unavailable)?;
+    let (mode, payload) = opened.map_err(|_| ItemFailure::Damaged)?;
+    let active = active_keys(ring, kid, mode).ok_or_else(unavailable)?;
+    // A honeytoken stays without indexes.
+    let indexes = match record.value_index {
+        Some(_) => RecordIndexes::compute(active, record.kind, &payload.payload()),
+        None => RecordIndexes::default(),
+    };
+    Ok(OpenedItem { payload, mode, is_active: active.fingerprint() == fingerprint, indexes })
 }
 
 impl MergeChange {
@@ -140,11 +133,6 @@ impl Change for MergeChange {
         self.incoming.len()
     }
 
-    /// A mint in the same group would search without the aliases that this makes.
-    fn runs_alone(&self) -> bool {
-        true
-    }
-
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
         let ring = plan.keyring();
         self.opened = parallel_map::map(&self.incoming, |item| item.open(ring));
@@ -153,14 +141,13 @@ impl Change for MergeChange {
             plan.tombstone(id);
             plan.row(RowKey::record(id.as_bytes()));
             if let Some(Ok(opened)) = opened {
-                plan.row(RowKey::alias(id.as_bytes()));
-                plan.row(RowKey::alias(opened.index.as_bytes()));
-                plan.row(RowKey::record(opened.index.as_bytes()));
+                opened.indexes.value.into_iter().for_each(|index| plan.value_index(index));
+                opened.indexes.form.into_iter().for_each(|index| plan.form_index(index));
             }
         }
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let unavailable =
             |opened: &&Result<OpenedItem, ItemFailure>| matches!(opened, Err(ItemFailure::KeyUnavailable(_)));
         if let Some(Err(failure)) = self.opened.iter().flatten().find(unavailable) {
@@ -169,19 +156,9 @@ impl Change for MergeChange {
         let mut counts = MergeCounts::default();
         for (item, opened) in self.incoming.iter().zip(&self.opened) {
             let opened = opened.as_ref().and_then(|opened| opened.as_ref().ok());
-            let existing = ExistingRows::take(reads, opened.is_some());
-            merge(draft, item, opened, &existing, self.restore_erased, &mut counts);
+            merge(draft, item, opened, self.restore_erased, &mut counts);
         }
         Ok(counts)
-    }
-}
-
-impl ExistingRows {
-    /// Takes the rows of an item in the order of the plan.
-    fn take(reads: &mut Reads<'_, '_>, opened: bool) -> Self {
-        let record = reads.next_row().map(|row| Record::decode(&row).ok());
-        let mut exists = || opened && reads.next_row().is_some();
-        ExistingRows { record, alias_of_id: exists(), alias_of_index: exists(), record_of_index: exists() }
     }
 }
 
@@ -190,12 +167,13 @@ fn merge(
     draft: &mut CommitDraft<'_>,
     item: &MergeItem,
     opened: Option<&OpenedItem>,
-    existing: &ExistingRows,
     restore_erased: bool,
     counts: &mut MergeCounts,
 ) {
     let id = item.id();
-    match (item, &existing.record, opened) {
+    // One that does not decode exists and cannot be compared.
+    let existing = draft.row(&RowKey::record(id.as_bytes())).map(|row| Record::decode(row).ok());
+    match (item, existing, opened) {
         (MergeItem::Tombstone { .. }, Some(_), _) => counts.records_kept += 1,
         (MergeItem::Tombstone { tombstone, .. }, None, _) => {
             if !draft.has_tombstone(id) {
@@ -205,8 +183,7 @@ fn merge(
         }
         (MergeItem::Record { record, .. }, Some(existing), Some(opened)) => {
             let same = existing
-                .as_ref()
-                .is_some_and(|existing| has_same_value(draft.keyring(), id, existing, record, &opened.payload));
+                .is_some_and(|existing| has_same_value(draft.keyring(), id, &existing, record, &opened.payload));
             if same { counts.present += 1 } else { counts.conflicts += 1 }
         }
         (MergeItem::Record { record, erased, .. }, None, Some(opened)) => {
@@ -214,8 +191,8 @@ fn merge(
             if erased && !restore_erased {
                 counts.erased_skipped += 1;
             } else {
-                counts.restored += u64::from(erased);
-                put_record(draft, id, record, opened, existing, counts);
+                let imported = put_record(draft, id, record, opened, counts);
+                counts.restored += u64::from(erased && imported);
             }
         }
         // Damaged in the export: counted by the import.
@@ -232,42 +209,40 @@ fn has_same_value(ring: &Keyring, id: TokenId, existing: &Record, incoming: &Rec
     existing.kind == incoming.kind && existing.minted_kid == incoming.minted_kid && bool::from(texts)
 }
 
+/// Writes a record under the active key of its sealing kid. Returns whether there was room for it in its index rows.
 fn put_record(
     draft: &mut CommitDraft<'_>,
     id: TokenId,
     record: &Record,
     opened: &OpenedItem,
-    existing: &ExistingRows,
     counts: &mut MergeCounts,
-) {
+) -> bool {
     // The record was opened under this keyring, so its kid has an active key.
-    let Some(active) = active_keys(draft.keyring(), record.sealing_kid, opened.mode) else { return };
-    let mut record = Record::clone(record);
-    if !opened.is_active {
-        let payload = opened.payload.payload();
-        let sealed = active.seal_record(record.kind, record.minted_kid, id, &payload, &mut rand::rng());
-        record.fingerprint = *active.fingerprint().as_bytes();
-        (record.nonce, record.ciphertext) = (sealed.nonce, sealed.ciphertext);
-        record.sealed_at_ms = draft.now_ms;
-        counts.resealed += 1;
-    }
-    record.alias = None;
-    let mut conflict = existing.alias_of_id || draft.drafted_row(&RowKey::alias(id.as_bytes())).is_some();
-    if opened.index != id {
-        let key = RowKey::alias(opened.index.as_bytes());
-        let is_drafted = draft.drafted_row(&key).is_some() || draft.drafted_record(opened.index).is_some();
-        if existing.alias_of_index || existing.record_of_index || is_drafted {
-            conflict = true;
-        } else {
-            record.alias = Some(*opened.index.as_bytes());
-            let alias = Alias { target: *id.as_bytes(), tag: active.alias_tag(opened.index, id) };
-            draft.require(Precondition::Absent(key.clone()));
-            draft.write(RowChange::Put(key, alias.encode()));
+    let Some(active) = active_keys(draft.keyring(), record.sealing_kid, opened.mode) else { return false };
+    let payload = opened.payload.payload();
+    let record = match opened.is_active {
+        true => record.clone(),
+        false => {
+            let token = MintedToken::of(id, record);
+            records::seal(active, &token, opened.indexes, &payload, draft.now_ms, &mut rand::rng())
         }
-    }
-    counts.alias_conflicts += u64::from(conflict);
-    draft.require_absent_record(id);
-    draft.ledger_changes.imported(&record);
-    draft.put_record(id, record);
+    };
+    let listed = match opened.indexes.value {
+        Some(index) => {
+            draft.entries::<TokenId>(active, index).map(|ids| ids.iter().any(|id| draft.is_live_id(index, *id)))
+        }
+        None => Ok(false),
+    };
+    let added = listed.and_then(|listed| {
+        let added = draft.add_record(active, id, &record, payload.normalizer.name())?;
+        Ok(added.map(|()| listed))
+    });
+    let Ok(Ok(has_other_token)) = added else {
+        counts.rows_failed += 1;
+        return false;
+    };
+    counts.index_conflicts += u64::from(has_other_token);
+    counts.resealed += u64::from(!opened.is_active);
     counts.imported += 1;
+    true
 }

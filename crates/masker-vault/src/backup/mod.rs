@@ -1,6 +1,6 @@
 //! Export and import of the vault's records.
 //!
-//! [`masker_core::export`] defines the file. It has no aliases: an import makes them again under the active key, so that
+//! [`masker_core::export`] defines the file. It has no index rows: an import makes them again under the active key, so that
 //! none can lead to a missing record.
 
 mod export;

@@ -1,16 +1,16 @@
 //! A received export in a file, to be read several times. The file is encrypted, as it was received.
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use super::import_error::VaultImportError;
 use crate::VaultError;
 use masker_core::{
-    crypto::ExportCipher,
-    export::{EntryReader, ExportEntry, ExportError, ExportHeader, PREFIX_BYTES, sealed_chunk_bytes},
+    crypto::{ExportCipher, Fingerprint},
+    export::{EntryReader, ExportEntry, ExportError, ExportHeader, ListPositions, PREFIX_BYTES, sealed_chunk_bytes},
     keyring::Keyring,
 };
 use masker_store::record::TombstoneRow;
-use masker_types::mode::Mode;
+use masker_types::{kind::Kid, mode::Mode};
 
 /// Entries read at a time.
 pub(super) const BATCH_ENTRIES: usize = 1_000;
@@ -21,18 +21,20 @@ pub(super) struct Spool {
     length: u64,
     payload_at: u64,
     cipher: ExportCipher,
+    /// The keys that were active in the exported vault.
+    pub(super) active: BTreeSet<(Kid, Fingerprint)>,
 }
 
 /// An entry of the export.
 pub(super) enum SpoolEntry {
-    Record([u8; 16], Vec<u8>),
-    Tombstone([u8; 16], TombstoneRow),
+    Record([u8; 20], ListPositions, Vec<u8>),
+    Tombstone([u8; 20], TombstoneRow),
 }
 
 impl SpoolEntry {
-    pub(super) fn id(&self) -> &[u8; 16] {
+    pub(super) fn id(&self) -> &[u8; 20] {
         match self {
-            SpoolEntry::Record(id, _) | SpoolEntry::Tombstone(id, _) => id,
+            SpoolEntry::Record(id, ..) | SpoolEntry::Tombstone(id, _) => id,
         }
     }
 }
@@ -54,6 +56,8 @@ impl Spool {
         file.read_exact_at(&mut bytes, 0).map_err(VaultImportError::Spool)?;
         let header = ExportHeader::parse_fields(&bytes[PREFIX_BYTES..])?;
         let export_id = header.export_id();
+        let openers = header.keys.iter().filter(|key| key.wrapped.is_some());
+        let active: BTreeSet<_> = openers.map(|key| (key.kid, key.fingerprint)).collect();
         let mut loaded = false;
         for key in &header.keys {
             let Some(wrapped) = &key.wrapped else { continue };
@@ -61,14 +65,13 @@ impl Spool {
             loaded = true;
             if let Some(file_key) = generation.keys(Mode::Live).unwrap_export_key(wrapped, &export_id)? {
                 let cipher = ExportCipher::new(&file_key, &header.salt, &bytes)?;
-                return Ok(Spool { file, length, payload_at, cipher });
+                return Ok(Spool { file, length, payload_at, cipher, active });
             }
         }
         if loaded {
             return Err(ExportError::Damaged("its header was changed").into());
         }
-        let openers = header.keys.iter().filter(|key| key.wrapped.is_some());
-        Err(VaultImportError::Closed(openers.map(|key| (key.kid, key.fingerprint)).collect()))
+        Err(VaultImportError::Closed(active.into_iter().collect()))
     }
 }
 
@@ -103,7 +106,9 @@ impl SpoolCursor {
         loop {
             while let Some(entry) = self.entries.take_next()? {
                 match entry {
-                    ExportEntry::Record(id, row) => items.push(SpoolEntry::Record(id, row.to_vec())),
+                    ExportEntry::Record(id, positions, row) => {
+                        items.push(SpoolEntry::Record(id, positions, row.to_vec()));
+                    }
                     ExportEntry::Tombstone(id, row) => {
                         let tombstone = TombstoneRow::decode(row);
                         let tombstone = tombstone.map_err(|_| ExportError::Damaged("a tombstone does not decode"))?;
@@ -147,7 +152,7 @@ pub(super) struct TombstoneReader {
     cursor: Option<SpoolCursor>,
     items: std::vec::IntoIter<SpoolEntry>,
     /// The id of the next tombstone.
-    next: Option<[u8; 16]>,
+    next: Option<[u8; 20]>,
 }
 
 impl TombstoneReader {
@@ -157,7 +162,7 @@ impl TombstoneReader {
     }
 
     /// Returns whether the export has a tombstone of this id. Calls must be in the order of ids.
-    pub(super) async fn has(&mut self, id: &[u8; 16]) -> Result<bool, VaultImportError> {
+    pub(super) async fn has(&mut self, id: &[u8; 20]) -> Result<bool, VaultImportError> {
         while self.next.is_none_or(|next| next < *id) {
             match self.items.next() {
                 Some(SpoolEntry::Tombstone(id, _)) => self.next = Some(id),

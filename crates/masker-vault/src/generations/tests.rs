@@ -3,11 +3,20 @@
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::{generation_use::GenerationUseSnapshot, records};
-use masker_core::{crypto::SecretKey, keyring::LoadedKey};
+use rand::{SeedableRng, rngs::ChaCha8Rng};
+
+use crate::{
+    generation_use::GenerationUseSnapshot,
+    records::{self, MintedToken, RecordIndexes},
+};
+use masker_core::{
+    crypto::{SecretKey, TokenId},
+    keyring::LoadedKey,
+    normalize::Normalizer,
+};
 use masker_store::record::Record;
 use masker_types::{
-    kind::{Context, EntityKind},
+    kind::{Context, EntityKind, Value},
     mode::Mode,
 };
 
@@ -75,9 +84,10 @@ fn record(number: u8) -> Record {
     let keyring = ring(number, None);
     let keys = keyring.get(kid()).unwrap().active().keys(Mode::Live);
     let kind = EntityKind::parse("NAME").unwrap();
-    let id = keys.token_id(kind, Context::EMPTY, "v");
-    let payload = records::payload(Context::EMPTY, masker_types::kind::Value::new("v").unwrap(), "v");
-    records::seal(keys, kind, id, &payload, 1, &mut rand::rng())
+    let payload = records::payload(Context::EMPTY, Value::new("v").unwrap(), Normalizer::Exact, "v");
+    let token = MintedToken { kind, kid: kid(), id: TokenId::from_bytes([1; 20]), minted_at_ms: 1 };
+    let indexes = RecordIndexes::compute(keys, kind, &payload);
+    records::seal(keys, &token, indexes, &payload, 1, &mut ChaCha8Rng::seed_from_u64(1))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Honeytokens: tokens that no application uses, planted where an intruder would find them.
 //!
 //! All marks are in memory, so a rehydration looks up one map, and none if there are no honeytokens. A honeytoken is marked
-//! before it is minted and returned. The mark outlives the record: a honeytoken whose record was forgotten or purged is
+//! before it is returned, in one batch with its record, and no search by value finds it. The mark outlives the record: a honeytoken whose record was forgotten or purged is
 //! still recognized, until an operator removes the mark. Marks are not part of an export.
 
 mod plant;
@@ -30,7 +30,6 @@ use super::{
     paged_scan::PagedScan,
     tag::TokenTag,
     time::{Clock, timestamp},
-    tokenize::Tokenizer,
     writer::WriterHandle,
 };
 use masker_core::token::Token;
@@ -152,9 +151,6 @@ impl Honeytokens {
             if marks.rows.len() >= HONEYTOKENS_MAX {
                 return Err(HoneytokenError::TooMany);
             }
-            if marks.ids.contains_key(&TokenTag::from_bytes(row.tag)) {
-                return Err(HoneytokenError::InUse);
-            }
         }
         self.insert(id, row);
         Ok(PendingHoneytoken { honeytokens: self, id: Some(id) })
@@ -182,17 +178,15 @@ pub(crate) struct HoneytokenService {
     writer: Arc<WriterHandle>,
     clock: Clock,
     index: Arc<Honeytokens>,
-    tokenizer: Arc<Tokenizer>,
 }
 
 impl HoneytokenService {
-    pub(crate) fn new(handles: &Handles, index: Arc<Honeytokens>, tokenizer: Arc<Tokenizer>) -> Self {
+    pub(crate) fn new(handles: &Handles, index: Arc<Honeytokens>) -> Self {
         HoneytokenService {
             keys: Arc::clone(&handles.keys),
             writer: Arc::clone(&handles.writer),
             clock: Arc::clone(&handles.clock),
             index,
-            tokenizer,
         }
     }
 
@@ -213,15 +207,6 @@ impl HoneytokenService {
         let status = status.ok_or(HoneytokenError::NotFound)?;
         self.unmark(id).await?;
         Ok(status)
-    }
-
-    /// Writes a mark. The token counts as marked from the beginning.
-    async fn mark(&self, id: HoneytokenId, row: HoneytokenRow) -> Result<(), HoneytokenError> {
-        let encoded = row.encode().map_err(|_| HoneytokenError::Label)?;
-        let mark = self.index.begin(id, row)?;
-        self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded)])).await?;
-        mark.written();
-        Ok(())
     }
 
     async fn unmark(&self, id: HoneytokenId) -> Result<(), VaultError> {

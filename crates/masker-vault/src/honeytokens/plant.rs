@@ -2,36 +2,36 @@
 
 use super::{HoneytokenService, HoneytokenStatus, value::generate_value};
 use crate::{
-    ItemFailure, Tokenized, ValueInput, VaultError,
+    ItemFailure, ValueInput, VaultError,
     ids::HoneytokenId,
-    mint::{MintChange, Minted},
+    records::{self, MintedToken, RecordIndexes},
     tag::TokenTag,
     time,
-    tokenize::{TokenizeStage, begin, mint},
+    tokenize::{CheckedValue, ValueAction, check, keys_of},
+    writer::{Change, CommitDraft},
 };
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
-    policy::{Action, Policy},
+    crypto::{MatchPart, TokenId},
+    policy::{Action, Policy, Scheme},
     token::Token,
 };
 use masker_store::{
-    StoreError,
-    record::{HoneytokenRow, is_valid_caller, is_valid_label},
+    RowChange, RowKey, StoreError,
+    record::{HoneytokenRow, Record, is_valid_caller, is_valid_label},
 };
 use masker_types::{
-    kind::EntityKind,
+    kind::{EntityKind, Kid},
     limits::{HONEYTOKENS_MAX, LABEL_BYTES_MAX},
+    mode::Mode,
 };
-
-/// How many values are generated if the operator gives none: a value that has a token already cannot be used.
-const ATTEMPTS_MAX: u32 = 16;
 
 /// An operator's request for a honeytoken.
 #[derive(Clone, Copy)]
 pub struct HoneytokenRequest<'a> {
     /// The kind, as the request wrote it.
     pub kind: &'a str,
-    /// The value of the token, which must be unused. `None` generates one.
+    /// The value of the token. `None` generates one.
     pub value: Option<&'a str>,
     /// The context.
     pub context: &'a str,
@@ -59,9 +59,6 @@ pub enum HoneytokenError {
     /// The policy does not tokenize the kind.
     #[error("the policy does not tokenize {0}: there is no token to plant")]
     NotTokenized(EntityKind),
-    /// The value has a token already.
-    #[error("this value has a token already, which an application may use; plant an unused value")]
-    InUse,
     /// The limit of honeytokens is reached.
     #[error("{HONEYTOKENS_MAX} honeytokens are planted, which is the limit; remove some")]
     TooMany,
@@ -100,14 +97,8 @@ impl HoneytokenService {
         if let Some(value) = request.value {
             return self.plant(permit, policy, request, value).await;
         }
-        for _ in 0..ATTEMPTS_MAX {
-            let value = generate_value(kind, rule.normalizer, &mut rand::rng());
-            match self.plant(permit, policy, request, &value).await {
-                Err(HoneytokenError::InUse) => {}
-                planted => return planted,
-            }
-        }
-        Err(HoneytokenError::InUse)
+        let value = generate_value(kind, rule.normalizer, &mut rand::rng());
+        self.plant(permit, policy, request, &value).await
     }
 
     async fn plant(
@@ -117,57 +108,61 @@ impl HoneytokenService {
         request: &HoneytokenRequest<'_>,
         value: &str,
     ) -> Result<PlantedHoneytoken, HoneytokenError> {
-        let keys = self.keys.load_full();
-        let now_ms = time::unix_ms(&self.clock);
-        let item = ValueInput { kind: request.kind, value, context: request.context };
-        let pending = match begin(&keys, permit, policy, &item)? {
-            TokenizeStage::Search(pending) => pending,
-            // The token contains its value, so it is new, or deterministic and the same as for an equal value.
-            TokenizeStage::Done(Tokenized::Token { text, .. }) => {
-                let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
-                let status = self.mark_token(&token, request, now_ms).await?;
-                return Ok(PlantedHoneytoken { token: text, status });
-            }
-            TokenizeStage::Done(Tokenized::Failed(failure)) => return Err(failure.into()),
-            TokenizeStage::Done(Tokenized::Redacted(_) | Tokenized::Passthrough) => return Err(HoneytokenError::InUse),
-        };
-        for found in self.tokenizer.find(std::iter::once(&pending.query)).await? {
-            if found?.is_some() {
-                return Err(HoneytokenError::InUse);
+        loop {
+            let now_ms = time::unix_ms(&self.clock);
+            let (token, record) = self.create(permit, policy, request, value, now_ms)?;
+            // Unless the keys were replaced meanwhile.
+            if let Some(status) = self.mark_token(&token, request, now_ms, record).await? {
+                return Ok(PlantedHoneytoken { token: token.to_text(), status });
             }
         }
-        let checked = &pending.checked;
-        let token = Token::Vault { kind: checked.kind, kid: checked.rule.kid, id: pending.query.active_id() };
-        let status = self.mark_token(&token, request, now_ms).await?;
-        let minted = self.writer.commit(MintChange(vec![mint(&keys, permit.mode(), &pending, now_ms)])).await;
-        let refused = match minted.map(|mut minted| minted.pop()) {
-            Ok(Some(Ok(Minted { found, created: true }))) => {
-                let text = found.token();
-                if text == token.to_text() {
-                    return Ok(PlantedHoneytoken { token: text, status });
-                }
-                // The keys changed in between, so the token is another one: mark that instead.
-                let token = Token::parse(&text).map_err(|_| ItemFailure::Malformed)?;
-                let marked = self.mark_token(&token, request, now_ms).await;
-                self.unmark(status.id).await?;
-                return Ok(PlantedHoneytoken { token: text, status: marked? });
-            }
-            // Another request minted it in between.
-            Ok(Some(Ok(_)) | None) => HoneytokenError::InUse,
-            Ok(Some(Err(failure))) => failure.into(),
-            Err(failed) => failed.into(),
-        };
-        // The first failure is the one to report.
-        drop(self.unmark(status.id).await);
-        Err(refused)
     }
 
+    /// Creates the token, and its record if it has one.
+    fn create(
+        &self,
+        permit: &Permit<VaultAdmin>,
+        policy: &Policy,
+        request: &HoneytokenRequest<'_>,
+        value: &str,
+        now_ms: u64,
+    ) -> Result<(Token, Option<PlantedRecord>), ItemFailure> {
+        let keys = self.keys.load_full();
+        let item = ValueInput { kind: request.kind, value, context: request.context };
+        let (mode, rng) = (permit.mode(), &mut rand::rng());
+        let ValueAction::Tokenize(CheckedValue { kind, context, value, rule }) = check(permit, policy, &item)? else {
+            // The caller has checked that the policy tokenizes the kind.
+            return Err(ItemFailure::KindUnknown);
+        };
+        let active = keys_of(&keys, rule.kid)?.active().keys(mode);
+        Ok(match rule.scheme {
+            // A deterministic token would be that of an equal value, which an application may use.
+            Scheme::ReversibleAead(suite) => {
+                let body = active.mint(suite.with_random_nonce(), kind, context, value, rng);
+                (Token::Aead { kind, kid: rule.kid, body }, None)
+            }
+            Scheme::VaultDeterministic => {
+                let id = TokenId::random(MatchPart::random(rng), rng);
+                let token = MintedToken { kind, kid: rule.kid, id, minted_at_ms: now_ms };
+                let form = rule.normalizer.form(value);
+                let payload = records::payload(context, value, rule.normalizer, &form);
+                // Without indexes, so that no search by value finds it.
+                let record = records::seal(active, &token, RecordIndexes::default(), &payload, now_ms, rng);
+                let planted = PlantedRecord { mode, kid: rule.kid, epoch: keys.ring.epoch(), id, record };
+                (Token::Vault { kind, kid: rule.kid, id }, Some(planted))
+            }
+        })
+    }
+
+    /// Writes the mark of a token, in one batch with its record if it has one. Returns `None`, and writes nothing, if the keys
+    /// are not those that sealed the record any more.
     async fn mark_token(
         &self,
         token: &Token,
         request: &HoneytokenRequest<'_>,
         now_ms: u64,
-    ) -> Result<HoneytokenStatus, HoneytokenError> {
+        record: Option<PlantedRecord>,
+    ) -> Result<Option<HoneytokenStatus>, HoneytokenError> {
         let id = HoneytokenId::new(now_ms, rand::random());
         let row = HoneytokenRow {
             carries_value: matches!(token, Token::Aead { .. }),
@@ -179,7 +174,45 @@ impl HoneytokenService {
             label: request.label.to_owned(),
         };
         let status = HoneytokenStatus::new(id, &row);
-        self.mark(id, row).await?;
-        Ok(status)
+        let encoded = row.encode().map_err(|_| HoneytokenError::Label)?;
+        let mark = self.index.begin(id, row)?;
+        let mark_row = RowChange::Put(RowKey::honeytoken(id.as_bytes()), encoded);
+        if !self.writer.commit(PlantChange { mark: mark_row, record }).await?? {
+            return Ok(None);
+        }
+        mark.written();
+        Ok(Some(status))
+    }
+}
+
+/// The record of a honeytoken, to be written.
+struct PlantedRecord {
+    mode: Mode,
+    kid: Kid,
+    /// The keyring that it was sealed under.
+    epoch: u64,
+    id: TokenId,
+    record: Record,
+}
+
+/// Writes a honeytoken's mark with its record. The outcome is `false`, and nothing is written, if the keys have changed since
+/// the record was sealed.
+struct PlantChange {
+    mark: RowChange,
+    record: Option<PlantedRecord>,
+}
+
+impl Change for PlantChange {
+    type Outcome = Result<bool, ItemFailure>;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
+        if let Some(PlantedRecord { mode, kid, epoch, id, record }) = &self.record {
+            let active = draft.keyring().get(*kid).map(|pair| pair.active().keys(*mode));
+            let Some(active) = active.filter(|_| draft.keyring().epoch() == *epoch) else { return Ok(false) };
+            // It has no indexes, so no row can be full.
+            drop(draft.add_record(active, *id, record, "")?);
+        }
+        draft.write(self.mark.clone());
+        Ok(true)
     }
 }

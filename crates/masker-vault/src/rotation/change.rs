@@ -1,14 +1,18 @@
 //! A rotation's changes: a step is compared with what the vault holds now, and written with the rotation's progress.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{error::RotationError, key_move::KeyMove, reseal::ResealedRecord};
 use crate::{
     ids::RotationId,
-    writer::{Change, CommitDraft, ReadPlan, Reads},
+    index_list::{self, IndexEntry},
+    records::RecordIndexes,
+    writer::{Change, CommitDraft, ReadPlan},
 };
-use masker_core::crypto::TokenId;
+use masker_core::crypto::{Index, TokenId};
 use masker_store::{
-    Precondition, Row, RowChange, RowKey,
-    record::{Alias, Record, ResealFailure, RotationFault, RotationRow, RotationState, StepResult},
+    RowKey,
+    record::{Record, ResealFailure, RotationFault, RotationRow, RotationState, StepResult},
 };
 
 /// Rotations that are remembered after their end.
@@ -46,78 +50,53 @@ pub(super) enum StepOutcome {
     Stale,
 }
 
-/// What the store holds under the keys that a resealed record is about.
-struct StoredRows {
-    record: Option<Row>,
-    /// The record and the alias under the index of the new alias.
-    record_of_index: Option<Row>,
-    alias_of_index: Option<Row>,
-}
-
-impl StoredRows {
-    fn plan(resealed: &ResealedRecord, plan: &mut ReadPlan<'_>) {
-        plan.row(RowKey::record(resealed.id.as_bytes()));
-        if let Some((index, _)) = &resealed.alias {
-            plan.row(RowKey::record(index.as_bytes()));
-            plan.row(RowKey::alias(index.as_bytes()));
-        }
-    }
-
-    /// Takes the rows in the order of the plan.
-    fn take(resealed: &ResealedRecord, reads: &mut Reads<'_, '_>) -> Self {
-        let record = reads.next_row();
-        let mut next = || resealed.alias.as_ref().and_then(|_| reads.next_row());
-        StoredRows { record, record_of_index: next(), alias_of_index: next() }
-    }
-}
-
 impl Change for RotationStep {
     type Outcome = StepOutcome;
 
+    /// Moving a record replaces it, and rewrites two index rows under each key.
     fn row_count(&self) -> usize {
-        self.resealed.len()
+        5 * self.resealed.len()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        self.resealed.iter().for_each(|resealed| StoredRows::plan(resealed, plan));
+        for resealed in &self.resealed {
+            plan.record_with_indexes(resealed.id);
+            resealed.sources.iter().for_each(|index| plan.value_index(*index));
+            let indexes = RecordIndexes::of(&resealed.after);
+            indexes.value.into_iter().for_each(|index| plan.value_index(index));
+            indexes.form.into_iter().for_each(|index| plan.form_index(index));
+        }
     }
 
-    /// Adds the step, unless the keys have changed since it was prepared or its rotation has ended.
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> StepOutcome {
+    /// Adds the step, unless since it was prepared the keys have changed, its rotation has ended, or a value of which it moves
+    /// records has got another one: all of them must move together.
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> StepOutcome {
         let rotation = draft.ledger().rotations.get(&self.rotation).filter(|row| row.is_running()).cloned();
-        let Some(mut row) = rotation.filter(|_| self.epoch == draft.keyring().epoch()) else {
+        let Some(mut row) = rotation.filter(|_| self.epoch == draft.keyring().epoch() && self.is_complete(draft))
+        else {
             return StepOutcome::Stale;
         };
-        let (mut resealed, mut conflicts) = (0, 0);
+        let mut failed = self.failed.clone();
+        let mut resealed = 0;
+        // Entries that this step has added to each value's row: other entries there are of other tokens.
+        let mut added: HashMap<Index, usize> = HashMap::new();
+        let mut conflicts = 0;
         for one in &self.resealed {
-            let stored = StoredRows::take(one, reads);
-            // A record that was erased or changed since is skipped: where it matters, another pass finds it.
-            if draft.drafted_record(one.id).is_some() || stored.record.as_ref() != Some(&one.before) {
-                continue;
-            }
-            let Ok(before) = Record::decode(&one.before) else { continue };
-            let mut after = one.after.clone();
-            if let Some((index, alias)) = &one.alias {
-                if is_taken(draft, one.id, *index, &stored) {
-                    after.alias = None;
-                    conflicts += 1;
-                } else {
-                    draft.write(RowChange::Put(RowKey::alias(index.as_bytes()), alias.encode()));
+            match move_record(draft, one, &mut added) {
+                Ok(Some(conflict)) => {
+                    resealed += 1;
+                    conflicts += u64::from(conflict);
                 }
+                // A record that was erased or changed since is skipped: where it matters, another pass finds it.
+                Ok(None) => {}
+                Err(why) => failed.push((one.id, why)),
             }
-            if let Some(replaced) = before.alias.filter(|replaced| Some(*replaced) != after.alias) {
-                draft.write(RowChange::Remove(RowKey::alias(&replaced)));
-            }
-            draft.require(Precondition::Equals(RowKey::record(one.id.as_bytes()), one.before.clone()));
-            draft.ledger_changes.resealed(&before, &after);
-            draft.replace_record(one.id, after);
-            resealed += 1;
         }
         let (left, _) = KeyMove::of(&row).remaining(draft.ledger());
         let step = StepResult {
             resealed,
             conflicts,
-            failed: self.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect(),
+            failed: failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect(),
             cursor: self.cursor.map(|id| *id.as_bytes()),
         };
         row.record_step(step, left, draft.now_ms);
@@ -126,17 +105,51 @@ impl Change for RotationStep {
     }
 }
 
-/// Returns whether the index of a new alias belongs to another record, which keeps it.
-fn is_taken(draft: &CommitDraft<'_>, id: TokenId, index: TokenId, stored: &StoredRows) -> bool {
-    let has_record = draft.drafted_record(index).map_or(stored.record_of_index.is_some(), Option::is_some);
-    let alias = match draft.drafted_row(&RowKey::alias(index.as_bytes())) {
-        Some(RowChange::Put(_, row)) => Some(row),
-        Some(RowChange::Remove(_)) => None,
-        None => stored.alias_of_index.as_ref(),
+impl RotationStep {
+    /// Returns whether the step has visited every record of each value of which it moves one.
+    fn is_complete(&self, draft: &CommitDraft<'_>) -> bool {
+        let moved = self.resealed.iter().map(|one| one.id);
+        let visited: HashSet<TokenId> = moved.chain(self.failed.iter().map(|(id, _)| *id)).collect();
+        self.resealed.iter().all(|one| {
+            let live = |index: &Index| {
+                let row = draft.row(&TokenId::row_key(*index)).and_then(|row| index_list::decode::<TokenId>(row));
+                let listed = row.map(|row| index_list::entries(&row)).unwrap_or_default().into_iter();
+                listed.filter(|id| draft.is_live_id(*index, *id)).collect::<Vec<TokenId>>()
+            };
+            let listed: Vec<TokenId> = one.sources.iter().flat_map(live).collect();
+            // If no row lists it, the check reports that, and it is moved alone.
+            !listed.contains(&one.id) || listed.iter().all(|id| visited.contains(id))
+        })
+    }
+}
+
+/// Moves a record. Returns whether its value has another token under the target key, which a search finds first; `None` if
+/// the store has another row by now.
+fn move_record(
+    draft: &mut CommitDraft<'_>,
+    one: &ResealedRecord,
+    added: &mut HashMap<Index, usize>,
+) -> Result<Option<bool>, ResealFailure> {
+    if draft.row(&RowKey::record(one.id.as_bytes())) != Some(&one.before) {
+        return Ok(None);
+    }
+    let (Ok(before), Some(keys)) = (Record::decode(&one.before), one.target_keys(draft.keyring())) else {
+        return Ok(None);
     };
-    // One that does not decode is damage: it is left for the check to find.
-    let leads_elsewhere = |row: &Row| Alias::decode(row).map_or(true, |alias| alias.target != *id.as_bytes());
-    has_record || alias.is_some_and(leads_elsewhere)
+    let mut conflict = false;
+    if let Some(index) = RecordIndexes::of(&one.after).value {
+        // A row that does not verify is damage, which the record must not be lost to.
+        let listed = draft.entries::<TokenId>(keys, index).map_err(|_| ResealFailure::IndexDamaged)?;
+        let live = listed.into_iter().filter(|id| draft.is_live_id(index, *id)).count();
+        let own = added.entry(index).or_default();
+        conflict = live > *own;
+        *own += 1;
+    }
+    match draft.move_record(keys, one.id, &before, &one.after, one.normalizer.name()) {
+        Ok(Ok(())) => Ok(Some(conflict)),
+        Ok(Err(_)) => Err(ResealFailure::IndexFull),
+        Err(_) => Err(ResealFailure::IndexDamaged),
+    }
 }
 
 /// A transition of one rotation.
@@ -148,7 +161,7 @@ pub(super) struct TransitionChange {
 impl Change for TransitionChange {
     type Outcome = Result<(), RotationError>;
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) -> Self::Outcome {
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         if let RotationTransition::Begin(row) = &self.transition {
             return begin(draft, self.id, row);
         }
@@ -176,6 +189,7 @@ fn begin(draft: &mut CommitDraft<'_>, id: RotationId, row: &RotationRow) -> Resu
         draft.ledger_changes.set_rotation(ended, None);
     }
     let (left, _) = KeyMove::of(row).remaining(draft.ledger());
+    draft.ledger_changes.note_kid_move(row.source_kid, row.target_kid);
     draft.ledger_changes.set_rotation(id, Some(RotationRow { rows_total: left, ..row.clone() }));
     Ok(())
 }
@@ -183,8 +197,8 @@ fn begin(draft: &mut CommitDraft<'_>, id: RotationId, row: &RotationRow) -> Resu
 /// Ends a rotation after its proving pass. The ledger decides: it counts what was written behind the pass.
 fn prove(draft: &mut CommitDraft<'_>, row: &mut RotationRow, found_nothing: bool) {
     let key_move = KeyMove::of(row);
-    let (records, aliases) = key_move.remaining(draft.ledger());
-    if found_nothing && records == 0 && aliases == 0 {
+    let (records, index_rows) = key_move.remaining(draft.ledger());
+    if found_nothing && records == 0 && index_rows == 0 {
         let sources: Vec<_> = key_move.sources(draft.ledger()).map(|(name, _)| name).collect();
         for name in sources {
             draft.ledger_changes.proven(name, draft.now_ms);

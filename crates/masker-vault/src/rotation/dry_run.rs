@@ -53,12 +53,12 @@ impl RotationService {
     }
 
     /// Steps a dry run.
-    pub(super) async fn step_dry_run(&self, id: RotationId, budget: StepBudget) -> Result<StepProgress, VaultError> {
+    pub(crate) async fn step_dry_run(&self, id: RotationId, budget: StepBudget) -> Result<StepProgress, VaultError> {
         let Some(row) = self.tracker.state().dry_runs.get(&id).filter(|row| row.is_running()).cloned() else {
             return Ok(StepProgress::Idle);
         };
         let keys = self.keys.load_full();
-        let visited = self.visit(&keys.ring, &row, budget).await?;
+        let visited = self.visit(&keys.ring, &row, budget, true).await?;
         let now_ms = time::unix_ms(&self.clock);
         let mut state = self.tracker.state();
         let Some(row) = state.dry_runs.get_mut(&id).filter(|row| row.is_running()) else {

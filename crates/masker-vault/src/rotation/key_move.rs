@@ -39,8 +39,8 @@ impl KeyMove {
             .filter(move |(name, _)| key_move.has_source(*name))
     }
 
-    /// Counts the records that are still to be moved, and the aliases under the keys that they are moved from.
+    /// Counts the records that are still to be moved, and the index rows under the keys that they are moved from.
     pub(super) fn remaining(&self, ledger: &Ledger) -> (u64, u64) {
-        self.sources(ledger).fold((0, 0), |(records, aliases), (_, row)| (records + row.records, aliases + row.aliases))
+        self.sources(ledger).fold((0, 0), |(records, rows), (_, row)| (records + row.records, rows + row.index_rows))
     }
 }

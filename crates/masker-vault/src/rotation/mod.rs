@@ -5,8 +5,8 @@
 //! continues where it was. A step done twice finds nothing to do. Once every record was visited, a proving pass ([`proof`])
 //! reads all rows again. The rotation is done only if it finds nothing under the old keys.
 //!
-//! Tokens never change. A token minted under a removed key is still found by its value, for its record has an alias from
-//! the id of the value under the active key.
+//! Tokens never change. All records of one value move together, in list order, with their entries in the index rows, so the
+//! value keeps its token. A move to another kid is remembered, and a search under either kid reads the rows of both.
 
 mod change;
 mod driver;

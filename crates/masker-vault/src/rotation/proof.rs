@@ -1,4 +1,4 @@
-//! The proving pass: reads every row again, opens every record and verifies every alias, to show that nothing is left under
+//! The proving pass: reads every row again, opens every record and verifies every index row, to show that nothing is left under
 //! the keys that records were moved from.
 //!
 //! The ledger counts what is written behind the pass. A key is proven unneeded if the pass found nothing under it and the
@@ -6,6 +6,7 @@
 
 use super::{change::RotationTransition, key_move::KeyMove, service::RotationService, step::StepProgress};
 use crate::{VaultError, ids::RotationId, record_count::Census};
+use masker_core::crypto::{MatchPart, TokenId};
 use masker_store::record::RotationRow;
 
 impl RotationService {
@@ -19,8 +20,11 @@ impl RotationService {
         if let Some(rows) = pass.records.next(store).await? {
             census.records(&rows).await?;
             read = Some(rows.len());
-        } else if let Some(rows) = pass.aliases.next(store).await? {
-            census.aliases(&rows).await?;
+        } else if let Some(rows) = pass.value_indexes.next(store).await? {
+            census.index_rows::<TokenId>(&rows).await?;
+            read = Some(rows.len());
+        } else if let Some(rows) = pass.form_indexes.next(store).await? {
+            census.index_rows::<MatchPart>(&rows).await?;
             read = Some(rows.len());
         }
         pass.count = census.count;

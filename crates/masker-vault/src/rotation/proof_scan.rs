@@ -7,7 +7,8 @@ use masker_store::record::RowName;
 /// The state of a proving pass. The pass starts over after a restart.
 pub(super) struct ProofScan {
     pub(super) records: PagedScan,
-    pub(super) aliases: PagedScan,
+    pub(super) value_indexes: PagedScan,
+    pub(super) form_indexes: PagedScan,
     pub(super) count: CensusCount,
 }
 
@@ -15,7 +16,8 @@ impl Default for ProofScan {
     fn default() -> Self {
         ProofScan {
             records: PagedScan::new(RowName::RECORDS),
-            aliases: PagedScan::new(RowName::ALIASES),
+            value_indexes: PagedScan::new(RowName::VALUE_INDEXES),
+            form_indexes: PagedScan::new(RowName::FORM_INDEXES),
             count: CensusCount::default(),
         }
     }
@@ -26,6 +28,6 @@ impl ProofScan {
     pub(super) fn proves(&self, key_move: &KeyMove) -> bool {
         let outcome = &self.count.outcome;
         let left = self.count.by_key.iter().any(|(name, counts)| key_move.has_source(*name) && *counts != (0, 0));
-        !left && outcome.damaged_records == 0 && outcome.damaged_aliases == 0
+        !left && outcome.damaged_records == 0 && outcome.damaged_index_rows == 0
     }
 }

@@ -1,100 +1,88 @@
-//! Moves one record to another key: opens it, seals it again, and gives it the alias by which its value is found there.
+//! Moves one record to another key: opens it, and seals it again under its indexes there.
 
 use rand::CryptoRng;
 
-use super::key_move::KeyMove;
-use crate::records;
+use crate::records::{self, MintedToken, RecordIndexes};
 use masker_core::{
-    crypto::{Fingerprint, TokenId},
+    crypto::{GenerationKeys, Index, RecordPayload, TokenId},
     keyring::{Generation, Keyring},
+    normalize::Normalizer,
 };
 use masker_store::{
     Row,
-    record::{Alias, Record, ResealFailure},
+    record::{Record, ResealFailure},
 };
-use masker_types::{
-    kind::{Context, Value},
-    mode::Mode,
-};
+use masker_types::mode::Mode;
+
+/// A record to be moved, as it was read.
+pub(crate) struct VisitedRecord {
+    pub(crate) id: TokenId,
+    pub(crate) row: Row,
+    /// See [`ResealedRecord::sources`].
+    pub(crate) sources: Vec<Index>,
+}
+
+impl VisitedRecord {
+    /// Creates a record from its row. `generations` are those that records are moved from.
+    pub(crate) fn new(ring: &Keyring, generations: &[&Generation], id: TokenId, row: Row, record: &Record) -> Self {
+        let Some(own) = RecordIndexes::of(record).value else { return VisitedRecord { id, row, sources: Vec::new() } };
+        let mut sources = vec![own];
+        // Usually there is one, and what it lists is known without opening the record.
+        if generations.len() > 1
+            && let Some(Ok((mode, opened))) = records::open_in_either_mode(ring, id, record)
+        {
+            let RecordPayload { context, value, .. } = opened.payload();
+            let indexes = generations.iter().map(|one| one.keys(mode).value_index(record.kind, context, value));
+            sources = indexes.collect();
+        }
+        VisitedRecord { id, row, sources }
+    }
+}
 
 /// A record to be written under the target key.
 pub(crate) struct ResealedRecord {
     pub(crate) id: TokenId,
     /// The row that was read. If the store has another one by now, the record is not written.
     pub(crate) before: Row,
-    /// The record to write, with its alias.
+    /// The record to write.
     pub(crate) after: Record,
-    /// The alias that leads to the record, with its index.
-    pub(crate) alias: Option<(TokenId, Alias)>,
+    /// The mode that the record is sealed in.
+    pub(crate) mode: Mode,
+    /// The normalizer of its form index.
+    pub(crate) normalizer: Normalizer,
+    /// The indexes of its value under every loaded key that records are moved from, in the order of a search. All records that
+    /// they list move together.
+    pub(crate) sources: Vec<Index>,
 }
 
-/// What to do with a record.
-pub(crate) enum ResealPlan {
-    /// Leave it: it stays under its key.
-    Leave,
-    /// Move it.
-    Reseal(Box<ResealedRecord>),
-    /// Report it: it should or may have to be moved, and cannot be.
-    Fail(TokenId, ResealFailure),
+impl ResealedRecord {
+    /// Returns the target's keys in the mode of the record; `None` if the target is not loaded.
+    pub(crate) fn target_keys<'k>(&self, ring: &'k Keyring) -> Option<&'k GenerationKeys> {
+        ring.get(self.after.sealing_kid).map(|pair| pair.active().keys(self.mode))
+    }
 }
 
-/// Decides what to do with a record, and seals it under the target if it must be moved.
+/// Seals a record under the target. The token does not change: kind, kid and id stay those under which it was minted, and a
+/// honeytoken stays without indexes.
 ///
-/// The token does not change: kind, kid and id stay those under which it was minted. If the value's id under the target key
-/// is another one, an alias from that id leads to the record.
-pub(crate) fn plan(
+/// # Errors
+/// Why the record cannot be moved.
+pub(crate) fn reseal(
     ring: &Keyring,
-    key_move: &KeyMove,
     target: &Generation,
-    id: TokenId,
-    row: &Row,
+    VisitedRecord { id, row, sources }: &VisitedRecord,
     now_ms: u64,
     rng: &mut impl CryptoRng,
-) -> ResealPlan {
-    let Ok(record) = Record::decode(row) else { return ResealPlan::Fail(id, ResealFailure::Undecodable) };
-    if !key_move.moves(&record) {
-        return ResealPlan::Leave;
-    }
-    let fingerprint = Fingerprint::from_bytes(record.fingerprint);
-    let Some(source) = ring.by_fingerprint(record.sealing_kid, fingerprint) else {
-        return ResealPlan::Fail(id, ResealFailure::KeyNotLoaded);
+) -> Result<ResealedRecord, ResealFailure> {
+    let record = Record::decode(row).map_err(|_| ResealFailure::Undecodable)?;
+    let opened = records::open_in_either_mode(ring, *id, &record).ok_or(ResealFailure::KeyNotLoaded)?;
+    let (mode, opened) = opened.map_err(|_| ResealFailure::DoesNotOpen)?;
+    let (keys, payload) = (target.keys(mode), opened.payload());
+    let indexes = match record.value_index {
+        Some(_) => RecordIndexes::compute(keys, record.kind, &payload),
+        None => RecordIndexes::default(),
     };
-    // The row does not say in which mode it was sealed.
-    let resealed = Mode::ALL.into_iter().find_map(|mode| reseal(source, target, mode, id, &record, now_ms, rng));
-    match resealed {
-        Some((after, alias)) => ResealPlan::Reseal(Box::new(ResealedRecord { id, before: row.clone(), after, alias })),
-        None => ResealPlan::Fail(id, ResealFailure::DoesNotOpen),
-    }
-}
-
-/// Returns `None` if the record does not open in this mode.
-fn reseal(
-    source: &Generation,
-    target: &Generation,
-    mode: Mode,
-    id: TokenId,
-    record: &Record,
-    now_ms: u64,
-    rng: &mut impl CryptoRng,
-) -> Option<(Record, Option<(TokenId, Alias)>)> {
-    let (kind, minted_kid) = (record.kind, record.minted_kid);
-    let opened = records::open(source.keys(mode), kind, minted_kid, id, record).ok()?;
-    let (context, value) = (Context::new(opened.context())?, Value::new(opened.value())?);
-    let keys = target.keys(mode);
-    let sealed = keys.seal_record(kind, minted_kid, id, &records::payload(context, value, opened.normal()), rng);
-    let index = keys.token_id(kind, context, opened.normal());
-    let alias = (index != id).then(|| {
-        let alias = Alias { target: *id.as_bytes(), tag: keys.alias_tag(index, id) };
-        (index, alias)
-    });
-    let after = Record {
-        sealing_kid: target.kid(),
-        fingerprint: *target.fingerprint().as_bytes(),
-        sealed_at_ms: now_ms,
-        alias: alias.as_ref().map(|(index, _)| *index.as_bytes()),
-        nonce: sealed.nonce,
-        ciphertext: sealed.ciphertext,
-        ..*record
-    };
-    Some((after, alias))
+    let after = records::seal(keys, &MintedToken::of(*id, &record), indexes, &payload, now_ms, rng);
+    let (before, sources) = (row.clone(), sources.clone());
+    Ok(ResealedRecord { id: *id, before, after, mode, normalizer: opened.normalizer(), sources })
 }

@@ -59,7 +59,7 @@ pub struct RotationStatus {
     pub rows_resealed: u64,
     /// Records that could not be moved.
     pub rows_failed: u64,
-    /// Moved records that are no longer found by their value, because the vault has a second token for it.
+    /// Moved records whose value has another token under the new key, which a search finds first.
     pub conflicts: u64,
     /// Records done a second, since this process began to drive it.
     pub rows_per_second: f64,

@@ -3,15 +3,23 @@
 use super::{
     change::{RotationStep, RotationTransition, StepOutcome},
     key_move::KeyMove,
-    reseal::{ResealPlan, plan},
+    reseal::{VisitedRecord, reseal},
     service::RotationService,
     tracker::{Prefetched, VisitedRecords},
 };
-use crate::{VaultError, ids::RotationId, parallel_map, time};
-use masker_core::{crypto::TokenId, keyring::Keyring};
+use crate::{
+    VaultError,
+    ids::RotationId,
+    index_list::{self, entries},
+    parallel_map, time,
+};
+use masker_core::{
+    crypto::{Index, TokenId},
+    keyring::{Generation, Keyring},
+};
 use masker_store::{
     Row, RowKey, RowPage, StoreError,
-    record::{Alias, RotationRow, RowName},
+    record::{Record, ResealFailure, RotationRow, RowName},
 };
 use masker_types::kind::Kid;
 
@@ -24,7 +32,7 @@ pub struct StepBudget {
 
 /// The result of a step for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StepProgress {
+pub(crate) enum StepProgress {
     /// There is nothing to do.
     Idle,
     /// The step read so many rows.
@@ -39,7 +47,7 @@ impl RotationService {
     }
 
     /// Steps the rotation that runs: moves some records, or reads some rows of the proving pass.
-    pub(super) async fn step_rotation(&self, budget: StepBudget) -> Result<StepProgress, VaultError> {
+    pub(crate) async fn step_rotation(&self, budget: StepBudget) -> Result<StepProgress, VaultError> {
         self.writer.sync_ledger().await?;
         let Some((id, row)) = self.running() else { return Ok(StepProgress::Idle) };
         if row.proving {
@@ -51,7 +59,7 @@ impl RotationService {
         let visited = match prefetched.filter(|next| (next.rotation, next.epoch, next.after) == (id, epoch, row.cursor))
         {
             Some(prefetched) => prefetched.visited,
-            None => self.visit(&keys.ring, &row, budget).await?,
+            None => self.visit(&keys.ring, &row, budget, false).await?,
         };
         let Some(visited) = visited else {
             let replaced = self.transition(id, RotationTransition::TargetReplaced).await?;
@@ -71,7 +79,7 @@ impl RotationService {
         let next_row = RotationRow { cursor: next, ..row };
         let visit_next = async {
             match next {
-                Some(_) => self.visit(&keys.ring, &next_row, budget).await.map(Some),
+                Some(_) => self.visit(&keys.ring, &next_row, budget, false).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -88,13 +96,14 @@ impl RotationService {
         }
     }
 
-    /// Reads the next records of a rotation and seals those that must be moved. Returns `None` if the target is not the
-    /// active key of its kid.
+    /// Reads the next records of a rotation and seals those that must be moved. Counts conflicts for a dry run; otherwise the
+    /// writer does. Returns `None` if the target is not the active key of its kid.
     pub(super) async fn visit(
         &self,
         ring: &Keyring,
         row: &RotationRow,
         budget: StepBudget,
+        is_dry_run: bool,
     ) -> Result<Option<VisitedRecords>, VaultError> {
         let key_move = KeyMove::of(row);
         let (kid, fingerprint): (Kid, _) = key_move.target;
@@ -108,36 +117,85 @@ impl RotationService {
         let read = rows.len();
         let rows: Vec<(TokenId, Row)> =
             rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
-        let plans =
-            parallel_map::map(&rows, |(id, row)| plan(ring, &key_move, target, *id, row, now_ms, &mut rand::rng()));
         let cursor = if is_last { None } else { rows.last().map(|(id, _)| *id) };
         let mut visited = VisitedRecords { resealed: Vec::new(), failed: Vec::new(), cursor, read, conflicts: 0 };
-        for plan in plans {
-            match plan {
-                ResealPlan::Leave => {}
-                ResealPlan::Reseal(resealed) => visited.resealed.push(*resealed),
-                ResealPlan::Fail(id, why) => visited.failed.push((id, why)),
+        let generations: Vec<&Generation> = ring
+            .get(key_move.source_kid)
+            .into_iter()
+            .flat_map(|pair| pair.generations())
+            .filter(|one| key_move.has_source((one.kid(), one.fingerprint())))
+            .collect();
+        let visit = |(id, row): &(TokenId, Row)| match Record::decode(row) {
+            Ok(record) if key_move.moves(&record) => {
+                Some(Ok(VisitedRecord::new(ring, &generations, *id, row.clone(), &record)))
+            }
+            Ok(_) => None,
+            Err(_) => Some(Err((*id, ResealFailure::Undecodable))),
+        };
+        let mut to_move = Vec::new();
+        for record in parallel_map::map(&rows, visit).into_iter().flatten() {
+            match record {
+                Ok(record) => to_move.push(record),
+                Err(failed) => visited.failed.push(failed),
             }
         }
-        // The writer reads these rows again, from the store's cache by then.
-        visited.conflicts = self.conflicts(&visited).await?;
+        let to_move = self.with_equal_values(to_move).await?;
+        let reseal = |record: &VisitedRecord| (record.id, reseal(ring, target, record, now_ms, &mut rand::rng()));
+        for (id, resealed) in parallel_map::map(&to_move, reseal) {
+            match resealed {
+                Ok(resealed) => visited.resealed.push(resealed),
+                Err(why) => visited.failed.push((id, why)),
+            }
+        }
+        if is_dry_run {
+            visited.conflicts = self.conflicts(&visited).await?;
+        }
         Ok(Some(visited))
     }
 
-    /// Counts the records that would get no alias because their index belongs to another record.
-    async fn conflicts(&self, visited: &VisitedRecords) -> Result<u64, VaultError> {
-        let indexed: Vec<_> = visited.resealed.iter().filter_map(|one| Some((one.id, one.alias.as_ref()?.0))).collect();
-        let keys =
-            indexed.iter().flat_map(|(_, index)| [RowKey::record(index.as_bytes()), RowKey::alias(index.as_bytes())]);
-        let mut rows = self.reader.store().get_many(keys.collect()).await?.into_iter();
-        let mut conflicts = 0;
-        for (id, _) in indexed {
-            let (record, alias) = (rows.next().flatten(), rows.next().flatten());
-            let leads_elsewhere =
-                alias.is_some_and(|row| Alias::decode(&row).map_or(true, |alias| alias.target != *id.as_bytes()));
-            conflicts += u64::from(record.is_some() || leads_elsewhere);
+    /// Puts all records of one value, in the order in which a search finds them, in the place of the first, so that one batch
+    /// moves them in that order. Those that are not the first are left to the visit of the first.
+    async fn with_equal_values(&self, records: Vec<VisitedRecord>) -> Result<Vec<VisitedRecord>, StoreError> {
+        let store = self.reader.store();
+        let indexes = records.iter().flat_map(|record| &record.sources);
+        let keys = indexes.map(|index| RowKey::value_index(index.as_bytes())).collect();
+        let mut rows = store.get_many(keys).await?.into_iter();
+        let mut all = Vec::with_capacity(records.len());
+        for record in records {
+            let mut listed: Vec<(Index, TokenId)> = Vec::new();
+            for index in &record.sources {
+                let row = rows.next().flatten().and_then(|row| index_list::decode::<TokenId>(&row));
+                listed.extend(row.iter().flat_map(entries).map(|id| (*index, id)));
+            }
+            if listed.len() < 2 {
+                all.push(record);
+                continue;
+            }
+            let keys = listed.iter().map(|(_, id)| RowKey::record(id.as_bytes())).collect();
+            let has_index = |row: &Row, index: Index| {
+                Record::decode(row).is_ok_and(|record| record.value_index == Some(*index.as_bytes()))
+            };
+            let live: Vec<VisitedRecord> = listed
+                .into_iter()
+                .zip(store.get_many(keys).await?)
+                .filter_map(|((index, id), row)| Some((id, row.filter(|row| has_index(row, index))?)))
+                .map(|(id, row)| VisitedRecord { id, row, sources: record.sources.clone() })
+                .collect();
+            match live.first() {
+                Some(first) if first.id == record.id => all.extend(live),
+                Some(_) if live.iter().any(|other| other.id == record.id) => {}
+                // Its row does not list it: the check reports that, and the rotation must not leave it behind.
+                _ => all.push(record),
+            }
         }
-        Ok(conflicts)
+        Ok(all)
+    }
+
+    /// Counts the records whose value has another token under the target key.
+    async fn conflicts(&self, visited: &VisitedRecords) -> Result<u64, VaultError> {
+        let indexes = visited.resealed.iter().filter_map(|one| one.after.value_index);
+        let rows = self.reader.store().get_many(indexes.map(|index| RowKey::value_index(&index)).collect()).await?;
+        Ok(rows.iter().flatten().count() as u64)
     }
 }
 

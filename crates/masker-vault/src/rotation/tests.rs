@@ -5,19 +5,21 @@ use zeroize::Zeroizing;
 
 use super::{RotationError, RotationRequest, RotationState, RotationStatus, StepBudget, step::StepProgress};
 use crate::{
-    ItemFailure, ValueInput, Vault, records,
+    ItemFailure, ValueInput, Vault, index_list,
+    records::{self, MintedToken, RecordIndexes},
     tests::{Bench, forget, kid, permit, ring, value},
 };
 use masker_core::{
     crypto::{SecretKey, TokenId},
     keyring::{Keyring, LoadedKey, Role},
+    normalize::Normalizer,
     policy::Policy,
     token::Token,
 };
 use masker_store::{
     RowBatch, RowChange, RowKey, Store,
     memory::InjectedFault,
-    record::{Alias, Record},
+    record::{IndexRow, Record},
 };
 use masker_types::{
     kind::{Context, EntityKind, Kid, Value},
@@ -102,14 +104,14 @@ async fn a_value_keeps_its_token_over_three_rotations() {
                 assert_eq!(bench.mint(&vault, "NOTE", &[text]).await, [Ok((token.clone(), false))], "{place}");
                 let item = ValueInput { kind: "NOTE", value: text, context: "" };
                 let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
-                assert_eq!(found, std::slice::from_ref(token), "{place}");
+                assert_eq!((found.tokens, found.exact), (vec![token.clone()], true), "{place}");
             }
             assert_sound(&vault).await;
             bench.now_s.fetch_add(24 * 60 * 60, Ordering::SeqCst);
         }
     }
     assert_eq!(tokens.len(), 13);
-    assert_eq!(bench.store.count(b'a').await.unwrap(), 9, "those minted before the last rotation, one alias each");
+    assert_eq!(bench.store.count(b'v').await.unwrap(), 13, "one index row each, under the last key");
 }
 
 /// A rotation that is stopped between any two steps and continued by another process ends the same way.
@@ -209,7 +211,7 @@ async fn a_dry_run_writes_nothing() {
         let store = bench.store.clone();
         async move { store.scan_after(space, None, 100).await.unwrap().rows }
     };
-    let (records, rotations) = (rows(b'r').await, rows(b'o').await);
+    let (records, rotations, indexes) = (rows(b'r').await, rows(b'o').await, rows(b'v').await);
     let begun = begin(&vault, RotationRequest { dry_run: true, ..request() }).await;
     assert!(begun.dry_run && begun.rows_total == 5);
     let refused = vault.begin_rotation(&permit(), request()).await;
@@ -217,7 +219,7 @@ async fn a_dry_run_writes_nothing() {
     while vault.rotations.step_dry_run(begun.id, StepBudget { records: 2 }).await.unwrap() != StepProgress::Idle {}
     let ended = vault.rotations.find_rotation(begun.id).unwrap();
     assert_eq!((ended.state, ended.rows_resealed, ended.rows_total), (RotationState::Done, 5, 5));
-    assert!(rows(b'r').await == records && rows(b'o').await == rotations && rows(b'a').await.is_empty());
+    assert!(rows(b'r').await == records && rows(b'o').await == rotations && rows(b'v').await == indexes);
     assert!(removable(&vault).is_empty());
 }
 
@@ -319,7 +321,11 @@ async fn records_of_another_kid_keep_their_tokens() {
     .unwrap();
     let item = ValueInput { kind: "NOTE", value: "v", context: "" };
     let found = vault.lookup(&permit(), &renamed, &[item]).await.unwrap().results.remove(0).unwrap();
-    assert_eq!(found, [token], "found by the id under the new kid's key, with the text that it has");
+    assert_eq!(found.tokens, std::slice::from_ref(&token), "found under the new kid's key, with the text that it has");
+    // A search under the former kid reads the rows of the new one too.
+    let found = vault.lookup(&permit(), &bench.policy, &[item]).await.unwrap().results.remove(0).unwrap();
+    assert_eq!(found.tokens, std::slice::from_ref(&token));
+    assert_eq!(bench.mint(&vault, "NOTE", &["v"]).await, [Ok((token.clone(), false))]);
     assert_sound(&vault).await;
 }
 
@@ -332,16 +338,20 @@ async fn moves_records_of_the_test_mode() {
     let keys = ring(1, None, 1);
     let test = keys.get(kid()).unwrap().active().keys(Mode::Test);
     let kind = EntityKind::parse("NOTE").unwrap();
-    let id = test.token_id(kind, Context::EMPTY, "v");
-    let payload = records::payload(Context::EMPTY, Value::new("v").unwrap(), "v");
-    let record = records::seal(test, kind, id, &payload, 1, &mut rand::rng());
+    let id = TokenId::from_bytes([5; 20]);
+    let payload = records::payload(Context::EMPTY, Value::new("v").unwrap(), Normalizer::Exact, "v");
+    let indexes = RecordIndexes::compute(test, kind, &payload);
+    let token = MintedToken { kind, kid: kid(), id, minted_at_ms: 1 };
+    let record = records::seal(test, &token, indexes, &payload, 1, &mut ChaCha8Rng::seed_from_u64(1));
     let put = RowChange::Put(RowKey::record(id.as_bytes()), record.encode());
+    let index = indexes.value.unwrap();
+    let list = RowChange::Put(RowKey::value_index(index.as_bytes()), index_list::encode(test, index, &[id]));
     let fingerprint = *test.fingerprint().as_bytes();
     let key = RowKey::generation(kid(), &fingerprint);
     let row = bench.store.get_many(vec![key.clone()]).await.unwrap().remove(0).unwrap();
     let mut generation = masker_store::record::GenerationRow::decode(&row).unwrap();
-    generation.records = 1;
-    let changes = vec![put, RowChange::Put(key, generation.encode())];
+    (generation.records, generation.index_rows) = (1, 1);
+    let changes = vec![put, list, RowChange::Put(key, generation.encode())];
     bench.store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;
@@ -351,12 +361,11 @@ async fn moves_records_of_the_test_mode() {
     let record = Record::decode(&row).unwrap();
     let keys = ring(2, None, 2);
     let test = keys.get(kid()).unwrap().active().keys(Mode::Test);
-    let opened = records::open(test, kind, kid(), id, &record).unwrap();
+    let opened = records::open(test, id, &record).unwrap();
     assert_eq!(opened.value(), "v");
-    let index = test.token_id(kind, Context::EMPTY, "v");
-    let row = bench.store.get_many(vec![RowKey::alias(index.as_bytes())]).await.unwrap().remove(0).unwrap();
-    let alias = Alias::decode(&row).unwrap();
-    assert!(test.alias_verifies(index, id, &alias.tag));
+    let index = test.value_index(kind, Context::EMPTY, Value::new("v").unwrap());
+    let row = bench.store.get_many(vec![RowKey::value_index(index.as_bytes())]).await.unwrap().remove(0).unwrap();
+    assert_eq!(index_list::verified::<TokenId>(test, index, &row), Some(vec![id]));
     assert_sound(&vault).await;
 }
 
@@ -404,10 +413,10 @@ async fn damage_keeps_a_key_from_being_proven_unneeded() {
     let vault = bench.open(ring(1, None, 1)).await;
     let token = bench.token(&vault, "v").await;
     drop(vault);
-    // A dangling alias may be all that is left of a record that needs the old key.
-    let stray = RowKey::alias(&[7; 16]);
-    let alias = Alias { target: *id_of(&token).as_bytes(), tag: [7; 16] };
-    let put = RowChange::Put(stray.clone(), alias.encode());
+    // A stray index row may be all that is left of a record that needs the old key.
+    let stray = RowKey::value_index(&[7; 20]);
+    let row = IndexRow { list: id_of(&token).as_bytes().to_vec(), tag: [7; 16] };
+    let put = RowChange::Put(stray.clone(), row.encode());
     bench.store.apply(RowBatch { preconditions: vec![], changes: vec![put] }).await.unwrap();
 
     let vault = bench.open(ring(2, Some(1), 2)).await;

@@ -37,7 +37,7 @@ pub(super) struct VisitedRecords {
     pub(super) cursor: Option<TokenId>,
     /// Records read.
     pub(super) read: usize,
-    /// Records whose index seems to belong to another. The writer decides.
+    /// In a dry run, records whose value has another token under the target key.
     pub(super) conflicts: u64,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Prefetched {
     pub(super) rotation: RotationId,
     pub(super) epoch: u64,
     /// The record that they come after.
-    pub(super) after: Option<[u8; 16]>,
+    pub(super) after: Option<[u8; 20]>,
     /// The result of `RotationService::visit`.
     pub(super) visited: Option<VisitedRecords>,
 }

@@ -52,7 +52,8 @@ impl SessionService {
         Ok(SessionNeeds { generations, gone })
     }
 
-    /// Implements [`Vault::sessions_on_old_keys`](crate::Vault::sessions_on_old_keys).
+    /// Counts, for each loaded old key, the open sessions with tokens that need it. Records are read only where such a key
+    /// still seals some, and of a session only until all of those keys are found.
     pub(crate) async fn sessions_on_old_keys(&self) -> Result<BTreeMap<(Kid, Fingerprint), u64>, VaultError> {
         self.writer.sync_ledger().await?;
         let mut sessions: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();

@@ -11,7 +11,7 @@ use masker_core::crypto::TokenId;
 
 #[test]
 fn a_reader_waits_only_for_the_commit_that_writes_its_records() {
-    let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
+    let (a, b) = (TokenId::from_bytes([1; 20]), TokenId::from_bytes([2; 20]));
     let in_flight = InFlightRecords::default();
     let mut cx = Context::from_waker(Waker::noop());
     let marker = in_flight.read_marker();
@@ -28,7 +28,7 @@ fn a_reader_waits_only_for_the_commit_that_writes_its_records() {
 
 #[test]
 fn reads_again_after_a_failed_commit() {
-    let (a, b) = (TokenId::from_bytes([1; 16]), TokenId::from_bytes([2; 16]));
+    let (a, b) = (TokenId::from_bytes([1; 20]), TokenId::from_bytes([2; 20]));
     let in_flight = InFlightRecords::default();
     let mut cx = Context::from_waker(Waker::noop());
     let mut again = |marker: &ReadMarker| pin!(in_flight.must_reread(marker, [a].into_iter())).poll(&mut cx);

@@ -86,7 +86,7 @@ mod sync {
 const PREEMPTIONS_MAX: usize = 5;
 
 /// The record that the model is about.
-const RECORD: [u8; 16] = [1; 16];
+const RECORD: [u8; 20] = [1; 20];
 
 /// A row: the commit that wrote it.
 type Row = Option<usize>;

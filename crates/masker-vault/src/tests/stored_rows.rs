@@ -7,6 +7,7 @@ use masker_store::row_cache::RowCache;
 use masker_types::{
     audit::{OnFailure, SyncPolicy},
     grant::{ContextPattern, Limits},
+    mode::Mode,
 };
 
 /// Returns a key with a name and so many contexts.

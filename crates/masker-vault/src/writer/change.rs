@@ -2,10 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{
-    draft::CommitDraft,
-    reads::{GroupReads, ReadPlan, Reads},
-};
+use super::{draft::CommitDraft, reads::ReadPlan};
 use crate::{VaultError, keys::CurrentKeys};
 
 /// A change of the vault, committed with others in one atomic batch.
@@ -28,8 +25,8 @@ pub(crate) trait Change: Send + 'static {
     /// Names the rows that [`Change::decide`] needs.
     fn plan_reads(&mut self, _plan: &mut ReadPlan<'_>) {}
 
-    /// Adds the rows to write to the draft. `reads` has the rows that the change named, in their order.
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut Reads<'_, '_>) -> Self::Outcome;
+    /// Adds the rows to write to the draft, which has the rows that the change named.
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome;
 
     /// Runs once the change is durable, before its outcome is sent and before the next group is decided.
     fn committed(&self, _outcome: &Self::Outcome, _keys: &CurrentKeys) {}
@@ -40,15 +37,13 @@ pub(super) trait QueuedChange: Send {
     fn row_count(&self) -> usize;
     fn runs_alone(&self) -> bool;
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>);
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>);
+    fn decide(&mut self, draft: &mut CommitDraft<'_>);
     fn committed(&self, keys: &CurrentKeys);
     fn answer(self: Box<Self>, committed: &Result<(), VaultError>);
 }
 
 pub(super) struct PendingChange<C: Change> {
     change: C,
-    /// How many rows and searches the change has planned.
-    planned: (usize, usize),
     /// Sent once the group is durable.
     outcome: Option<C::Outcome>,
     reply: oneshot::Sender<Result<C::Outcome, VaultError>>,
@@ -57,7 +52,7 @@ pub(super) struct PendingChange<C: Change> {
 impl<C: Change> PendingChange<C> {
     pub(super) fn new(change: C) -> (Box<Self>, oneshot::Receiver<Result<C::Outcome, VaultError>>) {
         let (reply, outcome) = oneshot::channel();
-        (Box::new(PendingChange { change, planned: (0, 0), outcome: None, reply }), outcome)
+        (Box::new(PendingChange { change, outcome: None, reply }), outcome)
     }
 }
 
@@ -71,16 +66,11 @@ impl<C: Change> QueuedChange for PendingChange<C> {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        let before = plan.planned();
         self.change.plan_reads(plan);
-        let after = plan.planned();
-        self.planned = (after.0 - before.0, after.1 - before.1);
     }
 
-    fn decide(&mut self, draft: &mut CommitDraft<'_>, reads: &mut GroupReads<'_>) {
-        let mut reads = reads.take(self.planned);
-        self.outcome = Some(self.change.decide(draft, &mut reads));
-        reads.skip_rest();
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
+        self.outcome = Some(self.change.decide(draft));
     }
 
     fn committed(&self, keys: &CurrentKeys) {

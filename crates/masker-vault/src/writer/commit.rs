@@ -170,16 +170,17 @@ impl WriterContext {
         changes: &mut [Box<dyn QueuedChange>],
     ) -> Result<DraftedBatch, StoreError> {
         let now_ms = time::unix_ms(&self.clock);
-        let ledger = LedgerDraft::of(&self.ledger.load());
-        let mut plan = ReadPlan::new(&keys.ring, ledger.ledger.tombstones() > 0);
+        let ledger = self.ledger.load_full();
+        let mut plan = ReadPlan::new(&keys.ring, &ledger);
         for change in changes.iter_mut() {
             change.plan_reads(&mut plan);
         }
-        let (mut reads, tombstones) = plan.read(self.store.as_ref(), &|| self.metrics.damaged.inc()).await?;
+        let snapshot = plan.read(self.store.as_ref()).await?;
         let second_tokens = self.keys.second_tokens();
-        let mut draft = CommitDraft::new(keys, second_tokens, &self.metrics, now_ms, ledger, tombstones);
+        let mut draft =
+            CommitDraft::new(keys, second_tokens, &self.metrics, now_ms, LedgerDraft::of(&ledger), snapshot);
         for change in changes {
-            change.decide(&mut draft, &mut reads);
+            change.decide(&mut draft);
         }
         Ok(draft.finish())
     }

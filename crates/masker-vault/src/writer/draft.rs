@@ -1,24 +1,25 @@
 //! The draft of a group's batch: what its changes have decided so far, over what the store holds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::tombstones::Tombstones;
+use super::reads::Snapshot;
 use crate::{
     ItemFailure,
+    index_list::{self, IndexEntry},
     keys::KeysInForce,
     ledger::{Ledger, LedgerDraft},
     metrics::VaultMetrics,
-    records,
+    records::{self, RecordIndexes},
 };
 use masker_core::{
-    crypto::{Fingerprint, TokenId},
+    crypto::{Fingerprint, GenerationKeys, Index, MatchPart, TokenId},
     keyring::Keyring,
 };
 use masker_store::{
     Precondition, Row, RowChange, RowKey,
-    record::{Record, TombstoneRow},
+    record::{INDEX_ENTRIES_MAX, Record, RowName, TombstoneRow},
 };
-use masker_types::kind::Kid;
+use masker_types::{kind::Kid, mode::Mode};
 
 /// A batch being put together, with the ledger as it will be.
 pub(crate) struct CommitDraft<'k> {
@@ -28,9 +29,7 @@ pub(crate) struct CommitDraft<'k> {
     pub(crate) now_ms: u64,
     pub(crate) ledger_changes: LedgerDraft,
     metrics: &'k VaultMetrics,
-    /// Records that the group writes; `None` for one that it erases.
-    records: HashMap<TokenId, Option<Record>>,
-    tombstones: Tombstones,
+    snapshot: Snapshot,
     rows: BTreeMap<RowKey, RowChange>,
     preconditions: Vec<Precondition>,
     /// Records whose readers must wait until the group is durable.
@@ -45,6 +44,9 @@ pub(super) struct DraftedBatch {
     pub(super) in_flight: Vec<TokenId>,
 }
 
+/// An index row would have more than [`INDEX_ENTRIES_MAX`] entries.
+pub(crate) struct IndexFull;
+
 impl<'k> CommitDraft<'k> {
     pub(super) fn new(
         keys: &'k KeysInForce,
@@ -52,7 +54,7 @@ impl<'k> CommitDraft<'k> {
         metrics: &'k VaultMetrics,
         now_ms: u64,
         ledger: LedgerDraft,
-        tombstones: Tombstones,
+        snapshot: Snapshot,
     ) -> Self {
         CommitDraft {
             keys,
@@ -60,8 +62,7 @@ impl<'k> CommitDraft<'k> {
             now_ms,
             ledger_changes: ledger,
             metrics,
-            records: HashMap::new(),
-            tombstones,
+            snapshot,
             rows: BTreeMap::new(),
             preconditions: Vec::new(),
             in_flight: Vec::new(),
@@ -83,28 +84,23 @@ impl<'k> CommitDraft<'k> {
         &self.keys.ring
     }
 
-    /// Decodes a record's row; one that does not decode is counted as damage.
-    pub(crate) fn decode(&self, row: &Row) -> Result<Record, ItemFailure> {
-        records::decode(row, self.metrics)
+    /// Counts a row that is not what was written.
+    pub(crate) fn count_damage(&self) {
+        self.metrics.damaged.inc();
     }
 
-    /// Returns the record that an earlier change of this group has written, `Some(None)` if it erased it, or `None` if
-    /// the record is as the store has it.
-    pub(crate) fn drafted_record(&self, id: TokenId) -> Option<&Option<Record>> {
-        self.records.get(&id)
-    }
-
-    /// Returns a record as earlier changes of this group leave it; `stored` is the store's.
-    pub(crate) fn record_or(&self, id: TokenId, stored: Option<Record>) -> Option<Record> {
-        match self.records.get(&id) {
-            Some(drafted) => drafted.clone(),
-            None => stored,
+    /// Returns a row as earlier changes of this group leave it. The change must have planned to read it.
+    pub(crate) fn row(&self, key: &RowKey) -> Option<&Row> {
+        match self.rows.get(key) {
+            Some(RowChange::Put(_, row)) => Some(row),
+            Some(RowChange::Remove(_)) => None,
+            None => self.snapshot.row(key),
         }
     }
 
-    /// Returns the change of a row by an earlier change of this group.
-    pub(crate) fn drafted_row(&self, key: &RowKey) -> Option<&RowChange> {
-        self.rows.get(key)
+    /// Returns a record as earlier changes of this group leave it; one that does not decode is counted as damage.
+    pub(crate) fn record(&self, id: TokenId) -> Result<Option<Record>, ItemFailure> {
+        self.row(&RowKey::record(id.as_bytes())).map(|row| records::decode(row, self.metrics)).transpose()
     }
 
     /// Adds the change of a row. It replaces an earlier one of the same row.
@@ -112,52 +108,212 @@ impl<'k> CommitDraft<'k> {
         self.rows.insert(change.key().clone(), change);
     }
 
-    /// Commits the batch only if the store has no record of this id.
-    pub(crate) fn require_absent_record(&mut self, id: TokenId) {
-        self.require(Precondition::Absent(RowKey::record(id.as_bytes())));
+    /// Adds the change of a row that was read, under the condition that the store still has it so.
+    fn write_as_read(&mut self, change: RowChange) {
+        let key = change.key();
+        if !self.rows.contains_key(key) {
+            let condition = match self.snapshot.row(key) {
+                Some(row) => Precondition::Equals(key.clone(), row.clone()),
+                None => Precondition::Absent(key.clone()),
+            };
+            self.preconditions.push(condition);
+        }
+        self.write(change);
     }
 
-    /// Commits the batch only under this condition.
-    pub(crate) fn require(&mut self, precondition: Precondition) {
-        self.preconditions.push(precondition);
+    /// Returns the entries of an index row, verified under the key that the row belongs to.
+    ///
+    /// # Errors
+    /// [`ItemFailure::Damaged`] for a row that does not verify.
+    pub(crate) fn entries<E: IndexEntry>(&self, keys: &GenerationKeys, index: Index) -> Result<Vec<E>, ItemFailure> {
+        let Some(row) = self.row(&E::row_key(index)) else { return Ok(Vec::new()) };
+        index_list::verified(keys, index, row).ok_or_else(|| {
+            self.count_damage();
+            ItemFailure::Damaged
+        })
     }
 
-    /// Writes a new record in the place of its tombstone. The ledger must have counted it.
-    pub(crate) fn put_record(&mut self, id: TokenId, record: Record) {
-        self.write(RowChange::Put(RowKey::record(id.as_bytes()), record.encode()));
+    /// Returns whether a record of this id has this value index.
+    pub(crate) fn is_live_id(&self, index: Index, id: TokenId) -> bool {
+        let record = self.row(&RowKey::record(id.as_bytes())).and_then(|row| Record::decode(row).ok());
+        record.is_some_and(|record| record.value_index == Some(*index.as_bytes()))
+    }
+
+    /// Returns whether a record with this match part has this form index. The form's row must have been planned to be read.
+    pub(crate) fn is_live_match_part(&self, index: Index, match_part: MatchPart) -> bool {
+        let prefix = RowKey::records_with(match_part.as_bytes());
+        let drafted = self.rows.range(prefix.clone()..).map_while(|(key, _)| match RowName::parse(key) {
+            Ok(RowName::Record(id)) if key.begins_with(&prefix) => Some(TokenId::from_bytes(id)),
+            _ => None,
+        });
+        let stored = self.snapshot.records_with(match_part).iter().copied();
+        let has_index = |id: TokenId| {
+            let record = self.row(&RowKey::record(id.as_bytes())).and_then(|row| Record::decode(row).ok());
+            record.is_some_and(|record| record.form_index == Some(*index.as_bytes()))
+        };
+        drafted.chain(stored).any(has_index) || self.snapshot.is_single_entry(index, match_part)
+    }
+
+    /// Writes a new record in the place of its tombstone, and names it in its index rows. `keys` seals it.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing is written then. [`ItemFailure::Damaged`] is in the outer result.
+    pub(crate) fn add_record(
+        &mut self,
+        keys: &GenerationKeys,
+        id: TokenId,
+        record: &Record,
+        normalizer: &str,
+    ) -> Result<Result<(), IndexFull>, ItemFailure> {
+        if let Err(full) = self.list_record(keys, id, record, normalizer)? {
+            return Ok(Err(full));
+        }
+        self.ledger_changes.minted(record);
+        self.write_as_read(RowChange::Put(RowKey::record(id.as_bytes()), record.encode()));
         self.remove_tombstone(id);
-        self.records.insert(id, Some(record));
         self.in_flight.push(id);
+        Ok(Ok(()))
     }
 
-    /// Writes a record that holds the same value under another key. Readers need not wait for it. The ledger must have
-    /// counted it.
-    pub(crate) fn replace_record(&mut self, id: TokenId, record: Record) {
-        self.write(RowChange::Put(RowKey::record(id.as_bytes()), record.encode()));
-        self.records.insert(id, Some(record));
+    /// Writes a record that is sealed under another key than before, and moves its entries from the index rows of the old key
+    /// to those of `keys`.
+    ///
+    /// # Errors
+    /// As [`CommitDraft::add_record`].
+    pub(crate) fn move_record(
+        &mut self,
+        keys: &GenerationKeys,
+        id: TokenId,
+        before: &Record,
+        after: &Record,
+        normalizer: &str,
+    ) -> Result<Result<(), IndexFull>, ItemFailure> {
+        if let Err(full) = self.list_record(keys, id, after, normalizer)? {
+            return Ok(Err(full));
+        }
+        self.ledger_changes.resealed(before, after);
+        self.write_as_read(RowChange::Put(RowKey::record(id.as_bytes()), after.encode()));
+        self.unlist_record(id, before);
+        Ok(Ok(()))
     }
 
-    /// Removes a record with its alias, and leaves a tombstone. Returns the generation that sealed it.
+    /// Removes a record with its entries, and leaves a tombstone. Returns the generation that sealed it. Needs no key: an
+    /// index row that cannot be tagged again stays as it is, and readers skip the entry.
     pub(crate) fn erase_record(&mut self, id: TokenId, record: &Record) -> (Kid, Fingerprint) {
         self.write(RowChange::Remove(RowKey::record(id.as_bytes())));
-        if let Some(alias) = record.alias {
-            self.write(RowChange::Remove(RowKey::alias(&alias)));
-        }
+        self.unlist_record(id, record);
         self.ledger_changes.erased(record);
-        self.records.insert(id, None);
         self.in_flight.push(id);
         self.put_tombstone(id, TombstoneRow { erased_at_ms: self.now_ms });
-        (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint))
+        sealed_under(record)
+    }
+
+    /// Names a record in its index rows, after what they list.
+    fn list_record(
+        &mut self,
+        keys: &GenerationKeys,
+        id: TokenId,
+        record: &Record,
+        normalizer: &str,
+    ) -> Result<Result<(), IndexFull>, ItemFailure> {
+        let indexes = RecordIndexes::of(record);
+        let mut ids = None;
+        let mut match_parts = None;
+        if let Some(index) = indexes.value {
+            let mut live = self.entries::<TokenId>(keys, index)?;
+            live.retain(|entry| *entry != id && self.is_live_id(index, *entry));
+            live.push(id);
+            ids = Some((index, live));
+        }
+        if let Some(index) = indexes.form {
+            let listed = self.entries::<MatchPart>(keys, index)?;
+            let part = id.match_part();
+            if !listed.contains(&part) {
+                let mut live = listed;
+                live.retain(|entry| self.is_live_match_part(index, *entry));
+                live.push(part);
+                match_parts = Some((index, live));
+            }
+        }
+        let is_full = |length: Option<usize>| length.is_some_and(|length| length > INDEX_ENTRIES_MAX);
+        if is_full(ids.as_ref().map(|(_, ids)| ids.len())) || is_full(match_parts.as_ref().map(|(_, l)| l.len())) {
+            return Ok(Err(IndexFull));
+        }
+        if let Some((index, ids)) = ids {
+            self.write_entries(sealed_under(record), keys, index, &ids);
+        }
+        if let Some((index, match_parts)) = match_parts {
+            self.write_entries(sealed_under(record), keys, index, &match_parts);
+            self.ledger_changes.note_normalizer(record.kind, record.sealing_kid, normalizer);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes a record that is gone or was moved out of the index rows that named it.
+    fn unlist_record(&mut self, id: TokenId, before: &Record) {
+        let indexes = RecordIndexes::of(before);
+        if let Some(index) = indexes.value {
+            self.unlist(sealed_under(before), index, id, Self::is_live_id);
+        }
+        if let Some(index) = indexes.form
+            && !self.is_live_match_part(index, id.match_part())
+        {
+            self.unlist(sealed_under(before), index, id.match_part(), Self::is_live_match_part);
+        }
+    }
+
+    fn unlist<E: IndexEntry>(
+        &mut self,
+        name: (Kid, Fingerprint),
+        index: Index,
+        gone: E,
+        is_live: impl Fn(&Self, Index, E) -> bool,
+    ) {
+        let key = E::row_key(index);
+        let Some(row) = self.row(&key) else { return };
+        let Some(row) = index_list::decode::<E>(row) else {
+            // Left for the check to report.
+            self.count_damage();
+            return;
+        };
+        let live: Vec<E> = index_list::entries(&row)
+            .into_iter()
+            .filter(|entry| *entry != gone && is_live(self, index, *entry))
+            .collect();
+        if live.is_empty() {
+            self.write_as_read(RowChange::Remove(key));
+            self.ledger_changes.index_row_removed(name, self.now_ms);
+            return;
+        }
+        let generation = self.keyring().by_fingerprint(name.0, name.1);
+        let mut keys = generation.into_iter().flat_map(|generation| Mode::ALL.map(|mode| generation.keys(mode)));
+        if let Some(keys) = keys.find(|keys| keys.index_tag_verifies(E::NAME, index, &row.list, &row.tag)) {
+            self.write_as_read(RowChange::Put(key, index_list::encode(keys, index, &live)));
+        }
+    }
+
+    fn write_entries<E: IndexEntry>(
+        &mut self,
+        name: (Kid, Fingerprint),
+        keys: &GenerationKeys,
+        index: Index,
+        entries: &[E],
+    ) {
+        let key = E::row_key(index);
+        if self.row(&key).is_none() {
+            self.ledger_changes.index_row_added(name, self.now_ms);
+        }
+        self.write_as_read(RowChange::Put(key, index_list::encode(keys, index, entries)));
     }
 
     /// Returns whether an id has a tombstone.
     pub(crate) fn has_tombstone(&self, id: TokenId) -> bool {
-        self.tombstones.has(id)
+        self.row(&RowKey::tombstone(id.as_bytes())).is_some()
     }
 
     /// Writes a tombstone under an id that has no record.
     pub(crate) fn put_tombstone(&mut self, id: TokenId, tombstone: TombstoneRow) {
-        if !self.tombstones.set(id, true) {
+        if !self.has_tombstone(id) {
             self.ledger_changes.tombstone_added();
         }
         self.write(RowChange::Put(RowKey::tombstone(id.as_bytes()), tombstone.encode()));
@@ -165,9 +321,14 @@ impl<'k> CommitDraft<'k> {
 
     /// Removes the tombstone of an id that gets a record, if it has one.
     fn remove_tombstone(&mut self, id: TokenId) {
-        if self.tombstones.set(id, false) {
+        if self.has_tombstone(id) {
             self.ledger_changes.tombstone_removed();
             self.write(RowChange::Remove(RowKey::tombstone(id.as_bytes())));
         }
     }
+}
+
+/// Returns the generation that seals a record.
+fn sealed_under(record: &Record) -> (Kid, Fingerprint) {
+    (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint))
 }

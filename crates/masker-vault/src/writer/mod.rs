@@ -12,7 +12,6 @@ mod change;
 mod commit;
 mod draft;
 mod reads;
-mod tombstones;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -28,7 +27,7 @@ use tracing::error;
 pub(crate) use change::Change;
 pub(crate) use commit::WriterContext;
 pub(crate) use draft::CommitDraft;
-pub(crate) use reads::{ReadPlan, Reads, SearchResult};
+pub(crate) use reads::ReadPlan;
 
 use self::change::{Message, PendingChange};
 use crate::{VaultError, ledger::CurrentLedger};
@@ -40,7 +39,7 @@ struct ReloadLedger;
 impl Change for ReloadLedger {
     type Outcome = ();
 
-    fn decide(&mut self, _draft: &mut CommitDraft<'_>, _reads: &mut Reads<'_, '_>) {}
+    fn decide(&mut self, _draft: &mut CommitDraft<'_>) {}
 }
 
 /// The requests' end of the writer's queue.

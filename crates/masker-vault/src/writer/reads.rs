@@ -1,35 +1,48 @@
 //! The rows that a group reads before it decides, in few batches for all of its changes.
 
-use std::vec;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::tombstones::Tombstones;
 use crate::{
-    ItemFailure,
-    search::{self, MatchedRecord, ValueQuery},
+    index_list::{self, IndexEntry},
+    ledger::Ledger,
+    records,
 };
-use masker_core::{crypto::TokenId, keyring::Keyring};
-use masker_store::{Row, RowKey, Store, StoreError};
+use masker_core::{
+    crypto::{Index, MatchPart, TokenId},
+    keyring::Keyring,
+};
+use masker_store::{Row, RowKey, Store, StoreError, record::Record};
 
 /// Collects what the changes of a group read.
 pub(crate) struct ReadPlan<'k> {
     keyring: &'k Keyring,
-    has_tombstones: bool,
-    rows: Vec<RowKey>,
-    searches: Vec<Option<ValueQuery<'k>>>,
-    tombstones: Vec<TokenId>,
+    ledger: &'k Ledger,
+    rows: BTreeSet<RowKey>,
+    records: BTreeSet<TokenId>,
+    value_indexes: BTreeSet<Index>,
+    form_indexes: BTreeSet<Index>,
+    match_parts: BTreeSet<MatchPart>,
 }
 
-/// What the search for one value found: its records, or why that is unknown.
-pub(crate) struct SearchResult {
-    /// The id of the value under the active key.
-    pub(crate) active_id: TokenId,
-    pub(crate) found: Result<Vec<MatchedRecord>, ItemFailure>,
+/// The rows that a group has read.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    rows: HashMap<RowKey, Row>,
+    /// The records with each match part that was scanned.
+    scanned: BTreeMap<MatchPart, Vec<TokenId>>,
 }
 
 impl<'k> ReadPlan<'k> {
-    /// Begins a plan. Tombstones are read only if the vault has some.
-    pub(super) fn new(keyring: &'k Keyring, has_tombstones: bool) -> Self {
-        ReadPlan { keyring, has_tombstones, rows: Vec::new(), searches: Vec::new(), tombstones: Vec::new() }
+    pub(super) fn new(keyring: &'k Keyring, ledger: &'k Ledger) -> Self {
+        ReadPlan {
+            keyring,
+            ledger,
+            rows: BTreeSet::new(),
+            records: BTreeSet::new(),
+            value_indexes: BTreeSet::new(),
+            form_indexes: BTreeSet::new(),
+            match_parts: BTreeSet::new(),
+        }
     }
 
     /// Returns the keys that the group is decided under.
@@ -37,91 +50,127 @@ impl<'k> ReadPlan<'k> {
         self.keyring
     }
 
-    /// Adds a row, to be taken by [`Reads::next_row`].
+    /// Returns the ledger before the group.
+    pub(crate) fn ledger(&self) -> &'k Ledger {
+        self.ledger
+    }
+
+    /// Adds a row.
     pub(crate) fn row(&mut self, key: RowKey) {
-        self.rows.push(key);
+        self.rows.insert(key);
     }
 
-    /// Adds the search for a value, to be taken by [`Reads::next_search`]. `None` keeps a place for a value that cannot
-    /// be searched for.
-    pub(crate) fn search(&mut self, query: Option<ValueQuery<'k>>) {
-        self.searches.push(query);
+    /// Adds a record that the change may erase or move, with its index rows and all that decides whether entries of these
+    /// rows stay.
+    pub(crate) fn record_with_indexes(&mut self, id: TokenId) {
+        self.records.insert(id);
     }
 
-    /// Adds the tombstone of an id that the change may give a record; the draft knows it then.
+    /// Adds the row of a value, with the records that it lists.
+    pub(crate) fn value_index(&mut self, index: Index) {
+        self.value_indexes.insert(index);
+    }
+
+    /// Adds the row of a form. If it has several entries, it is read which of them still have records.
+    pub(crate) fn form_index(&mut self, index: Index) {
+        self.form_indexes.insert(index);
+    }
+
+    /// Adds the tombstone of an id, unless the vault has none at all.
     pub(crate) fn tombstone(&mut self, id: TokenId) {
-        if self.has_tombstones {
-            self.tombstones.push(id);
+        if self.ledger.tombstones() > 0 {
+            self.rows.insert(RowKey::tombstone(id.as_bytes()));
         }
     }
 
-    /// Returns how many rows and searches were added.
-    pub(super) fn planned(&self) -> (usize, usize) {
-        (self.rows.len(), self.searches.len())
-    }
+    /// Reads everything.
+    pub(super) async fn read(mut self, store: &dyn Store) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot::default();
+        let erasable: Vec<TokenId> = self.records.iter().copied().collect();
+        self.rows.extend(erasable.iter().map(|id| RowKey::record(id.as_bytes())));
+        snapshot.read(store, std::mem::take(&mut self.rows)).await?;
 
-    /// Reads everything. `damage` is called for each row that is not what was written.
-    pub(super) async fn read(
-        self,
-        store: &dyn Store,
-        damage: &(impl Fn() + Sync),
-    ) -> Result<(GroupReads<'k>, Tombstones), StoreError> {
-        let queries: Vec<&ValueQuery<'k>> = self.searches.iter().flatten().collect();
-        let found = match queries.is_empty() {
-            true => Vec::new(),
-            false => search::find_all(store, &queries, damage).await?,
-        };
-        let tombstones = Tombstones::load(store, self.tombstones).await?;
-        let rows = if self.rows.is_empty() { Vec::new() } else { store.get_many(self.rows).await? };
-        let reads =
-            GroupReads { rows: rows.into_iter(), searches: self.searches.into_iter(), found: found.into_iter() };
-        Ok((reads, tombstones))
-    }
-}
-
-/// What a group has read, in the order of its changes.
-pub(super) struct GroupReads<'k> {
-    rows: vec::IntoIter<Option<Row>>,
-    searches: vec::IntoIter<Option<ValueQuery<'k>>>,
-    /// A result for each search that is not `None`.
-    found: vec::IntoIter<Result<Vec<MatchedRecord>, ItemFailure>>,
-}
-
-impl<'k> GroupReads<'k> {
-    /// Returns the part of the next change, which has planned so many rows and searches.
-    pub(super) fn take(&mut self, (rows, searches): (usize, usize)) -> Reads<'_, 'k> {
-        Reads { group: self, rows, searches }
-    }
-}
-
-/// What one change has read.
-pub(crate) struct Reads<'g, 'k> {
-    group: &'g mut GroupReads<'k>,
-    rows: usize,
-    searches: usize,
-}
-
-impl Reads<'_, '_> {
-    /// Returns the next row in the order of the plan; `None` where the store has none.
-    pub(crate) fn next_row(&mut self) -> Option<Row> {
-        self.rows = self.rows.checked_sub(1)?;
-        self.group.rows.next()?
-    }
-
-    /// Returns the next search in the order of the plan; `None` for a value that could not be searched for.
-    pub(crate) fn next_search(&mut self) -> Option<SearchResult> {
-        self.searches = self.searches.checked_sub(1)?;
-        let query = self.group.searches.next()??;
-        Some(SearchResult { active_id: query.active_id(), found: self.group.found.next()? })
-    }
-
-    /// Drops what the change has not taken, so that the next one gets its own.
-    pub(super) fn skip_rest(&mut self) {
-        while self.rows > 0 {
-            drop(self.next_row());
+        for id in erasable {
+            let Some(record) = snapshot.record(id) else { continue };
+            if let Some(index) = record.value_index {
+                self.value_indexes.insert(Index::from_bytes(index));
+            }
+            if let Some(index) = record.form_index {
+                self.form_indexes.insert(Index::from_bytes(index));
+                self.match_parts.insert(id.match_part());
+            }
         }
-        while self.searches > 0 {
-            drop(self.next_search());
+        let values = self.value_indexes.iter().copied().map(TokenId::row_key);
+        let forms = self.form_indexes.iter().copied().map(MatchPart::row_key);
+        snapshot.read(store, values.chain(forms).collect()).await?;
+
+        let mut listed = BTreeSet::new();
+        for index in &self.value_indexes {
+            listed.extend(snapshot.entries::<TokenId>(*index));
         }
+        snapshot.read(store, listed.iter().map(|id| RowKey::record(id.as_bytes())).collect()).await?;
+        for index in &self.form_indexes {
+            let entries = snapshot.entries::<MatchPart>(*index);
+            // A row without a live entry does not exist, so a single entry is live.
+            if entries.len() > 1 {
+                self.match_parts.extend(entries);
+            }
+        }
+        snapshot.scan(store, self.match_parts).await?;
+        Ok(snapshot)
+    }
+}
+
+impl Snapshot {
+    /// Returns a row; `None` if the store has none, or if no change has planned to read it.
+    pub(super) fn row(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    /// Returns the records with a match part that was scanned.
+    pub(super) fn records_with(&self, match_part: MatchPart) -> &[TokenId] {
+        self.scanned.get(&match_part).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns whether a match part was not scanned because it is the only entry of a form's row. It is live: a row without a
+    /// live entry does not exist, and the match parts of records that the group may erase or move are scanned.
+    pub(super) fn is_single_entry(&self, index: Index, match_part: MatchPart) -> bool {
+        !self.scanned.contains_key(&match_part) && self.entries::<MatchPart>(index) == [match_part]
+    }
+
+    async fn read(&mut self, store: &dyn Store, mut keys: BTreeSet<RowKey>) -> Result<(), StoreError> {
+        keys.retain(|key| !self.rows.contains_key(key));
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<RowKey> = keys.into_iter().collect();
+        let rows = store.get_many(keys.clone()).await?;
+        self.rows.extend(keys.into_iter().zip(rows).filter_map(|(key, row)| Some((key, row?))));
+        Ok(())
+    }
+
+    async fn scan(&mut self, store: &dyn Store, match_parts: BTreeSet<MatchPart>) -> Result<(), StoreError> {
+        if match_parts.is_empty() {
+            return Ok(());
+        }
+        let prefixes = match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
+        for (part, rows) in match_parts.into_iter().zip(store.scan_prefixes(prefixes, usize::MAX).await?) {
+            let mut ids = Vec::with_capacity(rows.len());
+            for (id, row) in records::with_ids(rows) {
+                ids.push(id);
+                self.rows.insert(RowKey::record(id.as_bytes()), row);
+            }
+            self.scanned.insert(part, ids);
+        }
+        Ok(())
+    }
+
+    fn record(&self, id: TokenId) -> Option<Record> {
+        Record::decode(self.row(&RowKey::record(id.as_bytes()))?).ok()
+    }
+
+    fn entries<E: IndexEntry>(&self, index: Index) -> Vec<E> {
+        let row = self.row(&E::row_key(index)).and_then(|row| index_list::decode::<E>(row));
+        row.map(|row| index_list::entries(&row)).unwrap_or_default()
     }
 }

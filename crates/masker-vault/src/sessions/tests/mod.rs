@@ -59,13 +59,13 @@ fn everything(limit: usize) -> SessionFilter<'static> {
 
 /// Returns a vault token that was never minted.
 fn text(number: u64) -> String {
-    let mut id = [0; 16];
+    let mut id = [0; 20];
     id[..8].copy_from_slice(&number.to_be_bytes());
     Token::Vault { kind: kind("NOTE"), kid: kid(), id: TokenId::from_bytes(id) }.to_text()
 }
 
 fn noted(number: u64, name: &str) -> NotedToken {
-    let mut tag = [0; 16];
+    let mut tag = [0; 20];
     tag[..8].copy_from_slice(&number.to_be_bytes());
     NotedToken { tag: TokenTag::from_bytes(tag), source: TokenSource { kind: kind(name), kid: kid(), prefix: None } }
 }
@@ -356,7 +356,7 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
     let (record, with_value) = (bench.token(&vault, "kept").await, email(&bench, &vault, "with_value").await);
-    assert!(vault.sessions_on_old_keys().await.unwrap().is_empty());
+    assert!(vault.sessions.sessions_on_old_keys().await.unwrap().is_empty());
     drop(vault);
     let vault = bench.open(ring(2, Some(1), 2)).await;
     let new = bench.token(&vault, "new").await;
@@ -368,9 +368,9 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let keys = ring(2, Some(1), 2);
     let pair = keys.get(kid()).unwrap();
     let (active, old) = (pair.active().fingerprint(), pair.old().unwrap().fingerprint());
-    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
     vault.enter_session(ids[2]).unwrap().note_minted([record.as_str(), &with_value]);
-    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 3)].into());
 
     // A rotation moves records, but no token that contains its value.
     let request = RotationRequest { new_kid: kid(), old_kid: None, dry_run: false, rows_per_second_max: 0 };
@@ -385,7 +385,7 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
         () = ended => {}
         () = vault.drive_rotations(stopping) => {}
     }
-    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
+    assert_eq!(vault.sessions.sessions_on_old_keys().await.unwrap(), [((kid(), old), 2)].into());
     let needs = |status: SessionStatus| {
         let generations = status.needs.unwrap().generations.into_iter();
         generations.map(|need| (need.fingerprint, need.tokens)).collect::<Vec<_>>()
@@ -394,7 +394,11 @@ async fn reports_the_old_keys_that_tokens_of_sessions_need() {
     let both = [(active.to_string(), 2), (old.to_string(), 1)];
     assert_eq!(needs(status(&vault, ids[2]).await), both, "the most needed first");
     assert_eq!(needs(vault.close_session(ids[2]).await.unwrap()), both);
-    assert_eq!(vault.sessions_on_old_keys().await.unwrap(), [((kid(), old), 1)].into(), "of those that are open");
+    assert_eq!(
+        vault.sessions.sessions_on_old_keys().await.unwrap(),
+        [((kid(), old), 1)].into(),
+        "of those that are open"
+    );
 }
 
 #[tokio::test]

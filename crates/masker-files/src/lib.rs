@@ -1,9 +1,11 @@
-//! Durable operations on directories, and free disk space.
+//! Durable operations on files and directories, and free disk space.
 //!
 //! A directory or a directory entry that these functions made durable survives a power cut. Every crate that
 //! writes files may use this crate; it uses no other crate of masker.
 
 #![warn(missing_docs)]
+
+mod pending;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -45,9 +47,16 @@ pub fn open_private_directory(path: &Path) -> Result<File, DirectoryProblem> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create_durably(path).and_then(|()| open()),
         opened => opened,
     };
-    let directory = directory.map_err(DirectoryProblem::Unusable)?;
+    let runs_as = geteuid().as_raw();
+    let directory = directory.map_err(|error| match fs::metadata(path) {
+        // That explains why it cannot be opened.
+        Ok(found) if found.is_dir() && found.uid() != runs_as => {
+            DirectoryProblem::Owner { owner: found.uid(), runs_as }
+        }
+        _ => DirectoryProblem::Unusable(error),
+    })?;
     let metadata = directory.metadata().map_err(DirectoryProblem::Unusable)?;
-    let (owner, runs_as) = (metadata.uid(), geteuid().as_raw());
+    let owner = metadata.uid();
     if owner != runs_as {
         Err(DirectoryProblem::Owner { owner, runs_as })
     } else if metadata.mode() & 0o022 != 0 {
@@ -56,6 +65,8 @@ pub fn open_private_directory(path: &Path) -> Result<File, DirectoryProblem> {
         Ok(directory)
     }
 }
+
+pub use self::pending::PendingFile;
 
 /// Creates a directory and its missing ancestors durably, accessible only to this user. An existing directory stays
 /// unchanged.

@@ -45,6 +45,12 @@ pub(super) enum CommandError {
         denied: bool,
         text: String,
     },
+    /// A row of a file of records.
+    #[error("{0}")]
+    Row(String),
+    /// The name of the signal.
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
     #[error("{cause}\n{}", resume_advice(cause, *rows))]
     Stopped {
         cause: Box<CommandError>,
@@ -62,11 +68,12 @@ impl CommandError {
             CommandError::Client(error) => error.into(),
             CommandError::Credential(_) | CommandError::Refused { denied: true, .. } => Exit::Unauthorized,
             CommandError::Stopped { cause, .. } => cause.exit(),
+            CommandError::Row(_) => Exit::Failure,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,
             CommandError::Input(_) | CommandError::Output(_) | CommandError::Other(_) => Exit::Error,
-            CommandError::Terminal(_) | CommandError::Runtime(_) => Exit::Error,
+            CommandError::Interrupted(_) | CommandError::Terminal(_) | CommandError::Runtime(_) => Exit::Error,
         }
     }
 
@@ -78,12 +85,16 @@ impl CommandError {
 
 /// Returns how to continue with a file of which this many rows are done.
 fn resume_advice(cause: &CommandError, rows: u64) -> String {
+    let done = match rows {
+        0 => return "No row is done: start again with an empty output".to_owned(),
+        rows => format!("The first {rows} rows are done"),
+    };
     match cause {
-        CommandError::Output(_) if rows == 0 => "No row is done: start again with an empty output".to_owned(),
         CommandError::Output(_) => {
-            format!("The first {rows} rows are done: cut the output after them, then continue with --skip-rows {rows}")
+            format!("{done}: cut the output after them, then continue with --skip-rows {rows}")
         }
-        _ => format!("The first {rows} rows are done: continue with --skip-rows {rows}"),
+        CommandError::Row(_) => format!("{done}: correct the row, then continue with --skip-rows {rows}"),
+        _ => format!("{done}: continue with --skip-rows {rows}"),
     }
 }
 

@@ -9,11 +9,13 @@
 //! parsed here and run by the root package. The root package and `xtask` may use this crate.
 
 pub mod args;
+mod closed_output;
 mod commands;
 mod context;
 mod credential;
 pub mod doctor;
 mod exit;
+mod file_kind;
 mod format;
 mod lines;
 mod live;

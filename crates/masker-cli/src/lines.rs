@@ -1,4 +1,4 @@
-//! Lines from standard input, in batches of what is available.
+//! Lines, or texts that end in NUL bytes, from standard input, in batches of what is available.
 //!
 //! The result of one read of a pipe becomes one request. So a slow producer gets each response immediately, and a fast one
 //! gets large batches. Memory is bounded by one buffer, however long the input is.
@@ -7,15 +7,31 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
+use crate::file_kind::{self, BYTE_ORDER_MARK, FileKind};
 use masker_types::limits::ITEMS_PER_REQUEST_MAX;
 
 /// Size of the buffer in bytes, which is also the longest line. A byte can take six as JSON, which is far below the
 /// daemon's limit for a request.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Reads lines that end in a line feed, or in a carriage return and a line feed. The last line need not end so.
+/// What a line ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineEnd {
+    /// A line feed, or a carriage return and a line feed.
+    Break,
+    /// A NUL byte. The lines can contain line breaks.
+    Nul,
+}
+
+/// Bytes that show what kind of file the input is.
+const MARK_BYTES: usize = 4;
+
+/// Reads lines. The last line need not have an end. A byte order mark before the first one is no part of it.
 pub(super) struct LineReader<R> {
     source: R,
+    end: LineEnd,
+    /// Whether the beginning of the input was examined.
+    begun: bool,
     buffer: Zeroizing<Vec<u8>>,
     /// Number of bytes of the buffer that are input.
     filled: usize,
@@ -36,15 +52,22 @@ pub(super) struct InvalidUtf8;
 pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidUtf8>>;
 
 impl<R: Read> LineReader<R> {
-    pub(super) fn new(source: R) -> Self {
-        LineReader { source, buffer: Zeroizing::new(vec![0; BUFFER_BYTES]), filled: 0, ended: false }
+    pub(super) fn new(source: R, end: LineEnd) -> Self {
+        LineReader { source, end, begun: false, buffer: Zeroizing::new(vec![0; BUFFER_BYTES]), filled: 0, ended: false }
     }
 
     /// Returns the next lines, from one to [`ITEMS_PER_REQUEST_MAX`], or `None` at the end.
     ///
     /// # Errors
-    /// The source cannot be read, or a line is too long.
+    /// The source cannot be read, is UTF-16 or compressed, or a line is too long.
     pub(super) fn next_batch(&mut self) -> io::Result<Option<InputLines>> {
+        while !self.begun {
+            if self.ended || self.filled >= MARK_BYTES || self.buffer[..self.filled].contains(&self.end.byte()) {
+                self.begin()?;
+            } else {
+                self.read()?;
+            }
+        }
         loop {
             let SplitLines { lines, consumed } = self.split();
             if !lines.is_empty() {
@@ -59,34 +82,77 @@ impl<R: Read> LineReader<R> {
                 let message = format!("a line is longer than {} KiB", BUFFER_BYTES / 1_024);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
-            match self.source.read(&mut self.buffer[self.filled..]) {
-                Ok(0) => self.ended = true,
-                Ok(read) => self.filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            self.read()?;
         }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        match self.source.read(&mut self.buffer[self.filled..]) {
+            Ok(0) => self.ended = true,
+            Ok(read) => self.filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Examines the beginning of the input, and removes its byte order mark.
+    fn begin(&mut self) -> io::Result<()> {
+        self.begun = true;
+        let message = match file_kind::of(&self.buffer[..self.filled]) {
+            FileKind::MarkedUtf8 => {
+                self.buffer.copy_within(BYTE_ORDER_MARK.len()..self.filled, 0);
+                self.filled -= BYTE_ORDER_MARK.len();
+                return Ok(());
+            }
+            FileKind::Utf16Unmarked if self.end == LineEnd::Nul => return Ok(()),
+            FileKind::Text => return Ok(()),
+            FileKind::Utf16 { .. } | FileKind::Utf16Unmarked => {
+                "the input is UTF-16: convert it, as with `iconv -f UTF-16 -t UTF-8`".to_owned()
+            }
+            FileKind::Compressed(what) => format!("the input is {what}"),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
     }
 
     fn split(&self) -> SplitLines {
         let mut split = SplitLines { lines: Vec::new(), consumed: 0 };
         while split.lines.len() < ITEMS_PER_REQUEST_MAX {
             let rest = &self.buffer[split.consumed..self.filled];
-            let line = match rest.iter().position(|byte| *byte == b'\n') {
+            let line = match memchr::memchr(self.end.byte(), rest) {
                 Some(end) => &rest[..=end],
                 None if self.ended && !rest.is_empty() => rest,
                 None => break,
             };
             split.consumed += line.len();
-            split.lines.push(text(line));
+            split.lines.push(text(line, self.end));
         }
         split
     }
 }
 
-fn text(line: &[u8]) -> Result<Zeroizing<String>, InvalidUtf8> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+impl LineEnd {
+    /// Returns what values end in, with or without `--null-separated`.
+    pub(super) fn of_values(null_separated: bool) -> Self {
+        if null_separated { LineEnd::Nul } else { LineEnd::Break }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            LineEnd::Break => b'\n',
+            LineEnd::Nul => 0,
+        }
+    }
+}
+
+fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidUtf8> {
+    let line = match end {
+        LineEnd::Nul => line.strip_suffix(b"\0").unwrap_or(line),
+        LineEnd::Break => {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            line.strip_suffix(b"\r").unwrap_or(line)
+        }
+    };
     std::str::from_utf8(line).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| InvalidUtf8)
 }
 
@@ -109,7 +175,11 @@ mod tests {
     }
 
     fn batches(pieces: &[&str]) -> Vec<Vec<String>> {
-        let mut reader = LineReader::new(Pieces(pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect()));
+        batches_that_end_in(LineEnd::Break, pieces)
+    }
+
+    fn batches_that_end_in(end: LineEnd, pieces: &[&str]) -> Vec<Vec<String>> {
+        let mut reader = LineReader::new(Pieces(pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect()), end);
         let mut batches = Vec::new();
         while let Some(lines) = reader.next_batch().unwrap() {
             batches.push(lines.into_iter().map(|line| line.unwrap().to_string()).collect());
@@ -140,19 +210,45 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_the_longest_line() {
         let longest = "x".repeat(BUFFER_BYTES - 1) + "\n";
-        let mut reader = LineReader::new(longest.repeat(3).into_bytes().leak() as &[u8]);
+        let mut reader = LineReader::new(longest.repeat(3).into_bytes().leak() as &[u8], LineEnd::Break);
         for _ in 0..3 {
             assert_eq!(reader.next_batch().unwrap().map(|lines| lines.len()), Some(1));
         }
         assert!(reader.next_batch().unwrap().is_none());
-        let mut reader = LineReader::new("x".repeat(BUFFER_BYTES + 1).into_bytes().leak() as &[u8]);
+        let mut reader = LineReader::new("x".repeat(BUFFER_BYTES + 1).into_bytes().leak() as &[u8], LineEnd::Break);
         assert_eq!(reader.next_batch().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn a_line_that_is_not_utf_8_keeps_its_place() {
-        let mut reader = LineReader::new(&b"a\n\xFF\nb\n"[..]);
+        let mut reader = LineReader::new(&b"a\n\xFF\nb\n"[..], LineEnd::Break);
         let lines = reader.next_batch().unwrap().unwrap();
         assert_eq!(lines.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(batches(&["\u{feff}a\r\nb\n"]), [["a", "b"]]);
+        assert_eq!(batches(&["\u{feff}", "a\n\u{feff}b\n"]), [["a", "\u{feff}b"]]);
+        assert!(batches(&["\u{feff}"]).is_empty());
+    }
+
+    #[test]
+    fn refuses_utf_16_and_compressed_input() {
+        for (bytes, part) in [
+            (&b"\xFF\xFEA\0n\0"[..], "UTF-16"),
+            (b"\xFE\xFF\0A\0n", "UTF-16"),
+            (b"A\0n\0n\0\n\0", "UTF-16"),
+            (b"\x1F\x8B\x08\0\0", "gzip"),
+        ] {
+            let error = LineReader::new(bytes, LineEnd::Break).next_batch().unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_that_end_in_nul_bytes_can_contain_line_breaks() {
+        assert_eq!(batches_that_end_in(LineEnd::Nul, &["a\r\nb\0", "\0c"]), [["a\r\nb"], [""], ["c"]]);
+        assert_eq!(batches_that_end_in(LineEnd::Nul, &["a\0b\0"]), [["a", "b"]]);
     }
 }

@@ -8,15 +8,31 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{args::Global, context::CommandError};
+use super::{args::Global, closed_output, context::CommandError};
 
 /// The output of a command, in the format that the options select.
 pub(super) struct Output {
-    results: BufWriter<Stdout>,
+    results: BufWriter<Results>,
     terminal: bool,
     json: bool,
     quiet: bool,
     verbose: bool,
+}
+
+/// Standard output, or the error that it was closed.
+struct Results(Stdout);
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if closed_output::is_closed() {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 impl Output {
@@ -24,7 +40,7 @@ impl Output {
         let stdout = io::stdout();
         Output {
             terminal: stdout.is_terminal(),
-            results: BufWriter::new(stdout),
+            results: BufWriter::new(Results(stdout)),
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose > 0,

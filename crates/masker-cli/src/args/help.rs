@@ -41,27 +41,38 @@ Examples:
   cut -f3 patients.tsv | masker tokenize --kind NAME --json
   masker tokenize --kind PHONE 415-555-2671     (visible in the list of processes)
   masker tokenize --csv --column phone=PHONE --column ssn=SSN < in.csv > out.csv
-  masker tokenize --jsonl --field patient.phone=PHONE < in.jsonl > out.jsonl
+  masker tokenize --csv --delimiter ';' --encoding windows-1252 --column Telefon=PHONE < in.csv > out.csv
+  masker tokenize --jsonl --field patient.phone=PHONE --field '\"home.fax\"?=FAX' < in.jsonl > out.jsonl
 
 The output has one line for each input line, in the same order, as soon as it is available. If a value fails, its line is \
 empty, standard error has the reason, and the exit code is 2. With --json each line is an object of the HTTP interface. \
 Write `--` before values that begin with `-`.
 
-A file of records keeps its rows and everything that is not swapped. A value that fails becomes empty in CSV and null in \
-JSON lines; its row is reported at the end, and the exit code is 2. Empty cells and null are copied. If a run ends early, \
-it reports the --skip-rows to continue with: append that output to the rows that are already written.";
+A file of records keeps its rows and every byte that is not swapped. Empty cells and null are copied, and so are cells that \
+--null names. Cells must be quoted as RFC 4180 says: what another program could split differently is an error. The \
+structure of a file is checked before anything is written. From a pipe, output waits until up to 4 MiB follow it, half \
+a second passes without input, or the input ends.
+
+The first row or value that fails ends the run, and the exit code is 2. With --on-error it is written empty (in JSON \
+lines, null), reported at the end, and the exit code is 2. An error in the quotes of a table always ends the run, because \
+where the row ends is unknown. If a run ends early, also by a signal, it reports the --skip-rows to continue with: append \
+that output to the rows that are already written.";
 
 pub(super) const REHYDRATE: &str = "\
 Examples:
   masker rehydrate < tokens.txt > values.txt
   masker rehydrate --context clinic-7 < tokens.txt
   masker rehydrate --csv --column phone --column ssn < tokens.csv > values.csv
+  masker rehydrate --csv --passthrough --column card --column merchant < tokens.csv > values.csv
   masker rehydrate --jsonl --field patient.phone < tokens.jsonl
-  masker rehydrate --json MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+  masker rehydrate --json MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ
 
 The output has one line for each input line, in the same order. If a token fails, its line is empty, standard error has \
-the reason, and the exit code is 2. With --json each line is an object, which can also contain values with line breaks. Files \
-of records work as with `masker tokenize`; their kinds are in the tokens.";
+the reason, and the exit code is 2. A value with line breaks fails, unless --json prints objects or --null-separated ends \
+values in NUL bytes. Files of records work as with `masker tokenize`; their kinds are in the tokens.
+
+Cells and strings that never were tokens, such as those that a policy passed through or redacted, are copied. The exit code \
+is then 2, unless --passthrough says that they are expected.";
 
 pub(super) const LOOKUP: &str = "\
 Examples:
@@ -69,7 +80,8 @@ Examples:
   masker lookup --kind CARD --policy payments --json < cards.txt
 
 The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
-tokenizing would return. The line is empty if the value has no token. A kind with stateless tokens has one for each loaded \
+tokenizing would return. Tokens of matching spellings follow. The line is empty if the value has no token. A kind with \
+stateless tokens has one for each loaded \
 key. Prefer standard input: other users can read arguments in the list of processes.";
 
 pub(super) const API_KEYS: &str = "\
@@ -124,7 +136,7 @@ Examples:
 pub(super) const KEYS_GENERATE: &str = "\
 Examples:
   masker keys generate
-  (umask 0377; masker --quiet keys generate --kid K_PAYMENTS | sed 's/^[^=]*=//' > /etc/masker/keys/K_PAYMENTS)
+  (umask 0377; masker keys generate --kid K_PAYMENTS | sed 's/^[^=]*=//' > K_PAYMENTS)
   masker keys generate --kid K_PAYMENTS --json | jq -r .key | systemd-creds encrypt --name=MASKER_KEY_K_PAYMENTS - -
 
 The key is 32 random bytes in base64. It is printed once and stored nowhere: without it, the tokens minted under it cannot \
@@ -195,13 +207,13 @@ Examples:
 
 pub(super) const VAULT_FORGET: &str = "\
 Examples:
-  masker vault forget MSKV1.PHONE.K_HEALTHCARE.K5ZRVXE6YQDN3DZV4PJMAIUK5A
+  masker vault forget MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ
   masker vault forget --context clinic-7 < tokens.txt
 
 This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a stateless \
 token, which has no record and can only be forgotten with its key. A vault token without a record is `token.not_found`, \
 and the exit code is 2. If the same value is \
-tokenized again, it gets the same token, because tokens are derived from values. A later import skips the record \
+tokenized again, it gets a new token. A later import skips the record \
 unless --restore-erased is given. Its bytes leave the files with the next `masker vault compact`.";
 
 pub(super) const VAULT_EXPORT: &str = "\
@@ -212,7 +224,7 @@ Examples:
 
 The file contains every record that was acknowledged before the export began. It can be opened with any key that was \
 active then; importing also needs the keys of its records, whose fingerprints are printed. Until the file is complete \
-and on disk, its name is FILE.partial. It contains no keys: keep copies of them elsewhere.";
+and on disk, its name ends in `.partial`. It contains no keys: keep copies of them elsewhere.";
 
 pub(super) const VAULT_IMPORT: &str = "\
 Examples:

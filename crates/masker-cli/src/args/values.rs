@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 
 /// `masker tokenize`: [`ValueArgs`], or a file of records.
 #[derive(Clone, Args)]
@@ -19,6 +19,9 @@ pub struct TokenizeArgs {
     /// The values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "VALUE")]
     pub values: Vec<OsString>,
+    /// Read values that end in a NUL byte instead of a line end, so that they can contain line breaks
+    #[arg(long, conflicts_with = "form")]
+    pub null_separated: bool,
     /// A file of records. Boxed, because a command enum is as large as its largest variant.
     #[command(flatten)]
     pub bulk: Box<BulkArgs>,
@@ -26,7 +29,7 @@ pub struct TokenizeArgs {
 
 impl From<TokenizeArgs> for ValueArgs {
     fn from(args: TokenizeArgs) -> Self {
-        let TokenizeArgs { kind, policy, context, values, bulk: _ } = args;
+        let TokenizeArgs { kind, policy, context, values, null_separated: _, bulk: _ } = args;
         // clap requires the kind without files of records.
         ValueArgs { kind: kind.unwrap_or_default(), policy, context, values }
     }
@@ -38,6 +41,13 @@ pub struct RehydrateArgs {
     /// Single tokens.
     #[command(flatten)]
     pub tokens: TokenArgs,
+    /// Write values that end in a NUL byte instead of a line end, so that they can contain line breaks
+    #[arg(long, conflicts_with_all = ["form", "json"])]
+    pub null_separated: bool,
+    /// Copy cells and strings that never were tokens, such as those that a policy passed through or redacted, and do not
+    /// report them
+    #[arg(long, requires = "form", help_heading = "Files of records")]
+    pub passthrough: bool,
     /// A file of records. Boxed, because a command enum is as large as its largest variant.
     #[command(flatten)]
     pub bulk: Box<BulkArgs>,
@@ -58,7 +68,8 @@ pub struct BulkArgs {
     /// A column to swap, by its name in the header; KIND overrides --kind; can be repeated
     #[arg(long = "column", value_name = "NAME[=KIND]", requires = "csv", conflicts_with = "jsonl")]
     pub columns: Vec<String>,
-    /// A field to swap, by its path, such as patient.phone=PHONE; can be repeated
+    /// A field to swap, by its path, such as patient.phone=PHONE; a name with a dot is in quotes; `?` after the path says
+    /// that it can be missing in all rows; can be repeated
     #[arg(long = "field", value_name = "PATH[=KIND]", requires = "jsonl", conflicts_with = "csv")]
     pub fields: Vec<String>,
     /// The character between cells; \t is a tab [default: a comma]
@@ -67,6 +78,27 @@ pub struct BulkArgs {
     /// Treat the first line as a row; columns are numbered from 1
     #[arg(long, requires = "csv", conflicts_with = "jsonl")]
     pub no_header: bool,
+    /// Take quotes as ordinary characters, as many programs that write TSV do
+    #[arg(long, requires = "csv", conflicts_with = "jsonl")]
+    pub no_quotes: bool,
+    /// Accept quotes inside cells that do not begin with one
+    #[arg(long, requires = "csv", conflicts_with_all = ["jsonl", "no_quotes"])]
+    pub lenient_quotes: bool,
+    /// The character before escaped ones: '\' for files of MySQL
+    #[arg(long, value_name = "CHARACTER", requires = "csv", conflicts_with = "jsonl")]
+    pub escape: Option<String>,
+    /// Copy cells that have this text and no quotes, such as NULL or \N; can be repeated
+    #[arg(long = "null", value_name = "TEXT", requires = "csv", conflicts_with = "jsonl", allow_hyphen_values = true)]
+    pub nulls: Vec<String>,
+    /// The encoding, such as windows-1252, latin-1, shift_jis, utf-16 [default: UTF-8]
+    #[arg(long, value_name = "NAME", requires = "csv", conflicts_with = "jsonl")]
+    pub encoding: Option<String>,
+    /// What to do if a row or a value fails
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = OnError::Stop, requires = "form")]
+    pub on_error: OnError,
+    /// Read everything, report what would be swapped and what fails, and swap nothing
+    #[arg(long, requires = "form")]
+    pub dry_run: bool,
     /// Skip this many rows and the header, to continue a run that ended early
     #[arg(long, value_name = "N", default_value_t = 0, requires = "form")]
     pub skip_rows: u64,
@@ -85,6 +117,18 @@ pub struct BulkArgs {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     pub connections: u16,
+}
+
+/// What to do if a row or a value fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// End the run before the row
+    #[default]
+    Stop,
+    /// Write the row with all cells empty; in JSON lines, null
+    KeepRowEmpty,
+    /// Write an empty cell or null in place of the value, and the other cells
+    KeepOthers,
 }
 
 impl BulkArgs {

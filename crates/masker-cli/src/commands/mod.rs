@@ -18,6 +18,7 @@ use crate::{
     context::{CommandContext, CommandError},
     doctor,
     exit::Exit,
+    lines::LineEnd,
     live,
 };
 
@@ -26,9 +27,15 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
     match command {
         ClientCommand::Tokenize(args) if args.bulk.is_wanted() => bulk::tokenize(&args, ctx).await,
         ClientCommand::Rehydrate(args) if args.bulk.is_wanted() => bulk::rehydrate(&args, ctx).await,
-        ClientCommand::Tokenize(args) => values::run(ValueOperation::Tokenize(&args.into()), ctx).await,
-        ClientCommand::Rehydrate(args) => values::run(ValueOperation::Rehydrate(&args.tokens), ctx).await,
-        ClientCommand::Lookup(args) => values::run(ValueOperation::Lookup(&args), ctx).await,
+        ClientCommand::Tokenize(args) => {
+            let end = LineEnd::of_values(args.null_separated);
+            values::run(ValueOperation::Tokenize(&args.into()), end, ctx).await
+        }
+        ClientCommand::Rehydrate(args) => {
+            let end = LineEnd::of_values(args.null_separated);
+            values::run(ValueOperation::Rehydrate(&args.tokens), end, ctx).await
+        }
+        ClientCommand::Lookup(args) => values::run(ValueOperation::Lookup(&args), LineEnd::Break, ctx).await,
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
         ClientCommand::Keys(command) => keys::run(command, ctx).await,
         ClientCommand::Vault(command) => vault::run(command, ctx).await,

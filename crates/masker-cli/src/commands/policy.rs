@@ -15,6 +15,7 @@ use masker_config::{ConfigErrors, load_policies, load_policy};
 use masker_core::{
     normalize::Normalizer,
     policy::{Action, EntityRule, Policy, PolicyCipher, PolicySet, Scheme, TokenizeRule, changes},
+    validate::Validation,
 };
 use masker_types::kind::{EntityKind, Kid};
 
@@ -53,7 +54,7 @@ fn validate(path: &Path, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandEr
     };
     output.table(&["POLICY", "VERSION", "KINDS", "KEYS"], policies.iter().map(row).collect())?;
     output.flush()?;
-    for warning in policies.iter().flat_map(Policy::warnings) {
+    for warning in policies.warnings() {
         output.note(&format!("warning: {warning}"));
     }
     Ok(Exit::Done)
@@ -78,7 +79,6 @@ struct ValidationError<'a> {
 impl<'a> ValidationReport<'a> {
     fn of(policies: &'a Result<PolicySet, ConfigErrors>) -> Self {
         let errors = policies.as_ref().err().into_iter().flat_map(ConfigErrors::iter);
-        let policies: Vec<&Policy> = policies.iter().flat_map(PolicySet::iter).collect();
         let error = |fault: &'a masker_config::ConfigError| ValidationError {
             file: &fault.place,
             line: fault.line,
@@ -87,9 +87,9 @@ impl<'a> ValidationReport<'a> {
         let errors: Vec<ValidationError<'a>> = errors.map(error).collect();
         ValidationReport {
             valid: errors.is_empty(),
-            policies: policies.iter().map(|policy| policy.name.as_str()).collect(),
+            policies: policies.iter().flat_map(PolicySet::iter).map(|policy| policy.name.as_str()).collect(),
             errors,
-            warnings: policies.iter().flat_map(|policy| policy.warnings()).collect(),
+            warnings: policies.iter().flat_map(PolicySet::warnings).collect(),
         }
     }
 }
@@ -120,10 +120,11 @@ async fn show(name: Option<&str>, ctx: &mut CommandContext<'_>) -> Result<Exit, 
             dash(entity.cipher),
             nonce.to_owned(),
             dash(entity.normalize),
+            dash(entity.validate),
             entity.context,
         ]
     };
-    let header = ["KIND", "ACTION", "KEY", "TOKENIZATION", "CIPHER", "SAME VALUE", "NORMALIZE", "CONTEXT"];
+    let header = ["KIND", "ACTION", "KEY", "TOKENIZATION", "CIPHER", "SAME VALUE", "NORMALIZE", "VALIDATE", "CONTEXT"];
     output.table(&header, policy.entities.into_iter().map(row).collect())?;
     Ok(Exit::Done)
 }
@@ -216,10 +217,10 @@ async fn fetch(name: &str, ctx: &mut CommandContext<'_>) -> Result<PolicyDescrip
 
 /// Returns a short description of a rule.
 fn describe(rule: &EntityRule) -> String {
-    let rule_text = match rule.action {
+    let mut text = match rule.action {
         Action::Redact => "redact".to_owned(),
         Action::Passthrough => "passthrough".to_owned(),
-        Action::Tokenize(TokenizeRule { kid, scheme, normalizer }) => match scheme {
+        Action::Tokenize(TokenizeRule { kid, scheme, normalizer, .. }) => match scheme {
             Scheme::VaultDeterministic => format!("{} {kid} {}", scheme.name(), normalizer.name()),
             Scheme::ReversibleAead(suite) => {
                 let nonce = if suite.is_deterministic() { "deterministic" } else { "random" };
@@ -227,7 +228,13 @@ fn describe(rule: &EntityRule) -> String {
             }
         },
     };
-    if rule.context_required { format!("{rule_text}, context required") } else { rule_text }
+    if let Action::Tokenize(TokenizeRule { validation: Some(validation), .. }) = rule.action {
+        text.push_str(&format!(", validated as {}", validation.name()));
+    }
+    if rule.context_required {
+        text.push_str(", context required");
+    }
+    text
 }
 
 /// Converts a description to a policy. Returns `None` if the description has unknown terms.
@@ -256,8 +263,13 @@ fn rule_of(description: &EntityDescription) -> Option<EntityRule> {
                 _ => return None,
             };
             // Absent for a kind whose tokens do not depend on it.
-            let normalizer = description.normalize.as_deref().map_or(Some(Normalizer::Trim), Normalizer::from_name)?;
-            Action::Tokenize(TokenizeRule { kid: Kid::parse(description.kid.as_deref()?)?, scheme, normalizer })
+            let normalizer = description.normalize.as_deref().map_or(Some(Normalizer::Exact), Normalizer::from_name)?;
+            let validation = match description.validate.as_deref() {
+                Some(name) => Some(Validation::from_name(name)?),
+                None => None,
+            };
+            let kid = Kid::parse(description.kid.as_deref()?)?;
+            Action::Tokenize(TokenizeRule { kid, scheme, normalizer, validation })
         }
         _ => return None,
     };

@@ -12,7 +12,7 @@ use crate::{
     args::{TokenArgs, ValueArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
-    lines::{InputLines, InvalidUtf8, LineReader},
+    lines::{InputLines, InvalidUtf8, LineEnd, LineReader},
 };
 use masker_api::{
     BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
@@ -35,6 +35,11 @@ impl ValueOperation<'_> {
             ValueOperation::Tokenize(args) | ValueOperation::Lookup(args) => &args.values,
             ValueOperation::Rehydrate(args) | ValueOperation::Forget(args) => &args.tokens,
         }
+    }
+
+    /// Returns whether the items are values, and not tokens.
+    fn takes_values(&self) -> bool {
+        matches!(self, ValueOperation::Tokenize(_) | ValueOperation::Lookup(_))
     }
 
     /// Returns what the items are called in messages.
@@ -82,7 +87,7 @@ impl LineOutcome for RehydrateResult<'_> {
 impl LineOutcome for LookupResult {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
-            LookupResult::Tokens { tokens } => Ok(tokens.join("\t").into()),
+            LookupResult::Tokens { tokens, .. } => Ok(tokens.join("\t").into()),
             LookupResult::Error { error } => Err(error),
         }
     }
@@ -91,15 +96,21 @@ impl LineOutcome for LookupResult {
 impl LineOutcome for ForgetResult {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
-            ForgetResult::Forgotten { forgotten } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
+            ForgetResult::Forgotten { forgotten, .. } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
             ForgetResult::Error { error } => Err(error),
         }
     }
 }
 
 /// Processes the arguments, or standard input if there are none.
-pub(super) async fn run(operation: ValueOperation<'_>, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let mut run = ValueRun { operation, ctx, done: 0, failed: 0 };
+///
+/// `values_end` is what values end in, on standard input or on standard output. Tokens are on lines.
+pub(super) async fn run(
+    operation: ValueOperation<'_>,
+    values_end: LineEnd,
+    ctx: &mut CommandContext<'_>,
+) -> Result<Exit, CommandError> {
+    let mut run = ValueRun { operation, values_end, ctx, done: 0, failed: 0 };
     if run.operation.arguments().is_empty() {
         run.standard_input().await?;
     } else {
@@ -122,6 +133,7 @@ pub(super) async fn run(operation: ValueOperation<'_>, ctx: &mut CommandContext<
 /// A run of an operation, with its counts.
 struct ValueRun<'a, 's> {
     operation: ValueOperation<'a>,
+    values_end: LineEnd,
     ctx: &'a mut CommandContext<'s>,
     done: u64,
     failed: u64,
@@ -134,7 +146,8 @@ impl ValueRun<'_, '_> {
             let items = self.operation.items_name();
             self.ctx.output.note(&format!("type or paste {items}, one per line; end with Ctrl-D"));
         }
-        let mut reader = LineReader::new(stdin);
+        let end = if self.operation.takes_values() { self.values_end } else { LineEnd::Break };
+        let mut reader = LineReader::new(stdin, end);
         loop {
             // On a blocking thread, so that the connection is driven while the command waits for input.
             let read = tokio::task::spawn_blocking(move || {
@@ -208,20 +221,30 @@ impl ValueRun<'_, '_> {
     }
 
     fn show_one(&mut self, outcome: &impl LineOutcome) -> Result<(), CommandError> {
+        let ends_in_nul = self.values_end == LineEnd::Nul && !self.operation.takes_values();
         let output = &mut self.ctx.output;
-        let line = match outcome.line() {
-            Ok(line) => line,
-            Err(error) => {
-                self.failed += 1;
-                output.error(&format!("line {}: {}: {}", self.done, error.code, error.detail));
-                "".into()
+        // On a terminal, control characters are escaped.
+        let is_plain = !output.is_json() && !output.is_terminal();
+        let (line, error) = match outcome.line() {
+            Ok(line) if is_plain && ends_in_nul && line.contains('\0') => {
+                ("".into(), Some("the value contains a NUL byte; use --json".to_owned()))
             }
+            Ok(line) if is_plain && !ends_in_nul && line.contains(['\n', '\r']) => {
+                ("".into(), Some("the value has line breaks; use --json or --null-separated".to_owned()))
+            }
+            Ok(line) => (line, None),
+            Err(error) => ("".into(), Some(format!("{}: {}", error.code, error.detail))),
         };
+        if let Some(error) = error {
+            self.failed += 1;
+            output.error(&format!("line {}: {error}", self.done));
+        }
         if output.is_json() {
             return output.json(outcome);
         }
-        if line.contains(['\n', '\r']) && !output.is_terminal() {
-            output.note(&format!("line {}: the value has line breaks; use --json to keep it on one line", self.done));
+        if ends_in_nul && !output.is_terminal() {
+            output.bytes(line.as_bytes())?;
+            return output.bytes(b"\0");
         }
         output.line(&line)
     }

@@ -54,7 +54,7 @@ pub fn keys(list: &KeyList) -> Vec<Finding> {
 
 fn key(key: &KeyStatus) -> Option<Finding> {
     let name = format!("the key {} of {}", key.fingerprint, key.kid);
-    if !key.loaded && key.vault_records + key.vault_aliases > 0 {
+    if !key.loaded && key.vault_records + key.vault_index_rows > 0 {
         let found = format!("{name} is not loaded, and {} records need it", key.vault_records);
         let remedy =
             format!("provide it as MASKER_KEY_{}_OLD_FILE: see the page \"A lost key or vault\" of the book", key.kid);
@@ -156,7 +156,7 @@ mod tests {
             grace_ends: None,
             grace_days_left: days,
             vault_records: records,
-            vault_aliases: 0,
+            vault_index_rows: 0,
             last_used: None,
             tokens_last_opened: None,
             tokens_opened_30_days: 0,

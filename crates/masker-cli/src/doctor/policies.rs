@@ -22,6 +22,10 @@ pub(super) fn judge(policies: &Result<PolicySet, ConfigErrors>, keys: &KeyFacts,
         }
     };
     let mut findings = vec![Finding::ok("policies.read", format!("{} policies are valid", policies.len()))];
+    findings.extend(policies.different_normalizers().into_iter().map(|found| {
+        let remedy = "give the kind one normalizer in these policies, or its own kind or key id in one of them";
+        Finding::warning("policies.normalizers", found, remedy)
+    }));
     match keys.any() || !serving {
         true => findings.extend(kids(policies.kids(), &keys.kids())),
         false => {

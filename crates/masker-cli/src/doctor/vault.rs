@@ -15,7 +15,7 @@ use super::{
     free_space::{self, FreeSpace},
     units::ServiceUser,
 };
-use masker_types::limits::STORE_COMPACTION_ROOM_BYTES_MIN;
+use masker_types::{engine::EngineKind, limits::STORE_COMPACTION_ROOM_BYTES_MIN};
 
 /// Maximum number of files that are counted.
 const FILES_MAX: usize = 100_000;
@@ -30,6 +30,8 @@ pub(super) struct VaultFacts {
     pub(super) newest: Option<Timestamp>,
     /// The free space of its file system, or why it is unknown.
     room: Result<FreeSpace, String>,
+    /// The engines whose databases it has.
+    engines: Vec<&'static str>,
 }
 
 /// Examines the directory and its `entries`, without the files of the audit log.
@@ -39,7 +41,10 @@ pub(super) fn gather(path: &Path, entries: Vec<PathBuf>, audit: &Path) -> VaultF
         size: 0,
         newest: None,
         room: FreeSpace::of(path).map_err(|error| error.to_string()),
+        engines: Vec::new(),
     };
+    let names = EngineKind::CHOICES.map(|(name, _)| name).into_iter();
+    vault.engines = names.filter(|name| entries.contains(&path.join(name)) && path.join(name).exists()).collect();
     // The daemon refuses a data directory that contains anything else.
     let mut pending = entries;
     let mut files = 0;
@@ -68,7 +73,17 @@ pub(super) fn judge(path: &Path, vault: &VaultFacts, runs_as: &ServiceUser) -> V
         }
         Err(why) => findings.push(hidden("vault.room", path, why)),
     }
+    findings.extend(judge_databases(path, &vault.engines));
     findings
+}
+
+/// Returns a finding if there are several databases, of which a vault has only one.
+fn judge_databases(path: &Path, engines: &[&str]) -> Option<Finding> {
+    let [first, second, ..] = engines else { return None };
+    let what = format!("{} has two databases, {first} and {second}, but a vault has one", path.display());
+    let remedy = "set `[vault] engine` to the one that the daemon served last, then move the other out of the directory; \
+                  do not start with `--accept-loss`";
+    Some(Finding::error("vault.databases", what, remedy))
 }
 
 #[cfg(test)]
@@ -96,6 +111,21 @@ mod tests {
             own_directory("x", Path::new("/v"), &PathStatus::Hidden("x".into()), &runs_as).status,
             Severity::Warning
         );
+    }
+
+    #[test]
+    fn finds_a_second_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = ["witness", "fjall", "sled"].map(|entry| folder.path().join(entry)).to_vec();
+        let runs_as = ServiceUser { uid: 5, unit: None, is_default_user: false };
+        for (engine, expected) in [("sled", 0), ("fjall", 1)] {
+            fs::create_dir(folder.path().join(engine)).unwrap();
+            let vault = gather(folder.path(), entries.clone(), &folder.path().join("audit"));
+            let findings = judge(folder.path(), &vault, &runs_as);
+            let found: Vec<_> = findings.iter().filter(|finding| finding.id == "vault.databases").collect();
+            assert_eq!(found.len(), expected, "{found:?}");
+            assert!(found.iter().all(|finding| finding.found.contains("fjall and sled")), "{found:?}");
+        }
     }
 
     #[test]

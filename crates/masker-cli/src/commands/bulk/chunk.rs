@@ -1,145 +1,151 @@
-//! A chunk of rows, its requests, and its output.
+//! A chunk of rows and its requests.
 
-use std::{borrow::Cow, ops::Range, vec::IntoIter};
+use std::{borrow::Cow, sync::Arc};
 
 use hyper::body::Bytes;
-use serde::Deserialize;
 
 use super::{
     connections::ConnectionPool,
     failures::RowFailure,
-    layout::OutputLayout,
-    plan::{BulkOperation, BulkPlan},
+    fill::{self, ProcessedChunk},
+    layout::{OutputLayout, write_json},
+    plan::BulkPlan,
     wiped_bytes::WipedBytes,
 };
 use crate::context::CommandError;
-use masker_api::{BatchResponse, ItemError, Text};
-use masker_client::{ClientError, ClientReply};
 use masker_core::token::TOKEN_BYTES_MAX;
 use masker_types::error_code::Code;
 
 /// Size in bytes at which a chunk takes no more rows.
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// Number of rows at which a chunk takes no more.
+const CHUNK_ROWS: usize = 8 * 1024;
 /// Size in bytes at which a request takes no more values.
 const REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Rows that were read. Their contents are wiped on drop.
 pub(super) struct Chunk {
-    layout: OutputLayout,
+    pub(super) layout: Arc<OutputLayout>,
     /// The number of the first row, from 1.
-    first_row: u64,
-    rows: u64,
+    pub(super) first_row: u64,
+    pub(super) rows: Vec<RowMark>,
     /// Input bytes read up to the end of these rows.
     pub(super) bytes_read: u64,
+    /// Whether the rows up to these show that the input has the expected columns or fields.
+    pub(super) is_confirmed: bool,
     /// The rows without the values to be swapped.
     pub(super) text: WipedBytes,
-    /// The ends of a table's cells.
-    pub(super) ends: Vec<usize>,
-    gaps: Vec<Gap>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) failures: Vec<RowFailure>,
+    /// Number of values that never were tokens, and are copied.
+    pub(super) passed: u64,
     requests: Vec<ChunkRequest>,
-    failures: Vec<RowFailure>,
+    row_failed: bool,
+}
+
+/// A row in the text of a chunk.
+pub(super) struct RowMark {
+    /// The end of its text.
+    pub(super) end: usize,
+    /// The number of its last bytes that are the line end.
+    pub(super) line_end: usize,
+    /// The line that it begins on, where that can differ from its number.
+    pub(super) line: Option<u64>,
+    /// Whether it failed as a whole.
+    pub(super) failed: bool,
 }
 
 /// The place of a value to be swapped.
-struct Gap {
-    /// The number of the cell, or the offset in the text.
-    at: usize,
-    row: u64,
-    column: usize,
+pub(super) struct Gap {
+    /// The offset in the text.
+    pub(super) at: usize,
+    /// The index of the row in the chunk.
+    pub(super) row: usize,
+    pub(super) column: usize,
+    /// Whether the result is written in quotes.
+    pub(super) quoted: bool,
+    /// Whether the value is in a request. Otherwise it failed already.
+    pub(super) sent: bool,
 }
 
-struct ChunkRequest {
-    body: WipedBytes,
-    items: usize,
-}
-
-/// Rows ready to be written.
-pub(super) struct ProcessedChunk {
-    pub(super) text: WipedBytes,
-    pub(super) rows: u64,
-    /// Number of values that were sent.
-    pub(super) values: u64,
-    pub(super) bytes_read: u64,
-    pub(super) failures: Vec<RowFailure>,
-}
-
-/// The result of a value: exactly one of the fields. Represents the results of both operations, because serde's untagged
-/// enums would copy each text.
-#[derive(Deserialize)]
-struct ItemOutcome<'a> {
-    #[serde(borrow, default)]
-    token: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    value: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    redacted: Option<Text<'a>>,
-    #[serde(default)]
-    error: Option<ItemError>,
-}
-
-impl<'a> ItemOutcome<'a> {
-    fn result(self) -> Result<Text<'a>, ItemError> {
-        match (self.token.or(self.value).or(self.redacted), self.error) {
-            (Some(text), None) => Ok(text),
-            (_, Some(error)) => Err(error),
-            (None, None) => Err(ItemError {
-                code: Code::Internal.to_string(),
-                detail: "the response has no result for this value".to_owned(),
-            }),
-        }
-    }
+/// The values of one request.
+pub(super) struct ChunkRequest {
+    pub(super) body: WipedBytes,
+    pub(super) items: usize,
 }
 
 impl Chunk {
-    pub(super) fn new(layout: OutputLayout, first_row: u64) -> Self {
+    pub(super) fn new(layout: Arc<OutputLayout>, first_row: u64) -> Self {
         Chunk {
             layout,
             first_row,
-            rows: 0,
+            rows: Vec::new(),
             bytes_read: 0,
+            is_confirmed: false,
             text: WipedBytes::default(),
-            ends: Vec::new(),
             gaps: Vec::new(),
-            requests: Vec::new(),
             failures: Vec::new(),
+            passed: 0,
+            requests: Vec::new(),
+            row_failed: false,
         }
     }
 
     /// Returns whether the chunk has no rows.
     pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.rows.is_empty()
     }
 
     /// Returns whether the chunk takes no more rows. A single row can exceed every bound.
     pub(super) fn is_full(&self, plan: &BulkPlan) -> bool {
-        self.gaps.len() >= plan.batch || self.text.len() >= CHUNK_BYTES || self.requests.len() > 1
+        self.gaps.len() >= plan.batch
+            || self.text.len() >= CHUNK_BYTES
+            || self.rows.len() >= CHUNK_ROWS
+            || self.requests.len() > 1
+    }
+
+    /// Returns whether a row has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failures.is_empty()
     }
 
     /// Returns the number of rows.
     pub(super) fn rows(&self) -> u64 {
-        self.rows
+        self.rows.len() as u64
     }
 
-    /// Ends the current row.
-    pub(super) fn end_row(&mut self) {
-        self.rows += 1;
+    /// Ends the current row, whose last `line_end` bytes are its line end.
+    pub(super) fn end_row(&mut self, line: Option<u64>, line_end: usize) {
+        let failed = std::mem::take(&mut self.row_failed);
+        self.rows.push(RowMark { end: self.text.len(), line_end, line, failed });
     }
 
-    /// Records a failure in the current row.
-    pub(super) fn fail(&mut self, column: Option<usize>, code: Code, detail: &'static str) {
-        let row = self.first_row + self.rows;
-        self.failures.push(RowFailure { row, column, code: code.as_str().into(), detail: detail.into() });
+    /// Fails the current row. The text of such a row is its line end only.
+    pub(super) fn fail_row(&mut self, code: Code, detail: impl Into<Cow<'static, str>>) {
+        self.row_failed = true;
+        self.failures.push(RowFailure::new(self.rows.len(), None, code.as_str(), detail));
     }
 
-    /// Adds a gap to the current row, and its value to a request. Returns false, and records a failure, if the value cannot
-    /// be sent.
-    pub(super) fn add_value(&mut self, plan: &BulkPlan, column: usize, at: usize, value: &str) -> bool {
+    /// Fails a value of the current row, and adds a gap for it.
+    pub(super) fn fail_value(&mut self, column: usize, quoted: bool, code: Code, detail: impl Into<Cow<'static, str>>) {
+        let row = self.rows.len();
+        self.failures.push(RowFailure::new(row, Some(column), code.as_str(), detail));
+        self.gaps.push(Gap { at: self.text.len(), row, column, quoted, sent: false });
+    }
+
+    /// Notes that a value of the current row is copied, because it never was a token.
+    pub(super) fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// Adds a value to a request, and a gap for its result to the current row. A value that cannot be sent fails.
+    pub(super) fn add_value(&mut self, plan: &BulkPlan, column: usize, quoted: bool, value: &str) {
         // Tokens can be longer than values, so this bounds both, and the size of requests.
         if value.len() > TOKEN_BYTES_MAX {
-            self.fail(Some(column), plan.operation.invalid_code(), "too long");
-            return false;
+            self.fail_value(column, quoted, plan.operation.invalid_code(), "too long");
+            return;
         }
-        self.gaps.push(Gap { at, row: self.first_row + self.rows, column });
+        self.gaps.push(Gap { at: self.text.len(), row: self.rows.len(), column, quoted, sent: true });
         let request = match self.requests.last_mut() {
             Some(last) if last.items < plan.batch && last.body.len() < REQUEST_BYTES => last,
             _ => {
@@ -157,7 +163,15 @@ impl Chunk {
         }
         write_json(&mut request.body, value);
         request.body.extend_from_slice(plan.operation.item_end());
-        true
+    }
+
+    /// Takes the requests, with complete bodies.
+    pub(super) fn take_requests(&mut self) -> Vec<ChunkRequest> {
+        let mut requests = std::mem::take(&mut self.requests);
+        for request in &mut requests {
+            request.body.extend_from_slice(b"]}");
+        }
+        requests
     }
 
     /// Sends the requests, and fills the gaps with the results.
@@ -166,104 +180,20 @@ impl Chunk {
         plan: &BulkPlan,
         connections: &ConnectionPool,
     ) -> Result<ProcessedChunk, CommandError> {
-        let requests = std::mem::take(&mut self.requests);
+        let requests = self.take_requests();
         let mut replies = Vec::with_capacity(requests.len());
         if !requests.is_empty() {
             let mut client = connections.take().await?;
-            for ChunkRequest { mut body, items } in requests {
-                body.extend_from_slice(b"]}");
+            for ChunkRequest { body, items } in requests {
                 let body = Bytes::from_owner(body);
                 replies.push((connections.send(&mut client, plan.operation.path(), body).await?, items));
             }
             connections.put_back(client);
         }
-        self.fill(plan, &replies)
-    }
-
-    fn fill(mut self, plan: &BulkPlan, replies: &[(ClientReply, usize)]) -> Result<ProcessedChunk, CommandError> {
         let mut outcomes = Vec::with_capacity(self.gaps.len());
-        for (reply, sent) in replies {
-            let answer: BatchResponse<ItemOutcome<'_>> = reply.json()?;
-            if answer.results.len() != *sent {
-                let message = format!("{sent} items were sent, and the response has {} results", answer.results.len());
-                return Err(ClientError::UnexpectedResponse(message).into());
-            }
-            outcomes.extend(answer.results);
+        for (reply, sent) in &replies {
+            fill::add_outcomes(reply.json()?, *sent, &mut outcomes)?;
         }
-        let values = outcomes.len() as u64;
-        let mut filled = Vec::with_capacity(self.gaps.len());
-        for (gap, outcome) in self.gaps.iter().zip(outcomes) {
-            let text = match outcome.result() {
-                Ok(text) => Some(text),
-                Err(error) if affects_whole_column(plan.operation, &error.code) => {
-                    let text = format!("{}: {}: {}", plan.name(gap.column), error.code, error.detail);
-                    return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
-                }
-                Err(error) => {
-                    let (code, detail) = (Cow::Owned(error.code), Cow::Owned(error.detail));
-                    self.failures.push(RowFailure { row: gap.row, column: Some(gap.column), code, detail });
-                    None
-                }
-            };
-            filled.push((gap.at, text));
-        }
-        self.failures.sort_by_key(|failure| failure.row);
-        let mut filled = GapFillers(filled.into_iter());
-        let text = match self.layout {
-            OutputLayout::Table(dialect) => {
-                dialect.write(self.cells(), |at| filled.next_at(at)).map_err(CommandError::Output)?
-            }
-            OutputLayout::Lines => self.lines(filled),
-        };
-        let text = WipedBytes::from(text);
-        let (rows, bytes_read) = (self.rows, self.bytes_read);
-        Ok(ProcessedChunk { text, rows, values, bytes_read, failures: self.failures })
+        fill::fill(self, plan, outcomes)
     }
-
-    /// Returns the cells of a table.
-    fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
-    }
-
-    /// Returns the text with its gaps filled.
-    fn lines(&self, filled: GapFillers<'_>) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.text.len() * 2);
-        let mut done = 0;
-        for (at, outcome) in filled.0 {
-            text.extend_from_slice(&self.text[Range { start: done, end: at }]);
-            done = at;
-            match outcome {
-                Some(string) => write_json(&mut text, &string),
-                None => text.extend_from_slice(b"null"),
-            }
-        }
-        text.extend_from_slice(&self.text[done..]);
-        text
-    }
-}
-
-/// The texts of the gaps in order. `None` is a value that failed.
-struct GapFillers<'a>(IntoIter<(usize, Option<Text<'a>>)>);
-
-impl<'a> GapFillers<'a> {
-    /// Returns the text of the gap at this place, if there is a gap with a text.
-    fn next_at(&mut self, at: usize) -> Option<Text<'a>> {
-        match self.0.as_slice().first() {
-            Some((next, _)) if *next == at => self.0.next()?.1,
-            _ => None,
-        }
-    }
-}
-
-/// Returns whether a failure affects every value of a column, so that the command is wrong and not the row.
-fn affects_whole_column(operation: BulkOperation, code: &str) -> bool {
-    let codes = [Code::KindUnknown, Code::PermDenied, Code::ContextRequired];
-    operation == BulkOperation::Tokenize && codes.iter().any(|known| known.as_str() == code)
-}
-
-/// Appends a JSON string.
-fn write_json(to: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory cannot fail.
-    let _ = serde_json::to_writer(to, text);
 }

@@ -1,6 +1,6 @@
 //! Finds the values of fields in JSON text.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use serde::{
     Deserializer,
@@ -9,13 +9,20 @@ use serde::{
 use serde_json::value::RawValue;
 
 use masker_api::Text;
+use masker_types::quote::nearest;
 
+/// Maximum number of names that are remembered, to suggest one for a field that is missing.
+const BESIDE_MAX: usize = 256;
 /// Maximum nesting of lists. Bounds the stack.
 const LISTS_MAX: usize = 128;
 
 /// The names that lead to a field, from the outermost.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct FieldPath(Vec<String>);
+pub(super) struct FieldPath {
+    names: Vec<String>,
+    /// Whether the field can be missing in all rows.
+    pub(super) optional: bool,
+}
 
 /// A value of a field.
 pub(super) struct FieldMatch<'t> {
@@ -23,34 +30,110 @@ pub(super) struct FieldMatch<'t> {
     pub(super) path: usize,
     /// Its position in the text.
     pub(super) span: Range<usize>,
-    /// Its string. `None` if it is not a string of Unicode text.
-    pub(super) string: Option<Cow<'t, str>>,
+    pub(super) value: FieldValue<'t>,
 }
 
-/// Parses paths: names separated by dots.
+/// What a value of a field is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FieldValue<'t> {
+    String(Cow<'t, str>),
+    /// Not a string of Unicode text.
+    Other,
+    /// Not an object, where the path leads into one.
+    NotObject,
+}
+
+/// What was seen of the fields in all rows.
+#[derive(Default)]
+pub(super) struct FieldsSeen {
+    /// Whether each path has led to a value, which can be null.
+    found: Vec<bool>,
+    /// For paths that have not, names that are beside their missing name.
+    beside: BTreeSet<(usize, String)>,
+}
+
+impl FieldsSeen {
+    pub(super) fn new(paths: &[FieldPath]) -> Self {
+        FieldsSeen { found: paths.iter().map(|path| path.optional).collect(), beside: BTreeSet::new() }
+    }
+
+    /// Returns a state in which every path has led to a value.
+    pub(super) fn all(paths: &[FieldPath]) -> Self {
+        FieldsSeen { found: vec![true; paths.len()], beside: BTreeSet::new() }
+    }
+
+    /// Returns the index of a path that has led to no value, unless its field is optional.
+    pub(super) fn missing(&self) -> Option<usize> {
+        self.found.iter().position(|found| !found)
+    }
+
+    /// Returns the name that was seen and is the most similar to the missing one of a path.
+    pub(super) fn similar(&self, path: usize, paths: &[FieldPath]) -> Option<&str> {
+        let names: Vec<&str> =
+            self.beside.iter().filter(|(of, _)| *of == path).map(|(_, name)| name.as_str()).collect();
+        paths.get(path)?.names.iter().rev().find_map(|name| nearest(name, &names))
+    }
+
+    /// Notes the names of an object that lacks a name of a path.
+    fn note_beside(&mut self, path: usize, name: &str) {
+        if !self.found[path] && self.beside.len() < BESIDE_MAX {
+            self.beside.insert((path, name.to_owned()));
+        }
+    }
+}
+
+/// Parses paths: names separated by dots, of which some are JSON strings, and `?` at the end of optional ones.
 ///
 /// # Errors
 /// A path is invalid, or one leads into another: a message for the user.
 pub(super) fn paths<'p>(texts: impl Iterator<Item = &'p str>) -> Result<Vec<FieldPath>, String> {
     let mut paths: Vec<FieldPath> = Vec::new();
     for text in texts {
-        let names: Vec<String> = text.split('.').map(str::to_owned).collect();
-        if names.iter().any(String::is_empty) {
-            return Err(format!("--field {text:?}: expected names separated by dots, from the outermost"));
-        }
-        if paths.iter().any(|FieldPath(other)| other.starts_with(&names) || names.starts_with(other)) {
+        let path = path(text).ok_or_else(|| {
+            format!("--field {text:?}: expected names separated by dots, from the outermost; quote a name with a dot, as in '\"a.b\".c'")
+        })?;
+        if paths.iter().any(|other| other.names.starts_with(&path.names) || path.names.starts_with(&other.names)) {
             return Err(format!("--field {text:?}: one field is inside another"));
         }
-        paths.push(FieldPath(names));
+        paths.push(path);
     }
     Ok(paths)
 }
 
+fn path(text: &str) -> Option<FieldPath> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    loop {
+        let name;
+        (name, rest) = if rest.starts_with('"') {
+            let mut names = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+            let name = names.next()?.ok()?;
+            (name, &rest[names.byte_offset()..])
+        } else {
+            let end = rest.find(['.', '?', '"']).unwrap_or(rest.len());
+            (rest[..end].to_owned(), &rest[end..])
+        };
+        if name.is_empty() && !text.contains('"') {
+            return None;
+        }
+        names.push(name);
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    matches!(rest, "" | "?").then_some(FieldPath { names, optional: rest == "?" })
+}
+
 /// Finds every value that one of the paths leads to, in text order. A path through a list, or to a list, leads to each of
 /// its elements, and a duplicate name leads to each of its values, so that no value of a field is missed. Null and missing
-/// values are not found.
-pub(super) fn find<'t>(text: &'t str, paths: &[FieldPath]) -> Result<Vec<FieldMatch<'t>>, serde_json::Error> {
-    let mut search = FieldSearch { text, paths, found: Vec::new() };
+/// values are not found. A value on the way that is not an object is found too, because it may be what the field contains.
+pub(super) fn find<'t>(
+    text: &'t str,
+    paths: &[FieldPath],
+    seen: &mut FieldsSeen,
+) -> Result<Vec<FieldMatch<'t>>, serde_json::Error> {
+    let mut search = FieldSearch { text, paths, seen, found: Vec::new() };
     let all: Vec<usize> = (0..paths.len()).collect();
     search.descend(text.trim_ascii_start(), 0, &all, 0)?;
     Ok(search.found)
@@ -59,6 +142,7 @@ pub(super) fn find<'t>(text: &'t str, paths: &[FieldPath]) -> Result<Vec<FieldMa
 struct FieldSearch<'t, 'p> {
     text: &'t str,
     paths: &'p [FieldPath],
+    seen: &'p mut FieldsSeen,
     found: Vec<FieldMatch<'t>>,
 }
 
@@ -78,20 +162,29 @@ impl<'t> FieldSearch<'t, '_> {
                 }
             }
             Some(b'{') => {
-                let here = |path: &usize| &*self.paths[*path].0[depth];
-                let members = members(value, |name| alive.iter().any(|path| here(path) == name))?;
+                let paths = self.paths;
+                let here = |path: &usize| paths[*path].names[depth].as_str();
+                let members = members(value, |name| {
+                    let wanted = alive.iter().any(|path| here(path) == name);
+                    if !wanted {
+                        alive.iter().for_each(|path| self.seen.note_beside(*path, name));
+                    }
+                    wanted
+                })?;
                 for (name, member) in members {
-                    let next: Vec<usize> =
-                        alive.iter().copied().filter(|path| self.paths[*path].0[depth] == *name).collect();
+                    let next: Vec<usize> = alive.iter().copied().filter(|path| here(path) == &*name).collect();
                     match next.as_slice() {
                         // No path is a prefix of another, so this is the only one.
-                        [path] if self.paths[*path].0.len() == depth + 1 => self.take(*path, member, lists)?,
+                        [path] if paths[*path].names.len() == depth + 1 => self.take(*path, member, lists)?,
                         _ => self.descend(member.get(), depth + 1, &next, lists)?,
                     }
                 }
             }
             _ => {
-                serde_json::from_str::<IgnoredAny>(value)?;
+                let scalar = serde_json::from_str::<&RawValue>(value)?.get();
+                if let Some(path) = alive.first().filter(|_| scalar != "null") {
+                    self.add(*path, scalar, FieldValue::NotObject);
+                }
             }
         }
         Ok(())
@@ -99,6 +192,7 @@ impl<'t> FieldSearch<'t, '_> {
 
     /// Adds the value of a field, inside `lists` lists.
     fn take(&mut self, path: usize, value: &'t RawValue, lists: usize) -> Result<(), serde_json::Error> {
+        self.seen.found[path] = true;
         let value = value.get();
         let string = match value.as_bytes().first() {
             Some(b'n') => return Ok(()),
@@ -113,10 +207,14 @@ impl<'t> FieldSearch<'t, '_> {
             Some(b'"') => Some(Cow::Borrowed(value.trim_matches('"'))),
             _ => None,
         };
-        // `value` is a part of `self.text`.
-        let start = value.as_ptr().addr() - self.text.as_ptr().addr();
-        self.found.push(FieldMatch { path, span: start..start + value.len(), string });
+        self.add(path, value, string.map_or(FieldValue::Other, FieldValue::String));
         Ok(())
+    }
+
+    /// Adds a value, which is a part of the text.
+    fn add(&mut self, path: usize, part: &'t str, value: FieldValue<'t>) {
+        let start = part.as_ptr().addr() - self.text.as_ptr().addr();
+        self.found.push(FieldMatch { path, span: start..start + part.len(), value });
     }
 }
 
@@ -131,18 +229,18 @@ fn elements(list: &str, lists: usize) -> Result<Vec<&RawValue>, serde_json::Erro
 /// Returns the members of an object whose name is wanted. Of the others, checks only that they are JSON.
 fn members<'t>(
     object: &'t str,
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl FnMut(&str) -> bool,
 ) -> Result<Vec<(Text<'t>, &'t RawValue)>, serde_json::Error> {
     struct Members<W>(W);
 
-    impl<'t, W: Fn(&str) -> bool> Visitor<'t> for Members<W> {
+    impl<'t, W: FnMut(&str) -> bool> Visitor<'t> for Members<W> {
         type Value = Vec<(Text<'t>, &'t RawValue)>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("an object")
         }
 
-        fn visit_map<M: MapAccess<'t>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        fn visit_map<M: MapAccess<'t>>(mut self, mut map: M) -> Result<Self::Value, M::Error> {
             let mut members = Vec::new();
             while let Some(name) = map.next_key::<Text<'t>>()? {
                 if (self.0)(&name) {
@@ -165,10 +263,18 @@ fn members<'t>(
 mod tests {
     use super::*;
 
-    fn found(text: &str, names: &[&str]) -> Vec<(usize, String, Option<String>)> {
+    fn search<'t>(text: &'t str, names: &[&str]) -> Result<Vec<FieldMatch<'t>>, serde_json::Error> {
         let paths = paths(names.iter().copied()).unwrap();
-        let found = find(text, &paths).unwrap().into_iter();
-        found.map(|found| (found.path, text[found.span].to_owned(), found.string.map(Cow::into_owned))).collect()
+        find(text, &paths, &mut FieldsSeen::new(&paths))
+    }
+
+    fn found(text: &str, names: &[&str]) -> Vec<(usize, String, Option<String>)> {
+        let string = |value| match value {
+            FieldValue::String(string) => Some(string.into_owned()),
+            _ => None,
+        };
+        let found = search(text, names).unwrap().into_iter();
+        found.map(|found| (found.path, text[found.span].to_owned(), string(found.value))).collect()
     }
 
     fn strings(text: &str, names: &[&str]) -> Vec<String> {
@@ -190,14 +296,50 @@ mod tests {
     fn finds_every_value_of_a_field() {
         assert_eq!(strings(r#"{"a": "one", "a": "two"}"#, &["a"]), ["one", "two"]);
         assert_eq!(strings(r#"{"a": ["one", null, ["two"]]}"#, &["a"]), ["one", "two"]);
-        assert_eq!(strings(r#"[{"a": [{"b": "one"}, {"b": "two"}]}, 1]"#, &["a.b"]), ["one", "two"]);
+        assert_eq!(strings(r#"[{"a": [{"b": "one"}, {"b": "two"}]}, null]"#, &["a.b"]), ["one", "two"]);
     }
 
     #[test]
     fn ignores_missing_values_and_null() {
-        for text in [r#"{"a": null}"#, r#"{"a": 1}"#, r#"{"a": {"b": null}}"#, "{}", "[]", "1", "\"a\""] {
+        for text in [r#"{"a": null}"#, r#"{"a": {"b": null}}"#, "{}", "[]", "null", r#"[{"a": []}]"#] {
             assert!(found(text, &["a.b"]).is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_in_place_of_an_object_is_found() {
+        for (text, part) in [
+            (r#"{"a": 1}"#, "1"),
+            (r#"{"a": "415"}"#, "\"415\""),
+            (r#"{"a": [{"b": null}, "415" ]}"#, "\"415\""),
+            (" \"415\" ", "\"415\""),
+            (r#"[1.50]"#, "1.50"),
+            ("true", "true"),
+        ] {
+            let found = search(text, &["a.b", "c"]).unwrap();
+            assert_eq!(found.len(), 1, "{text}");
+            assert_eq!((&text[found[0].span.clone()], &found[0].value), (part, &FieldValue::NotObject));
+        }
+    }
+
+    #[test]
+    fn fields_that_are_in_no_row_have_similar_names_beside_them() {
+        let paths = paths(["patient.fone", "name", "fax?"].into_iter()).unwrap();
+        let mut seen = FieldsSeen::new(&paths);
+        for row in [r#"{"id": 1, "patient": {"phone": "415"}}"#, r#"{"name": null}"#] {
+            find(row, &paths, &mut seen).unwrap();
+        }
+        assert_eq!(seen.missing(), Some(0));
+        assert_eq!(seen.similar(0, &paths), Some("phone"));
+        find(r#"{"patient": {"fone": []}}"#, &paths, &mut seen).unwrap();
+        assert_eq!(seen.missing(), None);
+    }
+
+    #[test]
+    fn names_with_dots_are_quoted() {
+        assert_eq!(strings(r#"{"a.b": {"c": "one"}, "a": {"b": {"c": "x"}}}"#, &[r#""a.b".c"#]), ["one"]);
+        assert_eq!(strings(r#"{"a": {"b?": "one", "\"": "two"}}"#, &[r#"a."b?""#, r#"a."\""?"#]), ["one", "two"]);
+        assert_eq!(strings(r#"{"": "one"}"#, &[r#""""#]), ["one"]);
     }
 
     #[test]
@@ -211,7 +353,7 @@ mod tests {
     #[test]
     fn rejects_invalid_json() {
         for text in ["{", "{\"a\": \"b\"} x", "{a: 1}", "[1,]", "\"a", "{\"a\": \"\u{1}\"}", "01"] {
-            assert!(find(text, &paths(["a"].into_iter()).unwrap()).is_err(), "{text}");
+            assert!(search(text, &["a"]).is_err(), "{text}");
         }
     }
 
@@ -221,16 +363,25 @@ mod tests {
         let deep = |lists: usize| format!("{{\"a\": {}\"one\"{} }}", "[".repeat(lists), "]".repeat(lists));
         assert_eq!(strings(&nested(LISTS_MAX), &["a"]), ["one"]);
         assert_eq!(strings(&deep(LISTS_MAX), &["a"]), ["one"]);
-        let paths = paths(["a"].into_iter()).unwrap();
         for lists in [LISTS_MAX + 1, 1_000] {
-            assert!(find(&nested(lists), &paths).is_err() && find(&deep(lists), &paths).is_err(), "{lists}");
+            assert!(search(&nested(lists), &["a"]).is_err() && search(&deep(lists), &["a"]).is_err(), "{lists}");
         }
     }
 
     #[test]
     fn rejects_paths_inside_each_other() {
         assert!(paths(["a.b", "a.c", "d"].into_iter()).is_ok());
-        for texts in [&["a.b", "a"][..], &["a", "a.b"], &["a", "a"], &["a..b"], &[""]] {
+        for texts in [
+            &["a.b", "a"][..],
+            &["a", "a.b"],
+            &["a", "a"],
+            &["a..b"],
+            &[""],
+            &["\"a"],
+            &["a?b"],
+            &["\"a\"b"],
+            &["a\"b\""],
+        ] {
             assert!(paths(texts.iter().copied()).is_err(), "{texts:?}");
         }
     }

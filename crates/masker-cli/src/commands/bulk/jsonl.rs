@@ -1,113 +1,182 @@
 //! Reads JSON lines.
 
-use std::{
-    io::{self, BufRead, BufReader, Read},
-    sync::Arc,
-};
-
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 use super::{
     chunk::Chunk,
-    input::{BYTE_ORDER_MARK, PeekedInput, PeekedReader, ROW_BYTES_MAX, too_long},
-    json_fields::{self, FieldMatch, FieldPath},
+    input::{OpenedInput, RowBuffer},
+    json_fields::{self, FieldMatch, FieldPath, FieldValue, FieldsSeen},
     layout::OutputLayout,
-    plan::BulkPlan,
-    row_source::RowSource,
+    plan::{BulkOperation, BulkPlan},
+    row_source::{LongRows, ReadError, ReadRow, RowSource},
+    table::was_token,
 };
 use crate::context::CommandError;
 
-/// Size of the read buffer, in bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
+const LONG_ROW_ADVICE: &str = "is each value on its own line? `jq -c .` writes it so, and `jq -c '.[]'` the elements of a list. \
+                               To leave the row out, use --skip-rows; to write null, --on-error keep-others";
 
 /// Reads JSON values, one per line. Everything that is not swapped is copied, including white space.
-pub(super) struct JsonLinesReader<R> {
-    reader: BufReader<PeekedReader<R>>,
+pub(super) struct JsonLinesReader {
+    buffer: RowBuffer,
     plan: Arc<BulkPlan>,
     paths: Vec<FieldPath>,
-    line: Zeroizing<Vec<u8>>,
-    bytes_read: u64,
+    seen: FieldsSeen,
     header: &'static [u8],
+    /// Length of the row that was read, with its line end. Its bytes are consumed with the next row.
+    row: usize,
+    /// Number of bytes after that row in which no line end was found.
+    searched: usize,
+    /// Whether the row is too long, and only its line end is known.
+    long: bool,
+    rows: u64,
 }
 
-impl<R: Read> JsonLinesReader<R> {
-    pub(super) fn open(plan: Arc<BulkPlan>, input: PeekedInput<R>) -> Result<Self, CommandError> {
+impl JsonLinesReader {
+    pub(super) fn open(plan: Arc<BulkPlan>, input: OpenedInput) -> Result<Self, CommandError> {
         let paths = json_fields::paths(plan.columns.iter().map(|column| &*column.name)).map_err(CommandError::Usage)?;
-        let header = if input.byte_order_mark { BYTE_ORDER_MARK } else { b"" };
-        let reader = BufReader::with_capacity(BUFFER_BYTES, input.bytes);
-        Ok(JsonLinesReader { reader, plan, paths, line: Zeroizing::default(), bytes_read: 0, header })
+        // Of rows that are skipped, the fields are not examined.
+        let seen = if plan.skip_rows == 0 { FieldsSeen::new(&paths) } else { FieldsSeen::all(&paths) };
+        Ok(JsonLinesReader {
+            buffer: input.rows,
+            plan,
+            paths,
+            seen,
+            header: input.mark,
+            row: 0,
+            searched: 0,
+            long: false,
+            rows: 0,
+        })
+    }
+
+    fn end_row(&mut self, length: usize) -> ReadRow {
+        (self.row, self.searched) = (length, 0);
+        self.rows += 1;
+        ReadRow::Row
     }
 }
 
-impl<R: Read + Send> RowSource for JsonLinesReader<R> {
-    fn layout(&self) -> OutputLayout {
-        OutputLayout::Lines
+impl RowSource for JsonLinesReader {
+    fn layout(&self) -> &OutputLayout {
+        &OutputLayout::JsonLines
     }
 
     fn header(&self) -> &[u8] {
         self.header
     }
 
-    fn read(&mut self) -> io::Result<bool> {
-        self.line.clear();
-        let bound = ROW_BYTES_MAX as u64 + 1;
-        let read = self.reader.by_ref().take(bound).read_until(b'\n', &mut self.line)?;
-        self.bytes_read += read as u64;
-        if read as u64 == bound && !self.line.ends_with(b"\n") {
-            return Err(too_long("is each value on its own line?"));
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError> {
+        self.buffer.consume(std::mem::take(&mut self.row));
+        self.long = false;
+        loop {
+            let bytes = self.buffer.bytes();
+            if let Some(end) = memchr::memchr(b'\n', &bytes[self.searched..]) {
+                let length = self.searched + end + 1;
+                return Ok(self.end_row(length));
+            }
+            self.searched = bytes.len();
+            if self.buffer.is_ended() {
+                let length = bytes.len();
+                return Ok(if length > 0 || self.long { self.end_row(length) } else { ReadRow::End });
+            }
+            if self.long || self.buffer.is_full() {
+                if long_rows == LongRows::Refuse {
+                    return Err(ReadError::TooLong(LONG_ROW_ADVICE));
+                }
+                self.long = true;
+                self.buffer.consume(std::mem::take(&mut self.searched));
+                self.buffer.fill()?;
+            } else if wait {
+                self.buffer.fill()?;
+            } else {
+                return Ok(ReadRow::Pending);
+            }
         }
-        Ok(read > 0)
+    }
+
+    fn problem(&self) -> Option<(u64, String)> {
+        self.long.then(|| (self.rows, "the row is too long".to_owned()))
     }
 
     fn add_to(&mut self, chunk: &mut Chunk) {
-        let invalid_code = self.plan.operation.invalid_code();
-        let end = self.line.trim_ascii_end().len();
-        let (line, line_end) = self.line.split_at(end);
-        let found = match std::str::from_utf8(line) {
-            Err(_) => Err("the line is not UTF-8 text"),
-            Ok("") => Ok(Vec::new()),
-            Ok(line) => json_fields::find(line, &self.paths).map_err(|_| "the line is not JSON"),
+        let row = &self.buffer.bytes()[..self.row];
+        let (line, line_end) = row.split_at(row.trim_ascii_end().len());
+        let found = if self.long {
+            Err("the row is too long")
+        } else {
+            match std::str::from_utf8(line) {
+                Err(_) => Err("the line is not UTF-8 text"),
+                Ok("") => Ok(Vec::new()),
+                Ok(text) => json_fields::find(text, &self.paths, &mut self.seen).map_err(|_| match text.trim_ascii() {
+                    "[" | "{" => {
+                        "the line is not JSON: each value must be on its own line. `jq -c .` writes it so, and \
+                                  `jq -c '.[]'` the elements of a list"
+                    }
+                    _ => "the line is not JSON",
+                }),
+            }
         };
         match found {
             Ok(found) => add_line(chunk, &self.plan, line, &found),
-            Err(detail) => {
-                chunk.fail(None, invalid_code, detail);
-                chunk.text.extend_from_slice(b"null");
-            }
+            Err(detail) => chunk.fail_row(self.plan.operation.invalid_code(), detail),
         }
+        // Of a row that is too long, only the line end is left.
+        let line_end = if self.long && row.ends_with(b"\n") { &row[row.len() - 1..] } else { line_end };
         chunk.text.extend_from_slice(line_end);
+        chunk.end_row(None, line_end.len());
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.seen.missing().is_none()
+    }
+
+    fn finish(&self) -> Result<(), CommandError> {
+        let Some(path) = self.seen.missing().filter(|_| self.rows > 0) else { return Ok(()) };
+        let advice = match self.seen.similar(path, &self.paths) {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => "if that can be, write `?` after its path".to_owned(),
+        };
+        Err(CommandError::Other(format!("no row has the field {}; {advice}", self.plan.name(path))))
     }
 
     fn bytes_read(&self) -> u64 {
-        self.bytes_read
-    }
-
-    fn has_buffered_rows(&self) -> bool {
-        self.reader.buffer().contains(&b'\n')
+        self.buffer.consumed() + self.row as u64
     }
 }
 
 /// Adds a line to a chunk, with a gap for each value.
 fn add_line(chunk: &mut Chunk, plan: &BulkPlan, line: &[u8], found: &[FieldMatch<'_>]) {
     let invalid_code = plan.operation.invalid_code();
-    let mut done = 0;
-    for FieldMatch { path, span, string } in found {
-        chunk.text.extend_from_slice(&line[done..span.start]);
-        done = span.end;
-        let sent = match string {
-            Some(string) if string.is_empty() => {
-                chunk.text.extend_from_slice(&line[span.clone()]);
+    let rehydrate = plan.operation == BulkOperation::Rehydrate;
+    let mut copied = 0;
+    for FieldMatch { path, span, value } in found {
+        match value {
+            FieldValue::String(string) if string.is_empty() => continue,
+            FieldValue::String(string) if rehydrate && !was_token(string.as_bytes()) => {
+                chunk.pass();
                 continue;
             }
-            Some(string) => chunk.add_value(plan, *path, chunk.text.len(), string),
-            None => {
-                chunk.fail(Some(*path), invalid_code, "not a string of Unicode text");
-                false
+            FieldValue::Other if rehydrate && !matches!(line[span.start], b'"' | b'{') => {
+                chunk.pass();
+                continue;
             }
-        };
-        if !sent {
-            chunk.text.extend_from_slice(b"null");
+            _ => {}
+        }
+        chunk.text.extend_from_slice(&line[copied..span.start]);
+        copied = span.end;
+        match value {
+            FieldValue::String(string) => chunk.add_value(plan, *path, false, string),
+            FieldValue::Other => chunk.fail_value(*path, false, invalid_code, "not a string of Unicode text"),
+            FieldValue::NotObject => {
+                chunk.fail_value(
+                    *path,
+                    false,
+                    invalid_code,
+                    "a value is in place of an object that contains the field",
+                );
+            }
         }
     }
-    chunk.text.extend_from_slice(&line[done..]);
+    chunk.text.extend_from_slice(&line[copied..]);
 }

@@ -1,50 +1,95 @@
 //! The format of the output.
 
-use std::io;
+use std::borrow::Cow;
 
-use csv::{Terminator, WriterBuilder};
-use masker_api::Text;
+use super::{
+    encoding::{CellEncoding, to_utf16},
+    wiped_bytes::WipedBytes,
+};
+use crate::file_kind::ByteOrder;
+use masker_csv::{Dialect, Quoting};
 
 /// The format of a chunk's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OutputLayout {
-    /// Cells of a table. An empty cell of the chunk is a gap.
-    Table(TableDialect),
-    /// Text with gaps, which JSON strings fill.
-    Lines,
+    /// A row of cells on each line.
+    Table(TableLayout),
+    /// A JSON value on each line.
+    JsonLines,
 }
 
-/// The CSV dialect of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TableDialect {
-    /// The byte between cells.
-    pub(super) delimiter: u8,
-    /// Whether lines end in a carriage return and a line feed.
-    pub(super) crlf: bool,
+/// The format of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableLayout {
+    pub(super) dialect: Dialect,
+    pub(super) encoding: CellEncoding,
+    /// The order of bytes if the file is UTF-16.
+    pub(super) utf16: Option<ByteOrder>,
+    /// Unquoted cells that mean that there is no value.
+    pub(super) nulls: Vec<Vec<u8>>,
     /// Number of cells in a row.
     pub(super) width: usize,
 }
 
-impl TableDialect {
-    /// Writes cells as rows. Calls `filled` with the number of each empty cell for its text.
-    pub(super) fn write<'a, 'c>(
-        self,
-        cells: impl Iterator<Item = &'c [u8]>,
-        mut filled: impl FnMut(usize) -> Option<Text<'a>>,
-    ) -> io::Result<Vec<u8>> {
-        let terminator = if self.crlf { Terminator::CRLF } else { Terminator::Any(b'\n') };
-        let mut writer = WriterBuilder::new().delimiter(self.delimiter).terminator(terminator).from_writer(Vec::new());
-        for (number, cell) in cells.enumerate() {
-            if cell.is_empty() {
-                let text = filled(number);
-                writer.write_field(text.as_deref().unwrap_or_default())?;
-            } else {
-                writer.write_field(cell)?;
+impl OutputLayout {
+    /// Appends a result in place of a value.
+    ///
+    /// # Errors
+    /// The file cannot contain it. Nothing is appended.
+    pub(super) fn write(&self, text: &str, quoted: bool, to: &mut Vec<u8>) -> Result<(), &'static str> {
+        match self {
+            OutputLayout::JsonLines => {
+                write_json(to, text);
+                Ok(())
             }
-            if (number + 1) % self.width == 0 {
-                writer.write_record(None::<&[u8]>)?;
+            OutputLayout::Table(table) => {
+                let bytes =
+                    table.encoding.encode(text).ok_or("the encoding of the file lacks a character of the value")?;
+                let quoted = quoted || table.nulls.iter().any(|null| **null == *bytes);
+                let written = table.dialect.encode(&bytes, quoted, to);
+                if let Cow::Owned(bytes) = bytes {
+                    drop(WipedBytes::from(bytes));
+                }
+                written.map_err(|_| {
+                    "the value contains the delimiter or a line break, which a table without quotes or --escape cannot contain"
+                })
             }
         }
-        writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
     }
+
+    /// Returns the bytes in place of a value that failed.
+    pub(super) fn empty_value(&self) -> &'static [u8] {
+        match self {
+            OutputLayout::JsonLines => b"null",
+            // Otherwise the row would be an empty line, which other programs skip.
+            OutputLayout::Table(table) if table.width == 1 && table.dialect.quoting != Quoting::None => b"\"\"",
+            OutputLayout::Table(_) => b"",
+        }
+    }
+
+    /// Returns the bytes in place of a row that failed, without its line end.
+    pub(super) fn empty_row(&self) -> Vec<u8> {
+        match self {
+            OutputLayout::Table(table) if table.width > 1 => vec![table.dialect.delimiter; table.width - 1],
+            _ => self.empty_value().to_vec(),
+        }
+    }
+
+    /// Returns the text as it is in the file.
+    pub(super) fn finish(&self, text: Vec<u8>) -> WipedBytes {
+        match self {
+            OutputLayout::Table(TableLayout { utf16: Some(order), .. }) => {
+                let converted = to_utf16(&text, *order);
+                drop(WipedBytes::from(text));
+                converted.into()
+            }
+            _ => text.into(),
+        }
+    }
+}
+
+/// Appends a JSON string.
+pub(super) fn write_json(to: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory cannot fail.
+    let _ = serde_json::to_writer(to, text);
 }

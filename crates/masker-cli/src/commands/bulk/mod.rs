@@ -5,14 +5,26 @@
 //! of the file.
 //!
 //! The values to be swapped are only in a chunk's requests. The text to be written has gaps in their places, which are
-//! filled with results, or left empty. So no failure can copy a value to the output.
+//! filled with results, or left empty. So no failure can copy a value to the output. Nothing is written before the rows
+//! show that the input has the columns or fields of the plan.
 //!
-//! `plan` is the parsed command line. `reader` reads chunks with `table` (CSV) or `jsonl`, `chunk` sends their requests,
-//! and `layout` writes their results.
+//! - `plan` is the parsed command line.
+//! - `input` recognizes the file and buffers its rows, in an `encoding`. `table` (with `columns`) and `jsonl` (with
+//!   `json_fields`) are its readers, each a `row_source`, and `reader` fills chunks from one.
+//! - `chunk` sends the values of its rows. `fill` makes the output of the results, in a `layout`, and ends it before a row
+//!   that failed if the plan says so. `held` keeps it until the input has shown that it was read right.
+//! - `failures` reports what failed, `signals` what ends the run from outside, `dry_run` what would be swapped.
 
 mod chunk;
+mod columns;
 mod connections;
+#[cfg(test)]
+mod damage_tests;
+mod dry_run;
+mod encoding;
 mod failures;
+mod fill;
+mod held;
 mod input;
 mod json_fields;
 mod jsonl;
@@ -20,26 +32,33 @@ mod layout;
 mod plan;
 mod reader;
 mod row_source;
+mod signals;
 mod table;
 mod wiped_bytes;
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, Seek},
-    os::fd::AsFd,
+    io,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{signal, sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use self::{
-    chunk::{Chunk, ProcessedChunk},
+    chunk::Chunk,
     connections::ConnectionPool,
+    encoding::FileEncoding,
     failures::FailureLog,
-    plan::BulkPlan,
+    fill::ProcessedChunk,
+    held::{HeldOutput, WaitFor},
+    input::FileReader,
+    plan::{BulkOperation, BulkPlan, InputFormat},
     reader::ChunkReader,
+    signals::Signals,
 };
 use crate::{
     args::{RehydrateArgs, TokenizeArgs},
@@ -48,6 +67,9 @@ use crate::{
     output::Output,
     progress::Progress,
 };
+
+/// Time without input after which output is written that waits for input, in milliseconds.
+const PAUSE_MILLISECONDS: u64 = 500;
 
 /// Tokenizes columns or fields of standard input.
 pub(super) async fn tokenize(args: &TokenizeArgs, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
@@ -64,32 +86,62 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
         let message = "--json cannot be used with --csv or --jsonl: the output has the format of the input";
         return Err(CommandError::Usage(message.to_owned()));
     }
-    let connections = ConnectionPool::open(ctx).await?;
-    let total = length(&io::stdin());
     let plan = Arc::new(plan);
-    let mut source = ChunkReader::open(Arc::clone(&plan), io::stdin())?;
-    source.skip()?;
+    if plan.dry_run {
+        return dry_run::run(&plan, &mut ctx.output);
+    }
+    let connections = ConnectionPool::open(ctx).await?;
+    let mut signals = Signals::listen()?;
+    // Of UTF-16, the bytes are counted after their conversion.
+    let file = FileReader::of(&io::stdin()).filter(|_| !matches!(plan.encoding(), FileEncoding::Utf16(_)));
+    let total = file.map(|file| file.bytes_left());
+    let (source, wait_for) = open(&plan, &mut signals).await?;
     let skipped = source.bytes_read();
     let work = BulkRun {
         failures: FailureLog::open(&plan)?,
         progress: Progress::input(total.map(|total| total.saturating_sub(skipped)), &ctx.output),
         output: &mut ctx.output,
         connections: Arc::new(connections),
-        header: source.header(),
+        held: HeldOutput::new(wait_for, source.header()),
         skipped,
         rows: plan.skip_rows,
         values: 0,
+        passed: 0,
         started: Instant::now(),
         plan,
     };
-    work.run(source).await
+    work.run(source, signals).await
 }
 
-/// Returns the number of bytes left to read, if the input is a file.
-fn length(input: &impl AsFd) -> Option<u64> {
-    let mut file = File::from(input.as_fd().try_clone_to_owned().ok()?);
-    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
-    Some(metadata.len().saturating_sub(file.stream_position().ok()?))
+/// Opens standard input, checks its structure if it is a file, and skips rows.
+async fn open(plan: &Arc<BulkPlan>, signals: &mut Signals) -> Result<(ChunkReader, WaitFor), CommandError> {
+    let stopped = |cause| CommandError::Stopped { cause: Box::new(cause), rows: plan.skip_rows };
+    let (sender, opened) = oneshot::channel();
+    let plan = Arc::clone(plan);
+    // If a signal ends the command, the thread is abandoned.
+    std::thread::spawn(move || sender.send(open_blocking(&plan)));
+    tokio::select! {
+        biased;
+        name = signals.next() => Err(stopped(CommandError::Interrupted(name))),
+        opened = opened => match opened.map_err(|_| CommandError::Other("the reader of the input panicked".to_owned()))? {
+            Err(cause @ CommandError::Row(_)) => Err(stopped(cause)),
+            opened => opened,
+        },
+    }
+}
+
+fn open_blocking(plan: &Arc<BulkPlan>) -> Result<(ChunkReader, WaitFor), CommandError> {
+    let wait_for = match (FileReader::of(&io::stdin()), &plan.form) {
+        (_, InputFormat::JsonLines) => WaitFor::Columns,
+        (None, InputFormat::Table(_)) => WaitFor::Input,
+        (Some(file), InputFormat::Table(_)) => {
+            ChunkReader::open(Arc::clone(plan), file)?.check()?;
+            WaitFor::Columns
+        }
+    };
+    let mut source = ChunkReader::open(Arc::clone(plan), io::stdin())?;
+    source.skip()?;
+    Ok((source, wait_for))
 }
 
 /// A file of records in progress.
@@ -99,54 +151,53 @@ struct BulkRun<'o> {
     output: &'o mut Output,
     progress: Progress,
     failures: FailureLog,
-    /// The bytes before the first row. Written together with it, so that nothing is written before the first response.
-    header: Vec<u8>,
+    held: HeldOutput,
     /// Bytes of the input that were skipped.
     skipped: u64,
     /// Number of rows that are done, including skipped ones.
     rows: u64,
     values: u64,
+    /// Number of values that never were tokens, and were copied.
+    passed: u64,
     started: Instant,
 }
 
 impl BulkRun<'_> {
-    async fn run(mut self, source: ChunkReader) -> Result<Exit, CommandError> {
-        let pumped = self.pump(source).await;
+    async fn run(mut self, source: ChunkReader, signals: Signals) -> Result<Exit, CommandError> {
+        let pumped = self.pump(source, signals).await;
         self.progress.finish();
         self.failures.report(&self.plan, self.output);
         match pumped {
-            Err(cause) if cause.is_broken_pipe() => Err(cause),
-            // After a failed write, the output can contain a part of a row that is not done.
-            Err(cause @ CommandError::Output(_)) => Err(self.stopped(cause)),
-            Err(cause) if self.rows == self.plan.skip_rows => Err(cause),
-            Err(cause) => Err(self.stopped(cause)),
+            // The command line is wrong, or the daemon refuses it: there is nothing to continue.
+            Err(cause @ (CommandError::Refused { .. } | CommandError::Client(_) | CommandError::Other(_)))
+                if self.rows == self.plan.skip_rows =>
+            {
+                Err(cause)
+            }
+            Err(cause) => Err(CommandError::Stopped { cause: Box::new(cause), rows: self.rows }),
             Ok(()) => {
                 self.log_rate();
-                Ok(if self.failures.is_empty() { Exit::Done } else { Exit::Failure })
+                let reported = self.report_passed();
+                Ok(if self.failures.is_empty() && !reported { Exit::Done } else { Exit::Failure })
             }
         }
     }
 
-    /// Adds the number of rows that are done to an error.
-    fn stopped(&self, cause: CommandError) -> CommandError {
-        CommandError::Stopped { cause: Box::new(cause), rows: self.rows }
-    }
-
     /// Copies everything from the source to standard output.
-    async fn pump(&mut self, source: ChunkReader) -> Result<(), CommandError> {
+    async fn pump(&mut self, source: ChunkReader, mut signals: Signals) -> Result<(), CommandError> {
         let mut chunks = read_ahead(source);
         let mut in_flight: VecDeque<JoinHandle<Result<ProcessedChunk, CommandError>>> = VecDeque::new();
         let mut reading = true;
         let mut read_error = None;
-        let mut interrupted = std::pin::pin!(signal::ctrl_c());
         while reading || !in_flight.is_empty() {
             let room = in_flight.len() < self.plan.connections;
+            let pause = tokio::time::sleep(Duration::from_millis(PAUSE_MILLISECONDS));
             tokio::select! {
                 biased;
-                _ = &mut interrupted => return Err(CommandError::Other("interrupted".to_owned())),
+                name = signals.next() => return Err(CommandError::Interrupted(name)),
                 swapped = first(&mut in_flight), if !in_flight.is_empty() => {
                     in_flight.pop_front();
-                    self.write(&swapped?)?;
+                    self.write(swapped?)?;
                 }
                 chunk = chunks.recv(), if reading && room => match chunk {
                     Some(Ok(chunk)) => {
@@ -157,30 +208,61 @@ impl BulkRun<'_> {
                     Some(Err(error)) => (reading, read_error) = (false, Some(error)),
                     None => reading = false,
                 },
+                () = pause, if in_flight.is_empty() && self.held.may_end() => self.write_held()?,
             }
         }
         match read_error {
-            Some(error) => Err(CommandError::Input(error)),
-            None => self.write_header(),
+            Some(error) => Err(error),
+            None => self.write_held(),
         }
     }
 
-    /// Writes a whole chunk and records its failures.
-    fn write(&mut self, swapped: &ProcessedChunk) -> Result<(), CommandError> {
-        self.write_header()?;
-        self.output.bytes(&swapped.text)?;
-        self.output.flush()?;
-        self.rows += swapped.rows;
+    /// Writes what may be written once there is this chunk, and records its failures.
+    fn write(&mut self, mut swapped: ProcessedChunk) -> Result<(), CommandError> {
         self.values += swapped.values;
+        self.passed += swapped.passed;
+        self.held.add(&mut swapped);
+        while let Some((text, rows)) = self.held.next_due() {
+            self.write_rows(&text, rows)?;
+        }
         self.failures.record(&swapped.failures, &self.plan)?;
         if !self.progress.is_hidden() {
-            self.progress.reach(swapped.bytes_read - self.skipped, self.summary());
+            self.progress.reach(swapped.bytes_read.saturating_sub(self.skipped), self.summary());
+        }
+        let Some(failure) = swapped.failures.first().filter(|_| swapped.is_last) else { return Ok(()) };
+        // The value of a cell says nothing against the rows before it.
+        if failure.column.is_some() && self.held.may_end() {
+            self.write_held()?;
+        }
+        Err(CommandError::Row(failure.stopped()))
+    }
+
+    /// Writes all output that was held.
+    fn write_held(&mut self) -> Result<(), CommandError> {
+        while let Some((text, rows)) = self.held.next() {
+            self.write_rows(&text, rows)?;
         }
         Ok(())
     }
 
-    fn write_header(&mut self) -> Result<(), CommandError> {
-        self.output.bytes(&std::mem::take(&mut self.header))
+    fn write_rows(&mut self, text: &[u8], rows: u64) -> Result<(), CommandError> {
+        self.output.bytes(text)?;
+        self.output.flush()?;
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// Reports values that never were tokens, unless they are expected. Returns whether there are any.
+    fn report_passed(&self) -> bool {
+        let reported = self.passed > 0 && !self.plan.passthrough && self.plan.operation == BulkOperation::Rehydrate;
+        if reported {
+            self.output.error(&format!(
+                "values that never were tokens were copied: {}. If that is right, as after kinds that the policy passes \
+                 through or redacts, use --passthrough",
+                self.passed
+            ));
+        }
+        reported
     }
 
     fn summary(&self) -> String {
@@ -208,7 +290,7 @@ async fn first(
 
 /// Reads chunks on a separate thread. If the command ends early, the thread is abandoned, because a blocking read of
 /// standard input cannot be interrupted.
-fn read_ahead(mut source: ChunkReader) -> mpsc::Receiver<io::Result<Chunk>> {
+fn read_ahead(mut source: ChunkReader) -> mpsc::Receiver<Result<Chunk, CommandError>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         while let Some(chunk) = source.next_chunk().transpose() {

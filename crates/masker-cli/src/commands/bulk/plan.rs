@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::encoding::FileEncoding;
 use crate::{
-    args::{BulkArgs, RehydrateArgs, TokenizeArgs},
+    args::{BulkArgs, OnError, RehydrateArgs, TokenizeArgs},
     context::CommandError,
 };
+use masker_csv::{Dialect, Quoting};
 use masker_types::error_code::Code;
 
 /// The operation, the format, and the columns or fields.
@@ -16,6 +18,10 @@ pub(super) struct BulkPlan {
     pub(super) form: InputFormat,
     /// The columns or fields to swap.
     pub(super) columns: Vec<BulkColumn>,
+    pub(super) on_error: OnError,
+    /// Whether values that never were tokens are expected.
+    pub(super) passthrough: bool,
+    pub(super) dry_run: bool,
     pub(super) skip_rows: u64,
     pub(super) failures: Option<PathBuf>,
     /// Maximum values in a request.
@@ -32,16 +38,26 @@ pub(super) enum BulkOperation {
 }
 
 /// The format of the input and the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InputFormat {
-    Csv { delimiter: u8, header: bool },
+    Table(TableFormat),
     JsonLines,
+}
+
+/// The format of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableFormat {
+    pub(super) dialect: Dialect,
+    pub(super) header: bool,
+    pub(super) encoding: FileEncoding,
+    /// Unquoted cells that are copied, in the encoding of the cells.
+    pub(super) nulls: Vec<Vec<u8>>,
 }
 
 /// A column or a field.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BulkColumn {
-    /// Its name, as given.
+    /// Its name, as given without the kind.
     pub(super) name: String,
     /// The bytes before each of its values in a request.
     pub(super) item_opening: Vec<u8>,
@@ -102,7 +118,9 @@ impl BulkPlan {
         let envelope = RequestEnvelope { policy: args.policy.as_deref(), context: args.context.as_deref() };
         let mut columns = Vec::new();
         for text in named(&args.bulk) {
-            let (name, kind) = match (text.rsplit_once('='), &args.kind) {
+            // What follows a quote is a part of a quoted name.
+            let split = text.rsplit_once('=').filter(|(_, kind)| args.bulk.csv || !kind.contains('"'));
+            let (name, kind) = match (split, &args.kind) {
                 (Some((name, kind)), _) if !kind.is_empty() => (name, kind),
                 (None, Some(kind)) => (text.as_str(), kind.as_str()),
                 _ => {
@@ -125,6 +143,7 @@ impl BulkPlan {
         let envelope = RequestEnvelope { policy: None, context: args.tokens.context.as_deref() };
         let columns = named(&args.bulk).iter().map(|name| BulkColumn { name: name.clone(), item_opening: Vec::new() });
         Self::new(BulkOperation::Rehydrate, &args.bulk, columns.collect(), envelope.opening("tokens")?)
+            .map(|plan| BulkPlan { passthrough: args.passthrough, ..plan })
     }
 
     fn new(
@@ -133,10 +152,7 @@ impl BulkPlan {
         columns: Vec<BulkColumn>,
         opening: Vec<u8>,
     ) -> Result<Self, CommandError> {
-        let form = match args.csv {
-            true => InputFormat::Csv { delimiter: delimiter(args.delimiter.as_deref())?, header: !args.no_header },
-            false => InputFormat::JsonLines,
-        };
+        let form = if args.csv { InputFormat::Table(TableFormat::new(args)?) } else { InputFormat::JsonLines };
         if columns.is_empty() {
             let flag = if args.csv { "--column" } else { "--field" };
             return Err(usage(format!("at least one {flag} is required")));
@@ -150,12 +166,23 @@ impl BulkPlan {
             operation,
             form,
             columns,
+            on_error: args.on_error,
+            passthrough: false,
+            dry_run: args.dry_run,
             skip_rows: args.skip_rows,
             failures: args.failures.clone(),
             batch: args.batch.into(),
             connections: args.connections.into(),
             opening,
         })
+    }
+
+    /// Returns the encoding of the input.
+    pub(super) fn encoding(&self) -> FileEncoding {
+        match &self.form {
+            InputFormat::Table(format) => format.encoding,
+            InputFormat::JsonLines => FileEncoding::UTF_8,
+        }
     }
 
     /// Returns the name of a column for messages.
@@ -180,12 +207,59 @@ fn named(args: &BulkArgs) -> &[String] {
     if args.csv { &args.columns } else { &args.fields }
 }
 
+impl TableFormat {
+    fn new(args: &BulkArgs) -> Result<Self, CommandError> {
+        let encoding = match args.encoding.as_deref() {
+            None => FileEncoding::UTF_8,
+            Some(name) => FileEncoding::parse(name).ok_or_else(|| {
+                usage("--encoding: unknown; use a name such as windows-1252, latin-1, shift_jis or utf-16".to_owned())
+            })?,
+        };
+        let quoting = match (args.no_quotes, args.lenient_quotes) {
+            (true, _) => Quoting::None,
+            (false, true) => Quoting::Lenient,
+            (false, false) => Quoting::Strict,
+        };
+        let delimiter = delimiter(args.delimiter.as_deref())?;
+        let escape = args.escape.as_deref().map(escape).transpose()?;
+        let cells = encoding.cells();
+        for (flag, byte) in [("--delimiter", Some(delimiter)), ("--escape", escape)] {
+            if byte.is_some_and(|byte| !cells.is_single(byte)) {
+                return Err(usage(format!("{flag}: in {}, this byte can be a part of other characters", cells.name())));
+            }
+        }
+        if escape == Some(delimiter) {
+            return Err(usage("--escape: the same as --delimiter".to_owned()));
+        }
+        let nulls = args.nulls.iter().map(|text| cells.encode(text).map(|bytes| bytes.into_owned()));
+        let nulls = nulls.collect::<Option<Vec<_>>>();
+        let mut nulls =
+            nulls.ok_or_else(|| usage(format!("--null: the text cannot be written in {}", cells.name())))?;
+        // What MySQL writes for NULL.
+        nulls.extend(escape.map(|escape| vec![escape, b'N']));
+        Ok(TableFormat { dialect: Dialect { delimiter, quoting, escape }, header: !args.no_header, encoding, nulls })
+    }
+}
+
 fn delimiter(text: Option<&str>) -> Result<u8, CommandError> {
-    match text.map(str::as_bytes) {
+    match text {
         None => Ok(b','),
-        Some(b"\\t" | b"tab") => Ok(b'\t'),
-        Some(&[byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(byte),
-        Some(_) => Err(usage("--delimiter: expected one ASCII character other than a quote; \\t is a tab".to_owned())),
+        Some("\\t" | "tab") => Ok(b'\t'),
+        Some(text) => special_byte(text).ok_or_else(|| {
+            usage("--delimiter: expected one ASCII character other than a quote; \\t is a tab".to_owned())
+        }),
+    }
+}
+
+fn escape(text: &str) -> Result<u8, CommandError> {
+    special_byte(text).ok_or_else(|| usage("--escape: expected one ASCII character other than a quote".to_owned()))
+}
+
+/// Returns the byte of a text that is one ASCII character without another meaning.
+fn special_byte(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        &[byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0) => Some(byte),
+        _ => None,
     }
 }
 
@@ -254,9 +328,33 @@ mod tests {
             ("masker tokenize --csv --jsonl --column a=A", "cannot be used"),
             ("masker tokenize --column a=A", "--csv"),
             ("masker rehydrate --skip-rows 1", "--csv"),
+            ("masker rehydrate --passthrough", "--csv"),
+            ("masker tokenize --csv --column a=A --passthrough", "unexpected argument"),
+            ("masker tokenize --csv --column a=A --null-separated", "cannot be used"),
+            ("masker tokenize --csv --column a=A --no-quotes --lenient-quotes", "cannot be used"),
+            ("masker tokenize --csv --column a=A --escape ab", "one ASCII character"),
+            ("masker tokenize --csv --column a=A --escape ,", "the same as --delimiter"),
+            ("masker tokenize --csv --column a=A --encoding klingon", "windows-1252"),
+            ("masker tokenize --csv --column a=A --encoding shift_jis --delimiter |", "part of other characters"),
+            ("masker tokenize --csv --column a=A --encoding latin-1 --null €", "cannot be written"),
+            ("masker tokenize --csv --column a=A --on-error ignore", "keep-others"),
         ] {
             let Err(message) = plan(line) else { panic!("{line}") };
             assert!(message.contains(part), "{line}: {message}");
         }
+    }
+
+    #[test]
+    fn a_quoted_name_can_contain_an_equals_sign() {
+        let plan = plan("masker tokenize --jsonl -k A --field \"a=b\" --field \"c=d\".e=F").unwrap();
+        let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["\"a=b\"", "\"c=d\".e"]);
+    }
+
+    #[test]
+    fn cells_of_mysql_have_its_null() {
+        let plan = plan("masker rehydrate --csv --column a --escape \\ --null NULL").unwrap();
+        let InputFormat::Table(format) = plan.form else { panic!("a table") };
+        assert_eq!((format.nulls, format.dialect.escape), (vec![b"NULL".to_vec(), b"\\N".to_vec()], Some(b'\\')));
     }
 }

@@ -1,21 +1,80 @@
-//! The interface of the readers of CSV and of JSON lines.
+//! The interface of the readers of tables and of JSON lines.
 
 use std::io;
 
-use super::{chunk::Chunk, layout::OutputLayout};
+use super::{chunk::Chunk, input::ROW_BYTES_MAX, layout::OutputLayout};
+use crate::context::CommandError;
 
 /// A source of rows in one format.
 pub(super) trait RowSource: Send {
     /// Returns the format of the output.
-    fn layout(&self) -> OutputLayout;
+    fn layout(&self) -> &OutputLayout;
     /// Returns the bytes to write before the first row.
     fn header(&self) -> &[u8];
-    /// Reads a row. Returns false at the end.
-    fn read(&mut self) -> io::Result<bool>;
+    /// Reads a row. Without `wait`, does not wait for input.
+    ///
+    /// # Errors
+    /// The rows after this one cannot be found.
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError>;
+    /// Returns why the row that was read fails as a whole, and the line that it begins on. Does not examine its values.
+    fn problem(&self) -> Option<(u64, String)>;
     /// Adds the row that was read to a chunk.
     fn add_to(&mut self, chunk: &mut Chunk);
+    /// Returns whether the rows so far show that the input has the expected columns or fields.
+    fn is_confirmed(&self) -> bool;
+    /// Checks the whole input after its last row.
+    fn finish(&self) -> Result<(), CommandError>;
     /// Returns the number of input bytes that were read.
     fn bytes_read(&self) -> u64;
-    /// Returns whether another complete row is buffered.
-    fn has_buffered_rows(&self) -> bool;
+}
+
+/// What to do with rows that are too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LongRows {
+    /// Fail without reading the rest of it.
+    Refuse,
+    /// Pass over it.
+    Skip,
+}
+
+/// The result of reading a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadRow {
+    Row,
+    /// No complete row is available without waiting.
+    Pending,
+    End,
+}
+
+/// Why no further rows can be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Io(io::Error),
+    /// The row is too long, with advice.
+    TooLong(&'static str),
+    /// The row that begins on this line is not one of the table.
+    Malformed {
+        line: u64,
+        detail: String,
+    },
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        ReadError::Io(error)
+    }
+}
+
+impl ReadError {
+    /// Returns the error of the command, where this is the row with this number.
+    pub(super) fn of_row(self, row: u64) -> CommandError {
+        match self {
+            ReadError::Io(error) => CommandError::Input(error),
+            ReadError::TooLong(advice) => {
+                let message = format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20);
+                CommandError::Input(io::Error::new(io::ErrorKind::InvalidData, message))
+            }
+            ReadError::Malformed { line, detail } => CommandError::Row(format!("row {row} (line {line}): {detail}")),
+        }
+    }
 }

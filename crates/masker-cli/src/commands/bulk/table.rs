@@ -1,157 +1,256 @@
-//! Reads rows of CSV.
+//! Reads rows of tables.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use zeroize::Zeroize;
 
 use super::{
     chunk::Chunk,
-    input::{BYTE_ORDER_MARK, PeekedInput, PeekedReader, RowLimitReader},
-    layout::{OutputLayout, TableDialect},
-    plan::BulkPlan,
-    row_source::RowSource,
+    columns,
+    input::{OpenedInput, RowBuffer},
+    layout::{OutputLayout, TableLayout},
+    plan::{BulkOperation, BulkPlan, TableFormat},
+    row_source::{LongRows, ReadError, ReadRow, RowSource},
+    wiped_bytes::WipedBytes,
 };
 use crate::context::CommandError;
+use masker_csv::{RowEnd, RowScanner};
 
-/// Size of the read buffer, in bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
+const LONG_ROW_ADVICE: &str =
+    "is a quote not closed? To leave the row out, use --skip-rows; to empty it, --on-error keep-row-empty";
 
-/// Reads a CSV table.
-pub(super) struct TableReader<R> {
-    reader: Reader<RowLimitReader<PeekedReader<R>>>,
+/// Reads a table. The bytes of cells that are not swapped are copied.
+pub(super) struct TableReader {
+    buffer: RowBuffer,
+    scanner: RowScanner,
     plan: Arc<BulkPlan>,
-    dialect: TableDialect,
+    layout: OutputLayout,
+    table: TableLayout,
     /// For each cell of a row, the index of its column in the plan.
     columns: Vec<Option<usize>>,
-    row: ByteRecord,
-    /// Whether the row was read and not yet returned.
-    waiting: bool,
     header: Vec<u8>,
+    /// The end of the row that was read. Its bytes are consumed with the next row.
+    end: RowEnd,
+    /// The line that the row begins on, and the first one after it.
+    line: u64,
+    next_line: u64,
+    state: TableState,
+    /// Number of rows that have the width of the first line, and the number that shows that this is the width of the table.
+    agreeing: u64,
+    confirmed_by: u64,
+    scratch: WipedBytes,
 }
 
-impl<R: Read> TableReader<R> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TableState {
+    /// The first row of a table without a header was read and not yet returned.
+    FirstRow,
+    /// Between rows.
+    Between,
+    /// Within a row.
+    Within,
+    /// Within a row that is too long.
+    Long,
+    /// After a row that was too long: only its line end is known.
+    AfterLong,
+}
+
+impl TableReader {
     /// Reads the header, or the first row, and finds the columns of the plan.
-    pub(super) fn open(
-        plan: Arc<BulkPlan>,
-        input: PeekedInput<R>,
-        delimiter: u8,
-        header: bool,
-    ) -> Result<Self, CommandError> {
-        let crlf = input.crlf;
-        let mut reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter)
-            .buffer_capacity(BUFFER_BYTES)
-            .from_reader(RowLimitReader::new(input.bytes));
-        let mut row = ByteRecord::new();
-        let waiting = reader.read_byte_record(&mut row).map_err(|error| CommandError::Input(error.into()))?;
-        let columns = if header { by_name(&plan, &row)? } else { by_number(&plan, &row)? };
-        let dialect = TableDialect { delimiter, crlf, width: row.len() };
-        let mut written = if input.byte_order_mark { BYTE_ORDER_MARK.to_vec() } else { Vec::new() };
-        if header {
-            written.extend(dialect.write(row.iter(), |_| None).map_err(CommandError::Output)?);
+    pub(super) fn open(plan: &Arc<BulkPlan>, format: &TableFormat, input: OpenedInput) -> Result<Self, CommandError> {
+        let dialect = format.dialect;
+        let (mut buffer, mut scanner) = (input.rows, RowScanner::new(dialect));
+        let end = loop {
+            match scanner.scan(buffer.bytes(), buffer.is_ended()) {
+                Ok(Some(end)) => break end,
+                Ok(None) if buffer.is_full() => return Err(ReadError::TooLong("is the delimiter right?").of_row(1)),
+                Ok(None) => buffer.fill().map_err(CommandError::Input)?,
+                Err(error) => return Err(columns::malformed(plan, format, buffer.bytes(), error)),
+            }
+        };
+        let row = &buffer.bytes()[..end.content];
+        let encoding = format.encoding.cells();
+        let cells = if end.total > 0 { columns::texts(dialect, encoding, row, &scanner) } else { Vec::new() };
+        let columns = columns::find(plan, format, row, &cells)?;
+        let table =
+            TableLayout { dialect, encoding, utf16: input.utf16, nulls: format.nulls.clone(), width: columns.len() };
+        let mut header = input.mark.to_vec();
+        if format.header {
+            header.extend_from_slice(&buffer.bytes()[..end.total]);
         }
-        Ok(TableReader { reader, plan, dialect, columns, row, waiting: waiting && !header, header: written })
+        let first_row = !format.header && end.total > 0;
+        Ok(TableReader {
+            buffer,
+            scanner,
+            plan: Arc::clone(plan),
+            layout: OutputLayout::Table(table.clone()),
+            table,
+            columns,
+            header,
+            end,
+            line: 1,
+            next_line: 2 + end.breaks,
+            state: if first_row { TableState::FirstRow } else { TableState::Between },
+            agreeing: 0,
+            // A line break that was added to the first row can make two rows of the same width of it.
+            confirmed_by: if format.header { 1 } else { 3 },
+            scratch: WipedBytes::default(),
+        })
+    }
+
+    /// Returns whether the row that was read is an empty line. In a table with one column, that is an empty cell.
+    fn is_empty_line(&self) -> bool {
+        self.end.content == 0 && self.table.width != 1
+    }
+
+    /// Notes the end of a row, and checks the width of the first ones.
+    fn end_row(&mut self, end: RowEnd) -> Result<ReadRow, ReadError> {
+        self.end = end;
+        (self.line, self.next_line) = (self.next_line, self.next_line + 1 + end.breaks);
+        if self.state == TableState::Long {
+            self.state = TableState::AfterLong;
+            return Ok(ReadRow::Row);
+        }
+        self.state = TableState::Between;
+        if !self.is_empty_line() {
+            let cells = self.scanner.cells().len();
+            if cells == self.table.width {
+                self.agreeing += 1;
+            } else if self.agreeing < self.confirmed_by {
+                // One of the two has lost or gained a delimiter, and it may be the one that named the columns.
+                let detail = format!("the row has {cells} cells, and the first line {}", self.table.width);
+                return Err(ReadError::Malformed { line: self.line, detail });
+            }
+        }
+        Ok(ReadRow::Row)
+    }
+
+    /// Adds the cells of the row to a chunk.
+    fn add_cells(&mut self, chunk: &mut Chunk) {
+        let row = &self.buffer.bytes()[..self.end.total];
+        let mut copied = 0;
+        for (cell, column) in self.scanner.cells().iter().zip(&self.columns) {
+            let Some(column) = *column else { continue };
+            let raw = &row[cell.start..cell.end];
+            let is_null = !cell.quoted && self.table.nulls.iter().any(|null| null == raw);
+            if raw.is_empty() || raw == b"\"\"" && cell.quoted || is_null {
+                continue;
+            }
+            let bytes = self.table.dialect.decode(row, cell, &mut self.scratch);
+            // Tokens are ASCII, of which every encoding is a superset.
+            if self.plan.operation == BulkOperation::Rehydrate && !was_token(bytes) {
+                chunk.pass();
+                continue;
+            }
+            chunk.text.extend_from_slice(&row[copied..cell.start]);
+            copied = cell.end;
+            match self.table.encoding.decode(bytes) {
+                Some(text) => {
+                    chunk.add_value(&self.plan, column, cell.quoted, &text);
+                    if let Cow::Owned(mut text) = text {
+                        text.zeroize();
+                    }
+                }
+                None => {
+                    let detail =
+                        format!("not {} text; use --encoding if the file has another one", self.table.encoding.name());
+                    chunk.fail_value(column, cell.quoted, self.plan.operation.invalid_code(), detail);
+                }
+            }
+        }
+        chunk.text.extend_from_slice(&row[copied..]);
     }
 }
 
-impl<R: Read + Send> RowSource for TableReader<R> {
-    fn layout(&self) -> OutputLayout {
-        OutputLayout::Table(self.dialect)
+impl RowSource for TableReader {
+    fn layout(&self) -> &OutputLayout {
+        &self.layout
     }
 
     fn header(&self) -> &[u8] {
         &self.header
     }
 
-    fn read(&mut self) -> io::Result<bool> {
-        if std::mem::take(&mut self.waiting) {
-            return Ok(true);
+    fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError> {
+        match self.state {
+            TableState::FirstRow => {
+                (self.state, self.agreeing) = (TableState::Between, 1);
+                return Ok(ReadRow::Row);
+            }
+            TableState::Between | TableState::AfterLong => {
+                self.buffer.consume(self.end.total);
+                self.end = RowEnd { content: 0, total: 0, breaks: 0 };
+                self.scanner.begin();
+                self.state = TableState::Within;
+            }
+            TableState::Within | TableState::Long => {}
         }
-        self.reader.get_mut().begin();
-        self.reader.read_byte_record(&mut self.row).map_err(io::Error::from)
+        loop {
+            let bytes = self.buffer.bytes();
+            if bytes.is_empty() && self.buffer.is_ended() && self.state == TableState::Within {
+                return Ok(ReadRow::End);
+            }
+            match self.scanner.scan(bytes, self.buffer.is_ended()) {
+                Ok(Some(end)) => return self.end_row(end),
+                Ok(None) if self.buffer.is_full() || self.state == TableState::Long => {
+                    if long_rows == LongRows::Refuse {
+                        return Err(ReadError::TooLong(LONG_ROW_ADVICE));
+                    }
+                    self.state = TableState::Long;
+                    let examined = self.scanner.discard();
+                    self.buffer.consume(examined);
+                    self.buffer.fill()?;
+                }
+                Ok(None) if !wait => return Ok(ReadRow::Pending),
+                Ok(None) => self.buffer.fill()?,
+                Err(error) => {
+                    let detail = format!("{error}{}", columns::quote_advice(error));
+                    return Err(ReadError::Malformed { line: self.next_line, detail });
+                }
+            }
+        }
+    }
+
+    fn problem(&self) -> Option<(u64, String)> {
+        let cells = self.scanner.cells().len();
+        if self.state == TableState::AfterLong {
+            Some((self.line, "the row is too long".to_owned()))
+        } else if !self.is_empty_line() && cells != self.table.width {
+            Some((self.line, format!("the row has {cells} cells, and the first line {}", self.table.width)))
+        } else {
+            None
+        }
     }
 
     fn add_to(&mut self, chunk: &mut Chunk) {
-        if self.row.len() != self.dialect.width {
-            // The cells may be in the wrong columns, so copying any of them could copy a value.
-            let detail = "the row has another number of cells than the first line; all cells are left empty";
-            chunk.fail(None, self.plan.operation.invalid_code(), detail);
-            chunk.ends.extend(std::iter::repeat_n(chunk.text.len(), self.dialect.width));
-            return;
-        }
-        for (cell, column) in self.row.iter().zip(&self.columns) {
-            match column {
-                None => chunk.text.extend_from_slice(cell),
-                Some(_) if cell.is_empty() => {}
-                Some(column) => match std::str::from_utf8(cell) {
-                    // A cell that fails stays empty.
-                    Ok(value) => {
-                        chunk.add_value(&self.plan, *column, chunk.ends.len(), value);
-                    }
-                    Err(_) => chunk.fail(Some(*column), self.plan.operation.invalid_code(), "not UTF-8 text"),
-                },
+        match self.problem() {
+            Some((_, detail)) => {
+                // The cells may be in the wrong columns, so copying any of them could copy a value.
+                chunk.fail_row(self.plan.operation.invalid_code(), detail);
+                chunk.text.extend_from_slice(&self.buffer.bytes()[self.end.content..self.end.total]);
             }
-            chunk.ends.push(chunk.text.len());
+            None => self.add_cells(chunk),
         }
+        chunk.end_row(Some(self.line), self.end.total - self.end.content);
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.agreeing >= self.confirmed_by
+    }
+
+    fn finish(&self) -> Result<(), CommandError> {
+        Ok(())
     }
 
     fn bytes_read(&self) -> u64 {
-        self.reader.position().byte()
-    }
-
-    fn has_buffered_rows(&self) -> bool {
-        // After a carriage return, the reader leaves the line feed to the next row.
-        self.waiting || self.reader.get_ref().lines_end() > self.bytes_read() + 1
+        self.buffer.consumed() + self.end.total as u64
     }
 }
 
-/// Returns, for each cell of the header, the index of its column in the plan.
-fn by_name(plan: &BulkPlan, header: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
-    for column in &plan.columns {
-        if !header.iter().any(|cell| cell == column.name.as_bytes()) {
-            return Err(CommandError::Other(missing(&column.name, header)));
-        }
-    }
-    let of = |cell: &[u8]| plan.columns.iter().position(|column| column.name.as_bytes() == cell);
-    Ok(header.iter().map(of).collect())
-}
-
-/// Returns the message for a missing column. It does not contain the header, which could be a row.
-fn missing(name: &str, header: &ByteRecord) -> String {
-    let alike = |cell: &&[u8]| cell.trim_ascii().eq_ignore_ascii_case(name.trim().as_bytes());
-    let named_alike = header.iter().find(alike).and_then(|cell| std::str::from_utf8(cell).ok());
-    let advice = match (named_alike, name.rsplit_once('=')) {
-        (Some(alike), _) => format!("did you mean {alike:?}?"),
-        (None, Some((before, _))) if header.iter().any(|cell| cell == before.as_bytes()) => {
-            format!("the kind is in the token: use --column {before}")
-        }
-        _ => "for a table without a header use --no-header and column numbers".to_owned(),
-    };
-    format!("the header ({} cells) has no column {name:?}; {advice}", header.len())
-}
-
-/// Returns, for each cell of the first row, the index of the column of the plan with its number.
-fn by_number(plan: &BulkPlan, first: &ByteRecord) -> Result<Vec<Option<usize>>, CommandError> {
-    let mut columns = vec![None; first.len()];
-    for (index, column) in plan.columns.iter().enumerate() {
-        let number = column.name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-        let number = number.ok_or_else(|| {
-            CommandError::Usage(format!("{}: with --no-header, columns are numbers from 1", column.name))
-        })?;
-        match columns.get_mut(number) {
-            Some(place @ None) => *place = Some(index),
-            Some(Some(_)) => return Err(CommandError::Usage(format!("{}: given twice", column.name))),
-            None if first.is_empty() => {}
-            None => {
-                let message = format!("there is no column {}: the first row has {} cells", column.name, first.len());
-                return Err(CommandError::Other(message));
-            }
-        }
-    }
-    Ok(columns)
+/// Returns whether a text is a token, or contains what was one: such a text must not be copied as if it never was one.
+pub(super) fn was_token(text: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 2] = [b"MSKV1.", b"MSK1."];
+    SCHEMES.iter().any(|scheme| {
+        text.starts_with(scheme) || text.windows(scheme.len()).any(|part| part.eq_ignore_ascii_case(scheme))
+    })
 }

@@ -1,10 +1,9 @@
 //! `masker vault export`, `import` and `inspect`.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use data_encoding::HEXLOWER;
@@ -21,6 +20,7 @@ use crate::{
 };
 use masker_api::ImportReport;
 use masker_core::export::{ExportError, ExportHeader, PREFIX_BYTES};
+use masker_files::PendingFile;
 
 /// The path that means standard input or standard output.
 const STANDARD: &str = "-";
@@ -120,7 +120,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
         let message = "--output: an export is binary and cannot be written to a terminal: use a file, or redirect standard output";
         return Err(CommandError::Usage(message.to_owned()));
     }
-    let mut target = if to_standard_output { None } else { Some(ExportTarget::open(&args.output, args.force)?) };
+    let mut target = if to_standard_output { None } else { Some(create(&args.output, args.force)?) };
     let mut download = ctx.download("/api/v1/vault/export").await?;
     let progress = Progress::bytes(None, "exported", &ctx.output);
     let invalid = |error: ExportError| CommandError::Other(format!("the daemon sent no valid export: {error}"));
@@ -130,7 +130,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     let mut bytes = 0;
     while let Some(piece) = download.next().await? {
         match &mut target {
-            Some(target) => target.write(&piece)?,
+            Some(target) => target.write_all(&piece).map_err(|error| write_error(target.temporary(), &error))?,
             None => ctx.output.bytes(&piece)?,
         }
         bytes += piece.len() as u64;
@@ -143,7 +143,10 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     progress.finish();
     let description = description.ok_or(CUT_SHORT).map_err(invalid)?;
     if let Some(target) = target {
-        target.persist(args.force)?;
+        target.persist(args.force).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&args.output),
+            _ => write_error(&args.output, &error),
+        })?;
     }
     let output = &mut ctx.output;
     let file = args.output.to_string_lossy();
@@ -160,63 +163,16 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     Ok(Exit::Done)
 }
 
-/// The file of an export. Its name ends in `.partial` until it is complete and on disk.
-struct ExportTarget {
-    file: File,
-    partial: PathBuf,
-    path: PathBuf,
-    persisted: bool,
+/// Creates the file of an export. Its name ends in `.partial` until it is complete and on disk.
+fn create(path: &Path, force: bool) -> Result<PendingFile, CommandError> {
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(exists(path));
+    }
+    PendingFile::create(path).map_err(|error| write_error(path, &error))
 }
 
-impl ExportTarget {
-    fn open(path: &Path, force: bool) -> Result<Self, CommandError> {
-        refuse_existing(path, force)?;
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        // A file of a killed export can have another mode.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write_error(&partial, &error)),
-            _ => {}
-        }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-        let file = file.map_err(|error| write_error(&partial, &error))?;
-        Ok(ExportTarget { file, partial, path: path.to_owned(), persisted: false })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
-        self.file.write_all(bytes).map_err(|error| write_error(&self.partial, &error))
-    }
-
-    /// Makes the file durable and gives it its final name.
-    fn persist(mut self, force: bool) -> Result<(), CommandError> {
-        self.file.sync_all().map_err(|error| write_error(&self.partial, &error))?;
-        refuse_existing(&self.path, force)?;
-        fs::rename(&self.partial, &self.path).map_err(|error| write_error(&self.path, &error))?;
-        self.persisted = true;
-        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| write_error(directory, &error))
-    }
-}
-
-impl Drop for ExportTarget {
-    fn drop(&mut self) {
-        if !self.persisted {
-            // An incomplete export is useless. If it cannot be removed, that does no harm.
-            let _ = fs::remove_file(&self.partial);
-        }
-    }
-}
-
-fn refuse_existing(path: &Path, force: bool) -> Result<(), CommandError> {
-    match path.symlink_metadata() {
-        Ok(_) if !force => {
-            let message = format!("{} exists already: use another name or --force", path.display());
-            Err(CommandError::Other(message))
-        }
-        _ => Ok(()),
-    }
+fn exists(path: &Path) -> CommandError {
+    CommandError::Other(format!("{} exists already: use another name or --force", path.display()))
 }
 
 fn write_error(path: &Path, error: &io::Error) -> CommandError {
@@ -288,7 +244,8 @@ fn show_import(report: &ImportReport, output: &mut Output) -> Result<(), Command
         ("of these, erased before and restored", report.restored.to_string()),
         ("already present", report.present.to_string()),
         ("conflicts: the vault's record is kept", report.conflicts.to_string()),
-        ("values that also have another token here", report.alias_conflicts.to_string()),
+        ("values that also have another token here", report.index_conflicts.to_string()),
+        ("left out: no room for another token", report.rows_failed.to_string()),
         ("skipped: erased", report.erased_skipped.to_string()),
         ("skipped: damaged in the exported vault", report.damaged.to_string()),
         ("tombstones in the export", report.tombstones.to_string()),

@@ -30,7 +30,7 @@ pub(super) async fn stats(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandE
     }
     let mut rows = vec![
         vec!["records".to_owned(), stats.records.to_string()],
-        vec!["aliases".to_owned(), stats.aliases.to_string()],
+        vec!["index rows".to_owned(), stats.index_rows.to_string()],
         vec!["bytes on disk".to_owned(), stats.bytes_on_disk.to_string()],
     ];
     for (name, time) in [("oldest", stats.oldest), ("newest", stats.newest)] {
@@ -113,8 +113,8 @@ pub(super) async fn check(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandE
         ("records opened", report.opened.to_string()),
         ("records whose key is not loaded", report.key_not_loaded.to_string()),
         ("records damaged", report.damaged_records.to_string()),
-        ("aliases read", report.aliases.to_string()),
-        ("aliases damaged", report.damaged_aliases.to_string()),
+        ("index rows read", report.index_rows.to_string()),
+        ("index rows damaged", report.damaged_index_rows.to_string()),
         ("tombstones read", report.tombstones.to_string()),
         ("counts agree", yes_or_no(report.counts_agree)),
     ];

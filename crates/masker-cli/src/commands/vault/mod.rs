@@ -11,6 +11,7 @@ use crate::{
     args::VaultCommand,
     context::{CommandContext, CommandError},
     exit::Exit,
+    lines::LineEnd,
 };
 
 /// Runs a command of the group.
@@ -20,7 +21,7 @@ pub(super) async fn run(command: VaultCommand, ctx: &mut CommandContext<'_>) -> 
         VaultCommand::Check => maintenance::check(ctx).await,
         VaultCommand::Compact => maintenance::compact(ctx).await,
         VaultCommand::Migrate { to } => maintenance::migrate(to, ctx),
-        VaultCommand::Forget(args) => values::run(ValueOperation::Forget(&args), ctx).await,
+        VaultCommand::Forget(args) => values::run(ValueOperation::Forget(&args), LineEnd::Break, ctx).await,
         VaultCommand::Purge(args) => purge::run(&args, ctx).await,
         VaultCommand::Export(args) => backup::export(&args, ctx).await,
         VaultCommand::Import(args) => backup::import(&args, ctx).await,

@@ -1,0 +1,124 @@
+//! Finds the columns of a plan in the first row of a table.
+
+use super::{
+    encoding::CellEncoding,
+    plan::{BulkPlan, TableFormat},
+};
+use crate::context::CommandError;
+use masker_csv::{Dialect, RowError, RowScanner};
+use masker_types::quote::nearest;
+
+/// Delimiters that are suggested, with their spelling on a command line.
+const DELIMITERS: [(u8, &str); 4] = [(b',', "','"), (b';', "';'"), (b'\t', "'\\t'"), (b'|', "'|'")];
+
+/// Returns, for each cell of the first row, the index of its column in the plan. `row` has no line end.
+///
+/// # Errors
+/// The row does not have the columns. The message says how to name them, or suggests the delimiter with which it has.
+pub(super) fn find(
+    plan: &BulkPlan,
+    format: &TableFormat,
+    row: &[u8],
+    cells: &[String],
+) -> Result<Vec<Option<usize>>, CommandError> {
+    let found = if format.header { by_name(plan, cells) } else { by_number(plan, cells) };
+    found.map_err(|error| match error {
+        CommandError::Other(message) => CommandError::Other(match suggested_delimiter(plan, format, row) {
+            Some(delimiter) => format!("{message}; {delimiter}"),
+            None => message,
+        }),
+        error => error,
+    })
+}
+
+/// Returns the error of a first row that is malformed, where `rest` begins with it.
+pub(super) fn malformed(plan: &BulkPlan, format: &TableFormat, rest: &[u8], error: RowError) -> CommandError {
+    let line = rest.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let advice = match suggested_delimiter(plan, format, line) {
+        Some(delimiter) => format!("; {delimiter}"),
+        None => quote_advice(error).to_owned(),
+    };
+    CommandError::Row(format!("the first row (line 1): {error}{advice}"))
+}
+
+/// Returns what to do about a row that is malformed.
+pub(super) fn quote_advice(error: RowError) -> &'static str {
+    match error {
+        RowError::QuoteInCell => ": correct it, or use --lenient-quotes, or --no-quotes if quotes have no meaning",
+        RowError::TextAfterQuote => {
+            ": correct it, or use --escape '\\' for files of MySQL, or --no-quotes if quotes have no meaning"
+        }
+        RowError::OpenQuote => ": the file is cut short or damaged; use --no-quotes if quotes have no meaning",
+        _ => ": the file is cut short or damaged",
+    }
+}
+
+/// Returns the cells of a row as text. Bytes that are not text are replaced.
+pub(super) fn texts(dialect: Dialect, encoding: CellEncoding, row: &[u8], scanner: &RowScanner) -> Vec<String> {
+    let mut scratch = Vec::new();
+    let text = |bytes: &[u8]| encoding.decode(bytes).map_or_else(|| "\u{fffd}".to_owned(), |text| text.into_owned());
+    scanner.cells().iter().map(|cell| text(dialect.decode(row, cell, &mut scratch))).collect()
+}
+
+/// Suggests another delimiter with which the first row has all columns.
+fn suggested_delimiter(plan: &BulkPlan, format: &TableFormat, row: &[u8]) -> Option<String> {
+    let encoding = format.encoding.cells();
+    DELIMITERS.iter().filter(|(delimiter, _)| *delimiter != format.dialect.delimiter).find_map(
+        |(delimiter, spelled)| {
+            let dialect = Dialect { delimiter: *delimiter, ..format.dialect };
+            let mut scanner = RowScanner::new(dialect);
+            scanner.scan(row, true).ok()?;
+            let cells = texts(dialect, encoding, row, &scanner);
+            let found = if format.header { by_name(plan, &cells) } else { by_number(plan, &cells) };
+            (cells.len() > 1 && found.is_ok())
+                .then(|| format!("the cells are probably separated otherwise: use --delimiter {spelled}"))
+        },
+    )
+}
+
+fn by_name(plan: &BulkPlan, header: &[String]) -> Result<Vec<Option<usize>>, CommandError> {
+    for column in &plan.columns {
+        if !header.contains(&column.name) {
+            return Err(CommandError::Other(missing(&column.name, header)));
+        }
+    }
+    let of = |cell: &String| plan.columns.iter().position(|column| column.name == *cell);
+    Ok(header.iter().map(of).collect())
+}
+
+/// Returns the message for a missing column. Of the header, which could be a row, it contains only a similar name.
+fn missing(name: &str, header: &[String]) -> String {
+    let alike = |cell: &&String| cell.trim().eq_ignore_ascii_case(name.trim());
+    let names: Vec<&str> = header.iter().map(String::as_str).collect();
+    let named_alike = header.iter().find(alike).map(String::as_str).or_else(|| nearest(name, &names));
+    let advice = match (named_alike, name.rsplit_once('=')) {
+        (_, Some((before, _))) if header.iter().any(|cell| cell == before) => {
+            format!("the kind is in the token: use --column {before}")
+        }
+        (Some(alike), _) => format!("did you mean {alike:?}?"),
+        _ => "for a table without a header use --no-header and column numbers".to_owned(),
+    };
+    format!("the header ({} cells) has no column {name:?}; {advice}", header.len())
+}
+
+/// Returns, for each cell of the first row, the index of the column of the plan with its number.
+fn by_number(plan: &BulkPlan, first: &[String]) -> Result<Vec<Option<usize>>, CommandError> {
+    let mut columns = vec![None; first.len()];
+    for (index, column) in plan.columns.iter().enumerate() {
+        let number = column.name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let number = number.ok_or_else(|| {
+            CommandError::Usage(format!("{}: with --no-header, columns are numbers from 1", column.name))
+        })?;
+        match columns.get_mut(number) {
+            Some(place @ None) => *place = Some(index),
+            Some(Some(_)) => return Err(CommandError::Usage(format!("{}: given twice", column.name))),
+            // An empty input has no columns, and no values either.
+            None if first.is_empty() => {}
+            None => {
+                let message = format!("there is no column {}: the first row has {} cells", column.name, first.len());
+                return Err(CommandError::Other(message));
+            }
+        }
+    }
+    Ok(columns)
+}

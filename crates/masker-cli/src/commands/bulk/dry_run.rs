@@ -1,0 +1,42 @@
+//! `--dry-run`: what a run would swap, and which rows would fail before anything is sent.
+
+use std::{io, sync::Arc};
+
+use super::{failures::FailureLog, fill, plan::BulkPlan, reader::ChunkReader};
+use crate::{context::CommandError, exit::Exit, output::Output};
+
+/// Reads standard input to its end, and reports the number of values of each column or field. Asks no daemon.
+pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, CommandError> {
+    let mut source = ChunkReader::open(Arc::clone(plan), io::stdin())?;
+    source.skip()?;
+    let mut failures = FailureLog::open(plan)?;
+    let (mut rows, mut passed, mut values) = (0, 0, vec![0_u64; plan.columns.len()]);
+    let outcome = loop {
+        let chunk = match source.next_chunk() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        for gap in chunk.gaps.iter().filter(|gap| gap.sent) {
+            values[gap.column] += 1;
+        }
+        let checked = fill::without_results(chunk, plan);
+        rows += checked.rows;
+        passed += checked.passed;
+        failures.record(&checked.failures, plan)?;
+        if let Some(failure) = checked.failures.first().filter(|_| checked.is_last) {
+            break Err(CommandError::Row(failure.stopped()));
+        }
+    };
+    failures.report(plan, output);
+    outcome?;
+    let mut table = vec![vec!["rows".to_owned(), rows.to_string()]];
+    for (column, values) in values.iter().enumerate() {
+        table.push(vec![format!("values of {}", plan.name(column)), values.to_string()]);
+    }
+    if passed > 0 {
+        table.push(vec!["values that never were tokens".to_owned(), passed.to_string()]);
+    }
+    output.table(&["DRY RUN", ""], table)?;
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::Failure })
+}

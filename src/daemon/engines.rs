@@ -17,7 +17,7 @@ pub const ENGINES: &[&dyn EngineDriver] = &[
 ///
 /// # Errors
 ///
-/// This build does not include the engine.
+/// This build does not include the engine, or none is configured and the directory has databases of several.
 pub fn driver(configured: Option<EngineKind>, data_dir: &Path) -> Result<&'static dyn EngineDriver, StoreOpenError> {
     select(ENGINES, configured, data_dir)
 }
@@ -27,7 +27,10 @@ fn select(
     configured: Option<EngineKind>,
     data_dir: &Path,
 ) -> Result<&'static dyn EngineDriver, StoreOpenError> {
-    let kind = configured.or_else(|| engine_of(data_dir)).unwrap_or_default();
+    let kind = match configured {
+        Some(kind) => kind,
+        None => engine_of(data_dir)?.unwrap_or_default(),
+    };
     find_driver(engines, kind, data_dir)
 }
 
@@ -56,5 +59,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("sled")).unwrap();
         let found = driver(None, folder.path());
         assert_eq!(found.is_ok_and(|driver| driver.kind() == EngineKind::Sled), cfg!(feature = "sled"));
+        // Of two, only an operator knows which one is the vault's.
+        std::fs::create_dir(folder.path().join("fjall")).unwrap();
+        let refused = driver(None, folder.path()).unwrap_err();
+        assert!(refused.to_string().contains("\"fjall\" and \"sled\""), "{refused}");
+        assert_eq!(driver(Some(EngineKind::Fjall), folder.path()).unwrap().kind(), EngineKind::Fjall);
     }
 }

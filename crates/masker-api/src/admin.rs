@@ -123,8 +123,8 @@ pub struct KeyStatus {
     pub grace_days_left: Option<i64>,
     /// Vault records sealed under it.
     pub vault_records: u64,
-    /// Aliases under it, which find records that were minted under another key.
-    pub vault_aliases: u64,
+    /// Index rows under it, which lead from values and forms to tokens.
+    pub vault_index_rows: u64,
     /// The time when it last opened a record or token, to the minute.
     pub last_used: Option<String>,
     /// The time when it last opened a reversible token, to the minute.
@@ -135,7 +135,7 @@ pub struct KeyStatus {
     pub proven_at: Option<String>,
     /// Open sessions with tokens that need it. Only for an old key that is loaded, and absent after a reload.
     pub open_sessions: Option<u64>,
-    /// Whether it can be removed: it is old, and a full pass has proven that no record and no alias needs it.
+    /// Whether it can be removed: it is old, and a full pass has proven that no record and no index row needs it.
     pub removable: bool,
     /// The reason why it can or cannot be removed.
     pub reason: String,
@@ -146,8 +146,8 @@ pub struct KeyStatus {
 pub struct VaultStats {
     /// The number of records.
     pub records: u64,
-    /// The number of aliases.
-    pub aliases: u64,
+    /// The number of index rows, which lead from values and forms to tokens.
+    pub index_rows: u64,
     /// The size of the store on disk, in bytes.
     pub bytes_on_disk: u64,
     /// The time when the oldest record was minted (RFC 3339); absent if the vault is empty.
@@ -171,7 +171,7 @@ pub struct KidRecords {
     pub records: u64,
 }
 
-/// `POST /api/v1/vault/check`, which reads every row, opens every record and verifies every alias.
+/// `POST /api/v1/vault/check`, which reads every row, opens every record and verifies every index row.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct CheckReport {
     /// Whether no problem was found.
@@ -184,10 +184,10 @@ pub struct CheckReport {
     pub key_not_loaded: u64,
     /// Records that cannot be decoded, or do not open under their own key.
     pub damaged_records: u64,
-    /// Aliases read.
-    pub aliases: u64,
-    /// Aliases that do not verify, have no record, or are missing.
-    pub damaged_aliases: u64,
+    /// Index rows read.
+    pub index_rows: u64,
+    /// Index rows that do not verify, belong to no record, or do not list a record that names them.
+    pub damaged_index_rows: u64,
     /// Tombstones of erased records.
     pub tombstones: u64,
     /// Whether the counts that the vault maintains are right.
@@ -250,9 +250,12 @@ pub struct EntityDescription {
     /// Whether equal values get equal tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
-    /// The normalizer, which decides which spellings are the same value.
+    /// The normalizer, which decides which spellings match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<String>,
+    /// The check that values must pass, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<String>,
     /// `optional` or `required`.
     pub context: String,
 }

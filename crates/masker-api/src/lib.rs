@@ -35,8 +35,8 @@ pub use sessions::{SessionInfo, SessionKind, SessionList, SessionOpen, SessionOp
 pub use strict_object::StrictObject;
 pub use text::Text;
 pub use values::{
-    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult, TokenItem,
-    TokenizeItem, TokenizeRequest, TokenizeResult,
+    BatchResponse, ForgetRequest, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult,
+    RewrapResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 
 /// The header with the id of the session of a request.

@@ -21,7 +21,9 @@ pub struct ImportReport {
     /// Records that exist with another value or cannot be compared. Those of the vault are kept.
     pub conflicts: u64,
     /// Written records whose value also has another token in this vault.
-    pub alias_conflicts: u64,
+    pub index_conflicts: u64,
+    /// Records left out because an index row has no room for another token of the value.
+    pub rows_failed: u64,
     /// Records skipped because they were erased here.
     pub erased_skipped: u64,
     /// Records skipped because they do not open under their own key: the exported vault was damaged.

@@ -48,7 +48,7 @@ pub struct TokenizeItem<'a> {
     pub context: Option<Text<'a>>,
 }
 
-/// The request of `rehydrate`, `rewrap` and `forget`.
+/// The request of `rehydrate` and `rewrap`.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RehydrateRequest<'a> {
@@ -59,6 +59,26 @@ pub struct RehydrateRequest<'a> {
     /// The tokens: at most 10,000, each a string or an object with its own context.
     #[serde(borrow)]
     pub tokens: Vec<TokenItem<'a>>,
+}
+
+/// The request of `forget`: either tokens, or values whose tokens are erased in every spelling.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest<'a> {
+    /// With `items`, the policy that tokenized them; the configured default if absent.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub policy: Option<Text<'a>>,
+    /// The context of every token or item without its own: 0 to 256 bytes.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub context: Option<Text<'a>>,
+    /// The tokens: at most 10,000, each a string or an object with its own context.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<TokenItem<'a>>>,
+    /// The values: at most 10,000.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<TokenizeItem<'a>>>,
 }
 
 /// A token: a string, or `{"token": …, "context": …}`.
@@ -232,8 +252,14 @@ pub enum RehydrateResult<'a> {
 pub enum LookupResult {
     /// The tokens: none if the vault does not contain the value.
     Tokens {
-        /// The tokens, beginning with the one that `tokenize` would return.
+        /// The tokens: those of the value itself first, beginning with the one that `tokenize` would return, then those of
+        /// other spellings. At most 1,000.
         tokens: Vec<String>,
+        /// Whether the first token is one of the value itself, byte for byte.
+        exact: bool,
+        /// `true` if there are more tokens; absent otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        more: Option<bool>,
     },
     /// The item failed.
     Error {
@@ -260,14 +286,17 @@ pub enum RewrapResult {
     },
 }
 
-/// The result of forgetting one token.
+/// The result of forgetting one token or one value.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ForgetResult {
-    /// The token was processed.
+    /// The token or the value was processed.
     Forgotten {
         /// Whether a record was erased; false for reversible tokens.
         forgotten: bool,
+        /// For a value, how many of its tokens were erased; absent for a token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
     },
     /// The item failed.
     Error {

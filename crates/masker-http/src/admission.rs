@@ -1,7 +1,7 @@
 //! Admission: what is decided about a request on its head alone, in this order. Who makes it, whether they may, and
 //! whether their limits allow another request. Only then is its body read.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::{
     HeaderMap,
@@ -20,9 +20,9 @@ use super::{
     sessions::SessionReference,
 };
 use masker_access::{
-    AttemptOutcome, AuthError, Caller, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, looks_like_key,
+    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, looks_like_key,
 };
-use masker_api::TokenizeRequest;
+use masker_api::TokenizeItem;
 use masker_types::error_code::Code;
 
 impl Service {
@@ -34,7 +34,7 @@ impl Service {
         head: &Parts,
         input: &mut Input,
     ) -> Result<&'static Route, Problem> {
-        self.authenticate(ctx, matched.as_ref().ok(), head).await?;
+        self.authenticate(ctx, matched.as_ref().ok(), head)?;
         let RouteMatch { route, parameter } = matched?;
         self.authorize(ctx, route)?;
         match route.cost {
@@ -47,6 +47,8 @@ impl Service {
         input.query = QueryParameters::parse(head.uri.query(), &route.query_names)?;
         let session = if route.accepts_session { SessionReference::of(&head.headers)? } else { None };
         self.bodies.read(route.body, input).await?;
+        // The client decides how long its body takes.
+        self.check_key_not_ended(ctx)?;
         if let Some(session) = session {
             self.enter_session(ctx, session)?;
         }
@@ -57,8 +59,8 @@ impl Service {
     /// error, never ignored.
     ///
     /// # Errors
-    /// A problem, after a while if there were many of them: see [`masker_access::FailedAttempts`].
-    async fn authenticate(
+    /// A problem. If there were many of them, it is to be held back: see [`masker_access::FailedAttempts`].
+    fn authenticate(
         &self,
         ctx: &mut RequestContext,
         matched: Option<&RouteMatch>,
@@ -87,7 +89,7 @@ impl Service {
                 ctx.caller = caller;
                 Ok(())
             }
-            Err((error, prefix)) => Err(Box::pin(self.reject_credential(ctx, error, prefix)).await),
+            Err((error, prefix)) => Err(self.reject_credential(ctx, error, prefix)),
         }
     }
 
@@ -107,12 +109,7 @@ impl Service {
         Ok(())
     }
 
-    async fn reject_credential(
-        &self,
-        ctx: &mut RequestContext,
-        error: AuthError,
-        prefix: Option<KeyPrefix>,
-    ) -> Problem {
+    fn reject_credential(&self, ctx: &mut RequestContext, error: AuthError, prefix: Option<KeyPrefix>) -> Problem {
         let uid = ctx.caller.peer().uid();
         let outcome = self.attempts.record(uid, prefix, self.started.elapsed());
         let blocked = matches!(outcome, AttemptOutcome::Blocked { .. });
@@ -121,16 +118,8 @@ impl Service {
         ctx.incident = Some(if blocked { Incident::Blocked { prefix } } else { Incident::Unidentified { prefix } });
         let problem = match outcome {
             AttemptOutcome::Answered { delay } => {
-                if delay > Duration::ZERO {
-                    tokio::time::sleep(delay).await;
-                }
-                let code = match error {
-                    AuthError::Missing => Code::AuthMissing,
-                    AuthError::Revoked => Code::AuthRevoked,
-                    AuthError::Expired => Code::AuthExpired,
-                    _ => Code::AuthInvalid,
-                };
-                Problem::new(code, error.to_string())
+                ctx.refusal_delay = delay;
+                auth_problem(error)
             }
             AttemptOutcome::Blocked { retry_after_seconds } => {
                 let detail = format!(
@@ -142,6 +131,15 @@ impl Service {
         };
         self.metrics.access.auth_failures.with_label_values(&[problem.code.as_str()]).inc();
         problem
+    }
+
+    /// Checks that the caller's API key was not ended since the request's head was read. To be called after each wait whose
+    /// length others decide, before anything is changed.
+    ///
+    /// # Errors
+    /// `auth.revoked`, or `auth.expired` after a rotation without a grace period.
+    pub(super) fn check_key_not_ended(&self, ctx: &RequestContext) -> Result<(), Problem> {
+        self.access.check_not_ended(&ctx.caller).map_err(auth_problem)
     }
 
     /// Takes a request with this many values or tokens from the caller's limits.
@@ -180,9 +178,13 @@ impl Service {
     ///
     /// # Errors
     /// `quota.exceeded`; then nothing was taken.
-    pub(super) fn charge_values(&self, ctx: &mut RequestContext, request: &TokenizeRequest<'_>) -> Result<(), Problem> {
-        let context = request.context.as_deref().unwrap_or_default();
-        let values = request.items.iter().map(|item| {
+    pub(super) fn charge_values(
+        &self,
+        ctx: &mut RequestContext,
+        context: &str,
+        items: &[TokenizeItem<'_>],
+    ) -> Result<(), Problem> {
+        let values = items.iter().map(|item| {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
@@ -208,12 +210,14 @@ impl Service {
     }
 }
 
-/// Refuses an answer to a caller whose key was revoked while its request ran.
-pub(super) fn check_not_revoked(caller: &Caller) -> Result<(), Problem> {
-    if caller.principal().is_revoked() {
-        return Err(Problem::new(Code::AuthRevoked, AuthError::Revoked.to_string()));
-    }
-    Ok(())
+fn auth_problem(error: AuthError) -> Problem {
+    let code = match error {
+        AuthError::Missing => Code::AuthMissing,
+        AuthError::Revoked => Code::AuthRevoked,
+        AuthError::Expired => Code::AuthExpired,
+        _ => Code::AuthInvalid,
+    };
+    Problem::new(code, error.to_string())
 }
 
 fn limit_problem(exceeded: &LimitExceeded) -> Problem {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use super::{
     Service,
@@ -100,7 +101,7 @@ async fn api_key_create(
     let request: ApiKeyCreate = input.json()?;
     let now_ms = service.now_ms();
     let spec = service.key_spec(ctx, request, now_ms)?;
-    let _guard = service.key_changes.lock().await;
+    let _guard = service.lock_keys(ctx).await?;
     let active = service.access.keys().active_in(&spec.workspace, now_ms);
     if active >= service.api_keys_per_workspace {
         let detail = format!(
@@ -160,7 +161,7 @@ async fn api_key_change(
     input: &Input,
 ) -> Outcome {
     let request: ApiKeyPatch = input.json()?;
-    let _guard = service.key_changes.lock().await;
+    let _guard = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     let now_ms = service.now_ms();
     let change = ApiKeyUpdate {
@@ -188,7 +189,7 @@ async fn api_key_revoke(
     permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
-    let _guard = service.key_changes.lock().await;
+    let _guard = service.lock_keys(ctx).await?;
     let revoked = service.find_key(ctx, &input.parameter)?.revoked(service.now_ms());
     service.store_key(ctx, &permit, revoked, None).await
 }
@@ -218,7 +219,7 @@ async fn api_key_rotate(
         let detail = format!("`grace_seconds` is at most {API_KEY_GRACE_SECONDS_MAX}, which is 30 days");
         return Err(Problem::new(Code::RequestInvalid, detail));
     }
-    let _guard = service.key_changes.lock().await;
+    let _guard = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     // The caller learns the secret, and so can do what the key can.
     check_not_exceeding_own(ctx, key.grant(), key.limits(), key.expires_at_ms())?;
@@ -279,6 +280,13 @@ impl Service {
         }
     }
 
+    /// Waits for other changes of API keys, one of which may end the caller's own.
+    async fn lock_keys(&self, ctx: &RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
+        let guard = self.key_changes.lock().await;
+        self.check_key_not_ended(ctx)?;
+        Ok(guard)
+    }
+
     /// Stores a key, and only then puts it in force.
     async fn store_key(
         &self,
@@ -292,6 +300,8 @@ impl Service {
         self.vault.keep_api_key(permit, &key).await?;
         let status = key_status(&key, self.now_ms());
         self.access.keys().put(key);
+        // Nothing else can have ended it: `lock_keys` has checked it.
+        ctx.ended_own_key = self.check_key_not_ended(ctx).is_err();
         match secret {
             Some(secret) => Reply::json(&ApiKeyIssued { key: secret.into_text(), api_key: status }),
             None => Reply::json(&status),

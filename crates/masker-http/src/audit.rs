@@ -23,7 +23,7 @@ use masker_vault::ItemOutcomeKey;
 #[derive(Clone, Copy)]
 pub(super) struct RequestResult {
     pub(super) status: StatusCode,
-    /// The code of the failure.
+    /// The code of the operation's failure.
     pub(super) code: Option<Code>,
     pub(super) took: Duration,
 }
@@ -51,7 +51,7 @@ impl Service {
             (Some(Incident::Unidentified { .. }), _) => AuditOperation::AuthFailed,
             (Some(Incident::Blocked { .. }), _) => AuditOperation::AuthBlocked,
             (Some(Incident::KeyInUrl), _) => AuditOperation::Refused,
-            (None, Some(_)) if ctx.skip_audit && ended.code.is_none() => return Ok(()),
+            (None, Some(_)) if ctx.skip_audit && ended.status.is_success() => return Ok(()),
             (None, Some(operation)) => operation,
             (None, None) if ended.code == Some(Code::PermDenied) => AuditOperation::Denied,
             (None, None) => return Ok(()),

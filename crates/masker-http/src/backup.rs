@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Service,
+    body::body_ended,
     context::{ConnectionInfo, RequestContext},
     input::Input,
     operation::{Outcome, Reply},
@@ -20,7 +21,7 @@ use super::{
     request_id::RequestId,
     route::{Route, route},
 };
-use masker_access::{Permit, VaultAdmin};
+use masker_access::{Access, Caller, Permit, VaultAdmin};
 use masker_api::ImportReport;
 use masker_audit::{AuditError, AuditEvent, AuditLog, AuditOperation, DetailValue};
 use masker_types::{error_code::Code, limits::IMPORT_BYTES_MAX};
@@ -69,6 +70,8 @@ async fn vault_export(
         bytes: 0,
         ended: false,
         audit: service.audit.clone(),
+        access: Arc::clone(&service.access),
+        caller: ctx.caller.clone(),
         runtime: Handle::current(),
         connection: Arc::clone(&ctx.connection),
     };
@@ -83,7 +86,7 @@ async fn vault_export(
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"),
     responses((status = 200, description = "The merge in numbers", body = ImportReport, example = json!({
         "records": 1000, "imported": 980, "resealed": 0, "restored": 0, "present": 20, "conflicts": 0,
-        "alias_conflicts": 0, "erased_skipped": 0, "damaged": 0, "tombstones": 3, "tombstones_added": 3,
+        "index_conflicts": 0, "rows_failed": 0, "erased_skipped": 0, "damaged": 0, "tombstones": 3, "tombstones_added": 3,
         "records_kept": 0
     }))),
 )]
@@ -100,6 +103,7 @@ async fn vault_import(
     let mut upload = Upload { body: input.unread_body(), timeout: service.timeouts.body, received: 0 };
     let file = upload.spool(&service.data_dir).await?;
     let bytes = upload.received;
+    service.check_key_not_ended(ctx)?;
     let outcome = service.vault.import(&permit, file, rules).await?;
     let merged = outcome.merged;
     ctx.number("records", outcome.records);
@@ -121,7 +125,8 @@ async fn vault_import(
         restored: merged.restored,
         present: merged.present,
         conflicts: merged.conflicts,
-        alias_conflicts: merged.alias_conflicts,
+        index_conflicts: merged.index_conflicts,
+        rows_failed: merged.rows_failed,
         erased_skipped: merged.erased_skipped,
         damaged: outcome.damaged,
         tombstones: outcome.tombstones,
@@ -138,6 +143,8 @@ struct ExportStream {
     ended: bool,
     /// `None` once the end is recorded, or without an audit log.
     audit: Option<Arc<AuditLog>>,
+    access: Arc<Access>,
+    caller: Caller,
     /// The daemon's main runtime, which outlives that of the connection.
     runtime: Handle,
     /// Keeps the slot until the end is recorded, so that a stop waits for the record.
@@ -145,8 +152,9 @@ struct ExportStream {
 }
 
 impl ExportStream {
-    /// Returns the next piece. It is made when the connection has room for it.
+    /// Returns the next piece. It is made when the connection has room for it. A key that ends cuts the export short.
     async fn next(mut self) -> io::Result<Option<(Frame<Bytes>, Self)>> {
+        self.access.check_not_ended(&self.caller).map_err(io::Error::other)?;
         match self.exporting.next().await {
             Ok(Some(piece)) => {
                 self.bytes += piece.len() as u64;
@@ -232,7 +240,7 @@ impl Upload<'_> {
         };
         match timeout(self.timeout, body.frame()).await.map_err(|_| late())? {
             None => Ok(None),
-            Some(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
+            Some(Err(_)) => Err(body_ended()),
             Some(Ok(frame)) => {
                 let piece = frame.into_data().unwrap_or_default();
                 self.received += piece.len() as u64;

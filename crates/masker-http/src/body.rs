@@ -3,14 +3,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::{input::Input, problem::Problem, route::BodyKind};
+use super::{input::Input, json_place, problem::Problem, route::BodyKind};
 use masker_api::StrictObject;
 use masker_types::{
     error_code::Code,
@@ -21,7 +21,10 @@ use masker_types::{
 const SHARE_BYTES: usize = 1_024;
 
 /// Time for which the body of a refused request is read after its answer, in milliseconds.
-const DRAIN_MS_MAX: u64 = 1_000;
+pub(super) const DRAIN_MS_MAX: u64 = 1_000;
+
+/// Bytes of such a body that are read. More than a body may have, because one that is too large is refused as well.
+pub(super) const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// The memory that all bodies together may take.
 pub(super) struct BodyBudget {
@@ -46,7 +49,7 @@ impl BodyBudget {
         let length = announced.unwrap_or(BODY_BYTES_MAX);
         let Some(body) = input.unread_body() else { return Ok(()) };
         if kind == BodyKind::Ignored {
-            return self.within_time(discard(body)).await;
+            return self.within_time(discard(body, BODY_BYTES_MAX)).await;
         }
         let share = if length <= BODY_BYTES_UNMETERED { None } else { Some(self.share(length).await?) };
         let collected = self.within_time(Limited::new(body, BODY_BYTES_MAX).collect()).await?;
@@ -58,7 +61,7 @@ impl BodyBudget {
         match timeout(self.timeout, read).await {
             Ok(Ok(read)) => Ok(read),
             Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Problem::unread(Code::RequestInvalid, "the body ended before it was complete")),
+            Ok(Err(_)) => Err(body_ended()),
             Err(_) => Err(Problem::unread(
                 Code::RequestTimeout,
                 format!("the body did not arrive within {} s", self.timeout.as_secs()),
@@ -84,9 +87,13 @@ fn check_announced(input: &Input) -> Result<(), Problem> {
     if is_too_large { Err(too_large()) } else { Ok(()) }
 }
 
-/// Reads a body to its end, at most [`BODY_BYTES_MAX`] of it, and keeps nothing.
-async fn discard(body: &mut Incoming) -> Result<(), BodyError> {
-    let mut body = Limited::new(body, BODY_BYTES_MAX);
+/// Reads a body to its end, at most `bytes_max` of it, and keeps nothing.
+async fn discard<B>(body: B, bytes_max: usize) -> Result<(), BodyError>
+where
+    B: Body + Unpin,
+    B::Error: Into<BodyError>,
+{
+    let mut body = Limited::new(body, bytes_max);
     while let Some(frame) = body.frame().await {
         frame?;
     }
@@ -97,9 +104,18 @@ async fn discard(body: &mut Incoming) -> Result<(), BodyError> {
 ///
 /// Many clients write their whole request before they read anything. Closing the connection under them would lose them
 /// the answer.
-pub(super) async fn drain(mut body: Incoming) {
+pub(super) async fn drain<B>(body: B)
+where
+    B: Body + Unpin,
+    B::Error: Into<BodyError>,
+{
     // Whether it came to its end makes no difference: hyper closes the connection if it did not.
-    let _ = timeout(Duration::from_millis(DRAIN_MS_MAX), discard(&mut body)).await;
+    let _ = timeout(Duration::from_millis(DRAIN_MS_MAX), discard(body, DRAIN_BYTES_MAX)).await;
+}
+
+/// Returns the problem of a body that is incomplete.
+pub(super) fn body_ended() -> Problem {
+    Problem::unread(Code::RequestInvalid, "the body ended before it was complete")
 }
 
 fn too_large() -> Problem {
@@ -107,17 +123,35 @@ fn too_large() -> Problem {
     Problem::unread(Code::RequestTooLarge, format!("a body is at most {mebibytes} MiB; split the request"))
 }
 
-/// Reads JSON. Errors give the position and what was expected, and never quote the text: it may be personal data.
+/// Reads JSON. Errors give the place, the position and what was expected, and never quote the text: it may be personal
+/// data.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map(|StrictObject(request)| request).map_err(|failed| {
         let (line, column) = (failed.line(), failed.column());
         let what = match failed.classify() {
             serde_json::error::Category::Data => expectation(&failed.to_string()),
             _ if bytes.is_empty() => "the body is empty, and should be a JSON object".to_owned(),
-            _ => "the body is not JSON".to_owned(),
+            _ => match compression(bytes) {
+                Some(name) => {
+                    let detail = format!("the body is compressed ({name}); send it uncompressed, as JSON");
+                    return Problem::new(Code::RequestInvalid, detail);
+                }
+                None => "the body is not JSON".to_owned(),
+            },
         };
-        Problem::new(Code::RequestInvalid, format!("{what} (line {line}, column {column})"))
+        let place = json_place::place(bytes, json_place::offset(bytes, line, column));
+        let separator = if place.is_empty() { "" } else { ": " };
+        Problem::new(Code::RequestInvalid, format!("{place}{separator}{what} (line {line}, column {column})"))
     })
+}
+
+/// Returns the compression of a body that begins as compressed data does.
+fn compression(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x1F, 0x8B, ..] => Some("gzip"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => Some("zstd"),
+        _ => None,
+    }
 }
 
 /// The part of serde's message that comes from this program and not from the request.
@@ -137,11 +171,36 @@ fn expectation(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+
     use super::*;
     use masker_api::{RehydrateRequest, TokenizeRequest};
 
     fn refused<'a, T: Deserialize<'a>>(body: &'a str) -> String {
         parse::<T>(body.as_bytes()).err().unwrap().detail
+    }
+
+    #[test]
+    fn drains_more_than_the_largest_body_and_not_for_ever() {
+        const PIECE: usize = 1 << 20;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for (announced, expected) in [(BODY_BYTES_MAX + PIECE, BODY_BYTES_MAX + PIECE), (usize::MAX, DRAIN_BYTES_MAX)] {
+            let read = AtomicUsize::new(0);
+            let pieces = stream::iter((0..announced / PIECE).map(|_| {
+                read.fetch_add(PIECE, Ordering::Relaxed);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; PIECE])))
+            }));
+            runtime.block_on(drain(StreamBody::new(pieces)));
+            let read = read.into_inner();
+            assert!((expected..=expected + PIECE).contains(&read), "{read} bytes");
+        }
     }
 
     #[test]
@@ -178,18 +237,47 @@ mod tests {
         );
         assert_eq!(
             refused::<TokenizeRequest<'_>>(r#"{"items": 7}"#),
-            "wrong type, expected a sequence (line 1, column 11)"
+            "items: wrong type, expected a sequence (line 1, column 11)"
         );
         assert_eq!(
             refused::<TokenizeRequest<'_>>(""),
             "the body is empty, and should be a JSON object (line 1, column 0)"
         );
-        for (body, column) in [("[null, null, []]", 0), (r#"{"items": [["PHONE", "1"]]}"#, 11)] {
+        for (body, place, column) in [("[null, null, []]", "", 0), (r#"{"items": [["PHONE", "1"]]}"#, "items[0]: ", 11)]
+        {
             assert_eq!(
                 refused::<TokenizeRequest<'_>>(body),
-                format!("wrong type, expected an object (line 1, column {column})")
+                format!("{place}wrong type, expected an object (line 1, column {column})")
             );
         }
         assert_eq!(refused::<TokenizeRequest<'_>>("{"), "the body is not JSON (line 1, column 1)");
+    }
+
+    #[test]
+    fn errors_name_the_item() {
+        let item = |value: &str| format!(r#"{{"kind": "PHONE", "value": {value}}}"#);
+        for (value, detail) in [
+            ("42", "items[7777].value: wrong type, expected "),
+            ("null", "items[7777].value: wrong type, expected "),
+            (r#""\ud800""#, "items[7777].value: the body is not JSON "),
+            (r#""a", "value": "b""#, "items[7777].value: duplicate field `value` "),
+            (r#""a", "x": "b""#, "items[7777]: unknown field, expected one of `kind`, "),
+        ] {
+            let items = [vec![item("\"a\""); 7_777], vec![item(value); 2]].concat().join(", ");
+            let found = refused_owned(&format!(r#"{{"items": [{items}]}}"#));
+            assert!(found.starts_with(detail), "{value}: {found}");
+        }
+    }
+
+    #[test]
+    fn recognizes_compressed_bodies() {
+        for (bytes, name) in [(&b"\x1F\x8B\x08\0\0"[..], "(gzip)"), (b"\x28\xB5\x2F\xFD\x04", "(zstd)")] {
+            let problem = parse::<TokenizeRequest<'_>>(bytes).err().unwrap();
+            assert!(problem.detail.contains(name), "{}", problem.detail);
+        }
+    }
+
+    fn refused_owned(body: &str) -> String {
+        parse::<TokenizeRequest<'_>>(body.as_bytes()).err().unwrap().detail
     }
 }

@@ -1,6 +1,10 @@
 //! The context of a request: its caller, the rest of its limits, and the content of its audit event.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -33,6 +37,8 @@ pub(super) struct RequestContext {
     pub(super) details: AuditDetails,
     /// Why its caller is not known.
     pub(super) incident: Option<Incident>,
+    /// How long its refusal is held back.
+    pub(super) refusal_delay: Duration,
     /// Whether the caller's limits were asked.
     pub(super) admitted: bool,
     /// What the tightest of them has left.
@@ -45,6 +51,8 @@ pub(super) struct RequestContext {
     pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
     /// Whether it leaves no event where it succeeds.
     pub(super) skip_audit: bool,
+    /// Whether it ended the API key that it was made with. Its own answer is sent nevertheless.
+    pub(super) ended_own_key: bool,
 }
 
 /// Why a request was refused before its caller was known.
@@ -105,13 +113,23 @@ impl RequestContext {
             policies,
             details: AuditDetails::default(),
             incident: None,
+            refusal_delay: Duration::ZERO,
             admitted: false,
             rate_limit: None,
             budget_warnings: Vec::new(),
             session: None,
             honeytokens: BTreeMap::new(),
             skip_audit: false,
+            ended_own_key: false,
         }
+    }
+
+    /// Returns the context of the same request, as it was before its body was read.
+    pub(super) fn copy_of_head(&self) -> Self {
+        let (connection, policies) = (Arc::clone(&self.connection), Arc::clone(&self.policies));
+        let times = (self.started, self.timestamps);
+        let head = RequestContext::new(connection, self.id, self.caller.clone(), policies, times);
+        RequestContext { route: self.route, admitted: self.admitted, ..head }
     }
 
     /// Returns whether the caller is known.

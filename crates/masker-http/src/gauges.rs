@@ -47,7 +47,7 @@ impl Service {
             let kid = [generation.kid.as_str()];
             let missing_records = missed.entry(generation.kid).or_default();
             if generation.missed() {
-                *missing_records += generation.records + generation.aliases;
+                *missing_records += generation.records;
             }
             if let (Some(Role::Old), Some(since)) = (generation.loaded, generation.old_since) {
                 old_age.with_label_values(&kid).set(now.duration_since(since).as_secs());

@@ -54,7 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
         status = 201,
         description = "The token",
         body = HoneytokenPlanted<'_>,
-        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y", "honeytoken": example_honeytoken()})
+        example = json!({"token": "MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ", "honeytoken": example_honeytoken()})
     )),
 )]
 async fn honeytoken_plant(
@@ -159,9 +159,7 @@ impl From<HoneytokenError> for Problem {
             HoneytokenError::Item(failure) => failure.code(),
             HoneytokenError::Label => Code::RequestInvalid,
             HoneytokenError::NotFound => Code::HoneytokenNotFound,
-            HoneytokenError::NotTokenized(_) | HoneytokenError::InUse | HoneytokenError::TooMany => {
-                Code::HoneytokenRefused
-            }
+            HoneytokenError::NotTokenized(_) | HoneytokenError::TooMany => Code::HoneytokenRefused,
         };
         Problem::new(code, error.to_string())
     }

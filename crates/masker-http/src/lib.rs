@@ -19,6 +19,7 @@ mod gauges;
 mod health;
 mod honeytokens;
 mod input;
+mod json_place;
 mod keys;
 mod maintenance;
 pub mod metrics;

@@ -56,7 +56,7 @@ pub(super) fn routes() -> Vec<Route> {
     get,
     path = "/api/v1/vault/stats",
     responses((status = 200, description = "Counts and sizes", body = VaultStats, example = json!({
-        "records": 1000, "aliases": 20, "bytes_on_disk": 1048576, "oldest": "2026-01-31T12:00:00Z",
+        "records": 1000, "index_rows": 1980, "bytes_on_disk": 1048576, "oldest": "2026-01-31T12:00:00Z",
         "newest": "2026-02-01T08:30:00Z",
         "by_kid": [{"kid": "K_HEALTHCARE", "fingerprint": "00112233aabbccdd", "generation": "active", "records": 1000}]
     }))),
@@ -71,7 +71,7 @@ async fn vault_stats(
     let generations = service.vault.generations().into_iter();
     Reply::json(&VaultStats {
         records: stats.records,
-        aliases: stats.aliases,
+        index_rows: stats.index_rows,
         bytes_on_disk: stats.bytes_on_disk,
         oldest: stats.span.map(|(oldest, _)| oldest.to_string()),
         newest: stats.span.map(|(_, newest)| newest.to_string()),
@@ -86,13 +86,13 @@ async fn vault_stats(
     })
 }
 
-/// Read every row, open every record, verify every alias. Changes nothing.
+/// Read every row, open every record, verify every index row. Changes nothing.
 #[utoipa::path(
     post,
     path = "/api/v1/vault/check",
     responses((status = 200, description = "The findings", body = CheckReport, example = json!({
-        "ok": true, "records": 1000, "opened": 1000, "key_not_loaded": 0, "damaged_records": 0, "aliases": 20,
-        "damaged_aliases": 0, "tombstones": 3, "counts_agree": true, "problems": []
+        "ok": true, "records": 1000, "opened": 1000, "key_not_loaded": 0, "damaged_records": 0, "index_rows": 1980,
+        "damaged_index_rows": 0, "tombstones": 3, "counts_agree": true, "problems": []
     }))),
 )]
 async fn vault_check(
@@ -103,15 +103,15 @@ async fn vault_check(
 ) -> Outcome {
     let outcome = service.vault.check(&permit).await?;
     ctx.number("records", outcome.records);
-    ctx.number("damaged", outcome.damaged_records + outcome.damaged_aliases);
+    ctx.number("damaged", outcome.damaged_records + outcome.damaged_index_rows);
     Reply::json(&CheckReport {
         ok: outcome.ok(),
         records: outcome.records,
         opened: outcome.opened,
         key_not_loaded: outcome.key_not_loaded,
         damaged_records: outcome.damaged_records,
-        aliases: outcome.aliases,
-        damaged_aliases: outcome.damaged_aliases,
+        index_rows: outcome.index_rows,
+        damaged_index_rows: outcome.damaged_index_rows,
         tombstones: outcome.tombstones,
         counts_agree: outcome.counts_agree,
         problems: outcome.problems,

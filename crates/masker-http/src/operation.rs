@@ -24,13 +24,8 @@ use tokio::runtime::Handle;
 use tracing::{debug, error};
 
 use super::{
-    Service,
-    admission::{check_not_revoked, write_rate_limit_headers},
-    audit::RequestResult,
-    context::RequestContext,
-    input::Input,
-    problem::Problem,
-    route_metrics::UNMATCHED,
+    Service, admission::write_rate_limit_headers, audit::RequestResult, context::RequestContext, input::Input,
+    problem::Problem, route_metrics::UNMATCHED,
 };
 use masker_api::REQUEST_ID_HEADER;
 
@@ -104,14 +99,19 @@ pub(super) async fn catch_panics<T>(handling: impl Future<Output = Result<T, Pro
 impl Service {
     /// Records the end of a request in the audit log, and makes its answer.
     pub(super) async fn finish(&self, mut ctx: RequestContext, input: Input, outcome: Outcome) -> Answered {
-        let outcome = if ctx.is_identified() { self.settle(&mut ctx, outcome) } else { outcome };
+        let settled = if ctx.is_identified() { self.settle(&mut ctx) } else { Ok(()) };
         let success = ctx.route.map_or(StatusCode::OK, |route| route.success);
         let mut outcome = outcome.map(|reply| reply.response(success));
-        let result = RequestResult {
-            status: outcome.as_ref().map_or_else(Problem::status, Response::status),
-            code: outcome.as_ref().err().map(|problem| problem.code),
-            took: ctx.started.elapsed(),
-        };
+        // The event has what the operation did, even if its answer is withheld.
+        let code = outcome.as_ref().err().map(|problem| problem.code);
+        if let Err(withheld) = settled {
+            if code != Some(withheld.code) {
+                ctx.fact("withheld", withheld.code.as_str());
+            }
+            outcome = Err(withheld);
+        }
+        let status = outcome.as_ref().map_or_else(Problem::status, Response::status);
+        let result = RequestResult { status, code, took: ctx.started.elapsed() };
         if let Err(audit_failure) = self.record(&ctx, result).await {
             outcome = Err(audit_failure);
         }
@@ -148,14 +148,16 @@ impl Service {
         Answered { response, unread }
     }
 
-    /// Charges a request that was not charged yet, and withholds the answer from a key that was revoked meanwhile.
-    fn settle(&self, ctx: &mut RequestContext, outcome: Outcome) -> Outcome {
+    /// Charges a request that was not charged yet.
+    ///
+    /// # Errors
+    /// The answer to be sent instead, if the caller's API key ended meanwhile and not by this request.
+    fn settle(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
         if !ctx.admitted {
             // A request that could not be understood counts as well.
             drop(self.charge_request(ctx, 0));
         }
-        check_not_revoked(&ctx.caller)?;
-        outcome
+        if ctx.ended_own_key { Ok(()) } else { self.check_key_not_ended(ctx) }
     }
 }
 

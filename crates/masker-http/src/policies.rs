@@ -150,6 +150,7 @@ fn description(rule: &EntityRule) -> EntityDescription {
         cipher: None,
         deterministic: None,
         normalize: None,
+        validate: None,
         context: if rule.context_required { "required" } else { "optional" }.to_owned(),
     };
     match &rule.action {
@@ -158,6 +159,7 @@ fn description(rule: &EntityRule) -> EntityDescription {
         Action::Tokenize(rule) => {
             description.kid = Some(rule.kid.to_string());
             description.tokenization = Some(rule.scheme.name().to_owned());
+            description.validate = rule.validation.map(|validation| validation.name().to_owned());
             match rule.scheme {
                 Scheme::VaultDeterministic => {
                     description.normalize = Some(rule.normalizer.name().to_owned());

@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use hyper::StatusCode;
@@ -16,10 +17,17 @@ use nix::sys::socket::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
+    time::{Sleep, sleep},
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Service, problem::Problem, route_metrics::UNMATCHED, shutdown::ConnectionProgress};
+use super::{
+    Service,
+    body::{DRAIN_BYTES_MAX, DRAIN_MS_MAX},
+    problem::Problem,
+    route_metrics::UNMATCHED,
+    shutdown::ConnectionProgress,
+};
 use masker_types::{
     error_code::Code,
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
@@ -32,6 +40,32 @@ pub(super) struct RefusalStream {
     progress: Arc<ConnectionProgress>,
     is_shut: bool,
     refusal: Option<PendingRefusal>,
+    /// What the client sent behind a head that was refused.
+    rest: Option<RefusedRest>,
+}
+
+/// The rest of a refused request, which is read and dropped: see [`super::body::drain`].
+struct RefusedRest {
+    read: usize,
+    /// `None` until the answer was sent.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl RefusedRest {
+    /// Reads until the client has nothing more to send, within a bound of time and size.
+    fn poll_drain(&mut self, stream: &mut Pin<Box<TimeoutStream<UnixStream>>>, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(Duration::from_millis(DRAIN_MS_MAX))));
+        let mut bytes = [0; 16 * 1_024];
+        while self.read < DRAIN_BYTES_MAX && deadline.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(stream.as_mut().poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.read += buffer.filled().len(),
+                // The client has sent everything, or is gone.
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 /// An answer that is sent instead of hyper's.
@@ -49,7 +83,7 @@ impl RefusalStream {
         service: Arc<Service>,
         progress: Arc<ConnectionProgress>,
     ) -> Self {
-        RefusalStream { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None }
+        RefusalStream { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None, rest: None }
     }
 
     /// Sends the rest of a refusal, then reports hyper's own answer as sent.
@@ -76,6 +110,7 @@ impl AsyncWrite for RefusalStream {
         {
             let (bytes, replaced) = (self.service.replace_response(status, date), bytes.len());
             self.refusal = Some(PendingRefusal { bytes, sent: 0, replaced });
+            self.rest = Some(RefusedRest { read: 0, deadline: None });
         }
         if self.refusal.is_some() {
             return self.poll_refusal(cx);
@@ -104,7 +139,12 @@ impl AsyncWrite for RefusalStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(cx)
+        ready!(self.stream.as_mut().poll_shutdown(cx))?;
+        let RefusalStream { stream, rest, .. } = &mut *self;
+        match rest {
+            Some(rest) => rest.poll_drain(stream, cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 

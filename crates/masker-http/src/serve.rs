@@ -31,7 +31,7 @@ use tracing::{debug, error, trace, warn};
 use super::{
     Service,
     audit::CallerCache,
-    body::drain,
+    body::{body_ended, drain},
     context::{ConnectionInfo, RequestContext},
     input::Input,
     operation::{AnswerBody, Answered, RunToEnd, catch_panics},
@@ -159,7 +159,7 @@ async fn connection(
         let (service, info) = (Arc::clone(&service), Arc::clone(&info));
         let (main, progress, stopping) = (&main, &progress, &stopping);
         async move {
-            progress.begin();
+            let number = progress.begin();
             let mut answered = service.respond(&info, main, request).await?;
             // The channel has news once, when the daemon stops.
             if stopping.has_changed().unwrap_or(true) {
@@ -172,7 +172,7 @@ async fn connection(
                     let progress = Arc::clone(progress);
                     tokio::spawn(async move {
                         drain(body).await;
-                        progress.finish_drain();
+                        progress.finish_drain(number);
                     });
                 }
             }
@@ -264,16 +264,24 @@ impl Service {
         ctx.route = matched.as_ref().ok().map(|matched| matched.route);
         let mut input = Input::new(body);
         let announced_bytes = input.announced_bytes();
-        let mut answered = match catch_panics(self.admit(&mut ctx, matched, &head, &mut input)).await {
+        let mut admission = Admission { service: self, main, ctx: &mut ctx, is_over: false };
+        let admitted = catch_panics(self.admit(admission.ctx, matched, &head, &mut input)).await;
+        admission.is_over = true;
+        drop(admission);
+        let mut answered = match admitted {
             Ok(route) if route.runs_in_place(announced_bytes) => {
                 RunToEnd::new((route.run)(Arc::clone(self), ctx, input), main).await
             }
             // A task runs on where its handle is dropped.
             Ok(route) => main.spawn((route.run)(Arc::clone(self), ctx, input)).await?,
             Err(refusal) => {
-                let service = Arc::clone(self);
+                let (service, delay) = (Arc::clone(self), ctx.refusal_delay);
                 let recording = Box::pin(async move { service.finish(ctx, input, Err(refusal)).await });
-                RunToEnd::new(recording, main).await
+                let answered = RunToEnd::new(recording, main).await;
+                if delay > Duration::ZERO {
+                    tokio::time::sleep(delay).await;
+                }
+                answered
             }
         };
         // Whether such a client goes on with its body is its own choice (RFC 9110 section 10.1.1).
@@ -281,6 +289,24 @@ impl Service {
             close_after(&mut answered.response);
         }
         Ok(answered)
+    }
+}
+
+/// A request that is being admitted. If its connection ends meanwhile, which drops this, the request is recorded.
+struct Admission<'a> {
+    service: &'a Arc<Service>,
+    main: &'a Handle,
+    ctx: &'a mut RequestContext,
+    is_over: bool,
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let (service, ctx) = (Arc::clone(self.service), self.ctx.copy_of_head());
+            // Nothing but a body takes time here.
+            self.main.spawn(async move { service.finish(ctx, Input::default(), Err(body_ended())).await });
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! hyper's `graceful_shutdown` closes instead, which loses the requests that are in the socket's queue at that moment.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Waker,
     time::Duration,
 };
@@ -28,8 +28,8 @@ const NEXT_REQUEST_MS: u64 = 250;
 /// The progress of a connection. Its stream and its handlers run on one thread, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionProgress {
-    /// A request was read.
-    request_seen: AtomicBool,
+    /// How many requests' handlers have begun.
+    requests: AtomicU64,
     /// A handler is running.
     handler_running: AtomicBool,
     /// Bytes were read that belong to no request whose handler has begun.
@@ -46,11 +46,11 @@ impl ConnectionProgress {
         self.unread_bytes.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that a handler begins.
-    pub(super) fn begin(&self) {
-        self.request_seen.store(true, Ordering::Relaxed);
+    /// Notes that a handler begins. Returns the number of its request.
+    pub(super) fn begin(&self) -> u64 {
         self.handler_running.store(true, Ordering::Relaxed);
         self.unread_bytes.store(false, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Notes that the handler has ended and the request's body was read.
@@ -59,9 +59,12 @@ impl ConnectionProgress {
         self.unread_bytes.store(false, Ordering::Relaxed);
     }
 
-    /// Notes that the rest of a refused request's body was read.
-    pub(super) fn finish_drain(&self) {
-        self.finish();
+    /// Notes that the rest of the body of a refused request was read. The next request may have begun already: hyper reads
+    /// it as soon as the body has ended.
+    pub(super) fn finish_drain(&self, request: u64) {
+        if request == self.requests.load(Ordering::Relaxed) {
+            self.finish();
+        }
         self.drained.wake();
     }
 
@@ -72,7 +75,7 @@ impl ConnectionProgress {
 
     /// Returns how long the client may still send a request once the daemon stops.
     pub(super) fn grace_period(&self) -> Duration {
-        let request_seen = self.request_seen.load(Ordering::Relaxed);
+        let request_seen = self.requests.load(Ordering::Relaxed) > 0;
         Duration::from_millis(if request_seen { NEXT_REQUEST_MS } else { FIRST_REQUEST_MS })
     }
 
@@ -128,5 +131,16 @@ mod tests {
         assert!(!progress.is_ended());
         assert!(progress.end() && progress.is_ended());
         assert!(!progress.end(), "once is enough");
+    }
+
+    #[test]
+    fn the_end_of_a_drain_is_not_the_end_of_the_next_request() {
+        let progress = ConnectionProgress::default();
+        let refused = progress.begin();
+        let next = progress.begin();
+        progress.finish_drain(refused);
+        assert!(!progress.end(), "the next request is in flight");
+        progress.finish_drain(next);
+        assert!(progress.end());
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of the request path in process: an operation whose connection ends is still completed and recorded.
 
+mod connections;
+
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -58,7 +60,7 @@ struct Fixture {
     /// Reloads of keys or policies.
     reloads: Arc<AtomicU64>,
     numbers: AtomicU64,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn key(byte: u8) -> SecretKey {
@@ -124,7 +126,7 @@ impl Fixture {
             slots: Arc::new(Semaphore::new(SLOTS as usize)),
             reloads,
             numbers: AtomicU64::new(0),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -133,8 +135,8 @@ impl Fixture {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Begins an operation as if its request had been admitted. Returns the request's id, too.
-    async fn begin(&self, method: &Method, path: &str, parameter: &str, body: &str) -> (String, RunningOperation) {
+    /// Returns the context of a request to a route, and the request's id.
+    async fn context(&self, path: &str, method: &Method) -> (String, RequestContext) {
         let slot = Arc::clone(&self.slots).acquire_owned().await.expect("a slot");
         let (here, _there) = UnixStream::pair().expect("a connection");
         let peer = Arc::new(Peer::of(&here).expect("a peer"));
@@ -146,8 +148,14 @@ impl Fixture {
         let mut ctx = RequestContext::new(connection, id, caller, self.service.policies.load_full(), times);
         let route = routes().iter().find(|route| route.method() == method && route.path() == path).expect("a route");
         ctx.route = Some(route);
-        let operation = (route.run)(Arc::clone(&self.service), ctx, Input::for_tests(parameter, body));
-        (id.as_str().to_owned(), operation)
+        (id.as_str().to_owned(), ctx)
+    }
+
+    /// Begins an operation as if its request had been admitted. Returns the request's id, too.
+    async fn begin(&self, method: &Method, path: &str, parameter: &str, body: &str) -> (String, RunningOperation) {
+        let (id, ctx) = self.context(path, method).await;
+        let route = ctx.route.expect("a route");
+        (id, (route.run)(Arc::clone(&self.service), ctx, Input::for_tests(parameter, body)))
     }
 
     /// Runs an operation to its end.

@@ -14,11 +14,11 @@ use super::{
 };
 use masker_access::{Forget, Lookup, Permit, Rehydrate, Rewrap, ScopedOperation, Tokenize};
 use masker_api::{
-    BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, RewrapResult,
-    TokenizeRequest, TokenizeResult,
+    BatchResponse, ForgetRequest, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult,
+    RewrapResult, TokenItem, TokenizeItem, TokenizeRequest, TokenizeResult,
 };
 use masker_core::policy::{Policy, PolicySet};
-use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
+use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX, quote::suggestion};
 use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -76,7 +76,7 @@ pub(super) fn routes() -> Vec<Route> {
         description = "One result for each item, in order",
         body = BatchResponse<TokenizeResult<'_>>,
         example = json!({"results": [
-            {"token": "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y", "created": true},
+            {"token": "MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ", "created": true},
             {"error": {"code": "perm.denied", "detail": "this caller lacks the scope `tokenize:SSN`"}}
         ]})
     )),
@@ -84,16 +84,16 @@ pub(super) fn routes() -> Vec<Route> {
 async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<Tokenize>, input: &Input) -> Outcome {
     let policies = Arc::clone(&ctx.policies);
     let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
-    let items = value_inputs(&request);
+    let items = value_inputs(request.context.as_deref().unwrap_or_default(), &request.items);
     let outcomes = ctx.record_outcomes(service.vault.tokenize(&permit, policy, &items).await?);
     if let Some(session) = &ctx.session {
         session.note_minted(outcomes.iter().filter_map(Tokenized::token));
     }
-    let results = outcomes.into_iter().zip(&request.items).map(|(outcome, item)| match outcome {
+    let results = outcomes.into_iter().zip(&request.items).enumerate().map(|(index, (outcome, item))| match outcome {
         Tokenized::Token { text, created } => TokenizeResult::Token { token: text.into(), created },
         Tokenized::Redacted(kind) => TokenizeResult::Redacted { redacted: format!("[REDACTED:{kind}]") },
         Tokenized::Passthrough => TokenizeResult::Value { value: (*item.value).into() },
-        Tokenized::Failed(failure) => TokenizeResult::Error { error: item_error(&failure) },
+        Tokenized::Failed(failure) => TokenizeResult::Error { error: value_error(&failure, policy, index, &item.kind) },
     });
     Reply::json(&BatchResponse { results: results.collect() })
 }
@@ -106,8 +106,8 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
     request_body(content = RehydrateRequest<'_>, example = json!({
         "context": "clinic-7",
         "tokens": [
-            "MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y",
-            {"token": "MSKV1.SSN.K_HEALTHCARE.NZJ5OPQGLU3V6PALYGUTO2QR5Q", "context": "ward-3"}
+            "MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ",
+            {"token": "MSKV1.SSN.K_HEALTHCARE.KTWSWP6BLJHYBWTPDL64TMWEKQKC5ART", "context": "ward-3"}
         ]
     })),
     responses((
@@ -123,7 +123,7 @@ async fn tokenize(service: &Service, ctx: &mut RequestContext, permit: Permit<To
 async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<Rehydrate>, input: &Input) -> Outcome {
     let request = admit_tokens(service, ctx, input)?;
     service.charge_tokens(ctx, request.tokens.len())?;
-    let tokens = token_inputs(&request);
+    let tokens = token_inputs(request.context.as_deref().unwrap_or_default(), &request.tokens);
     let outcomes = ctx.record_outcomes(service.vault.rehydrate(&permit, &tokens).await?);
     let honeytokens = tokens.iter().zip(&outcomes).filter_map(|(input, outcome)| match outcome {
         Ok(rehydrated) => rehydrated.honeytoken,
@@ -145,7 +145,7 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
     Reply::json(&BatchResponse { results: results.collect() })
 }
 
-/// Find every token that stands for a value. Mints nothing.
+/// Find every token of a value, in any spelling. Mints nothing.
 #[utoipa::path(
     post,
     path = "/api/v1/lookup",
@@ -154,16 +154,23 @@ async fn rehydrate(service: &Service, ctx: &mut RequestContext, permit: Permit<R
         status = 200,
         description = "One result for each item, in order",
         body = BatchResponse<LookupResult>,
-        example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y"]}]})
+        example = json!({"results": [{"tokens": ["MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ"], "exact": true}]})
     )),
 )]
 async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Lookup>, input: &Input) -> Outcome {
     let policies = Arc::clone(&ctx.policies);
     let (request, policy) = admit_values(service, ctx, &permit, input, &policies)?;
-    let outcomes = ctx.record_outcomes(service.vault.lookup(&permit, policy, &value_inputs(&request)).await?);
-    let results = outcomes.into_iter().map(|outcome| match outcome {
-        Ok(tokens) => LookupResult::Tokens { tokens },
-        Err(failure) => LookupResult::Error { error: item_error(&failure) },
+    let outcomes = ctx.record_outcomes(
+        service
+            .vault
+            .lookup(&permit, policy, &value_inputs(request.context.as_deref().unwrap_or_default(), &request.items))
+            .await?,
+    );
+    let results = outcomes.into_iter().zip(&request.items).enumerate().map(|(index, (outcome, item))| match outcome {
+        Ok(found) => {
+            LookupResult::Tokens { tokens: found.tokens, exact: found.exact, more: found.more.then_some(true) }
+        }
+        Err(failure) => LookupResult::Error { error: value_error(&failure, policy, index, &item.kind) },
     });
     Reply::json(&BatchResponse { results: results.collect() })
 }
@@ -187,7 +194,7 @@ async fn lookup(service: &Service, ctx: &mut RequestContext, permit: Permit<Look
 )]
 async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewrap>, input: &Input) -> Outcome {
     let request = admit_tokens(service, ctx, input)?;
-    let tokens = token_inputs(&request);
+    let tokens = token_inputs(request.context.as_deref().unwrap_or_default(), &request.tokens);
     let outcomes = ctx.record_outcomes(service.vault.rewrap(&permit, &tokens));
     // The new token carries the value and no mark, so this is the honeytoken's last appearance.
     service.record_honeytokens(ctx, tokens.iter().filter_map(|input| service.vault.honeytoken(input.token)));
@@ -198,30 +205,84 @@ async fn rewrap(service: &Service, ctx: &mut RequestContext, permit: Permit<Rewr
     Reply::json(&BatchResponse { results: results.collect() })
 }
 
-/// Erase vault records with their aliases.
+/// Erase vault records with their index rows: those of tokens, or of every spelling of values. Values also need the scope
+/// `lookup`, because the result says whether a value is in the vault.
 #[utoipa::path(
     post,
     path = "/api/v1/forget",
-    request_body(content = RehydrateRequest<'_>, example = json!({
-        "tokens": ["MSKV1.PHONE.K_HEALTHCARE.ARDB2OHQTZRLMIN6BLC54TTH7Y"]
+    request_body(content = ForgetRequest<'_>, example = json!({
+        "tokens": ["MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ"]
     })),
     responses((
         status = 200,
-        description = "One result for each token, in order",
+        description = "One result for each token or value, in order",
         body = BatchResponse<ForgetResult>,
-        example = json!({"results": [{"forgotten": true}]})
+        example = json!({"results": [{"forgotten": true}, {"forgotten": true, "count": 3}]})
     )),
 )]
 async fn forget(service: &Service, ctx: &mut RequestContext, permit: Permit<Forget>, input: &Input) -> Outcome {
-    let request = admit_tokens(service, ctx, input)?;
-    let outcomes = ctx.record_outcomes(service.vault.forget(&permit, &token_inputs(&request)).await?);
+    let request: ForgetRequest<'_> = input.json()?;
+    let context = request.context.as_deref().unwrap_or_default();
+    match (&request.tokens, &request.items) {
+        (Some(tokens), None) if request.policy.is_none() => {
+            check_item_count(tokens.len())?;
+            service.charge_request(ctx, tokens.len())?;
+            forget_tokens(service, ctx, &permit, &token_inputs(context, tokens)).await
+        }
+        (None, Some(items)) => {
+            check_item_count(items.len())?;
+            service.charge_request(ctx, items.len())?;
+            let lookup: Permit<Lookup> = ctx.permit()?;
+            let policies = Arc::clone(&ctx.policies);
+            let policy = required_policy(policies.get(request.policy.as_deref()))?;
+            permit.check_policy(&policy.name)?;
+            lookup.check_policy(&policy.name)?;
+            ctx.set_policy(policy);
+            service.charge_values(ctx, context, items)?;
+            forget_values(service, ctx, &permit, &lookup, policy, &value_inputs(context, items)).await
+        }
+        _ => {
+            let detail = "give either `tokens`, or `items` with an optional `policy`";
+            Err(Problem::new(Code::RequestInvalid, detail))
+        }
+    }
+}
+
+async fn forget_tokens(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<Forget>,
+    tokens: &[TokenInput<'_>],
+) -> Outcome {
+    let outcomes = ctx.record_outcomes(service.vault.forget(permit, tokens).await?);
     let mut receipt = ErasureReceipt::default();
     for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
         receipt.add(kid, fingerprint, 1);
     }
     receipt.log(ctx, "records were forgotten");
     let results = outcomes.into_iter().map(|outcome| match outcome {
-        Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some() },
+        Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.0.is_some(), count: None },
+        Err(failure) => ForgetResult::Error { error: item_error(&failure) },
+    });
+    Reply::json(&BatchResponse { results: results.collect() })
+}
+
+async fn forget_values(
+    service: &Service,
+    ctx: &mut RequestContext,
+    permit: &Permit<Forget>,
+    lookup: &Permit<Lookup>,
+    policy: &Policy,
+    items: &[ValueInput<'_>],
+) -> Outcome {
+    let outcomes = ctx.record_outcomes(service.vault.forget_values(permit, lookup, policy, items).await?);
+    let mut receipt = ErasureReceipt::default();
+    for ((kid, fingerprint), count) in outcomes.iter().flatten().flat_map(|forgotten| &forgotten.sealed_under) {
+        receipt.add(*kid, *fingerprint, *count);
+    }
+    receipt.log(ctx, "records were forgotten");
+    let results = outcomes.into_iter().map(|outcome| match outcome {
+        Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.count > 0, count: Some(forgotten.count) },
         Err(failure) => ForgetResult::Error { error: item_error(&failure) },
     });
     Reply::json(&BatchResponse { results: results.collect() })
@@ -244,7 +305,7 @@ fn admit_values<'a, 'p, O: ScopedOperation>(
     let policy = required_policy(policies.get(request.policy.as_deref()))?;
     permit.check_policy(&policy.name)?;
     ctx.set_policy(policy);
-    service.charge_values(ctx, &request)?;
+    service.charge_values(ctx, request.context.as_deref().unwrap_or_default(), &request.items)?;
     Ok((request, policy))
 }
 
@@ -271,24 +332,33 @@ fn check_item_count(items: usize) -> Result<(), Problem> {
     Err(Problem::new(Code::RequestTooLarge, detail))
 }
 
-fn value_inputs<'a>(request: &'a TokenizeRequest<'_>) -> Vec<ValueInput<'a>> {
-    let context = request.context.as_deref().unwrap_or_default();
-    let items = request.items.iter();
-    items
-        .map(|item| ValueInput {
-            kind: &item.kind,
-            value: &item.value,
-            context: item.context.as_deref().unwrap_or(context),
-        })
-        .collect()
+fn value_inputs<'a>(context: &'a str, items: &'a [TokenizeItem<'_>]) -> Vec<ValueInput<'a>> {
+    let input = |item: &'a TokenizeItem<'_>| ValueInput {
+        kind: &item.kind,
+        value: &item.value,
+        context: item.context.as_deref().unwrap_or(context),
+    };
+    items.iter().map(input).collect()
 }
 
-fn token_inputs<'a>(request: &'a RehydrateRequest<'_>) -> Vec<TokenInput<'a>> {
-    let context = request.context.as_deref().unwrap_or_default();
-    let tokens = request.tokens.iter();
-    tokens.map(|item| TokenInput { token: item.token(), context: item.context().unwrap_or(context) }).collect()
+fn token_inputs<'a>(context: &'a str, tokens: &'a [TokenItem<'_>]) -> Vec<TokenInput<'a>> {
+    let input =
+        |item: &'a TokenItem<'_>| TokenInput { token: item.token(), context: item.context().unwrap_or(context) };
+    tokens.iter().map(input).collect()
 }
 
 fn item_error(failure: &ItemFailure) -> ItemError {
     ItemError { code: failure.code().to_string(), detail: failure.to_string() }
+}
+
+/// Returns the error of a value of this kind. Of an unknown kind, it names the item, the policy and the kinds of the policy,
+/// and not the kind, which is text of the request.
+fn value_error(failure: &ItemFailure, policy: &Policy, index: usize, kind: &str) -> ItemError {
+    let mut item = item_error(failure);
+    if *failure == ItemFailure::KindUnknown {
+        let kinds: Vec<&str> = policy.entities.keys().map(|kind| kind.as_str()).collect();
+        let suggestion = suggestion(kind, &kinds);
+        item.detail = format!("items[{index}]: the policy `{}` has no such kind; {suggestion}", policy.name);
+    }
+    item
 }

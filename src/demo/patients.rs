@@ -6,9 +6,9 @@
 //! with 000 to 004, and the towns do not exist.
 //!
 //! They are as awkward as real data: separators, quotes and line ends within fields, letters of many scripts, composed
-//! and combining accents, leading zeros, missing values, and the formats of several source systems. But each value has
-//! one spelling: if two spellings share a token, it rehydrates to the first one, and a file with both would not come
-//! back byte for byte.
+//! and combining accents, leading zeros, missing values, and the formats of several source systems. The members of a
+//! household write their telephone number in different ways: their tokens share the match part, and each comes back byte
+//! for byte.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -125,7 +125,7 @@ fn patient(index: usize, household: usize, random: &mut SplitMix64) -> Patient {
         name(given, family, random),
         date(1930 + random.below(90), random),
         ssn(index, random),
-        phone(household),
+        phone(household, index),
         if random.one_in(12) { String::new() } else { email(given, index) },
         address(household, town),
         if household.is_multiple_of(3) { format!("{zip}-{:04}", permuted(household, 9_973)) } else { zip },
@@ -150,7 +150,6 @@ fn mrn(index: usize) -> String {
 
 fn name(given: usize, family: usize, random: &mut SplitMix64) -> String {
     let (given_name, family_name) = (GIVEN_NAMES[given], FAMILY_NAMES[family]);
-    // The policy treats both spellings as one name, so the name alone decides which one is used.
     if (given + family).is_multiple_of(17) {
         return format!("{given_name} {family_name}").to_uppercase();
     }
@@ -175,9 +174,10 @@ fn ssn(index: usize, random: &mut SplitMix64) -> String {
     if random.one_in(10) { format!("{area}{group:02}{serial:04}") } else { format!("{area}-{group:02}-{serial:04}") }
 }
 
-fn phone(household: usize) -> String {
+/// Returns the number of a household, as one of its members writes it.
+fn phone(household: usize, index: usize) -> String {
     let (area, line) = (AREA_CODES[household / 100 % AREA_CODES.len()], 100 + household % 100);
-    match household % 5 {
+    match index % 5 {
         0 => format!("({area}) 555-{line:04}"),
         1 => format!("{area}-555-{line:04}"),
         2 => format!("+1 {area} 555 {line:04}"),
@@ -276,8 +276,8 @@ mod tests {
 
     const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/patients.csv");
 
-    fn normal(rule: TokenizeRule, value: &str) -> String {
-        rule.normalizer.apply(Value::new(value).unwrap()).unwrap().into_owned()
+    fn form(rule: TokenizeRule, value: &str) -> String {
+        rule.normalizer.form(Value::new(value).unwrap()).into_owned()
     }
 
     fn shipped() -> Vec<Patient> {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_has_one_spelling() {
+    fn some_values_have_several_spellings_that_match() {
         let policy = Policy::parse(include_str!("../../policies/healthcare-default.toml")).unwrap();
         let mut spellings: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
         let patients = shipped();
@@ -311,14 +311,11 @@ mod tests {
                 let Some(kind) = column.kind else { continue };
                 let (_, rule) = policy.rule(kind).unwrap();
                 let Action::Tokenize(rule) = rule.action else { panic!("{kind} is not tokenized") };
-                spellings.entry((kind, normal(rule, value))).or_default().insert(value);
+                spellings.entry((kind, form(rule, value))).or_default().insert(value);
             }
         }
-        let several: Vec<_> = spellings.iter().filter(|(_, spellings)| spellings.len() > 1).collect();
-        assert!(several.is_empty(), "{several:?}");
-        // The check can fail: the policy treats these as one name.
-        let Action::Tokenize(rule) = policy.rule("NAME").unwrap().1.action else { panic!("NAME is not tokenized") };
-        assert_eq!(normal(rule, "ADA XU"), normal(rule, "Ada  Xu"));
+        let several = spellings.iter().filter(|((kind, _), spellings)| *kind == "PHONE" && spellings.len() > 1).count();
+        assert!(several > 50, "{several}");
     }
 
     #[test]
@@ -350,7 +347,8 @@ mod tests {
         ] {
             assert!(count >= 10, "only {count} fields have {mark}");
         }
-        let telephones: BTreeSet<&String> = patients.iter().map(|patient| &patient[4]).collect();
+        let digits = |text: &str| text.chars().rev().filter(char::is_ascii_digit).take(10).collect::<String>();
+        let telephones: BTreeSet<String> = patients.iter().map(|patient| digits(&patient[4])).collect();
         assert!(telephones.len() < patients.len() - 50, "households share telephones");
     }
 }

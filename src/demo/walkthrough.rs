@@ -1,7 +1,7 @@
 //! The steps of the demo, and what it prints.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
     time::{Duration, Instant},
@@ -27,8 +27,10 @@ const SHOWN_ROWS: [usize; 3] = [2, 14, 108];
 const SHOWN_COLUMNS: [&str; 6] = ["name", "dob", "ssn", "phone", "address", "diagnosis"];
 /// How often to check whether the rotation is done.
 const ROTATION_POLL: Duration = Duration::from_millis(20);
+/// Characters of a token's match part.
+const MATCH_CHARACTERS: usize = 16;
 /// Characters of a field that are shown.
-const SHOWN_CHARACTERS: usize = 52;
+const SHOWN_CHARACTERS: usize = 60;
 
 /// Runs all steps. Dropping it removes the daemon, its vault and its keys.
 pub(super) async fn run(out: &mut impl Write) -> Result<(), DemoError> {
@@ -70,6 +72,14 @@ pub(super) async fn run(out: &mut impl Write) -> Result<(), DemoError> {
     ))?;
     check(minted.count("new") == distinct, "each distinct value has one token")?;
     story.table(&patients, &tokenized)?;
+    let pair = two_spellings(&patients, &tokenized)
+        .ok_or_else(|| DemoError::Check("expected two spellings of one telephone number".to_owned()))?;
+    story.line(
+        "Each spelling has its own token. Those of one telephone number share a match part, so tables still join:",
+    )?;
+    for (value, token) in pair {
+        story.line(&format!("  {value:<18}{token}"))?;
+    }
     let unchanged = unchanged_fields(&patients, &tokenized);
     check(unchanged == 0, "no identifying value is left in the file of tokens")?;
     story.line("A diagnosis identifies nobody, and the policy does not name it: it never left this process.")?;
@@ -100,6 +110,13 @@ pub(super) async fn run(out: &mut impl Write) -> Result<(), DemoError> {
     let (before, after) = (bytes(&original)?, bytes(&restored)?);
     check(before == after, "the restored file equals the original")?;
     story.line(&format!("The restored file equals the original, in all of its {} bytes.", grouped(after.len())))?;
+    let restored_as = |token: &str| {
+        let mut fields = tokenized.identifying().zip(rehydrated.identifying());
+        fields.find_map(|((_, field), (_, value))| (field == token).then(|| value.to_owned()))
+    };
+    let spelled = pair.map(|(_, token)| restored_as(token).unwrap_or_default());
+    check(spelled == pair.map(|(value, _)| value), "each spelling comes back as it was written")?;
+    story.line(&format!("Both spellings are as they were written: `{}` and `{}`.", spelled[0], spelled[1]))?;
 
     story.step("Tokenize the same values again")?;
     let (again, known) = patients.tokenize(&mut client).await?;
@@ -182,6 +199,20 @@ fn generate() -> Result<SecretKey, DemoError> {
 fn unchanged_fields(patients: &Sheet, tokenized: &Sheet) -> usize {
     let pairs = patients.identifying().zip(tokenized.identifying());
     pairs.filter(|((kind, value), (_, token))| value == token || !token.starts_with(&format!("MSKV1.{kind}."))).count()
+}
+
+/// Returns two telephone numbers, each with its token, whose tokens differ and share their match part.
+fn two_spellings<'s>(patients: &'s Sheet, tokenized: &'s Sheet) -> Option<[(&'s str, &'s str); 2]> {
+    let mut seen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let pairs = patients.identifying().zip(tokenized.identifying()).filter(|((kind, _), _)| *kind == "PHONE");
+    for ((_, value), (_, token)) in pairs {
+        let id = token.rsplit('.').next()?;
+        match seen.insert(id.get(..MATCH_CHARACTERS)?, (value, token)) {
+            Some(other) if other.1 != token => return Some([other, (value, token)]),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Fails unless a statement of the demo holds.
@@ -301,7 +332,23 @@ mod tests {
     #[test]
     fn shows_a_field_on_one_line() {
         assert_eq!(displayed("12 Elm\r\nTown"), "12 Elm\\r\\nTown");
-        assert_eq!(displayed(&"ñ".repeat(60)), format!("{}…", "ñ".repeat(52)));
+        assert_eq!(displayed(&"ñ".repeat(70)), format!("{}…", "ñ".repeat(60)));
+    }
+
+    #[test]
+    fn two_spellings_have_one_match_part() {
+        let patient = |phone: &str| {
+            let mut patient = patients::patients(1, 1).remove(0);
+            patient[4] = phone.to_owned();
+            patient
+        };
+        let sheet = |phones: [&str; 4]| Sheet { rows: phones.into_iter().map(patient).collect() };
+        let (one, other) = ("A".repeat(16), "B".repeat(16));
+        let tokens = [[&one, &one], [&other, &one], [&one, &one], [&one, &other]];
+        let tokens = tokens.map(|[matching, spelling]| format!("MSKV1.PHONE.K.{matching}{spelling}"));
+        let (values, tokenized) = (sheet(["1", "2", "1", "+1"]), sheet(tokens.each_ref().map(String::as_str)));
+        assert_eq!(two_spellings(&values, &tokenized), Some([("1", &*tokens[2]), ("+1", &*tokens[3])]));
+        assert_eq!(two_spellings(&values, &sheet([tokens[0].as_str(); 4])), None, "one token has one spelling");
     }
 
     #[test]

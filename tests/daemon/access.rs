@@ -103,7 +103,7 @@ fn a_scope_for_one_kind_rejects_items_of_other_kinds() {
     let codes: Vec<&str> = results[1..].iter().map(error_code).collect();
     assert_eq!(codes, ["perm.denied", "kind.unknown", "perm.denied"]);
     let found = phones.ask_items("/api/v1/lookup", &items[..2]);
-    assert_eq!(found[0], json!({"tokens": [phone]}));
+    assert_eq!(found[0], json!({"tokens": [phone], "exact": true}));
     assert_eq!(error_code(&found[1]), "perm.denied");
 
     let opened = phones.rehydrate(&[phone.as_str(), &name, &card, "rubbish"]);

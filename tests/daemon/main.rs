@@ -28,5 +28,6 @@ mod sandbox;
 mod secrets;
 mod sessions;
 mod socket;
+mod spellings;
 mod starts;
 mod status;

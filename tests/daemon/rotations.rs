@@ -114,14 +114,14 @@ fn a_rotation_moves_each_record_and_makes_the_old_key_removable() {
     }
     let after = old_key(&mut client);
     assert_eq!(
-        (&after["vault_records"], &after["vault_aliases"], &after["removable"]),
+        (&after["vault_records"], &after["vault_index_rows"], &after["removable"]),
         (&json!(0), &json!(0), &json!(true)),
         "{after}"
     );
     assert!(after["proven_at"].is_string(), "{after}");
     assert_eq!(client.metric("masker_rotation_rows_total"), Some(500.0));
     let stats = client.get("/api/v1/vault/stats").ok();
-    assert_eq!((&stats["records"], &stats["aliases"]), (&json!(500), &json!(500)), "{stats}");
+    assert_eq!((&stats["records"], &stats["index_rows"]), (&json!(500), &json!(1_000)), "{stats}");
     let (code, table, advice) = masker(&site, &["keys", "status"]);
     assert_eq!(code, Some(0));
     assert!(table.contains(&key(1).fingerprint("K_CARE")), "{table}");

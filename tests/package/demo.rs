@@ -63,6 +63,14 @@ fn the_demo_passes() {
     assert_eq!(number_before(&output, " values kept the token from step 2"), values);
     assert_eq!(number_before(&output, " records were sealed again"), minted);
     assert_eq!(number_before(&output, " tokens opened with the new key alone"), values);
+    let mut spellings = output.lines().skip_while(|line| !line.contains("share a match part")).skip(1);
+    let mut spelling = || spellings.next().unwrap().trim_start().rsplit_once(' ').unwrap();
+    let [(one, first), (other, second)] = [spelling(), spelling()];
+    let [first, second] = [first, second].map(|token| &token[token.len() - 32..]);
+    assert!(first[..16] == second[..16] && first[16..] != second[16..], "{output}");
+    let (one, other) = (one.trim_end(), other.trim_end());
+    assert_ne!(one, other);
+    assert!(output.contains(&format!("as they were written: `{one}` and `{other}`.")), "{output}");
     assert!(output.trim_end().lines().last().unwrap().starts_with("PASS: "), "{output}");
 
     let processes = processes(&output);

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use masker_store::{
-    ApplyOutcome, Precondition, RowBatch, RowChange, RowKey, Store, StoreError, embedded::EmbeddedStore,
+    ApplyOutcome, Precondition, Row, RowBatch, RowChange, RowKey, Store, StoreError, embedded::EmbeddedStore,
     memory::MemoryStore, row_cache::RowCache, shared_reads::SharedReads,
 };
 use masker_types::{engine::EngineKind, limits::ROW_BYTES_MAX};
@@ -44,6 +44,8 @@ contract!(
     an_invalid_batch_changes_nothing,
     scans_return_one_space_in_order,
     pages_are_complete_and_in_order,
+    prefixes_return_the_rows_that_begin_with_them,
+    prefixes_follow_each_batch,
     readers_never_see_a_mixed_row,
     writers_exclude_each_other,
     checks_run_beside_writers,
@@ -248,6 +250,63 @@ async fn pages_are_complete_and_in_order(store: Arc<dyn Store>) {
     assert_eq!(scan(&store, b'r', Some(&[b'r', 19]), 0).await, (vec![], true));
 }
 
+async fn prefixes_return_the_rows_that_begin_with_them(store: Arc<dyn Store>) {
+    let longest = [&b"ra"[..], &[0xFF; 94]].concat();
+    let of_ra: [&[u8]; 7] = [b"ra\0", b"ra\0\0", b"ra1", b"ra2", b"ra\xff", b"ra\xff\xff", &longest];
+    let others: [&[u8]; 9] = [b"r", b"r`\xff", b"ra", b"rb", b"rb1", b"r\xff", b"qa1", b"sa1", b"r\xff\xff"];
+    let all = of_ra.iter().chain(&others);
+    let batch = all.rev().map(|bytes| put(bytes, &vec![bytes.len() as u8; 100 * bytes.len()])).collect();
+    store.apply(changes(batch)).await.unwrap();
+
+    let expected: Vec<Vec<u8>> = of_ra.iter().map(|bytes| bytes.to_vec()).collect();
+    for limit in [0, 1, 3, 6, 7, 8, 100] {
+        let found = with_prefixes(&store, &[b"ra"], limit).await;
+        assert_eq!(found, [expected[..limit.min(7)].to_vec()], "up to {limit}");
+    }
+    // In the order of the prefixes, also if one is given twice, is longer than any row's key, or begins none.
+    let found = with_prefixes(&store, &[b"rb", b"rz", b"ra\xff", b"r\xff", &longest, b"rb", b"qa", b"t"], 10).await;
+    let rows = |keys: &[&[u8]]| keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>();
+    let expected = [
+        rows(&[b"rb1"]),
+        rows(&[]),
+        rows(&[b"ra\xff\xff", &longest]),
+        rows(&[b"r\xff\xff"]),
+        rows(&[]),
+        rows(&[b"rb1"]),
+        rows(&[b"qa1"]),
+        rows(&[]),
+    ];
+    assert_eq!(found, expected);
+    // A space's own key begins all rows of the space but itself.
+    assert_eq!(with_prefixes(&store, &[b"r"], 100).await[0].len(), 13);
+    assert!(with_prefixes(&store, &[], 10).await.is_empty());
+    let found = store.scan_prefixes(vec![key(b"ra")], 100).await.unwrap().remove(0);
+    assert!(found.iter().all(|(key, row)| *row == vec![key.as_bytes().len() as u8; 100 * key.as_bytes().len()]));
+}
+
+async fn prefixes_follow_each_batch(store: Arc<dyn Store>) {
+    let rows = |keys: &[&[u8]]| keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>();
+    assert_eq!(with_prefixes(&store, &[b"ra", b"rb"], 10).await, [rows(&[]), rows(&[])]);
+    store.apply(changes(vec![put(b"ra2", b"two"), put(b"rb1", b"one")])).await.unwrap();
+    assert_eq!(with_prefixes(&store, &[b"ra", b"rb"], 10).await, [rows(&[b"ra2"]), rows(&[b"rb1"])]);
+    // Rows that were read before, and are replaced, removed and preceded by others now.
+    assert_eq!(get(&store, b"ra2").await.as_deref(), Some(&b"two"[..]));
+    store.apply(changes(vec![put(b"ra1", b"uno"), put(b"ra2", &[2; 7_000]), remove(b"rb1")])).await.unwrap();
+    assert_eq!(with_prefixes(&store, &[b"rb", b"ra"], 10).await, [rows(&[]), rows(&[b"ra1", b"ra2"])]);
+    assert_eq!(with_prefixes(&store, &[b"ra"], 1).await, [rows(&[b"ra1"])]);
+    let found = store.scan_prefixes(vec![key(b"ra")], 10).await.unwrap().remove(0);
+    assert_eq!(found[1].1, [2; 7_000]);
+    store.apply(changes(vec![remove(b"ra1"), remove(b"ra2")])).await.unwrap();
+    assert_eq!(with_prefixes(&store, &[b"ra"], 10).await, [rows(&[])]);
+}
+
+/// Returns the keys of the rows that begin with each prefix.
+async fn with_prefixes(store: &Arc<dyn Store>, prefixes: &[&[u8]], limit: usize) -> Vec<Vec<Vec<u8>>> {
+    let found = store.scan_prefixes(prefixes.iter().map(|bytes| key(bytes)).collect(), limit).await.unwrap();
+    let keys = |rows: Vec<(RowKey, Row)>| rows.into_iter().map(|(key, _)| key.as_bytes().to_vec()).collect();
+    found.into_iter().map(keys).collect()
+}
+
 async fn readers_never_see_a_mixed_row(store: Arc<dyn Store>) {
     // Long rows of one repeated byte, so that a mixture of two batches is detected.
     let write = |byte: u8| {
@@ -427,6 +486,7 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Store>) {
     assert!(unavailable(store.get_many(vec![key(b"r1")]).await.err()));
     assert!(unavailable(store.apply(RowBatch::default()).await.err()));
     assert!(unavailable(store.scan_after(b'r', None, 1).await.err()));
+    assert!(unavailable(store.scan_prefixes(vec![key(b"r")], 1).await.err()));
     assert!(unavailable(store.count(b'r').await.err()));
     assert!(unavailable(store.check().await.err()));
     assert!(unavailable(store.bytes_on_disk().await.err()));
@@ -443,7 +503,16 @@ async fn random_batches_match_the_model(store: Arc<dyn Store>) {
         assert_eq!(store.apply(batch).await.unwrap(), ApplyOutcome::Durable);
         let keys: Vec<_> = (0..5).map(|_| workload.key()).collect();
         let expected: Vec<_> = keys.iter().map(|key| model.0.get(key).cloned()).collect();
-        assert_eq!(store.get_many(keys).await.unwrap(), expected);
+        assert_eq!(store.get_many(keys.clone()).await.unwrap(), expected);
+        let prefixes: Vec<_> = keys.iter().map(|key| RowKey::new(&key.as_bytes()[..2]).unwrap()).collect();
+        let begun_with = |prefix: &RowKey| {
+            let rows = model.0.iter().filter(|(key, _)| {
+                key.as_bytes().starts_with(prefix.as_bytes()) && key.as_bytes().len() > prefix.as_bytes().len()
+            });
+            rows.take(10).map(|(key, row)| (key.clone(), row.clone())).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = prefixes.iter().map(begun_with).collect();
+        assert!(store.scan_prefixes(prefixes, 10).await.unwrap() == expected);
     }
     assert_eq!(differences(&*store, &model).await, Ok(()));
 }

@@ -35,6 +35,7 @@ on_each_engine!(
     the_next_start_finishes_an_interrupted_migration,
     a_migration_survives_power_cuts,
     a_rejected_migration_changes_nothing,
+    a_copy_from_before_a_migration_is_not_taken_for_the_vault,
 );
 
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -69,7 +70,7 @@ fn a_vault_is_migrated_and_migrated_back(engine: EngineKind) {
         assert!(matches!(moved, Migrated::Moved { from: was, rows: moved, .. } if was == from && moved == rows));
         assert_eq!(progress.get(), (rows, rows), "the last progress is complete");
         assert_eq!(names(&path), settled(to));
-        assert_eq!(engine_of(&path), Some(to));
+        assert_eq!(engine_of(&path).unwrap(), Some(to));
         let error = refused(&path, options(from));
         assert!(
             matches!(error, StoreOpenError::OtherEngine { found, configured, .. } if found == to && configured == from)
@@ -176,7 +177,7 @@ fn the_next_start_finishes_an_interrupted_migration(engine: EngineKind) {
         for (name, what) in places {
             copy(what, &root.join(name));
         }
-        assert_eq!(engine_of(&root), Some(owner), "{moment}");
+        assert_eq!(engine_of(&root).unwrap(), Some(owner), "{moment}");
         assert!(matches!(refused(&root, options(other(owner))), StoreOpenError::OtherEngine { .. }), "{moment}");
         let again = folder.path().join("again");
         copy(&root, &again);
@@ -215,7 +216,7 @@ fn a_migration_survives_power_cuts(engine: EngineKind) {
         }
         let (cut, target) = (Cut::any(&mut random), folder.path().join("rebuilt"));
         disk.rebuild(&log, cut, &mut random, &target);
-        let owner = engine_of(&target).unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
+        let owner = engine_of(&target).unwrap().unwrap_or_else(|| panic!("event {point}, {cut:?}: no vault"));
         check_rows(owner, &target, &model);
         (cuts, as_before) = (cuts + 1, as_before + u32::from(owner == engine));
         fs::remove_dir_all(&target).unwrap();
@@ -251,4 +252,24 @@ fn a_rejected_migration_changes_nothing(engine: EngineKind) {
     assert_eq!(names(&full), settled(engine));
     fs::remove_file(ballast).unwrap();
     check_rows(engine, &full, &model);
+}
+
+fn a_copy_from_before_a_migration_is_not_taken_for_the_vault(engine: EngineKind) {
+    let folder = scratch();
+    let (path, earlier, to) = (folder.path().join("vault"), folder.path().join("earlier"), other(engine));
+    let model = vault(engine, &path, 107, 20);
+    copy(&path.join(engine.name()), &earlier);
+    migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
+    copy(&earlier, &path.join(engine.name()));
+    let is_second = |error: &StoreOpenError| matches!(error, StoreOpenError::SecondDatabase { .. });
+    assert!(is_second(&engine_of(&path).unwrap_err()));
+    for accept_loss in [false, true] {
+        let error = refused(&path, masker_store::embedded::StoreOptions { accept_loss, ..options(engine) });
+        assert!(is_second(&error) && !error.to_string().contains("accept-loss"), "{error}");
+    }
+    for target in [engine, to] {
+        let error = migrate(&path, ENGINES, target, CACHE_BYTES, |_, _| ()).unwrap_err();
+        assert!(matches!(&error, MigrateError::Open(error) if is_second(error)), "{error}");
+    }
+    check_rows(to, &path, &model);
 }

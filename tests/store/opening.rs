@@ -25,6 +25,7 @@ on_each_engine!(
     rejects_a_vault_that_is_open,
     rejects_a_directory_with_other_files,
     rejects_a_newer_vault,
+    rejects_a_vault_of_the_former_format,
     rejects_a_database_without_its_witness,
     a_torn_slot_of_the_witness_is_harmless,
     rejects_an_older_copy_of_the_database,
@@ -165,8 +166,22 @@ fn rejects_a_newer_vault(engine: EngineKind) {
     fs::write(path.join("witness"), witness).unwrap();
     for options in [options(engine), accepting(engine)] {
         let error = refused(&path, options);
-        assert!(matches!(error, StoreOpenError::NewerVersion { version: 9, .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::OtherVersion { version: 9, .. }), "{error}");
         assert!(error.to_string().contains("later release"), "{error}");
+    }
+}
+
+fn rejects_a_vault_of_the_former_format(engine: EngineKind) {
+    let folder = scratch();
+    let path = folder.path().join("vault");
+    vault(engine, &path, 64, 10);
+    let mut witness = fs::read(path.join("witness")).unwrap();
+    witness[15] -= 1;
+    fs::write(path.join("witness"), witness).unwrap();
+    for options in [options(engine), accepting(engine)] {
+        let error = refused(&path, options);
+        assert!(matches!(error, StoreOpenError::OtherVersion { version: 1, known: 2, .. }), "{error}");
+        assert!(error.to_string().contains("use the build that wrote it"), "{error}");
     }
 }
 

@@ -49,7 +49,7 @@ fn test_and_live_keys_do_not_share_tokens() {
             }
             assert_eq!(client.value(own), value);
             let found = client.ask_items("/api/v1/lookup", &[json!({"kind": kind, "value": value})]);
-            assert_eq!(found[0], json!({"tokens": [own]}), "{kind}");
+            assert_eq!(found[0], json!({"tokens": [own], "exact": true}), "{kind}");
         }
     }
     assert_eq!(test.get("/api/v1/auth/whoami").ok()["mode"], "test");

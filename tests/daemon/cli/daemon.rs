@@ -159,7 +159,7 @@ fn response(route: &str, body: &Value) -> Option<(u16, &'static str, Value)> {
         ("POST /api/v1/lookup", _) => {
             let tokens = |item: &Value| {
                 let value = item["value"].as_str().unwrap();
-                json!({"tokens": [format!("{value}1"), format!("{value}2")]})
+                json!({"tokens": [format!("{value}1"), format!("{value}2")], "exact": true})
             };
             results(items().map(tokens).collect())
         }

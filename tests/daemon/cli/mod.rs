@@ -154,7 +154,7 @@ fn rejects_invalid_command_lines() {
         assert!(!stderr.is_empty(), "{words:?}");
     }
     let (code, _, stderr) = run(place.masker(&["health"]).env("MASKER_SERVER", "http://localhost"));
-    assert!(code == Some(64) && stderr.contains("no TCP listener yet"), "{stderr}");
+    assert!(code == Some(64) && stderr.contains("listens on a Unix socket only"), "{stderr}");
 }
 
 #[test]
@@ -265,26 +265,44 @@ fn lists_valid_policies() {
 }
 
 #[test]
+fn warns_of_policies_that_match_a_kind_differently() {
+    let place = Place::new();
+    fs::create_dir(place.path("policies")).unwrap();
+    for (name, normalizer) in [("a", "date_mdy"), ("b", "date_dmy")] {
+        let text = format!(
+            "name = \"{name}\"\nversion = 1\nkid = \"K\"\ntokenization = \"vault-deterministic\"\n\
+             [entities.DOB]\nnormalize = \"{normalizer}\"\n"
+        );
+        place.write(&format!("policies/{name}.toml"), &text);
+    }
+    let warning = "DOB under K has different normalizers: `date_mdy` in `a`, `date_dmy` in `b`";
+    let (code, _, stderr) = run(&mut place.masker(&["policy", "validate", "policies"]));
+    assert!(code == Some(0) && stderr.contains(warning), "{stderr}");
+    let (code, stdout, _) = run(&mut place.masker(&["policy", "validate", "policies", "--json"]));
+    assert!(code == Some(0) && stdout.contains(warning), "{stdout}");
+}
+
+#[test]
 fn compares_policies_by_their_effect() {
     let place = Place::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/healthcare-default.toml");
     let text = fs::read_to_string(shipped).unwrap();
     place.write("old.toml", &text);
     place.write("same.toml", &text.replace("version = 1", "version = 2 # and a remark"));
-    place.write("new.toml", &text.replacen("normalize = \"phone\"", "normalize = \"digits\"", 1));
+    place.write("new.toml", &text.replacen("normalize = \"phone_nanp\"", "normalize = \"phone\"", 1));
     let (code, stdout, stderr) = run(&mut place.masker(&["policy", "diff", "old.toml", "same.toml"]));
     assert!((code, stdout.as_str()) == (Some(0), "") && stderr.contains("no value is treated differently"), "{stderr}");
     let (code, stdout, _) = run(&mut place.masker(&["policy", "diff", "./old.toml", "new.toml", "--json"]));
     let changes: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, changes.as_array().map(Vec::len)), (Some(0), Some(1)));
-    assert_eq!((&changes[0]["kind"], &changes[0]["new_tokens"]), (&"PHONE".into(), &true.into()));
+    assert_eq!((&changes[0]["kind"], &changes[0]["new_tokens"]), (&"PHONE".into(), &false.into()));
     place.write("broken.toml", "name = 1");
     assert_eq!(run(&mut place.masker(&["policy", "diff", "old.toml", "broken.toml"])).0, Some(3));
 
     let _daemon = FakeDaemon::start(&place.path("s"));
     let (code, stdout, stderr) = run(&mut place.masker(&["--socket", "s", "policy", "diff", "loaded", "old.toml"]));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    let first = "ACCOUNT\t-\tvault-deterministic K_HEALTHCARE alnum\trequests can use it from now on";
+    let first = "ACCOUNT\t-\tvault-deterministic K_HEALTHCARE trim\trequests can use it from now on";
     assert_eq!(stdout.lines().next(), Some(first));
     assert!(stdout.contains("PHONE\treversible-aead K_X aes-256-gcm random, context required\t"), "{stdout}");
 }
@@ -449,7 +467,7 @@ fn refusals_have_exit_codes_and_reasons() {
         }
     }
     let (code, _, stderr) = run(&mut place.masker(&["policy", "reload", "--socket", "s"]));
-    assert!(code == Some(3) && stderr.contains("policies do not validate"), "{stderr}");
+    assert!(code == Some(3) && stderr.contains("policy.invalid"), "{stderr}");
 }
 
 #[test]
@@ -483,6 +501,6 @@ fn values_are_written_unchanged() {
     let mut child = spawn(&mut place.masker(&["rehydrate", "--socket", "s", "two\nlines"]));
     child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(rest, b"two\nlines\n");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("use --json to keep it on one line"));
+    assert_eq!((rest.as_slice(), output.status.code()), (&b"\n"[..], Some(2)), "two lines would look like two values");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("use --json or --null-separated"));
 }

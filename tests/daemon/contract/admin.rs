@@ -71,14 +71,14 @@ fn keys_are_listed_by_fingerprint() {
     check_and_take(&mut keys[1], &["old_since", "grace_ends"], is_time);
     let active = |kid: &str, key: &TestKey, records: u64| {
         json!({"kid": kid, "fingerprint": key.fingerprint(kid), "generation": "active", "loaded": true, "old_since": null,
-               "grace_ends": null, "grace_days_left": null, "vault_records": records, "vault_aliases": 0, "last_used": null,
+               "grace_ends": null, "grace_days_left": null, "vault_records": records, "vault_index_rows": 2 * records, "last_used": null,
                "proven_at": null, "tokens_last_opened": null, "tokens_opened_30_days": 0, "open_sessions": null, "removable": false})
     };
     let mut first = active("K_CARE", &care, 1);
     first.as_object_mut().unwrap().remove("last_used");
     assert_eq!(keys[0], first);
     let old = json!({"kid": "K_CARE", "fingerprint": before.fingerprint("K_CARE"), "generation": "old", "loaded": true,
-                     "grace_days_left": 30, "vault_records": 0, "vault_aliases": 0, "last_used": null, "proven_at": null,
+                     "grace_days_left": 30, "vault_records": 0, "vault_index_rows": 0, "last_used": null, "proven_at": null,
                      "tokens_last_opened": null, "tokens_opened_30_days": 0, "open_sessions": 0,
                      "removable": false});
     assert_eq!(keys[1], old);
@@ -97,7 +97,7 @@ fn stats_count_by_key() {
     };
     let mut empty = client.get("/api/v1/vault/stats").ok();
     check_and_take(&mut empty, &["bytes_on_disk"], is_count);
-    assert_eq!(empty, json!({"records": 0, "aliases": 0, "oldest": null, "newest": null, "by_kid": by_kid(0)}));
+    assert_eq!(empty, json!({"records": 0, "index_rows": 0, "oldest": null, "newest": null, "by_kid": by_kid(0)}));
 
     client.tokens("PHONE", &["1", "2", "3", "1"]);
     let mut stats = client.get("/api/v1/vault/stats").ok();
@@ -105,7 +105,7 @@ fn stats_count_by_key() {
     assert!(times[0] <= times[1], "{times:?}");
     check_and_take(&mut stats, &["oldest", "newest"], is_time);
     check_and_take(&mut stats, &["bytes_on_disk"], |bytes| bytes.as_u64().is_some_and(|bytes| bytes > 0));
-    assert_eq!(stats, json!({"records": 3, "aliases": 0, "by_kid": by_kid(3)}));
+    assert_eq!(stats, json!({"records": 3, "index_rows": 6, "by_kid": by_kid(3)}));
     assert_eq!(client.metric("masker_vault_records"), Some(3.0));
     daemon.stop();
 }
@@ -117,8 +117,8 @@ fn a_check_reads_the_whole_vault() {
     let mut client = daemon.client();
     client.tokens("PHONE", &["1", "2", "3"]);
     let report = client.exchange("POST", "/api/v1/vault/check", b"").ok();
-    let expected = json!({"ok": true, "records": 3, "opened": 3, "key_not_loaded": 0, "damaged_records": 0, "aliases": 0,
-                          "damaged_aliases": 0, "tombstones": 0, "counts_agree": true, "problems": []});
+    let expected = json!({"ok": true, "records": 3, "opened": 3, "key_not_loaded": 0, "damaged_records": 0, "index_rows": 6,
+                          "damaged_index_rows": 0, "tombstones": 0, "counts_agree": true, "problems": []});
     assert_eq!(report, expected);
     daemon.stop();
 }
@@ -145,7 +145,7 @@ fn policies_are_shown_with_all_defaults() {
         "description": "for tests",
         "default": true,
         "entities": {
-            "PHONE": vault("phone", "optional"),
+            "PHONE": vault("phone_nanp", "optional"),
             "NAME": vault("casefold", "optional"),
             "SSN": vault("digits", "required"),
             "NOTE": {"action": "redact", "context": "optional"},

@@ -156,6 +156,9 @@ fn the_document_matches_the_routes_and_their_answers() {
         }
     }
     check(&document, "GET", "/api/v1/policies/{name}", &client.get("/api/v1/policies/nosuch"));
+    let request = &document["paths"]["/api/v1/forget"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(mismatch(&document, request, &items), None, "forgetting by value");
+    check(&document, "POST", "/api/v1/forget", &client.post("/api/v1/forget", &items));
     daemon.stop();
 
     // A degraded daemon, missing keys, and invalid policies.

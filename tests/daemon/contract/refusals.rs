@@ -16,6 +16,28 @@ fn start(site: &Site) -> Daemon {
 }
 
 #[test]
+fn errors_name_the_item_and_the_nearest_kind() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    let mut items = vec![item("PHONE", "415-555-2671"); 7_777];
+    items.push(json!({"kind": "PHONE", "value": 4_155_552_671_u64}));
+    let body = json!({"items": items}).to_string();
+    let detail = client.exchange("POST", "/api/v1/tokenize", body.as_bytes()).problem(400, "request.invalid");
+    assert!(detail.starts_with("items[7777].value: wrong type, expected a string (line 1, column "), "{detail}");
+    items[7_777] = item("PHNOE", "415-555-2671");
+    for path in ["/api/v1/tokenize", "/api/v1/lookup"] {
+        let results = client.post(path, &json!({"items": items})).results(7_778);
+        let expected = "items[7777]: the policy `care` has no such kind; did you mean `PHONE`?";
+        assert_eq!(results[7_777]["error"], json!({"code": "kind.unknown", "detail": expected}), "{path}");
+    }
+    let gzip = b"\x1F\x8B\x08\0\0\0\0\0\0\x03\xAB\xAE\x05\0";
+    let detail = client.exchange("POST", "/api/v1/tokenize", gzip).problem(400, "request.invalid");
+    assert_eq!(detail, "the body is compressed (gzip); send it uncompressed, as JSON");
+    daemon.stop();
+}
+
+#[test]
 fn rejects_invalid_requests_by_position_without_quoting_them() {
     let site = Site::new();
     let daemon = start(&site);
@@ -179,7 +201,7 @@ fn distinguishes_malformed_and_unknown_tokens() {
         vault.replace("K_CARE", "K_CARE_FILE"),
         vault.replace("K_CARE", "ROTATION_GRACE_DAYS"),
         vault.replace("PHONE", &"P".repeat(33)),
-        "MSKV1.PHONE.K_CARE.AAAAAAAAAAAAAAAAAAAAAAAAAB".to_owned(),
+        format!("MSKV1.PHONE.K_CARE.{}", "A".repeat(26)),
         "MSK1.CARD.K_PAY.".to_owned(),
     ];
     for token in [&vault, &own] {

@@ -31,7 +31,7 @@ impl Needles {
     pub fn add_derived(&mut self, name: &str, kid: &str, key: &TestKey) {
         self.add_mac_key(&format!("{name}: PRK"), &key.extracted());
         for world in ["", "test/"] {
-            for label in ["token-id", "nonce", "alias"] {
+            for label in ["index", "index-tag", "nonce"] {
                 let label = format!("{world}{label}");
                 self.add_mac_key(&format!("{name}: {label}"), &key.subkey(kid, &label));
             }

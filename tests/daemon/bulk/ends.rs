@@ -1,0 +1,195 @@
+//! Runs that end early: what they say, and that they can be continued.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, Command},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{SWAP, command, ended, feed, masker, rows, start};
+use crate::harness::Site;
+
+/// Reads `count` lines.
+fn lines(from: &mut impl BufRead, count: usize) -> String {
+    let mut text = String::new();
+    for _ in 0..count {
+        from.read_line(&mut text).unwrap();
+    }
+    text
+}
+
+fn finish(mut child: Child) -> (Option<i32>, String) {
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    (child.wait().unwrap().code(), stderr)
+}
+
+fn send(signal: Signal, child: &Child) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// Returns the number of rows that a message says are done.
+fn rows_done(stderr: &str) -> usize {
+    let (_, rest) = stderr.split_once("The first ").unwrap_or_else(|| panic!("{stderr}"));
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_interrupted_run_can_be_continued() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let table = rows(2_500);
+    let whole = masker(&daemon, SWAP, &table).whole();
+    assert!(masker(&daemon, &format!("{SWAP} --batch 7 --connections 3"), &table).whole() == whole, "order is kept");
+
+    let broken = table.replace("\n1900,", "\n1900\u{0},").replace("\u{0},", &format!(",{}", "4".repeat(5_000)));
+    let ended = masker(&daemon, &format!("{SWAP} --batch 100"), &broken);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("row 1900 (line 1901)"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("continue with --skip-rows 1899\n"), "{}", ended.stderr);
+    let rest = masker(&daemon, &format!("{SWAP} --skip-rows 1899"), &table).whole();
+    assert!([ended.stdout, rest].concat() == whole);
+
+    let ended = masker(&daemon, &format!("{SWAP} --skip-rows 2500"), &table);
+    assert_eq!(ended.whole(), b"");
+    let ended = masker(&daemon, &format!("{SWAP} --skip-rows 2501"), &table);
+    assert!(ended.refused(1).contains("there are 2500 rows"), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn rows_that_are_too_long_are_refused_or_skipped() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let long = "x".repeat(5 << 20);
+    let first = "id,phone\r\n1,415-555-0001\r\n".to_owned();
+    let table = format!("{first}2,\"{long}\r\n\"\r\n3,415-555-0003\r\n");
+    let tokens = daemon.client().tokens("PHONE", &["415-555-0001", "415-555-0003"]);
+    let line = "tokenize --csv --column phone=PHONE";
+    let ended = masker(&daemon, line, &table);
+    assert!(ended.refused(1).contains("row 2 is longer than 4 MiB; is a quote not closed?"), "{}", ended.stderr);
+    let ended = masker(&daemon, &format!("{line} --skip-rows 2"), &table);
+    assert_eq!(ended.whole(), format!("3,{}\r\n", tokens[1]).into_bytes());
+    let ended = masker(&daemon, &format!("{line} --on-error keep-row-empty"), &table);
+    let expected = format!("id,phone\r\n1,{}\r\n,\r\n3,{}\r\n", tokens[0], tokens[1]);
+    assert_eq!((ended.code, ended.text()), (Some(2), expected.as_str()));
+
+    let rows = format!("{{\"a\":\"x\"}}\n{{\"a\":\"{long}\"}}\n{{\"a\":\"x\"}}\n");
+    let line = "tokenize --jsonl --field a=PHONE";
+    let ended = masker(&daemon, line, &rows);
+    assert!(ended.code == Some(1) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("The first 1 rows are done: continue with --skip-rows 1\n"), "{}", ended.stderr);
+    assert_eq!(
+        masker(&daemon, &format!("{line} --skip-rows 2"), &rows).whole().iter().filter(|byte| **byte == b'\n').count(),
+        1
+    );
+    let ended = masker(&daemon, &format!("{line} --on-error keep-others"), &rows);
+    assert_eq!((ended.code, ended.text().lines().nth(1)), (Some(2), Some("null")));
+    daemon.stop();
+}
+
+#[test]
+fn a_signal_ends_a_run_after_whole_rows() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let table = rows(60_000);
+    let file = site.path("table.csv");
+    fs::write(&file, &table).unwrap();
+    for (signal, name) in [(Signal::SIGTERM, "SIGTERM"), (Signal::SIGHUP, "SIGHUP"), (Signal::SIGINT, "SIGINT")] {
+        let mut child =
+            command(&daemon, &format!("{SWAP} --batch 200")).stdin(File::open(&file).unwrap()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut written = lines(&mut stdout, 1_000);
+        // The pipe does not hold the rest, so the run is not at its end.
+        send(signal, &child);
+        stdout.read_to_string(&mut written).unwrap();
+        let (code, stderr) = finish(child);
+        assert_eq!(code, Some(1));
+        assert!(stderr.starts_with(&format!("masker: interrupted by {name}\n")), "{stderr}");
+        let done = rows_done(&stderr);
+        assert!(written.ends_with('\n') && written.lines().count() == done + 1, "{stderr}");
+        let mut rest = command(&daemon, &format!("{SWAP} --skip-rows {done}"));
+        rest.stdin(File::open(&file).unwrap());
+        written.push_str(ended(rest).text());
+        let back = masker(&daemon, "rehydrate --csv --column phone --column card", &written).whole();
+        assert!(back == table.as_bytes());
+    }
+    daemon.stop();
+}
+
+#[test]
+fn writes_rows_as_they_arrive_and_counts_them_when_it_ends() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut child = command(&daemon, "tokenize --jsonl --field p=PHONE").spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for number in 0..3 {
+        // An odd number of quotes must not affect later lines.
+        writeln!(stdin, "{{\"p\": \"{number}\", \"q\": \"\\\"\"}}\n").unwrap();
+        assert!(lines(&mut stdout, 2).starts_with("{\"p\": \"MSKV1."));
+    }
+    send(Signal::SIGTERM, &child);
+    let (code, stderr) = finish(child);
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr, "masker: interrupted by SIGTERM\nThe first 6 rows are done: continue with --skip-rows 6\n");
+
+    let mut child = command(&daemon, SWAP).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    // A complete row does not wait for the rest of the next one.
+    stdin.write_all(b"id,phone,card\n1,2,3\n1,").unwrap();
+    assert!(lines(&mut stdout, 2).starts_with("id,phone,card\n1,MSKV1."));
+    drop(stdout);
+    stdin.write_all(b"2,3\n").unwrap();
+    let (code, stderr) = finish(child);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("failed to write standard output"), "{stderr}");
+    assert!(stderr.contains("The first 1 rows are done: cut the output after them"), "{stderr}");
+    daemon.stop();
+}
+
+#[test]
+fn rows_of_a_failed_output_do_not_count_as_done() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for (skip, advice) in
+        [("", "No row is done: start again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
+    {
+        let mut command = command(&daemon, &format!("{SWAP}{skip}"));
+        command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let ended = feed(command, rows(20));
+        assert_eq!(ended.code, Some(1));
+        assert!(
+            ended.stderr.contains("failed to write standard output") && ended.stderr.contains(advice),
+            "{}",
+            ended.stderr
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let jsonl = "tokenize --jsonl --field a=PHONE";
+    for (line, input) in [("tokenize --kind PHONE", "415-555-0001\n"), (jsonl, "{\"a\": \"1\"}\n"), ("health", "")] {
+        let mut closed = Command::new("sh");
+        closed.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_masker")]).args(line.split(' '));
+        closed.env_clear().env("MASKER_SOCKET", daemon.socket());
+        closed.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let ended = feed(closed, input);
+        assert_eq!(ended.code, Some(1), "{line}: {}", ended.stderr);
+        assert!(ended.stderr.contains("failed to write standard output"), "{line}: {}", ended.stderr);
+        let mut null = command(&daemon, line);
+        null.stdout(OpenOptions::new().read(true).write(true).open("/dev/null").unwrap());
+        assert_eq!(feed(null, input).code, Some(0), "{line}");
+    }
+    daemon.stop();
+}

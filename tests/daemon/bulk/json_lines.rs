@@ -1,0 +1,144 @@
+//! JSON lines: which values are found, and what fails.
+
+use serde_json::{Value, json};
+
+use super::{masker, start};
+use crate::harness::Site;
+
+#[test]
+fn tokenizes_fields_of_json_lines_and_keeps_all_other_bytes() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    let tokens = client.tokens("PHONE", &["415-555-0001", "415-555-0002", "415-555-0003"]);
+    let [one, two, three] = [&tokens[0], &tokens[1], &tokens[2]];
+    let input = "\u{feff}{ \"z\":1.50, \"patient\" : {\"phone\":\"415-555-\\u0030001\" ,\"age\":1e2}, \"a\":\"\\u00e9\"}\r\n\
+        \n\
+        {\"patient\": [{\"phone\": [\"415-555-0002\", null, \"\"]}, {\"phone\": \"415-555-0003\"}]}\n\
+        {\"patient\": null, \"phone\": \"kept\"}\n\
+        {\"patient\": {\"phone\": \"415-555-0001\", \"phone\": \"415-555-0002\"}}";
+    let expected = input
+        .replace("415-555-\\u0030001", one)
+        .replace("415-555-0001", one)
+        .replace("415-555-0002", two)
+        .replace("415-555-0003", three);
+    let swapped = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE", input).whole();
+    assert_eq!(String::from_utf8_lossy(&swapped), expected);
+    let back = masker(&daemon, "rehydrate --jsonl --field patient.phone", &swapped).whole();
+    assert_eq!(String::from_utf8_lossy(&back), input.replace("\\u00300", "00"));
+
+    let input = "{\"phone\": 4155550001, \"a\": 1}\n{\"phone\": \"415-555-0001\"\n{\"phone\": {\"x\": \"415-555-0001\"}}\n\
+        {\"phone\": \"\\ud800\"}\n{\"phone\": \"415-555-0001\"}\n";
+    let go_on = "tokenize --jsonl --on-error keep-others --field phone=PHONE";
+    let ended = masker(&daemon, go_on, input);
+    let expected = format!(
+        "{{\"phone\": null, \"a\": 1}}\nnull\n{{\"phone\": null}}\n{{\"phone\": null}}\n{{\"phone\": \"{one}\"}}\n"
+    );
+    assert_eq!((ended.code, ended.text()), (Some(2), expected.as_str()));
+    let places: Vec<&str> = ended.stderr.lines().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(places[..4], ["row 1, phone", "row 2", "row 3, phone", "row 4, phone"]);
+    assert!(!ended.stderr.contains("4155550001") && !ended.stderr.contains("415-555"), "{}", ended.stderr);
+
+    // Deeply nested lists.
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000) + "\n{\"phone\": null}\n";
+    let ended = masker(&daemon, go_on, nested);
+    assert_eq!((ended.code, ended.text()), (Some(2), "null\n{\"phone\": null}\n"));
+
+    // More values in one row than a request can have.
+    let many: Vec<String> = (0..12_000).map(|number| format!("415{number:07}")).collect();
+    let input = json!({"phone": many}).to_string() + "\n";
+    let swapped = masker(&daemon, "tokenize --jsonl --field phone=PHONE --batch 10000", &input).whole();
+    let row: Value = serde_json::from_slice(&swapped).unwrap();
+    assert_eq!(row["phone"].as_array().unwrap().len(), 12_000);
+    assert_eq!(row["phone"][11_999], client.token("PHONE", &many[11_999]));
+    daemon.stop();
+}
+
+#[test]
+fn a_field_that_is_in_no_row_fails_and_nothing_is_written() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let rows = "{\"patient\": {\"phone\": \"415-555-0001\"}}\n".repeat(3_000);
+    let ended = masker(&daemon, "tokenize --jsonl --field patient.fone=PHONE", &rows);
+    assert!(
+        ended.refused(1).contains("no row has the field patient.fone; did you mean \"phone\"?"),
+        "{}",
+        ended.stderr
+    );
+    let ended = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax=PHONE", &rows);
+    assert!(ended.refused(1).contains("no row has the field fax; "), "{}", ended.stderr);
+    // Fields that can be missing, and files without rows.
+    masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax?=PHONE", &rows).whole();
+    assert_eq!(masker(&daemon, "tokenize --jsonl --field fax=PHONE", "").whole(), b"");
+    // A field can be in a late row only.
+    let late = rows + "{\"fax\": \"415-555-0002\"}\n";
+    let swapped = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax=PHONE", &late).whole();
+    let back = masker(&daemon, "rehydrate --jsonl --field patient.phone --field fax", swapped).whole();
+    assert!(back == late.as_bytes());
+    daemon.stop();
+}
+
+#[test]
+fn a_value_in_place_of_an_object_fails() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let input = "{\"patient\": {\"phone\": \"1\"}}\n{\"patient\": \"415-555-0132\"}\n{\"patient\": [\"415-555-0132\"]}\n\
+        {\"patient\": 4155550132}\n\"415-555-0132\"\n{\"patient\": null}\n";
+    let line = "tokenize --jsonl --field patient.phone=PHONE";
+    let ended = masker(&daemon, line, input);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.text().lines().count() == 1 && ended.text().starts_with("{\"patient\": {\"phone\": \"MSKV1."));
+    assert!(
+        ended.stderr.contains("row 2, patient.phone: value.invalid: a value is in place of an object"),
+        "{}",
+        ended.stderr
+    );
+    let ended = masker(&daemon, &format!("{line} --on-error keep-others"), input);
+    let kept: Vec<&str> = ended.text().lines().skip(1).collect();
+    assert_eq!(
+        kept,
+        ["{\"patient\": null}", "{\"patient\": [null]}", "{\"patient\": null}", "null", "{\"patient\": null}"]
+    );
+    let ended = masker(&daemon, &format!("{line} --on-error keep-row-empty"), input);
+    let kept: Vec<&str> = ended.text().lines().skip(1).collect();
+    assert_eq!(kept, ["null", "null", "null", "null", "{\"patient\": null}"]);
+    daemon.stop();
+}
+
+#[test]
+fn pretty_printed_files_fail() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let input = "[\n  {\n    \"a\": \"ann@example.org\",\n    \"b\": 1\n  },\n  \"bob@example.org\"\n]\n";
+    for on_error in ["stop", "keep-others", "keep-row-empty"] {
+        let ended = masker(&daemon, &format!("tokenize --jsonl --field a=NAME --on-error {on_error}"), input);
+        assert!(matches!(ended.code, Some(1 | 2)) && !ended.text().contains("example.org"), "{}", ended.text());
+        assert!(ended.stderr.contains("`jq -c '.[]'`"), "{}", ended.stderr);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn names_with_dots_are_quoted() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let input = "{\"home.phone\": {\"a=b\": \"415-555-0001\"}, \"home\": {\"phone\": \"kept\"}}\n";
+    let swapped = masker(&daemon, r#"tokenize --jsonl --field "home.phone"."a=b"=PHONE"#, input).whole();
+    let token = daemon.client().token("PHONE", "415-555-0001");
+    assert_eq!(String::from_utf8_lossy(&swapped), input.replace("415-555-0001", &token));
+    daemon.stop();
+}
+
+#[test]
+fn values_that_never_were_tokens_are_copied() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let input = "{\"p\": \"415-555-0001\", \"c\": \"Bonn\"}\n{\"p\": null, \"c\": 7}\n";
+    let swapped = masker(&daemon, "tokenize --jsonl --field p=PHONE --field c=CITY --on-error keep-others", input);
+    let swapped = swapped.text().replace("\"c\": null", "\"c\": 7");
+    let ended = masker(&daemon, "rehydrate --jsonl --field p --field c", &swapped);
+    assert_eq!((ended.code, ended.text()), (Some(2), input));
+    let back = masker(&daemon, "rehydrate --jsonl --passthrough --field p --field c", &swapped).whole();
+    assert_eq!(back, input.as_bytes());
+    daemon.stop();
+}

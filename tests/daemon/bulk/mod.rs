@@ -1,0 +1,195 @@
+//! Files of records through the command line: what is tokenized, what is copied, and that no value gets through.
+
+mod damage;
+mod ends;
+mod json_lines;
+mod lines;
+mod tables;
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+use serde_json::json;
+
+use super::{
+    api_keys::create,
+    harness::{Daemon, Site},
+};
+
+/// The result of a command. Its output can be binary.
+struct Ended {
+    code: Option<i32>,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+impl Ended {
+    /// Returns the output of a command that succeeded.
+    fn whole(self) -> Vec<u8> {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""));
+        self.stdout
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("text")
+    }
+
+    /// Checks that the command failed with `code` and wrote nothing. Returns the message.
+    fn refused(&self, code: i32) -> &str {
+        assert_eq!((self.code, self.stdout.as_slice()), (Some(code), &b""[..]), "{}", self.stderr);
+        &self.stderr
+    }
+}
+
+fn command(daemon: &Daemon, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_masker"));
+    command.args(line.split(' ')).env_clear().env("MASKER_SOCKET", daemon.socket()).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Ended {
+    let mut child = command.spawn().expect("masker can be run");
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref().to_vec());
+    let writer = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    // A command that fails early reads no more.
+    let _ = writer.join().unwrap();
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    Ended { code: output.status.code(), stdout: output.stdout, stderr }
+}
+
+/// Runs a command whose standard input is set.
+fn ended(mut command: Command) -> Ended {
+    let output = command.output().expect("masker can be run");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    Ended { code: output.status.code(), stdout: output.stdout, stderr }
+}
+
+fn masker(daemon: &Daemon, line: &str, input: impl AsRef<[u8]>) -> Ended {
+    feed(command(daemon, line), input)
+}
+
+fn start(site: &Site) -> Daemon {
+    site.launch().care_keys().start()
+}
+
+fn rows(count: usize) -> String {
+    let row = |number: usize| format!("{number},415{number:07},4111{number:012}\n");
+    "id,phone,card\n".to_owned() + &(1..=count).map(row).collect::<String>()
+}
+
+const SWAP: &str = "tokenize --csv --column phone=PHONE --column card=CARD";
+
+#[test]
+fn reports_usage_errors_before_writing() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for (line, input, code, part) in [
+        ("tokenize --csv --column fone=PHONE", "phone\n415-555-0001\n", 1, "has no column \"fone\""),
+        ("tokenize --csv --column phnoe=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("tokenize --csv --column phone=PHONE", "id;phone\n1;2\n", 1, "use --delimiter ';'"),
+        ("tokenize --csv --column phone=PHONE", "\"id\";\"phone\"\n1;2\n", 2, "use --delimiter ';'"),
+        ("tokenize --csv --delimiter ; --column phone=PHONE", "id\tphone\n1\t2\n", 1, "use --delimiter '\\t'"),
+        ("tokenize --csv --no-header --column 2=PHONE", "1|415-555-0001\n", 1, "use --delimiter '|'"),
+        ("tokenize --csv --column Phone=PHONE", "phone\n1\n", 1, "did you mean \"phone\"?"),
+        ("rehydrate --csv --column phone=PHONE", "phone\n1\n", 1, "use --column phone"),
+        ("tokenize --csv --column phone=PHONE", "", 1, "has no column"),
+        ("tokenize --csv --no-header --column 2=PHONE", "1\n", 1, "there is no column 2"),
+        ("tokenize --csv --no-header --column a=PHONE", "1\n", 64, "numbers from 1"),
+        ("tokenize --csv --no-header --column 1=PHONE --column 01=CARD", "1\n", 64, "given twice"),
+        ("tokenize --csv --column a=PHONE", "\u{feff}", 1, "has no column"),
+        ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: "),
+        ("tokenize --csv --column a=SSN", "a\n42\n", 1, "a: context.required: "),
+        ("tokenize --csv --column a=PHONE --policy none", "a\n42\n", 1, "policy.unknown"),
+        ("tokenize --csv --json --column a=PHONE", "a\n42\n", 64, "--json"),
+        ("tokenize --jsonl --field a=PHONE --field a.b=PHONE", "{}\n", 64, "is inside another"),
+    ] {
+        let ended = masker(&daemon, line, input);
+        let stderr = ended.refused(code);
+        assert!(stderr.contains(part) && !stderr.contains("415-555"), "{line}: {stderr}");
+    }
+    let ended = masker(&daemon, "tokenize --csv --column a=PHONE", b"\xFF\xFEa\0");
+    assert!(ended.refused(1).contains("UTF-16"), "{}", ended.stderr);
+    let ended = masker(&daemon, "tokenize --csv --column a=PHONE --socket /nowhere", "a\n42\n");
+    assert!(ended.refused(5).contains("there is no socket"), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn lists_the_first_failures_and_counts_the_others() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let table = "t\n".to_owned() + &"MSKV1.nonsense\n".repeat(3_000);
+    let ended = masker(&daemon, "rehydrate --csv --on-error keep-others --column t --batch 100", table);
+    assert_eq!((ended.code, ended.text().lines().count()), (Some(2), 3_001));
+    let reported: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(reported.len(), 21);
+    assert!(reported[19].starts_with("row 20 (line 21), t: token.malformed: "), "{}", reported[19]);
+    assert!(reported[20].starts_with("3000 failed: token.malformed 3000; "), "{}", reported[20]);
+    daemon.stop();
+}
+
+#[test]
+fn honours_scopes_and_waits_for_rate_limits() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let scopes = ["tokenize:PHONE"];
+    let key = create(&mut daemon.client(), "bulk", &scopes, json!({"limits": {"values_per_second": 100}}));
+    let with_key = |line: &str, table: &str| {
+        let mut command = command(&daemon, line);
+        command.env("MASKER_API_KEY", &key.key);
+        feed(command, table)
+    };
+    let table = rows(300);
+    let limited = with_key("tokenize --csv --column phone=PHONE --batch 100", &table).whole();
+    assert!(limited == masker(&daemon, "tokenize --csv --column phone=PHONE", &table).whole());
+    let ended = with_key(SWAP, "id,phone,card\n1,2,3\n");
+    assert!(ended.refused(4).contains("card: perm.denied: "), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn uses_the_session_of_the_environment() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut client = daemon.client();
+    let session = client.post("/api/v1/sessions", &json!({"label": "bulk"})).json();
+    let id = session["id"].as_str().unwrap();
+    let within = |line: &str, id: &str, table: &[u8]| {
+        let mut command = command(&daemon, line);
+        command.env("MASKER_SESSION", id);
+        feed(command, table)
+    };
+    let swapped = within("tokenize --csv --column phone=PHONE --batch 10", id, rows(30).as_bytes()).whole();
+    within("rehydrate --csv --column phone --skip-rows 9", id, &swapped).whole();
+    let session = client.get(&format!("/api/v1/sessions/{id}")).ok();
+    assert_eq!((&session["minted"], &session["rehydrated"]), (&json!(30), &json!(21)));
+    let ended = within("rehydrate --csv --column phone", "0", &swapped);
+    assert!(ended.refused(1).contains("session.not_found"), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn appends_to_the_list_of_failures() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let failures: &Path = &site.path("failures.csv");
+    let line = format!("rehydrate --csv --on-error keep-others --column t --failures {}", failures.display());
+    assert_eq!(masker(&daemon, &line, "t\nMSKV1.x\nMSK1.y\n").code, Some(2));
+    let first = fs::read_to_string(failures).unwrap();
+    assert_eq!(masker(&daemon, &format!("{line} --skip-rows 1"), "t\nMSKV1.x\nMSK1.y\n").code, Some(2));
+    let second = fs::read_to_string(failures).unwrap();
+    let last = first.lines().last().unwrap();
+    assert!(last.starts_with("2,t,token.malformed,"), "{last}");
+    assert_eq!(second, format!("{first}{last}\n"));
+    fs::remove_file(failures).unwrap();
+    assert_eq!(masker(&daemon, &format!("{line} --skip-rows 1"), "t\nMSKV1.x\nMSK1.y\n").code, Some(2));
+    assert_eq!(fs::read_to_string(failures).unwrap(), format!("row,column,code,detail\n{last}\n"));
+    daemon.stop();
+}

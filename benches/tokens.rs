@@ -2,7 +2,7 @@
 
 use divan::{Bencher, black_box};
 use masker_core::{
-    crypto::{GenerationKeys, RecordPayload, SecretKey, Suite, TokenId},
+    crypto::{GenerationKeys, IndexName, RecordBinding, RecordPayload, SecretKey, Suite, TokenId},
     normalize::Normalizer,
     token::Token,
 };
@@ -19,14 +19,18 @@ fn main() {
 /// The lengths of a telephone number, a longer text, and the longest valid value.
 const LENGTHS: [usize; 3] = [14, 100, 4_096];
 /// A typical input for each normalizer, in the order of `Normalizer::ALL`.
-const SPELLINGS: [&str; 8] = [
+const SPELLINGS: [&str; 12] = [
     "Sarah Chen",
     " Sarah Chen ",
     "Sarah Chen",
+    "Sarah.Chen@Example.org",
     "123-45-6789",
-    "mrn: 48-27 193b",
+    "1hg-cm826 33a",
     "(415) 555-2671",
+    "(415) 555-2671",
+    "1990/04/12",
     "04/12/1990",
+    "12.4.1990",
     "2001:DB8::8a2e:370:7334",
 ];
 
@@ -56,9 +60,27 @@ fn text(length: usize) -> String {
 }
 
 #[divan::bench(args = LENGTHS)]
-fn vault_id(bencher: Bencher, length: usize) {
+fn value_index(bencher: Bencher, length: usize) {
     let (f, text) = (fixture(), text(length));
-    bencher.bench_local(|| f.keys.token_id(black_box(f.kind), f.context, black_box(&text)));
+    bencher.bench_local(|| {
+        let value = Value::new(black_box(&text)).expect("a value");
+        f.keys.value_index(black_box(f.kind), f.context, value)
+    });
+}
+
+#[divan::bench(args = LENGTHS)]
+fn form_index(bencher: Bencher, length: usize) {
+    let (f, text) = (fixture(), text(length));
+    bencher.bench_local(|| f.keys.form_index(Normalizer::Digits, black_box(f.kind), f.context, black_box(&text)));
+}
+
+/// The tag of a value's list: one id, or the most that a list can have.
+#[divan::bench(args = [1, 128])]
+fn index_tag(bencher: Bencher, entries: usize) {
+    let f = fixture();
+    let index = f.keys.value_index(f.kind, f.context, Value::new("(415) 555-2671").expect("a value"));
+    let list = vec![7; entries * TokenId::BYTES];
+    bencher.bench_local(|| f.keys.index_tag(IndexName::Value, index, black_box(&list)));
 }
 
 #[divan::bench(args = Suite::ALL, consts = LENGTHS)]
@@ -101,31 +123,43 @@ fn parse_and_open(bencher: Bencher, suite: Suite) {
     });
 }
 
+/// Returns what the record of a value is bound to.
+fn binding(f: &Fixture, value: Value<'_>) -> RecordBinding {
+    RecordBinding {
+        kind: f.kind,
+        minted_kid: f.kid,
+        id: TokenId::from_bytes([7; TokenId::BYTES]),
+        minted_at_ms: 1_767_225_600_000,
+        value_index: Some(f.keys.value_index(f.kind, f.context, value)),
+        form_index: None,
+    }
+}
+
+fn payload<'a>(f: &Fixture, value: Value<'a>) -> RecordPayload<'a> {
+    RecordPayload { context: f.context, value, normalizer: Normalizer::Exact, form: None }
+}
+
 #[divan::bench(args = LENGTHS)]
 fn seal_record(bencher: Bencher, length: usize) {
     let (mut f, text) = (fixture(), text(length));
-    let id = TokenId::from_bytes([7; 16]);
-    bencher.bench_local(|| {
-        let value = Value::new(black_box(&text)).expect("a value");
-        let payload = RecordPayload { context: f.context, value, normal: None };
-        f.keys.seal_record(f.kind, f.kid, id, &payload, &mut f.rng)
-    });
+    let value = Value::new(&text).expect("a value");
+    let (binding, payload) = (binding(&f, value), payload(&f, value));
+    bencher.bench_local(|| f.keys.seal_record(black_box(&binding), black_box(&payload), &mut f.rng));
 }
 
 #[divan::bench(args = LENGTHS)]
 fn open_record(bencher: Bencher, length: usize) {
     let (mut f, text) = (fixture(), text(length));
-    let id = TokenId::from_bytes([7; 16]);
     let value = Value::new(&text).expect("a value");
-    let payload = RecordPayload { context: f.context, value, normal: None };
-    let sealed = f.keys.seal_record(f.kind, f.kid, id, &payload, &mut f.rng);
-    bencher.bench_local(|| f.keys.open_record(f.kind, f.kid, id, &sealed.nonce, black_box(&sealed.ciphertext)));
+    let (binding, payload) = (binding(&f, value), payload(&f, value));
+    let sealed = f.keys.seal_record(&binding, &payload, &mut f.rng);
+    bencher.bench_local(|| f.keys.open_record(black_box(&binding), &sealed.nonce, black_box(&sealed.ciphertext)));
 }
 
 fn tokens() -> [Token; 2] {
     let mut f = fixture();
     let value = Value::new("(415) 555-2671").expect("a value");
-    let id = f.keys.token_id(f.kind, f.context, "+14155552671");
+    let id = TokenId::from_bytes(*b"a random code of 20b");
     let body = f.keys.mint(Suite::Xaes256Gcm, f.kind, f.context, value, &mut f.rng);
     [Token::Vault { kind: f.kind, kid: f.kid, id }, Token::Aead { kind: f.kind, kid: f.kid, body }]
 }
@@ -155,14 +189,14 @@ fn normalize(bencher: Bencher, normalizer: Normalizer) {
         .1;
     bencher.bench_local(|| {
         let value = Value::new(black_box(spelling)).expect("a value");
-        normalizer.apply(value).map(|normal| normal.len())
+        normalizer.form(value).len()
     });
 }
 
 #[divan::bench]
 fn normalize_casefold_beyond_ascii(bencher: Bencher) {
     let value = Value::new("Søren Müller-Straße").expect("a value");
-    bencher.bench_local(|| Normalizer::Casefold.apply(black_box(value)).map(|normal| normal.len()));
+    bencher.bench_local(|| Normalizer::Casefold.form(black_box(value)).len());
 }
 
 #[divan::bench]

@@ -21,7 +21,7 @@ use masker_audit as audit;
 use masker_audit::{AuditEvent, AuditLog, OutcomeCount};
 use masker_config::{Config, load_policies};
 use masker_core::{
-    crypto::{Fingerprint, GenerationKeys, SecretKey},
+    crypto::{Fingerprint, GenerationKeys, IndexName, SecretKey, TokenId},
     keyring::{GraceAction, GracePeriod, Keyring, LoadedKey, Role},
     normalize::Normalizer,
     policy::{Policy, PolicySet},
@@ -69,7 +69,7 @@ pub fn all() -> Outcome<Vec<(&'static str, Operation)>> {
         all.push((single, of(&fixture, 1)));
         all.push((many, of(&fixture, BATCH)));
     }
-    all.push(("vault id", vault_id()?));
+    all.push(("vault indexes", vault_indexes()?));
     all.push(("policy and kind, looked up", lookup(&fixture)));
     all.push(("access and limits", access_and_limits(&fixture)));
     all.push(("audit event, written", audit_event(&fixture)));
@@ -216,14 +216,18 @@ fn write_tokenize(fixture: &Arc<Fixture>, count: usize) -> Operation {
     })
 }
 
-/// Derives the token id of a value, including normalization.
-fn vault_id() -> Outcome<Operation> {
+/// Finds where the vault lists a value and its form, and verifies the tag of a list, as a search for the value does.
+fn vault_indexes() -> Outcome<Operation> {
     let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, Mode::Live)?;
     let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
+    let list = [7; TokenId::BYTES];
     Ok(counted(move || {
+        let context = Context::new("").expect("a context");
         let value = Value::new(black_box("(415) 555-2671")).expect("a value");
-        let normal = Normalizer::Phone.apply(value).expect("a number");
-        black_box(keys.token_id(kind, Context::new("").expect("a context"), &normal));
+        let normalizer = Normalizer::PhoneNanp;
+        black_box(keys.form_index(normalizer, kind, context, &normalizer.form(value)));
+        let index = black_box(keys.value_index(kind, context, value));
+        black_box(keys.index_tag(IndexName::Value, index, black_box(&list)));
     }))
 }
 
@@ -286,8 +290,6 @@ fn audit_event(fixture: &Arc<Fixture>) -> Operation {
 }
 
 fn vault_token() -> Outcome<String> {
-    let keys = GenerationKeys::derive(Kid::parse("K_HEALTHCARE").ok_or("a key id")?, &key()?, Mode::Live)?;
-    let kind = EntityKind::parse("PHONE").ok_or("a kind")?;
-    let id = keys.token_id(kind, Context::new("").ok_or("a context")?, "+14155552671");
-    Ok(Token::Vault { kind, kid: keys.kid(), id }.to_text())
+    let (kind, kid) = (EntityKind::parse("PHONE").ok_or("a kind")?, Kid::parse("K_HEALTHCARE").ok_or("a key id")?);
+    Ok(Token::Vault { kind, kid, id: TokenId::from_bytes(*b"a random code of 20b") }.to_text())
 }

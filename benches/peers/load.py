@@ -77,11 +77,11 @@ def h2load(bench, server, path, body_file, connections, values, seconds):
     )
 
 
-def xtask_bench(server, operation, policy, connections, batch, seconds, seed=None):
+def xtask_bench(server, operation, policy, connections, batch, seconds, seed=None, kind=BENCH_KIND):
     """Loads the daemon with `cargo xtask bench`, whose requests differ."""
     before = server.processor_seconds()
     command = [server.xtask, "bench", "--socket", server.socket, "--json", "--op", operation, "--policy", policy]
-    command += ["--kind", BENCH_KIND, "--connections", connections, "--batch", batch, "--duration", max(1, int(seconds))]
+    command += ["--kind", kind, "--connections", connections, "--batch", batch, "--duration", max(1, int(seconds))]
     command += [] if seed is None else ["--seed", seed]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     used = server.processor_seconds() - before

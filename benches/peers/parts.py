@@ -10,6 +10,8 @@ BATCH = 1_000
 # The batch sizes among which OpenBao's fastest is chosen.
 BAO_BATCHES = (100, 300, 1_000, 3_000, 10_000)
 TRY_SECONDS = 3
+# A kind of the policy whose values have no form rows.
+EXACT_KIND = "URL"
 # The seed of the values that the vault knows after `fill`.
 KNOWN_SEED = 1
 
@@ -120,13 +122,13 @@ def known(bench):
     return rows
 
 
-def known_case(server, operation, policy, size=BATCH):
+def known_case(server, operation, policy, size=BATCH, kind=load.BENCH_KIND):
     """Returns a function that cycles through the 256 different requests of `cargo xtask bench`."""
-    return lambda seconds: load.xtask_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED)
+    return lambda seconds: load.xtask_bench(server, operation, policy, 4, size, seconds, seed=KNOWN_SEED, kind=kind)
 
 
-def mint_case(server, connections, size):
-    return lambda seconds: load.xtask_bench(server, "mint", VAULT, connections, size, seconds)
+def mint_case(server, connections, size, kind=load.BENCH_KIND):
+    return lambda seconds: load.xtask_bench(server, "mint", VAULT, connections, size, seconds, kind=kind)
 
 
 def fill(bench, server, records, known=BATCH):
@@ -148,11 +150,23 @@ def mints(bench):
         cases = {f"masker, {engine}": mint_case(vault, 4, BATCH), f"{engine} alone": store.measure}
         title = f"mints of new values, {BATCH:,} values, 4 connections"
         rows[f"mint-batch-{engine}"] = bench.alternate(title, cases)
+        rows |= index_rows(bench, vault, engine)
         cases = {f"masker, {engine}, {plural(n, 'connection')}": mint_case(vault, n, 1) for n in (64, 1)}
         rows[f"mint-single-{engine}"] = bench.alternate("mints of new values, 1 value", cases)
         store.stop()
         vault.stop()
     return rows
+
+
+def index_rows(bench, vault, engine):
+    """Measures what form rows cost: a value of a kind with a normalizer has two index rows, one with `exact` has one."""
+    kinds = {"a normalizer": load.BENCH_KIND, "`exact`": EXACT_KIND}
+    cases = {f"masker, {engine}, {what}": mint_case(vault, 4, BATCH, kind) for what, kind in kinds.items()}
+    title = f"mints with and without form rows, {BATCH:,} values, 4 connections"
+    rows = {f"mint-index-rows-{engine}": bench.alternate(title, cases)}
+    cases = {f"masker, {engine}, {what}": known_case(vault, "tokenize", VAULT, kind=kind) for what, kind in kinds.items()}
+    title = f"tokenize of known values with and without form rows, {BATCH:,} values, 4 connections"
+    return rows | {f"known-index-rows-{engine}": bench.alternate(title, cases)}
 
 
 def metrics(bench):

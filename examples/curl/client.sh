@@ -21,7 +21,7 @@ END
 tokens=$(jq --compact-output '[.results[] | .token // error(.error.code)]' <<< "$answer")
 jq --raw-output '.[] | "tokenized \(split(".")[1]): \(.)"' <<< "$tokens"
 
-# The first spelling of a value comes back, so a vault that knows these may answer with another one.
+# The values come back byte for byte.
 answer=$(jq '{tokens: .}' <<< "$tokens" | post rehydrate)
 jq --raw-output '.results[] | if .error then error(.error.code) else "rehydrated \(.kind): \(.value)" end' <<< "$answer"
 

@@ -135,7 +135,7 @@ func run() error {
 		tokens = append(tokens, result.Token)
 	}
 
-	// The first spelling of a value comes back, so a vault that knows these may answer with another one.
+	// The values come back byte for byte.
 	results, err = masker.Rehydrate(ctx, tokens)
 	if err != nil {
 		return err

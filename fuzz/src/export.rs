@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use masker_core::export::{EntryReader, ExportEntry, ExportError, ExportHeader, PREFIX_BYTES};
+use masker_core::export::{EntryReader, ExportEntry, ExportError, ExportHeader, ListPositions, PREFIX_BYTES};
 
 use super::{bench::Bench, edits::edited, request::statuses};
 
@@ -34,7 +34,7 @@ fn check_entries(bytes: &[u8]) {
     assert_eq!(read(bytes, bytes.len().max(1)), read(bytes, usize::from(piece).max(1)));
 }
 
-type Entry = (u8, [u8; 16], Vec<u8>);
+type Entry = (u8, [u8; 20], ListPositions, Vec<u8>);
 
 fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<ExportError>, bool) {
     let (mut reader, mut entries) = (EntryReader::default(), Vec::new());
@@ -42,8 +42,10 @@ fn read(bytes: &[u8], piece: usize) -> (Vec<Entry>, Option<ExportError>, bool) {
         reader.push(piece);
         loop {
             match reader.take_next() {
-                Ok(Some(ExportEntry::Record(id, row))) => entries.push((b'r', id, row.to_vec())),
-                Ok(Some(ExportEntry::Tombstone(id, row))) => entries.push((b't', id, row.to_vec())),
+                Ok(Some(ExportEntry::Record(id, positions, row))) => entries.push((b'r', id, positions, row.to_vec())),
+                Ok(Some(ExportEntry::Tombstone(id, row))) => {
+                    entries.push((b't', id, ListPositions::default(), row.to_vec()));
+                }
                 Ok(Some(ExportEntry::End(counts))) => {
                     let records = entries.iter().filter(|(kind, ..)| *kind == b'r').count() as u64;
                     assert_eq!(counts.records, records, "the count of records is wrong");

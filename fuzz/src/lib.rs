@@ -12,4 +12,5 @@ pub mod export;
 pub mod policy;
 pub mod request;
 pub mod row;
+pub mod table;
 pub mod token;

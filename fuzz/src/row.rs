@@ -3,8 +3,9 @@
 use masker_store::{
     RowKey,
     record::{
-        Alias, ApiKeyRow, AuditHeadRow, FormatRow, GenerationRow, GenerationUseRow, HoneytokenRow, MappingRow, Record,
-        RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow, TombstoneRow, UsageRow,
+        ApiKeyRow, AuditHeadRow, GenerationRow, GenerationUseRow, HoneytokenRow, IndexRow, KidMovesRow, MappingRow,
+        NormalizersRow, Record, RotationRow, RowName, SessionRow, SessionTokenRow, SpanRow, TombstoneCountRow,
+        TombstoneRow, UsageRow,
     },
 };
 
@@ -25,7 +26,10 @@ pub fn check(bytes: &[u8]) {
     }
     match selector {
         b'r' => check!(Record),
-        b'a' => check!(Alias),
+        b'v' => check_index(row, 20),
+        b'f' => check_index(row, 10),
+        b'n' => check!(may fail: NormalizersRow),
+        b'w' => check!(KidMovesRow),
         b'g' => check!(GenerationRow),
         b'u' => check!(UsageRow),
         b'p' => check!(may fail: MappingRow),
@@ -39,8 +43,14 @@ pub fn check(bytes: &[u8]) {
         b'h' => check!(may fail: HoneytokenRow),
         b'A' => check!(AuditHeadRow),
         b'S' => check!(SpanRow),
-        b'm' => check!(FormatRow),
         _ => check_key(row),
+    }
+}
+
+/// Checks that a decoded list encodes to the same bytes.
+fn check_index(row: &[u8], entry_bytes: usize) {
+    if let Ok(read) = IndexRow::decode(row, entry_bytes) {
+        assert!(read.encode()[..] == *row, "a row has one layout");
     }
 }
 
@@ -50,13 +60,15 @@ fn check_key(key: &[u8]) {
     let Ok(named) = RowName::parse(&key) else { return };
     let again = match named {
         RowName::Record(id) => RowKey::record(&id),
-        RowName::Alias(index) => RowKey::alias(&index),
+        RowName::ValueIndex(index) => RowKey::value_index(&index),
+        RowName::FormIndex(index) => RowKey::form_index(&index),
+        RowName::Normalizers(kind, kid) => RowKey::normalizers(kind, kid),
+        RowName::KidMoves(kid) => RowKey::kid_moves(kid),
         RowName::Generation(kid, fingerprint) => RowKey::generation(kid, &fingerprint),
         RowName::Usage(kind, kid) => RowKey::usage(kind, kid),
         RowName::Mapping(policy, kind) => RowKey::mapping(&policy, kind).expect("a parsed name is valid"),
         RowName::Uses(kid, fingerprint) => RowKey::uses(kid, &fingerprint),
         RowName::Rotation(id) => RowKey::rotation(&id),
-        RowName::Format => RowKey::format(),
         RowName::Span => RowKey::span(),
         RowName::Tombstones => RowKey::tombstones(),
         RowName::Tombstone(id) => RowKey::tombstone(&id),

@@ -65,6 +65,7 @@ fn requests() -> Vec<Row> {
             "head of a request",
             format!("{}, {} headers", size(limits::HEAD_BYTES_MAX as u64), count(limits::HEADERS_MAX)),
         ),
+        row("tokens of one item in the answer of a lookup", count(limits::LOOKUP_TOKENS_MAX)),
         row("sessions on a page of a list", count(limits::SESSIONS_PAGE_MAX)),
         row("events of the audit log in a response", count(limits::AUDIT_PAGE_EVENTS_MAX)),
     ]
@@ -72,7 +73,7 @@ fn requests() -> Vec<Row> {
 
 fn texts() -> Vec<Row> {
     vec![
-        row("value, and its normal form", size(limits::VALUE_BYTES_MAX as u64)),
+        row("value, and its form", size(limits::VALUE_BYTES_MAX as u64)),
         row("context", size(limits::CONTEXT_BYTES_MAX as u64)),
         row("kind", format!("{} characters", limits::KIND_BYTES_MAX)),
         row("key id", format!("{} characters", limits::KID_BYTES_MAX)),

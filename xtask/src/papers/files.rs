@@ -92,7 +92,7 @@ mod tests {
         for normalizer in Normalizer::ALL {
             assert!(page.contains(&format!(".TP\n{}\n", normalizer.name())), "{}", normalizer.name());
         }
-        for key in ["kid", "tokenization", "cipher", "deterministic", "normalize", "context", "action"] {
+        for key in ["kid", "tokenization", "cipher", "deterministic", "normalize", "validate", "context", "action"] {
             assert!(page.contains(&format!(".TP\n{key}\n")), "{key}");
         }
         for policy in ["healthcare-default", "payments", "stateless"] {

@@ -1,8 +1,10 @@
 //! JSON lines: which values are found, and what fails.
 
+use std::fs::{self, File};
+
 use serde_json::{Value, json};
 
-use super::{masker, start};
+use super::{command, ended, masker, start};
 use crate::harness::Site;
 
 #[test]
@@ -59,14 +61,22 @@ fn a_field_that_is_in_no_row_fails_and_nothing_is_written() {
     let site = Site::new();
     let daemon = start(&site);
     let rows = "{\"patient\": {\"phone\": \"415-555-0001\"}}\n".repeat(3_000);
-    let ended = masker(&daemon, "tokenize --jsonl --field patient.fone=PHONE", &rows);
-    assert!(
-        ended.refused(1).contains("no row has the field patient.fone; did you mean \"phone\"?"),
-        "{}",
-        ended.stderr
-    );
-    let ended = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax=PHONE", &rows);
-    assert!(ended.refused(1).contains("no row has the field fax; "), "{}", ended.stderr);
+    let run = masker(&daemon, "tokenize --jsonl --field patient.fone=PHONE", &rows);
+    assert!(run.refused(1).contains("no row has the field patient.fone; did you mean \"phone\"?"), "{}", run.stderr);
+    let run = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax=PHONE", &rows);
+    assert!(run.refused(1).contains("no row has the field fax; "), "{}", run.stderr);
+    // Also in more rows than output waits for, and after rows that are skipped.
+    let long = rows.repeat(40);
+    let mut from_file = command(&daemon, "tokenize --jsonl --field patient.fone=PHONE");
+    let file = site.path("long.jsonl");
+    fs::write(&file, &long).unwrap();
+    from_file.stdin(File::open(&file).unwrap());
+    assert!(ended(from_file).refused(1).contains("no row has the field patient.fone; did you mean \"phone\"?"));
+    let run = masker(&daemon, "tokenize --jsonl --field patient.fone=PHONE", &long);
+    assert!(run.refused(1).contains(" rows has the field patient.fone; did you mean \"phone\"?"), "{}", run.stderr);
+    let run = masker(&daemon, "tokenize --jsonl --field patient.fone=PHONE --skip-rows 10", &rows);
+    assert!(run.refused(1).contains("no row has the field patient.fone; "), "{}", run.stderr);
+    masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --skip-rows 3000", &rows).whole();
     // Fields that can be missing, and files without rows.
     masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax?=PHONE", &rows).whole();
     assert_eq!(masker(&daemon, "tokenize --jsonl --field fax=PHONE", "").whole(), b"");

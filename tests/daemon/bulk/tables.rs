@@ -181,7 +181,7 @@ fn dialects_of_other_programs_come_back_byte_for_byte() {
         ("--delimiter tab --no-quotes", "id\tnote\tphone\n1\t\"5 ft\"\"\t\"415\" x\n2\tit's 5\"\t\n"),
         (
             "--escape \\",
-            "id,note,phone\n1,\"foo \\\" bar\",\"415\\\"x\"\n2,\"\\\"A\\\"\",\\N\n3,a\\,b,\"\\\\\"\n4,\\N,\"\"\n",
+            "id,note,phone\n1,\"foo \\\" bar\",\"415\\\"x\"\n2,\"\\\"A\\\"\",\\N\n3,a\\,b,\"\\\\\"\n4,\\N,\"\"\n5,x,\"\\N\"\n",
         ),
         ("--delimiter tab --no-quotes --escape \\", "phone\tid\na\\\tb\\\nc\t1\n\\N\t\\N\n"),
         ("--null NULL --null NA", "id,phone\n1,NULL\n2,NA\n3,\"NULL\"\n4,415-555-0001\n"),
@@ -199,7 +199,11 @@ fn dialects_of_other_programs_come_back_byte_for_byte() {
     let ended = masker(&daemon, "rehydrate --csv --delimiter tab --no-quotes --column n", table);
     assert!(ended.code == Some(2) && ended.stderr.contains("cannot contain"), "{}", ended.stderr);
     let table = format!("id,n\n1,{}\n", tokens[1]);
-    assert_eq!(masker(&daemon, "rehydrate --csv --null NULL --column n", table).whole(), b"id,n\n1,\"NULL\"\n");
+    assert_eq!(masker(&daemon, "rehydrate --csv --null NULL --column n", &table).whole(), b"id,n\n1,\"NULL\"\n");
+    let ended = masker(&daemon, "rehydrate --csv --no-quotes --null NULL --column n", table);
+    assert!(ended.code == Some(2) && ended.stderr.contains("the text of --null"), "{}", ended.stderr);
+    let swapped = masker(&daemon, "tokenize --csv --escape \\ --column n=NAME", "n\n\"\\N\"\nx\n").whole();
+    assert!(swapped.starts_with(b"n\n\"\\N\"\nMSKV1."), "a NULL in quotes");
     daemon.stop();
 }
 

@@ -9,13 +9,17 @@ use std::collections::VecDeque;
 
 use super::{fill::ProcessedChunk, wiped_bytes::WipedBytes};
 
-/// Size in bytes of the output that waits.
-const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Size in bytes of the output that waits, and of the rows of a pipe that must have each field.
+pub(super) const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What output waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitFor {
-    /// Rows that show that the input has the columns or fields of the plan.
+    /// Nothing: a row that has each field was found.
+    Nothing,
+    /// Rows that have each field of the plan.
+    Fields,
+    /// Rows that show that the input has the columns of the plan.
     Columns,
     /// Also what follows in the input.
     Input,
@@ -47,7 +51,9 @@ impl HeldOutput {
     /// Returns the next output that may be written, and the number of its rows.
     pub(super) fn next_due(&mut self) -> Option<(WipedBytes, u64)> {
         match self.wait_for {
-            WaitFor::Columns if self.may_end() => self.next(),
+            WaitFor::Nothing => self.next(),
+            WaitFor::Columns | WaitFor::Fields if self.may_end() => self.next(),
+            WaitFor::Fields => None,
             _ if self.bytes > HELD_BYTES_MAX => self.next(),
             _ => None,
         }

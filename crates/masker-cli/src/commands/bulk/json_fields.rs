@@ -57,11 +57,6 @@ impl FieldsSeen {
         FieldsSeen { found: paths.iter().map(|path| path.optional).collect(), beside: BTreeSet::new() }
     }
 
-    /// Returns a state in which every path has led to a value.
-    pub(super) fn all(paths: &[FieldPath]) -> Self {
-        FieldsSeen { found: vec![true; paths.len()], beside: BTreeSet::new() }
-    }
-
     /// Returns the index of a path that has led to no value, unless its field is optional.
     pub(super) fn missing(&self) -> Option<usize> {
         self.found.iter().position(|found| !found)

@@ -35,8 +35,7 @@ pub(super) struct JsonLinesReader {
 impl JsonLinesReader {
     pub(super) fn open(plan: Arc<BulkPlan>, input: OpenedInput) -> Result<Self, CommandError> {
         let paths = json_fields::paths(plan.columns.iter().map(|column| &*column.name)).map_err(CommandError::Usage)?;
-        // Of rows that are skipped, the fields are not examined.
-        let seen = if plan.skip_rows == 0 { FieldsSeen::new(&paths) } else { FieldsSeen::all(&paths) };
+        let seen = FieldsSeen::new(&paths);
         Ok(JsonLinesReader {
             buffer: input.rows,
             plan,
@@ -99,6 +98,14 @@ impl RowSource for JsonLinesReader {
         self.long.then(|| (self.rows, "the row is too long".to_owned()))
     }
 
+    fn examine(&mut self) {
+        let row = &self.buffer.bytes()[..self.row];
+        // A line that is no JSON has no fields.
+        if let (false, Ok(text)) = (self.long, std::str::from_utf8(row)) {
+            let _ = json_fields::find(text.trim_ascii_end(), &self.paths, &mut self.seen);
+        }
+    }
+
     fn add_to(&mut self, chunk: &mut Chunk) {
         let row = &self.buffer.bytes()[..self.row];
         let (line, line_end) = row.split_at(row.trim_ascii_end().len());
@@ -137,7 +144,11 @@ impl RowSource for JsonLinesReader {
             Some(name) => format!("did you mean {name:?}?"),
             None => "if that can be, write `?` after its path".to_owned(),
         };
-        Err(CommandError::Other(format!("no row has the field {}; {advice}", self.plan.name(path))))
+        let rows = match self.buffer.is_ended() {
+            true => "no row".to_owned(),
+            false => format!("none of the first {} rows", self.rows),
+        };
+        Err(CommandError::Other(format!("{rows} has the field {}; {advice}", self.plan.name(path))))
     }
 
     fn bytes_read(&self) -> u64 {

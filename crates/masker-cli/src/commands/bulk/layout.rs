@@ -46,13 +46,21 @@ impl OutputLayout {
                 let bytes =
                     table.encoding.encode(text).ok_or("the encoding of the file lacks a character of the value")?;
                 let quoted = quoted || table.nulls.iter().any(|null| **null == *bytes);
+                let start = to.len();
                 let written = table.dialect.encode(&bytes, quoted, to);
                 if let Cow::Owned(bytes) = bytes {
                     drop(WipedBytes::from(bytes));
                 }
                 written.map_err(|_| {
                     "the value contains the delimiter or a line break, which a table without quotes or --escape cannot contain"
-                })
+                })?;
+                if table.nulls.iter().any(|null| **null == to[start..]) {
+                    to.truncate(start);
+                    return Err(
+                        "the value is the text of --null, which a table without quotes cannot contain as a value",
+                    );
+                }
+                Ok(())
             }
         }
     }

@@ -54,7 +54,7 @@ use self::{
     encoding::FileEncoding,
     failures::FailureLog,
     fill::ProcessedChunk,
-    held::{HeldOutput, WaitFor},
+    held::{HELD_BYTES_MAX, HeldOutput, WaitFor},
     input::FileReader,
     plan::{BulkOperation, BulkPlan, InputFormat},
     reader::ChunkReader,
@@ -132,7 +132,11 @@ async fn open(plan: &Arc<BulkPlan>, signals: &mut Signals) -> Result<(ChunkReade
 
 fn open_blocking(plan: &Arc<BulkPlan>) -> Result<(ChunkReader, WaitFor), CommandError> {
     let wait_for = match (FileReader::of(&io::stdin()), &plan.form) {
-        (_, InputFormat::JsonLines) => WaitFor::Columns,
+        (None, InputFormat::JsonLines) => WaitFor::Fields,
+        (Some(file), InputFormat::JsonLines) => {
+            ChunkReader::open(Arc::clone(plan), file)?.check_fields()?;
+            WaitFor::Nothing
+        }
         (None, InputFormat::Table(_)) => WaitFor::Input,
         (Some(file), InputFormat::Table(_)) => {
             ChunkReader::open(Arc::clone(plan), file)?.check()?;
@@ -141,6 +145,9 @@ fn open_blocking(plan: &Arc<BulkPlan>) -> Result<(ChunkReader, WaitFor), Command
     };
     let mut source = ChunkReader::open(Arc::clone(plan), io::stdin())?;
     source.skip()?;
+    if wait_for == WaitFor::Fields {
+        source.show_within(HELD_BYTES_MAX as u64);
+    }
     Ok((source, wait_for))
 }
 

@@ -19,6 +19,8 @@ pub(super) struct ChunkReader {
     plan: Arc<BulkPlan>,
     layout: Arc<OutputLayout>,
     next_row: u64,
+    /// Number of bytes within which rows must show that the input has the columns or fields.
+    shown_within: u64,
     /// The error after the last chunk that was returned.
     failed: Option<CommandError>,
 }
@@ -35,7 +37,12 @@ impl ChunkReader {
             InputFormat::JsonLines => Box::new(JsonLinesReader::open(Arc::clone(&plan), input)?),
         };
         let layout = Arc::new(rows.layout().clone());
-        Ok(ChunkReader { rows, plan, layout, next_row: 1, failed: None })
+        Ok(ChunkReader { rows, plan, layout, next_row: 1, shown_within: u64::MAX, failed: None })
+    }
+
+    /// Fails if this many bytes of rows do not show that the input has the columns or fields.
+    pub(super) fn show_within(&mut self, bytes: u64) {
+        self.shown_within = bytes;
     }
 
     /// Returns the number of input bytes that were read.
@@ -58,6 +65,7 @@ impl ChunkReader {
                 let message = format!("--skip-rows {}: there are {passed} rows", self.plan.skip_rows);
                 return Err(CommandError::Other(message));
             }
+            self.rows.examine();
         }
         self.next_row += self.plan.skip_rows;
         Ok(())
@@ -78,6 +86,23 @@ impl ChunkReader {
             if let Some((line, detail)) = problem {
                 return Err(ReadError::Malformed { line, detail }.of_row(row));
             }
+        }
+        Ok(())
+    }
+
+    /// Reads rows until they show that the input has the columns or fields.
+    ///
+    /// # Errors
+    /// No row shows it.
+    pub(super) fn check_fields(mut self) -> Result<(), CommandError> {
+        for row in 1.. {
+            if self.rows.is_confirmed() {
+                break;
+            }
+            if self.rows.read(true, LongRows::Skip).map_err(|error| error.of_row(row))? == ReadRow::End {
+                return self.rows.finish();
+            }
+            self.rows.examine();
         }
         Ok(())
     }
@@ -118,6 +143,9 @@ impl ChunkReader {
         if chunk.is_empty() {
             self.rows.finish()?;
             return Ok(None);
+        }
+        if !chunk.is_confirmed && chunk.bytes_read > self.shown_within && self.failed.is_none() {
+            self.failed = self.rows.finish().err();
         }
         Ok(Some(chunk))
     }

@@ -18,11 +18,13 @@ pub(super) trait RowSource: Send {
     fn read(&mut self, wait: bool, long_rows: LongRows) -> Result<ReadRow, ReadError>;
     /// Returns why the row that was read fails as a whole, and the line that it begins on. Does not examine its values.
     fn problem(&self) -> Option<(u64, String)>;
+    /// Examines the row that was read for columns or fields, without adding it to a chunk.
+    fn examine(&mut self) {}
     /// Adds the row that was read to a chunk.
     fn add_to(&mut self, chunk: &mut Chunk);
     /// Returns whether the rows so far show that the input has the expected columns or fields.
     fn is_confirmed(&self) -> bool;
-    /// Checks the whole input after its last row.
+    /// Checks that the rows so far have the expected columns or fields.
     fn finish(&self) -> Result<(), CommandError>;
     /// Returns the number of input bytes that were read.
     fn bytes_read(&self) -> u64;

@@ -132,7 +132,10 @@ impl TableReader {
         for (cell, column) in self.scanner.cells().iter().zip(&self.columns) {
             let Some(column) = *column else { continue };
             let raw = &row[cell.start..cell.end];
-            let is_null = !cell.quoted && self.table.nulls.iter().any(|null| null == raw);
+            let is_null = match cell.quoted {
+                true => self.table.dialect.escape.is_some_and(|escape| raw == [b'"', escape, b'N', b'"']),
+                false => self.table.nulls.iter().any(|null| null == raw),
+            };
             if raw.is_empty() || raw == b"\"\"" && cell.quoted || is_null {
                 continue;
             }

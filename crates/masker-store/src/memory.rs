@@ -36,6 +36,7 @@ struct MemoryState {
     faults: VecDeque<InjectedFault>,
     unavailable: bool,
     closed: bool,
+    rows_scanned: usize,
 }
 
 /// Makes calls of [`Store::apply`] wait before they return, until it is dropped. Readers see what they applied, as with a
@@ -63,6 +64,11 @@ impl MemoryStore {
     /// Makes every call fail with [`StoreError::Unavailable`], or ends that.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.state().unavailable = unavailable;
+    }
+
+    /// Returns how many rows scans have returned so far.
+    pub fn rows_scanned(&self) -> usize {
+        self.state().rows_scanned
     }
 
     /// Reopens the store after it was closed, with its rows.
@@ -115,7 +121,7 @@ impl MemoryStore {
     }
 
     fn page(&self, space: u8, after: Option<RowKey>, limit: usize) -> Result<RowPage, StoreError> {
-        let state = self.serving()?;
+        let mut state = self.serving()?;
         let first = RowKey::of_parts(space, &[]);
         let from = match after {
             Some(key) if key >= first => Bound::Excluded(key),
@@ -123,8 +129,10 @@ impl MemoryStore {
         };
         let mut rest =
             state.rows.range((from, Bound::Unbounded)).take_while(|(key, _)| key.space() == space).peekable();
-        let rows = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
-        Ok(RowPage { rows, is_last: rest.peek().is_none() })
+        let rows: Vec<_> = rest.by_ref().take(limit).map(|(key, row)| (key.clone(), row.clone())).collect();
+        let is_last = rest.peek().is_none();
+        state.rows_scanned += rows.len();
+        Ok(RowPage { rows, is_last })
     }
 }
 

@@ -44,6 +44,7 @@ mod rewrap;
 mod rotation;
 mod search;
 mod sessions;
+mod spelling_scan;
 mod status;
 mod sync;
 mod tag;

@@ -3,12 +3,13 @@
 //! Rows change while they are read. When two rows do not fit together, both are read again until one of them is the same
 //! before and after the read of the other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
     index_list::{self, IndexEntry},
     parallel_map,
     records::{self, RecordIndexes},
+    spelling_scan::{SPELLINGS_AT_ONCE, visit_spellings},
 };
 use masker_core::{
     crypto::{Fingerprint, Index, IndexName, MatchPart, TokenId},
@@ -153,24 +154,34 @@ impl<'a> Census<'a> {
         rows: &[(RowKey, Row)],
         lists: &[Vec<E>],
     ) -> Result<Vec<Option<GenerationName>>, StoreError> {
-        let entries = lists.iter().flatten();
+        let keys = lists.iter().flatten().map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
+        let keys: Vec<RowKey> = keys.flatten().collect();
         let mut found = match E::NAME {
             IndexName::Value => {
-                let keys = entries.map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
-                let records = self.store.get_many(keys.flatten().collect()).await?;
+                let records = self.store.get_many(keys).await?;
                 records.into_iter().map(|row| row.into_iter().collect()).collect::<Vec<Vec<Row>>>()
             }
             IndexName::Form => {
-                let prefixes = entries.map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
-                let scanned = self.store.scan_prefixes(prefixes.flatten().collect(), usize::MAX).await?;
+                let scanned = self.store.scan_prefixes(keys, SPELLINGS_AT_ONCE).await?;
                 scanned.into_iter().map(|rows| rows.into_iter().map(|(_, row)| row).collect()).collect()
             }
         }
         .into_iter();
         let mut sealers = Vec::with_capacity(rows.len());
         for ((key, _), list) in rows.iter().zip(lists) {
-            let records: Vec<Row> = found.by_ref().take(list.len()).flatten().collect();
-            sealers.push(records.iter().find_map(|row| sealer::<E>(key, row)));
+            let records: Vec<Vec<Row>> = found.by_ref().take(list.len()).collect();
+            let mut first = records.iter().flatten().find_map(|row| sealer::<E>(key, row));
+            for (entry, page) in list.iter().zip(&records) {
+                if first.is_none()
+                    && page.len() >= SPELLINGS_AT_ONCE
+                    && let Some(part) = MatchPart::from_slice(entry.as_slice())
+                {
+                    let visit =
+                        |_, row: Row| sealer::<E>(key, &row).map_or(ControlFlow::Continue(()), ControlFlow::Break);
+                    first = visit_spellings(self.store, part, None, visit).await?;
+                }
+            }
+            sealers.push(first);
         }
         Ok(sealers)
     }

@@ -1,11 +1,15 @@
 //! The rows that a group reads before it decides, in few batches for all of its changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::ControlFlow,
+};
 
 use crate::{
     index_list::{self, IndexEntry},
     ledger::Ledger,
     records,
+    spelling_scan::{SPELLINGS_AT_ONCE, visit_spellings},
 };
 use masker_core::{
     crypto::{Index, MatchPart, TokenId},
@@ -28,7 +32,8 @@ pub(crate) struct ReadPlan<'k> {
 #[derive(Default)]
 pub(crate) struct Snapshot {
     rows: HashMap<RowKey, Row>,
-    /// The records with each match part that was scanned.
+    /// For each match part that was scanned: the records with it that the group may erase or move, and of each index that
+    /// lists it at least one other, if there is one.
     scanned: BTreeMap<MatchPart, Vec<TokenId>>,
 }
 
@@ -86,12 +91,11 @@ impl<'k> ReadPlan<'k> {
     /// Reads everything.
     pub(super) async fn read(mut self, store: &dyn Store) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot::default();
-        let erasable: Vec<TokenId> = self.records.iter().copied().collect();
-        self.rows.extend(erasable.iter().map(|id| RowKey::record(id.as_bytes())));
+        self.rows.extend(self.records.iter().map(|id| RowKey::record(id.as_bytes())));
         snapshot.read(store, std::mem::take(&mut self.rows)).await?;
 
-        for id in erasable {
-            let Some(record) = snapshot.record(id) else { continue };
+        for id in &self.records {
+            let Some(record) = snapshot.record(*id) else { continue };
             if let Some(index) = record.value_index {
                 self.value_indexes.insert(Index::from_bytes(index));
             }
@@ -116,7 +120,7 @@ impl<'k> ReadPlan<'k> {
                 self.match_parts.extend(entries);
             }
         }
-        snapshot.scan(store, self.match_parts).await?;
+        snapshot.scan(store, &self).await?;
         Ok(snapshot)
     }
 }
@@ -127,7 +131,7 @@ impl Snapshot {
         self.rows.get(key)
     }
 
-    /// Returns the records with a match part that was scanned.
+    /// Returns records with a match part that was scanned: enough to decide for each index whether it stays listed there.
     pub(super) fn records_with(&self, match_part: MatchPart) -> &[TokenId] {
         self.scanned.get(&match_part).map_or(&[], Vec::as_slice)
     }
@@ -149,20 +153,60 @@ impl Snapshot {
         Ok(())
     }
 
-    async fn scan(&mut self, store: &dyn Store, match_parts: BTreeSet<MatchPart>) -> Result<(), StoreError> {
-        if match_parts.is_empty() {
+    async fn scan(&mut self, store: &dyn Store, plan: &ReadPlan<'_>) -> Result<(), StoreError> {
+        if plan.match_parts.is_empty() {
             return Ok(());
         }
-        let prefixes = match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
-        for (part, rows) in match_parts.into_iter().zip(store.scan_prefixes(prefixes, usize::MAX).await?) {
-            let mut ids = Vec::with_capacity(rows.len());
-            for (id, row) in records::with_ids(rows) {
+        let prefixes = plan.match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
+        let pages = store.scan_prefixes(prefixes, SPELLINGS_AT_ONCE).await?;
+        for (part, page) in plan.match_parts.iter().zip(pages) {
+            let mut found = records::with_ids(page);
+            let mut ids: Vec<TokenId> = Vec::new();
+            if found.len() >= SPELLINGS_AT_ONCE {
+                ids.extend(plan.records.iter().filter(|id| id.match_part() == *part));
+                found = self.find_witnesses(store, plan, *part, found).await?;
+            }
+            for (id, row) in found {
                 ids.push(id);
                 self.rows.insert(RowKey::record(id.as_bytes()), row);
             }
-            self.scanned.insert(part, ids);
+            self.scanned.insert(*part, ids);
         }
         Ok(())
+    }
+
+    /// Finds, for each index that lists a match part with many records, one record that the group neither erases nor moves.
+    ///
+    /// A rotation moves records in the order of their ids. So the first page shows those that were moved, and those after the
+    /// group's own are not moved yet: both searches end soon.
+    async fn find_witnesses(
+        &self,
+        store: &dyn Store,
+        plan: &ReadPlan<'_>,
+        part: MatchPart,
+        first_page: Vec<(TokenId, Row)>,
+    ) -> Result<Vec<(TokenId, Row)>, StoreError> {
+        let lists = |index: &&Index| self.entries::<MatchPart>(**index).contains(&part);
+        let mut wanted: BTreeSet<Index> = plan.form_indexes.iter().filter(lists).copied().collect();
+        let mut witnesses = Vec::new();
+        let mut visit = |id: TokenId, row: Row| {
+            let index = Record::decode(&row).ok().and_then(|record| record.form_index).map(Index::from_bytes);
+            if !plan.records.contains(&id) && index.is_some_and(|index| wanted.remove(&index)) {
+                witnesses.push((id, row));
+            }
+            if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let page_end = first_page.last().map(|(id, _)| *id);
+        let own_end = plan.records.iter().rev().find(|id| id.match_part() == part).copied();
+        let mut done = first_page.into_iter().any(|(id, row)| visit(id, row).is_break());
+        if !done {
+            done = visit_spellings(store, part, page_end.max(own_end), &mut visit).await?.is_some();
+        }
+        if !done && own_end > page_end {
+            let between = |id, row| if Some(id) > own_end { ControlFlow::Break(()) } else { visit(id, row) };
+            visit_spellings(store, part, page_end, between).await?;
+        }
+        Ok(witnesses)
     }
 
     fn record(&self, id: TokenId) -> Option<Record> {
@@ -172,5 +216,75 @@ impl Snapshot {
     fn entries<E: IndexEntry>(&self, index: Index) -> Vec<E> {
         let row = self.row(&E::row_key(index)).and_then(|row| index_list::decode::<E>(row));
         row.map(|row| index_list::entries(&row)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{records::RecordIndexes, tests::ring};
+    use masker_core::normalize::Normalizer;
+    use masker_store::{RowBatch, RowChange, memory::MemoryStore};
+    use masker_types::{
+        kind::{Context, EntityKind, Value},
+        mode::Mode,
+    };
+
+    /// A form with thousands of spellings, of which a rotation has moved the first half.
+    #[tokio::test]
+    async fn reads_few_of_many_spellings() {
+        const SPELLINGS: usize = 4_000;
+        let store = MemoryStore::new();
+        let ring = ring(2, Some(1), 1);
+        let pair = ring.get(crate::tests::kid()).unwrap();
+        let kind = EntityKind::parse("PHONE").unwrap();
+        let part = MatchPart::from_bytes([7; 10]);
+        let mut ids: Vec<TokenId> = (0..SPELLINGS).map(|_| TokenId::random(part, &mut rand::rng())).collect();
+        ids.sort_unstable();
+        let generations: Vec<_> = pair.generations().map(|one| one.keys(Mode::Live)).collect();
+        let mut changes = Vec::new();
+        let mut form_indexes = BTreeMap::new();
+        for (number, id) in ids.iter().enumerate() {
+            let keys = generations[usize::from(number >= SPELLINGS / 2)];
+            let value = format!("415 555 2671{}", " ".repeat(number % 4_000));
+            let payload = records::payload(
+                Context::new("").unwrap(),
+                Value::new(&value).unwrap(),
+                Normalizer::PhoneNanp,
+                "+14155552671",
+            );
+            let indexes = RecordIndexes::compute(keys, kind, &payload);
+            let token = records::MintedToken { kind, kid: keys.kid(), id: *id, minted_at_ms: 1 };
+            let record = records::seal(keys, &token, indexes, &payload, 1, &mut rand::rng());
+            changes.push(RowChange::Put(RowKey::record(id.as_bytes()), record.encode()));
+            form_indexes.insert(indexes.form.unwrap(), keys);
+        }
+        for (index, keys) in &form_indexes {
+            changes.push(RowChange::Put(MatchPart::row_key(*index), index_list::encode(keys, *index, &[part])));
+        }
+        store.apply(RowBatch { preconditions: vec![], changes }).await.unwrap();
+
+        let ledger = Ledger::default();
+        for moved in [SPELLINGS / 2 - 50..SPELLINGS / 2 + 50, 0..SPELLINGS] {
+            let mut plan = ReadPlan::new(&ring, &ledger);
+            ids[moved.clone()].iter().for_each(|id| plan.record_with_indexes(*id));
+            form_indexes.keys().for_each(|index| plan.form_index(*index));
+            let before = store.rows_scanned();
+            let snapshot = plan.read(&store).await.unwrap();
+            let scanned = store.rows_scanned() - before;
+            assert!(
+                moved.len() == SPELLINGS || scanned <= 3 * SPELLINGS_AT_ONCE,
+                "{scanned} rows scanned for {moved:?}"
+            );
+            assert!(snapshot.rows.len() <= moved.len() + 10, "{} rows for {moved:?}", snapshot.rows.len());
+            let others: BTreeSet<Index> = snapshot
+                .records_with(part)
+                .iter()
+                .filter(|id| !ids[moved.clone()].contains(id))
+                .filter_map(|id| Some(Index::from_bytes(snapshot.record(*id)?.form_index?)))
+                .collect();
+            let expected = if moved.len() < SPELLINGS { form_indexes.len() } else { 0 };
+            assert_eq!(others.len(), expected, "{moved:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use masker_api::{
 };
 use masker_core::policy::{Policy, PolicySet};
 use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX, quote::suggestion};
-use masker_vault::{ItemFailure, TokenInput, Tokenized, ValueInput};
+use masker_vault::{ForgottenValue, ItemFailure, TokenInput, Tokenized, ValueInput};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -277,13 +277,21 @@ async fn forget_values(
 ) -> Outcome {
     let outcomes = ctx.record_outcomes(service.vault.forget_values(permit, lookup, policy, items).await?);
     let mut receipt = ErasureReceipt::default();
-    for ((kid, fingerprint), count) in outcomes.iter().flatten().flat_map(|forgotten| &forgotten.sealed_under) {
+    for ((kid, fingerprint), count) in outcomes.iter().flat_map(|forgotten| &forgotten.sealed_under) {
         receipt.add(*kid, *fingerprint, *count);
     }
     receipt.log(ctx, "records were forgotten");
-    let results = outcomes.into_iter().map(|outcome| match outcome {
-        Ok(forgotten) => ForgetResult::Forgotten { forgotten: forgotten.count > 0, count: Some(forgotten.count) },
-        Err(failure) => ForgetResult::Error { error: item_error(&failure) },
+    let results = outcomes.into_iter().zip(items).enumerate().map(|(index, (forgotten, item))| match forgotten {
+        ForgottenValue { failure: None, count, .. } => {
+            ForgetResult::Forgotten { forgotten: count > 0, count: Some(count) }
+        }
+        ForgottenValue { failure: Some(failure), count, .. } => {
+            let mut error = value_error(&failure, policy, index, item.kind);
+            if count > 0 {
+                error.detail.push_str(&format!("; {count} of its tokens were forgotten"));
+            }
+            ForgetResult::Error { error }
+        }
     });
     Reply::json(&BatchResponse { results: results.collect() })
 }

@@ -13,6 +13,9 @@ pub const LABEL_BYTES_MAX: usize = 128;
 
 /// Most tokens that a lookup returns for one value.
 pub const LOOKUP_TOKENS_MAX: usize = 1_000;
+/// Tokens in the answer of a lookup after which each further value gets its first token alone. With these, an answer is
+/// about 16 MB at most.
+pub const LOOKUP_REQUEST_TOKENS_MAX: usize = 100_000;
 
 /// Longest name of a normalizer, in bytes of ASCII.
 pub const NORMALIZER_BYTES_MAX: usize = 32;

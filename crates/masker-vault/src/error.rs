@@ -75,6 +75,9 @@ pub enum ItemFailure {
     /// The vault's row for the item is damaged.
     #[error("the vault's row for this is damaged; an operator should run `masker vault check`")]
     Damaged,
+    /// The vault failed after a part of the request was done.
+    #[error("the vault failed before all of this was done; send the item again")]
+    Interrupted,
     /// The old key's grace period is over, and the configuration refuses it then.
     #[error(
         "the grace period of the old key {} with fingerprint {} is over, and the configuration refuses it \
@@ -97,6 +100,7 @@ impl ItemFailure {
             ItemFailure::NotFound => Code::TokenNotFound,
             ItemFailure::KeyUnavailable(_) => Code::KeyUnavailable,
             ItemFailure::Damaged => Code::VaultDamaged,
+            ItemFailure::Interrupted => Code::VaultUnavailable,
             ItemFailure::GraceExpired(_) => Code::KeyGraceExpired,
         }
     }

@@ -9,11 +9,12 @@ use super::{
     handles::Handles,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
-    lookup::{TokenFinder, TokenSearch},
+    lookup::{SEARCHES_AT_ONCE, TokenFinder, TokenSearch},
     mint::SearchBasis,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     reader::Reader,
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
+    search::MatchedRecord,
     tokenize::{ValueAction, check},
     writer::{Change, CommitDraft, ReadPlan, WriterHandle},
 };
@@ -29,6 +30,9 @@ use masker_types::{
     mode::Mode,
 };
 
+/// Records that one commit erases, so that other requests do not wait for the erasure of thousands of spellings.
+const ERASURES_PER_COMMIT: usize = 1_000;
+
 /// The key generation that sealed the erased record; `None` for a token without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forgotten(pub Option<(Kid, Fingerprint)>);
@@ -39,7 +43,8 @@ struct EraseRequest {
     kind: EntityKind,
     kid: Kid,
     id: TokenId,
-    context: Zeroizing<String>,
+    /// The request's context; `None` where the search has found the record in it.
+    context: Option<Zeroizing<String>>,
 }
 
 /// Erases the records of tokens. The outcome has, for each token, the generation that sealed its record.
@@ -76,7 +81,8 @@ impl EraseRequest {
     /// Checks that the record is of the request's context. The context is sealed, so it cannot be checked without the
     /// key: then forgetting, which needs no key, continues.
     fn check_context(&self, ring: &Keyring, record: &Record) -> Result<(), ItemFailure> {
-        let context = Context::new(&self.context).ok_or(ItemFailure::ContextLength)?;
+        let Some(context) = &self.context else { return Ok(()) };
+        let context = Context::new(context).ok_or(ItemFailure::ContextLength)?;
         match open_record(ring, self.mode, (self.kind, self.kid, self.id), context, record) {
             Ok(_) | Err(ItemFailure::KeyUnavailable(_)) => Ok(()),
             Err(failure) => Err(failure),
@@ -91,6 +97,19 @@ pub struct ForgottenValue {
     pub count: u64,
     /// The key generations that sealed their records, with the number of each.
     pub sealed_under: BTreeMap<(Kid, Fingerprint), u64>,
+    /// Why the vault may have more tokens of the value. Those that are counted are erased all the same.
+    pub failure: Option<ItemFailure>,
+}
+
+impl ForgottenValue {
+    fn add(&mut self, sealed_under: (Kid, Fingerprint)) {
+        self.count += 1;
+        *self.sealed_under.entry(sealed_under).or_default() += 1;
+    }
+
+    fn fail(&mut self, failure: ItemFailure) {
+        self.failure.get_or_insert(failure);
+    }
 }
 
 /// Erases the records of tokens.
@@ -121,30 +140,32 @@ impl Eraser {
         permits: (&Permit<Forget>, &Permit<Lookup>),
         policy: &Policy,
         items: &[ValueInput<'_>],
-    ) -> Result<BatchResult<Result<ForgottenValue, ItemFailure>>, VaultError> {
-        let mut results: Vec<Result<ForgottenValue, ItemFailure>> = Vec::new();
-        results.resize_with(items.len(), || Ok(ForgottenValue::default()));
-        // A value can have more tokens than one search returns.
-        let mut pending: Vec<usize> = (0..items.len()).collect();
-        while !pending.is_empty() {
-            let basis = self.basis();
-            pending = self.forget_found(permits, policy, items, pending, &mut results).await?;
-            // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
-            if self.basis() != basis {
-                pending = (0..items.len()).filter(|position| results[*position].is_ok()).collect();
+    ) -> Result<BatchResult<ForgottenValue>, VaultError> {
+        let mut results: Vec<ForgottenValue> = Vec::with_capacity(items.len());
+        for chunk in items.chunks(SEARCHES_AT_ONCE) {
+            let begun = results.len();
+            results.resize(begun + chunk.len(), ForgottenValue::default());
+            let Err(failed) = self.forget_spellings(permits, policy, chunk, &mut results[begun..]).await else {
+                continue;
+            };
+            if results.iter().all(|forgotten| forgotten.count == 0) {
+                return Err(failed);
             }
+            // Some records are erased, so the request is answered and recorded with their number.
+            results.resize(items.len(), ForgottenValue::default());
+            results[begun..].iter_mut().for_each(|forgotten| forgotten.fail(ItemFailure::Interrupted));
+            break;
         }
         let mut counter = OutcomeCounter::new("forget");
-        for (item, result) in items.iter().zip(&results) {
+        for (item, forgotten) in items.iter().zip(&results) {
             let kind = policy.rule(item.kind).map(|(kind, _)| kind);
-            match result {
-                Ok(forgotten) if forgotten.count == 0 => counter.count(ItemOutcomeKey::keyless(kind, "none")),
-                Ok(forgotten) => {
-                    for ((kid, fingerprint), count) in &forgotten.sealed_under {
-                        counter.add(forgotten_under(*kid, *fingerprint), *count);
-                    }
-                }
-                Err(failure) => counter.count(ItemOutcomeKey::keyless(kind, failure.code().as_str())),
+            for ((kid, fingerprint), count) in &forgotten.sealed_under {
+                counter.add(forgotten_under(*kid, *fingerprint), *count);
+            }
+            match &forgotten.failure {
+                Some(failure) => counter.count(ItemOutcomeKey::keyless(kind, failure.code().as_str())),
+                None if forgotten.count == 0 => counter.count(ItemOutcomeKey::keyless(kind, "none")),
+                None => {}
             }
         }
         Ok(counter.record(&self.counters, results))
@@ -154,6 +175,27 @@ impl Eraser {
         SearchBasis::new(&self.keys.load().ring, &self.ledger.load())
     }
 
+    /// Erases all tokens of some values.
+    async fn forget_spellings(
+        &self,
+        permits: (&Permit<Forget>, &Permit<Lookup>),
+        policy: &Policy,
+        items: &[ValueInput<'_>],
+        results: &mut [ForgottenValue],
+    ) -> Result<(), VaultError> {
+        // A value can have more tokens than one search returns.
+        let mut pending: Vec<usize> = (0..items.len()).collect();
+        while !pending.is_empty() {
+            let basis = self.basis();
+            pending = self.forget_found(permits, policy, items, pending, results).await?;
+            // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
+            if self.basis() != basis {
+                pending = (0..items.len()).filter(|position| results[*position].failure.is_none()).collect();
+            }
+        }
+        Ok(())
+    }
+
     /// Erases the tokens that one search finds for each of some items. Returns the items that have more.
     async fn forget_found(
         &self,
@@ -161,7 +203,7 @@ impl Eraser {
         policy: &Policy,
         items: &[ValueInput<'_>],
         pending: Vec<usize>,
-        results: &mut [Result<ForgottenValue, ItemFailure>],
+        results: &mut [ForgottenValue],
     ) -> Result<Vec<usize>, VaultError> {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
@@ -174,46 +216,46 @@ impl Eraser {
                     searches.push(search);
                 }
                 Ok(None) => {}
-                Err(failure) => results[position] = Err(failure),
+                Err(failure) => results[position].fail(failure),
             }
         }
         let searches: Vec<&TokenSearch<'_, '_>> = searches.iter().collect();
         let found = self.finder.find(&keys.ring, &ledger, mode, &searches).await?;
-        let (mut owners, mut erasures, mut more) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut erasures, mut more) = (Vec::new(), Vec::new());
         for (position, found) in positions.into_iter().zip(found) {
             match found {
                 Ok(found) => {
-                    more.extend(found.more.then_some(position));
-                    for record in found.records {
-                        owners.push(position);
-                        erasures.push(EraseRequest {
-                            mode,
-                            kind: record.kind,
-                            kid: record.minted_kid,
-                            id: record.id,
-                            context: Zeroizing::new(items[position].context.to_owned()),
-                        });
+                    // What can be read is erased, though not all can.
+                    if found.damaged {
+                        results[position].fail(ItemFailure::Damaged);
                     }
+                    more.extend(found.more.then_some((position, results[position].count)));
+                    erasures.extend(found.records.into_iter().map(|record| (position, record)));
                 }
-                Err(failure) => results[position] = Err(failure),
+                Err(failure) => results[position].fail(failure),
             }
         }
-        if erasures.is_empty() {
-            return Ok(Vec::new());
-        }
-        for (position, erased) in owners.into_iter().zip(self.writer.commit(ForgetChange(erasures)).await?) {
-            match (erased, &mut results[position]) {
-                (Ok(sealed_under), Ok(forgotten)) => {
-                    forgotten.count += 1;
-                    *forgotten.sealed_under.entry(sealed_under).or_default() += 1;
+        for erasures in erasures.chunks(ERASURES_PER_COMMIT) {
+            let request = |(_, record): &(usize, MatchedRecord)| EraseRequest {
+                mode,
+                kind: record.kind,
+                kid: record.minted_kid,
+                id: record.id,
+                context: None,
+            };
+            let change = ForgetChange(erasures.iter().map(request).collect());
+            for ((position, _), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
+                match erased {
+                    Ok(sealed_under) => results[*position].add(sealed_under),
+                    // Another item or another request has erased it meanwhile.
+                    Err(ItemFailure::NotFound) => {}
+                    Err(failure) => results[*position].fail(failure),
                 }
-                // Another item or another request has erased it meanwhile.
-                (Err(ItemFailure::NotFound), _) | (Ok(_), Err(_)) => {}
-                (Err(failure), result) => *result = Err(failure),
             }
         }
-        more.retain(|position| results[*position].is_ok());
-        Ok(more)
+        // A search that led to no erasure finds nothing else when it is repeated.
+        let led_on = more.into_iter().filter(|(position, before)| results[*position].count > *before);
+        Ok(led_on.map(|(position, _)| position).collect())
     }
 
     /// Implements [`Vault::forget`](crate::Vault::forget).
@@ -233,7 +275,7 @@ impl Eraser {
                 (Ok(ParsedToken::Aead { .. }), None) => Ok(Forgotten(None)),
                 (Ok(ParsedToken::Vault { kind, kid, id, context }), None) => {
                     positions.push(results.len());
-                    let context = context.as_str().to_owned().into();
+                    let context = Some(context.as_str().to_owned().into());
                     erasures.push(EraseRequest { mode: permit.mode(), kind, kid, id, context });
                     Ok(Forgotten(None))
                 }

@@ -343,10 +343,13 @@ impl LedgerDraft {
         }
     }
 
-    /// Remembers that records of one kid are moved to another.
+    /// Remembers that records of one kid are moved to another. Nothing is remembered of a move to another key of the kid.
     pub(super) fn note_kid_move(&mut self, source: Kid, target: Kid) {
+        if source == target {
+            return;
+        }
         let targets = self.ledger.kid_moves.entry(source).or_default();
-        if source != target && !targets.contains(&target) {
+        if !targets.contains(&target) {
             targets.push(target);
             self.kid_moves.insert(source);
         }

@@ -25,7 +25,14 @@ use masker_core::{
     token::Token,
 };
 use masker_store::{Row, RowKey, record::Record};
-use masker_types::{kind::Kid, limits::LOOKUP_TOKENS_MAX, mode::Mode};
+use masker_types::{
+    kind::Kid,
+    limits::{LOOKUP_REQUEST_TOKENS_MAX, LOOKUP_TOKENS_MAX},
+    mode::Mode,
+};
+
+/// Values that are searched together, so that the rows of one search bound the memory that a request takes.
+pub(crate) const SEARCHES_AT_ONCE: usize = 128;
 
 /// The tokens of a value.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -34,8 +41,20 @@ pub struct FoundTokens {
     pub tokens: Vec<String>,
     /// Whether the first token is one of the value itself, byte for byte.
     pub exact: bool,
-    /// Whether there are more tokens than [`LOOKUP_TOKENS_MAX`].
+    /// Whether there are more tokens: an item has at most [`LOOKUP_TOKENS_MAX`], and an answer has only the first token of
+    /// each further item once it has [`LOOKUP_REQUEST_TOKENS_MAX`].
     pub more: bool,
+}
+
+impl FoundTokens {
+    /// Leaves out the tokens for which an answer has no room, but for the first, and takes the others from the room.
+    fn limited_to(mut self, room: &mut usize) -> Self {
+        let kept = self.tokens.len().min((*room).max(1));
+        self.more |= kept < self.tokens.len();
+        self.tokens.truncate(kept);
+        *room = room.saturating_sub(kept);
+        self
+    }
 }
 
 impl fmt::Debug for FoundTokens {
@@ -60,6 +79,17 @@ pub(crate) struct FoundRecords {
     pub(crate) exact: usize,
     /// Whether there are more than [`LOOKUP_TOKENS_MAX`].
     pub(crate) more: bool,
+    /// Whether a record does not open that could be one of them.
+    pub(crate) damaged: bool,
+}
+
+/// What a record is to a search.
+enum Comparison {
+    /// Its value is the one searched for.
+    Exact,
+    /// Its value is another spelling: it has the same form by the record's own normalizer.
+    Spelling,
+    Other,
 }
 
 /// The stage of an item after the work that needs no store.
@@ -99,14 +129,19 @@ impl LookupService {
         items: &[ValueInput<'_>],
     ) -> Result<BatchResult<Result<FoundTokens, ItemFailure>>, VaultError> {
         let mut counter = OutcomeCounter::new("lookup");
-        let results = loop {
-            let basis = self.basis();
-            let results = self.find(permit, policy, items).await?;
-            // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
-            if self.basis() == basis {
-                break results;
-            }
-        };
+        let mut results = Vec::with_capacity(items.len());
+        let mut room = LOOKUP_REQUEST_TOKENS_MAX;
+        for items in items.chunks(SEARCHES_AT_ONCE) {
+            let found = loop {
+                let basis = self.basis();
+                let found = self.find(permit, policy, items).await?;
+                // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
+                if self.basis() == basis {
+                    break found;
+                }
+            };
+            results.extend(found.into_iter().map(|found| found.map(|found| found.limited_to(&mut room))));
+        }
         for (item, tokens) in items.iter().zip(&results) {
             let outcome = match tokens {
                 Ok(found) if found.tokens.is_empty() => "none",
@@ -147,21 +182,25 @@ impl LookupService {
             LookupStage::Done(tokens) => Ok(tokens),
             LookupStage::Search(search) => {
                 let found = found.next().unwrap_or(Err(ItemFailure::NotFound))?;
-                check_blind(&ledger, &keys.ring, &search, &found).map(|()| texts(&found))
+                check_found(&ledger, &keys.ring, &search, &found).map(|()| texts(&found))
             }
         });
         Ok(tokens.collect())
     }
 }
 
-/// Checks that the value itself was found, or cannot be in the vault.
-fn check_blind(
+/// Checks that no token was missed: none is behind damage, and the value itself was found or cannot be in the vault.
+fn check_found(
     ledger: &Ledger,
     ring: &Keyring,
     search: &TokenSearch<'_, '_>,
     found: &FoundRecords,
 ) -> Result<(), ItemFailure> {
-    if found.exact > 0 { Ok(()) } else { ledger.check_not_found(search.query.keys.kid(), ring) }
+    match found {
+        FoundRecords { damaged: true, .. } => Err(ItemFailure::Damaged),
+        FoundRecords { exact: 0, .. } => ledger.check_not_found(search.query.keys.kid(), ring),
+        _ => Ok(()),
+    }
 }
 
 fn texts(found: &FoundRecords) -> FoundTokens {
@@ -211,16 +250,31 @@ impl<'a, 'k> TokenSearch<'a, 'k> {
         Ok(TokenSearch { checked, query, forms })
     }
 
-    /// Returns whether a record is of another spelling of the value: it has the same form by its own normalizer.
-    fn matches(&self, ring: &Keyring, mode: Mode, id: TokenId, record: &Record) -> bool {
-        if record.kind != self.checked.kind {
-            return false;
-        }
+    /// Compares a record with the value. One under a key that is not loaded, or of the other mode, is not compared.
+    ///
+    /// # Errors
+    /// [`ItemFailure::Damaged`] for a record that has an index of the value, and does not open.
+    fn compare(&self, ring: &Keyring, mode: Mode, id: TokenId, record: &Record) -> Result<Comparison, ItemFailure> {
         let fingerprint = Fingerprint::from_bytes(record.fingerprint);
-        let Some(generation) = ring.by_fingerprint(record.sealing_kid, fingerprint) else { return false };
-        let Ok(opened) = records::open(generation.keys(mode), id, record) else { return false };
+        let generation = ring.by_fingerprint(record.sealing_kid, fingerprint);
+        let Some(keys) = generation.filter(|_| record.kind == self.checked.kind).map(|one| one.keys(mode)) else {
+            return Ok(Comparison::Other);
+        };
+        let Ok(opened) = records::open(keys, id, record) else {
+            let CheckedValue { kind, context, .. } = &self.checked;
+            let index = |(normalizer, form): &(Normalizer, String)| {
+                Some(*keys.form_index(*normalizer, *kind, *context, form).as_bytes())
+            };
+            let is_own = self.forms.iter().any(|form| index(form) == record.form_index);
+            return if is_own { Err(ItemFailure::Damaged) } else { Ok(Comparison::Other) };
+        };
         let form = self.forms.iter().find(|(normalizer, _)| *normalizer == opened.normalizer());
-        opened.context() == self.checked.context.as_str() && form.is_some_and(|(_, form)| form == opened.form())
+        Ok(match form {
+            _ if opened.context() != self.checked.context.as_str() => Comparison::Other,
+            _ if opened.value() == self.checked.value.as_str() => Comparison::Exact,
+            Some((_, form)) if form == opened.form() => Comparison::Spelling,
+            _ => Comparison::Other,
+        })
     }
 }
 
@@ -253,10 +307,13 @@ impl TokenFinder {
         let mut results = Vec::with_capacity(searches.len());
         for ((search, exact), listed) in searches.iter().zip(exact).zip(listed) {
             let count = listed.as_ref().map_or(0, Vec::len);
-            let rows = scanned.by_ref().take(count).flatten().collect();
+            let rows: Vec<Vec<(TokenId, Row)>> = scanned.by_ref().take(count).collect();
+            let is_cut = rows.iter().any(|rows| rows.len() > LOOKUP_TOKENS_MAX);
             results.push(exact.and_then(|exact| {
                 listed?;
-                self.with_other_spellings(ring, mode, search, exact, rows)
+                let rows = rows.into_iter().flatten();
+                let found = self.with_other_spellings(ring, mode, search, exact, rows);
+                Ok(FoundRecords { more: found.more || is_cut, ..found })
             }));
         }
         Ok(results)
@@ -316,22 +373,32 @@ impl TokenFinder {
         mode: Mode,
         search: &TokenSearch<'_, '_>,
         exact: Vec<MatchedRecord>,
-        rows: Vec<(TokenId, Row)>,
-    ) -> Result<FoundRecords, ItemFailure> {
-        let mut found = FoundRecords { exact: exact.len(), records: exact, more: false };
+        rows: impl Iterator<Item = (TokenId, Row)>,
+    ) -> FoundRecords {
+        let mut found = FoundRecords { exact: exact.len(), records: exact, more: false, damaged: false };
         for (id, row) in rows {
-            let record = self.reader.decode(&row)?;
-            if found.records.iter().take(found.exact).any(|exact| exact.id == id)
-                || !search.matches(ring, mode, id, &record)
-            {
+            if found.records[..found.exact].iter().any(|exact| exact.id == id) {
                 continue;
             }
-            if found.records.len() >= LOOKUP_TOKENS_MAX {
-                found.more = true;
-                break;
+            let compared = self.reader.decode(&row).and_then(|record| {
+                let compared = search.compare(ring, mode, id, &record).inspect_err(|_| self.reader.count_damage())?;
+                Ok((compared, MatchedRecord::of(id, &record)))
+            });
+            match compared {
+                Ok((Comparison::Other, _)) => {}
+                Ok(_) if found.records.len() >= LOOKUP_TOKENS_MAX => {
+                    found.more = true;
+                    break;
+                }
+                // Minted after the value's index was read.
+                Ok((Comparison::Exact, record)) => {
+                    found.records.insert(found.exact, record);
+                    found.exact += 1;
+                }
+                Ok((Comparison::Spelling, record)) => found.records.push(record),
+                Err(_) => found.damaged = true,
             }
-            found.records.push(MatchedRecord::of(id, &record));
         }
-        Ok(found)
+        found
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     writer::{Change, CommitDraft, ReadPlan},
 };
 use masker_core::{
-    crypto::{Index, MatchPart, TokenId},
+    crypto::{Fingerprint, Index, MatchPart, TokenId},
     keyring::Keyring,
     normalize::Normalizer,
 };
@@ -41,16 +41,21 @@ pub(crate) struct PreparedMint {
     pub(crate) record: Record,
 }
 
-/// What decides under which keys a search looks.
+/// What decides under which keys a search looks, and in which order it reads their rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SearchBasis {
     keyring_epoch: u64,
     kid_moves: usize,
+    moving_to: Option<(Kid, Fingerprint)>,
 }
 
 impl SearchBasis {
     pub(crate) fn new(keyring: &Keyring, ledger: &Ledger) -> Self {
-        SearchBasis { keyring_epoch: keyring.epoch(), kid_moves: ledger.kid_move_count() }
+        SearchBasis {
+            keyring_epoch: keyring.epoch(),
+            kid_moves: ledger.kid_move_count(),
+            moving_to: ledger.moving_to(),
+        }
     }
 }
 

@@ -276,15 +276,15 @@ impl Vault {
     /// the vault. Results keep the order of the items. A returned erasure is durable.
     ///
     /// # Errors
-    /// [`VaultError`] if the store failed or the writer is overloaded: then an erasure may have been done in part, and can be
-    /// repeated.
+    /// [`VaultError`] if the store failed or the writer is overloaded before anything was erased. After that, the results say
+    /// how much was.
     pub async fn forget_values(
         &self,
         permit: &Permit<Forget>,
         lookup: &Permit<Lookup>,
         policy: &Policy,
         items: &[ValueInput<'_>],
-    ) -> Result<BatchResult<Result<ForgottenValue, ItemFailure>>, VaultError> {
+    ) -> Result<BatchResult<ForgottenValue>, VaultError> {
         self.eraser.forget_values((permit, lookup), policy, items).await
     }
 

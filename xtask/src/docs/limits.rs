@@ -66,6 +66,10 @@ fn requests() -> Vec<Row> {
             format!("{}, {} headers", size(limits::HEAD_BYTES_MAX as u64), count(limits::HEADERS_MAX)),
         ),
         row("tokens of one item in the answer of a lookup", count(limits::LOOKUP_TOKENS_MAX)),
+        row(
+            "tokens in the answer of a lookup, but for the first of each item",
+            count(limits::LOOKUP_REQUEST_TOKENS_MAX),
+        ),
         row("sessions on a page of a list", count(limits::SESSIONS_PAGE_MAX)),
         row("events of the audit log in a response", count(limits::AUDIT_PAGE_EVENTS_MAX)),
     ]

@@ -207,7 +207,7 @@ impl World {
     ) -> Result<Vec<Result<u64, ItemFailure>>, VaultError> {
         let inputs: Vec<ValueInput<'_>> = items.iter().map(Item::input).collect();
         let forgotten = self.vault.forget_values(&permit(mode), &permit(mode), &self.policy, &inputs).await?;
-        Ok(forgotten.results.into_iter().map(|one| one.map(|forgotten| forgotten.count)).collect())
+        Ok(forgotten.results.into_iter().map(|one| one.failure.map_or(Ok(one.count), Err)).collect())
     }
 
     pub(super) async fn export(&self) -> Vec<u8> {

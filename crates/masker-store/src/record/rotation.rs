@@ -119,6 +119,8 @@ pub struct RotationRow {
     pub rows_resealed: u64,
     /// Records that had been moved when the current pass began.
     pub resealed_before_pass: u64,
+    /// Records under the old key when the pass began.
+    pub left_before_pass: u64,
     /// Records that could not be moved in the current pass.
     pub rows_failed: u64,
     /// Moved records whose value has another token under the target key, which a search finds first.
@@ -166,6 +168,7 @@ impl RotationRow {
             self.rows_total,
             self.rows_resealed,
             self.resealed_before_pass,
+            self.left_before_pass,
             self.rows_failed,
             self.conflicts,
         ];
@@ -201,6 +204,7 @@ impl RotationRow {
             rows_total: row.integer()?,
             rows_resealed: row.integer()?,
             resealed_before_pass: row.integer()?,
+            left_before_pass: row.integer()?,
             rows_failed: row.integer()?,
             conflicts: row.integer()?,
             cursor: has_cursor.then(|| row.array()).transpose()?,
@@ -263,13 +267,22 @@ impl RotationRow {
             self.proving = true;
         } else if left <= self.rows_failed {
             self.fail(RotationFault::Records, now_ms);
-        } else if self.rows_resealed > self.resealed_before_pass {
-            self.resealed_before_pass = self.rows_resealed;
-            self.rows_failed = 0;
-            self.failures.clear();
-        } else {
+        } else if (self.rows_resealed, left) == (self.resealed_before_pass, self.left_before_pass) {
+            // The counts name records that no pass finds.
             self.fail(RotationFault::Unproven, now_ms);
+        } else {
+            self.begin_pass(left);
         }
+    }
+
+    /// Begins a pass over every record.
+    pub fn begin_pass(&mut self, left: u64) {
+        self.proving = false;
+        self.cursor = None;
+        self.resealed_before_pass = self.rows_resealed;
+        self.left_before_pass = left;
+        self.rows_failed = 0;
+        self.failures.clear();
     }
 
     /// Ends the rotation as failed.

@@ -42,6 +42,7 @@ fn rotation(ended: bool) -> RotationRow {
         rows_total: 4,
         rows_resealed: 5,
         resealed_before_pass: 6,
+        left_before_pass: 5,
         rows_failed: 7,
         conflicts: 8,
         cursor: (!ended).then_some([9; 20]),

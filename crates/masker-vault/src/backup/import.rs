@@ -11,11 +11,18 @@ use std::{
 };
 
 use super::{
+    bring_forward::Forwarder,
     import_error::VaultImportError,
-    merge::{MergeChange, MergeCounts, MergeItem},
+    merge::{MergeChange, MergeCounts, MergeItem, MergeRefusal},
     spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader},
 };
-use crate::{handles::Handles, keys::CurrentKeys, parallel_map, records, writer::WriterHandle};
+use crate::{
+    handles::Handles,
+    keys::CurrentKeys,
+    parallel_map, records,
+    time::{self, Clock},
+    writer::WriterHandle,
+};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     export::ListPositions,
@@ -48,11 +55,19 @@ pub struct ImportOutcome {
 pub(crate) struct Importer {
     keys: Arc<CurrentKeys>,
     writer: Arc<WriterHandle>,
+    forwarder: Forwarder,
+    clock: Clock,
 }
 
 impl Importer {
     pub(crate) fn new(handles: &Handles) -> Self {
-        Importer { keys: Arc::clone(&handles.keys), writer: Arc::clone(&handles.writer) }
+        let writer = Arc::clone(&handles.writer);
+        Importer {
+            keys: Arc::clone(&handles.keys),
+            writer: Arc::clone(&writer),
+            forwarder: Forwarder { reader: Arc::clone(&handles.reader), writer },
+            clock: Arc::clone(&handles.clock),
+        }
     }
 
     /// Implements [`Vault::import`](crate::Vault::import).
@@ -106,8 +121,23 @@ impl Importer {
                 }
             }
             if !incoming.is_empty() {
-                let merge = MergeChange::new(incoming, rules.restore_erased);
-                outcome.merged.add(&self.writer.commit(merge).await?.map_err(VaultImportError::KeysChanged)?);
+                outcome.merged.add(&self.merge(Arc::new(incoming), rules).await?);
+            }
+        }
+    }
+
+    /// Merges some entries. Begins again when the keys change meanwhile, or a value gets a token.
+    async fn merge(&self, incoming: Arc<Vec<MergeItem>>, rules: ImportRules) -> Result<MergeCounts, VaultImportError> {
+        loop {
+            let keys = self.keys.load_full();
+            if !self.forwarder.bring_forward(&keys, &incoming, time::unix_ms(&self.clock)).await? {
+                continue;
+            }
+            let merge = MergeChange::new(Arc::clone(&incoming), keys.ring.epoch(), rules.restore_erased);
+            match self.writer.commit(merge).await? {
+                Ok(counts) => return Ok(counts),
+                Err(MergeRefusal::KeyUnavailable(failure)) => return Err(VaultImportError::KeysChanged(failure)),
+                Err(MergeRefusal::KeysChanged) => {}
             }
         }
     }

@@ -1,15 +1,19 @@
 //! Records and tombstones of an export, merged into the vault: no existing row is overwritten, and every record is written
 //! under an active key.
 
+use std::sync::Arc;
+
 use subtle::ConstantTimeEq;
 
 use crate::{
-    GenerationRef, ItemFailure, parallel_map,
+    GenerationRef, ItemFailure,
+    index_list::{self, IndexEntry},
+    parallel_map,
     records::{self, MintedToken, RecordIndexes},
     writer::{Change, CommitDraft, ReadPlan},
 };
 use masker_core::{
-    crypto::{Fingerprint, GenerationKeys, OpenedRecord, TokenId},
+    crypto::{Fingerprint, GenerationKeys, Index, OpenedRecord, TokenId},
     keyring::Keyring,
 };
 use masker_store::{
@@ -26,14 +30,23 @@ pub(crate) enum MergeItem {
     Tombstone { id: TokenId, tombstone: TombstoneRow },
 }
 
-/// Merges entries of an export. The outcome is what was merged, or [`ItemFailure::KeyUnavailable`] if a record needs a key
-/// that is not loaded any more; then nothing is written.
+/// Merges entries of an export. The outcome is what was merged.
 pub(crate) struct MergeChange {
-    incoming: Vec<MergeItem>,
+    incoming: Arc<Vec<MergeItem>>,
+    /// The keyring that records were brought forward under.
+    epoch: u64,
     /// Whether erased records are restored.
     restore_erased: bool,
     /// For each record of `incoming`: its content under the keys in force.
     opened: Vec<Option<Result<OpenedItem, ItemFailure>>>,
+}
+
+/// Why nothing of a batch was merged.
+pub(crate) enum MergeRefusal {
+    /// A record needs a key that is not loaded any more.
+    KeyUnavailable(ItemFailure),
+    /// The keys have changed since records were brought forward.
+    KeysChanged,
 }
 
 /// What an import wrote and what it left out.
@@ -51,7 +64,8 @@ pub struct MergeCounts {
     pub conflicts: u64,
     /// Records written whose value has another token in this vault. A search finds that token first.
     pub index_conflicts: u64,
-    /// Records left out because an index row has no room for another token.
+    /// Records left out because an index row has no room for another token, or because a damaged record of their value could
+    /// not be moved to the active key.
     pub rows_failed: u64,
     /// Records left out because they were erased.
     pub erased_skipped: u64,
@@ -84,6 +98,8 @@ struct OpenedItem {
     is_active: bool,
     /// Its indexes under the active generation.
     indexes: RecordIndexes,
+    /// The indexes of its value under the replaced generations of its kid.
+    replaced: Vec<Index>,
 }
 
 impl MergeItem {
@@ -112,22 +128,29 @@ fn open(ring: &Keyring, id: TokenId, record: &Record) -> Result<OpenedItem, Item
     let opened = records::open_in_either_mode(ring, id, record).ok_or_else(unavailable)?;
     let (mode, payload) = opened.map_err(|_| ItemFailure::Damaged)?;
     let active = active_keys(ring, kid, mode).ok_or_else(unavailable)?;
+    let is_active = active.fingerprint() == fingerprint;
     // A honeytoken stays without indexes.
-    let indexes = match record.value_index {
-        Some(_) => RecordIndexes::compute(active, record.kind, &payload.payload()),
-        None => RecordIndexes::default(),
-    };
-    Ok(OpenedItem { payload, mode, is_active: active.fingerprint() == fingerprint, indexes })
+    let (mut indexes, mut replaced) = (RecordIndexes::default(), Vec::new());
+    if record.value_index.is_some() {
+        let opened = payload.payload();
+        indexes = RecordIndexes::compute(active, record.kind, &opened);
+        let generations = ring.get(kid).into_iter().flat_map(|pair| pair.generations());
+        replaced = generations
+            .filter(|one| one.fingerprint() != active.fingerprint())
+            .map(|one| one.keys(mode).value_index(record.kind, opened.context, opened.value))
+            .collect();
+    }
+    Ok(OpenedItem { payload, mode, is_active, indexes, replaced })
 }
 
 impl MergeChange {
-    pub(crate) fn new(incoming: Vec<MergeItem>, restore_erased: bool) -> Self {
-        MergeChange { incoming, restore_erased, opened: Vec::new() }
+    pub(crate) fn new(incoming: Arc<Vec<MergeItem>>, epoch: u64, restore_erased: bool) -> Self {
+        MergeChange { incoming, epoch, restore_erased, opened: Vec::new() }
     }
 }
 
 impl Change for MergeChange {
-    type Outcome = Result<MergeCounts, ItemFailure>;
+    type Outcome = Result<MergeCounts, MergeRefusal>;
 
     fn row_count(&self) -> usize {
         self.incoming.len()
@@ -142,6 +165,7 @@ impl Change for MergeChange {
             plan.row(RowKey::record(id.as_bytes()));
             if let Some(Ok(opened)) = opened {
                 opened.indexes.value.into_iter().for_each(|index| plan.value_index(index));
+                opened.replaced.iter().for_each(|index| plan.value_index(*index));
                 opened.indexes.form.into_iter().for_each(|index| plan.form_index(index));
             }
         }
@@ -151,7 +175,10 @@ impl Change for MergeChange {
         let unavailable =
             |opened: &&Result<OpenedItem, ItemFailure>| matches!(opened, Err(ItemFailure::KeyUnavailable(_)));
         if let Some(Err(failure)) = self.opened.iter().flatten().find(unavailable) {
-            return Err(failure.clone());
+            return Err(MergeRefusal::KeyUnavailable(failure.clone()));
+        }
+        if draft.keyring().epoch() != self.epoch {
+            return Err(MergeRefusal::KeysChanged);
         }
         let mut counts = MergeCounts::default();
         for (item, opened) in self.incoming.iter().zip(&self.opened) {
@@ -209,7 +236,8 @@ fn has_same_value(ring: &Keyring, id: TokenId, existing: &Record, incoming: &Rec
     existing.kind == incoming.kind && existing.minted_kid == incoming.minted_kid && bool::from(texts)
 }
 
-/// Writes a record under the active key of its sealing kid. Returns whether there was room for it in its index rows.
+/// Writes a record under the active key of its sealing kid, unless its value is held under a replaced key or its index rows
+/// have no room for it. Returns whether it was written.
 fn put_record(
     draft: &mut CommitDraft<'_>,
     id: TokenId,
@@ -217,6 +245,14 @@ fn put_record(
     opened: &OpenedItem,
     counts: &mut MergeCounts,
 ) -> bool {
+    let is_held = |index: &Index| {
+        let row = draft.row(&TokenId::row_key(*index)).and_then(|row| index_list::decode::<TokenId>(row));
+        row.is_some_and(|row| index_list::entries(&row).into_iter().any(|id| draft.is_live_id(*index, id)))
+    };
+    if opened.replaced.iter().any(is_held) {
+        counts.rows_failed += 1;
+        return false;
+    }
     // The record was opened under this keyring, so its kid has an active key.
     let Some(active) = active_keys(draft.keyring(), record.sealing_kid, opened.mode) else { return false };
     let payload = opened.payload.payload();

@@ -3,6 +3,7 @@
 //! [`masker_core::export`] defines the file. It has no index rows: an import makes them again under the active key, so that
 //! none can lead to a missing record.
 
+mod bring_forward;
 mod export;
 mod import;
 mod import_error;

@@ -1,19 +1,12 @@
 //! A rotation's changes: a step is compared with what the vault holds now, and written with the rotation's progress.
 
-use std::collections::{HashMap, HashSet};
-
-use super::{error::RotationError, key_move::KeyMove, reseal::ResealedRecord};
+use super::{error::RotationError, key_move::KeyMove, move_set::MoveSet};
 use crate::{
     ids::RotationId,
-    index_list::{self, IndexEntry},
-    records::RecordIndexes,
     writer::{Change, CommitDraft, ReadPlan},
 };
-use masker_core::crypto::{Index, TokenId};
-use masker_store::{
-    RowKey,
-    record::{Record, ResealFailure, RotationFault, RotationRow, RotationState, StepResult},
-};
+use masker_core::crypto::TokenId;
+use masker_store::record::{RotationFault, RotationRow, RotationState, StepResult};
 
 /// Rotations that are remembered after their end.
 const ENDED_KEPT_MAX: usize = 20;
@@ -33,10 +26,7 @@ pub(super) enum RotationTransition {
 /// A prepared step, for the writer.
 pub(super) struct RotationStep {
     pub(super) rotation: RotationId,
-    /// The keyring that it was prepared under.
-    pub(super) epoch: u64,
-    pub(super) resealed: Vec<ResealedRecord>,
-    pub(super) failed: Vec<(TokenId, ResealFailure)>,
+    pub(super) records: MoveSet,
     /// The last visited record; `None` if no record comes after it.
     pub(super) cursor: Option<TokenId>,
 }
@@ -46,7 +36,7 @@ pub(super) struct RotationStep {
 pub(super) enum StepOutcome {
     /// The step is durable.
     Written,
-    /// Nothing was written: the keys changed since the step was prepared, or the rotation has ended.
+    /// Nothing was written: the keys or the records changed since the step was prepared, or the rotation has ended.
     Stale,
 }
 
@@ -55,100 +45,27 @@ impl Change for RotationStep {
 
     /// Moving a record replaces it, and rewrites two index rows under each key.
     fn row_count(&self) -> usize {
-        5 * self.resealed.len()
+        5 * self.records.resealed.len()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        for resealed in &self.resealed {
-            plan.record_with_indexes(resealed.id);
-            resealed.sources.iter().for_each(|index| plan.value_index(*index));
-            let indexes = RecordIndexes::of(&resealed.after);
-            indexes.value.into_iter().for_each(|index| plan.value_index(index));
-            indexes.form.into_iter().for_each(|index| plan.form_index(index));
-        }
+        self.records.plan_reads(plan);
     }
 
-    /// Adds the step, unless since it was prepared the keys have changed, its rotation has ended, or a value of which it moves
-    /// records has got another one: all of them must move together.
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> StepOutcome {
         let rotation = draft.ledger().rotations.get(&self.rotation).filter(|row| row.is_running()).cloned();
-        let Some(mut row) = rotation.filter(|_| self.epoch == draft.keyring().epoch() && self.is_complete(draft))
-        else {
-            return StepOutcome::Stale;
-        };
-        let mut failed = self.failed.clone();
-        let mut resealed = 0;
-        // Entries that this step has added to each value's row: other entries there are of other tokens.
-        let mut added: HashMap<Index, usize> = HashMap::new();
-        let mut conflicts = 0;
-        for one in &self.resealed {
-            match move_record(draft, one, &mut added) {
-                Ok(Some(conflict)) => {
-                    resealed += 1;
-                    conflicts += u64::from(conflict);
-                }
-                // A record that was erased or changed since is skipped: where it matters, another pass finds it.
-                Ok(None) => {}
-                Err(why) => failed.push((one.id, why)),
-            }
-        }
-        let (left, _) = KeyMove::of(&row).remaining(draft.ledger());
+        let Some(mut row) = rotation else { return StepOutcome::Stale };
+        let Some(moved) = self.records.apply(draft) else { return StepOutcome::Stale };
+        let (left, _) = self.records.key_move.remaining(draft.ledger());
         let step = StepResult {
-            resealed,
-            conflicts,
-            failed: failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect(),
+            resealed: moved.resealed,
+            conflicts: moved.conflicts,
+            failed: moved.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect(),
             cursor: self.cursor.map(|id| *id.as_bytes()),
         };
         row.record_step(step, left, draft.now_ms);
         draft.ledger_changes.set_rotation(self.rotation, Some(row));
         StepOutcome::Written
-    }
-}
-
-impl RotationStep {
-    /// Returns whether the step has visited every record of each value of which it moves one.
-    fn is_complete(&self, draft: &CommitDraft<'_>) -> bool {
-        let moved = self.resealed.iter().map(|one| one.id);
-        let visited: HashSet<TokenId> = moved.chain(self.failed.iter().map(|(id, _)| *id)).collect();
-        self.resealed.iter().all(|one| {
-            let live = |index: &Index| {
-                let row = draft.row(&TokenId::row_key(*index)).and_then(|row| index_list::decode::<TokenId>(row));
-                let listed = row.map(|row| index_list::entries(&row)).unwrap_or_default().into_iter();
-                listed.filter(|id| draft.is_live_id(*index, *id)).collect::<Vec<TokenId>>()
-            };
-            let listed: Vec<TokenId> = one.sources.iter().flat_map(live).collect();
-            // If no row lists it, the check reports that, and it is moved alone.
-            !listed.contains(&one.id) || listed.iter().all(|id| visited.contains(id))
-        })
-    }
-}
-
-/// Moves a record. Returns whether its value has another token under the target key, which a search finds first; `None` if
-/// the store has another row by now.
-fn move_record(
-    draft: &mut CommitDraft<'_>,
-    one: &ResealedRecord,
-    added: &mut HashMap<Index, usize>,
-) -> Result<Option<bool>, ResealFailure> {
-    if draft.row(&RowKey::record(one.id.as_bytes())) != Some(&one.before) {
-        return Ok(None);
-    }
-    let (Ok(before), Some(keys)) = (Record::decode(&one.before), one.target_keys(draft.keyring())) else {
-        return Ok(None);
-    };
-    let mut conflict = false;
-    if let Some(index) = RecordIndexes::of(&one.after).value {
-        // A row that does not verify is damage, which the record must not be lost to.
-        let listed = draft.entries::<TokenId>(keys, index).map_err(|_| ResealFailure::IndexDamaged)?;
-        let live = listed.into_iter().filter(|id| draft.is_live_id(index, *id)).count();
-        let own = added.entry(index).or_default();
-        conflict = live > *own;
-        *own += 1;
-    }
-    match draft.move_record(keys, one.id, &before, &one.after, one.normalizer.name()) {
-        Ok(Ok(())) => Ok(Some(conflict)),
-        Ok(Err(_)) => Err(ResealFailure::IndexFull),
-        Err(_) => Err(ResealFailure::IndexDamaged),
     }
 }
 
@@ -160,6 +77,12 @@ pub(super) struct TransitionChange {
 
 impl Change for TransitionChange {
     type Outcome = Result<(), RotationError>;
+
+    /// A rotation to another kid changes which rows a search reads, so no other change may be decided by what was read
+    /// before.
+    fn runs_alone(&self) -> bool {
+        matches!(self.transition, RotationTransition::Begin(_))
+    }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         if let RotationTransition::Begin(row) = &self.transition {
@@ -190,7 +113,9 @@ fn begin(draft: &mut CommitDraft<'_>, id: RotationId, row: &RotationRow) -> Resu
     }
     let (left, _) = KeyMove::of(row).remaining(draft.ledger());
     draft.ledger_changes.note_kid_move(row.source_kid, row.target_kid);
-    draft.ledger_changes.set_rotation(id, Some(RotationRow { rows_total: left, ..row.clone() }));
+    draft
+        .ledger_changes
+        .set_rotation(id, Some(RotationRow { rows_total: left, left_before_pass: left, ..row.clone() }));
     Ok(())
 }
 
@@ -206,9 +131,7 @@ fn prove(draft: &mut CommitDraft<'_>, row: &mut RotationRow, found_nothing: bool
         row.finish(RotationState::Done, draft.now_ms);
     } else if records > 0 {
         // Records that came meanwhile, by an import say, are moved as well.
-        row.proving = false;
-        row.cursor = None;
-        row.resealed_before_pass = row.rows_resealed;
+        row.begin_pass(records);
     } else {
         row.fail(RotationFault::Unproven, draft.now_ms);
     }

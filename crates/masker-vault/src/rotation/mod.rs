@@ -13,6 +13,7 @@ mod driver;
 mod dry_run;
 mod error;
 mod key_move;
+mod move_set;
 mod proof;
 mod proof_scan;
 mod reseal;
@@ -24,9 +25,14 @@ mod tracker;
 mod tests;
 
 pub use error::RotationError;
-pub(crate) use service::RotationService;
 pub use status::{RotationPhase, RotationStatus};
 pub use step::StepBudget;
+pub(crate) use {
+    key_move::KeyMove,
+    move_set::MoveSet,
+    reseal::{VisitedRecord, reseal},
+    service::RotationService,
+};
 
 use change::RotationTransition;
 
@@ -73,6 +79,7 @@ impl RotationService {
                 rows_total: 0,
                 rows_resealed: 0,
                 resealed_before_pass: 0,
+                left_before_pass: 0,
                 rows_failed: 0,
                 conflicts: 0,
                 cursor: None,

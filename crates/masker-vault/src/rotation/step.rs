@@ -3,6 +3,7 @@
 use super::{
     change::{RotationStep, RotationTransition, StepOutcome},
     key_move::KeyMove,
+    move_set::MoveSet,
     reseal::{VisitedRecord, reseal},
     service::RotationService,
     tracker::{Prefetched, VisitedRecords},
@@ -15,7 +16,7 @@ use crate::{
 };
 use masker_core::{
     crypto::{Index, TokenId},
-    keyring::{Generation, Keyring},
+    keyring::Keyring,
 };
 use masker_store::{
     Row, RowKey, RowPage, StoreError,
@@ -68,14 +69,10 @@ impl RotationService {
             return Ok(StepProgress::Read(0));
         };
         let read = visited.read;
-        let step = RotationStep {
-            rotation: id,
-            epoch,
-            resealed: visited.resealed,
-            failed: visited.failed,
-            cursor: visited.cursor,
-        };
-        let (moved, next) = (step.resealed.len(), step.cursor.map(|id| *id.as_bytes()));
+        let VisitedRecords { resealed, failed, cursor, .. } = visited;
+        let records = MoveSet { key_move: KeyMove::of(&row), epoch, resealed, failed };
+        let step = RotationStep { rotation: id, records, cursor };
+        let (moved, next) = (step.records.resealed.len(), cursor.map(|id| *id.as_bytes()));
         let next_row = RotationRow { cursor: next, ..row };
         let visit_next = async {
             match next {
@@ -119,12 +116,7 @@ impl RotationService {
             rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
         let cursor = if is_last { None } else { rows.last().map(|(id, _)| *id) };
         let mut visited = VisitedRecords { resealed: Vec::new(), failed: Vec::new(), cursor, read, conflicts: 0 };
-        let generations: Vec<&Generation> = ring
-            .get(key_move.source_kid)
-            .into_iter()
-            .flat_map(|pair| pair.generations())
-            .filter(|one| key_move.has_source((one.kid(), one.fingerprint())))
-            .collect();
+        let generations = key_move.searched(ring);
         let visit = |(id, row): &(TokenId, Row)| match Record::decode(row) {
             Ok(record) if key_move.moves(&record) => {
                 Some(Ok(VisitedRecord::new(ring, &generations, *id, row.clone(), &record)))
@@ -139,7 +131,7 @@ impl RotationService {
                 Err(failed) => visited.failed.push(failed),
             }
         }
-        let to_move = self.with_equal_values(to_move).await?;
+        let to_move = self.with_equal_values(key_move, to_move).await?;
         let reseal = |record: &VisitedRecord| (record.id, reseal(ring, target, record, now_ms, &mut rand::rng()));
         for (id, resealed) in parallel_map::map(&to_move, reseal) {
             match resealed {
@@ -155,7 +147,11 @@ impl RotationService {
 
     /// Puts all records of one value, in the order in which a search finds them, in the place of the first, so that one batch
     /// moves them in that order. Those that are not the first are left to the visit of the first.
-    async fn with_equal_values(&self, records: Vec<VisitedRecord>) -> Result<Vec<VisitedRecord>, StoreError> {
+    async fn with_equal_values(
+        &self,
+        key_move: KeyMove,
+        records: Vec<VisitedRecord>,
+    ) -> Result<Vec<VisitedRecord>, StoreError> {
         let store = self.reader.store();
         let indexes = records.iter().flat_map(|record| &record.sources);
         let keys = indexes.map(|index| RowKey::value_index(index.as_bytes())).collect();
@@ -172,16 +168,15 @@ impl RotationService {
                 continue;
             }
             let keys = listed.iter().map(|(_, id)| RowKey::record(id.as_bytes())).collect();
-            let has_index = |row: &Row, index: Index| {
-                Record::decode(row).is_ok_and(|record| record.value_index == Some(*index.as_bytes()))
-            };
             let live: Vec<VisitedRecord> = listed
                 .into_iter()
                 .zip(store.get_many(keys).await?)
-                .filter_map(|((index, id), row)| Some((id, row.filter(|row| has_index(row, index))?)))
+                .filter_map(|((index, id), row)| Some((id, row.filter(|row| key_move.takes_along(row, index))?)))
                 .map(|(id, row)| VisitedRecord { id, row, sources: record.sources.clone() })
                 .collect();
-            match live.first() {
+            let is_visited =
+                |one: &&VisitedRecord| Record::decode(&one.row).is_ok_and(|record| key_move.moves(&record));
+            match live.iter().find(is_visited) {
                 Some(first) if first.id == record.id => all.extend(live),
                 Some(_) if live.iter().any(|other| other.id == record.id) => {}
                 // Its row does not list it: the check reports that, and the rotation must not leave it behind.

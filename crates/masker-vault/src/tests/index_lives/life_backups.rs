@@ -56,6 +56,9 @@ impl Life {
         let restore_erased = self.rng.random();
         self.note(at, format!("import the export {chosen}, restore: {restore_erased}"));
         let fault = self.inject(at);
+        let [one, other] = kids();
+        let mut firsts = self.firsts(at, one, other);
+        firsts.retain(|(kid, ..), first| self.vaults[at].world.model.records[first].sealed_by.kid == *kid);
         let exported = &self.exports[chosen];
         let world = &mut self.vaults[at].world;
         let mut imported = world.import(&exported.bytes, restore_erased).await;
@@ -81,5 +84,9 @@ impl Life {
         }
         let lists = exported.lists.clone();
         self.settle(at, Since::Imports(&lists)).await;
+        for ((kid, mode, item), first) in firsts {
+            let now = self.vaults[at].world.first(kid, mode, &item);
+            assert_eq!(now, Some(first), "an import has changed the token of {item:?}");
+        }
     }
 }

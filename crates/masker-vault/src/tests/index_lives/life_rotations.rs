@@ -79,7 +79,7 @@ impl Life {
                     && ids.iter().any(|id| !running.moved.contains(id))
             };
             // The records of the target stay first.
-            if source == target.kid || !before.values.iter().any(|list| has_others(&list)) {
+            if kid == target.kid || source == target.kid || !before.values.iter().any(|list| has_others(&list)) {
                 assert_eq!(world.first(kid, mode, &item), Some(first), "a rotation has changed the token of {item:?}");
             }
         }
@@ -99,7 +99,7 @@ impl Life {
     }
 
     /// Returns the first token of every value that searches under two kids find.
-    fn firsts(&self, at: usize, one: Kid, other: Kid) -> BTreeMap<(Kid, Mode, Item), TokenId> {
+    pub(super) fn firsts(&self, at: usize, one: Kid, other: Kid) -> BTreeMap<(Kid, Mode, Item), TokenId> {
         let world = &self.vaults[at].world;
         let values: BTreeSet<(Mode, Item)> =
             world.model.values.keys().map(|(_, mode, item)| (*mode, item.clone())).collect();

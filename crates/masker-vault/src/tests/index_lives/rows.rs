@@ -27,9 +27,10 @@ use masker_types::kind::{Context, Kid};
 pub(super) enum Since<'a> {
     /// Nothing.
     Nothing,
-    /// It moved records of a kid to another generation.
+    /// It moved records of a kid to another generation, with those of their values under the target's replaced keys.
     Moves { source: Kid, target: Gen },
-    /// It appended records, in an order in which each of these lists keeps its own.
+    /// It moved records to the active generation of their kid, and appended others, in an order in which each of these lists
+    /// keeps its own.
     Imports(&'a [Vec<TokenId>]),
 }
 
@@ -83,25 +84,26 @@ impl World {
         self.compare_ledger(&rows_of).await;
     }
 
-    /// Moves records in the model that a rotation has moved.
+    /// Moves records in the model that a rotation or an import has moved.
     fn learn_moves(&mut self, stored: &BTreeMap<TokenId, (Row, Record)>, since: Since<'_>) {
-        let Since::Moves { source, target } = since else { return };
-        let is_moved = |id: &TokenId, sealed_by: Gen| {
-            let record = &stored[id].1;
-            let keys = keys_of(target, self.model.records[id].mode);
-            sealed_by.kid == source
-                && sealed_by != target
-                && (record.sealing_kid, record.fingerprint) == (keys.kid(), *keys.fingerprint().as_bytes())
+        let target_of = |sealed_by: Gen| match since {
+            Since::Nothing => None,
+            Since::Moves { source, target } => [source, target.kid].contains(&sealed_by.kid).then_some(target),
+            Since::Imports(_) => Some(self.active(sealed_by.kid)),
         };
-        let all: Vec<(TokenId, ModelRecord)> =
-            self.model.records.iter().map(|(id, record)| (*id, record.clone())).collect();
-        let moved: BTreeSet<TokenId> =
-            all.iter().filter(|(id, record)| is_moved(id, record.sealed_by)).map(|(id, _)| *id).collect();
+        let moved_to = |(id, expected): (&TokenId, &ModelRecord)| {
+            let target = target_of(expected.sealed_by).filter(|target| *target != expected.sealed_by)?;
+            let record = &stored[id].1;
+            let keys = keys_of(target, expected.mode);
+            let is_moved = (record.sealing_kid, record.fingerprint) == (keys.kid(), *keys.fingerprint().as_bytes());
+            is_moved.then_some((*id, target))
+        };
+        let moved: BTreeMap<TokenId, Gen> = self.model.records.iter().filter_map(moved_to).collect();
         for list in self.model.values.values() {
-            let count = list.iter().filter(|id| moved.contains(*id)).count();
+            let count = list.iter().filter(|id| moved.contains_key(*id)).count();
             assert!(count == 0 || count == list.len(), "a value of which only some records were moved");
         }
-        for id in moved {
+        for (id, target) in moved {
             self.model.records.get_mut(&id).unwrap().sealed_by = target;
         }
     }
@@ -221,23 +223,31 @@ fn compare_order<'a, E: IndexEntry + Ord + Debug + 'a>(
     known: &[E],
     found: &[E],
     since: Since<'_>,
-    all_before: impl Iterator<Item = &'a Vec<E>>,
+    all_before: impl Iterator<Item = &'a Vec<E>> + Clone,
 ) {
     let (old, new): (Vec<E>, Vec<E>) = found.iter().partition(|entry| known.contains(entry));
     assert!(found.starts_with(&old), "something was put before the entries that were there");
     assert!(old.iter().eq(known.iter().filter(|entry| old.contains(entry))), "the order of a list has changed");
-    let keeps_order = |list: &[E]| new.iter().filter(|e| list.contains(e)).eq(list.iter().filter(|e| new.contains(e)));
+    let keeps_order = |new: &[E], list: &[E]| {
+        new.iter().filter(|entry| list.contains(entry)).eq(list.iter().filter(|entry| new.contains(entry)))
+    };
     match since {
         Since::Nothing => assert!(new.is_empty() && old.len() == known.len(), "a list differs from the model"),
         Since::Moves { .. } if E::BYTES == TokenId::BYTES => {
             for list in all_before {
-                assert!(keeps_order(list), "a rotation has changed the order of a list");
+                assert!(keeps_order(&new, list), "a rotation has changed the order of a list");
             }
         }
         Since::Imports(lists) if E::BYTES == TokenId::BYTES => {
+            let (moved, imported): (Vec<E>, Vec<E>) =
+                new.iter().partition(|entry| all_before.clone().any(|list| list.contains(entry)));
+            assert!(new.starts_with(&moved), "an import was put before what the vault had");
+            for list in all_before {
+                assert!(keeps_order(&moved, list), "an import has changed the order of a list that it moved");
+            }
             for list in lists {
                 let list: Vec<E> = list.iter().filter_map(|id| E::from_slice(id.as_bytes())).collect();
-                assert!(keeps_order(&list), "an import has changed the order of a list");
+                assert!(keeps_order(&imported, &list), "an import has changed the order of a list");
             }
         }
         // Match parts are listed in the order in which records come.

@@ -2,7 +2,7 @@
 
 use super::{
     encoding::CellEncoding,
-    plan::{BulkPlan, TableFormat},
+    plan::{BulkColumn, BulkPlan, TableFormat},
 };
 use crate::context::CommandError;
 use masker_csv::{Dialect, RowError, RowScanner};
@@ -10,6 +10,9 @@ use masker_types::quote::nearest;
 
 /// Delimiters that are suggested, with their spelling on a command line.
 const DELIMITERS: [(u8, &str); 4] = [(b',', "','"), (b';', "';'"), (b'\t', "'\\t'"), (b'|', "'|'")];
+
+/// Longest name of the input that a message contains, in characters.
+const NAME_CHARS_MAX: usize = 64;
 
 /// Returns, for each cell of the first row, the index of its column in the plan. `row` has no line end.
 ///
@@ -76,26 +79,46 @@ fn suggested_delimiter(plan: &BulkPlan, format: &TableFormat, row: &[u8]) -> Opt
     )
 }
 
+/// Returns, for each cell of the header, the index of the column of the plan with its name.
 fn by_name(plan: &BulkPlan, header: &[String]) -> Result<Vec<Option<usize>>, CommandError> {
-    for column in &plan.columns {
-        if !header.contains(&column.name) {
-            return Err(CommandError::Other(missing(&column.name, header)));
+    for BulkColumn { name, .. } in &plan.columns {
+        match header.iter().filter(|cell| *cell == name).count() {
+            0 => return Err(CommandError::Other(missing(name, header))),
+            1 => {}
+            // A row of values can contain one twice, and would be copied as the header.
+            found => {
+                let message = format!(
+                    "{found} columns of the header have the name {name:?}: rename them, or use --no-header and column \
+                     numbers if the first row is not a header"
+                );
+                return Err(CommandError::Other(message));
+            }
         }
     }
     let of = |cell: &String| plan.columns.iter().position(|column| column.name == *cell);
     Ok(header.iter().map(of).collect())
 }
 
-/// Returns the message for a missing column. Of the header, which could be a row, it contains only a similar name.
+/// Returns whether a name in the input can be shown in a message: it has the form of a name, and not of a value.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.chars().count() <= NAME_CHARS_MAX
+        && name.starts_with(|first: char| first.is_alphabetic() || first == '_')
+        && name.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '-' | ' '))
+}
+
+/// Returns the message for a missing column. Of the header, which could be a row of values, it contains only a similar name,
+/// if that is plain.
 fn missing(name: &str, header: &[String]) -> String {
     let alike = |cell: &&String| cell.trim().eq_ignore_ascii_case(name.trim());
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
     let named_alike = header.iter().find(alike).map(String::as_str).or_else(|| nearest(name, &names));
+    let number = |cell: &str| header.iter().position(|other| other == cell).map_or(0, |index| index + 1);
     let advice = match (named_alike, name.rsplit_once('=')) {
         (_, Some((before, _))) if header.iter().any(|cell| cell == before) => {
             format!("the kind is in the token: use --column {before}")
         }
-        (Some(alike), _) => format!("did you mean {alike:?}?"),
+        (Some(alike), _) if is_plain(alike) => format!("did you mean {alike:?}?"),
+        (Some(alike), _) => format!("did you mean the name of column {}?", number(alike)),
         _ => "for a table without a header use --no-header and column numbers".to_owned(),
     };
     format!("the header ({} cells) has no column {name:?}; {advice}", header.len())

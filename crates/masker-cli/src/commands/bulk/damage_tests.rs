@@ -221,7 +221,7 @@ impl Table {
         let columns: Vec<usize> = if self.header {
             let names: Vec<Vec<u8>> = first.cells.iter().map(|cell| content(cell)).collect();
             let wanted: Vec<Vec<u8>> = self.swapped.iter().map(|column| format!("c{column}").into_bytes()).collect();
-            if wanted.iter().any(|name| !names.contains(name)) {
+            if wanted.iter().any(|name| names.iter().filter(|other| *other == name).count() != 1) {
                 return (Vec::new(), false);
             }
             (0..width).filter(|column| wanted.contains(&names[*column])).collect()

@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::columns;
 use masker_api::Text;
 use masker_types::quote::nearest;
 
@@ -62,10 +63,10 @@ impl FieldsSeen {
         self.found.iter().position(|found| !found)
     }
 
-    /// Returns the name that was seen and is the most similar to the missing one of a path.
+    /// Returns the name that was seen and is the most similar to the missing one of a path, unless it could be a value.
     pub(super) fn similar(&self, path: usize, paths: &[FieldPath]) -> Option<&str> {
-        let names: Vec<&str> =
-            self.beside.iter().filter(|(of, _)| *of == path).map(|(_, name)| name.as_str()).collect();
+        let beside = self.beside.iter().filter(|(of, _)| *of == path).map(|(_, name)| name.as_str());
+        let names: Vec<&str> = beside.filter(|name| columns::is_plain(name)).collect();
         paths.get(path)?.names.iter().rev().find_map(|name| nearest(name, &names))
     }
 

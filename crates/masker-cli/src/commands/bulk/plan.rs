@@ -158,6 +158,9 @@ impl BulkPlan {
             return Err(usage(format!("at least one {flag} is required")));
         }
         for (index, column) in columns.iter().enumerate() {
+            if args.csv && column.name.is_empty() {
+                return Err(usage("--column: the name is empty; use --no-header and column numbers".to_owned()));
+            }
             if columns[..index].iter().any(|before| before.name == column.name) {
                 return Err(usage(format!("{}: given twice", column.name)));
             }
@@ -315,6 +318,8 @@ mod tests {
         for (line, part) in [
             ("masker tokenize --csv --column a", "a=PHONE"),
             ("masker tokenize --csv --column a=", "a=PHONE"),
+            ("masker tokenize --csv --column =PHONE", "the name is empty"),
+            ("masker rehydrate --csv --column=", "the name is empty"),
             ("masker tokenize --csv", "--column"),
             ("masker tokenize --jsonl", "--field"),
             ("masker rehydrate --csv --column a --column a", "given twice"),

@@ -98,15 +98,15 @@ fn reads_and_writes_other_forms_of_tables() {
     let swapped = masker(&daemon, "tokenize --csv --no-header --delimiter ; --column 2=PHONE", table).whole();
     assert_eq!(swapped, format!("a;{token};b,c\nd;;\n").into_bytes());
     assert_eq!(masker(&daemon, "tokenize --csv --no-header --column 2=PHONE", "").whole(), b"");
-    // A column name that occurs twice means both columns; one kind and context for all; kinds that a policy redacts
-    // or passes through.
-    let table = "p,n,c,p\n415-555-0001,secret,Bonn,415-555-0001\n";
-    let line = "tokenize --csv --policy care --context x --kind PHONE --column p --column n=NOTE --column c=CITY";
+    // A name of other columns can occur twice; one kind and context for all; kinds that a policy redacts or passes through.
+    let table = "p,n,c,x,q,x\n415-555-0001,secret,Bonn,1,415-555-0001,2\n";
+    let line =
+        "tokenize --csv --policy care --context x --kind PHONE --column p --column q --column n=NOTE --column c=CITY";
     let swapped = masker(&daemon, line, table).whole();
     let bound = client
         .post("/api/v1/tokenize", &json!({"context": "x", "items": [{"kind": "PHONE", "value": "415-555-0001"}]}));
     let bound = bound.results(1)[0]["token"].as_str().unwrap().to_owned();
-    assert_eq!(String::from_utf8_lossy(&swapped), format!("p,n,c,p\n{bound},[REDACTED:NOTE],Bonn,{bound}\n"));
+    assert_eq!(String::from_utf8_lossy(&swapped), format!("p,n,c,x,q,x\n{bound},[REDACTED:NOTE],Bonn,1,{bound},2\n"));
     let ended = masker(&daemon, "rehydrate --csv --context x --column p", format!("p\n{bound}\n"));
     assert_eq!(ended.whole(), b"p\n415-555-0001\n");
     daemon.stop();
@@ -136,6 +136,32 @@ fn cells_that_are_not_swapped_keep_their_bytes() {
     let swapped = masker(&daemon, "tokenize --csv --lenient-quotes --column phone=PHONE", table).whole();
     let back = masker(&daemon, "rehydrate --csv --lenient-quotes --column phone", swapped).whole();
     assert_eq!(String::from_utf8_lossy(&back), table);
+    daemon.stop();
+}
+
+#[test]
+fn values_that_come_back_as_they_were_keep_their_bytes() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for (options, table) in [
+        ("--encoding utf-8", "id,city\n1,\"Bonn\"\n2,\"Halle \"\"Saale\"\"\"\n3,Ulm\n"),
+        ("--escape \\", "id,city\n1,a\\,b\n2,\"\\\"A\\\"\"\n3,\\x\\0\n4,\"a\"\"b\"\n"),
+        ("--escape \\ --no-quotes", "id,city\n1,a\\nb\n2,\\B\n"),
+        ("--lenient-quotes", "id,city\n1,5\"10\n"),
+        ("--null NULL", "id,city\n1,\"NULL\"\n2,NULL\n"),
+    ] {
+        let swapped = masker(&daemon, &format!("tokenize --csv {options} --column city=CITY"), table).whole();
+        assert_eq!(String::from_utf8_lossy(&swapped), table, "{options}");
+    }
+    let latin = b"id,city\n1,K\xF6ln\n2,\"K\xF6ln\"\n";
+    assert_eq!(masker(&daemon, "tokenize --csv --encoding latin1 --column city=CITY", latin).whole(), latin);
+    // Also the text that is written for a value of a redacted kind.
+    let table = "id,note\n1,\"[REDACTED:NOTE]\"\n2,fell\n";
+    let swapped = masker(&daemon, "tokenize --csv --column note=NOTE", table).whole();
+    assert_eq!(String::from_utf8_lossy(&swapped), table.replace("fell", "[REDACTED:NOTE]"));
+    let rows = "{\"city\": \"K\\u00f6ln \\/ Rhein\"}\n";
+    let swapped = masker(&daemon, "tokenize --jsonl --field city=CITY", rows).whole();
+    assert_eq!(String::from_utf8_lossy(&swapped), rows);
     daemon.stop();
 }
 
@@ -271,6 +297,18 @@ fn a_dry_run_reports_and_swaps_nothing() {
     assert_eq!(found.results(1)[0]["tokens"], json!([]));
     let ended = masker(&daemon, line, "id,phone,name\n1,415-555-0001,Ann\n2,Bob\n");
     assert!(ended.refused(2).contains("row 2 (line 3)"), "{}", ended.stderr);
+    // What the daemon refuses, whatever the policy says.
+    let token = daemon.client().token("PHONE", "415-555-0001");
+    let table = format!("id,phone,name\n1,{token},\"a\nb\"\n2,{},Bob\n3,x,y\n", "4".repeat(4_097));
+    let ended = masker(&daemon, &format!("{line} --on-error keep-others"), &table);
+    assert_eq!((ended.code, ended.text()), (Some(2), "rows\t3\nvalues of phone\t1\nvalues of name\t3\n"));
+    let places: Vec<String> = ended.stderr.lines().take(2).map(|line| line.splitn(4, ": ").take(2).collect()).collect();
+    assert_eq!(places, ["row 1 (line 2), phonevalue.is_token", "row 2 (line 4), phonevalue.invalid"]);
+    let ended = masker(&daemon, line, &table);
+    assert!(ended.refused(2).starts_with("row 1 (line 2), phone: value.is_token: "), "{}", ended.stderr);
+    let table = format!("id,t\n1,{token}\n2,{}\n", &token[..50]);
+    let ended = masker(&daemon, "rehydrate --csv --dry-run --column t", &table);
+    assert!(ended.refused(2).starts_with("row 2 (line 3), t: token.malformed: "), "{}", ended.stderr);
     daemon.stop();
 }
 
@@ -291,6 +329,8 @@ fn what_never_was_a_token_comes_back_and_what_was_one_fails() {
     let bytes = masker(&daemon, "rehydrate --csv --passthrough --column c", b"id,c\n1,caf\xE9\n").whole();
     assert_eq!(bytes, b"id,c\n1,caf\xE9\n", "what never was a token need not be text");
     let token = daemon.client().token("PHONE", "415-555-0001");
+    let whole = masker(&daemon, "rehydrate --csv --passthrough --column c", "id,c\n1,www.msk1.com\n").whole();
+    assert_eq!(whole, b"id,c\n1,www.msk1.com\n");
     for damaged in [&token[..token.len() - 1], &token.to_lowercase(), &format!("call {token}"), "MSK1.x"] {
         let ended = masker(&daemon, "rehydrate --csv --passthrough --column t", format!("id,t\n1,{damaged}\n"));
         assert!(ended.refused(2).contains("row 1 (line 2), t: token."), "{damaged}: {}", ended.stderr);

@@ -48,7 +48,8 @@ The output has one line for each input line, in the same order, as soon as it is
 empty, standard error has the reason, and the exit code is 2. With --json each line is an object of the HTTP interface. \
 Write `--` before values that begin with `-`.
 
-A file of records keeps its rows and every byte that is not swapped. Empty cells and null are copied, and so are cells that \
+The first row of a table is its header: it is copied, and never swapped. Use --no-header for a table without one. A file of \
+records keeps its rows and every byte that is not swapped. Empty cells and null are copied, and so are cells that \
 --null names. Cells must be quoted as RFC 4180 says: what another program could split differently is an error. The \
 structure of a file is checked before anything is written. From a pipe, output waits until up to 4 MiB follow it, half \
 a second passes without input, or the input ends.

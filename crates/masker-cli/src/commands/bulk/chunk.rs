@@ -10,10 +10,12 @@ use super::{
     fill::{self, ProcessedChunk},
     layout::{OutputLayout, write_json},
     plan::BulkPlan,
+    token_text,
     wiped_bytes::WipedBytes,
 };
 use crate::context::CommandError;
 use masker_core::token::TOKEN_BYTES_MAX;
+use masker_csv::Cell;
 use masker_types::error_code::Code;
 
 /// Size in bytes at which a chunk takes no more rows.
@@ -36,6 +38,8 @@ pub(super) struct Chunk {
     /// The rows without the values to be swapped.
     pub(super) text: WipedBytes,
     pub(super) gaps: Vec<Gap>,
+    /// The bytes of the values that were sent, as they are in the file. A value that comes back as it was keeps them.
+    pub(super) originals: WipedBytes,
     pub(super) failures: Vec<RowFailure>,
     /// Number of values that never were tokens, and are copied.
     pub(super) passed: u64,
@@ -62,10 +66,8 @@ pub(super) struct Gap {
     /// The index of the row in the chunk.
     pub(super) row: usize,
     pub(super) column: usize,
-    /// Whether the result is written in quotes.
-    pub(super) quoted: bool,
-    /// Whether the value is in a request. Otherwise it failed already.
-    pub(super) sent: bool,
+    /// The place of the value in the originals, if it is in a request. Otherwise it failed already.
+    pub(super) sent: Option<Cell>,
 }
 
 /// The values of one request.
@@ -84,6 +86,7 @@ impl Chunk {
             is_confirmed: false,
             text: WipedBytes::default(),
             gaps: Vec::new(),
+            originals: WipedBytes::default(),
             failures: Vec::new(),
             passed: 0,
             requests: Vec::new(),
@@ -127,10 +130,10 @@ impl Chunk {
     }
 
     /// Fails a value of the current row, and adds a gap for it.
-    pub(super) fn fail_value(&mut self, column: usize, quoted: bool, code: Code, detail: impl Into<Cow<'static, str>>) {
+    pub(super) fn fail_value(&mut self, column: usize, code: Code, detail: impl Into<Cow<'static, str>>) {
         let row = self.rows.len();
         self.failures.push(RowFailure::new(row, Some(column), code.as_str(), detail));
-        self.gaps.push(Gap { at: self.text.len(), row, column, quoted, sent: false });
+        self.gaps.push(Gap { at: self.text.len(), row, column, sent: None });
     }
 
     /// Notes that a value of the current row is copied, because it never was a token.
@@ -138,14 +141,22 @@ impl Chunk {
         self.passed += 1;
     }
 
-    /// Adds a value to a request, and a gap for its result to the current row. A value that cannot be sent fails.
-    pub(super) fn add_value(&mut self, plan: &BulkPlan, column: usize, quoted: bool, value: &str) {
-        // Tokens can be longer than values, so this bounds both, and the size of requests.
-        if value.len() > TOKEN_BYTES_MAX {
-            self.fail_value(column, quoted, plan.operation.invalid_code(), "too long");
+    /// Adds a value, which is in this cell of a row of the file, to a request, and a gap for its result to the current row. A
+    /// value that cannot be sent fails.
+    pub(super) fn add_value(&mut self, plan: &BulkPlan, column: usize, row: &[u8], cell: &Cell, value: &str) {
+        if let Some((code, detail)) = plan.dry_run.then(|| token_text::refusal(plan.operation, value)).flatten() {
+            self.fail_value(column, code, detail);
             return;
         }
-        self.gaps.push(Gap { at: self.text.len(), row: self.rows.len(), column, quoted, sent: true });
+        // Tokens can be longer than values, so this bounds both, and the size of requests.
+        if value.len() > TOKEN_BYTES_MAX {
+            self.fail_value(column, plan.operation.invalid_code(), "too long");
+            return;
+        }
+        let start = self.originals.len();
+        self.originals.extend_from_slice(&row[cell.start..cell.end]);
+        let sent = Some(Cell { start, end: self.originals.len(), ..*cell });
+        self.gaps.push(Gap { at: self.text.len(), row: self.rows.len(), column, sent });
         let request = match self.requests.last_mut() {
             Some(last) if last.items < plan.batch && last.body.len() < REQUEST_BYTES => last,
             _ => {

@@ -17,7 +17,7 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        for gap in chunk.gaps.iter().filter(|gap| gap.sent) {
+        for gap in chunk.gaps.iter().filter(|gap| gap.sent.is_some()) {
             values[gap.column] += 1;
         }
         let checked = fill::without_results(chunk, plan);

@@ -44,6 +44,11 @@ pub(super) struct ItemOutcome<'a> {
 }
 
 impl<'a> ItemOutcome<'a> {
+    /// Returns whether the result can be the value itself.
+    fn can_be_unchanged(&self) -> bool {
+        self.token.is_none()
+    }
+
     fn result(self) -> Result<Text<'a>, ItemError> {
         match (self.token.or(self.value).or(self.redacted), self.error) {
             (Some(text), None) => Ok(text),
@@ -86,22 +91,26 @@ pub(super) fn fill(
     let mut results = GapResults::default();
     let mut outcomes = outcomes.into_iter();
     for gap in &chunk.gaps {
-        let outcome = if gap.sent { outcomes.next() } else { None };
-        let failure = match outcome.map(ItemOutcome::result) {
-            Some(Ok(text)) => match chunk.layout.write(&text, gap.quoted, &mut results.bytes) {
+        // A failure without an outcome was recorded when the row was read.
+        let Some((cell, outcome)) = gap.sent.and_then(|cell| Some((cell, outcomes.next()?))) else {
+            results.push(true);
+            continue;
+        };
+        let can_be_unchanged = outcome.can_be_unchanged();
+        let failure = match outcome.result() {
+            Ok(text) if can_be_unchanged && chunk.layout.has_text(&chunk.originals, &cell, &text) => {
+                results.bytes.extend_from_slice(&chunk.originals[cell.start..cell.end]);
+                None
+            }
+            Ok(text) => match chunk.layout.write(&text, cell.quoted, &mut results.bytes) {
                 Ok(()) => None,
                 Err(detail) => Some((Code::ValueInvalid.as_str().into(), detail.into())),
             },
-            Some(Err(error)) if affects_whole_column(plan.operation, &error.code) => {
+            Err(error) if affects_whole_column(plan.operation, &error.code) => {
                 let text = format!("{}: {}: {}", plan.name(gap.column), error.code, error.detail);
                 return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
             }
-            Some(Err(error)) => Some((error.code.into(), error.detail.into())),
-            // The failure was recorded when the row was read.
-            None => {
-                results.push(true);
-                continue;
-            }
+            Err(error) => Some((error.code.into(), error.detail.into())),
         };
         results.push(failure.is_some());
         if let Some((code, detail)) = failure {

@@ -9,9 +9,10 @@ use super::{
     layout::OutputLayout,
     plan::{BulkOperation, BulkPlan},
     row_source::{LongRows, ReadError, ReadRow, RowSource},
-    table::was_token,
+    token_text::was_token,
 };
 use crate::context::CommandError;
+use masker_csv::Cell;
 
 const LONG_ROW_ADVICE: &str = "is each value on its own line? `jq -c .` writes it so, and `jq -c '.[]'` the elements of a list. \
                                To leave the row out, use --skip-rows; to write null, --on-error keep-others";
@@ -177,15 +178,13 @@ fn add_line(chunk: &mut Chunk, plan: &BulkPlan, line: &[u8], found: &[FieldMatch
         chunk.text.extend_from_slice(&line[copied..span.start]);
         copied = span.end;
         match value {
-            FieldValue::String(string) => chunk.add_value(plan, *path, false, string),
-            FieldValue::Other => chunk.fail_value(*path, false, invalid_code, "not a string of Unicode text"),
+            FieldValue::String(string) => {
+                let cell = Cell { start: span.start, end: span.end, quoted: false, plain: false };
+                chunk.add_value(plan, *path, line, &cell, string);
+            }
+            FieldValue::Other => chunk.fail_value(*path, invalid_code, "not a string of Unicode text"),
             FieldValue::NotObject => {
-                chunk.fail_value(
-                    *path,
-                    false,
-                    invalid_code,
-                    "a value is in place of an object that contains the field",
-                );
+                chunk.fail_value(*path, invalid_code, "a value is in place of an object that contains the field");
             }
         }
     }

@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
+use zeroize::Zeroize;
+
 use super::{
     encoding::{CellEncoding, to_utf16},
     wiped_bytes::WipedBytes,
 };
 use crate::file_kind::ByteOrder;
-use masker_csv::{Dialect, Quoting};
+use masker_api::Text;
+use masker_csv::{Cell, Dialect, Quoting};
 
 /// The format of a chunk's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,24 @@ impl OutputLayout {
                     );
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Returns whether this cell or string of the file has this text.
+    pub(super) fn has_text(&self, row: &[u8], cell: &Cell, text: &str) -> bool {
+        match self {
+            OutputLayout::JsonLines => {
+                serde_json::from_slice::<Text<'_>>(&row[cell.start..cell.end]).is_ok_and(|string| *string == *text)
+            }
+            OutputLayout::Table(table) => {
+                let mut scratch = WipedBytes::default();
+                let decoded = table.encoding.decode(table.dialect.decode(row, cell, &mut scratch));
+                let is_same = decoded.as_deref() == Some(text);
+                if let Some(Cow::Owned(mut decoded)) = decoded {
+                    decoded.zeroize();
+                }
+                is_same
             }
         }
     }

@@ -11,6 +11,7 @@ use super::{
     layout::{OutputLayout, TableLayout},
     plan::{BulkOperation, BulkPlan, TableFormat},
     row_source::{LongRows, ReadError, ReadRow, RowSource},
+    token_text::was_token,
     wiped_bytes::WipedBytes,
 };
 use crate::context::CommandError;
@@ -149,7 +150,7 @@ impl TableReader {
             copied = cell.end;
             match self.table.encoding.decode(bytes) {
                 Some(text) => {
-                    chunk.add_value(&self.plan, column, cell.quoted, &text);
+                    chunk.add_value(&self.plan, column, row, cell, &text);
                     if let Cow::Owned(mut text) = text {
                         text.zeroize();
                     }
@@ -157,7 +158,7 @@ impl TableReader {
                 None => {
                     let detail =
                         format!("not {} text; use --encoding if the file has another one", self.table.encoding.name());
-                    chunk.fail_value(column, cell.quoted, self.plan.operation.invalid_code(), detail);
+                    chunk.fail_value(column, self.plan.operation.invalid_code(), detail);
                 }
             }
         }
@@ -248,12 +249,4 @@ impl RowSource for TableReader {
     fn bytes_read(&self) -> u64 {
         self.buffer.consumed() + self.end.total as u64
     }
-}
-
-/// Returns whether a text is a token, or contains what was one: such a text must not be copied as if it never was one.
-pub(super) fn was_token(text: &[u8]) -> bool {
-    const SCHEMES: [&[u8]; 2] = [b"MSKV1.", b"MSK1."];
-    SCHEMES.iter().any(|scheme| {
-        text.starts_with(scheme) || text.windows(scheme.len()).any(|part| part.eq_ignore_ascii_case(scheme))
-    })
 }

@@ -59,7 +59,8 @@ impl Dialect {
         decoded
     }
 
-    /// Appends a cell with this text, in quotes if `quoted` is true or the text requires them.
+    /// Appends a cell with this text, in quotes if `quoted` is true or the text requires them. With an escape, line breaks and
+    /// NUL bytes are escaped in quotes too, as MySQL writes them.
     ///
     /// # Errors
     /// Returns [`Unrepresentable`] if the table has neither quotes nor an escape for the text. Nothing is appended.
@@ -70,27 +71,33 @@ impl Dialect {
             if self.escape.is_none() && text.iter().any(is_structural) {
                 return Err(Unrepresentable);
             }
-            for byte in text {
-                if is_structural(byte) || is_escape(byte) {
-                    to.extend(self.escape);
-                }
-                to.push(*byte);
-            }
+            text.iter().for_each(|byte| self.encode_byte(*byte, is_structural(byte), to));
             return Ok(());
         }
-        if !quoted && !text.iter().any(|byte| is_structural(byte) || is_escape(byte) || *byte == QUOTE) {
+        let is_zero = |byte: &u8| *byte == 0 && self.escape.is_some();
+        let is_special = |byte: &u8| is_structural(byte) || is_escape(byte) || is_zero(byte) || *byte == QUOTE;
+        if !quoted && !text.iter().any(is_special) {
             to.extend_from_slice(text);
             return Ok(());
         }
         to.push(QUOTE);
         for byte in text {
-            if *byte == QUOTE || is_escape(byte) {
-                to.push(self.escape.unwrap_or(QUOTE));
+            match (*byte, self.escape) {
+                (QUOTE, None) => to.extend_from_slice(&[QUOTE, QUOTE]),
+                _ => self.encode_byte(*byte, matches!(*byte, QUOTE | b'\n' | b'\r'), to),
             }
-            to.push(*byte);
         }
         to.push(QUOTE);
         Ok(())
+    }
+
+    /// Appends a byte of a text, after an escape if the table has one and the byte is `special`, NUL or the escape.
+    fn encode_byte(&self, byte: u8, special: bool, to: &mut Vec<u8>) {
+        match self.escape {
+            Some(escape) if byte == 0 => to.extend_from_slice(&[escape, b'0']),
+            Some(escape) if special || byte == escape => to.extend_from_slice(&[escape, byte]),
+            _ => to.push(byte),
+        }
     }
 }
 

@@ -76,7 +76,10 @@ pub struct RowScanner {
     cells: Vec<Cell>,
     content: usize,
     breaks: u64,
-    /// Whether the byte before was a carriage return inside a cell.
+    /// Whether a cell of the row can contain line breaks: it is in quotes, or has an escape.
+    breakable: bool,
+    /// Number of bytes of the row in which the line breaks were counted, and whether the last one was a carriage return.
+    counted: usize,
     after_return: bool,
 }
 
@@ -98,6 +101,8 @@ impl RowScanner {
             cells: Vec::new(),
             content: 0,
             breaks: 0,
+            breakable: false,
+            counted: 0,
             after_return: false,
         }
     }
@@ -111,7 +116,7 @@ impl RowScanner {
     pub fn begin(&mut self) {
         self.state = State::CellStart;
         (self.at, self.cell_start, self.plain, self.content) = (0, 0, true, 0);
-        (self.breaks, self.after_return) = (0, false);
+        (self.breaks, self.breakable, self.counted, self.after_return) = (0, false, 0, false);
         self.cells.clear();
     }
 
@@ -124,7 +129,7 @@ impl RowScanner {
     /// these bytes: the next call of [`RowScanner::scan`] takes those after them.
     pub fn discard(&mut self) -> usize {
         self.cells.clear();
-        (self.cell_start, self.content) = (0, 0);
+        (self.cell_start, self.content, self.counted) = (0, 0, 0);
         // The line end is reported whole.
         let kept = usize::from(self.state == State::CarriageReturn);
         std::mem::replace(&mut self.at, kept) - kept
@@ -136,17 +141,28 @@ impl RowScanner {
     /// # Errors
     /// The bytes are not a row.
     pub fn scan(&mut self, bytes: &[u8], is_end: bool) -> Result<Option<RowEnd>, RowError> {
+        let is_whole = self.find_end(bytes, is_end)?;
+        if self.breakable {
+            // The line end is no part of a cell.
+            let end = if is_whole || self.state == State::CarriageReturn { self.content } else { self.at };
+            self.count_breaks(bytes, end);
+        }
+        Ok(is_whole.then_some(RowEnd { content: self.content, total: self.at, breaks: self.breaks }))
+    }
+
+    /// Finds the cells. Returns whether the bytes contain the end of the row.
+    fn find_end(&mut self, bytes: &[u8], is_end: bool) -> Result<bool, RowError> {
         loop {
             let byte = bytes.get(self.at).copied();
             if byte.is_none() && !is_end {
-                return Ok(None);
+                return Ok(false);
             }
             match self.state {
                 State::CellStart => {
                     (self.cell_start, self.plain, self.state) = (self.at, true, State::Unquoted);
                     if byte == Some(QUOTE) && self.dialect.quoting != Quoting::None {
                         self.at += 1;
-                        self.state = State::Quoted;
+                        (self.breakable, self.state) = (true, State::Quoted);
                     }
                 }
                 State::Unquoted => {
@@ -154,12 +170,12 @@ impl RowScanner {
                     let run = rest.iter().position(|byte| self.special[usize::from(*byte)]);
                     self.at += run.unwrap_or(rest.len());
                     match bytes.get(self.at).copied() {
-                        None if !is_end => return Ok(None),
+                        None if !is_end => return Ok(false),
                         Some(byte) if Some(byte) == self.dialect.escape => self.escape(false),
                         Some(QUOTE) => return Err(RowError::QuoteInCell),
                         byte => {
-                            if let Some(end) = self.end_cell(byte, false) {
-                                return Ok(Some(end));
+                            if self.end_cell(byte, false) {
+                                return Ok(true);
                             }
                         }
                     }
@@ -170,15 +186,13 @@ impl RowScanner {
                         Some(escape) => memchr2(QUOTE, escape, rest),
                         None => memchr(QUOTE, rest),
                     };
-                    let run = found.unwrap_or(rest.len());
-                    self.count_breaks(&rest[..run]);
-                    self.at += run;
+                    self.at += found.unwrap_or(rest.len());
                     match bytes.get(self.at) {
                         None if is_end => return Err(RowError::OpenQuote),
-                        None => return Ok(None),
+                        None => return Ok(false),
                         Some(&QUOTE) => {
                             self.at += 1;
-                            (self.after_return, self.state) = (false, State::QuoteSeen);
+                            self.state = State::QuoteSeen;
                         }
                         Some(_) => self.escape(true),
                     }
@@ -192,20 +206,19 @@ impl RowScanner {
                         return Err(RowError::TextAfterQuote);
                     }
                     byte => {
-                        if let Some(end) = self.end_cell(byte, true) {
-                            return Ok(Some(end));
+                        if self.end_cell(byte, true) {
+                            return Ok(true);
                         }
                     }
                 },
                 State::Escaped { quoted } => {
-                    let byte = byte.ok_or(RowError::OpenEscape)?;
-                    self.count_breaks(&[byte]);
+                    byte.ok_or(RowError::OpenEscape)?;
                     self.at += 1;
                     self.state = if quoted { State::Quoted } else { State::Unquoted };
                 }
                 State::CarriageReturn => {
                     self.at += usize::from(byte == Some(b'\n'));
-                    return Ok(Some(self.row_end()));
+                    return Ok(true);
                 }
             }
         }
@@ -213,30 +226,32 @@ impl RowScanner {
 
     fn escape(&mut self, quoted: bool) {
         self.at += 1;
-        self.after_return = false;
-        (self.plain, self.state) = (false, State::Escaped { quoted });
+        (self.plain, self.breakable, self.state) = (false, true, State::Escaped { quoted });
     }
 
-    /// Ends a cell before this byte, or at the end of the input. Returns the end of the row, if it is known.
-    fn end_cell(&mut self, byte: Option<u8>, quoted: bool) -> Option<RowEnd> {
+    /// Ends a cell before this byte, or at the end of the input. Returns whether the end of the row is known.
+    fn end_cell(&mut self, byte: Option<u8>, quoted: bool) -> bool {
         self.cells.push(Cell { start: self.cell_start, end: self.at, quoted, plain: self.plain });
         self.content = self.at;
         self.at += usize::from(byte.is_some());
         match byte {
             Some(b'\r') => {
                 self.state = State::CarriageReturn;
-                None
+                false
             }
-            Some(b'\n') | None => Some(self.row_end()),
+            Some(b'\n') | None => true,
             Some(_) => {
                 self.state = State::CellStart;
-                None
+                false
             }
         }
     }
 
-    /// Counts the line breaks in these bytes of a cell. A carriage return and a line feed are one.
-    fn count_breaks(&mut self, bytes: &[u8]) {
+    /// Counts the line breaks inside cells up to `end`. A carriage return and a line feed are one. In one pass over the row,
+    /// because cells are short.
+    fn count_breaks(&mut self, bytes: &[u8], end: usize) {
+        let bytes = bytes.get(self.counted..end).unwrap_or_default();
+        self.counted += bytes.len();
         for at in memchr2_iter(b'\n', b'\r', bytes) {
             let after_return = if at == 0 { self.after_return } else { bytes[at - 1] == b'\r' };
             self.breaks += u64::from(bytes[at] == b'\r' || !after_return);
@@ -244,9 +259,5 @@ impl RowScanner {
         if let Some(last) = bytes.last() {
             self.after_return = *last == b'\r';
         }
-    }
-
-    fn row_end(&self) -> RowEnd {
-        RowEnd { content: self.content, total: self.at, breaks: self.breaks }
     }
 }

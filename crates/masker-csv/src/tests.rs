@@ -107,6 +107,8 @@ fn the_bytes_of_the_rows_are_the_text() {
             let starts = std::iter::once(0).chain(cells.iter().map(|cell| cell.end + 1));
             assert!(starts.zip(&cells).all(|(start, cell)| start == cell.start), "{row:?}");
             assert_eq!(cells.last().map(|cell| cell.end), Some(end.content));
+            let content = String::from_utf8_lossy(&row[..end.content]).replace("\r\n", "\n");
+            assert_eq!(end.breaks, content.matches(['\r', '\n']).count() as u64, "{row:?}");
         }
     }
 }
@@ -168,6 +170,10 @@ fn every_text_round_trips_in_every_dialect() {
         }
         assert!(!refused || (quoting == Quoting::None && dialect.escape.is_none()), "{dialect:?} {cells:?}");
         if !refused {
+            // A program that splits lines first, or ends texts at a NUL byte, reads the same cells.
+            let escapes = |at: usize| row[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+            let is_bare = |at: usize| matches!(row[at], b'\n' | b'\r' | 0) && escapes(at) % 2 == 0;
+            assert!(dialect.escape.is_none() || !(0..row.len()).any(is_bare), "{dialect:?} {cells:?}");
             assert_eq!(
                 decoded(dialect, &row),
                 Ok(vec![cells.to_vec()]),
@@ -220,4 +226,21 @@ fn other_dialects_read_quotes_and_escapes_differently() {
         decoded(mysql, b"\"foo \\\" bar\",a\\,b\\\nc,\\0\\n\\\\,\"\"\n").unwrap(),
         [[&b"foo \" bar"[..], b"a,b\nc", b"\0\n\\", b""]]
     );
+}
+
+#[test]
+fn escapes_are_written_as_mysql_writes_them() {
+    let text = b"a\0b\nc\"d\\e\tf";
+    for (dialect, quoted, written) in [
+        (Dialect { escape: Some(b'\\'), ..STRICT }, false, &b"\"a\\0b\\\nc\\\"d\\\\e\tf\""[..]),
+        (Dialect { escape: Some(b'\\'), delimiter: b'\t', quoting: Quoting::None }, false, b"a\\0b\\\nc\"d\\\\e\\\tf"),
+        (STRICT, false, b"\"a\0b\nc\"\"d\\e\tf\""),
+    ] {
+        let mut cell = Vec::new();
+        dialect.encode(text, quoted, &mut cell).unwrap();
+        assert_eq!(cell, written, "{dialect:?}");
+    }
+    let mut cell = Vec::new();
+    Dialect { escape: Some(b'\\'), ..STRICT }.encode(b"\0", false, &mut cell).unwrap();
+    assert_eq!(cell, b"\"\\0\"");
 }

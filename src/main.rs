@@ -21,6 +21,7 @@ use masker_cli::{
     args::{Arguments, Command, Global, ServeArgs},
 };
 use masker_config::{CommandLineOptions, Config, Credentials, Environment, HostEnvironment, is_secret_name};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 // jemalloc returns free memory to the system; `.cargo/config.toml` sets when. With the C library's allocator, rotations and
 // checks of 300,000 records left 390 MiB behind, of which 160 MiB were in use: it has up to eight heaps for each core, and
@@ -34,6 +35,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 static ALLOCATOR: allocator::JemallocOrAbort = allocator::JemallocOrAbort;
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let arguments = match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
@@ -67,6 +69,15 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Client(command) => cli::run(command, &arguments.global, host, daemon::OFFLINE).into(),
     }
+}
+
+/// Ignores `SIGXFSZ`, as Rust's runtime does `SIGPIPE`. A write beyond the limit of file sizes (`ulimit -f`) would otherwise end
+/// the process. Now it fails, like one on a full disk.
+fn ignore_file_size_signal() {
+    // SAFETY: no handler is installed, so no code runs within a signal.
+    let ignored = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    // It fails only for a number that is no signal, or that cannot be ignored.
+    debug_assert!(ignored.is_ok());
 }
 
 /// Loads the configuration and the credentials, and reports all problems of both at once.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{errno::Errno, sys::statvfs::statvfs};
+use rustix::process::Resource;
 use serde_json::json;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     load::{Conduct, Load, Moment, Next, Refusals},
     promises::{Extent, Promises},
     scratch,
+    soak::host::Limited,
 };
 use crate::{
     harness::{Client, Daemon, Site},
@@ -28,6 +30,7 @@ on_each_engine!(
     refuses_to_start_on_a_read_only_disk,
     import_on_a_full_disk_leaves_nothing_and_can_be_repeated,
     recovers_from_a_failing_disk_without_loss,
+    recovers_from_a_limit_of_file_sizes_without_loss,
 );
 
 const CONNECTIONS: usize = 4;
@@ -341,5 +344,21 @@ fn recovers_from_a_failing_disk_without_loss(engine: &str) {
     let daemon = start();
     check_all(&mut daemon.client(), &mut promises, "after the last kill");
     println!("{} records, {} promises looked at", promises.held().count(), promises.looked_at());
+    daemon.stop();
+}
+
+fn recovers_from_a_limit_of_file_sizes_without_loss(engine: &str) {
+    let site = Site::of(engine);
+    let daemon = site.launch().care_keys().start();
+    let (mut load, mut promises) = (Load::new(SEED, CONNECTIONS), Promises::default());
+    let mut client = daemon.client();
+    let limited = Limited::to(daemon.pid(), Resource::Fsize, 4_096);
+    mint_until_refused(&mut load, &daemon, &mut promises);
+    let why = why_degraded(&mut client).expect("the limit is in force");
+    assert!(why.contains("File too large"), "{why}");
+    ask_while_down(&mut client, &promises);
+    drop(limited);
+    wait_for_service(&daemon);
+    check_all(&mut client, &mut promises, "without the limit");
     daemon.stop();
 }

@@ -6,7 +6,7 @@
 
 mod around;
 mod faults;
-mod host;
+pub mod host;
 mod strikes;
 
 use std::{

@@ -116,15 +116,30 @@ fn a_value_in_place_of_an_object_fails() {
 }
 
 #[test]
-fn pretty_printed_files_fail() {
+fn json_arrays_fail() {
     let site = Site::new();
     let daemon = start(&site);
-    let input = "[\n  {\n    \"a\": \"ann@example.org\",\n    \"b\": 1\n  },\n  \"bob@example.org\"\n]\n";
-    for on_error in ["stop", "keep-others", "keep-row-empty"] {
-        let ended = masker(&daemon, &format!("tokenize --jsonl --field a=NAME --on-error {on_error}"), input);
-        assert!(matches!(ended.code, Some(1 | 2)) && !ended.text().contains("example.org"), "{}", ended.text());
-        assert!(ended.stderr.contains("`jq -c '.[]'`"), "{}", ended.stderr);
+    let file = site.path("array.json");
+    let long = "ann@example.org".repeat(400_000);
+    for input in [
+        "[\n  {\n    \"a\": \"ann@example.org\",\n    \"b\": 1\n  },\n  \"bob@example.org\"\n]\n",
+        "[{\"a\": \"ann@example.org\"}, {\"a\": null}]\n",
+        " [{\"b\": \"ann@example.org\"}]",
+        &format!("[{{\"a\": \"{long}\"}}]\n"),
+    ] {
+        fs::write(&file, input).unwrap();
+        for on_error in ["stop", "keep-others", "keep-row-empty"] {
+            let line = format!("tokenize --jsonl --field a=NAME --on-error {on_error}");
+            let mut from_file = command(&daemon, &line);
+            from_file.stdin(File::open(&file).unwrap());
+            for ended in [masker(&daemon, &line, input), super::ended(from_file)] {
+                assert!(matches!(ended.code, Some(1 | 2)) && !ended.text().contains("example.org"), "{}", ended.text());
+                assert!(ended.stderr.contains("a JSON array is in place of a row"), "{}", ended.stderr);
+            }
+        }
     }
+    let ended = masker(&daemon, "tokenize --jsonl --field a=NAME", "{\n  \"a\": \"ann@example.org\"\n}\n");
+    assert!(ended.refused(2).contains("`jq -c .`"), "{}", ended.stderr);
     daemon.stop();
 }
 

@@ -17,6 +17,9 @@ use masker_csv::Cell;
 const LONG_ROW_ADVICE: &str = "is each value on its own line? `jq -c .` writes it so, and `jq -c '.[]'` the elements of a list. \
                                To leave the row out, use --skip-rows; to write null, --on-error keep-others";
 
+const ARRAY: &str = "a JSON array is in place of a row, so the input is not JSON lines: `jq -c '.[]'` writes the elements of an \
+                     array as JSON lines";
+
 /// Reads JSON values, one per line. Everything that is not swapped is copied, including white space.
 pub(super) struct JsonLinesReader {
     buffer: RowBuffer,
@@ -31,6 +34,8 @@ pub(super) struct JsonLinesReader {
     /// Whether the row is too long, and only its line end is known.
     long: bool,
     rows: u64,
+    /// Whether a line begins an array, so that the input is no file of JSON lines.
+    has_array: bool,
 }
 
 impl JsonLinesReader {
@@ -47,11 +52,14 @@ impl JsonLinesReader {
             searched: 0,
             long: false,
             rows: 0,
+            has_array: false,
         })
     }
 
     fn end_row(&mut self, length: usize) -> ReadRow {
         (self.row, self.searched) = (length, 0);
+        // Of a row that is too long, only the last part is left.
+        self.has_array |= !self.long && begins_array(&self.buffer.bytes()[..length]);
         self.rows += 1;
         ReadRow::Row
     }
@@ -81,9 +89,11 @@ impl RowSource for JsonLinesReader {
                 return Ok(if length > 0 || self.long { self.end_row(length) } else { ReadRow::End });
             }
             if self.long || self.buffer.is_full() {
+                let is_array = !self.long && begins_array(bytes);
                 if long_rows == LongRows::Refuse {
-                    return Err(ReadError::TooLong(LONG_ROW_ADVICE));
+                    return Err(ReadError::TooLong(if is_array { ARRAY } else { LONG_ROW_ADVICE }));
                 }
+                self.has_array |= is_array;
                 self.long = true;
                 self.buffer.consume(std::mem::take(&mut self.searched));
                 self.buffer.fill()?;
@@ -116,11 +126,9 @@ impl RowSource for JsonLinesReader {
             match std::str::from_utf8(line) {
                 Err(_) => Err("the line is not UTF-8 text"),
                 Ok("") => Ok(Vec::new()),
+                Ok(_) if begins_array(line) => Err(ARRAY),
                 Ok(text) => json_fields::find(text, &self.paths, &mut self.seen).map_err(|_| match text.trim_ascii() {
-                    "[" | "{" => {
-                        "the line is not JSON: each value must be on its own line. `jq -c .` writes it so, and \
-                                  `jq -c '.[]'` the elements of a list"
-                    }
+                    "{" => "the line is not JSON: each value must be on its own line, and `jq -c .` writes it so",
                     _ => "the line is not JSON",
                 }),
             }
@@ -141,6 +149,9 @@ impl RowSource for JsonLinesReader {
 
     fn finish(&self) -> Result<(), CommandError> {
         let Some(path) = self.seen.missing().filter(|_| self.rows > 0) else { return Ok(()) };
+        if self.has_array {
+            return Err(CommandError::Other(ARRAY.to_owned()));
+        }
         let advice = match self.seen.similar(path, &self.paths) {
             Some(name) => format!("did you mean {name:?}?"),
             None => "if that can be, write `?` after its path".to_owned(),
@@ -155,6 +166,11 @@ impl RowSource for JsonLinesReader {
     fn bytes_read(&self) -> u64 {
         self.buffer.consumed() + self.row as u64
     }
+}
+
+/// Returns whether a line begins an array. A value of JSON lines is an object.
+fn begins_array(line: &[u8]) -> bool {
+    line.trim_ascii_start().first() == Some(&b'[')
 }
 
 /// Adds a line to a chunk, with a gap for each value.

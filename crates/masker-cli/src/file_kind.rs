@@ -25,6 +25,17 @@ pub(super) enum FileKind {
     Compressed(&'static str),
 }
 
+/// Code units without a byte order mark that show UTF-16. A single byte of zero can be a part of a value.
+const UNITS_MIN: usize = 8;
+/// Bytes that show what kind of file an input is.
+const MARK_BYTES: usize = 2 * UNITS_MIN;
+
+/// Returns whether these bytes of the beginning are enough to find the kind of the file. A first line is: its writer may wait
+/// for a response.
+pub(super) fn is_enough(beginning: &[u8]) -> bool {
+    beginning.len() >= MARK_BYTES || beginning.contains(&b'\n')
+}
+
 /// Returns the kind of a file that begins with these bytes.
 pub(super) fn of(beginning: &[u8]) -> FileKind {
     for (mark, kind) in [
@@ -39,10 +50,10 @@ pub(super) fn of(beginning: &[u8]) -> FileKind {
             return kind;
         }
     }
-    // ASCII characters have a byte of zero in UTF-16, always on the same side.
+    // ASCII characters have a byte of zero in UTF-16, always on the same side. At least half of the characters are ASCII.
     let zeros = |side: usize| beginning.iter().skip(side).step_by(2).filter(|byte| **byte == 0).count();
-    let (first, second) = (zeros(0), zeros(1));
-    if first.max(second) * 4 >= beginning.len().max(1) && first.min(second) == 0 {
+    let (first, second, units) = (zeros(0), zeros(1), beginning.len() / 2);
+    if units >= UNITS_MIN && first.max(second) * 2 >= units && first.min(second) == 0 {
         return FileKind::Utf16Unmarked;
     }
     FileKind::Text
@@ -55,10 +66,14 @@ mod tests {
     #[test]
     fn recognizes_utf_16_without_a_mark() {
         for (bytes, kind) in [
-            (&b"A\0n\0n\0\n\0"[..], FileKind::Utf16Unmarked),
-            (b"\0A\0n\0n\0\n", FileKind::Utf16Unmarked),
+            (&b"A\0n\0n\0\n\0E\0v\0e\0\n\0"[..], FileKind::Utf16Unmarked),
+            (b"\0A\0n\0n\0\n\0E\0v\0e\0\n", FileKind::Utf16Unmarked),
+            (b"Z\0o\0\xEB\x01,\0\x9E\x67,\0x\0\r\0\n\0", FileKind::Utf16Unmarked),
             (b"Ann\n", FileKind::Text),
-            (b"a\0b\n", FileKind::Utf16Unmarked),
+            (b"a\0b\n", FileKind::Text),
+            (b"a\0\n\0", FileKind::Text),
+            (b"a\0b\0c\0d\0e\0f\0g\0", FileKind::Text),
+            (b"a\0b\nc\0d\ne\0f\ng\0h\n", FileKind::Text),
             (b"\0\0\0\0", FileKind::Text),
             (b"415-555-0132\nvalue\0with zero\n", FileKind::Text),
             (b"", FileKind::Text),

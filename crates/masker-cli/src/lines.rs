@@ -23,9 +23,6 @@ pub(super) enum LineEnd {
     Nul,
 }
 
-/// Bytes that show what kind of file the input is.
-const MARK_BYTES: usize = 4;
-
 /// Reads lines. The last line need not have an end. A byte order mark before the first one is no part of it.
 pub(super) struct LineReader<R> {
     source: R,
@@ -62,7 +59,8 @@ impl<R: Read> LineReader<R> {
     /// The source cannot be read, is UTF-16 or compressed, or a line is too long.
     pub(super) fn next_batch(&mut self) -> io::Result<Option<InputLines>> {
         while !self.begun {
-            if self.ended || self.filled >= MARK_BYTES || self.buffer[..self.filled].contains(&self.end.byte()) {
+            let beginning = &self.buffer[..self.filled];
+            if self.ended || file_kind::is_enough(beginning) || beginning.contains(&self.end.byte()) {
                 self.begin()?;
             } else {
                 self.read()?;
@@ -238,7 +236,7 @@ mod tests {
         for (bytes, part) in [
             (&b"\xFF\xFEA\0n\0"[..], "UTF-16"),
             (b"\xFE\xFF\0A\0n", "UTF-16"),
-            (b"A\0n\0n\0\n\0", "UTF-16"),
+            (b"A\0n\0n\0\n\0E\0v\0e\0\n\0", "UTF-16"),
             (b"\x1F\x8B\x08\0\0", "gzip"),
         ] {
             let error = LineReader::new(bytes, LineEnd::Break).next_batch().unwrap_err();

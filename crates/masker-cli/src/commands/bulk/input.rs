@@ -19,8 +19,6 @@ use crate::{
 pub(super) const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Initial size of the buffer, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Bytes that show what kind of file the input is.
-const MARK_BYTES: usize = 4;
 
 /// The input after its beginning was examined: UTF-8, or text in another superset of ASCII, without byte order mark.
 pub(super) struct OpenedInput {
@@ -39,7 +37,7 @@ impl OpenedInput {
     pub(super) fn open(mut source: impl Read + Send + 'static, encoding: FileEncoding) -> Result<Self, CommandError> {
         let mut beginning = Vec::new();
         let mut piece = [0; 8 * 1024];
-        while beginning.len() < MARK_BYTES && !beginning.contains(&b'\n') {
+        while !file_kind::is_enough(&beginning) {
             match source.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => beginning.extend_from_slice(&piece[..read]),
@@ -220,6 +218,7 @@ mod tests {
             (b"\xEF\xBB\xBFa\nc\r\n", "utf-8", (mark, b"a\nc\r\n")),
             (b"\xEF\xBB\xBF", "utf-8", (mark, b"")),
             (b"", "utf-8", (b"", b"")),
+            (b"a\0b\nc\0d\n", "utf-8", (b"", b"a\0b\nc\0d\n")),
             (b"", "utf-16", (b"", b"")),
             (b"\xFF\xFEa\0\xEB\0", "utf-16", (mark, "aë".as_bytes())),
             (b"\xFE\xFF\0a", "utf-16", (mark, b"a")),
@@ -237,7 +236,7 @@ mod tests {
         for (bytes, encoding, part) in [
             (&b"\xFF\xFEa\0"[..], "utf-8", "UTF-16: use --encoding utf-16"),
             (b"\xFE\xFF\0a", "latin1", "UTF-16"),
-            (b"a\0,\0b\0\n\0", "utf-8", "utf-16le"),
+            (b"a\0,\0b\0\n\0c\0,\0d\0\n\0", "utf-8", "utf-16le"),
             (b"\xFE\xFF\0a", "utf-16le", "other order"),
             (b"a,b\n", "utf-16", "no byte order mark"),
             (b"\xEF\xBB\xBFa\n", "windows-1252", "mark of UTF-8"),

@@ -57,6 +57,21 @@ pub(super) enum CommandError {
         /// Number of rows that are done.
         rows: u64,
     },
+    #[error("{cause}\nNo row is done: a dry run swaps nothing. Before this, it has checked the first {rows} rows")]
+    DryRunStopped {
+        cause: Box<CommandError>,
+        /// Number of rows that were skipped or checked.
+        rows: u64,
+    },
+    /// A run over values or tokens, one on each line.
+    #[error("{cause}\n{}", items_done(cause, items, *done))]
+    LinesStopped {
+        cause: Box<CommandError>,
+        /// What the items are called.
+        items: &'static str,
+        /// Number of items whose result is written.
+        done: u64,
+    },
     #[error("{0}")]
     Other(String),
 }
@@ -67,7 +82,9 @@ impl CommandError {
         match self {
             CommandError::Client(error) => error.into(),
             CommandError::Credential(_) | CommandError::Refused { denied: true, .. } => Exit::Unauthorized,
-            CommandError::Stopped { cause, .. } => cause.exit(),
+            CommandError::Stopped { cause, .. }
+            | CommandError::DryRunStopped { cause, .. }
+            | CommandError::LinesStopped { cause, .. } => cause.exit(),
             CommandError::Row(_) => Exit::Failure,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
@@ -80,6 +97,19 @@ impl CommandError {
     /// Returns whether the reader of the results has closed its end, as `head` does. That is not a failure.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Returns how many items of a list are done.
+fn items_done(cause: &CommandError, items: &str, done: u64) -> String {
+    match (done, cause) {
+        (0, _) => format!("No {} is done", items.trim_end_matches('s')),
+        (_, CommandError::Output(_)) => {
+            format!(
+                "The first {done} {items} are done: cut the output after their lines, then continue with those after them"
+            )
+        }
+        _ => format!("The first {done} {items} are done: continue with those after them"),
     }
 }
 

@@ -22,7 +22,9 @@ mod live;
 mod offline;
 mod output;
 mod progress;
+mod read_ahead;
 pub mod scrape;
+mod signals;
 mod times;
 mod url;
 

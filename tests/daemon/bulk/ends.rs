@@ -71,8 +71,24 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
     let table = format!("{first}2,\"{long}\r\n\"\r\n3,415-555-0003\r\n");
     let tokens = daemon.client().tokens("PHONE", &["415-555-0001", "415-555-0003"]);
     let line = "tokenize --csv --column phone=PHONE";
-    let ended = masker(&daemon, line, &table);
-    assert!(ended.refused(1).contains("row 2 is longer than 4 MiB; is a quote not closed?"), "{}", ended.stderr);
+    let file = site.path("table.csv");
+    fs::write(&file, &table).unwrap();
+    let from_file = |line: &str| {
+        let mut command = command(&daemon, line);
+        command.stdin(File::open(&file).unwrap());
+        ended(command)
+    };
+    let too_long = "masker: row 2 is longer than 4 MiB; is a quote not closed?";
+    for (ended, rest) in [
+        (masker(&daemon, line, &table), "No row is done: start again with an empty output\n"),
+        (from_file(line), "No row is done: start again with an empty output\n"),
+        (
+            from_file(&format!("{line} --dry-run")),
+            "No row is done: a dry run swaps nothing. Before this, it has checked the first 1 rows\n",
+        ),
+    ] {
+        assert!(ended.refused(2).starts_with(too_long) && ended.stderr.ends_with(rest), "{}", ended.stderr);
+    }
     let ended = masker(&daemon, &format!("{line} --skip-rows 2"), &table);
     assert_eq!(ended.whole(), format!("3,{}\r\n", tokens[1]).into_bytes());
     let ended = masker(&daemon, &format!("{line} --on-error keep-row-empty"), &table);
@@ -82,8 +98,9 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
     let rows = format!("{{\"a\":\"x\"}}\n{{\"a\":\"{long}\"}}\n{{\"a\":\"x\"}}\n");
     let line = "tokenize --jsonl --field a=PHONE";
     let ended = masker(&daemon, line, &rows);
-    assert!(ended.code == Some(1) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with("The first 1 rows are done: continue with --skip-rows 1\n"), "{}", ended.stderr);
+    assert!(ended.code == Some(2) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
+    let advice = "The first 1 rows are done: correct the row, then continue with --skip-rows 1\n";
+    assert!(ended.stderr.ends_with(advice), "{}", ended.stderr);
     assert_eq!(
         masker(&daemon, &format!("{line} --skip-rows 2"), &rows).whole().iter().filter(|byte| **byte == b'\n').count(),
         1
@@ -191,5 +208,33 @@ fn results_that_cannot_be_written_are_an_error() {
         null.stdout(OpenOptions::new().read(true).write(true).open("/dev/null").unwrap());
         assert_eq!(feed(null, input).code, Some(0), "{line}");
     }
+    daemon.stop();
+}
+
+#[test]
+fn a_limit_of_file_sizes_ends_a_run_with_the_rows_that_are_done() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let output = site.path("out");
+    let limited = |line: &str| {
+        let mut limited = Command::new("bash");
+        limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\" > \"$OUT\"", env!("CARGO_BIN_EXE_masker")]);
+        limited.args(line.split(' ')).env_clear().env("MASKER_SOCKET", daemon.socket()).env("OUT", &output);
+        limited.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        limited
+    };
+    let table = rows(5_000);
+    let ended = feed(limited(SWAP), &table);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("masker: failed to write standard output: File too large"), "{}", ended.stderr);
+    let done = rows_done(&ended.stderr);
+    let written = fs::read_to_string(&output).unwrap();
+    assert!(written.lines().count() > done, "{}", ended.stderr);
+    let whole: String = written.split_inclusive('\n').take(done + 1).collect();
+    let rest = masker(&daemon, &format!("{SWAP} --skip-rows {done}"), &table).whole();
+    assert!([whole.as_bytes(), &rest].concat() == masker(&daemon, SWAP, &table).whole());
+
+    let ended = feed(limited("tokenize --kind PHONE"), "415-555-0001\n".repeat(5_000));
+    assert!(ended.code == Some(1) && ended.stderr.contains("File too large"), "{:?} {}", ended.code, ended.stderr);
     daemon.stop();
 }

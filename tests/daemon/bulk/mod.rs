@@ -120,6 +120,9 @@ fn reports_usage_errors_before_writing() {
         let values = ["415-555-01", "ann@example.org"];
         assert!(stderr.contains(part) && !values.iter().any(|value| stderr.contains(value)), "{line}: {stderr}");
     }
+    let wide = "column,".repeat(700_000);
+    let ended = masker(&daemon, "tokenize --csv --column a=PHONE", wide);
+    assert!(ended.refused(2).contains("the first row (line 1) is longer than 4 MiB; "), "{}", ended.stderr);
     let ended = masker(&daemon, "tokenize --csv --column a=PHONE", b"\xFF\xFEa\0");
     assert!(ended.refused(1).contains("UTF-16"), "{}", ended.stderr);
     let ended = masker(&daemon, "tokenize --csv --column a=PHONE --socket /nowhere", "a\n42\n");

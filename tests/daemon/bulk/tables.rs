@@ -228,6 +228,18 @@ fn dialects_of_other_programs_come_back_byte_for_byte() {
     assert_eq!(masker(&daemon, "rehydrate --csv --null NULL --column n", &table).whole(), b"id,n\n1,\"NULL\"\n");
     let ended = masker(&daemon, "rehydrate --csv --no-quotes --null NULL --column n", table);
     assert!(ended.code == Some(2) && ended.stderr.contains("the text of --null"), "{}", ended.stderr);
+    let tokens = daemon.client().tokens("NAME", &["a\0b", "two\nlines"]);
+    let table = format!("id\tn\n1\t{}\n2\t\"{}\"\n", tokens[0], tokens[1]);
+    for (options, written) in
+        [("", "id\tn\n1\t\"a\\0b\"\n2\t\"two\\\nlines\"\n"), (" --no-quotes", "id\tn\n1\ta\\0b\n2\ttwo\\\nlines\n")]
+    {
+        let table = if options.is_empty() { table.clone() } else { table.replace('"', "") };
+        let options = format!("--delimiter tab --escape \\{options} --column n");
+        let values = masker(&daemon, &format!("rehydrate --csv {options}"), &table).whole();
+        assert_eq!(String::from_utf8_lossy(&values), written);
+        let back = masker(&daemon, &format!("tokenize --csv {options}=NAME"), &values).whole();
+        assert!(String::from_utf8_lossy(&back).replace('"', "") == table.replace('"', ""), "{options}");
+    }
     let swapped = masker(&daemon, "tokenize --csv --escape \\ --column n=NAME", "n\n\"\\N\"\nx\n").whole();
     assert!(swapped.starts_with(b"n\n\"\\N\"\nMSKV1."), "a NULL in quotes");
     daemon.stop();

@@ -45,7 +45,8 @@ Examples:
   masker tokenize --jsonl --field patient.phone=PHONE --field '\"home.fax\"?=FAX' < in.jsonl > out.jsonl
 
 The output has one line for each input line, in the same order, as soon as it is available. If a value fails, its line is \
-empty, standard error has the reason, and the exit code is 2. With --json each line is an object of the HTTP interface. \
+empty, standard error has the reason, and the exit code is 2. If a signal ends the run, it reports the number of values that \
+are done. With --json each line is an object of the HTTP interface. \
 Write `--` before values that begin with `-`.
 
 The first row of a table is its header: it is copied, and never swapped. Use --no-header for a table without one. A file of \
@@ -82,8 +83,8 @@ Examples:
 
 The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
 tokenizing would return. Tokens of matching spellings follow. The line is empty if the value has no token. A kind with \
-stateless tokens has one for each loaded \
-key. Prefer standard input: other users can read arguments in the list of processes.";
+stateless tokens has one for each loaded key. Standard error says which lines have tokens of other spellings only; with --json, \
+`exact` is then false. The exit code is 2 if a value fails, or has more than 1,000 tokens. Prefer standard input: other users can read arguments in the list of processes.";
 
 pub(super) const API_KEYS: &str = "\
 Examples:

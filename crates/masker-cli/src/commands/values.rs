@@ -13,6 +13,8 @@ use crate::{
     context::{CommandContext, CommandError},
     exit::Exit,
     lines::{InputLines, InvalidUtf8, LineEnd, LineReader},
+    read_ahead::ReadAhead,
+    signals::Signals,
 };
 use masker_api::{
     BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
@@ -63,6 +65,16 @@ impl ValueOperation<'_> {
 trait LineOutcome: Serialize {
     /// Returns the line to print, or the error.
     fn line(&self) -> Result<Cow<'_, str>, &ItemError>;
+
+    /// Returns why the line is not the whole result.
+    fn incomplete(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns what the line does not say.
+    fn note(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 impl LineOutcome for TokenizeResult<'_> {
@@ -91,6 +103,24 @@ impl LineOutcome for LookupResult {
             LookupResult::Error { error } => Err(error),
         }
     }
+
+    fn incomplete(&self) -> Option<String> {
+        match self {
+            LookupResult::Tokens { tokens, more: Some(true), .. } => {
+                Some(format!("the value has more tokens than these {}", tokens.len()))
+            }
+            _ => None,
+        }
+    }
+
+    fn note(&self) -> Option<&'static str> {
+        match self {
+            LookupResult::Tokens { tokens, exact: false, .. } if !tokens.is_empty() => {
+                Some("only other spellings of the value have tokens")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl LineOutcome for ForgetResult {
@@ -110,16 +140,14 @@ pub(super) async fn run(
     values_end: LineEnd,
     ctx: &mut CommandContext<'_>,
 ) -> Result<Exit, CommandError> {
-    let mut run = ValueRun { operation, values_end, ctx, done: 0, failed: 0 };
-    if run.operation.arguments().is_empty() {
-        run.standard_input().await?;
-    } else {
-        let arguments = run.operation.arguments().to_vec();
-        for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
-            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidUtf8);
-            run.batch(&arguments.iter().map(text).collect()).await?;
-        }
-    }
+    let mut run = ValueRun { operation, values_end, ctx, done: 0, written: 0, failed: 0 };
+    let mut signals = Signals::listen()?;
+    let outcome = tokio::select! {
+        biased;
+        name = signals.next() => Err(CommandError::Interrupted(name)),
+        outcome = run.items() => outcome,
+    };
+    outcome.map_err(|cause| run.stopped(cause))?;
     if run.failed == 0 {
         return Ok(Exit::Done);
     }
@@ -136,10 +164,33 @@ struct ValueRun<'a, 's> {
     values_end: LineEnd,
     ctx: &'a mut CommandContext<'s>,
     done: u64,
+    /// Number of items whose result is written.
+    written: u64,
     failed: u64,
 }
 
 impl ValueRun<'_, '_> {
+    async fn items(&mut self) -> Result<(), CommandError> {
+        if self.operation.arguments().is_empty() {
+            return self.standard_input().await;
+        }
+        let arguments = self.operation.arguments().to_vec();
+        for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
+            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidUtf8);
+            self.batch(&arguments.iter().map(text).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the error of a run that ended early.
+    fn stopped(&self, cause: CommandError) -> CommandError {
+        let is_begun = self.written > 0 || matches!(cause, CommandError::Interrupted(_));
+        if cause.is_broken_pipe() || !is_begun {
+            return cause;
+        }
+        CommandError::LinesStopped { cause: Box::new(cause), items: self.operation.items_name(), done: self.written }
+    }
+
     async fn standard_input(&mut self) -> Result<(), CommandError> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
@@ -148,22 +199,14 @@ impl ValueRun<'_, '_> {
         }
         let end = if self.operation.takes_values() { self.values_end } else { LineEnd::Break };
         let mut reader = LineReader::new(stdin, end);
-        loop {
-            // On a blocking thread, so that the connection is driven while the command waits for input.
-            let read = tokio::task::spawn_blocking(move || {
-                let batch = reader.next_batch();
-                (reader, batch)
-            });
-            let (back, batch) = read.await.map_err(|failed| CommandError::Input(io::Error::other(failed)))?;
-            reader = back;
+        let mut batches = ReadAhead::start(move || reader.next_batch().map_err(CommandError::Input));
+        while let Some(lines) = batches.next().await? {
             // The daemon may have closed the connection meanwhile. Its task must notice that first, so that the batch goes
             // over a new one.
             tokio::task::yield_now().await;
-            match batch.map_err(CommandError::Input)? {
-                Some(lines) => self.batch(&lines).await?,
-                None => return Ok(()),
-            }
+            self.batch(&lines).await?;
         }
+        Ok(())
     }
 
     async fn batch(&mut self, lines: &InputLines) -> Result<(), CommandError> {
@@ -217,7 +260,9 @@ impl ValueRun<'_, '_> {
                 None => self.show_one(&not_text)?,
             }
         }
-        self.ctx.output.flush()
+        self.ctx.output.flush()?;
+        self.written = self.done;
+        Ok(())
     }
 
     fn show_one(&mut self, outcome: &impl LineOutcome) -> Result<(), CommandError> {
@@ -232,7 +277,7 @@ impl ValueRun<'_, '_> {
             Ok(line) if is_plain && !ends_in_nul && line.contains(['\n', '\r']) => {
                 ("".into(), Some("the value has line breaks; use --json or --null-separated".to_owned()))
             }
-            Ok(line) => (line, None),
+            Ok(line) => (line, outcome.incomplete()),
             Err(error) => ("".into(), Some(format!("{}: {}", error.code, error.detail))),
         };
         if let Some(error) = error {
@@ -241,6 +286,9 @@ impl ValueRun<'_, '_> {
         }
         if output.is_json() {
             return output.json(outcome);
+        }
+        if let Some(note) = outcome.note() {
+            output.note(&format!("line {}: {note}", self.done));
         }
         if ends_in_nul && !output.is_terminal() {
             output.bytes(line.as_bytes())?;

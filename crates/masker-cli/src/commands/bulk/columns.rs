@@ -2,6 +2,7 @@
 
 use super::{
     encoding::CellEncoding,
+    input::ROW_BYTES_MAX,
     plan::{BulkColumn, BulkPlan, TableFormat},
 };
 use crate::context::CommandError;
@@ -42,6 +43,12 @@ pub(super) fn malformed(plan: &BulkPlan, format: &TableFormat, rest: &[u8], erro
         None => quote_advice(error).to_owned(),
     };
     CommandError::Row(format!("the first row (line 1): {error}{advice}"))
+}
+
+/// Returns the error of a first row that is too long.
+pub(super) fn too_long() -> CommandError {
+    let advice = "are its lines separated by line breaks, and is a quote not closed?";
+    CommandError::Row(format!("the first row (line 1) is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20))
 }
 
 /// Returns what to do about a row that is malformed.

@@ -7,8 +7,15 @@ use crate::{context::CommandError, exit::Exit, output::Output};
 
 /// Reads standard input to its end, and reports the number of values of each column or field. Asks no daemon.
 pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, CommandError> {
-    let mut source = ChunkReader::open(Arc::clone(plan), io::stdin())?;
-    source.skip()?;
+    let stopped = |cause, rows| match cause {
+        CommandError::Row(_) | CommandError::Input(_) => {
+            CommandError::DryRunStopped { cause: Box::new(cause), rows: plan.skip_rows + rows }
+        }
+        cause => cause,
+    };
+    let opened = ChunkReader::open(Arc::clone(plan), io::stdin());
+    let opened = opened.and_then(|mut source| source.skip().map(|()| source));
+    let mut source = opened.map_err(|cause| stopped(cause, 0))?;
     let mut failures = FailureLog::open(plan)?;
     let (mut rows, mut passed, mut values) = (0, 0, vec![0_u64; plan.columns.len()]);
     let outcome = loop {
@@ -29,7 +36,7 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
         }
     };
     failures.report(plan, output);
-    outcome?;
+    outcome.map_err(|cause| stopped(cause, rows))?;
     let mut table = vec![vec!["rows".to_owned(), rows.to_string()]];
     for (column, values) in values.iter().enumerate() {
         table.push(vec![format!("values of {}", plan.name(column)), values.to_string()]);

@@ -15,7 +15,7 @@
 //! - `token_text` recognizes tokens, damaged ones, and values that the daemon refuses.
 //! - `chunk` sends the values of its rows. `fill` makes the output of the results, in a `layout`, and ends it before a row
 //!   that failed if the plan says so. `held` keeps it until the input has shown that it was read right.
-//! - `failures` reports what failed, `signals` what ends the run from outside, `dry_run` what would be swapped.
+//! - `failures` reports what failed, and `dry_run` what would be swapped.
 
 mod chunk;
 mod columns;
@@ -34,7 +34,6 @@ mod layout;
 mod plan;
 mod reader;
 mod row_source;
-mod signals;
 mod table;
 mod token_text;
 mod wiped_bytes;
@@ -46,13 +45,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use self::{
-    chunk::Chunk,
     connections::ConnectionPool,
     encoding::FileEncoding,
     failures::FailureLog,
@@ -61,7 +56,6 @@ use self::{
     input::FileReader,
     plan::{BulkOperation, BulkPlan, InputFormat},
     reader::ChunkReader,
-    signals::Signals,
 };
 use crate::{
     args::{RehydrateArgs, TokenizeArgs},
@@ -69,6 +63,8 @@ use crate::{
     exit::Exit,
     output::Output,
     progress::Progress,
+    read_ahead::ReadAhead,
+    signals::Signals,
 };
 
 /// Time without input after which output is written that waits for input, in milliseconds.
@@ -127,7 +123,7 @@ async fn open(plan: &Arc<BulkPlan>, signals: &mut Signals) -> Result<(ChunkReade
         biased;
         name = signals.next() => Err(stopped(CommandError::Interrupted(name))),
         opened = opened => match opened.map_err(|_| CommandError::Other("the reader of the input panicked".to_owned()))? {
-            Err(cause @ CommandError::Row(_)) => Err(stopped(cause)),
+            Err(cause @ (CommandError::Row(_) | CommandError::Input(_))) => Err(stopped(cause)),
             opened => opened,
         },
     }
@@ -194,8 +190,8 @@ impl BulkRun<'_> {
     }
 
     /// Copies everything from the source to standard output.
-    async fn pump(&mut self, source: ChunkReader, mut signals: Signals) -> Result<(), CommandError> {
-        let mut chunks = read_ahead(source);
+    async fn pump(&mut self, mut source: ChunkReader, mut signals: Signals) -> Result<(), CommandError> {
+        let mut chunks = ReadAhead::start(move || source.next_chunk());
         let mut in_flight: VecDeque<JoinHandle<Result<ProcessedChunk, CommandError>>> = VecDeque::new();
         let mut reading = true;
         let mut read_error = None;
@@ -209,14 +205,14 @@ impl BulkRun<'_> {
                     in_flight.pop_front();
                     self.write(swapped?)?;
                 }
-                chunk = chunks.recv(), if reading && room => match chunk {
-                    Some(Ok(chunk)) => {
+                chunk = chunks.next(), if reading && room => match chunk {
+                    Ok(Some(chunk)) => {
                         let (plan, connections) = (Arc::clone(&self.plan), Arc::clone(&self.connections));
                         in_flight.push_back(tokio::spawn(async move { chunk.swap(&plan, &connections).await }));
                     }
                     // Chunks that were read before are still written.
-                    Some(Err(error)) => (reading, read_error) = (false, Some(error)),
-                    None => reading = false,
+                    Err(error) => (reading, read_error) = (false, Some(error)),
+                    Ok(None) => reading = false,
                 },
                 () = pause, if in_flight.is_empty() && self.held.may_end() => self.write_held()?,
             }
@@ -296,19 +292,4 @@ async fn first(
         Some(task) => task.await.map_err(|error| CommandError::Other(format!("chunk task panicked: {error}")))?,
         None => std::future::pending().await,
     }
-}
-
-/// Reads chunks on a separate thread. If the command ends early, the thread is abandoned, because a blocking read of
-/// standard input cannot be interrupted.
-fn read_ahead(mut source: ChunkReader) -> mpsc::Receiver<Result<Chunk, CommandError>> {
-    let (sender, receiver) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        while let Some(chunk) = source.next_chunk().transpose() {
-            let failed = chunk.is_err();
-            if sender.blocking_send(chunk).is_err() || failed {
-                return;
-            }
-        }
-    });
-    receiver
 }

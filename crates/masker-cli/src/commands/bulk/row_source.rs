@@ -73,8 +73,7 @@ impl ReadError {
         match self {
             ReadError::Io(error) => CommandError::Input(error),
             ReadError::TooLong(advice) => {
-                let message = format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20);
-                CommandError::Input(io::Error::new(io::ErrorKind::InvalidData, message))
+                CommandError::Row(format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20))
             }
             ReadError::Malformed { line, detail } => CommandError::Row(format!("row {row} (line {line}): {detail}")),
         }

@@ -64,7 +64,7 @@ impl TableReader {
         let end = loop {
             match scanner.scan(buffer.bytes(), buffer.is_ended()) {
                 Ok(Some(end)) => break end,
-                Ok(None) if buffer.is_full() => return Err(ReadError::TooLong("is the delimiter right?").of_row(1)),
+                Ok(None) if buffer.is_full() => return Err(columns::too_long()),
                 Ok(None) => buffer.fill().map_err(CommandError::Input)?,
                 Err(error) => return Err(columns::malformed(plan, format, buffer.bytes(), error)),
             }

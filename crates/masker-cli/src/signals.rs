@@ -1,4 +1,4 @@
-//! The signals that end a run.
+//! The signals that end a run over an input.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

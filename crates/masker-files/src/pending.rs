@@ -4,26 +4,28 @@ use std::{
     fs::{self, File, OpenOptions},
     hash::{BuildHasher, RandomState},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    fcntl::{AT_FDCWD, AtFlags, RenameFlags, renameat2},
+    libc,
+    unistd::linkat,
 };
 
 use super::sync_directory;
 
-/// A file that is written under a temporary name beside its final one. The temporary name ends in `.partial` and is used by
-/// no other writer, so two writers of one name do not disturb each other. If the file is not persisted, it is removed on
-/// drop.
+/// A file that gets its name when it is complete. Until then it has none, so that nothing is left of it if the process is
+/// killed. Where the file system cannot do that, it has a temporary name beside the final one, which ends in `.partial`, and is
+/// removed on drop. Two writers of one name do not disturb each other.
 #[derive(Debug)]
 pub struct PendingFile {
     file: File,
-    temporary: PathBuf,
+    /// The temporary name, if it has one.
+    temporary: Option<PathBuf>,
     path: PathBuf,
-    persisted: bool,
 }
 
 impl PendingFile {
@@ -32,37 +34,42 @@ impl PendingFile {
     /// # Errors
     /// Returns an error if the file cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
-        loop {
-            let mut temporary = path.as_os_str().to_owned();
-            temporary.push(format!(".{:016x}.partial", RandomState::new().hash_one(std::process::id())));
-            let temporary = PathBuf::from(temporary);
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                file => return Ok(PendingFile { file: file?, temporary, path: path.to_owned(), persisted: false }),
-            }
+        match create_without_name(directory_of(path)) {
+            Some(file) => Ok(PendingFile { file, temporary: None, path: path.to_owned() }),
+            None => Self::create_with_name(path),
         }
     }
 
-    /// Returns the temporary name.
-    pub fn temporary(&self) -> &Path {
-        &self.temporary
+    fn create_with_name(path: &Path) -> io::Result<Self> {
+        let create = |name: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(name);
+        let (temporary, file) = with_temporary_name(path, create)?;
+        Ok(PendingFile { file, temporary: Some(temporary), path: path.to_owned() })
     }
 
     /// Makes the file durable and gives it its final name. With `replace`, it replaces a file of that name.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be made durable or renamed; [`io::ErrorKind::AlreadyExists`] if there is a file
-    /// that may not be replaced.
+    /// Returns an error if the file cannot be made durable or named; [`io::ErrorKind::AlreadyExists`] if there is a file that
+    /// may not be replaced.
     pub fn persist(mut self, replace: bool) -> io::Result<()> {
         self.file.sync_all()?;
-        if replace {
-            fs::rename(&self.temporary, &self.path)?;
+        if self.temporary.is_none() && !replace {
+            link(&self.file, &self.path)?;
         } else {
-            rename_without_replacing(&self.temporary, &self.path)?;
+            if self.temporary.is_none() {
+                // A link replaces no file.
+                self.temporary = Some(with_temporary_name(&self.path, |name| link(&self.file, name))?.0);
+            }
+            if let Some(temporary) = &self.temporary {
+                if replace {
+                    fs::rename(temporary, &self.path)?;
+                } else {
+                    rename_without_replacing(temporary, &self.path)?;
+                }
+            }
+            self.temporary = None;
         }
-        self.persisted = true;
-        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        sync_directory(directory.unwrap_or(Path::new(".")))
+        sync_directory(directory_of(&self.path))
     }
 }
 
@@ -78,9 +85,42 @@ impl Write for PendingFile {
 
 impl Drop for PendingFile {
     fn drop(&mut self) {
-        if !self.persisted {
+        if let Some(temporary) = &self.temporary {
             // An incomplete file is useless. If it cannot be removed, that does no harm.
-            let _ = fs::remove_file(&self.temporary);
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Creates a file without a name. `None` if the file system cannot, or if the file could not be named later.
+fn create_without_name(directory: &Path) -> Option<File> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory).ok()?;
+    descriptor_path(&file).exists().then_some(file)
+}
+
+/// Returns the path by which the kernel finds a file without a name.
+fn descriptor_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Gives a file without a name this one. Replaces no file.
+fn link(file: &File, name: &Path) -> io::Result<()> {
+    Ok(linkat(AT_FDCWD, &descriptor_path(file), AT_FDCWD, name, AtFlags::AT_SYMLINK_FOLLOW)?)
+}
+
+/// Creates something under a temporary name beside `path` that is used by no other writer.
+fn with_temporary_name<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+    loop {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{:016x}.partial", RandomState::new().hash_one(std::process::id())));
+        let temporary = PathBuf::from(temporary);
+        match create(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Ok((temporary, created?)),
         }
     }
 }
@@ -105,29 +145,56 @@ mod tests {
         files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
     }
 
+    const CREATE: [fn(&Path) -> io::Result<PendingFile>; 2] = [PendingFile::create, PendingFile::create_with_name];
+
     #[test]
     fn two_writers_of_one_name_do_not_disturb_each_other() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("export");
-        let mut first = PendingFile::create(&path).unwrap();
-        let mut second = PendingFile::create(&path).unwrap();
-        first.write_all(b"first").unwrap();
-        second.write_all(b"second, longer").unwrap();
-        assert_eq!(first.temporary().metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        second.persist(false).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"second, longer");
-        assert_eq!(first.persist(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(names(directory.path()), ["export"]);
-        let mut third = PendingFile::create(&path).unwrap();
-        third.write_all(b"third").unwrap();
-        third.persist(true).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"third");
+        for create in CREATE {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("export");
+            let mut first = create(&path).unwrap();
+            let mut second = create(&path).unwrap();
+            first.write_all(b"first").unwrap();
+            second.write_all(b"second, longer").unwrap();
+            assert_eq!(first.file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            second.persist(false).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"second, longer");
+            assert_eq!(first.persist(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(names(directory.path()), ["export"]);
+            let mut third = create(&path).unwrap();
+            third.write_all(b"third").unwrap();
+            third.persist(true).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"third");
+            assert_eq!(names(directory.path()), ["export"]);
+        }
     }
 
     #[test]
     fn a_file_that_is_not_persisted_is_removed() {
+        for create in CREATE {
+            let directory = tempfile::tempdir().unwrap();
+            drop(create(&directory.path().join("export")).unwrap());
+            assert!(names(directory.path()).is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_process_that_is_killed() {
         let directory = tempfile::tempdir().unwrap();
-        drop(PendingFile::create(&directory.path().join("export")).unwrap());
-        assert!(names(directory.path()).is_empty());
+        let mut file = PendingFile::create(&directory.path().join("export")).unwrap();
+        file.write_all(b"incomplete").unwrap();
+        let is_named = file.temporary.is_some();
+        if is_named {
+            println!("skipped: this file system has no files without a name");
+        }
+        // No destructor runs when a process is killed.
+        assert_eq!(names(directory.path()).len(), usize::from(is_named));
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = PendingFile::create(&directory.path().join("missing/export"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -225,8 +225,8 @@ Examples:
   masker vault export --output - | ssh backup 'cat > masker.export'
 
 The file contains every record that was acknowledged before the export began. It can be opened with any key that was \
-active then; importing also needs the keys of its records, whose fingerprints are printed. Until the file is complete \
-and on disk, its name ends in `.partial`. It contains no keys: keep copies of them elsewhere.";
+active then; importing also needs the keys of its records, whose fingerprints are printed. The file gets its name \
+when it is complete and on disk. It contains no keys: keep copies of them elsewhere.";
 
 pub(super) const VAULT_IMPORT: &str = "\
 Examples:

@@ -130,7 +130,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     let mut bytes = 0;
     while let Some(piece) = download.next().await? {
         match &mut target {
-            Some(target) => target.write_all(&piece).map_err(|error| write_error(target.temporary(), &error))?,
+            Some(target) => target.write_all(&piece).map_err(|error| write_error(&args.output, &error))?,
             None => ctx.output.bytes(&piece)?,
         }
         bytes += piece.len() as u64;
@@ -163,7 +163,7 @@ pub(super) async fn export(args: &ExportArgs, ctx: &mut CommandContext<'_>) -> R
     Ok(Exit::Done)
 }
 
-/// Creates the file of an export. Its name ends in `.partial` until it is complete and on disk.
+/// Creates the file of an export. It gets its name when it is complete and on disk.
 fn create(path: &Path, force: bool) -> Result<PendingFile, CommandError> {
     if !force && path.symlink_metadata().is_ok() {
         return Err(exists(path));

@@ -1,6 +1,10 @@
 //! Permits: proofs that a caller may perform an operation.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use crate::{Caller, Mode, Principal};
 use masker_core::policy::{Action, PolicySet};
@@ -153,6 +157,16 @@ impl<O: ScopedOperation> Permit<O> {
     /// Returns the mode of the tokens that the caller works with.
     pub fn mode(&self) -> Mode {
         self.principal.mode
+    }
+
+    /// Returns a number that the caller's requests have in common. Other callers have other numbers, but for rare accidents.
+    pub fn caller_number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.principal.credential {
+            Some(key) => key.id.as_bytes().hash(&mut hasher),
+            None => self.principal.name.hash(&mut hasher),
+        }
+        hasher.finish()
     }
 
     /// Checks that the permit covers a kind.

@@ -75,7 +75,9 @@ pub const BLOCKING_THREADS_MAX: usize = 64;
 pub const PARALLEL_ITEMS_MIN: usize = 128;
 
 /// Requests that may wait for the writer of the vault.
-pub const WRITER_QUEUE_MAX: usize = 1_024;
+pub const WRITER_QUEUE_MAX: usize = 4_096;
+/// Requests of one caller that may wait for the writer of the vault.
+pub const WRITER_LANE_MAX: usize = 256;
 /// Rows that one group commit collects before it accepts no more requests.
 pub const COMMIT_ROWS_MAX: usize = 8_192;
 /// Most records that a step of a rotation moves. Requests that arrive meanwhile wait for its commit.

@@ -16,7 +16,7 @@ use super::{
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
     search::MatchedRecord,
     tokenize::{ValueAction, check},
-    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_access::{Forget, Lookup, Permit};
 use masker_core::{
@@ -48,21 +48,28 @@ struct EraseRequest {
 }
 
 /// Erases the records of tokens. The outcome has, for each token, the generation that sealed its record.
-struct ForgetChange(Vec<EraseRequest>);
+struct ForgetChange {
+    lane: Lane,
+    erasures: Vec<EraseRequest>,
+}
 
 impl Change for ForgetChange {
     type Outcome = Vec<Result<(Kid, Fingerprint), ItemFailure>>;
 
     fn row_count(&self) -> usize {
-        self.0.len()
+        self.erasures.len()
+    }
+
+    fn lane(&self) -> Lane {
+        self.lane
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        self.0.iter().for_each(|erasure| plan.record_with_indexes(erasure.id));
+        self.erasures.iter().for_each(|erasure| plan.record_with_indexes(erasure.id));
     }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
-        self.0.iter().map(|erasure| erasure.decide(draft)).collect()
+        self.erasures.iter().map(|erasure| erasure.decide(draft)).collect()
     }
 }
 
@@ -208,6 +215,7 @@ impl Eraser {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
         let mode = permits.0.mode();
+        let lane = Lane::Caller(permits.0.caller_number());
         let (mut positions, mut searches) = (Vec::new(), Vec::new());
         for position in pending {
             match search_to_forget(&keys, &ledger, permits, policy, &items[position]) {
@@ -243,7 +251,7 @@ impl Eraser {
                 id: record.id,
                 context: None,
             };
-            let change = ForgetChange(erasures.iter().map(request).collect());
+            let change = ForgetChange { lane, erasures: erasures.iter().map(request).collect() };
             for ((position, _), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
                 match erased {
                     Ok(sealed_under) => results[*position].add(sealed_under),
@@ -283,7 +291,8 @@ impl Eraser {
         }
         let mut counter = OutcomeCounter::new("forget");
         if !erasures.is_empty() {
-            for (position, erased) in positions.into_iter().zip(self.writer.commit(ForgetChange(erasures)).await?) {
+            let change = ForgetChange { lane: Lane::Caller(permit.caller_number()), erasures };
+            for (position, erased) in positions.into_iter().zip(self.writer.commit(change).await?) {
                 match erased {
                     Ok(sealed_under) => results[position] = Ok(Forgotten(Some(sealed_under))),
                     Err(failure) => results[position] = Err(failure),

@@ -7,7 +7,7 @@ use crate::{
     ledger::Ledger,
     records::{self, MintedToken, RecordIndexes},
     search::{MatchedRecord, SearchKeys},
-    writer::{Change, CommitDraft, ReadPlan},
+    writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::{
     crypto::{Fingerprint, Index, MatchPart, TokenId},
@@ -74,14 +74,15 @@ pub(crate) struct Minted {
 
 /// Mints tokens. The outcome has a result for each value, in their order.
 pub(crate) struct MintChange {
+    lane: Lane,
     mints: Vec<MintRequest>,
     /// For each value, its indexes under the keys in force.
     indexes: Vec<Option<MintIndexes>>,
 }
 
 impl MintChange {
-    pub(crate) fn new(mints: Vec<MintRequest>) -> Self {
-        MintChange { mints, indexes: Vec::new() }
+    pub(crate) fn new(lane: Lane, mints: Vec<MintRequest>) -> Self {
+        MintChange { lane, mints, indexes: Vec::new() }
     }
 }
 
@@ -91,6 +92,10 @@ impl Change for MintChange {
     /// A mint writes a record and two index rows.
     fn row_count(&self) -> usize {
         3 * self.mints.len()
+    }
+
+    fn lane(&self) -> Lane {
+        self.lane
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

@@ -11,7 +11,7 @@ use super::{
     ledger::CurrentLedger,
     paged_scan::PagedScan,
     reader::Reader,
-    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_core::{
     crypto::{Fingerprint, TokenId},
@@ -82,6 +82,10 @@ impl Change for PurgeChange {
 
     fn row_count(&self) -> usize {
         self.candidates.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Background
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

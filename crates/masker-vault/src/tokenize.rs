@@ -17,7 +17,7 @@ use super::{
     records::{self, MintedToken, RecordIndexes},
     search::{MatchedRecord, SearchKeys, ValueQuery},
     time::{self, Clock},
-    writer::WriterHandle,
+    writer::{Lane, WriterHandle},
 };
 use masker_access::{Permit, ScopedOperation, Tokenize};
 use masker_core::{
@@ -207,7 +207,7 @@ impl Tokenizer {
                 let now_ms = time::unix_ms(&self.clock);
                 let missing = self.choose_match_parts(missing).await?;
                 let mints = parallel_map::map(&missing, |missing| mint(mode, missing, now_ms));
-                let minted = self.writer.commit(MintChange::new(mints)).await?;
+                let minted = self.writer.commit(MintChange::new(Lane::Caller(permit.caller_number()), mints)).await?;
                 for (position, minted) in positions.into_iter().zip(minted) {
                     results[position] = Some(match minted {
                         Ok(Minted { found, created }) => {

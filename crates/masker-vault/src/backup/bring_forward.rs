@@ -16,7 +16,7 @@ use crate::{
     reader::Reader,
     records,
     rotation::{KeyMove, MoveSet, VisitedRecord, reseal},
-    writer::{Change, CommitDraft, ReadPlan, WriterHandle},
+    writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_core::{
     crypto::{Index, TokenId},
@@ -34,6 +34,10 @@ impl Change for ForwardChange {
 
     fn row_count(&self) -> usize {
         5 * self.0.resealed.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Background
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

@@ -10,7 +10,7 @@ use crate::{
     index_list::{self, IndexEntry},
     parallel_map,
     records::{self, MintedToken, RecordIndexes},
-    writer::{Change, CommitDraft, ReadPlan},
+    writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, Index, OpenedRecord, TokenId},
@@ -154,6 +154,10 @@ impl Change for MergeChange {
 
     fn row_count(&self) -> usize {
         self.incoming.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Background
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

@@ -3,7 +3,7 @@
 use super::{error::RotationError, key_move::KeyMove, move_set::MoveSet};
 use crate::{
     ids::RotationId,
-    writer::{Change, CommitDraft, ReadPlan},
+    writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::crypto::TokenId;
 use masker_store::record::{RotationFault, RotationRow, RotationState, StepResult};
@@ -46,6 +46,10 @@ impl Change for RotationStep {
     /// Moving a record replaces it, and rewrites two index rows under each key.
     fn row_count(&self) -> usize {
         5 * self.records.resealed.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Background
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

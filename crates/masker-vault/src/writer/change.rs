@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{draft::CommitDraft, reads::ReadPlan};
+use super::{draft::CommitDraft, queue::Lane, reads::ReadPlan};
 use crate::{VaultError, keys::CurrentKeys};
 
 /// A change of the vault, committed with others in one atomic batch.
@@ -15,6 +15,11 @@ pub(crate) trait Change: Send + 'static {
     /// Returns about how many rows the change writes. A group is full when its changes write enough.
     fn row_count(&self) -> usize {
         1
+    }
+
+    /// Returns the lane of the queue that the change waits in.
+    fn lane(&self) -> Lane {
+        Lane::Control
     }
 
     /// Returns whether the change needs a group for itself: the changes before it are durable when it is decided.
@@ -35,6 +40,7 @@ pub(crate) trait Change: Send + 'static {
 /// A change without its type, with the channel that its outcome goes to.
 pub(super) trait QueuedChange: Send {
     fn row_count(&self) -> usize;
+    fn lane(&self) -> Lane;
     fn runs_alone(&self) -> bool;
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>);
     fn decide(&mut self, draft: &mut CommitDraft<'_>);
@@ -59,6 +65,10 @@ impl<C: Change> PendingChange<C> {
 impl<C: Change> QueuedChange for PendingChange<C> {
     fn row_count(&self) -> usize {
         self.change.row_count()
+    }
+
+    fn lane(&self) -> Lane {
+        self.change.lane()
     }
 
     fn runs_alone(&self) -> bool {

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, thread, time::Instant};
 
-use tokio::{sync::mpsc, task::yield_now};
+use tokio::task::yield_now;
 use tracing::{error, warn};
 
 use super::{
     caller_estimate::CallerEstimate,
     change::{Message, QueuedChange},
     draft::{CommitDraft, DraftedBatch},
+    queue::ChangeQueue,
     reads::ReadPlan,
 };
 use crate::{
@@ -39,19 +40,31 @@ pub(crate) struct WriterContext {
 }
 
 /// Commits what comes through the queue until it is stopped or every handle is dropped.
-pub(super) async fn run(context: WriterContext, queue: mpsc::Receiver<Message>) {
-    CommitLoop { context, queue, callers: CallerEstimate::default() }.run().await;
+pub(super) async fn run(context: WriterContext, queue: Arc<ChangeQueue>) {
+    let closing = ClosingQueue(queue);
+    CommitLoop { context, queue: Arc::clone(&closing.0), callers: CallerEstimate::default() }.run().await;
+}
+
+/// Closes the queue when the writer ends, also by a panic, so that nobody waits for it.
+struct ClosingQueue(Arc<ChangeQueue>);
+
+impl Drop for ClosingQueue {
+    fn drop(&mut self) {
+        self.0.close();
+        // Whoever waits for an answer learns that none comes.
+        while self.0.try_next().is_some() {}
+    }
 }
 
 struct CommitLoop {
     context: WriterContext,
-    queue: mpsc::Receiver<Message>,
+    queue: Arc<ChangeQueue>,
     callers: CallerEstimate,
 }
 
 impl CommitLoop {
     async fn run(mut self) {
-        while let Some(first) = self.queue.recv().await {
+        while let Some(first) = self.queue.next().await {
             let mut group = Vec::new();
             let alone = self.gather(first, &mut group).await;
             if !group.is_empty() {
@@ -73,7 +86,7 @@ impl CommitLoop {
 
     async fn commit_and_answer(&mut self, mut group: Vec<Box<dyn QueuedChange>>) {
         let committed = self.context.commit(&mut group).await;
-        self.callers.answered(group.len(), self.queue.len());
+        self.callers.answered(group.len(), self.queue.waiting());
         for change in group {
             change.answer(&committed);
         }
@@ -104,7 +117,7 @@ impl CommitLoop {
             if rows >= COMMIT_ROWS_MAX {
                 return None;
             }
-            next = self.queue.try_recv().ok();
+            next = self.queue.try_next();
             if next.is_some() {
                 last_arrival = Instant::now();
             }

@@ -1,6 +1,6 @@
 //! The one writer: group commit.
 //!
-//! Operations queue a [`Change`] and wait. The writer takes all changes that have gathered, reads the rows that they
+//! Operations queue a [`Change`] and wait, in the [`Lane`] of their caller. The writer takes changes that have gathered, reads the rows that they
 //! name, lets each decide what to write, commits everything as one atomic batch, makes it durable once, and answers all.
 //! A change is decided under the keys in force at that moment and over the draft of the changes before it. So two
 //! requests for one value get one token, and nothing prepared before the keys changed is written under a retired key.
@@ -11,27 +11,25 @@ mod caller_estimate;
 mod change;
 mod commit;
 mod draft;
+mod queue;
 mod reads;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::error;
 
 pub(crate) use change::Change;
 pub(crate) use commit::WriterContext;
 pub(crate) use draft::CommitDraft;
+pub(crate) use queue::Lane;
 pub(crate) use reads::ReadPlan;
 
-use self::change::{Message, PendingChange};
+use self::{
+    change::{Message, PendingChange},
+    queue::ChangeQueue,
+};
 use crate::{VaultError, ledger::CurrentLedger};
-use masker_types::limits::{QUEUE_WAIT_SECONDS_MAX, WRITER_QUEUE_MAX};
 
 /// Writes nothing. Committing it reads the ledger again where a failed commit has left that uncertain.
 struct ReloadLedger;
@@ -44,7 +42,7 @@ impl Change for ReloadLedger {
 
 /// The requests' end of the writer's queue.
 pub(crate) struct WriterHandle {
-    queue: mpsc::Sender<Message>,
+    queue: Arc<ChangeQueue>,
     ledger: Arc<CurrentLedger>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -52,15 +50,16 @@ pub(crate) struct WriterHandle {
 impl WriterHandle {
     /// Starts the writer. Must be called within a tokio runtime.
     pub(crate) fn start(context: WriterContext) -> Self {
-        let (queue, messages) = mpsc::channel(WRITER_QUEUE_MAX);
+        let queue = Arc::new(ChangeQueue::default());
         let ledger = Arc::clone(&context.ledger);
-        WriterHandle { queue, ledger, task: Mutex::new(Some(tokio::spawn(commit::run(context, messages)))) }
+        let task = tokio::spawn(commit::run(context, Arc::clone(&queue)));
+        WriterHandle { queue, ledger, task: Mutex::new(Some(task)) }
     }
 
     /// Commits a change: it is durable when this returns.
     pub(crate) async fn commit<C: Change>(&self, change: C) -> Result<C::Outcome, VaultError> {
         let (change, outcome) = PendingChange::new(change);
-        self.send(Message::Change(change)).await?;
+        self.queue.push(Message::Change(change)).await?;
         outcome.await.unwrap_or(Err(VaultError::Stopped))
     }
 
@@ -73,7 +72,7 @@ impl WriterHandle {
     pub(crate) async fn stop(&self, last: impl Change) -> Result<(), VaultError> {
         let (reply, stopped) = oneshot::channel();
         let (last, _) = PendingChange::new(last);
-        let stopped = match self.send(Message::Stop { last, reply }).await {
+        let stopped = match self.queue.push(Message::Stop { last, reply }).await {
             Ok(()) => stopped.await.unwrap_or(Err(VaultError::Stopped)),
             Err(failed) => Err(failed),
         };
@@ -85,12 +84,11 @@ impl WriterHandle {
         }
         stopped
     }
+}
 
-    async fn send(&self, message: Message) -> Result<(), VaultError> {
-        let wait = Duration::from_secs(QUEUE_WAIT_SECONDS_MAX);
-        self.queue.send_timeout(message, wait).await.map_err(|refused| match refused {
-            mpsc::error::SendTimeoutError::Timeout(_) => VaultError::Overloaded,
-            mpsc::error::SendTimeoutError::Closed(_) => VaultError::Stopped,
-        })
+impl Drop for WriterHandle {
+    /// Lets the writer end once it has committed what waits.
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }

@@ -1,5 +1,7 @@
 //! Spellings of one value: each keeps its own token and comes back byte for byte, and searches by value find all of them.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -247,6 +249,27 @@ fn forgetting_a_value_erases_more_than_a_lookup_shows() {
     assert_eq!(forget(&mut client, &[item("NAME", "ann lee")]), [json!({"forgotten": true, "count": 2_100})]);
     assert_eq!(client.get("/api/v1/vault/stats").ok()["records"], 0);
     assert_eq!(client.get("/api/v1/vault/stats").ok()["index_rows"], 0);
+    daemon.stop();
+}
+
+#[test]
+fn the_command_line_forgets_values() {
+    let site = site();
+    let daemon = launch(&site).start();
+    let mut client = daemon.client();
+    client.tokens("PHONE", &SPELLINGS);
+    let forget = |arguments: &[&str]| {
+        let all = [&["vault", "forget"], arguments].concat();
+        let mut masker = Command::new(env!("CARGO_BIN_EXE_masker"));
+        let ended = masker.args(&all).env("MASKER_SOCKET", daemon.socket()).stdin(Stdio::null()).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, stdout, _) = forget(&["--kind", "PHONE", "4155552671", "4155550000"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), "forgotten 4\nnot held\n"));
+    let (code, stdout, stderr) = forget(&["--json", "--kind", "CARD", "4111111111111111"]);
+    assert_eq!(code, Some(2));
+    assert!(stdout.contains("lookup.impossible") && stderr.contains("lookup.impossible"), "{stdout} {stderr}");
+    assert_eq!(forget(&["--policy", "care", "MSKV1.PHONE.K_CARE.X"]).0, Some(1));
     daemon.stop();
 }
 

@@ -211,10 +211,12 @@ pub(super) const VAULT_FORGET: &str = "\
 Examples:
   masker vault forget MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ
   masker vault forget --context clinic-7 < tokens.txt
+  masker vault forget --kind PHONE < phones.txt
 
 This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a stateless \
 token, which has no record and can only be forgotten with its key. A vault token without a record is `token.not_found`, \
-and the exit code is 2. If the same value is \
+and the exit code is 2. With --kind, which also needs the scope `lookup`, the line is `forgotten` with the number of \
+tokens, or `not held` for a value without one. If the same value is \
 tokenized again, it gets a new token. A later import skips the record \
 unless --restore-erased is given. Its bytes leave the files with the next `masker vault compact`.";
 

@@ -19,7 +19,7 @@ pub use self::{
         ApiKeyCreateArgs, ApiKeyRotateArgs, ApiKeysCommand, AuditCommand, EventArgs, KeysCommand, PolicyCommand,
         SessionListArgs, SessionStatusArg, SessionsCommand, VerifyArgs,
     },
-    values::{BulkArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
+    values::{BulkArgs, ForgetArgs, OnError, RehydrateArgs, TokenArgs, TokenizeArgs, ValueArgs},
     vault::{ExportArgs, ImportArgs, PlantArgs, PurgeArgs, RotateArgs, VaultCommand},
 };
 use crate::exit::Exit;

@@ -155,7 +155,24 @@ pub struct ValueArgs {
     pub values: Vec<OsString>,
 }
 
-/// `masker rehydrate` and `masker vault forget`.
+/// `masker vault forget`.
+#[derive(Clone, Args)]
+pub struct ForgetArgs {
+    /// Take values of this kind instead of tokens, and erase every token of each, in every spelling that matches
+    #[arg(long, short, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// The policy that tokenized the values [default: the daemon's default policy]
+    #[arg(long, short, value_name = "NAME", requires = "kind")]
+    pub policy: Option<String>,
+    /// The context that the tokens were minted with
+    #[arg(long, short, value_name = "TEXT")]
+    pub context: Option<String>,
+    /// The tokens or values [default: standard input, one per line; other users can read arguments in the list of processes]
+    #[arg(value_name = "ITEM")]
+    pub items: Vec<OsString>,
+}
+
+/// `masker rehydrate`.
 #[derive(Clone, Args)]
 pub struct TokenArgs {
     /// The context that the tokens were minted with

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 use masker_types::engine::EngineKind;
 
-use super::{TokenArgs, help};
+use super::{ForgetArgs, help};
 
 /// `masker vault`.
 #[derive(Subcommand)]
@@ -28,7 +28,7 @@ pub enum VaultCommand {
     },
     /// Erase the records of tokens permanently
     #[command(after_help = help::VAULT_FORGET)]
-    Forget(TokenArgs),
+    Forget(ForgetArgs),
     /// Read and verify every record
     #[command(after_help = help::VAULT_CHECK)]
     Check,

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    args::{TokenArgs, ValueArgs},
+    args::{ForgetArgs, TokenArgs, ValueArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
     lines::{InputLines, InvalidUtf8, LineEnd, LineReader},
@@ -27,7 +27,7 @@ pub(super) enum ValueOperation<'a> {
     Tokenize(&'a ValueArgs),
     Lookup(&'a ValueArgs),
     Rehydrate(&'a TokenArgs),
-    Forget(&'a TokenArgs),
+    Forget(&'a ForgetArgs),
 }
 
 impl ValueOperation<'_> {
@@ -35,29 +35,28 @@ impl ValueOperation<'_> {
     fn arguments(&self) -> &[OsString] {
         match self {
             ValueOperation::Tokenize(args) | ValueOperation::Lookup(args) => &args.values,
-            ValueOperation::Rehydrate(args) | ValueOperation::Forget(args) => &args.tokens,
+            ValueOperation::Rehydrate(args) => &args.tokens,
+            ValueOperation::Forget(args) => &args.items,
         }
     }
 
     /// Returns whether the items are values, and not tokens.
     fn takes_values(&self) -> bool {
-        matches!(self, ValueOperation::Tokenize(_) | ValueOperation::Lookup(_))
+        match self {
+            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => true,
+            ValueOperation::Rehydrate(_) => false,
+            ValueOperation::Forget(args) => args.kind.is_some(),
+        }
     }
 
     /// Returns what the items are called in messages.
     fn items_name(&self) -> &'static str {
-        match self {
-            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => "values",
-            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => "tokens",
-        }
+        if self.takes_values() { "values" } else { "tokens" }
     }
 
     /// Returns the code of an item that is not UTF-8.
     fn invalid_code(&self) -> Code {
-        match self {
-            ValueOperation::Tokenize(_) | ValueOperation::Lookup(_) => Code::ValueInvalid,
-            ValueOperation::Rehydrate(_) | ValueOperation::Forget(_) => Code::TokenMalformed,
-        }
+        if self.takes_values() { Code::ValueInvalid } else { Code::TokenMalformed }
     }
 }
 
@@ -126,7 +125,9 @@ impl LineOutcome for LookupResult {
 impl LineOutcome for ForgetResult {
     fn line(&self) -> Result<Cow<'_, str>, &ItemError> {
         match self {
-            ForgetResult::Forgotten { forgotten, .. } => Ok(if *forgotten { "forgotten" } else { "not held" }.into()),
+            ForgetResult::Forgotten { forgotten: false, .. } => Ok("not held".into()),
+            ForgetResult::Forgotten { count: Some(count), .. } => Ok(format!("forgotten {count}").into()),
+            ForgetResult::Forgotten { .. } => Ok("forgotten".into()),
             ForgetResult::Error { error } => Err(error),
         }
     }
@@ -214,19 +215,29 @@ impl ValueRun<'_, '_> {
         let (path, reply) = match &self.operation {
             ValueOperation::Tokenize(args) => {
                 let path = "/api/v1/tokenize";
-                (path, self.ctx.post_in_session(path, &tokenize_request(args, &texts)).await?)
+                let request = value_request(&args.kind, args.policy.as_deref(), args.context.as_deref(), &texts);
+                (path, self.ctx.post_in_session(path, &request).await?)
             }
             ValueOperation::Lookup(args) => {
                 let path = "/api/v1/lookup";
-                (path, self.ctx.post(path, &tokenize_request(args, &texts)).await?)
+                let request = value_request(&args.kind, args.policy.as_deref(), args.context.as_deref(), &texts);
+                (path, self.ctx.post(path, &request).await?)
             }
             ValueOperation::Rehydrate(args) => {
                 let path = "/api/v1/rehydrate";
-                (path, self.ctx.post_in_session(path, &token_request(args, &texts)).await?)
+                (path, self.ctx.post_in_session(path, &token_request(args.context.as_deref(), &texts)).await?)
             }
             ValueOperation::Forget(args) => {
                 let path = "/api/v1/forget";
-                (path, self.ctx.post(path, &token_request(args, &texts)).await?)
+                let context = args.context.as_deref();
+                let reply = match &args.kind {
+                    Some(kind) => {
+                        let request = value_request(kind, args.policy.as_deref(), context, &texts);
+                        self.ctx.post(path, &request).await?
+                    }
+                    None => self.ctx.post(path, &token_request(context, &texts)).await?,
+                };
+                (path, reply)
             }
         };
         match self.operation {
@@ -298,18 +309,23 @@ impl ValueRun<'_, '_> {
     }
 }
 
-fn tokenize_request<'a>(args: &'a ValueArgs, texts: &[&'a str]) -> TokenizeRequest<'a> {
-    let item = |text: &&'a str| TokenizeItem { kind: args.kind.as_str().into(), value: (*text).into(), context: None };
+fn value_request<'a>(
+    kind: &'a str,
+    policy: Option<&'a str>,
+    context: Option<&'a str>,
+    texts: &[&'a str],
+) -> TokenizeRequest<'a> {
+    let item = |text: &&'a str| TokenizeItem { kind: kind.into(), value: (*text).into(), context: None };
     TokenizeRequest {
-        policy: args.policy.as_deref().map(Into::into),
-        context: args.context.as_deref().map(Into::into),
+        policy: policy.map(Into::into),
+        context: context.map(Into::into),
         items: texts.iter().map(item).collect(),
     }
 }
 
-fn token_request<'a>(args: &'a TokenArgs, texts: &[&'a str]) -> RehydrateRequest<'a> {
+fn token_request<'a>(context: Option<&'a str>, texts: &[&'a str]) -> RehydrateRequest<'a> {
     RehydrateRequest {
-        context: args.context.as_deref().map(Into::into),
+        context: context.map(Into::into),
         tokens: texts.iter().map(|text| TokenItem::Plain((*text).into())).collect(),
     }
 }

@@ -1,5 +1,6 @@
-//! Random tables, sound and damaged in one byte, through the whole pipeline except the daemon: no value of a column that is
-//! swapped is in the output, and what is accepted has the output that an independent reader expects.
+//! Random tables, sound and damaged in one byte, through the reader, the chunks with a fake daemon, and the held output, as a run
+//! puts them together: no value of a column that is swapped is in the output, and a run that ends at its first failure has the
+//! output that an independent reader expects.
 
 use std::{
     io::{self, Read},

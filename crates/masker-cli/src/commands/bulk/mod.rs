@@ -4,16 +4,16 @@
 //! written in input order. As many chunks are in flight as there are connections, so memory does not depend on the length
 //! of the file.
 //!
-//! The values to be swapped are in a chunk's requests, and apart from that as they are in the file. The text to be written
-//! has gaps in their places, which are filled with results, or left empty. Only a result that is the value itself has its
-//! bytes of the file. So no failure can copy a value to the output. Nothing is written before the rows show that the input
-//! has the columns or fields of the plan.
+//! The values to be swapped are in a chunk's requests, and their bytes in its originals. The text to be written has gaps in
+//! their places, which are filled with results, or left empty. Only a result that is the value itself is filled in from the
+//! originals. So no failure can copy a value to the output. Nothing is written before the rows show that the input has the
+//! columns or fields of the plan. The first row of a table with a header is copied: nothing can tell it from a row of values.
 //!
 //! - `plan` is the parsed command line.
 //! - `input` recognizes the file and buffers its rows, in an `encoding`. `table` (with `columns`) and `jsonl` (with
 //!   `json_fields`) are its readers, each a `row_source`, and `reader` fills chunks from one.
 //! - `token_text` recognizes tokens, damaged ones, and values that the daemon refuses.
-//! - `chunk` sends the values of its rows. `fill` makes the output of the results, in a `layout`, and ends it before a row
+//! - `chunk` sends the values of its rows over one of the `connections`. `fill` makes the output of the results, in a `layout`, and ends it before a row
 //!   that failed if the plan says so. `held` keeps it until the input has shown that it was read right.
 //! - `failures` reports what failed, and `dry_run` what would be swapped.
 

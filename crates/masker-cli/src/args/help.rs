@@ -84,7 +84,7 @@ Examples:
 The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
 tokenizing would return. Tokens of matching spellings follow. The line is empty if the value has no token. A kind with \
 stateless tokens has one for each loaded key. Standard error says which lines have tokens of other spellings only; with --json, \
-`exact` is then false. The exit code is 2 if a value fails, or has more than 1,000 tokens. Prefer standard input: other users can read arguments in the list of processes.";
+`exact` is then false. The exit code is 2 if a value fails, or has more tokens than its line: a line has at most 1,000. Prefer standard input: other users can read arguments in the list of processes.";
 
 pub(super) const API_KEYS: &str = "\
 Examples:

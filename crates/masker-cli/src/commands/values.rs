@@ -20,7 +20,10 @@ use masker_api::{
     BatchResponse, ForgetResult, ItemError, LookupResult, RehydrateRequest, RehydrateResult, TokenItem, TokenizeItem,
     TokenizeRequest, TokenizeResult,
 };
-use masker_types::{error_code::Code, limits::ITEMS_PER_REQUEST_MAX};
+use masker_types::{
+    error_code::Code,
+    limits::{ITEMS_PER_REQUEST_MAX, LOOKUP_TOKENS_MAX},
+};
 
 /// The operation on every line.
 pub(super) enum ValueOperation<'a> {
@@ -106,7 +109,9 @@ impl LineOutcome for LookupResult {
     fn incomplete(&self) -> Option<String> {
         match self {
             LookupResult::Tokens { tokens, more: Some(true), .. } => {
-                Some(format!("the value has more tokens than these {}", tokens.len()))
+                // An answer to many values has only the first token of some.
+                let advice = if tokens.len() < LOOKUP_TOKENS_MAX { "; look it up alone" } else { "" };
+                Some(format!("the value has more tokens than these {}{advice}", tokens.len()))
             }
             _ => None,
         }

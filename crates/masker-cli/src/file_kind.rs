@@ -50,10 +50,10 @@ pub(super) fn of(beginning: &[u8]) -> FileKind {
             return kind;
         }
     }
-    // ASCII characters have a byte of zero in UTF-16, always on the same side. At least half of the characters are ASCII.
+    // ASCII characters have a byte of zero in UTF-16, always on the same side. Most characters of a table are ASCII.
     let zeros = |side: usize| beginning.iter().skip(side).step_by(2).filter(|byte| **byte == 0).count();
     let (first, second, units) = (zeros(0), zeros(1), beginning.len() / 2);
-    if units >= UNITS_MIN && first.max(second) * 2 >= units && first.min(second) == 0 {
+    if units >= UNITS_MIN && first.max(second) * 4 >= units * 3 && first.min(second) == 0 {
         return FileKind::Utf16Unmarked;
     }
     FileKind::Text

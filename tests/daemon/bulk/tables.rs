@@ -309,7 +309,7 @@ fn a_dry_run_reports_and_swaps_nothing() {
     assert_eq!(found.results(1)[0]["tokens"], json!([]));
     let ended = masker(&daemon, line, "id,phone,name\n1,415-555-0001,Ann\n2,Bob\n");
     assert!(ended.refused(2).contains("row 2 (line 3)"), "{}", ended.stderr);
-    // What the daemon refuses, whatever the policy says.
+    // What the daemon refuses by every policy that tokenizes the kind.
     let token = daemon.client().token("PHONE", "415-555-0001");
     let table = format!("id,phone,name\n1,{token},\"a\nb\"\n2,{},Bob\n3,x,y\n", "4".repeat(4_097));
     let ended = masker(&daemon, &format!("{line} --on-error keep-others"), &table);

@@ -269,7 +269,7 @@ fn the_command_line_forgets_values() {
     let (code, stdout, stderr) = forget(&["--json", "--kind", "CARD", "4111111111111111"]);
     assert_eq!(code, Some(2));
     assert!(stdout.contains("lookup.impossible") && stderr.contains("lookup.impossible"), "{stdout} {stderr}");
-    assert_eq!(forget(&["--policy", "care", "MSKV1.PHONE.K_CARE.X"]).0, Some(1));
+    assert_eq!(forget(&["--policy", "care", "MSKV1.PHONE.K_CARE.X"]).0, Some(64));
     daemon.stop();
 }
 

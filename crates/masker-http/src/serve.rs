@@ -151,7 +151,7 @@ async fn connection(
         }
         Err(failed) => return warn!(error = %failed, "connection refused: its peer is unknown"),
     };
-    let _counted = CountedConnection::new(service.metrics.http.connections.clone());
+    let counted = CountedConnection::new(service.metrics.http.connections.clone());
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
     let progress = Arc::new(ConnectionProgress::default());
@@ -217,6 +217,8 @@ async fn connection(
         }
     })
     .await;
+    // Before the log says that it has ended.
+    drop(counted);
     match ended {
         Ok(()) => trace!("connection ended"),
         // Clients may send nonsense or go away: this is nothing for an operator to look into.

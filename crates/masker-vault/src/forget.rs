@@ -1,6 +1,9 @@
 //! Forgetting: the records of tokens erased.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use zeroize::Zeroizing;
 
@@ -56,8 +59,9 @@ struct ForgetChange {
 impl Change for ForgetChange {
     type Outcome = Vec<Result<(Kid, Fingerprint), ItemFailure>>;
 
+    /// An erasure removes a record, changes two index rows and writes a tombstone.
     fn row_count(&self) -> usize {
-        self.erasures.len()
+        4 * self.erasures.len()
     }
 
     fn lane(&self) -> Lane {
@@ -197,7 +201,9 @@ impl Eraser {
             pending = self.forget_found(permits, policy, items, pending, results).await?;
             // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
             if self.basis() != basis {
-                pending = (0..items.len()).filter(|position| results[*position].failure.is_none()).collect();
+                let can_go_on =
+                    |position: &usize| matches!(results[*position].failure, None | Some(ItemFailure::Damaged));
+                pending = (0..items.len()).filter(can_go_on).collect();
             }
         }
         Ok(())
@@ -237,12 +243,13 @@ impl Eraser {
                     if found.damaged {
                         results[position].fail(ItemFailure::Damaged);
                     }
-                    more.extend(found.more.then_some((position, results[position].count)));
+                    more.extend(found.more.then_some(position));
                     erasures.extend(found.records.into_iter().map(|record| (position, record)));
                 }
                 Err(failure) => results[position].fail(failure),
             }
         }
+        let mut gone = BTreeSet::new();
         for erasures in erasures.chunks(ERASURES_PER_COMMIT) {
             let request = |(_, record): &(usize, MatchedRecord)| EraseRequest {
                 mode,
@@ -257,13 +264,17 @@ impl Eraser {
                     Ok(sealed_under) => results[*position].add(sealed_under),
                     // Another item or another request has erased it meanwhile.
                     Err(ItemFailure::NotFound) => {}
-                    Err(failure) => results[*position].fail(failure),
+                    Err(failure) => {
+                        results[*position].fail(failure);
+                        continue;
+                    }
                 }
+                gone.insert(*position);
             }
         }
-        // A search that led to no erasure finds nothing else when it is repeated.
-        let led_on = more.into_iter().filter(|(position, before)| results[*position].count > *before);
-        Ok(led_on.map(|(position, _)| position).collect())
+        // Another search finds others only if some of what this one found is gone.
+        more.retain(|position| gone.contains(position));
+        Ok(more)
     }
 
     /// Implements [`Vault::forget`](crate::Vault::forget).
@@ -290,13 +301,25 @@ impl Eraser {
             });
         }
         let mut counter = OutcomeCounter::new("forget");
-        if !erasures.is_empty() {
-            let change = ForgetChange { lane: Lane::Caller(permit.caller_number()), erasures };
-            for (position, erased) in positions.into_iter().zip(self.writer.commit(change).await?) {
-                match erased {
-                    Ok(sealed_under) => results[position] = Ok(Forgotten(Some(sealed_under))),
-                    Err(failure) => results[position] = Err(failure),
-                }
+        let lane = Lane::Caller(permit.caller_number());
+        let mut positions = positions.into_iter();
+        let mut erasures = erasures.into_iter();
+        let mut is_begun = false;
+        loop {
+            let chunk: Vec<EraseRequest> = erasures.by_ref().take(ERASURES_PER_COMMIT).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let count = chunk.len();
+            let erased = match self.writer.commit(ForgetChange { lane, erasures: chunk }).await {
+                Ok(erased) => erased,
+                Err(failed) if !is_begun => return Err(failed),
+                // Some records are erased, so the request is answered and recorded.
+                Err(_) => vec![Err(ItemFailure::Interrupted); count],
+            };
+            is_begun = true;
+            for (position, erased) in positions.by_ref().zip(erased) {
+                results[position] = erased.map(|sealed_under| Forgotten(Some(sealed_under)));
             }
         }
         for result in &results {

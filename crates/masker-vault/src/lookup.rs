@@ -331,10 +331,10 @@ impl TokenFinder {
             for (normalizer, form) in &search.forms {
                 let CheckedValue { kind, context, .. } = &search.checked;
                 let form_indexes = search.query.keys.form_indexes(*normalizer, *kind, *context, form);
-                for (keys, index) in search.query.keys.iter().zip(form_indexes) {
+                let turns = search.query.keys.read_turns(moving_to);
+                for ((keys, index), turn) in search.query.keys.iter().zip(form_indexes).zip(turns) {
                     indexes.push((keys, index));
-                    let is_moved_to = search.query.keys.is_moved_to(keys, moving_to);
-                    row_keys.push((RowKey::form_index(index.as_bytes()), is_moved_to));
+                    row_keys.push((RowKey::form_index(index.as_bytes()), turn));
                 }
             }
         }

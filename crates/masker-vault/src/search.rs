@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::{ItemFailure, index_list, ledger::Ledger};
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, Index, TokenId},
-    keyring::Keyring,
+    keyring::{Keyring, Role},
     normalize::Normalizer,
     token::Token,
 };
@@ -23,18 +23,31 @@ use masker_types::{
 pub(crate) struct SearchKeys<'k> {
     kid: Kid,
     keys: Vec<&'k GenerationKeys>,
+    /// Whether each is the active one of its kid.
+    active: Vec<bool>,
+}
+
+/// When the index row of a key is read, among those of one search.
+///
+/// A rotation or an import may move an entry meanwhile: from a replaced key to the active one, or to the target of the
+/// rotation. Rows that entries move to are read after those that they come from, so each entry is found at least once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ReadTurn {
+    Replaced,
+    Active,
+    RotationTarget,
 }
 
 impl<'k> SearchKeys<'k> {
     /// Returns the generations for a kid; `None` if it has no key.
     pub(crate) fn new(ring: &'k Keyring, ledger: &Ledger, kid: Kid, mode: Mode) -> Option<Self> {
         let own = ring.get(kid)?;
-        let mut keys: Vec<_> = own.generations().map(|generation| generation.keys(mode)).collect();
-        for related in ledger.related_kids(kid) {
-            let pairs = ring.get(related).into_iter();
-            keys.extend(pairs.flat_map(|pair| pair.generations()).map(|generation| generation.keys(mode)));
-        }
-        Some(SearchKeys { kid, keys })
+        let related = ledger.related_kids(kid);
+        let pairs = std::iter::once(own).chain(related.into_iter().filter_map(|related| ring.get(related)));
+        let generations = pairs.flat_map(|pair| pair.generations());
+        let (keys, active) =
+            generations.map(|generation| (generation.keys(mode), generation.role() == Role::Active)).unzip();
+        Some(SearchKeys { kid, keys, active })
     }
 
     /// Returns the active generation of the kid.
@@ -47,10 +60,13 @@ impl<'k> SearchKeys<'k> {
         self.keys.iter().copied()
     }
 
-    /// Returns whether `keys` are those that a rotation moves records of this search to, if one runs or begins meanwhile.
-    pub(crate) fn is_moved_to(&self, keys: &GenerationKeys, moving_to: Option<(Kid, Fingerprint)>) -> bool {
-        let active = self.active();
-        (keys.kid(), keys.fingerprint()) == moving_to.unwrap_or((active.kid(), active.fingerprint()))
+    /// Returns when the row of each key is read, in the order of the search.
+    pub(crate) fn read_turns(&self, moving_to: Option<(Kid, Fingerprint)>) -> impl Iterator<Item = ReadTurn> {
+        self.keys.iter().zip(&self.active).map(move |(keys, is_active)| match is_active {
+            _ if Some((keys.kid(), keys.fingerprint())) == moving_to => ReadTurn::RotationTarget,
+            true => ReadTurn::Active,
+            false => ReadTurn::Replaced,
+        })
     }
 
     /// Returns the kid.
@@ -178,10 +194,8 @@ pub(super) async fn find_all(
 ) -> Result<Vec<Result<Vec<MatchedRecord>, ItemFailure>>, StoreError> {
     let mut row_keys = Vec::with_capacity(queries.iter().map(|query| query.indexes.len()).sum());
     for query in queries {
-        let key = |(keys, index): (&GenerationKeys, Index)| {
-            (RowKey::value_index(index.as_bytes()), query.keys.is_moved_to(keys, moving_to))
-        };
-        row_keys.extend(query.generations().map(key));
+        let keys = query.indexes.iter().map(|index| RowKey::value_index(index.as_bytes()));
+        row_keys.extend(keys.zip(query.keys.read_turns(moving_to)));
     }
     let mut rows = read_index_rows(store, row_keys).await?.into_iter();
 
@@ -216,22 +230,23 @@ pub(super) async fn find_all(
     Ok(resolved.collect())
 }
 
-/// Reads index rows, each with whether it belongs to the key that a rotation moves records to.
-///
-/// The rotation may move an entry meanwhile. Reading the rows that it moves to last finds the entry at least once; the other
-/// order could miss both.
+/// Reads index rows, each in its turn. Returns them in the order of the keys.
 pub(crate) async fn read_index_rows(
     store: &dyn Store,
-    keys: Vec<(RowKey, bool)>,
+    keys: Vec<(RowKey, ReadTurn)>,
 ) -> Result<Vec<Option<Row>>, StoreError> {
-    let (last, first): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|(_, is_moved_to)| *is_moved_to);
-    let read = async |keys: Vec<(RowKey, bool)>| match keys.is_empty() {
-        true => Ok(Vec::new()),
-        false => store.get_many(keys.into_iter().map(|(key, _)| key).collect()).await,
-    };
-    let mut first = read(first).await?.into_iter();
-    let mut last = read(last).await?.into_iter();
-    Ok(keys.iter().map(|(_, is_moved_to)| if *is_moved_to { last.next() } else { first.next() }.flatten()).collect())
+    let mut rows = vec![None; keys.len()];
+    for turn in [ReadTurn::Replaced, ReadTurn::Active, ReadTurn::RotationTarget] {
+        let (positions, keys): (Vec<usize>, Vec<RowKey>) =
+            keys.iter().enumerate().filter(|(_, (_, of))| *of == turn).map(|(at, (key, _))| (at, key.clone())).unzip();
+        if keys.is_empty() {
+            continue;
+        }
+        for (position, row) in positions.into_iter().zip(store.get_many(keys).await?) {
+            rows[position] = row;
+        }
+    }
+    Ok(rows)
 }
 
 /// Returns the entries of a row that was read; a row that does not verify is damage.

@@ -152,8 +152,9 @@ impl MergeChange {
 impl Change for MergeChange {
     type Outcome = Result<MergeCounts, MergeRefusal>;
 
+    /// A record comes with two index rows.
     fn row_count(&self) -> usize {
-        self.incoming.len()
+        3 * self.incoming.len()
     }
 
     fn lane(&self) -> Lane {

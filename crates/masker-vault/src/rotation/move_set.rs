@@ -105,12 +105,15 @@ impl MoveSet {
             // A row that does not verify is damage, which the record must not be lost to.
             let listed = draft.entries::<TokenId>(keys, index).map_err(|_| ResealFailure::IndexDamaged)?;
             let live = listed.into_iter().filter(|id| draft.is_live_id(index, *id)).count();
-            let own = added.entry(index).or_default();
-            conflict = live > *own;
-            *own += usize::from(self.key_move.moves(&before));
+            conflict = live > added.get(&index).copied().unwrap_or(0);
         }
         match draft.move_record(keys, one.id, &before, &one.after, one.normalizer.name()) {
-            Ok(Ok(())) => Ok(Some(conflict)),
+            Ok(Ok(())) => {
+                if let Some(index) = RecordIndexes::of(&one.after).value.filter(|_| self.key_move.moves(&before)) {
+                    *added.entry(index).or_default() += 1;
+                }
+                Ok(Some(conflict))
+            }
             Ok(Err(_)) => Err(ResealFailure::IndexFull),
             Err(_) => Err(ResealFailure::IndexDamaged),
         }

@@ -51,7 +51,7 @@ struct ClosingQueue(Arc<ChangeQueue>);
 impl Drop for ClosingQueue {
     fn drop(&mut self) {
         self.0.close();
-        // Whoever waits for an answer learns that none comes.
+        // Operations that wait for an answer learn that none comes.
         while self.0.try_next().is_some() {}
     }
 }

@@ -151,7 +151,7 @@ impl<'k> CommitDraft<'k> {
             let record = self.row(&RowKey::record(id.as_bytes())).and_then(|row| Record::decode(row).ok());
             record.is_some_and(|record| record.form_index == Some(*index.as_bytes()))
         };
-        drafted.chain(stored).any(has_index) || self.snapshot.is_single_entry(index, match_part)
+        stored.chain(drafted).any(has_index) || self.snapshot.is_single_entry(index, match_part)
     }
 
     /// Writes a new record in the place of its tombstone, and names it in its index rows. `keys` seals it.

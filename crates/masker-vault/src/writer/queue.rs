@@ -3,7 +3,8 @@
 //! Control changes come first. The others share the writer by rows: each caller has a lane, and of the first changes of all
 //! lanes the one is next that would end first if the writer served all lanes at once, at the same speed (fair queueing:
 //! Demers, Keshav and Shenker, "Analysis and Simulation of a Fair Queueing Algorithm", 1989; as virtual time counts the start
-//! of the change that was taken last). So one small change is in the next group, whatever others have waiting.
+//! of the change that was taken last). So a small change of a caller who has nothing else waiting is among the next to be
+//! taken, however much others have waiting.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -71,7 +72,7 @@ impl ChangeQueue {
         let mut message = Some(message);
         let pushed = timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), async {
             loop {
-                // Registered before the look, so that room that comes in between is not missed.
+                // Registered before the check, so that room that comes in between is not missed.
                 let mut taken = std::pin::pin!(self.taken.notified());
                 taken.as_mut().enable();
                 if self.state().push(&mut message)? {
@@ -145,6 +146,8 @@ impl QueueState {
             return Ok(false);
         }
         self.waiting += 1;
+        // Nothing comes after it.
+        self.closed |= matches!(message, Some(Message::Stop { .. }));
         match message.take() {
             Some(Message::Change(change)) if lane != Lane::Control => {
                 let rows = u64::try_from(change.row_count()).unwrap_or(u64::MAX);
@@ -173,7 +176,7 @@ impl QueueState {
         let taken = self.lanes.get_mut(&lane)?.changes.pop_front()?;
         self.waiting -= 1;
         self.now = self.now.max(taken.begins);
-        // A lane that has nothing ahead of the others is as good as new.
+        // A lane that is not ahead of the others needs no memory of what it had.
         let now = self.now;
         self.lanes.retain(|_, state| !state.changes.is_empty() || state.ends > now);
         if self.waiting == 0 {
@@ -226,7 +229,7 @@ mod tests {
     const FEW: Lane = Lane::Caller(u64::MAX);
 
     #[tokio::test]
-    async fn a_single_mint_is_next_whatever_else_waits() {
+    async fn a_single_mint_is_next_however_much_waits() {
         let queue = ChangeQueue::default();
         for caller in 0..30 {
             for _ in 0..8 {
@@ -278,8 +281,7 @@ mod tests {
             push(&queue, Lane::Caller(1), 3).await;
         }
         let mut waiting = std::pin::pin!(push(&queue, Lane::Caller(1), 3));
-        let mut no_one = Context::from_waker(Waker::noop());
-        assert!(waiting.as_mut().poll(&mut no_one).is_pending());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         push(&queue, Lane::Caller(2), 3).await;
         push(&queue, Lane::Control, 3).await;
         taken(&queue, 3);

@@ -32,8 +32,8 @@ pub(crate) struct ReadPlan<'k> {
 #[derive(Default)]
 pub(crate) struct Snapshot {
     rows: HashMap<RowKey, Row>,
-    /// For each match part that was scanned: the records with it that the group may erase or move, and of each index that
-    /// lists it at least one other, if there is one.
+    /// For each match part that was scanned: of each index that lists it at least one record that the group neither erases nor
+    /// moves, if there is one, and then those that it may erase or move.
     scanned: BTreeMap<MatchPart, Vec<TokenId>>,
 }
 
@@ -161,15 +161,15 @@ impl Snapshot {
         let pages = store.scan_prefixes(prefixes, SPELLINGS_AT_ONCE).await?;
         for (part, page) in plan.match_parts.iter().zip(pages) {
             let mut found = records::with_ids(page);
-            let mut ids: Vec<TokenId> = Vec::new();
-            if found.len() >= SPELLINGS_AT_ONCE {
-                ids.extend(plan.records.iter().filter(|id| id.match_part() == *part));
+            let is_cut = found.len() >= SPELLINGS_AT_ONCE;
+            if is_cut {
                 found = self.find_witnesses(store, plan, *part, found).await?;
             }
-            for (id, row) in found {
-                ids.push(id);
-                self.rows.insert(RowKey::record(id.as_bytes()), row);
+            let mut ids: Vec<TokenId> = found.iter().map(|(id, _)| *id).collect();
+            if is_cut {
+                ids.extend(plan.records.iter().filter(|id| id.match_part() == *part));
             }
+            self.rows.extend(found.into_iter().map(|(id, row)| (RowKey::record(id.as_bytes()), row)));
             self.scanned.insert(*part, ids);
         }
         Ok(())
@@ -178,7 +178,8 @@ impl Snapshot {
     /// Finds, for each index that lists a match part with many records, one record that the group neither erases nor moves.
     ///
     /// A rotation moves records in the order of their ids. So the first page shows those that were moved, and those after the
-    /// group's own are not moved yet: both searches end soon.
+    /// group's own are not moved yet: both searches end soon. Only for the last records under an index, every record of the
+    /// form is read, page by page.
     async fn find_witnesses(
         &self,
         store: &dyn Store,

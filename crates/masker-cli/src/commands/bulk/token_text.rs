@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2_iter;
+use memchr::{memchr, memchr2_iter};
 
 use super::plan::BulkOperation;
 use masker_core::{
@@ -12,7 +12,7 @@ use masker_core::{
 use masker_types::{
     error_code::Code,
     kind::{EntityKind, Kid, Value},
-    limits::VALUE_BYTES_MAX,
+    limits::{KID_BYTES_MAX, KIND_BYTES_MAX, VALUE_BYTES_MAX},
 };
 
 /// Returns whether a text was meant as a token: it begins with the scheme of one, or contains the four parts of one, also in
@@ -28,16 +28,30 @@ pub(super) fn was_token(text: &[u8]) -> bool {
 
 /// Returns whether a text begins with a scheme, a kind, a key id and a body, in upper or lower case.
 fn begins_with_parts(text: &[u8]) -> bool {
-    let mut parts = text.splitn(4, |byte| *byte == b'.');
-    let mut part = || {
-        let part = parts.next().and_then(|part| std::str::from_utf8(part).ok());
-        part.unwrap_or_default().to_ascii_uppercase()
-    };
-    let is_scheme = matches!(&*part(), VAULT_SCHEME | AEAD_SCHEME);
-    is_scheme
-        && EntityKind::parse(&part()).is_some()
-        && Kid::parse(&part()).is_some()
-        && parts.next().and_then(|body| body.first()).is_some_and(u8::is_ascii_alphanumeric)
+    let parts = [(VAULT_SCHEME.len(), Part::Scheme), (KIND_BYTES_MAX, Part::Kind), (KID_BYTES_MAX, Part::Kid)];
+    let mut rest = text;
+    for (bytes_max, part) in parts {
+        let Some(end) = memchr(b'.', &rest[..rest.len().min(bytes_max + 1)]) else { return false };
+        let Ok(text) = std::str::from_utf8(&rest[..end]) else { return false };
+        let text = text.to_ascii_uppercase();
+        let is_part = match part {
+            Part::Scheme => matches!(&*text, VAULT_SCHEME | AEAD_SCHEME),
+            Part::Kind => EntityKind::parse(&text).is_some(),
+            Part::Kid => Kid::parse(&text).is_some(),
+        };
+        if !is_part {
+            return false;
+        }
+        rest = &rest[end + 1..];
+    }
+    rest.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+/// A part of a token, before its body.
+enum Part {
+    Scheme,
+    Kind,
+    Kid,
 }
 
 /// Returns why the daemon would refuse a text of a column or field. If the policy passes its kind through or redacts it, a
@@ -100,6 +114,13 @@ mod tests {
         ] {
             assert!(!was_token(text.as_bytes()), "{text}");
         }
+    }
+
+    /// With work that grew with the square of the length, this would take hours.
+    #[test]
+    fn a_long_text_is_searched_once() {
+        assert!(!was_token("m".repeat(4 << 20).as_bytes()));
+        assert!(was_token(format!("{}{TOKEN}", "m".repeat(4 << 20)).as_bytes()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
     tokenize::{ValueAction, check},
     writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
-use masker_access::{Forget, Lookup, Permit};
+use masker_access::{Denied, Forget, Lookup, Permit};
 use masker_core::{
     crypto::{Fingerprint, TokenId},
     keyring::Keyring,
@@ -29,7 +29,9 @@ use masker_core::{
 };
 use masker_store::record::Record;
 use masker_types::{
+    grant::Scope,
     kind::{Context, EntityKind, Kid},
+    limits::LOOKUP_TOKENS_MAX,
     mode::Mode,
 };
 
@@ -234,7 +236,7 @@ impl Eraser {
             }
         }
         let searches: Vec<&TokenSearch<'_, '_>> = searches.iter().collect();
-        let found = self.finder.find(&keys.ring, &ledger, mode, &searches).await?;
+        let found = self.finder.find(&keys.ring, &ledger, mode, LOOKUP_TOKENS_MAX, &searches).await?;
         let (mut erasures, mut more) = (Vec::new(), Vec::new());
         for (position, found) in positions.into_iter().zip(found) {
             match found {
@@ -244,7 +246,12 @@ impl Eraser {
                         results[position].fail(ItemFailure::Damaged);
                     }
                     more.extend(found.more.then_some(position));
-                    erasures.extend(found.records.into_iter().map(|record| (position, record)));
+                    for record in found.records {
+                        match record.is_reached_by(permits.0) {
+                            true => erasures.push((position, record)),
+                            false => results[position].fail(Denied::Token { scope: Scope::Forget }.into()),
+                        }
+                    }
                 }
                 Err(failure) => results[position].fail(failure),
             }
@@ -346,10 +353,18 @@ impl Eraser {
         if parsed.iter().all(decided) {
             return Ok(vec![None; parsed.len()]);
         }
+        let keys = self.keys.load_full();
         let rows = rows_of(&self.reader, parsed).await?;
         let denied = parsed.iter().zip(rows).map(|(one, row)| match (one, row) {
-            (Ok(ParsedToken::Vault { kind, .. }), Some(row)) => {
-                self.reader.decode(&row).and_then(|record| check_reach(permit, *kind, &record)).err()
+            (Ok(ParsedToken::Vault { kind, kid, id, context }), Some(row)) => {
+                let denied = self.reader.decode(&row).and_then(|record| {
+                    // A token of another context or mode is unknown, and the writer says so.
+                    match open_record(&keys.ring, permit.mode(), (*kind, *kid, *id), *context, &record) {
+                        Err(ItemFailure::NotFound) => Ok(()),
+                        _ => check_reach(permit, *kind, (record.minted_kid, record.sealing_kid)),
+                    }
+                });
+                denied.err()
             }
             _ => None,
         });

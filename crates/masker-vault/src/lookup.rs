@@ -1,6 +1,10 @@
 //! Lookup: every token by which a value may be stored, in any spelling. Mints nothing.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::{
     ItemFailure, ValueInput, VaultError,
@@ -14,6 +18,7 @@ use super::{
     reader::Reader,
     records,
     search::{MatchedRecord, ValueQuery, read_index_rows},
+    spelling_scan::SPELLINGS_AT_ONCE,
     tokenize::{CheckedValue, ValueAction, check, keys_of, query},
 };
 use masker_access::{Lookup, Permit};
@@ -31,7 +36,7 @@ use masker_types::{
     mode::Mode,
 };
 
-/// Values that are searched together, so that the rows of one search bound the memory that a request takes.
+/// Values that are searched together. With the rows of few spellings of each, they bound the memory that a request takes.
 pub(crate) const SEARCHES_AT_ONCE: usize = 128;
 
 /// The tokens of a value.
@@ -81,6 +86,13 @@ pub(crate) struct FoundRecords {
     pub(crate) more: bool,
     /// Whether a record does not open that could be one of them.
     pub(crate) damaged: bool,
+}
+
+impl FoundRecords {
+    fn retain(&mut self, is_kept: impl Fn(&MatchedRecord) -> bool) {
+        self.exact = self.records[..self.exact].iter().filter(|record| is_kept(record)).count();
+        self.records.retain(is_kept);
+    }
 }
 
 /// What a record is to a search.
@@ -134,7 +146,7 @@ impl LookupService {
         for items in items.chunks(SEARCHES_AT_ONCE) {
             let found = loop {
                 let basis = self.basis();
-                let found = self.find(permit, policy, items).await?;
+                let found = self.find(permit, policy, items, room.clamp(1, LOOKUP_TOKENS_MAX)).await?;
                 // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
                 if self.basis() == basis {
                     break found;
@@ -163,6 +175,7 @@ impl LookupService {
         permit: &Permit<Lookup>,
         policy: &Policy,
         items: &[ValueInput<'_>],
+        limit: usize,
     ) -> Result<Vec<Result<FoundTokens, ItemFailure>>, VaultError> {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
@@ -174,14 +187,15 @@ impl LookupService {
                 _ => None,
             })
             .collect();
-        let found = self.finder.find(&keys.ring, &ledger, permit.mode(), &searches).await?;
+        let found = self.finder.find(&keys.ring, &ledger, permit.mode(), limit, &searches).await?;
 
         let ledger = self.ledger.load();
         let mut found = found.into_iter();
         let tokens = stages.into_iter().map(|stage| match stage? {
             LookupStage::Done(tokens) => Ok(tokens),
             LookupStage::Search(search) => {
-                let found = found.next().unwrap_or(Err(ItemFailure::NotFound))?;
+                let mut found = found.next().unwrap_or(Err(ItemFailure::NotFound))?;
+                found.retain(|record| record.is_reached_by(permit));
                 check_found(&ledger, &keys.ring, &search, &found).map(|()| texts(&found))
             }
         });
@@ -283,12 +297,13 @@ impl TokenFinder {
         TokenFinder { reader: Arc::clone(&handles.reader) }
     }
 
-    /// Finds the records of each value, in any spelling.
+    /// Finds the records of each value, in any spelling: about `limit` for each.
     pub(crate) async fn find(
         &self,
         ring: &Keyring,
         ledger: &Ledger,
         mode: Mode,
+        limit: usize,
         searches: &[&TokenSearch<'_, '_>],
     ) -> Result<Vec<Result<FoundRecords, ItemFailure>>, VaultError> {
         if searches.is_empty() {
@@ -298,23 +313,35 @@ impl TokenFinder {
         let exact = self.reader.find_all(&queries, ledger.moving_to()).await?;
         let listed = self.listed_match_parts(searches, ledger.moving_to()).await?;
 
-        let match_parts: Vec<MatchPart> = listed.iter().flatten().flatten().copied().collect();
-        let mut scanned = Vec::new();
-        if !match_parts.is_empty() {
-            scanned = self.reader.records_with(&match_parts, LOOKUP_TOKENS_MAX + 1).await?;
-        }
-        let mut scanned = scanned.into_iter();
+        // Few forms have many spellings. Those are read again alone, so that few of their rows are in memory.
+        let few = limit.min(SPELLINGS_AT_ONCE) + 1;
+        let distinct: BTreeSet<MatchPart> = listed.iter().flatten().flatten().copied().collect();
+        let distinct: Vec<MatchPart> = distinct.into_iter().collect();
+        let scanned = match distinct.is_empty() {
+            true => Vec::new(),
+            false => self.reader.records_with(&distinct, few).await?,
+        };
+        let scanned: BTreeMap<MatchPart, Vec<(TokenId, Row)>> = distinct.into_iter().zip(scanned).collect();
         let mut results = Vec::with_capacity(searches.len());
         for ((search, exact), listed) in searches.iter().zip(exact).zip(listed) {
-            let count = listed.as_ref().map_or(0, Vec::len);
-            let rows: Vec<Vec<(TokenId, Row)>> = scanned.by_ref().take(count).collect();
-            let is_cut = rows.iter().any(|rows| rows.len() > LOOKUP_TOKENS_MAX);
-            results.push(exact.and_then(|exact| {
-                listed?;
-                let rows = rows.into_iter().flatten();
-                let found = self.with_other_spellings(ring, mode, search, exact, rows);
-                Ok(FoundRecords { more: found.more || is_cut, ..found })
-            }));
+            results.push(match (exact, listed) {
+                (Ok(exact), Ok(listed)) => {
+                    let mut found = FoundRecords { exact: exact.len(), records: exact, more: false, damaged: false };
+                    for part in listed {
+                        let Some(rows) = scanned.get(&part) else { continue };
+                        if rows.len() < few || limit < few {
+                            self.add_other_spellings(ring, mode, search, limit, rows, &mut found);
+                            found.more |= rows.len() > limit;
+                        } else {
+                            let rows = self.reader.records_with(&[part], limit + 1).await?.pop().unwrap_or_default();
+                            self.add_other_spellings(ring, mode, search, limit, &rows, &mut found);
+                            found.more |= rows.len() > limit;
+                        }
+                    }
+                    Ok(found)
+                }
+                (Err(failure), _) | (_, Err(failure)) => Err(failure),
+            });
         }
         Ok(results)
     }
@@ -366,29 +393,29 @@ impl TokenFinder {
         Ok(all)
     }
 
-    /// Adds the records of other spellings among these rows to those of the value itself.
-    fn with_other_spellings(
+    /// Adds the records of other spellings among these rows to those that were found.
+    fn add_other_spellings(
         &self,
         ring: &Keyring,
         mode: Mode,
         search: &TokenSearch<'_, '_>,
-        exact: Vec<MatchedRecord>,
-        rows: impl Iterator<Item = (TokenId, Row)>,
-    ) -> FoundRecords {
-        let mut found = FoundRecords { exact: exact.len(), records: exact, more: false, damaged: false };
+        limit: usize,
+        rows: &[(TokenId, Row)],
+        found: &mut FoundRecords,
+    ) {
         for (id, row) in rows {
-            if found.records[..found.exact].iter().any(|exact| exact.id == id) {
+            if found.records[..found.exact].iter().any(|exact| exact.id == *id) {
                 continue;
             }
-            let compared = self.reader.decode(&row).and_then(|record| {
-                let compared = search.compare(ring, mode, id, &record).inspect_err(|_| self.reader.count_damage())?;
-                Ok((compared, MatchedRecord::of(id, &record)))
+            let compared = self.reader.decode(row).and_then(|record| {
+                let compared = search.compare(ring, mode, *id, &record).inspect_err(|_| self.reader.count_damage())?;
+                Ok((compared, MatchedRecord::of(*id, &record)))
             });
             match compared {
                 Ok((Comparison::Other, _)) => {}
-                Ok(_) if found.records.len() >= LOOKUP_TOKENS_MAX => {
+                Ok(_) if found.records.len() >= limit => {
                     found.more = true;
-                    break;
+                    return;
                 }
                 // Minted after the value's index was read.
                 Ok((Comparison::Exact, record)) => {
@@ -399,6 +426,5 @@ impl TokenFinder {
                 Err(_) => found.damaged = true,
             }
         }
-        found
     }
 }

@@ -170,7 +170,7 @@ impl MintRequest {
         };
         // The rows are not full: entries without a record are dropped.
         draft.add_record(keys.active(), id, &record, self.normalizer.name())?.map_err(|_| ItemFailure::Damaged)?;
-        Ok(Minted { found: MatchedRecord { kind: self.kind, minted_kid: self.kid, id }, created: true })
+        Ok(Minted { found: MatchedRecord::of(id, &record), created: true })
     }
 
     /// Returns the match part of the first record with this form, if there is one.

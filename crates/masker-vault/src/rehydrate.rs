@@ -123,10 +123,10 @@ impl<'a> ParsedToken<'a> {
 pub(super) fn check_reach<O: ScopedOperation>(
     permit: &Permit<O>,
     kind: EntityKind,
-    record: &Record,
+    (minted_kid, sealing_kid): (Kid, Kid),
 ) -> Result<(), ItemFailure> {
-    let minted = permit.check_token(kind, record.minted_kid);
-    minted.or_else(|_| permit.check_token(kind, record.sealing_kid)).map_err(ItemFailure::from)
+    let minted = permit.check_token(kind, minted_kid);
+    minted.or_else(|_| permit.check_token(kind, sealing_kid)).map_err(ItemFailure::from)
 }
 
 /// Opens a token that contains its value. Returns the generation that opened it as well.
@@ -256,8 +256,9 @@ impl Rehydrator {
             }
             ParsedToken::Vault { kind, kid, id, context } => {
                 let record = self.reader.decode(row.ok_or(ItemFailure::NotFound)?)?;
-                check_reach(permit, *kind, &record)?;
+                // Only of a token that is the caller's to know is it said why it may not be used.
                 let (opened, generation) = open_record(&keys.ring, mode, (*kind, *kid, *id), *context, &record)?;
+                check_reach(permit, *kind, (record.minted_kid, record.sealing_kid))?;
                 (OpenedValue::Record(opened), *kind, generation)
             }
         };

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::{ItemFailure, index_list, ledger::Ledger};
+use super::{ItemFailure, index_list, ledger::Ledger, rehydrate::check_reach};
+use masker_access::{Permit, ScopedOperation};
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, Index, TokenId},
     keyring::{Keyring, Role},
@@ -103,6 +104,7 @@ pub(crate) struct ValueQuery<'k> {
 pub(crate) struct MatchedRecord {
     pub(crate) kind: EntityKind,
     pub(crate) minted_kid: Kid,
+    pub(crate) sealing_kid: Kid,
     pub(crate) id: TokenId,
 }
 
@@ -112,8 +114,13 @@ impl MatchedRecord {
         Token::Vault { kind: self.kind, kid: self.minted_kid, id: self.id }.to_text()
     }
 
+    /// Returns whether a caller's policies permit the token; see [`check_reach`].
+    pub(crate) fn is_reached_by<O: ScopedOperation>(&self, permit: &Permit<O>) -> bool {
+        check_reach(permit, self.kind, (self.minted_kid, self.sealing_kid)).is_ok()
+    }
+
     pub(crate) fn of(id: TokenId, record: &Record) -> Self {
-        MatchedRecord { kind: record.kind, minted_kid: record.minted_kid, id }
+        MatchedRecord { kind: record.kind, minted_kid: record.minted_kid, sealing_kid: record.sealing_kid, id }
     }
 }
 

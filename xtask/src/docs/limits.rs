@@ -98,7 +98,10 @@ fn daemon() -> Vec<Row> {
             ),
             size(limits::BODIES_IN_FLIGHT_BYTES_MAX as u64),
         ),
-        row("requests that wait for the vault's writer", count(limits::WRITER_QUEUE_MAX)),
+        row(
+            "requests that wait for the vault's writer, and those of one caller",
+            format!("{}, {}", count(limits::WRITER_QUEUE_MAX), count(limits::WRITER_LANE_MAX)),
+        ),
         row("time for requests in flight after SIGTERM", format!("{} s", limits::DRAIN_SECONDS_MAX)),
         row("time until the daemon has exited after SIGTERM", format!("{} s", limits::STOP_SECONDS_MAX)),
         row(

@@ -216,7 +216,8 @@ Examples:
 This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a stateless \
 token, which has no record and can only be forgotten with its key. A vault token without a record is `token.not_found`, \
 and the exit code is 2. With --kind, which also needs the scope `lookup`, the line is `forgotten` with the number of \
-tokens, or `not held` for a value without one. If the same value is \
+tokens, or `not held` for a value without one. Equal values share a token: this erases a value for everybody who has it, \
+in every spelling that `masker lookup` shows. If the same value is \
 tokenized again, it gets a new token. A later import skips the record \
 unless --restore-erased is given. Its bytes leave the files with the next `masker vault compact`.";
 

@@ -21,7 +21,7 @@ use crate::{
     keys::CurrentKeys,
     parallel_map, records,
     time::{self, Clock},
-    writer::WriterHandle,
+    writer::{Change, CommitDraft, Lane, WriterHandle},
 };
 use masker_core::{
     crypto::{Fingerprint, TokenId},
@@ -74,8 +74,11 @@ impl Importer {
     pub(crate) async fn import(&self, file: File, rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.keys.load_full();
         let spool = Arc::new(Spool::open(file, &keys.ring)?);
-        let (mut outcome, order) = survey(&spool, &keys.ring).await?;
+        let (mut outcome, Survey { order, kid_moves }) = survey(&spool, &keys.ring).await?;
         drop(keys);
+        if !kid_moves.is_empty() {
+            self.writer.commit(KidMovesChange(kid_moves)).await?;
+        }
 
         // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
         // these, and a second one for records under old keys.
@@ -158,10 +161,41 @@ impl MergePass {
     }
 }
 
-/// Reads a whole export and opens every record. Returns the passes that an import needs as well.
-async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, BTreeSet<MergePass>), VaultImportError> {
+/// What an import learns from a first reading of the export.
+struct Survey {
+    /// The passes that it needs.
+    order: BTreeSet<MergePass>,
+    /// Between which kids records were moved: each names that of its token and that of its key.
+    kid_moves: BTreeSet<(Kid, Kid)>,
+}
+
+/// Remembers moves of kids, as rotations do, so that searches under either kid find what is imported.
+struct KidMovesChange(BTreeSet<(Kid, Kid)>);
+
+impl Change for KidMovesChange {
+    type Outcome = ();
+
+    fn lane(&self) -> Lane {
+        Lane::Background
+    }
+
+    /// It changes which rows a search reads.
+    fn runs_alone(&self) -> bool {
+        true
+    }
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) {
+        for (source, target) in &self.0 {
+            draft.ledger_changes.note_kid_move(*source, *target);
+        }
+    }
+}
+
+/// Reads a whole export and opens every record.
+async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Survey), VaultImportError> {
     let mut outcome = ImportOutcome::default();
     let mut order = BTreeSet::from([MergePass::default()]);
+    let mut kid_moves = BTreeSet::new();
     let mut missing: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
     let mut cursor = SpoolCursor::new(spool);
     loop {
@@ -170,10 +204,14 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, BT
         if items.is_empty() {
             break;
         }
-        order.extend(items.iter().filter_map(|item| match item {
-            SpoolEntry::Record(_, positions, row) => Some(MergePass::of(spool, *positions, &Record::decode(row).ok()?)),
-            SpoolEntry::Tombstone(..) => None,
-        }));
+        for item in &items {
+            let SpoolEntry::Record(_, positions, row) = item else { continue };
+            let Ok(record) = Record::decode(row) else { continue };
+            order.insert(MergePass::of(spool, *positions, &record));
+            if record.minted_kid != record.sealing_kid && record.value_index.is_some() {
+                kid_moves.insert((record.minted_kid, record.sealing_kid));
+            }
+        }
         for seen in parallel_map::map(&items, |item| entry_state(ring, item)) {
             match seen {
                 ImportEntryState::Tombstone => outcome.tombstones += 1,
@@ -186,7 +224,11 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, BT
             }
         }
     }
-    if missing.is_empty() { Ok((outcome, order)) } else { Err(VaultImportError::KeysMissing(missing)) }
+    if missing.is_empty() {
+        Ok((outcome, Survey { order, kid_moves }))
+    } else {
+        Err(VaultImportError::KeysMissing(missing))
+    }
 }
 
 enum ImportEntryState {

@@ -62,7 +62,7 @@ pub struct MergeCounts {
     pub present: u64,
     /// Records that the vault has with another value, or that could not be compared: the vault's stays.
     pub conflicts: u64,
-    /// Records written whose value has another token in this vault. A search finds that token first.
+    /// Records written whose value has another token under the same key. A search finds that token first.
     pub index_conflicts: u64,
     /// Records left out because an index row has no room for another token, or because a damaged record of their value could
     /// not be moved to the active key.

@@ -1,6 +1,6 @@
 //! A rotation's changes: a step is compared with what the vault holds now, and written with the rotation's progress.
 
-use super::{error::RotationError, key_move::KeyMove, move_set::MoveSet};
+use super::{error::RotationError, key_move::KeyMove, move_set::MoveSet, proof_scan::ProofFinding};
 use crate::{
     ids::RotationId,
     writer::{Change, CommitDraft, Lane, ReadPlan},
@@ -19,8 +19,8 @@ pub(super) enum RotationTransition {
     Cancel,
     /// Fails it: the key that it moves records to is no longer the active one of its kid.
     TargetReplaced,
-    /// Ends the proving pass; `true` if it found nothing left.
-    Proven(bool),
+    /// Ends the proving pass.
+    Proven(ProofFinding),
 }
 
 /// A prepared step, for the writer.
@@ -98,7 +98,7 @@ impl Change for TransitionChange {
             RotationTransition::Begin(_) => {}
             RotationTransition::Cancel => row.finish(RotationState::Cancelled, draft.now_ms),
             RotationTransition::TargetReplaced => row.fail(RotationFault::TargetReplaced, draft.now_ms),
-            RotationTransition::Proven(found_nothing) => prove(draft, &mut row, *found_nothing),
+            RotationTransition::Proven(finding) => prove(draft, &mut row, *finding),
         }
         draft.ledger_changes.set_rotation(self.id, Some(row));
         Ok(())
@@ -124,17 +124,18 @@ fn begin(draft: &mut CommitDraft<'_>, id: RotationId, row: &RotationRow) -> Resu
 }
 
 /// Ends a rotation after its proving pass. The ledger decides: it counts what was written behind the pass.
-fn prove(draft: &mut CommitDraft<'_>, row: &mut RotationRow, found_nothing: bool) {
+fn prove(draft: &mut CommitDraft<'_>, row: &mut RotationRow, finding: ProofFinding) {
     let key_move = KeyMove::of(row);
     let (records, index_rows) = key_move.remaining(draft.ledger());
-    if found_nothing && records == 0 && index_rows == 0 {
+    if finding == ProofFinding::Nothing && records == 0 && index_rows == 0 {
         let sources: Vec<_> = key_move.sources(draft.ledger()).map(|(name, _)| name).collect();
         for name in sources {
             draft.ledger_changes.proven(name, draft.now_ms);
         }
         row.finish(RotationState::Done, draft.now_ms);
-    } else if records > 0 {
-        // Records that came meanwhile, by an import say, are moved as well.
+    } else if records > 0 || finding == ProofFinding::Rows {
+        // Records that came meanwhile, by an import say, are moved as well. Another pass shows whether those that are gone
+        // again were all.
         row.begin_pass(records);
     } else {
         row.fail(RotationFault::Unproven, draft.now_ms);

@@ -34,7 +34,7 @@ impl RotationService {
                 Ok(StepProgress::Read(read))
             }
             None => {
-                let proven = RotationTransition::Proven(pass.proves(&KeyMove::of(row)));
+                let proven = RotationTransition::Proven(pass.finding(&KeyMove::of(row)));
                 // Fails only if the rotation was cancelled meanwhile, which ends it as well.
                 drop(self.transition(id, proven).await?);
                 Ok(StepProgress::Read(0))

@@ -70,6 +70,8 @@ impl Life {
         }
         assert_eq!(imported.is_ok(), has_keys, "{:?}", imported.err());
         if has_keys {
+            let was_moved = |record: &ModelRecord| record.minted_kid != record.sealed_by.kid && !record.is_honeytoken;
+            world.model.kids_are_related |= exported.records.values().any(was_moved);
             for (id, record) in &exported.records {
                 let is_erased = world.model.tombstones.contains(id);
                 if world.model.records.contains_key(id) || is_erased && !restore_erased {

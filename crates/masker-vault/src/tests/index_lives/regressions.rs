@@ -1,18 +1,20 @@
 //! Minimal cases of what random lives, and reading, have found.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     model::Item,
     world::{Loaded, World, kids, permit, policy},
 };
-use crate::{RotationRequest, StepBudget};
-use masker_core::{normalize::Normalizer, token::Token};
+use crate::{FoundTokens, ItemFailure, RotationRequest, StepBudget, TokenInput};
+use masker_access::{Caller, Permit, ScopedOperation};
+use masker_core::{normalize::Normalizer, policy::PolicySet, token::Token};
 use masker_store::{
     Row, RowBatch, RowChange, RowKey, Store,
     record::{INDEX_ENTRIES_MAX, Record, RotationState},
 };
 use masker_types::{
+    grant::Grant,
     kind::{EntityKind, Kid},
     mode::Mode,
 };
@@ -289,6 +291,83 @@ async fn a_rotation_that_begins_with_nothing_moves_what_comes_meanwhile() {
         .await;
         assert_sound(&world).await;
     }
+}
+
+/// Values get tokens under the moved kid, and lose them again, while the proving pass reads: that is no difference from the
+/// counts.
+#[tokio::test]
+async fn records_that_come_and_go_do_not_fail_a_rotation() {
+    let world = World::new().await;
+    let [source, target] = kids();
+    token(&world, &item("NOTE", "x")).await;
+    let mut minted = None;
+    let mut changes = 0;
+    rotate(&world, source, target, async || {
+        changes += 1;
+        match minted.take() {
+            Some(token) => drop(world.forget(Mode::Live, &[(token, String::new())]).await.unwrap()),
+            None if changes < 8 => minted = Some(token(&world, &item("NOTE", "y")).await),
+            None => {}
+        }
+    })
+    .await;
+    assert_sound(&world).await;
+}
+
+/// Records that were moved to another kid come into a new vault: a search under the kid of their tokens finds them there too.
+#[tokio::test]
+async fn an_import_remembers_that_records_were_moved_to_another_kid() {
+    let (from, to) = (World::new().await, World::new().await);
+    let [source, target] = kids();
+    let value = item("NAME", "Ann Lee");
+    let minted = token(&from, &value).await;
+    rotate(&from, source, target, async || {}).await;
+    to.import(&from.export().await, false).await.unwrap();
+    assert_eq!(token(&to, &value).await, minted);
+    assert_eq!(part(&token(&to, &item("NAME", "ANN LEE")).await), part(&minted));
+    assert_eq!(tokens(&to, &value).await.len(), 2);
+    assert_sound(&to).await;
+}
+
+/// A caller whose policies mint under one kid searches that of another, to which records were moved: it neither sees nor
+/// erases tokens that its policies do not mint.
+#[tokio::test]
+async fn a_search_does_not_reach_tokens_of_other_policies() {
+    let mut world = World::new().await;
+    let [source, target] = kids();
+    let value = item("NAME", "Ann Lee");
+    let of_source = world.policy.clone();
+    world.policy = policy("p", target, [Normalizer::PhoneNanp, Normalizer::Casefold, Normalizer::Exact]);
+    let token = token(&world, &value).await;
+    rotate(&world, source, target, async || {}).await;
+    let inputs = [value.input()];
+    let found = world.vault.lookup(&permit_for(source, Mode::Live), &of_source, &inputs).await.unwrap().results;
+    assert_eq!(found, [Ok(FoundTokens::default())]);
+    let permits = (&permit_for(source, Mode::Live), &permit_for(source, Mode::Live));
+    let forgotten = world.vault.forget_values(permits.0, permits.1, &of_source, &inputs).await.unwrap().results;
+    assert_eq!(forgotten[0].count, 0);
+    assert!(matches!(forgotten[0].failure, Some(ItemFailure::Denied(_))));
+    let tokens = [TokenInput { token: &token, context: "" }];
+    for mode in Mode::ALL {
+        let opened = world.vault.rehydrate(&permit_for(source, mode), &tokens).await.unwrap().results;
+        let erased = world.vault.forget(&permit_for(source, mode), &tokens).await.unwrap().results;
+        for failure in [opened[0].as_ref().err(), erased[0].as_ref().err()] {
+            // Whether a token of the other mode exists is not said.
+            match mode {
+                Mode::Live => assert!(matches!(failure, Some(ItemFailure::Denied(_)))),
+                Mode::Test => assert_eq!(failure, Some(&ItemFailure::NotFound)),
+            }
+        }
+    }
+}
+
+/// Returns a permit for tokens of one kid.
+fn permit_for<O: ScopedOperation>(kid: Kid, mode: Mode) -> Permit<O> {
+    let name = |kid: Kid| kid.as_str().to_lowercase().replace('_', "-");
+    let of_kid = |kid: Kid| (name(kid), policy(&name(kid), kid, [Normalizer::Exact; 3]));
+    let policies = Arc::new(PolicySet::build(kids().map(of_kid).into(), None).unwrap());
+    let grant = Grant { policies: Some([name(kid)].into()), ..Grant::all() };
+    Caller::for_tests_in(mode, grant).permit(&policies).unwrap()
 }
 
 /// Changes the row of a token's record.

@@ -196,6 +196,12 @@ impl<O: ScopedOperation> Permit<O> {
         if allowed { Ok(()) } else { Err(Denied::Context { scope: O::SCOPE }) }
     }
 
+    /// Returns whether the caller may use something that cannot be opened, so that neither its mode nor its context is
+    /// known: only a caller in live mode whose grant lists no contexts.
+    pub fn covers_unopened(&self) -> bool {
+        self.principal.mode == Mode::Live && self.principal.grant.contexts.is_none()
+    }
+
     /// Checks that the permit covers a policy.
     ///
     /// # Errors
@@ -282,6 +288,17 @@ mod tests {
         for (kind_text, kid) in [("PHONE", "K_B"), ("SSN", "K_A"), ("EMAIL", "K_A")] {
             assert!(limited.check_token(kind(kind_text), Kid::parse(kid).unwrap()).is_err(), "{kind_text} {kid}");
         }
+    }
+
+    #[test]
+    fn only_a_live_grant_of_all_contexts_covers_what_cannot_be_opened() {
+        let covers = |mode, contexts| {
+            let caller = Caller::for_tests_in(mode, Grant { contexts, ..Grant::all() });
+            caller.permit::<Forget>(&policies()).unwrap().covers_unopened()
+        };
+        let listed = || Some(vec![ContextPattern::parse("*").unwrap()]);
+        assert!(covers(Mode::Live, None));
+        assert!(!covers(Mode::Test, None) && !covers(Mode::Live, listed()) && !covers(Mode::Test, listed()));
     }
 
     #[test]

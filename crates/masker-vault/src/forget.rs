@@ -50,6 +50,8 @@ struct EraseRequest {
     id: TokenId,
     /// The request's context; `None` where the search has found the record in it.
     context: Option<Zeroizing<String>>,
+    /// Whether the caller may erase a record that cannot be opened.
+    covers_unopened: bool,
 }
 
 /// Erases the records of tokens. The outcome has, for each token, the generation that sealed its record.
@@ -91,14 +93,14 @@ impl EraseRequest {
         record.kind == self.kind && record.minted_kid == self.kid
     }
 
-    /// Checks that the record is of the request's context. The context is sealed, so it cannot be checked without the
-    /// key: then forgetting, which needs no key, continues.
+    /// Checks that the record is of the caller's mode and of the request's context. Both are sealed, so they cannot be
+    /// checked without the key: then forgetting continues for a caller who may erase the records of every context.
     fn check_context(&self, ring: &Keyring, record: &Record) -> Result<(), ItemFailure> {
         let Some(context) = &self.context else { return Ok(()) };
         let context = Context::new(context).ok_or(ItemFailure::ContextLength)?;
         match open_record(ring, self.mode, (self.kind, self.kid, self.id), context, record) {
-            Ok(_) | Err(ItemFailure::KeyUnavailable(_)) => Ok(()),
-            Err(failure) => Err(failure),
+            Err(ItemFailure::KeyUnavailable(_)) if self.covers_unopened => Ok(()),
+            opened => opened.map(drop),
         }
     }
 }
@@ -264,6 +266,7 @@ impl Eraser {
                 kid: record.minted_kid,
                 id: record.id,
                 context: None,
+                covers_unopened: false,
             };
             let change = ForgetChange { lane, erasures: erasures.iter().map(request).collect() };
             for ((position, _), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
@@ -302,7 +305,8 @@ impl Eraser {
                 (Ok(ParsedToken::Vault { kind, kid, id, context }), None) => {
                     positions.push(results.len());
                     let context = Some(context.as_str().to_owned().into());
-                    erasures.push(EraseRequest { mode: permit.mode(), kind, kid, id, context });
+                    let covers_unopened = permit.covers_unopened();
+                    erasures.push(EraseRequest { mode: permit.mode(), kind, kid, id, context, covers_unopened });
                     Ok(Forgotten(None))
                 }
             });

@@ -35,6 +35,7 @@ use masker_types::{
 };
 
 mod backup;
+mod forgetting;
 mod in_flight;
 mod in_flight_model;
 mod index_lives;

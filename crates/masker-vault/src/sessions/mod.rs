@@ -56,8 +56,10 @@ pub enum SessionError {
     /// The name of the caller is empty, too long, or not printable.
     #[error("the name of who opens a session is 1 to {LABEL_BYTES_MAX} bytes of UTF-8 without control characters")]
     Owner,
-    /// The limit of open sessions is reached.
-    #[error("{SESSIONS_OPEN_MAX} sessions are open, which is the limit; close those that are done")]
+    /// The owner's share of the open sessions is used up.
+    #[error(
+        "this caller has as many open sessions as are free for others, out of {SESSIONS_OPEN_MAX}; close those that are done"
+    )]
     TooMany,
     /// No session has this id, or it was removed.
     #[error(

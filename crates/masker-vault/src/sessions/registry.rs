@@ -18,15 +18,25 @@ use crate::{
 };
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
-    record::{RecordError, RowName, SessionRow, SessionTokenRow},
+    record::{RecordError, RowName, SessionOwner, SessionRow, SessionTokenRow},
 };
 use masker_types::limits::SESSIONS_OPEN_MAX;
 
 #[derive(Default)]
 struct SessionTable {
     open: HashMap<SessionId, Arc<Session>>,
-    /// How many sessions are being written for the first time.
-    opening: usize,
+    /// The owners of sessions that are being written for the first time.
+    opening: HashMap<SessionId, SessionOwner>,
+}
+
+impl SessionTable {
+    /// Returns whether there is room for another session of an owner: it has fewer than are free. So whatever one owner
+    /// opens, others find room.
+    fn has_room(&self, owner: &SessionOwner) -> bool {
+        let owners = self.open.values().map(|session| &session.opened_by).chain(self.opening.values());
+        let own = owners.filter(|other| other.is_same(owner)).count();
+        own + self.open.len() + self.opening.len() < SESSIONS_OPEN_MAX
+    }
 }
 
 /// The open sessions.
@@ -44,6 +54,7 @@ pub(crate) struct SessionRegistry {
 /// A reserved slot for a session that is being opened. If it is dropped unfilled, the session's row is removed.
 pub(super) struct SessionSlot<'s> {
     sessions: &'s SessionRegistry,
+    id: SessionId,
     session: Option<Session>,
 }
 
@@ -112,14 +123,14 @@ impl SessionRegistry {
         self.table().open.values().cloned().collect()
     }
 
-    /// Reserves a slot for one more; `None` if the limit is reached.
+    /// Reserves a slot for one more; `None` if the owner's share is used up.
     pub(super) fn reserve(&self, session: Session) -> Option<SessionSlot<'_>> {
         let mut table = self.table_mut();
-        if table.open.len() + table.opening >= SESSIONS_OPEN_MAX {
+        if !table.has_room(&session.opened_by) {
             return None;
         }
-        table.opening += 1;
-        Some(SessionSlot { sessions: self, session: Some(session) })
+        table.opening.insert(session.id, session.opened_by.clone());
+        Some(SessionSlot { sessions: self, id: session.id, session: Some(session) })
     }
 
     /// Removes an ended session, with the tokens that it tracked.
@@ -178,7 +189,7 @@ impl SessionSlot<'_> {
 
 impl Drop for SessionSlot<'_> {
     fn drop(&mut self) {
-        self.sessions.table_mut().opening -= 1;
+        self.sessions.table_mut().opening.remove(&self.id);
         if let Some(session) = &self.session {
             self.sessions.queue_removal(session.id);
         }

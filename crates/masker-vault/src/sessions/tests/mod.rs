@@ -231,13 +231,40 @@ async fn bounds_labels_owners_and_the_number_of_sessions() {
     let nobody = SessionOwner { name: String::new(), ..owner() };
     assert!(matches!(vault.open_session("", nobody).await, Err(SessionError::Owner)));
     let first = open(&vault).await;
-    for _ in 1..SESSIONS_OPEN_MAX {
+    for _ in 1..SESSIONS_OPEN_MAX / 2 {
         open(&vault).await;
     }
     assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
     vault.close_session(first).await.unwrap();
     open(&vault).await;
     assert!(matches!(vault.open_session("", owner()).await, Err(SessionError::TooMany)));
+}
+
+#[test]
+fn every_owner_leaves_room_for_others() {
+    let sessions = super::SessionRegistry::default();
+    let open = |name: &str| {
+        let row = SessionRow { opened_by: SessionOwner { name: name.to_owned(), ..owner() }, ..session().row() };
+        let slot = sessions.reserve(Session::new(SessionId::new(1, rand::random()), row));
+        slot.map(super::registry::SessionSlot::fill).is_some()
+    };
+    let mut left = SESSIONS_OPEN_MAX;
+    for name in ["one", "two", "three", "four"] {
+        let opened = (0..=left).take_while(|_| open(name)).count();
+        assert_eq!(opened, left.div_ceil(2), "{name}");
+        left -= opened;
+    }
+    assert!(!open("one") && open("another"));
+    // A session that is being opened counts as well.
+    let slots: Vec<_> = (0..left)
+        .map_while(|_| {
+            let row = SessionRow { opened_by: SessionOwner { name: "slow".to_owned(), ..owner() }, ..session().row() };
+            sessions.reserve(Session::new(SessionId::new(1, rand::random()), row))
+        })
+        .collect();
+    assert_eq!(slots.len(), (left - 1).div_ceil(2));
+    drop(slots);
+    assert!(open("slow"));
 }
 
 #[tokio::test]

@@ -44,12 +44,22 @@ pub enum HealthStatus {
 pub struct Health {
     /// `ok` or `degraded`.
     pub status: HealthStatus,
-    /// The daemon's version.
-    pub version: String,
-    /// Seconds since the daemon started.
-    pub uptime_seconds: u64,
-    /// The components.
-    pub components: Components,
+    /// The daemon's version, for callers with the scope `keys:read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Seconds since the daemon started, for the same callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<u64>,
+    /// The components, for the same callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Components>,
+}
+
+impl Components {
+    /// Returns the components with their names.
+    pub fn named(&self) -> [(&'static str, &Component); 4] {
+        [("vault", &self.vault), ("keys", &self.keys), ("audit log", &self.audit_log), ("policies", &self.policies)]
+    }
 }
 
 /// The components of the daemon.

@@ -13,7 +13,7 @@ use super::{
     problem::Problem,
     route::{Route, route},
 };
-use masker_access::{MetricsRead, Permit};
+use masker_access::{KeysRead, MetricsRead, Permit};
 use masker_api::{Component, Components, Health, HealthStatus};
 
 /// Time in which the store of a healthy daemon answers, in seconds.
@@ -47,7 +47,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Show whether the daemon can do all of its work.
+/// Show whether the daemon can do all of its work. Callers without the scope `keys:read` see the status alone.
 #[utoipa::path(
     get,
     path = "/health",
@@ -68,7 +68,7 @@ pub(super) fn routes() -> Vec<Route> {
         }))
     ),
 )]
-async fn health(service: &Service, _ctx: &mut RequestContext, _input: &Input) -> Outcome {
+async fn health(service: &Service, ctx: &mut RequestContext, _input: &Input) -> Outcome {
     let components = Components {
         vault: service.vault_health().await,
         keys: service.keys_health(),
@@ -87,11 +87,13 @@ async fn health(service: &Service, _ctx: &mut RequestContext, _input: &Input) ->
     let all = [&components.vault, &components.keys, &components.audit_log, &components.policies];
     let degraded = all.iter().any(|component| component.status == HealthStatus::Degraded);
     let status = if degraded { HealthStatus::Degraded } else { HealthStatus::Ok };
+    // The components' details name keys, and say how many records need them.
+    let has_details = ctx.permit::<KeysRead>().is_ok();
     let reply = Reply::json(&Health {
         status,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_seconds: service.started.elapsed().as_secs(),
-        components,
+        version: has_details.then(|| env!("CARGO_PKG_VERSION").to_owned()),
+        uptime_seconds: has_details.then(|| service.started.elapsed().as_secs()),
+        components: has_details.then_some(components),
     })?;
     Ok(if degraded { reply.with_status(StatusCode::SERVICE_UNAVAILABLE) } else { reply })
 }

@@ -6,7 +6,7 @@ use crate::{
     format,
     output::yes_or_no,
 };
-use masker_api::{Health, HealthStatus, WhoAmI};
+use masker_api::{Components, Health, HealthStatus, WhoAmI};
 
 /// `masker health`.
 pub(super) async fn health(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
@@ -23,16 +23,14 @@ pub(super) async fn health(ctx: &mut CommandContext<'_>) -> Result<Exit, Command
         HealthStatus::Degraded => "degraded",
         HealthStatus::Off => "off",
     };
-    let parts = health.components;
-    let parts =
-        [("vault", parts.vault), ("keys", parts.keys), ("audit log", parts.audit_log), ("policies", parts.policies)];
-    let about = format!("version {}, up {} s", health.version, health.uptime_seconds);
+    let about = match (&health.version, health.uptime_seconds) {
+        (Some(version), Some(uptime)) => format!("version {version}, up {uptime} s"),
+        _ => "the scope `keys:read` shows the details".to_owned(),
+    };
     let mut rows = vec![vec!["masker".to_owned(), name(health.status).to_owned(), about]];
-    rows.extend(
-        parts.map(|(part, state)| {
-            vec![part.to_owned(), name(state.status).to_owned(), state.detail.unwrap_or_default()]
-        }),
-    );
+    rows.extend(health.components.iter().flat_map(Components::named).map(|(part, state)| {
+        vec![part.to_owned(), name(state.status).to_owned(), state.detail.clone().unwrap_or_default()]
+    }));
     output.table(&["PART", "STATUS", ""], rows)?;
     Ok(exit)
 }

@@ -6,22 +6,24 @@ use masker_api::{Component, Health, HealthStatus, KeyList, KeyStatus};
 
 /// `daemon.health` and `daemon.version`.
 pub fn health(health: &Health, own_version: &str) -> Vec<Finding> {
-    let parts = &health.components;
-    let parts = [
-        ("vault", &parts.vault),
-        ("keys", &parts.keys),
-        ("audit log", &parts.audit_log),
-        ("policies", &parts.policies),
-    ];
-    let mut findings: Vec<Finding> = parts.into_iter().filter_map(|(name, part)| component(name, part)).collect();
+    let (Some(version), Some(uptime), Some(parts)) = (&health.version, health.uptime_seconds, &health.components)
+    else {
+        let remedy = "run doctor as root, or as a client with the scope `keys:read`, to see the reason";
+        return vec![match health.status {
+            HealthStatus::Degraded => Finding::error("daemon.health", "the daemon is degraded", remedy),
+            _ => Finding::ok("daemon.health", "the daemon is healthy"),
+        }];
+    };
+    let mut findings: Vec<Finding> =
+        parts.named().into_iter().filter_map(|(name, part)| component(name, part)).collect();
     if findings.is_empty() {
-        let found = format!("the daemon is healthy and has been running for {} s", health.uptime_seconds);
+        let found = format!("the daemon is healthy and has been running for {uptime} s");
         findings.push(Finding::ok("daemon.health", found));
     }
-    findings.push(if health.version == own_version {
+    findings.push(if version == own_version {
         Finding::ok("daemon.version", format!("the daemon has this program's version, {own_version}"))
     } else {
-        let found = format!("the daemon has version {}, and this program {own_version}", health.version);
+        let found = format!("the daemon has version {version}, and this program {own_version}");
         Finding::warning("daemon.version", found, "systemctl restart masker")
     });
     findings
@@ -124,14 +126,14 @@ mod tests {
         let part = |status| Component { status, detail: Some("why".to_owned()) };
         let report = Health {
             status: vault,
-            version: version.to_owned(),
-            uptime_seconds: 7,
-            components: Components {
+            version: Some(version.to_owned()),
+            uptime_seconds: Some(7),
+            components: Some(Components {
                 vault: part(vault),
                 keys: part(HealthStatus::Ok),
                 audit_log: part(audit_log),
                 policies: part(HealthStatus::Ok),
-            },
+            }),
         };
         health(&report, "1").iter().map(|finding| finding.status).collect()
     }
@@ -142,6 +144,11 @@ mod tests {
         assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "1"), [Severity::Ok, Severity::Ok]);
         assert_eq!(of_health(Degraded, Off, "1"), [Severity::Error, Severity::Warning, Severity::Ok]);
         assert_eq!(of_health(HealthStatus::Ok, HealthStatus::Ok, "0"), [Severity::Ok, Severity::Warning]);
+        for (status, severity) in [(HealthStatus::Ok, Severity::Ok), (Degraded, Severity::Error)] {
+            let report = Health { status, version: None, uptime_seconds: None, components: None };
+            let found: Vec<Severity> = health(&report, "1").iter().map(|finding| finding.status).collect();
+            assert_eq!(found, [severity], "the status alone");
+        }
     }
 
     #[test]

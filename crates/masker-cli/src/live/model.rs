@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::sample::{KeySummary, Observed, OwnRequests, Sample, StatusClass};
 use crate::scrape::Scrape;
-use masker_api::{Component, HealthStatus};
+use masker_api::{Component, Components, HealthStatus};
 
 /// The state of a daemon, as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,11 +113,11 @@ impl StatusModel {
         let span = before.and_then(|before| Some((before.metrics.seen()?, (now.at - before.at).as_secs_f64())));
         let own = before.map_or_else(OwnRequests::new, |before| growth(&before.own, &now.own));
         let traffic = now.metrics.map(|now| SampleDelta { before: span, now }.traffic(&own));
-        let audit_on = now.health.components.audit_log.status != HealthStatus::Off;
+        let audit_on = now.health.components.as_ref().is_none_or(|parts| parts.audit_log.status != HealthStatus::Off);
         StatusModel {
             status: now.health.status,
-            version: now.health.version.clone(),
-            uptime_seconds: now.health.uptime_seconds,
+            version: now.health.version.clone().unwrap_or_default(),
+            uptime_seconds: now.health.uptime_seconds.unwrap_or_default(),
             problems: problems(now),
             requests_per_second: span.and(traffic.seen()).map(|traffic| traffic.total.rate()),
             traffic,
@@ -150,17 +150,10 @@ fn growth(before: &OwnRequests, now: &OwnRequests) -> OwnRequests {
 }
 
 fn problems(now: &Sample) -> Vec<String> {
-    let parts = &now.health.components;
-    let parts = [
-        ("vault", &parts.vault),
-        ("keys", &parts.keys),
-        ("audit log", &parts.audit_log),
-        ("policies", &parts.policies),
-    ];
     let problem = |(name, part): (&str, &Component)| {
         (part.status != HealthStatus::Ok).then(|| format!("{name}: {}", part.detail.as_deref().unwrap_or("degraded")))
     };
-    parts.into_iter().filter_map(problem).collect()
+    now.health.components.iter().flat_map(Components::named).filter_map(problem).collect()
 }
 
 /// Returns the progress of a rotation. Its own numbers are older than the metrics, so the metrics take precedence.

@@ -15,9 +15,9 @@ pub(in crate::live) fn sample(uptime: u64, metrics: &str) -> Sample {
         time: Timestamp::from_second(1_800_000_000).unwrap(),
         health: Health {
             status: HealthStatus::Ok,
-            version: "0.1.0".to_owned(),
-            uptime_seconds: uptime,
-            components: Components { vault: fine(), keys: fine(), audit_log: fine(), policies: fine() },
+            version: Some("0.1.0".to_owned()),
+            uptime_seconds: Some(uptime),
+            components: Some(Components { vault: fine(), keys: fine(), audit_log: fine(), policies: fine() }),
         },
         metrics: Observed::Seen(Scrape::parse(metrics)),
         own: OwnRequests::new(),
@@ -178,7 +178,7 @@ fn the_audit_log_has_an_age() {
     let shown = StatusModel::new(None, &sample(1, metrics)).audit;
     assert_eq!((shown.on, shown.sequence, shown.age_seconds), (true, Observed::Seen(81_274), Some(9)));
     let mut off = sample(1, "masker_audit_last_event_timestamp_seconds 0\n");
-    off.health.components.audit_log.status = HealthStatus::Off;
+    off.health.components.as_mut().unwrap().audit_log.status = HealthStatus::Off;
     let shown = StatusModel::new(None, &off).audit;
     assert_eq!((shown.on, shown.age_seconds), (false, None));
 }

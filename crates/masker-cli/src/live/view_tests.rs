@@ -113,8 +113,9 @@ fn keeps_the_last_state_while_the_daemon_does_not_respond() {
 fn shows_problems_and_refused_parts() {
     let mut current = sample(7, "");
     current.health.status = HealthStatus::Degraded;
-    current.health.components.vault.status = HealthStatus::Degraded;
-    current.health.components.vault.detail = Some("the disk\x1b is full".to_owned());
+    let vault = &mut current.health.components.as_mut().unwrap().vault;
+    vault.status = HealthStatus::Degraded;
+    vault.detail = Some("the disk\x1b is full".to_owned());
     current.metrics = Observed::withheld("needs metrics:read");
     current.keys = Observed::withheld("needs keys:read");
     current.rotation = Observed::withheld("needs vault:read");

@@ -38,7 +38,7 @@ pub(super) async fn plant(args: &PlantArgs, ctx: &mut CommandContext<'_>) -> Res
     }
     output.flush()?;
     let health: Health = ctx.get("/health").await?.json()?;
-    if health.components.audit_log.status == HealthStatus::Off {
+    if health.components.is_some_and(|parts| parts.audit_log.status == HealthStatus::Off) {
         ctx.output.error(
             "warning: there is no audit log, so only the metric `masker_honeytoken_rehydrated_total` will show that the \
              honeytoken was used",

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::harness::{Client, Launch, Site, TestKey, error_code, events_of};
+use super::{
+    api_keys::create,
+    harness::{Client, Launch, Site, TestKey, error_code, events_of},
+};
 
 const HONEYTOKENS: &str = "/api/v1/vault/honeytokens";
 
@@ -80,6 +83,70 @@ fn honeytokens_survive_a_kill_until_removed() {
     client.value(&token);
     assert_eq!(client.metric("masker_honeytoken_rehydrated_total"), Some(1.0));
     daemon.stop();
+}
+
+#[test]
+fn a_honeytoken_in_a_refused_request_raises_the_alarm() {
+    let site = Site::new();
+    let daemon = launch(&site).start();
+    let mut root = daemon.client();
+    let (token, mark) = plant(&mut root, &json!({"kind": "PHONE"}));
+    let (card, _) = plant(&mut root, &json!({"kind": "CARD"}));
+    let body = json!({"tokens": [token, token]}).to_string();
+    let scopes = ["rehydrate", "rewrap", "forget"];
+    let mut raised = 0.0;
+    let mut alarms = |root: &mut Client, more: f64, what: &str| {
+        raised += more;
+        assert_eq!(root.metric("masker_honeytoken_rehydrated_total"), Some(raised), "{what}");
+    };
+    let key =
+        |root: &mut Client, scopes: &[&str], limits: Value| create(root, "thief", scopes, json!({"limits": limits}));
+
+    // No scope, no requests left, no values in one request, no budget, no session, an invalid credential, no JSON.
+    let unscoped = key(&mut root, &["tokenize"], json!("none"));
+    for path in ["/api/v1/rehydrate", "/api/v1/rewrap", "/api/v1/forget"] {
+        unscoped.client(&daemon).exchange("POST", path, body.as_bytes()).problem(403, "perm.denied");
+        alarms(&mut root, 2.0, path);
+    }
+    for (limits, code) in [
+        (json!({"requests_per_hour": 1}), "rate.limited"),
+        (json!({"values_per_hour": 1}), "rate.limited"),
+        (json!({"operations_per_day": 1}), "quota.exceeded"),
+        (json!({"rehydrations_per_day": 1}), "quota.exceeded"),
+    ] {
+        let limited = key(&mut root, &scopes, limits.clone());
+        let mut client = limited.client(&daemon);
+        if limits.get("requests_per_hour").is_some() {
+            client.post("/api/v1/rehydrate", &json!({"tokens": []})).results(0);
+        }
+        client.exchange("POST", "/api/v1/rehydrate", body.as_bytes()).problem(429, code);
+        alarms(&mut root, 2.0, &limits.to_string());
+    }
+    let free = key(&mut root, &scopes, json!("none"));
+    let mut client = free.client(&daemon).within("0198b2c4d5e6f708192a3b4c5d6e7f80");
+    client.exchange("POST", "/api/v1/rehydrate", body.as_bytes()).problem(404, "session.not_found");
+    alarms(&mut root, 2.0, "session");
+    root.exchange("DELETE", &free.path(), b"").ok();
+    free.client(&daemon).exchange("POST", "/api/v1/rehydrate", body.as_bytes()).problem(401, "auth.revoked");
+    alarms(&mut root, 2.0, "credential");
+    root.exchange("POST", "/api/v1/rehydrate", format!("{token}\n{card}").as_bytes()).problem(400, "request.invalid");
+    alarms(&mut root, 2.0, "no JSON");
+    let escaped = body.replace("MSKV1", "\\u004dSKV1").replace("PHONE", "PH\\u004FNE");
+    unscoped.client(&daemon).exchange("POST", "/api/v1/rehydrate", escaped.as_bytes()).problem(403, "perm.denied");
+    alarms(&mut root, 2.0, "escaped");
+    // Routes that take no tokens are not searched.
+    unscoped.client(&daemon).exchange("POST", "/api/v1/lookup", body.as_bytes()).problem(403, "perm.denied");
+    alarms(&mut root, 0.0, "lookup");
+
+    // Forgetting erases the record, and shows the honeytoken all the same.
+    assert_eq!(root.ask_tokens("/api/v1/forget", &[token.as_str()])[0], json!({"forgotten": true}));
+    assert_eq!(error_code(&root.ask_tokens("/api/v1/forget", &[token.as_str()])[0]), "token.not_found");
+    alarms(&mut root, 2.0, "forget");
+    daemon.stop();
+    let events = site.audit_events();
+    let warned = events_of(&events, "honeytoken.rehydrated");
+    assert_eq!(warned.iter().filter(|event| event["detail"]["honeytoken_id"] == mark["id"]).count(), 13, "{warned:?}");
+    assert!(warned.iter().any(|event| event["caller"]["name"] == "thief"), "{warned:?}");
 }
 
 #[test]

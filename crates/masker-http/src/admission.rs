@@ -70,7 +70,8 @@ impl Service {
         let is_literal = head.uri.query().is_none() && matched.is_some_and(|matched| matched.parameter.is_empty());
         let url = head.uri.path_and_query().map_or("", |url| url.as_str());
         let authority = head.uri.authority().map_or("", |authority| authority.as_str());
-        if (!is_literal && looks_like_key(url.as_bytes())) || looks_like_key(authority.as_bytes()) {
+        let is_in_path = || !is_literal && looks_like_key(url.as_bytes());
+        if ctx.key_in_fragment || is_in_path() || looks_like_key(authority.as_bytes()) {
             ctx.incident = Some(Incident::KeyInUrl);
             let detail = "an API key does not belong in a URL, where logs keep it: revoke this one, and show the next in \
                           the header `Authorization: Bearer`";
@@ -188,8 +189,8 @@ impl Service {
             let context = item.context.as_deref().unwrap_or(context);
             [item.kind.as_bytes(), context.as_bytes(), item.value.as_bytes()]
         });
-        let warning = ctx.caller.principal().budget.charge_values(ctx.timestamps, values);
-        ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
+        let warnings = ctx.caller.principal().budget.charge_values(ctx.timestamps, values);
+        ctx.add_budget_warnings(warnings.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
         Ok(())
     }
 
@@ -198,8 +199,8 @@ impl Service {
     /// # Errors
     /// `quota.exceeded`; then nothing was taken.
     pub(super) fn charge_tokens(&self, ctx: &mut RequestContext, tokens: usize) -> Result<(), Problem> {
-        let warning = ctx.caller.principal().budget.charge_tokens(ctx.timestamps, tokens as u64);
-        ctx.add_budget_warning(warning.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
+        let warnings = ctx.caller.principal().budget.charge_tokens(ctx.timestamps, tokens as u64);
+        ctx.add_budget_warnings(warnings.map_err(|exceeded| limit_problem(&exceeded))?, &self.metrics);
         Ok(())
     }
 
@@ -210,11 +211,12 @@ impl Service {
     }
 }
 
-fn auth_problem(error: AuthError) -> Problem {
+pub(super) fn auth_problem(error: AuthError) -> Problem {
     let code = match error {
         AuthError::Missing => Code::AuthMissing,
         AuthError::Revoked => Code::AuthRevoked,
         AuthError::Expired => Code::AuthExpired,
+        AuthError::Replaced => Code::PermDenied,
         _ => Code::AuthInvalid,
     };
     Problem::new(code, error.to_string())

@@ -57,6 +57,22 @@ impl BodyBudget {
         Ok(())
     }
 
+    /// Passes the rest of a refused request's body on, piece by piece, at most [`BODY_BYTES_MAX`] of it. Keeps nothing.
+    pub(super) async fn watch(&self, input: &mut Input, mut note: impl FnMut(&[u8])) -> Result<(), Problem> {
+        let is_held_back = input.is_held_back;
+        let Some(body) = input.unread_body().filter(|_| !is_held_back) else { return Ok(()) };
+        let mut body = Limited::new(body, BODY_BYTES_MAX);
+        let watching = async {
+            while let Some(frame) = body.frame().await {
+                if let Some(piece) = frame?.data_ref() {
+                    note(piece);
+                }
+            }
+            Ok(())
+        };
+        self.within_time(watching).await
+    }
+
     async fn within_time<T>(&self, read: impl Future<Output = Result<T, BodyError>>) -> Result<T, Problem> {
         match timeout(self.timeout, read).await {
             Ok(Ok(read)) => Ok(read),

@@ -35,6 +35,8 @@ pub(super) struct RequestContext {
     /// The policies that were in force when the request began.
     pub(super) policies: Arc<PolicySet>,
     pub(super) details: AuditDetails,
+    /// Whether its URL may have an API key in its fragment.
+    pub(super) key_in_fragment: bool,
     /// Why its caller is not known.
     pub(super) incident: Option<Incident>,
     /// How long its refusal is held back.
@@ -112,6 +114,7 @@ impl RequestContext {
             caller,
             policies,
             details: AuditDetails::default(),
+            key_in_fragment: false,
             incident: None,
             refusal_delay: Duration::ZERO,
             admitted: false,
@@ -137,9 +140,9 @@ impl RequestContext {
         self.incident.is_none()
     }
 
-    /// Notes that a budget is nearly used up.
-    pub(super) fn add_budget_warning(&mut self, warning: Option<BudgetWarning>, metrics: &Metrics) {
-        if let Some(warning) = warning {
+    /// Notes that budgets are nearly used up.
+    pub(super) fn add_budget_warnings(&mut self, warnings: Vec<BudgetWarning>, metrics: &Metrics) {
+        for warning in warnings {
             metrics.access.budget_warnings.with_label_values(&[warning.which.as_str()]).inc();
             self.budget_warnings.push(warning);
         }

@@ -20,6 +20,8 @@ pub(super) struct Input {
     _share: Option<OwnedSemaphorePermit>,
     /// The request's body, as far as it was not read.
     unread: Option<Incoming>,
+    /// Whether the client holds the body back until it is asked for.
+    pub(super) is_held_back: bool,
 }
 
 impl Input {
@@ -70,6 +72,12 @@ impl Input {
     /// `request.invalid`.
     pub(super) fn json_or_default<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, Problem> {
         if self.body.is_empty() { Ok(T::default()) } else { parse(&self.body) }
+    }
+
+    /// Returns the whole body, if it was read.
+    pub(super) fn whole_body(&mut self) -> &[u8] {
+        self.assemble();
+        &self.body
     }
 
     /// Returns an input as if it had been read from a request.

@@ -30,11 +30,13 @@ mod problem;
 mod query;
 mod refusal;
 mod request_id;
+mod request_lines;
 mod rotations;
 mod route;
 mod route_metrics;
 mod serve;
 mod sessions;
+mod shown_tokens;
 mod shutdown;
 mod socket;
 #[cfg(test)]

@@ -98,7 +98,10 @@ pub(super) async fn catch_panics<T>(handling: impl Future<Output = Result<T, Pro
 
 impl Service {
     /// Records the end of a request in the audit log, and makes its answer.
-    pub(super) async fn finish(&self, mut ctx: RequestContext, input: Input, outcome: Outcome) -> Answered {
+    pub(super) async fn finish(&self, mut ctx: RequestContext, mut input: Input, outcome: Outcome) -> Answered {
+        if outcome.is_err() {
+            self.watch_refused(&mut ctx, &mut input).await;
+        }
         let settled = if ctx.is_identified() { self.settle(&mut ctx) } else { Ok(()) };
         let success = ctx.route.map_or(StatusCode::OK, |route| route.success);
         let mut outcome = outcome.map(|reply| reply.response(success));

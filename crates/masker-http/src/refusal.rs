@@ -25,6 +25,7 @@ use super::{
     Service,
     body::{DRAIN_BYTES_MAX, DRAIN_MS_MAX},
     problem::Problem,
+    request_lines::RequestLines,
     route_metrics::UNMATCHED,
     shutdown::ConnectionProgress,
 };
@@ -39,6 +40,7 @@ pub(super) struct RefusalStream {
     service: Arc<Service>,
     progress: Arc<ConnectionProgress>,
     is_shut: bool,
+    lines: RequestLines,
     refusal: Option<PendingRefusal>,
     /// What the client sent behind a head that was refused.
     rest: Option<RefusedRest>,
@@ -83,7 +85,8 @@ impl RefusalStream {
         service: Arc<Service>,
         progress: Arc<ConnectionProgress>,
     ) -> Self {
-        RefusalStream { stream: Box::pin(stream), service, progress, is_shut: false, refusal: None, rest: None }
+        let (stream, lines) = (Box::pin(stream), RequestLines::default());
+        RefusalStream { stream, service, progress, is_shut: false, lines, refusal: None, rest: None }
     }
 
     /// Sends the rest of a refusal, then reports hyper's own answer as sent.
@@ -159,6 +162,9 @@ impl AsyncRead for RefusalStream {
         ready!(self.stream.as_mut().poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
             self.progress.note_bytes_read();
+            if self.lines.read(&buffer.filled()[before..]) {
+                self.progress.note_key_in_fragment();
+            }
         }
         Poll::Ready(Ok(()))
     }

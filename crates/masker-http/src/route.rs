@@ -207,6 +207,12 @@ impl Route {
         self.access
     }
 
+    /// Returns whether its requests contain tokens.
+    pub(super) fn takes_tokens(&self) -> bool {
+        use AuditOperation::{Forget, Rehydrate, Rewrap};
+        matches!(self.audit, AuditRule::Operation(Rehydrate | Rewrap | Forget))
+    }
+
     /// Returns whether a request whose body was announced with this size runs on the thread that read it: it has a few
     /// values at most, so it takes no longer than a wake-up on another core.
     pub(super) fn runs_in_place(&self, announced_bytes: Option<u64>) -> bool {

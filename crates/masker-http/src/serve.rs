@@ -160,9 +160,10 @@ async fn connection(
         let (main, progress, stopping) = (&main, &progress, &stopping);
         async move {
             let number = progress.begin();
-            let mut answered = service.respond(&info, main, request).await?;
+            let key_in_fragment = progress.has_key_in_fragment();
+            let mut answered = service.respond(&info, main, request, key_in_fragment).await?;
             // The channel has news once, when the daemon stops.
-            if stopping.has_changed().unwrap_or(true) {
+            if key_in_fragment || stopping.has_changed().unwrap_or(true) {
                 close_after(&mut answered.response);
             }
             match answered.unread {
@@ -252,6 +253,7 @@ impl Service {
         connection: &Arc<ConnectionInfo>,
         main: &Handle,
         request: Request<Incoming>,
+        key_in_fragment: bool,
     ) -> Result<Answered, JoinError> {
         let started = Instant::now();
         let (head, body) = request.into_parts();
@@ -262,9 +264,13 @@ impl Service {
             self.policies.load_full(),
             (started, self.timestamps(started)),
         );
+        ctx.key_in_fragment = key_in_fragment;
         let matched = self.router.find(&head.method, head.uri.path());
         ctx.route = matched.as_ref().ok().map(|matched| matched.route);
         let mut input = Input::new(body);
+        // Whether such a client goes on with its body is its own choice (RFC 9110 section 10.1.1).
+        input.is_held_back = head.headers.contains_key(EXPECT);
+        let may_go_on = input.is_held_back;
         let announced_bytes = input.announced_bytes();
         let mut admission = Admission { service: self, main, ctx: &mut ctx, is_over: false };
         let admitted = catch_panics(self.admit(admission.ctx, matched, &head, &mut input)).await;
@@ -286,8 +292,7 @@ impl Service {
                 answered
             }
         };
-        // Whether such a client goes on with its body is its own choice (RFC 9110 section 10.1.1).
-        if answered.unread.is_some() && head.headers.contains_key(EXPECT) {
+        if answered.unread.is_some() && may_go_on {
             close_after(&mut answered.response);
         }
         Ok(answered)

@@ -36,6 +36,8 @@ pub(super) struct ConnectionProgress {
     unread_bytes: AtomicBool,
     /// The connection reads no further request.
     ended: AtomicBool,
+    /// A request's URL had an API key in its fragment.
+    key_in_fragment: AtomicBool,
     /// Wakes the connection's task, which would not notice the end of a drain.
     drained: AtomicWaker,
 }
@@ -44,6 +46,17 @@ impl ConnectionProgress {
     /// Notes that bytes were read.
     pub(super) fn note_bytes_read(&self) {
         self.unread_bytes.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a request's URL has an API key in its fragment. From then on every request of the connection is refused,
+    /// because it is not known which of them it is.
+    pub(super) fn note_key_in_fragment(&self) {
+        self.key_in_fragment.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a request's URL had an API key in its fragment.
+    pub(super) fn has_key_in_fragment(&self) -> bool {
+        self.key_in_fragment.load(Ordering::Relaxed)
     }
 
     /// Notes that a handler begins. Returns the number of its request.

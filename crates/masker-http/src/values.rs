@@ -255,6 +255,7 @@ async fn forget_tokens(
     tokens: &[TokenInput<'_>],
 ) -> Outcome {
     let outcomes = ctx.record_outcomes(service.vault.forget(permit, tokens).await?);
+    service.record_honeytokens(ctx, tokens.iter().filter_map(|input| service.vault.honeytoken(input.token)));
     let mut receipt = ErasureReceipt::default();
     for (kid, fingerprint) in outcomes.iter().flatten().filter_map(|forgotten| forgotten.0) {
         receipt.add(kid, fingerprint, 1);

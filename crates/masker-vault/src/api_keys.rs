@@ -45,9 +45,10 @@ impl ApiKeyRows {
         Ok(rows.iter().map(|(_, row)| key(row)).collect::<Result<_, StoreError>>()?)
     }
 
-    /// Implements [`Vault::keep_api_key`](crate::Vault::keep_api_key).
-    pub(crate) async fn keep_api_key(&self, key: &ApiKey) -> Result<(), KeepKeyError> {
-        Ok(self.writer.commit(KeepRows(vec![change(key)?])).await?)
+    /// Implements [`Vault::keep_api_keys`](crate::Vault::keep_api_keys).
+    pub(crate) async fn keep_api_keys(&self, keys: &[ApiKey]) -> Result<(), KeepKeyError> {
+        let changes = keys.iter().map(change).collect::<Result<_, _>>()?;
+        Ok(self.writer.commit(KeepRows(changes)).await?)
     }
 
     /// Implements [`Vault::note_api_key_use`](crate::Vault::note_api_key_use).

@@ -309,6 +309,11 @@ impl Vault {
         self.honeytokens.honeytoken(token)
     }
 
+    /// Returns whether there are honeytokens.
+    pub fn has_honeytokens(&self) -> bool {
+        self.honeytokens.has_honeytokens()
+    }
+
     /// Lists the honeytokens in the order in which they were planted.
     pub fn honeytokens(&self, _permit: &Permit<VaultRead>) -> Vec<HoneytokenStatus> {
         self.honeytokens.honeytokens()
@@ -555,12 +560,12 @@ impl Vault {
         self.api_keys.api_keys().await
     }
 
-    /// Stores an API key as it is now: durable when it returns.
+    /// Stores API keys as they are now, all or none: durable when it returns.
     ///
     /// # Errors
-    /// [`KeepKeyError`]; after a failure of the store the key may be stored or not.
-    pub async fn keep_api_key(&self, _permit: &Permit<ApiKeysAdmin>, key: &ApiKey) -> Result<(), KeepKeyError> {
-        self.api_keys.keep_api_key(key).await
+    /// [`KeepKeyError`]; after a failure of the store the keys may be stored or not.
+    pub async fn keep_api_keys(&self, _permit: &Permit<ApiKeysAdmin>, keys: &[ApiKey]) -> Result<(), KeepKeyError> {
+        self.api_keys.keep_api_keys(keys).await
     }
 
     /// Stores when API keys were last used.

@@ -195,6 +195,11 @@ impl HoneytokenService {
         self.index.find(|| Token::parse(token).ok().map(|token| TokenTag::of(&token)))
     }
 
+    /// Implements [`Vault::has_honeytokens`](crate::Vault::has_honeytokens).
+    pub(crate) fn has_honeytokens(&self) -> bool {
+        self.index.any.load(Ordering::Relaxed)
+    }
+
     /// Implements [`Vault::honeytokens`](crate::Vault::honeytokens).
     pub(crate) fn honeytokens(&self) -> Vec<HoneytokenStatus> {
         let marks = self.index.marks();

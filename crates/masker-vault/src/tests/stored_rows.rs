@@ -21,6 +21,7 @@ fn key(id: u64, name: &str, contexts: usize) -> ApiKey {
         limits: Limits::none(),
         mode: Mode::Live,
         expires_at_ms: None,
+        parent: None,
     };
     let id = ApiKeyId::new(id, &mut ChaCha8Rng::seed_from_u64(id));
     ApiKey::create(id, spec, &shown, "tests", 1)
@@ -36,7 +37,7 @@ async fn stored_keys_survive_a_restart() {
     let vault = bench.open(ring(1, None, 1)).await;
     assert!(names(&vault).await.is_empty());
     for (id, name) in [(2, "b"), (1, "a"), (2, "c")] {
-        vault.keep_api_key(&permit(), &key(id, name, 1)).await.unwrap();
+        vault.keep_api_keys(&permit(), &[key(id, name, 1)]).await.unwrap();
     }
     let minted = bench.token(&vault, "beside them").await;
     drop(vault);
@@ -103,7 +104,7 @@ async fn the_last_change_of_a_row_in_a_commit_counts() {
     // All changes are queued before the writer, which runs on this thread, takes the first.
     let keep = |name| {
         let vault = Arc::clone(&vault);
-        async move { vault.keep_api_key(&permit(), &key(1, name, 0)).await.is_ok() }
+        async move { vault.keep_api_keys(&permit(), &[key(1, name, 0)]).await.is_ok() }
     };
     let (first, second, third) = tokio::join!(keep("a"), keep("b"), keep("c"));
     assert!(first && second && third);
@@ -114,10 +115,10 @@ async fn the_last_change_of_a_row_in_a_commit_counts() {
 async fn stores_no_key_that_is_refused_or_too_long() {
     let bench = Bench::new();
     let vault = bench.open(ring(1, None, 1)).await;
-    assert!(vault.keep_api_key(&permit(), &key(1, "long", 60)).await.is_err());
+    assert!(vault.keep_api_keys(&permit(), &[key(1, "long", 60)]).await.is_err());
     bench.store.fail_next_apply(InjectedFault::NotApplied);
-    assert!(vault.keep_api_key(&permit(), &key(1, "a", 1)).await.is_err());
+    assert!(vault.keep_api_keys(&permit(), &[key(1, "a", 1)]).await.is_err());
     assert!(names(&vault).await.is_empty());
-    vault.keep_api_key(&permit(), &key(1, "b", 1)).await.unwrap();
+    vault.keep_api_keys(&permit(), &[key(1, "b", 1)]).await.unwrap();
     assert_eq!(names(&vault).await, ["b"]);
 }

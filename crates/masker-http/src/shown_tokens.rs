@@ -1,0 +1,133 @@
+//! Honeytokens in requests that are refused as a whole.
+//!
+//! Nobody's body is parsed before it is known that they may. So the body of a refused request is not parsed, but searched for
+//! the texts of tokens, piece by piece and without keeping it: a few bytes in a row that have the form of a token are all
+//! that is held. That happens only for routes that take tokens, and only while there are honeytokens.
+
+use super::{Service, context::RequestContext, input::Input};
+use masker_core::token::TOKEN_BYTES_MAX;
+use masker_vault::HoneytokenId;
+
+/// How every token begins.
+const SCHEMES: [&[u8]; 2] = [b"MSK1.", b"MSKV1."];
+
+impl Service {
+    /// Notes the honeytokens in the body of a refused request, at most as much of it as a body may have. What a client holds
+    /// back until it is asked for (`Expect: 100-continue`) was not shown.
+    pub(super) async fn watch_refused(&self, ctx: &mut RequestContext, input: &mut Input) {
+        let takes_tokens = ctx.route.is_some_and(|route| route.takes_tokens());
+        if !takes_tokens || !self.vault.has_honeytokens() || !ctx.honeytokens.is_empty() {
+            return;
+        }
+        let mut shown: Vec<HoneytokenId> = Vec::new();
+        let mut search = TokenSearch::default();
+        let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));
+        search.read(input.whole_body(), &mut note);
+        // A body that ends early has shown what arrived of it.
+        let _ = self.bodies.watch(input, |piece| search.read(piece, &mut note)).await;
+        search.finish(&mut note);
+        self.record_honeytokens(ctx, shown.into_iter());
+    }
+}
+
+/// Finds the texts of tokens in bytes that come in pieces, also where JSON escapes their characters.
+#[derive(Default)]
+struct TokenSearch {
+    /// Characters in a row of which tokens consist.
+    run: Vec<u8>,
+    /// The beginning of an escaped character.
+    escape: Vec<u8>,
+}
+
+impl TokenSearch {
+    fn read(&mut self, piece: &[u8], found: &mut impl FnMut(&str)) {
+        for byte in piece {
+            if self.escape.is_empty() && *byte != b'\\' {
+                self.push(*byte, found);
+                continue;
+            }
+            self.escape.push(*byte);
+            match self.escape.as_slice() {
+                [b'\\'] | [b'\\', b'u'] => {}
+                [b'\\', b'u', digits @ ..] if byte.is_ascii_hexdigit() => {
+                    if let [_, _, _, _] = digits {
+                        let character =
+                            std::str::from_utf8(digits).ok().and_then(|text| u8::from_str_radix(text, 16).ok());
+                        self.escape.clear();
+                        self.push(character.unwrap_or(b' '), found);
+                    }
+                }
+                _ => {
+                    self.escape.clear();
+                    self.push(b' ', found);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, byte: u8, found: &mut impl FnMut(&str)) {
+        if byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'.' {
+            // Nothing that is longer is a token.
+            if self.run.len() <= TOKEN_BYTES_MAX {
+                self.run.push(byte);
+            }
+        } else {
+            self.finish(found);
+        }
+    }
+
+    /// Ends a row of characters.
+    fn finish(&mut self, found: &mut impl FnMut(&str)) {
+        if self.run.len() > SCHEMES[0].len()
+            && let Ok(run) = std::str::from_utf8(&self.run)
+        {
+            let begins = (0..run.len())
+                .filter(|begin| SCHEMES.iter().any(|scheme| run.as_bytes()[*begin..].starts_with(scheme)));
+            begins.for_each(|begin| found(&run[begin..]));
+        }
+        self.run.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VAULT: &str = "MSKV1.PHONE.K_A.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ";
+    const AEAD: &str = "MSK1.IBAN.K_A.AFBSUDDWECOB6UOCCK5E6XOI7SXTCCVAG25A26FL2FFYPN2OJIM5Q";
+
+    fn found(text: &str, piece: usize) -> Vec<String> {
+        let (mut search, mut found) = (TokenSearch::default(), Vec::new());
+        let mut note = |token: &str| found.push(token.to_owned());
+        text.as_bytes().chunks(piece).for_each(|piece| search.read(piece, &mut note));
+        search.finish(&mut note);
+        found
+    }
+
+    #[test]
+    fn finds_tokens_in_pieces_of_every_length_and_in_what_is_no_json() {
+        let escaped: String = VAULT.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
+        let texts = [
+            format!("{{\"tokens\": [\"{VAULT}\", {{\"token\": \"{AEAD}\"}}]}}"),
+            format!("{VAULT}{AEAD}").replace("MJMSK1", "MJ\nMSK1"),
+            format!("[\"{escaped}\" \"x\\n{AEAD}"),
+            format!("\\u0041{VAULT}\\\\{AEAD}"),
+        ];
+        for text in texts {
+            for piece in [1, 2, 7, text.len()] {
+                assert_eq!(found(&text, piece), [VAULT, AEAD], "{text} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn holds_no_more_than_a_token() {
+        let mut search = TokenSearch::default();
+        search.read("A".repeat(1 << 20).as_bytes(), &mut |_: &str| panic!("no token"));
+        assert!(search.run.len() <= TOKEN_BYTES_MAX + 1);
+        assert_eq!(found(&format!("{} {VAULT}", "A".repeat(1 << 20)), 4_096), [VAULT]);
+        for text in ["", "MSK1.", "mskv1.PHONE.K_A.X", "\\u00", "\\", "MSKV1\\u12.PHONE"] {
+            assert_eq!(found(text, 1), Vec::<String>::new(), "{text}");
+        }
+    }
+}

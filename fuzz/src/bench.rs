@@ -120,8 +120,7 @@ async fn service(data_dir: PathBuf) -> (Arc<Vault>, Arc<Service>) {
     let vault = Arc::new(vault.expect("a vault"));
     vault.adopt_policies(&policies).await.expect("compatible policies");
     let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
-    let access =
-        Access::new(clients.with_unrestricted(nix::unistd::geteuid().as_raw(), None), Arc::new(ApiKeys::load([])));
+    let access = Access::new(clients.with_unrestricted(nix::unistd::geteuid().as_raw()), Arc::new(ApiKeys::load([])));
     let reloader: ReloadFn = Box::new(|_| Box::pin(async { Ok(ReloadOutcome { policies: 1, warnings: Vec::new() }) }));
     let settings = ServiceSettings {
         audit: None,

@@ -6,11 +6,10 @@ use masker_access::{ClientRules, HostUsers};
 use masker_config::{AccessConfig, Config};
 use masker_core::policy::PolicySet;
 
-/// The file with the clients, and the callers that are unrestricted if it has none.
+/// The file with the clients, and the daemon's own user.
 pub(super) struct ClientSource {
     pub(super) file: Option<PathBuf>,
     pub(super) own_uid: u32,
-    pub(super) socket_group: Option<u32>,
 }
 
 impl ClientSource {
@@ -27,9 +26,9 @@ impl ClientSource {
         Ok(self.with_unrestricted(resolve(&config, policies)?))
     }
 
-    /// Adds the callers that are unrestricted while nothing is configured.
+    /// Adds the callers that are unrestricted unless a client names them.
     pub(super) fn with_unrestricted(&self, clients: ClientRules) -> ClientRules {
-        clients.with_unrestricted(self.own_uid, self.socket_group)
+        clients.with_unrestricted(self.own_uid)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use masker_http::Service;
 use masker_vault::Vault;
@@ -35,6 +35,7 @@ impl PeriodicTasks<'_> {
             tokio::select! {
                 _ = key_use.tick() => self.store_key_use().await,
                 _ = sessions.tick() => {
+                    self.end_api_key_secrets().await;
                     let stored = self.vault.flush_sessions().await;
                     if let (Err(failed), true) = (&stored, sessions_stored) {
                         warn!(error = %failed, "failed to store the counts of sessions; retrying");
@@ -56,6 +57,13 @@ impl PeriodicTasks<'_> {
         }
         if let Err(failed) = self.vault.write_audit_head().await {
             warn!(error = %failed, "failed to store the audit log's head; retrying later");
+        }
+    }
+
+    /// Ends the replaced secrets of API keys whose grace period is over.
+    async fn end_api_key_secrets(&self) {
+        if let Err(failed) = self.service.end_api_key_secrets().await {
+            debug!(error = %failed, "failed to store the end of an API key's secret; retrying");
         }
     }
 

@@ -109,8 +109,7 @@ async fn run(
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
-    let clients =
-        ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw(), socket_group: socket.group()? };
+    let clients = ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw() };
     let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await?));
     let access = Arc::new(Access::new(clients.with_unrestricted(inputs.clients), api_keys));
 

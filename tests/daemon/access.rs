@@ -78,8 +78,52 @@ fn each_route_requires_its_scope() {
             }
         }
     }
-    // As soon as one client is listed, no caller is unrestricted, not even root.
+    // The first client locks root out of nothing.
+    daemon.client().get("/api/v1/keys").ok();
+    daemon.stop();
+}
+
+#[test]
+fn while_no_client_is_listed_others_may_only_use_values() {
+    if !is_root("being several users") {
+        return;
+    }
+    let site = Site::new();
+    let daemon = OpenDaemon::start(&site);
+    let mut other = daemon.client_of(USERS);
+    let token = other.token("PHONE", "415-555-2671");
+    assert_eq!(other.value(&token), "415-555-2671");
+    let whoami = other.get("/api/v1/auth/whoami").ok();
+    assert_eq!(whoami["name"], "unlisted");
+    let has: Vec<&str> =
+        Scope::ALL.iter().map(|scope| scope.as_str()).filter(|scope| whoami["scopes"][scope] == true).collect();
+    assert_eq!(has, ["tokenize", "rehydrate", "lookup", "rewrap"]);
+    other.post("/api/v1/forget", &json!({"tokens": [token]})).problem(403, "perm.denied");
+    other.get("/api/v1/api-keys").problem(403, "perm.denied");
+    other.post("/api/v1/vault/check", &json!({})).problem(403, "perm.denied");
+    // It sees whether the daemon is healthy, and nothing else of it.
+    assert_eq!(other.get("/health").ok(), json!({"status": "ok"}));
+    assert!(daemon.client().get("/health").ok()["components"]["keys"].is_object());
+    daemon.stop();
+}
+
+#[test]
+fn a_client_that_names_root_limits_it() {
+    if !is_root("being several users") {
+        return;
+    }
+    let mut site = Site::new();
+    site.client("name = \"everyone\"\ngid = 0\nscopes = []");
+    let daemon = OpenDaemon::start(&site);
+    daemon.client().get("/api/v1/keys").ok();
+    daemon.client_of(USERS).post("/api/v1/tokenize", &json!({"items": []})).problem(403, "perm.denied");
+    daemon.stop();
+
+    let mut site = Site::new();
+    site.client("name = \"operator\"\nuser = \"root\"\nscopes = [\"metrics:read\"]");
+    let daemon = OpenDaemon::start(&site);
     daemon.client().get("/api/v1/keys").problem(403, "perm.denied");
+    assert_eq!(daemon.client().get("/health").ok(), json!({"status": "ok"}));
     daemon.stop();
 }
 
@@ -266,7 +310,7 @@ fn a_client_can_be_a_unit() {
     assert_eq!((&inside["name"], &inside["unit"]), (&json!("billing"), &json!(name)), "{inside}");
     assert_eq!(inside["scopes"]["keys:read"], true);
     let outside = ask("");
-    assert_eq!(outside["name"], "unlisted", "{outside}");
+    assert_eq!(outside["name"], "trusted", "{outside}");
     assert_ne!(outside["unit"], json!(name));
     daemon.stop();
 }

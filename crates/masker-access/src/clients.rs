@@ -1,6 +1,9 @@
 //! The clients of the configuration: which local process acts as which principal.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use nix::unistd::{Group, User};
 
@@ -13,16 +16,13 @@ use masker_types::grant::{Grant, Limits, UNLISTED_NAME, UNRESTRICTED_NAME};
 pub struct ClientRules {
     rules: Vec<ClientRule>,
     unlisted: Arc<Principal>,
-    /// Whether the configuration has clients or sets `unlisted`.
-    configured: bool,
     unrestricted: Option<Unrestricted>,
 }
 
-/// The callers that may do everything while nothing is configured. On the wire their name is `trusted`.
+/// The callers that may do everything unless a client names them. On the wire their name is `trusted`.
 #[derive(Clone, Debug)]
 struct Unrestricted {
     own_uid: u32,
-    group: Option<u32>,
     principal: Arc<Principal>,
 }
 
@@ -79,25 +79,18 @@ impl ClientRules {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let configured = config.unlisted.is_some() || !config.clients.is_empty();
-        let unlisted = config.unlisted.clone().unwrap_or_default();
+        let unlisted = Grant { scopes: config.unlisted_scopes(), ..Grant::none() };
         Ok(ClientRules {
             rules,
-            unlisted: Principal::local(UNLISTED_NAME, Grant { scopes: unlisted, ..Grant::none() }, Limits::none()),
-            configured,
+            unlisted: Principal::local(UNLISTED_NAME, unlisted, Limits::none()),
             unrestricted: None,
         })
     }
 
-    /// Allows everything to root, the daemon's own user and the socket's group, but only if the configuration neither
-    /// has clients nor sets `unlisted`.
-    pub fn with_unrestricted(self, own_uid: u32, group: Option<u32>) -> Self {
-        let unrestricted = Unrestricted {
-            own_uid,
-            group,
-            principal: Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none()),
-        };
-        ClientRules { unrestricted: (!self.configured).then_some(unrestricted), ..self }
+    /// Allows everything to root and to the daemon's own user, unless a client names them.
+    pub fn with_unrestricted(self, own_uid: u32) -> Self {
+        let principal = Principal::local(UNRESTRICTED_NAME, Grant::all(), Limits::none());
+        ClientRules { unrestricted: Some(Unrestricted { own_uid, principal }), ..self }
     }
 
     /// Returns these rules with the usage of the clients of the same names in `before`.
@@ -111,17 +104,30 @@ impl ClientRules {
         self
     }
 
-    /// Returns the principal that a process acts as. The first client that matches decides.
+    /// Returns the client of this name, or the principal of callers that no client matches.
+    pub(super) fn by_name(&self, name: &str) -> Option<&Arc<Principal>> {
+        self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]).find(|principal| principal.name == name)
+    }
+
+    /// Returns the clients that have limits, by name.
+    pub(super) fn limited_principals(&self) -> HashMap<String, Arc<Principal>> {
+        let limited = self.rules.iter().map(|rule| &rule.principal).filter(|of| !of.limiter.limits().is_unlimited());
+        limited.map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
+    }
+
+    /// Returns the principal that a process acts as. The first client that matches decides. A client that is only a group
+    /// names no user, so it takes nothing from those who may do everything.
     pub(super) fn principal(&self, peer: &Peer) -> &Arc<Principal> {
-        let rule = self.rules.iter().find(|rule| rule.matches(peer)).map(|rule| &rule.principal);
-        let unrestricted = || self.unrestricted.as_ref().filter(|rule| rule.matches(peer)).map(|rule| &rule.principal);
-        rule.or_else(unrestricted).unwrap_or(&self.unlisted)
+        let unrestricted = self.unrestricted.as_ref().filter(|rule| rule.matches(peer)).map(|rule| &rule.principal);
+        let applies = |rule: &&ClientRule| rule.matches(peer) && (unrestricted.is_none() || !rule.is_group_alone());
+        let rule = self.rules.iter().find(applies).map(|rule| &rule.principal);
+        rule.or(unrestricted).unwrap_or(&self.unlisted)
     }
 }
 
 impl Unrestricted {
     fn matches(&self, peer: &Peer) -> bool {
-        peer.uid() == 0 || peer.uid() == self.own_uid || self.group.is_some_and(|gid| peer.in_group(gid))
+        peer.uid() == 0 || peer.uid() == self.own_uid
     }
 }
 
@@ -156,6 +162,10 @@ impl ClientRule {
         }
     }
 
+    fn is_group_alone(&self) -> bool {
+        self.uids.is_empty() && self.unit.is_none()
+    }
+
     fn matches(&self, peer: &Peer) -> bool {
         self.uids.iter().all(|uid| *uid == peer.uid())
             && self.gids.iter().all(|gid| peer.in_group(*gid))
@@ -186,8 +196,7 @@ mod tests {
     }
 
     fn resolve(config: &AccessConfig) -> Result<ClientRules, Vec<String>> {
-        ClientRules::resolve(config, &Users, &BTreeSet::from(["a"]))
-            .map(|clients| clients.with_unrestricted(100, Some(500)))
+        ClientRules::resolve(config, &Users, &BTreeSet::from(["a"])).map(|clients| clients.with_unrestricted(100))
     }
 
     fn name<'c>(clients: &'c ClientRules, peer: &Peer) -> &'c str {
@@ -195,15 +204,41 @@ mod tests {
     }
 
     #[test]
-    fn without_clients_root_the_owner_and_the_group_are_unrestricted() {
+    fn without_clients_root_and_the_owner_may_do_everything_and_others_use_values() {
         let clients = resolve(&AccessConfig::default()).unwrap();
-        let unrestricted = [(0, 0, &[][..]), (100, 1, &[]), (7, 500, &[]), (7, 7, &[9, 500])];
-        for (uid, gid, groups) in unrestricted {
-            let principal = clients.principal(&Peer::for_tests(uid, gid, groups));
+        for (uid, gid) in [(0, 0), (0, 7), (100, 1)] {
+            let principal = clients.principal(&Peer::for_tests(uid, gid, &[]));
             assert_eq!((principal.name.as_str(), &principal.grant), (UNRESTRICTED_NAME, &Grant::all()));
         }
-        let stranger = clients.principal(&Peer::for_tests(7, 7, &[9]));
-        assert_eq!((stranger.name.as_str(), &stranger.grant), (UNLISTED_NAME, &Grant::none()));
+        let scopes = ScopeSet::parse(&["tokenize", "rehydrate", "lookup", "rewrap"]).unwrap();
+        for gid in [7, 500] {
+            let other = clients.principal(&Peer::for_tests(7, gid, &[0, 100, 500]));
+            assert_eq!((other.name.as_str(), &other.grant.scopes), (UNLISTED_NAME, &scopes));
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_names_them_limits_root_and_the_owner() {
+        let config = AccessConfig {
+            clients: vec![
+                ClientConfig { gid: Some(500), ..client("group", "tokenize") },
+                ClientConfig { unit: Some("backup.service".into()), ..client("unit", "vault:admin") },
+                ClientConfig { uid: Some(100), gid: Some(9), ..client("owner", "keys:read") },
+            ],
+            ..AccessConfig::default()
+        };
+        let clients = resolve(&config).unwrap();
+        for (peer, expected) in [
+            (Peer::for_tests(0, 500, &[]), UNRESTRICTED_NAME),
+            (Peer::for_tests(100, 500, &[]), UNRESTRICTED_NAME),
+            (Peer::for_tests(7, 500, &[]), "group"),
+            (Peer::for_tests(7, 7, &[]), UNLISTED_NAME),
+            (Peer::for_tests(0, 500, &[]).in_unit("backup.service"), "unit"),
+            (Peer::for_tests(100, 500, &[9]), "owner"),
+        ] {
+            assert_eq!(name(&clients, &peer), expected, "{peer:?}");
+        }
+        assert!(clients.principal(&Peer::for_tests(7, 7, &[])).grant.scopes.is_empty());
     }
 
     #[test]
@@ -229,12 +264,8 @@ mod tests {
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[]).in_unit("web.service")), "unit");
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 1, &[])), UNLISTED_NAME);
         assert_eq!(name(&clients, &Peer::for_tests(1_001, 2_000, &[])), "group");
-        for uid in [0, 100, 7] {
-            assert_eq!(
-                name(&clients, &Peer::for_tests(uid, 500, &[])),
-                UNLISTED_NAME,
-                "with clients, nobody is unrestricted"
-            );
+        for (uid, expected) in [(0, UNRESTRICTED_NAME), (100, UNRESTRICTED_NAME), (7, UNLISTED_NAME)] {
+            assert_eq!(name(&clients, &Peer::for_tests(uid, 500, &[])), expected);
         }
     }
 
@@ -242,10 +273,9 @@ mod tests {
     fn unlisted_scopes_apply_to_all_other_callers() {
         let unlisted = Some(ScopeSet::parse(&["tokenize"]).unwrap());
         let clients = resolve(&AccessConfig { unlisted, ..AccessConfig::default() }).unwrap();
-        for uid in [0, 100, 7] {
-            let principal = clients.principal(&Peer::for_tests(uid, uid, &[]));
-            assert!(principal.grant.scopes.allows(Scope::Tokenize) && !principal.grant.scopes.allows(Scope::Rehydrate));
-        }
+        let principal = clients.principal(&Peer::for_tests(7, 7, &[]));
+        assert!(principal.grant.scopes.allows(Scope::Tokenize) && !principal.grant.scopes.allows(Scope::Rehydrate));
+        assert_eq!(name(&clients, &Peer::for_tests(0, 0, &[])), UNRESTRICTED_NAME);
     }
 
     #[test]

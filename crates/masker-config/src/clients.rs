@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::fields::name;
 use masker_core::document::{Located, Section};
 use masker_types::{
-    grant::{ContextPattern, Grant, Limit, Limits, LimitsError, ScopeSet},
+    grant::{ContextPattern, Grant, Limit, Limits, LimitsError, Scope, ScopeSet},
     quote::quoted,
 };
 
@@ -21,7 +21,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct AccessConfig {
     /// `[[clients]]`, in the order of the file: the first that matches decides.
     pub clients: Vec<ClientConfig>,
-    /// `[access] unlisted`: the scopes of callers that match no client; `None` if it is not set.
+    /// `[access] unlisted`: the scopes of callers that match no client; `None` if it is not set. See
+    /// [`unlisted_scopes`](Self::unlisted_scopes).
     pub unlisted: Option<ScopeSet>,
     /// `[access] api_keys_per_workspace`: how many active API keys a workspace can have.
     pub api_keys_per_workspace: u32,
@@ -30,6 +31,18 @@ pub struct AccessConfig {
 impl Default for AccessConfig {
     fn default() -> Self {
         AccessConfig { clients: Vec::new(), unlisted: None, api_keys_per_workspace: API_KEYS_MAX_DEFAULT }
+    }
+}
+
+impl AccessConfig {
+    /// Returns the scopes of callers that match no client: those of `unlisted`; while no client is listed either, the
+    /// operations that applications need; else none.
+    pub fn unlisted_scopes(&self) -> ScopeSet {
+        let default = || {
+            let used = [Scope::Tokenize, Scope::Rehydrate, Scope::Lookup, Scope::Rewrap];
+            if self.clients.is_empty() { ScopeSet::of(&used) } else { ScopeSet::default() }
+        };
+        self.unlisted.clone().unwrap_or_else(default)
     }
 }
 

@@ -99,7 +99,7 @@ impl Fixture {
         };
         let audit = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).expect("an audit log").log);
         let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
-        let clients = clients.with_unrestricted(nix::unistd::geteuid().as_raw(), None);
+        let clients = clients.with_unrestricted(nix::unistd::geteuid().as_raw());
         let access = Arc::new(Access::new(clients, Arc::new(ApiKeys::load([]))));
         let reloads = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&reloads);

@@ -4,6 +4,7 @@
 //! Gathering changes nothing: it opens no file for writing and takes no lock. No finding contains a part of a key. The
 //! facts that only a running daemon knows are requested by [`command`] and judged by [`daemon`].
 
+mod access;
 mod audit;
 mod clock;
 pub(crate) mod command;
@@ -57,6 +58,7 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
         let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
         let audit = audit::gather(config, &keys, input.serving);
         findings.extend(policies::judge(&policies::gather(config), &keys, input.serving));
+        findings.extend(access::judge(&config.access));
         findings.extend(socket::judge(&socket::gather(&config.server), &config.server));
         findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as));
         findings.extend(audit::judge(&config.audit, &audit, &runs_as));

@@ -104,6 +104,48 @@ fn only_new_values_count_against_the_budget() {
 }
 
 #[test]
+fn a_value_counts_once_whatever_the_policy() {
+    let mut site = Site::new();
+    let policy =
+        "name = \"other\"\nversion = 1\nkid = \"K_PAY\"\ntokenization = \"vault-deterministic\"\n[entities.PHONE]\n";
+    site.policy("other.toml", policy);
+    site.set("policy", "default", "\"care\"");
+    let daemon = site.launch().care_keys().start();
+    let limits = json!({"distinct_values_per_day": 10});
+    let key = create(&mut daemon.client(), "guesser", &["tokenize", "lookup", "forget"], json!({"limits": limits}));
+    let mut client = key.client(&daemon);
+    let of = |policy: &str, numbers: std::ops::Range<u32>| {
+        let mut body = phones(numbers);
+        body["policy"] = json!(policy);
+        body
+    };
+    for policy in ["care", "other"] {
+        client.post("/api/v1/tokenize", &of(policy, 0..5)).results(5);
+        client.post("/api/v1/lookup", &of(policy, 0..5)).results(5);
+        client.post("/api/v1/forget", &of(policy, 0..5)).results(5);
+    }
+    assert_eq!(left(&mut client, "distinct_values_per_day"), 5);
+    // Two policies are not two budgets.
+    client.post("/api/v1/lookup", &of("care", 5..10)).results(5);
+    for policy in ["care", "other"] {
+        client.post("/api/v1/lookup", &of(policy, 10..11)).problem(429, "quota.exceeded");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn the_standard_limits_bound_the_guesses_of_a_request() {
+    let site = Site::new();
+    let daemon = site.launch().care_keys().start();
+    let key = create(&mut daemon.client(), "standard", &["lookup"], json!({"limits": "standard"}));
+    let mut client = key.client(&daemon);
+    client.post("/api/v1/lookup", &phones(0..1_001)).problem(429, "rate.limited");
+    client.post("/api/v1/lookup", &phones(0..1_000)).results(1_000);
+    client.post("/api/v1/lookup", &phones(1_000..2_000)).problem(429, "rate.limited");
+    daemon.stop();
+}
+
+#[test]
 fn usage_survives_a_reload() {
     let mut site = Site::new();
     let own = |most: u32| {

@@ -146,7 +146,7 @@ fn prometheus_accepts_the_queries_of_the_dashboard() {
 fn the_command_line_reads_the_metrics_back() {
     let metrics = Metrics::new().unwrap();
     metrics.http.requests.with_label_values(&["/health", "200"]).inc_by(3);
-    metrics.access.caller_requests.with_label_values(&["a \"b\" \\ c,d={}\n"]).inc();
+    metrics.access.caller_counter("a \"b\" \\ c,d={}\n").inc();
     metrics.http.request_duration.with_label_values(&["/health"]).observe(0.3);
     metrics.vault.records.set(7);
     let scrape = masker_cli::scrape::Scrape::parse(&String::from_utf8(metrics.text().unwrap()).unwrap());

@@ -1,16 +1,19 @@
 //! The API keys in force, found by the digest of their secret without reading the store.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 
-use crate::{ApiKey, ApiKeyId, ApiKeyIdentity, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey, Principal};
+use crate::{
+    ApiKey, ApiKeyId, ApiKeyIdentity, KeyDigest, KeyRejection, LastUse, Peer, PresentedKey, Principal,
+    key_record::SecretRole,
+};
 
 /// How old the recorded last use of a key may be, in milliseconds. Recording every use would cost each request a lock.
 const LAST_USE_AGE_MS: u64 = 1_000;
@@ -19,8 +22,9 @@ const LAST_USE_AGE_MS: u64 = 1_000;
 #[derive(Default)]
 pub struct ApiKeys {
     snapshot: ArcSwap<Snapshot>,
-    /// Held while a snapshot is made from the one before.
-    changing: Mutex<()>,
+    /// The clients of the configuration by name: keys that they have created draw on their limits. Held while a snapshot is
+    /// made from the one before.
+    clients: Mutex<HashMap<String, Arc<Principal>>>,
 }
 
 #[derive(Default)]
@@ -39,7 +43,10 @@ struct Entry {
 #[derive(Default)]
 struct UseTracker {
     used_ms: AtomicU64,
+    /// The time of the last use that is stored.
     saved_ms: AtomicU64,
+    /// Whether a grace period was ended and that is not stored.
+    ended_unsaved: AtomicBool,
     last: Mutex<Option<LastUse>>,
 }
 
@@ -56,19 +63,86 @@ impl ApiKeys {
     /// Returns a registry of the keys that the vault stores.
     pub fn load(keys: impl IntoIterator<Item = ApiKey>) -> Self {
         let registry = ApiKeys::default();
-        let entries: Vec<_> = keys.into_iter().map(|key| Arc::new(Entry::new(key, None))).collect();
-        registry.snapshot.store(Arc::new(Snapshot::of(entries)));
+        let entries = keys.into_iter().map(|key| (key.id(), Arc::new(Entry::new(key, None))));
+        registry.snapshot.store(Arc::new(Snapshot::of(entries.collect(), &HashMap::new(), |_| true)));
         registry
     }
 
     /// Adds a key, or replaces the key with the same id. The vault must have stored it before.
     pub fn put(&self, key: ApiKey) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.snapshot.load();
-        let before = current.by_id.get(&key.id());
-        let entry = Arc::new(Entry::new(key, before.map(Arc::as_ref)));
-        let others = current.by_id.values().filter(|other| other.key.id() != entry.key.id());
-        self.snapshot.store(Arc::new(Snapshot::of(others.chain([&entry]).cloned().collect())));
+        self.put_all([key]);
+    }
+
+    /// Adds keys, or replaces those with the same ids, all at once. The vault must have stored them before.
+    pub fn put_all(&self, keys: impl IntoIterator<Item = ApiKey>) {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(&clients, keys);
+    }
+
+    /// Lets the keys that clients of the configuration have created draw on the limits of these.
+    pub(super) fn follow_clients(&self, principals: HashMap<String, Arc<Principal>>) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        *clients = principals;
+        let entries = self.snapshot.load().by_id.clone();
+        self.snapshot.store(Arc::new(Snapshot::of(entries, &clients, |_| true)));
+    }
+
+    fn replace(&self, clients: &HashMap<String, Arc<Principal>>, keys: impl IntoIterator<Item = ApiKey>) {
+        let mut entries = self.snapshot.load().by_id.clone();
+        let mut replaced = BTreeSet::new();
+        for key in keys {
+            let id = key.id();
+            let entry = Entry::new(key, entries.get(&id).map(Arc::as_ref));
+            entries.insert(id, Arc::new(entry));
+            replaced.insert(id);
+        }
+        self.snapshot
+            .store(Arc::new(Snapshot::of(entries, clients, |line| line.iter().any(|id| replaced.contains(id)))));
+    }
+
+    /// Ends the secrets whose grace period is over, for good: a clock that is set back later revives none.
+    pub fn end_secrets(&self, now_ms: u64) {
+        if !self.snapshot.load().by_id.values().any(|entry| entry.key.has_secret_to_end(now_ms)) {
+            return;
+        }
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.load();
+        let ended = snapshot.by_id.values().filter_map(|entry| {
+            let key = entry.key.with_ended_secrets(now_ms)?;
+            entry.uses.ended_unsaved.store(true, Ordering::Relaxed);
+            Some(key)
+        });
+        self.replace(&clients, ended);
+    }
+
+    /// Returns whether secrets were ended and that is not stored.
+    pub fn has_unsaved_ends(&self) -> bool {
+        self.snapshot.load().by_id.values().any(|entry| entry.uses.ended_unsaved.load(Ordering::Relaxed))
+    }
+
+    /// Returns the keys that a key has created, and those that these have created, and so on.
+    pub fn descendants(&self, id: ApiKeyId) -> Vec<ApiKey> {
+        let snapshot = self.snapshot.load();
+        let created = snapshot
+            .by_id
+            .values()
+            .filter(|entry| line(&snapshot.by_id, entry.key.id()).skip(1).any(|above| above == id));
+        created.map(|entry| entry.current()).collect()
+    }
+
+    /// Returns the keys that this one was created by: its parent, the parent of that, and so on.
+    pub fn ancestors(&self, id: ApiKeyId) -> Vec<ApiKeyId> {
+        line(&self.snapshot.load().by_id, id).skip(1).collect()
+    }
+
+    /// Returns the active keys that a client of the configuration has created, with those that these have created.
+    pub fn active_of_client(&self, name: &str, now_ms: u64) -> usize {
+        let snapshot = self.snapshot.load();
+        let of_client = |entry: &&Arc<Entry>| {
+            let root = line(&snapshot.by_id, entry.key.id()).last().and_then(|root| snapshot.by_id.get(&root));
+            root.is_some_and(|root| root.key.parent().is_none() && root.key.created_by() == name)
+        };
+        snapshot.by_id.values().filter(|entry| entry.key.is_active(now_ms)).filter(of_client).count()
     }
 
     /// Returns all keys in the order of their creation, with their last use.
@@ -87,7 +161,7 @@ impl ApiKeys {
         snapshot.by_id.values().filter(|e| e.key.workspace() == workspace && e.key.is_active(now_ms)).count()
     }
 
-    /// Returns the principal of a presented key, and records the use.
+    /// Returns the principal of a presented key, and which of its secrets it was, and records the use.
     ///
     /// # Errors
     /// [`AuthRejection`] if the key does not authenticate.
@@ -96,23 +170,33 @@ impl ApiKeys {
         presented: &PresentedKey,
         peer: &Peer,
         now_ms: u64,
-    ) -> Result<Arc<Principal>, AuthRejection> {
+    ) -> Result<(Arc<Principal>, SecretRole), AuthRejection> {
         let snapshot = self.snapshot.load();
-        let entry = snapshot.find(&presented.digest(), now_ms)?;
-        entry.uses.record(peer, now_ms);
-        Ok(Arc::clone(&entry.principal))
+        let entry = snapshot.find(&presented.digest())?;
+        let accepted = entry.key.accepts(&presented.digest(), now_ms).unwrap_or(Err(KeyRejection::Expired));
+        let role = accepted.map_err(|rejection| {
+            if entry.key.has_secret_to_end(now_ms) {
+                self.end_secrets(now_ms);
+            }
+            AuthRejection::Rejected(rejection)
+        })?;
+        entry.uses.record(peer, presented, now_ms);
+        Ok((Arc::clone(&entry.principal), role))
     }
 
-    /// Checks that a secret works, as of `at_ms`. A rotation without a grace period counts from the beginning of time.
+    /// Checks that a secret that was accepted was not ended since, by a revocation or by a rotation without a grace period.
+    /// Returns which secret of its key it is now.
     ///
     /// # Errors
-    /// [`AuthRejection`] if it does not.
-    pub(super) fn check(&self, digest: &KeyDigest, at_ms: u64) -> Result<(), AuthRejection> {
-        self.snapshot.load().find(digest, at_ms).map(drop)
+    /// [`AuthRejection`] if it was ended.
+    pub(super) fn check(&self, digest: &KeyDigest) -> Result<SecretRole, AuthRejection> {
+        let snapshot = self.snapshot.load();
+        let accepted = snapshot.find(digest)?.key.still_accepts(digest);
+        accepted.unwrap_or(Err(KeyRejection::Expired)).map_err(AuthRejection::Rejected)
     }
 
-    /// Returns the keys whose last use is later than the stored one. Each is the whole key, so the caller must not change
-    /// it between this call and the write.
+    /// Returns the keys whose last use or whose ended secrets are not stored. Each is the whole key, so the caller must not
+    /// change it between this call and the write.
     pub fn unsaved_uses(&self) -> Vec<ApiKey> {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().filter(|entry| entry.is_unsaved()).map(|entry| entry.current()).collect()
@@ -122,33 +206,55 @@ impl ApiKeys {
     pub fn mark_uses_saved(&self, keys: &[ApiKey]) {
         let snapshot = self.snapshot.load();
         for key in keys {
-            if let (Some(entry), Some(last)) = (snapshot.by_id.get(&key.id()), key.last_use()) {
-                entry.uses.saved_ms.fetch_max(last.at_ms, Ordering::Relaxed);
+            let Some(entry) = snapshot.by_id.get(&key.id()) else { continue };
+            if let Some(last) = key.last_use() {
+                entry.uses.saved_ms.store(last.at_ms, Ordering::Relaxed);
+            }
+            // A secret that has ended meanwhile is in the registry's key and not in the stored one.
+            if !entry.key.differs_in_ended_secrets(key) {
+                entry.uses.ended_unsaved.store(false, Ordering::Relaxed);
             }
         }
     }
 }
 
+/// Returns a key's id, then its parent's, and so on to the first.
+fn line(by_id: &BTreeMap<ApiKeyId, Arc<Entry>>, id: ApiKeyId) -> impl Iterator<Item = ApiKeyId> {
+    let parent = move |id: &ApiKeyId| by_id.get(id)?.key.parent();
+    // Damaged rows could lead in a circle.
+    std::iter::successors(Some(id), parent).take(by_id.len().max(1))
+}
+
 impl Snapshot {
-    fn of(entries: Vec<Arc<Entry>>) -> Self {
-        let mut snapshot = Snapshot::default();
-        for entry in entries {
-            for digest in entry.key.digests() {
-                snapshot.by_digest.insert(*digest.as_bytes(), Arc::clone(&entry));
-            }
-            snapshot.by_id.insert(entry.key.id(), entry);
+    /// Returns a snapshot of these keys. The principal of a key is made again if `is_changed` says so of the line of its
+    /// creators, which begins with itself.
+    fn of(
+        mut by_id: BTreeMap<ApiKeyId, Arc<Entry>>,
+        clients: &HashMap<String, Arc<Principal>>,
+        is_changed: impl Fn(&[ApiKeyId]) -> bool,
+    ) -> Self {
+        let mut lines: Vec<Vec<ApiKeyId>> = by_id.keys().map(|id| line(&by_id, *id).collect()).collect();
+        // A creator comes before what it has created.
+        lines.sort_by_key(Vec::len);
+        for ids in lines.into_iter().filter(|ids| is_changed(ids)) {
+            let Some(entry) = ids.first().and_then(|id| by_id.get(id)) else { continue };
+            let creator = match entry.key.parent() {
+                Some(parent) => by_id.get(&parent).map(|parent| &parent.principal),
+                None => clients.get(entry.key.created_by()),
+            };
+            let entry = entry.created_by(creator.map(Arc::as_ref));
+            by_id.insert(entry.key.id(), Arc::new(entry));
         }
-        snapshot
+        let digests =
+            by_id.values().flat_map(|entry| entry.key.digests().map(|digest| (*digest.as_bytes(), Arc::clone(entry))));
+        let by_digest = digests.collect();
+        Snapshot { by_id, by_digest }
     }
 
-    /// Returns the entry of a secret that works at `now_ms`.
-    fn find(&self, digest: &KeyDigest, now_ms: u64) -> Result<&Entry, AuthRejection> {
+    /// Returns the entry of a secret, which need not work.
+    fn find(&self, digest: &KeyDigest) -> Result<&Entry, AuthRejection> {
         // The time of this lookup depends on digests alone, which reveal nothing of keys: SHA-256 is preimage resistant.
-        let entry = self.by_digest.get(digest.as_bytes()).ok_or(AuthRejection::Unknown)?;
-        match entry.key.accepts(digest, now_ms) {
-            None => Err(AuthRejection::Unknown),
-            Some(accepted) => accepted.map(|()| &**entry).map_err(AuthRejection::Rejected),
-        }
+        self.by_digest.get(digest.as_bytes()).map(Arc::as_ref).ok_or(AuthRejection::Unknown)
     }
 }
 
@@ -165,11 +271,16 @@ impl Entry {
         Entry { key, principal: Arc::new(principal), uses }
     }
 
+    /// Returns this key, drawing on the limits of its creator as well.
+    fn created_by(&self, creator: Option<&Principal>) -> Self {
+        let principal = Arc::new(self.principal.created_by(creator));
+        Entry { key: self.key.clone(), principal, uses: Arc::clone(&self.uses) }
+    }
+
     fn is_unsaved(&self) -> bool {
         let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = self.key.last_use().map_or(0, |last| last.at_ms);
-        let saved = self.uses.saved_ms.load(Ordering::Relaxed).max(stored);
-        last.as_ref().is_some_and(|last| last.at_ms > saved)
+        let saved = self.uses.saved_ms.load(Ordering::Relaxed);
+        self.uses.ended_unsaved.load(Ordering::Relaxed) || last.as_ref().is_some_and(|last| last.at_ms != saved)
     }
 
     fn current(&self) -> ApiKey {
@@ -179,117 +290,18 @@ impl Entry {
 }
 
 impl UseTracker {
-    fn record(&self, peer: &Peer, now_ms: u64) {
+    fn record(&self, peer: &Peer, presented: &PresentedKey, now_ms: u64) {
         let recorded = self.used_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(recorded) < LAST_USE_AGE_MS {
+        // After a clock that was ahead, the recorded time is in the future.
+        if (recorded..recorded.saturating_add(LAST_USE_AGE_MS)).contains(&now_ms) {
             return;
         }
         self.used_ms.store(now_ms, Ordering::Relaxed);
-        let last = LastUse { at_ms: now_ms, uid: peer.uid(), unit: peer.unit().map(str::to_owned) };
+        let (unit, prefix) = (peer.unit().map(str::to_owned), Some(presented.prefix()));
+        let last = LastUse { at_ms: now_ms, uid: peer.uid(), unit, prefix };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::Barrier, thread};
-
-    use rand::{SeedableRng, rngs::ChaCha20Rng};
-
-    use super::*;
-    use crate::{ApiKeySecret, ApiKeySpec, ApiKeyUpdate, Mode};
-    use masker_types::grant::{Grant, Limits};
-
-    const NOW: u64 = 1_800_000_000_000;
-
-    fn presented(seed: u64) -> PresentedKey {
-        ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented()
-    }
-
-    fn key(seed: u64) -> ApiKey {
-        let spec = ApiKeySpec {
-            name: format!("key-{seed}"),
-            workspace: "default".to_owned(),
-            owner: "ada".to_owned(),
-            grant: Grant::all(),
-            limits: Limits::none(),
-            mode: Mode::Live,
-            expires_at_ms: None,
-        };
-        let secret = presented(seed);
-        let id = ApiKeyId::new(NOW + seed, &mut ChaCha20Rng::seed_from_u64(seed));
-        ApiKey::create(id, spec, &secret, "operator", NOW)
-    }
-
-    fn name(keys: &ApiKeys, seed: u64, now_ms: u64) -> Result<String, AuthRejection> {
-        keys.authenticate(&presented(seed), &Peer::for_tests(7, 7, &[]), now_ms).map(|found| found.name.clone())
-    }
-
-    #[test]
-    fn finds_a_key_by_each_of_its_secrets_and_by_no_other() {
-        let keys = ApiKeys::load([key(1), key(2)]);
-        assert_eq!(name(&keys, 1, NOW), Ok("key-1".to_owned()));
-        assert_eq!(name(&keys, 3, NOW), Err(AuthRejection::Unknown));
-        let secret = presented(3);
-        keys.put(key(1).rotated(&secret, 60, NOW).unwrap());
-        assert_eq!((name(&keys, 1, NOW), name(&keys, 3, NOW)), (Ok("key-1".to_owned()), Ok("key-1".to_owned())));
-        assert_eq!(name(&keys, 1, NOW + 60_000), Err(AuthRejection::Rejected(KeyRejection::Expired)));
-        assert_eq!(keys.list().len(), 2);
-    }
-
-    #[test]
-    fn a_revocation_and_a_rotation_without_grace_reach_requests_in_flight() {
-        let keys = ApiKeys::load([key(1)]);
-        // The time at which the requests' heads were read; everything else happens later.
-        let checked = |seed: u64| keys.check(&presented(seed).digest(), NOW);
-        assert_eq!(checked(1), Ok(()));
-        let renamed = ApiKeyUpdate { name: Some("renamed".to_owned()), ..ApiKeyUpdate::default() };
-        keys.put(key(1).changed(renamed).unwrap());
-        assert_eq!(checked(1), Ok(()));
-        let expiring = ApiKeyUpdate { expires_at_ms: Some(Some(NOW + 1)), ..ApiKeyUpdate::default() };
-        keys.put(key(1).changed(expiring).unwrap());
-        assert_eq!(checked(1), Ok(()), "it expires while the request runs");
-        keys.put(key(1).rotated(&presented(2), 1, NOW + 5).unwrap());
-        assert_eq!((checked(1), checked(2)), (Ok(()), Ok(())));
-        keys.put(key(1).rotated(&presented(2), 0, NOW + 5).unwrap());
-        assert_eq!((checked(1), checked(2)), (Err(AuthRejection::Rejected(KeyRejection::Expired)), Ok(())));
-        keys.put(key(1).revoked(NOW + 5));
-        assert_eq!(checked(1), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
-        assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
-        assert_eq!(keys.active_in("default", NOW), 0);
-    }
-
-    #[test]
-    fn loses_no_key_of_threads_that_add_some_at_once() {
-        const THREADS: u64 = 4;
-        const KEYS: u64 = 50;
-        let (keys, begin) = (ApiKeys::default(), Barrier::new(THREADS as usize));
-        thread::scope(|scope| {
-            for number in 0..THREADS {
-                let (keys, begin) = (&keys, &begin);
-                scope.spawn(move || {
-                    let made: Vec<ApiKey> = (0..KEYS).map(|seed| key(number * KEYS + seed)).collect();
-                    begin.wait();
-                    made.into_iter().for_each(|key| keys.put(key));
-                });
-            }
-        });
-        assert_eq!(keys.list().len() as u64, THREADS * KEYS);
-    }
-
-    #[test]
-    fn keeps_the_last_use_through_changes_until_it_is_saved() {
-        let keys = ApiKeys::load([key(1)]);
-        assert!(keys.unsaved_uses().is_empty());
-        name(&keys, 1, NOW + 5_000).unwrap();
-        let [used] = keys.unsaved_uses().try_into().ok().unwrap();
-        assert_eq!(used.last_use().map(|last| (last.at_ms, last.uid)), Some((NOW + 5_000, 7)));
-        keys.mark_uses_saved(&[used]);
-        assert!(keys.unsaved_uses().is_empty());
-        name(&keys, 1, NOW + 5_500).unwrap();
-        assert!(keys.unsaved_uses().is_empty(), "a use within the same second is not recorded again");
-        name(&keys, 1, NOW + 7_000).unwrap();
-        keys.put(key(1));
-        assert_eq!(keys.get(key(1).id()).unwrap().last_use().map(|last| last.at_ms), Some(NOW + 7_000));
-    }
-}
+mod tests;

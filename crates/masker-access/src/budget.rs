@@ -31,13 +31,21 @@ pub struct BudgetWarning {
     pub used: u64,
 }
 
-/// The daily budget of one caller, and what it has used of it.
-pub struct Budget {
+/// The daily budget of one caller, and what was used of it.
+#[derive(Clone)]
+struct DailyBudget {
     limits: Limits,
     usage: Arc<Mutex<BudgetUsage>>,
     /// Keyed at random, so that a hash reveals nothing of its value once the process has ended, and nobody can choose
     /// values that collide. With 64 bits, two of a million values collide with a probability of 2^-25.
     hasher: RandomState,
+}
+
+/// The daily budget of one caller with what it has used of it, and those of the callers on whose behalf it works: the
+/// creator of its API key, the creator of that key, and so on. A request is charged to all of them.
+pub struct Budget {
+    own: DailyBudget,
+    above: Vec<DailyBudget>,
 }
 
 #[derive(Default)]
@@ -51,59 +59,94 @@ struct BudgetUsage {
 impl Budget {
     /// Returns an unused budget. `hasher` carries the random key.
     pub fn new(limits: &Limits, hasher: RandomState) -> Self {
-        Budget { limits: *limits, usage: Arc::default(), hasher }
+        Budget { own: DailyBudget { limits: *limits, usage: Arc::default(), hasher }, above: Vec::new() }
     }
 
     /// Returns a budget of the same caller with other limits. Both share one usage, so that requests which began under
     /// the former limits still count.
     #[must_use]
     pub fn with_limits(&self, limits: &Limits) -> Self {
-        Budget { limits: *limits, usage: Arc::clone(&self.usage), hasher: self.hasher.clone() }
+        Budget { own: DailyBudget { limits: *limits, ..self.own.clone() }, above: self.above.clone() }
     }
 
-    /// Charges a request that tokenizes or looks up these values, each given as its kind, context and value. Only values
-    /// that the caller has not tried before on this day (UTC) cost anything.
+    /// Returns this budget as the budget of a caller that `creator` has created: requests are charged to both.
+    #[must_use]
+    pub(super) fn created_by(&self, creator: Option<&Budget>) -> Self {
+        let above = creator.map_or_else(Vec::new, |creator| creator.all().cloned().collect());
+        Budget { own: self.own.clone(), above }
+    }
+
+    /// Charges a request that tokenizes or looks up these values, each given as its kind, context and value, whatever the
+    /// policy. Only values that the caller has not tried before on this day (UTC) cost anything.
     ///
     /// # Errors
     /// [`LimitExceeded`] if they are too many; then nothing is charged.
     pub fn charge_values<'v>(
         &self,
         now: Timestamps,
-        values: impl IntoIterator<Item = [&'v [u8]; 3]>,
-    ) -> Result<Option<BudgetWarning>, LimitExceeded> {
+        values: impl IntoIterator<Item = [&'v [u8]; 3]> + Clone,
+    ) -> Result<Vec<BudgetWarning>, LimitExceeded> {
         let which = Limit::DistinctValuesPerDay;
-        let Some(limit) = self.limits.get(which) else { return Ok(None) };
-        let mut hashes: Vec<u64> = values.into_iter().map(|value| self.hasher.hash_one(value)).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        let mut usage = self.usage_today(now);
-        hashes.retain(|hash| !usage.seen.contains(hash));
-        let warning = charge(which, limit, &mut usage.values, hashes.len() as u64, now)?;
-        usage.seen.extend(hashes);
-        Ok(warning)
+        let mut charges = Vec::new();
+        for (budget, limit) in self.limited(which) {
+            let mut hashes: Vec<u64> = values.clone().into_iter().map(|value| budget.hasher.hash_one(value)).collect();
+            hashes.sort_unstable();
+            hashes.dedup();
+            let usage = budget.usage_today(now);
+            hashes.retain(|hash| !usage.seen.contains(hash));
+            check(which, limit, usage.values, hashes.len() as u64, now)?;
+            charges.push((limit, usage, hashes));
+        }
+        let charged = charges.into_iter().filter_map(|(limit, mut usage, hashes)| {
+            let warning = take(which, limit, &mut usage.values, hashes.len() as u64);
+            usage.seen.extend(hashes);
+            warning
+        });
+        Ok(charged.collect())
     }
 
     /// Charges a request that rehydrates this many tokens.
     ///
     /// # Errors
     /// [`LimitExceeded`] if they are too many; then nothing is charged.
-    pub fn charge_tokens(&self, now: Timestamps, tokens: u64) -> Result<Option<BudgetWarning>, LimitExceeded> {
+    pub fn charge_tokens(&self, now: Timestamps, tokens: u64) -> Result<Vec<BudgetWarning>, LimitExceeded> {
         let which = Limit::RehydrationsPerDay;
-        let Some(limit) = self.limits.get(which) else { return Ok(None) };
-        charge(which, limit, &mut self.usage_today(now).tokens, tokens, now)
+        let mut charges = Vec::new();
+        for (budget, limit) in self.limited(which) {
+            let usage = budget.usage_today(now);
+            check(which, limit, usage.tokens, tokens, now)?;
+            charges.push((limit, usage));
+        }
+        let charged =
+            charges.into_iter().filter_map(|(limit, mut usage)| take(which, limit, &mut usage.tokens, tokens));
+        Ok(charged.collect())
     }
 
     /// Returns what is left of each limit that is set.
     pub fn statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
-        let usage = self.usage_today(now);
-        let used = [(Limit::DistinctValuesPerDay, usage.values), (Limit::RehydrationsPerDay, usage.tokens)];
-        let statuses = used.into_iter().filter_map(|(which, used)| {
-            let limit = self.limits.get(which)?;
-            Some(used.status(which, limit, now))
+        let statuses = [Limit::DistinctValuesPerDay, Limit::RehydrationsPerDay].into_iter().filter_map(|which| {
+            let statuses = self.limited(which).map(|(budget, limit)| {
+                let usage = budget.usage_today(now);
+                let used = if which == Limit::DistinctValuesPerDay { usage.values } else { usage.tokens };
+                used.status(which, limit, now)
+            });
+            statuses.min_by_key(|status| status.remaining)
         });
         statuses.collect()
     }
 
+    fn all(&self) -> impl Iterator<Item = &DailyBudget> {
+        std::iter::once(&self.own).chain(&self.above)
+    }
+
+    /// Returns the budgets that have this limit. Every caller's own comes before those above it, so locking them in this
+    /// order never makes two requests wait for each other.
+    fn limited(&self, which: Limit) -> impl Iterator<Item = (&DailyBudget, u64)> {
+        self.all().filter_map(move |budget| Some((budget, budget.limits.get(which)?)))
+    }
+}
+
+impl DailyBudget {
     fn usage_today(&self, now: Timestamps) -> MutexGuard<'_, BudgetUsage> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         usage.tokens.catch_up(now.unix);
@@ -115,28 +158,27 @@ impl Budget {
     }
 }
 
-/// Takes `cost` from what is left of the day: all of it, or nothing if it does not fit.
-fn charge(
-    which: Limit,
-    limit: u64,
-    daily: &mut DailyUsage,
-    cost: u64,
-    now: Timestamps,
-) -> Result<Option<BudgetWarning>, LimitExceeded> {
-    let used = daily.taken.saturating_add(cost);
-    if cost > 0 && used > limit {
-        return Err(LimitExceeded {
-            kind: LimitKind::Quota,
-            which,
-            retry_after_seconds: whole_seconds(DailyUsage::rest_of_day(now.unix)),
-            max_values: (cost > limit).then_some(limit),
-            rate_limit: Some(daily.status(which, limit, now)),
-        });
+/// Checks that what is left of the day covers `cost`.
+fn check(which: Limit, limit: u64, daily: DailyUsage, cost: u64, now: Timestamps) -> Result<(), LimitExceeded> {
+    if cost == 0 || daily.taken.saturating_add(cost) <= limit {
+        return Ok(());
     }
+    Err(LimitExceeded {
+        kind: LimitKind::Quota,
+        which,
+        retry_after_seconds: whole_seconds(DailyUsage::rest_of_day(now.unix)),
+        max_values: (cost > limit).then_some(limit),
+        rate_limit: Some(daily.status(which, limit, now)),
+    })
+}
+
+/// Takes `cost`, which the day covers.
+fn take(which: Limit, limit: u64, daily: &mut DailyUsage, cost: u64) -> Option<BudgetWarning> {
+    let used = daily.taken.saturating_add(cost);
     let is_high = |used: u64| used.saturating_mul(100) >= limit * BUDGET_WARNING_PERCENT;
     let crossed = !is_high(daily.taken) && is_high(used);
     daily.taken = used;
-    Ok(crossed.then_some(BudgetWarning { which, limit, used }))
+    crossed.then_some(BudgetWarning { which, limit, used })
 }
 
 #[cfg(test)]
@@ -165,7 +207,12 @@ mod tests {
         numbers: &[u64],
     ) -> Result<Option<BudgetWarning>, LimitExceeded> {
         let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
-        budget.charge_values(now, texts.iter().map(|text| [b"PHONE".as_slice(), b"", text.as_bytes()]))
+        let charged = budget.charge_values(now, texts.iter().map(|text| [b"PHONE".as_slice(), b"", text.as_bytes()]));
+        charged.map(|warnings| warnings.into_iter().next())
+    }
+
+    fn charge_tokens(budget: &Budget, now: Timestamps, tokens: u64) -> Result<Option<BudgetWarning>, LimitExceeded> {
+        budget.charge_tokens(now, tokens).map(|warnings| warnings.into_iter().next())
     }
 
     fn used(budget: &Budget, now: Timestamps) -> u64 {
@@ -219,21 +266,21 @@ mod tests {
         // A refused request neither warns nor suppresses a warning.
         let tokens = budget(Limit::RehydrationsPerDay, 5);
         assert!(tokens.charge_tokens(at(MORNING), 6).is_err());
-        assert_eq!(tokens.charge_tokens(at(MORNING), 3), Ok(None));
+        assert_eq!(charge_tokens(&tokens, at(MORNING), 3), Ok(None));
         let warning = BudgetWarning { which: Limit::RehydrationsPerDay, limit: 5, used: 4 };
-        assert_eq!(tokens.charge_tokens(at(MORNING), 1), Ok(Some(warning)));
-        assert_eq!(tokens.charge_tokens(at(MORNING), 1), Ok(None));
+        assert_eq!(charge_tokens(&tokens, at(MORNING), 1), Ok(Some(warning)));
+        assert_eq!(charge_tokens(&tokens, at(MORNING), 1), Ok(None));
         assert_eq!(tokens.charge_tokens(at(MORNING), 1).unwrap_err().which, Limit::RehydrationsPerDay);
-        assert_eq!(tokens.charge_tokens(at(MORNING), 0), Ok(None));
+        assert_eq!(charge_tokens(&tokens, at(MORNING), 0), Ok(None));
     }
 
     #[test]
     fn remembers_nothing_without_a_limit() {
         let budget = Budget::new(&Limits::standard(), RandomState::new());
         assert_eq!(charge_numbers(&budget, at(MORNING), &[1, 2, 3]), Ok(None));
-        assert_eq!(budget.charge_tokens(at(MORNING), u64::MAX), Ok(None));
+        assert_eq!(charge_tokens(&budget, at(MORNING), u64::MAX), Ok(None));
         assert!(budget.statuses(at(MORNING)).is_empty());
-        assert!(budget.usage.lock().unwrap().seen.is_empty());
+        assert!(budget.own.usage.lock().unwrap().seen.is_empty());
     }
 
     #[test]
@@ -258,6 +305,30 @@ mod tests {
         }
         // After a clock that was far ahead, callers need not wait for that day.
         assert!(budget.charge_tokens(at(midnight - DAY * 399), 5).is_ok());
+    }
+
+    #[test]
+    fn a_created_key_shares_the_budget_of_its_creator() {
+        let number = |number: u64| {
+            Limits::new([(Limit::DistinctValuesPerDay, number), (Limit::RehydrationsPerDay, number)]).unwrap()
+        };
+        let creator = Budget::new(&number(5), RandomState::new());
+        let child = |limits: &Limits| Budget::new(limits, RandomState::new()).created_by(Some(&creator));
+        let (one, other) = (child(&number(4)), child(&Limits::none()));
+        let grandchild = Budget::new(&number(5), RandomState::new()).created_by(Some(&other));
+        assert!(charge_numbers(&creator, at(MORNING), &[1, 2]).is_ok());
+        assert!(charge_numbers(&one, at(MORNING), &[1, 2, 3]).is_ok(), "two of them were tried before");
+        // What one of them does not cover is charged to none.
+        assert_eq!(charge_numbers(&one, at(MORNING), &[4, 5]).unwrap_err().rate_limit.unwrap().limit, 4);
+        assert_eq!(charge_numbers(&grandchild, at(MORNING), &[4, 5, 6]).unwrap_err().rate_limit.unwrap().limit, 5);
+        let warning = BudgetWarning { which: Limit::DistinctValuesPerDay, limit: 5, used: 5 };
+        assert_eq!(charge_numbers(&grandchild, at(MORNING), &[4, 5]), Ok(Some(warning)));
+        assert!(charge_numbers(&other, at(MORNING), &[6]).is_err());
+        assert_eq!(charge_numbers(&other, at(MORNING), &[5, 3]), Ok(None));
+        assert!(charge_tokens(&one, at(MORNING), 3).is_ok() && charge_tokens(&other, at(MORNING), 3).is_err());
+        assert!(charge_tokens(&grandchild, at(MORNING), 2).is_ok() && charge_tokens(&one, at(MORNING), 1).is_err());
+        let left: Vec<u64> = one.statuses(at(MORNING)).iter().map(|status| status.remaining).collect();
+        assert_eq!(left, [0, 0], "what is left is the least of all");
     }
 
     proptest! {

@@ -16,7 +16,8 @@ use masker_types::{
     limits::{API_KEY_GRACE_SECONDS_MAX, API_KEY_INACTIVE_DAYS_MIN},
 };
 
-/// Replaced secrets that are remembered, so that a caller which still presents one learns that it has expired.
+/// Replaced secrets that are remembered: those that still work, and others so that a caller which still presents one learns
+/// that it has expired.
 const REPLACED_MAX: usize = 8;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -80,6 +81,32 @@ pub struct ApiKeySpec {
     pub mode: Mode,
     /// When it expires, in milliseconds of Unix time; `None` for never.
     pub expires_at_ms: Option<u64>,
+    /// The API key that creates it, if it is one.
+    pub parent: Option<ApiKeyId>,
+}
+
+/// What a key may do, how much of it, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRights {
+    /// What it may do.
+    pub grant: Grant,
+    /// How much it may do.
+    pub limits: Limits,
+    /// When it expires, in milliseconds of Unix time; `None` for never.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl KeyRights {
+    /// Returns rights that cover these and `other`.
+    fn union(&self, other: &KeyRights) -> Self {
+        let ends = self.expires_at_ms.zip(other.expires_at_ms);
+        KeyRights {
+            grant: self.grant.union(&other.grant),
+            limits: self.limits.union(&other.limits),
+            expires_at_ms: ends.map(|(own, others)| own.max(others)),
+        }
+    }
 }
 
 /// Who last used a key, and when.
@@ -92,6 +119,9 @@ pub struct LastUse {
     /// The process's unit of the system's service manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// The first characters of the secret that it presented.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_prefix")]
+    pub prefix: Option<KeyPrefix>,
 }
 
 /// What is stored of one secret.
@@ -116,6 +146,37 @@ struct ReplacedSecret {
     secret: StoredSecret,
     /// The end of its grace period, in milliseconds of Unix time; 0 without one, so that it ends requests in flight too.
     until_ms: u64,
+    /// Whether the grace period was seen to be over: then the secret never works again, whatever the clock says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
+}
+
+impl ReplacedSecret {
+    fn works(&self, now_ms: u64) -> bool {
+        !self.ended && self.until_ms > now_ms
+    }
+
+    fn is_over(&self, now_ms: u64) -> bool {
+        !self.ended && self.until_ms <= now_ms
+    }
+}
+
+/// Which secret of a key was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SecretRole {
+    /// The one that was issued last.
+    Current,
+    /// A former one.
+    Replaced,
+}
+
+/// A replaced secret that still works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretInGrace {
+    /// Its first characters, which are public.
+    pub prefix: KeyPrefix,
+    /// When its grace period ends, in milliseconds of Unix time.
+    pub until_ms: u64,
 }
 
 /// An API key as the vault stores it. This type's JSON is the document of its row.
@@ -131,8 +192,14 @@ pub struct ApiKey {
     #[serde(rename = "world", with = "mode")]
     mode: Mode,
     created_by: String,
+    /// The API key that created it, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<ApiKeyId>,
     created_at_ms: u64,
     expires_at_ms: Option<u64>,
+    /// Rights that cover all that it ever had; `None` if those that it has do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Box<KeyRights>>,
     revoked_at_ms: Option<u64>,
     rotated_at_ms: Option<u64>,
     secret: StoredSecret,
@@ -144,6 +211,20 @@ pub struct ApiKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this key was revoked, which is permanent: create another")]
 pub struct KeyRevoked;
+
+/// Why a key gets no other secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotationError {
+    /// It was revoked.
+    #[error(transparent)]
+    Revoked(#[from] KeyRevoked),
+    /// Another rotation would end a grace period that was promised.
+    #[error(
+        "{REPLACED_MAX} replaced secrets of this key still work, which is the limit: wait until the grace period of one is \
+         over, or rotate without a grace period, which ends them all"
+    )]
+    TooManyInGrace,
+}
 
 /// Why a known secret does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +247,10 @@ impl ApiKey {
             limits: spec.limits,
             mode: spec.mode,
             created_by: created_by.to_owned(),
+            parent: spec.parent,
             created_at_ms: now_ms,
             expires_at_ms: spec.expires_at_ms,
+            held: None,
             revoked_at_ms: None,
             rotated_at_ms: None,
             secret: StoredSecret::of(secret),
@@ -181,19 +264,32 @@ impl ApiKey {
     /// which one has leaked, a rotation without grace ends them all.
     ///
     /// # Errors
-    /// [`KeyRevoked`] if it was revoked.
-    pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, KeyRevoked> {
+    /// [`RotationError`] if it was revoked, or if too many of its secrets are in their grace period.
+    pub fn rotated(&self, secret: &PresentedKey, grace_seconds: u64, now_ms: u64) -> Result<Self, RotationError> {
         self.not_revoked()?;
         let grace_ms = grace_seconds.min(API_KEY_GRACE_SECONDS_MAX) * 1_000;
         let until_ms = if grace_ms == 0 { 0 } else { now_ms.saturating_add(grace_ms) };
         let mut key = self.clone();
-        key.replaced.push(ReplacedSecret { secret: self.secret.clone(), until_ms });
+        key.replaced.push(ReplacedSecret { secret: self.secret.clone(), until_ms, ended: grace_ms == 0 });
         key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
-        let forgotten = key.replaced.len().saturating_sub(REPLACED_MAX);
-        key.replaced.drain(..forgotten);
+        while key.replaced.len() > REPLACED_MAX {
+            let ended = key.replaced.iter().position(|replaced| !replaced.works(now_ms));
+            key.replaced.remove(ended.ok_or(RotationError::TooManyInGrace)?);
+        }
         key.secret = StoredSecret::of(secret);
         key.rotated_at_ms = Some(now_ms);
         Ok(key)
+    }
+
+    /// Returns the key with the grace periods ended that are over by now; `None` if there are none that were not ended
+    /// before.
+    pub fn with_ended_secrets(&self, now_ms: u64) -> Option<Self> {
+        if !self.has_secret_to_end(now_ms) {
+            return None;
+        }
+        let mut key = self.clone();
+        key.replaced.iter_mut().filter(|replaced| replaced.is_over(now_ms)).for_each(|replaced| replaced.ended = true);
+        Some(key)
     }
 
     /// Returns the key revoked, permanently. A key that was revoked before keeps the time of that.
@@ -212,14 +308,25 @@ impl ApiKey {
         key.grant.scopes = change.scopes.unwrap_or(key.grant.scopes);
         key.limits = change.limits.unwrap_or(key.limits);
         key.expires_at_ms = change.expires_at_ms.unwrap_or(key.expires_at_ms);
+        let held = self.held_rights();
+        key.held = Some(Box::new(held.union(&key.rights()))).filter(|held| **held != key.rights());
         Ok(key)
     }
 
-    /// Returns the key with this last use, unless it has a later one.
+    /// Returns the key with this last use. It replaces the one before, also if a wrong clock has given that a later time.
     pub fn used(&self, last: LastUse) -> Self {
-        let later = self.last_use.as_ref().is_none_or(|known| known.at_ms < last.at_ms);
-        let last_use = if later { Some(last) } else { self.last_use.clone() };
-        ApiKey { last_use, ..self.clone() }
+        ApiKey { last_use: Some(last), ..self.clone() }
+    }
+
+    /// Returns the rights that it has.
+    pub fn rights(&self) -> KeyRights {
+        KeyRights { grant: self.grant.clone(), limits: self.limits, expires_at_ms: self.expires_at_ms }
+    }
+
+    /// Returns rights that cover all that it ever had. Whoever gives it a secret could use any of them, once they are
+    /// restored.
+    pub fn held_rights(&self) -> KeyRights {
+        self.held.as_ref().map_or_else(|| self.rights(), |held| (**held).clone())
     }
 
     fn not_revoked(&self) -> Result<(), KeyRevoked> {
@@ -230,20 +337,61 @@ impl ApiKey {
     ///
     /// # Errors
     /// [`KeyRejection`] if it no longer works.
-    pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<(), KeyRejection>> {
-        // Compares with every secret, so that the time does not depend on which one matches.
-        let mut until = self.secret.digest.ct_eq(digest).then_some(u64::MAX);
-        for replaced in &self.replaced {
-            if replaced.secret.digest.ct_eq(digest) {
-                until = Some(until.map_or(replaced.until_ms, |until| until.max(replaced.until_ms)));
-            }
-        }
-        let until = until?.min(self.expires_at_ms.unwrap_or(u64::MAX));
+    pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<SecretRole, KeyRejection>> {
+        let (role, replaced) = self.find_secret(digest)?;
+        let in_time = self.expires_at_ms.is_none_or(|at| at > now_ms);
         Some(match self.revoked_at_ms {
             Some(_) => Err(KeyRejection::Revoked),
-            None if until <= now_ms => Err(KeyRejection::Expired),
-            None => Ok(()),
+            None if in_time && replaced.is_none_or(|replaced| replaced.works(now_ms)) => Ok(role),
+            None => Err(KeyRejection::Expired),
         })
+    }
+
+    /// Checks that a secret of this key, which was accepted, was not ended since: by a revocation, or by a rotation without a
+    /// grace period. Time ends no request that began before. `None` if it is not a secret of this key.
+    ///
+    /// # Errors
+    /// [`KeyRejection`] if it was ended.
+    pub(super) fn still_accepts(&self, digest: &KeyDigest) -> Option<Result<SecretRole, KeyRejection>> {
+        let (role, replaced) = self.find_secret(digest)?;
+        Some(match self.revoked_at_ms {
+            Some(_) => Err(KeyRejection::Revoked),
+            None if replaced.is_some_and(|replaced| replaced.until_ms == 0) => Err(KeyRejection::Expired),
+            None => Ok(role),
+        })
+    }
+
+    fn find_secret(&self, digest: &KeyDigest) -> Option<(SecretRole, Option<&ReplacedSecret>)> {
+        // Compares with every secret, so that the time does not depend on which one matches.
+        let is_current = self.secret.digest.ct_eq(digest);
+        let mut found = None;
+        for replaced in &self.replaced {
+            if replaced.secret.digest.ct_eq(digest) {
+                found = Some(replaced);
+            }
+        }
+        if is_current {
+            Some((SecretRole::Current, None))
+        } else {
+            found.map(|found| (SecretRole::Replaced, Some(found)))
+        }
+    }
+
+    /// Returns whether a grace period is over that was not ended before.
+    pub(super) fn has_secret_to_end(&self, now_ms: u64) -> bool {
+        self.replaced.iter().any(|replaced| replaced.is_over(now_ms))
+    }
+
+    /// Returns whether another version of this key has other ended secrets.
+    pub(super) fn differs_in_ended_secrets(&self, other: &ApiKey) -> bool {
+        let ended = |key: &ApiKey| key.replaced.iter().filter(|replaced| replaced.ended).count();
+        ended(self) != ended(other)
+    }
+
+    /// Returns the replaced secrets that still work, the oldest first.
+    pub fn secrets_in_grace(&self, now_ms: u64) -> Vec<SecretInGrace> {
+        let working = self.replaced.iter().filter(|replaced| replaced.works(now_ms));
+        working.map(|replaced| SecretInGrace { prefix: replaced.secret.prefix, until_ms: replaced.until_ms }).collect()
     }
 
     /// Returns the digests of all its secrets.
@@ -265,11 +413,6 @@ impl ApiKey {
     /// Returns whether it works with test tokens.
     pub fn is_test_key(&self) -> bool {
         self.mode == Mode::Test
-    }
-
-    /// Returns when the last replaced secret stops working, if one still works.
-    pub fn grace_ends_ms(&self, now_ms: u64) -> Option<u64> {
-        self.replaced.iter().map(|replaced| replaced.until_ms).filter(|until| *until > now_ms).max()
     }
 }
 
@@ -325,6 +468,11 @@ impl ApiKey {
     /// Returns the name of the principal that created it.
     pub fn created_by(&self) -> &str {
         &self.created_by
+    }
+
+    /// Returns the API key that created it, if it was one.
+    pub fn parent(&self) -> Option<ApiKeyId> {
+        self.parent
     }
 
     /// Returns when it was created, in milliseconds of Unix time.
@@ -398,6 +546,18 @@ mod prefix {
     }
 }
 
+mod optional_prefix {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(prefix: &Option<KeyPrefix>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_some(prefix.as_ref().map_or("", KeyPrefix::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyPrefix>, D::Error> {
+        super::prefix::deserialize(deserializer).map(Some)
+    }
+}
+
 mod mode {
     use super::*;
 
@@ -413,120 +573,4 @@ mod mode {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{SeedableRng, rngs::ChaCha20Rng};
-
-    use super::*;
-    use crate::ApiKeySecret;
-
-    const NOW: u64 = 1_800_000_000_000;
-
-    fn secret(seed: u64) -> PresentedKey {
-        ApiKeySecret::generate(Mode::Live, &mut ChaCha20Rng::seed_from_u64(seed)).presented()
-    }
-
-    fn digest(seed: u64) -> KeyDigest {
-        secret(seed).digest()
-    }
-
-    fn key() -> ApiKey {
-        let spec = ApiKeySpec {
-            name: "billing".to_owned(),
-            workspace: "default".to_owned(),
-            owner: "ada".to_owned(),
-            grant: Grant::all(),
-            limits: Limits::standard(),
-            mode: Mode::Live,
-            expires_at_ms: Some(NOW + 1_000 * DAY_MS),
-        };
-        let id = ApiKeyId::new(NOW, &mut ChaCha20Rng::seed_from_u64(0));
-        ApiKey::create(id, spec, &secret(1), "operator", NOW)
-    }
-
-    #[test]
-    fn a_key_works_until_it_expires() {
-        let key = key();
-        let expires = NOW + 1_000 * DAY_MS;
-        assert_eq!(key.accepts(&digest(1), NOW), Some(Ok(())));
-        assert_eq!(key.accepts(&digest(1), expires - 1), Some(Ok(())));
-        assert_eq!(key.accepts(&digest(1), expires), Some(Err(KeyRejection::Expired)));
-        assert_eq!(key.accepts(&digest(2), NOW), None);
-        assert!(key.is_active(expires - 1) && !key.is_active(expires));
-    }
-
-    #[test]
-    fn a_replaced_secret_works_through_its_grace_period() {
-        let once = key().rotated(&secret(2), 60, NOW).unwrap();
-        let twice = once.rotated(&secret(3), 7_200, NOW + 1_000).unwrap();
-        let at_once = once.rotated(&secret(3), 0, NOW + 1_000).unwrap();
-        assert_eq!(once.grace_ends_ms(NOW), Some(NOW + 60_000));
-        for (seed, at, accepted) in [
-            (1, NOW + 59_999, Ok(())),
-            (1, NOW + 60_000, Err(KeyRejection::Expired)),
-            (2, NOW + 7_200_999, Ok(())),
-            (2, NOW + 7_201_000, Err(KeyRejection::Expired)),
-            (3, NOW + 7_201_000, Ok(())),
-        ] {
-            assert_eq!(twice.accepts(&digest(seed), at), Some(accepted), "{seed} {at}");
-        }
-        // Without grace, no former secret works.
-        let accepted = [1, 2, 3].map(|seed| at_once.accepts(&digest(seed), NOW));
-        assert_eq!(accepted, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
-        assert_eq!(at_once.grace_ends_ms(NOW + 1_000), None);
-        assert_eq!(twice.digests().count(), 3);
-        let long = key().rotated(&secret(2), u64::MAX, NOW).unwrap();
-        assert_eq!(long.grace_ends_ms(NOW), Some(NOW + API_KEY_GRACE_SECONDS_MAX * 1_000));
-    }
-
-    #[test]
-    fn forgets_secrets_that_were_replaced_long_ago() {
-        let mut key = key();
-        for seed in 2..20 {
-            key = key.rotated(&secret(seed), 0, NOW).unwrap();
-        }
-        assert_eq!(key.digests().count(), 1 + REPLACED_MAX);
-        assert_eq!((key.accepts(&digest(1), NOW), key.accepts(&digest(19), NOW)), (None, Some(Ok(()))));
-    }
-
-    #[test]
-    fn a_revoked_key_never_works_again() {
-        let revoked = key().rotated(&secret(2), 60, NOW).unwrap().revoked(NOW + 5);
-        for seed in [1, 2] {
-            assert_eq!(revoked.accepts(&digest(seed), NOW + 6), Some(Err(KeyRejection::Revoked)));
-        }
-        assert_eq!(revoked.revoked(NOW + 9).revoked_at_ms(), Some(NOW + 5));
-        assert!(revoked.rotated(&secret(3), 0, NOW).is_err() && revoked.changed(ApiKeyUpdate::default()).is_err());
-        assert!(!revoked.is_active(NOW + 6) && !revoked.is_inactive(NOW + 1_000 * DAY_MS));
-    }
-
-    #[test]
-    fn an_unused_key_becomes_inactive() {
-        let key = key();
-        assert!(!key.is_inactive(NOW + 90 * DAY_MS - 1) && key.is_inactive(NOW + 90 * DAY_MS));
-        let used = key.used(LastUse { at_ms: NOW + 10 * DAY_MS, uid: 7, unit: None });
-        assert!(!used.is_inactive(NOW + 99 * DAY_MS) && used.is_inactive(NOW + 100 * DAY_MS));
-        let before = LastUse { at_ms: NOW, uid: 8, unit: None };
-        assert_eq!(used.used(before).last_use().map(|last| last.uid), Some(7));
-    }
-
-    #[test]
-    fn an_update_keeps_the_fields_that_it_does_not_set() {
-        let changed =
-            key().changed(ApiKeyUpdate { name: Some("other".to_owned()), ..ApiKeyUpdate::default() }).unwrap();
-        assert_eq!((changed.name(), changed.grant(), changed.limits()), ("other", &Grant::all(), &Limits::standard()));
-        let change =
-            ApiKeyUpdate { expires_at_ms: Some(None), limits: Some(Limits::none()), ..ApiKeyUpdate::default() };
-        let changed = key().changed(change).unwrap();
-        assert_eq!((changed.expires_at_ms(), changed.limits()), (None, &Limits::none()));
-    }
-
-    #[test]
-    fn the_document_round_trips_and_rejects_unknown_fields() {
-        let key = key().rotated(&secret(2), 60, NOW).unwrap().used(LastUse { at_ms: 1, uid: 2, unit: None });
-        let document = serde_json::to_string(&key).unwrap();
-        let back: ApiKey = serde_json::from_str(&document).unwrap();
-        assert_eq!(serde_json::to_string(&back).unwrap(), document);
-        assert_eq!(back.accepts(&digest(1), NOW), Some(Ok(())));
-        assert!(serde_json::from_str::<ApiKey>(&document.replacen('{', "{\"more\":1,", 1)).is_err());
-    }
-}
+mod tests;

@@ -27,13 +27,18 @@ mod systemd_unit;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use key_record::SecretRole;
+use masker_types::grant::{Grant, UNRESTRICTED_NAME};
 use principal::AcceptedSecret;
 
 pub use api_keys::{ApiKeys, AuthRejection};
 pub use attempts::{AttemptOutcome, FailedAttempts};
 pub use budget::{Budget, BudgetWarning};
 pub use clients::{ClientRules, HostUsers, UserDatabase};
-pub use key_record::{ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, KeyRejection, KeyRevoked, LastUse};
+pub use key_record::{
+    ApiKey, ApiKeyId, ApiKeySpec, ApiKeyUpdate, KeyRejection, KeyRevoked, KeyRights, LastUse, RotationError,
+    SecretInGrace,
+};
 pub use limiter::{LimitExceeded, LimitKind, Limiter, RateLimitStatus, Timestamps};
 pub use metrics::AccessMetrics;
 pub use peer::{Peer, PeerError};
@@ -76,6 +81,9 @@ pub enum AuthError {
     /// The key has expired, or it was rotated and the former secret's grace period is over.
     #[error("this API key has expired, or was rotated and its grace period is over; use the new one")]
     Expired,
+    /// The secret was replaced. In its grace period it does everything else.
+    #[error("a secret in its grace period manages no API keys; use the one that replaced it")]
+    Replaced,
 }
 
 impl From<AuthRejection> for AuthError {
@@ -91,6 +99,7 @@ impl From<AuthRejection> for AuthError {
 impl Access {
     /// Returns an `Access` with these rules and keys.
     pub fn new(clients: ClientRules, keys: Arc<ApiKeys>) -> Self {
+        keys.follow_clients(clients.limited_principals());
         Access { clients: ArcSwap::from_pointee(clients), keys }
     }
 
@@ -103,6 +112,7 @@ impl Access {
     /// of its limits.
     pub fn replace_clients(&self, clients: ClientRules) {
         self.clients.rcu(|before| clients.clone().inheriting_usage(before));
+        self.keys.follow_clients(self.clients.load().limited_principals());
     }
 
     /// Identifies a caller by the content of its `Authorization` header. The key alone decides: the process gets none of
@@ -129,7 +139,8 @@ impl Access {
         let presented = PresentedKey::parse(credential).map_err(|error| (AuthError::Malformed(error), None))?;
         let principal = self.keys.authenticate(&presented, peer, now_ms);
         let principal = principal.map_err(|rejection| (rejection.into(), Some(presented.prefix())))?;
-        let accepted = Some(AcceptedSecret { digest: presented.digest(), at_ms: now_ms });
+        let (principal, role) = principal;
+        let accepted = Some(AcceptedSecret { digest: presented.digest(), prefix: presented.prefix(), role });
         Ok(Caller { peer: Arc::clone(peer), principal, accepted })
     }
 
@@ -139,8 +150,42 @@ impl Access {
     /// # Errors
     /// [`AuthError::Revoked`], or [`AuthError::Expired`] after a rotation.
     pub fn check_not_ended(&self, caller: &Caller) -> Result<(), AuthError> {
-        let Some(AcceptedSecret { digest, at_ms }) = caller.accepted else { return Ok(()) };
-        self.keys.check(&digest, at_ms).map_err(AuthError::from)
+        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
+        self.keys.check(&digest).map(drop).map_err(AuthError::from)
+    }
+
+    /// Checks that a caller may still manage API keys: the secret that it presented was neither ended nor replaced since
+    /// it was accepted.
+    ///
+    /// # Errors
+    /// [`AuthError`] if it was ended, or [`AuthError::Replaced`].
+    pub fn check_manages_keys(&self, caller: &Caller) -> Result<(), AuthError> {
+        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
+        match self.keys.check(&digest)? {
+            SecretRole::Current => Ok(()),
+            SecretRole::Replaced => Err(AuthError::Replaced),
+        }
+    }
+
+    /// Returns whether the client of this name exists and may not do everything without limits.
+    pub fn is_limited_client(&self, name: &str) -> bool {
+        self.clients.load().by_name(name).is_some_and(|client| {
+            client.grant.excess_of(&Grant::all()).is_some() || !client.limiter.limits().is_unlimited()
+        })
+    }
+
+    /// Removes the series of callers that no longer exist: clients that were removed, keys that are no longer active, and
+    /// replaced secrets.
+    pub fn prune_metrics(&self, metrics: &AccessMetrics, now_ms: u64) {
+        let active = self.keys.list().into_iter().filter(|key| key.is_active(now_ms)).map(|key| key.prefix());
+        let prefixes: Vec<KeyPrefix> = active.collect();
+        let clients = self.clients.load();
+        let exists = |caller: &str| {
+            clients.by_name(caller).is_some()
+                || caller == UNRESTRICTED_NAME
+                || prefixes.iter().any(|prefix| prefix.as_str() == caller)
+        };
+        metrics.retain_callers(exists);
     }
 
     /// Identifies a caller that presents no credential, by the client rules.

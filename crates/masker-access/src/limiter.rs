@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -101,11 +101,22 @@ enum LimitUsage {
     Day(DailyUsage),
 }
 
-/// The limits of one caller, and what it has taken from them.
-pub struct Limiter {
+/// The limits of one caller, and what was taken from them.
+#[derive(Clone)]
+struct Window {
     limits: Limits,
     usages: Arc<Mutex<[LimitUsage; RULES.len()]>>,
 }
+
+/// The limits of one caller with what it has taken from them, and those of the callers on whose behalf it works: the
+/// creator of its API key, the creator of that key, and so on. A request is taken from all of them.
+pub struct Limiter {
+    own: Window,
+    above: Vec<Window>,
+}
+
+/// The usage of a window while a request is admitted.
+type LockedUsages<'w> = (&'w Window, MutexGuard<'w, [LimitUsage; RULES.len()]>);
 
 impl Limiter {
     /// Returns an unused limiter.
@@ -115,19 +126,30 @@ impl Limiter {
             Limit::OperationsPerDay => LimitUsage::Day(DailyUsage::default()),
             _ => LimitUsage::Hour { taken: 0, began: Duration::ZERO },
         });
-        Limiter { limits: *limits, usages: Arc::new(Mutex::new(usages)) }
+        Limiter { own: Window { limits: *limits, usages: Arc::new(Mutex::new(usages)) }, above: Vec::new() }
     }
 
     /// Returns a limiter of the same caller with other limits. Both share one usage, so that a reload gives nobody a
     /// fresh start and requests which began under the former limits still count.
     #[must_use]
     pub fn with_limits(&self, limits: &Limits) -> Self {
-        Limiter { limits: *limits, usages: Arc::clone(&self.usages) }
+        let own = Window { limits: *limits, usages: Arc::clone(&self.own.usages) };
+        Limiter { own, above: self.above.clone() }
     }
 
-    /// Returns the limits.
+    /// Returns this limiter as the limiter of a caller that `creator` has created: requests are taken from both.
+    #[must_use]
+    pub(super) fn created_by(&self, creator: Option<&Limiter>) -> Self {
+        let above = creator.map_or_else(Vec::new, |creator| {
+            let windows = std::iter::once(&creator.own).chain(&creator.above);
+            windows.filter(|window| !window.limits.is_unlimited()).cloned().collect()
+        });
+        Limiter { own: self.own.clone(), above }
+    }
+
+    /// Returns the caller's own limits.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.own.limits
     }
 
     /// Takes a request with this many values or tokens from every limit if all of them admit it. Returns how much is
@@ -136,18 +158,16 @@ impl Limiter {
     /// # Errors
     /// [`LimitExceeded`] if a limit does not admit it; then nothing is taken.
     pub fn admit(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
-        // Most callers have no limits: their requests must not share a lock.
-        if self.limits.is_unlimited() {
-            return Ok(None);
-        }
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check_usages(&mut usages, now, values)?;
-        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
-            if self.numbers(rule).is_some() {
-                usage.take(rule.by.cost(values), now);
+        let mut locked = self.lock();
+        check_usages(&mut locked, now, values)?;
+        for (window, usages) in &mut locked {
+            for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+                if window.numbers(rule).is_some() {
+                    usage.take(rule.by.cost(values), now);
+                }
             }
         }
-        Ok(self.tightest(&usages, now))
+        Ok(tightest(&locked, now))
     }
 
     /// Checks that a request without values would be admitted. Takes nothing.
@@ -155,64 +175,71 @@ impl Limiter {
     /// # Errors
     /// [`LimitExceeded`] if it is past a limit.
     pub fn check(&self, now: Timestamps) -> Result<(), LimitExceeded> {
-        if self.limits.is_unlimited() {
-            return Ok(());
-        }
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check_usages(&mut usages, now, 0)
-    }
-
-    /// Checks that a request is within every limit, and refills each up to `now`.
-    fn check_usages(
-        &self,
-        usages: &mut [LimitUsage; RULES.len()],
-        now: Timestamps,
-        values: u64,
-    ) -> Result<(), LimitExceeded> {
-        let mut longest: Option<(Duration, &RateRule)> = None;
-        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
-            let Some((rate, burst)) = self.numbers(rule) else { continue };
-            usage.catch_up(rate, now);
-            let wait = usage.wait(rule.by.cost(values), rate, burst, now);
-            if longest.is_none_or(|(longest, _)| wait > longest) {
-                longest = Some((wait, rule));
-            }
-        }
-        let Some((wait, rule)) = longest.filter(|(wait, _)| !wait.is_zero()) else { return Ok(()) };
-        let max_values = self.numbers(rule).map(|(_, burst)| burst).filter(|_| wait == Duration::MAX);
-        let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
-        let wait = if max_values.is_some() { Duration::ZERO } else { wait };
-        Err(LimitExceeded {
-            kind,
-            which: rule.limit,
-            retry_after_seconds: whole_seconds(wait).max(1),
-            max_values,
-            rate_limit: self.tightest(usages, now),
-        })
+        check_usages(&mut self.lock(), now, 0)
     }
 
     /// Returns what is left of each limit that is set.
     pub fn statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        let statuses = RULES.iter().zip(usages.iter_mut()).filter_map(|(rule, usage)| {
-            usage.catch_up(self.numbers(rule)?.0, now);
-            self.status(rule, usage, now)
+        let mut locked = self.lock();
+        let statuses = RULES.iter().enumerate().filter_map(|(position, rule)| {
+            let of_window = |(window, usages): &mut LockedUsages<'_>| {
+                usages[position].catch_up(window.numbers(rule)?.0, now);
+                window.status(rule, &usages[position], now)
+            };
+            locked.iter_mut().filter_map(of_window).min_by_key(|status| status.remaining)
         });
         statuses.collect()
     }
 
+    /// Locks the usages of the limits that are set. Every limiter locks its own before those above it, so no two wait for
+    /// each other. Most callers have no limits: their requests share no lock.
+    fn lock(&self) -> Vec<LockedUsages<'_>> {
+        let windows = std::iter::once(&self.own).chain(&self.above).filter(|window| !window.limits.is_unlimited());
+        windows.map(|window| (window, window.usages.lock().unwrap_or_else(PoisonError::into_inner))).collect()
+    }
+}
+
+/// Checks that a request is within every limit, and refills each up to `now`.
+fn check_usages(locked: &mut [LockedUsages<'_>], now: Timestamps, values: u64) -> Result<(), LimitExceeded> {
+    let mut longest: Option<(Duration, &RateRule, u64)> = None;
+    for (window, usages) in locked.iter_mut() {
+        for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+            let Some((rate, burst)) = window.numbers(rule) else { continue };
+            usage.catch_up(rate, now);
+            let wait = usage.wait(rule.by.cost(values), rate, burst, now);
+            if longest.is_none_or(|(longest, _, _)| wait > longest) {
+                longest = Some((wait, rule, burst));
+            }
+        }
+    }
+    let Some((wait, rule, burst)) = longest.filter(|(wait, _, _)| !wait.is_zero()) else { return Ok(()) };
+    let max_values = (wait == Duration::MAX).then_some(burst);
+    let kind = if rule.by == CostBasis::Operations { LimitKind::Quota } else { LimitKind::Rate };
+    let wait = if max_values.is_some() { Duration::ZERO } else { wait };
+    Err(LimitExceeded {
+        kind,
+        which: rule.limit,
+        retry_after_seconds: whole_seconds(wait).max(1),
+        max_values,
+        rate_limit: tightest(locked, now),
+    })
+}
+
+fn tightest(locked: &[LockedUsages<'_>], now: Timestamps) -> Option<RateLimitStatus> {
+    [CostBasis::Requests, CostBasis::Values, CostBasis::Operations].into_iter().find_map(|by| {
+        let statuses = locked.iter().flat_map(|(window, usages)| {
+            let rules = RULES.iter().zip(usages.iter()).filter(|(rule, _)| rule.by == by);
+            rules.filter_map(|(rule, usage)| window.status(rule, usage, now))
+        });
+        // On a tie, choose the one that takes longer to refill.
+        statuses.min_by_key(|status| (status.remaining, Reverse(status.reset_seconds)))
+    })
+}
+
+impl Window {
     /// Returns the numbers of a rule's limit and of its burst, if the limit is set.
     fn numbers(&self, rule: &RateRule) -> Option<(u64, u64)> {
         Some((self.limits.get(rule.limit)?, self.limits.get(rule.burst)?))
-    }
-
-    fn tightest(&self, usages: &[LimitUsage; RULES.len()], now: Timestamps) -> Option<RateLimitStatus> {
-        [CostBasis::Requests, CostBasis::Values, CostBasis::Operations].into_iter().find_map(|by| {
-            let rules = RULES.iter().zip(usages).filter(|(rule, _)| rule.by == by);
-            let statuses = rules.filter_map(|(rule, usage)| self.status(rule, usage, now));
-            // On a tie, choose the one that takes longer to refill.
-            statuses.min_by_key(|status| (status.remaining, Reverse(status.reset_seconds)))
-        })
     }
 
     fn status(&self, rule: &RateRule, usage: &LimitUsage, now: Timestamps) -> Option<RateLimitStatus> {

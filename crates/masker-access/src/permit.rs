@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Caller, Mode, Principal};
+use crate::{Caller, Mode, Principal, key_record::SecretRole};
 use masker_core::policy::{Action, PolicySet};
 use masker_types::{
     grant::Scope,
@@ -72,6 +72,14 @@ pub enum Denied {
         /// The kind, which a policy names.
         kind: EntityKind,
     },
+    /// The secret of its API key was replaced.
+    #[error(
+        "this caller presents a secret in its grace period, which lacks the scope `{scope}`; use the secret that replaced it"
+    )]
+    ReplacedSecret {
+        /// The scope of the operation.
+        scope: Scope,
+    },
     /// Its grant lists policies, but not this one.
     #[error(
         "this caller may use `{scope}` only with certain policies, and this is not one of them; `masker whoami` lists them"
@@ -105,6 +113,7 @@ impl Denied {
     pub fn scope(&self) -> Scope {
         match self {
             Denied::Scope { scope }
+            | Denied::ReplacedSecret { scope }
             | Denied::Kind { scope, .. }
             | Denied::Policy { scope }
             | Denied::Token { scope }
@@ -127,6 +136,9 @@ impl Caller {
     /// # Errors
     /// [`Denied::Scope`] if it is missing.
     pub fn require(&self, scope: Scope) -> Result<(), Denied> {
+        if scope == Scope::ApiKeysAdmin && self.accepted.is_some_and(|accepted| accepted.role == SecretRole::Replaced) {
+            return Err(Denied::ReplacedSecret { scope });
+        }
         if self.principal.grant.scopes.allows_some(scope) { Ok(()) } else { Err(Denied::Scope { scope }) }
     }
 

@@ -8,7 +8,9 @@ use std::{
 
 use prometheus::IntCounter;
 
-use crate::{AccessMetrics, ApiKey, ApiKeyId, Budget, KeyDigest, KeyPrefix, Limiter, Mode, Peer};
+use crate::{
+    AccessMetrics, ApiKey, ApiKeyId, Budget, KeyDigest, KeyPrefix, Limiter, Mode, Peer, key_record::SecretRole,
+};
 use masker_types::{
     grant::{Grant, Limits},
     limits::LABEL_BYTES_MAX,
@@ -35,7 +37,7 @@ pub struct Principal {
 }
 
 /// The public part of an API key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiKeyIdentity {
     /// The key's id.
     pub id: ApiKeyId,
@@ -96,6 +98,19 @@ impl Principal {
         }
     }
 
+    /// Returns this principal of an API key, drawing on the limits of its creator as well.
+    pub(super) fn created_by(&self, creator: Option<&Principal>) -> Self {
+        Principal {
+            name: self.name.clone(),
+            grant: self.grant.clone(),
+            limiter: self.limiter.created_by(creator.map(|creator| &creator.limiter)),
+            budget: self.budget.created_by(creator.map(|creator| &creator.budget)),
+            mode: self.mode,
+            credential: self.credential.clone(),
+            requests: OnceLock::new(),
+        }
+    }
+
     /// Returns its name, cut to the [`LABEL_BYTES_MAX`] bytes that the vault stores.
     pub fn label(&self) -> &str {
         let ends = self.name.char_indices().map(|(start, character)| start + character.len_utf8());
@@ -106,7 +121,7 @@ impl Principal {
     /// Returns the counter of its requests, labelled with the client's name or the key's prefix.
     pub fn request_counter(&self, metrics: &AccessMetrics) -> &IntCounter {
         let label = self.credential.as_ref().map_or(&*self.name, |credential| credential.prefix.as_str());
-        self.requests.get_or_init(|| metrics.caller_requests.with_label_values(&[label]))
+        self.requests.get_or_init(|| metrics.caller_counter(label))
     }
 }
 
@@ -123,8 +138,10 @@ pub struct Caller {
 #[derive(Clone, Copy)]
 pub(super) struct AcceptedSecret {
     pub(super) digest: KeyDigest,
-    /// When it was accepted, in milliseconds of Unix time.
-    pub(super) at_ms: u64,
+    /// The first characters of the secret, which are public.
+    pub(super) prefix: KeyPrefix,
+    /// Whether another secret has replaced it.
+    pub(super) role: SecretRole,
 }
 
 impl fmt::Debug for Caller {
@@ -152,6 +169,11 @@ impl Caller {
     /// Returns the process at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Returns the first characters of the secret that it presented, if it acts as an API key.
+    pub fn key_prefix(&self) -> Option<KeyPrefix> {
+        self.accepted.map(|accepted| accepted.prefix)
     }
 
     /// Returns the principal that it acts as.

@@ -102,6 +102,8 @@ pub struct ApiKeyStatus {
     pub limits: Limits,
     /// The caller that created the key.
     pub created_by: String,
+    /// The id of the API key that created the key, if it was one.
+    pub parent_id: Option<String>,
     /// The time of creation (RFC 3339).
     pub created_at: Option<String>,
     /// The time of expiry.
@@ -110,10 +112,21 @@ pub struct ApiKeyStatus {
     pub rotated_at: Option<String>,
     /// The time until which a replaced secret remains valid, if there is one.
     pub grace_ends: Option<String>,
+    /// The replaced secrets that remain valid, the oldest first.
+    pub secrets_in_grace: Vec<SecretInGrace>,
     /// The time of revocation.
     pub revoked_at: Option<String>,
     /// The last use.
     pub last_used: Option<ApiKeyUse>,
+}
+
+/// A replaced secret of an API key that remains valid.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct SecretInGrace {
+    /// The first 16 characters of the secret.
+    pub prefix: String,
+    /// The time until which it remains valid.
+    pub ends: Option<String>,
 }
 
 /// The last use of an API key.
@@ -125,6 +138,8 @@ pub struct ApiKeyUse {
     pub uid: u32,
     /// The systemd unit of the process.
     pub unit: Option<String>,
+    /// The first 16 characters of the secret that it presented.
+    pub prefix: Option<String>,
 }
 
 /// An API key with a new secret, which is shown only once.

@@ -25,7 +25,9 @@ pub use admin::{
     KeyStatus, KeysReloadReport, KidRecords, PolicyDescription, PolicyList, PolicySummary, ReloadReport, VaultStats,
     WhoAmI,
 };
-pub use api_keys::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
+pub use api_keys::{
+    ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,
+};
 pub use audit::{AuditEvents, AuditHead};
 pub use honeytokens::{Honeytoken, HoneytokenList, HoneytokenPlant, HoneytokenPlanted};
 pub use maintenance::{CompactReport, ImportReport, PurgeReport, PurgeRequest, PurgedRecords};

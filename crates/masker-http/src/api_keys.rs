@@ -6,14 +6,20 @@ use tokio::sync::MutexGuard;
 
 use super::{
     Service,
+    admission::auth_problem,
     context::RequestContext,
     input::Input,
     operation::{Outcome, Reply},
     problem::Problem,
     route::{Route, route},
 };
-use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, Permit};
-use masker_api::{ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse};
+use masker_access::{
+    ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, ApiKeyUpdate, ApiKeysAdmin, KeyRevoked, KeyRights, Permit,
+    RotationError,
+};
+use masker_api::{
+    ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyPatch, ApiKeyRotate, ApiKeyStatus, ApiKeyUse, SecretInGrace,
+};
 use masker_types::{
     error_code::Code,
     grant::{ContextPattern, ExcessGrant, Grant, Limits, Scope, ScopeSet},
@@ -102,19 +108,11 @@ async fn api_key_create(
     let now_ms = service.now_ms();
     let spec = service.key_spec(ctx, request, now_ms)?;
     let _guard = service.lock_keys(ctx).await?;
-    let active = service.access.keys().active_in(&spec.workspace, now_ms);
-    if active >= service.api_keys_per_workspace {
-        let detail = format!(
-            "this workspace has {active} active keys, and at most {} at once (`[access] api_keys_per_workspace`): \
-             revoke a key that is not needed",
-            service.api_keys_per_workspace
-        );
-        return Err(Problem::new(Code::ApiKeyLimit, detail));
-    }
+    service.check_key_count(&spec.workspace, (spec.parent, &ctx.caller.principal().name), now_ms)?;
     let secret = ApiKeySecret::generate(spec.mode, &mut rand::rng());
     let id = ApiKeyId::new(now_ms, &mut rand::rng());
     let key = ApiKey::create(id, spec, &secret.presented(), &ctx.caller.principal().name, now_ms);
-    service.store_key(ctx, &permit, key, Some(secret)).await
+    service.store_key(ctx, &permit, vec![key], Some(secret)).await
 }
 
 /// List the API keys, without their secrets.
@@ -170,17 +168,24 @@ async fn api_key_change(
         limits: request.limits,
         expires_at_ms: request.expires_at.map(|at| at.map(|at| expiry(&at, now_ms)).transpose()).transpose()?,
     };
+    check_holds_all(ctx, &key)?;
     let changed = key.changed(change)?;
-    check_not_exceeding_own(ctx, changed.grant(), changed.limits(), changed.expires_at_ms())?;
+    check_not_exceeding_own(ctx, &changed.rights())?;
     check_mode(changed.grant(), changed.is_test_key())?;
-    service.store_key(ctx, &permit, changed, None).await
+    if !key.is_active(now_ms) && changed.is_active(now_ms) {
+        service.check_key_count(changed.workspace(), (changed.parent(), changed.created_by()), now_ms)?;
+    }
+    service.store_key(ctx, &permit, vec![changed], None).await
 }
 
-/// Revoke an API key, at once and for good.
+/// Revoke an API key with all keys that it has created, at once and for good.
 #[utoipa::path(
     delete,
     path = "/api/v1/api-keys/{id}",
-    params(("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80")),
+    params(
+        ("id" = String, Path, description = "The key's id", example = "0198b2c4d5e6f708192a3b4c5d6e7f80"),
+        ("keep_descendants" = Option<bool>, Query, description = "Whether the keys that it has created live on: `false` by default")
+    ),
     responses((status = 200, description = "The revoked key", body = ApiKeyStatus, example = json!(example_api_key("revoked")))),
 )]
 async fn api_key_revoke(
@@ -189,8 +194,14 @@ async fn api_key_revoke(
     permit: Permit<ApiKeysAdmin>,
     input: &Input,
 ) -> Outcome {
+    let keep = input.query.read("keep_descendants", "`true` or `false`", |text| text.parse::<bool>().ok())?;
     let _guard = service.lock_keys(ctx).await?;
-    let revoked = service.find_key(ctx, &input.parameter)?.revoked(service.now_ms());
+    let key = service.find_key(ctx, &input.parameter)?;
+    let created = if keep == Some(true) { Vec::new() } else { service.access.keys().descendants(key.id()) };
+    let created: Vec<ApiKey> = created.into_iter().filter(|key| key.revoked_at_ms().is_none()).collect();
+    ctx.number("descendants", created.len() as u64);
+    let now_ms = service.now_ms();
+    let revoked = std::iter::once(&key).chain(&created).map(|key| key.revoked(now_ms)).collect();
     service.store_key(ctx, &permit, revoked, None).await
 }
 
@@ -222,11 +233,11 @@ async fn api_key_rotate(
     let _guard = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     // The caller learns the secret, and so can do what the key can.
-    check_not_exceeding_own(ctx, key.grant(), key.limits(), key.expires_at_ms())?;
+    check_holds_all(ctx, &key)?;
     let secret = ApiKeySecret::generate(key.mode(), &mut rand::rng());
     let rotated = key.rotated(&secret.presented(), grace_seconds, service.now_ms())?;
     ctx.number("grace_seconds", grace_seconds);
-    service.store_key(ctx, &permit, rotated, Some(secret)).await
+    service.store_key(ctx, &permit, vec![rotated], Some(secret)).await
 }
 
 /// Returns an API key for the OpenAPI document.
@@ -245,17 +256,28 @@ fn example_api_key(state: &str) -> Value {
         "contexts": null,
         "limits": "standard",
         "created_by": "trusted",
+        "parent_id": null,
         "created_at": "2026-01-31T12:00:00Z",
         "expires_at": null,
         "rotated_at": null,
         "grace_ends": null,
+        "secrets_in_grace": [],
         "revoked_at": (state == "revoked").then_some("2026-02-01T12:00:00Z"),
         "last_used": null
     })
 }
 
 impl Service {
-    /// Stores when API keys were last used.
+    /// Ends the secrets whose grace period is over, and stores that.
+    ///
+    /// # Errors
+    /// [`VaultError`] if the store fails; it can be tried again.
+    pub async fn end_api_key_secrets(&self) -> Result<(), VaultError> {
+        self.access.keys().end_secrets(self.now_ms());
+        if self.access.keys().has_unsaved_ends() { self.note_api_key_use().await } else { Ok(()) }
+    }
+
+    /// Stores when API keys were last used, and which of their secrets have ended.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails; it can be tried again.
@@ -272,6 +294,7 @@ impl Service {
     /// Brings the gauges of API keys up to date.
     pub(super) fn measure_api_keys(&self) {
         let now_ms = self.now_ms();
+        self.access.prune_metrics(&self.metrics.access, now_ms);
         let gauge = &self.metrics.access.api_keys;
         gauge.reset();
         for key in self.access.keys().list() {
@@ -283,23 +306,62 @@ impl Service {
     /// Waits for other changes of API keys, one of which may end the caller's own.
     async fn lock_keys(&self, ctx: &RequestContext) -> Result<MutexGuard<'_, ()>, Problem> {
         let guard = self.key_changes.lock().await;
-        self.check_key_not_ended(ctx)?;
+        self.access.check_manages_keys(&ctx.caller).map_err(auth_problem)?;
         Ok(guard)
     }
 
-    /// Stores a key, and only then puts it in force.
+    /// Checks that another key can be active: in its workspace, and among those of its creators in all workspaces. `creator`
+    /// is the API key that creates it, or else the name of the client.
+    ///
+    /// # Errors
+    /// `api_key.limit`.
+    fn check_key_count(
+        &self,
+        workspace: &str,
+        (parent, client): (Option<ApiKeyId>, &str),
+        now_ms: u64,
+    ) -> Result<(), Problem> {
+        let (keys, most) = (self.access.keys(), self.api_keys_per_workspace);
+        let check = |active: usize, whose: &str| {
+            if active < most {
+                return Ok(());
+            }
+            let detail = format!(
+                "{whose} {active} active keys, and at most {most} at once (`[access] api_keys_per_workspace`): revoke a \
+                 key that is not needed"
+            );
+            Err(Problem::new(Code::ApiKeyLimit, detail))
+        };
+        check(keys.active_in(workspace, now_ms), "this workspace has")?;
+        let creators: Vec<ApiKeyId> =
+            parent.into_iter().flat_map(|parent| std::iter::once(parent).chain(keys.ancestors(parent))).collect();
+        for creator in &creators {
+            let created = keys.descendants(*creator);
+            let active = created.iter().filter(|key| key.is_active(now_ms)).count();
+            check(active, "its creator, an API key, has created in all workspaces")?;
+        }
+        let root = creators.last().and_then(|root| keys.get(*root));
+        let client = root.as_ref().map_or(client, ApiKey::created_by);
+        if self.access.is_limited_client(client) {
+            check(keys.active_of_client(client, now_ms), "its creator, a client, has created in all workspaces")?;
+        }
+        Ok(())
+    }
+
+    /// Stores keys, the first of which the request is about, and only then puts them in force.
     async fn store_key(
         &self,
         ctx: &mut RequestContext,
         permit: &Permit<ApiKeysAdmin>,
-        key: ApiKey,
+        keys: Vec<ApiKey>,
         secret: Option<ApiKeySecret>,
     ) -> Outcome {
+        let Some(key) = keys.first() else { return Err(Problem::internal("no key to store")) };
         ctx.fact("api_key_id", key.id().to_string());
         ctx.fact("api_key_prefix", key.prefix().as_str());
-        self.vault.keep_api_key(permit, &key).await?;
-        let status = key_status(&key, self.now_ms());
-        self.access.keys().put(key);
+        self.vault.keep_api_keys(permit, &keys).await?;
+        let status = key_status(key, self.now_ms());
+        self.access.keys().put_all(keys);
         // Nothing else can have ended it: `lock_keys` has checked it.
         ctx.ended_own_key = self.check_key_not_ended(ctx).is_err();
         match secret {
@@ -336,7 +398,7 @@ impl Service {
         let limits = request.limits.unwrap_or(Limits::standard());
         let expires_at_ms = request.expires_at.map(|at| expiry(&at, now_ms)).transpose()?;
         check_mode(&grant, mode == Mode::Test)?;
-        check_not_exceeding_own(ctx, &grant, &limits, expires_at_ms)?;
+        check_not_exceeding_own(ctx, &KeyRights { grant: grant.clone(), limits, expires_at_ms })?;
         let owner = request.owner.unwrap_or_else(|| ctx.caller.principal().name.clone());
         Ok(ApiKeySpec {
             name: text("name", request.name, NAME_CHARS_MAX)?,
@@ -346,6 +408,7 @@ impl Service {
             limits,
             mode,
             expires_at_ms,
+            parent: ctx.caller.principal().credential.as_ref().map(|credential| credential.id),
         })
     }
 }
@@ -403,30 +466,42 @@ fn check_mode(grant: &Grant, is_test: bool) -> Result<(), Problem> {
 }
 
 /// Refuses a key that may do more than its creator, or for longer.
-fn check_not_exceeding_own(
-    ctx: &RequestContext,
-    grant: &Grant,
-    limits: &Limits,
-    expires_at_ms: Option<u64>,
-) -> Result<(), Problem> {
-    let own = ctx.caller.principal();
-    let excess = match own.grant.excess_of(grant) {
-        Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
-        Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
-        Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),
-        None if !own.limiter.limits().covers(limits) => Some("such limits".to_owned()),
-        None => {
-            let own_end = own.credential.as_ref().and_then(|credential| credential.expires_at_ms);
-            let outlives = own_end.is_some_and(|end| expires_at_ms.is_none_or(|at| at > end));
-            outlives.then(|| "so much time".to_owned())
-        }
-    };
-    match excess {
+fn check_not_exceeding_own(ctx: &RequestContext, rights: &KeyRights) -> Result<(), Problem> {
+    match excess(ctx, rights) {
         Some(what) => {
             let detail = format!("this caller lacks {what}, and a caller cannot grant more than it has");
             Err(Problem::new(Code::PermDenied, detail))
         }
         None => Ok(()),
+    }
+}
+
+/// Refuses a caller that lacks a right which a key has or ever had. Its holder has the right once more when another caller
+/// restores it.
+fn check_holds_all(ctx: &RequestContext, key: &ApiKey) -> Result<(), Problem> {
+    match excess(ctx, &key.held_rights()) {
+        Some(what) => {
+            let detail =
+                format!("this caller lacks {what}, which this key has or had: it cannot change or rotate the key");
+            Err(Problem::new(Code::PermDenied, detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Returns what a caller lacks of these rights.
+fn excess(ctx: &RequestContext, rights: &KeyRights) -> Option<String> {
+    let own = ctx.caller.principal();
+    match own.grant.excess_of(&rights.grant) {
+        Some(ExcessGrant::Scope(scope)) => Some(format!("the scope `{scope}`")),
+        Some(ExcessGrant::Policies) => Some("these policies".to_owned()),
+        Some(ExcessGrant::Contexts) => Some("these contexts".to_owned()),
+        None if !own.limiter.limits().covers(&rights.limits) => Some("such limits".to_owned()),
+        None => {
+            let own_end = own.credential.as_ref().and_then(|credential| credential.expires_at_ms);
+            let outlives = own_end.is_some_and(|end| rights.expires_at_ms.is_none_or(|at| at > end));
+            outlives.then(|| "so much time".to_owned())
+        }
     }
 }
 
@@ -440,6 +515,7 @@ fn state(key: &ApiKey, now_ms: u64) -> &'static str {
 
 fn key_status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
     let grant = key.grant();
+    let in_grace = key.secrets_in_grace(now_ms);
     ApiKeyStatus {
         id: key.id().to_string(),
         name: key.name().to_owned(),
@@ -454,15 +530,21 @@ fn key_status(key: &ApiKey, now_ms: u64) -> ApiKeyStatus {
         contexts: grant.contexts.as_ref().map(|patterns| patterns.iter().map(ContextPattern::to_text).collect()),
         limits: *key.limits(),
         created_by: key.created_by().to_owned(),
+        parent_id: key.parent().map(|id| id.to_string()),
         created_at: time(key.created_at_ms()),
         expires_at: key.expires_at_ms().and_then(time),
         rotated_at: key.rotated_at_ms().and_then(time),
-        grace_ends: key.grace_ends_ms(now_ms).and_then(time),
+        grace_ends: in_grace.iter().map(|secret| secret.until_ms).max().and_then(time),
+        secrets_in_grace: in_grace
+            .into_iter()
+            .map(|secret| SecretInGrace { prefix: secret.prefix.as_str().to_owned(), ends: time(secret.until_ms) })
+            .collect(),
         revoked_at: key.revoked_at_ms().and_then(time),
         last_used: key.last_use().map(|last| ApiKeyUse {
             at: time(last.at_ms),
             uid: last.uid,
             unit: last.unit.clone(),
+            prefix: last.prefix.map(|prefix| prefix.as_str().to_owned()),
         }),
     }
 }
@@ -475,6 +557,16 @@ fn time(ms: u64) -> Option<String> {
 impl From<KeyRevoked> for Problem {
     fn from(revoked: KeyRevoked) -> Self {
         Problem::new(Code::ApiKeyRevoked, revoked.to_string())
+    }
+}
+
+impl From<RotationError> for Problem {
+    fn from(error: RotationError) -> Self {
+        let code = match error {
+            RotationError::Revoked(_) => Code::ApiKeyRevoked,
+            RotationError::TooManyInGrace => Code::ApiKeyLimit,
+        };
+        Problem::new(code, error.to_string())
     }
 }
 

@@ -95,17 +95,19 @@ impl Service {
 
 /// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.
 #[derive(Default)]
-pub(super) struct CallerCache(Mutex<Option<(Arc<Principal>, Arc<EncodedCaller>)>>);
+pub(super) struct CallerCache(Mutex<Option<(Arc<Principal>, Option<KeyPrefix>, Arc<EncodedCaller>)>>);
 
 impl CallerCache {
     fn text(&self, caller: &Caller) -> Arc<EncodedCaller> {
         let principal = caller.principal();
         let mut caller_cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*caller_cache {
-            Some((of, text)) if Arc::ptr_eq(of, principal) => Arc::clone(text),
+            Some((of, prefix, text)) if Arc::ptr_eq(of, principal) && *prefix == caller.key_prefix() => {
+                Arc::clone(text)
+            }
             _ => {
                 let text = Arc::new(encode_caller(caller));
-                *caller_cache = Some((Arc::clone(principal), Arc::clone(&text)));
+                *caller_cache = Some((Arc::clone(principal), caller.key_prefix(), Arc::clone(&text)));
                 text
             }
         }
@@ -114,11 +116,12 @@ impl CallerCache {
 
 fn encode_caller(caller: &Caller) -> EncodedCaller {
     let (peer, principal) = (caller.peer(), caller.principal());
+    let key_prefix = caller.key_prefix();
     let key_id = principal.credential.as_ref().map(|credential| credential.id.to_string());
     EncodedCaller::new(&audit::CallerIdentity {
         gid: peer.gid(),
         key_id: key_id.as_deref(),
-        key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str()),
+        key_prefix: key_prefix.as_ref().map(KeyPrefix::as_str),
         mode: principal.mode.as_str(),
         name: &principal.name,
         pid: peer.pid(),

@@ -45,6 +45,8 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
     let given = &principal.grant.scopes;
     let mut scopes: BTreeMap<String, bool> =
         Scope::ALL.iter().map(|scope| (scope.to_string(), given.allows(*scope))).collect();
+    // A replaced secret lacks a scope of its key.
+    scopes.insert(Scope::ApiKeysAdmin.to_string(), ctx.caller.require(Scope::ApiKeysAdmin).is_ok());
     scopes.extend(given.kinds().map(|(scope, kind)| (format!("{scope}:{kind}"), true)));
     Reply::json(&WhoAmI {
         name: principal.name.clone(),
@@ -52,7 +54,7 @@ async fn whoami(_service: &Service, ctx: &mut RequestContext, _input: &Input) ->
         user: user.ok().and_then(Result::ok).flatten().map(|user| user.name),
         uid: peer.uid(),
         workspace: principal.credential.as_ref().map(|credential| credential.workspace.clone()),
-        key_prefix: principal.credential.as_ref().map(|credential| credential.prefix.as_str().to_owned()),
+        key_prefix: ctx.caller.key_prefix().map(|prefix| prefix.as_str().to_owned()),
         limits: *principal.limiter.limits(),
         limits_left: principal
             .limiter

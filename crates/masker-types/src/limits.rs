@@ -122,6 +122,9 @@ pub const ATTEMPTS_PREFIXES_MAX: usize = 32;
 /// Uids for which failed attempts are remembered.
 pub const ATTEMPTS_UIDS_MAX: usize = 256;
 
+/// Callers that have a series of their own in `masker_caller_requests_total`. Others share one.
+pub const CALLER_SERIES_MAX: usize = 1_000;
+
 /// Bytes that are read of the control groups of a process.
 pub const CGROUP_BYTES_MAX: usize = 64 * 1024;
 

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod life;
+mod lineage;
 mod reach;
 
 use serde_json::{Value, json};

@@ -166,6 +166,11 @@ fn rejects_credentials_in_other_forms_and_places() {
         format!("{whoami}?k={encoded}"),
         format!("http://{key}@masker/health"),
         format!("http://{key}/health"),
+        format!("http://{encoded}@masker/health"),
+        format!("http://masker/nowhere?{key}"),
+        format!("/health#{key}"),
+        format!("{whoami}#{encoded}"),
+        format!("http://masker/health#{key}"),
     ] {
         for headers in [&[][..], &[&*bearer]] {
             let detail = ask(&path, headers).problem(400, "request.invalid");
@@ -180,6 +185,6 @@ fn rejects_credentials_in_other_forms_and_places() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
-    assert_eq!(audit.matches("an API key in a URL").count(), 12, "{audit}");
+    assert_eq!(audit.matches("an API key in a URL").count(), 22, "{audit}");
     assert!(!audit.contains(&key[16..]) && !audit.contains(&encoded), "a key is in the audit log");
 }

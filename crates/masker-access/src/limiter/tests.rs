@@ -49,7 +49,7 @@ fn the_standard_limits_are_60_a_minute_and_1000_an_hour() {
     assert_eq!(admitted(&limiter, at(0), 1), 59);
     let mut total = 60;
     for second in 1..3_600 {
-        let now = admitted(&limiter, at(1_000 * second), 10_000);
+        let now = admitted(&limiter, at(1_000 * second), 100);
         assert_eq!(now, if total < 1_000 { 1 } else { 0 }, "{second}");
         total += now;
     }
@@ -233,4 +233,28 @@ fn a_check_takes_nothing_and_ends_with_the_last_request() {
     let exceeded = limiter.check(at(0)).unwrap_err();
     assert_eq!((exceeded.kind, exceeded.which), (LimitKind::Rate, Limit::RequestsPerHour));
     assert_eq!(parts(exceeded.rate_limit.unwrap()), (Limit::RequestsPerHour, 2, 0, 3_600));
+}
+
+#[test]
+fn a_created_key_draws_on_the_limits_of_its_creator() {
+    let creator = limiter(&[(Limit::RequestsPerHour, 10), (Limit::ValuesPerHour, 100)]);
+    let child = |numbers: &[(Limit, u64)]| limiter(numbers).created_by(Some(&creator));
+    let (one, other) = (child(&[(Limit::RequestsPerHour, 4)]), child(&[]));
+    let grandchild = limiter(&[(Limit::RequestsPerHour, 10)]).created_by(Some(&other));
+    assert_eq!(admitted(&one, at(0), 0), 4, "its own limit");
+    assert_eq!(one.check(at(0)).unwrap_err().which, Limit::RequestsPerHour);
+    assert_eq!(admitted(&grandchild, at(0), 0), 6, "what is left of the creator's");
+    assert_eq!((admitted(&other, at(0), 0), admitted(&creator, at(0), 0)), (0, 0));
+    assert_eq!(other.limits(), &Limits::none());
+    let left = |limiter: &Limiter| limiter.statuses(at(0)).into_iter().map(parts).collect::<Vec<_>>();
+    let expected = [(Limit::RequestsPerHour, 10, 0, 3_600), (Limit::ValuesPerHour, 100, 100, 0)];
+    assert_eq!((left(&other), left(&creator)), (expected.to_vec(), expected.to_vec()));
+
+    // A request that one of them refuses is taken from none.
+    assert_eq!(one.admit(at(3_600_000), 101).unwrap_err().max_values, Some(100));
+    assert_eq!(admitted(&one, at(3_600_000), 30), 3);
+    assert_eq!(creator.statuses(at(3_600_000)).into_iter().map(parts).collect::<Vec<_>>()[1].2, 10);
+    // Other limits of the creator apply to what it has created, with what was used.
+    let lowered = creator.with_limits(&Limits::new([(Limit::RequestsPerHour, 5)]).unwrap());
+    assert_eq!(admitted(&limiter(&[]).created_by(Some(&lowered)), at(3_600_000), 0), 2);
 }

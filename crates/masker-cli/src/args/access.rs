@@ -50,12 +50,15 @@ pub enum ApiKeysCommand {
     /// Replace the secret of an API key and print the new one once
     #[command(after_help = help::API_KEYS_ROTATE)]
     Rotate(ApiKeyRotateArgs),
-    /// Revoke an API key immediately and permanently
+    /// Revoke an API key, with all keys that it has created, immediately and permanently
     #[command(after_help = help::API_KEYS_REVOKE)]
     Revoke {
         /// The id of the API key
         #[arg(value_name = "ID")]
         id: String,
+        /// Do not revoke the API keys that it has created
+        #[arg(long)]
+        keep_descendants: bool,
     },
 }
 

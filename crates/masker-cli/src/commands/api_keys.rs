@@ -25,7 +25,7 @@ pub(super) async fn run(command: ApiKeysCommand, ctx: &mut CommandContext<'_>) -
         ApiKeysCommand::List => list(ctx).await,
         ApiKeysCommand::Show { id } => show(&id, ctx).await,
         ApiKeysCommand::Rotate(args) => rotate(&args, ctx).await,
-        ApiKeysCommand::Revoke { id } => revoke(&id, ctx).await,
+        ApiKeysCommand::Revoke { id, keep_descendants } => revoke(&id, keep_descendants, ctx).await,
     }
 }
 
@@ -60,10 +60,11 @@ async fn list(ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
         let last_used = day(key.last_used.and_then(|last| last.at));
         let (created, expires) = (day(key.created_at), day(key.expires_at));
         let state = if key.inactive { format!("{}, INACTIVE", key.state) } else { key.state };
+        let replaced = key.secrets_in_grace.into_iter().map(|secret| secret.prefix);
         vec![
             key.id,
             key.name,
-            key.prefix,
+            std::iter::once(key.prefix).chain(replaced).collect::<Vec<_>>().join(","),
             state,
             key.mode,
             key.workspace,
@@ -100,8 +101,9 @@ async fn rotate(args: &ApiKeyRotateArgs, ctx: &mut CommandContext<'_>) -> Result
 }
 
 /// `masker api-keys revoke`.
-async fn revoke(id: &str, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
-    let key: ApiKeyStatus = ctx.delete(&path(id)?).await?.json()?;
+async fn revoke(id: &str, keep_descendants: bool, ctx: &mut CommandContext<'_>) -> Result<Exit, CommandError> {
+    let query = if keep_descendants { "?keep_descendants=true" } else { "" };
+    let key: ApiKeyStatus = ctx.delete(&format!("{}{query}", path(id)?)).await?.json()?;
     let output = &mut ctx.output;
     if output.is_json() {
         output.json(&key)?;
@@ -149,11 +151,18 @@ fn show_status(key: ApiKeyStatus, ctx: &mut CommandContext<'_>) -> Result<Exit, 
     let last_used = key.last_used.map(|last| {
         let at = last.at.unwrap_or_default();
         let unit = last.unit.map(|unit| format!(" in {unit}")).unwrap_or_default();
-        format!("{at} by uid {}{unit}", last.uid)
+        let secret = last.prefix.map(|prefix| format!(" with {prefix}")).unwrap_or_default();
+        format!("{at} by uid {}{unit}{secret}", last.uid)
     });
     let bounds = [("policies", key.policies), ("contexts", key.contexts)];
     rows.extend(bounds.into_iter().filter_map(|(name, names)| Some((name, names?.join(", ")))));
     rows.extend([("limits", format::limits(&key.limits)), ("created by", key.created_by)]);
+    rows.extend(key.parent_id.map(|id| ("created by key", id)));
+    rows.extend(
+        key.secrets_in_grace
+            .into_iter()
+            .map(|secret| ("replaced secret", format!("{} until {}", secret.prefix, secret.ends.unwrap_or_default()))),
+    );
     let times = [
         ("created at", key.created_at),
         ("expires at", key.expires_at),

@@ -88,9 +88,12 @@ impl Limits {
         Limits([None; Limit::ALL.len()])
     }
 
-    /// Returns the preset for API keys: 60 requests at once, 60 per minute, and 1,000 per hour.
+    /// Returns the preset for API keys: 60 requests at once, 60 per minute, and 1,000 per hour, with 1,000 values at once
+    /// and 100 per second.
     pub const fn standard() -> Self {
         let mut limits = Limits::none();
+        limits.0[Limit::ValuesPerSecond as usize] = NonZeroU64::new(100);
+        limits.0[Limit::ValuesBurst as usize] = NonZeroU64::new(1_000);
         limits.0[Limit::RequestsPerSecond as usize] = NonZeroU64::new(1);
         limits.0[Limit::RequestsBurst as usize] = NonZeroU64::new(60);
         limits.0[Limit::RequestsPerHour as usize] = NonZeroU64::new(1_000);
@@ -130,6 +133,16 @@ impl Limits {
     /// Returns whether `other` allows no more than these limits.
     pub fn covers(&self, other: &Limits) -> bool {
         self.iter().all(|(limit, number)| other.get(limit).is_some_and(|others| others <= number))
+    }
+
+    /// Returns limits that cover these and `other`: of each limit the higher number, and none where one of them has none.
+    #[must_use]
+    pub fn union(&self, other: &Limits) -> Limits {
+        let mut union = Limits::none();
+        for limit in Limit::ALL.iter().map(|limit| *limit as usize) {
+            union.0[limit] = self.0[limit].zip(other.0[limit]).map(|(own, others)| own.max(others));
+        }
+        union
     }
 
     /// Returns whether no limit is set.
@@ -255,6 +268,23 @@ mod tests {
             assert_eq!(own.covers(&other), covered, "{other:?}");
             assert!(Limits::none().covers(&other));
         }
+    }
+
+    #[test]
+    fn a_union_covers_both_limits() {
+        let some = |json: &str| read(json).unwrap();
+        let own = some(r#"{"requests_per_second": 3, "requests_burst": 9, "values_per_hour": 7}"#);
+        let other = some(r#"{"requests_per_second": 4, "rehydrations_per_day": 1}"#);
+        let union = own.union(&other);
+        assert_eq!(union, some(r#"{"requests_per_second": 4, "requests_burst": 9}"#));
+        assert!(union.covers(&own) && union.covers(&other));
+        assert_eq!(own.union(&own), own);
+    }
+
+    #[test]
+    fn the_standard_preset_limits_guesses() {
+        let standard = Limits::standard();
+        assert_eq!((standard.get(Limit::ValuesPerSecond), standard.get(Limit::ValuesBurst)), (Some(100), Some(1_000)));
     }
 
     #[test]

@@ -55,6 +55,21 @@ impl Grant {
         self.policies.as_ref().is_none_or(|names| names.contains(name))
     }
 
+    /// Returns a grant that covers this one and `other`.
+    #[must_use]
+    pub fn union(&self, other: &Grant) -> Grant {
+        let policies = self.policies.as_ref().zip(other.policies.as_ref());
+        let contexts = self.contexts.as_ref().zip(other.contexts.as_ref());
+        Grant {
+            scopes: self.scopes.union(&other.scopes),
+            policies: policies.map(|(own, others)| own | others),
+            contexts: contexts.map(|(own, others)| {
+                let more = others.iter().filter(|pattern| !own.contains(pattern));
+                own.iter().chain(more).cloned().collect()
+            }),
+        }
+    }
+
     /// Returns a part of `other` that exceeds this grant, or `None` if there is none. A caller cannot give more than it
     /// has.
     pub fn excess_of(&self, other: &Grant) -> Option<ExcessGrant> {
@@ -99,6 +114,18 @@ mod tests {
             policies: policies.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
             contexts: contexts.map(|texts| texts.iter().map(|text| ContextPattern::parse(text).unwrap()).collect()),
         }
+    }
+
+    #[test]
+    fn a_union_covers_both_grants_and_no_scope_more() {
+        let one = grant(&["tokenize", "rehydrate:PHONE"], Some(&["a"]), Some(&["x", "y/*"]));
+        let other = grant(&["rehydrate", "lookup:SSN", "tokenize:SSN"], Some(&["b"]), Some(&["x", "z"]));
+        let union = one.union(&other);
+        assert_eq!((union.excess_of(&one), union.excess_of(&other)), (None, None));
+        assert_eq!(union, grant(&["tokenize", "rehydrate", "lookup:SSN"], Some(&["a", "b"]), Some(&["x", "y/*", "z"])));
+        assert_eq!(one.union(&one), one);
+        let unrestricted = one.union(&Grant { scopes: ScopeSet::default(), ..Grant::all() });
+        assert_eq!((unrestricted.policies, unrestricted.contexts), (None, None));
     }
 
     #[test]

@@ -45,6 +45,12 @@ impl ScopeSet {
         ScopeSet { whole: (1 << Scope::ALL.len()) - 1, kinds: BTreeMap::new() }
     }
 
+    /// Returns a set of these scopes.
+    pub fn of(scopes: &[Scope]) -> Self {
+        let whole = scopes.iter().fold(0, |whole, scope| whole | bit(*scope));
+        ScopeSet { whole, kinds: BTreeMap::new() }
+    }
+
     /// Parses a list of scopes; `*` means all.
     ///
     /// # Errors
@@ -102,6 +108,18 @@ impl ScopeSet {
         let whole = Scope::ALL.iter().find(|scope| other.allows(**scope) && !self.allows(**scope));
         let of_kinds = || other.kinds().find(|(scope, kind)| !self.allows_kind(*scope, *kind));
         whole.map(Scope::to_string).or_else(|| of_kinds().map(|(scope, kind)| format!("{scope}:{kind}")))
+    }
+
+    /// Returns the scopes that are in this set or in `other`.
+    #[must_use]
+    pub fn union(&self, other: &ScopeSet) -> ScopeSet {
+        let mut union = ScopeSet { whole: self.whole | other.whole, kinds: BTreeMap::new() };
+        for (scope, kind) in self.kinds().chain(other.kinds()) {
+            if !union.allows(scope) {
+                union.kinds.entry(scope).or_default().insert(kind);
+            }
+        }
+        union
     }
 
     /// Returns the scopes for single kinds.

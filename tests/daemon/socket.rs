@@ -148,7 +148,8 @@ fn an_unlisted_user_is_denied() {
     if !is_root("connecting as another user") {
         return;
     }
-    let site = Site::new();
+    let mut site = Site::new();
+    site.set("access", "unlisted", "[]");
     open_the_way(&site);
     let path = site.path("open.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -198,6 +199,6 @@ fn other_users_cannot_connect_to_the_socket() {
     let daemon = start(&site);
     let refused = connect_as(STRANGER, STRANGER, daemon.socket()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
-    Client::over(connect_as(STRANGER, GROUP, daemon.socket()).unwrap()).get("/api/v1/keys").ok();
+    Client::over(connect_as(STRANGER, GROUP, daemon.socket()).unwrap()).get("/api/v1/auth/whoami").ok();
     daemon.stop();
 }

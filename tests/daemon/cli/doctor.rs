@@ -195,6 +195,7 @@ fn reports_no_fault_on_a_sound_site_and_changes_nothing() {
             "keys.audit",
             "policies.read",
             "policies.keys",
+            "access.default",
             "socket.directory",
             "socket.mode",
             "vault.directory",

@@ -95,19 +95,27 @@ impl Service {
 
 /// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.
 #[derive(Default)]
-pub(super) struct CallerCache(Mutex<Option<(Arc<Principal>, Option<KeyPrefix>, Arc<EncodedCaller>)>>);
+pub(super) struct CallerCache(Mutex<Option<CachedCaller>>);
+
+struct CachedCaller {
+    principal: Arc<Principal>,
+    /// The secret that it presented.
+    prefix: Option<KeyPrefix>,
+    text: Arc<EncodedCaller>,
+}
 
 impl CallerCache {
     fn text(&self, caller: &Caller) -> Arc<EncodedCaller> {
         let principal = caller.principal();
         let mut caller_cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*caller_cache {
-            Some((of, prefix, text)) if Arc::ptr_eq(of, principal) && *prefix == caller.key_prefix() => {
-                Arc::clone(text)
+            Some(cached) if Arc::ptr_eq(&cached.principal, principal) && cached.prefix == caller.key_prefix() => {
+                Arc::clone(&cached.text)
             }
             _ => {
                 let text = Arc::new(encode_caller(caller));
-                *caller_cache = Some((Arc::clone(principal), caller.key_prefix(), Arc::clone(&text)));
+                let (principal, prefix) = (Arc::clone(principal), caller.key_prefix());
+                *caller_cache = Some(CachedCaller { principal, prefix, text: Arc::clone(&text) });
                 text
             }
         }

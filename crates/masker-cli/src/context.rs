@@ -48,6 +48,9 @@ pub(super) enum CommandError {
     /// A row of a file of records.
     #[error("{0}")]
     Row(String),
+    /// A row of a file of records whose end, or the rows after it, cannot be found.
+    #[error("{text}")]
+    BrokenRow { row: u64, text: String },
     /// The name of the signal.
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
@@ -57,7 +60,7 @@ pub(super) enum CommandError {
         /// Number of rows that are done.
         rows: u64,
     },
-    #[error("{cause}\nNo row is done: a dry run swaps nothing. Before this, it has checked the first {rows} rows")]
+    #[error("{cause}\nNo row is done: a dry run swaps nothing. Before this, it has checked {rows} {}", if *rows == 1 { "row" } else { "rows" })]
     DryRunStopped {
         cause: Box<CommandError>,
         /// Number of rows that were skipped or checked.
@@ -85,7 +88,7 @@ impl CommandError {
             CommandError::Stopped { cause, .. }
             | CommandError::DryRunStopped { cause, .. }
             | CommandError::LinesStopped { cause, .. } => cause.exit(),
-            CommandError::Row(_) => Exit::Failure,
+            CommandError::Row(_) | CommandError::BrokenRow { .. } => Exit::Failure,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,
@@ -100,32 +103,46 @@ impl CommandError {
     }
 }
 
-/// Returns how many items of a list are done.
+/// Returns how many items of a list are done. `items` is their name in the plural.
 fn items_done(cause: &CommandError, items: &str, done: u64) -> String {
-    match (done, cause) {
-        (0, _) => format!("No {} is done", items.trim_end_matches('s')),
-        (_, CommandError::Output(_)) => {
-            format!(
-                "The first {done} {items} are done: cut the output after their lines, then continue with those after them"
-            )
+    let is_output = matches!(cause, CommandError::Output(_));
+    match (first_done(done, items), is_output) {
+        (None, true) => format!("No {} is done: start again with an empty output", singular(items)),
+        (None, false) => format!("No {} is done", singular(items)),
+        (Some(are_done), true) => {
+            format!("{are_done}: truncate the output after their lines, then continue with those after them")
         }
-        _ => format!("The first {done} {items} are done: continue with those after them"),
+        (Some(are_done), false) => format!("{are_done}: continue with those after them"),
     }
 }
 
 /// Returns how to continue with a file of which this many rows are done.
 fn resume_advice(cause: &CommandError, rows: u64) -> String {
-    let done = match rows {
-        0 => return "No row is done: start again with an empty output".to_owned(),
-        rows => format!("The first {rows} rows are done"),
+    let Some(are_done) = first_done(rows, "rows") else {
+        return "No row is done: start again with an empty output".to_owned();
     };
     match cause {
         CommandError::Output(_) => {
-            format!("{done}: cut the output after them, then continue with --skip-rows {rows}")
+            format!("{are_done}: truncate the output after them, then continue with --skip-rows {rows}")
         }
-        CommandError::Row(_) => format!("{done}: correct the row, then continue with --skip-rows {rows}"),
-        _ => format!("{done}: continue with --skip-rows {rows}"),
+        CommandError::Row(_) | CommandError::BrokenRow { .. } => {
+            format!("{are_done}: correct the row, then continue with --skip-rows {rows}")
+        }
+        _ => format!("{are_done}: continue with --skip-rows {rows}"),
     }
+}
+
+/// Returns that the first items are done, unless none is.
+fn first_done(done: u64, items: &str) -> Option<String> {
+    match done {
+        0 => None,
+        1 => Some(format!("1 {} is done", singular(items))),
+        _ => Some(format!("The first {done} {items} are done")),
+    }
+}
+
+fn singular(items: &str) -> &str {
+    items.strip_suffix('s').unwrap_or(items)
 }
 
 /// The context of a running command.

@@ -37,16 +37,23 @@ pub(super) struct LineReader<R> {
 
 /// Complete lines, and the number of bytes that they take in the buffer.
 struct SplitLines {
-    lines: Vec<Result<Zeroizing<String>, InvalidUtf8>>,
+    lines: Vec<Result<Zeroizing<String>, InvalidLine>>,
     consumed: usize,
 }
 
-/// The error of a line that is not UTF-8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InvalidUtf8;
+/// Why a line is no value or token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidLine {
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    #[error(
+        "a carriage return is inside the line: end lines in a line feed; `masker tokenize --null-separated` takes values that contain one"
+    )]
+    CarriageReturn,
+}
 
 /// Lines in input order.
-pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidUtf8>>;
+pub(super) type InputLines = Vec<Result<Zeroizing<String>, InvalidLine>>;
 
 impl<R: Read> LineReader<R> {
     pub(super) fn new(source: R, end: LineEnd) -> Self {
@@ -143,7 +150,7 @@ impl LineEnd {
     }
 }
 
-fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidUtf8> {
+fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidLine> {
     let line = match end {
         LineEnd::Nul => line.strip_suffix(b"\0").unwrap_or(line),
         LineEnd::Break => {
@@ -151,7 +158,12 @@ fn text(line: &[u8], end: LineEnd) -> Result<Zeroizing<String>, InvalidUtf8> {
             line.strip_suffix(b"\r").unwrap_or(line)
         }
     };
-    std::str::from_utf8(line).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| InvalidUtf8)
+    let text = std::str::from_utf8(line).map_err(|_| InvalidLine::NotUtf8)?;
+    // A file whose lines end in it would be one value.
+    if end == LineEnd::Break && text.contains('\r') {
+        return Err(InvalidLine::CarriageReturn);
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -188,6 +200,14 @@ mod tests {
     #[test]
     fn one_read_is_one_batch() {
         assert_eq!(batches(&["a\nb\nc", "d\n", "e\n"]), [vec!["a", "b"], vec!["cd"], vec!["e"]]);
+    }
+
+    #[test]
+    fn a_carriage_return_inside_a_line_is_an_error() {
+        let mut reader = LineReader::new(&b"a\rb\r\n\xFF\nc\r"[..], LineEnd::Break);
+        let lines = reader.next_batch().unwrap().unwrap();
+        assert_eq!(lines[..2], [Err(InvalidLine::CarriageReturn), Err(InvalidLine::NotUtf8)]);
+        assert_eq!(lines[2].as_deref().map(String::as_str), Ok("c"));
     }
 
     #[test]

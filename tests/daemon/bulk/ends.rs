@@ -84,7 +84,7 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
         (from_file(line), "No row is done: start again with an empty output\n"),
         (
             from_file(&format!("{line} --dry-run")),
-            "No row is done: a dry run swaps nothing. Before this, it has checked the first 1 rows\n",
+            "No row is done: a dry run swaps nothing. Before this, it has checked 1 row\n",
         ),
     ] {
         assert!(ended.refused(2).starts_with(too_long) && ended.stderr.ends_with(rest), "{}", ended.stderr);
@@ -99,7 +99,7 @@ fn rows_that_are_too_long_are_refused_or_skipped() {
     let line = "tokenize --jsonl --field a=PHONE";
     let ended = masker(&daemon, line, &rows);
     assert!(ended.code == Some(2) && ended.stderr.contains("row 2 is longer than 4 MiB"), "{}", ended.stderr);
-    let advice = "The first 1 rows are done: correct the row, then continue with --skip-rows 1\n";
+    let advice = "1 row is done: correct the row, then continue with --skip-rows 1\n";
     assert!(ended.stderr.ends_with(advice), "{}", ended.stderr);
     assert_eq!(
         masker(&daemon, &format!("{line} --skip-rows 2"), &rows).whole().iter().filter(|byte| **byte == b'\n').count(),
@@ -167,7 +167,7 @@ fn writes_rows_as_they_arrive_and_counts_them_when_it_ends() {
     let (code, stderr) = finish(child);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("failed to write standard output"), "{stderr}");
-    assert!(stderr.contains("The first 1 rows are done: cut the output after them"), "{stderr}");
+    assert!(stderr.contains("1 row is done: truncate the output after them"), "{stderr}");
     daemon.stop();
 }
 
@@ -176,7 +176,7 @@ fn rows_of_a_failed_output_do_not_count_as_done() {
     let site = Site::new();
     let daemon = start(&site);
     for (skip, advice) in
-        [("", "No row is done: start again"), (" --skip-rows 7", "The first 7 rows are done: cut the output")]
+        [("", "No row is done: start again"), (" --skip-rows 7", "The first 7 rows are done: truncate the output")]
     {
         let mut command = command(&daemon, &format!("{SWAP}{skip}"));
         command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());

@@ -78,7 +78,8 @@ fn a_field_that_is_in_no_row_fails_and_nothing_is_written() {
     assert!(run.refused(1).contains("no row has the field patient.fone; "), "{}", run.stderr);
     masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --skip-rows 3000", &rows).whole();
     // Fields that can be missing, and files without rows.
-    masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax?=PHONE", &rows).whole();
+    let run = masker(&daemon, "tokenize --jsonl --field patient.phone=PHONE --field fax?=PHONE", &rows);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), "no row has the field fax?\n"));
     assert_eq!(masker(&daemon, "tokenize --jsonl --field fax=PHONE", "").whole(), b"");
     // A field can be in a late row only.
     let late = rows + "{\"fax\": \"415-555-0002\"}\n";
@@ -140,6 +141,56 @@ fn json_arrays_fail() {
     }
     let ended = masker(&daemon, "tokenize --jsonl --field a=NAME", "{\n  \"a\": \"ann@example.org\"\n}\n");
     assert!(ended.refused(2).contains("`jq -c .`"), "{}", ended.stderr);
+    daemon.stop();
+}
+
+#[test]
+fn a_row_that_is_not_json_fails_before_a_field_is_missed() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let file = site.path("rows.jsonl");
+    for input in [
+        &b"{\n  \"a\": \"ann@example.org\"\n}\n"[..],
+        b"{\"a\": NaN}\n",
+        b"{\"a\": \"1\"} {\"a\": \"2\"}\n",
+        b"{\"a\": \"1\"}\r{\"a\": \"2\"}\r",
+        b"{\"a\": \"\xFF\"}\n",
+        b"\n{\"b\": \"1\"}\n{\n",
+    ] {
+        fs::write(&file, input).unwrap();
+        let line = "tokenize --jsonl --field a=NAME";
+        let mut from_file = command(&daemon, line);
+        from_file.stdin(File::open(&file).unwrap());
+        let (piped, from_file) = (masker(&daemon, line, input), ended(from_file));
+        assert!(piped.refused(2).contains(": value.invalid: the line is not "), "{}", piped.stderr);
+        assert_eq!(from_file.refused(2), piped.stderr);
+        let line = format!("{line} --on-error keep-others");
+        let mut from_file = command(&daemon, &line);
+        from_file.stdin(File::open(&file).unwrap());
+        let stderr = ended(from_file).stderr;
+        assert!(!stderr.contains("no row has"), "{stderr}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_field_that_can_be_missing_and_is_in_no_row_is_noted() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let rows = "{\"phone\": \"1\", \"home.fax\": \"2\"}\n";
+    for (field, note) in [
+        ("fone?", "no row has the field fone?; did you mean \"phone\"?\n"),
+        ("home.fax?", "no row has the field home.fax?; a name contains dots: quote it, as in --field '\"home.fax\"'\n"),
+        ("mail?", "no row has the field mail?\n"),
+        ("phone?", ""),
+    ] {
+        let ended = masker(&daemon, &format!("tokenize --jsonl --field {field}=PHONE"), rows);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), note));
+        let ended = masker(&daemon, &format!("tokenize --jsonl --dry-run --field {field}=PHONE"), rows);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), note));
+    }
+    let ended = masker(&daemon, "tokenize --jsonl --field home.fax=PHONE", rows);
+    assert!(ended.refused(1).contains("quote it, as in --field '\"home.fax\"'"), "{}", ended.stderr);
     daemon.stop();
 }
 

@@ -51,6 +51,29 @@ fn values_with_line_breaks_do_not_shift_the_lines() {
     daemon.stop();
 }
 
+#[test]
+fn values_with_a_carriage_return_are_refused() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for command in ["tokenize --kind NAME", "lookup --kind NAME", "rehydrate"] {
+        let ended = masker(&daemon, command, "Ann\rBob\rEve\r");
+        assert_eq!((ended.code, ended.text()), (Some(2), "\n"), "{command}");
+        assert!(ended.stderr.contains("a carriage return is inside the line: end lines"), "{}", ended.stderr);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn results_of_a_failed_output_do_not_count_as_done() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let mut command = command(&daemon, "tokenize --kind NAME");
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let ended = super::feed(command, "Ann\n");
+    assert!(ended.stderr.ends_with("No value is done: start again with an empty output\n"), "{}", ended.stderr);
+    daemon.stop();
+}
+
 fn send(signal: Signal, child: &Child) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }

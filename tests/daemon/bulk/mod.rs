@@ -7,8 +7,9 @@ mod lines;
 mod tables;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -109,7 +110,7 @@ fn reports_usage_errors_before_writing() {
         ("tokenize --csv --column 415-555-0023=PHONE", "Ann,415-555-0132\n", 1, "did you mean the name of column 2?"),
         ("tokenize --csv --column ann@example.net=PHONE", "id,ann@example.org\n", 1, "the name of column 2?"),
         ("tokenize --jsonl --field 415-555-0023=PHONE", "{\"415-555-0132\": \"x\"}\n", 1, "write `?` after its path"),
-        ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: "),
+        ("tokenize --csv --column a=SHOE_SIZE", "a\n42\n", 1, "a: kind.unknown: the policy"),
         ("tokenize --csv --column a=SSN", "a\n42\n", 1, "a: context.required: "),
         ("tokenize --csv --column a=PHONE --policy none", "a\n42\n", 1, "policy.unknown"),
         ("tokenize --csv --json --column a=PHONE", "a\n42\n", 64, "--json"),
@@ -200,5 +201,64 @@ fn appends_to_the_list_of_failures() {
     fs::remove_file(failures).unwrap();
     assert_eq!(masker(&daemon, &format!("{line} --skip-rows 1"), "t\nMSKV1.x\nMSK1.y\n").code, Some(2));
     assert_eq!(fs::read_to_string(failures).unwrap(), format!("row,column,code,detail\n{last}\n"));
+    daemon.stop();
+}
+
+#[test]
+fn a_list_of_failures_overwrites_nothing() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let (input, link) = (site.path("input.csv"), site.path("link.csv"));
+    let table = "phone\n415-555-0001\n";
+    fs::write(&input, table).unwrap();
+    symlink(&input, &link).unwrap();
+    for path in [&input, &link] {
+        for option in ["", " --dry-run", " --skip-rows 1"] {
+            let line = format!("tokenize --csv --column phone=PHONE{option} --failures {}", path.display());
+            let ended = masker(&daemon, &line, table);
+            assert!(ended.refused(1).contains("exists already: "), "{}", ended.stderr);
+            assert_eq!(fs::read_to_string(&input).unwrap(), table);
+        }
+    }
+    // Without failures, no file is left.
+    let list = site.path("failures.csv");
+    for option in ["", " --dry-run"] {
+        let line = format!("tokenize --csv --column phone=PHONE{option} --failures {}", list.display());
+        assert_eq!(masker(&daemon, &line, table).code, Some(0));
+        assert!(!list.exists());
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_row_that_ends_a_run_is_in_the_list_of_failures() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let (file, list) = (site.path("table.csv"), site.path("failures.csv"));
+    for (table, message) in [
+        (
+            "a,b\n1,2\n3\n",
+            "masker: stopped at row 2, which has failed. To leave it out, skip it too; to go on, use --on-error",
+        ),
+        ("a,b\n1,2\n3,\"4\n", "masker: row 2 (line 3): "),
+    ] {
+        fs::write(&file, table).unwrap();
+        let line = format!("tokenize --csv --column b=NAME --failures {}", list.display());
+        let mut lists = Vec::new();
+        for (option, is_file) in [("", true), ("", false), (" --dry-run", true)] {
+            let mut command = command(&daemon, &format!("{line}{option}"));
+            let ended = if is_file {
+                command.stdin(File::open(&file).unwrap());
+                ended(command)
+            } else {
+                feed(command, table)
+            };
+            assert!(ended.refused(2).contains(message), "{}", ended.stderr);
+            lists.push(fs::read_to_string(&list).unwrap());
+            fs::remove_file(&list).unwrap();
+        }
+        assert!(lists[0].starts_with("row,column,code,detail\n2,,value.invalid,"), "{}", lists[0]);
+        assert_eq!((&lists[1], &lists[2]), (&lists[0], &lists[0]));
+    }
     daemon.stop();
 }

@@ -65,10 +65,11 @@ pub struct BulkArgs {
     /// Read JSON lines from standard input, swap some fields, and copy the rest
     #[arg(long)]
     pub jsonl: bool,
-    /// A column to swap, by its name in the header; KIND overrides --kind; can be repeated
+    /// A column to swap, by its name in the header; can be repeated. To tokenize, KIND is its kind, or else --kind; to
+    /// rehydrate, give the name alone
     #[arg(long = "column", value_name = "NAME[=KIND]", requires = "csv", conflicts_with = "jsonl")]
     pub columns: Vec<String>,
-    /// A field to swap, by its path, such as patient.phone=PHONE; a name with a dot is in quotes; `?` after the path says
+    /// A field to swap, by its path, such as patient.phone, and its kind as with --column; a name with a dot is in quotes; `?` after the path says
     /// that it can be missing in all rows; can be repeated
     #[arg(long = "field", value_name = "PATH[=KIND]", requires = "jsonl", conflicts_with = "csv")]
     pub fields: Vec<String>,
@@ -102,7 +103,7 @@ pub struct BulkArgs {
     /// Skip this many rows and the header, to continue a run that ended early
     #[arg(long, value_name = "N", default_value_t = 0, requires = "form")]
     pub skip_rows: u64,
-    /// Write every failure to this file as CSV: row, column, code, detail
+    /// Write every failure to this new file as CSV: row, column, code, detail. With --skip-rows, append to it
     #[arg(long, value_name = "FILE", requires = "form")]
     pub failures: Option<PathBuf>,
     /// Maximum values in a request

@@ -12,7 +12,7 @@ use crate::{
     args::{ForgetArgs, TokenArgs, ValueArgs},
     context::{CommandContext, CommandError},
     exit::Exit,
-    lines::{InputLines, InvalidUtf8, LineEnd, LineReader},
+    lines::{InputLines, InvalidLine, LineEnd, LineReader},
     read_ahead::ReadAhead,
     signals::Signals,
 };
@@ -57,7 +57,7 @@ impl ValueOperation<'_> {
         if self.takes_values() { "values" } else { "tokens" }
     }
 
-    /// Returns the code of an item that is not UTF-8.
+    /// Returns the code of an item that cannot be sent.
     fn invalid_code(&self) -> Code {
         if self.takes_values() { Code::ValueInvalid } else { Code::TokenMalformed }
     }
@@ -182,7 +182,8 @@ impl ValueRun<'_, '_> {
         }
         let arguments = self.operation.arguments().to_vec();
         for arguments in arguments.chunks(ITEMS_PER_REQUEST_MAX) {
-            let text = |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidUtf8);
+            let text =
+                |argument: &OsString| argument.to_str().map(|text| text.to_owned().into()).ok_or(InvalidLine::NotUtf8);
             self.batch(&arguments.iter().map(text).collect()).await?;
         }
         Ok(())
@@ -190,7 +191,8 @@ impl ValueRun<'_, '_> {
 
     /// Returns the error of a run that ended early.
     fn stopped(&self, cause: CommandError) -> CommandError {
-        let is_begun = self.written > 0 || matches!(cause, CommandError::Interrupted(_));
+        // Of results that could not all be written, some may be in the output.
+        let is_begun = self.written > 0 || matches!(cause, CommandError::Interrupted(_) | CommandError::Output(_));
         if cause.is_broken_pipe() || !is_begun {
             return cause;
         }
@@ -253,7 +255,7 @@ impl ValueRun<'_, '_> {
         }
     }
 
-    /// Prints one line for each of `lines`: its result, or the error that it is not UTF-8.
+    /// Prints one line for each of `lines`: its result, or why it was not sent.
     fn show<'r, T: LineOutcome + Deserialize<'r>>(
         &mut self,
         path: &str,
@@ -265,15 +267,16 @@ impl ValueRun<'_, '_> {
             let message = format!("{path}: {sent} items were sent, and the response has {received} results");
             return Err(CommandError::Other(message));
         }
-        let not_text = ForgetResult::Error {
-            error: ItemError { code: self.operation.invalid_code().to_string(), detail: "not UTF-8 text".to_owned() },
-        };
+        let code = self.operation.invalid_code();
         let mut results = answer.results.iter();
         for line in lines {
             self.done += 1;
-            match line.as_ref().ok().and_then(|_| results.next()) {
-                Some(outcome) => self.show_one(outcome)?,
-                None => self.show_one(&not_text)?,
+            match line {
+                Ok(_) => results.next().map_or(Ok(()), |outcome| self.show_one(outcome))?,
+                Err(error) => {
+                    let error = ItemError { code: code.to_string(), detail: error.to_string() };
+                    self.show_one(&ForgetResult::Error { error })?;
+                }
             }
         }
         self.ctx.output.flush()?;

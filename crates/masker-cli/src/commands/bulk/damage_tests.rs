@@ -76,7 +76,7 @@ fn run(source: Source, line: &[String], input: &[u8], random: &mut ChaCha8Rng) -
         Source::Pipe => WaitFor::Input,
         Source::File => {
             let checked = ChunkReader::open(Arc::clone(&plan), io::Cursor::new(input.to_vec())).unwrap().check();
-            if checked.is_err() {
+            if !matches!(checked, Ok(None)) {
                 return (Vec::new(), false);
             }
             WaitFor::Columns

@@ -8,15 +8,21 @@ use crate::{context::CommandError, exit::Exit, output::Output};
 /// Reads standard input to its end, and reports the number of values of each column or field. Asks no daemon.
 pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, CommandError> {
     let stopped = |cause, rows| match cause {
-        CommandError::Row(_) | CommandError::Input(_) => {
+        CommandError::Row(_) | CommandError::BrokenRow { .. } | CommandError::Input(_) => {
             CommandError::DryRunStopped { cause: Box::new(cause), rows: plan.skip_rows + rows }
         }
         cause => cause,
     };
+    let mut failures = FailureLog::open(plan)?;
     let opened = ChunkReader::open(Arc::clone(plan), io::stdin());
     let opened = opened.and_then(|mut source| source.skip().map(|()| source));
-    let mut source = opened.map_err(|cause| stopped(cause, 0))?;
-    let mut failures = FailureLog::open(plan)?;
+    let mut source = match opened {
+        Ok(source) => source,
+        Err(cause) => {
+            failures.list_end(&cause, plan)?;
+            return Err(stopped(cause, 0));
+        }
+    };
     let (mut rows, mut passed, mut values) = (0, 0, vec![0_u64; plan.columns.len()]);
     let outcome = loop {
         let chunk = match source.next_chunk() {
@@ -35,12 +41,16 @@ pub(super) fn run(plan: &Arc<BulkPlan>, output: &mut Output) -> Result<Exit, Com
             break Err(CommandError::Row(failure.stopped()));
         }
     };
+    if let Err(cause) = &outcome {
+        failures.list_end(cause, plan)?;
+    }
     failures.report(plan, output);
     outcome.map_err(|cause| stopped(cause, rows))?;
     let mut table = vec![vec!["rows".to_owned(), rows.to_string()]];
     for (column, values) in values.iter().enumerate() {
         table.push(vec![format!("values of {}", plan.name(column)), values.to_string()]);
     }
+    source.notes().get().into_iter().flatten().for_each(|note| output.note(note));
     if passed > 0 {
         table.push(vec!["values that never were tokens".to_owned(), passed.to_string()]);
     }

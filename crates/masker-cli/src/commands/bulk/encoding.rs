@@ -52,6 +52,10 @@ impl FileEncoding {
             _ => {}
         }
         let encoding = Encoding::for_label(lower.as_bytes())?;
+        // The Encoding Standard takes ASCII for windows-1252, and would accept any byte.
+        if lower.contains("ascii") || lower.contains("ansi_x3.4") {
+            return None;
+        }
         if encoding == UTF_8 {
             return Some(FileEncoding::Cells(CellEncoding::Utf8));
         }
@@ -207,7 +211,9 @@ mod tests {
         assert_eq!(shift_jis.decode(b"\x95\x5C").as_deref(), Some("表"));
         assert!(!shift_jis.is_single(b'\\') && !shift_jis.is_single(b'|') && shift_jis.is_single(b';'));
         assert!(cells("windows-1252").is_single(b'|') && !cells("utf-8").is_single(0xE9));
-        for name in ["iso-2022-jp", "nonsense", "replacement", "x-user-defined"] {
+        for name in
+            ["iso-2022-jp", "nonsense", "replacement", "x-user-defined", "ascii", "US-ASCII", "ansi_x3.4-1968", "cp850"]
+        {
             assert_eq!(FileEncoding::parse(name), None, "{name}");
         }
     }

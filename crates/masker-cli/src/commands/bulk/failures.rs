@@ -3,8 +3,8 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -15,6 +15,9 @@ use masker_csv::{Dialect, Quoting};
 
 /// Number of failures that are reported one by one. Further ones are counted.
 const SHOWN_MAX: usize = 20;
+
+/// The first line of the file of `--failures`.
+const HEADER: &[u8] = b"row,column,code,detail\n";
 
 /// A value or a row that failed. Contains no data of the row.
 #[derive(Debug)]
@@ -54,28 +57,26 @@ impl RowFailure {
 pub(super) struct FailureLog {
     shown: Vec<String>,
     by_code: BTreeMap<String, u64>,
-    file: Option<(PathBuf, File)>,
+    file: Option<FailureFile>,
+}
+
+/// The file of `--failures`. Removed on drop if this run has created it and no failure is in it.
+struct FailureFile {
+    path: PathBuf,
+    file: File,
+    is_created: bool,
+    is_empty: bool,
 }
 
 impl FailureLog {
     /// Creates the log, with the file of `--failures` if one is given. With `--skip-rows`, appends to that file.
+    ///
+    /// # Errors
+    /// The file exists, and is not one to append to, or cannot be created.
     pub(super) fn open(plan: &BulkPlan) -> Result<Self, CommandError> {
-        let mut failures = FailureLog { shown: Vec::new(), by_code: BTreeMap::new(), file: None };
-        if let Some(path) = &plan.failures {
-            let resumed = plan.skip_rows > 0;
-            let mut options = OpenOptions::new();
-            let options = options.create(true).mode(0o600);
-            let options = if resumed { options.append(true) } else { options.write(true).truncate(true) };
-            let mut file = options.open(path).map_err(|error| write_error(path, &error))?;
-            let has_header = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-            if !has_header {
-                let mut header = Vec::new();
-                add_record(&mut header, &["row", "column", "code", "detail"]);
-                file.write_all(&header).map_err(|error| write_error(path, &error))?;
-            }
-            failures.file = Some((path.clone(), file));
-        }
-        Ok(failures)
+        let open = |path: &PathBuf| FailureFile::open(path, plan.skip_rows > 0);
+        let file = plan.failures.as_ref().map(open).transpose()?;
+        Ok(FailureLog { shown: Vec::new(), by_code: BTreeMap::new(), file })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,9 +100,17 @@ impl FailureLog {
             *self.by_code.entry(failure.code.to_string()).or_default() += 1;
         }
         match &mut self.file {
-            Some((path, file)) => file.write_all(&records).map_err(|error| write_error(path, &error)),
+            Some(file) => file.append(&records),
             None => Ok(()),
         }
+    }
+
+    /// Lists the row that a command ends with, if its error is one. That error is reported anyway.
+    pub(super) fn list_end(&mut self, error: &CommandError, plan: &BulkPlan) -> Result<(), CommandError> {
+        let (CommandError::BrokenRow { row, text }, Some(file)) = (error, &mut self.file) else { return Ok(()) };
+        let mut record = Vec::new();
+        add_record(&mut record, &[&row.to_string(), "", plan.operation.invalid_code().as_str(), text]);
+        file.append(&record)
     }
 
     /// Reports the failures on standard error.
@@ -122,6 +131,54 @@ impl FailureLog {
             None => String::new(),
         };
         output.note(&format!("{failed} failed: {}{all}", codes.join(", ")));
+    }
+}
+
+impl FailureFile {
+    fn open(path: &Path, resumed: bool) -> Result<Self, CommandError> {
+        let opened = |file, is_created, is_empty| FailureFile { path: path.to_owned(), file, is_created, is_empty };
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(file) => return Ok(opened(file, true, true)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(write_error(path, &error)),
+        }
+        let exists = |advice| CommandError::Other(format!("--failures: {} exists already: {advice}", path.display()));
+        if !resumed {
+            return Err(exists("use another name"));
+        }
+        // Anything else than a list of failures, such as the input, stays as it is.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let begins = |file: &File| -> io::Result<Vec<u8>> {
+            let mut begins = Vec::new();
+            file.take(HEADER.len() as u64).read_to_end(&mut begins)?;
+            Ok(begins)
+        };
+        let list = options.open(path).and_then(|file| Ok((file.metadata()?.is_file(), begins(&file)?, file)));
+        match list {
+            Ok((true, begins, file)) if begins.is_empty() || begins == HEADER => {
+                Ok(opened(file, false, begins.is_empty()))
+            }
+            _ => Err(exists("it is not a list of failures to append to; use another name")),
+        }
+    }
+
+    /// Appends records, after the header if they are the first.
+    fn append(&mut self, records: &[u8]) -> Result<(), CommandError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let header = if std::mem::take(&mut self.is_empty) { HEADER } else { b"" };
+        self.file.write_all(&[header, records].concat()).map_err(|error| write_error(&self.path, &error))
+    }
+}
+
+impl Drop for FailureFile {
+    fn drop(&mut self) {
+        if self.is_created && self.is_empty {
+            // An empty file that is left says the same.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -107,7 +107,10 @@ pub(super) fn fill(
                 Err(detail) => Some((Code::ValueInvalid.as_str().into(), detail.into())),
             },
             Err(error) if affects_whole_column(plan.operation, &error.code) => {
-                let text = format!("{}: {}: {}", plan.name(gap.column), error.code, error.detail);
+                // The place in the request means nothing to the user of a file.
+                let detail = error.detail.strip_prefix("items[").and_then(|rest| rest.split_once("]: "));
+                let detail = detail.map_or(error.detail.as_str(), |(_, detail)| detail);
+                let text = format!("{}: {}: {detail}", plan.name(gap.column), error.code);
                 return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
             }
             Err(error) => Some((error.code.into(), error.detail.into())),

@@ -49,18 +49,37 @@ pub(super) enum FieldValue<'t> {
 pub(super) struct FieldsSeen {
     /// Whether each path has led to a value, which can be null.
     found: Vec<bool>,
+    /// Whether each path may lead to none.
+    optional: Vec<bool>,
     /// For paths that have not, names that are beside their missing name.
     beside: BTreeSet<(usize, String)>,
 }
 
 impl FieldsSeen {
     pub(super) fn new(paths: &[FieldPath]) -> Self {
-        FieldsSeen { found: paths.iter().map(|path| path.optional).collect(), beside: BTreeSet::new() }
+        let optional = paths.iter().map(|path| path.optional).collect();
+        FieldsSeen { found: vec![false; paths.len()], optional, beside: BTreeSet::new() }
     }
 
     /// Returns the index of a path that has led to no value, unless its field is optional.
     pub(super) fn missing(&self) -> Option<usize> {
-        self.found.iter().position(|found| !found)
+        self.absent().find(|path| !self.optional[*path])
+    }
+
+    /// Returns the indices of all paths that have led to no value.
+    pub(super) fn absent(&self) -> impl Iterator<Item = usize> {
+        self.found.iter().enumerate().filter(|(_, found)| !**found).map(|(path, _)| path)
+    }
+
+    /// Returns the spelling of a path in which dots are a part of a name that was seen.
+    pub(super) fn quoted(&self, path: usize, paths: &[FieldPath]) -> Option<String> {
+        let names = &paths.get(path)?.names;
+        let ranges = (0..names.len()).flat_map(|start| (start + 2..=names.len()).map(move |end| start..end));
+        let is_seen = |name: &String| self.beside.contains(&(path, name.clone()));
+        let (range, name) =
+            ranges.map(|range| (range.clone(), names[range].join("."))).find(|(_, name)| is_seen(name))?;
+        let name = [serde_json::to_string(&name).ok()?];
+        Some([&names[..range.start], &name, &names[range.end..]].concat().join("."))
     }
 
     /// Returns the name that was seen and is the most similar to the missing one of a path, unless it could be a value.
@@ -329,6 +348,16 @@ mod tests {
         assert_eq!(seen.similar(0, &paths), Some("phone"));
         find(r#"{"patient": {"fone": []}}"#, &paths, &mut seen).unwrap();
         assert_eq!(seen.missing(), None);
+        assert_eq!(seen.absent().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_name_with_dots_is_recognized() {
+        let paths = paths(["a.home.fax.b", "c.d?", "x.y"].into_iter()).unwrap();
+        let mut seen = FieldsSeen::new(&paths);
+        find(r#"{"a": {"home.fax": {"b": "1"}}, "c.d": "2"}"#, &paths, &mut seen).unwrap();
+        let quoted: Vec<_> = (0..3).map(|path| seen.quoted(path, &paths)).collect();
+        assert_eq!(quoted, [Some(r#"a."home.fax".b"#.to_owned()), Some(r#""c.d""#.to_owned()), None]);
     }
 
     #[test]

@@ -34,6 +34,10 @@ pub(super) struct JsonLinesReader {
     /// Whether the row is too long, and only its line end is known.
     long: bool,
     rows: u64,
+    /// Number of rows that were searched for the fields.
+    searched_rows: u64,
+    /// Number of rows that could not be, because they are not JSON.
+    broken_rows: u64,
     /// Whether a line begins an array, so that the input is no file of JSON lines.
     has_array: bool,
 }
@@ -52,6 +56,8 @@ impl JsonLinesReader {
             searched: 0,
             long: false,
             rows: 0,
+            searched_rows: 0,
+            broken_rows: 0,
             has_array: false,
         })
     }
@@ -62,6 +68,41 @@ impl JsonLinesReader {
         self.has_array |= !self.long && begins_array(&self.buffer.bytes()[..length]);
         self.rows += 1;
         ReadRow::Row
+    }
+
+    /// Returns that a field is in no row.
+    fn absent(&self, path: usize) -> String {
+        let rows = match (self.buffer.is_ended(), self.broken_rows) {
+            (true, 0) => "no row".to_owned(),
+            (true, _) => "no row that is JSON".to_owned(),
+            (false, _) => format!("none of the first {} rows", self.searched_rows),
+        };
+        format!("{rows} has the field {}", self.plan.name(path))
+    }
+
+    /// Returns how to name a field that is in no row.
+    fn name_advice(&self, path: usize) -> Option<String> {
+        let quoted = self.seen.quoted(path, &self.paths);
+        let quoted = quoted.map(|name| format!("a name contains dots: quote it, as in --field '{name}'"));
+        quoted.or_else(|| self.seen.similar(path, &self.paths).map(|name| format!("did you mean {name:?}?")))
+    }
+
+    /// Counts a row.
+    fn count(&mut self, is_json: bool) {
+        *(if is_json { &mut self.searched_rows } else { &mut self.broken_rows }) += 1;
+    }
+}
+
+/// Finds the values of the fields in a line, or returns why it is not JSON.
+fn find<'t>(line: &'t [u8], paths: &[FieldPath], seen: &mut FieldsSeen) -> Result<Vec<FieldMatch<'t>>, &'static str> {
+    match std::str::from_utf8(line) {
+        Err(_) => Err("the line is not UTF-8 text"),
+        Ok("") => Ok(Vec::new()),
+        Ok(_) if begins_array(line) => Err(ARRAY),
+        Ok(text) => json_fields::find(text, paths, seen).map_err(|_| match text.trim_ascii() {
+            "{" => "the line is not JSON: each value must be on its own line, and `jq -c .` writes it so",
+            _ => "the line is not JSON",
+        }),
     }
 }
 
@@ -110,29 +151,16 @@ impl RowSource for JsonLinesReader {
     }
 
     fn examine(&mut self) {
-        let row = &self.buffer.bytes()[..self.row];
-        // A line that is no JSON has no fields.
-        if let (false, Ok(text)) = (self.long, std::str::from_utf8(row)) {
-            let _ = json_fields::find(text.trim_ascii_end(), &self.paths, &mut self.seen);
-        }
+        let line = self.buffer.bytes()[..self.row].trim_ascii_end();
+        let is_json = !self.long && find(line, &self.paths, &mut self.seen).is_ok();
+        self.count(is_json);
     }
 
     fn add_to(&mut self, chunk: &mut Chunk) {
         let row = &self.buffer.bytes()[..self.row];
         let (line, line_end) = row.split_at(row.trim_ascii_end().len());
-        let found = if self.long {
-            Err("the row is too long")
-        } else {
-            match std::str::from_utf8(line) {
-                Err(_) => Err("the line is not UTF-8 text"),
-                Ok("") => Ok(Vec::new()),
-                Ok(_) if begins_array(line) => Err(ARRAY),
-                Ok(text) => json_fields::find(text, &self.paths, &mut self.seen).map_err(|_| match text.trim_ascii() {
-                    "{" => "the line is not JSON: each value must be on its own line, and `jq -c .` writes it so",
-                    _ => "the line is not JSON",
-                }),
-            }
-        };
+        let found = if self.long { Err("the row is too long") } else { find(line, &self.paths, &mut self.seen) };
+        let is_json = found.is_ok();
         match found {
             Ok(found) => add_line(chunk, &self.plan, line, &found),
             Err(detail) => chunk.fail_row(self.plan.operation.invalid_code(), detail),
@@ -141,6 +169,7 @@ impl RowSource for JsonLinesReader {
         let line_end = if self.long && row.ends_with(b"\n") { &row[row.len() - 1..] } else { line_end };
         chunk.text.extend_from_slice(line_end);
         chunk.end_row(None, line_end.len());
+        self.count(is_json);
     }
 
     fn is_confirmed(&self) -> bool {
@@ -148,19 +177,30 @@ impl RowSource for JsonLinesReader {
     }
 
     fn finish(&self) -> Result<(), CommandError> {
-        let Some(path) = self.seen.missing().filter(|_| self.rows > 0) else { return Ok(()) };
+        // Rows that are not JSON have failed, and say nothing about the fields.
+        let Some(path) = self.seen.missing().filter(|_| self.searched_rows > 0 || self.has_array) else {
+            return Ok(());
+        };
         if self.has_array {
             return Err(CommandError::Other(ARRAY.to_owned()));
         }
-        let advice = match self.seen.similar(path, &self.paths) {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => "if that can be, write `?` after its path".to_owned(),
+        let advice = self.name_advice(path).unwrap_or_else(|| "if that can be, write `?` after its path".to_owned());
+        Err(CommandError::Other(format!("{}; {advice}", self.absent(path))))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        if self.searched_rows == 0 {
+            return Vec::new();
+        }
+        let note = |path| match self.name_advice(path) {
+            Some(advice) => format!("{}; {advice}", self.absent(path)),
+            None => self.absent(path),
         };
-        let rows = match self.buffer.is_ended() {
-            true => "no row".to_owned(),
-            false => format!("none of the first {} rows", self.rows),
-        };
-        Err(CommandError::Other(format!("{rows} has the field {}; {advice}", self.plan.name(path))))
+        self.seen.absent().map(note).collect()
+    }
+
+    fn broken_rows(&self) -> u64 {
+        self.broken_rows
     }
 
     fn bytes_read(&self) -> u64 {

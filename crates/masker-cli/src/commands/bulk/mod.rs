@@ -50,7 +50,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use self::{
     connections::ConnectionPool,
     encoding::FileEncoding,
-    failures::FailureLog,
+    failures::{FailureLog, RowFailure},
     fill::ProcessedChunk,
     held::{HELD_BYTES_MAX, HeldOutput, WaitFor},
     input::FileReader,
@@ -94,10 +94,29 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
     // Of UTF-16, the bytes are counted after their conversion.
     let file = FileReader::of(&io::stdin()).filter(|_| !matches!(plan.encoding(), FileEncoding::Utf16(_)));
     let total = file.map(|file| file.bytes_left());
-    let (source, wait_for) = open(&plan, &mut signals).await?;
+    let mut failures = FailureLog::open(&plan)?;
+    let (source, wait_for) = match open(&plan, &mut signals).await {
+        Ok(Opened::Rows(source, wait_for)) => (source, wait_for),
+        Ok(Opened::Failed(failure)) => {
+            failures.record(std::slice::from_ref(&failure), &plan)?;
+            failures.report(&plan, &ctx.output);
+            return Err(stopped(&plan, CommandError::Row(failure.stopped())));
+        }
+        Err(cause) => {
+            failures.list_end(&cause, &plan)?;
+            let is_of_input = matches!(
+                cause,
+                CommandError::Row(_)
+                    | CommandError::BrokenRow { .. }
+                    | CommandError::Input(_)
+                    | CommandError::Interrupted(_)
+            );
+            return Err(if is_of_input { stopped(&plan, cause) } else { cause });
+        }
+    };
     let skipped = source.bytes_read();
     let work = BulkRun {
-        failures: FailureLog::open(&plan)?,
+        failures,
         progress: Progress::input(total.map(|total| total.saturating_sub(skipped)), &ctx.output),
         output: &mut ctx.output,
         connections: Arc::new(connections),
@@ -112,33 +131,43 @@ async fn run(plan: BulkPlan, ctx: &mut CommandContext<'_>) -> Result<Exit, Comma
     work.run(source, signals).await
 }
 
+/// Standard input, after its structure was checked.
+enum Opened {
+    Rows(ChunkReader, WaitFor),
+    /// A row fails as a whole, and ends the run.
+    Failed(RowFailure),
+}
+
+/// Returns the error of a run that ends before its first row.
+fn stopped(plan: &BulkPlan, cause: CommandError) -> CommandError {
+    CommandError::Stopped { cause: Box::new(cause), rows: plan.skip_rows }
+}
+
 /// Opens standard input, checks its structure if it is a file, and skips rows.
-async fn open(plan: &Arc<BulkPlan>, signals: &mut Signals) -> Result<(ChunkReader, WaitFor), CommandError> {
-    let stopped = |cause| CommandError::Stopped { cause: Box::new(cause), rows: plan.skip_rows };
+async fn open(plan: &Arc<BulkPlan>, signals: &mut Signals) -> Result<Opened, CommandError> {
     let (sender, opened) = oneshot::channel();
     let plan = Arc::clone(plan);
     // If a signal ends the command, the thread is abandoned.
     std::thread::spawn(move || sender.send(open_blocking(&plan)));
     tokio::select! {
         biased;
-        name = signals.next() => Err(stopped(CommandError::Interrupted(name))),
-        opened = opened => match opened.map_err(|_| CommandError::Other("the reader of the input panicked".to_owned()))? {
-            Err(cause @ (CommandError::Row(_) | CommandError::Input(_))) => Err(stopped(cause)),
-            opened => opened,
-        },
+        name = signals.next() => Err(CommandError::Interrupted(name)),
+        opened = opened => opened.map_err(|_| CommandError::Other("the reader of the input panicked".to_owned()))?,
     }
 }
 
-fn open_blocking(plan: &Arc<BulkPlan>) -> Result<(ChunkReader, WaitFor), CommandError> {
+fn open_blocking(plan: &Arc<BulkPlan>) -> Result<Opened, CommandError> {
     let wait_for = match (FileReader::of(&io::stdin()), &plan.form) {
         (None, InputFormat::JsonLines) => WaitFor::Fields,
         (Some(file), InputFormat::JsonLines) => {
-            ChunkReader::open(Arc::clone(plan), file)?.check_fields()?;
-            WaitFor::Nothing
+            let has_fields = ChunkReader::open(Arc::clone(plan), file)?.check_fields()?;
+            if has_fields { WaitFor::Nothing } else { WaitFor::Fields }
         }
         (None, InputFormat::Table(_)) => WaitFor::Input,
         (Some(file), InputFormat::Table(_)) => {
-            ChunkReader::open(Arc::clone(plan), file)?.check()?;
+            if let Some(failure) = ChunkReader::open(Arc::clone(plan), file)?.check()? {
+                return Ok(Opened::Failed(failure));
+            }
             WaitFor::Columns
         }
     };
@@ -147,7 +176,7 @@ fn open_blocking(plan: &Arc<BulkPlan>) -> Result<(ChunkReader, WaitFor), Command
     if wait_for == WaitFor::Fields {
         source.show_within(HELD_BYTES_MAX as u64);
     }
-    Ok((source, wait_for))
+    Ok(Opened::Rows(source, wait_for))
 }
 
 /// A file of records in progress.
@@ -170,8 +199,13 @@ struct BulkRun<'o> {
 
 impl BulkRun<'_> {
     async fn run(mut self, source: ChunkReader, signals: Signals) -> Result<Exit, CommandError> {
-        let pumped = self.pump(source, signals).await;
+        let notes = source.notes();
+        let mut pumped = self.pump(source, signals).await;
         self.progress.finish();
+        if let Err(cause) = &pumped {
+            let listed = self.failures.list_end(cause, &self.plan);
+            pumped = listed.and(pumped);
+        }
         self.failures.report(&self.plan, self.output);
         match pumped {
             // The command line is wrong, or the daemon refuses it: there is nothing to continue.
@@ -183,6 +217,7 @@ impl BulkRun<'_> {
             Err(cause) => Err(CommandError::Stopped { cause: Box::new(cause), rows: self.rows }),
             Ok(()) => {
                 self.log_rate();
+                notes.get().into_iter().flatten().for_each(|note| self.output.note(note));
                 let reported = self.report_passed();
                 Ok(if self.failures.is_empty() && !reported { Exit::Done } else { Exit::Failure })
             }

@@ -215,7 +215,10 @@ impl TableFormat {
         let encoding = match args.encoding.as_deref() {
             None => FileEncoding::UTF_8,
             Some(name) => FileEncoding::parse(name).ok_or_else(|| {
-                usage("--encoding: unknown; use a name such as windows-1252, latin-1, shift_jis or utf-16".to_owned())
+                let known = "--encoding: unknown. Known are utf-8 (also for ASCII), utf-16, latin-1, and the names of the \
+                             Encoding Standard, such as windows-1252, iso-8859-15, macintosh and shift_jis. Convert others, \
+                             such as cp850, with `iconv`";
+                usage(known.to_owned())
             })?,
         };
         let quoting = match (args.no_quotes, args.lenient_quotes) {
@@ -340,6 +343,8 @@ mod tests {
             ("masker tokenize --csv --column a=A --escape ab", "one ASCII character"),
             ("masker tokenize --csv --column a=A --escape ,", "the same as --delimiter"),
             ("masker tokenize --csv --column a=A --encoding klingon", "windows-1252"),
+            ("masker tokenize --csv --column a=A --encoding cp850", "with `iconv`"),
+            ("masker tokenize --csv --column a=A --encoding ascii", "utf-8 (also for ASCII)"),
             ("masker tokenize --csv --column a=A --encoding shift_jis --delimiter |", "part of other characters"),
             ("masker tokenize --csv --column a=A --encoding latin-1 --null €", "cannot be written"),
             ("masker tokenize --csv --column a=A --on-error ignore", "keep-others"),

@@ -1,14 +1,18 @@
 //! Reads standard input in chunks of rows.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::Read,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     chunk::Chunk,
+    failures::RowFailure,
     input::OpenedInput,
     jsonl::JsonLinesReader,
     layout::OutputLayout,
     plan::{BulkPlan, InputFormat},
-    row_source::{LongRows, ReadError, ReadRow, RowSource},
+    row_source::{LongRows, ReadRow, RowSource},
     table::TableReader,
 };
 use crate::{args::OnError, context::CommandError};
@@ -23,6 +27,7 @@ pub(super) struct ChunkReader {
     shown_within: u64,
     /// The error after the last chunk that was returned.
     failed: Option<CommandError>,
+    notes: Arc<OnceLock<Vec<String>>>,
 }
 
 impl ChunkReader {
@@ -37,12 +42,17 @@ impl ChunkReader {
             InputFormat::JsonLines => Box::new(JsonLinesReader::open(Arc::clone(&plan), input)?),
         };
         let layout = Arc::new(rows.layout().clone());
-        Ok(ChunkReader { rows, plan, layout, next_row: 1, shown_within: u64::MAX, failed: None })
+        Ok(ChunkReader { rows, plan, layout, next_row: 1, shown_within: u64::MAX, failed: None, notes: Arc::default() })
     }
 
     /// Fails if this many bytes of rows do not show that the input has the columns or fields.
     pub(super) fn show_within(&mut self, bytes: u64) {
         self.shown_within = bytes;
+    }
+
+    /// Returns what is worth knowing about columns or fields. It is set after the last row.
+    pub(super) fn notes(&self) -> Arc<OnceLock<Vec<String>>> {
+        Arc::clone(&self.notes)
     }
 
     /// Returns the number of input bytes that were read.
@@ -71,11 +81,11 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Checks the structure of the whole input.
+    /// Checks the structure of the whole input. Returns the failure of a row that fails as a whole and ends a run.
     ///
     /// # Errors
-    /// The rows after one of them cannot be found, or one fails as a whole and ends a run.
-    pub(super) fn check(mut self) -> Result<(), CommandError> {
+    /// The rows after one of them cannot be found.
+    pub(super) fn check(mut self) -> Result<Option<RowFailure>, CommandError> {
         for row in 1.. {
             let is_skipped = row <= self.plan.skip_rows;
             let long_rows = if is_skipped { LongRows::Skip } else { self.long_rows() };
@@ -84,27 +94,35 @@ impl ChunkReader {
             }
             let problem = self.rows.problem().filter(|_| !is_skipped && self.plan.on_error == OnError::Stop);
             if let Some((line, detail)) = problem {
-                return Err(ReadError::Malformed { line, detail }.of_row(row));
+                let code = self.plan.operation.invalid_code().as_str().into();
+                return Ok(Some(RowFailure { row, line: Some(line), column: None, code, detail: detail.into() }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Reads rows until they show that the input has the columns or fields.
+    /// Reads rows until they show that the input has the columns or fields. Returns whether they do. If not, a row fails,
+    /// and ends a run.
     ///
     /// # Errors
     /// No row shows it.
-    pub(super) fn check_fields(mut self) -> Result<(), CommandError> {
+    pub(super) fn check_fields(mut self) -> Result<bool, CommandError> {
         for row in 1.. {
             if self.rows.is_confirmed() {
                 break;
             }
+            let broken_before = self.rows.broken_rows();
+            let stops = row > self.plan.skip_rows && self.plan.on_error == OnError::Stop;
             if self.rows.read(true, LongRows::Skip).map_err(|error| error.of_row(row))? == ReadRow::End {
-                return self.rows.finish();
+                self.rows.finish()?;
+                break;
             }
             self.rows.examine();
+            if stops && self.rows.broken_rows() > broken_before {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn long_rows(&self) -> LongRows {
@@ -142,6 +160,7 @@ impl ChunkReader {
         self.next_row += chunk.rows();
         if chunk.is_empty() {
             self.rows.finish()?;
+            self.notes.get_or_init(|| self.rows.notes());
             return Ok(None);
         }
         if !chunk.is_confirmed && chunk.bytes_read > self.shown_within && self.failed.is_none() {

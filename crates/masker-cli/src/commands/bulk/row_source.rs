@@ -26,6 +26,14 @@ pub(super) trait RowSource: Send {
     fn is_confirmed(&self) -> bool;
     /// Checks that the rows so far have the expected columns or fields.
     fn finish(&self) -> Result<(), CommandError>;
+    /// Returns what is worth knowing about columns or fields after the last row.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Returns the number of rows that were read or examined and are not JSON, so that nothing is known of their fields.
+    fn broken_rows(&self) -> u64 {
+        0
+    }
     /// Returns the number of input bytes that were read.
     fn bytes_read(&self) -> u64;
 }
@@ -73,9 +81,12 @@ impl ReadError {
         match self {
             ReadError::Io(error) => CommandError::Input(error),
             ReadError::TooLong(advice) => {
-                CommandError::Row(format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20))
+                let text = format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20);
+                CommandError::BrokenRow { row, text }
             }
-            ReadError::Malformed { line, detail } => CommandError::Row(format!("row {row} (line {line}): {detail}")),
+            ReadError::Malformed { line, detail } => {
+                CommandError::BrokenRow { row, text: format!("row {row} (line {line}): {detail}") }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub fn recorded_audit_head(data_dir: &Path) -> Result<Option<ChainHead>, String>
         return Err(format!("there is no vault in {}", data_dir.display()));
     }
     let engine = super::engines::driver(None, data_dir).map_err(|failed| failed.to_string())?;
-    let options = StoreOptions { engine, cache_bytes: CACHE_BYTES, accept_loss: false };
+    let options = StoreOptions { engine, cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
     let store = EmbeddedStore::open(data_dir, options).map_err(|failed| failed.to_string())?;
     // On another thread, because the caller may be within a runtime.
     thread::scope(|scope| scope.spawn(|| read(&store)).join()).map_err(|_| "failed to read the vault".to_owned())?

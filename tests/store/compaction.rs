@@ -304,7 +304,7 @@ fn an_unreadable_row_ends_a_compaction_and_nothing_else(engine: EngineKind) {
     let model = vault(engine, &root, 94, 150);
     let store = EmbeddedStore::open(
         &root,
-        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, ..StoreOptions::default() },
     )
     .unwrap();
     overwrite_every_other_page(engine, &root, 95);

@@ -169,6 +169,10 @@ impl Store for Forgetful {
         self.inner.check()
     }
 
+    fn position(&self) -> masker_types::vault_position::VaultPosition {
+        self.inner.position()
+    }
+
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         self.inner.bytes_on_disk()
     }

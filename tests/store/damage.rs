@@ -316,7 +316,7 @@ fn damage_under_a_running_store_is_an_error_for_the_damaged_rows(engine: EngineK
     let model = vault(engine, &path, 79, 150);
     let store = EmbeddedStore::open(
         &path,
-        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, accept_loss: false },
+        StoreOptions { engine: crate::driver(engine), cache_bytes: 64 * 1024, ..StoreOptions::default() },
     )
     .unwrap();
     // While the files are in use.

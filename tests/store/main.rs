@@ -47,7 +47,7 @@ fn options(engine: EngineKind) -> StoreOptions {
 
 /// Returns options with little memory, so that rows are soon read from the files and written to others.
 fn small(engine: EngineKind) -> StoreOptions {
-    StoreOptions { engine: driver(engine), cache_bytes: 1024 * 1024, accept_loss: false }
+    StoreOptions { engine: driver(engine), cache_bytes: 1024 * 1024, ..StoreOptions::default() }
 }
 
 fn accepting(engine: EngineKind) -> StoreOptions {

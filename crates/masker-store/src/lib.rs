@@ -60,6 +60,11 @@ macro_rules! delegate_store {
             self.store.compact()
         }
     };
+    (@ position) => {
+        fn position(&self) -> masker_types::vault_position::VaultPosition {
+            self.store.position()
+        }
+    };
     (@ close) => {
         fn close(&self) -> $crate::StoreFuture<'_, ()> {
             self.store.close()
@@ -80,6 +85,7 @@ pub mod shared_reads;
 
 use std::{future::Future, pin::Pin};
 
+use masker_types::vault_position::VaultPosition;
 use prefix_scan::PrefixScan;
 
 pub use rows::{ApplyOutcome, CompactionSizes, Precondition, Row, RowBatch, RowChange, RowKey, RowPage, StoreCheck};
@@ -153,6 +159,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// [`StoreError::Busy`] while another compaction runs; [`StoreError::Uncompacted`] if there is no room, for example.
     fn compact(&self) -> StoreFuture<'_, CompactionSizes>;
+
+    /// Returns the vault's id and the position of the last durable commit. It advances before [`Store::apply`] returns.
+    fn position(&self) -> VaultPosition;
 
     /// Makes everything durable and releases files and locks. Later calls fail with [`StoreError::Unavailable`], except
     /// `close`, which does nothing.

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use masker_types::vault_position::VaultPosition;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::{
@@ -33,6 +34,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct MemoryState {
     rows: BTreeMap<RowKey, Row>,
+    commits: u64,
     faults: VecDeque<InjectedFault>,
     unavailable: bool,
     closed: bool,
@@ -107,6 +109,7 @@ impl MemoryStore {
         }
         let fault = state.faults.pop_front();
         if fault != Some(InjectedFault::NotApplied) {
+            state.commits += 1;
             for change in batch.changes {
                 match change {
                     RowChange::Put(key, row) => drop(state.rows.insert(key, row)),
@@ -174,6 +177,10 @@ impl Store for MemoryStore {
 
     fn compact(&self) -> StoreFuture<'_, CompactionSizes> {
         Box::pin(async move { self.serving().map(|_| CompactionSizes { bytes_before: 0, bytes_after: 0 }) })
+    }
+
+    fn position(&self) -> VaultPosition {
+        VaultPosition { vault_id: [0; 16], epoch: 1, sequence: self.state().commits }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

@@ -104,7 +104,7 @@ impl<S: Store + 'static> Store for SharedReads<S> {
         })
     }
 
-    delegate_store!(apply, scan_after, scan_prefixes, count, check, bytes_on_disk, compact, close);
+    delegate_store!(apply, scan_after, scan_prefixes, count, check, bytes_on_disk, compact, position, close);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - [`limits`]: every bound of the program. The relations between them are asserted at compile time.
 //! - [`mode`], [`engine`], [`audit`]: settings that several crates share.
 //! - [`quote`]: names in messages.
+//! - [`vault_position`]: how far a vault's commits have come.
 //!
 //! The crate has no I/O and no clock. All crates may use it, and it uses none of them.
 
@@ -21,3 +22,4 @@ pub mod kind;
 pub mod limits;
 pub mod mode;
 pub mod quote;
+pub mod vault_position;

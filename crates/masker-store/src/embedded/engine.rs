@@ -158,6 +158,13 @@ impl Engine {
         self.with(|database| writer.finish(database, &[], manifest))
     }
 
+    /// Writes the manifest and the witness as they are, durably: proves that both can be written.
+    pub(super) fn rewrite_manifest(&self) -> Result<(), EngineError> {
+        let mut writer = self.writer();
+        let manifest = writer.manifest;
+        self.with(|database| writer.finish(database, &[], manifest))
+    }
+
     /// Returns up to `limit` rows of one space, or of all, after the key `after`.
     pub(super) fn scan_after(
         &self,

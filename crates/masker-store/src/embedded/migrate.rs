@@ -99,7 +99,8 @@ pub fn migrate(
     let from = engine_of(&paths.root)?.ok_or_else(|| MigrateError::NoVault { path: path() })?;
     let driver = |kind| find_driver(engines, kind, &paths.root);
     let (from_driver, to_driver) = (driver(from)?, driver(to)?);
-    let open = |engine| EmbeddedStore::open(&paths.root, StoreOptions { engine, cache_bytes, accept_loss: false });
+    let open =
+        |engine| EmbeddedStore::open(&paths.root, StoreOptions { engine, cache_bytes, ..StoreOptions::default() });
     let close = |store: EmbeddedStore| store.shared.close().map_err(MigrateError::Failed);
     let store = open(from_driver)?;
     if from == to {

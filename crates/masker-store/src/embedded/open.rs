@@ -7,8 +7,9 @@
 //! 3. Otherwise, or if only opening can tell, recovery is tried on a copy, and the result is compared with the manifest
 //!    and the witness. If the database was inconsistent, every row of the copy is read as well. What a power cut left is
 //!    recovered completely; damage is an error, and the files stay as they were.
-//! 4. The recovered state is made durable before anyone is served from it, and a first commit proves that the vault can
-//!    be written.
+//! 4. The recovered state is compared with the position that was recorded outside of the directory, if any. Then it is made
+//!    durable before anyone is served from it, and its manifest is written once more, which proves that the vault can be
+//!    written.
 //!
 //! A new vault gets a witness at position 0 before it has a database, and position 1 when it is complete. Until then
 //! nothing was acknowledged, and the next start begins again.
@@ -31,6 +32,7 @@ use super::{
     witness::{Witness, WitnessFile},
 };
 use crate::{RowBatch, StoreCheck};
+use masker_types::vault_position::VaultId;
 
 /// A vault that is open.
 pub(super) struct OpenedStore {
@@ -87,6 +89,7 @@ pub(super) fn open(
     }
     let opened = match witness {
         WitnessFile::OtherVersion(version) => Err(opening.other_version(version)),
+        WitnessFile::Witness(_) if never_completed && opening.needs_recorded_vault() => Err(opening.vault_missing()),
         WitnessFile::Witness(witness) if never_completed => opening.create(witness.vault_id()),
         WitnessFile::Witness(_) if !has_database => Err(opening.lost("its database is missing")),
         WitnessFile::Damaged if !has_database => {
@@ -98,6 +101,7 @@ pub(super) fn open(
         }
         WitnessFile::Missing if has_database => Err(StoreOpenError::WitnessMissing { path: path() }),
         WitnessFile::Damaged => Err(StoreOpenError::WitnessDamaged { path: path() }),
+        WitnessFile::Missing if opening.needs_recorded_vault() => Err(opening.vault_missing()),
         WitnessFile::Missing => opening.create(rand::random()),
     };
     let Some(second) = second_database else { return opened };
@@ -168,8 +172,11 @@ impl OpenContext<'_> {
         if manifest.vault_id != witness.vault_id() && !self.options.accept_loss {
             return Err(StoreOpenError::WitnessOfAnotherVault { path: self.paths.root.clone() });
         }
+        self.check_vault_id(&manifest)?;
         if self.options.accept_loss {
-            let lost = commits_lost(&manifest, &witness).filter(|_| manifest.vault_id == witness.vault_id());
+            let lost = commits_lost(manifest.position, witness.position())
+                .filter(|_| manifest.vault_id == witness.vault_id())
+                .map(|lost| lost.max(self.commits_recorded_since(&manifest)));
             let sound = match engine.check() {
                 Ok(checked) => checked.sound,
                 // A row that lacks a piece is a loss as well.
@@ -178,7 +185,7 @@ impl OpenContext<'_> {
                 Err(error) => return Err(self.engine()(error)),
             };
             return match lost {
-                Some(0) if sound => self.first_commit(engine, Some(witness), None),
+                Some(0) if sound && !self.is_behind_record(&manifest) => self.continue_serving(engine, witness),
                 _ => self.start_epoch(engine, witness.position(), lost.unwrap_or(0)),
             };
         }
@@ -186,7 +193,8 @@ impl OpenContext<'_> {
         if state == DatabaseState::Inconsistent {
             self.check_all_rows(&engine)?;
         }
-        self.first_commit(engine, Some(witness), None)
+        self.check_record(&manifest)?;
+        self.continue_serving(engine, witness)
     }
 
     fn open_without_witness(&self) -> Result<OpenedStore, StoreOpenError> {
@@ -194,8 +202,9 @@ impl OpenContext<'_> {
         if self.state_with_loss() != DatabaseState::Consistent {
             self.try_recovery(None, DatabaseState::Unknown)?;
         }
-        let (engine, _) = self.start_existing(&self.paths.database())?;
-        self.start_epoch(engine, Witness::INITIAL, 0)
+        let (engine, manifest) = self.start_existing(&self.paths.database())?;
+        self.check_vault_id(&manifest)?;
+        self.start_epoch(engine, Witness::INITIAL, self.commits_recorded_since(&manifest))
     }
 
     /// Returns the state of the database: whether opening it could destroy what must be reported.
@@ -246,7 +255,7 @@ impl OpenContext<'_> {
     }
 
     fn check_position(&self, manifest: &Manifest, witness: &Witness) -> Result<(), StoreOpenError> {
-        match commits_lost(manifest, witness) {
+        match commits_lost(manifest.position, witness.position()) {
             Some(0) => Ok(()),
             Some(lost) => Err(self.behind(lost)),
             None => Err(StoreOpenError::Superseded { path: self.paths.root.clone() }),
@@ -274,14 +283,34 @@ impl OpenContext<'_> {
     /// Continues from the rows that are left, in a new epoch: no copy of the earlier database is then taken for current.
     fn start_epoch(&self, engine: Engine, witnessed: CommitPosition, lost: u64) -> Result<OpenedStore, StoreOpenError> {
         let manifest = engine.manifest();
-        let epoch = manifest.position.epoch.max(witnessed.epoch) + 1;
+        let recorded = self.recorded_position(&manifest).unwrap_or_default();
+        let epoch = manifest.position.epoch.max(witnessed.epoch).max(recorded.epoch) + 1;
         let tally = engine.salvage().map_err(self.engine())?;
         engine.set_manifest(Manifest { position: CommitPosition { epoch, ..manifest.position }, tally, ..manifest });
         self.first_commit(engine, None, Some(lost))
     }
 
-    /// Makes the files durable before the witness refers to them, and then proves with a commit that the vault can be
-    /// written.
+    /// Continues at the position that was found. It stays the same, so that only commits advance it.
+    fn continue_serving(&self, engine: Engine, witness: Witness) -> Result<OpenedStore, StoreOpenError> {
+        self.make_durable(&engine)?;
+        engine.set_witness(Some(witness));
+        engine.rewrite_manifest().map_err(self.engine())?;
+        let vault_id = engine.manifest().vault_id;
+        Ok(OpenedStore { engine, vault_id, loss: None })
+    }
+
+    /// Makes the files durable before the witness refers to them.
+    fn make_durable(&self, engine: &Engine) -> Result<(), StoreOpenError> {
+        // Only now is it certain that the current database is the vault's.
+        self.remove_remnants(VaultPaths::old_database)?;
+        let syncing = || self.io("make the files durable");
+        engine.sync().map_err(self.engine())?;
+        let folder = self.paths.database();
+        paths::restrict_tree(&folder).and_then(|()| paths::sync_tree(&folder)).map_err(syncing())?;
+        masker_files::sync_directory(&self.paths.root).map_err(syncing())
+    }
+
+    /// Makes the first commit of a vault or of an epoch.
     ///
     /// Without a witness, creates one last. Until then an existing witness is of an earlier epoch, so an interrupted start
     /// leaves either a complete new epoch or a loss that must be accepted again.
@@ -291,13 +320,7 @@ impl OpenContext<'_> {
         witness: Option<Witness>,
         loss: Option<u64>,
     ) -> Result<OpenedStore, StoreOpenError> {
-        // Only now is it certain that the current database is the vault's.
-        self.remove_remnants(VaultPaths::old_database)?;
-        let syncing = || self.io("make the files durable");
-        let folder = self.paths.database();
-        engine.sync().map_err(self.engine())?;
-        paths::restrict_tree(&folder).and_then(|()| paths::sync_tree(&folder)).map_err(syncing())?;
-        masker_files::sync_directory(&self.paths.root).map_err(syncing())?;
+        self.make_durable(&engine)?;
         let vault_id = engine.manifest().vault_id;
         let must_make_witness = witness.is_none();
         engine.set_witness(witness);
@@ -307,6 +330,53 @@ impl OpenContext<'_> {
             engine.set_witness(Some(witness.map_err(self.io("write a new witness file"))?));
         }
         Ok(OpenedStore { engine, vault_id, loss })
+    }
+
+    /// Returns the recorded position, if it is of the same vault.
+    fn recorded_position(&self, manifest: &Manifest) -> Option<CommitPosition> {
+        let recorded = self.options.recorded.filter(|recorded| recorded.vault_id == manifest.vault_id)?;
+        Some(CommitPosition { epoch: recorded.epoch, sequence: recorded.sequence })
+    }
+
+    fn is_behind_record(&self, manifest: &Manifest) -> bool {
+        self.recorded_position(manifest).is_some_and(|recorded| recorded > manifest.position)
+    }
+
+    /// Returns how many commits were recorded that the database lacks.
+    fn commits_recorded_since(&self, manifest: &Manifest) -> u64 {
+        let recorded = self.recorded_position(manifest).filter(|recorded| *recorded > manifest.position);
+        recorded.map_or(0, |recorded| recorded.sequence.saturating_sub(manifest.position.sequence))
+    }
+
+    fn check_record(&self, manifest: &Manifest) -> Result<(), StoreOpenError> {
+        if !self.is_behind_record(manifest) {
+            return Ok(());
+        }
+        let lost = self.commits_recorded_since(manifest);
+        Err(StoreOpenError::BehindAuditLog { path: self.paths.root.clone(), lost })
+    }
+
+    fn check_vault_id(&self, manifest: &Manifest) -> Result<(), StoreOpenError> {
+        match self.options.recorded {
+            Some(recorded) if recorded.vault_id != manifest.vault_id && !self.options.accept_new_vault => {
+                Err(StoreOpenError::OtherVault {
+                    path: self.paths.root.clone(),
+                    recorded: VaultId(recorded.vault_id),
+                    found: VaultId(manifest.vault_id),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether a vault was recorded, and no new one is accepted.
+    fn needs_recorded_vault(&self) -> bool {
+        self.options.recorded.is_some() && !self.options.accept_new_vault
+    }
+
+    fn vault_missing(&self) -> StoreOpenError {
+        let vault_id = VaultId(self.options.recorded.map_or([0; 16], |recorded| recorded.vault_id));
+        StoreOpenError::VaultMissing { path: self.paths.root.clone(), vault_id }
     }
 
     fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> StoreOpenError + use<> {
@@ -346,8 +416,7 @@ impl OpenContext<'_> {
 
 /// Returns how many commits the witness recorded that the database lacks, or `None` if the two belong to different
 /// histories.
-fn commits_lost(manifest: &Manifest, witness: &Witness) -> Option<u64> {
-    let (found, recorded) = (manifest.position, witness.position());
+fn commits_lost(found: CommitPosition, recorded: CommitPosition) -> Option<u64> {
     // A new epoch begins in the database, so a power cut can leave the witness one epoch behind.
     (found.epoch >= recorded.epoch)
         .then(|| if found.epoch > recorded.epoch { 0 } else { recorded.sequence.saturating_sub(found.sequence) })

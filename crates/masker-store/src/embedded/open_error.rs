@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use masker_types::engine::EngineKind;
+use masker_types::{engine::EngineKind, vault_position::VaultId};
 
 use crate::StoreError;
 
@@ -147,6 +147,38 @@ pub enum StoreOpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// The database is older than the state that the audit log has recorded.
+    #[error(
+        "the vault in {path} is an older copy: the audit log has recorded {lost} later commits; put the newer vault back, or {RESTORE}"
+    )]
+    BehindAuditLog {
+        /// The directory.
+        path: PathBuf,
+        /// How many commits. A commit has the rows of one or more requests.
+        lost: u64,
+    },
+    /// The audit log has recorded a vault, and there is none.
+    #[error(
+        "the audit log belongs to the vault {vault_id}, and there is no vault in {path}; mount or restore the data directory, or start once with `masker serve --accept-new-vault` to create a new vault"
+    )]
+    VaultMissing {
+        /// The directory.
+        path: PathBuf,
+        /// The id of the vault.
+        vault_id: VaultId,
+    },
+    /// The audit log has recorded another vault.
+    #[error(
+        "the audit log belongs to the vault {recorded}, and {path} holds the vault {found}; restore the first one, or start once with `masker serve --accept-new-vault` to continue with this one"
+    )]
+    OtherVault {
+        /// The directory.
+        path: PathBuf,
+        /// The id of the vault that was recorded.
+        recorded: VaultId,
+        /// The id of the vault in the directory.
+        found: VaultId,
+    },
     /// The database does not contain what was written.
     #[error("the vault in {path} is damaged: {what}; {}", if *can_continue { RESTORE } else { RESTORE_ONLY })]
     Damaged {
@@ -185,6 +217,7 @@ impl StoreOpenError {
             | StoreOpenError::WitnessDamaged { .. }
             | StoreOpenError::WitnessOfAnotherVault { .. }
             | StoreOpenError::BehindWitness { .. }
+            | StoreOpenError::BehindAuditLog { .. }
             | StoreOpenError::Superseded { .. } => true,
             StoreOpenError::Damaged { can_continue, .. } => *can_continue,
             StoreOpenError::Directory { .. }
@@ -196,6 +229,8 @@ impl StoreOpenError {
             | StoreOpenError::OtherEngine { .. }
             | StoreOpenError::SecondDatabase { .. }
             | StoreOpenError::OtherVersion { .. }
+            | StoreOpenError::VaultMissing { .. }
+            | StoreOpenError::OtherVault { .. }
             | StoreOpenError::Io { .. }
             | StoreOpenError::NoBarrier { .. } => false,
         }

@@ -1,6 +1,10 @@
 //! How a vault is opened.
 
-use super::{database::EngineDriver, fjall::FJALL};
+use std::path::Path;
+
+use masker_types::vault_position::{VaultId, VaultPosition};
+
+use super::{database::EngineDriver, fjall::FJALL, open_error::StoreOpenError, paths::vault_exists};
 
 /// How a vault is opened.
 #[derive(Clone, Copy, Debug)]
@@ -12,15 +16,41 @@ pub struct StoreOptions {
     /// Whether to continue with the rows that are left, although acknowledged commits or the witness are lost. It applies
     /// to this opening only, not to later reopening.
     pub accept_loss: bool,
+    /// Whether to create a vault, or to open another one, although `recorded` names a vault. It applies to this opening
+    /// only.
+    pub accept_new_vault: bool,
+    /// The latest position of the vault that was recorded outside of its directory. An older state is not opened, unless
+    /// the loss is accepted, and no vault is created in place of a recorded one. It applies to this opening only.
+    pub recorded: Option<VaultPosition>,
 }
 
 impl StoreOptions {
     /// Default of [`StoreOptions::cache_bytes`]: 64 MiB.
     pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+    /// Checks that a recorded vault, unless a new one is accepted, is not missing altogether. Creates nothing, so it can be
+    /// called before anything else creates the directory.
+    ///
+    /// # Errors
+    /// [`StoreOpenError::VaultMissing`].
+    pub fn check_recorded_vault_exists(&self, path: &Path) -> Result<(), StoreOpenError> {
+        match self.recorded {
+            Some(recorded) if !self.accept_new_vault && !vault_exists(path) => {
+                Err(StoreOpenError::VaultMissing { path: path.to_owned(), vault_id: VaultId(recorded.vault_id) })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        StoreOptions { engine: FJALL, cache_bytes: Self::CACHE_BYTES, accept_loss: false }
+        StoreOptions {
+            engine: FJALL,
+            cache_bytes: Self::CACHE_BYTES,
+            accept_loss: false,
+            accept_new_vault: false,
+            recorded: None,
+        }
     }
 }

@@ -10,6 +10,7 @@ use masker_types::limits::{STORE_REOPEN_PAUSE_MS_DAMAGED, STORE_REOPEN_PAUSE_MS_
 
 use super::{
     engine::Engine,
+    manifest::CommitPosition,
     open::{self, FileTrust},
     options::StoreOptions,
     paths::{DirectoryLock, VaultPaths},
@@ -24,6 +25,8 @@ pub(super) struct StoreShared {
     changed: Condvar,
     /// Held by a compaction while it runs.
     pub(super) compacting: Mutex<()>,
+    /// The position of the last durable commit.
+    position: Mutex<CommitPosition>,
     /// `None` once the store is closed. Held while opening.
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -38,12 +41,14 @@ enum StoreState {
 impl StoreShared {
     /// Shares an engine that was just opened.
     pub(super) fn new(paths: VaultPaths, options: StoreOptions, engine: Engine, lock: DirectoryLock) -> Self {
+        let position = Mutex::new(engine.manifest().position);
         StoreShared {
             paths,
             options,
             state: Mutex::new(StoreState::Serving(Arc::new(engine))),
             changed: Condvar::new(),
             compacting: Mutex::new(()),
+            position,
             lock: Mutex::new(Some(lock)),
         }
     }
@@ -59,6 +64,18 @@ impl StoreShared {
             StoreState::Down(reason) => Err(reason.clone()),
             StoreState::Closed => Err(StoreError::Unavailable("it was closed".into())),
         }
+    }
+
+    /// Returns the position of the last durable commit.
+    pub(super) fn position(&self) -> CommitPosition {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that all commits of this engine so far are durable.
+    pub(super) fn note_position(&self, engine: &Engine) {
+        let committed = engine.manifest().position;
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        *position = committed.max(*position);
     }
 
     /// Returns whether this engine serves.
@@ -112,6 +129,7 @@ impl StoreShared {
             state = self.state();
             match opened {
                 Ok(opened) if matches!(*state, StoreState::Down(_)) => {
+                    self.note_position(&opened.engine);
                     tracing::info!("the store serves again");
                     *state = StoreState::Serving(Arc::new(opened.engine));
                     return;

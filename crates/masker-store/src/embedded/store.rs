@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use masker_types::limits::STORE_ANSWER_SECONDS_MAX;
+use masker_types::{limits::STORE_ANSWER_SECONDS_MAX, vault_position::VaultPosition};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     database::EngineDriver,
     engine::Engine,
     engine_error::EngineError,
+    manifest::CommitPosition,
     open::{self, FileTrust, OpenedStore},
     open_error::StoreOpenError,
     options::StoreOptions,
@@ -46,11 +47,12 @@ impl EmbeddedStore {
     /// [`StoreOpenError`], which says what happened and what to do. An existing vault is left unchanged.
     pub fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreOpenError> {
         let paths = VaultPaths { root: path.as_ref().to_owned(), kind: options.engine.kind() };
+        options.check_recorded_vault_exists(&paths.root)?;
         paths.prepare()?;
         let mut lock = DirectoryLock::take(&paths)?;
         let OpenedStore { engine, vault_id, loss } = open::open(&paths, &options, FileTrust::Normal)?;
         lock.mark_opened();
-        let options = StoreOptions { accept_loss: false, ..options };
+        let options = StoreOptions { accept_loss: false, accept_new_vault: false, recorded: None, ..options };
         Ok(EmbeddedStore { shared: Arc::new(StoreShared::new(paths, options, engine, lock)), vault_id, loss })
     }
 
@@ -138,7 +140,12 @@ impl Store for EmbeddedStore {
     }
 
     fn apply(&self, batch: RowBatch) -> StoreFuture<'_, ApplyOutcome> {
-        self.run(move |engine| engine.commit(&batch))
+        let shared = Arc::clone(&self.shared);
+        self.run(move |engine| {
+            let outcome = engine.commit(&batch)?;
+            shared.note_position(engine);
+            Ok(outcome)
+        })
     }
 
     fn scan_after(&self, space: u8, after: Option<RowKey>, limit: usize) -> StoreFuture<'_, RowPage> {
@@ -179,6 +186,11 @@ impl Store for EmbeddedStore {
             });
             compacting.await.unwrap_or_else(|_| Err(StoreError::Unavailable(SHUTTING_DOWN.into())))
         })
+    }
+
+    fn position(&self) -> VaultPosition {
+        let CommitPosition { epoch, sequence } = self.shared.position();
+        VaultPosition { vault_id: self.vault_id, epoch, sequence }
     }
 
     fn close(&self) -> StoreFuture<'_, ()> {

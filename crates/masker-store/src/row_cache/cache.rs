@@ -162,7 +162,7 @@ impl<S: Store> Store for RowCache<S> {
         })
     }
 
-    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact);
+    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact, position);
 
     fn close(&self) -> StoreFuture<'_, ()> {
         self.bypass();

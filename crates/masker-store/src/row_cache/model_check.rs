@@ -79,7 +79,7 @@ impl Store for ModelStore {
         })
     }
 
-    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact, close);
+    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact, position, close);
 }
 
 type ModelCache = Arc<RowCache<ModelStore>>;

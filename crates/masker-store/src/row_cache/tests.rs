@@ -57,7 +57,7 @@ impl Store for Gated {
         })
     }
 
-    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact, close);
+    delegate_store!(scan_after, scan_prefixes, count, check, bytes_on_disk, compact, position, close);
 }
 
 fn cache() -> RowCache<Gated> {

@@ -21,7 +21,7 @@ impl Store for Recording {
         self.store.get_many(keys)
     }
 
-    delegate_store!(apply, scan_after, scan_prefixes, count, check, bytes_on_disk, compact, close);
+    delegate_store!(apply, scan_after, scan_prefixes, count, check, bytes_on_disk, compact, position, close);
 }
 
 fn key(number: u8) -> RowKey {

@@ -1,10 +1,10 @@
 use std::{fs, io, path::Path};
 
-use masker_types::engine::EngineKind;
+use masker_types::{engine::EngineKind, vault_position::VaultPosition};
 
-use super::{CommitPosition, DatabaseState, EngineError, Manifest, StoreOpenError, StoreOptions};
+use super::{CommitPosition, DatabaseState, EngineError, Manifest, StoreOpenError, StoreOptions, Witness};
 use crate::{
-    Row, RowKey, RowPage,
+    Row, RowBatch, RowKey, RowPage, Store,
     embedded::{Database, EmbeddedStore, EngineDriver, FJALL, RowWrite, engine_of},
 };
 
@@ -85,12 +85,100 @@ impl Database for FailingDatabase {
 fn a_disk_that_fails_while_a_loss_is_accepted_is_no_loss() {
     let folder = tempfile::tempdir().unwrap();
     let open = |engine, accept_loss| {
-        EmbeddedStore::open(folder.path(), StoreOptions { engine, cache_bytes: 1 << 20, accept_loss })
+        EmbeddedStore::open(
+            folder.path(),
+            StoreOptions { engine, cache_bytes: 1 << 20, accept_loss, ..StoreOptions::default() },
+        )
     };
     drop(open(FJALL, false).unwrap());
     let failed = open(&FailingScans, true).err().unwrap();
     assert!(matches!(failed, StoreOpenError::Io { .. }), "{failed}");
     assert_eq!(open(FJALL, true).unwrap().accepted_loss(), None);
+}
+
+/// Opens a vault, makes a commit, and returns the position before it and after it.
+fn commit(root: &Path, options: StoreOptions) -> [VaultPosition; 2] {
+    let store = EmbeddedStore::open(root, options).unwrap();
+    let before = store.position();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(store.apply(RowBatch::default())).unwrap();
+    [before, store.position()]
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy_all(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn only_commits_advance_the_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = commit(folder.path(), StoreOptions::default());
+    assert_eq!((first.epoch, first.sequence, second.sequence), (1, 1, 2));
+    for _ in 0..3 {
+        assert_eq!(EmbeddedStore::open(folder.path(), StoreOptions::default()).unwrap().position(), second);
+    }
+}
+
+#[test]
+fn an_older_copy_with_its_witness_is_behind_the_recorded_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, older) = (folder.path().join("vault"), folder.path().join("older"));
+    let [_, copied] = commit(&root, StoreOptions::default());
+    copy_all(&root, &older);
+    commit(&root, StoreOptions::default());
+    let [_, recorded] = commit(&root, StoreOptions::default());
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&older, &root).unwrap();
+
+    let behind = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
+    for options in [behind, StoreOptions { accept_new_vault: true, ..behind }] {
+        let refused = EmbeddedStore::open(&root, options).err().unwrap();
+        assert!(matches!(refused, StoreOpenError::BehindAuditLog { lost: 2, .. }), "{refused}");
+    }
+    let store = EmbeddedStore::open(&root, StoreOptions { accept_loss: true, ..behind }).unwrap();
+    assert_eq!(store.accepted_loss(), Some(2));
+    let accepted = store.position();
+    assert_eq!((accepted.epoch, accepted.sequence), (recorded.epoch + 1, copied.sequence + 1));
+    assert!(accepted.is_after(&recorded));
+    drop(store);
+    EmbeddedStore::open(&root, StoreOptions { recorded: Some(accepted), ..StoreOptions::default() }).unwrap();
+}
+
+#[test]
+fn a_vault_that_was_recorded_is_not_replaced_by_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, other) = (folder.path().join("vault"), folder.path().join("other"));
+    let [_, recorded] = commit(&root, StoreOptions::default());
+    commit(&other, StoreOptions::default());
+    let options = StoreOptions { recorded: Some(recorded), ..StoreOptions::default() };
+    let accepting = StoreOptions { accept_new_vault: true, ..options };
+
+    let refused = EmbeddedStore::open(&other, options).err().unwrap();
+    assert!(matches!(refused, StoreOpenError::OtherVault { .. }), "{refused}");
+    EmbeddedStore::open(&other, accepting).unwrap();
+
+    fs::remove_dir_all(&root).unwrap();
+    let missing = |root: &Path, options| {
+        let refused = EmbeddedStore::open(root, options).err().unwrap();
+        assert!(matches!(refused, StoreOpenError::VaultMissing { .. }), "{refused}");
+    };
+    missing(&root, options);
+    missing(&root, StoreOptions { accept_loss: true, ..options });
+    assert!(!root.exists(), "nothing is created");
+    // A mount point that nothing is mounted on, and what an interrupted creation left.
+    fs::create_dir(&root).unwrap();
+    missing(&root, options);
+    drop(Witness::create(&root.join("witness"), [9; 16], Witness::INITIAL).unwrap());
+    missing(&root, options);
+    EmbeddedStore::open(&root, accepting).unwrap();
 }
 
 #[test]
@@ -99,12 +187,16 @@ fn a_second_database_is_never_a_reason_to_accept_a_loss() {
     let (root, fjall) = (folder.path().join("vault"), folder.path().join("vault/fjall"));
     let (earlier, second) = (folder.path().join("earlier"), root.join("sled"));
     let open = |accept_loss| {
-        EmbeddedStore::open(&root, StoreOptions { engine: FJALL, cache_bytes: 1 << 20, accept_loss }).map(drop)
+        EmbeddedStore::open(
+            &root,
+            StoreOptions { engine: FJALL, cache_bytes: 1 << 20, accept_loss, ..StoreOptions::default() },
+        )
+        .map(drop)
     };
     open(false).unwrap();
     fs::create_dir(&earlier).unwrap();
     FJALL.copy(&fjall, &earlier).unwrap();
-    open(false).unwrap();
+    commit(&root, StoreOptions::default());
     assert_eq!(engine_of(&root).unwrap(), Some(EngineKind::Fjall));
 
     fs::create_dir(&second).unwrap();

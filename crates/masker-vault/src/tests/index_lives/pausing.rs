@@ -89,6 +89,10 @@ impl Store for PausingStore {
         self.rows.check()
     }
 
+    fn position(&self) -> masker_types::vault_position::VaultPosition {
+        self.rows.position()
+    }
+
     fn bytes_on_disk(&self) -> StoreFuture<'_, u64> {
         self.rows.bytes_on_disk()
     }

@@ -81,9 +81,10 @@ fn measure(name: &str, tasks: usize, events: usize, sync: SyncPolicy) -> Result<
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
+            accept_clock: false,
             metrics: Arc::new(AuditMetrics::new()?),
         };
-        let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now))?.log);
+        let log = Arc::new(AuditLog::open(options, None, None, Arc::new(Timestamp::now))?.log);
         let (begun, before) = (Instant::now(), cpu_time());
         runtime.block_on(async {
             let tasks: Vec<_> = (0..tasks)

@@ -136,9 +136,10 @@ impl Fixture {
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
+            accept_clock: false,
             metrics: Arc::clone(&metrics.audit),
         };
-        let audit = AuditLog::open(options, None, Arc::new(Timestamp::now))?.log;
+        let audit = AuditLog::open(options, None, None, Arc::new(Timestamp::now))?.log;
         Ok(Fixture { vault, policies, access, peer: Arc::new(Peer::of(&socket)?), audit, runtime, _folder: folder })
     }
 

@@ -62,9 +62,10 @@ impl Log {
                 retention_days: 1,
                 segment_bytes_max: 1 << 30,
                 accept_break: false,
+                accept_clock: false,
                 metrics: Arc::new(AuditMetrics::new().expect("metrics")),
             };
-            let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).expect("a log").log;
+            let log = AuditLog::open(options, None, None, Arc::new(Timestamp::now)).expect("a log").log;
             for number in 0..6 {
                 log.record(&event(number)).await.expect("an event");
             }

@@ -173,6 +173,16 @@ impl VerifiedLine<'_> {
         self.fields.op == op.as_str()
     }
 
+    /// Returns the operation; `None` if a later release wrote the event.
+    pub(super) fn operation(&self) -> Option<AuditOperation> {
+        AuditOperation::ALL.iter().find(|op| self.is(**op)).copied()
+    }
+
+    /// Returns details of the event, if it has them.
+    pub(super) fn detail<T: for<'d> Deserialize<'d>>(&self) -> Option<T> {
+        detail(self.event)
+    }
+
     /// Returns the last event of the segment whose removal this event announces.
     pub(super) fn removed_head(&self) -> Option<ChainHead> {
         self.is(AuditOperation::SegmentRemoved)

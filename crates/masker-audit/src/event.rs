@@ -77,6 +77,14 @@ operations! {
     AuthBlocked = "auth.blocked";
     Denied = "denied";
     Refused = "refused";
+    /// Commits of the vault while they happen:
+    VaultPosition = "vault.position";
+    /// The vault has commits that no event tells of:
+    Unrecorded = "unrecorded";
+    /// An operator accepted that commits of the vault are lost:
+    LossAccepted = "loss.accepted";
+    /// An operator accepted another vault than the one that the log belongs to:
+    VaultAccepted = "vault.accepted";
     /// The first line of every segment:
     SegmentOpened = "segment.opened";
     /// The last line of a segment that is full or whose day is over:
@@ -89,10 +97,79 @@ operations! {
     ChainBroken = "chain.broken";
     /// An operator accepted a broken chain:
     BreakAccepted = "break.accepted";
+    /// The clock is too far past the last event to delete anything by it:
+    ClockJumped = "clock.jumped";
+    /// An operator accepted such a clock:
+    ClockAccepted = "clock.accepted";
     /// Events can be written again:
     Resumed = "log.resumed";
     /// The operator chose to serve while the log cannot be written:
     ContinueChosen = "continue.chosen";
+}
+
+impl AuditOperation {
+    /// Returns whether events of this operation have the position of the vault: those of starts, stops and segments, and
+    /// those after which an older copy of the vault would restore what was withdrawn.
+    pub const fn has_vault_position(self) -> bool {
+        use AuditOperation as Op;
+        match self {
+            Op::Start
+            | Op::Stop
+            | Op::KeysReload
+            | Op::PoliciesReload
+            | Op::Reload
+            | Op::Forget
+            | Op::VaultCheck
+            | Op::VaultImport
+            | Op::VaultPurge
+            | Op::RotationBegin
+            | Op::RotationCancel
+            | Op::RotationEnd
+            | Op::ApiKeyCreate
+            | Op::ApiKeyChange
+            | Op::ApiKeyRotate
+            | Op::ApiKeyRevoke
+            | Op::HoneytokenPlant
+            | Op::HoneytokenRemove
+            | Op::VaultPosition
+            | Op::Unrecorded
+            | Op::LossAccepted
+            | Op::VaultAccepted
+            | Op::SegmentOpened
+            | Op::SegmentClosed => true,
+            Op::Tokenize
+            | Op::Rehydrate
+            | Op::Lookup
+            | Op::Rewrap
+            | Op::KeysRead
+            | Op::VaultStats
+            | Op::VaultExport
+            | Op::VaultExported
+            | Op::VaultCompact
+            | Op::RotationRead
+            | Op::PoliciesRead
+            | Op::ApiKeyList
+            | Op::SessionOpen
+            | Op::SessionRead
+            | Op::SessionClose
+            | Op::AuditRead
+            | Op::HoneytokenList
+            | Op::HoneytokenRehydrated
+            | Op::BudgetCrossed
+            | Op::AuthFailed
+            | Op::AuthBlocked
+            | Op::Denied
+            | Op::Refused
+            | Op::SegmentRemoved
+            | Op::LineCut
+            | Op::ChainBroken
+            | Op::BreakAccepted
+            | Op::ClockJumped
+            | Op::ClockAccepted
+            | Op::Resumed
+            | Op::ContinueChosen => false,
+        }
+    }
 }
 
 /// An event to record. The log adds its time, number and id.

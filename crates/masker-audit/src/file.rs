@@ -1,8 +1,10 @@
 //! The file of an open segment: append, sync, truncate. Tests inject faults here.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
 };
 
 #[cfg(test)]
@@ -10,6 +12,7 @@ pub(super) use faults::InjectedFaults;
 
 /// A segment's file, open for appending.
 pub(super) struct SegmentFile {
+    path: PathBuf,
     file: File,
     #[cfg(test)]
     faults: std::sync::Arc<InjectedFaults>,
@@ -18,14 +21,14 @@ pub(super) struct SegmentFile {
 impl SegmentFile {
     /// Wraps a file that is open for appending.
     #[cfg(not(test))]
-    pub(super) fn new(file: File) -> Self {
-        SegmentFile { file }
+    pub(super) fn new(path: PathBuf, file: File) -> Self {
+        SegmentFile { path, file }
     }
 
     /// Wraps a file that is open for appending, on a disk that fails on demand.
     #[cfg(test)]
-    pub(super) fn new(file: File, faults: std::sync::Arc<InjectedFaults>) -> Self {
-        SegmentFile { file, faults }
+    pub(super) fn new(path: PathBuf, file: File, faults: std::sync::Arc<InjectedFaults>) -> Self {
+        SegmentFile { path, file, faults }
     }
 
     /// Writes all bytes. After a failure the file may contain a part of them.
@@ -42,12 +45,39 @@ impl SegmentFile {
         self.file.sync_data()
     }
 
+    /// Returns what has happened to the file, if it is not at its path or has another length than `bytes`.
+    pub(super) fn tampering(&self, bytes: u64) -> Option<FileTampering> {
+        let (open, found) = (self.file.metadata(), fs::symlink_metadata(&self.path));
+        match (open, found) {
+            (Ok(open), Ok(found)) if (open.dev(), open.ino()) != (found.dev(), found.ino()) => {
+                Some(FileTampering::Replaced)
+            }
+            (Ok(open), Ok(_)) => {
+                (open.len() != bytes).then_some(FileTampering::Length { expected: bytes, found: open.len() })
+            }
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Some(FileTampering::Removed),
+            // What the system does not tell now it tells at the next sync.
+            (Err(_), _) | (_, Err(_)) => None,
+        }
+    }
+
     /// Truncates the file to `bytes`.
     pub(super) fn truncate(&self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
         self.faults.truncate()?;
         self.file.set_len(bytes)
     }
+}
+
+/// What has happened to the file of the open segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FileTampering {
+    #[error("missing: the file was removed or renamed while it was written")]
+    Removed,
+    #[error("missing: another file took the place of the file while it was written")]
+    Replaced,
+    #[error("changed: the file has {found} bytes, but {expected} were written")]
+    Length { expected: u64, found: u64 },
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::{fs, io};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    chain::{ChainHead, ChainVerifier},
+    chain::{ChainHead, ChainVerifier, ParsedLine},
     event::{AuditOperation, DetailValue},
     segment::{self, NextLine, Segment, SegmentLines},
     state::LogState,
@@ -39,12 +39,19 @@ pub(super) fn compress_closed(state: &LogState) -> io::Result<()> {
 /// Removes the expired segments, oldest first, each after an event about it is durable. The retention of a segment begins
 /// at its end, which is when the next one began.
 fn remove_expired(state: &LogState) -> io::Result<()> {
-    let now = state.flusher.output().writer.now();
+    let (now, trusted) = {
+        let output = state.flusher.output();
+        (output.writer.now(), output.writer.clock_is_trusted())
+    };
+    if !trusted {
+        return Ok(());
+    }
     let retention = SignedDuration::from_hours(24 * i64::from(state.retention_days));
     let segments = segment::list(&state.directory)?.segments;
-    for pair in segments.windows(2) {
+    let ends = segment_ends(&segments, now)?;
+    for (pair, end) in segments.windows(2).zip(ends) {
         let [segment, next] = pair else { continue };
-        if now.duration_since(next.name.begun) <= retention {
+        if now.duration_since(end) <= retention {
             break;
         }
         let head = previous_segment_head(state, next)?;
@@ -62,6 +69,31 @@ fn remove_expired(state: &LogState) -> io::Result<()> {
         masker_files::sync_directory(&state.directory)?;
     }
     Ok(())
+}
+
+/// Returns when each segment but the last one ended: when one after it began. The time in a name never goes back, so after
+/// a clock that was ahead, the first lines tell when the segments began.
+fn segment_ends(segments: &[Segment], now: Timestamp) -> io::Result<Vec<Timestamp>> {
+    let (mut ends, mut end) = (Vec::with_capacity(segments.len()), Timestamp::MAX);
+    for segment in segments.iter().skip(1).rev() {
+        let begun = match segment.name.begun {
+            begun if begun <= now => begun,
+            named => first_time(segment)?.unwrap_or(named),
+        };
+        end = end.min(begun);
+        ends.push(end);
+    }
+    ends.reverse();
+    Ok(ends)
+}
+
+/// Returns the time in the first line of a segment, if it is well-formed.
+fn first_time(segment: &Segment) -> io::Result<Option<Timestamp>> {
+    let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
+    Ok(match lines.next(&mut text)? {
+        NextLine::Line => ParsedLine::parse(&text).and_then(|line| line.fields.time.parse().ok()),
+        _ => None,
+    })
 }
 
 /// Returns the last event before a segment.

@@ -22,6 +22,8 @@ pub struct AuditOptions {
     pub segment_bytes_max: u64,
     /// Whether the operator accepts a broken chain.
     pub accept_break: bool,
+    /// Whether the operator accepts a clock that is far past the last event.
+    pub accept_clock: bool,
     /// The counters of the log.
     pub metrics: Arc<AuditMetrics>,
 }

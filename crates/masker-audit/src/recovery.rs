@@ -15,8 +15,10 @@ use super::{
     chain::{ChainHead, ChainVerifier, LineError, VerifiedLine},
     event::AuditOperation,
     segment::{DirectoryListing, NextLine, Segment, SegmentLines, is_damage},
+    trusted_time::{TrustedTime, TrustedTimeDetail},
     writer::LogPosition,
 };
+use jiff::Timestamp;
 use masker_core::crypto::ChainKey;
 
 /// The result of the recovery.
@@ -27,6 +29,8 @@ pub(super) struct RecoveredLog {
     pub(super) torn_tail: Option<TornTail>,
     /// A break that was found for the first time.
     pub(super) broken: Option<ChainBreak>,
+    /// Whether the last event is an orderly stop.
+    pub(super) stopped: bool,
     /// Whether the anchor is in a segment that was removed.
     anchor_is_too_old: bool,
 }
@@ -73,8 +77,14 @@ struct ExaminedSegment {
     starts_broken: bool,
     /// Whether the chain is broken, and no event up to the last line accepts the break.
     unresolved_break: bool,
+    /// The time that the segment vouches for.
+    trusted_time: Option<TrustedTime>,
+    /// When it began.
+    begun: Option<Timestamp>,
     /// Whether the last line closes the segment.
     closed: bool,
+    /// Whether the last line is that of an orderly stop.
+    stopped: bool,
     /// The bytes of the lines that verify.
     bytes: u64,
     /// The number of whole lines, whether they verify or not.
@@ -122,8 +132,9 @@ pub(super) fn recover(
     }
     let broken = (anchor.sequence > 0).then(|| ChainBreak { segment: String::new(), line: 0, why: LineError::Cut });
     let unresolved_break = broken.is_some();
-    let position = LogPosition { head: anchor, last: None, open: None, unresolved_break };
-    Ok(RecoveredLog { position, torn_tail, broken, anchor_is_too_old: false })
+    let position =
+        LogPosition { head: anchor, last: None, open: None, unresolved_break, trusted_time: None, begun: None };
+    Ok(RecoveredLog { position, torn_tail, broken, stopped: false, anchor_is_too_old: false })
 }
 
 /// Decides where the log continues after the last of `segments`, which is `examined`.
@@ -149,17 +160,26 @@ fn resume_segment(
         },
     };
     let end = examined.head.unwrap_or(ChainHead::GENESIS);
+    let trusted_time = examined.trusted_time.as_ref().map(TrustedTime::get);
     let position = if broken.is_some() {
         // The invalid lines may have numbers up to this one, and no number is used twice.
         let sequence = end.sequence.max(examined.previous.unwrap_or(end).sequence + examined.lines);
         let head = if anchor.sequence > sequence { anchor } else { ChainHead { sequence, ..end } };
-        LogPosition { head, last: last.map(|(name, _)| name), open: None, unresolved_break: true }
+        LogPosition {
+            head,
+            last: last.map(|(name, _)| name),
+            open: None,
+            unresolved_break: true,
+            trusted_time,
+            begun: None,
+        }
     } else {
         let open = last.filter(|(_, compressed)| !compressed && !examined.closed).map(|_| examined.bytes);
         let unresolved_break = examined.unresolved_break;
-        LogPosition { head: end, last: last.map(|(name, _)| name), open, unresolved_break }
+        let (last, begun) = (last.map(|(name, _)| name), examined.begun);
+        LogPosition { head: end, last, open, unresolved_break, trusted_time, begun }
     };
-    Ok(RecoveredLog { position, torn_tail, broken, anchor_is_too_old })
+    Ok(RecoveredLog { position, torn_tail, broken, stopped: examined.stopped, anchor_is_too_old })
 }
 
 /// Whether the chain has the anchor.
@@ -282,6 +302,9 @@ fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Resul
 impl ExaminedSegment {
     /// Adds a verified line, whose end is at `bytes`.
     fn add(&mut self, line: &VerifiedLine<'_>, bytes: u64, anchor_sequence: u64) {
+        if let Ok(time) = line.fields.time.parse() {
+            self.add_time(line, time);
+        }
         if let Some(opened) = line.opened {
             self.previous = self.previous.or(Some(opened.previous));
             self.starts_broken = opened.unresolved_break;
@@ -289,10 +312,27 @@ impl ExaminedSegment {
         }
         self.unresolved_break &= !line.is(AuditOperation::BreakAccepted);
         self.closed = line.is(AuditOperation::SegmentClosed);
+        self.stopped = line.is(AuditOperation::Stop);
         self.head = Some(line.head);
         self.bytes = bytes;
         if line.head.sequence == anchor_sequence {
             self.anchor_hash = Some(line.head.hash);
+        }
+    }
+}
+
+impl ExaminedSegment {
+    fn add_time(&mut self, line: &VerifiedLine<'_>, time: Timestamp) {
+        if line.opened.is_some() {
+            self.begun = Some(time);
+        }
+        match &self.trusted_time {
+            Some(trusted) if line.is(AuditOperation::ClockAccepted) => trusted.set(time),
+            Some(trusted) => trusted.advance(time),
+            None => {
+                let stated = line.detail::<TrustedTimeDetail>().and_then(|detail| detail.time());
+                self.trusted_time = Some(TrustedTime::new(stated.unwrap_or(time)));
+            }
         }
     }
 }

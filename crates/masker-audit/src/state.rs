@@ -1,6 +1,9 @@
 //! The log as its requests and threads share it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use super::{
     event::{AuditOperation, DetailValue},
@@ -16,6 +19,8 @@ pub(super) struct LogState {
     pub(super) directory: PathBuf,
     pub(super) key: Arc<ChainKey>,
     pub(super) retention_days: u32,
+    /// The number of the last event that is more than a position of the vault.
+    pub(super) last_operation: Arc<AtomicU64>,
     pub(super) batches: ThreadBatches<EventBatch>,
     pub(super) flusher: Arc<Flusher<LogWriter>>,
 }
@@ -28,6 +33,7 @@ impl LogState {
             directory: options.directory.clone(),
             key,
             retention_days: options.retention_days,
+            last_operation: writer.last_operation.clone(),
             batches: ThreadBatches::default(),
             flusher: Arc::new(Flusher::new(writer, head, options.sync, options.on_failure, failures)),
         }

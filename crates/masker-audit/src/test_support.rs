@@ -61,6 +61,7 @@ pub(super) fn options(directory: &Path) -> AuditOptions {
         retention_days: 2_555,
         segment_bytes_max: 1 << 20,
         accept_break: false,
+        accept_clock: false,
         metrics: Arc::new(AuditMetrics::new().unwrap()),
     }
 }
@@ -75,7 +76,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 }
 
 pub(super) fn open(options: AuditOptions, anchor: Option<ChainHead>, clock: &ManualClock) -> OpenedLog {
-    AuditLog::open(options, anchor, clock.clock()).unwrap()
+    AuditLog::open(options, anchor, None, clock.clock()).unwrap()
 }
 
 /// Records events, one after the other.

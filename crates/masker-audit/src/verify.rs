@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     chain::{ChainHead, ChainVerifier, InvalidHead, LineError, claimed_sequence, parse_hash},
+    event::AuditOperation,
     segment::{self, NextLine, SegmentLines, is_damage},
 };
 use masker_core::crypto::ChainKey;
@@ -69,6 +70,8 @@ pub struct VerifiedLog {
     pub head: ChainHead,
     /// The number of segments.
     pub segments: u64,
+    /// When the clock last jumped far past the events before, according to that clock.
+    pub clock_jump: Option<String>,
     /// The last event before the first one, if older segments were removed or not given.
     pub removed_before: Option<ChainHead>,
 }
@@ -234,9 +237,13 @@ impl LogVerifier<'_> {
             first_hash: line.head.hash,
             head: line.head,
             segments: 0,
+            clock_jump: None,
             removed_before: line.opened.map(|opened| opened.previous).filter(|previous| previous.sequence > 0),
         });
         log.events += 1;
+        if line.is(AuditOperation::ClockJumped) {
+            log.clock_jump = Some(time.to_owned());
+        }
         log.last.clear();
         log.last.push_str(time);
         log.head = line.head;

@@ -8,7 +8,14 @@
 //! writer therefore keeps the bytes since the last good sync in memory. After a failed sync it truncates the file to what
 //! was synced, writes those bytes again through a new descriptor, and syncs.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use jiff::Timestamp;
 use prometheus::IntCounter;
@@ -19,11 +26,13 @@ use super::{
     directory::DirectoryLock,
     error::AuditError,
     event::{AuditEvent, AuditOperation, DetailValue, EventParts, EventPosition, assemble},
-    file::SegmentFile,
+    file::{FileTampering, SegmentFile},
     flush::{Batch, Output},
     metrics::AuditMetrics,
     options::AuditOptions,
     segment::{self, SegmentName},
+    trusted_time::{TRUSTED_TIME, TrustedTime},
+    vault::{CurrentPosition, PositionDetails},
 };
 use masker_core::crypto::ChainKey;
 use masker_types::limits::{AUDIT_LINE_BYTES_MAX, AUDIT_UNSYNCED_BYTES_MAX};
@@ -45,6 +54,10 @@ pub(super) struct LogPosition {
     pub(super) open: Option<u64>,
     /// Whether the chain is broken and no operator has accepted the break.
     pub(super) unresolved_break: bool,
+    /// The time that the log vouches for.
+    pub(super) trusted_time: Option<Timestamp>,
+    /// When the open segment began.
+    pub(super) begun: Option<Timestamp>,
 }
 
 /// Prepared events that wait to be written.
@@ -110,7 +123,16 @@ pub(super) struct LogWriter {
     time: String,
     time_ms: Option<i64>,
     segment_bytes_max: u64,
-    pub(super) unresolved_break: bool,
+    vault: Option<CurrentPosition>,
+    pub(super) last_operation: Arc<AtomicU64>,
+    pub(super) unresolved_break: Arc<AtomicBool>,
+    /// What has happened to the file of the open segment, which must not be written any more.
+    tampering: Option<(FileTampering, Option<SegmentName>)>,
+    pub(super) trusted_time: TrustedTime,
+    /// Whether the log tells that the clock is not trusted.
+    jump_recorded: bool,
+    /// When the open segment began. The time in its name may be later, because that never goes back.
+    begun: Timestamp,
     metrics: Arc<AuditMetrics>,
     /// The event counters, in the order of [`AuditOperation::ALL`].
     counters: Vec<IntCounter>,
@@ -126,9 +148,12 @@ impl LogWriter {
         key: Arc<ChainKey>,
         clock: Clock,
         position: LogPosition,
+        vault: Option<CurrentPosition>,
         directory_lock: DirectoryLock,
     ) -> io::Result<Self> {
         let (directory, metrics) = (&options.directory, &options.metrics);
+        let now = clock();
+        let last_begun = position.last.map(|name| name.begun);
         let mut writer = LogWriter {
             key,
             clock,
@@ -146,7 +171,13 @@ impl LogWriter {
             time: String::new(),
             time_ms: None,
             segment_bytes_max: options.segment_bytes_max,
-            unresolved_break: position.unresolved_break,
+            vault,
+            last_operation: Arc::new(AtomicU64::new(position.head.sequence)),
+            unresolved_break: Arc::new(AtomicBool::new(position.unresolved_break)),
+            tampering: None,
+            trusted_time: TrustedTime::new(position.trusted_time.or(last_begun).unwrap_or(now)),
+            jump_recorded: false,
+            begun: position.begun.unwrap_or(now),
             counters: AuditOperation::ALL.iter().map(|op| metrics.events.with_label_values(&[op.as_str()])).collect(),
             metrics: metrics.clone(),
             #[cfg(test)]
@@ -154,7 +185,9 @@ impl LogWriter {
             _directory_lock: directory_lock,
         };
         if let (Some(name), Some(bytes)) = (position.last, position.open) {
-            writer.file = Some(Arc::new(writer.file_of(segment::append_to(&name.plain(directory))?)));
+            let path = name.plain(directory);
+            let file = segment::append_to(&path)?;
+            writer.file = Some(Arc::new(writer.file_of(path, file)));
             writer.bytes = bytes;
             writer.bytes_synced = bytes;
         }
@@ -162,13 +195,13 @@ impl LogWriter {
     }
 
     #[cfg(not(test))]
-    fn file_of(&self, file: std::fs::File) -> SegmentFile {
-        SegmentFile::new(file)
+    fn file_of(&self, path: PathBuf, file: std::fs::File) -> SegmentFile {
+        SegmentFile::new(path, file)
     }
 
     #[cfg(test)]
-    fn file_of(&self, file: std::fs::File) -> SegmentFile {
-        SegmentFile::new(file, self.faults.clone())
+    fn file_of(&self, path: PathBuf, file: std::fs::File) -> SegmentFile {
+        SegmentFile::new(path, file, self.faults.clone())
     }
 
     /// Returns the last event.
@@ -194,14 +227,18 @@ impl LogWriter {
     /// Returns whether the open segment has reached its size, or began on an earlier day.
     pub(super) fn is_full(&self) -> bool {
         let day = |time: Timestamp| time.as_second().div_euclid(24 * 60 * 60);
-        self.file.is_some()
-            && (self.bytes >= self.segment_bytes_max || self.name.is_some_and(|name| day(self.now()) > day(name.begun)))
+        let (today, begun) = (day(self.now()), day(self.begun));
+        // A clock that went back by more than a day was wrong before.
+        self.file.is_some() && (self.bytes >= self.segment_bytes_max || today > begun || today + 1 < begun)
     }
 
     /// Counts the events that were just written.
     fn count(&self, batch: &EventBatch) {
         for parts in &batch.events {
             self.counters[parts.op as usize].inc();
+        }
+        if batch.events.iter().any(|parts| parts.op != AuditOperation::VaultPosition) {
+            self.last_operation.store(self.head.sequence, Ordering::Release);
         }
         self.metrics.last_sequence.set(self.head.sequence.cast_signed());
         if let Some(milliseconds) = self.time_ms {
@@ -216,15 +253,30 @@ impl LogWriter {
         op: AuditOperation,
         detail: &[(&'static str, DetailValue<'_>)],
     ) -> io::Result<()> {
-        let mut batch = EventBatch::default();
-        batch.push(&AuditEvent { detail, ..AuditEvent::new(op, "ok") }).map_err(io::Error::other)?;
+        let batch = self.internal(op, detail)?;
         self.append(&batch)
+    }
+
+    /// Returns a batch of one event of the log itself.
+    fn internal(&self, op: AuditOperation, detail: &[(&'static str, DetailValue<'_>)]) -> io::Result<EventBatch> {
+        let position = self.vault.as_ref().filter(|_| op.has_vault_position());
+        let position = position.map(|current| PositionDetails::new(current()));
+        let mut all = detail.to_vec();
+        all.extend(position.iter().flat_map(PositionDetails::members));
+        let trusted = self.trusted_time.get().to_string();
+        if matches!(op, AuditOperation::SegmentOpened | AuditOperation::ClockJumped) && !self.clock_is_trusted() {
+            all.push((TRUSTED_TIME, DetailValue::Text(&trusted)));
+        }
+        let mut batch = EventBatch::default();
+        batch.push(&AuditEvent { detail: &all, ..AuditEvent::new(op, "ok") }).map_err(io::Error::other)?;
+        Ok(batch)
     }
 
     /// Appends the lines of events to `lines`. Returns the last event.
     fn assemble_batch(&mut self, batch: &EventBatch, lines: &mut Vec<u8>) -> ChainHead {
         use std::fmt::Write as _;
         let now = self.now();
+        self.trusted_time.advance(now);
         if self.time_ms != Some(now.as_millisecond()) {
             self.time_ms = Some(now.as_millisecond());
             self.time.clear();
@@ -264,7 +316,9 @@ impl LogWriter {
     /// Writes again what a failed sync or truncation left in doubt.
     fn rewrite(&mut self) -> io::Result<()> {
         let Some(name) = self.name.filter(|_| self.suspect && self.file.is_some()) else { return Ok(()) };
-        let file = self.file_of(segment::append_to(&name.plain(&self.directory))?);
+        let path = name.plain(&self.directory);
+        let file = segment::append_to(&path)?;
+        let file = self.file_of(path, file);
         file.truncate(self.bytes_synced)?;
         file.write(&self.unsynced)?;
         file.sync()?;
@@ -289,20 +343,17 @@ impl LogWriter {
         let following = self.name.map_or_else(|| SegmentName::first(now), |name| name.next(now));
         let name = *self.next_name.get_or_insert(following);
         let previous = self.head.to_string();
-        let mut batch = EventBatch::default();
-        batch
-            .push(&AuditEvent {
-                detail: &[
-                    ("previous", DetailValue::Text(&previous)),
-                    ("segment", DetailValue::Number(name.number)),
-                    ("unresolved_break", DetailValue::Flag(self.unresolved_break)),
-                ],
-                ..AuditEvent::new(AuditOperation::SegmentOpened, "ok")
-            })
-            .map_err(io::Error::other)?;
+        let detail = [
+            ("previous", DetailValue::Text(&previous)),
+            ("segment", DetailValue::Number(name.number)),
+            ("unresolved_break", DetailValue::Flag(self.unresolved_break.load(Ordering::Relaxed))),
+        ];
+        let batch = self.internal(AuditOperation::SegmentOpened, &detail)?;
         let mut first = Vec::new();
         let head = self.assemble_batch(&batch, &mut first);
-        let file = self.file_of(segment::create(&name.plain(&self.directory))?);
+        let path = name.plain(&self.directory);
+        let file = segment::create(&path)?;
+        let file = self.file_of(path, file);
         file.write(&first)?;
         file.sync()?;
         masker_files::sync_directory(&self.directory)?;
@@ -310,9 +361,58 @@ impl LogWriter {
         self.bytes_synced = self.bytes;
         self.file = Some(Arc::new(file));
         self.name = self.next_name.take();
+        self.begun = now;
         self.head = head;
         self.count(&batch);
         Ok(head)
+    }
+
+    /// Returns whether the clock is near enough to the last event to delete by it what is old.
+    pub(super) fn clock_is_trusted(&self) -> bool {
+        self.trusted_time.accepts(self.now())
+    }
+
+    /// Records that the clock has jumped, once for each jump.
+    pub(super) fn watch_clock(&mut self) -> io::Result<()> {
+        let jumped = !self.clock_is_trusted();
+        if std::mem::replace(&mut self.jump_recorded, jumped) || !jumped {
+            return Ok(());
+        }
+        tracing::warn!(
+            now = %self.now(), trusted = %self.trusted_time.get(),
+            "the clock is far past the audit log's last event; nothing is deleted by it until it is set right or accepted \
+             with `masker serve --accept-clock`"
+        );
+        self.append_internal(AuditOperation::ClockJumped, &[]).inspect_err(|_| self.jump_recorded = false)
+    }
+
+    /// Records that an operator accepts the clock, unless it is trusted already.
+    pub(super) fn accept_clock(&mut self) -> io::Result<()> {
+        if self.clock_is_trusted() {
+            return Ok(());
+        }
+        self.jump_recorded = true;
+        self.append_internal(AuditOperation::ClockAccepted, &[])?;
+        self.trusted_time.set(self.now());
+        self.jump_recorded = false;
+        Ok(())
+    }
+
+    /// Leaves the segment whose file was tampered with as it is, and continues in a new one that records why.
+    fn replace_segment(&mut self) -> io::Result<Option<ChainHead>> {
+        let Some((why, name)) = self.tampering else { return Ok(None) };
+        self.unresolved_break.store(true, Ordering::Relaxed);
+        if self.name == name {
+            self.file = None;
+            self.unsynced.clear();
+            self.open_segment()?;
+        }
+        let (why, segment) = (why.to_string(), name.map(|name| name.to_string()).unwrap_or_default());
+        let detail = [("segment", DetailValue::Text(&segment)), ("why", DetailValue::Text(&why))];
+        self.append_internal(AuditOperation::ChainBroken, &detail)?;
+        let head = self.sync_now()?;
+        self.tampering = None;
+        Ok(Some(head))
     }
 }
 
@@ -321,6 +421,7 @@ impl Output for LogWriter {
     type File = SegmentFile;
 
     fn append(&mut self, batch: &EventBatch) -> io::Result<()> {
+        self.watch_clock()?;
         let file = self.file.clone().ok_or_else(|| io::Error::other("the next segment could not be created"))?;
         let start = self.unsynced.len();
         let mut unsynced = std::mem::take(&mut self.unsynced);
@@ -361,6 +462,11 @@ impl Output for LogWriter {
     fn end_sync(&mut self) {
         self.bytes_synced += self.syncing.len() as u64;
         self.syncing.clear();
+        let file = self.file.as_ref().filter(|_| !self.suspect && self.tampering.is_none());
+        if let Some(why) = file.and_then(|file| file.tampering(self.bytes)) {
+            tracing::error!(%why, head = %self.head, "the open segment of the audit log was tampered with");
+            self.tampering = Some((why, self.name));
+        }
     }
 
     fn fail_sync(&mut self) {
@@ -370,6 +476,7 @@ impl Output for LogWriter {
     }
 
     fn resume(&mut self, lost: u64, reason: &str) -> io::Result<ChainHead> {
+        self.replace_segment()?;
         self.rewrite()?;
         if !self.is_open() {
             self.open_segment()?;
@@ -380,6 +487,9 @@ impl Output for LogWriter {
     }
 
     fn rotate(&mut self) -> io::Result<Option<ChainHead>> {
+        if self.tampering.is_some() {
+            return self.replace_segment();
+        }
         if !self.is_full() {
             return Ok(None);
         }

@@ -161,6 +161,12 @@ pub const AUDIT_LINE_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_UNSYNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events that may be written but not yet synced before requests wait for the disk, in bytes.
 pub const AUDIT_UNSYNCED_BYTES_SOFT_MAX: usize = 16 * 1024 * 1024;
+/// Lines of the daemon's log that wait to be written, in bytes. Further lines are lost and counted.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// How long the daemon waits at its end until its log is written, in milliseconds.
+pub const LOG_END_MS_MAX: u64 = 500;
+/// Days that the clock may be past the audit log's last event. Nothing is deleted by a clock that is further ahead.
+pub const CLOCK_AHEAD_DAYS_MAX: i64 = 31;
 /// Pause before a failed write of the audit log is retried, in milliseconds.
 pub const AUDIT_RETRY_PAUSE_MS: u64 = 250;
 /// Events of the audit log that one call reads, whether or not they match.

@@ -36,6 +36,12 @@ impl AuditAnchor {
         is_unwritten.then(|| (head.sequence, RowChange::Put(RowKey::audit_head(), row.encode())))
     }
 
+    /// Returns whether the log has events that are not noted, other than positions of the vault. Noting one of those would
+    /// be a commit, whose position the log would record, and so on.
+    pub(crate) fn has_unwritten_operation(&self) -> bool {
+        self.log.get().is_some_and(|log| log.last_operation() > self.written.load(Ordering::Relaxed))
+    }
+
     /// Notes that a commit has written the head of this number.
     pub(crate) fn set_written(&self, sequence: u64) {
         self.written.fetch_max(sequence, Ordering::Relaxed);

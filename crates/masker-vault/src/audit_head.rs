@@ -4,9 +4,16 @@
 use std::sync::Arc;
 
 use super::{
-    VaultError, audit_anchor::AuditAnchor, handles::Handles, kept_rows::KeepRows, reader::Reader, writer::WriterHandle,
+    VaultError,
+    audit_anchor::AuditAnchor,
+    handles::Handles,
+    kept_rows::KeepRows,
+    keyrings::KeyUseChange,
+    keys::CurrentKeys,
+    reader::Reader,
+    writer::{Change, CommitDraft, WriterHandle},
 };
-use masker_audit::AuditLog;
+use masker_audit::{AuditLog, CurrentPosition};
 use masker_store::{
     RowKey, StoreError,
     record::{AuditHeadRow, RecordError},
@@ -37,11 +44,45 @@ impl AuditHeads {
         self.audit_anchor.set_log(log);
     }
 
+    /// Implements [`Vault::position`](crate::Vault::position).
+    pub(crate) fn position(&self) -> CurrentPosition {
+        self.reader.position()
+    }
+
     /// Implements [`Vault::write_audit_head`](crate::Vault::write_audit_head).
     pub(crate) async fn write_audit_head(&self) -> Result<(), VaultError> {
         match self.audit_anchor.unwritten_head() {
-            Some((_, change)) => self.writer.commit(KeepRows(vec![change])).await,
-            None => Ok(()),
+            Some((_, change)) if self.audit_anchor.has_unwritten_operation() => {
+                self.writer.commit(KeepRows(vec![change])).await
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Returns the last change of the vault.
+    pub(crate) fn last_change(&self) -> LastChange {
+        LastChange { key_use: KeyUseChange, audit_anchor: Arc::clone(&self.audit_anchor) }
+    }
+}
+
+/// The last change of a vault: the last use of keys and the audit log's head, in one commit. The next start expects no
+/// other commit after the event of an orderly stop.
+pub(crate) struct LastChange {
+    key_use: KeyUseChange,
+    audit_anchor: Arc<AuditAnchor>,
+}
+
+impl Change for LastChange {
+    type Outcome = <KeyUseChange as Change>::Outcome;
+
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
+        if let Some((_, head)) = self.audit_anchor.unwritten_head() {
+            draft.write(head);
+        }
+        self.key_use.decide(draft)
+    }
+
+    fn committed(&self, outcome: &Self::Outcome, keys: &CurrentKeys) {
+        self.key_use.committed(outcome, keys);
     }
 }

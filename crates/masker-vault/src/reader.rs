@@ -9,6 +9,7 @@ use super::{
     records,
     search::{self, MatchedRecord, ValueQuery},
 };
+use masker_audit::CurrentPosition;
 use masker_core::crypto::{Fingerprint, MatchPart, TokenId};
 use masker_store::{Row, RowKey, Store, record::Record};
 use masker_types::kind::Kid;
@@ -28,6 +29,12 @@ impl Reader {
     /// Returns the store, for scans and for rows that are not records.
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
+    }
+
+    /// Returns a function that returns the store's position.
+    pub(crate) fn position(&self) -> CurrentPosition {
+        let store = Arc::clone(&self.store);
+        Arc::new(move || store.position())
     }
 
     /// Returns the records that are being written, for readers that scan.

@@ -24,7 +24,7 @@ use super::{
     handles::Handles,
     honeytokens::{HoneytokenService, Honeytokens},
     in_flight::InFlightRecords,
-    keyrings::{KeyRules, KeyUseChange, KeyringService},
+    keyrings::{KeyRules, KeyringService},
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
     lookup::{LookupService, TokenFinder},
@@ -39,7 +39,7 @@ use super::{
     writer::{WriterContext, WriterHandle},
 };
 use masker_access::{ApiKey, ApiKeysAdmin, Forget, Lookup, Permit, Rehydrate, Rewrap, Tokenize, VaultAdmin, VaultRead};
-use masker_audit::AuditLog;
+use masker_audit::{AuditLog, CurrentPosition};
 use masker_core::{
     keyring::{Keyring, KeyringError, LoadedKey, Role},
     policy::{Policy, PolicySet},
@@ -201,7 +201,7 @@ impl Vault {
     /// [`VaultError`] if the store failed to close; what was acknowledged is durable all the same.
     pub async fn close(&self) -> Result<(), VaultError> {
         let flushed = self.flush_sessions().await;
-        self.writer.stop(KeyUseChange).await.and(flushed)
+        self.writer.stop(self.audit_heads.last_change()).await.and(flushed)
     }
 
     /// Swaps values for tokens. Results keep the order of the items, and each can fail on its own. A token that is returned
@@ -589,7 +589,12 @@ impl Vault {
         self.audit_heads.anchor(log)
     }
 
-    /// Notes the audit log's head now, unless that is noted already.
+    /// Returns a function that returns the position of the last durable commit.
+    pub fn position(&self) -> CurrentPosition {
+        self.audit_heads.position()
+    }
+
+    /// Notes the audit log's head now, unless all that is not noted are positions of the vault.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails. Then the vault has the old head or the new one.

@@ -1,6 +1,9 @@
+mod clock;
 mod failing;
+mod file_tampering;
 mod model;
 mod segments;
 mod starts;
 mod tampering;
+mod vault;
 mod writing;

@@ -47,7 +47,7 @@ fn continues_an_existing_log() {
 fn rejects_a_second_process() {
     let folder = scratch();
     let log = open(options(folder.path()), None, &ManualClock::new()).log;
-    let second = super::super::AuditLog::open(options(folder.path()), None, ManualClock::new().clock());
+    let second = super::super::AuditLog::open(options(folder.path()), None, None, ManualClock::new().clock());
     assert!(matches!(second.map(drop), Err(AuditOpenError::Locked { .. })));
     drop(log);
     start(options(folder.path()), None);

@@ -77,9 +77,10 @@ async fn every_commit_notes_the_audit_head() {
         retention_days: 1,
         segment_bytes_max: 1 << 20,
         accept_break: false,
+        accept_clock: false,
         metrics: Arc::new(masker_audit::AuditMetrics::new().unwrap()),
     };
-    let log = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log);
+    let log = Arc::new(AuditLog::open(options, None, None, Arc::new(Timestamp::now)).unwrap().log);
     vault.anchor(Arc::clone(&log));
     bench.token(&vault, "a").await;
     let first = vault.audit_head().await.unwrap().unwrap();

@@ -1,17 +1,18 @@
 //! Structured logs on standard error.
 
-use std::{any::Any, io, panic, thread};
+use std::{any::Any, panic, thread};
 
 use tracing::error;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
+use super::log_queue::LOG;
 use masker_config::{LogFormat, LogLevel};
 
 /// Starts logging, and logs panics. `level` applies to masker's own crates; libraries log warnings and errors only.
 pub(super) fn start(level: LogLevel, format: LogFormat) {
     // A target matches by its prefix, so this includes `masker_vault` and the other crates.
     let filter = EnvFilter::new(format!("warn,masker={}", level.as_str()));
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(|| &LOG);
     let logs = registry().with(filter);
     // A second start in one process, as in a test, keeps the first logger.
     let _ = match format {

@@ -4,6 +4,7 @@ mod audit;
 mod clients;
 pub mod engines;
 mod inputs;
+mod log_queue;
 mod logging;
 mod notify;
 mod offline;

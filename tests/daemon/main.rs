@@ -20,6 +20,7 @@ mod honeytokens;
 mod keys;
 mod lifecycle;
 mod limits;
+mod log_reader;
 mod races;
 mod reload;
 mod request_path;

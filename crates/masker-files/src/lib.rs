@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod open_directory;
 mod pending;
 
 use std::{
@@ -66,7 +67,7 @@ pub fn open_private_directory(path: &Path) -> Result<File, DirectoryProblem> {
     }
 }
 
-pub use self::pending::PendingFile;
+pub use self::{open_directory::OpenDirectory, pending::PendingFile};
 
 /// Creates a directory and its missing ancestors durably, accessible only to this user. An existing directory stays
 /// unchanged.

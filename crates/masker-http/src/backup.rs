@@ -167,7 +167,7 @@ impl ExportStream {
                 info!(request_id = self.id.as_str(), records, tombstones, bytes, "vault exported");
                 // The client takes an export for whole with its last chunk, which must not be sent before its event is recorded.
                 let Some(log) = self.audit.take() else { return Ok(None) };
-                let recorded = record_end(&log, self.id, "ok", bytes, Some((records, tombstones))).await;
+                let recorded = record_end(&log, self.id, "ok", bytes, (records, tombstones)).await;
                 recorded.map(|()| None).map_err(|failed| {
                     log_unrecorded(self.id, &failed);
                     io::Error::other(failed)
@@ -190,8 +190,10 @@ impl Drop for ExportStream {
         }
         if let Some(log) = self.audit.take() {
             let (id, bytes, connection) = (self.id, self.bytes, Arc::clone(&self.connection));
+            let counts = self.exporting.counts();
+            let counted = (counts.records, counts.tombstones);
             self.runtime.spawn(async move {
-                if let Err(failed) = record_end(&log, id, "incomplete", bytes, None).await {
+                if let Err(failed) = record_end(&log, id, "incomplete", bytes, counted).await {
                     log_unrecorded(id, &failed);
                 }
                 drop(connection);
@@ -210,12 +212,13 @@ async fn record_end(
     id: RequestId,
     outcome: &'static str,
     bytes: u64,
-    counted: Option<(u64, u64)>,
+    (records, tombstones): (u64, u64),
 ) -> Result<(), AuditError> {
-    let mut detail = vec![("bytes", DetailValue::Number(bytes))];
-    if let Some((records, tombstones)) = counted {
-        detail.extend([("records", DetailValue::Number(records)), ("tombstones", DetailValue::Number(tombstones))]);
-    }
+    let detail = [
+        ("bytes", DetailValue::Number(bytes)),
+        ("records", DetailValue::Number(records)),
+        ("tombstones", DetailValue::Number(tombstones)),
+    ];
     let request_id = Some(id.as_str());
     log.record(&AuditEvent { request_id, detail: &detail, ..AuditEvent::new(AuditOperation::VaultExported, outcome) })
         .await

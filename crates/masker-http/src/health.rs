@@ -1,9 +1,9 @@
 //! The daemon as its operator watches it: health, metrics, and the description of this interface.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hyper::{StatusCode, header::HeaderValue};
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Service,
@@ -140,9 +140,27 @@ async fn metrics(
 impl Service {
     async fn vault_health(&self) -> Component {
         match timeout(Duration::from_secs(PING_SECONDS_MAX), self.vault.ping()).await {
-            Ok(Ok(())) => healthy(),
+            Ok(Ok(())) => self.data_dir_health().await,
             Ok(Err(failed)) => degraded(failed.to_string()),
             Err(_) => degraded(format!("the store did not answer within {PING_SECONDS_MAX} s")),
+        }
+    }
+}
+
+impl Service {
+    /// A directory that was removed or replaced is served on from files without names, which end with the daemon.
+    async fn data_dir_health(&self) -> Component {
+        let directory = Arc::clone(&self.open_data_dir);
+        let looked = spawn_blocking(move || directory.is_in_place());
+        match timeout(Duration::from_secs(PING_SECONDS_MAX), looked).await {
+            Ok(Ok(Ok(true))) => healthy(),
+            Ok(Ok(Ok(false))) => degraded(
+                "the data directory was removed or replaced, and the daemon serves from its open files, which are gone \
+                 once it stops: export the vault first"
+                    .to_owned(),
+            ),
+            Ok(Ok(Err(failed))) => degraded(format!("failed to look at the data directory: {failed}")),
+            Ok(Err(_)) | Err(_) => degraded(format!("the data directory's disk did not answer within {PING_SECONDS_MAX} s")),
         }
     }
 }

@@ -69,6 +69,7 @@ use body::BodyBudget;
 use masker_access::{Access, FailedAttempts};
 use masker_audit::AuditLog;
 use masker_core::policy::PolicySet;
+use masker_files::OpenDirectory;
 use masker_vault::Vault;
 use request_id::RequestIds;
 
@@ -158,6 +159,8 @@ pub struct Service {
     timeouts: Timeouts,
     vault_id: [u8; 16],
     data_dir: PathBuf,
+    /// The same, as it was when the service was made.
+    open_data_dir: Arc<OpenDirectory>,
     /// One import at a time: each takes room on the disk.
     importing: Semaphore,
     /// One change of API keys at a time: each depends on the keys in force, and is in force once it is durable.
@@ -177,7 +180,8 @@ impl Service {
     /// Returns a service.
     ///
     /// # Errors
-    /// [`ServiceBuildError`] if the route table or the OpenAPI document is malformed: a bug, found by the first test.
+    /// [`ServiceBuildError`] if the data directory cannot be opened, or if the route table or the OpenAPI document is
+    /// malformed, a bug that the first test finds.
     pub fn new(
         vault: Arc<Vault>,
         policies: Arc<ArcSwap<PolicySet>>,
@@ -188,6 +192,7 @@ impl Service {
     ) -> Result<Self, ServiceBuildError> {
         let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
+        let open_data_dir = Arc::new(OpenDirectory::open(&data_dir)?);
         Ok(Service {
             vault,
             policies,
@@ -200,6 +205,7 @@ impl Service {
             timeouts,
             vault_id,
             data_dir,
+            open_data_dir,
             importing: Semaphore::new(1),
             key_changes: Mutex::new(()),
             reading_audit: Mutex::new(()),

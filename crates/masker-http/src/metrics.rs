@@ -7,7 +7,7 @@ use masker_audit::AuditMetrics;
 use masker_types::limits::DURATION_BUCKETS_SECONDS;
 use masker_vault::VaultMetrics;
 use prometheus::{
-    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, core::Collector,
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder, core::Collector,
     histogram_opts, opts,
 };
 
@@ -23,6 +23,8 @@ pub struct HttpMetrics {
     pub disk_free_bytes: IntGaugeVec,
     /// `masker_vault_info{engine}`: always 1.
     pub vault_info: IntGaugeVec,
+    /// `masker_log_lines_lost_total`: lines of the daemon's log that found no room.
+    pub log_lines_lost: IntCounter,
     /// `masker_sandbox_in_force{part,state}`: 1 where a part of the daemon's sandbox is fully in force.
     pub sandbox_in_force: IntGaugeVec,
 }
@@ -54,6 +56,10 @@ impl HttpMetrics {
                 ),
                 &["of"],
             )?,
+            log_lines_lost: IntCounter::new(
+                "masker_log_lines_lost_total",
+                "Lines of the daemon's log that were lost, because nobody read it",
+            )?,
             vault_info: IntGaugeVec::new(
                 opts!("masker_vault_info", "Always 1; the label names the engine of the vault"),
                 &["engine"],
@@ -75,6 +81,7 @@ impl HttpMetrics {
             Box::new(self.request_duration.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.disk_free_bytes.clone()),
+            Box::new(self.log_lines_lost.clone()),
             Box::new(self.vault_info.clone()),
             Box::new(self.sandbox_in_force.clone()),
         ]

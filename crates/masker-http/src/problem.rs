@@ -23,6 +23,9 @@ pub enum ServiceBuildError {
     /// The OpenAPI document does not serialize.
     #[error("the OpenAPI document does not serialize: {0}")]
     OpenApi(#[from] serde_json::Error),
+    /// The data directory cannot be opened.
+    #[error("failed to open the data directory: {0}")]
+    DataDirectory(#[from] std::io::Error),
 }
 
 /// Why a request failed as a whole. `detail` is for the caller, `cause` for the log alone.

@@ -95,9 +95,10 @@ impl Fixture {
             retention_days: 30,
             segment_bytes_max: 64 << 20,
             accept_break: false,
+            accept_clock: false,
             metrics: Arc::clone(&metrics.audit),
         };
-        let audit = Arc::new(AuditLog::open(options, None, Arc::new(Timestamp::now)).expect("an audit log").log);
+        let audit = Arc::new(AuditLog::open(options, None, None, Arc::new(Timestamp::now)).expect("an audit log").log);
         let clients = ClientRules::resolve(&AccessConfig::default(), &HostUsers, &BTreeSet::new()).expect("no clients");
         let clients = clients.with_unrestricted(nix::unistd::geteuid().as_raw());
         let access = Arc::new(Access::new(clients, Arc::new(ApiKeys::load([]))));
@@ -351,5 +352,8 @@ fn an_export_that_is_cut_short_is_recorded_before_its_slot_is_free() {
         let events = fixture.events(&id);
         let ends: Vec<&Value> = events.iter().filter(|event| event["op"] == "vault.exported").collect();
         assert!(matches!(ends[..], [end] if end["outcome"] == "incomplete"), "{events:?}");
+        for count in ["bytes", "records", "tombstones"] {
+            assert!(ends[0]["detail"][count].is_u64(), "{events:?}");
+        }
     });
 }

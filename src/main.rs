@@ -57,11 +57,18 @@ fn main() -> ExitCode {
             Ok((config, credentials)) => {
                 // Dropping it wipes it: a copy of the keys must not live as long as the daemon.
                 drop(environment);
-                let ServeArgs { accept_loss, accept_key_rollback, accept_audit_break } = args;
+                let ServeArgs { accept_loss, accept_key_rollback, accept_audit_break, accept_new_vault, accept_clock } =
+                    args;
                 daemon::serve(
                     &config,
                     credentials,
-                    ServeOptions { accept_loss, accept_key_rollback, accept_audit_break },
+                    ServeOptions {
+                        accept_loss,
+                        accept_key_rollback,
+                        accept_audit_break,
+                        accept_new_vault,
+                        accept_clock,
+                    },
                 )
             }
             Err(exit) => exit,

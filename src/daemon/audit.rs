@@ -1,19 +1,46 @@
 //! The audit log's part in the daemon's life: open, record a reload, close.
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::start_error::StartError;
+use super::{run::ServeOptions, start_error::StartError};
 use masker_audit::{
     AuditEvent, AuditLog, AuditMetrics, AuditOperation, AuditOptions, ChainHead, DetailValue, OutcomeCount,
+    RecordedVault,
 };
 use masker_config::AuditConfig;
 use masker_core::crypto::SecretKey;
 use masker_http::{ReloadError, ReloadOutcome};
-use masker_types::error_code::Code;
+use masker_types::{audit::AUDIT_DIRECTORY, error_code::Code, vault_position::VaultPosition};
 use masker_vault::{GenerationStatus, Vault};
+
+/// Returns the latest position of the vault in the audit log; `None` without a key or a log. Blocks.
+///
+/// # Errors
+/// The log cannot be read, or it is still in the default directory of earlier releases.
+pub(super) fn recorded_position(
+    config: &AuditConfig,
+    key: Option<&SecretKey>,
+    data_dir: &Path,
+) -> Result<Option<VaultPosition>, StartError> {
+    let Some(key) = key else { return Ok(None) };
+    let earlier = data_dir.join(AUDIT_DIRECTORY);
+    if config.path != earlier && !has_entries(&config.path) && has_entries(&earlier) {
+        let (path, earlier) = (config.path.display(), earlier.display());
+        return Err(format!(
+            "the audit log is in {earlier}, and its directory is {path} now: move all files there, or set `[audit] path` \
+             to {earlier}"
+        )
+        .into());
+    }
+    Ok(masker_audit::recorded_position(&config.path, key)?)
+}
+
+fn has_entries(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
 
 /// Opens the audit log and records the start. Returns `None` without a key.
 ///
@@ -23,8 +50,9 @@ pub(super) async fn open_audit(
     config: &AuditConfig,
     key: Option<SecretKey>,
     vault: &Vault,
+    recorded: RecordedVault,
     metrics: Arc<AuditMetrics>,
-    accept_break: bool,
+    accepted: ServeOptions,
 ) -> Result<Option<Arc<AuditLog>>, StartError> {
     let Some(key) = key else { return Ok(None) };
     let head = vault.audit_head().await?.map(|row| ChainHead { sequence: row.sequence, hash: row.hash });
@@ -35,10 +63,11 @@ pub(super) async fn open_audit(
         on_failure: config.on_failure,
         retention_days: config.retention_days,
         segment_bytes_max: config.segment_bytes_max(),
-        accept_break,
+        accept_break: accepted.accept_audit_break,
+        accept_clock: accepted.accept_clock,
         metrics,
     };
-    let open = move || AuditLog::open(options, head, Arc::new(Timestamp::now));
+    let open = move || AuditLog::open(options, head, Some(recorded), Arc::new(Timestamp::now));
     let opened = tokio::task::spawn_blocking(open).await??;
     for note in &opened.notes {
         warn!("{note}");
@@ -82,13 +111,16 @@ pub(super) async fn log_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&
     }
 }
 
-/// Records the stop, makes the log durable, and stores its head in the vault.
+/// Stores what the vault has counted, records the stop, and makes the log durable. Closing the vault then makes one commit,
+/// which stores the log's head.
 pub(super) async fn close_audit(log: &AuditLog, vault: &Vault) {
+    for stored in [vault.flush_sessions().await, vault.note_key_use().await] {
+        if let Err(failed) = stored {
+            warn!(error = %failed, "failed to store the last use of keys and the counts of sessions");
+        }
+    }
     if let Err(failed) = log.record(&AuditEvent::new(AuditOperation::Stop, "ok")).await {
         error!(error = %failed, "failed to record the stop in the audit log");
     }
     log.close().await;
-    if let Err(failed) = vault.write_audit_head().await {
-        warn!(error = %failed, "failed to store the audit log's head in the vault");
-    }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
+use masker_audit::AuditLog;
 use masker_http::Service;
 use masker_vault::Vault;
 
 /// How often the last use of keys and the audit log's head are stored, in seconds.
 const KEY_USE_SECONDS: u64 = 60;
-/// How often the counts of sessions are stored, in seconds.
+/// How often the counts of sessions are stored and the vault's position is recorded, in seconds.
 const SESSIONS_SECONDS: u64 = 1;
 /// How often expired sessions are removed, in seconds.
 const PURGE_SECONDS: u64 = 24 * 60 * 60;
@@ -19,6 +20,7 @@ const PURGE_SECONDS: u64 = 24 * 60 * 60;
 pub(super) struct PeriodicTasks<'d> {
     pub(super) vault: &'d Vault,
     pub(super) service: &'d Service,
+    pub(super) audit: Option<&'d AuditLog>,
     /// How long sessions are kept.
     pub(super) session_retention_days: u32,
 }
@@ -41,6 +43,10 @@ impl PeriodicTasks<'_> {
                         warn!(error = %failed, "failed to store the counts of sessions; retrying");
                     }
                     sessions_stored = stored.is_ok();
+                    if let Some(log) = self.audit {
+                        // While the log cannot be written, health says so, and it is tried again.
+                        let _ = log.record_vault_position().await;
+                    }
                 }
                 _ = purge.tick() => self.purge_sessions().await,
             }
@@ -68,6 +74,9 @@ impl PeriodicTasks<'_> {
     }
 
     async fn purge_sessions(&self) {
+        if self.audit.is_some_and(|log| !log.clock_is_trusted()) {
+            return warn!("expired sessions are kept, because the clock is far past the audit log's last event");
+        }
         match self.vault.purge_sessions(self.session_retention_days).await {
             Ok(0) => {}
             Ok(sessions) => info!(sessions, "removed expired sessions"),

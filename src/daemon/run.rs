@@ -17,10 +17,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    audit::{close_audit, open_audit},
+    audit::{close_audit, open_audit, recorded_position},
     clients::ClientSource,
     engines::driver,
     inputs::Inputs,
+    log_queue::LOG,
     logging,
     notify::notify,
     periodic::PeriodicTasks,
@@ -33,17 +34,18 @@ use super::{
     watchdog::WatchdogTargets,
 };
 use masker_access::{Access, ApiKeys};
-use masker_audit::AuditLog;
+use masker_audit::{AuditLog, RecordedVault};
 use masker_config::{Config, Credentials, KeySources};
 use masker_core::keyring::{GracePeriod, Keyring};
 use masker_http as http;
 use masker_http::{DrainReport, Service, ServiceSettings, Socket, Timeouts, Workers, metrics::Metrics};
 use masker_store::{
+    Store,
     embedded::{EmbeddedStore, StoreOptions},
     row_cache::RowCache,
     shared_reads::SharedReads,
 };
-use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, STOP_SECONDS_MAX};
+use masker_types::limits::{BLOCKING_CALLS_STOP_MS_MAX, DRAIN_SECONDS_MAX, LOG_END_MS_MAX, STOP_SECONDS_MAX};
 use masker_vault::{KeyRules, Vault, VaultError};
 
 /// What an operator accepts for one start.
@@ -55,6 +57,10 @@ pub struct ServeOptions {
     pub accept_key_rollback: bool,
     /// Record that the audit log's chain is broken, and treat the log as healthy again.
     pub accept_audit_break: bool,
+    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there.
+    pub accept_new_vault: bool,
+    /// Delete what is old by a clock that is far past the audit log's last event.
+    pub accept_clock: bool,
 }
 
 /// Runs the daemon until `SIGTERM` or `SIGINT`. Must be called while the process has one thread.
@@ -62,7 +68,7 @@ pub struct ServeOptions {
 /// Returns 0 after an orderly stop, 1 if the daemon failed to start or to run, and 3 if policies or clients are invalid.
 pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -> ExitCode {
     logging::start(config.log.level, config.log.format);
-    match start(config, credentials, options) {
+    let exit = match start(config, credentials, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for problem in &failure.problems {
@@ -71,7 +77,9 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
             error!(problems = failure.problems.len(), "masker failed to start");
             ExitCode::from(failure.exit)
         }
-    }
+    };
+    LOG.finish(Duration::from_millis(LOG_END_MS_MAX));
+    exit
 }
 
 /// Validates the configuration and closes the sandbox as far as it can while the process has one thread, then runs.
@@ -80,9 +88,13 @@ fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Re
     let inputs = Inputs::load(config, credentials)?;
     // Before the first thread, because binding the socket narrows the umask of the whole process for a moment.
     let socket = socket::open(config)?;
+    // Before the sandbox, which creates the data directory.
+    let store_options = store_options(config, &inputs, options)?;
+    store_options.check_recorded_vault_exists(&config.vault.data_dir)?;
     sandbox.confine(&sandbox_paths(config, &inputs.key_sources, inputs.audit_key.is_some(), &socket));
+    LOG.start_thread().map_err(thread_error)?;
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, options));
+    let outcome = runtime.block_on(run(config, inputs, sandbox, &socket, store_options, options));
     // Does not wait for a disk that does not respond: what was acknowledged is durable.
     runtime.shutdown_timeout(Duration::from_millis(BLOCKING_CALLS_STOP_MS_MAX));
     outcome
@@ -94,18 +106,22 @@ async fn run(
     inputs: Inputs,
     sandbox: Sandbox,
     socket: &Socket,
+    store_options: StoreOptions,
     options: ServeOptions,
 ) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new()?);
-    let store = open_store(config, &metrics, options.accept_loss).await?;
-    let vault_id = store.vault_id();
+    let lost = metrics.http.log_lines_lost.clone();
+    LOG.count_lost_lines(Box::new(move |lines| lost.inc_by(lines)));
+    let store = open_store(config, &metrics, store_options).await?;
+    let (vault_id, found, accepted_loss) = (store.vault_id(), store.position(), store.accepted_loss());
     let vault = open_vault(config, store, inputs.keyring, &metrics, options.accept_key_rollback).await?;
     for warning in vault.adopt_policies(&inputs.policies).await? {
         warn!("{warning}");
     }
-    let accept_break = options.accept_audit_break;
-    let audit = open_audit(&config.audit, inputs.audit_key, &vault, Arc::clone(&metrics.audit), accept_break).await?;
+    let recorded = RecordedVault { recorded: store_options.recorded, found, accepted_loss, current: vault.position() };
+    let audit_metrics = Arc::clone(&metrics.audit);
+    let audit = open_audit(&config.audit, inputs.audit_key, &vault, recorded, audit_metrics, options).await?;
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
@@ -147,8 +163,8 @@ async fn run(
     );
     notify(&[NotifyState::Ready]);
 
-    let tasks =
-        PeriodicTasks { vault: &vault, service: &service, session_retention_days: config.sessions.retention_days };
+    let session_retention_days = config.sessions.retention_days;
+    let tasks = PeriodicTasks { vault: &vault, service: &service, audit: audit.as_deref(), session_retention_days };
     let watched = WatchdogTargets { vault: Arc::clone(&vault), audit: audit.clone() };
     signals.serve_until_stop(&service, tasks, &watched).await;
 
@@ -189,13 +205,23 @@ fn sandbox_paths(config: &Config, keys: &KeySources, audited: bool, socket: &Soc
     SandboxPaths { own, read, socket: socket.created_path().map(Path::to_owned) }
 }
 
-/// Opens the data directory with the configured engine.
-async fn open_store(config: &Config, metrics: &Metrics, accept_loss: bool) -> Result<EmbeddedStore, StartError> {
+/// Returns how to open the data directory: with the configured engine, as the audit log knows it. Blocks.
+fn store_options(config: &Config, inputs: &Inputs, accepted: ServeOptions) -> Result<StoreOptions, StartError> {
+    let data_dir = &config.vault.data_dir;
+    Ok(StoreOptions {
+        engine: driver(config.vault.engine, data_dir)?,
+        cache_bytes: config.vault.cache_bytes(),
+        accept_loss: accepted.accept_loss,
+        accept_new_vault: accepted.accept_new_vault,
+        recorded: recorded_position(&config.audit, inputs.audit_key.as_ref(), data_dir)?,
+    })
+}
+
+/// Opens the data directory.
+async fn open_store(config: &Config, metrics: &Metrics, options: StoreOptions) -> Result<EmbeddedStore, StartError> {
     let data_dir = config.vault.data_dir.clone();
-    let engine = driver(config.vault.engine, &data_dir)?;
-    let options = StoreOptions { engine, cache_bytes: config.vault.cache_bytes(), accept_loss };
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&data_dir, options)).await??;
-    metrics.http.vault_info.with_label_values(&[engine.kind().name()]).set(1);
+    metrics.http.vault_info.with_label_values(&[options.engine.kind().name()]).set(1);
     Ok(store)
 }
 

@@ -1,7 +1,19 @@
 //! The daemon's signals: `SIGHUP` reloads, `SIGTERM` and `SIGINT` stop.
 
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+use tracing::warn;
 
 use super::{
     audit::log_reload,
@@ -12,6 +24,9 @@ use super::{
 use masker_audit::AuditLog;
 use masker_http::{ReloadTarget, Service};
 use masker_vault::Vault;
+
+/// How long a stop waits for a reload in progress, in milliseconds.
+const RELOAD_END_MS_MAX: u64 = 1_000;
 
 /// Handlers of the signals. From their creation on, none of these signals ends the process.
 pub(super) struct Signals {
@@ -34,8 +49,8 @@ impl Signals {
         })
     }
 
-    /// Runs the periodic tasks, feeds the watchdog and reloads on `SIGHUP` until a signal to stop. Then it returns at
-    /// once and drops what is in progress.
+    /// Runs the periodic tasks, feeds the watchdog and reloads on `SIGHUP` until a signal to stop. Then it lets a reload in
+    /// progress end with its audit event, and drops the rest.
     pub(super) async fn serve_until_stop(
         &mut self,
         service: &Service,
@@ -44,18 +59,28 @@ impl Signals {
     ) {
         let Signals { terminate, interrupt, hangup } = self;
         let (vault, audit) = (tasks.vault, watched.audit.as_deref());
-        let reloads = async {
+        let reloading = Cell::new(false);
+        let mut reloads = pin!(async {
             loop {
                 let _ = hangup.recv().await;
+                reloading.set(true);
                 reload(service, vault, audit).await;
+                reloading.set(false);
             }
-        };
+        });
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = reloads => {}
+            () = &mut reloads => {}
             () = tasks.run() => {}
             () = watched.feed_watchdog() => {}
+        }
+        let reloaded = poll_fn(|task| {
+            let polled = reloading.get() && reloads.as_mut().poll(task).is_pending() && reloading.get();
+            if polled { Poll::Pending } else { Poll::Ready(()) }
+        });
+        if timeout(Duration::from_millis(RELOAD_END_MS_MAX), reloaded).await.is_err() {
+            warn!("stopped during a reload, which is not recorded");
         }
     }
 }

@@ -14,7 +14,6 @@ use super::{
 };
 use masker_core::keyring::GraceAction;
 use masker_types::{
-    audit::AUDIT_DIRECTORY,
     engine::EngineKind,
     limits::{BODY_SECONDS_DEFAULT, HEAD_SECONDS_DEFAULT, SESSION_RETENTION_DAYS_DEFAULT, WRITE_STALL_SECONDS_DEFAULT},
 };
@@ -118,7 +117,7 @@ impl Overrides<'_> {
                 write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_DEFAULT),
                 socket_group: settings.socket_group,
             },
-            audit: settings.audit.resolve(audit_path.or_else(|| Some(data_dir.as_ref()?.join(AUDIT_DIRECTORY)))?),
+            audit: settings.audit.resolve(audit_path.or_else(|| self.audit_dir(data_dir.as_deref()?))?),
             vault: VaultConfig {
                 data_dir: data_dir?,
                 engine: engine.or(settings.engine),
@@ -187,8 +186,22 @@ impl Overrides<'_> {
         if self.host.uid == 0 {
             return Some(PathBuf::from("/var/lib/masker"));
         }
+        Some(self.user_state_dir()?.join("masker"))
+    }
+
+    /// Returns the default directory of the audit log. It is outside of the data directory, so that what removes or
+    /// restores the one does not do so with the other.
+    fn audit_dir(&self, data_dir: &Path) -> Option<PathBuf> {
+        if self.host.uid == 0 {
+            return Some(PathBuf::from("/var/log/masker"));
+        }
+        let beside = || Some(data_dir.parent()?.join("masker-audit"));
+        self.user_state_dir().map(|state| state.join("masker-audit")).or_else(beside)
+    }
+
+    fn user_state_dir(&self) -> Option<PathBuf> {
         let home = || self.host.absolute_path("HOME").map(|home| home.join(".local/state"));
-        Some(self.host.absolute_path("XDG_STATE_HOME").or_else(home)?.join("masker"))
+        self.host.absolute_path("XDG_STATE_HOME").or_else(home)
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

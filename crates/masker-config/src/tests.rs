@@ -78,6 +78,7 @@ fn without_a_file_the_defaults_of_the_user_apply() {
     assert_eq!(config.server.socket, Path::new("/run/user/1000/masker/masker.sock"));
     assert_eq!((config.server.socket_mode, config.server.socket_group), (0o660, None));
     assert_eq!(config.vault.data_dir, host.path("home/.local/state/masker"));
+    assert_eq!(config.audit.path, host.path("home/.local/state/masker-audit"));
     assert_eq!(config.vault.engine, None, "the vault in the data directory decides");
     assert_eq!(config.policy, PolicyConfig { path: host.path("etc/policies"), default: None });
     let keys = KeyConfig { grace_days: 30, grace_action: GraceAction::Warn, accept_second_tokens: BTreeSet::new() };
@@ -150,6 +151,7 @@ fn root_has_other_defaults() {
     let config = host.load().unwrap();
     assert_eq!(config.server.socket, Path::new("/run/masker/masker.sock"));
     assert_eq!(config.vault.data_dir, Path::new("/var/lib/masker"));
+    assert_eq!(config.audit.path, Path::new("/var/log/masker"));
     assert_eq!(config.log.format, LogFormat::Pretty, "the log goes to a terminal here");
 }
 
@@ -157,6 +159,7 @@ fn root_has_other_defaults() {
 fn uses_the_state_directory_also_for_the_socket_without_a_runtime_directory() {
     let config = TestHost::new().set("XDG_STATE_HOME", "/state").set("XDG_RUNTIME_DIR", "relative").load().unwrap();
     assert_eq!(config.vault.data_dir, Path::new("/state/masker"));
+    assert_eq!(config.audit.path, Path::new("/state/masker-audit"));
     assert_eq!(config.server.socket, Path::new("/state/masker/masker.sock"));
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The name of the audit log's directory in the data directory, unless the configuration names another.
+/// The name of the audit log's directory in a data directory: the default of earlier releases.
 pub const AUDIT_DIRECTORY: &str = "audit";
 
 /// When events become durable.

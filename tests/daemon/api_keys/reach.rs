@@ -179,7 +179,7 @@ fn rejects_credentials_in_other_forms_and_places() {
     }
     let log = daemon.stop().log.text();
     assert!(!log.contains(&key[16..]) && !log.contains(&encoded), "a key is in the log");
-    let segments = std::fs::read_dir(site.vault().join("audit")).unwrap();
+    let segments = std::fs::read_dir(site.path("audit")).unwrap();
     let audit: String = segments
         .map(|segment| segment.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))

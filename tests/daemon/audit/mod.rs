@@ -1,8 +1,11 @@
 //! The audit log of the real binary: its events, its integrity, and failures to write it.
 
+mod clock;
 mod damage;
 mod failing;
+mod file_tampering;
 mod reading;
+mod vault;
 
 use std::{
     fs::{self, File},

@@ -5,9 +5,11 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use masker_audit::AuditOperation;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{KEY, assert_whole, audit, events, launch, of, only, segments, site, text_of};
@@ -305,4 +307,17 @@ fn segments_are_closed_by_size_compressed_and_form_one_chain() {
     }
     let (report, code) = super::verify(&site, &[files[0].to_str().unwrap()]);
     assert_eq!(code, Some(0), "{report}");
+}
+
+#[test]
+fn a_reload_that_a_stop_meets_is_recorded() {
+    let site = site();
+    let daemon = launch(&site).start();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_notification("RELOADING=1");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_for_notification("STOPPING=1");
+    daemon.stopped(Instant::now());
+    only(&events(&site), "reload");
+    assert_whole(&site);
 }

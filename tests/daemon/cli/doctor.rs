@@ -132,9 +132,10 @@ impl Site {
             retention_days: 1,
             segment_bytes_max: 1 << 30,
             accept_break: false,
+            accept_clock: false,
             metrics: Arc::new(AuditMetrics::new().unwrap()),
         };
-        let log = AuditLog::open(options, None, Arc::new(Timestamp::now)).unwrap().log;
+        let log = AuditLog::open(options, None, None, Arc::new(Timestamp::now)).unwrap().log;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
@@ -204,6 +205,7 @@ fn reports_no_fault_on_a_sound_site_and_changes_nothing() {
             "audit.room",
             "audit.chain",
             "clock.backwards",
+            "clock.jumped",
             "daemon.health"
         ]
     );

@@ -9,7 +9,7 @@ use super::Site;
 impl Site {
     /// Returns the events of the audit log in order. While the daemon runs, the last ones may be missing.
     pub fn audit_events(&self) -> Vec<Value> {
-        let files = fs::read_dir(self.vault().join("audit")).expect("an audit log");
+        let files = fs::read_dir(self.path("audit")).expect("an audit log");
         let mut segments: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
         segments.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
         segments.sort();

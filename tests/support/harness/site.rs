@@ -47,6 +47,7 @@ impl Site {
             ("server", "socket", site.socket()),
             ("vault", "data_dir", site.vault()),
             ("policy", "path", site.path("policies")),
+            ("audit", "path", site.path("audit")),
         ] {
             site.set(section, name, format!("{path:?}"));
         }

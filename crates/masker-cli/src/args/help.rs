@@ -355,7 +355,7 @@ Examples:
 
 pub(super) const AUDIT_VERIFY: &str = "\
 Examples:
-  MASKER_AUDIT_HMAC_KEY_FILE=./audit.key masker audit verify /var/lib/masker/audit
+  MASKER_AUDIT_HMAC_KEY_FILE=./audit.key masker audit verify /var/log/masker
   masker audit verify ./copy --head 81274:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   masker audit verify audit-20260301T000000Z-000061.jsonl.zst audit-20260302T000000Z-000062.jsonl
 

@@ -140,6 +140,12 @@ pub struct ServeArgs {
     /// Acknowledge a broken chain of the audit log, and report the log as healthy again
     #[arg(long)]
     pub accept_audit_break: bool,
+    /// Create a vault, or serve another one, although the audit log belongs to a vault that is not there
+    #[arg(long)]
+    pub accept_new_vault: bool,
+    /// Accept a clock that is over 31 days past the audit log's last event, and delete by it what is past its retention
+    #[arg(long)]
+    pub accept_clock: bool,
 }
 
 /// `masker status`.

@@ -56,6 +56,14 @@ impl AuditLogFacts {
         }
     }
 
+    /// Returns when the clock last jumped while a daemon ran or was off, if the log was verified and has that.
+    pub(super) fn clock_jump(&self) -> Option<&str> {
+        match &self.chain {
+            ChainStatus::Sound { verified, .. } => verified.clock_jump.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Returns the modification time of its directory.
     pub(super) fn modified(&self) -> Option<Timestamp> {
         self.directory.facts().and_then(|facts| facts.modified)

@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use masker_types::limits::CLOCK_AHEAD_DAYS_MAX;
+
 use super::{audit::AuditLogFacts, finding::Finding, vault::VaultFacts};
 
 /// How far a time may be in the future, in seconds. Clocks are adjusted in small steps all the time.
@@ -40,10 +42,32 @@ pub(super) fn judge(times: &[(&'static str, Timestamp)], now: Timestamp) -> Vec<
     }]
 }
 
+/// `clock.jumped`: no run of the daemon, as far as the audit log was read, has found the clock far past its last event.
+pub(super) fn judge_jump(jump: Option<&str>) -> Finding {
+    match jump {
+        None => Finding::ok("clock.jumped", "the audit log has no jump of the clock"),
+        Some(time) => Finding::warning(
+            "clock.jumped",
+            format!(
+                "the clock was over {CLOCK_AHEAD_DAYS_MAX} days past the audit log's last event when it showed {time}"
+            ),
+            "if it was wrong, look into what was written and what expired meanwhile; if the daemon was off, start it once \
+             with `masker serve --accept-clock`, so that what is past its retention is deleted again",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::Severity;
+
+    #[test]
+    fn remembers_a_jump_of_an_earlier_run() {
+        assert_eq!(judge_jump(None).status, Severity::Ok);
+        let jumped = judge_jump(Some("2046-03-01T12:00:00.000Z"));
+        assert!(jumped.status == Severity::Warning && jumped.found.contains("2046-03-01T12:00:00.000Z"));
+    }
 
     #[test]
     fn compares_the_clock_with_the_latest_time() {

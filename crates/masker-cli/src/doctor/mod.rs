@@ -64,6 +64,7 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
         findings.extend(audit::judge(&config.audit, &audit, &runs_as));
         // The time is taken last, so that a daemon's writes meanwhile are not in the future.
         findings.extend(clock::judge(&clock::gather(&vault, &audit), Timestamp::now()));
+        findings.push(clock::judge_jump(audit.clock_jump()));
     }
     findings.extend(host::judge(&host::gather(input.root)));
     findings.extend(kernel::judge(&kernel::KernelFeatures::probe(input.root)));

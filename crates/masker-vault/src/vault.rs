@@ -204,8 +204,7 @@ impl Vault {
         self.writer.stop(self.audit_heads.last_change()).await.and(flushed)
     }
 
-    /// Swaps values for tokens. Results keep the order of the items, and each can fail on its own. A token that is returned
-    /// is durable.
+    /// Swaps values for tokens. Results keep the order of the items; each can fail on its own. A returned token is durable.
     ///
     /// # Errors
     /// [`VaultError`] if the store failed or the writer is overloaded: then no token was acknowledged.
@@ -303,8 +302,7 @@ impl Vault {
         self.purger.purge(filter, dry_run).await
     }
 
-    /// Returns the honeytoken that a text is, even if it is forgotten or of another context. A successful rehydration
-    /// reports it already.
+    /// Returns the honeytoken that a text is, in every context, and also after it was forgotten.
     pub fn honeytoken(&self, token: &str) -> Option<HoneytokenId> {
         self.honeytokens.honeytoken(token)
     }
@@ -381,8 +379,7 @@ impl Vault {
         self.sessions.flush_sessions().await
     }
 
-    /// Lists sessions in the order in which they were opened. A row that does not decode is counted as damage and left
-    /// out.
+    /// Lists sessions in the order in which they were opened. Counts a row that does not decode as damage.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails.
@@ -474,8 +471,7 @@ impl Vault {
         self.importer.import(file, rules).await
     }
 
-    /// Lists every key generation that is loaded or remembered, by kid, the active one of each first. Does not read the
-    /// store.
+    /// Lists every key generation that is loaded or remembered, by kid, the active one of each first, from memory.
     pub fn generations(&self) -> Vec<GenerationStatus> {
         self.keyrings.generations()
     }

@@ -257,9 +257,12 @@ fn a_rejected_migration_changes_nothing(engine: EngineKind) {
 fn a_copy_from_before_a_migration_is_not_taken_for_the_vault(engine: EngineKind) {
     let folder = scratch();
     let (path, earlier, to) = (folder.path().join("vault"), folder.path().join("earlier"), other(engine));
-    let model = vault(engine, &path, 107, 20);
+    let mut model = vault(engine, &path, 107, 20);
     copy(&path.join(engine.name()), &earlier);
     migrate(&path, ENGINES, to, CACHE_BYTES, |_, _| ()).unwrap();
+    let batch = Workload::new(108, 20, false).batch();
+    model.apply(&batch);
+    runtime().block_on(EmbeddedStore::open(&path, options(to)).unwrap().apply(batch)).unwrap();
     copy(&earlier, &path.join(engine.name()));
     let is_second = |error: &StoreOpenError| matches!(error, StoreOpenError::SecondDatabase { .. });
     assert!(is_second(&engine_of(&path).unwrap_err()));

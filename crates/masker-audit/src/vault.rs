@@ -1,5 +1,5 @@
-//! The vault whose changes a log records, and its positions in the log: whoever puts an older copy of the vault in place of
-//! the newer one would have to change the log as well.
+//! The vault whose changes a log records, and its positions in the log. To put an older copy of the vault in its place
+//! unnoticed, one would have to change the log as well.
 
 use std::{io, path::Path, sync::Arc};
 

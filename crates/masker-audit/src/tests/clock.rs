@@ -104,7 +104,7 @@ fn daily_segments_end_after_a_clock_that_was_ahead() {
     });
     drop(log);
 
-    // Retention is counted from when segments really ended, whatever their names say.
+    // Retention is counted from when segments really ended, and not from their names.
     let newest = segment::list(folder.path()).unwrap().segments.pop().unwrap().name;
     for _ in 0..10 {
         clock.advance(5 * DAY);

@@ -11,7 +11,10 @@ use std::{
 };
 
 use masker::daemon::engines::ENGINES;
-use masker_store::embedded::{EmbeddedStore, MigrateError, Migrated, StoreOpenError, engine_of, migrate};
+use masker_store::{
+    Store,
+    embedded::{EmbeddedStore, MigrateError, Migrated, StoreOpenError, engine_of, migrate},
+};
 use masker_types::engine::EngineKind;
 
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
         mark,
     },
     runtime, scratch, small,
-    workload::{Model, differences},
+    workload::{Model, Workload, differences},
 };
 
 on_each_engine!(

@@ -24,6 +24,8 @@ const GRACE_DAYS_DEFAULT: u32 = 30;
 const CACHE_MB_DEFAULT: u64 = 128;
 /// The default size of the row cache, in MiB.
 const ROW_CACHE_MB_DEFAULT: u64 = 128;
+/// The default data directory of root.
+const SYSTEM_DATA_DIR: &str = "/var/lib/masker";
 /// The longest path of a Unix socket, in bytes: the size of `sun_path` without its terminating zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -117,7 +119,7 @@ impl Overrides<'_> {
                 write_timeout_seconds: settings.write_timeout_seconds.unwrap_or(WRITE_STALL_SECONDS_DEFAULT),
                 socket_group: settings.socket_group,
             },
-            audit: settings.audit.resolve(audit_path.or_else(|| self.audit_dir(data_dir.as_deref()?))?),
+            audit: settings.audit.resolve(audit_path.or_else(|| Self::audit_dir(data_dir.as_deref()?))?),
             vault: VaultConfig {
                 data_dir: data_dir?,
                 engine: engine.or(settings.engine),
@@ -184,24 +186,21 @@ impl Overrides<'_> {
 
     fn state_dir(&self) -> Option<PathBuf> {
         if self.host.uid == 0 {
-            return Some(PathBuf::from("/var/lib/masker"));
+            return Some(PathBuf::from(SYSTEM_DATA_DIR));
         }
-        Some(self.user_state_dir()?.join("masker"))
+        let home = || self.host.absolute_path("HOME").map(|home| home.join(".local/state"));
+        Some(self.host.absolute_path("XDG_STATE_HOME").or_else(home)?.join("masker"))
     }
 
     /// Returns the default directory of the audit log. It is outside of the data directory, so that what removes or
-    /// restores the one does not do so with the other.
-    fn audit_dir(&self, data_dir: &Path) -> Option<PathBuf> {
-        if self.host.uid == 0 {
+    /// restores the one does not do so with the other, and each data directory has its own.
+    fn audit_dir(data_dir: &Path) -> Option<PathBuf> {
+        if data_dir == Path::new(SYSTEM_DATA_DIR) {
             return Some(PathBuf::from("/var/log/masker"));
         }
-        let beside = || Some(data_dir.parent()?.join("masker-audit"));
-        self.user_state_dir().map(|state| state.join("masker-audit")).or_else(beside)
-    }
-
-    fn user_state_dir(&self) -> Option<PathBuf> {
-        let home = || self.host.absolute_path("HOME").map(|home| home.join(".local/state"));
-        self.host.absolute_path("XDG_STATE_HOME").or_else(home)
+        let mut name = data_dir.file_name()?.to_owned();
+        name.push("-audit");
+        Some(data_dir.with_file_name(name))
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

@@ -156,6 +156,15 @@ fn root_has_other_defaults() {
 }
 
 #[test]
+fn each_data_directory_has_an_audit_log_of_its_own_beside_it() {
+    let mut host = TestHost::new().set("MASKER_DATA_DIR", "/srv/a/vault");
+    for uid in [0, 1_000] {
+        host.uid = uid;
+        assert_eq!(host.load().unwrap().audit.path, Path::new("/srv/a/vault-audit"));
+    }
+}
+
+#[test]
 fn uses_the_state_directory_also_for_the_socket_without_a_runtime_directory() {
     let config = TestHost::new().set("XDG_STATE_HOME", "/state").set("XDG_RUNTIME_DIR", "relative").load().unwrap();
     assert_eq!(config.vault.data_dir, Path::new("/state/masker"));

@@ -180,7 +180,7 @@ fn a_rotation_waits_for_room_on_a_full_disk(engine: &str) {
 
     let daemon = launch(&site, 2, true).start();
     let mut client = daemon.client();
-    let ballast = disk.leave(&disk.0.join("ballast"), 600 << 10);
+    let ballast = disk.leave(&disk.0.join("ballast"), 250 << 10);
     let id = begin(&mut client);
     let began = Instant::now();
     while client.health().0 == "ok" {

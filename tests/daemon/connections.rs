@@ -135,7 +135,7 @@ fn vanished_clients_leave_nothing_behind() {
     client.receive_head();
     drop(client);
     daemon.log().wait_for(6, "connection ended early");
-    daemon.log().wait_for(7, "connection ended");
+    daemon.log().wait_for(1, "connection ended");
     let mut client = daemon.client();
     assert_eq!(client.metric("masker_connections"), Some(1.0));
     drop(client);

@@ -76,7 +76,7 @@ impl Budget {
         Budget { own: self.own.clone(), above }
     }
 
-    /// Charges a request that tokenizes or looks up these values, each given as its kind, context and value, whatever the
+    /// Charges a request that tokenizes or looks up these values, each given as its kind, context and value, by any
     /// policy. Only values that the caller has not tried before on this day (UTC) cost anything.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ struct ReplacedSecret {
     secret: StoredSecret,
     /// The end of its grace period, in milliseconds of Unix time; 0 without one, so that it ends requests in flight too.
     until_ms: u64,
-    /// Whether the grace period was seen to be over: then the secret never works again, whatever the clock says.
+    /// Whether the grace period was seen to be over: then the secret never works again, at any time that the clock shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
 }
@@ -323,7 +323,7 @@ impl ApiKey {
         KeyRights { grant: self.grant.clone(), limits: self.limits, expires_at_ms: self.expires_at_ms }
     }
 
-    /// Returns rights that cover all that it ever had. Whoever gives it a secret could use any of them, once they are
+    /// Returns rights that cover all that it ever had. A caller who gives it a secret could use any of them, once they are
     /// restored.
     pub fn held_rights(&self) -> KeyRights {
         self.held.as_ref().map_or_else(|| self.rights(), |held| (**held).clone())

@@ -99,7 +99,7 @@ fn an_unused_key_becomes_inactive() {
     assert!(!key.is_inactive(NOW + 90 * DAY_MS - 1) && key.is_inactive(NOW + 90 * DAY_MS));
     let used = key.used(LastUse { at_ms: NOW + 10 * DAY_MS, uid: 7, unit: None, prefix: None });
     assert!(!used.is_inactive(NOW + 99 * DAY_MS) && used.is_inactive(NOW + 100 * DAY_MS));
-    // The last use is the one that was noted last, whatever a wrong clock has said before.
+    // The last use is the one that was noted last, also after a wrong clock.
     let corrected = used.used(LastUse { at_ms: NOW, uid: 8, unit: None, prefix: None });
     assert_eq!(corrected.last_use().map(|last| (last.at_ms, last.uid)), Some((NOW, 8)));
 }

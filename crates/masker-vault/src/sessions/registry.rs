@@ -30,8 +30,8 @@ struct SessionTable {
 }
 
 impl SessionTable {
-    /// Returns whether there is room for another session of an owner: it has fewer than are free. So whatever one owner
-    /// opens, others find room.
+    /// Returns whether there is room for another session of an owner: it has fewer than are free. So others find room,
+    /// however many one owner opens.
     fn has_room(&self, owner: &SessionOwner) -> bool {
         let owners = self.open.values().map(|session| &session.opened_by).chain(self.opening.values());
         let own = owners.filter(|other| other.is_same(owner)).count();

@@ -50,7 +50,7 @@ pub(super) enum CommandError {
     Row(String),
     /// A row of a file of records whose end, or the rows after it, cannot be found.
     #[error("{text}")]
-    BrokenRow { row: u64, text: String },
+    BrokenRow { row: u64, text: String, exit: Exit },
     /// The name of the signal.
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
@@ -88,7 +88,8 @@ impl CommandError {
             CommandError::Stopped { cause, .. }
             | CommandError::DryRunStopped { cause, .. }
             | CommandError::LinesStopped { cause, .. } => cause.exit(),
-            CommandError::Row(_) | CommandError::BrokenRow { .. } => Exit::Failure,
+            CommandError::Row(_) => Exit::Failure,
+            CommandError::BrokenRow { exit, .. } => *exit,
             CommandError::Invalid(_) => Exit::Invalid,
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Refused { denied: false, .. } => Exit::Error,

@@ -34,7 +34,7 @@ fn write(segment: &Path, lines: &[String]) {
 type Tampering = (&'static str, fn(&mut Vec<String>), u64, &'static str);
 
 const TAMPERINGS: &[Tampering] = &[
-    ("a fact", |lines| lines[4] = lines[4].replacen("\"ts\":\"2", "\"ts\":\"3", 1), 5, "changed"),
+    ("a fact", |lines| lines[4] = lines[4].replacen("\"time\":\"2", "\"time\":\"3", 1), 5, "changed"),
     (
         "a hash",
         |lines| {

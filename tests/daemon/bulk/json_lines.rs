@@ -139,6 +139,9 @@ fn json_arrays_fail() {
             }
         }
     }
+    // A line that is an array, after one that is none, is a row.
+    let ended = masker(&daemon, "tokenize --jsonl --field a=NAME", "{\"a\": null}\n[{\"a\": \"ann@example.org\"}]\n");
+    assert!(ended.code == Some(0) && ended.text().lines().nth(1).unwrap().starts_with("[{\"a\": \"MSKV1.NAME."));
     let ended = masker(&daemon, "tokenize --jsonl --field a=NAME", "{\n  \"a\": \"ann@example.org\"\n}\n");
     assert!(ended.refused(2).contains("`jq -c .`"), "{}", ended.stderr);
     daemon.stop();

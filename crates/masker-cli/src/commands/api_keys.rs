@@ -270,7 +270,11 @@ mod tests {
     fn limits_are_a_preset_or_numbers() {
         for (text, shown) in [
             ("none", "none"),
-            ("standard", "standard: requests_per_second=1,requests_burst=60,requests_per_hour=1000"),
+            (
+                "standard",
+                "standard: requests_per_second=1,requests_burst=60,requests_per_hour=1000,values_per_second=100,\
+                 values_burst=1000",
+            ),
             ("values_per_hour=7", "values_per_hour=7"),
             ("requests_burst=9, requests_per_second=3", "requests_per_second=3,requests_burst=9"),
             ("values_per_hour=7,values_per_hour=8", "values_per_hour=8"),

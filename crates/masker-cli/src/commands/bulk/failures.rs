@@ -107,7 +107,7 @@ impl FailureLog {
 
     /// Lists the row that a command ends with, if its error is one. That error is reported anyway.
     pub(super) fn list_end(&mut self, error: &CommandError, plan: &BulkPlan) -> Result<(), CommandError> {
-        let (CommandError::BrokenRow { row, text }, Some(file)) = (error, &mut self.file) else { return Ok(()) };
+        let (CommandError::BrokenRow { row, text, .. }, Some(file)) = (error, &mut self.file) else { return Ok(()) };
         let mut record = Vec::new();
         add_record(&mut record, &[&row.to_string(), "", plan.operation.invalid_code().as_str(), text]);
         file.append(&record)

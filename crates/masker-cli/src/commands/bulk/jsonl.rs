@@ -38,7 +38,7 @@ pub(super) struct JsonLinesReader {
     searched_rows: u64,
     /// Number of rows that could not be, because they are not JSON.
     broken_rows: u64,
-    /// Whether a line begins an array, so that the input is no file of JSON lines.
+    /// Whether the first line begins an array, so that the input is no file of JSON lines. Later lines may be arrays.
     has_array: bool,
 }
 
@@ -65,7 +65,7 @@ impl JsonLinesReader {
     fn end_row(&mut self, length: usize) -> ReadRow {
         (self.row, self.searched) = (length, 0);
         // Of a row that is too long, only the last part is left.
-        self.has_array |= !self.long && begins_array(&self.buffer.bytes()[..length]);
+        self.has_array |= self.rows == 0 && !self.long && begins_array(&self.buffer.bytes()[..length]);
         self.rows += 1;
         ReadRow::Row
     }
@@ -93,12 +93,17 @@ impl JsonLinesReader {
     }
 }
 
-/// Finds the values of the fields in a line, or returns why it is not JSON.
-fn find<'t>(line: &'t [u8], paths: &[FieldPath], seen: &mut FieldsSeen) -> Result<Vec<FieldMatch<'t>>, &'static str> {
+/// Finds the values of the fields in a line, or returns why it is not a row.
+fn find<'t>(
+    line: &'t [u8],
+    is_first: bool,
+    paths: &[FieldPath],
+    seen: &mut FieldsSeen,
+) -> Result<Vec<FieldMatch<'t>>, &'static str> {
     match std::str::from_utf8(line) {
         Err(_) => Err("the line is not UTF-8 text"),
         Ok("") => Ok(Vec::new()),
-        Ok(_) if begins_array(line) => Err(ARRAY),
+        Ok(_) if is_first && begins_array(line) => Err(ARRAY),
         Ok(text) => json_fields::find(text, paths, seen).map_err(|_| match text.trim_ascii() {
             "{" => "the line is not JSON: each value must be on its own line, and `jq -c .` writes it so",
             _ => "the line is not JSON",
@@ -130,7 +135,7 @@ impl RowSource for JsonLinesReader {
                 return Ok(if length > 0 || self.long { self.end_row(length) } else { ReadRow::End });
             }
             if self.long || self.buffer.is_full() {
-                let is_array = !self.long && begins_array(bytes);
+                let is_array = self.rows == 0 && !self.long && begins_array(bytes);
                 if long_rows == LongRows::Refuse {
                     return Err(ReadError::TooLong(if is_array { ARRAY } else { LONG_ROW_ADVICE }));
                 }
@@ -152,14 +157,17 @@ impl RowSource for JsonLinesReader {
 
     fn examine(&mut self) {
         let line = self.buffer.bytes()[..self.row].trim_ascii_end();
-        let is_json = !self.long && find(line, &self.paths, &mut self.seen).is_ok();
+        let is_json = !self.long && find(line, self.rows == 1, &self.paths, &mut self.seen).is_ok();
         self.count(is_json);
     }
 
     fn add_to(&mut self, chunk: &mut Chunk) {
         let row = &self.buffer.bytes()[..self.row];
         let (line, line_end) = row.split_at(row.trim_ascii_end().len());
-        let found = if self.long { Err("the row is too long") } else { find(line, &self.paths, &mut self.seen) };
+        let found = match self.long {
+            true => Err("the row is too long"),
+            false => find(line, self.rows == 1, &self.paths, &mut self.seen),
+        };
         let is_json = found.is_ok();
         match found {
             Ok(found) => add_line(chunk, &self.plan, line, &found),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{chunk::Chunk, input::ROW_BYTES_MAX, layout::OutputLayout};
-use crate::context::CommandError;
+use crate::{context::CommandError, exit::Exit};
 
 /// A source of rows in one format.
 pub(super) trait RowSource: Send {
@@ -82,10 +82,11 @@ impl ReadError {
             ReadError::Io(error) => CommandError::Input(error),
             ReadError::TooLong(advice) => {
                 let text = format!("row {row} is longer than {} MiB; {advice}", ROW_BYTES_MAX >> 20);
-                CommandError::BrokenRow { row, text }
+                CommandError::BrokenRow { row, text, exit: Exit::Error }
             }
             ReadError::Malformed { line, detail } => {
-                CommandError::BrokenRow { row, text: format!("row {row} (line {line}): {detail}") }
+                let text = format!("row {row} (line {line}): {detail}");
+                CommandError::BrokenRow { row, text, exit: Exit::Failure }
             }
         }
     }

@@ -297,9 +297,15 @@ impl Life {
         };
         for (position, (id, record)) in chosen.iter().zip(&records).enumerate() {
             let is_loaded = world.is_loaded(record.sealed_by);
-            // Without the key, nobody can say of which mode the record is.
-            let is_there = world.model.records.contains_key(id) && (record.mode == mode || !is_loaded);
-            if let Some(forgotten) = &forgotten {
+            let is_held = world.model.records.contains_key(id);
+            // Without the key, nobody can say of which mode the record is, so only a live caller may.
+            let is_refused = is_held && !is_loaded && mode != Mode::Live;
+            let is_there = is_held && !is_refused && (record.mode == mode || !is_loaded);
+            if let Some(forgotten) = &forgotten
+                && is_refused
+            {
+                assert!(matches!(forgotten[position], Err(ItemFailure::KeyUnavailable(_))), "{record:?}");
+            } else if let Some(forgotten) = &forgotten {
                 let expected = if is_there { Ok(true) } else { Err(ItemFailure::NotFound) };
                 assert_eq!(forgotten[position], expected, "{record:?}");
             }

@@ -10,12 +10,12 @@ use std::{
 
 use super::merge::MergeItem;
 use crate::{
-    VaultError, index_list,
+    VaultError,
     keys::KeysInForce,
     parallel_map,
     reader::Reader,
     records,
-    rotation::{KeyMove, MoveSet, VisitedRecord, reseal},
+    rotation::{KeyMove, MoveSet, VisitedRecord, listed_ids, moving_together, reseal},
     writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
 use masker_core::{
@@ -113,20 +113,10 @@ impl Forwarder {
         });
         // Two records of an import can be of one value.
         let sources: BTreeSet<Vec<Index>> = sources.into_iter().flatten().collect();
-        let keys = sources.iter().flatten().map(|index| RowKey::value_index(index.as_bytes())).collect();
-        let mut rows = store.get_many(keys).await?.into_iter();
+        let values: Vec<&[Index]> = sources.iter().map(Vec::as_slice).collect();
         let mut visited = Vec::new();
-        for sources in &sources {
-            let mut listed: Vec<(Index, TokenId)> = Vec::new();
-            for index in sources {
-                let row = rows.next().flatten().and_then(|row| index_list::decode::<TokenId>(&row));
-                listed.extend(row.iter().flat_map(index_list::entries).map(|id| (*index, id)));
-            }
-            let keys = listed.iter().map(|(_, id)| RowKey::record(id.as_bytes())).collect();
-            for ((index, id), row) in listed.into_iter().zip(store.get_many(keys).await?) {
-                let row = row.filter(|row| key_move.takes_along(row, index));
-                visited.extend(row.map(|row| VisitedRecord { id, row, sources: sources.clone() }));
-            }
+        for (sources, listed) in values.iter().zip(listed_ids(store, &values).await?) {
+            visited.extend(moving_together(store, key_move, sources, listed).await?);
         }
         Ok(visited)
     }

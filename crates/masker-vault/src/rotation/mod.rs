@@ -11,6 +11,7 @@
 mod change;
 mod driver;
 mod dry_run;
+mod equal_values;
 mod error;
 mod key_move;
 mod move_set;
@@ -28,6 +29,7 @@ pub use error::RotationError;
 pub use status::{RotationPhase, RotationStatus};
 pub use step::StepBudget;
 pub(crate) use {
+    equal_values::{listed_ids, moving_together},
     key_move::KeyMove,
     move_set::MoveSet,
     reseal::{VisitedRecord, reseal},

@@ -2,18 +2,14 @@
 
 use super::{
     change::{RotationStep, RotationTransition, StepOutcome},
+    equal_values::{listed_ids, moving_together},
     key_move::KeyMove,
     move_set::MoveSet,
     reseal::{VisitedRecord, reseal},
     service::RotationService,
     tracker::{Prefetched, VisitedRecords},
 };
-use crate::{
-    VaultError,
-    ids::RotationId,
-    index_list::{self, entries},
-    parallel_map, time,
-};
+use crate::{VaultError, ids::RotationId, parallel_map, time};
 use masker_core::{
     crypto::{Index, TokenId},
     keyring::Keyring,
@@ -153,27 +149,15 @@ impl RotationService {
         records: Vec<VisitedRecord>,
     ) -> Result<Vec<VisitedRecord>, StoreError> {
         let store = self.reader.store();
-        let indexes = records.iter().flat_map(|record| &record.sources);
-        let keys = indexes.map(|index| RowKey::value_index(index.as_bytes())).collect();
-        let mut rows = store.get_many(keys).await?.into_iter();
+        let values: Vec<&[Index]> = records.iter().map(|record| record.sources.as_slice()).collect();
+        let listed = listed_ids(store, &values).await?;
         let mut all = Vec::with_capacity(records.len());
-        for record in records {
-            let mut listed: Vec<(Index, TokenId)> = Vec::new();
-            for index in &record.sources {
-                let row = rows.next().flatten().and_then(|row| index_list::decode::<TokenId>(&row));
-                listed.extend(row.iter().flat_map(entries).map(|id| (*index, id)));
-            }
+        for (record, listed) in records.into_iter().zip(listed) {
             if listed.len() < 2 {
                 all.push(record);
                 continue;
             }
-            let keys = listed.iter().map(|(_, id)| RowKey::record(id.as_bytes())).collect();
-            let live: Vec<VisitedRecord> = listed
-                .into_iter()
-                .zip(store.get_many(keys).await?)
-                .filter_map(|((index, id), row)| Some((id, row.filter(|row| key_move.takes_along(row, index))?)))
-                .map(|(id, row)| VisitedRecord { id, row, sources: record.sources.clone() })
-                .collect();
+            let live = moving_together(store, key_move, &record.sources, listed).await?;
             let is_visited =
                 |one: &&VisitedRecord| Record::decode(&one.row).is_ok_and(|record| key_move.moves(&record));
             match live.iter().find(is_visited) {

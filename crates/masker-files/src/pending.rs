@@ -136,7 +136,11 @@ fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
@@ -178,17 +182,43 @@ mod tests {
         }
     }
 
+    /// The path of the file that a process writes until it is killed.
+    const KILLED_WRITER: &str = "MASKER_TEST_KILLED_WRITER";
+
+    /// Begins a file and waits to be killed, in a process that the test below starts.
+    #[test]
+    fn writes_until_it_is_killed() {
+        let Some(path) = std::env::var_os(KILLED_WRITER) else { return };
+        let mut file = PendingFile::create(Path::new(&path)).unwrap();
+        file.write_all(b"incomplete").unwrap();
+        file.file.sync_all().unwrap();
+        println!("is named: {}.", file.temporary.is_some());
+        // The other end is closed only when the test is over.
+        io::stdin().read_line(&mut String::new()).unwrap();
+        panic!("it was not killed");
+    }
+
     #[test]
     fn nothing_is_left_of_a_process_that_is_killed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut file = PendingFile::create(&directory.path().join("export")).unwrap();
-        file.write_all(b"incomplete").unwrap();
-        let is_named = file.temporary.is_some();
-        if is_named {
-            println!("skipped: this file system has no files without a name");
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "pending::tests::writes_until_it_is_killed"])
+            .env(KILLED_WRITER, directory.path().join("export"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let begun = lines.filter_map(|line| Some(line.split_once("is named: ")?.1.to_owned())).next();
+        writer.kill().unwrap();
+        assert_eq!(writer.wait().unwrap().signal(), Some(libc::SIGKILL));
+        match begun.as_deref() {
+            Some("true.") => println!("skipped: this file system has no files without a name"),
+            begun => {
+                assert_eq!(begun, Some("false."));
+                assert!(names(directory.path()).is_empty());
+            }
         }
-        // No destructor runs when a process is killed.
-        assert_eq!(names(directory.path()).len(), usize::from(is_named));
     }
 
     #[test]

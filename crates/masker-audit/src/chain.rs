@@ -199,6 +199,12 @@ pub enum LineError {
     /// The line is in its position, but it is not the line that was written there.
     #[error("changed: its hash does not match")]
     Changed,
+    /// The segment's first line has another hash than under this key, and so has every later line.
+    #[error(
+        "changed: no line of this segment matches MASKER_AUDIT_HMAC_KEY: it is not the key that wrote them, or every line was \
+         replaced"
+    )]
+    OtherKey,
     /// The line is malformed.
     #[error("changed: it is not a line of an audit log")]
     Malformed,
@@ -258,6 +264,7 @@ impl LineError {
     pub const fn as_str(self) -> &'static str {
         match self {
             LineError::Changed
+            | LineError::OtherKey
             | LineError::Malformed
             | LineError::NotCanonical
             | LineError::Damaged
@@ -324,6 +331,32 @@ impl<'k> ChainVerifier<'k> {
         let head = ChainHead { sequence: found, hash };
         self.head = Some(head);
         Ok(VerifiedLine { event, fields, head, opened })
+    }
+}
+
+/// Tells a line that was changed from a wrong key, for which no line has the right hash.
+pub(super) struct KeyCheck<'k> {
+    key: &'k ChainKey,
+    /// The hash that the line before states.
+    previous: Option<[u8; 32]>,
+    /// Whether a line has the hash that it has under the key, after the one stated before it.
+    pub(super) has_match: bool,
+}
+
+impl<'k> KeyCheck<'k> {
+    /// Begins after the first line of a segment, which has another hash than under the key.
+    pub(super) fn after(first: &[u8], key: &'k ChainKey) -> Self {
+        KeyCheck { key, previous: ParsedLine::parse(first).map(|line| line.hash), has_match: false }
+    }
+
+    /// Compares the next line, given without its line end.
+    pub(super) fn line(&mut self, line: &[u8]) {
+        let Some(ParsedLine { event, hash, .. }) = ParsedLine::parse(line) else {
+            self.previous = None;
+            return;
+        };
+        self.has_match |= self.previous.is_some_and(|previous| self.key.link(&previous, event) == hash);
+        self.previous = Some(hash);
     }
 }
 

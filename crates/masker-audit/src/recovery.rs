@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    chain::{ChainHead, ChainVerifier, LineError, VerifiedLine},
+    chain::{ChainHead, ChainVerifier, KeyCheck, LineError, VerifiedLine},
     event::AuditOperation,
     segment::{DirectoryListing, NextLine, Segment, SegmentLines, is_damage},
     trusted_time::{TrustedTime, TrustedTimeDetail},
@@ -265,6 +265,8 @@ fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Resul
     let mut examined = ExaminedSegment::default();
     let (mut lines, mut text) = (SegmentLines::open(&segment.path, segment.compressed)?, Vec::new());
     let mut verifier = ChainVerifier::new(key, false);
+    // Begun if the first line has another hash than under the key.
+    let mut key_check: Option<KeyCheck<'_>> = None;
     loop {
         let next = match lines.next(&mut text) {
             Err(error) if !is_damage(&error) => return Err(error),
@@ -272,9 +274,10 @@ fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Resul
         };
         examined.lines = lines.count;
         let (line, why) = match next {
-            Ok(NextLine::End) => return Ok(examined),
+            Ok(NextLine::End) => break,
             Ok(NextLine::Line) if examined.invalid.is_some() => {
                 examined.torn = false;
+                key_check.iter_mut().for_each(|check| check.line(&text));
                 continue;
             }
             Ok(NextLine::Line) => match verifier.verify_line(&text) {
@@ -292,11 +295,18 @@ fn examine(segment: &Segment, key: &ChainKey, anchor_sequence: u64) -> io::Resul
         let ends = line > lines.count;
         examined.torn =
             examined.invalid.is_none() && (why == LineError::Torn || (why == LineError::Malformed && !ends));
+        if examined.invalid.is_none() && (line, why) == (1, LineError::Changed) {
+            key_check = Some(KeyCheck::after(&text, key));
+        }
         examined.invalid = examined.invalid.or(Some((line, why)));
         if ends {
-            return Ok(examined);
+            break;
         }
     }
+    if key_check.is_some_and(|check| !check.has_match) {
+        examined.invalid = Some((1, LineError::OtherKey));
+    }
+    Ok(examined)
 }
 
 impl ExaminedSegment {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    chain::{ChainHead, ChainVerifier, InvalidHead, LineError, claimed_sequence, parse_hash},
+    chain::{ChainHead, ChainVerifier, InvalidHead, KeyCheck, LineError, claimed_sequence, parse_hash},
     event::AuditOperation,
     segment::{self, NextLine, SegmentLines, is_damage},
 };
@@ -126,6 +126,7 @@ struct LogFile {
 pub fn verify(source: &LogSource, key: &ChainKey, expected: Option<&ExpectedHead>) -> Result<VerifiedLog, VerifyError> {
     let files = files(source)?;
     let mut verifier = LogVerifier {
+        key,
         chain: ChainVerifier::new(key, true),
         log: None,
         removal_announced: false,
@@ -184,6 +185,7 @@ fn files(source: &LogSource) -> Result<Vec<LogFile>, VerifyError> {
 }
 
 struct LogVerifier<'k> {
+    key: &'k ChainKey,
     chain: ChainVerifier<'k>,
     log: Option<VerifiedLog>,
     /// Whether an event announces the removal of what was before the first one.
@@ -212,7 +214,10 @@ impl LogVerifier<'_> {
                 Ok(NextLine::Line) => self.verify_line(&text, expected).err().map(|why| (lines.count, why)),
             };
             if let Some((line, why)) = why {
-                let why = explain(why, &mut lines, later).map_err(io)?;
+                let why = match why {
+                    LineError::Changed if line == 1 => changed_or_other_key(&text, self.key, &mut lines),
+                    why => explain(why, &mut lines, later).map_err(io)?,
+                };
                 return Err(self.invalid_line(file, line, why).into());
             }
         }
@@ -251,6 +256,19 @@ impl LogVerifier<'_> {
         self.removal_announced |= log.removed_before.is_some() && line.removed_head() == log.removed_before;
         Ok(())
     }
+}
+
+/// Finds out why the first line of a segment has another hash than under the key: if a line after it has the right one, it was
+/// changed.
+fn changed_or_other_key(first: &[u8], key: &ChainKey, lines: &mut SegmentLines<'_>) -> LineError {
+    let mut check = KeyCheck::after(first, key);
+    let mut text = Vec::new();
+    while !check.has_match {
+        // Lines that cannot be read match no key.
+        let Ok(NextLine::Line) = lines.next(&mut text) else { return LineError::OtherKey };
+        check.line(&text);
+    }
+    LineError::Changed
 }
 
 /// Finds out why a line has the wrong number: it was moved, lines before it are missing, or its number was changed. The

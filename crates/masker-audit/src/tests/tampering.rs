@@ -53,7 +53,22 @@ fn rejects_another_key() {
     let Err(VerifyError::Failing(failing)) = verify(&LogSource::Directory(folder.path().into()), &other, None) else {
         panic!("verified with another key")
     };
-    assert_eq!((failing.line, failing.why), (1, LineError::Changed));
+    assert_eq!((failing.line, failing.why), (1, LineError::OtherKey));
+    assert!(failing.to_string().contains("not the key that wrote them"), "{failing}");
+}
+
+/// A first line that was changed, or its hash, is not taken for a wrong key.
+#[test]
+fn tells_a_changed_first_line_from_another_key() {
+    let (folder, lines, _) = one_segment();
+    let path = files(folder.path()).remove(0);
+    for at in [lines[0].len() / 2, lines[0].len() - 10] {
+        let mut text = lines.concat();
+        text[at] ^= 1;
+        fs::write(&path, &text).unwrap();
+        let (_, line, why) = failing(folder.path(), None);
+        assert_eq!((line, why), (1, LineError::Changed), "byte {at}");
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) enum InvalidLine {
     #[error("not UTF-8 text")]
     NotUtf8,
     #[error(
-        "a carriage return is inside the line: end lines in a line feed; `masker tokenize --null-separated` takes values that contain one"
+        "a carriage return is inside the line: end lines in a line feed; with --null-separated, values can contain one"
     )]
     CarriageReturn,
 }

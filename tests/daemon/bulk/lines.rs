@@ -52,6 +52,35 @@ fn values_with_line_breaks_do_not_shift_the_lines() {
 }
 
 #[test]
+fn values_that_end_in_nul_bytes_are_looked_up_and_forgotten() {
+    let site = Site::new();
+    let daemon = start(&site);
+    let values = "1 Main St\nFlat 2\0Bob\r\n\0Ann";
+    let tokens = masker(&daemon, "tokenize --kind NAME --null-separated", values).whole();
+    assert_eq!(masker(&daemon, "lookup --kind NAME --null-separated", values).whole(), tokens);
+    let forgotten = masker(&daemon, "vault forget --kind NAME --null-separated", values).whole();
+    assert_eq!(String::from_utf8(forgotten).unwrap(), "forgotten 1\n".repeat(3));
+    assert_eq!(masker(&daemon, "lookup --kind NAME --null-separated", values).whole(), b"\n\n\n");
+    let ended = masker(&daemon, "vault forget --null-separated", &tokens);
+    assert!(ended.refused(1).contains("--kind"), "{}", ended.stderr);
+    daemon.stop();
+}
+
+/// The daemon names an item by its place in a request, which may begin anywhere in the input.
+#[test]
+fn errors_name_the_line_and_not_the_place_in_a_request() {
+    let site = Site::new();
+    let daemon = start(&site);
+    for command in ["tokenize --kind NAEM", "lookup --kind NAEM", "vault forget --kind NAEM"] {
+        let ended = masker(&daemon, command, "Ann\nBob\n");
+        assert!(ended.stderr.contains("line 2: kind.unknown: the policy `"), "{command}: {}", ended.stderr);
+        let ended = masker(&daemon, &format!("{command} --json"), "Ann\nBob\n");
+        assert!(!ended.stderr.contains("items[") && !ended.text().contains("items["), "{command}: {}", ended.text());
+    }
+    daemon.stop();
+}
+
+#[test]
 fn values_with_a_carriage_return_are_refused() {
     let site = Site::new();
     let daemon = start(&site);

@@ -80,8 +80,9 @@ pub(super) const LOOKUP: &str = "\
 Examples:
   echo 415-555-2671 | masker lookup --kind PHONE
   masker lookup --kind CARD --policy payments --json < cards.txt
+  printf '1 Main St\\nFlat 2\\0' | masker lookup --kind ADDRESS --null-separated
 
-The output has one line for each input line: the tokens of the value, separated by tabs, beginning with the one that \
+The output has one line for each value: its tokens, separated by tabs, beginning with the one that \
 tokenizing would return. Tokens of matching spellings follow. The line is empty if the value has no token. A kind with \
 stateless tokens has one for each loaded key. Standard error says which lines have tokens of other spellings only; with --json, \
 `exact` is then false. The exit code is 2 if a value fails, or has more tokens than its line: a line has at most 1,000. Prefer standard input: other users can read arguments in the list of processes.";
@@ -212,6 +213,7 @@ Examples:
   masker vault forget MSKV1.PHONE.K_HEALTHCARE.M2TULLO3NWEDDQVQ7B4CCFBLIRLFK3MJ
   masker vault forget --context clinic-7 < tokens.txt
   masker vault forget --kind PHONE < phones.txt
+  masker vault forget --kind ADDRESS --null-separated < addresses.bin
 
 This cannot be undone. The output has one line for each input line: `forgotten`, or `not held` for a stateless \
 token, which has no record and can only be forgotten with its key. A vault token without a record is `token.not_found`, \

@@ -29,9 +29,9 @@ pub struct TokenizeArgs {
 
 impl From<TokenizeArgs> for ValueArgs {
     fn from(args: TokenizeArgs) -> Self {
-        let TokenizeArgs { kind, policy, context, values, null_separated: _, bulk: _ } = args;
+        let TokenizeArgs { kind, policy, context, values, null_separated, bulk: _ } = args;
         // clap requires the kind without files of records.
-        ValueArgs { kind: kind.unwrap_or_default(), policy, context, values }
+        ValueArgs { kind: kind.unwrap_or_default(), policy, context, values, null_separated }
     }
 }
 
@@ -154,6 +154,9 @@ pub struct ValueArgs {
     /// The values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "VALUE")]
     pub values: Vec<OsString>,
+    /// Read values that end in a NUL byte instead of a line end, so that they can contain line breaks
+    #[arg(long)]
+    pub null_separated: bool,
 }
 
 /// `masker vault forget`.
@@ -171,6 +174,9 @@ pub struct ForgetArgs {
     /// The tokens or values [default: standard input, one per line; other users can read arguments in the list of processes]
     #[arg(value_name = "ITEM")]
     pub items: Vec<OsString>,
+    /// Read values that end in a NUL byte instead of a line end, so that they can contain line breaks
+    #[arg(long, requires = "kind")]
+    pub null_separated: bool,
 }
 
 /// `masker rehydrate`.

@@ -35,7 +35,10 @@ pub(crate) async fn run(command: ClientCommand, ctx: &mut CommandContext<'_>) ->
             let end = LineEnd::of_values(args.null_separated);
             values::run(ValueOperation::Rehydrate(&args.tokens), end, ctx).await
         }
-        ClientCommand::Lookup(args) => values::run(ValueOperation::Lookup(&args), LineEnd::Break, ctx).await,
+        ClientCommand::Lookup(args) => {
+            let end = LineEnd::of_values(args.null_separated);
+            values::run(ValueOperation::Lookup(&args), end, ctx).await
+        }
         ClientCommand::ApiKeys(command) => api_keys::run(command, ctx).await,
         ClientCommand::Keys(command) => keys::run(command, ctx).await,
         ClientCommand::Vault(command) => vault::run(command, ctx).await,

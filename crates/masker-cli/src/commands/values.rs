@@ -68,6 +68,9 @@ trait LineOutcome: Serialize {
     /// Returns the line to print, or the error.
     fn line(&self) -> Result<Cow<'_, str>, &ItemError>;
 
+    /// Returns the error to change.
+    fn error_mut(&mut self) -> Option<&mut ItemError>;
+
     /// Returns why the line is not the whole result.
     fn incomplete(&self) -> Option<String> {
         None
@@ -87,6 +90,13 @@ impl LineOutcome for TokenizeResult<'_> {
             TokenizeResult::Error { error } => Err(error),
         }
     }
+
+    fn error_mut(&mut self) -> Option<&mut ItemError> {
+        match self {
+            TokenizeResult::Error { error } => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl LineOutcome for RehydrateResult<'_> {
@@ -96,6 +106,13 @@ impl LineOutcome for RehydrateResult<'_> {
             RehydrateResult::Error { error } => Err(error),
         }
     }
+
+    fn error_mut(&mut self) -> Option<&mut ItemError> {
+        match self {
+            RehydrateResult::Error { error } => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl LineOutcome for LookupResult {
@@ -103,6 +120,13 @@ impl LineOutcome for LookupResult {
         match self {
             LookupResult::Tokens { tokens, .. } => Ok(tokens.join("\t").into()),
             LookupResult::Error { error } => Err(error),
+        }
+    }
+
+    fn error_mut(&mut self) -> Option<&mut ItemError> {
+        match self {
+            LookupResult::Error { error } => Some(error),
+            _ => None,
         }
     }
 
@@ -134,6 +158,13 @@ impl LineOutcome for ForgetResult {
             ForgetResult::Forgotten { count: Some(count), .. } => Ok(format!("forgotten {count}").into()),
             ForgetResult::Forgotten { .. } => Ok("forgotten".into()),
             ForgetResult::Error { error } => Err(error),
+        }
+    }
+
+    fn error_mut(&mut self) -> Option<&mut ItemError> {
+        match self {
+            ForgetResult::Error { error } => Some(error),
+            _ => None,
         }
     }
 }
@@ -260,8 +291,11 @@ impl ValueRun<'_, '_> {
         &mut self,
         path: &str,
         lines: &InputLines,
-        answer: BatchResponse<T>,
+        mut answer: BatchResponse<T>,
     ) -> Result<(), CommandError> {
+        for error in answer.results.iter_mut().filter_map(T::error_mut) {
+            error.detail = without_place(&error.detail).to_owned();
+        }
         let (sent, received) = (lines.iter().flatten().count(), answer.results.len());
         if sent != received {
             let message = format!("{path}: {sent} items were sent, and the response has {received} results");
@@ -315,6 +349,13 @@ impl ValueRun<'_, '_> {
         }
         output.line(&line)
     }
+}
+
+/// Returns the detail of an item's error without the item's place in the request. It means nothing to someone who knows
+/// lines or cells.
+pub(super) fn without_place(detail: &str) -> &str {
+    let place = detail.strip_prefix("items[").and_then(|rest| rest.split_once("]: "));
+    place.map_or(detail, |(_, detail)| detail)
 }
 
 fn value_request<'a>(

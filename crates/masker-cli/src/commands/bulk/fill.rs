@@ -8,7 +8,7 @@ use super::{
     plan::{BulkOperation, BulkPlan},
     wiped_bytes::WipedBytes,
 };
-use crate::{args::OnError, context::CommandError};
+use crate::{args::OnError, commands::values::without_place, context::CommandError};
 use masker_api::{BatchResponse, ItemError, Text};
 use masker_client::ClientError;
 use masker_types::error_code::Code;
@@ -107,13 +107,10 @@ pub(super) fn fill(
                 Err(detail) => Some((Code::ValueInvalid.as_str().into(), detail.into())),
             },
             Err(error) if affects_whole_column(plan.operation, &error.code) => {
-                // The place in the request means nothing to the user of a file.
-                let detail = error.detail.strip_prefix("items[").and_then(|rest| rest.split_once("]: "));
-                let detail = detail.map_or(error.detail.as_str(), |(_, detail)| detail);
-                let text = format!("{}: {}: {detail}", plan.name(gap.column), error.code);
+                let text = format!("{}: {}: {}", plan.name(gap.column), error.code, without_place(&error.detail));
                 return Err(CommandError::Refused { denied: error.code == Code::PermDenied.as_str(), text });
             }
-            Err(error) => Some((error.code.into(), error.detail.into())),
+            Err(error) => Some((error.code.into(), without_place(&error.detail).to_owned().into())),
         };
         results.push(failure.is_some());
         if let Some((code, detail)) = failure {

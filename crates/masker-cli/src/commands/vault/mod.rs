@@ -21,7 +21,10 @@ pub(super) async fn run(command: VaultCommand, ctx: &mut CommandContext<'_>) -> 
         VaultCommand::Check => maintenance::check(ctx).await,
         VaultCommand::Compact => maintenance::compact(ctx).await,
         VaultCommand::Migrate { to } => maintenance::migrate(to, ctx),
-        VaultCommand::Forget(args) => values::run(ValueOperation::Forget(&args), LineEnd::Break, ctx).await,
+        VaultCommand::Forget(args) => {
+            let end = LineEnd::of_values(args.null_separated);
+            values::run(ValueOperation::Forget(&args), end, ctx).await
+        }
         VaultCommand::Purge(args) => purge::run(&args, ctx).await,
         VaultCommand::Export(args) => backup::export(&args, ctx).await,
         VaultCommand::Import(args) => backup::import(&args, ctx).await,

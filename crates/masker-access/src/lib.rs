@@ -46,7 +46,7 @@ pub use permit::{
     ApiKeysAdmin, AuditRead, Denied, Forget, KeysAdmin, KeysRead, Lookup, MetricsRead, Permit, PoliciesRead,
     PoliciesReload, Rehydrate, Rewrap, ScopedOperation, SessionsRead, Tokenize, VaultAdmin, VaultRead,
 };
-pub use principal::{ApiKeyIdentity, Caller, Principal};
+pub use principal::{ApiKeyIdentity, Caller, CallerId, Principal};
 
 /// The text of API keys, defined in `masker-types` because clients check it too.
 pub use masker_types::api_key::{ApiKeyFormatError, ApiKeySecret, KeyDigest, KeyPrefix, PresentedKey, looks_like_key};

@@ -1,12 +1,8 @@
 //! Permits: proofs that a caller may perform an operation.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    marker::PhantomData,
-    sync::Arc,
-};
+use std::{marker::PhantomData, sync::Arc};
 
-use crate::{Caller, Mode, Principal, key_record::SecretRole};
+use crate::{Caller, CallerId, Mode, Principal, key_record::SecretRole};
 use masker_core::policy::{Action, PolicySet};
 use masker_types::{
     grant::Scope,
@@ -171,14 +167,12 @@ impl<O: ScopedOperation> Permit<O> {
         self.principal.mode
     }
 
-    /// Returns a number that the caller's requests have in common. Other callers have other numbers, but for rare accidents.
-    pub fn caller_number(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+    /// Returns who calls.
+    pub fn caller_id(&self) -> CallerId {
         match &self.principal.credential {
-            Some(key) => key.id.as_bytes().hash(&mut hasher),
-            None => self.principal.name.hash(&mut hasher),
+            Some(key) => CallerId::ApiKey(key.id),
+            None => CallerId::Client(self.principal.name.as_str().into()),
         }
-        hasher.finish()
     }
 
     /// Checks that the permit covers a kind.

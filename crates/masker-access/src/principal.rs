@@ -36,6 +36,24 @@ pub struct Principal {
     pub(super) requests: OnceLock<IntCounter>,
 }
 
+/// Who calls: equal for all requests of a caller, and for no others.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallerId {
+    /// An API key.
+    ApiKey(ApiKeyId),
+    /// A client of the configuration, or one of the two names for callers that no client matches.
+    Client(Arc<str>),
+}
+
+impl fmt::Debug for CallerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallerId::ApiKey(id) => write!(f, "ApiKey({id:?})"),
+            CallerId::Client(name) => write!(f, "Client({name})"),
+        }
+    }
+}
+
 /// The public part of an API key.
 #[derive(Clone, Debug)]
 pub struct ApiKeyIdentity {

@@ -11,7 +11,7 @@ use super::{
     keyrings::KeyUseChange,
     keys::CurrentKeys,
     reader::Reader,
-    writer::{Change, CommitDraft, WriterHandle},
+    writer::{Change, CommitDraft, Lane, WriterHandle},
 };
 use masker_audit::{AuditLog, CurrentPosition};
 use masker_store::{
@@ -74,6 +74,10 @@ pub(crate) struct LastChange {
 
 impl Change for LastChange {
     type Outcome = <KeyUseChange as Change>::Outcome;
+
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         if let Some((_, head)) = self.audit_anchor.unwritten_head() {

@@ -11,7 +11,7 @@ use super::{
     reader::Reader,
     record_count::{Census, CensusCount, CheckOutcome},
     time::timestamp,
-    writer::{Change, CommitDraft, WriterHandle},
+    writer::{Change, CommitDraft, Lane, WriterHandle},
 };
 use masker_core::crypto::{Fingerprint, MatchPart, TokenId};
 use masker_store::{RowKey, record::RowName};
@@ -127,6 +127,10 @@ struct ProvenChange(Vec<(Kid, Fingerprint)>);
 
 impl Change for ProvenChange {
     type Outcome = ();
+
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) {
         self.0.iter().for_each(|name| draft.ledger_changes.proven(*name, draft.now_ms));

@@ -13,11 +13,10 @@ use super::{
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
     lookup::{SEARCHES_AT_ONCE, TokenFinder, TokenSearch},
-    mint::SearchBasis,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     reader::Reader,
     rehydrate::{ParsedToken, check_reach, open_record, rows_of},
-    search::MatchedRecord,
+    search::{MatchedRecord, SearchBasis},
     tokenize::{ValueAction, check},
     writer::{Change, CommitDraft, Lane, ReadPlan, WriterHandle},
 };
@@ -69,7 +68,7 @@ impl Change for ForgetChange {
     }
 
     fn lane(&self) -> Lane {
-        self.lane
+        self.lane.clone()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
@@ -186,10 +185,6 @@ impl Eraser {
         Ok(counter.record(&self.counters, results))
     }
 
-    fn basis(&self) -> SearchBasis {
-        SearchBasis::new(&self.keys.load().ring, &self.ledger.load())
-    }
-
     /// Erases all tokens of some values.
     async fn forget_spellings(
         &self,
@@ -201,10 +196,10 @@ impl Eraser {
         // A value can have more tokens than one search returns.
         let mut pending: Vec<usize> = (0..items.len()).collect();
         while !pending.is_empty() {
-            let basis = self.basis();
+            let basis = SearchBasis::current(&self.keys, &self.ledger);
             pending = self.forget_found(permits, policy, items, pending, results).await?;
             // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
-            if self.basis() != basis {
+            if SearchBasis::current(&self.keys, &self.ledger) != basis {
                 let can_go_on =
                     |position: &usize| matches!(results[*position].failure, None | Some(ItemFailure::Damaged));
                 pending = (0..items.len()).filter(can_go_on).collect();
@@ -225,7 +220,7 @@ impl Eraser {
         let keys = self.keys.load_full();
         let ledger = self.ledger.load_full();
         let mode = permits.0.mode();
-        let lane = Lane::Caller(permits.0.caller_number());
+        let lane = Lane::Caller(permits.0.caller_id());
         let (mut positions, mut searches) = (Vec::new(), Vec::new());
         for position in pending {
             match search_to_forget(&keys, &ledger, permits, policy, &items[position]) {
@@ -268,7 +263,7 @@ impl Eraser {
                 context: None,
                 covers_unopened: false,
             };
-            let change = ForgetChange { lane, erasures: erasures.iter().map(request).collect() };
+            let change = ForgetChange { lane: lane.clone(), erasures: erasures.iter().map(request).collect() };
             for ((position, _), erased) in erasures.iter().zip(self.writer.commit(change).await?) {
                 match erased {
                     Ok(sealed_under) => results[*position].add(sealed_under),
@@ -312,7 +307,7 @@ impl Eraser {
             });
         }
         let mut counter = OutcomeCounter::new("forget");
-        let lane = Lane::Caller(permit.caller_number());
+        let lane = Lane::Caller(permit.caller_id());
         let mut positions = positions.into_iter();
         let mut erasures = erasures.into_iter();
         let mut is_begun = false;
@@ -322,7 +317,7 @@ impl Eraser {
                 break;
             }
             let count = chunk.len();
-            let erased = match self.writer.commit(ForgetChange { lane, erasures: chunk }).await {
+            let erased = match self.writer.commit(ForgetChange { lane: lane.clone(), erasures: chunk }).await {
                 Ok(erased) => erased,
                 Err(failed) if !is_begun => return Err(failed),
                 // Some records are erased, so the request is answered and recorded.

@@ -1,6 +1,6 @@
 //! Rows that are neither searched nor counted: API keys, sessions, honeytokens, the audit log's head.
 
-use crate::writer::{Change, CommitDraft};
+use crate::writer::{Change, CommitDraft, Lane};
 use masker_store::RowChange;
 
 /// Writes rows as they are. If a row changes twice, the later change counts.
@@ -13,6 +13,10 @@ impl Change for KeepRows {
 
     fn row_count(&self) -> usize {
         self.0.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Control
     }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) {

@@ -9,7 +9,7 @@ use super::{
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, LedgerDraft},
     time::{self, Clock, timestamp},
-    writer::{Change, CommitDraft, WriterHandle},
+    writer::{Change, CommitDraft, Lane, WriterHandle},
 };
 use masker_core::{
     crypto::Fingerprint,
@@ -184,6 +184,10 @@ impl Change for KeyringUpdate {
     /// What an operator should know, or what to correct for each refused kid.
     type Outcome = Result<Vec<String>, Vec<String>>;
 
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
+
     /// Earlier changes are committed under the keys before.
     fn runs_alone(&self) -> bool {
         true
@@ -210,6 +214,10 @@ struct PolicyUpdate(PolicySet);
 impl Change for PolicyUpdate {
     type Outcome = Vec<String>;
 
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
+
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         draft.ledger_changes.policies_loaded(&self.0)
     }
@@ -221,6 +229,10 @@ pub(crate) struct KeyUseChange;
 impl Change for KeyUseChange {
     /// What was written down.
     type Outcome = Vec<GenerationUseSnapshot>;
+
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         let noted: Vec<GenerationUseSnapshot> = draft.keys.uses.noted().collect();

@@ -12,12 +12,11 @@ use super::{
     index_list,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
-    mint::SearchBasis,
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     reader::Reader,
     records,
-    search::{MatchedRecord, ValueQuery, read_index_rows},
+    search::{MatchedRecord, SearchBasis, ValueQuery, read_index_rows},
     spelling_scan::SPELLINGS_AT_ONCE,
     tokenize::{CheckedValue, ValueAction, check, keys_of, query},
 };
@@ -145,10 +144,10 @@ impl LookupService {
         let mut room = LOOKUP_REQUEST_TOKENS_MAX;
         for items in items.chunks(SEARCHES_AT_ONCE) {
             let found = loop {
-                let basis = self.basis();
+                let basis = SearchBasis::current(&self.keys, &self.ledger);
                 let found = self.find(permit, policy, items, room.clamp(1, LOOKUP_TOKENS_MAX)).await?;
                 // Keys that were replaced meanwhile, or records that were moved to another kid, may have been missed.
-                if self.basis() == basis {
+                if SearchBasis::current(&self.keys, &self.ledger) == basis {
                     break found;
                 }
             };
@@ -163,10 +162,6 @@ impl LookupService {
             counter.count(ItemOutcomeKey::keyless(policy.rule(item.kind).map(|(kind, _)| kind), outcome));
         }
         Ok(counter.record(&self.counters, results))
-    }
-
-    fn basis(&self) -> SearchBasis {
-        SearchBasis::new(&self.keys.load().ring, &self.ledger.load())
     }
 
     /// Finds the tokens of each value under the keys in force.
@@ -317,10 +312,7 @@ impl TokenFinder {
         let few = limit.min(SPELLINGS_AT_ONCE) + 1;
         let distinct: BTreeSet<MatchPart> = listed.iter().flatten().flatten().copied().collect();
         let distinct: Vec<MatchPart> = distinct.into_iter().collect();
-        let scanned = match distinct.is_empty() {
-            true => Vec::new(),
-            false => self.reader.records_with(&distinct, few).await?,
-        };
+        let scanned = self.reader.records_with(&distinct, few).await?;
         let scanned: BTreeMap<MatchPart, Vec<(TokenId, Row)>> = distinct.into_iter().zip(scanned).collect();
         let mut results = Vec::with_capacity(searches.len());
         for ((search, exact), listed) in searches.iter().zip(exact).zip(listed) {

@@ -6,11 +6,11 @@ use crate::{
     GenerationRef, ItemFailure,
     ledger::Ledger,
     records::{self, MintedToken, RecordIndexes},
-    search::{MatchedRecord, SearchKeys},
+    search::{MatchedRecord, SearchBasis, SearchKeys},
     writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::{
-    crypto::{Fingerprint, Index, MatchPart, TokenId},
+    crypto::{Index, MatchPart, TokenId},
     keyring::Keyring,
     normalize::Normalizer,
 };
@@ -39,24 +39,6 @@ pub(crate) struct PreparedMint {
     pub(crate) indexes: MintIndexes,
     pub(crate) id: TokenId,
     pub(crate) record: Record,
-}
-
-/// What decides under which keys a search looks, and in which order it reads their rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SearchBasis {
-    keyring_epoch: u64,
-    kid_moves: usize,
-    moving_to: Option<(Kid, Fingerprint)>,
-}
-
-impl SearchBasis {
-    pub(crate) fn new(keyring: &Keyring, ledger: &Ledger) -> Self {
-        SearchBasis {
-            keyring_epoch: keyring.epoch(),
-            kid_moves: ledger.kid_move_count(),
-            moving_to: ledger.moving_to(),
-        }
-    }
 }
 
 /// The indexes of a value and of its form, under every key of the search. There are no indexes of a form for `exact`.
@@ -95,7 +77,7 @@ impl Change for MintChange {
     }
 
     fn lane(&self) -> Lane {
-        self.lane
+        self.lane.clone()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {

@@ -8,6 +8,7 @@ use super::{
     metrics::VaultMetrics,
     records,
     search::{self, MatchedRecord, ValueQuery},
+    spelling_scan::read_spellings,
 };
 use masker_audit::CurrentPosition;
 use masker_core::crypto::{Fingerprint, MatchPart, TokenId};
@@ -94,9 +95,8 @@ impl Reader {
     ) -> Result<Vec<Vec<(TokenId, Row)>>, VaultError> {
         loop {
             let marker = self.in_flight.read_marker();
-            let prefixes = match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
-            let found = self.store.scan_prefixes(prefixes, limit).await?;
-            let found: Vec<Vec<(TokenId, Row)>> = found.into_iter().map(records::with_ids).collect();
+            let found = read_spellings(self.store(), match_parts, limit).await?;
+            let found: Vec<Vec<(TokenId, Row)>> = found.into_iter().map(|found| found.records).collect();
             let ids = found.iter().flatten().map(|(id, _)| *id);
             if !self.in_flight.must_reread(&marker, ids).await {
                 return Ok(found);

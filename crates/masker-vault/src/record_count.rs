@@ -9,7 +9,7 @@ use super::{
     index_list::{self, IndexEntry},
     parallel_map,
     records::{self, RecordIndexes},
-    spelling_scan::{SPELLINGS_AT_ONCE, visit_spellings},
+    spelling_scan::{SPELLINGS_AT_ONCE, Spellings, read_spellings},
 };
 use masker_core::{
     crypto::{Fingerprint, Index, IndexName, MatchPart, TokenId},
@@ -154,36 +154,46 @@ impl<'a> Census<'a> {
         rows: &[(RowKey, Row)],
         lists: &[Vec<E>],
     ) -> Result<Vec<Option<GenerationName>>, StoreError> {
-        let keys = lists.iter().flatten().map(|entry| RowKey::new(record_key_bytes(entry.as_slice())));
-        let keys: Vec<RowKey> = keys.flatten().collect();
-        let mut found = match E::NAME {
+        let entries = || lists.iter().flatten().map(|entry| entry.as_slice());
+        let mut first = Vec::with_capacity(rows.len());
+        match E::NAME {
             IndexName::Value => {
-                let records = self.store.get_many(keys).await?;
-                records.into_iter().map(|row| row.into_iter().collect()).collect::<Vec<Vec<Row>>>()
-            }
-            IndexName::Form => {
-                let scanned = self.store.scan_prefixes(keys, SPELLINGS_AT_ONCE).await?;
-                scanned.into_iter().map(|rows| rows.into_iter().map(|(_, row)| row).collect()).collect()
-            }
-        }
-        .into_iter();
-        let mut sealers = Vec::with_capacity(rows.len());
-        for ((key, _), list) in rows.iter().zip(lists) {
-            let records: Vec<Vec<Row>> = found.by_ref().take(list.len()).collect();
-            let mut first = records.iter().flatten().find_map(|row| sealer::<E>(key, row));
-            for (entry, page) in list.iter().zip(&records) {
-                if first.is_none()
-                    && page.len() >= SPELLINGS_AT_ONCE
-                    && let Some(part) = MatchPart::from_slice(entry.as_slice())
-                {
-                    let visit =
-                        |_, row: Row| sealer::<E>(key, &row).map_or(ControlFlow::Continue(()), ControlFlow::Break);
-                    first = visit_spellings(self.store, part, None, visit).await?;
+                let keys = entries().filter_map(TokenId::from_slice).map(|id| RowKey::record(id.as_bytes()));
+                let mut records = self.store.get_many(keys.collect()).await?.into_iter();
+                for ((key, _), list) in rows.iter().zip(lists) {
+                    let records: Vec<Option<Row>> = records.by_ref().take(list.len()).collect();
+                    first.push(records.iter().flatten().find_map(|row| sealer::<E>(key, row)));
                 }
             }
-            sealers.push(first);
+            IndexName::Form => {
+                let parts: Vec<MatchPart> = entries().filter_map(MatchPart::from_slice).collect();
+                let mut found = read_spellings(self.store, &parts, SPELLINGS_AT_ONCE).await?.into_iter();
+                for ((key, _), list) in rows.iter().zip(lists) {
+                    let found: Vec<Spellings> = found.by_ref().take(list.len()).collect();
+                    first.push(self.form_sealer::<E>(key, &found).await?);
+                }
+            }
         }
-        Ok(sealers)
+        Ok(first)
+    }
+
+    /// Returns the generation that seals the first record of a form's row, of the spellings that it lists.
+    async fn form_sealer<E: IndexEntry>(
+        &self,
+        key: &RowKey,
+        listed: &[Spellings],
+    ) -> Result<Option<GenerationName>, StoreError> {
+        let mut read = listed.iter().flat_map(|spellings| &spellings.records);
+        if let Some(found) = read.find_map(|(_, row)| sealer::<E>(key, row)) {
+            return Ok(Some(found));
+        }
+        for spellings in listed {
+            let visit = |_, row: Row| sealer::<E>(key, &row).map_or(ControlFlow::Continue(()), ControlFlow::Break);
+            if let Some(found) = spellings.visit_rest(self.store, None, visit).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads an index row and the generation of its first record as of one moment; `None` if the row is gone.
@@ -253,11 +263,6 @@ impl IndexKeys {
 
 fn entries_of<E: IndexEntry>(row: &[u8]) -> Vec<E> {
     index_list::decode::<E>(row).map(|row| index_list::entries(&row)).unwrap_or_default()
-}
-
-/// Returns the key of a record with this id, or the beginning of the keys of records with this match part.
-fn record_key_bytes(id: &[u8]) -> Vec<u8> {
-    [&[RowName::RECORDS], id].concat()
 }
 
 /// Returns the generation that seals a record, if the record has the index of this row.

@@ -6,11 +6,16 @@
 
 use std::collections::HashMap;
 
-use super::{ItemFailure, index_list, ledger::Ledger, rehydrate::check_reach};
+use super::{
+    ItemFailure, index_list,
+    keys::CurrentKeys,
+    ledger::{CurrentLedger, Ledger},
+    rehydrate::check_reach,
+};
 use masker_access::{Permit, ScopedOperation};
 use masker_core::{
     crypto::{Fingerprint, GenerationKeys, Index, TokenId},
-    keyring::{Keyring, Role},
+    keyring::{KeyPair, Keyring, Role},
     normalize::Normalizer,
     token::Token,
 };
@@ -28,6 +33,29 @@ pub(crate) struct SearchKeys<'k> {
     active: Vec<bool>,
 }
 
+/// What decides under which keys a search looks, and in which order it reads their rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SearchBasis {
+    keyring_epoch: u64,
+    kid_moves: usize,
+    moving_to: Option<(Kid, Fingerprint)>,
+}
+
+impl SearchBasis {
+    pub(crate) fn new(keyring: &Keyring, ledger: &Ledger) -> Self {
+        SearchBasis {
+            keyring_epoch: keyring.epoch(),
+            kid_moves: ledger.kid_move_count(),
+            moving_to: ledger.moving_to(),
+        }
+    }
+
+    /// Returns the basis of a search that begins now. If another one is in force at its end, it may have missed records.
+    pub(crate) fn current(keys: &CurrentKeys, ledger: &CurrentLedger) -> Self {
+        Self::new(&keys.load().ring, &ledger.load())
+    }
+}
+
 /// When the index row of a key is read, among those of one search.
 ///
 /// A rotation or an import may move an entry meanwhile: from a replaced key to the active one, or to the target of the
@@ -42,10 +70,8 @@ pub(crate) enum ReadTurn {
 impl<'k> SearchKeys<'k> {
     /// Returns the generations for a kid; `None` if it has no key.
     pub(crate) fn new(ring: &'k Keyring, ledger: &Ledger, kid: Kid, mode: Mode) -> Option<Self> {
-        let own = ring.get(kid)?;
-        let related = ledger.related_kids(kid);
-        let pairs = std::iter::once(own).chain(related.into_iter().filter_map(|related| ring.get(related)));
-        let generations = pairs.flat_map(|pair| pair.generations());
+        ring.get(kid)?;
+        let generations = searched_pairs(ring, ledger, kid).flat_map(|pair| pair.generations());
         let (keys, active) =
             generations.map(|generation| (generation.keys(mode), generation.role() == Role::Active)).unzip();
         Some(SearchKeys { kid, keys, active })
@@ -90,6 +116,12 @@ impl<'k> SearchKeys<'k> {
     ) -> Vec<Index> {
         self.iter().map(|keys| keys.form_index(normalizer, kind, context, form)).collect()
     }
+}
+
+/// Returns the keys that a search under a kid reads the rows of, in its order: those of the kid, and then those of the kids that
+/// records were moved from or to.
+pub(crate) fn searched_pairs<'k>(ring: &'k Keyring, ledger: &Ledger, kid: Kid) -> impl Iterator<Item = &'k KeyPair> {
+    std::iter::once(kid).chain(ledger.related_kids(kid)).filter_map(|kid| ring.get(kid))
 }
 
 /// The search for one value.

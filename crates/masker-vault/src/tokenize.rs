@@ -10,12 +10,13 @@ use super::{
     index_list,
     keys::{CurrentKeys, KeysInForce},
     ledger::{CurrentLedger, Ledger},
-    mint::{MintChange, MintIndexes, MintRequest, Minted, PreparedMint, SearchBasis, indexes_of},
+    mint::{MintChange, MintIndexes, MintRequest, Minted, PreparedMint, indexes_of},
     outcomes::{BatchResult, ItemOutcomeKey, OutcomeCounter, RequestCounters},
     parallel_map,
     reader::Reader,
     records::{self, MintedToken, RecordIndexes},
-    search::{MatchedRecord, SearchKeys, ValueQuery},
+    search::{MatchedRecord, SearchBasis, SearchKeys, ValueQuery},
+    spelling_scan::read_spellings,
     time::{self, Clock},
     writer::{Lane, WriterHandle},
 };
@@ -125,10 +126,11 @@ fn key_unavailable(kid: Kid) -> ItemFailure {
 /// The stage of an item after the work that needs no store.
 pub(super) enum TokenizeStage<'a, 'k> {
     Done(Tokenized),
-    Search(Box<PendingLookup<'a, 'k>>),
+    Search(Box<ValueSearch<'a, 'k>>),
 }
 
-pub(super) struct PendingLookup<'a, 'k> {
+/// A search for the token of a value.
+pub(super) struct ValueSearch<'a, 'k> {
     pub(super) checked: CheckedValue<'a>,
     basis: SearchBasis,
     pub(super) query: ValueQuery<'k>,
@@ -136,7 +138,7 @@ pub(super) struct PendingLookup<'a, 'k> {
 
 /// A value that the vault does not have, with what its token depends on.
 struct MissingValue<'a, 'k> {
-    pending: Box<PendingLookup<'a, 'k>>,
+    search: Box<ValueSearch<'a, 'k>>,
     form: Cow<'a, str>,
     indexes: MintIndexes,
     match_part: MatchPart,
@@ -178,27 +180,27 @@ impl Tokenizer {
 
         let mut counter = OutcomeCounter::new("tokenize");
         let mut results: Vec<Option<Tokenized>> = Vec::with_capacity(stages.len());
-        let mut pending = Vec::new();
+        let mut searches = Vec::new();
         for (position, stage) in stages.into_iter().enumerate() {
             match stage {
                 TokenizeStage::Done(result) => results.push(Some(result)),
                 TokenizeStage::Search(search) => {
                     results.push(None);
-                    pending.push((position, search));
+                    searches.push((position, search));
                 }
             }
         }
-        if !pending.is_empty() {
-            let found = self.find(pending.iter().map(|(_, s)| &s.query)).await?;
+        if !searches.is_empty() {
+            let found = self.find(searches.iter().map(|(_, search)| &search.query)).await?;
             let (mut positions, mut missing) = (Vec::new(), Vec::new());
-            for ((position, pending), found) in pending.into_iter().zip(found) {
+            for ((position, search), found) in searches.into_iter().zip(found) {
                 match found {
                     Ok(Some(found)) => {
                         results[position] = Some(Tokenized::Token { text: found.token(), created: Some(false) });
                     }
                     Ok(None) => {
                         positions.push(position);
-                        missing.push(pending);
+                        missing.push(search);
                     }
                     Err(failure) => results[position] = Some(Tokenized::Failed(failure)),
                 }
@@ -207,7 +209,7 @@ impl Tokenizer {
                 let now_ms = time::unix_ms(&self.clock);
                 let missing = self.choose_match_parts(missing).await?;
                 let mints = parallel_map::map(&missing, |missing| mint(mode, missing, now_ms));
-                let minted = self.writer.commit(MintChange::new(Lane::Caller(permit.caller_number()), mints)).await?;
+                let minted = self.writer.commit(MintChange::new(Lane::Caller(permit.caller_id()), mints)).await?;
                 for (position, minted) in positions.into_iter().zip(minted) {
                     results[position] = Some(match minted {
                         Ok(Minted { found, created }) => {
@@ -242,19 +244,19 @@ impl Tokenizer {
     /// of one form share one. The writer decides again; this lets requests seal their records before.
     async fn choose_match_parts<'a, 'k>(
         &self,
-        missing: Vec<Box<PendingLookup<'a, 'k>>>,
+        missing: Vec<Box<ValueSearch<'a, 'k>>>,
     ) -> Result<Vec<MissingValue<'a, 'k>>, VaultError> {
-        let computed = parallel_map::map(&missing, |pending| {
-            let CheckedValue { kind, context, value, rule } = &pending.checked;
+        let computed = parallel_map::map(&missing, |search| {
+            let CheckedValue { kind, context, value, rule } = &search.checked;
             let form = rule.normalizer.form(*value);
-            let indexes = indexes_of(&pending.query.keys, *kind, *context, *value, rule.normalizer, &form);
+            let indexes = indexes_of(&search.query.keys, *kind, *context, *value, rule.normalizer, &form);
             (form, indexes)
         });
         let mut chosen: Vec<MissingValue<'a, 'k>> = Vec::with_capacity(missing.len());
         let mut drawn = self.draw_match_parts(missing.len()).await?;
-        for (pending, (form, indexes)) in missing.into_iter().zip(computed) {
+        for (search, (form, indexes)) in missing.into_iter().zip(computed) {
             let match_part = drawn.pop().unwrap_or_else(|| MatchPart::random(&mut rand::rng()));
-            chosen.push(MissingValue { pending, form, indexes, match_part });
+            chosen.push(MissingValue { search, form, indexes, match_part });
         }
         let row_keys: Vec<RowKey> = chosen
             .iter()
@@ -266,7 +268,7 @@ impl Tokenizer {
         let mut by_form: HashMap<Index, MatchPart> = HashMap::new();
         for one in &mut chosen {
             let mut listed = None;
-            for (keys, index) in one.pending.query.keys.iter().zip(&one.indexes.forms) {
+            for (keys, index) in one.search.query.keys.iter().zip(&one.indexes.forms) {
                 let row = rows.next().flatten();
                 listed = listed.or_else(|| index_list::verified::<MatchPart>(keys, *index, &row?)?.first().copied());
             }
@@ -282,9 +284,10 @@ impl Tokenizer {
         let mut drawn: Vec<MatchPart> = Vec::with_capacity(count);
         while drawn.len() < count {
             let parts: Vec<MatchPart> = (drawn.len()..count).map(|_| MatchPart::random(&mut rand::rng())).collect();
-            let prefixes = parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
-            let taken = self.reader.store().scan_prefixes(prefixes, 1).await?;
-            drawn.extend(parts.into_iter().zip(taken).filter(|(_, rows)| rows.is_empty()).map(|(part, _)| part));
+            let taken = read_spellings(self.reader.store(), &parts, 1).await?;
+            drawn.extend(
+                parts.into_iter().zip(taken).filter(|(_, taken)| taken.records.is_empty()).map(|(part, _)| part),
+            );
         }
         Ok(drawn)
     }
@@ -338,7 +341,7 @@ fn begin<'a, 'k, O: ScopedOperation>(
         Scheme::VaultDeterministic => {
             let query = query(keys, ledger, mode, &checked)?;
             let basis = SearchBasis::new(&keys.ring, ledger);
-            Ok(TokenizeStage::Search(Box::new(PendingLookup { checked, basis, query })))
+            Ok(TokenizeStage::Search(Box::new(ValueSearch { checked, basis, query })))
         }
     }
 }
@@ -357,8 +360,8 @@ pub(super) fn query<'k>(
 
 /// Prepares a mint for the writer: copies the value, and seals the record under the keys that the request began with.
 fn mint(mode: Mode, missing: &MissingValue<'_, '_>, now_ms: u64) -> MintRequest {
-    let MissingValue { pending, form, indexes, match_part } = missing;
-    let PendingLookup { checked, basis, query } = &**pending;
+    let MissingValue { search, form, indexes, match_part } = missing;
+    let ValueSearch { checked, basis, query } = &**search;
     let CheckedValue { kind, context, value, rule } = checked;
     let rng = &mut rand::rng();
     let id = TokenId::random(*match_part, rng);

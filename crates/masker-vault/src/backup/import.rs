@@ -11,15 +11,18 @@ use std::{
 };
 
 use super::{
-    bring_forward::Forwarder,
     import_error::VaultImportError,
-    merge::{MergeChange, MergeCounts, MergeItem, MergeRefusal},
+    merge::{MergeChange, MergeCounts, MergeItem, MergeRefusal, MergedItems},
+    placement::ImportedIds,
+    replaced_mover::ReplacedMover,
     spool::{Spool, SpoolCursor, SpoolEntry, TombstoneReader},
 };
 use crate::{
     handles::Handles,
     keys::CurrentKeys,
+    ledger::CurrentLedger,
     parallel_map, records,
+    search::SearchBasis,
     time::{self, Clock},
     writer::{Change, CommitDraft, Lane, WriterHandle},
 };
@@ -54,8 +57,9 @@ pub struct ImportOutcome {
 /// Merges exports into the vault.
 pub(crate) struct Importer {
     keys: Arc<CurrentKeys>,
+    ledger: Arc<CurrentLedger>,
     writer: Arc<WriterHandle>,
-    forwarder: Forwarder,
+    mover: ReplacedMover,
     clock: Clock,
 }
 
@@ -64,8 +68,9 @@ impl Importer {
         let writer = Arc::clone(&handles.writer);
         Importer {
             keys: Arc::clone(&handles.keys),
+            ledger: Arc::clone(&handles.ledger),
             writer: Arc::clone(&writer),
-            forwarder: Forwarder { reader: Arc::clone(&handles.reader), writer },
+            mover: ReplacedMover { reader: Arc::clone(&handles.reader), writer },
             clock: Arc::clone(&handles.clock),
         }
     }
@@ -74,16 +79,23 @@ impl Importer {
     pub(crate) async fn import(&self, file: File, rules: ImportRules) -> Result<ImportOutcome, VaultImportError> {
         let keys = self.keys.load_full();
         let spool = Arc::new(Spool::open(file, &keys.ring)?);
-        let (mut outcome, Survey { order, kid_moves }) = survey(&spool, &keys.ring).await?;
+        let (mut outcome, Survey { order, kid_moves, sealing_kids }) = survey(&spool, &keys.ring).await?;
         drop(keys);
         if !kid_moves.is_empty() {
             self.writer.commit(KidMovesChange(kid_moves)).await?;
         }
+        let ledger = self.ledger.load_full();
+        let is_related = |kid: &Kid| ledger.related_kids(*kid).iter().any(|related| sealing_kids.contains(related));
+        let run = ImportRun {
+            rules,
+            remembers_ids: sealing_kids.iter().any(is_related),
+            imported: Arc::new(ImportedIds::default()),
+        };
 
         // Lists have one entry each but for second tokens, moves of kids and earlier imports. So there is one pass but for
         // these, and a second one for records under old keys.
         for pass in order {
-            self.merge_pass(&spool, pass, rules, &mut outcome).await?;
+            self.merge_pass(&spool, pass, &run, &mut outcome).await?;
         }
         Ok(outcome)
     }
@@ -93,7 +105,7 @@ impl Importer {
         &self,
         spool: &Arc<Spool>,
         pass: MergePass,
-        rules: ImportRules,
+        run: &ImportRun,
         outcome: &mut ImportOutcome,
     ) -> Result<(), VaultImportError> {
         let mut tombstone_reader = TombstoneReader::new(spool, outcome.tombstones);
@@ -124,26 +136,43 @@ impl Importer {
                 }
             }
             if !incoming.is_empty() {
-                outcome.merged.add(&self.merge(Arc::new(incoming), rules).await?);
+                outcome.merged.add(&self.merge(Arc::new(incoming), run).await?);
             }
         }
     }
 
-    /// Merges some entries. Begins again when the keys change meanwhile, or a value gets a token.
-    async fn merge(&self, incoming: Arc<Vec<MergeItem>>, rules: ImportRules) -> Result<MergeCounts, VaultImportError> {
+    /// Merges some entries. Begins again when the keys change meanwhile, or the rows that searches read, or a value gets a token.
+    async fn merge(&self, incoming: Arc<Vec<MergeItem>>, run: &ImportRun) -> Result<MergeCounts, VaultImportError> {
+        let restore_erased = run.rules.restore_erased;
         loop {
-            let keys = self.keys.load_full();
-            if !self.forwarder.bring_forward(&keys, &incoming, time::unix_ms(&self.clock)).await? {
+            let (keys, ledger) = (self.keys.load_full(), self.ledger.load_full());
+            let now_ms = time::unix_ms(&self.clock);
+            if !self.mover.move_replaced(&keys, &ledger, &incoming, restore_erased, now_ms).await? {
                 continue;
             }
-            let merge = MergeChange::new(Arc::clone(&incoming), keys.ring.epoch(), rules.restore_erased);
+            let basis = SearchBasis::new(&keys.ring, &ledger);
+            let merge = MergeChange::new(Arc::clone(&incoming), basis, restore_erased, Arc::clone(&run.imported));
             match self.writer.commit(merge).await? {
-                Ok(counts) => return Ok(counts),
+                Ok(MergedItems { counts, imported }) => {
+                    if run.remembers_ids {
+                        run.imported.ids().extend(imported);
+                    }
+                    return Ok(counts);
+                }
                 Err(MergeRefusal::KeyUnavailable(failure)) => return Err(VaultImportError::KeysChanged(failure)),
-                Err(MergeRefusal::KeysChanged) => {}
+                Err(MergeRefusal::BasisChanged) => {}
             }
         }
     }
+}
+
+/// What the batches of one import share.
+struct ImportRun {
+    rules: ImportRules,
+    /// Whether it can write two tokens of a value under kids of one search: then it remembers what it has written. Only an
+    /// export that was made before a move of records to another kid was complete has two such kids.
+    remembers_ids: bool,
+    imported: Arc<ImportedIds>,
 }
 
 /// The records that one pass merges. The order of passes is that in which a search of the exported vault finds records: those
@@ -167,6 +196,8 @@ struct Survey {
     order: BTreeSet<MergePass>,
     /// Between which kids records were moved: each names that of its token and that of its key.
     kid_moves: BTreeSet<(Kid, Kid)>,
+    /// The kids whose keys seal its records.
+    sealing_kids: BTreeSet<Kid>,
 }
 
 /// Remembers moves of kids, as rotations do, so that searches under either kid find what is imported.
@@ -195,7 +226,7 @@ impl Change for KidMovesChange {
 async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Survey), VaultImportError> {
     let mut outcome = ImportOutcome::default();
     let mut order = BTreeSet::from([MergePass::default()]);
-    let mut kid_moves = BTreeSet::new();
+    let (mut kid_moves, mut sealing_kids) = (BTreeSet::new(), BTreeSet::new());
     let mut missing: BTreeMap<(Kid, Fingerprint), u64> = BTreeMap::new();
     let mut cursor = SpoolCursor::new(spool);
     loop {
@@ -208,6 +239,7 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Su
             let SpoolEntry::Record(_, positions, row) = item else { continue };
             let Ok(record) = Record::decode(row) else { continue };
             order.insert(MergePass::of(spool, *positions, &record));
+            sealing_kids.insert(record.sealing_kid);
             if record.minted_kid != record.sealing_kid && record.value_index.is_some() {
                 kid_moves.insert((record.minted_kid, record.sealing_kid));
             }
@@ -225,7 +257,7 @@ async fn survey(spool: &Arc<Spool>, ring: &Keyring) -> Result<(ImportOutcome, Su
         }
     }
     if missing.is_empty() {
-        Ok((outcome, Survey { order, kid_moves }))
+        Ok((outcome, Survey { order, kid_moves, sealing_kids }))
     } else {
         Err(VaultImportError::KeysMissing(missing))
     }

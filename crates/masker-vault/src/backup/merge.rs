@@ -1,26 +1,28 @@
 //! Records and tombstones of an export, merged into the vault: no existing row is overwritten, and every record is written
 //! under an active key.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use subtle::ConstantTimeEq;
 
+use super::placement::{ImportedIds, ValuePlace};
 use crate::{
     GenerationRef, ItemFailure,
-    index_list::{self, IndexEntry},
+    ledger::Ledger,
     parallel_map,
-    records::{self, MintedToken, RecordIndexes},
+    records::{self, MintedToken},
+    search::SearchBasis,
     writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::{
-    crypto::{Fingerprint, GenerationKeys, Index, OpenedRecord, TokenId},
+    crypto::{Fingerprint, OpenedRecord, TokenId},
     keyring::Keyring,
 };
 use masker_store::{
     RowKey,
     record::{Record, TombstoneRow},
 };
-use masker_types::{kind::Kid, mode::Mode};
+use masker_types::mode::Mode;
 
 /// An entry to merge.
 pub(crate) enum MergeItem {
@@ -33,20 +35,29 @@ pub(crate) enum MergeItem {
 /// Merges entries of an export. The outcome is what was merged.
 pub(crate) struct MergeChange {
     incoming: Arc<Vec<MergeItem>>,
-    /// The keyring that records were brought forward under.
-    epoch: u64,
+    /// What the vault's own records were moved under, as searches find them.
+    basis: SearchBasis,
     /// Whether erased records are restored.
     restore_erased: bool,
+    /// What this import has written before.
+    imported: Arc<ImportedIds>,
     /// For each record of `incoming`: its content under the keys in force.
     opened: Vec<Option<Result<OpenedItem, ItemFailure>>>,
+}
+
+/// What was merged of some entries.
+pub(crate) struct MergedItems {
+    pub(crate) counts: MergeCounts,
+    /// The records that were written.
+    pub(crate) imported: HashSet<TokenId>,
 }
 
 /// Why nothing of a batch was merged.
 pub(crate) enum MergeRefusal {
     /// A record needs a key that is not loaded any more.
     KeyUnavailable(ItemFailure),
-    /// The keys have changed since records were brought forward.
-    KeysChanged,
+    /// The keys, or the rows that searches read, have changed since the vault's own records were moved.
+    BasisChanged,
 }
 
 /// What an import wrote and what it left out.
@@ -94,12 +105,8 @@ impl MergeCounts {
 struct OpenedItem {
     payload: OpenedRecord,
     mode: Mode,
-    /// Whether the active generation of its kid sealed it.
-    is_active: bool,
-    /// Its indexes under the active generation.
-    indexes: RecordIndexes,
-    /// The indexes of its value under the replaced generations of its kid.
-    replaced: Vec<Index>,
+    /// Where it can go, in the order of a search under the kid that seals it.
+    places: Vec<ValuePlace>,
 }
 
 impl MergeItem {
@@ -109,48 +116,36 @@ impl MergeItem {
         }
     }
 
-    fn open(&self, ring: &Keyring) -> Option<Result<OpenedItem, ItemFailure>> {
-        match self {
-            MergeItem::Record { id, record, .. } => Some(open(ring, *id, record)),
-            MergeItem::Tombstone { .. } => None,
-        }
+    fn open(&self, ring: &Keyring, ledger: &Ledger) -> Option<Result<OpenedItem, ItemFailure>> {
+        let MergeItem::Record { id, record, .. } = self else { return None };
+        let opened = open(ring, *id, record).map(|(mode, payload)| {
+            let places = ValuePlace::all(ring, ledger, mode, record, &payload);
+            OpenedItem { payload, mode, places }
+        });
+        Some(opened)
     }
 }
 
-/// Returns the active generation of a kid in a mode.
-fn active_keys(ring: &Keyring, kid: Kid, mode: Mode) -> Option<&GenerationKeys> {
-    ring.get(kid).map(|pair| pair.active().keys(mode))
-}
-
-fn open(ring: &Keyring, id: TokenId, record: &Record) -> Result<OpenedItem, ItemFailure> {
+fn open(ring: &Keyring, id: TokenId, record: &Record) -> Result<(Mode, OpenedRecord), ItemFailure> {
     let (kid, fingerprint) = (record.sealing_kid, Fingerprint::from_bytes(record.fingerprint));
     let unavailable = || ItemFailure::KeyUnavailable(GenerationRef { kid, fingerprint: fingerprint.to_string() });
     let opened = records::open_in_either_mode(ring, id, record).ok_or_else(unavailable)?;
-    let (mode, payload) = opened.map_err(|_| ItemFailure::Damaged)?;
-    let active = active_keys(ring, kid, mode).ok_or_else(unavailable)?;
-    let is_active = active.fingerprint() == fingerprint;
-    // A honeytoken stays without indexes.
-    let (mut indexes, mut replaced) = (RecordIndexes::default(), Vec::new());
-    if record.value_index.is_some() {
-        let opened = payload.payload();
-        indexes = RecordIndexes::compute(active, record.kind, &opened);
-        let generations = ring.get(kid).into_iter().flat_map(|pair| pair.generations());
-        replaced = generations
-            .filter(|one| one.fingerprint() != active.fingerprint())
-            .map(|one| one.keys(mode).value_index(record.kind, opened.context, opened.value))
-            .collect();
-    }
-    Ok(OpenedItem { payload, mode, is_active, indexes, replaced })
+    opened.map_err(|_| ItemFailure::Damaged)
 }
 
 impl MergeChange {
-    pub(crate) fn new(incoming: Arc<Vec<MergeItem>>, epoch: u64, restore_erased: bool) -> Self {
-        MergeChange { incoming, epoch, restore_erased, opened: Vec::new() }
+    pub(crate) fn new(
+        incoming: Arc<Vec<MergeItem>>,
+        basis: SearchBasis,
+        restore_erased: bool,
+        imported: Arc<ImportedIds>,
+    ) -> Self {
+        MergeChange { incoming, basis, restore_erased, imported, opened: Vec::new() }
     }
 }
 
 impl Change for MergeChange {
-    type Outcome = Result<MergeCounts, MergeRefusal>;
+    type Outcome = Result<MergedItems, MergeRefusal>;
 
     /// A record comes with two index rows.
     fn row_count(&self) -> usize {
@@ -162,16 +157,14 @@ impl Change for MergeChange {
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
-        let ring = plan.keyring();
-        self.opened = parallel_map::map(&self.incoming, |item| item.open(ring));
+        let (ring, ledger) = (plan.keyring(), plan.ledger());
+        self.opened = parallel_map::map(&self.incoming, |item| item.open(ring, ledger));
         for (item, opened) in self.incoming.iter().zip(&self.opened) {
             let id = item.id();
             plan.tombstone(id);
             plan.row(RowKey::record(id.as_bytes()));
             if let Some(Ok(opened)) = opened {
-                opened.indexes.value.into_iter().for_each(|index| plan.value_index(index));
-                opened.replaced.iter().for_each(|index| plan.value_index(*index));
-                opened.indexes.form.into_iter().for_each(|index| plan.form_index(index));
+                opened.places.iter().for_each(|place| place.plan_reads(plan));
             }
         }
     }
@@ -182,108 +175,112 @@ impl Change for MergeChange {
         if let Some(Err(failure)) = self.opened.iter().flatten().find(unavailable) {
             return Err(MergeRefusal::KeyUnavailable(failure.clone()));
         }
-        if draft.keyring().epoch() != self.epoch {
-            return Err(MergeRefusal::KeysChanged);
+        if SearchBasis::new(draft.keyring(), draft.ledger()) != self.basis {
+            return Err(MergeRefusal::BasisChanged);
         }
-        let mut counts = MergeCounts::default();
+        let earlier = self.imported.ids();
+        let mut merge = Merge {
+            draft,
+            restore_erased: self.restore_erased,
+            earlier: &earlier,
+            merged: MergedItems { counts: MergeCounts::default(), imported: HashSet::new() },
+        };
         for (item, opened) in self.incoming.iter().zip(&self.opened) {
-            let opened = opened.as_ref().and_then(|opened| opened.as_ref().ok());
-            merge(draft, item, opened, self.restore_erased, &mut counts);
+            merge.item(item, opened.as_ref().and_then(|opened| opened.as_ref().ok()));
         }
-        Ok(counts)
+        Ok(merge.merged)
     }
 }
 
-/// Decides about one item.
-fn merge(
-    draft: &mut CommitDraft<'_>,
-    item: &MergeItem,
-    opened: Option<&OpenedItem>,
+/// The merge of some items into a draft.
+struct Merge<'m, 'k> {
+    draft: &'m mut CommitDraft<'k>,
     restore_erased: bool,
-    counts: &mut MergeCounts,
-) {
-    let id = item.id();
-    // One that does not decode exists and cannot be compared.
-    let existing = draft.row(&RowKey::record(id.as_bytes())).map(|row| Record::decode(row).ok());
-    match (item, existing, opened) {
-        (MergeItem::Tombstone { .. }, Some(_), _) => counts.records_kept += 1,
-        (MergeItem::Tombstone { tombstone, .. }, None, _) => {
-            if !draft.has_tombstone(id) {
-                draft.put_tombstone(id, *tombstone);
-                counts.tombstones_added += 1;
+    /// What the import has written before.
+    earlier: &'m HashSet<TokenId>,
+    merged: MergedItems,
+}
+
+impl Merge<'_, '_> {
+    /// Decides about one item.
+    fn item(&mut self, item: &MergeItem, opened: Option<&OpenedItem>) {
+        let id = item.id();
+        let Merge { draft, merged: MergedItems { counts, .. }, .. } = self;
+        // One that does not decode exists and cannot be compared.
+        let existing = draft.row(&RowKey::record(id.as_bytes())).map(|row| Record::decode(row).ok());
+        match (item, existing, opened) {
+            (MergeItem::Tombstone { .. }, Some(_), _) => counts.records_kept += 1,
+            (MergeItem::Tombstone { tombstone, .. }, None, _) => {
+                if !draft.has_tombstone(id) {
+                    draft.put_tombstone(id, *tombstone);
+                    counts.tombstones_added += 1;
+                }
             }
-        }
-        (MergeItem::Record { record, .. }, Some(existing), Some(opened)) => {
-            let same = existing
-                .is_some_and(|existing| has_same_value(draft.keyring(), id, &existing, record, &opened.payload));
-            if same { counts.present += 1 } else { counts.conflicts += 1 }
-        }
-        (MergeItem::Record { record, erased, .. }, None, Some(opened)) => {
-            let erased = *erased || draft.has_tombstone(id);
-            if erased && !restore_erased {
-                counts.erased_skipped += 1;
-            } else {
-                let imported = put_record(draft, id, record, opened, counts);
-                counts.restored += u64::from(erased && imported);
+            (MergeItem::Record { record, .. }, Some(existing), Some(opened)) => {
+                let same = existing
+                    .is_some_and(|existing| has_same_value(draft.keyring(), id, &existing, record, &opened.payload));
+                if same { counts.present += 1 } else { counts.conflicts += 1 }
             }
+            (MergeItem::Record { record, erased, .. }, None, Some(opened)) => {
+                let erased = *erased || draft.has_tombstone(id);
+                if erased && !self.restore_erased {
+                    counts.erased_skipped += 1;
+                } else if self.put_record(id, record, opened) {
+                    self.merged.counts.imported += 1;
+                    self.merged.counts.restored += u64::from(erased);
+                    self.merged.imported.insert(id);
+                } else {
+                    self.merged.counts.rows_failed += 1;
+                }
+            }
+            // Damaged in the export: counted by the import.
+            (MergeItem::Record { .. }, _, None) => {}
         }
-        // Damaged in the export: counted by the import.
-        (MergeItem::Record { .. }, _, None) => {}
+    }
+
+    /// Writes a record under the active key of the kid that its place has, unless its value has a token under a replaced key
+    /// or its index rows have no room for it. Returns whether it was written.
+    fn put_record(&mut self, id: TokenId, record: &Record, opened: &OpenedItem) -> bool {
+        let Merge { draft, earlier, merged: MergedItems { counts, imported }, .. } = self;
+        let is_own = |id: TokenId| earlier.contains(&id) || imported.contains(&id);
+        let Some(place) = ValuePlace::choose(draft, &opened.places, is_own) else { return false };
+        // The place was found under this keyring, so its kid has an active key.
+        let Some(active) = draft.keyring().get(place.kid).map(|pair| pair.active().keys(opened.mode)) else {
+            return false;
+        };
+        if place.has_replaced(draft) {
+            return false;
+        }
+        let payload = opened.payload.payload();
+        let is_active = (record.sealing_kid, record.fingerprint) == (active.kid(), *active.fingerprint().as_bytes());
+        let record = match is_active {
+            true => record.clone(),
+            false => {
+                let token = MintedToken::of(id, record);
+                records::seal(active, &token, place.active, &payload, draft.now_ms, &mut rand::rng())
+            }
+        };
+        let listed = match place.active.value {
+            Some(index) => {
+                draft.entries::<TokenId>(active, index).map(|ids| ids.iter().any(|id| draft.is_live_id(index, *id)))
+            }
+            None => Ok(false),
+        };
+        let added = listed.and_then(|listed| {
+            let added = draft.add_record(active, id, &record, payload.normalizer.name())?;
+            Ok(added.map(|()| listed))
+        });
+        let Ok(Ok(has_other_token)) = added else { return false };
+        counts.index_conflicts += u64::from(has_other_token);
+        counts.resealed += u64::from(!is_active);
+        true
     }
 }
 
 /// Returns whether the vault's record holds the same value in the same context.
 fn has_same_value(ring: &Keyring, id: TokenId, existing: &Record, incoming: &Record, payload: &OpenedRecord) -> bool {
-    let Ok(opened) = open(ring, id, existing) else { return false };
-    let own = opened.payload;
+    let Ok((_, own)) = open(ring, id, existing) else { return false };
     let texts = own.value().as_bytes().ct_eq(payload.value().as_bytes())
         & own.context().as_bytes().ct_eq(payload.context().as_bytes());
     existing.kind == incoming.kind && existing.minted_kid == incoming.minted_kid && bool::from(texts)
-}
-
-/// Writes a record under the active key of its sealing kid, unless its value is held under a replaced key or its index rows
-/// have no room for it. Returns whether it was written.
-fn put_record(
-    draft: &mut CommitDraft<'_>,
-    id: TokenId,
-    record: &Record,
-    opened: &OpenedItem,
-    counts: &mut MergeCounts,
-) -> bool {
-    let is_held = |index: &Index| {
-        let row = draft.row(&TokenId::row_key(*index)).and_then(|row| index_list::decode::<TokenId>(row));
-        row.is_some_and(|row| index_list::entries(&row).into_iter().any(|id| draft.is_live_id(*index, id)))
-    };
-    if opened.replaced.iter().any(is_held) {
-        counts.rows_failed += 1;
-        return false;
-    }
-    // The record was opened under this keyring, so its kid has an active key.
-    let Some(active) = active_keys(draft.keyring(), record.sealing_kid, opened.mode) else { return false };
-    let payload = opened.payload.payload();
-    let record = match opened.is_active {
-        true => record.clone(),
-        false => {
-            let token = MintedToken::of(id, record);
-            records::seal(active, &token, opened.indexes, &payload, draft.now_ms, &mut rand::rng())
-        }
-    };
-    let listed = match opened.indexes.value {
-        Some(index) => {
-            draft.entries::<TokenId>(active, index).map(|ids| ids.iter().any(|id| draft.is_live_id(index, *id)))
-        }
-        None => Ok(false),
-    };
-    let added = listed.and_then(|listed| {
-        let added = draft.add_record(active, id, &record, payload.normalizer.name())?;
-        Ok(added.map(|()| listed))
-    });
-    let Ok(Ok(has_other_token)) = added else {
-        counts.rows_failed += 1;
-        return false;
-    };
-    counts.index_conflicts += u64::from(has_other_token);
-    counts.resealed += u64::from(!opened.is_active);
-    counts.imported += 1;
-    true
 }

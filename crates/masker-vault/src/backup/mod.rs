@@ -3,11 +3,12 @@
 //! [`masker_core::export`] defines the file. It has no index rows: an import makes them again under the active key, so that
 //! none can lead to a missing record.
 
-mod bring_forward;
 mod export;
 mod import;
 mod import_error;
 mod merge;
+mod placement;
+mod replaced_mover;
 mod spool;
 
 pub(crate) use export::Exporter;

@@ -8,7 +8,7 @@ use crate::{
     tag::TokenTag,
     time,
     tokenize::{CheckedValue, ValueAction, check, keys_of},
-    writer::{Change, CommitDraft},
+    writer::{Change, CommitDraft, Lane},
 };
 use masker_access::{Permit, VaultAdmin};
 use masker_core::{
@@ -204,6 +204,10 @@ struct PlantChange {
 
 impl Change for PlantChange {
     type Outcome = Result<bool, ItemFailure>;
+
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
 
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Self::Outcome {
         if let Some(PlantedRecord { mode, kid, epoch, id, record }) = &self.record {

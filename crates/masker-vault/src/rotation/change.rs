@@ -43,13 +43,12 @@ pub(super) enum StepOutcome {
 impl Change for RotationStep {
     type Outcome = StepOutcome;
 
-    /// Moving a record replaces it, and rewrites two index rows under each key.
     fn row_count(&self) -> usize {
-        5 * self.records.resealed.len()
+        self.records.row_count()
     }
 
     fn lane(&self) -> Lane {
-        Lane::Background
+        self.records.lane()
     }
 
     fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
@@ -59,7 +58,7 @@ impl Change for RotationStep {
     fn decide(&mut self, draft: &mut CommitDraft<'_>) -> StepOutcome {
         let rotation = draft.ledger().rotations.get(&self.rotation).filter(|row| row.is_running()).cloned();
         let Some(mut row) = rotation else { return StepOutcome::Stale };
-        let Some(moved) = self.records.apply(draft) else { return StepOutcome::Stale };
+        let Some(moved) = self.records.decide(draft) else { return StepOutcome::Stale };
         let (left, _) = self.records.key_move.remaining(draft.ledger());
         let step = StepResult {
             resealed: moved.resealed,
@@ -81,6 +80,10 @@ pub(super) struct TransitionChange {
 
 impl Change for TransitionChange {
     type Outcome = Result<(), RotationError>;
+
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
 
     /// A rotation to another kid changes which rows a search reads, so no other change may be decided by what was read
     /// before.

@@ -1,10 +1,12 @@
-//! Dry runs: every record is opened and sealed as in a rotation, but nothing is written.
+//! Dry runs: every record is opened and sealed as in a rotation, and every move decided, but nothing is written.
 
 use super::{
     error::RotationError,
     key_move::KeyMove,
+    move_set::MoveSet,
     service::RotationService,
     step::{StepBudget, StepProgress},
+    tracker::VisitedRecords,
 };
 use crate::{VaultError, ids::RotationId, time};
 use masker_store::record::{RotationFault, RotationRow, RotationState};
@@ -58,22 +60,31 @@ impl RotationService {
             return Ok(StepProgress::Idle);
         };
         let keys = self.keys.load_full();
-        let visited = self.visit(&keys.ring, &row, budget, true).await?;
+        let visited = self.visit(&keys.ring, &row, budget).await?;
+        let moved = match visited {
+            None => None,
+            Some(VisitedRecords { resealed, failed, cursor, read }) => {
+                let records = MoveSet { key_move: KeyMove::of(&row), epoch: keys.ring.epoch(), resealed, failed };
+                // The keys or the records changed since: the step is repeated.
+                let Some(moved) = self.writer.preview(records).await? else { return Ok(StepProgress::Read(0)) };
+                Some((moved, cursor, read))
+            }
+        };
         let now_ms = time::unix_ms(&self.clock);
         let mut state = self.tracker.state();
         let Some(row) = state.dry_runs.get_mut(&id).filter(|row| row.is_running()) else {
             return Ok(StepProgress::Idle);
         };
-        let Some(visited) = visited else {
+        let Some((moved, cursor, read)) = moved else {
             row.fail(RotationFault::TargetReplaced, now_ms);
             return Ok(StepProgress::Read(0));
         };
-        row.rows_resealed += visited.resealed.len() as u64;
-        row.note_failures(visited.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect());
+        row.rows_resealed += moved.resealed;
+        row.note_failures(moved.failed.iter().map(|(id, why)| (*id.as_bytes(), *why)).collect());
         row.rows_total = row.rows_total.max(row.rows_resealed + row.rows_failed);
-        row.conflicts += visited.conflicts;
-        row.cursor = visited.cursor.map(|id| *id.as_bytes());
-        if visited.cursor.is_none() {
+        row.conflicts += moved.conflicts;
+        row.cursor = cursor.map(|id| *id.as_bytes());
+        if cursor.is_none() {
             // Records that were written or erased meanwhile were not counted at the beginning.
             row.rows_total = row.rows_resealed + row.rows_failed;
             match row.rows_failed {
@@ -81,6 +92,6 @@ impl RotationService {
                 _ => row.fail(RotationFault::Records, now_ms),
             }
         }
-        Ok(StepProgress::Read(visited.read))
+        Ok(StepProgress::Read(read))
     }
 }

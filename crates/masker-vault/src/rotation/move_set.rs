@@ -6,7 +6,7 @@ use super::{key_move::KeyMove, reseal::ResealedRecord};
 use crate::{
     index_list::{self, IndexEntry},
     records::RecordIndexes,
-    writer::{CommitDraft, ReadPlan},
+    writer::{Change, CommitDraft, Lane, ReadPlan},
 };
 use masker_core::crypto::{Index, TokenId};
 use masker_store::{
@@ -32,8 +32,20 @@ pub(crate) struct MovedRecords {
     pub(crate) failed: Vec<(TokenId, ResealFailure)>,
 }
 
-impl MoveSet {
-    pub(crate) fn plan_reads(&self, plan: &mut ReadPlan<'_>) {
+/// Moves the records. The outcome is `None` if they were not as prepared, and then nothing is written.
+impl Change for MoveSet {
+    type Outcome = Option<MovedRecords>;
+
+    /// Moving a record replaces it, and rewrites two index rows under each key.
+    fn row_count(&self) -> usize {
+        5 * self.resealed.len()
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Background
+    }
+
+    fn plan_reads(&mut self, plan: &mut ReadPlan<'_>) {
         for resealed in &self.resealed {
             plan.record_with_indexes(resealed.id);
             resealed.sources.iter().for_each(|index| plan.value_index(*index));
@@ -43,9 +55,9 @@ impl MoveSet {
         }
     }
 
-    /// Moves the records. Returns `None`, and writes nothing, if since the set was prepared the keys have changed or a value
-    /// of which it moves records has got another one: all of them must move together.
-    pub(crate) fn apply(&self, draft: &mut CommitDraft<'_>) -> Option<MovedRecords> {
+    /// Returns `None` if since the set was prepared the keys have changed or a value of which it moves records has got another
+    /// one: all of them must move together.
+    fn decide(&mut self, draft: &mut CommitDraft<'_>) -> Option<MovedRecords> {
         if self.epoch != draft.keyring().epoch() || !self.is_complete(draft) {
             return None;
         }
@@ -65,7 +77,9 @@ impl MoveSet {
         }
         Some(moved)
     }
+}
 
+impl MoveSet {
     /// Returns whether the set has every record of each value of which it moves one.
     fn is_complete(&self, draft: &CommitDraft<'_>) -> bool {
         let moved = self.resealed.iter().map(|one| one.id);

@@ -56,7 +56,7 @@ impl RotationService {
         let visited = match prefetched.filter(|next| (next.rotation, next.epoch, next.after) == (id, epoch, row.cursor))
         {
             Some(prefetched) => prefetched.visited,
-            None => self.visit(&keys.ring, &row, budget, false).await?,
+            None => self.visit(&keys.ring, &row, budget).await?,
         };
         let Some(visited) = visited else {
             let replaced = self.transition(id, RotationTransition::TargetReplaced).await?;
@@ -72,7 +72,7 @@ impl RotationService {
         let next_row = RotationRow { cursor: next, ..row };
         let visit_next = async {
             match next {
-                Some(_) => self.visit(&keys.ring, &next_row, budget, false).await.map(Some),
+                Some(_) => self.visit(&keys.ring, &next_row, budget).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -89,14 +89,13 @@ impl RotationService {
         }
     }
 
-    /// Reads the next records of a rotation and seals those that must be moved. Counts conflicts for a dry run; otherwise the
-    /// writer does. Returns `None` if the target is not the active key of its kid.
+    /// Reads the next records of a rotation and seals those that must be moved. Returns `None` if the target is not the active
+    /// key of its kid.
     pub(super) async fn visit(
         &self,
         ring: &Keyring,
         row: &RotationRow,
         budget: StepBudget,
-        is_dry_run: bool,
     ) -> Result<Option<VisitedRecords>, VaultError> {
         let key_move = KeyMove::of(row);
         let (kid, fingerprint): (Kid, _) = key_move.target;
@@ -111,7 +110,7 @@ impl RotationService {
         let rows: Vec<(TokenId, Row)> =
             rows.into_iter().map(|(key, row)| Ok((record_id(&key)?, row))).collect::<Result<_, StoreError>>()?;
         let cursor = if is_last { None } else { rows.last().map(|(id, _)| *id) };
-        let mut visited = VisitedRecords { resealed: Vec::new(), failed: Vec::new(), cursor, read, conflicts: 0 };
+        let mut visited = VisitedRecords { resealed: Vec::new(), failed: Vec::new(), cursor, read };
         let generations = key_move.searched(ring);
         let visit = |(id, row): &(TokenId, Row)| match Record::decode(row) {
             Ok(record) if key_move.moves(&record) => {
@@ -134,9 +133,6 @@ impl RotationService {
                 Ok(resealed) => visited.resealed.push(resealed),
                 Err(why) => visited.failed.push((id, why)),
             }
-        }
-        if is_dry_run {
-            visited.conflicts = self.conflicts(&visited).await?;
         }
         Ok(Some(visited))
     }
@@ -168,13 +164,6 @@ impl RotationService {
             }
         }
         Ok(all)
-    }
-
-    /// Counts the records whose value has another token under the target key.
-    async fn conflicts(&self, visited: &VisitedRecords) -> Result<u64, VaultError> {
-        let indexes = visited.resealed.iter().filter_map(|one| one.after.value_index);
-        let rows = self.reader.store().get_many(indexes.map(|index| RowKey::value_index(&index)).collect()).await?;
-        Ok(rows.iter().flatten().count() as u64)
     }
 }
 

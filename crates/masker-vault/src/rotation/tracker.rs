@@ -37,8 +37,6 @@ pub(super) struct VisitedRecords {
     pub(super) cursor: Option<TokenId>,
     /// Records read.
     pub(super) read: usize,
-    /// In a dry run, records whose value has another token under the target key.
-    pub(super) conflicts: u64,
 }
 
 /// Records visited ahead, while the step before was being written.

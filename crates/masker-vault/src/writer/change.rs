@@ -18,9 +18,7 @@ pub(crate) trait Change: Send + 'static {
     }
 
     /// Returns the lane of the queue that the change waits in.
-    fn lane(&self) -> Lane {
-        Lane::Control
-    }
+    fn lane(&self) -> Lane;
 
     /// Returns whether the change needs a group for itself: the changes before it are durable when it is decided.
     fn runs_alone(&self) -> bool {

@@ -40,7 +40,7 @@ pub(crate) struct WriterContext {
 }
 
 /// Commits what comes through the queue until it is stopped or every handle is dropped.
-pub(super) async fn run(context: WriterContext, queue: Arc<ChangeQueue>) {
+pub(super) async fn run(context: Arc<WriterContext>, queue: Arc<ChangeQueue>) {
     let closing = ClosingQueue(queue);
     CommitLoop { context, queue: Arc::clone(&closing.0), callers: CallerEstimate::default() }.run().await;
 }
@@ -57,7 +57,7 @@ impl Drop for ClosingQueue {
 }
 
 struct CommitLoop {
-    context: WriterContext,
+    context: Arc<WriterContext>,
     queue: Arc<ChangeQueue>,
     callers: CallerEstimate,
 }
@@ -174,6 +174,12 @@ impl WriterContext {
             }
         }
         Err(StoreError::Unavailable("the vault kept changing between read and commit".to_owned()).into())
+    }
+
+    /// Has changes decide over what the store holds now, and writes nothing.
+    pub(super) async fn preview(&self, changes: &mut [Box<dyn QueuedChange>]) -> Result<(), StoreError> {
+        let keys = self.keys.load_full();
+        self.decide(&keys, changes).await.map(drop)
     }
 
     /// Reads what the changes need and has each decide in turn.

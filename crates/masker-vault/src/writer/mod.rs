@@ -26,10 +26,10 @@ pub(crate) use queue::Lane;
 pub(crate) use reads::ReadPlan;
 
 use self::{
-    change::{Message, PendingChange},
+    change::{Message, PendingChange, QueuedChange},
     queue::ChangeQueue,
 };
-use crate::{VaultError, ledger::CurrentLedger};
+use crate::VaultError;
 
 /// Writes nothing. Committing it reads the ledger again where a failed commit has left that uncertain.
 struct ReloadLedger;
@@ -37,13 +37,17 @@ struct ReloadLedger;
 impl Change for ReloadLedger {
     type Outcome = ();
 
+    fn lane(&self) -> Lane {
+        Lane::Control
+    }
+
     fn decide(&mut self, _draft: &mut CommitDraft<'_>) {}
 }
 
 /// The requests' end of the writer's queue.
 pub(crate) struct WriterHandle {
     queue: Arc<ChangeQueue>,
-    ledger: Arc<CurrentLedger>,
+    context: Arc<WriterContext>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -51,9 +55,9 @@ impl WriterHandle {
     /// Starts the writer. Must be called within a tokio runtime.
     pub(crate) fn start(context: WriterContext) -> Self {
         let queue = Arc::new(ChangeQueue::default());
-        let ledger = Arc::clone(&context.ledger);
-        let task = tokio::spawn(commit::run(context, Arc::clone(&queue)));
-        WriterHandle { queue, ledger, task: Mutex::new(Some(task)) }
+        let context = Arc::new(context);
+        let task = tokio::spawn(commit::run(Arc::clone(&context), Arc::clone(&queue)));
+        WriterHandle { queue, context, task: Mutex::new(Some(task)) }
     }
 
     /// Commits a change: it is durable when this returns.
@@ -63,9 +67,19 @@ impl WriterHandle {
         outcome.await.unwrap_or(Err(VaultError::Stopped))
     }
 
+    /// Decides a change as the writer would now, and writes nothing. Returns what a commit would return.
+    pub(crate) async fn preview<C: Change>(&self, change: C) -> Result<C::Outcome, VaultError> {
+        let (change, outcome) = PendingChange::new(change);
+        let mut group: [Box<dyn QueuedChange>; 1] = [change];
+        self.context.preview(&mut group).await?;
+        let [change] = group;
+        change.answer(&Ok(()));
+        outcome.await.unwrap_or(Err(VaultError::Stopped))
+    }
+
     /// Reads the ledger again if a failed commit has left it uncertain. It is that of the store when this returns.
     pub(crate) async fn sync_ledger(&self) -> Result<(), VaultError> {
-        if self.ledger.is_stale() { self.commit(ReloadLedger).await } else { Ok(()) }
+        if self.context.ledger.is_stale() { self.commit(ReloadLedger).await } else { Ok(()) }
     }
 
     /// Commits what is in the queue and then `last`, closes the store, and waits for the writer's end.

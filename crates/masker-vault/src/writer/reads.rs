@@ -9,7 +9,7 @@ use crate::{
     index_list::{self, IndexEntry},
     ledger::Ledger,
     records,
-    spelling_scan::{SPELLINGS_AT_ONCE, visit_spellings},
+    spelling_scan::{SPELLINGS_AT_ONCE, Spellings, read_spellings},
 };
 use masker_core::{
     crypto::{Index, MatchPart, TokenId},
@@ -88,6 +88,11 @@ impl<'k> ReadPlan<'k> {
         }
     }
 
+    /// Returns the records with a match part that the group may erase or move, in the order of their ids.
+    fn records_with(&self, part: MatchPart) -> impl DoubleEndedIterator<Item = TokenId> {
+        self.records.iter().copied().filter(move |id| id.match_part() == part)
+    }
+
     /// Reads everything.
     pub(super) async fn read(mut self, store: &dyn Store) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot::default();
@@ -154,22 +159,15 @@ impl Snapshot {
     }
 
     async fn scan(&mut self, store: &dyn Store, plan: &ReadPlan<'_>) -> Result<(), StoreError> {
-        if plan.match_parts.is_empty() {
-            return Ok(());
-        }
-        let prefixes = plan.match_parts.iter().map(|part| RowKey::records_with(part.as_bytes())).collect();
-        let pages = store.scan_prefixes(prefixes, SPELLINGS_AT_ONCE).await?;
-        for (part, page) in plan.match_parts.iter().zip(pages) {
-            let mut found = records::with_ids(page);
-            let is_cut = found.len() >= SPELLINGS_AT_ONCE;
-            if is_cut {
-                found = self.find_witnesses(store, plan, *part, found).await?;
-            }
+        let parts: Vec<MatchPart> = plan.match_parts.iter().copied().collect();
+        for (part, found) in parts.iter().zip(read_spellings(store, &parts, SPELLINGS_AT_ONCE).await?) {
+            let (mut own, mut found) = match found.is_cut {
+                true => (plan.records_with(*part).collect(), self.find_witnesses(store, plan, *part, found).await?),
+                false => (Vec::new(), found.records),
+            };
             let mut ids: Vec<TokenId> = found.iter().map(|(id, _)| *id).collect();
-            if is_cut {
-                ids.extend(plan.records.iter().filter(|id| id.match_part() == *part));
-            }
-            self.rows.extend(found.into_iter().map(|(id, row)| (RowKey::record(id.as_bytes()), row)));
+            ids.append(&mut own);
+            self.rows.extend(found.drain(..).map(|(id, row)| (RowKey::record(id.as_bytes()), row)));
             self.scanned.insert(*part, ids);
         }
         Ok(())
@@ -185,7 +183,7 @@ impl Snapshot {
         store: &dyn Store,
         plan: &ReadPlan<'_>,
         part: MatchPart,
-        first_page: Vec<(TokenId, Row)>,
+        first: Spellings,
     ) -> Result<Vec<(TokenId, Row)>, StoreError> {
         let lists = |index: &&Index| self.entries::<MatchPart>(**index).contains(&part);
         let mut wanted: BTreeSet<Index> = plan.form_indexes.iter().filter(lists).copied().collect();
@@ -197,15 +195,14 @@ impl Snapshot {
             }
             if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let page_end = first_page.last().map(|(id, _)| *id);
-        let own_end = plan.records.iter().rev().find(|id| id.match_part() == part).copied();
-        let mut done = first_page.into_iter().any(|(id, row)| visit(id, row).is_break());
+        let own_end = plan.records_with(part).next_back();
+        let mut done = first.records.iter().any(|(id, row)| visit(*id, row.clone()).is_break());
         if !done {
-            done = visit_spellings(store, part, page_end.max(own_end), &mut visit).await?.is_some();
+            done = first.visit_rest(store, own_end, &mut visit).await?.is_some();
         }
-        if !done && own_end > page_end {
+        if !done && own_end > first.end() {
             let between = |id, row| if Some(id) > own_end { ControlFlow::Break(()) } else { visit(id, row) };
-            visit_spellings(store, part, page_end, between).await?;
+            first.visit_rest(store, None, between).await?;
         }
         Ok(witnesses)
     }

@@ -3,6 +3,7 @@
 //! Ids of tokens are random and not from the seed, so a rotation visits records in another order when a seed is repeated:
 //! repeat a failing seed a few times.
 
+mod imports;
 mod life;
 mod life_backups;
 mod life_rotations;

@@ -24,7 +24,7 @@ use masker_core::{
     normalize::Normalizer,
     policy::{Policy, PolicySet},
 };
-use masker_store::{Store, memory::MemoryStore};
+use masker_store::{RowKey, Store, memory::MemoryStore, record::Record};
 use masker_types::{grant::Grant, kind::Kid, mode::Mode};
 
 /// The key generations that exist of each kid, by number.
@@ -223,6 +223,12 @@ impl World {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         self.vault.import(&permit(Mode::Live), file, ImportRules { restore_erased }).await
+    }
+
+    /// Returns the kid whose key seals a record.
+    pub(super) async fn sealing_kid(&self, id: TokenId) -> Kid {
+        let row = self.store.get_many(vec![RowKey::record(id.as_bytes())]).await.unwrap().pop().flatten().unwrap();
+        Record::decode(&row).unwrap().sealing_kid
     }
 
     /// Returns the first of the tokens that a search under `kid` finds for a value.

@@ -8,7 +8,6 @@ use std::{
 use crate::{
     index_list::{self, IndexEntry},
     ledger::Ledger,
-    records,
     spelling_scan::{SPELLINGS_AT_ONCE, Spellings, read_spellings},
 };
 use masker_core::{
@@ -220,7 +219,10 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{records::RecordIndexes, tests::ring};
+    use crate::{
+        records::{self, RecordIndexes},
+        tests::ring,
+    };
     use masker_core::normalize::Normalizer;
     use masker_store::{RowBatch, RowChange, memory::MemoryStore};
     use masker_types::{

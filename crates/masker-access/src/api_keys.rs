@@ -36,6 +36,9 @@ struct Snapshot {
 /// A key in force, with its use since the daemon started.
 struct Entry {
     key: ApiKey,
+    /// The key as the vault stores it, while the one in force has less: a change that takes something away is being stored,
+    /// or failed to be.
+    stored: Option<Box<ApiKey>>,
     principal: Arc<Principal>,
     uses: Arc<UseTracker>,
 }
@@ -76,7 +79,31 @@ impl ApiKeys {
     /// Adds keys, or replaces those with the same ids, all at once. The vault must have stored them before.
     pub fn put_all(&self, keys: impl IntoIterator<Item = ApiKey>) {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(&clients, keys);
+        self.replace(&clients, keys.into_iter().map(|key| (key, None)));
+    }
+
+    /// Takes from the keys in force what their next versions take from them, before the vault stores these. It stays so if
+    /// that fails. Requests that were admitted before are still answered, until [`put_all`](Self::put_all) says that the
+    /// versions are stored. Returns whether anything was taken.
+    ///
+    /// The caller must change no key between making the versions and this call.
+    pub fn restrict(&self, next: &[ApiKey]) -> bool {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.load();
+        let restricted: Vec<(ApiKey, Option<Box<ApiKey>>)> = next
+            .iter()
+            .filter_map(|next| {
+                let entry = snapshot.by_id.get(&next.id())?;
+                let key = entry.key.without_ended_by(next)?;
+                let stored = entry.stored.clone().unwrap_or_else(|| Box::new(entry.key.clone()));
+                Some((key, Some(stored)))
+            })
+            .collect();
+        let any = !restricted.is_empty();
+        if any {
+            self.replace(&clients, restricted);
+        }
+        any
     }
 
     /// Lets the keys that clients of the configuration have created draw on the limits of these.
@@ -87,12 +114,17 @@ impl ApiKeys {
         self.snapshot.store(Arc::new(Snapshot::of(entries, &clients, |_| true)));
     }
 
-    fn replace(&self, clients: &HashMap<String, Arc<Principal>>, keys: impl IntoIterator<Item = ApiKey>) {
+    /// Replaces keys. The second part of each is what the vault stores, if that has more.
+    fn replace(
+        &self,
+        clients: &HashMap<String, Arc<Principal>>,
+        keys: impl IntoIterator<Item = (ApiKey, Option<Box<ApiKey>>)>,
+    ) {
         let mut entries = self.snapshot.load().by_id.clone();
         let mut replaced = BTreeSet::new();
-        for key in keys {
+        for (key, stored) in keys {
             let id = key.id();
-            let entry = Entry::new(key, entries.get(&id).map(Arc::as_ref));
+            let entry = Entry { stored, ..Entry::new(key, entries.get(&id).map(Arc::as_ref)) };
             entries.insert(id, Arc::new(entry));
             replaced.insert(id);
         }
@@ -110,14 +142,21 @@ impl ApiKeys {
         let ended = snapshot.by_id.values().filter_map(|entry| {
             let key = entry.key.with_ended_secrets(now_ms)?;
             entry.uses.ended_unsaved.store(true, Ordering::Relaxed);
-            Some(key)
+            Some((key, entry.stored.clone()))
         });
         self.replace(&clients, ended);
     }
 
     /// Returns whether secrets were ended and that is not stored.
     pub fn has_unsaved_ends(&self) -> bool {
-        self.snapshot.load().by_id.values().any(|entry| entry.uses.ended_unsaved.load(Ordering::Relaxed))
+        let is_unsaved =
+            |entry: &Arc<Entry>| entry.stored.is_none() && entry.uses.ended_unsaved.load(Ordering::Relaxed);
+        self.snapshot.load().by_id.values().any(is_unsaved)
+    }
+
+    /// Returns whether the vault stores a key as it is in force: no change that takes something away failed to be stored.
+    pub fn is_stored(&self, id: ApiKeyId) -> bool {
+        self.snapshot.load().by_id.get(&id).is_some_and(|entry| entry.stored.is_none())
     }
 
     /// Returns the keys that a key has created, and those that these have created, and so on.
@@ -191,12 +230,22 @@ impl ApiKeys {
     /// [`AuthRejection`] if it was ended.
     pub(super) fn check(&self, digest: &KeyDigest) -> Result<SecretRole, AuthRejection> {
         let snapshot = self.snapshot.load();
-        let accepted = snapshot.find(digest)?.key.still_accepts(digest);
-        accepted.unwrap_or(Err(KeyRejection::Expired)).map_err(AuthRejection::Rejected)
+        still_accepts(&snapshot.find(digest)?.key, digest)
+    }
+
+    /// Checks the same of what the vault stores, for a request that was admitted before.
+    ///
+    /// # Errors
+    /// [`AuthRejection`] if the secret was ended and that is stored.
+    pub(super) fn check_stored(&self, digest: &KeyDigest) -> Result<SecretRole, AuthRejection> {
+        let snapshot = self.snapshot.load();
+        let entry = snapshot.find(digest)?;
+        still_accepts(entry.stored.as_deref().unwrap_or(&entry.key), digest)
     }
 
     /// Returns the keys whose last use or whose ended secrets are not stored. Each is the whole key, so the caller must not
-    /// change it between this call and the write.
+    /// change it between this call and the write. A change that failed to be stored is left to the request that repeats it,
+    /// which records it.
     pub fn unsaved_uses(&self) -> Vec<ApiKey> {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().filter(|entry| entry.is_unsaved()).map(|entry| entry.current()).collect()
@@ -216,6 +265,10 @@ impl ApiKeys {
             }
         }
     }
+}
+
+fn still_accepts(key: &ApiKey, digest: &KeyDigest) -> Result<SecretRole, AuthRejection> {
+    key.still_accepts(digest).unwrap_or(Err(KeyRejection::Expired)).map_err(AuthRejection::Rejected)
 }
 
 /// Returns a key's id, then its parent's, and so on to the first.
@@ -268,16 +321,19 @@ impl Entry {
         };
         let principal = Principal::for_api_key(&key, credential, before.map(|before| before.principal.as_ref()));
         let uses = before.map(|before| Arc::clone(&before.uses)).unwrap_or_default();
-        Entry { key, principal: Arc::new(principal), uses }
+        Entry { key, stored: None, principal: Arc::new(principal), uses }
     }
 
     /// Returns this key, drawing on the limits of its creator as well.
     fn created_by(&self, creator: Option<&Principal>) -> Self {
         let principal = Arc::new(self.principal.created_by(creator));
-        Entry { key: self.key.clone(), principal, uses: Arc::clone(&self.uses) }
+        Entry { key: self.key.clone(), stored: self.stored.clone(), principal, uses: Arc::clone(&self.uses) }
     }
 
     fn is_unsaved(&self) -> bool {
+        if self.stored.is_some() {
+            return false;
+        }
         let last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.uses.saved_ms.load(Ordering::Relaxed);
         self.uses.ended_unsaved.load(Ordering::Relaxed) || last.as_ref().is_some_and(|last| last.at_ms != saved)

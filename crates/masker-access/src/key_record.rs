@@ -1,8 +1,10 @@
 //! The stored record of an API key: everything but its secret, and the changes in its life.
 //!
 //! A key is *active* from its creation until it expires or is revoked. A rotation gives it a new secret, and the former
-//! one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. The
-//! caller puts it into force only once it is durable.
+//! one keeps working for a grace period. Each change takes the time as an argument and returns the key to be stored. What a
+//! change takes away is in force at once ([`ApiKey::without_ended_by`]), and what it gives only once it is durable.
+
+mod forms;
 
 use std::fmt;
 
@@ -98,6 +100,17 @@ pub struct KeyRights {
 }
 
 impl KeyRights {
+    /// Returns the rights that are in these and in `other`, in a grant of the same policies and contexts.
+    fn intersection(&self, other: &KeyRights) -> Self {
+        let ends = self.expires_at_ms.into_iter().chain(other.expires_at_ms);
+        let scopes = self.grant.scopes.intersection(&other.grant.scopes);
+        KeyRights {
+            grant: Grant { scopes, ..self.grant.clone() },
+            limits: self.limits.intersection(&other.limits),
+            expires_at_ms: ends.min(),
+        }
+    }
+
     /// Returns rights that cover these and `other`.
     fn union(&self, other: &KeyRights) -> Self {
         let ends = self.expires_at_ms.zip(other.expires_at_ms);
@@ -120,22 +133,26 @@ pub struct LastUse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// The first characters of the secret that it presented.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_prefix")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "forms::optional_prefix")]
     pub prefix: Option<KeyPrefix>,
 }
 
 /// What is stored of one secret.
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredSecret {
-    #[serde(with = "digest")]
+    #[serde(with = "forms::digest")]
     digest: KeyDigest,
-    #[serde(with = "prefix")]
+    #[serde(with = "forms::prefix")]
     prefix: KeyPrefix,
 }
 
 impl StoredSecret {
     fn of(secret: &PresentedKey) -> Self {
         StoredSecret { digest: secret.digest(), prefix: secret.prefix() }
+    }
+
+    fn is_same(&self, other: &StoredSecret) -> bool {
+        self.digest.ct_eq(&other.digest)
     }
 }
 
@@ -189,7 +206,7 @@ pub struct ApiKey {
     owner: String,
     grant: Grant,
     limits: Limits,
-    #[serde(rename = "world", with = "mode")]
+    #[serde(rename = "world", with = "forms::mode")]
     mode: Mode,
     created_by: String,
     /// The API key that created it, if it was one.
@@ -311,6 +328,24 @@ impl ApiKey {
         let held = self.held_rights();
         key.held = Some(Box::new(held.union(&key.rights()))).filter(|held| **held != key.rights());
         Ok(key)
+    }
+
+    /// Returns this key without what `next`, its next version, takes away: it may be in force before `next` is durable. It
+    /// has nothing that `next` adds, except a new secret, which nobody knows before the answer. `None` if `next` takes
+    /// nothing away.
+    pub fn without_ended_by(&self, next: &ApiKey) -> Option<Self> {
+        let ends_secret =
+            |own: &StoredSecret| next.replaced.iter().any(|of| of.until_ms == 0 && of.secret.is_same(own));
+        if next.revoked_at_ms.is_some() || ends_secret(&self.secret) {
+            return Some(next.clone());
+        }
+        let rights = self.rights().intersection(&next.rights());
+        if rights == self.rights() {
+            return None;
+        }
+        let held = Some(Box::new(self.held_rights())).filter(|held| **held != rights);
+        let KeyRights { grant, limits, expires_at_ms } = rights;
+        Some(ApiKey { grant, limits, expires_at_ms, held, ..self.clone() })
     }
 
     /// Returns the key with this last use. It replaces the one before, also if a wrong clock has given that a later time.
@@ -516,59 +551,6 @@ impl<'de> Deserialize<'de> for ApiKeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         ApiKeyId::parse(&text).ok_or_else(|| de::Error::custom("not an API key id"))
-    }
-}
-
-mod digest {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(digest: &KeyDigest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&HEXLOWER.encode(digest.as_bytes()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(KeyDigest::from_bytes).ok_or_else(|| de::Error::custom("not a digest"))
-    }
-}
-
-mod prefix {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(prefix: &KeyPrefix, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(prefix.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyPrefix, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        KeyPrefix::parse(&text).ok_or_else(|| de::Error::custom("not an API key prefix"))
-    }
-}
-
-mod optional_prefix {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(prefix: &Option<KeyPrefix>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_some(prefix.as_ref().map_or("", KeyPrefix::as_str))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<KeyPrefix>, D::Error> {
-        super::prefix::deserialize(deserializer).map(Some)
-    }
-}
-
-mod mode {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(mode.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == text);
-        mode.ok_or_else(|| de::Error::custom("neither live nor test"))
     }
 }
 

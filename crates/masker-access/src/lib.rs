@@ -154,6 +154,16 @@ impl Access {
         self.keys.check(&digest).map(drop).map_err(AuthError::from)
     }
 
+    /// Checks that a request which was admitted may be answered: the API key of its caller was not ended since, or that is not
+    /// stored yet. So no request succeeds after the answer to a revocation, and those that were admitted before it finish.
+    ///
+    /// # Errors
+    /// Those of [`Access::check_not_ended`].
+    pub fn check_may_be_answered(&self, caller: &Caller) -> Result<(), AuthError> {
+        let Some(AcceptedSecret { digest, .. }) = caller.accepted else { return Ok(()) };
+        self.keys.check_stored(&digest).map(drop).map_err(AuthError::from)
+    }
+
     /// Checks that a caller may still manage API keys: the secret that it presented was neither ended nor replaced since
     /// it was accepted.
     ///

@@ -26,7 +26,7 @@ use masker_types::{
     limits::{API_KEY_GRACE_SECONDS_DEFAULT, API_KEY_GRACE_SECONDS_MAX},
     mode::Mode,
 };
-use masker_vault::{KeepKeyError, VaultError};
+use masker_vault::{KeepKeyError, VaultError, check_api_key_lengths};
 
 /// Longest name of a key, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -198,7 +198,8 @@ async fn api_key_revoke(
     let _guard = service.lock_keys(ctx).await?;
     let key = service.find_key(ctx, &input.parameter)?;
     let created = if keep == Some(true) { Vec::new() } else { service.access.keys().descendants(key.id()) };
-    let created: Vec<ApiKey> = created.into_iter().filter(|key| key.revoked_at_ms().is_none()).collect();
+    let lives = |key: &ApiKey| key.revoked_at_ms().is_none() || !service.access.keys().is_stored(key.id());
+    let created: Vec<ApiKey> = created.into_iter().filter(lives).collect();
     ctx.number("descendants", created.len() as u64);
     let now_ms = service.now_ms();
     let revoked = std::iter::once(&key).chain(&created).map(|key| key.revoked(now_ms)).collect();
@@ -348,7 +349,8 @@ impl Service {
         Ok(())
     }
 
-    /// Stores keys, the first of which the request is about, and only then puts them in force.
+    /// Stores keys, the first of which the request is about. What they withdraw is in force at once, and stays so if they
+    /// cannot be stored; what they give is in force once they are stored.
     async fn store_key(
         &self,
         ctx: &mut RequestContext,
@@ -359,7 +361,19 @@ impl Service {
         let Some(key) = keys.first() else { return Err(Problem::internal("no key to store")) };
         ctx.fact("api_key_id", key.id().to_string());
         ctx.fact("api_key_prefix", key.prefix().as_str());
-        self.vault.keep_api_keys(permit, &keys).await?;
+        check_api_key_lengths(&keys)?;
+        let withdrawn = self.access.keys().restrict(&keys);
+        if let Err(failed) = self.vault.keep_api_keys(permit, &keys).await {
+            let problem = Problem::from(failed);
+            if !withdrawn {
+                return Err(problem);
+            }
+            ctx.flag("withdrawn_until_restart", true);
+            let detail = "the vault failed to store this. What it withdraws is refused all the same, but only until the \
+                          daemon starts again: send the request again until it succeeds, and ask the operator to look at \
+                          `masker health` and the daemon's log";
+            return Err(Problem { detail: detail.to_owned(), ..problem });
+        }
         let status = key_status(key, self.now_ms());
         self.access.keys().put_all(keys);
         // Nothing else can have ended it: `lock_keys` has checked it.

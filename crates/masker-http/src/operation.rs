@@ -24,8 +24,13 @@ use tokio::runtime::Handle;
 use tracing::{debug, error};
 
 use super::{
-    Service, admission::write_rate_limit_headers, audit::RequestResult, context::RequestContext, input::Input,
-    problem::Problem, route_metrics::UNMATCHED,
+    Service,
+    admission::{auth_problem, write_rate_limit_headers},
+    audit::RequestResult,
+    context::RequestContext,
+    input::Input,
+    problem::Problem,
+    route_metrics::UNMATCHED,
 };
 use masker_api::REQUEST_ID_HEADER;
 
@@ -160,7 +165,7 @@ impl Service {
             // A request that could not be understood counts as well.
             drop(self.charge_request(ctx, 0));
         }
-        if ctx.ended_own_key { Ok(()) } else { self.check_key_not_ended(ctx) }
+        if ctx.ended_own_key { Ok(()) } else { self.access.check_may_be_answered(&ctx.caller).map_err(auth_problem) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the request path in process: an operation whose connection ends is still completed and recorded.
 
 mod connections;
+mod key_changes;
 
 use std::{
     collections::BTreeSet,
@@ -55,6 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A service on a vault in memory, with an audit log on disk.
 struct Fixture {
     service: Arc<Service>,
+    store: MemoryStore,
     audit: Arc<AuditLog>,
     slots: Arc<Semaphore>,
     /// Reloads of keys or policies.
@@ -83,8 +85,10 @@ impl Fixture {
             second_tokens: BTreeSet::new(),
             accept_rollback: false,
         };
-        let store = Arc::new(MemoryStore::new());
-        let vault = Vault::open(store, ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now)).await;
+        let store = MemoryStore::new();
+        let vault =
+            Vault::open(Arc::new(store.clone()), ring, rules, Arc::clone(&metrics.vault), Arc::new(Timestamp::now))
+                .await;
         let vault = Arc::new(vault.expect("a vault"));
         vault.adopt_policies(&policies).await.expect("policies");
         let options = AuditOptions {
@@ -123,6 +127,7 @@ impl Fixture {
         let service = Service::new(vault, policies, access, metrics, reloader, settings).expect("a service");
         Fixture {
             service: Arc::new(service),
+            store,
             audit,
             slots: Arc::new(Semaphore::new(SLOTS as usize)),
             reloads,

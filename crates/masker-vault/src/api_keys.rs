@@ -8,8 +8,12 @@ use super::{
 use masker_access::ApiKey;
 use masker_store::{
     RowChange, RowKey, StoreError,
-    record::{ApiKeyRow, RowName},
+    record::{API_KEY_BYTES_MAX, ApiKeyRow, RowName},
 };
+
+/// Room in a key's document for what is added to it after its last change, in bytes: the last use with a unit's name, ended
+/// secrets, and the time of its revocation.
+const LATER_BYTES: usize = 768;
 
 /// Why an API key was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,18 @@ impl ApiKeyRows {
         let changes: Vec<RowChange> = keys.iter().filter_map(|key| change(key).ok()).collect();
         if changes.is_empty() { Ok(()) } else { self.writer.commit(KeepRows(changes)).await }
     }
+}
+
+/// Checks that the vault can store these keys, and what is added to them later: their last use, and how they end.
+///
+/// # Errors
+/// [`KeepKeyError::TooLong`]. A revoked key is never too long.
+pub fn check_api_key_lengths(keys: &[ApiKey]) -> Result<(), KeepKeyError> {
+    let fits = |key: &ApiKey| {
+        let document = serde_json::to_vec(key).unwrap_or_default();
+        key.revoked_at_ms().is_some() || (1..=API_KEY_BYTES_MAX - LATER_BYTES).contains(&document.len())
+    };
+    if keys.iter().all(fits) { Ok(()) } else { Err(KeepKeyError::TooLong) }
 }
 
 fn change(key: &ApiKey) -> Result<RowChange, KeepKeyError> {

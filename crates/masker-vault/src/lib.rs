@@ -53,7 +53,7 @@ mod tokenize;
 mod vault;
 mod writer;
 
-pub use api_keys::KeepKeyError;
+pub use api_keys::{KeepKeyError, check_api_key_lengths};
 pub use backup::{ImportOutcome, ImportRules, MergeCounts, RunningExport, VaultExportError, VaultImportError};
 pub use compact::CompactError;
 pub use error::{GenerationRef, ItemFailure, KeyLoadError, VaultError};

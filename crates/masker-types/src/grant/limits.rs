@@ -145,6 +145,16 @@ impl Limits {
         union
     }
 
+    /// Returns limits that allow what these and `other` allow: of each limit the lower number.
+    #[must_use]
+    pub fn intersection(&self, other: &Limits) -> Limits {
+        let mut both = Limits::none();
+        for limit in Limit::ALL.iter().map(|limit| *limit as usize) {
+            both.0[limit] = self.0[limit].into_iter().chain(other.0[limit]).min();
+        }
+        both
+    }
+
     /// Returns whether no limit is set.
     pub fn is_unlimited(&self) -> bool {
         *self == Limits::none()
@@ -279,6 +289,19 @@ mod tests {
         assert_eq!(union, some(r#"{"requests_per_second": 4, "requests_burst": 9}"#));
         assert!(union.covers(&own) && union.covers(&other));
         assert_eq!(own.union(&own), own);
+    }
+
+    #[test]
+    fn both_limits_cover_their_intersection() {
+        let some = |json: &str| read(json).unwrap();
+        let own = some(r#"{"requests_per_second": 3, "requests_burst": 9, "values_per_hour": 7}"#);
+        let other = some(r#"{"requests_per_second": 4, "rehydrations_per_day": 1}"#);
+        let both = own.intersection(&other);
+        let expected =
+            r#"{"requests_per_second": 3, "requests_burst": 4, "values_per_hour": 7, "rehydrations_per_day": 1}"#;
+        assert_eq!(both, some(expected));
+        assert!(own.covers(&both) && other.covers(&both));
+        assert_eq!(own.intersection(&Limits::none()), own);
     }
 
     #[test]

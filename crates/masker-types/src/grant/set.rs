@@ -122,6 +122,18 @@ impl ScopeSet {
         union
     }
 
+    /// Returns the scopes that are in this set and in `other`.
+    #[must_use]
+    pub fn intersection(&self, other: &ScopeSet) -> ScopeSet {
+        let mut both = ScopeSet { whole: self.whole & other.whole, kinds: BTreeMap::new() };
+        for (one, two) in [(self, other), (other, self)] {
+            for (scope, kind) in one.kinds().filter(|(scope, kind)| two.allows_kind(*scope, *kind)) {
+                both.kinds.entry(scope).or_default().insert(kind);
+            }
+        }
+        both
+    }
+
     /// Returns the scopes for single kinds.
     pub fn kinds(&self) -> impl Iterator<Item = (Scope, EntityKind)> + '_ {
         self.kinds.iter().flat_map(|(scope, kinds)| kinds.iter().map(|kind| (*scope, *kind)))
@@ -178,6 +190,16 @@ mod tests {
         assert_eq!(ScopeSet::parse(&["forget:A", "forget", "forget:B"]).unwrap().to_texts(), ["forget"]);
         assert!(ScopeSet::default().is_empty());
         assert!(!Scope::ALL.iter().any(|scope| ScopeSet::default().allows_some(*scope)));
+    }
+
+    #[test]
+    fn an_intersection_has_what_both_sets_allow() {
+        let set = |texts: &[&str]| ScopeSet::parse(texts).unwrap();
+        let own = set(&["tokenize", "rehydrate:PHONE", "rehydrate:SSN", "lookup"]);
+        let other = set(&["tokenize:EMAIL", "rehydrate:SSN", "rehydrate:CARD", "lookup", "forget"]);
+        let both = set(&["tokenize:EMAIL", "rehydrate:SSN", "lookup"]);
+        assert_eq!((own.intersection(&other), other.intersection(&own)), (both.clone(), both));
+        assert_eq!((own.intersection(&own), own.intersection(&ScopeSet::all())), (own.clone(), own));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rows other than records: API keys and the audit log's head.
 
 use super::*;
-use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec};
+use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, LastUse};
 use masker_audit::{AuditEvent, AuditLog, AuditOperation, AuditOptions};
 use masker_store::row_cache::RowCache;
 use masker_types::{
@@ -110,6 +110,20 @@ async fn the_last_change_of_a_row_in_a_commit_counts() {
     let (first, second, third) = tokio::join!(keep("a"), keep("b"), keep("c"));
     assert!(first && second && third);
     assert_eq!(names(&vault).await, ["c"]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_too_long_can_be_used_and_end() {
+    let vault = Bench::new().open(ring(1, None, 1)).await;
+    let longest = |name: &usize| key(1, &"n".repeat(*name), 30);
+    let fits = |name: &usize| crate::check_api_key_lengths(&[longest(name)]).is_ok();
+    let name = (1..8_192).rev().find(fits).expect("a length");
+    let last = LastUse { at_ms: u64::MAX, uid: u32::MAX, unit: Some("u".repeat(255)), prefix: None };
+    let used = longest(&name).used(last);
+    vault.note_api_key_use(std::slice::from_ref(&used)).await.unwrap();
+    assert!(vault.api_keys().await.unwrap()[0].last_use().is_some());
+    vault.keep_api_keys(&permit(), &[used.revoked(u64::MAX)]).await.unwrap();
+    assert!(vault.api_keys().await.unwrap()[0].revoked_at_ms().is_some());
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ struct UseTracker {
     used_ms: AtomicU64,
     /// The time of the last use that is stored.
     saved_ms: AtomicU64,
-    /// Whether a grace period was ended and that is not stored.
+    /// Whether the key expired or a grace period ended, and the note of that is not stored.
     ended_unsaved: AtomicBool,
     last: Mutex<Option<LastUse>>,
 }
@@ -132,22 +132,22 @@ impl ApiKeys {
             .store(Arc::new(Snapshot::of(entries, clients, |line| line.iter().any(|id| replaced.contains(id)))));
     }
 
-    /// Ends the secrets whose grace period is over, for good: a clock that is set back later revives none.
-    pub fn end_secrets(&self, now_ms: u64) {
-        if !self.snapshot.load().by_id.values().any(|entry| entry.key.has_secret_to_end(now_ms)) {
+    /// Notes which keys have expired and which grace periods are over: they stay ended, also if the clock is set back.
+    pub fn note_ends(&self, now_ms: u64) {
+        if !self.snapshot.load().by_id.values().any(|entry| entry.key.has_end_to_note(now_ms)) {
             return;
         }
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.snapshot.load();
         let ended = snapshot.by_id.values().filter_map(|entry| {
-            let key = entry.key.with_ended_secrets(now_ms)?;
+            let key = entry.key.with_noted_ends(now_ms)?;
             entry.uses.ended_unsaved.store(true, Ordering::Relaxed);
             Some((key, entry.stored.clone()))
         });
         self.replace(&clients, ended);
     }
 
-    /// Returns whether secrets were ended and that is not stored.
+    /// Returns whether there are such notes that are not stored.
     pub fn has_unsaved_ends(&self) -> bool {
         let is_unsaved =
             |entry: &Arc<Entry>| entry.stored.is_none() && entry.uses.ended_unsaved.load(Ordering::Relaxed);
@@ -214,8 +214,8 @@ impl ApiKeys {
         let entry = snapshot.find(&presented.digest())?;
         let accepted = entry.key.accepts(&presented.digest(), now_ms).unwrap_or(Err(KeyRejection::Expired));
         let role = accepted.map_err(|rejection| {
-            if entry.key.has_secret_to_end(now_ms) {
-                self.end_secrets(now_ms);
+            if entry.key.has_end_to_note(now_ms) {
+                self.note_ends(now_ms);
             }
             AuthRejection::Rejected(rejection)
         })?;
@@ -259,8 +259,8 @@ impl ApiKeys {
             if let Some(last) = key.last_use() {
                 entry.uses.saved_ms.store(last.at_ms, Ordering::Relaxed);
             }
-            // A secret that has ended meanwhile is in the registry's key and not in the stored one.
-            if !entry.key.differs_in_ended_secrets(key) {
+            // What has ended meanwhile is noted in the registry's key and not in the stored one.
+            if !entry.key.differs_in_ends(key) {
                 entry.uses.ended_unsaved.store(false, Ordering::Relaxed);
             }
         }

@@ -214,6 +214,9 @@ pub struct ApiKey {
     parent: Option<ApiKeyId>,
     created_at_ms: u64,
     expires_at_ms: Option<u64>,
+    /// Whether it was seen to have expired: then it works again only with another expiry, at any time that the clock shows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    expired: bool,
     /// Rights that cover all that it ever had; `None` if those that it has do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<Box<KeyRights>>,
@@ -267,6 +270,7 @@ impl ApiKey {
             parent: spec.parent,
             created_at_ms: now_ms,
             expires_at_ms: spec.expires_at_ms,
+            expired: false,
             held: None,
             revoked_at_ms: None,
             rotated_at_ms: None,
@@ -277,8 +281,8 @@ impl ApiKey {
     }
 
     /// Returns the key with another secret. The former one works for another `grace_seconds`, at most
-    /// [`API_KEY_GRACE_SECONDS_MAX`], and all secrets before it work no longer than that: since it is not always known
-    /// which one has leaked, a rotation without grace ends them all.
+    /// [`API_KEY_GRACE_SECONDS_MAX`]. Those before it keep the grace period that they have. Without grace all of them end at
+    /// once, since it is not always known which one has leaked.
     ///
     /// # Errors
     /// [`RotationError`] if it was revoked, or if too many of its secrets are in their grace period.
@@ -288,7 +292,9 @@ impl ApiKey {
         let until_ms = if grace_ms == 0 { 0 } else { now_ms.saturating_add(grace_ms) };
         let mut key = self.clone();
         key.replaced.push(ReplacedSecret { secret: self.secret.clone(), until_ms, ended: grace_ms == 0 });
-        key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = replaced.until_ms.min(until_ms));
+        if grace_ms == 0 {
+            key.replaced.iter_mut().for_each(|replaced| replaced.until_ms = 0);
+        }
         while key.replaced.len() > REPLACED_MAX {
             let ended = key.replaced.iter().position(|replaced| !replaced.works(now_ms));
             key.replaced.remove(ended.ok_or(RotationError::TooManyInGrace)?);
@@ -298,13 +304,14 @@ impl ApiKey {
         Ok(key)
     }
 
-    /// Returns the key with the grace periods ended that are over by now; `None` if there are none that were not ended
-    /// before.
-    pub fn with_ended_secrets(&self, now_ms: u64) -> Option<Self> {
-        if !self.has_secret_to_end(now_ms) {
+    /// Returns the key with the notes that it has expired and which grace periods are over, if that is so by now. `None` if
+    /// nothing has ended that was not noted before.
+    pub fn with_noted_ends(&self, now_ms: u64) -> Option<Self> {
+        if !self.has_end_to_note(now_ms) {
             return None;
         }
         let mut key = self.clone();
+        key.expired |= key.is_past_expiry(now_ms);
         key.replaced.iter_mut().filter(|replaced| replaced.is_over(now_ms)).for_each(|replaced| replaced.ended = true);
         Some(key)
     }
@@ -324,7 +331,9 @@ impl ApiKey {
         key.name = change.name.unwrap_or(key.name);
         key.grant.scopes = change.scopes.unwrap_or(key.grant.scopes);
         key.limits = change.limits.unwrap_or(key.limits);
-        key.expires_at_ms = change.expires_at_ms.unwrap_or(key.expires_at_ms);
+        if let Some(expires_at_ms) = change.expires_at_ms {
+            (key.expires_at_ms, key.expired) = (expires_at_ms, false);
+        }
         let held = self.held_rights();
         key.held = Some(Box::new(held.union(&key.rights()))).filter(|held| **held != key.rights());
         Ok(key)
@@ -374,7 +383,7 @@ impl ApiKey {
     /// [`KeyRejection`] if it no longer works.
     pub(super) fn accepts(&self, digest: &KeyDigest, now_ms: u64) -> Option<Result<SecretRole, KeyRejection>> {
         let (role, replaced) = self.find_secret(digest)?;
-        let in_time = self.expires_at_ms.is_none_or(|at| at > now_ms);
+        let in_time = !self.has_expired(now_ms);
         Some(match self.revoked_at_ms {
             Some(_) => Err(KeyRejection::Revoked),
             None if in_time && replaced.is_none_or(|replaced| replaced.works(now_ms)) => Ok(role),
@@ -412,15 +421,24 @@ impl ApiKey {
         }
     }
 
-    /// Returns whether a grace period is over that was not ended before.
-    pub(super) fn has_secret_to_end(&self, now_ms: u64) -> bool {
-        self.replaced.iter().any(|replaced| replaced.is_over(now_ms))
+    /// Returns whether it has expired or a grace period is over, and that is not noted.
+    pub(super) fn has_end_to_note(&self, now_ms: u64) -> bool {
+        let has_expired = self.revoked_at_ms.is_none() && !self.expired && self.is_past_expiry(now_ms);
+        has_expired || self.replaced.iter().any(|replaced| replaced.is_over(now_ms))
     }
 
-    /// Returns whether another version of this key has other ended secrets.
-    pub(super) fn differs_in_ended_secrets(&self, other: &ApiKey) -> bool {
-        let ended = |key: &ApiKey| key.replaced.iter().filter(|replaced| replaced.ended).count();
+    /// Returns whether another version of this key has other notes of what has ended.
+    pub(super) fn differs_in_ends(&self, other: &ApiKey) -> bool {
+        let ended = |key: &ApiKey| (key.expired, key.replaced.iter().filter(|replaced| replaced.ended).count());
         ended(self) != ended(other)
+    }
+
+    fn has_expired(&self, now_ms: u64) -> bool {
+        self.expired || self.is_past_expiry(now_ms)
+    }
+
+    fn is_past_expiry(&self, now_ms: u64) -> bool {
+        self.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
 
     /// Returns the replaced secrets that still work, the oldest first.
@@ -436,7 +454,7 @@ impl ApiKey {
 
     /// Returns whether it is neither revoked nor expired. Active keys count towards their workspace.
     pub fn is_active(&self, now_ms: u64) -> bool {
-        self.revoked_at_ms.is_none() && self.expires_at_ms.is_none_or(|at| at > now_ms)
+        self.revoked_at_ms.is_none() && !self.has_expired(now_ms)
     }
 
     /// Returns whether it is active but has not been used for [`API_KEY_INACTIVE_DAYS_MIN`] days.

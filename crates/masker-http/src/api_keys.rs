@@ -269,12 +269,12 @@ fn example_api_key(state: &str) -> Value {
 }
 
 impl Service {
-    /// Ends the secrets whose grace period is over, and stores that.
+    /// Notes which keys have expired and which grace periods are over, and stores that.
     ///
     /// # Errors
     /// [`VaultError`] if the store fails; it can be tried again.
-    pub async fn end_api_key_secrets(&self) -> Result<(), VaultError> {
-        self.access.keys().end_secrets(self.now_ms());
+    pub async fn end_api_keys(&self) -> Result<(), VaultError> {
+        self.access.keys().note_ends(self.now_ms());
         if self.access.keys().has_unsaved_ends() { self.note_api_key_use().await } else { Ok(()) }
     }
 

@@ -131,8 +131,53 @@ fn a_secret_that_was_refused_as_expired_stays_ended() {
     assert_eq!(name(&ApiKeys::load(saved), 1, NOW), expired);
     // A secret that nobody presents ends as well.
     let keys = ApiKeys::load([key(1).rotated(&presented(2), 60, NOW).unwrap()]);
-    keys.end_secrets(NOW + 60_000);
+    keys.note_ends(NOW + 60_000);
     assert_eq!(name(&keys, 1, NOW), expired);
+}
+
+#[test]
+fn a_key_that_was_refused_as_expired_stays_expired() {
+    let expired = Err(AuthRejection::Rejected(KeyRejection::Expired));
+    let expiring = || {
+        let change = ApiKeyUpdate { expires_at_ms: Some(Some(NOW + 60_000)), ..ApiKeyUpdate::default() };
+        ApiKeys::load([key(1).changed(change).unwrap()])
+    };
+    let keys = expiring();
+    assert!(name(&keys, 1, NOW + 59_999).is_ok() && !keys.has_unsaved_ends());
+    assert_eq!((name(&keys, 1, NOW + 60_000), name(&keys, 1, NOW)), (expired.clone(), expired.clone()));
+    assert_eq!(keys.active_in("default", NOW), 0);
+    // It is stored with the next uses, and so stays expired after a restart.
+    assert!(keys.has_unsaved_ends());
+    let saved = keys.unsaved_uses();
+    keys.mark_uses_saved(&saved);
+    assert!(!keys.has_unsaved_ends());
+    assert_eq!(name(&ApiKeys::load(saved), 1, NOW), expired);
+    // A key that nobody presents expires as well.
+    let keys = expiring();
+    keys.note_ends(NOW + 60_000);
+    assert_eq!(name(&keys, 1, NOW), expired);
+}
+
+#[test]
+fn a_restriction_holds_until_its_key_is_stored() {
+    let keys = ApiKeys::load([key(1), key(2)]);
+    let checked = |seed: u64| {
+        let digest = presented(seed).digest();
+        (keys.check(&digest).is_ok(), keys.check_stored(&digest).is_ok())
+    };
+    name(&keys, 1, NOW).unwrap();
+    name(&keys, 2, NOW).unwrap();
+    assert!(!keys.restrict(&[key(1), key(3)]), "nothing is taken, and a new key is not there yet");
+    assert!(keys.restrict(&[key(1).revoked(NOW)]) && !keys.is_stored(key(1).id()));
+    assert_eq!(name(&keys, 1, NOW), Err(AuthRejection::Rejected(KeyRejection::Revoked)));
+    assert_eq!((checked(1), checked(2)), ((false, true), (true, true)));
+    // Another restriction, other keys and notes of use change nothing of that.
+    keys.restrict(&[keys.get(key(1).id()).unwrap()]);
+    keys.put(key(2));
+    keys.note_ends(NOW + 1);
+    assert_eq!((checked(1), keys.unsaved_uses().len()), ((false, true), 1));
+    keys.put(keys.get(key(1).id()).unwrap());
+    assert_eq!((checked(1), keys.is_stored(key(1).id())), ((false, false), true));
 }
 
 /// Returns a key that another one has created, with a limit of requests in an hour.

@@ -52,6 +52,7 @@ fn a_key_works_until_it_expires() {
 fn a_replaced_secret_works_through_its_grace_period() {
     let once = key().rotated(&secret(2), 60, NOW).unwrap();
     let twice = once.rotated(&secret(3), 7_200, NOW + 1_000).unwrap();
+    let shorter = once.rotated(&secret(3), 1, NOW + 1_000).unwrap();
     let at_once = once.rotated(&secret(3), 0, NOW + 1_000).unwrap();
     assert_eq!(grace_ends(&once, NOW), Some(NOW + 60_000));
     for (seed, at, expected) in [
@@ -63,6 +64,10 @@ fn a_replaced_secret_works_through_its_grace_period() {
     ] {
         assert_eq!(accepted(&twice, seed, at), Some(expected), "{seed} {at}");
     }
+    // A shorter grace period does not shorten one that was promised.
+    let found = [1, 2].map(|seed| accepted(&shorter, seed, NOW + 59_999));
+    assert_eq!(found, [Some(Ok(())), Some(Err(KeyRejection::Expired))]);
+    assert_eq!(accepted(&shorter, 1, NOW + 60_000), Some(Err(KeyRejection::Expired)));
     // Without grace, no former secret works.
     let found = [1, 2, 3].map(|seed| accepted(&at_once, seed, NOW));
     assert_eq!(found, [Some(Err(KeyRejection::Expired)), Some(Err(KeyRejection::Expired)), Some(Ok(()))]);
@@ -144,14 +149,63 @@ fn a_promised_grace_period_is_kept_or_the_rotation_refused() {
 #[test]
 fn an_ended_secret_stays_ended_when_the_clock_is_set_back() {
     let key = key().rotated(&secret(2), 60, NOW).unwrap();
-    assert!(key.with_ended_secrets(NOW + 59_999).is_none());
-    let ended = key.with_ended_secrets(NOW + 60_000).unwrap();
-    assert!(ended.with_ended_secrets(NOW + 60_000).is_none(), "it ends once");
+    assert!(key.with_noted_ends(NOW + 59_999).is_none());
+    let ended = key.with_noted_ends(NOW + 60_000).unwrap();
+    assert!(ended.with_noted_ends(NOW + 60_000).is_none(), "it ends once");
     let ended: ApiKey = serde_json::from_str(&serde_json::to_string(&ended).unwrap()).unwrap();
     assert_eq!(accepted(&ended, 1, NOW), Some(Err(KeyRejection::Expired)));
     assert_eq!((accepted(&ended, 2, NOW), grace_ends(&ended, NOW)), (Some(Ok(())), None));
     // Time ends no request that began before.
     assert_eq!(ended.still_accepts(&digest(1)), Some(Ok(SecretRole::Replaced)));
+}
+
+#[test]
+fn an_expired_key_stays_expired_when_the_clock_is_set_back() {
+    let expires = NOW + 1_000 * DAY_MS;
+    assert!(key().with_noted_ends(expires - 1).is_none());
+    let expired = key().with_noted_ends(expires).unwrap();
+    assert!(expired.with_noted_ends(expires).is_none() && expired.differs_in_ends(&key()));
+    let expired: ApiKey = serde_json::from_str(&serde_json::to_string(&expired).unwrap()).unwrap();
+    assert_eq!(accepted(&expired, 1, NOW), Some(Err(KeyRejection::Expired)));
+    assert!(!expired.is_active(NOW));
+    // Nothing but another expiry makes it work.
+    let renamed = ApiKeyUpdate { name: Some("other".to_owned()), ..ApiKeyUpdate::default() };
+    let rotated = expired.changed(renamed).unwrap().rotated(&secret(2), 60, NOW).unwrap();
+    assert_eq!(accepted(&rotated, 2, NOW), Some(Err(KeyRejection::Expired)));
+    for expiry in [None, Some(expires)] {
+        let change = ApiKeyUpdate { expires_at_ms: Some(expiry), ..ApiKeyUpdate::default() };
+        assert_eq!(accepted(&rotated.changed(change).unwrap(), 2, NOW), Some(Ok(())));
+    }
+    // Time ends no request that began before, and a revoked key has nothing left to end.
+    assert_eq!(expired.still_accepts(&digest(1)), Some(Ok(SecretRole::Current)));
+    assert!(key().revoked(NOW).with_noted_ends(expires).is_none());
+}
+
+#[test]
+fn what_a_change_takes_away_is_separated_from_what_it_gives() {
+    let scopes = |texts: &[&str]| ScopeSet::parse(texts).unwrap();
+    let change = |texts: &[&str], ends| ApiKeyUpdate {
+        scopes: Some(scopes(texts)),
+        expires_at_ms: Some(ends),
+        ..ApiKeyUpdate::default()
+    };
+    let before = key().changed(change(&["tokenize", "rehydrate"], Some(NOW + 9))).unwrap();
+    let ended_by = |next: ApiKeyUpdate| before.without_ended_by(&before.changed(next).unwrap());
+    assert!(ended_by(ApiKeyUpdate::default()).is_none());
+    assert!(ended_by(change(&["*"], None)).is_none(), "it only gives");
+    let less = ended_by(change(&["tokenize", "lookup"], None)).unwrap();
+    assert_eq!((&less.grant().scopes, less.expires_at_ms()), (&scopes(&["tokenize"]), Some(NOW + 9)));
+    assert_eq!(less.held_rights(), before.held_rights());
+    let sooner = ended_by(change(&["*"], Some(NOW + 5))).unwrap();
+    assert_eq!((&sooner.grant().scopes, sooner.expires_at_ms()), (&before.grant().scopes, Some(NOW + 5)));
+    let fewer = ended_by(ApiKeyUpdate { limits: Some(Limits::standard()), ..change(&["tokenize", "rehydrate"], None) });
+    assert!(fewer.is_none(), "it has these limits");
+
+    assert!(before.without_ended_by(&before.rotated(&secret(2), 60, NOW).unwrap()).is_none());
+    let rotated = before.without_ended_by(&before.rotated(&secret(2), 0, NOW).unwrap()).unwrap();
+    assert_eq!(accepted(&rotated, 1, NOW), Some(Err(KeyRejection::Expired)));
+    let revoked = before.without_ended_by(&before.revoked(NOW)).unwrap();
+    assert_eq!(accepted(&revoked, 1, NOW), Some(Err(KeyRejection::Revoked)));
 }
 
 #[test]

@@ -122,7 +122,7 @@ Examples:
   masker api-keys rotate --grace 0 0196c1f2a7b30d5e8a4f6c2b9e1d7a53
 
 The id and the scopes do not change. With --grace 0 every previous secret expires immediately: use it if one has leaked. \
-With a longer grace period, no previous secret remains valid for longer than that.";
+With a longer grace period, secrets that were replaced before keep the time that they have.";
 
 pub(super) const API_KEYS_REVOKE: &str = "\
 Examples:

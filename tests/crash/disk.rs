@@ -31,6 +31,7 @@ on_each_engine!(
     import_on_a_full_disk_leaves_nothing_and_can_be_repeated,
     recovers_from_a_failing_disk_without_loss,
     recovers_from_a_limit_of_file_sizes_without_loss,
+    a_revocation_holds_while_the_disk_fails,
 );
 
 const CONNECTIONS: usize = 4;
@@ -360,5 +361,45 @@ fn recovers_from_a_limit_of_file_sizes_without_loss(engine: &str) {
     drop(limited);
     wait_for_service(&daemon);
     check_all(&mut client, &mut promises, "without the limit");
+    daemon.stop();
+}
+
+/// Checks that a key is refused although its revocation cannot be stored, and that the revocation can be repeated.
+fn a_revocation_holds_while_the_disk_fails(engine: &str) {
+    let (site, folder) = (Site::of(engine), scratch());
+    let vault = folder.path().join("vault");
+    fs::DirBuilder::new().mode(0o700).create(&vault).expect("a folder can be made");
+    let recorder = Recorder::new(&vault, folder.path()).unwrap_or_else(|reason| panic!("{reason}"));
+    let start = || {
+        let mut launch = site.launch().care_keys().env("MASKER_DATA_DIR", &vault);
+        for (name, path) in recorder.environment() {
+            launch = launch.env(name, path);
+        }
+        launch.start()
+    };
+    let daemon = start();
+    let mut client = daemon.client();
+    let key = json!({"name": "leaked", "scopes": ["tokenize"], "limits": "none"});
+    let issued = client.post("/api/v1/api-keys", &key).json();
+    let path = format!("/api/v1/api-keys/{}", issued["api_key"]["id"].as_str().expect("an id"));
+    let secret = issued["key"].as_str().expect("a secret");
+    // The caller's connection is there before, and stays.
+    let mut leaked = daemon.client().show(secret);
+    let items = json!({"items": [{"kind": "CITY", "value": "x"}]});
+    leaked.post("/api/v1/tokenize", &items).results(1);
+
+    recorder.fail(Some(Fault::Syncs(Errno::EIO)));
+    for _ in 0..2 {
+        let detail = client.exchange("DELETE", &path, b"").problem(503, "vault.unavailable");
+        assert!(detail.contains("only until the daemon starts again"), "{detail}");
+        leaked.post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
+    }
+    recorder.fail(None);
+    wait_for_service(&daemon);
+    leaked.post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
+    assert_eq!(client.exchange("DELETE", &path, b"").ok()["state"], "revoked");
+    daemon.kill();
+    let daemon = start();
+    daemon.client().show(secret).post("/api/v1/tokenize", &items).problem(401, "auth.revoked");
     daemon.stop();
 }

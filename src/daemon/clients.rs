@@ -1,14 +1,16 @@
 //! The source of the client rules.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use masker_access::{ClientRules, HostUsers};
+use super::users::Users;
+use masker_access::ClientRules;
 use masker_config::{AccessConfig, Config};
 use masker_core::policy::PolicySet;
 
-/// The file with the clients, and the daemon's own user.
+/// The file with the clients, the users that they name, and the daemon's own user.
 pub(super) struct ClientSource {
     pub(super) file: Option<PathBuf>,
+    pub(super) users: Arc<Users>,
     pub(super) own_uid: u32,
 }
 
@@ -23,7 +25,7 @@ impl ClientSource {
             Some(file) => Config::reload_access(file)
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?,
         };
-        Ok(self.with_unrestricted(resolve(&config, policies)?))
+        Ok(self.with_unrestricted(resolve(&config, &self.users, policies)?))
     }
 
     /// Adds the callers that are unrestricted unless a client names them.
@@ -36,7 +38,7 @@ impl ClientSource {
 ///
 /// # Errors
 /// A message for each name that does not exist.
-pub(super) fn resolve(config: &AccessConfig, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
+pub(super) fn resolve(config: &AccessConfig, users: &Users, policies: &PolicySet) -> Result<ClientRules, Vec<String>> {
     let names: BTreeSet<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
-    ClientRules::resolve(config, &HostUsers, &names)
+    ClientRules::resolve(config, users, &names)
 }

@@ -1,6 +1,6 @@
 //! Keys, policies and clients, loaded and validated before anything is opened.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::warn;
 
@@ -8,9 +8,10 @@ use super::{
     clients::resolve,
     policies::{PolicySource, policies_without_key, unused_kids},
     start_error::StartError,
+    users::Users,
 };
 use masker_access::ClientRules;
-use masker_config::{Config, Credentials, KeySources};
+use masker_config::{Config, Credentials, KeySources, SeccompMode};
 use masker_core::{
     crypto::SecretKey,
     keyring::{Keyring, Role},
@@ -22,6 +23,8 @@ pub(super) struct Inputs {
     pub(super) keyring: Keyring,
     pub(super) policies: PolicySet,
     pub(super) clients: ClientRules,
+    /// The users that a reload resolves clients with.
+    pub(super) users: Arc<Users>,
     pub(super) key_sources: KeySources,
     pub(super) policy_source: PolicySource,
     pub(super) audit_key: Option<SecretKey>,
@@ -44,8 +47,9 @@ impl Inputs {
         let active = credentials.keys.iter().filter(|key| key.role == Role::Active);
         let kids: BTreeSet<_> = active.map(|key| key.kid).collect();
         let policy_source = PolicySource { path: config.policy.path.clone(), default: config.policy.default.clone() };
+        let users = Arc::new(Users::of_host(config.sandbox.seccomp == SeccompMode::Enforce));
         let policies = policy_source.load().and_then(|policies| match policies_without_key(&policies, &kids) {
-            missing if missing.is_empty() => Ok((resolve(&config.access, &policies)?, policies)),
+            missing if missing.is_empty() => Ok((resolve(&config.access, &users, &policies)?, policies)),
             missing => Err(missing),
         });
         match (Keyring::build(credentials.keys, 1), policies) {
@@ -54,7 +58,7 @@ impl Inputs {
                     warn!(%kid, "this key is loaded but no policy names it; it only opens existing tokens");
                 }
                 let (key_sources, audit_key) = (credentials.sources, credentials.audit_key);
-                Ok(Inputs { keyring, policies, clients, key_sources, policy_source, audit_key })
+                Ok(Inputs { keyring, policies, clients, users, key_sources, policy_source, audit_key })
             }
             (keyring, policies) => Err(StartError::of_inputs(
                 keyring.err().into_iter().flatten().map(|error| error.to_string()).collect(),

@@ -19,6 +19,7 @@ mod socket;
 mod stack;
 mod start_error;
 mod threads;
+mod users;
 mod watchdog;
 pub mod wipe_environment;
 

@@ -23,7 +23,7 @@ use super::{
     inputs::Inputs,
     log_queue::LOG,
     logging,
-    notify::notify,
+    notify::{connect_to_manager, notify},
     periodic::PeriodicTasks,
     reload::Reloader,
     sandbox::{self, Sandbox, SandboxPaths},
@@ -84,6 +84,7 @@ pub fn serve(config: &Config, credentials: Credentials, options: ServeOptions) -
 
 /// Validates the configuration and closes the sandbox as far as it can while the process has one thread, then runs.
 fn start(config: &Config, credentials: Credentials, options: ServeOptions) -> Result<(), StartError> {
+    connect_to_manager();
     let mut sandbox = Sandbox::begin(config.sandbox);
     let inputs = Inputs::load(config, credentials)?;
     // Before the first thread, because binding the socket narrows the umask of the whole process for a moment.
@@ -125,7 +126,7 @@ async fn run(
 
     let policy_count = inputs.policies.len();
     let policies = Arc::new(ArcSwap::from_pointee(inputs.policies));
-    let clients = ClientSource { file: config.file.clone(), own_uid: geteuid().as_raw() };
+    let clients = ClientSource { file: config.file.clone(), users: inputs.users, own_uid: geteuid().as_raw() };
     let api_keys = Arc::new(ApiKeys::load(vault.api_keys().await?));
     let access = Arc::new(Access::new(clients.with_unrestricted(inputs.clients), api_keys));
 

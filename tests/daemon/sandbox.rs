@@ -1,6 +1,6 @@
 //! The sandbox of the running daemon, as the system sees it.
 
-use std::fs;
+use std::{fs, os::unix::net::UnixListener, process::Command};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -130,4 +130,51 @@ fn the_watchdog_is_fed_where_there_is_one() {
     let daemon = site.launch().care_keys().env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1").start();
     daemon.client().get("/health").ok();
     daemon.stop();
+}
+
+/// A lookup of a user that connects to a socket of another process, and answers with the error's number.
+const LOOKUP: &str = r#"
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int getpwuid_r(uid_t uid, struct passwd *user, char *text, size_t length, struct passwd **found) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = ELSEWHERE};
+    int connection = socket(AF_UNIX, SOCK_STREAM, 0);
+    int error = connect(connection, (struct sockaddr *)&address, sizeof address) ? errno : 0;
+    close(connection);
+    snprintf(text, length, "error %d", error);
+    *user = (struct passwd){.pw_name = text, .pw_passwd = "", .pw_uid = uid, .pw_gecos = "", .pw_dir = "", .pw_shell = ""};
+    *found = user;
+    return 0;
+}
+"#;
+
+#[test]
+fn the_daemon_can_connect_to_no_other_process_and_still_notifies() {
+    if !KernelFeatures::here().filters() {
+        return println!("skipped: this kernel has no seccomp");
+    }
+    for (mode, error) in [("enforce", libc::EACCES), ("log", 0)] {
+        let mut site = Site::new();
+        site.set("sandbox", "seccomp", format!("{mode:?}"));
+        let (source, library, elsewhere) = (site.path("lookup.c"), site.path("lookup.so"), site.path("elsewhere"));
+        let _listener = UnixListener::bind(&elsewhere).unwrap();
+        fs::write(&source, LOOKUP).unwrap();
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let compiled = Command::new(compiler)
+            .args(["-shared", "-fPIC", &format!("-DELSEWHERE=\"{}\"", elsewhere.display()), "-o"])
+            .args([&library, &source])
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let daemon = site.launch().care_keys().env("LD_PRELOAD", &library).start();
+        assert_eq!(daemon.client().get("/api/v1/auth/whoami").ok()["user"], format!("error {error}"));
+        // The notification of the reload comes through the connection that was there before the sandbox.
+        daemon.reload();
+        daemon.stop();
+    }
 }

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::AsRawFd,
+    os::{
+        fd::AsRawFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::Path,
     ptr, thread,
 };
@@ -23,6 +26,7 @@ pub fn by_name(name: &str) -> Option<Attempt> {
         .chain(PRIVILEGED)
         .chain(HARMLESS)
         .chain(BY_PID)
+        .chain(CONNECTIONS)
         .find(|(known, _)| *known == name)
         .map(|(_, attempt)| *attempt)
 }
@@ -77,6 +81,11 @@ pub const CALLS: &[(&str, Attempt)] = &[
         call(libc::SYS_mknodat, [libc::AT_FDCWD as usize, path.as_ptr().addr(), (libc::S_IFIFO | 0o600) as usize])
     }),
     ("bind", |_| call(libc::SYS_bind, [0, 0, 0])),
+    ("send-to-an-address", |root| {
+        UnixDatagram::unbound()?.send_to(b"x", root.join("elsewhere/datagrams")).map(drop).map(done)
+    }),
+    ("send-a-message", |_| call(libc::SYS_sendmsg, [usize::MAX, 0, 0])),
+    ("send-messages", |_| call(libc::SYS_sendmmsg, [usize::MAX, 0, 0])),
     ("run-before-all-others", |_| schedule(libc::SCHED_FIFO, 1)),
     ("run-after-all-others", |_| schedule(libc::SCHED_IDLE, 0)),
 ];
@@ -92,6 +101,13 @@ pub const FILES: &[(&str, Attempt)] = &[
     ("remove-policy", |root| fs::remove_file(root.join("policies/victim")).map(done)),
     ("make-beside-socket", |root| fs::write(root.join("run/new"), "x").map(done)),
     ("climb-out-by-a-link", |root| read(&root.join("vault/way-out"))),
+];
+
+/// Connections to other processes on this host. Each attempt fails with `EACCES`.
+pub const CONNECTIONS: &[(&str, Attempt)] = &[
+    ("connect", |root| UnixStream::connect(root.join("elsewhere/stream")).map(drop).map(done)),
+    ("connect-datagrams", |root| UnixDatagram::unbound()?.connect(root.join("elsewhere/datagrams")).map(done)),
+    ("connect-to-itself", |root| UnixStream::connect(root.join("run/listening")).map(drop).map(done)),
 ];
 
 /// Operations that require a privilege. Each fails with `EPERM`, for root too, and without the filter too.
@@ -137,7 +153,12 @@ pub const HARMLESS: &[(&str, Attempt)] = &[
         let error = call(500, [0; 3]).unwrap_err();
         Ok(error.raw_os_error().unwrap_or(0).to_string())
     }),
-    ("unix-socket", |_| std::os::unix::net::UnixDatagram::unbound().map(drop).map(done)),
+    ("unix-socket", |_| UnixDatagram::unbound().map(drop).map(done)),
+    ("send-on-a-connection", |_| {
+        let (here, there) = UnixDatagram::pair()?;
+        here.send(b"x")?;
+        there.recv(&mut [0]).map(|bytes| bytes.to_string())
+    }),
     ("no-new-privileges", |_| status("NoNewPrivs")),
     ("filter", |_| status("Seccomp")),
     ("capabilities", |_| {

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::{
         fs::{PermissionsExt, chown, symlink},
+        net::{UnixDatagram, UnixListener},
         process::ExitStatusExt,
     },
     path::Path,
@@ -29,6 +30,7 @@ pub fn run() {
     if kernel.filters() {
         forbidden_calls_kill();
         forbidden_calls_are_only_logged_if_configured();
+        connections_are_refused();
     } else {
         println!("skipped: this kernel has no seccomp");
     }
@@ -117,6 +119,21 @@ fn forbidden_calls_are_only_logged_if_configured() {
         // The rest of the sandbox is in force all the same.
         for attempt in ["run-a-program", "read-elsewhere"].iter().filter(|_| kernel.landlock.is_some()) {
             assert_eq!(outcome(mode, attempt), format!("errno {}", libc::EACCES), "{mode} {attempt}");
+        }
+    }
+}
+
+fn connections_are_refused() {
+    for (attempt, _) in attempts::CONNECTIONS {
+        let connect = |mode| {
+            let (_folder, scene) = scene();
+            let _streams = ["elsewhere/stream", "run/listening"].map(|path| UnixListener::bind(scene.0.join(path)));
+            let _datagrams = UnixDatagram::bind(scene.0.join("elsewhere/datagrams")).unwrap();
+            printed(&attempt_in(mode, &scene, attempt), attempt)
+        };
+        assert_eq!(connect("enforce"), format!("errno {}", libc::EACCES), "{attempt}");
+        for mode in ["outside", "log", "off"] {
+            assert_eq!(connect(mode), "ok", "{attempt} {mode}: nothing else denies it");
         }
     }
 }

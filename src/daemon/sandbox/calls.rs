@@ -1,8 +1,8 @@
 //! The system calls that the daemon needs after its start: in its own code, both engines of the store, the runtime, all
 //! versions of the C library, and libraries that look up users.
 //!
-//! All calls that requests make are in the unconditional list. The kernel caches that these are allowed and does not run
-//! the filter for them; it does for each call with a condition.
+//! All calls that requests make are in the unconditional list, unless the kind of socket decides: the kernel caches that
+//! calls of the list are allowed and does not run the filter for them; it does for each call with a condition.
 
 use libc::c_long;
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -11,15 +11,11 @@ use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition
 const UNCONDITIONAL: &[c_long] = &[
     // -- sockets
     libc::SYS_accept4,
-    libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     // -- waiting
@@ -129,6 +125,10 @@ const UNCONDITIONAL: &[c_long] = &[
     libc::SYS_uname,
 ];
 
+/// Calls that fail with `EACCES` in place of ending the process. Libraries that look up users try to connect to services of
+/// the host, and go on without them. A filter cannot tell those services from other sockets: it sees no paths.
+pub(super) const REFUSED: [c_long; 1] = [libc::SYS_connect];
+
 /// Former versions of the same calls, which only older architectures have.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[
@@ -162,6 +162,8 @@ pub(super) fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError
     let (exec, write) = (libc::PROT_EXEC.unsigned_abs().into(), libc::PROT_WRITE.unsigned_abs().into());
     let this_process = std::process::id().into();
     Ok(vec![
+        // To the other end of a connection, and to no address: it could be any socket of the host.
+        (libc::SYS_sendto, any([long(4, 0)?])?),
         // No network.
         (libc::SYS_socket, any([is(0, libc::AF_UNIX)?])?),
         (libc::SYS_socketpair, any([is(0, libc::AF_UNIX)?])?),

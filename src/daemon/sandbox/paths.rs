@@ -4,8 +4,7 @@
 //! files by renaming, so a rule names the directory of a file where that does not allow too much.
 
 use std::{
-    env, fs,
-    os::unix::ffi::OsStrExt,
+    fs,
     path::{self, Path, PathBuf},
 };
 
@@ -85,15 +84,10 @@ fn state(status: &RestrictionStatus) -> MechanismState {
 
 fn restrict(paths: &SandboxPaths) -> Result<RestrictionStatus, String> {
     let refused = |error: RulesetError| format!("failed to set up Landlock: {error}");
-    // Abstract sockets would be denied, and the service manager's may be one.
-    let scope = match env::var_os("NOTIFY_SOCKET") {
-        Some(path) if path.as_bytes().starts_with(b"@") => Scope::Signal.into(),
-        _ => Scope::from_all(ABI_KNOWN),
-    };
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI_KNOWN))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(ABI_KNOWN)))
-        .and_then(|rules| rules.scope(scope))
+        .and_then(|rules| rules.scope(Scope::from_all(ABI_KNOWN)))
         .and_then(Ruleset::create)
         .map_err(refused)?;
     for directory in &paths.own {

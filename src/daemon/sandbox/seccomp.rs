@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env::consts::ARCH};
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ERRNO};
+use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ERRNO, c_int, c_long};
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads, sock_filter,
 };
@@ -21,7 +21,8 @@ pub(super) fn close(mode: SeccompMode) -> MechanismState {
         SeccompMode::Log => (SeccompAction::Log, MechanismState::Off("violations are logged")),
         SeccompMode::Enforce => (SeccompAction::KillProcess, MechanismState::Active("violations kill".to_owned())),
     };
-    match program(action).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
+    let refused: &[c_long] = if mode == SeccompMode::Enforce { &calls::REFUSED } else { &[] };
+    match program(action, refused).map_err(Error::from).and_then(|program| apply_filter_all_threads(&program)) {
         Ok(()) => state,
         Err(error) => {
             MechanismState::Degraded(format!("failed to filter system calls ({error}); Linux 4.14 and later can"))
@@ -29,13 +30,14 @@ pub(super) fn close(mode: SeccompMode) -> MechanismState {
     }
 }
 
-/// Returns the filter, which takes `action` on calls that are not in the list.
-fn program(action: SeccompAction) -> Result<BpfProgram, BackendError> {
+/// Returns the filter. The calls in `refused` fail, and it takes `action` on others that are not in the list.
+fn program(action: SeccompAction, refused: &[c_long]) -> Result<BpfProgram, BackendError> {
     let target = TargetArch::try_from(ARCH)?;
     let mut rules: BTreeMap<i64, _> = calls::unconditional().map(|call| (call, Vec::new())).collect();
     rules.extend(calls::conditional()?);
     let filter = SeccompFilter::new(rules, action, SeccompAction::Allow, target)?;
     let mut program = unknown_calls().to_vec();
+    program.extend(refused.iter().flat_map(|call| refused_call(*call)));
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
 }
@@ -44,16 +46,31 @@ fn program(action: SeccompAction) -> Result<BpfProgram, BackendError> {
 /// where a filter cannot read them: the C library then falls back to clone(2). All other calls go on to the instructions
 /// that follow.
 fn unknown_calls() -> [sock_filter; 4] {
-    // Opcodes of classic BPF are 16 bits wide, and these constants fit.
-    let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
-    let clone3 = u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX);
     [
         // `seccomp_data.nr` is the first word.
         instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
         instruction(BPF_JMP | BPF_JGE | BPF_K, 1, 0, FIRST_UNKNOWN),
-        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, clone3),
-        instruction(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, number(libc::SYS_clone3)),
+        fail_with(libc::ENOSYS),
     ]
+}
+
+/// Returns instructions that answer `EACCES` to a call, whose number the instructions before have loaded.
+fn refused_call(call: c_long) -> [sock_filter; 2] {
+    [instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, number(call)), fail_with(libc::EACCES)]
+}
+
+fn fail_with(error: c_int) -> sock_filter {
+    instruction(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | error.unsigned_abs())
+}
+
+/// Returns an instruction. Opcodes of classic BPF are 16 bits wide, and the constants fit.
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
+
+fn number(call: c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -64,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_filter_is_within_the_kernels_limit() {
-        let program = program(SeccompAction::KillProcess).unwrap();
+        let program = program(SeccompAction::KillProcess, &calls::REFUSED).unwrap();
         assert!(program.len() < 4_096, "{}", program.len());
     }
 
@@ -102,6 +119,10 @@ mod tests {
             libc::SYS_mknodat,
             libc::SYS_bind,
             libc::SYS_listen,
+            libc::SYS_connect,
+            libc::SYS_sendto,
+            libc::SYS_sendmsg,
+            libc::SYS_sendmmsg,
         ] {
             assert!(!unconditional.contains(&call), "{call}");
         }

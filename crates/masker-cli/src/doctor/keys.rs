@@ -99,6 +99,11 @@ impl KeyFacts {
         given.chain(unreadable).collect()
     }
 
+    /// Returns the files that contain keys, without the copies that systemd makes.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|file| !file.by_systemd).map(|file| file.path.as_path())
+    }
+
     /// Returns whether the key of the audit log is provided but this user cannot read it.
     pub(super) fn audit_key_is_unreadable(&self) -> bool {
         self.unreadable.iter().any(|name| name == "MASKER_AUDIT_HMAC_KEY")

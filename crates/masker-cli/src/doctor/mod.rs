@@ -20,6 +20,7 @@ mod keys;
 mod policies;
 mod secret_names;
 mod socket;
+mod strays;
 mod units;
 mod vault;
 
@@ -58,6 +59,7 @@ pub fn examine(input: &DoctorInput<'_>) -> Vec<Finding> {
         let vault = vault::gather(&config.vault.data_dir, entries, &config.audit.path);
         let audit = audit::gather(config, &keys, input.serving);
         findings.extend(policies::judge(&policies::gather(config), &keys, input.serving));
+        findings.extend(strays::judge(&strays::gather(config, &keys)));
         findings.extend(access::judge(&config.access));
         findings.extend(socket::judge(&socket::gather(&config.server), &config.server));
         findings.extend(vault::judge(&config.vault.data_dir, &vault, &runs_as));

@@ -13,6 +13,7 @@ mod purge;
 mod quota;
 mod registry;
 mod session;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use list::{SessionFilter, SessionPage, SessionState};
 pub(crate) use registry::SessionRegistry;
 pub use required_keys::SessionNeeds;
 use session::{NotedToken, Session};
+use share::Share;
 
 use super::{
     VaultError,
@@ -58,7 +60,8 @@ pub enum SessionError {
     Owner,
     /// The owner's share of the open sessions is used up.
     #[error(
-        "this caller has as many open sessions as are free for others, out of {SESSIONS_OPEN_MAX}; close those that are done"
+        "this caller, with the API keys that come from it, has as many open sessions as are free for others, out of \
+         {SESSIONS_OPEN_MAX}; close those that are done"
     )]
     TooMany,
     /// No session has this id, or it was removed.
@@ -207,8 +210,8 @@ impl SessionService {
             needs: Vec::new(),
         };
         let encoded = row.encode().map_err(|_| SessionError::Owner)?;
-        let session = Session::new(id, row.clone());
-        let slot = self.registry.reserve(session).ok_or(SessionError::TooMany)?;
+        let share = Share::of(&row.opened_by, self.reader.store()).await?;
+        let slot = self.registry.reserve(id, row.clone(), share).ok_or(SessionError::TooMany)?;
         self.writer.commit(KeepRows(vec![RowChange::Put(RowKey::session(id.as_bytes()), encoded)])).await?;
         slot.fill();
         Ok(SessionStatus::new(id, row, Some(SessionNeeds::default())))

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::RwLock as AsyncRwLock;
 
-use super::{quota::TokenQuota, session::Session};
+use super::{quota::TokenQuota, session::Session, share::Share};
 use crate::{
     VaultError,
     ids::SessionId,
@@ -18,24 +18,32 @@ use crate::{
 };
 use masker_store::{
     Row, RowChange, RowKey, Store, StoreError,
-    record::{RecordError, RowName, SessionOwner, SessionRow, SessionTokenRow},
+    record::{RecordError, RowName, SessionRow, SessionTokenRow},
 };
 use masker_types::limits::SESSIONS_OPEN_MAX;
 
 #[derive(Default)]
 struct SessionTable {
     open: HashMap<SessionId, Arc<Session>>,
-    /// The owners of sessions that are being written for the first time.
-    opening: HashMap<SessionId, SessionOwner>,
+    /// The shares of sessions that are being written for the first time.
+    opening: HashMap<SessionId, Arc<Share>>,
 }
 
 impl SessionTable {
-    /// Returns whether there is room for another session of an owner: it has fewer than are free. So others find room,
-    /// however many one owner opens.
-    fn has_room(&self, owner: &SessionOwner) -> bool {
-        let owners = self.open.values().map(|session| &session.opened_by).chain(self.opening.values());
-        let own = owners.filter(|other| other.is_same(owner)).count();
+    /// Returns the share that open sessions of the same holder have, or else this one.
+    fn known_share(&self, share: Arc<Share>) -> Arc<Share> {
+        self.shares().find(|known| known.is_same(&share)).cloned().unwrap_or(share)
+    }
+
+    /// Returns whether there is room for another session of a holder: it has fewer than are free. So others find room,
+    /// however many one holder opens.
+    fn has_room(&self, share: &Share) -> bool {
+        let own = self.shares().filter(|other| other.is_same(share)).count();
         own + self.open.len() + self.opening.len() < SESSIONS_OPEN_MAX
+    }
+
+    fn shares(&self) -> impl Iterator<Item = &Arc<Share>> {
+        self.open.values().map(|session| &session.share).chain(self.opening.values())
     }
 }
 
@@ -65,7 +73,7 @@ impl SessionRegistry {
         let mut pages = PagedScan::new(RowName::SESSIONS);
         while let Some(rows) = pages.next(store).await? {
             for (key, row) in rows {
-                sessions.load_session(&key, &row).map_err(damaged)?;
+                sessions.load_session(&key, &row, store).await?;
             }
         }
         let mut pages = PagedScan::new(RowName::SESSION_TOKENS);
@@ -77,16 +85,19 @@ impl SessionRegistry {
         Ok(sessions)
     }
 
-    fn load_session(&self, key: &RowKey, row: &Row) -> Result<(), RecordError> {
-        let RowName::Session(id) = RowName::parse(key)? else { return Ok(()) };
-        let mut row = SessionRow::decode(row)?;
+    async fn load_session(&self, key: &RowKey, row: &Row, store: &dyn Store) -> Result<(), StoreError> {
+        let RowName::Session(id) = RowName::parse(key).map_err(damaged)? else { return Ok(()) };
+        let mut row = SessionRow::decode(row).map_err(damaged)?;
         if row.closed_at_ms.is_none() {
             // Counted again with each token, for the token rows may be newer or older than this one.
             for (_, counts) in &mut row.kinds {
                 (counts.minted, counts.rehydrated) = (0, 0);
             }
             let id = SessionId::from_bytes(id);
-            self.table_mut().open.insert(id, Arc::new(Session::new(id, row)));
+            let share = Share::of(&row.opened_by, store).await?;
+            let mut table = self.table_mut();
+            let share = table.known_share(share);
+            table.open.insert(id, Arc::new(Session::new(id, row, share)));
         }
         Ok(())
     }
@@ -123,20 +134,21 @@ impl SessionRegistry {
         self.table().open.values().cloned().collect()
     }
 
-    /// Reserves a slot for one more; `None` if the owner's share is used up.
-    pub(super) fn reserve(&self, session: Session) -> Option<SessionSlot<'_>> {
+    /// Reserves a slot for one more; `None` if its holder's share is used up.
+    pub(super) fn reserve(&self, id: SessionId, row: SessionRow, share: Arc<Share>) -> Option<SessionSlot<'_>> {
         let mut table = self.table_mut();
-        if !table.has_room(&session.opened_by) {
+        if !table.has_room(&share) {
             return None;
         }
-        table.opening.insert(session.id, session.opened_by.clone());
-        Some(SessionSlot { sessions: self, id: session.id, session: Some(session) })
+        let share = table.known_share(share);
+        table.opening.insert(id, Arc::clone(&share));
+        Some(SessionSlot { sessions: self, id, session: Some(Session::new(id, row, share)) })
     }
 
     /// Removes an ended session, with the tokens that it tracked.
     pub(super) fn remove(&self, session: &Session, tags: &[TokenTag]) {
         self.table_mut().open.remove(&session.id);
-        self.quota.give_back(tags.len());
+        self.quota.give_back(tags.len(), &session.share);
         let token = |tag: &TokenTag| RowKey::session_token(session.id.as_bytes(), tag.as_bytes());
         self.pending_removals().extend(tags.iter().map(token));
     }

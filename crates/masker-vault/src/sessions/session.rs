@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::quota::TokenQuota;
+use super::{quota::TokenQuota, share::Share};
 use crate::{ids::SessionId, tag::TokenTag};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
@@ -78,6 +78,8 @@ struct SessionInner {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) opened_by: SessionOwner,
+    /// What it counts towards. All open sessions of one holder have the same.
+    pub(super) share: Arc<Share>,
     state: Mutex<SessionInner>,
     /// Held while the session is closed.
     pub(super) close_lock: AsyncMutex<()>,
@@ -101,8 +103,8 @@ pub(super) struct TakenChanges<'s> {
 }
 
 impl Session {
-    /// Returns a session with this row.
-    pub(super) fn new(id: SessionId, row: SessionRow) -> Self {
+    /// Returns a session with this row, which counts towards this share.
+    pub(super) fn new(id: SessionId, row: SessionRow, share: Arc<Share>) -> Self {
         let state = SessionInner {
             phase: SessionPhase::Open,
             row_changed: false,
@@ -112,7 +114,7 @@ impl Session {
             row,
         };
         let opened_by = state.row.opened_by.clone();
-        Session { id, opened_by, state: Mutex::new(state), close_lock: AsyncMutex::default() }
+        Session { id, opened_by, share, state: Mutex::new(state), close_lock: AsyncMutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, SessionInner> {
@@ -130,7 +132,7 @@ impl Session {
             if state.tokens.contains_key(&noted.tag) {
                 continue;
             }
-            match state.source(noted.source).filter(|_| quota.take(state.tokens.len())) {
+            match state.source(noted.source).filter(|_| quota.take(state.tokens.len(), &self.share)) {
                 Some(source) => {
                     state.track(noted.tag, TrackedToken { source, rehydrated: false, changed: true });
                     state.changed.push(noted.tag);
@@ -172,7 +174,7 @@ impl Session {
     pub(super) fn restore_token(&self, tag: TokenTag, row: &SessionTokenRow, quota: &TokenQuota) -> bool {
         let mut state = self.state();
         let source = TokenSource { kind: row.kind, kid: row.kid, prefix: row.prefix };
-        match state.source(source).filter(|_| quota.take(state.tokens.len())) {
+        match state.source(source).filter(|_| quota.restore(state.tokens.len(), &self.share)) {
             Some(source) => {
                 state.track(tag, TrackedToken { source, rehydrated: row.rehydrated, changed: false });
                 true

@@ -10,12 +10,14 @@ use super::{
     SessionError, SessionFilter, SessionState, SessionStatus,
     quota::TokenQuota,
     session::{NotedToken, Session, TokenSource},
+    share::Share,
 };
 use crate::{
     RotationRequest, SessionId, Vault,
     tag::TokenTag,
     tests::{Bench, NOW_S, forget, kid, permit, ring},
 };
+use masker_access::{ApiKey, ApiKeyId, ApiKeySecret, ApiKeySpec, Mode};
 use masker_core::{crypto::TokenId, token::Token};
 use masker_store::{
     Store,
@@ -23,8 +25,9 @@ use masker_store::{
     record::{RotationState, RowName, SESSION_KINDS_MAX, SessionCounts, SessionOwner, SessionRow},
 };
 use masker_types::{
+    grant::{Grant, Limits},
     kind::EntityKind,
-    limits::{LABEL_BYTES_MAX, SESSION_TOKENS_MAX, SESSIONS_OPEN_MAX},
+    limits::{LABEL_BYTES_MAX, OPEN_SESSIONS_TOKENS_MAX, SESSION_TOKENS_MAX, SESSIONS_OPEN_MAX},
 };
 
 mod lives;
@@ -82,7 +85,12 @@ fn session() -> Session {
         kinds: vec![],
         needs: vec![],
     };
-    Session::new(SessionId::from_bytes([1; 16]), row)
+    Session::new(SessionId::from_bytes([1; 16]), row, Share::of_caller("tests"))
+}
+
+/// Opens a session of a caller without writing it; `None` if its share is used up.
+fn reserve<'s>(sessions: &'s super::SessionRegistry, name: &str) -> Option<super::registry::SessionSlot<'s>> {
+    sessions.reserve(SessionId::new(1, rand::random()), session().row(), Share::of_caller(name))
 }
 
 #[tokio::test]
@@ -203,12 +211,14 @@ fn a_session_tracks_tokens_up_to_a_limit_and_counts_the_rest() {
 
 #[test]
 fn all_sessions_together_have_a_limit_of_tracked_tokens() {
-    let (sessions, first) = (super::SessionRegistry::default(), session());
+    let sessions = super::SessionRegistry::default();
+    let (first, others) = (session(), Share::of_caller("others"));
     let tokens: Vec<NotedToken> = (0..7).map(|number| noted(number, "NOTE")).collect();
     first.minted(&tokens[..3], 1, &sessions.quota);
-    while sessions.quota.take(0) {}
+    while sessions.quota.restore(0, &others) {}
     first.minted(&tokens, 1, &sessions.quota);
     assert_eq!((first.row().kinds[0].1.minted, first.row().untracked), (3, 4));
+    sessions.quota.give_back(10, &others);
     sessions.remove(&first, &first.end());
     // A request that entered it before takes nothing from the quota any more.
     first.minted(&tokens, 1, &sessions.quota);
@@ -216,7 +226,69 @@ fn all_sessions_together_have_a_limit_of_tracked_tokens() {
     assert_eq!((first.row().kinds[0].1, first.row().untracked), (counts(3, 0, 0), 4));
     let second = session();
     second.minted(&tokens, 1, &sessions.quota);
-    assert_eq!((second.row().kinds[0].1.minted, second.row().untracked), (3, 4), "the room that the first one left");
+    assert_eq!((second.row().kinds[0].1.minted, second.row().untracked), (7, 0), "of 13 that are free");
+}
+
+#[test]
+fn every_holder_leaves_tokens_for_others() {
+    let quota = TokenQuota::default();
+    let mut left = OPEN_SESSIONS_TOKENS_MAX;
+    for name in ["one", "two", "three", "four"] {
+        let share = Share::of_caller(name);
+        let tracked = (0..=left).take_while(|_| quota.take(0, &share)).count();
+        assert_eq!((tracked, share.tokens()), (left.div_ceil(2), tracked), "{name}");
+        left -= tracked;
+    }
+    // What a session tracked before a restart is tracked again, whatever its holder has.
+    assert!(quota.restore(0, &Share::of_caller("one")));
+}
+
+#[tokio::test]
+async fn keys_share_with_the_first_key_of_their_line() {
+    let bench = Bench::new();
+    let vault = bench.open(ring(1, None, 1)).await;
+    let key = |id: u8, parent: Option<u8>| {
+        let spec = ApiKeySpec {
+            name: format!("key {id}"),
+            workspace: "default".to_owned(),
+            owner: "ada".to_owned(),
+            grant: Grant::all(),
+            limits: Limits::none(),
+            mode: Mode::Live,
+            expires_at_ms: None,
+            parent: parent.map(|parent| ApiKeyId::from_bytes([parent; 16])),
+        };
+        let shown = ApiKeySecret::generate(Mode::Live, &mut rand::rng()).presented();
+        ApiKey::create(ApiKeyId::from_bytes([id; 16]), spec, &shown, "tests", 1)
+    };
+    // The last two are damaged: each names the other as its creator.
+    let keys = [key(1, None), key(2, Some(1)), key(3, Some(2)), key(4, None), key(8, Some(9)), key(9, Some(8))];
+    vault.keep_api_keys(&permit(), &keys).await.unwrap();
+    let by = |id: u8| SessionOwner { key_id: Some([id; 16]), ..owner() };
+    let share = async |owner: SessionOwner| Share::of(&owner, &bench.store).await.unwrap();
+    let first = share(by(1)).await;
+    for (owner, is_same) in
+        [(by(2), true), (by(3), true), (by(4), false), (by(8), false), (by(7), false), (owner(), false)]
+    {
+        let name = format!("{:?}", owner.key_id);
+        assert_eq!(share(owner).await.is_same(&first), is_same, "{name}");
+    }
+
+    // Open sessions of a line have one share, also after a restart.
+    for id in [1, 2, 3] {
+        let session = vault.open_session("", by(id)).await.unwrap().id;
+        vault.enter_session(session).unwrap().note_minted([text(u64::from(id)).as_str(), &text(9)]);
+    }
+    vault.open_session("", by(4)).await.unwrap();
+    vault.flush_sessions().await.unwrap();
+    let tokens = |sessions: &super::SessionRegistry| {
+        let mut tokens: Vec<(u8, usize)> =
+            sessions.all().iter().map(|open| (open.opened_by.key_id.unwrap()[0], open.share.tokens())).collect();
+        tokens.sort_unstable();
+        tokens
+    };
+    let loaded = super::SessionRegistry::load(&bench.store).await.unwrap();
+    assert_eq!(tokens(&loaded), [(1, 6), (2, 6), (3, 6), (4, 0)]);
 }
 
 #[tokio::test]
@@ -243,11 +315,7 @@ async fn bounds_labels_owners_and_the_number_of_sessions() {
 #[test]
 fn every_owner_leaves_room_for_others() {
     let sessions = super::SessionRegistry::default();
-    let open = |name: &str| {
-        let row = SessionRow { opened_by: SessionOwner { name: name.to_owned(), ..owner() }, ..session().row() };
-        let slot = sessions.reserve(Session::new(SessionId::new(1, rand::random()), row));
-        slot.map(super::registry::SessionSlot::fill).is_some()
-    };
+    let open = |name: &str| reserve(&sessions, name).map(super::registry::SessionSlot::fill).is_some();
     let mut left = SESSIONS_OPEN_MAX;
     for name in ["one", "two", "three", "four"] {
         let opened = (0..=left).take_while(|_| open(name)).count();
@@ -256,12 +324,7 @@ fn every_owner_leaves_room_for_others() {
     }
     assert!(!open("one") && open("another"));
     // A session that is being opened counts as well.
-    let slots: Vec<_> = (0..left)
-        .map_while(|_| {
-            let row = SessionRow { opened_by: SessionOwner { name: "slow".to_owned(), ..owner() }, ..session().row() };
-            sessions.reserve(Session::new(SessionId::new(1, rand::random()), row))
-        })
-        .collect();
+    let slots: Vec<_> = (0..left).map_while(|_| reserve(&sessions, "slow")).collect();
     assert_eq!(slots.len(), (left - 1).div_ceil(2));
     drop(slots);
     assert!(open("slow"));
@@ -440,7 +503,9 @@ async fn retention_begins_when_a_session_is_closed_or_last_used() {
     let day = 24 * 60 * 60;
     for (second, purged, left) in [(0, 0, 3), (1, 1, 2), (10, 0, 2), (11, 2, 0)] {
         bench.now_s.store(NOW_S + 7 * day + second, Ordering::SeqCst);
-        assert_eq!(vault.purge_sessions(7).await.unwrap(), purged, "{second}");
+        let (removed, result) = vault.purge_sessions(7).await;
+        assert!(result.is_ok());
+        assert_eq!(removed, purged, "{second}");
         assert_eq!(bench.store.count(RowName::SESSIONS).await.unwrap(), left, "{second}");
     }
     assert!(vault.enter_session(open).is_none() && vault.enter_session(used).is_none());

@@ -14,7 +14,7 @@ use masker_config::AuditConfig;
 use masker_core::crypto::SecretKey;
 use masker_http::{ReloadError, ReloadOutcome};
 use masker_types::{audit::AUDIT_DIRECTORY, error_code::Code, vault_position::VaultPosition};
-use masker_vault::{GenerationStatus, Vault};
+use masker_vault::{GenerationStatus, Vault, VaultError};
 
 /// Returns the latest position of the vault in the audit log; `None` without a key or a log. Blocks.
 ///
@@ -108,6 +108,16 @@ pub(super) async fn log_reload(log: &AuditLog, vault: &Vault, reloaded: Result<&
     let event = AuditEvent { counts: &counts, detail: &detail, ..AuditEvent::new(AuditOperation::Reload, outcome) };
     if let Err(failed) = log.record(&event).await {
         error!(error = %failed, "failed to record a reload in the audit log");
+    }
+}
+
+/// Records that so many sessions were removed because their retention is over. `result` is whether that is durable.
+pub(super) async fn log_session_purge(log: &AuditLog, sessions: u64, result: &Result<(), VaultError>) {
+    let outcome = if result.is_ok() { "ok" } else { Code::VaultUnavailable.as_str() };
+    let detail = [("sessions", DetailValue::Number(sessions))];
+    let event = AuditEvent { detail: &detail, ..AuditEvent::new(AuditOperation::SessionPurge, outcome) };
+    if let Err(failed) = log.record(&event).await {
+        error!(error = %failed, "failed to record the removal of expired sessions in the audit log");
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
+use super::audit::log_session_purge;
 use masker_audit::AuditLog;
 use masker_http::Service;
 use masker_vault::Vault;
@@ -37,7 +38,7 @@ impl PeriodicTasks<'_> {
             tokio::select! {
                 _ = key_use.tick() => self.store_key_use().await,
                 _ = sessions.tick() => {
-                    self.end_api_key_secrets().await;
+                    self.end_api_keys().await;
                     let stored = self.vault.flush_sessions().await;
                     if let (Err(failed), true) = (&stored, sessions_stored) {
                         warn!(error = %failed, "failed to store the counts of sessions; retrying");
@@ -66,10 +67,10 @@ impl PeriodicTasks<'_> {
         }
     }
 
-    /// Ends the replaced secrets of API keys whose grace period is over.
-    async fn end_api_key_secrets(&self) {
-        if let Err(failed) = self.service.end_api_key_secrets().await {
-            debug!(error = %failed, "failed to store the end of an API key's secret; retrying");
+    /// Notes which API keys have expired and which grace periods of their secrets are over.
+    async fn end_api_keys(&self) {
+        if let Err(failed) = self.service.end_api_keys().await {
+            debug!(error = %failed, "failed to store the end of an API key; retrying");
         }
     }
 
@@ -77,10 +78,18 @@ impl PeriodicTasks<'_> {
         if self.audit.is_some_and(|log| !log.clock_is_trusted()) {
             return warn!("expired sessions are kept, because the clock is far past the audit log's last event");
         }
-        match self.vault.purge_sessions(self.session_retention_days).await {
-            Ok(0) => {}
-            Ok(sessions) => info!(sessions, "removed expired sessions"),
-            Err(failed) => warn!(error = %failed, "failed to remove all expired sessions; retrying later"),
+        if self.audit.is_some_and(|log| log.ready().is_err()) {
+            return warn!("expired sessions are kept, because the audit log cannot be written");
+        }
+        let (sessions, result) = self.vault.purge_sessions(self.session_retention_days).await;
+        if sessions > 0 {
+            info!(sessions, "removed expired sessions");
+            if let Some(log) = self.audit {
+                log_session_purge(log, sessions, &result).await;
+            }
+        }
+        if let Err(failed) = result {
+            warn!(error = %failed, "failed to remove all expired sessions; retrying later");
         }
     }
 }

@@ -66,6 +66,8 @@ operations! {
     SessionOpen = "session.open";
     SessionRead = "session.read";
     SessionClose = "session.close";
+    /// Sessions were removed after their retention:
+    SessionPurge = "session.purge";
     AuditRead = "audit.read";
     HoneytokenPlant = "honeytoken.plant";
     HoneytokenList = "honeytoken.list";
@@ -129,6 +131,7 @@ impl AuditOperation {
             | Op::ApiKeyChange
             | Op::ApiKeyRotate
             | Op::ApiKeyRevoke
+            | Op::SessionPurge
             | Op::HoneytokenPlant
             | Op::HoneytokenRemove
             | Op::VaultPosition

@@ -388,11 +388,9 @@ impl Vault {
     }
 
     /// Removes sessions that were closed `retention_days` ago or earlier, and open ones that were unused for as long.
-    /// Returns how many.
-    ///
-    /// # Errors
-    /// [`VaultError`] if the store fails; what is left is removed the next time.
-    pub async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
+    /// Returns how many were removed or have ended, and [`VaultError`] if the store fails. Then others are left for the next
+    /// time, and the rows of those that have ended are removed by a later [`Vault::flush_sessions`].
+    pub async fn purge_sessions(&self, retention_days: u32) -> (u64, Result<(), VaultError>) {
         self.sessions.purge_sessions(retention_days).await
     }
 

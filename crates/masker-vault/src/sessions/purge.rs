@@ -11,13 +11,18 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl SessionService {
     /// Implements [`Vault::purge_sessions`](crate::Vault::purge_sessions).
-    pub(crate) async fn purge_sessions(&self, retention_days: u32) -> Result<u64, VaultError> {
+    pub(crate) async fn purge_sessions(&self, retention_days: u32) -> (u64, Result<(), VaultError>) {
+        let mut purged = 0;
+        let result = self.purge(retention_days, &mut purged).await;
+        (purged, result)
+    }
+
+    async fn purge(&self, retention_days: u32, purged: &mut u64) -> Result<(), VaultError> {
         let sessions = &self.registry;
         let _guard = sessions.flush_lock.write().await;
         let before_ms = time::unix_ms(&self.clock).saturating_sub(u64::from(retention_days) * DAY_MS);
         // Ids of sessions that were opened before are lower.
         let end = RowKey::session(SessionId::new(before_ms, [0; 10]).as_bytes());
-        let mut purged = 0;
         let mut pages = PagedScan::new(RowName::SESSIONS);
         'all: while let Some(rows) = pages.next(self.reader.store()).await? {
             for (key, row) in rows {
@@ -42,10 +47,9 @@ impl SessionService {
                     sessions.remove(session, &Session::end(session));
                 }
                 sessions.queue_removal(id);
-                purged += 1;
+                *purged += 1;
             }
         }
-        sessions.flush(&self.writer).await?;
-        Ok(purged)
+        sessions.flush(&self.writer).await
     }
 }

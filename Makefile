@@ -45,12 +45,14 @@ release: toolchain ## Build for use: target/release/masker, or below CARGO_TARGE
 run: release ## Run a daemon on generated development keys, under ~/.local/state/masker-dev
 	@scripts/run-dev "$$(scripts/target-dir)/release/masker"
 
-lint: ## Check format, lints, the layers of the crates, and what `Debug` shows
+# The fuzz targets are a workspace of their own. tests/documents compiles their source; here their lock file is compared.
+lint: ## Check format, lints, the layers of the crates, what `Debug` shows, and the lock file of the fuzz targets
 	@scripts/deps check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/check-layers
 	@scripts/check-debug
+	@$(CARGO) metadata --quiet --locked --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
 
 # Private items are documented too, so that links to them resolve.
 doc: toolchain ## Build the documentation of the source, without warnings

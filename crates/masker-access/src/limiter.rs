@@ -105,6 +105,8 @@ enum LimitUsage {
 #[derive(Clone)]
 struct Window {
     limits: Limits,
+    /// Whether there are any. Known in advance, because every request asks.
+    is_limited: bool,
     usages: Arc<Mutex<[LimitUsage; RULES.len()]>>,
 }
 
@@ -112,6 +114,7 @@ struct Window {
 /// creator of its API key, the creator of that key, and so on. A request is taken from all of them.
 pub struct Limiter {
     own: Window,
+    /// Those of them that have limits.
     above: Vec<Window>,
 }
 
@@ -126,14 +129,14 @@ impl Limiter {
             Limit::OperationsPerDay => LimitUsage::Day(DailyUsage::default()),
             _ => LimitUsage::Hour { taken: 0, began: Duration::ZERO },
         });
-        Limiter { own: Window { limits: *limits, usages: Arc::new(Mutex::new(usages)) }, above: Vec::new() }
+        Limiter { own: Window::new(limits, Arc::new(Mutex::new(usages))), above: Vec::new() }
     }
 
     /// Returns a limiter of the same caller with other limits. Both share one usage, so that a reload gives nobody a
     /// fresh start and requests which began under the former limits still count.
     #[must_use]
     pub fn with_limits(&self, limits: &Limits) -> Self {
-        let own = Window { limits: *limits, usages: Arc::clone(&self.own.usages) };
+        let own = Window::new(limits, Arc::clone(&self.own.usages));
         Limiter { own, above: self.above.clone() }
     }
 
@@ -142,7 +145,7 @@ impl Limiter {
     pub(super) fn created_by(&self, creator: Option<&Limiter>) -> Self {
         let above = creator.map_or_else(Vec::new, |creator| {
             let windows = std::iter::once(&creator.own).chain(&creator.above);
-            windows.filter(|window| !window.limits.is_unlimited()).cloned().collect()
+            windows.filter(|window| window.is_limited).cloned().collect()
         });
         Limiter { own: self.own.clone(), above }
     }
@@ -158,16 +161,17 @@ impl Limiter {
     /// # Errors
     /// [`LimitExceeded`] if a limit does not admit it; then nothing is taken.
     pub fn admit(&self, now: Timestamps, values: u64) -> Result<Option<RateLimitStatus>, LimitExceeded> {
-        let mut locked = self.lock();
-        check_usages(&mut locked, now, values)?;
-        for (window, usages) in &mut locked {
-            for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
-                if window.numbers(rule).is_some() {
-                    usage.take(rule.by.cost(values), now);
+        self.with_locked(|locked| {
+            check_usages(locked, now, values)?;
+            for (window, usages) in locked.iter_mut() {
+                for (rule, usage) in RULES.iter().zip(usages.iter_mut()) {
+                    if window.numbers(rule).is_some() {
+                        usage.take(rule.by.cost(values), now);
+                    }
                 }
             }
-        }
-        Ok(tightest(&locked, now))
+            Ok(tightest(locked, now))
+        })
     }
 
     /// Checks that a request without values would be admitted. Takes nothing.
@@ -175,27 +179,32 @@ impl Limiter {
     /// # Errors
     /// [`LimitExceeded`] if it is past a limit.
     pub fn check(&self, now: Timestamps) -> Result<(), LimitExceeded> {
-        check_usages(&mut self.lock(), now, 0)
+        self.with_locked(|locked| check_usages(locked, now, 0))
     }
 
     /// Returns what is left of each limit that is set.
     pub fn statuses(&self, now: Timestamps) -> Vec<RateLimitStatus> {
-        let mut locked = self.lock();
-        let statuses = RULES.iter().enumerate().filter_map(|(position, rule)| {
-            let of_window = |(window, usages): &mut LockedUsages<'_>| {
-                usages[position].catch_up(window.numbers(rule)?.0, now);
-                window.status(rule, &usages[position], now)
-            };
-            locked.iter_mut().filter_map(of_window).min_by_key(|status| status.remaining)
-        });
-        statuses.collect()
+        self.with_locked(|locked| {
+            let statuses = RULES.iter().enumerate().filter_map(|(position, rule)| {
+                let of_window = |(window, usages): &mut LockedUsages<'_>| {
+                    usages[position].catch_up(window.numbers(rule)?.0, now);
+                    window.status(rule, &usages[position], now)
+                };
+                locked.iter_mut().filter_map(of_window).min_by_key(|status| status.remaining)
+            });
+            statuses.collect()
+        })
     }
 
     /// Locks the usages of the limits that are set. Every limiter locks its own before those above it, so no two wait for
-    /// each other. Most callers have no limits: their requests share no lock.
-    fn lock(&self) -> Vec<LockedUsages<'_>> {
-        let windows = std::iter::once(&self.own).chain(&self.above).filter(|window| !window.limits.is_unlimited());
-        windows.map(|window| (window, window.usages.lock().unwrap_or_else(PoisonError::into_inner))).collect()
+    /// each other. Most callers have no limits, or none above their own: their requests share no lock and allocate nothing.
+    fn with_locked<R>(&self, work: impl FnOnce(&mut [LockedUsages<'_>]) -> R) -> R {
+        match (self.own.is_limited, self.above.as_slice()) {
+            (false, []) => work(&mut []),
+            (true, []) => work(&mut [self.own.lock()]),
+            (false, above) => work(&mut above.iter().map(Window::lock).collect::<Vec<_>>()),
+            (true, above) => work(&mut std::iter::once(&self.own).chain(above).map(Window::lock).collect::<Vec<_>>()),
+        }
     }
 }
 
@@ -237,6 +246,14 @@ fn tightest(locked: &[LockedUsages<'_>], now: Timestamps) -> Option<RateLimitSta
 }
 
 impl Window {
+    fn new(limits: &Limits, usages: Arc<Mutex<[LimitUsage; RULES.len()]>>) -> Self {
+        Window { limits: *limits, is_limited: !limits.is_unlimited(), usages }
+    }
+
+    fn lock(&self) -> LockedUsages<'_> {
+        (self, self.usages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Returns the numbers of a rule's limit and of its burst, if the limit is set.
     fn numbers(&self, rule: &RateRule) -> Option<(u64, u64)> {
         Some((self.limits.get(rule.limit)?, self.limits.get(rule.burst)?))

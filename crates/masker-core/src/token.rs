@@ -64,9 +64,9 @@ impl Token {
     /// # Errors
     /// Returns [`InvalidToken`] for every text that [`Token::to_text`] does not produce.
     pub fn parse(text: &str) -> Result<Self, InvalidToken> {
-        let mut fields = text.splitn(4, '.');
-        let mut field = || fields.next().ok_or(InvalidToken);
-        let (scheme, kind, kid, body) = (field()?, field()?, field()?, field()?);
+        let (scheme, rest) = split_field(text)?;
+        let (kind, rest) = split_field(rest)?;
+        let (kid, body) = split_field(rest)?;
         let kind = EntityKind::parse(kind).ok_or(InvalidToken)?;
         let kid = Kid::parse(kid).ok_or(InvalidToken)?;
         match scheme {
@@ -112,6 +112,12 @@ impl Token {
             Token::Vault { kid, .. } | Token::Aead { kid, .. } => *kid,
         }
     }
+}
+
+/// Splits a text at its first dot. Fields are short, so a search byte by byte is the fastest.
+fn split_field(text: &str) -> Result<(&str, &str), InvalidToken> {
+    let dot = text.bytes().position(|byte| byte == b'.').ok_or(InvalidToken)?;
+    Ok((&text[..dot], &text[dot + 1..]))
 }
 
 fn parse_id(body: &str) -> Result<TokenId, InvalidToken> {

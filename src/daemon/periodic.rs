@@ -83,10 +83,10 @@ impl PeriodicTasks<'_> {
         }
         let (sessions, result) = self.vault.purge_sessions(self.session_retention_days).await;
         if sessions > 0 {
-            info!(sessions, "removed expired sessions");
             if let Some(log) = self.audit {
                 log_session_purge(log, sessions, &result).await;
             }
+            info!(sessions, "removed expired sessions");
         }
         if let Err(failed) = result {
             warn!(error = %failed, "failed to remove all expired sessions; retrying later");

@@ -31,6 +31,7 @@ mod power;
 mod promises;
 mod race;
 mod rotation;
+mod sessions;
 mod soak;
 
 /// Returns a directory in memory if possible: the disks of these tests are simulated.

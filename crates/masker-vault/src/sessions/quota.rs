@@ -17,7 +17,7 @@ impl TokenQuota {
         self.has_room(share.tokens()) && self.restore(tracked, share)
     }
 
-    /// Takes one token that was tracked before a restart, whatever its holder has.
+    /// Takes one token that was tracked before a restart, also if its holder has no room for more.
     pub(super) fn restore(&self, tracked: usize, share: &Share) -> bool {
         if tracked >= SESSION_TOKENS_MAX {
             return false;

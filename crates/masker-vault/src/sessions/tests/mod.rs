@@ -239,7 +239,7 @@ fn every_holder_leaves_tokens_for_others() {
         assert_eq!((tracked, share.tokens()), (left.div_ceil(2), tracked), "{name}");
         left -= tracked;
     }
-    // What a session tracked before a restart is tracked again, whatever its holder has.
+    // What a session tracked before a restart is tracked again, also without room for more.
     assert!(quota.restore(0, &Share::of_caller("one")));
 }
 

@@ -196,6 +196,7 @@ fn reports_no_fault_on_a_sound_site_and_changes_nothing() {
             "keys.audit",
             "policies.read",
             "policies.keys",
+            "files.strays",
             "access.default",
             "socket.directory",
             "socket.mode",
@@ -305,6 +306,20 @@ fn finds_faults_of_policies_and_configuration() {
     fs::remove_file(site.place.path("policies/pay.toml")).unwrap();
     site.place.write("masker.toml", "[server]\nsockets = \"/s\"\n");
     site.expect("error", "config", "masker.toml:2: unknown field `sockets`");
+}
+
+#[test]
+fn finds_files_that_do_not_belong_beside_keys_and_policies() {
+    let site = Site::new();
+    site.expect("ok", "files.strays", "hold nothing else");
+    for (name, words) in [
+        ("policies/.care.toml.swp", "/policies has .care.toml.swp, which"),
+        ("keys/care.bak", "/keys has care.bak, which"),
+        ("masker.toml~", " has masker.toml~, which"),
+    ] {
+        site.place.write(name, "");
+        site.expect("warning", "files.strays", words);
+    }
 }
 
 #[test]

@@ -2,22 +2,31 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use nix::unistd::{Group, User};
 
-use crate::{Peer, Principal};
+use crate::{Peer, Principal, ShareHolder};
 use masker_config::{AccessConfig, ClientConfig};
-use masker_types::grant::{Grant, Limits, UNLISTED_NAME, UNRESTRICTED_NAME};
+use masker_types::{
+    grant::{Grant, Limits, UNLISTED_NAME, UNRESTRICTED_NAME},
+    limits::UNLISTED_USERS_MAX,
+    share::Share,
+};
 
 /// The client rules in force. Every user, group and policy that they name existed when they were resolved.
 #[derive(Clone, Debug)]
 pub struct ClientRules {
     rules: Vec<ClientRule>,
     unlisted: Arc<Principal>,
+    /// The same with limits for each user; `None` if there are none.
+    limited_users: Option<Arc<LimitedUsers>>,
     unrestricted: Option<Unrestricted>,
 }
+
+/// The principals of users that no client matches.
+type LimitedUsers = Mutex<HashMap<u32, Arc<Principal>>>;
 
 /// The callers that may do everything unless a client names them. On the wire their name is `trusted`.
 #[derive(Clone, Debug)]
@@ -33,6 +42,7 @@ struct ClientRule {
     gids: Vec<u32>,
     unit: Option<String>,
     principal: Arc<Principal>,
+    share: Option<Share>,
 }
 
 /// Users and groups. A trait, so that tests need no users of the host.
@@ -82,7 +92,8 @@ impl ClientRules {
         let unlisted = Grant { scopes: config.unlisted_scopes(), ..Grant::none() };
         Ok(ClientRules {
             rules,
-            unlisted: Principal::local(UNLISTED_NAME, unlisted, Limits::none()),
+            unlisted: Principal::local(UNLISTED_NAME, unlisted, config.unlisted_limits),
+            limited_users: (!config.unlisted_limits.is_unlimited()).then(Arc::default),
             unrestricted: None,
         })
     }
@@ -101,6 +112,13 @@ impl ClientRules {
                 rule.principal = Arc::new(rule.principal.inheriting_usage(&known.principal));
             }
         }
+        self.unlisted = Arc::new(self.unlisted.inheriting_usage(&before.unlisted));
+        if let (Some(users), Some(known)) = (&self.limited_users, &before.limited_users) {
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let inherited = |principal: &Arc<Principal>| Arc::new(self.unlisted.inheriting_usage(principal));
+            let inherited = known.iter().map(|(uid, principal)| (*uid, inherited(principal))).collect();
+            *users.lock().unwrap_or_else(PoisonError::into_inner) = inherited;
+        }
         self
     }
 
@@ -109,19 +127,49 @@ impl ClientRules {
         self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]).find(|principal| principal.name == name)
     }
 
+    /// Returns who takes shares of connections and memory for a process, and which. Root and the daemon's own user have a
+    /// reserve, and no other share.
+    pub(super) fn share(&self, peer: &Peer) -> (ShareHolder, Share) {
+        if peer.uid() == 0 || self.unrestricted.as_ref().is_some_and(|rule| rule.matches(peer)) {
+            return (ShareHolder::Owner, Share::default());
+        }
+        let rule = self.rules.iter().find(|rule| rule.matches(peer));
+        match rule.and_then(|rule| Some((rule, rule.share?))) {
+            Some((rule, share)) => (ShareHolder::Client(rule.principal.name.clone()), share),
+            None => (ShareHolder::User(peer.uid()), Share::default()),
+        }
+    }
+
+    /// Returns what all clients are guaranteed together, in percent.
+    pub(super) fn guaranteed_percent(&self) -> u64 {
+        self.rules.iter().filter_map(|rule| rule.share).map(|share| u64::from(share.guaranteed_percent)).sum()
+    }
+
+    /// Returns the principal of a process that no client matches. Each user has limits of its own.
+    fn unlisted(&self, uid: u32) -> Arc<Principal> {
+        let Some(users) = &self.limited_users else { return Arc::clone(&self.unlisted) };
+        let mut users = users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= UNLISTED_USERS_MAX && !users.contains_key(&uid) {
+            return Arc::clone(&self.unlisted);
+        }
+        let principal = users.entry(uid).or_insert_with(|| Arc::new(self.unlisted.with_usage_of_its_own()));
+        Arc::clone(principal)
+    }
+
     /// Returns the clients that have limits, by name.
     pub(super) fn limited_principals(&self) -> HashMap<String, Arc<Principal>> {
-        let limited = self.rules.iter().map(|rule| &rule.principal).filter(|of| !of.limiter.limits().is_unlimited());
+        let principals = self.rules.iter().map(|rule| &rule.principal).chain([&self.unlisted]);
+        let limited = principals.filter(|of| !of.limiter.limits().is_unlimited());
         limited.map(|principal| (principal.name.clone(), Arc::clone(principal))).collect()
     }
 
     /// Returns the principal that a process acts as. The first client that matches decides. A client that is only a group
     /// names no user, so it takes nothing from those who may do everything.
-    pub(super) fn principal(&self, peer: &Peer) -> &Arc<Principal> {
+    pub(super) fn principal(&self, peer: &Peer) -> Arc<Principal> {
         let unrestricted = self.unrestricted.as_ref().filter(|rule| rule.matches(peer)).map(|rule| &rule.principal);
         let applies = |rule: &&ClientRule| rule.matches(peer) && (unrestricted.is_none() || !rule.is_group_alone());
         let rule = self.rules.iter().find(applies).map(|rule| &rule.principal);
-        rule.or(unrestricted).unwrap_or(&self.unlisted)
+        rule.or(unrestricted).map_or_else(|| self.unlisted(peer.uid()), Arc::clone)
     }
 }
 
@@ -159,6 +207,7 @@ impl ClientRule {
             gids: [group, client.gid].into_iter().flatten().collect(),
             unit: client.unit.clone(),
             principal: Principal::local(&client.name, client.grant.clone(), client.limits),
+            share: client.share,
         }
     }
 
@@ -199,8 +248,8 @@ mod tests {
         ClientRules::resolve(config, &Users, &BTreeSet::from(["a"])).map(|clients| clients.with_unrestricted(100))
     }
 
-    fn name<'c>(clients: &'c ClientRules, peer: &Peer) -> &'c str {
-        &clients.principal(peer).name
+    fn name(clients: &ClientRules, peer: &Peer) -> String {
+        clients.principal(peer).name.clone()
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`Permit`] proves that a caller may perform an operation. Only [`Caller::permit`] makes one, so a handler that
 //!   forgets to authorize does not compile.
 //! - [`Limiter`] and [`Budget`] bound how fast a caller goes and how much it learns in a day.
+//! - [`ShareLedger`] shares connections and memory fairly between users.
 //! - [`FailedAttempts`] delays and then blocks bad credentials, in bounded memory.
 //!
 //! It reads the host's users and groups and `/proc`, and does no other I/O: the vault stores API keys, and time is an
@@ -22,13 +23,17 @@ mod metrics;
 mod peer;
 mod permit;
 mod principal;
+mod share;
 mod systemd_unit;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use key_record::SecretRole;
-use masker_types::grant::{Grant, UNRESTRICTED_NAME};
+use masker_types::{
+    grant::{Grant, UNRESTRICTED_NAME},
+    share::Share,
+};
 use principal::AcceptedSecret;
 
 pub use api_keys::{ApiKeys, AuthRejection};
@@ -47,6 +52,7 @@ pub use permit::{
     PoliciesReload, Rehydrate, Rewrap, ScopedOperation, SessionsRead, Tokenize, VaultAdmin, VaultRead,
 };
 pub use principal::{ApiKeyIdentity, Caller, CallerId, Principal};
+pub use share::{AccountId, Activity, Answer, Displaceable, HoldingId, Resource, ShareHolder, ShareLedger, TicketId};
 
 /// The text of API keys, defined in `masker-types` because clients check it too.
 pub use masker_types::api_key::{ApiKeyFormatError, ApiKeySecret, KeyDigest, KeyPrefix, PresentedKey, looks_like_key};
@@ -198,9 +204,19 @@ impl Access {
         metrics.retain_callers(exists);
     }
 
+    /// Returns who takes shares of connections and memory for a process, and which.
+    pub fn share(&self, peer: &Peer) -> (ShareHolder, Share) {
+        self.clients.load().share(peer)
+    }
+
+    /// Returns what all clients are guaranteed together, in percent.
+    pub fn guaranteed_percent(&self) -> u64 {
+        self.clients.load().guaranteed_percent()
+    }
+
     /// Identifies a caller that presents no credential, by the client rules.
     pub fn local_caller(&self, peer: &Arc<Peer>) -> Caller {
-        let principal = Arc::clone(self.clients.load().principal(peer));
+        let principal = self.clients.load().principal(peer);
         Caller { peer: Arc::clone(peer), principal, accepted: None }
     }
 }

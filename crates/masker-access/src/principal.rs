@@ -101,6 +101,20 @@ impl Principal {
         }
     }
 
+    /// Returns this principal without an API key, and without its usage.
+    pub(super) fn with_usage_of_its_own(&self) -> Self {
+        let limits = self.limiter.limits();
+        Principal {
+            name: self.name.clone(),
+            grant: self.grant.clone(),
+            limiter: Limiter::new(limits),
+            budget: Budget::new(limits, RandomState::new()),
+            mode: self.mode,
+            credential: None,
+            requests: OnceLock::new(),
+        }
+    }
+
     /// Returns the principal of an API key. It keeps the usage of `before`, the former version of the key.
     pub(super) fn for_api_key(key: &ApiKey, credential: ApiKeyIdentity, before: Option<&Principal>) -> Self {
         let limits = key.limits();

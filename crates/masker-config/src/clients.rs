@@ -6,7 +6,9 @@ use super::fields::name;
 use masker_core::document::{Located, Section};
 use masker_types::{
     grant::{ContextPattern, Grant, Limit, Limits, LimitsError, Scope, ScopeSet},
+    limits::GUARANTEED_PERCENT_MAX,
     quote::quoted,
+    share::Share,
 };
 
 /// The default number of active API keys of a workspace.
@@ -24,13 +26,20 @@ pub struct AccessConfig {
     /// `[access] unlisted`: the scopes of callers that match no client; `None` if it is not set. See
     /// [`unlisted_scopes`](Self::unlisted_scopes).
     pub unlisted: Option<ScopeSet>,
+    /// `[access] unlisted_limits`: the limits of each user whose processes match no client.
+    pub unlisted_limits: Limits,
     /// `[access] api_keys_per_workspace`: how many active API keys a workspace can have.
     pub api_keys_per_workspace: u32,
 }
 
 impl Default for AccessConfig {
     fn default() -> Self {
-        AccessConfig { clients: Vec::new(), unlisted: None, api_keys_per_workspace: API_KEYS_MAX_DEFAULT }
+        AccessConfig {
+            clients: Vec::new(),
+            unlisted: None,
+            unlisted_limits: Limits::none(),
+            api_keys_per_workspace: API_KEYS_MAX_DEFAULT,
+        }
     }
 }
 
@@ -67,6 +76,8 @@ pub struct ClientConfig {
     pub grant: Grant,
     /// Its limits.
     pub limits: Limits,
+    /// Its share of connections and memory; `None` if it has the share of its user.
+    pub share: Option<Share>,
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -83,6 +94,7 @@ impl ClientConfig {
             unit: None,
             grant,
             limits: Limits::none(),
+            share: None,
         }
     }
 }
@@ -92,18 +104,28 @@ pub(super) fn read(root: &Section<'_>, file: &Path) -> AccessConfig {
     let mut access = AccessConfig::default();
     if let Some(section) = root.section("access") {
         access.unlisted = scopes(&section, "unlisted");
+        access.unlisted_limits = limits(&section, "unlisted_limits");
         if let Some(keys) = section.integer("api_keys_per_workspace", 1..=API_KEYS_MAX_UPPER) {
             access.api_keys_per_workspace = u32::try_from(keys.value).unwrap_or(API_KEYS_MAX_DEFAULT);
         }
         section.finish();
     }
     let mut names = BTreeSet::new();
+    let mut guaranteed = 0;
     for section in root.list("clients") {
         if let Some(client) = client(&section, file) {
             if !names.insert(client.name.clone()) {
                 section.report(
                     section.line(),
                     format!("there are two clients `{}`: give each a different name", client.name),
+                );
+            }
+            let own = client.share.map_or(0, |share| u64::from(share.guaranteed_percent));
+            guaranteed += own;
+            if own > 0 && guaranteed > GUARANTEED_PERCENT_MAX {
+                section.report(
+                    section.line(),
+                    format!("the clients are guaranteed {guaranteed} percent together, and at most {GUARANTEED_PERCENT_MAX} are possible"),
                 );
             }
             access.clients.push(client);
@@ -125,7 +147,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
     if !section.has("scopes") {
         section.report_missing("scopes", "list what the client may do, such as `scopes = [\"tokenize\"]`");
     }
-    let limits = limits(section);
+    let (limits, share) = (limits(section, "limits"), share(section));
     let grant = Grant {
         scopes: scopes(section, "scopes").unwrap_or_default(),
         policies: section.strings("policies").map(|names| names.iter().map(|name| name.value.to_owned()).collect()),
@@ -141,6 +163,7 @@ fn client(section: &Section<'_>, file: &Path) -> Option<ClientConfig> {
         unit,
         grant,
         limits,
+        share,
     })
 }
 
@@ -194,13 +217,28 @@ fn unit(section: &Section<'_>) -> Option<String> {
     None
 }
 
-/// Reads `limits`: the name of a preset, such as `limits = "standard"`, or a section `[clients.limits]` of numbers.
-fn limits(section: &Section<'_>) -> Limits {
-    if !section.is_section("limits") {
-        let presets = [("none", Limits::none()), ("standard", Limits::standard())];
-        return section.choice("limits", &presets).map_or(Limits::none(), |preset| preset.value);
+/// Reads `share`: a section `[clients.share]` of percentages.
+fn share(section: &Section<'_>) -> Option<Share> {
+    let section = section.section("share")?;
+    let percent = |name, bounds| section.integer(name, bounds).and_then(|percent| u8::try_from(percent.value).ok());
+    let share = Share {
+        guaranteed_percent: percent("guaranteed_percent", 0..=GUARANTEED_PERCENT_MAX).unwrap_or_default(),
+        max_percent: percent("max_percent", 1..=100).unwrap_or(100),
+    };
+    section.finish();
+    if share.guaranteed_percent > share.max_percent {
+        section.report(section.line(), "`guaranteed_percent` must not exceed `max_percent`");
     }
-    let Some(section) = section.section("limits") else { return Limits::none() };
+    Some(share)
+}
+
+/// Reads limits: the name of a preset, such as `limits = "standard"`, or a section such as `[clients.limits]` of numbers.
+fn limits(section: &Section<'_>, field: &'static str) -> Limits {
+    if !section.is_section(field) {
+        let presets = [("none", Limits::none()), ("standard", Limits::standard())];
+        return section.choice(field, &presets).map_or(Limits::none(), |preset| preset.value);
+    }
+    let Some(section) = section.section(field) else { return Limits::none() };
     let number = |limit: &Limit| Some((*limit, section.integer(limit.as_str(), 1..=limit.greatest())?.value));
     let numbers: Vec<(Limit, u64)> = Limit::ALL.iter().filter_map(number).collect();
     section.finish();

@@ -13,6 +13,7 @@ use masker_core::keyring::GraceAction;
 use masker_types::{
     grant::{Grant, Limit, Limits, ScopeSet},
     kind::Kid,
+    share::Share,
 };
 
 /// A working directory, a home, and an environment in which HOME is set.
@@ -142,6 +143,36 @@ fn reports_every_error_of_clients_with_its_line() {
     assert_eq!(texts.len(), 11, "{texts:#?}");
     assert!(Config::reload_access(&file).is_err());
     assert!(Config::reload_access(&host.path("work/absent.toml")).is_err());
+}
+
+#[test]
+fn reads_shares_and_the_limits_of_unlisted_callers() {
+    let host = TestHost::new();
+    let client = |name: &str, share: &str| format!("[[clients]]\nname = \"{name}\"\nuid = 1\nscopes = []\n{share}");
+    let text = [
+        "[access.unlisted_limits]\nvalues_per_second = 5\n",
+        &client("a", "[clients.share]\nguaranteed_percent = 20\nmax_percent = 40\n"),
+        &client("b", "share = { max_percent = 1 }\n"),
+        &client("c", ""),
+    ]
+    .concat();
+    host.write("work/masker.toml", &text);
+    let access = host.load().unwrap().access;
+    assert_eq!(access.unlisted_limits, Limits::new([(Limit::ValuesPerSecond, 5)]).unwrap());
+    let shares: Vec<Option<Share>> = access.clients.iter().map(|client| client.share).collect();
+    let share = |guaranteed_percent, max_percent| Some(Share { guaranteed_percent, max_percent });
+    assert_eq!(shares, [share(20, 40), share(0, 1), None]);
+
+    let text = [
+        "[access]\nunlisted_limits = \"fast\"\n",
+        &client("a", "[clients.share]\nguaranteed_percent = 40\nmax_percent = 30\n"),
+        &client("b", "[clients.share]\nguaranteed_percent = 51\nmax_percent = 0\nleast = 1\n"),
+        &client("c", "share = { guaranteed_percent = 11 }\n"),
+    ]
+    .concat();
+    host.write("work/masker.toml", &text);
+    let errors = host.load().unwrap_err();
+    assert_eq!(errors.iter().flat_map(|error| error.line).collect::<Vec<_>>(), [2, 7, 15, 16, 17, 18], "{errors:?}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ macro_rules! codes {
 codes! {
     RequestInvalid = "request.invalid", 400, "The request is malformed";
     RequestTooLarge = "request.too_large", 413, "The request is too large";
+    AnswerTooLarge = "answer.too_large", 413, "The answer is too large";
     RequestTimeout = "request.timeout", 408, "The request did not arrive in time";
     RouteNotFound = "route.not_found", 404, "There is no such route";
     RouteMethod = "route.method", 405, "The route does not support this method";

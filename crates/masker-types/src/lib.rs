@@ -7,6 +7,7 @@
 //! - [`limits`]: every bound of the program. The relations between them are asserted at compile time.
 //! - [`mode`], [`engine`], [`audit`]: settings that several crates share.
 //! - [`quote`]: names in messages.
+//! - [`share`]: the part of a client in what all callers use together.
 //! - [`vault_position`]: how far a vault's commits have come.
 //!
 //! The crate has no I/O and no clock. All crates may use it, and it uses none of them.
@@ -22,4 +23,5 @@ pub mod kind;
 pub mod limits;
 pub mod mode;
 pub mod quote;
+pub mod share;
 pub mod vault_position;

@@ -16,6 +16,8 @@ pub const LOOKUP_TOKENS_MAX: usize = 1_000;
 /// Tokens in the answer of a lookup after which each further value gets its first token alone. With these, an answer is
 /// about 16 MB at most.
 pub const LOOKUP_REQUEST_TOKENS_MAX: usize = 100_000;
+/// Size of the answer of a lookup, in bytes, but for rare ones with long names of kinds and keys.
+pub const LOOKUP_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest name of a normalizer, in bytes of ASCII.
 pub const NORMALIZER_BYTES_MAX: usize = 32;
@@ -37,8 +39,25 @@ pub const ITEMS_PER_REQUEST_MAX: usize = 10_000;
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bodies of all connections that are in memory at once, in bytes. Beyond it, requests wait.
 pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Largest body that does not count against [`BODIES_IN_FLIGHT_BYTES_MAX`], in bytes.
+/// Part of each body that does not count against [`BODIES_IN_FLIGHT_BYTES_MAX`], in bytes.
 pub const BODY_BYTES_UNMETERED: usize = 64 * 1024;
+/// Size of one answer, in bytes. Exports are streamed, and have no bound.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Memory of all operations and of their answers until they are sent, in bytes. Beyond it, requests wait.
+pub const ANSWERS_IN_FLIGHT_BYTES_MAX: usize = 768 * 1024 * 1024;
+/// Largest operation or answer that does not count against [`ANSWERS_IN_FLIGHT_BYTES_MAX`], in bytes.
+pub const ANSWER_BYTES_UNMETERED: usize = 128 * 1024;
+/// Working memory of an operation for each byte of its body, in bytes: what a batch of the shortest items takes.
+pub const OPERATION_BYTES_PER_BODY_BYTE: usize = 20;
+/// Working memory of the largest operation, in bytes, without its answer.
+pub const OPERATION_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Memory for the values and the answer of a rehydration or a lookup for each byte of its body, in bytes. A token has at least
+/// 60 bytes; the longest value has 24 KiB in JSON, and 8 KiB more in memory.
+pub const ANSWER_BYTES_PER_BODY_BYTE: usize = 600;
+/// Memory for the values and the answer of the largest rehydration, in bytes: both at once.
+pub const REHYDRATION_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
+/// Least rate at which a client must read an answer, in bytes per second.
+pub const READ_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 /// Largest body that is processed on the thread that read it, in bytes. This takes some tens of microseconds, during
 /// which the other connections of the thread wait.
 pub const INLINE_BODY_BYTES_MAX: u64 = 4_096;
@@ -48,8 +67,26 @@ pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers in one request.
 pub const HEADERS_MAX: usize = 64;
-/// Connections served at once. Further ones wait in the listen queue.
+/// Connections served at once. A further one displaces an idle one, or waits.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Connections and requests that wait for a share at once. Further ones are refused.
+pub const SHARE_QUEUE_MAX: usize = 512;
+/// Part of the connections that one user's operations may occupy, in percent.
+pub const OPERATIONS_PERCENT_MAX: u32 = 75;
+/// Connections that only root and the daemon's own user may take.
+pub const OWNER_CONNECTIONS: usize = 32;
+/// Part of [`BODIES_IN_FLIGHT_BYTES_MAX`] that only they may take, in bytes: one whole body.
+pub const OWNER_BODY_BYTES: usize = BODY_BYTES_MAX;
+/// Part of [`ANSWERS_IN_FLIGHT_BYTES_MAX`] that only they may take, in bytes: the largest operation with its answer.
+pub const OWNER_ANSWER_BYTES: usize = OPERATION_BYTES_MAX + REHYDRATION_BYTES_MAX;
+/// Time without a byte after which a connection that waits for its client counts as stalled, in milliseconds.
+pub const STALLED_MS_MIN: u64 = 1_000;
+/// Parts that clients of the configuration are guaranteed, together, in percent.
+pub const GUARANTEED_PERCENT_MAX: u64 = 50;
+/// Callers that match no client and for whom separate limits are counted, by user.
+pub const UNLISTED_USERS_MAX: usize = 1_024;
+/// Kinds of refusals that are counted in the audit log's current second. Further ones have an event each.
+pub const REFUSALS_COUNTED_MAX: usize = 4_096;
 
 /// Default time for a client to send the head of a request, in seconds; also the time that a kept-alive connection may
 /// be idle.
@@ -198,6 +235,15 @@ const _: () = assert!(DRAIN_SECONDS_MAX < STOP_SECONDS_MAX);
 const _: () = assert!(QUEUE_WAIT_SECONDS_MAX < DRAIN_SECONDS_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_UNMETERED <= BODY_BYTES_MAX);
+// The largest request fits into what no client is guaranteed.
+const _: () = assert!(
+    OWNER_ANSWER_BYTES
+        <= ANSWERS_IN_FLIGHT_BYTES_MAX * (100 - GUARANTEED_PERCENT_MAX as usize) / 100 - OWNER_ANSWER_BYTES
+);
+const _: () = assert!(
+    BODY_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX * (100 - GUARANTEED_PERCENT_MAX as usize) / 100 - OWNER_BODY_BYTES
+);
+const _: () = assert!(OWNER_CONNECTIONS < CONNECTIONS_MAX * (100 - GUARANTEED_PERCENT_MAX as usize) / 100);
 const _: () = assert!(BURST_MAX <= u64::MAX / 1_000_000_000 / 2);
 const _: () = assert!(ATTEMPTS_UNDELAYED_MAX < ATTEMPTS_BEFORE_BLOCK_MAX);
 const _: () = assert!(ATTEMPTS_DELAY_MS_MIN <= ATTEMPTS_DELAY_MS_MAX);

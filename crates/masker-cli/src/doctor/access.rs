@@ -38,6 +38,7 @@ mod tests {
                 unit: None,
                 grant: Grant::none(),
                 limits: Limits::none(),
+                share: None,
             };
             let access = AccessConfig {
                 unlisted: unlisted.map(|texts| ScopeSet::parse(texts).unwrap()),

@@ -116,6 +116,10 @@ pub enum VaultError {
     /// The writer's queue stayed full.
     #[error("the vault's writer is overloaded")]
     Overloaded,
+    /// The sealed values of the request have more than [`ANSWER_BYTES_MAX`](masker_types::limits::ANSWER_BYTES_MAX). None
+    /// was opened.
+    #[error("the answer would be too large")]
+    AnswerTooLarge,
     /// The daemon is stopping, or the writer task panicked.
     #[error("the vault's writer has stopped")]
     Stopped,

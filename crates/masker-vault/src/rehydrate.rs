@@ -30,6 +30,7 @@ use masker_core::{
 use masker_store::{Row, record::Record};
 use masker_types::{
     kind::{Context, EntityKind, Kid},
+    limits::ANSWER_BYTES_MAX,
     mode::Mode,
 };
 
@@ -205,7 +206,7 @@ impl Rehydrator {
     ) -> Result<BatchResult<Result<Rehydrated, ItemFailure>>, VaultError> {
         let keys = self.keys.load_full();
         let parsed = parallel_map::map(tokens, |input| ParsedToken::admit(permit, input));
-        let rows = rows_of(&self.reader, &parsed).await?;
+        let rows = rows_of(&self.reader, &parsed, ANSWER_BYTES_MAX).await?;
         let work: Vec<_> = parsed.iter().zip(&rows).collect();
         let results = parallel_map::map(&work, |(parsed, row)| self.open_one(&keys, permit, parsed, row.as_ref()));
 
@@ -281,20 +282,33 @@ impl Rehydrator {
     }
 }
 
+/// Records that are read at once. Few, so that a request for too much reads little more than an answer may have.
+const RECORDS_AT_ONCE: usize = 1_024;
+
 /// Returns the durable rows of the tokens that may have a record, in the order of the tokens.
+///
+/// # Errors
+/// [`VaultError::AnswerTooLarge`] if the sealed values have more than `bytes_max`. The values in tokens are not counted: the
+/// request that has them is shorter.
 pub(super) async fn rows_of(
     reader: &Reader,
     parsed: &[Result<ParsedToken<'_>, ItemFailure>],
+    bytes_max: usize,
 ) -> Result<Vec<Option<Row>>, VaultError> {
     let mut rows = vec![None; parsed.len()];
+    let mut bytes = 0;
     let (positions, ids): (Vec<usize>, Vec<TokenId>) = parsed
         .iter()
         .enumerate()
         .filter_map(|(position, parsed)| Some((position, parsed.as_ref().ok()?.id()?)))
         .unzip();
-    if !ids.is_empty() {
-        for (position, row) in positions.into_iter().zip(reader.record_rows(&ids).await?) {
-            rows[position] = row;
+    for (positions, ids) in positions.chunks(RECORDS_AT_ONCE).zip(ids.chunks(RECORDS_AT_ONCE)) {
+        for (position, row) in positions.iter().zip(reader.record_rows(ids).await?) {
+            bytes += row.as_ref().map_or(0, |row| row.len());
+            rows[*position] = row;
+        }
+        if bytes > bytes_max {
+            return Err(VaultError::AnswerTooLarge);
         }
     }
     Ok(rows)

@@ -47,6 +47,7 @@ impl PeriodicTasks<'_> {
                     if let Some(log) = self.audit {
                         // While the log cannot be written, health says so, and it is tried again.
                         let _ = log.record_vault_position().await;
+                        self.service.record_counted_refusals().await;
                     }
                 }
                 _ = purge.tick() => self.purge_sessions().await,

@@ -273,6 +273,7 @@ async fn close(
     if let Err(panicked) = rotations.await {
         error!(error = %panicked, "rotation task panicked");
     }
+    service.record_all_counted_refusals().await;
     if let Some(log) = audit {
         close_audit(log, vault).await;
     }

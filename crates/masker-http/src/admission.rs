@@ -1,7 +1,7 @@
 //! Admission: what is decided about a request on its head alone, in this order. Who makes it, whether they may, and
 //! whether their limits allow another request. Only then is its body read.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use hyper::{
     HeaderMap,
@@ -18,12 +18,21 @@ use super::{
     query::QueryParameters,
     route::{AuditRule, Cost, Route, RouteAccess, RouteMatch},
     sessions::SessionReference,
+    shares::Shares,
 };
 use masker_access::{
-    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Timestamps, looks_like_key,
+    AttemptOutcome, AuthError, KeyPrefix, LimitExceeded, LimitKind, RateLimitStatus, Resource, Timestamps,
+    looks_like_key,
 };
 use masker_api::TokenizeItem;
-use masker_types::error_code::Code;
+use masker_audit::AuditOperation;
+use masker_types::{
+    error_code::Code,
+    limits::{
+        ANSWER_BYTES_PER_BODY_BYTE, ANSWER_BYTES_UNMETERED, LOOKUP_ANSWER_BYTES_MAX, OPERATION_BYTES_MAX,
+        OPERATION_BYTES_PER_BODY_BYTE, REHYDRATION_BYTES_MAX,
+    },
+};
 
 impl Service {
     /// Admits a request and reads its body, or refuses it.
@@ -46,12 +55,18 @@ impl Service {
         input.parameter = parameter;
         input.query = QueryParameters::parse(head.uri.query(), &route.query_names)?;
         let session = if route.accepts_session { SessionReference::of(&head.headers)? } else { None };
-        self.bodies.read(route.body, input).await?;
+        let connection = Arc::clone(&ctx.connection);
+        self.bodies.read(route.body, input, &connection.seat).await?;
+        let bytes = operation_bytes(route, input.body_bytes());
+        if bytes > ANSWER_BYTES_UNMETERED {
+            ctx.charge = Some(Shares::charge(Resource::Answers, &connection.seat, bytes).await?);
+        }
         // The client decides how long its body takes.
         self.check_key_not_ended(ctx)?;
         if let Some(session) = session {
             self.enter_session(ctx, session)?;
         }
+        ctx.operation = Some(connection.seat.begin_operation().await?);
         Ok(route)
     }
 
@@ -209,6 +224,17 @@ impl Service {
         let unix = u64::try_from(self.vault.now().as_second()).unwrap_or(0);
         Timestamps { monotonic: now.saturating_duration_since(self.started), unix }
     }
+}
+
+/// Returns the memory that an operation takes at most, with its answer, by the size of its body.
+fn operation_bytes(route: &Route, body_bytes: usize) -> usize {
+    let answer_bytes_max = match route.audit {
+        AuditRule::Operation(AuditOperation::Rehydrate) => REHYDRATION_BYTES_MAX,
+        AuditRule::Operation(AuditOperation::Lookup) => LOOKUP_ANSWER_BYTES_MAX,
+        _ => 0,
+    };
+    let answer_bytes = body_bytes.saturating_mul(ANSWER_BYTES_PER_BODY_BYTE).min(answer_bytes_max);
+    body_bytes.saturating_mul(OPERATION_BYTES_PER_BODY_BYTE).min(OPERATION_BYTES_MAX) + answer_bytes
 }
 
 pub(super) fn auth_problem(error: AuthError) -> Problem {

@@ -11,6 +11,7 @@ use super::{
     Service,
     context::{AuditFact, Incident, RequestContext},
     problem::Problem,
+    refusal_counts::{CountedRefusals, LastRefusal, RefusalKind},
     route::AuditRule,
 };
 use masker_access::{Caller, KeyPrefix, Principal};
@@ -57,6 +58,26 @@ impl Service {
             (None, None) => return Ok(()),
         };
         let caller = ctx.connection.caller_cache.text(&ctx.caller);
+        if let Some(code) = ended.code.filter(|code| is_refusal(*code, ctx)) {
+            log.ready().map_err(unavailable)?;
+            let principal = ctx.caller.principal();
+            let kind = RefusalKind {
+                uid: ctx.caller.peer().uid(),
+                name: principal.name.clone(),
+                key_prefix: ctx.caller.key_prefix().map(|prefix| prefix.as_str().to_owned()),
+                route: ctx.route.map(|route| route.index),
+                op: operation,
+                outcome: code.as_str(),
+            };
+            let (caller, status) = (Arc::clone(&caller), ended.status.as_u16());
+            let fact = ctx.incident.as_ref().and_then(Incident::facts).and_then(|(name, fact)| match fact {
+                DetailValue::Text(text) => Some((name, text.to_owned())),
+                DetailValue::Number(_) | DetailValue::Flag(_) => None,
+            });
+            if !self.refusals.note(kind, LastRefusal { caller, request_id: ctx.id, status, fact }) {
+                return Ok(());
+            }
+        }
         let session = ctx.details.session.map(|id| id.to_string());
         let counts: Vec<OutcomeCount> = ctx.details.counts.iter().map(outcome_count).collect();
         let mut detail: Vec<(&'static str, DetailValue<'_>)> = Vec::new();
@@ -91,6 +112,51 @@ impl Service {
         };
         log.record(&event).await.map_err(unavailable)
     }
+}
+
+impl Service {
+    /// Records the refusals that were counted since their first. Call this once a second.
+    pub async fn record_counted_refusals(&self) {
+        self.record_counted(self.refusals.take_ended()).await;
+    }
+
+    /// Records all refusals that were counted, also of the current second. Call this once all requests have ended.
+    pub async fn record_all_counted_refusals(&self) {
+        self.record_counted(self.refusals.take_all()).await;
+    }
+
+    async fn record_counted(&self, counts: Vec<CountedRefusals>) {
+        let Some(log) = &self.audit else { return };
+        let mut unrecorded = Vec::new();
+        for counted in counts {
+            let last = &counted.last;
+            let mut detail = vec![("repeated", DetailValue::Number(counted.repeated))];
+            detail.extend(last.fact.iter().map(|(name, text)| (*name, DetailValue::Text(text))));
+            let event = AuditEvent {
+                caller: Some(&last.caller),
+                request_id: Some(last.request_id.as_str()),
+                status: Some(last.status),
+                detail: &detail,
+                ..AuditEvent::new(counted.op, counted.outcome)
+            };
+            // While the log cannot be written, health says so, and these are tried again.
+            if log.record(&event).await.is_err() {
+                unrecorded.push(counted);
+            }
+        }
+        self.refusals.put_back(unrecorded);
+    }
+}
+
+/// Returns whether a request was refused and has done nothing, so that its event says no more than the one before. What
+/// fails by the state of the vault (409 and 422) has an event each.
+fn is_refusal(code: Code, ctx: &RequestContext) -> bool {
+    let is_refused = match code {
+        Code::Overloaded | Code::PolicyUnknown => true,
+        code => (400..500).contains(&code.status()) && !matches!(code.status(), 409 | 422),
+    };
+    let has_done_nothing = ctx.details.counts.is_empty() && ctx.details.facts.is_empty();
+    is_refused && has_done_nothing && ctx.honeytokens.is_empty() && ctx.budget_warnings.is_empty()
 }
 
 /// The caller of a connection as audit events hold it. Nearly always it is the same for all requests.

@@ -1,24 +1,37 @@
 //! Bodies, read within bounds of size, time and memory, and JSON that is refused without quoting it.
 
-use std::{future::Future, sync::Arc, time::Duration};
-
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Body;
-use serde::Deserialize;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
 };
 
-use super::{input::Input, json_place, problem::Problem, route::BodyKind};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Bytes};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{
+    input::Input,
+    json_place,
+    problem::Problem,
+    route::BodyKind,
+    seat::{Seat, displaced},
+    shares::{Charge, Shares},
+};
+use masker_access::{Displaceable, Resource};
 use masker_api::StrictObject;
 use masker_types::{
     error_code::Code,
-    limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_BYTES_UNMETERED, QUEUE_WAIT_SECONDS_MAX},
+    limits::{BODY_BYTES_MAX, BODY_BYTES_UNMETERED},
 };
 
-/// The bytes of one permit of [`BodyBudget`].
-const SHARE_BYTES: usize = 1_024;
+/// Bytes that a body is charged with at a time.
+const STEP_BYTES: usize = 64 * 1_024;
+/// Shorter pieces of a body are put together: each takes some memory of its own.
+const PIECE_BYTES_MIN: usize = 4_096;
 
 /// Time for which the body of a refused request is read after its answer, in milliseconds.
 pub(super) const DRAIN_MS_MAX: u64 = 1_000;
@@ -26,39 +39,39 @@ pub(super) const DRAIN_MS_MAX: u64 = 1_000;
 /// Bytes of such a body that are read. More than a body may have, because one that is too large is refused as well.
 pub(super) const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
-/// The memory that all bodies together may take.
-pub(super) struct BodyBudget {
-    shares: Arc<Semaphore>,
+/// Reads bodies within bounds of size and time, and charges what arrives to the user who sends it.
+pub(super) struct BodyReader {
     /// How long a body may take to arrive.
     timeout: Duration,
 }
 
-impl BodyBudget {
+impl BodyReader {
     pub(super) fn new(timeout: Duration) -> Self {
-        BodyBudget { shares: Arc::new(Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / SHARE_BYTES)), timeout }
+        BodyReader { timeout }
     }
 
     /// Reads the body of a request, at most [`BODY_BYTES_MAX`] of it, unless that is left to its handler.
-    pub(super) async fn read(&self, kind: BodyKind, input: &mut Input) -> Result<(), Problem> {
+    pub(super) async fn read(&self, kind: BodyKind, input: &mut Input, seat: &Arc<Seat>) -> Result<(), Problem> {
         if kind == BodyKind::Streamed || input.unread_body().is_none() {
             return Ok(());
         }
         check_announced(input)?;
-        // A body of unknown length may become as large as the largest.
-        let announced = input.announced_bytes().and_then(|length| usize::try_from(length).ok());
-        let length = announced.unwrap_or(BODY_BYTES_MAX);
         let Some(body) = input.unread_body() else { return Ok(()) };
         if kind == BodyKind::Ignored {
-            return self.within_time(discard(body, BODY_BYTES_MAX)).await;
+            return self.within_time(seat, discard(body, BODY_BYTES_MAX)).await;
         }
-        let share = if length <= BODY_BYTES_UNMETERED { None } else { Some(self.share(length).await?) };
-        let collected = self.within_time(Limited::new(body, BODY_BYTES_MAX).collect()).await?;
-        input.set_body(collected, share);
+        let collected = self.within_time(seat, collect(body, seat)).await?;
+        input.set_body(collected);
         Ok(())
     }
 
     /// Passes the rest of a refused request's body on, piece by piece, at most [`BODY_BYTES_MAX`] of it. Keeps nothing.
-    pub(super) async fn watch(&self, input: &mut Input, mut note: impl FnMut(&[u8])) -> Result<(), Problem> {
+    pub(super) async fn watch(
+        &self,
+        input: &mut Input,
+        seat: &Arc<Seat>,
+        mut note: impl FnMut(&[u8]),
+    ) -> Result<(), Problem> {
         let is_held_back = input.is_held_back;
         let Some(body) = input.unread_body().filter(|_| !is_held_back) else { return Ok(()) };
         let mut body = Limited::new(body, BODY_BYTES_MAX);
@@ -70,32 +83,126 @@ impl BodyBudget {
             }
             Ok(())
         };
-        self.within_time(watching).await
+        self.within_time(seat, watching).await
     }
 
-    async fn within_time<T>(&self, read: impl Future<Output = Result<T, BodyError>>) -> Result<T, Problem> {
-        match timeout(self.timeout, read).await {
+    /// Reads, until the time is over or the connection is displaced. That wakes the connection's task, which polls this.
+    async fn within_time<T>(
+        &self,
+        seat: &Arc<Seat>,
+        read: impl Future<Output = Result<T, BodyError>>,
+    ) -> Result<T, Problem> {
+        let mut read = pin!(read);
+        let read_or_displaced = poll_fn(|task| match read.as_mut().poll(task) {
+            Poll::Pending if seat.is_displaced() => Poll::Ready(Err(displaced().into())),
+            polled => polled,
+        });
+        match timeout(self.timeout, read_or_displaced).await {
             Ok(Ok(read)) => Ok(read),
-            Ok(Err(failed)) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(body_ended()),
+            Ok(Err(BodyError::Refused(problem))) => Err(*problem),
+            Ok(Err(BodyError::Read(failed))) if failed.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Err(BodyError::Read(_))) => Err(body_ended()),
             Err(_) => Err(Problem::unread(
                 Code::RequestTimeout,
                 format!("the body did not arrive within {} s", self.timeout.as_secs()),
             )),
         }
     }
+}
 
-    async fn share(&self, length: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let shares = u32::try_from(length.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
-        let acquiring = Arc::clone(&self.shares).acquire_many_owned(shares);
-        match timeout(Duration::from_secs(QUEUE_WAIT_SECONDS_MAX), acquiring).await {
-            Ok(Ok(share)) => Ok(share),
-            _ => Err(Problem::unread(Code::Overloaded, "too many large requests are in flight; try again")),
+/// A body that was read, and what it is charged with.
+#[derive(Default)]
+pub(super) struct CollectedBody {
+    pieces: Vec<Bytes>,
+    /// The last pieces, as long as they are short.
+    tail: Vec<u8>,
+    bytes: usize,
+    /// What exceeds [`BODY_BYTES_UNMETERED`].
+    charge: Option<Charge>,
+}
+
+impl CollectedBody {
+    /// Returns its length in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes the bytes, put together. The charge stays.
+    pub(super) fn take_whole(&mut self) -> Bytes {
+        self.end_tail();
+        match self.pieces.len() {
+            0 | 1 => self.pieces.pop().unwrap_or_default(),
+            _ => std::mem::take(&mut self.pieces).concat().into(),
         }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        if piece.len() >= PIECE_BYTES_MIN || (self.pieces.is_empty() && self.tail.is_empty()) {
+            self.end_tail();
+            self.pieces.push(piece);
+        } else {
+            self.tail.extend_from_slice(&piece);
+            if self.tail.len() >= STEP_BYTES {
+                self.end_tail();
+            }
+        }
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.tail).into());
+        }
+    }
+
+    /// Charges the body with what has arrived of it.
+    async fn charge(&mut self, seat: &Arc<Seat>) -> Result<(), Problem> {
+        let metered = self.bytes.saturating_sub(BODY_BYTES_UNMETERED).div_ceil(STEP_BYTES) * STEP_BYTES;
+        match &mut self.charge {
+            _ if metered == 0 => {}
+            None => self.charge = Some(Shares::charge(Resource::Bodies, seat, metered).await?),
+            Some(charge) => charge.grow_to(metered).await?,
+        }
+        Ok(())
     }
 }
 
-type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// Reads a body to its end. Charges each piece before it reads the next.
+async fn collect<B>(body: B, seat: &Arc<Seat>) -> Result<CollectedBody, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = Limited::new(body, BODY_BYTES_MAX);
+    let mut collected = CollectedBody::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            collected.push(piece);
+            collected.charge(seat).await?;
+        }
+    }
+    Ok(collected)
+}
+
+/// Why a body was not read.
+enum BodyError {
+    /// It ended early, or it is too large.
+    Read(Box<dyn std::error::Error + Send + Sync>),
+    /// There is no memory for it.
+    Refused(Box<Problem>),
+}
+
+impl From<Box<dyn std::error::Error + Send + Sync>> for BodyError {
+    fn from(failed: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        BodyError::Read(failed)
+    }
+}
+
+impl From<Problem> for BodyError {
+    fn from(problem: Problem) -> Self {
+        BodyError::Refused(Box::new(problem))
+    }
+}
 
 /// Refuses a body whose announced length is too large.
 fn check_announced(input: &Input) -> Result<(), Problem> {
@@ -107,7 +214,7 @@ fn check_announced(input: &Input) -> Result<(), Problem> {
 async fn discard<B>(body: B, bytes_max: usize) -> Result<(), BodyError>
 where
     B: Body + Unpin,
-    B::Error: Into<BodyError>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut body = Limited::new(body, bytes_max);
     while let Some(frame) = body.frame().await {
@@ -123,7 +230,7 @@ where
 pub(super) async fn drain<B>(body: B)
 where
     B: Body + Unpin,
-    B::Error: Into<BodyError>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // Whether it came to its end makes no difference: hyper closes the connection if it did not.
     let _ = timeout(Duration::from_millis(DRAIN_MS_MAX), discard(body, DRAIN_BYTES_MAX)).await;

@@ -6,20 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::{audit::CallerCache, problem::Problem, request_id::RequestId, route::Route};
+use super::{
+    audit::CallerCache,
+    problem::Problem,
+    request_id::RequestId,
+    route::Route,
+    seat::{OperationSlot, Seat},
+    shares::Charge,
+};
 use crate::metrics::Metrics;
 use masker_access::{BudgetWarning, Caller, KeyPrefix, Peer, Permit, RateLimitStatus, ScopedOperation, Timestamps};
 use masker_core::policy::{Policy, PolicySet};
 use masker_vault::{BatchResult, EnteredSession, HoneytokenId, ItemOutcomeKey, SessionId};
 
-/// What all requests of a connection share. Operations that outlive the connection keep it, and so its slot.
+/// What all requests of a connection share. Operations that outlive the connection keep it, and so its place.
 pub(super) struct ConnectionInfo {
     /// The process at the other end, as the kernel attests it.
     pub(super) peer: Arc<Peer>,
     pub(super) caller_cache: CallerCache,
-    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) seat: Arc<Seat>,
+    /// The connection's part of all connections.
+    pub(super) _charge: Charge,
 }
 
 /// What a request has with it on its way through the service.
@@ -49,6 +56,10 @@ pub(super) struct RequestContext {
     pub(super) budget_warnings: Vec<BudgetWarning>,
     /// The session that it works in.
     pub(super) session: Option<EnteredSession>,
+    /// The memory that its operation and its answer are charged with; `None` if they are small.
+    pub(super) charge: Option<Charge>,
+    /// Counts its operation as long as it is at work.
+    pub(super) operation: Option<OperationSlot>,
     /// Honeytokens that it showed, with how often.
     pub(super) honeytokens: BTreeMap<HoneytokenId, u64>,
     /// Whether it leaves no event where it succeeds.
@@ -121,6 +132,8 @@ impl RequestContext {
             rate_limit: None,
             budget_warnings: Vec::new(),
             session: None,
+            charge: None,
+            operation: None,
             honeytokens: BTreeMap::new(),
             skip_audit: false,
             ended_own_key: false,

@@ -1,11 +1,13 @@
 //! The input of a handler: the parts of a request that are left once it was admitted.
 
-use http_body_util::Collected;
 use hyper::body::{Body, Bytes, Incoming};
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{body::parse, problem::Problem, query::QueryParameters};
+use super::{
+    body::{CollectedBody, parse},
+    problem::Problem,
+    query::QueryParameters,
+};
 
 /// What a handler reads.
 #[derive(Default)]
@@ -15,9 +17,7 @@ pub(super) struct Input {
     pub(super) query: QueryParameters,
     body: Bytes,
     /// The pieces of `body`, until [`Input::assemble`].
-    collected: Option<Collected<Bytes>>,
-    /// The share of the memory for bodies that `body` takes.
-    _share: Option<OwnedSemaphorePermit>,
+    collected: Option<CollectedBody>,
     /// The request's body, as far as it was not read.
     unread: Option<Incoming>,
     /// Whether the client holds the body back until it is asked for.
@@ -31,15 +31,23 @@ impl Input {
     }
 
     /// Keeps a body that was read.
-    pub(super) fn set_body(&mut self, collected: Collected<Bytes>, share: Option<OwnedSemaphorePermit>) {
-        (self.collected, self._share, self.unread) = (Some(collected), share, None);
+    pub(super) fn set_body(&mut self, collected: CollectedBody) {
+        (self.collected, self.unread) = (Some(collected), None);
     }
 
     /// Puts the body together. For a large one this is a copy, so it is left to the thread that runs the operation.
     pub(super) fn assemble(&mut self) {
-        if let Some(collected) = self.collected.take() {
-            self.body = collected.to_bytes();
+        if let Some(collected) = &mut self.collected {
+            let whole = collected.take_whole();
+            if !whole.is_empty() {
+                self.body = whole;
+            }
         }
+    }
+
+    /// Returns how many bytes of the body were read.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.collected.as_ref().map_or(self.body.len(), CollectedBody::bytes)
     }
 
     /// Returns the announced length of the body, in bytes: `None` if none was announced, and `Some(0)` once the body was

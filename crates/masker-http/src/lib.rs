@@ -8,6 +8,7 @@
 //! knows no store and no cryptography. Only the daemon uses it.
 
 mod admission;
+mod answer;
 mod api_keys;
 mod audit;
 mod audit_events;
@@ -25,17 +26,21 @@ mod maintenance;
 pub mod metrics;
 mod openapi;
 mod operation;
+mod pace;
 mod policies;
 mod problem;
 mod query;
 mod refusal;
+mod refusal_counts;
 mod request_id;
 mod request_lines;
 mod rotations;
 mod route;
 mod route_metrics;
+mod seat;
 mod serve;
 mod sessions;
+mod shares;
 mod shown_tokens;
 mod shutdown;
 mod socket;
@@ -65,13 +70,15 @@ pub use socket::{Socket, SocketError, SocketOptions};
 pub use workers::Workers;
 
 use crate::metrics::Metrics;
-use body::BodyBudget;
+use body::BodyReader;
 use masker_access::{Access, FailedAttempts};
 use masker_audit::AuditLog;
 use masker_core::policy::PolicySet;
 use masker_files::OpenDirectory;
 use masker_vault::Vault;
+use refusal_counts::RefusalCounts;
 use request_id::RequestIds;
+use shares::Shares;
 
 /// What to reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +177,9 @@ pub struct Service {
     api_keys_per_workspace: usize,
     started: Instant,
     ids: RequestIds,
-    bodies: BodyBudget,
+    bodies: BodyReader,
+    shares: Arc<Shares>,
+    refusals: RefusalCounts,
     router: route::Router,
     route_metrics: route_metrics::RouteMetrics,
     openapi: Bytes,
@@ -192,6 +201,8 @@ impl Service {
     ) -> Result<Self, ServiceBuildError> {
         let ServiceSettings { audit, timeouts, vault_id, data_dir, api_keys_per_workspace } = settings;
         gauges::register_at_zero(&metrics);
+        let shares = Arc::new(Shares::default());
+        shares.set_guaranteed(access.guaranteed_percent());
         let open_data_dir = Arc::new(OpenDirectory::open(&data_dir)?);
         Ok(Service {
             vault,
@@ -212,7 +223,9 @@ impl Service {
             api_keys_per_workspace,
             started: Instant::now(),
             ids: RequestIds::new(),
-            bodies: BodyBudget::new(timeouts.body),
+            bodies: BodyReader::new(timeouts.body),
+            shares,
+            refusals: RefusalCounts::default(),
             router: route::Router::new()?,
             route_metrics: route_metrics::RouteMetrics::default(),
             openapi: openapi::openapi_json()?.into(),
@@ -230,6 +243,7 @@ impl Service {
     /// [`ReloadError`]; the keys and policies in force stay.
     pub async fn reload(&self, what: ReloadTarget) -> Result<ReloadOutcome, ReloadError> {
         let reloaded = (self.reloader)(what).await;
+        self.shares.set_guaranteed(self.access.guaranteed_percent());
         let (keys, policies) = (what != ReloadTarget::Policies, what != ReloadTarget::Keys);
         let failure = |problems: &str| format!("the last reload was refused and changed nothing: {problems}");
         self.reload_failures.rcu(|before| {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Response, StatusCode,
     body::{Bytes, Incoming},
@@ -26,6 +26,7 @@ use tracing::{debug, error};
 use super::{
     Service,
     admission::{auth_problem, write_rate_limit_headers},
+    answer::{AnswerBody, charge_answer, to_json},
     audit::RequestResult,
     context::RequestContext,
     input::Input,
@@ -38,9 +39,6 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 
 /// Room for the headers of nearly every answer: type, length, date, request id, and three of the caller's limits.
 const HEADERS_CAPACITY: usize = 8;
-
-/// The body of an answer: in memory as a whole, or made while it is sent.
-pub(super) type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 
 /// An operation under way. It resolves when its audit event is recorded.
 pub(super) type RunningOperation = Pin<Box<dyn Future<Output = Answered> + Send>>;
@@ -66,18 +64,17 @@ pub(super) struct Reply {
 impl Reply {
     /// Returns a reply in JSON.
     pub(super) fn json(answer: &impl Serialize) -> Outcome {
-        let body = serde_json::to_vec(answer).map_err(|failed| Problem::internal(failed.to_string()))?;
-        Ok(Reply::whole(body.into(), JSON))
+        Ok(Reply::whole(to_json(answer)?.into(), JSON))
     }
 
     /// Returns a reply of bytes that are in memory.
     pub(super) fn whole(body: Bytes, content_type: HeaderValue) -> Self {
-        Reply { body: Either::Left(Full::new(body)), content_type, status: None }
+        Reply { body: AnswerBody::whole(body), content_type, status: None }
     }
 
     /// Returns a reply that is made while it is sent.
     pub(super) fn streamed(body: UnsyncBoxBody<Bytes, io::Error>, content_type: HeaderValue) -> Self {
-        Reply { body: Either::Right(body), content_type, status: None }
+        Reply { body: AnswerBody::streamed(body), content_type, status: None }
     }
 
     /// Replaces the status of the route's description.
@@ -107,11 +104,20 @@ impl Service {
         if outcome.is_err() {
             self.watch_refused(&mut ctx, &mut input).await;
         }
-        let settled = if ctx.is_identified() { self.settle(&mut ctx) } else { Ok(()) };
+        let charged = self.charge_unadmitted(&mut ctx);
         let success = ctx.route.map_or(StatusCode::OK, |route| route.success);
-        let mut outcome = outcome.map(|reply| reply.response(success));
+        let mut outcome = match (outcome, charged) {
+            (Ok(reply), _) => Ok(reply.response(success)),
+            // Who has no requests left learns that, and not what is wrong with them.
+            (Err(_), Err(limited)) if ctx.is_identified() => Err(limited),
+            (Err(refusal), _) => Err(refusal),
+        };
         // The event has what the operation did, even if its answer is withheld.
         let code = outcome.as_ref().err().map(|problem| problem.code);
+        let mut settled = if ctx.is_identified() { self.settle(&ctx) } else { Ok(()) };
+        if let (Ok(()), Ok(response)) = (&settled, &mut outcome) {
+            settled = charge_answer(response.body_mut(), ctx.charge.take(), &ctx.connection.seat).await;
+        }
         if let Err(withheld) = settled {
             if code != Some(withheld.code) {
                 ctx.fact("withheld", withheld.code.as_str());
@@ -132,7 +138,7 @@ impl Service {
                 if let Some(cause) = &problem.cause {
                     error!(request_id = id.as_str(), route = template, code = %problem.code, cause, "request failed");
                 }
-                problem.response(id).map(Either::Left)
+                problem.response(id).map(AnswerBody::whole)
             }
         };
         if let Some(rate_limit) = &ctx.rate_limit {
@@ -156,15 +162,20 @@ impl Service {
         Answered { response, unread }
     }
 
-    /// Charges a request that was not charged yet.
+    /// Charges a request that was not charged yet: one that could not be understood counts as well. A request without a
+    /// valid credential counts against the process that made it.
+    ///
+    /// # Errors
+    /// `rate.limited` or `quota.exceeded`.
+    fn charge_unadmitted(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
+        if ctx.admitted { Ok(()) } else { self.charge_request(ctx, 0) }
+    }
+
+    /// Checks that the answer may still be sent.
     ///
     /// # Errors
     /// The answer to be sent instead, if the caller's API key ended meanwhile and not by this request.
-    fn settle(&self, ctx: &mut RequestContext) -> Result<(), Problem> {
-        if !ctx.admitted {
-            // A request that could not be understood counts as well.
-            drop(self.charge_request(ctx, 0));
-        }
+    fn settle(&self, ctx: &RequestContext) -> Result<(), Problem> {
         if ctx.ended_own_key { Ok(()) } else { self.access.check_may_be_answered(&ctx.caller).map_err(auth_problem) }
     }
 }

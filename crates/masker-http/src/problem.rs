@@ -1,13 +1,12 @@
 //! Failures of whole requests, as RFC 9457 problem details.
 
-use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
     body::Bytes,
     header::{self, HeaderValue},
 };
 
-use super::request_id::RequestId;
+use super::{answer::too_large, request_id::RequestId};
 use masker_access::Denied;
 use masker_api::ErrorBody;
 use masker_types::error_code::Code;
@@ -77,8 +76,8 @@ impl Problem {
     }
 
     /// Returns the answer.
-    pub(super) fn response(&self, id: RequestId) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body(id).into()));
+    pub(super) fn response(&self, id: RequestId) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body(id)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -111,6 +110,7 @@ impl From<VaultError> for Problem {
             VaultError::Overloaded => {
                 (Code::Overloaded, "the vault's writer has too many requests in its queue; try again")
             }
+            VaultError::AnswerTooLarge => return too_large(),
             VaultError::Stopped => (Code::VaultUnavailable, "the daemon is stopping; try again once it is back"),
             _ => (
                 Code::VaultUnavailable,

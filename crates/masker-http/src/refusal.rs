@@ -9,21 +9,23 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::StatusCode;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, sleep_until},
 };
 use tokio_io_timeout::TimeoutStream;
 
 use super::{
     Service,
     body::{DRAIN_BYTES_MAX, DRAIN_MS_MAX},
+    context::ConnectionInfo,
+    pace::ReadingPace,
     problem::Problem,
     request_lines::RequestLines,
     route_metrics::UNMATCHED,
@@ -34,11 +36,15 @@ use masker_types::{
     limits::{HEAD_BYTES_MAX, HEADERS_MAX},
 };
 
-/// A connection that replaces hyper's own answers, and that is shut for reading when it is to end.
+/// A connection that replaces hyper's own answers, that is shut for reading when it is to end, and that fails where its
+/// client reads too slowly.
 pub(super) struct RefusalStream {
     stream: Pin<Box<TimeoutStream<UnixStream>>>,
     service: Arc<Service>,
+    info: Arc<ConnectionInfo>,
     progress: Arc<ConnectionProgress>,
+    /// How fast the client reads, while an answer waits for it; and the end of the window.
+    pace: Option<(ReadingPace, Pin<Box<Sleep>>)>,
     is_shut: bool,
     lines: RequestLines,
     refusal: Option<PendingRefusal>,
@@ -83,10 +89,43 @@ impl RefusalStream {
     pub(super) fn new(
         stream: TimeoutStream<UnixStream>,
         service: Arc<Service>,
+        info: Arc<ConnectionInfo>,
         progress: Arc<ConnectionProgress>,
     ) -> Self {
         let (stream, lines) = (Box::pin(stream), RequestLines::default());
-        RefusalStream { stream, service, progress, is_shut: false, lines, refusal: None, rest: None }
+        RefusalStream { stream, service, info, progress, pace: None, is_shut: false, lines, refusal: None, rest: None }
+    }
+
+    /// Notes what the client has accepted of an answer.
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.info.seat.note_unsent(true);
+            self.info.seat.note_bytes();
+            if let Some((pace, _)) = &mut self.pace {
+                pace.note(*bytes);
+            }
+        }
+    }
+
+    /// Waits for the client to read, unless it is too slow.
+    fn keep_pace(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.note_written(&written);
+        if written.is_ready() || self.info.seat.is_streamed() {
+            return written;
+        }
+        let window = self.service.timeouts.write;
+        let (pace, window_end) = self.pace.get_or_insert_with(|| {
+            let pace = ReadingPace::new(window, Instant::now());
+            let window_end = Box::pin(sleep_until(pace.window_end().into()));
+            (pace, window_end)
+        });
+        while window_end.as_mut().poll(cx).is_ready() {
+            if pace.is_too_slow(Instant::now()) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            window_end.as_mut().reset(pace.window_end().into());
+        }
+        Poll::Pending
     }
 
     /// Sends the rest of a refusal, then reports hyper's own answer as sent.
@@ -111,14 +150,15 @@ impl AsyncWrite for RefusalStream {
         if self.refusal.is_none()
             && let Some((status, date)) = automatic(bytes)
         {
-            let (bytes, replaced) = (self.service.replace_response(status, date), bytes.len());
+            let (bytes, replaced) = (self.service.replace_response(&self.info, status, date), bytes.len());
             self.refusal = Some(PendingRefusal { bytes, sent: 0, replaced });
             self.rest = Some(RefusedRest { read: 0, deadline: None });
         }
         if self.refusal.is_some() {
             return self.poll_refusal(cx);
         }
-        self.stream.as_mut().poll_write(cx, bytes)
+        let written = self.stream.as_mut().poll_write(cx, bytes);
+        self.keep_pace(cx, written)
     }
 
     fn poll_write_vectored(
@@ -129,7 +169,10 @@ impl AsyncWrite for RefusalStream {
         // An answer of hyper's own has no body, and is never sent together with another.
         match pieces {
             [piece] => self.poll_write(cx, piece),
-            _ => self.stream.as_mut().poll_write_vectored(cx, pieces),
+            _ => {
+                let written = self.stream.as_mut().poll_write_vectored(cx, pieces);
+                self.keep_pace(cx, written)
+            }
         }
     }
 
@@ -138,7 +181,11 @@ impl AsyncWrite for RefusalStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_flush(cx)
+        ready!(self.stream.as_mut().poll_flush(cx))?;
+        // hyper flushes once it has written everything.
+        self.pace = None;
+        self.info.seat.note_flushed(self.progress.has_unread_bytes());
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -162,6 +209,7 @@ impl AsyncRead for RefusalStream {
         ready!(self.stream.as_mut().poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
             self.progress.note_bytes_read();
+            self.info.seat.note_bytes_read();
             if self.lines.read(&buffer.filled()[before..]) {
                 self.progress.note_key_in_fragment();
             }
@@ -171,8 +219,11 @@ impl AsyncRead for RefusalStream {
 }
 
 impl Service {
-    /// Returns the answer to a head that hyper refused with `status`.
-    fn replace_response(&self, status: StatusCode, date: &str) -> Vec<u8> {
+    /// Returns the answer to a head that hyper refused with `status`. It counts against the limits of its process.
+    fn replace_response(&self, info: &ConnectionInfo, status: StatusCode, date: &str) -> Vec<u8> {
+        let caller = self.access.local_caller(&info.peer);
+        // Nothing else depends on it: the connection ends.
+        let _ = caller.principal().limiter.admit(self.timestamps(Instant::now()), 0);
         let problem = match status {
             StatusCode::BAD_REQUEST => Problem::unread(Code::RequestInvalid, "this is not an HTTP/1.1 request"),
             _ => Problem::unread(
@@ -180,19 +231,34 @@ impl Service {
                 format!("a request has at most {HEADERS_MAX} headers, and {HEAD_BYTES_MAX} bytes before its body"),
             ),
         };
+        self.raw_response(&problem, date)
+    }
+
+    /// Returns an answer as it is sent, after which the connection ends.
+    fn raw_response(&self, problem: &Problem, date: &str) -> Vec<u8> {
         let id = self.ids.next();
         let body = problem.body(id);
         let status = problem.status();
         self.metrics.http.requests.with_label_values(&[UNMATCHED, status.as_str()]).inc();
         let reason = status.canonical_reason().unwrap_or("Refused");
+        let retry_after = problem.retry_after_seconds.map(|seconds| format!("retry-after: {seconds}\r\n"));
+        let retry_after = retry_after.unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\nconnection: close\r\n\
-             content-length: {}\r\ndate: {date}\r\n\r\n",
+             {retry_after}content-length: {}\r\ndate: {date}\r\n\r\n",
             status.as_str(),
             id.as_str(),
             body.len()
         );
         [head.into_bytes(), body].concat()
+    }
+
+    /// Sends an answer to a client whose connection ends without one, if there is room for it.
+    pub(super) fn send_last(&self, connection: &impl AsRawFd, problem: &Problem) {
+        let date = self.vault.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let bytes = self.raw_response(problem, &date);
+        // The client may be gone.
+        let _ = send(connection.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::AsRawFd,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -30,20 +31,26 @@ use tracing::{debug, error, trace, warn};
 
 use super::{
     Service,
+    answer::AnswerBody,
     audit::CallerCache,
     body::{body_ended, drain},
     context::{ConnectionInfo, RequestContext},
     input::Input,
-    operation::{AnswerBody, Answered, RunToEnd, catch_panics},
+    operation::{Answered, RunToEnd, catch_panics},
     refusal::RefusalStream,
+    seat::{Seat, displaced},
+    shares::Shares,
     shutdown::ConnectionProgress,
     workers::{WorkerSlot, Workers},
 };
-use masker_access::Peer;
-use masker_types::limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
+use masker_access::{Displaceable, Peer, Resource};
+use masker_types::limits::{CONNECTIONS_MAX, DRAIN_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, SHARE_QUEUE_MAX};
 
 /// Pause after a failure to accept a connection, such as too many open files, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 50;
+/// Sockets beyond those that are served and those that wait for a place. It is found out whose they are, or they are refused,
+/// neither of which takes long.
+const SOCKETS_SPARE: usize = 256;
 
 /// How the connections and their operations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +69,7 @@ pub async fn serve(
     service: Arc<Service>,
     mut stop: watch::Receiver<bool>,
 ) -> DrainReport {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let sockets = Arc::new(Semaphore::new(CONNECTIONS_MAX + SHARE_QUEUE_MAX + SOCKETS_SPARE));
     let mut connections = JoinSet::new();
     let stopping = stop.clone();
     let mut stopped = pin!(async move { stop.wait_for(|stop| *stop).await.is_ok() });
@@ -71,7 +78,7 @@ pub async fn serve(
             biased;
             _ = &mut stopped => break,
             Some(ended) = connections.join_next() => log_panic(ended),
-            accepted = accept(&listener, &slots, &workers) => match accepted {
+            accepted = accept(&listener, &sockets, &workers) => match accepted {
                 Ok((accepted, worker)) => {
                     let main = Handle::current();
                     connections.spawn_on(connection(accepted, main, Arc::clone(&service), stopping.clone()), worker);
@@ -98,11 +105,10 @@ pub async fn serve(
             cut_off
         }
     };
-    // Each connection, and each operation that outlives one, has a slot.
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let unfinished = match timeout_at(deadline, slots.acquire_many(all)).await {
-        Ok(_) => 0,
-        Err(_) => CONNECTIONS_MAX - slots.available_permits(),
+    // Each connection has a place, and each operation that outlives one keeps it.
+    let unfinished = match timeout_at(deadline, service.shares.all_given_back()).await {
+        Ok(()) => 0,
+        Err(_) => service.shares.connections(),
     };
     DrainReport { cut_off, unfinished }
 }
@@ -116,21 +122,21 @@ fn log_panic(ended: Result<(), JoinError>) {
 /// A connection, and what it takes as long as it lasts.
 struct AcceptedConnection {
     stream: std::os::unix::net::UnixStream,
-    slot: OwnedSemaphorePermit,
+    _socket: OwnedSemaphorePermit,
     _worker_slot: WorkerSlot,
 }
 
-/// Accepts the next connection once there is a slot for it. Until then it waits in the listen queue.
+/// Accepts the next connection. Whose it is, and so whether there is a place for it, is found out by its own task.
 async fn accept<'w>(
     listener: &UnixListener,
-    slots: &Arc<Semaphore>,
+    sockets: &Arc<Semaphore>,
     workers: &'w Workers,
 ) -> io::Result<(AcceptedConnection, &'w Handle)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let socket = Arc::clone(sockets).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     let (worker_slot, worker) = workers.slot().ok_or_else(|| io::Error::other("no thread to serve it"))?;
     // Events on it must reach the worker's runtime, so this one's registration is undone.
-    Ok((AcceptedConnection { stream: stream.into_std()?, slot, _worker_slot: worker_slot }, worker))
+    Ok((AcceptedConnection { stream: stream.into_std()?, _socket: socket, _worker_slot: worker_slot }, worker))
 }
 
 async fn connection(
@@ -140,17 +146,27 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let stopping = stop.clone();
-    let AcceptedConnection { stream, slot, _worker_slot } = accepted;
+    let AcceptedConnection { stream, _socket, _worker_slot } = accepted;
     let stream = match UnixStream::from_std(stream) {
         Ok(stream) => stream,
         Err(failed) => return warn!(error = %failed, "failed to serve a connection"),
     };
-    let info = match Peer::of(&stream) {
-        Ok(peer) => {
-            Arc::new(ConnectionInfo { peer: Arc::new(peer), caller_cache: CallerCache::default(), _slot: slot })
-        }
+    let peer = match Peer::of(&stream) {
+        Ok(peer) => Arc::new(peer),
         Err(failed) => return warn!(error = %failed, "connection refused: its peer is unknown"),
     };
+    let seat = Arc::new(Seat::new(service.shares.account(service.access.share(&peer))));
+    let charge = match Shares::charge(Resource::Connections, &seat, 1).await {
+        Ok(charge) => charge,
+        Err(refusal) => {
+            service.send_last(&stream, &refusal);
+            return debug!(uid = peer.uid(), "connection refused: there is no place for it");
+        }
+    };
+    let caller_cache = CallerCache::default();
+    let info = Arc::new(ConnectionInfo { peer, caller_cache, seat: Arc::clone(&seat), _charge: charge });
+    // Valid as long as the stream, which lasts until the end of this function.
+    let descriptor = stream.as_raw_fd();
     let counted = CountedConnection::new(service.metrics.http.connections.clone());
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(service.timeouts.write));
@@ -160,12 +176,14 @@ async fn connection(
         let (main, progress, stopping) = (&main, &progress, &stopping);
         async move {
             let number = progress.begin();
+            info.seat.note_request();
             let key_in_fragment = progress.has_key_in_fragment();
             let mut answered = service.respond(&info, main, request, key_in_fragment).await?;
             // The channel has news once, when the daemon stops.
-            if key_in_fragment || stopping.has_changed().unwrap_or(true) {
+            if key_in_fragment || info.seat.is_displaced() || stopping.has_changed().unwrap_or(true) {
                 close_after(&mut answered.response);
             }
+            answered.response.body_mut().begin(&info.seat);
             match answered.unread {
                 None => progress.finish(),
                 // In a separate task, so the answer does not wait for it.
@@ -187,7 +205,7 @@ async fn connection(
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
         .serve_connection(
-            TokioIo::new(RefusalStream::new(stream, Arc::clone(&service), Arc::clone(&progress))),
+            TokioIo::new(RefusalStream::new(stream, Arc::clone(&service), Arc::clone(&info), Arc::clone(&progress))),
             answer,
         );
     let mut served = pin!(served);
@@ -198,9 +216,16 @@ async fn connection(
     });
     let (mut stop_polled, mut over) = (false, false);
     let ended = poll_fn(|task| {
+        if !stop_polled {
+            seat.waker().register(task.waker());
+        }
         loop {
             if let Poll::Ready(ended) = served.as_mut().poll(task) {
-                return Poll::Ready(ended);
+                return Poll::Ready(Some(ended));
+            }
+            // A request that is being admitted answers it itself.
+            if seat.is_displaced() && !progress.handler_is_running() {
+                return Poll::Ready(None);
             }
             // Polled once, it wakes this task when the daemon stops. Polling it for each request would take a lock that
             // all connections share.
@@ -221,9 +246,16 @@ async fn connection(
     // Before the log says that it has ended.
     drop(counted);
     match ended {
-        Ok(()) => trace!("connection ended"),
+        Some(Ok(())) => trace!("connection ended"),
         // Clients may send nonsense or go away: this is nothing for an operator to look into.
-        Err(failed) => debug!(error = %failed, "connection ended early"),
+        Some(Err(failed)) => debug!(error = %failed, "connection ended early"),
+        None => {
+            // A client cannot tell the end of an answer from this one in the middle of it.
+            if !seat.has_unsent() {
+                service.send_last(&descriptor, &displaced());
+            }
+            debug!(uid = info.peer.uid(), "connection displaced");
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! the texts of tokens, piece by piece and without keeping it: a few bytes in a row that have the form of a token are all
 //! that is held. That happens only for routes that take tokens, and only while there are honeytokens.
 
+use std::sync::Arc;
+
 use super::{Service, context::RequestContext, input::Input};
 use masker_core::token::TOKEN_BYTES_MAX;
 use masker_vault::HoneytokenId;
@@ -24,7 +26,8 @@ impl Service {
         let mut note = |token: &str| shown.extend(self.vault.honeytoken(token));
         search.read(input.whole_body(), &mut note);
         // A body that ends early has shown what arrived of it.
-        let _ = self.bodies.watch(input, |piece| search.read(piece, &mut note)).await;
+        let seat = Arc::clone(&ctx.connection.seat);
+        let _ = self.bodies.watch(input, &seat, |piece| search.read(piece, &mut note)).await;
         search.finish(&mut note);
         self.record_honeytokens(ctx, shown.into_iter());
     }

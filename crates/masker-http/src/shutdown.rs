@@ -48,6 +48,16 @@ impl ConnectionProgress {
         self.unread_bytes.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether bytes were read that belong to no request whose handler has begun.
+    pub(super) fn has_unread_bytes(&self) -> bool {
+        self.unread_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a handler is running.
+    pub(super) fn handler_is_running(&self) -> bool {
+        self.handler_running.load(Ordering::Relaxed)
+    }
+
     /// Notes that a request's URL has an API key in its fragment. From then on every request of the connection is refused,
     /// because it is not known which of them it is.
     pub(super) fn note_key_in_fragment(&self) {

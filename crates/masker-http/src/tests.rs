@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
-use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer};
+use masker_access::{Access, ApiKeys, ClientRules, HostUsers, Peer, Resource};
 use masker_audit::{AuditLog, AuditOptions, EventQuery, OnFailure, SyncPolicy};
 use masker_config::AccessConfig;
 use masker_core::{
@@ -32,7 +32,7 @@ use masker_store::memory::MemoryStore;
 use masker_types::kind::Kid;
 use masker_vault::{KeyRules, Vault};
 use serde_json::{Value, json};
-use tokio::{net::UnixStream, runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{net::UnixStream, runtime::Handle, time::timeout};
 
 use crate::{
     ReloadFn, ReloadOutcome, Service, ServiceSettings, Timeouts,
@@ -42,14 +42,14 @@ use crate::{
     metrics::Metrics,
     operation::{RunToEnd, RunningOperation},
     route::{AuditRule, routes},
+    seat::Seat,
+    shares::Shares,
 };
 
 const POLICY: &str = "name = \"p\"\nversion = 1\nkid = \"K_A\"\ntokenization = \"vault-deterministic\"\n\
                       [entities.PHONE]\nnormalize = \"digits\"\n[entities.NAME]\nkid = \"K_B\"\n\
                       [entities.CARD]\ntokenization = \"reversible-aead\"\n";
 
-/// More connections than a test makes at once.
-const SLOTS: u32 = 64;
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -58,7 +58,6 @@ struct Fixture {
     service: Arc<Service>,
     store: MemoryStore,
     audit: Arc<AuditLog>,
-    slots: Arc<Semaphore>,
     /// Reloads of keys or policies.
     reloads: Arc<AtomicU64>,
     numbers: AtomicU64,
@@ -125,15 +124,8 @@ impl Fixture {
         };
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let service = Service::new(vault, policies, access, metrics, reloader, settings).expect("a service");
-        Fixture {
-            service: Arc::new(service),
-            store,
-            audit,
-            slots: Arc::new(Semaphore::new(SLOTS as usize)),
-            reloads,
-            numbers: AtomicU64::new(0),
-            folder,
-        }
+        let service = Arc::new(service);
+        Fixture { service, store, audit, reloads, numbers: AtomicU64::new(0), folder }
     }
 
     /// Returns a number that was not there before.
@@ -143,11 +135,12 @@ impl Fixture {
 
     /// Returns the context of a request to a route, and the request's id.
     async fn context(&self, path: &str, method: &Method) -> (String, RequestContext) {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("a slot");
         let (here, _there) = UnixStream::pair().expect("a connection");
         let peer = Arc::new(Peer::of(&here).expect("a peer"));
         let caller = self.service.access.local_caller(&peer);
-        let connection = Arc::new(ConnectionInfo { peer, caller_cache: CallerCache::default(), _slot: slot });
+        let seat = Arc::new(Seat::new(self.service.shares.account(self.service.access.share(&peer))));
+        let charge = Shares::charge(Resource::Connections, &seat, 1).await.ok().expect("a place");
+        let connection = Arc::new(ConnectionInfo { peer, caller_cache: CallerCache::default(), seat, _charge: charge });
         let now = Instant::now();
         let times = (now, self.service.timestamps(now));
         let id = self.service.ids.next();
@@ -183,7 +176,7 @@ impl Fixture {
 
     /// Waits until no operation runs.
     async fn settled(&self) {
-        drop(timeout(PATIENCE, self.slots.acquire_many(SLOTS)).await.expect("operations end").expect("slots"));
+        timeout(PATIENCE, self.service.shares.all_given_back()).await.expect("operations end");
     }
 
     /// Returns the events of a request.

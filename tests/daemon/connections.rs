@@ -317,7 +317,7 @@ fn sends_100_continue_on_request() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait() {
+fn a_connection_beyond_the_limit_displaces_an_idle_one() {
     const SERVED_MAX: usize = 1_024;
     const IDLE: usize = 1_100;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -328,18 +328,21 @@ fn connections_beyond_the_limit_wait() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let site = Site::new();
     let daemon = start(&site);
-    let mut idle: Vec<Client> = (0..IDLE).map(|_| daemon.client()).collect();
-    for client in &mut idle[..SERVED_MAX] {
-        client.get("/api/v1/openapi.json").ok();
-    }
+    let idle: Vec<Client> = (0..IDLE).map(|_| daemon.client()).collect();
     let mut late = daemon.client();
-    late.send("GET", "/health", b"");
-    assert_eq!(idle[0].metric("masker_connections"), Some(SERVED_MAX as f64));
-    assert!(late.is_silent_for(Duration::from_millis(200)), "it is one too many");
-
-    // Ten of the served connections end, and all that waited before this one.
-    idle.truncate(SERVED_MAX - 10);
-    late.receive().ok();
-    idle[0].get("/health").ok();
+    late.get("/health").ok();
+    daemon.log().wait_for(IDLE + 1 - SERVED_MAX, "connection displaced");
+    let (mut displaced, mut served) = (0, 0);
+    for mut client in idle {
+        if client.is_silent_for(Duration::from_millis(1)) {
+            served += 1;
+        } else {
+            client.receive().problem(503, "overloaded");
+            client.expect_end();
+            displaced += 1;
+        }
+    }
+    assert_eq!((displaced, served), (IDLE + 1 - SERVED_MAX, SERVED_MAX - 1));
+    late.get("/health").ok();
     daemon.stop();
 }

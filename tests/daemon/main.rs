@@ -28,6 +28,7 @@ mod rotations;
 mod sandbox;
 mod secrets;
 mod sessions;
+mod share;
 mod socket;
 mod spellings;
 mod starts;

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fs};
 
 use masker_api::Code;
 use masker_audit::AuditOperation;
-use masker_types::grant::{Limit, Scope};
+use masker_types::{
+    grant::{Limit, Scope},
+    limits,
+};
 
 use crate::{
     markdown::{rows, table},
@@ -51,6 +54,26 @@ fn every_setting_is_in_the_reference() {
         }
     }
     assert_eq!(section, "[log]", "every section was read");
+}
+
+/// The page adds up what the constants allow, and the unit allows half as much again.
+#[test]
+fn the_memory_of_the_unit_is_what_the_page_adds_up() {
+    let page = read("docs/src/deploy/capacity.md");
+    let table = table(&page, "at most");
+    let parts: Vec<usize> = table.iter().map(|row| row[1].parse().expect("MiB")).collect();
+    let (together, parts) = parts.split_last().expect("rows");
+    assert_eq!(parts.iter().sum::<usize>(), *together);
+    for bytes in
+        [limits::BODIES_IN_FLIGHT_BYTES_MAX, limits::ANSWERS_IN_FLIGHT_BYTES_MAX, limits::AUDIT_UNSYNCED_BYTES_MAX]
+    {
+        assert!(parts.contains(&(bytes >> 20)), "{bytes}");
+    }
+    let unmetered = 2 * limits::ANSWER_BYTES_UNMETERED + limits::BODY_BYTES_UNMETERED + 2 * limits::HEAD_BYTES_MAX;
+    assert!(parts.contains(&((limits::CONNECTIONS_MAX * unmetered) >> 20)));
+    let unit = read("systemd/masker.service");
+    let max = unit.lines().find_map(|line| line.strip_prefix("MemoryMax=")?.strip_suffix('G')).expect("a limit");
+    assert!(max.parse::<usize>().expect("GiB") * 1_024 >= together * 3 / 2, "{max} GiB");
 }
 
 #[test]

@@ -194,6 +194,11 @@ impl Client {
         Ok(read > 0)
     }
 
+    /// Reads up to `length` bytes and drops them. Returns how many; 0 at the end.
+    pub fn read_some(&mut self, length: usize) -> usize {
+        self.stream.read(&mut vec![0; length]).unwrap_or(0)
+    }
+
     /// Reads until there are `length` bytes, and keeps them for [`Client::receive`].
     pub fn read_up_to(&mut self, length: usize) {
         while self.unread.len() < length {

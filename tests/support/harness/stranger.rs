@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::{Client, Daemon, Site};
+use super::{Client, Daemon, Launch, Site};
 
 /// Whether this process can become other users; otherwise prints that the test is skipped.
 pub fn is_root(test: &str) -> bool {
@@ -30,12 +30,19 @@ pub struct OpenDaemon {
 impl OpenDaemon {
     /// Starts the daemon.
     pub fn start(site: &Site) -> Self {
+        OpenDaemon::start_with(site, |launch| launch)
+    }
+
+    /// Starts the daemon with further settings.
+    pub fn start_with(site: &Site, settings: impl FnOnce(Launch<'_>) -> Launch<'_>) -> Self {
         // Lets other users reach the socket's file.
         fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o711)).expect("a mode");
         let socket = site.path("open.sock");
+        let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).expect("a socket");
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a mode");
-        OpenDaemon { daemon: site.launch().care_keys().handed_over(&listener).start(), socket }
+        let launch = settings(site.launch().care_keys());
+        OpenDaemon { daemon: launch.handed_over(&listener).start(), socket }
     }
 
     /// Returns a connection of this user, with the group of the same number and no others.

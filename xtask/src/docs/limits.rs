@@ -60,6 +60,11 @@ fn requests() -> Vec<Row> {
     vec![
         row("items in a request", count(limits::ITEMS_PER_REQUEST_MAX)),
         row("body of a request", size(limits::BODY_BYTES_MAX as u64)),
+        row("answer, except for exports", size(limits::ANSWER_BYTES_MAX as u64)),
+        row(
+            "least rate at which an answer is read, except for exports",
+            format!("{} per second, over 30 s", size(limits::READ_BYTES_PER_SECOND_MIN)),
+        ),
         row("export to import", size(limits::IMPORT_BYTES_MAX)),
         row(
             "head of a request",
@@ -89,7 +94,14 @@ fn texts() -> Vec<Row> {
 
 fn daemon() -> Vec<Row> {
     vec![
-        row("connections served at the same time; others wait to be accepted", count(limits::CONNECTIONS_MAX)),
+        row(
+            &format!(
+                "connections served at the same time; others displace idle ones or wait for at most {} s",
+                limits::QUEUE_WAIT_SECONDS_MAX
+            ),
+            count(limits::CONNECTIONS_MAX),
+        ),
+        row("connections and requests that wait for a place", count(limits::SHARE_QUEUE_MAX)),
         row(
             &format!(
                 "bodies over {} in memory at the same time; others wait for at most {} s",
@@ -97,6 +109,14 @@ fn daemon() -> Vec<Row> {
                 limits::QUEUE_WAIT_SECONDS_MAX
             ),
             size(limits::BODIES_IN_FLIGHT_BYTES_MAX as u64),
+        ),
+        row(
+            &format!(
+                "operations and answers over {} in memory at the same time; others wait for at most {} s",
+                size(limits::ANSWER_BYTES_UNMETERED as u64),
+                limits::QUEUE_WAIT_SECONDS_MAX
+            ),
+            size(limits::ANSWERS_IN_FLIGHT_BYTES_MAX as u64),
         ),
         row(
             "requests that wait for the vault's writer, and those of one caller",
